@@ -1,25 +1,23 @@
-"""Two trainings that must end alike, held against one that was wrong on purpose: what tells right
-from wrong is shown.
-"""
+"""Two trainings that must end alike, compared with one that is wrong on purpose."""
 
 import numpy as np
 
 
 def assert_apart(wanted, right, wrong, worst, middle):
-    """Fails unless `right` ended where `wanted` did and `wrong` did not; each is a list of arrays,
-    in the same order.
+    """Asserts that `right` ended where `wanted` did and `wrong` did not: lists of arrays in the same
+    order.
 
-    Each array (a loss, a variable) is judged by itself: how far (Euclidean) `right` is off, as a
-    share of how far `wrong` is off. worst, middle: what the largest of these shares and their
-    median may be. Arrays that are the same in `wrong` (what counts steps, seeds of what is drawn)
-    must be the same in `right`, and are few.
+    For each array (a loss, a variable) the distance of `right` from `wanted` is divided by that of
+    `wrong`. worst, middle: limits of the largest of these ratios and of their median. Arrays that
+    are equal in `wrong` (step counts, seeds) must be equal in `right`, and are few.
     """
-    shares = []
+    ratios = []
     for i, arrays in enumerate(zip(wanted, right, wrong, strict=True)):
-        here, same, other = (np.asarray(a, np.float64) for a in arrays)
-        off, apart = np.linalg.norm(same - here), np.linalg.norm(other - here)
-        assert off <= worst * apart, f"array {i}, {here.shape}: off by {off:.3g}, a wrong training by {apart:.3g}"
-        if apart:
-            shares.append(off / apart)
-    assert len(shares) >= 0.8 * len(wanted)
-    assert np.median(shares) <= middle
+        target, near, far = (np.asarray(a, np.float64) for a in arrays)
+        error, reference = np.linalg.norm(near - target), np.linalg.norm(far - target)
+        assert error <= worst * reference, (
+            f"array {i}, {target.shape}: off by {error:.3g}, the wrong training by {reference:.3g}")
+        if reference:
+            ratios.append(error / reference)
+    assert len(ratios) >= 0.8 * len(wanted)
+    assert np.median(ratios) <= middle

@@ -1,5 +1,4 @@
-"""Chains of any levels, with random weights: small presets, written and saved as a trained chain
-is."""
+"""Small chains of any levels with random weights, saved like trained ones."""
 
 from types import SimpleNamespace
 
@@ -28,7 +27,7 @@ def stages(level):
 
 
 def notes(level, books):
-    """What makes a codec of `level` one of notes, a book a band."""
+    """The parts of a notes codec of `level`, with one book for each band."""
     return {"front_end": {"kind": "log_frequency", "hop": level},
             "encoder": {"kind": "banded", "units": 8}, "head": {"kind": "notes"},
             "quantizer": {"kind": "banded", "books": books, "num_codes": 64,
@@ -36,19 +35,19 @@ def notes(level, books):
 
 
 def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):
-    """The preset of a chain, which `path` is written for. books: of a frame, by level from the top
-    down. of_notes: the levels whose codecs are of notes."""
+    """The preset of a chain, written to `path`. books: books of a frame by level, top first.
+    of_notes: the levels with notes codecs."""
     levels = [{"level": x, "codec": f"codec-of-{x}", "generator": f"generator-of-{x}"}
               for x in books]
     tones = {"head": {"kind": "tones", "tones": 12}}
-    codecs = {one["codec"]: {"stages": stages(one["level"]),
-                             "quantizer": quantizer(books[one["level"]])}
-              | (tones if one["level"] >= 128 else {})
-              | (notes(one["level"], books[one["level"]]) if one["level"] in of_notes else {})
-              for one in levels}
+    codecs = {f"codec-of-{level}": {"stages": stages(level), "quantizer": quantizer(count)}
+              | (tones if level >= 128 else {})
+              | (notes(level, count) if level in of_notes else {})
+              for level, count in books.items()}
     core = {"core": {"embedding_dim": 8, "units": 24, "head_dim": 16}}
     above = {"conditions": [{"kind": "codes", "channels": 12, "dilations": [1, 2, 4]}]}
-    generators = {one["generator"]: core | (above if i else {}) for i, one in enumerate(levels)}
+    generators = {f"generator-of-{level}": core | (above if i else {})
+                  for i, level in enumerate(books)}
     values = {"schema": 2,
               "chain": {"sample_rate": sample_rate, "block": block, "end": end, "levels": levels},
               "codecs": codecs, "generators": generators}
@@ -65,10 +64,10 @@ def save_codec(folder, config):
 
 
 def save_generator(folder, config, spread=1.0):
-    """Random weights of a generator, times `spread`: the larger, the more each code depends on
-    those before it.
+    """Random weights of a generator, times `spread`: the larger, the more a code depends on earlier
+    codes.
 
-    What a book is told of those before it in its frame starts out so small that it would not show.
+    The inputs from earlier books of the frame (`before_`) start too small to have an effect.
     """
     model = Generator(config)
     for variables in model.parts.values():
@@ -77,16 +76,16 @@ def save_generator(folder, config, spread=1.0):
     weights.save(folder, config.name, "", model.parts, config)
 
 
-def save_chain(root, made, spread=1.0):
-    """Weights of every model of a preset: `.codecs` and `.generators` are folders, `.chain` what
-    lies beside them."""
+def save_chain(root, preset, spread=1.0):
+    """Weights of every model of a preset: `.codecs` and `.generators` are folders, `.chain` is the
+    chain beside them."""
     folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators",
-                              chain=made.chain)
+                              chain=preset.chain)
     folders.codecs.mkdir()
     folders.generators.mkdir()
     keras.utils.set_random_seed(0)
-    for level in made.chain.sizes:
-        save_codec(folders.codecs, made.codec(level))
-        save_generator(folders.generators, made.generator(level), spread)
-    weights.save_chain(folders.generators, made.chain)
+    for level in preset.chain.sizes:
+        save_codec(folders.codecs, preset.codec(level))
+        save_generator(folders.generators, preset.generator(level), spread)
+    weights.save_chain(folders.generators, preset.chain)
     return folders

@@ -1,5 +1,5 @@
-"""The commands as processes that start at once: each is forked from a server that has imported what
-takes long.
+"""Commands as processes that start at once, forked from a server that has imported the slow
+libraries.
 """
 
 import multiprocessing
@@ -8,6 +8,8 @@ import runpy
 import sys
 import time
 from pathlib import Path
+
+from quick import train_eagerly
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -20,9 +22,9 @@ _server.set_forkserver_preload([
 
 
 class Command:
-    """`python scripts/NAME.py arguments`, started. What it prints goes to the file `log`.
+    """`python scripts/NAME.py arguments`, started. Its output goes to the file `log`.
 
-    setting: called in the process before the script runs.
+    setting: a function that is called in the process before the script runs.
     """
 
     def __init__(self, log, name: str, *arguments, setting=None):
@@ -34,7 +36,7 @@ class Command:
         self.pid = self.process.pid
 
     def wait(self, seconds=None) -> int | None:
-        """The exit code, as a shell counts it; None where it still runs after so many seconds."""
+        """The exit code as a shell gives it; None if the process still runs after `seconds`."""
         self.process.join(seconds)
         code = self.process.exitcode
         return 128 - code if code is not None and code < 0 else code
@@ -44,19 +46,19 @@ class Command:
         self.process.join()
 
     def wait_for(self, text: str):
-        """Until it has printed `text`; fails where it ends without."""
+        """Waits until the process has printed `text`; fails if it ends before."""
         while text not in self.log.read_text():
             if self.wait(0.02) is not None and text not in self.log.read_text():
                 raise AssertionError(self.log.read_text())
 
 
 def _run(argv, log, setting):
-    # A group of its own, so that a test's Ctrl-C, or a kill of the group, reaches it and what it
-    # starts alone.
+    # A process group of its own, so that Ctrl-C or a kill reaches only it and its children.
     os.setsid()
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
+    train_eagerly()
     if setting:
         setting()
     sys.argv = argv
@@ -68,7 +70,7 @@ def _run(argv, log, setting):
 
 
 def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
-    """(exit code, what it printed, seconds it took)."""
+    """Runs a command; returns (exit code, its output, seconds)."""
     began = time.monotonic()
     command = Command(log, name, *arguments, setting=setting)
     code = command.wait()
@@ -76,8 +78,8 @@ def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
 
 
 def every_step_is_saved():
-    """A setting, so that a kill may meet a state half written; two minutes lie between two savings
-    otherwise.
+    """A setting that saves the state after every step instead of every two minutes, so that a kill
+    may hit a half-written state.
     """
     from vqwave.train import callbacks
 
@@ -85,8 +87,8 @@ def every_step_is_saved():
 
 
 def stages_are_forked():
-    """The same for train_all.py, and the trainings that it starts need not import TensorFlow first,
-    each anew.
+    """A setting for train_all.py: as `every_step_is_saved`, and trainings are forked, so that none
+    imports TensorFlow again.
     """
     every_step_is_saved()
     from vqwave.train import isolated

@@ -1,9 +1,11 @@
 """Fixtures that more than one test file uses."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
+import sys
 from types import SimpleNamespace
 
 # Before anything imports TensorFlow or matplotlib.
@@ -15,59 +17,70 @@ os.environ["VQWAVE_FAST_EXPORT"] = "1"
 import hypothesis
 import numpy as np
 import pytest
+from quick import train_eagerly
 
 from vqwave import config as configs
 from vqwave.io import weights
 
-# With `pytest -n` each process has cores of its own: on shared ones the threads of several
+# With `pytest -n` each worker has its own cores: on shared cores the threads of several
 # TensorFlows wait for each other.
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
     cores, workers = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     if len(cores) >= workers:
         os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers])
 
-# Neither the speed of the machine nor chance decides whether a test passes.
+# Tests must not depend on the machine's speed or on chance.
 hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("steady")
 
-# A test run started in the background by a shell ignores Ctrl-C, and so would every command that it
-# starts.
+# A test run in the background of a shell ignores Ctrl-C, and so would the commands it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+LONG = ("end_to_end", "test_faults.py", "test_studio_page.py", "train")
+"""Files and folders of tests that take long."""
+
+
+def pytest_collection_modifyitems(items):
+    """Long tests come first, so that no worker has one left when the others are done."""
+    items.sort(key=lambda item: not {item.path.name, item.path.parent.name} & set(LONG))
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    """The folder of the whole run: with `pytest -n` its processes have session fixtures of their
-    own, and share this.
-    """
+    """The folder of the whole run, shared by the workers of `pytest -n`."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(run_folder):
-    """No test reads or fills the cache of whoever runs it; the scripts that tests start inherit
-    this.
-    """
+    """Tests and the scripts they start use a cache of their own, not the user's."""
     os.environ["VQWAVE_CACHE"] = str(run_folder / "cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def speed():
+    """The collector leaves out what was imported; short trainings run eagerly."""
+    gc.freeze()
+    if "vqwave.train.training" in sys.modules:  # a test file has imported it
+        train_eagerly()
 
 
 @pytest.fixture(scope="session")
 def shared(run_folder):
-    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run; the
-    processes take turns.
-
-    Read-only for all that `fill` does not do.
+    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run. Read-only
+    afterwards.
     """
     def shared(name, fill):
         folder, done = run_folder / name, run_folder / f"{name}.done"
         with open(run_folder / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
-                # What a process left that failed half way.
+                # A worker may have failed half way.
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 fill(folder)
@@ -84,11 +97,10 @@ def rng():
 
 @pytest.fixture(scope="session")
 def tiny_weights(shared):
-    """Random weights of every tiny codec and generator, as they ship: `.codecs` and `.generators`
-    are folders.
+    """Random weights of every tiny codec and generator: `.codecs` and `.generators` are folders.
 
-    Read-only: the whole run shares them. Each codebook comes from latents of noise, so that most
-    codes are in use.
+    Read-only: the whole run shares them. Codebooks come from latents of noise, so that most codes
+    are in use.
     """
     root = shared("tiny", make_tiny_weights)
     return SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
@@ -117,10 +129,10 @@ def make_tiny_weights(root):
 
 @pytest.fixture(scope="session")
 def trained(shared):
-    """The whole chain as a user makes it: music in four formats, prepared, then every tiny model
-    trained on it.
+    """A chain made as a user makes it: music in four formats, prepared, then every tiny model
+    trained.
 
-    `.music`, `.data` and `.weights` are folders, `.output` is what train_all.py said, `.command`
+    `.music`, `.data` and `.weights` are folders, `.output` the output of train_all.py, `.command`
     its arguments, `.steps` the steps of each model, `.seconds` the length of each song. Read-only:
     the whole run shares it.
     """

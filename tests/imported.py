@@ -1,4 +1,4 @@
-"""The commands as modules, whose `main` tests call."""
+"""Imports commands as modules, so that tests can call their `main`."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""A script's own argument parser, without the script: what it makes of a command line."""
+"""Parses command lines with a script's own parser, without running the script."""
 
 import argparse
 import shlex
@@ -8,7 +8,7 @@ from imported import script
 
 
 class _Parsed(Exception):
-    """(namespace, words that no parser knows): raised once parsing is done, before more."""
+    """(namespace, unknown words): raised when parsing ends, so that nothing else runs."""
 
 
 def unknown(name: str, words: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tasks that a plan would run, recorded in place of processes."""
+"""Records the tasks of a plan instead of running them in processes."""
 
 from vqwave.train import run_plan
 

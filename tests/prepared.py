@@ -1,4 +1,4 @@
-"""Data folders as prepare_audio.py leaves them, made in a moment, and a reporter that remembers."""
+"""Data folders as prepare_audio.py leaves them, made quickly, and a reporter that keeps its lines."""
 
 import hashlib
 import math
@@ -37,9 +37,7 @@ def data_folder(folder, sounds, sample_rate=22050):
 
 
 def music(seconds, seed=0, sample_rate=22050):
-    """float32 [samples]: a few notes with overtones and a little noise, so that there is something
-    to learn.
-    """
+    """float32 [samples]: notes with overtones and a little noise, so that a model can learn them."""
     random = np.random.default_rng(seed)
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     sound = 0.01 * random.normal(size=t.size)

@@ -1,17 +1,17 @@
-"""Presets at a size for tests."""
+"""Presets shrunk for tests."""
 
 from vqwave import config as configs
 
 CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
          "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8, "kernel_books": 51}}
-"""What makes a core of each kind small."""
+"""Small sizes for each kind of core."""
 
 
 def smaller(preset, path):
-    """The same kinds on every axis with few layers, channels and codes, written to `path`.
+    """A preset with the same kinds on every axis but few layers, channels and codes, written to
+    `path`.
 
-    What stands on soundstream has its adversary, which takes most of the time to build, and trains
-    without it here.
+    Only soundstream keeps its adversary, which is slow to build.
     """
     def codec(model):
         stages = [one | {"channels": 8, "dilations": one["dilations"][:1]}

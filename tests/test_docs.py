@@ -12,7 +12,6 @@ import shlex
 import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 from parsed import unknown
 
@@ -44,6 +43,19 @@ def name(page):
     return page.relative_to(ROOT).as_posix()
 
 
+def for_each(pages):
+    """A test of one page becomes one test of all pages."""
+    def decorate(test):
+        def test_every_page():
+            for page in pages:
+                test(page)
+
+        test_every_page.__doc__ = test.__doc__
+        return test_every_page
+
+    return decorate
+
+
 # ---------------------------------------------------------------------------------------- the pages
 
 
@@ -53,7 +65,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", TYPED, ids=name)
+@for_each(TYPED)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
     for link in [link for link in links if "://" not in link]:
@@ -140,7 +152,7 @@ def commands(page, program, begins=False):
 SCRIPT = r"(?:/\S+/)?scripts/\w+\.py|research\.\w+"
 
 
-@pytest.mark.parametrize("page", TYPED, ids=name)
+@for_each(TYPED)
 def test_scripts_accept_every_command_shown(page):
     for program, words in commands(page, SCRIPT):
         known_as = program if program.startswith("research.") else Path(program).stem
@@ -170,7 +182,7 @@ def unknown_to_vqwave(words):
     return unknown(stem, rest) if stem else library.load(first).parser().parse_known_args(rest)[1]
 
 
-@pytest.mark.parametrize("page", TYPED, ids=name)
+@for_each(TYPED)
 def test_vqwave_accepts_every_command_shown(page):
     for words in vqwave_commands(page):
         assert unknown_to_vqwave(words) == [], f"vqwave {shlex.join(words)}"
@@ -184,7 +196,7 @@ def test_both_forms_of_each_command_are_listed():
     assert listed == [(name, stem or "generate_audio") for name, (stem, _) in cli.COMMANDS.items()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@for_each(PAGES)
 def test_shell_programs_accept_every_command_shown(page):
     """They read their arguments in turn: --help last, a wrong one is refused and nothing done."""
     for program, words in commands(page, r"setup\.sh|recipes/\w+/run\.sh"):
@@ -193,7 +205,7 @@ def test_shell_programs_accept_every_command_shown(page):
         assert (done.returncode, done.stderr) == (0, ""), f"{program} {shlex.join(words)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@for_each(PAGES)
 def test_extras_that_are_installed_exist(page):
     from importlib.metadata import metadata
 
@@ -218,7 +230,7 @@ def test_dask_accepts_every_command_shown():
     assert found >= 3
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@for_each(PAGES)
 def test_every_flag_in_the_text_belongs_to_some_command(page):
     shell = (ROOT / "setup.sh").read_text() + (ROOT / "recipes/recipe.sh").read_text()
     known = set(re.findall(r"--[a-z][\w-]+", shell))
@@ -233,7 +245,7 @@ def test_every_flag_in_the_text_belongs_to_some_command(page):
     assert [flag for flag in named if flag not in known] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@for_each(PAGES)
 def test_environment_variables_are_read_by_the_program(page):
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:VQWAVE|KERAS_DISTRIBUTION)_\w+", text))
@@ -241,7 +253,7 @@ def test_environment_variables_are_read_by_the_program(page):
     assert [variable for variable in named if variable not in sources] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@for_each(PAGES)
 def test_python_examples_name_what_there_is(page):
     """Methods, attributes and keywords; tests/play/test_export.py runs the program in onnx.md."""
     from vqwave.play.api import VQWave, load
@@ -280,7 +292,7 @@ def test_the_example_of_a_config_is_accepted(tmp_path):
     assert settings.data.split == said["data"]["split"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@for_each(PAGES)
 def test_shell_examples_are_valid_bash(page):
     for block in blocks(page, "bash"):
         text = re.sub(r"<[a-z ]+>", "PLACEHOLDER", block)

@@ -31,15 +31,6 @@ def test_every_track_of_the_split_has_a_title_and_a_composer():
     assert named and [name for name in named if name not in listed] == []
 
 
-def test_the_fresh_tracks_are_of_different_composers_of_whom_others_train():
-    split = yaml.safe_load((ROOT / "recipes/wesnoth/split.yml").read_text())
-    composers = dict(re.findall(r"^  (\S+) {2,}\S.*?\S {2,}(\S.*)$", NOTICE, re.MULTILINE))
-    held_out = {name for names in split.values() if isinstance(names, list) for name in names}
-    training = {composer for name, composer in composers.items() if name not in held_out}
-    fresh = {composers[name] for name in split["fresh"]}
-    assert len(fresh) == len(split["fresh"]) == 4 and fresh <= training
-
-
 def test_files_that_the_notice_points_to_are_there():
     for name in ("LICENSE", "LICENSES/GPL-2.0.txt", "LICENSES/GPL-3.0.txt", "RESULTS.md",
                  "final_weights/README.md"):

@@ -88,28 +88,25 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 TESTS = f"-m pytest -q -rs -m not large -n {min(8, CORES)} --dist worksteal"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_is_valid_bash(script):
-    subprocess.run(["bash", "-n", ROOT / script], check=True)
-
-
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_shellcheck_finds_nothing(script):
-    done = subprocess.run(["shellcheck", ROOT / script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-
-
-def test_ci_can_be_executed():
+def test_scripts_are_valid_bash_and_ci_can_be_executed():
+    for script in SCRIPTS:
+        subprocess.run(["bash", "-n", ROOT / script], check=True)
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_says_what_there_is_and_does_nothing(checkout, flag):
-    done = setup(checkout, flag)
-    assert done.returncode == 0 and done.stderr == ""
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
+def test_shellcheck_finds_nothing():
+    done = subprocess.run(["shellcheck", *(ROOT / script for script in SCRIPTS)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_help_says_what_there_is_and_does_nothing(checkout):
     flags = ("--demo", "--test", "--no-apt", "--help", "PYTHON=")
-    assert all(word in done.stdout for word in flags)
+    for flag in ("--help", "-h"):
+        done = setup(checkout, flag)
+        assert done.returncode == 0 and done.stderr == ""
+        assert all(word in done.stdout for word in flags)
     assert not (checkout / ".venv").exists()
 
 
@@ -128,14 +125,14 @@ def test_a_second_run_installs_nothing(checkout):
     assert "Ready" in second.stderr and "Installing" not in second.stderr
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "setup.sh", "setup.py"])
-def test_a_change_of_what_it_reads_installs_again(checkout, name):
+def test_a_change_of_what_it_reads_installs_again(checkout):
     setup(checkout)
     calls(checkout)
-    with open(checkout / name, "a") as f:
-        f.write("\n# changed\n")
-    assert setup(checkout).returncode == 0
-    assert calls(checkout) == [CONSTRAINED]
+    for name in ("pyproject.toml", "constraints.txt", "setup.sh", "setup.py"):
+        with open(checkout / name, "a") as f:
+            f.write("\n# changed\n")
+        assert setup(checkout).returncode == 0
+        assert calls(checkout) == [CONSTRAINED], name
 
 
 def test_an_environment_that_broke_is_repaired(checkout):

@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     vae = configs.replace(configs.preset("tiny").codec(512),
                           quantizer={"kind": "gaussian", "dim": 6, "warmup_steps": 2})
     training.train_codec(vae, data, RunOptions(out),
-                         TrainingConfig(steps=4, epochs=2, batch_size=2, input_length=4096),
+                         TrainingConfig(steps=3, epochs=2, batch_size=2, input_length=4096),
                          DataConfig(split=0.5), SilentReporter())
     weights.save_chain(out, ChainConfig(sample_rate=22050, block=8192, levels=[
         ChainLevel(level=512, codec="vqvae_512")]))

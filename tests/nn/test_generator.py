@@ -50,8 +50,14 @@ def inputs(config, rng, batch=2, n=N):
 KINDS = [512, 32, "books", "repeats", "one repeats", "together"]
 
 
-@pytest.mark.parametrize("size, level", [(size, level) for size in configs.preset_names()
-                                         for level in configs.preset(size).chain.generators])
+BY_DEFAULT = ("tiny", configs.SHIPPED, "prior_transformer", "prior_wavenet",
+              "prior_vqvae2_pixelcnn")
+"""Presets of each kind of core; the others are built in the large run."""
+
+
+@pytest.mark.parametrize("size, level", [
+    pytest.param(size, level, marks=[] if size in BY_DEFAULT else pytest.mark.large)
+    for size in configs.preset_names() for level in configs.preset(size).chain.generators])
 def test_every_preset_has_the_shapes_it_says(level, size, rng):
     config = configs.preset(size).generator(level)
     generator = Generator(config)
