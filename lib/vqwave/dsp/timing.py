@@ -97,6 +97,7 @@ def _contour(original, copy) -> float:
 def _attacks(original, copy) -> float:
     import librosa
 
-    times = [librosa.onset.onset_detect(onset_envelope=envelope, sr=SAMPLE_RATE, hop_length=HOP,
-                                        units="time") for envelope in (original, copy)]
-    return f1(count_matches(*times, TOLERANCE_SECONDS), *map(len, times))
+    times, copy_times = (librosa.onset.onset_detect(onset_envelope=envelope, sr=SAMPLE_RATE,
+                                                    hop_length=HOP, units="time")
+                         for envelope in (original, copy))
+    return f1(count_matches(times, copy_times, TOLERANCE_SECONDS), len(times), len(copy_times))

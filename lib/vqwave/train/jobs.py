@@ -282,8 +282,9 @@ class GeneratorJob(Job):
             self.rows[track.file].append(codes.cut(track, variant, self.spans[track.file], entry,
                                                    model.level, *source))
         self._describe_window(say)
-        sides = [self._rows(self.train), self._rows(self.val or self.train)]
-        bits = group.from_first(lambda: codes.unigram_bits(*sides, model.num_codes, model.books))
+        train, held_out = self._rows(self.train), self._rows(self.val or self.train)
+        bits = group.from_first(
+            lambda: codes.unigram_bits(train, held_out, model.num_codes, model.books))
         say(f"{model.name}: held-out frames have {bits:.3f} bits each by the frequencies of the "
             f"codes alone ({model.books * math.log2(model.num_codes):.3f} without any knowledge)")
         record.unigram_bits = round(bits, 4)

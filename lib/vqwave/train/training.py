@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..io import files, weights
 from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
-from .jobs import CodecJob, GeneratorJob, Job
+from .jobs import CodecJob, GeneratorJob
 from .optimizer import Muon
 from .options import KEEP, RunOptions
 from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
@@ -54,7 +54,7 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
                   options, training, data, say, chain)
 
 
-def _train(job: Job, options: RunOptions, training, data, say, chain) -> RunRecord:
+def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, say, chain) -> RunRecord:
     """Run one training from its current step to its end. In a group every process is here, and the
     first one writes.
     """
@@ -167,14 +167,14 @@ def learning_rate(training: TrainingConfig, steps: int):
         warmup_target=peak if warmup else None, warmup_steps=warmup)
 
 
-def _build(job: Job, record: RunRecord, steps: int | None = None):
+def _build(job: CodecJob | GeneratorJob, record: RunRecord, steps: int | None = None):
     keras.utils.set_random_seed(record.training.seed)
     model = job.build(record.training.seed)
     compile_model(model, record.training, steps or record.steps, **job.compile_options())
     return model
 
 
-def _plan_steps(job: Job, record: RunRecord, options: RunOptions, group, say):
+def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOptions, group, say):
     """Fill in the number of steps, and of steps in an epoch, where the record has none."""
     minutes, epochs = options.minutes or 0.0, record.training.epochs
     if record.steps is None:
@@ -192,7 +192,7 @@ def _plan_steps(job: Job, record: RunRecord, options: RunOptions, group, say):
         record.steps_per_epoch = max(1, math.ceil(record.steps / epochs))
 
 
-def _steps_in(minutes: float, job: Job, record: RunRecord, group, say) -> int:
+def _steps_in(minutes: float, job: CodecJob | GeneratorJob, record: RunRecord, group, say) -> int:
     """How many steps fit into so many minutes, from a short trial with a model of its own."""
     say(f"measuring the speed of a step to fill {minutes:g} minutes …")
     model, times = _build(job, record, steps=1000), [time.monotonic()]
@@ -220,7 +220,7 @@ def _describe_model(model, policy: str, record: RunRecord, group: devices.Group)
     return text
 
 
-def _restore(job: Job, model, start: resume.Start):
+def _restore(job: CodecJob | GeneratorJob, model, start: resume.Start):
     """Bring the model to the step of the record."""
     # A first call creates the model's variables. Zeros, because the processes of a group have
     # different batches but compute this one together.
@@ -247,7 +247,7 @@ def _restore(job: Job, model, start: resume.Start):
 # ---------------------------------------------------------------------------------------- the steps
 
 
-def _hooks(job: Job, checkpoint: callbacks.Checkpoint, folder: Path, say) -> list:
+def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folder: Path, say) -> list:
     """The callbacks of `fit`."""
     hooks, record = [checkpoint], checkpoint.record
     if checkpoint.group.first:
@@ -260,7 +260,7 @@ def _hooks(job: Job, checkpoint: callbacks.Checkpoint, folder: Path, say) -> lis
     return hooks
 
 
-def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
+def _fit(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.Checkpoint, hooks: list):
     """Train every step that is left."""
     record, validation = checkpoint.record, job.validation
     if record.unjudged is not None:
@@ -272,7 +272,7 @@ def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
                   validation_data=validation, callbacks=hooks, shuffle=False, verbose=0)
 
 
-def _judge_beginning(job: Job, model, checkpoint: callbacks.Checkpoint, say):
+def _judge_beginning(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.Checkpoint, say):
     """Save the model that the run begins with as the best set so far: epoch 0."""
     if job.validation is None:
         return
