@@ -54,7 +54,8 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
                   options, training, data, say, chain)
 
 
-def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, say, chain) -> RunRecord:
+def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, say,
+           chain) -> RunRecord:
     """Run one training from its current step to its end. In a group every process is here, and the
     first one writes.
     """
@@ -247,7 +248,8 @@ def _restore(job: CodecJob | GeneratorJob, model, start: resume.Start):
 # ---------------------------------------------------------------------------------------- the steps
 
 
-def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folder: Path, say) -> list:
+def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folder: Path,
+           say) -> list:
     """The callbacks of `fit`."""
     hooks, record = [checkpoint], checkpoint.record
     if checkpoint.group.first:
