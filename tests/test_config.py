@@ -1,4 +1,4 @@
-"""config.py: what a config may be, and that anything else is a `ConfigError` that says so."""
+"""Configs and presets: what is valid, and that anything else is a `ConfigError` of one line."""
 
 import contextlib
 
@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 
 from vqwave import config as configs
 from vqwave.config import (
-    ChainConfig,
-    CodecConfig,
     ConfigError,
     DataConfig,
-    DilatedBlock,
-    GeneratorConfig,
-    LossConfig,
-    Sampling,
     SOMQuantizer,
     Split,
-    Stage,
     TrainingConfig,
     validate,
     validate_model,
@@ -102,34 +95,35 @@ generators: {b: {}, d: {}}
 """
 
 
-@pytest.mark.parametrize("old, new, said", [
-    ("", "", None),
-    ("stride: 8", "stride: 4", "has c at level 8, but its strides multiply to 4"),
-    ("level: 16", "level: 12", "level 12 is not a multiple of the level below it, 8"),
-    ("block: 64", "block: 24", "block is 24; it must be a multiple of the top level, 16"),
-    ("d: {}", "e: {}", "the chain names d, which generators does not describe"),
-    ("codec: c", "codec: a", "two models of the chain have the same name: a, a"),
+WRONG_PRESETS = [
+    ("stride: 8", "stride: 4", "c at level 8, but its strides multiply to 4"),
+    ("level: 16", "level: 12", "12 is not a multiple of the level below it, 8"),
+    ("block: 64", "block: 24", "block is 24.*top level, 16"),
+    ("d: {}", "e: {}", "generators must describe .*: d, e"),
+    ("codec: a, generator: b", "codec: a", "generators must describe .*: b"),
+    ("codec: c", "codec: a", "same name: a, a"),
     ("{b: {}", "{b: {conditions: [{kind: codes}]}", "b is the top of the chain"),
     ("d: {}", "d: {num_codes: 3}", "d: num_codes is 3, but the chain says 1024"),
-    ("d: {}", "d: {training: {stpes: 3}}", "d: training: unknown key 'stpes'; did you mean "
-                                           "'steps'"),
-    ("chain:", "about: 3\nchain:", "about is 3; it must be text"),
-    ("block: 64", "block: 64, end: 9", "end is 9; it must be one of the levels 16, 8"),
+    ("d: {}", "d: {conditions: [{level: 8}]}", "d: conditions: level is 8, but the chain says 16"),
+    ("d: {}", "d: {conditions: 3}", "generators.d.conditions is 3"),
+    ("d: {}", "d: {training: {stpes: 3}}", "d: training: unknown key 'stpes'; did you mean 'steps'"),
+    ("chain:", "abuot: x\nchain:", "unknown key 'abuot'; did you mean 'about'"),
+    ("block: 64", "block: 64, end: 9", "no level 9; there are 16, 8"),
     ("chain:", "schema: 9\nchain:", "schema is 9; this program reads 2"),
-    ("stages: [{stride: 8, channels: 4}]", "stages: [{stride: 8, channels: 4}], quantizer: {kind: gaussian}",
-     "d needs codes, but c has a quantizer of gaussian, which makes none"),
-    ("codec: a, generator: b", "codec: a", "generators describes b, which the chain does not name"),
-    ("chain:", "base: spectrogram_vqvae\nchain:", "codecs describes vqvae_2048, which the chain does not name"),
     ("chain:", "base: none\nchain:", "base is 'none'; it must be one of compact"),
-])
-def test_a_preset_that_disagrees_with_itself_says_both_sides(old, new, said, tmp_path):
-    path = write(tmp_path, SMALL.replace(old, new, 1) if old else SMALL)
-    if said is None:
-        assert configs.preset(path).chain.sizes == (16, 8)
-        return
-    with pytest.raises(ConfigError, match=said) as caught:
-        configs.preset(path)
-    assert str(path) in str(caught.value)
+    ("stages: [{stride: 8, channels: 4}]", "stages: [{stride: 8, channels: 4}], quantizer: {kind: gaussian}",
+     "d needs codes, but c has a quantizer of gaussian"),
+    ("d: {}", "d: {core: {kind: lstm}, books: 0}", "d: books is 0, but the chain says 1"),
+]
+
+
+def test_a_preset_that_disagrees_with_itself_is_refused_by_name(tmp_path):
+    for old, new, message in WRONG_PRESETS:
+        path = write(tmp_path, SMALL.replace(old, new, 1))
+        with pytest.raises(ConfigError, match=message) as caught:
+            configs.preset(path)
+        assert str(path) in str(caught.value)
+    assert configs.preset(write(tmp_path, SMALL)).chain.sizes == (16, 8)
 
 
 def test_more_codes_a_frame_than_a_generator_draws_name_the_codec(tmp_path):
@@ -173,8 +167,7 @@ def test_an_unknown_codec_is_refused_with_those_there_are(name):
 def test_an_unknown_generator_preset_or_level_is_refused():
     with pytest.raises(ConfigError, match="generator_512"):
         COMPACT.generator("vqvae_512")
-    with pytest.raises(ConfigError, match="'huge'; there are compact, .*soundstream_som, .*technogen, "
-                                          "technogen_small, timed, tiny"):
+    with pytest.raises(ConfigError, match="'huge'; there are compact, .*, tiny"):
         configs.preset("huge")
     with pytest.raises(UserError, match="no level 64; there are 512, 128, 32, 8"):
         COMPACT.chain.check_level(64)
@@ -200,38 +193,14 @@ def test_a_map_is_as_square_as_it_can_be():
     assert SOMQuantizer(num_codes=97, dimensions=1).grid == (1, 97)
 
 
-@pytest.mark.parametrize("make, said", [
-    (lambda: Sampling(temperature=-1), "Sampling: temperature is -1; it must be at least 0"),
-    (lambda: Sampling(temprature=1), "Sampling: unknown key 'temprature'; did you mean "
-                                     "'temperature'"),
-    (lambda: DilatedBlock(kernel_size=4), "DilatedBlock: kernel_size is 4; it must be odd"),
-    (lambda: Stage(channels=3), "Stage: missing key 'stride'"),
-    (lambda: GeneratorConfig(name="g", level=8, num_codes=9, core={"units": 0}),
-     "GeneratorConfig: core.units is 0; it must be at least 1"),
-    (lambda: GeneratorConfig(name="g", level=8, num_codes=9,
-                             conditions=[{"kind": "codes", "level": 9}]),
-     r"GeneratorConfig: conditions\[0\]: missing key 'num_codes'"),
-])
-def test_a_config_made_by_hand_fails_in_the_same_one_line(make, said):
-    with pytest.raises(ConfigError, match=said) as e:
-        make()
-    assert "\n" not in str(e.value)
-
-
-@pytest.mark.parametrize("split, said", [
-    (1.0, "split: 1.0 is neither a share from 0 to below 1 nor a mapping that names tracks"),
-    (-0.1, "split: -0.1 is neither a share"), ("half", "split: 'half' is neither a share"),
-    (True, "split: True is neither a share"), (["a"], r"split: \['a'\] is neither a share"),
-    (None, "split: None is neither a share"), (float("nan"), "split: nan is neither a share"),
-    ({"validation": "a"}, "split.validation is 'a'; it must be a list"),
-    ({"test": ["a", 3]}, r"split.test\[1\] is 3; it must be text"),
-    ({"valdation": []}, "split: unknown key 'valdation'; did you mean 'validation'"),
-])
-def test_a_split_that_is_none_is_told_what_it_may_be(split, said):
-    for make in (lambda: DataConfig(split=split),
-                 lambda: validate(DataConfig, {"split": split}, "f.yml: data")):
-        with pytest.raises(ConfigError, match=said):
-            make()
+def test_a_split_that_is_neither_a_share_nor_tracks_is_refused():
+    for split, message in [
+            (1.0, "split.share is 1.0; it must be less than 1"), (-0.1, "split.share is -0.1"),
+            ("half", "split.share is 'half'"), (True, "split.share is True"), (None, "split.share is None"),
+            ({"validation": "a"}, "split.tracks.validation is 'a'; it must be a valid list"),
+            ({"valdation": []}, "unknown key 'valdation'; did you mean 'validation'")]:
+        with pytest.raises(ConfigError, match=message):
+            validate(DataConfig, {"split": split}, "f.yml: data")
 
 
 def test_a_split_is_a_share_or_tracks():
@@ -247,26 +216,13 @@ def test_a_config_cannot_be_changed():
         configs.replace(CODEC, nmae="b")
 
 
-NEAR = [("{nam: x}", "nam", "name"), ("{core: {unit: 3}}", "unit", "units"),
-        ("{sampling: {Top_K: 3}}", "Top_K", "top_k"),
-        ("{conditions: [{kind: codes, level: 32, num_codes: 9, chanels: "
-         "3}]}", "chanels", "channels")]
-
-
-@pytest.mark.parametrize("text, key, near", NEAR)
-def test_an_unknown_key_is_refused_with_the_nearest(text, key, near):
-    with pytest.raises(ConfigError, match=f"f.yml.*{key}.*did you mean '{near}'"):
-        override(GENERATOR, text)
-
-
-def test_an_unknown_key_of_the_loss_is_refused_too():
-    with pytest.raises(ConfigError, match="loss.*'mell'.*did you mean 'mel'"):
-        override(CODEC, "loss: {mell: 1.0}")
-
-
-def test_a_missing_key_is_named():
-    with pytest.raises(ConfigError, match="missing key 'stages'"):
-        validate(CodecConfig, {"name": "a", "sample_rate": 8000})
+def test_an_unknown_key_is_refused_with_the_nearest():
+    for text, key, near in [
+            ("{nam: x}", "nam", "name"), ("{core: {unit: 3}}", "unit", "units"),
+            ("{sampling: {Top_K: 3}}", "Top_K", "top_k"),
+            ("{conditions: [{kind: codes, level: 32, num_codes: 9, chanels: 3}]}", "chanels", "channels")]:
+        with pytest.raises(ConfigError, match=f"f.yml.*{key}.*did you mean '{near}'"):
+            override(GENERATOR, text)
 
 
 def test_override_takes_only_what_is_said_and_another_kind_begins_anew():
@@ -298,94 +254,66 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
 """A codec of spectrograms as pictures."""
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("stages: 8", "stages is 8; it must be a list"),
-    ("stages: []", "stages is .*; it must be a list of at least one"),
-    ("stages: [{stride: 0, channels: 1}]", r"stages\[0\].stride is 0; it must be at least 1"),
-    ("stages: [{stride: 8.0, channels: 1}]", "stride is 8.0; it must be a whole number"),
-    ("stages: [{stride: 8, channels: 1, dilations: [1, -3]}]", "at least 1"),
-    ("stages: [{stride: 300000, channels: 1}]", "multiply to 300000 samples a code; at most "
-                                                "262144"),
-    ("quantizer: {num_codes: true}", "num_codes is True; it must be a whole number"),
-    ("quantizer: {num_codes: 1}", "at least 2"),
-    ("quantizer: {num_codes: 65537}", "at most 65536"),
-    ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is .*at most|num_codes is .*whole "
-                                                     "number"),
-    ("quantizer: {kind: huffman}", "kind is one of 'ema', 'residual', 'som'"),
-    ("quantizer: {kind: som, num_codes: 1021}",
-     "num_codes is 1021, a prime, of which there is no grid of 2 dimensions"),
-    ("quantizer: {kind: residual, books: 0}", "books is 0; it must be at least 1"),
-    ("quantizer: {decay: 1}", "below 1"),
-    ("quantizer: {decay: .nan}", "finite"),
-    ("quantizer: {decay: abc}", "decay is 'abc'; it must be a number"),
-    ("quantizer: {revival_threshold: -1}", "at least 0"),
-    ("quantizer: {commitment: 0}", "commitment is 0; it must be above 0"),
-    ("quantizer: {kind: banded, commitment: 0.0}", "commitment is 0.0; it must be above 0"),
-    ("sample_rate: -1", "at least 1"),
-    ("block: {kernel_size: 4}", "kernel_size is 4; it must be odd"),
-    ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]",
-     "power of 2, but the strides multiply to 3"),
+WRONG_CODECS = [
+    ("stages: 8", "stages is 8; it must be a valid list"),
+    ("stages: []", "stages is "),
+    ("stages: [{channels: 1}]", "stages.0.stride is missing"),
+    ("stages: [{stride: 8.0, channels: 1}]", "stages.0.stride is 8.0; it must be a valid integer"),
+    ("stages: [{stride: 8, channels: 1, dilations: [1, -3]}]", "dilations.1 is -3"),
+    ("stages: [{stride: 300000, channels: 1}]", "300000 samples a code; at most 262144"),
+    ("quantizer: {num_codes: true}", "num_codes is True"),
+    ("quantizer: {num_codes: 65537}", "num_codes is 65537"),
+    ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is a number too long"),
+    ("quantizer: {kind: huffman}", "'huffman'.*kind must be one of 'ema', 'residual', 'som'"),
+    ("quantizer: {decay: .nan}", "decay is nan; it must be a finite number"),
+    ("quantizer: {decay: abc}", "decay is 'abc'"),
+    ("quantizer: {commitment: 0}", "commitment is 0; it must be greater than 0"),
+    ("quantizer: {kind: gain_shape}", "gain_shape, needs encoder of kind banded, not mirror"),
+    ("block: {kernel_size: 4}", "kernel_size: 4 is even"),
+    ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]", "power of 2, but the strides multiply to 3"),
     ("padding: valid", "padding is 'valid'; it must be 'same' or 'causal'"),
-    ("padding: causal\nhead: {kind: tones}", "padding is causal, but a head of tones looks ahead"),
-    ("padding: causal\nquantizer: {kind: banded}",
-     "padding is causal, but a quantizer of banded looks ahead"),
-    ("padding: causal\nbottleneck: {kind: attention, ahead: 2}",
-     "padding is causal, but a bottleneck of attention looks ahead"),
-    ("padding: causal\nbottleneck: {kind: energy, ahead: 1}",
-     "padding is causal, but a bottleneck of energy looks ahead"),
-    ("padding: causal\nfront_end: {kind: spectrogram, hop: 8}",
-     "padding is causal, but a front_end of spectrogram looks ahead"),
-    ("front_end: {kind: spectrogram, hop: 8, highest: 12000}",
-     "front_end reaches 12000 Hz, but a sample rate of 22050 holds 11025 Hz"),
-    ("front_end: {kind: spectrogram, hop: 8, n_fft: 1000}",
-     "n_fft is 1000; it must be a multiple of twice the hop, 16"),
-    ("front_end: {kind: spectrogram, hop: 8, n_fft: 64, mels: 80}",
-     "mels is 80, but a window of 64 samples has 32 bins"),
-    ("front_end: {kind: spectrogram, hop: 8, n_fft: 1024, mels: 512}",
-     "512 mel bands, 76 of which hold no bin of a window of 1024 samples at 22050 Hz"),
-    ("block: {kind: resnet, norm: instance}",
-     "a norm of instance, which sees a piece whole, but a quantizer of ema makes codes"),
-    ("block: {kind: resnet, norm: layer}", "norm is 'layer'; it must be 'batch' or 'instance'"),
-    ("upsampling: {kind: transposed}", "even is 0.9, which is of an upsampling of sub_pixel"),
-    ("padding: causal\neven: 0.0\nupsampling: {kind: transposed}",
-     "padding is causal, but a upsampling of transposed looks ahead"),
-    ("padding: causal\nblock: {kind: resnet}", "padding is causal, but a block of resnet looks ahead"),
-    (BANDED + "\nbottleneck: {kind: attention}", "banded needs a bottleneck of none, not attention"),
-    (BANDED + "\nblock: {kind: multiresolution}",
-     "banded needs a block of dilated, not multiresolution"),
-    ("encoder: {kind: plane}", "plane needs a front_end of spectrogram, not waveform"),
-    (PLANE.replace("mels: 8", "mels: 6"),
-     "front_end has 6 bands, which the strides behind it, 4 in all, do not divide"),
-    (PLANE.replace("stride: 16", "stride: 8"), "its stride is 8, but the front end has a hop of 16"),
-    (PLANE + "\nquantizer: {kind: banded}", "a quantizer of banded has bands of its own"),
-    (PLANE.replace("even: 0.0", "even: 0.5"), "an encoder of plane has none"),
-    (PLANE + "\nhierarchy: {kind: vqvae2, bottom: 2}",
-     "its bottom at stage 2, but the top is at stage 2"),
-    (PLANE + "\nhierarchy: {kind: vqvae2, bottom: 1}\nquantizer: {kind: gaussian}",
-     "a hierarchy of vqvae2 needs codes, but vqvae_8 has a quantizer of gaussian"),
-    ("hierarchy: {kind: vqvae2, bottom: 1}", "vqvae2 needs a encoder of plane, not mirror"),
+    ("padding: causal\nhead: {kind: tones}", "padding is causal, but the head, tones"),
+    ("padding: causal\nquantizer: {kind: banded}", "padding is causal, but the quantizer, banded"),
+    ("padding: causal\nbottleneck: {kind: energy, ahead: 1}", "padding is causal, but the bottleneck, energy"),
+    ("padding: causal\nfront_end: {kind: spectrogram, hop: 8}", "padding is causal, but the front_end"),
+    ("padding: causal\nupsampling: {kind: transposed}", "padding is causal, but the upsampling"),
+    ("padding: causal\nblock: {kind: resnet}", "padding is causal, but the block, resnet"),
+    ("front_end: {kind: spectrogram, hop: 16}", "hop of 16; it must be one of 1, 8"),
+    ("front_end: {kind: log_frequency, hop: 8, lowest: 60}", "lowest is 60"),
+    ("front_end: {kind: log_frequency, hop: 8, octaves: 9}", "front_end goes up to 28160 Hz"),
+    ("front_end: {kind: spectrogram, hop: 8, highest: 12000}", "front_end goes up to 12000 Hz.* 11025 Hz"),
+    ("front_end: {kind: spectrogram, hop: 8, n_fft: 1000}", "n_fft is 1000.*16"),
+    ("front_end: {kind: spectrogram, hop: 8, n_fft: 1024, mels: 512}", "512 mel bands, 76 of which hold no bin"),
+    ("block: {kind: resnet, norm: instance}", "a norm of instance"),
+    (BANDED + "\nbottleneck: {kind: attention}", "needs bottleneck of kind none, not attention"),
+    (BANDED.replace("quantizer: {kind: banded", "quantizer: {kind: banded, books: 5"), "168 quarter tones, which 5 bands do not divide"),
+    (BANDED.replace("hop: 8", "hop: 1"), "whose hop, 1, is the product of the strides, 8"),
+    (BANDED + "\nhead: {kind: notes, overtones: {above: 9000}}", "overtones are above 9000 Hz.*7040 Hz"),
+    ("encoder: {kind: plane}", "needs front_end of kind spectrogram, not waveform"),
+    (PLANE.replace("mels: 8", "mels: 6"), "6 bands, which the later strides, 4 in all"),
+    (PLANE.replace("stride: 16", "stride: 8"), "its stride, 8, must be the hop of front_end, 16"),
+    (PLANE + "\nquantizer: {kind: banded}", "needs quantizer of kind"),
+    (PLANE + "\nhierarchy: {kind: vqvae2, bottom: 2}", "bottom 2; it must be below the last stage, 2"),
+    (PLANE + "\nhead: {kind: griffin_lim}", "these terms of the loss to 0: spectral_convergence"),
+    (PLANE + "\nloss: {channel_average: 1.0}", "channel_average needs two stages"),
+    ("loss: {channel_average: 1.0}", "channel_average needs two stages"),
+    ("labels: {of: genre}", "labels need a quantizer of gaussian"),
     ("head: {kind: spectrogram, n_fft: 24}", "multiple of twice the first stage's stride, 8"),
-    ("bottleneck: {kind: energy, heads: 3}", "3 heads, which the 128 channels of the last stage"),
-    ("block: {kind: multiresolution, kernel_size: 4}", "kernel_size is 4; it must be odd"),
-    ("name: ../../vqvae_8", "name is .*; it must be a name of letters"),
-    ("name: vqvae_²", "name is .*; it must be a name of letters"),
+    ("bottleneck: {kind: energy, heads: 3}", "3 heads, which do not divide the 128 channels"),
+    ("name: ../../vqvae_8", "name is '../../vqvae_8'"),
+    ("name: vqvae_²", "name is"),
     ("name: vqvae_00010", "must not end in"),
-    ("loss: 3", "loss is 3; it must be a mapping"),
-    ("loss: {mel: text}", "mel is 'text'; it must be a number"),
-    ("loss: {mel: -1}", "mel is -1.*; it must be at least 0"),
-    ("adversary: {discriminators: [{n_fft: 3, hop: 1}]}", "n_fft is 3; it must be at least 16"),
-    ("adversary: {discriminators: [{n_fft: 64, hop: 4096}]}",
-     "hop is 4096, but a window has 64 samples"),
-    ("adversary: {discriminators: [{kind: mel}]}", "kind is one of 'stft', 'complex_stft', 'waveform'"),
-    ("adversary: {discriminators: [{kind: waveform}, {kind: waveform, factor: 1}]}",
-     "holds the same waveform twice"),
-    ("adversary: {turn: two}", "turn is 'two'; it must be 'all' or 'one'"),
-    ("loss: {channel_average: 1.0}", "channel_average, but there is one stage"),
-])
-def test_a_codec_that_cannot_be_is_refused(text, said):
-    with pytest.raises(ConfigError, match=said) as caught:
-        override(CODEC, text)
-    assert len(str(caught.value)) < 500
+    ("name: chain", "must not be the name of a file"),
+    ("loss: 3", "loss is 3; it must be a valid mapping"),
+    ("adversary: {discriminators: [{n_fft: 3, hop: 1}]}", "n_fft is 3"),
+]
+
+
+def test_a_codec_that_cannot_be_is_refused():
+    for text, message in WRONG_CODECS:
+        with pytest.raises(ConfigError, match=message) as caught:
+            override(CODEC, text)
+        assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
 
 
 def test_a_frame_of_a_plane_has_codes_for_each_place():
@@ -401,15 +329,6 @@ def test_a_frame_of_a_plane_has_codes_for_each_place():
     assert (CODEC.positions, CODEC.bottom_positions, CODEC.codebook_of) == (1, 0, (0,))
 
 
-@pytest.mark.parametrize("preset, field, steps", [
-    ("soundstream_som", "shrink_steps", 300), ("spectrogram_vae", "warmup_steps", 200),
-    ("cvae", "warmup_steps", 200), ("cvae_22050", "warmup_steps", 200)])
-def test_the_schedules_of_quantizers_end_in_a_short_training(preset, field, steps):
-    made = configs.preset(preset)
-    codec = made.codec(made.chain.levels[0].codec)
-    assert getattr(codec.quantizer, field) == steps
-
-
 def test_each_preset_says_in_three_lines_what_it_is():
     for name in configs.preset_names():
         lines = (configs.PRESETS / f"{name}.yml").read_text(encoding="utf-8").splitlines()
@@ -422,55 +341,35 @@ def condition(**more):
     return {"conditions": [{"kind": "codes", "level": 32, "num_codes": 64} | more]}
 
 
-@pytest.mark.parametrize(("values", "said"), [
-    (condition(level=33), "33, is not a multiple of its level 8"),
-    (condition(level=8), "8, is not a multiple of its level 8"),
-    (condition(level=-32), "at least 1"),
-    (condition(dilations=[1, "two"]), "'two'; it must be a whole number"),
-    ({"conditions": condition()["conditions"] * 2}, "holds 2 with the input source"),
-    ({"level": 0}, "at least 1"),
-    ({"core": {"dropout": 1}}, "below 1"),
-    ({"core": {"repeats": 1}}, "repeats is 1; it must be true or false"),
-    ({"core": {"kind": "gru"}}, "core is .*; it must be a mapping whose kind is one of 'lstm', "
-                                "'wavenet', 'transformer', 'pixelcnn'"),
+WRONG_GENERATORS = [
+    (condition(level=33), "33, must be a multiple of the generator's level, 8"),
+    (condition(level=8), "8, must be a multiple of the generator's level, 8"),
+    (condition(dilations=[1, "two"]), "dilations.1 is 'two'"),
+    ({"conditions": condition()["conditions"] * 2}, "two conditions have the same input"),
+    ({"core": {"dropout": 1}}, "dropout is 1; it must be less than 1"),
+    ({"core": {"repeats": 1}}, "repeats is 1; it must be a valid boolean"),
+    ({"core": {"kind": "gru"}}, "'gru'.*'lstm', 'wavenet', 'transformer', 'pixelcnn'"),
     ({"core": {"kind": "wavenet", "units": 8}}, "unknown key 'units'; did you mean"),
-    ({"core": {"kind": "wavenet", "dilations": []}}, "dilations is .*; it must be a list of at "
-                                                     "least one"),
-    ({"core": {"kind": "wavenet", "dilations": [1, 0]}}, "at least 1"),
-    ({"core": {"kind": "wavenet", "dilations": [8192]}}, "at most 4096"),
-    ({"core": {"kind": "wavenet", "kernel_size": 1}}, "kernel_size is 1; it must be at least 2"),
-    ({"core": {"kind": "transformer", "heads": 7}}, "core: width is 256; it must be a multiple of "
-                                                    "heads, 7"),
-    ({"core": {"kind": "transformer", "window": 0}}, "window is 0; it must be at least 1"),
-    ({"core": {"kind": "transformer", "window": 10**6}}, "window is 1000000; it must be at most"),
-    ({"core": {"kind": "transformer", "sinks": -1}}, "sinks is -1; it must be at least 0"),
-    ({"core": {"kind": "pixelcnn", "drawing": "together"}},
-     "drawing is 'together'; it must be 'in_order'"),
-    ({"core": {"kind": "pixelcnn", "kernel_books": 4}}, "core: kernel_books is 4; it must be odd"),
+    ({"core": {"kind": "wavenet", "dilations": []}}, "dilations is"),
+    ({"core": {"kind": "transformer", "heads": 7}}, "width is 256; it must be a multiple of heads, 7"),
+    ({"core": {"kind": "pixelcnn", "drawing": "together"}}, "drawing is 'together'"),
     ({"core": {"kind": "pixelcnn", "dilations": [1, 2], "kernel_books": 5}, "books": 7},
-     "2 layers of kernel_books 5 see 5 books before a code's own, but a frame has 7 books"),
-    ({"core": {"units": None}}, "units is None; it must be a whole number"),
-    ({"sampling": {"top_p": 0}}, "above 0"),
-    ({"sampling": {"top_p": 1.5}}, "at most 1"),
-    ({"sampling": {"temperature": -0.1}}, "at least 0"),
+     "5 earlier books, but a frame has 7:"),
+    ({"core": {"units": None}}, "units is None"),
+    ({"sampling": {"top_p": 0}}, "top_p is 0"),
     ({"sampling": {"temperature": float("inf")}}, "finite"),
-    ({"sampling": {"top_k": 1.5}}, "must be a whole number"),
-    ({"num_codes": 65537}, "at most 65536"),
-])
-def test_a_generator_that_cannot_be_is_refused(values, said):
-    with pytest.raises(ConfigError, match=said):
-        configs.override(GENERATOR, values, "f.yml")
+]
 
 
-@pytest.mark.parametrize("values, said", [
-    ({"steps": 0}, "steps is 0; it must be at least 1"),
-    ({"learning_rate": 0}, "learning_rate is 0.*; it must be above 0"),
-    ({"offsets": 65}, "at most 64"),
-    ({"mixed_precision": 1}, "mixed_precision is 1; it must be true or false"),
-])
-def test_a_training_that_cannot_be_is_refused(values, said):
-    with pytest.raises(ConfigError, match=said):
-        validate(TrainingConfig, values)
+def test_a_generator_that_cannot_be_is_refused():
+    for values, message in WRONG_GENERATORS:
+        with pytest.raises(ConfigError, match=message):
+            configs.override(GENERATOR, values, "f.yml")
+
+
+def test_a_label_stands_once_in_a_vocabulary():
+    with pytest.raises(ConfigError, match="names holds a label twice"):
+        override(GENERATOR, "conditions: [{kind: labels, names: [a, b, a]}]")
 
 
 # -------------------------------------------------------------------------------------------- files
@@ -504,10 +403,6 @@ def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short
         configs.override(CODEC, {"quantizer": {"num_codes": configs.load_yaml(path)["num_codes"]}},
                          "f.yml")
     assert len(str(caught.value)) < 500
-
-
-def test_a_config_error_is_a_user_error_and_a_value_error():
-    assert issubclass(ConfigError, UserError) and issubclass(ConfigError, ValueError)
 
 
 # ---- whatever a file says: a config or a ConfigError
@@ -558,16 +453,6 @@ def test_any_value_under_any_key_gives_a_sound_config_or_a_config_error(base):
     check()
 
 
-@given(st.dictionaries(keys(LossConfig), anything, max_size=3))
-def test_any_loss_is_sound_or_a_config_error(values):
-    try:
-        loss = validate(LossConfig, values)
-    except ConfigError:
-        return
-    assert is_sound(loss)
-    assert all(v >= 0 for _, v in loss)
-
-
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | anything.map(
     lambda x: yaml.dump(x, allow_unicode=True).encode("utf-8", "surrogatepass")))
 def test_any_file_gives_a_mapping_or_a_config_error(tmp_path_factory, content):
@@ -575,13 +460,3 @@ def test_any_file_gives_a_mapping_or_a_config_error(tmp_path_factory, content):
     path.write_bytes(content)
     with contextlib.suppress(ConfigError):
         assert isinstance(configs.load_yaml(path), dict)
-
-
-def test_a_generator_needs_no_level_above():
-    top = GeneratorConfig(name="g", level=512, num_codes=1024)
-    assert top.ratio == 0 and top.halo == 0 and top.source is None
-
-
-def test_a_chain_needs_a_level():
-    with pytest.raises(ConfigError, match="levels is .*; it must be a list of at least one"):
-        validate(ChainConfig, {"sample_rate": 8000, "block": 64, "levels": []})

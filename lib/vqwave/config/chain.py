@@ -1,9 +1,9 @@
-"""Chains and presets: the levels of a system and the models that play them."""
+"""Chains and presets: the levels of a system and the models of each level."""
 
 from __future__ import annotations
 
-import difflib
 import os
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,29 +13,18 @@ from pydantic import Field
 
 from ..errors import UserError
 from .codec import CodecConfig
-from .fields import (
-    PRESETS,
-    SCHEMA,
-    SHIPPED,
-    Config,
-    ConfigError,
-    Name,
-    Positive,
-    Text,
-    check_schema,
-    load_yaml,
-    merge,
-    short,
-    validate,
-)
+from .fields import Config, ConfigError, Name, Positive, Text, load_yaml, merge, short, validate
 from .generator import GeneratorConfig
 from .training import DataConfig, TrainingConfig
 
+PRESETS = Path(__file__).parents[1] / "presets"
+
+SHIPPED = "notes"
+"""The preset of the shipped weights, and the default."""
+
 
 class ChainLevel(Config):
-    """One level of a chain and the models that make and play it. generator: None where nothing
-    learns what the codec makes.
-    """
+    """One level of a chain and its models. generator: None where nothing learns the frames."""
 
     level: Positive
     codec: Name
@@ -43,11 +32,10 @@ class ChainLevel(Config):
 
 
 class ChainConfig(Config):
-    """Generators from the top down and the codecs of their levels: what plays, where it ends, in
-    which blocks.
+    """Generators from the top down, and the codecs of their levels.
 
-    block: samples that are computed in one go. end: the level that is decoded unless told otherwise
-        (None: the finest).
+    block: samples that are computed in one go. end: the level that is decoded by default (None: the
+    finest).
     """
 
     sample_rate: Positive
@@ -57,16 +45,14 @@ class ChainConfig(Config):
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        sizes = self.sizes
-        for above, below in pairwise(sizes):
+        for above, below in pairwise(self.sizes):
             if above <= below or above % below:
                 raise ValueError(f"level {above} is not a multiple of the level below it, {below}")
-        if self.block % sizes[0]:
+        if self.block % self.top:
             raise ValueError(f"block is {self.block}; it must be a multiple of the top level, "
-                             f"{sizes[0]}")
-        if self.end is not None and self.end not in sizes:
-            raise ValueError(f"end is {self.end}; it must be one of the levels "
-                             f"{', '.join(map(str, sizes))}")
+                             f"{self.top}")
+        if self.end is not None:
+            self.check_level(self.end)
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"two models of the chain have the same name: {', '.join(self.names)}")
         return self
@@ -74,37 +60,37 @@ class ChainConfig(Config):
     @property
     def sizes(self) -> tuple[int, ...]:
         """The levels from the top down, in samples per frame."""
-        return tuple(one.level for one in self.levels)
+        return tuple(level.level for level in self.levels)
 
     @property
     def top(self) -> int:
-        return self.levels[0].level
+        return self.sizes[0]
 
     @property
     def bottom(self) -> int:
-        return self.levels[-1].level
+        return self.sizes[-1]
 
     @property
     def ending(self) -> int:
-        """The level that is decoded unless told otherwise."""
+        """The level that is decoded by default."""
         return self.bottom if self.end is None else self.end
 
     def below(self, level: int) -> int:
-        """The next finer level; of the bottom itself the bottom."""
-        return max((x for x in self.sizes if x < level), default=self.bottom)
+        """The next finer level; for the bottom, the bottom."""
+        return max((size for size in self.sizes if size < level), default=self.bottom)
 
     @property
     def codecs(self) -> dict[int, str]:
         """Names of the codecs by level, from the top down."""
-        return {one.level: one.codec for one in self.levels}
+        return {level.level: level.codec for level in self.levels}
 
     @property
     def generators(self) -> dict[int, str]:
-        """Names of the generators by level, from the top down, of the levels that have one."""
-        return {one.level: one.generator for one in self.levels if one.generator}
+        """Names of the generators by level, from the top down."""
+        return {level.level: level.generator for level in self.levels if level.generator}
 
     def generator(self, level: int) -> str:
-        """The generator's name of a level. Raises `UserError` where it has none."""
+        """The name of a level's generator. Raises `UserError` where the level has none."""
         if level not in self.generators:
             raise UserError(f"level {self.check_level(level)} of the chain has no generator: "
                             f"{self.codecs[level]} stands alone")
@@ -122,73 +108,143 @@ class ChainConfig(Config):
 
     @property
     def summary(self) -> str:
-        """Its models, from the top down, and its rate, in words."""
-        levels = [f"{' and '.join(filter(None, (one.codec, one.generator)))} of level {one.level}"
-                  for one in self.levels]
+        """The models from the top down, and the sample rate, in words."""
+        levels = [f"{' and '.join(filter(None, (level.codec, level.generator)))} of level "
+                  f"{level.level}" for level in self.levels]
         return f"{', '.join(levels)}, at {self.sample_rate} Hz"
 
     def check_level(self, level: int) -> int:
-        """`level`. Raises `UserError` where it is none of the chain's."""
+        """`level`. Raises `ConfigError` where the chain has no such level."""
         if level not in self.sizes:
-            raise UserError(f"there is no level {level!r}; there are "
-                            f"{', '.join(map(str, self.sizes))}")
+            raise ConfigError(f"there is no level {level!r}; there are "
+                              f"{', '.join(map(str, self.sizes))}")
         return level
 
 
-class Preset:
-    """A whole system: its chain, and for each model of it what it is and how it is trained."""
+class _Description(pydantic.BaseModel, extra="allow"):
+    """A model in a preset's file: its keys, without those that follow from the chain."""
 
-    def __init__(self, name: str, about: str, chain: ChainConfig,
-                 models: dict[str, CodecConfig | GeneratorConfig],
-                 training: dict[str, TrainingConfig], data: DataConfig):
-        self.name, self.about, self.chain = name, about, chain
-        self._models, self._training = models, training
-        self.data = data
-
-    def model(self, name: str) -> CodecConfig | GeneratorConfig:
-        return self._models[self._check_known(name, "model", self._models)]
-
-    def codec(self, name: str | int) -> CodecConfig:
-        """The codec of this name, or of a level."""
-        names = self.chain.codecs
-        if not isinstance(name, int):
-            return self._models[self._check_known(name, "codec", names.values())]
-        return self._models[names[name]]
-
-    def generator(self, name: str | int) -> GeneratorConfig:
-        """The generator of this name, or of a level."""
-        names = self.chain.generators
-        if not isinstance(name, int):
-            return self._models[self._check_known(name, "generator", names.values())]
-        return self._models[self.chain.generator(name)]
-
-    def training(self, name: str) -> TrainingConfig:
-        return self._training[self._check_known(name, "model", self._models)]
-
-    def _check_known(self, name, what, names):
-        if name not in names:
-            raise ConfigError(f"preset {self.name}: no {what} is called {name!r}; there are "
-                              f"{', '.join(names)}")
-        return name
+    training: dict[str, Any] = {}
+    conditions: list[dict[str, Any]] | None = None
 
 
 class _PresetFile(Config):
-    """A preset as its YAML file has it. What the chain says of a model is not said again by the
-    model.
-    """
+    """A preset's YAML file, merged with its bases."""
 
-    schema_: Annotated[int, Field(strict=True, alias="schema")] = SCHEMA
     about: Text = ""
     chain: ChainConfig
     training: dict[Literal["codec", "generator"], dict[str, Any]] = {}
     data: DataConfig = DataConfig()
-    codecs: dict[Name, dict[str, Any]]
-    generators: dict[Name, dict[str, Any]] = {}
+    codecs: dict[Name, _Description]
+    generators: dict[Name, _Description] = {}
 
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values):
-        return values  # the alias makes pydantic's own check the right one
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        for role in ("codecs", "generators"):
+            described, named = set(getattr(self, role)), set(getattr(self.chain, role).values())
+            if described != named:
+                raise ValueError(f"{role} must describe the models of the chain, no more and no "
+                                 f"fewer: {', '.join(sorted(described ^ named))}")
+        return self
+
+
+class Preset:
+    """A whole system: its chain, its models and how they are trained.
+
+    path: a YAML file. Raises `ConfigError` where the file is invalid.
+    """
+
+    def __init__(self, path: Path):
+        file = validate(_PresetFile, _load_with_bases(path), os.fspath(path))
+        self.name = path.stem if path.parent == PRESETS else os.fspath(path)
+        self.about = " ".join(file.about.split())
+        self.chain, self.data = file.chain, file.data
+        self._models: dict[str, Any] = {}
+        self._training: dict[str, TrainingConfig] = {}
+        above = None
+        for level in self.chain.levels:
+            self._add_level(level, above, file)
+            above = self.codec(level.codec)
+
+    def _add_level(self, level: ChainLevel, above: CodecConfig | None, file: _PresetFile):
+        self._add(CodecConfig, file, file.codecs[level.codec], {
+            "name": level.codec, "sample_rate": self.chain.sample_rate})
+        codec, name = self.codec(level.codec), level.generator
+        if codec.level != level.level:
+            raise ConfigError(f"{self.name}: the chain has {codec.name} at level {level.level}, "
+                              f"but its strides multiply to {codec.level}")
+        if name is None:
+            return
+        who = f"{self.name}: {name}"
+        codec.check_generator(who)
+        description = file.generators[name]
+        conditions = []
+        for condition in description.conditions or [{}] * (
+                description.conditions is None and above is not None):
+            condition = {"kind": "codes"} | condition
+            if condition["kind"] == "codes":
+                if above is None:
+                    raise ConfigError(f"{who} is the top of the chain and has no level above")
+                above.check_generator(who)
+                condition = _complete(condition, f"{who}: conditions", {
+                    "level": above.level, "num_codes": above.num_codes, "books": above.books})
+            conditions.append(condition)
+        self._add(GeneratorConfig, file, description, {
+            "name": name, "level": codec.level, "num_codes": codec.num_codes,
+            "books": codec.books}, conditions=conditions)
+
+    def _add(self, kind, file: _PresetFile, description: _Description, derived: dict, **values):
+        """Add a model. derived: keys that follow from the chain."""
+        name, role = derived["name"], kind.model_fields["kind"].default
+        who = f"{self.name}: {name}"
+        self._models[name] = validate(
+            kind, _complete(description.model_extra, who, derived) | values, who)
+        self._training[name] = validate(
+            TrainingConfig, merge(file.training.get(role, {}), description.training),
+            f"{who}: training")
+
+    def model(self, name: str) -> CodecConfig | GeneratorConfig:
+        return self._models[name]
+
+    def training(self, name: str) -> TrainingConfig:
+        return self._training[name]
+
+    def codec(self, name: str | int) -> CodecConfig:
+        """The codec of this name, or of a level."""
+        return self._models[self.chain.codecs[name] if isinstance(name, int)
+                            else self._check_known(name, "codec", self.chain.codecs.values())]
+
+    def generator(self, name: str | int) -> GeneratorConfig:
+        """The generator of this name, or of a level."""
+        return self._models[self.chain.generator(name) if isinstance(name, int) else
+                            self._check_known(name, "generator", self.chain.generators.values())]
+
+    def _check_known(self, name: str, role: str, names: Iterable[str]) -> str:
+        if name not in names:
+            raise ConfigError(f"preset {self.name}: no {role} is called {name!r}; there are "
+                              f"{', '.join(names)}")
+        return name
+
+
+def _load_with_bases(path: Path) -> dict:
+    values, bases = load_yaml(path), []
+    while (base := values.pop("base", None)) is not None:
+        if base in bases or base not in preset_names():
+            raise ConfigError(f"{path}: base is {short(base)}; it must be one of "
+                              f"{', '.join(preset_names())}, and not a base of itself")
+        bases.append(base)
+        values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
+    values.pop("schema", None)
+    return values
+
+
+def _complete(values: dict, who: str, derived: dict) -> dict:
+    """`values` with `derived`. Raises `ConfigError` where they disagree."""
+    for key, value in derived.items():
+        if values.get(key, value) != value:
+            raise ConfigError(f"{who}: {key} is {short(values[key])}, but the chain says "
+                              f"{short(value)}")
+    return values | derived
 
 
 def preset_names() -> list[str]:
@@ -202,112 +258,10 @@ def preset(name=SHIPPED) -> Preset:
     Raises:
         ConfigError: no preset has this name, or its file is invalid.
     """
-    if str(name) in preset_names():
-        path = PRESETS / f"{name}.yml"
-    elif str(name).endswith((".yml", ".yaml")) or os.sep in str(name):
-        path = Path(name)
-    else:
-        raise ConfigError(f"no preset is called {str(name)!r}; there are "
-                          f"{', '.join(preset_names())}, or name a file")
-    file = _read_preset(path)
-    builder = _PresetBuilder(path, file)
-    for codec, values in file.codecs.items():
-        builder.add(CodecConfig, codec, values,
-                    {"name": codec, "sample_rate": file.chain.sample_rate})
-    above = None
-    for level in file.chain.levels:
-        above = builder.add_level(level, above)
-    label = path.stem if path.parent == PRESETS else os.fspath(path)
-    return Preset(label, " ".join(file.about.split()), file.chain, builder.models,
-                  builder.training, file.data)
-
-
-def _read_preset(path: Path) -> _PresetFile:
-    """The file of a preset, merged with its bases, whose chain names the models it describes."""
-    values, bases = load_yaml(path), []
-    while (base := values.pop("base", None)) is not None:
-        if base not in preset_names():
-            raise ConfigError(f"{path}: base is {base!r}; it must be one of "
-                              f"{', '.join(preset_names())}")
-        if base in bases:
-            raise ConfigError(f"{path}: {base} is a base of itself")
-        bases.append(base)
-        values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
-    check_schema(values, os.fspath(path))
-    known = ["schema", "about", "chain", "training", "data", "codecs", "generators"]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(short(key).lower(), known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{path}: unknown key {short(key)}; did you mean {near!r}? Known: "
-                              f"{', '.join(known)}")
-    file = validate(_PresetFile, values, os.fspath(path))
-    for role, described, named in (
-            ("codecs", file.codecs, file.chain.codecs.values()),
-            ("generators", file.generators, file.chain.generators.values())):
-        for missing in set(named) - set(described):
-            raise ConfigError(f"{path}: the chain names {missing}, which {role} does not describe")
-        for stray in set(described) - set(named):
-            raise ConfigError(f"{path}: {role} describes {stray}, which the chain does not name")
-    return file
-
-
-class _PresetBuilder:
-    """Builds the models of a preset's file. What the chain says is filled in; what a model says
-    itself must be the same.
-    """
-
-    def __init__(self, path: Path, file: _PresetFile):
-        self.path, self.file = path, file
-        self.models: dict = {}
-        self.training: dict[str, TrainingConfig] = {}
-
-    def add(self, kind, name: str, values: dict, derived: dict):
-        values = dict(values)
-        learning = values.pop("training", {})
-        if not isinstance(learning, dict):
-            raise ConfigError(f"{self.path}: {name}: training is {short(learning)}; it must be a "
-                              f"mapping")
-        role = kind.model_fields["kind"].default
-        learning = merge(self.file.training.get(role, {}), learning)
-        self._fill(name, values, derived)
-        self.models[name] = validate(kind, values, f"{self.path}: {name}")
-        self.training[name] = validate(TrainingConfig, learning, f"{self.path}: {name}: training")
-
-    def add_level(self, level: ChainLevel, above: CodecConfig | None) -> CodecConfig:
-        """Add the generator of a level, if it has one. Returns the level's codec."""
-        codec, name = self.models[level.codec], level.generator
-        if codec.level != level.level:
-            raise ConfigError(f"{self.path}: the chain has {level.codec} at level {level.level}, "
-                              f"but its strides multiply to {codec.level}")
-        if name is None:
-            return codec
-        codec.check_generator(f"{self.path}: {name}")
-        values = dict(self.file.generators[name])
-        values["conditions"] = self._conditions(name, values, above)
-        self.add(GeneratorConfig, name, values,
-                 {"name": name, "level": level.level, "num_codes": codec.num_codes,
-                  "books": codec.books})
-        return codec
-
-    def _conditions(self, name: str, values: dict, above: CodecConfig | None) -> list[dict]:
-        conditions = values.get("conditions", [{}] if above else [])
-        if not isinstance(conditions, list) or not all(isinstance(c, dict) for c in conditions):
-            raise ConfigError(f"{self.path}: {name}: conditions is {short(conditions)}; it must "
-                              f"be a list of mappings")
-        conditions = [{"kind": "codes"} | condition for condition in conditions]
-        for condition in conditions:
-            if condition["kind"] == "codes":
-                if above is None:
-                    raise ConfigError(f"{self.path}: {name} is the top of the chain and has no "
-                                      f"level above")
-                above.check_generator(f"{self.path}: {name}")
-                self._fill(f"{name}: conditions", condition,
-                           {"level": above.level, "num_codes": above.num_codes,
-                            "books": above.books})
-        return conditions
-
-    def _fill(self, name: str, values: dict, derived: dict):
-        for key, value in derived.items():
-            if values.setdefault(key, value) != value:
-                raise ConfigError(f"{self.path}: {name}: {key} is {short(values[key])}, but the "
-                                  f"chain says {short(value)}")
+    name = os.fspath(name)
+    if name in preset_names():
+        return Preset(PRESETS / f"{name}.yml")
+    if name.endswith((".yml", ".yaml")) or os.sep in name:
+        return Preset(Path(name))
+    raise ConfigError(f"no preset is called {name!r}; there are {', '.join(preset_names())}, or "
+                      f"name a file")

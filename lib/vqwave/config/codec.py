@@ -1,4 +1,4 @@
-"""The codec of one level, whose level is the product of its strides."""
+"""The codec of one level."""
 
 from __future__ import annotations
 
@@ -25,31 +25,25 @@ from .codec_parts import (
     WaveformFrontEnd,
 )
 from .conditions import Labels
-from .fields import (
-    MAX_BOOKS,
-    PERIOD,
-    TONE_HOP,
-    Config,
-    ConfigError,
-    Fraction,
-    Name,
-    Positive,
-    check_name,
-    replace,
-)
+from .fields import MAX_BOOKS, Config, ConfigError, Fraction, Name, Positive, replace
 from .heads import AdversaryConfig, HeadConfig, LossConfig, WaveformHead
 from .quantizers import EMAQuantizer, Quantizer
 
+PERIOD = 1 << 18
+"""Samples after which a decoder's tones and noise repeat: positions are known modulo this."""
+
+TONE_HOP = 128
+"""Samples between two settings of the loudness of a decoder's tones, at most."""
+
 
 class CodecConfig(Config):
-    """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books],
-    or one VAE: audio <-> vectors float32 [batch, samples / level, dim].
+    """A VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books], or
+    a VAE: audio <-> vectors float32 [batch, samples / level, dim].
 
-    The decoder mirrors the encoder. `level` is the product of the strides. padding: what
-    convolutions see, both sides or (causal) the past alone, so that a piece may come in blocks.
-    even: how far up-sampling is kept from making what repeats at the rate of the codes out of what
-    does not (`SubPixelUpsampling`), in [0, 1]. labels: what a VAE's encoder and decoder are told of
-    a piece, so that its prior can be sampled for one of them (a conditional VAE).
+    The decoder mirrors the encoder. padding: convolutions see both sides (same), or only the past
+    (causal), so that a piece can be coded in blocks. even: how strongly up-sampling is kept from
+    adding a pattern at the rate of the codes (`SubPixelUpsampling`), in [0, 1]. labels: labels that
+    a VAE's encoder and decoder are conditioned on (a conditional VAE).
     """
 
     kind: Literal["codec"] = "codec"
@@ -72,51 +66,70 @@ class CodecConfig(Config):
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        check_name(self.name)
         if self.level > PERIOD:
             raise ValueError(f"the strides multiply to {self.level} samples a code; at most "
                              f"{PERIOD} are possible")
-        if self.head.needs_position and PERIOD % self.level:
+        if self.needs_position and PERIOD % self.level:
             raise ValueError(f"a head of {self.head.kind} needs a level that is a power of 2, but "
                              f"the strides multiply to {self.level}")
-        hops = [1, *(self.hop(i) for i in range(len(self.stages)))]
+        hops = [self.hop(i) for i in range(-1, len(self.stages))]
         if self.front_end.hop not in hops:
-            raise ValueError(f"front_end has a hop of {self.front_end.hop}, but the stages have "
-                             f"{', '.join(map(str, hops))}")
-        if self.loss.channel_average and len(self.stages) == 1:
-            raise ValueError("loss has a channel_average, but there is one stage, and nothing is "
-                             "up-sampled on the way to the audio")
-        axes = {axis: value for axis, value in self if isinstance(value, CodecPart)}
-        parts = list(axes.values())
-        for axis, part in axes.items():
-            if self.padding == "causal" and part.noncausal:
-                raise ValueError(f"padding is causal, but a {axis} of {part.kind} looks ahead")
-        for part in parts:
-            for axis, kinds in part.requires.items():
-                if (own := getattr(self, axis).kind) not in kinds:
-                    raise ValueError(f"{part.kind} needs a {axis} of {' or '.join(kinds)}, not "
-                                     f"{own}")
-        for part in parts:
+            raise ValueError(f"front_end has a hop of {self.front_end.hop}; it must be one of "
+                             f"{', '.join(map(str, hops))}, the products of the first strides")
+        if self.loss.channel_average and (len(self.stages) == 1 or self.encoder.kind == "plane"):
+            raise ValueError("channel_average needs two stages that up-sample audio")
+        parts = {axis: part for axis, part in self if isinstance(part, CodecPart)}
+        for axis, part in parts.items():
+            self._check_part(axis, part)
+        for part in parts.values():  # which relies on the kinds of the others
             part.check(self)
-        if self.labels:
-            self._check_labels()
+        if self.labels and (self.quantizer.kind, self.encoder.kind, self.padding) != (
+                "gaussian", "mirror", "same"):
+            raise ValueError("labels need a quantizer of gaussian, an encoder of mirror, and "
+                             "padding: same")
         return self
 
-    def _check_labels(self):
-        for axis, kind in (("quantizer", "gaussian"), ("encoder", "mirror")):
-            if (own := getattr(self, axis).kind) != kind:
-                raise ValueError(f"labels are told to a codec with a {axis} of {kind}, not {own}")
-        if self.in_blocks:
-            raise ValueError("labels are of a whole piece, but padding is causal, for pieces that "
-                             "come in blocks")
+    def _check_part(self, axis: str, part: CodecPart):
+        if self.in_blocks and part.noncausal:
+            raise ValueError(f"padding is causal, but the {axis}, {part.kind}, sees later samples")
+        for other, kinds in part.requires.items():
+            if (kind := getattr(self, other).kind) not in kinds:
+                raise ValueError(f"the {axis}, {part.kind}, needs {other} of kind "
+                                 f"{' or '.join(kinds)}, not {kind}")
+        if part.highest_frequency > self.sample_rate / 2:
+            raise ValueError(f"{axis} goes up to {part.highest_frequency:g} Hz, but a sample rate "
+                             f"of {self.sample_rate} holds {self.sample_rate / 2:g} Hz")
 
     def with_labels(self, labels: Labels) -> CodecConfig:
-        """The same with these labels in the place of its own."""
+        """The same with these labels in place of its own."""
         return replace(self, labels=labels)
 
     @property
     def strides(self) -> tuple[int, ...]:
         return tuple(stage.stride for stage in self.stages)
+
+    def hop(self, stage: int) -> int:
+        """Samples per step of the features of a stage; of stage −1, the audio, 1."""
+        return math.prod(self.strides[: stage + 1])
+
+    @property
+    def level(self) -> int:
+        """Samples per frame: the product of the strides."""
+        return math.prod(self.strides)
+
+    @property
+    def encoder_stages(self) -> range:
+        """The stages that the encoder has: those after the front end."""
+        count = len(self.stages)
+        return range(next(i for i in range(count + 1) if self.hop(i - 1) == self.front_end.hop),
+                     count)
+
+    @property
+    def tone_stage(self) -> int:
+        """The stage whose features set the loudness of tones: the coarsest whose hop is at most
+        `TONE_HOP`.
+        """
+        return max((i for i in range(len(self.stages)) if self.hop(i) <= TONE_HOP), default=0)
 
     @property
     def has_codes(self) -> bool:
@@ -124,15 +137,14 @@ class CodecConfig(Config):
         return self.quantizer.has_codes
 
     def check_codes(self, who: str = ""):
-        """Raises `ConfigError` where a frame is no codes. who: what asks for them."""
+        """Raises `ConfigError` where a frame is no codes. who: what needs codes."""
         if not self.has_codes:
-            makes = f"{self.name} has a quantizer of {self.quantizer.kind}, which makes"
-            raise ConfigError(f"{who} needs codes, but {makes} none" if who
-                              else f"{makes} no codes: `vqwave latents` plays it")
+            reason = f"{self.name} has a quantizer of {self.quantizer.kind}, which makes"
+            raise ConfigError(f"{who} needs codes, but {reason} none" if who
+                              else f"{reason} no codes: `vqwave latents` plays it")
 
     def check_generator(self, who: str):
-        """Raises `ConfigError` where no generator can draw the frames, or be told them. who: the
-        generator.
+        """Raises `ConfigError` where no generator can draw or read the frames. who: the generator.
         """
         self.check_codes(who)
         if self.books > MAX_BOOKS:
@@ -147,8 +159,8 @@ class CodecConfig(Config):
 
     @property
     def codebook_of(self) -> tuple[int, ...]:
-        """For each code of a frame the number of its codebook. Raises `ConfigError` where a frame
-        is no codes.
+        """The number of the codebook of each code of a frame: those of the top, place by place for
+        each book, then those of the bottom. Raises `ConfigError` where a frame is no codes.
         """
         self.check_codes()
         books = range(self.quantizer.books)
@@ -162,23 +174,26 @@ class CodecConfig(Config):
         return len(self.codebook_of)
 
     @property
+    def bitrate(self) -> float:
+        """Bits per second: sample_rate / level · books · log2(num_codes)."""
+        return self.sample_rate / self.level * self.books * math.log2(self.num_codes)
+
+    @property
     def nested(self) -> bool:
-        """Whether the first codes of a frame, a multiple of `positions`, can be decoded without the
-        others.
-        """
-        return self.quantizer.nested and self.hierarchy.bottom_stage is None
+        """Whether the first codes of a frame, a multiple of `positions`, can be decoded alone."""
+        return self.quantizer.nested and self.hierarchy.bottom is None
 
     def check_books(self, books: int | None) -> int | None:
-        """Codes of a frame that its first so many codebooks make; None for all of them.
+        """The number of codes in the first `books` codebooks of a frame; None for all of them.
 
         Raises:
-            ConfigError: the codec has not so many, or none of them can be left out.
+            ConfigError: the codec has fewer codebooks, or needs all of them.
         """
         if books is None:
             return None
         if not self.nested:
-            raise ConfigError(f"{self.name} has a quantizer of {self.quantizer.kind}, all of whose "
-                              f"codes are needed: books may be left out of residual ones")
+            raise ConfigError(f"{self.name} has a quantizer of {self.quantizer.kind}, which needs "
+                              f"all codes; only a residual quantizer can leave books out")
         if not 1 <= books <= self.quantizer.books:
             raise ConfigError(f"{self.name} has {self.quantizer.books} codebooks; {books} cannot "
                               f"be kept")
@@ -186,29 +201,28 @@ class CodecConfig(Config):
 
     @property
     def positions(self) -> int:
-        """Places along the frequencies of a frame of latents; 1 where they are no plane."""
+        """Places along the frequencies of a frame of latents; 1 where latents are no plane."""
         return self._positions(len(self.stages) - 1)
 
     def _positions(self, stage: int) -> int:
         if self.encoder.kind != "plane":
             return 1
-        return self.front_end.channels // math.prod(self.strides[1 : stage + 1])
+        return self.front_end.channels * self.hop(0) // self.hop(stage)
 
     @property
     def bottom_positions(self) -> int:
-        """Places in a frame of the finer level of a hierarchy; 0 where there is none."""
-        bottom = self.hierarchy.bottom_stage
-        return 0 if bottom is None else self._positions(bottom)
+        """Places in a frame of a hierarchy's bottom; 0 without a hierarchy."""
+        return 0 if self.hierarchy.bottom is None else self._positions(self.hierarchy.bottom)
 
     @property
     def bottom_frames(self) -> int:
-        """Frames of the finer level of a hierarchy in one of the top; 1 where there is none."""
-        bottom = self.hierarchy.bottom_stage
-        return 1 if bottom is None else math.prod(self.strides[bottom + 1 :])
+        """Frames of a hierarchy's bottom in a frame of the top; 1 without a hierarchy."""
+        bottom = self.hierarchy.bottom
+        return 1 if bottom is None else self.level // self.hop(bottom)
 
     @property
     def vector_width(self) -> int:
-        """Channels of the vectors that the decoder is given."""
+        """Channels of the decoder's input."""
         places = self.positions + self.bottom_frames * self.bottom_positions
         return places * self.quantizer.vector_width
 
@@ -219,49 +233,20 @@ class CodecConfig(Config):
 
     @property
     def frame_dtype(self) -> str:
-        """What the numbers in a frame are."""
         return "int32" if self.has_codes else "float32"
 
     @property
     def in_blocks(self) -> bool:
-        """Whether a piece can be encoded and decoded block by block, as it comes."""
+        """Whether a piece can be encoded and decoded in blocks."""
         return self.padding == "causal"
 
     @property
     def can_decode_part(self) -> bool:
-        """Whether the decoder's finer stages can be spared the frames that only its first one sees.
+        """Whether the decoder's later stages can leave out frames that only the first stage needs.
         """
-        return self.encoder.can_decode_part and self.has_codes and self.head.makes_audio
+        return self.encoder.kind != "plane" and self.has_codes and self.head.makes_audio
 
     @property
     def needs_position(self) -> bool:
-        """Whether the decoder must be told where in the piece its codes stand."""
+        """Whether the decoder must know where in the piece its codes stand."""
         return self.head.needs_position
-
-    def hop(self, stage: int) -> int:
-        """Samples per step of the features that stage `stage` works on."""
-        return math.prod(self.strides[: stage + 1])
-
-    @property
-    def tone_stage(self) -> int:
-        """The stage whose features say how loud each tone is: the coarsest of at most `TONE_HOP`
-        samples a step.
-        """
-        return max((i for i in range(len(self.stages)) if self.hop(i) <= TONE_HOP), default=0)
-
-    @property
-    def level(self) -> int:
-        """Samples per frame of codes."""
-        return math.prod(self.strides)
-
-    @property
-    def encoder_stages(self) -> range:
-        """The stages that the encoder has: those behind the front end's hop."""
-        return range(next(i for i in range(len(self.stages) + 1)
-                          if math.prod(self.strides[:i]) == self.front_end.hop),
-                     len(self.stages))
-
-    @property
-    def bitrate(self) -> float:
-        """Bits per second: sample_rate / level · books · log2(num_codes)."""
-        return self.sample_rate / self.level * self.books * math.log2(self.num_codes)

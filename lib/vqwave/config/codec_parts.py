@@ -1,39 +1,50 @@
-"""The parts of a codec before its quantizer: front ends, encoders, hierarchies, blocks."""
+"""The parts of a codec around its quantizer: front ends, encoders, hierarchies, blocks."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
 
 from ..dsp.metrics import empty_mel_filters
-from .fields import Config, Positive, Real, Whole, check_odd, default_kind
+from .fields import (
+    AboveZero,
+    Config,
+    Dilations,
+    Heads,
+    KernelSize,
+    Layers,
+    Positive,
+    Real,
+    Share,
+    Whole,
+    WindowSize,
+    default_kind,
+)
 
-if TYPE_CHECKING:
-    from .codec import CodecConfig
 
 class CodecPart(Config):
-    """What one kind of an axis says: what it needs of the codec's others."""
+    """One axis of a codec. Each kind of the axis is a class."""
 
     requires: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """The kinds that another axis may have, by the name of its field."""
+    """By the name of another axis, the kinds that this part works with."""
 
     noncausal: ClassVar[bool] = False
-    """Whether it sees what comes later however it is padded."""
+    """Whether the part sees later samples with every padding."""
 
-    can_decode_part: ClassVar[bool] = False
-    """Of an encoder: whether the decoder that goes with it can go on after its first stage with
-    some frames.
-    """
+    @property
+    def highest_frequency(self) -> float:
+        """Hz that the sample rate must be able to hold; 0 where the part needs none."""
+        return 0.0
 
-    def check(self, codec: CodecConfig):
-        """Raises `ValueError` where the codec cannot have this part."""
+    def check(self, codec: Any):
+        """Raises `ValueError` where the rest of the `CodecConfig` does not fit the part."""
 
 
 class WaveformFrontEnd(CodecPart):
-    """The encoder sees the samples themselves."""
+    """The encoder sees the samples."""
 
     kind: Literal["waveform"] = "waveform"
     hop: ClassVar[int] = 1
@@ -41,23 +52,21 @@ class WaveformFrontEnd(CodecPart):
 
 
 PER_OCTAVE = 24
-"""Bins of a log-frequency spectrum and tones of a bank in an octave: quarter tones. Music in tune
-lies on them, and what does not is at most an eighth of a tone away.
-"""
+"""Bins of a log-frequency spectrum, and tones of a tone bank, per octave: quarter tones."""
 
 LOWEST = 27.5
-"""Hz, A0: the tone that the grid of quarter tones begins with."""
+"""Hz, A0: where the grid of quarter tones begins."""
 
 
 class LogFrequencyFrontEnd(CodecPart):
-    """The encoder sees a constant-Q spectrum, quarter tones up from `lowest`, a frame each `hop`
-    samples.
+    """The encoder sees a constant-Q spectrum: quarter tones up from `lowest`, a frame every `hop`
+    samples. The spectrum replaces the encoder's stages up to that hop.
 
-    It takes the place of the encoder's stages up to that hop. lowest: Hz, an octave of A.
+    lowest: Hz, `LOWEST` or octaves above it.
     """
 
     kind: Literal["log_frequency"] = "log_frequency"
-    noncausal: ClassVar[bool] = True
+    noncausal = True
     hop: Positive = 512
     lowest: Annotated[Real, Field(ge=LOWEST, le=880)] = 55.0
     octaves: Annotated[int, Field(strict=True, ge=1, le=9)] = 7
@@ -69,19 +78,13 @@ class LogFrequencyFrontEnd(CodecPart):
                              f"above it")
         return self
 
-    def check(self, codec: CodecConfig):
-        if self.highest > codec.sample_rate / 2:
-            raise ValueError(f"front_end reaches {self.highest:g} Hz, but a sample rate of "
-                             f"{codec.sample_rate} holds {codec.sample_rate / 2:g} Hz")
-
     @property
     def bins(self) -> int:
         """Quarter tones of the spectrum."""
         return self.octaves * PER_OCTAVE
 
     @property
-    def highest(self) -> float:
-        """Hz: where its last octave ends."""
+    def highest_frequency(self) -> float:
         return self.lowest * 2**self.octaves
 
     @property
@@ -91,37 +94,33 @@ class LogFrequencyFrontEnd(CodecPart):
 
 
 class SpectrogramFrontEnd(CodecPart):
-    """The encoder sees the levels of a spectrogram, a frame each `hop` samples.
+    """The encoder sees the levels of a spectrogram, a frame every `hop` samples. The spectrogram
+    replaces the encoder's stages up to that hop.
 
-    It takes the place of the encoder's stages up to that hop. n_fft: samples of a window. mels:
-    bands on the mel scale up to `highest` Hz (None: all that the sample rate holds); 0: every bin
-    of the window but that at half the sample rate, so that strides can divide them.
+    n_fft: samples of a window. mels: bands on the mel scale, up to `highest` Hz (None: up to half
+    the sample rate); 0: the bins of the window without the last, so that strides divide their
+    number.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
-    noncausal: ClassVar[bool] = True
+    noncausal = True
     hop: Positive = 256
-    n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)] = 1024
+    n_fft: WindowSize = 1024
     mels: Annotated[int, Field(strict=True, ge=0, le=1024)] = 80
-    highest: Annotated[Real, Field(gt=0)] | None = None
+    highest: AboveZero | None = None
 
     @pydantic.model_validator(mode="after")
     def _check(self):
         if self.n_fft % (2 * self.hop):
             raise ValueError(f"n_fft is {self.n_fft}; it must be a multiple of twice the hop, "
                              f"{2 * self.hop}")
-        if self.mels > self.n_fft // 2:
-            raise ValueError(f"mels is {self.mels}, but a window of {self.n_fft} samples has "
-                             f"{self.n_fft // 2} bins")
-        if self.highest is not None and not self.mels:
-            raise ValueError(f"highest is {self.highest:g}, which mels: 0, every bin, leaves no "
-                             f"room for")
         return self
 
-    def check(self, codec: CodecConfig):
-        if (self.highest or 0) > codec.sample_rate / 2:
-            raise ValueError(f"front_end reaches {self.highest:g} Hz, but a sample rate of "
-                             f"{codec.sample_rate} holds {codec.sample_rate / 2:g} Hz")
+    @property
+    def highest_frequency(self) -> float:
+        return self.highest or 0.0
+
+    def check(self, codec):
         empty = self.mels and empty_mel_filters(codec.sample_rate, self.n_fft, self.mels,
                                                 self.highest)
         if empty:
@@ -130,7 +129,7 @@ class SpectrogramFrontEnd(CodecPart):
 
     @property
     def channels(self) -> int:
-        """Of a frame: its bands, or the bins of its window but the last."""
+        """Of a frame: the bands, or the bins of the window without the last."""
         return self.mels or self.n_fft // 2
 
 
@@ -142,67 +141,58 @@ class MirrorEncoder(CodecPart):
     """The decoder's stages in reverse: strided convolutions and blocks."""
 
     kind: Literal["mirror"] = "mirror"
-    can_decode_part: ClassVar[bool] = True
 
 
 class BandedEncoder(CodecPart):
-    """A network for each band of a log-frequency spectrum, which sees this band and `overlap` bins
-    to either side.
+    """A network for each band of a log-frequency spectrum. The network sees the band and `overlap`
+    bins to either side.
 
-    units: features of a band; dilations: of its residual convolutions over time.
+    units: features of a band. dilations: of its residual convolutions over time.
     """
 
     kind: Literal["banded"] = "banded"
-    noncausal: ClassVar[bool] = True
-    can_decode_part: ClassVar[bool] = True
+    noncausal = True
     units: Positive = 96
     overlap: Whole = 6
-    dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
-    # Its own networks are all that it has, and a decoder alone would have what these ask for.
-    requires: ClassVar[dict[str, tuple[str, ...]]] = {
-        "front_end": ("log_frequency",), "quantizer": ("banded", "gain_shape"),
-        "bottleneck": ("none",), "block": ("dilated",)}
+    dilations: Dilations = (3,)
+    # The encoder has no other blocks and no bottleneck; only the decoder would get them.
+    requires = {"front_end": ("log_frequency",), "quantizer": ("banded", "gain_shape"),
+                "bottleneck": ("none",), "block": ("dilated",)}
 
-    def check(self, codec: CodecConfig):
-        front, books = codec.front_end, codec.quantizer.bands
-        if front.bins % books:
-            raise ValueError(f"front_end has {front.bins} quarter tones, which {books} books do "
+    def check(self, codec):
+        front, bands = codec.front_end, codec.quantizer.bands
+        if front.bins % bands:
+            raise ValueError(f"front_end has {front.bins} quarter tones, which {bands} bands do "
                              f"not divide")
         if front.hop != codec.level:
-            raise ValueError(f"a banded encoder makes a frame of each of the front end's, every "
-                             f"{front.hop} samples, but the strides multiply to {codec.level}")
+            raise ValueError(f"an encoder of banded needs a front_end whose hop, {front.hop}, is "
+                             f"the product of the strides, {codec.level}")
 
 
 class PlaneEncoder(CodecPart):
-    """The spectrogram is a picture: two-dimensional convolutions over frames and bands, strided
-    alike along both, in the encoder and in the decoder.
+    """The spectrogram as a picture: two-dimensional convolutions over frames and bands with the
+    same stride along both, in the encoder and in the decoder.
 
-    The first stage is the spectrogram itself. Latents have `CodecConfig.positions` places along the
-    frequencies, each quantized apart by the same codebooks.
+    The first stage is the spectrogram. Latents have `CodecConfig.positions` places along the
+    frequencies; the same codebooks quantize each place.
     """
 
     kind: Literal["plane"] = "plane"
-    noncausal: ClassVar[bool] = True
-    requires: ClassVar[dict[str, tuple[str, ...]]] = {
+    noncausal = True
+    requires = {
         "front_end": ("spectrogram",), "block": ("dilated",), "upsampling": ("sub_pixel",),
-        "bottleneck": ("none",), "head": ("spectrogram", "griffin_lim")}
+        "bottleneck": ("none",), "head": ("spectrogram", "griffin_lim"),
+        "quantizer": ("ema", "residual", "som", "gaussian")}
 
-    def check(self, codec: CodecConfig):
+    def check(self, codec):
         front, strides = codec.front_end, codec.strides[1:]
         if front.hop != codec.strides[0]:
-            raise ValueError(f"the first stage of a plane is the spectrogram itself: its stride is "
-                             f"{codec.strides[0]}, but the front end has a hop of {front.hop}")
-        if not strides:
-            raise ValueError("a plane encoder needs stages behind that of the spectrogram")
+            raise ValueError(f"the first stage of an encoder of plane is the spectrogram: its "
+                             f"stride, {codec.strides[0]}, must be the hop of front_end, "
+                             f"{front.hop}")
         if front.channels % math.prod(strides):
-            raise ValueError(f"front_end has {front.channels} bands, which the strides behind it, "
+            raise ValueError(f"front_end has {front.channels} bands, which the later strides, "
                              f"{math.prod(strides)} in all, do not divide")
-        if codec.quantizer.kind == "banded":
-            raise ValueError("a quantizer of banded has bands of its own, and so has an encoder of "
-                             "plane")
-        if codec.loss.channel_average or codec.even:
-            raise ValueError("channel_average and even are of stages of samples, and an encoder of "
-                             "plane has none")
 
 
 Encoder = Annotated[MirrorEncoder | BandedEncoder | PlaneEncoder, Field(discriminator="kind"),
@@ -213,87 +203,72 @@ class SingleLevelHierarchy(CodecPart):
     """One level of latents."""
 
     kind: Literal["single_level"] = "single_level"
-    bottom_stage: ClassVar[int | None] = None
+    bottom: ClassVar[int | None] = None
 
 
 class TopDownHierarchy(CodecPart):
-    """Two levels of latents that are trained together: those of the last stage, the top, and finer
-    ones, which know what the top became (VQ-VAE-2, Razavi et al. 2019).
+    """Two levels of latents that are trained together: the top at the last stage, and a finer
+    bottom that is conditioned on the quantized top (VQ-VAE-2, Razavi et al. 2019).
 
-    bottom: the stage that the finer ones stand on, counted from 0.
+    bottom: the stage of the finer level, counted from 0.
     """
 
     kind: Literal["vqvae2"] = "vqvae2"
     bottom: Positive
-    requires: ClassVar[dict[str, tuple[str, ...]]] = {"encoder": ("plane",)}
+    requires = {"encoder": ("plane",), "quantizer": ("ema", "residual", "som")}
 
-    @property
-    def bottom_stage(self) -> int:
-        return self.bottom
-
-    def check(self, codec: CodecConfig):
+    def check(self, codec):
         if self.bottom >= len(codec.stages) - 1:
-            raise ValueError(f"hierarchy has its bottom at stage {self.bottom}, but the top is at "
-                             f"stage {len(codec.stages) - 1}, and must lie above it")
-        codec.check_codes("a hierarchy of vqvae2")
+            raise ValueError(f"hierarchy has bottom {self.bottom}; it must be below the last "
+                             f"stage, {len(codec.stages) - 1}")
 
 
 Hierarchy = Annotated[SingleLevelHierarchy | TopDownHierarchy, Field(discriminator="kind"),
                       default_kind("single_level")]
 
 
+class Stage(Config):
+    """A strided convolution to `channels`, then a block for each of `dilations`."""
+
+    stride: Positive
+    channels: Positive
+    dilations: Dilations = (1, 3)
+
+
 class DilatedBlock(CodecPart):
     """Residual blocks of dilated convolutions, as in SEANet."""
 
     kind: Literal["dilated"] = "dilated"
-    kernel_size: Annotated[int, Field(strict=True, ge=1, le=99)] = 3
-
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        check_odd("kernel_size", self.kernel_size)
-        return self
+    kernel_size: KernelSize = 3
 
 
 class MultiresolutionBlock(CodecPart):
-    """Residual blocks of one small kernel at `depth` dilations, each twice the one before it, whose
-    answers are mixed.
-
-    A stage's `dilations` are those of the finest of them.
+    """Residual blocks that mix the outputs of one small kernel at `depth` dilations. Each dilation
+    is twice the one before it; a stage's `dilations` are the smallest.
     """
 
     kind: Literal["multiresolution"] = "multiresolution"
-    kernel_size: Annotated[int, Field(strict=True, ge=3, le=99)] = 3
+    kernel_size: KernelSize = 3
     depth: Annotated[int, Field(strict=True, ge=1, le=12)] = 4
-
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        check_odd("kernel_size", self.kernel_size)
-        return self
 
 
 class ResNetBlock(CodecPart):
     """Residual blocks of two normalised convolutions with LeakyReLU (He et al. 2016).
 
-    norm: over the batch and time, or over time for each window alone (instance), which sees all of
-    a piece. slope: of the LeakyReLU below zero.
+    norm: over the batch and time (batch), or for each window over time (instance). slope: of the
+    LeakyReLU below zero.
     """
 
     kind: Literal["resnet"] = "resnet"
-    noncausal: ClassVar[bool] = True
-    kernel_size: Annotated[int, Field(strict=True, ge=1, le=99)] = 3
+    noncausal = True
+    kernel_size: KernelSize = 3
     norm: Literal["batch", "instance"] = "batch"
-    slope: Annotated[Real, Field(ge=0, lt=1)] = 0.2
+    slope: Share = 0.2
 
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        check_odd("kernel_size", self.kernel_size)
-        return self
-
-    def check(self, codec: CodecConfig):
+    def check(self, codec):
         if self.norm == "instance" and codec.has_codes:
-            raise ValueError(f"block has a norm of instance, which sees a piece whole, but a "
-                             f"quantizer of {codec.quantizer.kind} makes codes, which are played "
-                             f"as they come")
+            raise ValueError(f"a norm of instance needs whole pieces, but a quantizer of "
+                             f"{codec.quantizer.kind} makes codes, which play in blocks")
 
 
 Block = Annotated[DilatedBlock | MultiresolutionBlock | ResNetBlock, Field(discriminator="kind"),
@@ -310,12 +285,7 @@ class Transposed(CodecPart):
     """A transposed convolution."""
 
     kind: Literal["transposed"] = "transposed"
-    noncausal: ClassVar[bool] = True
-
-    def check(self, codec: CodecConfig):
-        if codec.even:
-            raise ValueError(f"even is {codec.even:g}, which is of an upsampling of sub_pixel, not "
-                             f"of transposed")
+    noncausal = True
 
 
 Upsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
@@ -323,16 +293,16 @@ Upsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
 
 
 class NoBottleneck(CodecPart):
-    """Nothing besides the convolutions."""
+    """Convolutions alone."""
 
     kind: Literal["none"] = "none"
 
 
 class WindowBottleneck(CodecPart):
-    """What looks at the frames around each: `back` before and `ahead` behind it."""
+    """Attention of each frame to `back` frames before it and `ahead` frames after it."""
 
     kind: str
-    heads: Positive = 4
+    heads: Heads = 4
     back: Positive = 32
     ahead: Whole = 0
 
@@ -340,40 +310,30 @@ class WindowBottleneck(CodecPart):
     def noncausal(self) -> bool:  # type: ignore[override]
         return self.ahead > 0
 
-    def check(self, codec: CodecConfig):
+    def check(self, codec):
         channels = codec.stages[-1].channels
         if channels % self.heads:
-            raise ValueError(f"bottleneck has {self.heads} heads, which the {channels} channels of "
-                             f"the last stage cannot be divided among")
+            raise ValueError(f"bottleneck has {self.heads} heads, which do not divide the "
+                             f"{channels} channels of the last stage")
 
 
 class AttentionBottleneck(WindowBottleneck):
     """Layers of attention to a window."""
 
     kind: Literal["attention"] = "attention"
-    layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    layers: Layers = 1
 
 
 class EnergyBottleneck(WindowBottleneck):
-    """Each frame goes down an energy of attention to a window and of `memories` `steps` times,
-    `rate` of its gradient at a time.
+    """The energy transformer (Hoover et al. 2023): each frame takes `steps` steps down the gradient
+    of an energy, `rate` of the gradient each. The energy attends to a window and to `memories`.
     """
 
     kind: Literal["energy"] = "energy"
     memories: Positive = 512
     steps: Annotated[int, Field(strict=True, ge=1, le=100)] = 4
-    rate: Annotated[Real, Field(gt=0)] = 0.1
+    rate: AboveZero = 0.1
 
 
 Bottleneck = Annotated[NoBottleneck | AttentionBottleneck | EnergyBottleneck,
                        Field(discriminator="kind"), default_kind("none")]
-
-
-class Stage(Config):
-    """One step down in rate: a strided convolution to `channels`, then a block for each of
-    `dilations`.
-    """
-
-    stride: Positive
-    channels: Positive
-    dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3)

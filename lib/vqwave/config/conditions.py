@@ -1,4 +1,4 @@
-"""Conditions: what a model is given beside its own past, such as the level above or labels."""
+"""Conditions: what a model knows besides its own past, such as the level above or labels."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from .fields import Books, CodeCount, Config, Positive, Real, Text, check_odd, default_kind
-
-LayerCount = Annotated[int, Field(strict=True, ge=1, le=100)]
-Dilations = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=4096)], ...],
-                      Field(min_length=1, max_length=100)]
-Share = Annotated[Real, Field(ge=0, lt=1)]
+from .fields import (
+    Books,
+    CodeCount,
+    Config,
+    Dilations,
+    KernelSize,
+    Positive,
+    Share,
+    Text,
+    default_kind,
+)
 
 
 class ConditionConfig(Config):
-    """What a generator knows besides its own past: one input and the `channels` that are made of
-    it.
+    """One named input of a generator, and the `channels` that are made of it.
 
-    A generator's conditions have inputs of different names. Each input is int32 [batch, *shape].
+    The conditions of a generator have inputs of different names. An input is int32 [batch, *shape].
     """
 
     input: ClassVar[str]
-    """The name of its input."""
+    """The name of the input."""
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """Of its input behind the batch axis; None is an axis as long as the window."""
+        """Of the input without the batch axis; None is an axis as long as the window."""
         raise NotImplementedError
 
     @property
     def choices(self) -> int:
-        """How many values there are to choose from, where the caller chooses: 0 … choices − 1."""
+        """The number of values 0 … choices − 1, where the caller chooses one."""
         raise NotImplementedError
 
     def check(self, level: int):
@@ -42,24 +46,18 @@ class ConditionConfig(Config):
 class CodesAbove(ConditionConfig):
     """The frames of the level above, through a dilated CNN, at the generator's own rate."""
 
-    input: ClassVar[str] = "source"
-
+    input = "source"
     kind: Literal["codes"] = "codes"
     level: Positive
     num_codes: CodeCount
     books: Books = 1
     channels: Positive = 128
-    dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
-    kernel_size: Annotated[int, Field(strict=True, ge=3, le=99)] = 3
-
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        check_odd("kernel_size", self.kernel_size)
-        return self
+    dilations: Dilations = (1, 2, 4, 8, 16, 32)
+    kernel_size: KernelSize = 3
 
     @property
     def halo(self) -> int:
-        """Frames to either side that the context of one of them sees."""
+        """Frames that the context of a frame depends on, to either side."""
         return sum(self.dilations) * (self.kernel_size // 2)
 
     @property
@@ -68,37 +66,36 @@ class CodesAbove(ConditionConfig):
 
     def check(self, level: int):
         if self.level % level or self.level == level:
-            raise ValueError(f"the level above, {self.level}, is not a multiple of its level "
-                             f"{level}")
+            raise ValueError(f"the level above, {self.level}, must be a multiple of the "
+                             f"generator's level, {level}")
 
 
 SHARES = 1 << 16
-"""What the shares of a frame's labels add up to."""
+"""The sum of the shares of a frame's labels."""
 
 
 class Labels(ConditionConfig):
-    """What the folder or a tag of a piece calls it, as a vector that is learnt for each label.
+    """The folder or a tag of a track, as a learnt vector for each label.
 
-    Its input says of each frame which labels it has, and how much of each: [T, labels, 2] of
-    (number of the label, share), the shares counted in `SHARES`ths.
+    The input has the labels of each frame: [T, labels, 2] of (number of the label, share), the
+    shares in `SHARES`ths.
 
-    of: what says it. names: the vocabulary, in the order of the labels' numbers; none: that of the
-    data folder that is trained on. channels: of the vector. dropout: the share of training windows
-    that are told no label, so that music without one is learnt too: what guidance goes away from.
+    of: where labels come from. names: the vocabulary, in the order of the labels' numbers; empty:
+    that of the training data. channels: of the vector. dropout: the share of training windows
+    without a label, so that the model also plays without one, and for guidance.
     """
 
-    input: ClassVar[str] = "label"
-
+    input = "label"
     kind: Literal["labels"] = "labels"
     of: Literal["folder", "genre", "artist", "album"] = "folder"
     names: Annotated[tuple[Text, ...], Field(max_length=4096)] = ()
     channels: Positive = 32
-    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.1
+    dropout: Share = 0.1
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        if twice := next((name for name in self.names if self.names.count(name) > 1), None):
-            raise ValueError(f"names holds {twice!r} twice")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("names holds a label twice")
         return self
 
     @property
@@ -111,13 +108,13 @@ class Labels(ConditionConfig):
 
     @property
     def none(self) -> int:
-        """The number that stands for no label."""
+        """The number that means no label."""
         return len(self.names)
 
     @property
     def summary(self) -> str:
-        """What they are, in words."""
         names = [*self.names[:5], *["…"] * (len(self.names) > 5)]
         return f"labels by {self.of} ({', '.join(names)})"
+
 
 Condition = Annotated[CodesAbove | Labels, Field(discriminator="kind"), default_kind("codes")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
@@ -11,6 +11,7 @@ from pydantic import Field
 from .codec_parts import CodecPart
 from .fields import (
     LEVEL_RANGE,
+    AboveZero,
     Books,
     CodeCount,
     Fraction,
@@ -21,67 +22,65 @@ from .fields import (
     default_kind,
 )
 
-if TYPE_CHECKING:
-    from .codec import CodecConfig
+Decay = Annotated[Real, Field(gt=0, lt=1)]
 
 
 class QuantizerConfig(CodecPart):
-    """What every quantizer's config says; those with codes also have `num_codes` and `books`, the
-    codes of a frame.
+    """A quantizer. A quantizer with codes also has `num_codes`, and `books`, the codes of a frame.
     """
 
     kind: str
 
     has_codes: ClassVar[bool] = True
-    """Whether a frame is codes, which can be learnt by a generator, or a vector of float32."""
+    """Whether a frame is codes, which a generator can learn, or a vector of float32."""
 
     segment: ClassVar[int] = 1
     """Frames whose codes are chosen together."""
 
     overlap: ClassVar[int] = 0
-    """Frames to either side of a segment that are looked at as well."""
+    """Frames to either side of a segment that the choice depends on."""
 
     nested: ClassVar[bool] = False
     """Whether the first books of a frame can be decoded without the others."""
 
     training_only: ClassVar[tuple[str, ...]] = ()
-    """Fields that nothing depends on once it is trained."""
+    """Fields that have no effect on a trained codec."""
 
     width: ClassVar[Any]
     """Channels of the latents."""
 
     @property
     def bands(self) -> int:
-        """The books that a banded encoder splits the spectrum into."""
+        """Bands of the spectrum in a banded encoder: one for each book."""
         return self.books  # type: ignore[attr-defined]
 
     @property
     def gain_edges(self) -> tuple[int, ...]:
-        """Hz between the bands whose levels have codes of their own, see `GainShapeQuantizer`."""
+        """Hz between the bands whose levels have codes of their own (`GainShapeQuantizer`)."""
         return ()
 
     @property
     def vector_width(self) -> int:
-        """Channels of the vectors that the decoder is given."""
+        """Channels of the decoder's input at each place."""
         return self.width
 
 
 class CodebookConfig(QuantizerConfig):
     """A codebook that follows the latents by moving averages.
 
-    num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: the share of
-    its fair part of the latents under which a code is moved. commitment: weight of the latents'
-    distance from their codes in the loss, without which nothing keeps them near.
+    num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: a code that
+    gets less than this share of an even part of the latents is moved. commitment: weight of the
+    distance between latents and their codes in the loss.
     """
 
     kind: str
     num_codes: CodeCount = 1024
     code_dim: Positive = 32
-    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
+    decay: Decay = 0.96
     revival_threshold: Weight = 0.3
-    commitment: Annotated[Real, Field(gt=0)] = 0.25
+    commitment: AboveZero = 0.25
 
-    training_only: ClassVar[tuple[str, ...]] = ("decay", "revival_threshold", "commitment")
+    training_only = ("decay", "revival_threshold", "commitment")
 
     @property
     def width(self) -> int:
@@ -96,51 +95,41 @@ class EMAQuantizer(CodebookConfig):
 
 
 class ResidualQuantizer(CodebookConfig):
-    """Codebooks in turn, each for what the ones before it leave (SoundStream, Zeghidour et al.
-    2021).
+    """Each codebook quantizes what the books before it leave (SoundStream, Zeghidour et al. 2021).
 
-    dropout: the share of training windows for which only the first n books are used, n drawn
-    evenly, so that the codes may be cut to any number of books when encoding.
+    dropout: the share of training windows that use only the first n books, n drawn evenly. The
+    trained codec can then encode with any number of books.
     """
 
     kind: Literal["residual"] = "residual"
-    nested: ClassVar[bool] = True
-    training_only: ClassVar[tuple[str, ...]] = (*CodebookConfig.training_only, "dropout")
+    nested = True
+    training_only = (*CodebookConfig.training_only, "dropout")
     books: Books = 4
     dropout: Fraction = 0.5
 
 
 class SOMQuantizer(CodebookConfig):
-    """One codebook whose codes lie on a grid and drag their neighbours along (Kohonen 1982;
-    SOM-VQ).
+    """One codebook on a grid of one or two dimensions, whose neighbours are alike: a
+    self-organizing map (Kohonen 1982; SOM-VQ).
 
-    dimensions: 1, or 2 where `num_codes` is no prime; the grid is as square as it allows. radius:
-    of the neighbourhood at first, as a share of the grid's longest side; over `shrink_steps`
-    training steps it shrinks to `final_radius`, in steps of the grid, which stays.
-    revival_threshold: above 0, codes that fall out of use move to where latents are, which tears
-    the map; at 0 they follow their neighbours.
+    radius: how far the first updates reach, as a share of the grid's longest side. Over
+    `shrink_steps` training steps the reach shrinks to `final_radius`, in steps of the grid.
+    revival_threshold: above 0, unused codes move to latents, which tears the map; at 0 they follow
+    their neighbours.
     """
 
     kind: Literal["som"] = "som"
     revival_threshold: Weight = 0.0
     dimensions: Literal[1, 2] = 2
     radius: Annotated[Real, Field(gt=0, le=1)] = 0.25
-    final_radius: Annotated[Real, Field(gt=0)] = 1.0
+    final_radius: AboveZero = 1.0
     shrink_steps: Positive = 2000
     books: ClassVar[int] = 1
-    training_only: ClassVar[tuple[str, ...]] = (*CodebookConfig.training_only, "radius",
-                                               "final_radius", "shrink_steps")
-
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        if self.dimensions == 2 and self.grid[0] == 1:
-            raise ValueError(f"num_codes is {self.num_codes}, a prime, of which there is no grid "
-                             f"of 2 dimensions: take another number, or dimensions: 1")
-        return self
+    training_only = (*CodebookConfig.training_only, "radius", "final_radius", "shrink_steps")
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns; one row in one dimension."""
+        """Rows and columns, as square as possible; one row in one dimension."""
         if self.dimensions == 1:
             return 1, self.num_codes
         rows = next(r for r in range(math.isqrt(self.num_codes), 0, -1) if self.num_codes % r == 0)
@@ -148,38 +137,31 @@ class SOMQuantizer(CodebookConfig):
 
 
 class BandedQuantizer(CodebookConfig):
-    """A codebook for each band of the latents, and codes that change only where it pays.
+    """A codebook for each band of the latents, and codes that change only where a change pays.
 
-    code_dim: of a band's latents; `books` bands lie side by side. change_cost: what a change of
-        code must gain, in squared distance a dimension, summed over the frames that keep the new
-        code (0: each frame has its nearest code). training_cost: the mean of what it is in training
-        (None: the same): each window draws its own, evenly from 0 to twice this, so that
-        change_cost may be chosen anew when encoding. slow: weight of ½·mean (z_t − z_{t−1})² in the
-        loss, which teaches the encoder latents that stay.
+    code_dim: of a band's latents; `books` bands lie side by side. change_cost: a change of code
+    must reduce the squared distance per dimension, summed over the frames that keep the new code,
+    by this much (0: each frame has its nearest code). training_cost: the mean change cost in
+    training (None: change_cost). Each window draws its own, evenly from 0 to twice the mean, so
+    that a trained codec can encode with any change cost. slow: weight of ½·mean (z_t − z_{t−1})² in
+    the loss, which makes latents change slowly.
     """
 
     kind: Literal["banded"] = "banded"
-    noncausal: ClassVar[bool] = True
+    noncausal = True
     books: Books = 7
     num_codes: CodeCount = 256
     code_dim: Positive = 16
-    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.99
+    decay: Decay = 0.99
     revival_threshold: Weight = 0.03
-    commitment: Annotated[Real, Field(gt=0)] = 0.25
     change_cost: Weight = 1.0
     training_cost: Weight | None = None
     slow: Weight = 0.0
-    training_only: ClassVar[tuple[str, ...]] = (
-        *CodebookConfig.training_only, "training_cost", "slow")
-    segment: ClassVar[int] = 64
-    """Frames whose codes are chosen together: a multiple of it stands before every window that is
-    encoded.
-    """
-
-    overlap: ClassVar[int] = 16
-    """Frames to either side that are looked at as well, so that neighbouring segments agree on a
-    code that stays.
-    """
+    training_only = (*CodebookConfig.training_only, "training_cost", "slow")
+    # A window is encoded behind a multiple of 64 frames. With 16 frames of overlap, neighbouring
+    # segments agree on a code that stays.
+    segment = 64
+    overlap = 16
 
     @property
     def width(self) -> int:
@@ -187,18 +169,19 @@ class BandedQuantizer(CodebookConfig):
 
 
 class GainShapeQuantizer(QuantizerConfig):
-    """Codes of the spectrum's shape and, behind them in the frame, codes of its level in a few
-    bands.
+    """Codes of the spectrum's shape, then codes of its level in a few bands.
 
     shape: a banded quantizer of levels relative to the gains. edges: Hz between the gain bands.
-    step: dB between two gain codes. gain_cost: what a change of a gain code must gain, in squared
-    steps summed over the frames that keep the new code (0: each frame has its nearest code).
+    step: dB between two gain codes. gain_cost: a change of a gain code must reduce the squared
+    error in steps, summed over the frames that keep the new code, by this much (0: each frame has
+    its nearest code).
     """
 
     kind: Literal["gain_shape"] = "gain_shape"
-    noncausal: ClassVar[bool] = True
-    segment: ClassVar[int] = BandedQuantizer.segment
-    overlap: ClassVar[int] = BandedQuantizer.overlap
+    noncausal = True
+    requires = {"encoder": ("banded",)}
+    segment = BandedQuantizer.segment
+    overlap = BandedQuantizer.overlap
     shape: BandedQuantizer = BandedQuantizer(books=14)
     edges: Annotated[tuple[Positive, ...], Field(min_length=1)] = (200, 500, 1000, 2000, 4000)
     step: Annotated[Real, Field(ge=0.5, le=12)] = 3.0
@@ -213,12 +196,9 @@ class GainShapeQuantizer(QuantizerConfig):
                              f"num_codes {self.shape.num_codes}")
         return self
 
-    def check(self, codec: CodecConfig):
-        if codec.encoder.kind != "banded":
-            raise ValueError("a quantizer of gain_shape needs an encoder of banded")
-        if self.edges[-1] >= codec.sample_rate / 2:
-            raise ValueError(f"edges reach {self.edges[-1]} Hz, but a sample rate of "
-                             f"{codec.sample_rate} holds {codec.sample_rate / 2:g} Hz")
+    @property
+    def highest_frequency(self) -> float:
+        return self.edges[-1]
 
     @property
     def levels(self) -> int:
@@ -256,19 +236,19 @@ class GainShapeQuantizer(QuantizerConfig):
 
 
 class GaussianQuantizer(QuantizerConfig):
-    """No codes: a frame is a vector, drawn in training from a Gaussian whose mean and variance the
-    encoder says and which is kept near N(0, 1) (VAE, Kingma and Welling 2014).
+    """No codes: a frame is a vector. In training the vector is drawn from a Gaussian whose mean and
+    variance the encoder predicts (VAE, Kingma and Welling 2014).
 
-    dim: numbers of a vector. beta: weight of the divergence in the loss, in nats a number; it grows
-        evenly from 0 over the first `warmup_steps` training steps.
+    dim: numbers of a vector. beta: weight of the divergence from N(0, 1) in the loss, in nats a
+    number. The weight grows evenly from 0 over the first `warmup_steps` training steps.
     """
 
     kind: Literal["gaussian"] = "gaussian"
-    has_codes: ClassVar[bool] = False
+    has_codes = False
     dim: Positive = 32
     beta: Weight = 0.01
     warmup_steps: Whole = 1000
-    training_only: ClassVar[tuple[str, ...]] = ("beta", "warmup_steps")
+    training_only = ("beta", "warmup_steps")
 
     @property
     def width(self) -> int:
@@ -281,5 +261,4 @@ class GaussianQuantizer(QuantizerConfig):
 
 Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
                       | GaussianQuantizer | GainShapeQuantizer,
-                      Field(discriminator="kind"),
-                      default_kind("ema")]
+                      Field(discriminator="kind"), default_kind("ema")]

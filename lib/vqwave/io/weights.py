@@ -402,7 +402,6 @@ def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
         levels = default["levels"][: None if any(there[upper:]) else upper or None]
         return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
     values = configs.load_yaml(path)
-    configs.check_schema(values, os.fspath(path))
     if set(values) - {"schema"} != {"chain"}:
         raise WeightsError(f"{path}: must hold the keys schema and chain")
     return configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
@@ -522,7 +521,6 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     path = config_path(folder, name, tag)
     try:
         values = configs.load_yaml(path)
-        configs.check_schema(values, os.fspath(path))
         # Before the rest, so that a file of another program is not called a model of no kind.
         if not {"model", "record", "sha256"} <= set(values):
             raise WeightsError(f"{path}: is not the description of a weights set (keys model, "

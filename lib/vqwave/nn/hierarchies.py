@@ -103,7 +103,7 @@ class TopDown(Quantizer):
 
     @property
     def _bottom(self):
-        return self.config.stages[self.config.hierarchy.bottom_stage]
+        return self.config.stages[self.config.hierarchy.bottom]
 
     def build(self, shape):
         config = self.config

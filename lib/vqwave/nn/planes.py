@@ -128,7 +128,7 @@ def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Receptiv
         for block in stage_blocks(config, i, PlaneBlock):
             x = block(x)
             field.add(block)
-        if i == config.hierarchy.bottom_stage:
+        if i == config.hierarchy.bottom:
             finer = [Unfold(config.bottom_frames, name="finer")(x)]
     x = layers.Activation(gelu, name="activation")(x)
     conv = PlaneConv(config.quantizer.width, 3, name="latents")
@@ -147,7 +147,7 @@ def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     width, places, field = config.quantizer.vector_width, config.positions, ReceptiveField()
     x = Fold(places, 1, 0, places * width, name="plane")(vectors)
     last = len(config.stages) - 1
-    if (bottom := config.hierarchy.bottom_stage) is not None:
+    if (bottom := config.hierarchy.bottom) is not None:
         last = bottom
         finer = Fold(config.bottom_positions, config.bottom_frames, places * width,
                      config.vector_width - places * width, name="finer")(vectors)
@@ -181,4 +181,4 @@ def top_upsamplings(config: CodecConfig, name: str) -> list[tuple[int, PlaneUpsa
     """
     return [(i, PlaneUpsampling(config.stages[i - 1].channels, config.stages[i].stride,
                                 name=f"{name}_{i}"))
-            for i in reversed(range(config.hierarchy.bottom_stage + 1, len(config.stages)))]
+            for i in reversed(range(config.hierarchy.bottom + 1, len(config.stages)))]

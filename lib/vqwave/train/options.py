@@ -102,7 +102,6 @@ class ConfigFile(config.Config):
     @classmethod
     def read(cls, path) -> ConfigFile:
         values = config.load_yaml(path)
-        config.check_schema(values, path)
         # The file beside a set of weights has more, and may not know how the set was trained.
         return config.validate(cls, {
             key: value for key, value in values.items()

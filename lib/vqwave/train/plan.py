@@ -305,7 +305,6 @@ class Plan:
         if not path.exists():
             return
         values: dict[str, Any] = config.load_yaml(path)
-        config.check_schema(values, os.fspath(path))
         values.pop("schema", None)
         try:
             saved = PlanState.model_validate(values)

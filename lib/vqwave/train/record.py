@@ -84,7 +84,6 @@ class RunRecord:
     @classmethod
     def from_dict(cls, values: dict) -> RunRecord:
         """The record of `to_dict`."""
-        config.check_schema(values, "record")
         values = {key: value for key, value in values.items() if key != "schema"}
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):
             values[key] = config.validate(kind, values[key], key)
