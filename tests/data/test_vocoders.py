@@ -151,18 +151,16 @@ def test_it_learns_the_levels_alone():
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"loss": UNHEARD | {"mel": 1.0}}, "loss has mel of audio, which a head of griffin_lim makes"),
-    ({"adversary": {}}, "adversary hears audio, which a head of griffin_lim makes after training"),
-    ({"padding": "causal"}, "padding is causal, but a front_end of spectrogram looks ahead"),
-    ({"head": {"kind": "griffin_lim", "steps": 0}}, "steps is 0; it must be at least 1"),
+    ({"loss": UNHEARD | {"mel": 1.0}}, "griffin_lim makes no audio.*: mel"),
+    ({"adversary": {}}, "griffin_lim makes no audio: set adversary"),
+    ({"padding": "causal"}, "padding is causal, but the front_end, spectrogram"),
+    ({"head": {"kind": "griffin_lim", "steps": 0}}, "steps is 0"),
     ({"front_end": {"kind": "waveform"}, "encoder": {"kind": "mirror"}},
-     "griffin_lim needs a front_end of spectrogram, not waveform"),
-    ({"front_end": {"kind": "spectrogram", "hop": 16, "n_fft": 32, "mels": 8}},
-     "needs windows of at least 4 hops, 64 samples, but the front end has 32"),
+     "griffin_lim, needs front_end of kind spectrogram"),
     ({"front_end": {"kind": "spectrogram", "hop": 32, "n_fft": 128, "mels": 8},
       "encoder": {"kind": "mirror"}},
-     "what the front end sees, every 32 samples, but the first stage's stride is 16"),
-    ({"head": {"kind": "waveform"}}, "plane needs a head of spectrogram or griffin_lim, not wavef"),
+     "hop, 32, is the first stage's stride, 16"),
+    ({"head": {"kind": "waveform"}}, "plane, needs head of kind spectrogram or griffin_lim"),
 ])
 def test_a_codec_that_it_does_not_fit_is_refused(change, said):
     with pytest.raises(configs.ConfigError, match=said) as caught:

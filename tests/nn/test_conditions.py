@@ -58,11 +58,6 @@ def test_every_level_is_told_its_label(name):
     assert keras.ops.shape(model.context_model().outputs[0])[-1] == config.context_channels
 
 
-def test_a_vocabulary_names_each_label_once():
-    with pytest.raises(configs.ConfigError, match="names holds 'calm' twice"):
-        Labels(names=("calm", "calm"))
-
-
 def test_convolutions_of_equal_dilations_have_names_of_their_own():
     above = {"level": 512, "num_codes": 64, "channels": 4, "dilations": [1, 1, 2, 1]}
     config = configs.replace(configs.preset("tiny").generator(128), conditions=[above])
