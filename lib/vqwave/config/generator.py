@@ -13,6 +13,7 @@ from .fields import (
     Books,
     CodeCount,
     Config,
+    ConfigError,
     Dilations,
     Flag,
     Heads,
@@ -26,6 +27,7 @@ from .fields import (
     Whole,
     default_kind,
     replace,
+    short,
     validate,
 )
 
@@ -286,13 +288,10 @@ class GeneratorConfig(Config):
         return self.source.halo if self.source else 0
 
 
-Model = Annotated[CodecConfig | GeneratorConfig, Field(discriminator="kind")]
-
-
-class _ModelFile(Config):
-    model: Model
-
-
 def validate_model(values, who: str = "config") -> CodecConfig | GeneratorConfig:
     """A model's config from a mapping whose `kind` is codec or generator."""
-    return validate(_ModelFile, {"model": values}, who).model
+    kinds = {"codec": CodecConfig, "generator": GeneratorConfig}
+    kind = values.get("kind") if isinstance(values, dict) else values
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ConfigError(f"{who}: kind is {short(kind)}; it must be codec or generator")
+    return validate(kinds[kind], values, who)
