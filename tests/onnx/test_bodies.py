@@ -244,7 +244,7 @@ def test_a_step_reads_a_quarter_of_the_bytes_in_int8(case):
 class SilentCodec:
     """A codec of three books at 128x, whose sound tells its codes."""
 
-    rows, decode_halo, engine = None, 0, "none"
+    rows, splits, decode_halo, engine = None, False, 0, "none"
     decode_part = CodecEngine.decode_part
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""What plays: one object per model, the same for every engine, numpy in and numpy out.
+"""What plays: one object for each model, the same for every engine, numpy in and numpy out.
 
 `onnx` samples with int8 weights and `onnx-float32` with float32 weights. Both use ONNX Runtime, and
 need no TensorFlow once their graphs are cached. `keras` is the reference, and runs on GPUs.
@@ -6,10 +6,10 @@ need no TensorFlow once their graphs are cached. `keras` is the reference, and r
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -30,12 +30,12 @@ ENGINES = ("onnx", "onnx-float32", "keras")
 
 def load_codec(weight_set, engine: str = "onnx") -> CodecEngine:
     """The codec of a set. Raises `UserError` where no engine has that name."""
-    return {"keras": _KerasCodec}.get(check_engine(engine), _OnnxCodec)(weight_set, engine)
+    return CodecEngine(weight_set, check_engine(engine))
 
 
 def load_generator(weight_set, engine: str = "onnx") -> GeneratorEngine:
     """The generator of a set. Raises `UserError` where no engine has that name."""
-    return {"keras": _KerasGenerator}.get(check_engine(engine), _OnnxGenerator)(weight_set, engine)
+    return GeneratorEngine(weight_set, check_engine(engine))
 
 
 def check_engine(engine: str) -> str:
@@ -46,71 +46,42 @@ def check_engine(engine: str) -> str:
 
 
 def check_chain(codec, generators, kept: int = 0):
-    """Each generator continues the one above it, and the last makes what `codec` decodes.
+    """Raises `UserError` where a generator does not fit the one above it, or the last one `codec`.
 
     Args:
         codec, generators: anything with a `.config`; the top of the chain first.
         kept: the level whose codes the first is given, 0 where it begins the chain.
-
-    Raises:
-        UserError: two of them do not fit; it prints both sides.
     """
     if not generators:
         raise UserError("a chain needs at least one generator")
     configs = [g.config for g in generators]
     if configs[0].source_level != kept:
-        given = f"level {kept} is what is kept" if kept else "the chain begins with it"
-        raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but {given}")
+        above = f"level {kept} is what is kept" if kept else "the chain begins with it"
+        raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but {above}")
     for above, below in pairwise(configs):
         if below.source_level != above.level:
             raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} "
                             f"makes {above.level}")
         check_source(below, above)
-    labelled = [c for c in configs if c.labels]
-    for above, below in pairwise(labelled):
+    for above, below in pairwise(c for c in configs if c.labels):
         ours, theirs = below.labels, above.labels
         if (ours.of, ours.names) != (theirs.of, theirs.names):
             raise UserError(f"{below.name} has {ours.summary}, but {above.name} has "
-                            f"{theirs.summary}: a chain is told one label")
+                            f"{theirs.summary}: a chain has one vocabulary")
     check_codec(generators[-1], codec)
 
 
 def check_codec(generator, codec):
-    """The generator makes what the codec of its level does. Raises `UserError` with both sides."""
+    """Raises `UserError` where the generator's codes are not those that the codec decodes."""
     ours, theirs = generator.config, codec.config
     if (ours.level, ours.num_codes, ours.books) != (theirs.level, theirs.num_codes, theirs.books):
         raise UserError(f"{theirs.name} decodes {_frame(theirs)} of level {theirs.level}, "
                         f"but {ours.name} makes {_frame(ours)} of level {ours.level}")
 
 
-def check_learnt(codecs, generators):
-    """Raises `UserError` where generators have learnt the codes of other runs than the codecs are
-    of that they play with, or than one another: codes mean something else then.
-
-    A later step of a run changes its codes little.
-
-    Args:
-        codecs, generators: the `WeightSet`s; of codecs those alone that decode, or encode what a
-            piece begins with.
-    """
-    known = {found.name: (_run(found.codes_id), f"the one in {found.folder}") for found in codecs}
-    for found in generators:
-        for name, codes_id in (found.record.get("codecs") or {}).items():
-            run, whose = known.setdefault(name, (_run(codes_id), f"that of {found.name}"))
-            if run and _run(codes_id) not in ("", run):
-                raise UserError(f"{found.name} in {found.folder} has learnt the codes of another "
-                                f"{name} than {whose}; it plays with that one, or once it is "
-                                f"trained on these")
-
-
-def _run(codes_id: str) -> str:
-    """The run that codes are of; "" where a set does not say."""
-    return codes_id.rpartition(":")[0]
-
-
 def check_source(below, above):
-    """The generator `below` reads what `above`, a codec or generator, makes. Raises `UserError`
-    with both sides.
+    """Raises `UserError` where the generator `below` reads other codes than `above`, a codec or
+    generator, makes.
     """
     source = below.source
     if (source.num_codes, source.books) != (above.num_codes, above.books):
@@ -123,64 +94,90 @@ def _frame(config) -> str:
             else f"{config.books} books of {config.num_codes} codes")
 
 
+def check_learnt(codecs, generators):
+    """Raises `UserError` where generators were trained on the codes of another run than the codecs
+    are of, or than one another: codes mean something else then.
+
+    A later step of a run changes its codes little.
+
+    Args:
+        codecs, generators: the `WeightSet`s; of codecs only those that decode, or that encode what
+            a piece begins with.
+    """
+    def run_of(codes_id: str) -> str:  # "" where a set does not say
+        return codes_id.rpartition(":")[0]
+
+    known = {codec.name: (run_of(codec.codes_id), f"the one in {codec.folder}")
+             for codec in codecs}
+    for generator in generators:
+        for name, codes_id in (generator.record.get("codecs") or {}).items():
+            run, whose = known.setdefault(name, (run_of(codes_id), f"that of {generator.name}"))
+            if run and run_of(codes_id) not in ("", run):
+                raise UserError(f"{generator.name} in {generator.folder} has learnt the codes of "
+                                f"another {name} than {whose}; play it with that codec, or train "
+                                f"it on these codes")
+
+
 class CodecEngine:
-    """audio <-> codes at one level; `config` is its `CodecConfig`, `weight_set` and `engine` what
-    made it.
+    """audio <-> codes at one level; `config` is its `CodecConfig`.
 
     Where the codec has no codes a frame is a vector instead: float32 [batch, N, dim] in the place
     of int32 [batch, N, books]. label: what the piece is, of a codec that was trained with labels;
     any way that `labels.read_labels` reads, None for no label.
-    """
 
-    rows: int | None = None
-    """Rows of a batch that one run of the decoder takes fastest; None: all of them. Rows decoded
-    together or apart are the same, bit for bit, where this is a number.
+    Attributes:
+        rows: rows of a batch that one run of the decoder takes fastest; None: all of them. Rows
+            decoded together or apart are the same, bit for bit, where this is a number.
+        splits: whether a part of a window can be decoded alone.
     """
 
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
-        self._finish = vocoder(self.config)
+        # What the layers between convolutions read and write then stays in the caches.
+        self.rows = None if engine == "keras" else 2
+        self.splits = engine != "keras" and self.config.can_decode_part
+        self._models = (_KerasCodec if engine == "keras" else _Graphs)(weight_set)
+        self._vocode = vocoder(self.config)
 
     def encode(self, audio, label=None) -> np.ndarray:
         """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in
-        constant memory.
-
-        Raises:
-            UserError: the codec knows no such label.
+        constant memory. Raises `UserError` where the codec knows no such label.
         """
-        segment = self.config.quantizer.segment
-        return chunking.encode(functools.partial(self.encode_window, label=label), audio,
-                               self.config.level, self.encode_halo, segment=segment)
+        return chunking.encode(partial(self.encode_window, label=label), audio, self.config.level,
+                               self.encode_halo, segment=self.config.quantizer.segment)
 
     def decode(self, codes, label=None) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.
 
-        A residual codec takes any number of its first books.
-
-        Raises:
-            UserError: the codec knows no such label.
+        A residual codec takes any number of its first books. Raises `UserError` where the codec
+        knows no such label.
         """
         codes = np.asarray(codes, self.config.frame_dtype)
-        return chunking.decode(functools.partial(self.decode_window, label=label), codes,
-                               self.config.level, self.decode_halo)
+        return chunking.decode(partial(self.decode_window, label=label), codes, self.config.level,
+                               self.decode_halo)
 
     @property
     def encode_halo(self) -> int:
         """Codes' worth of samples to either side that one code can see."""
-        raise NotImplementedError
+        return self._models.fact("encode", "encode_halo")
 
     @property
     def decode_halo(self) -> int:
         """Codes to either side that one code's samples can see."""
-        raise NotImplementedError
+        # Both graphs know it; streams open the first.
+        return self._models.fact("decode_part" if self.splits else "decode", "decode_halo")
+
+    @property
+    def latency(self) -> float:
+        """Seconds of a piece that must be there before the first of it can be heard, however fast
+        the machine is.
+        """
+        return self._models.fact("encode", "latency") / self.config.sample_rate
 
     def encode_window(self, audio, label=None) -> np.ndarray:
         """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n, books]."""
-        return self._encode([np.asarray(audio, np.float32), *self._told(label, len(audio))])
-
-    def _encode(self, given: list[np.ndarray]) -> np.ndarray:
-        """What the encoder makes of its inputs."""
-        raise NotImplementedError
+        audio = np.asarray(audio, np.float32)
+        return self._models("encode", audio, *self._label_input(label, len(audio)))[0]
 
     def decode_window(self, codes, start: int = 0, label=None) -> np.ndarray:
         """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
@@ -188,29 +185,37 @@ class CodecEngine:
         start: the number of the first of these codes in the piece, which tones and noise are a
             function of.
         """
-        given = [*self._decoder_inputs(codes, start), *self._told(label, len(codes))]
-        return self._finish(self._decode(given))
-
-    def _decode(self, given: list[np.ndarray]) -> np.ndarray:
-        """What the decoder makes of its inputs: audio, or what the codec's vocoder takes."""
-        raise NotImplementedError
+        codes = np.asarray(codes, self.config.frame_dtype)
+        return self._vocode(self._models("decode", codes, *self._start_input(start, len(codes)),
+                                         *self._label_input(label, len(codes)))[0])
 
     def decode_part(self, codes, start: int, first: int, count: int) -> np.ndarray:
         """Of what `decode_window` makes, frames number first … first + count − 1 of these: float32
         [batch, count·level], fewer where the codes end before.
         """
         level = self.config.level
-        return self.decode_window(codes, start)[:, first * level : (first + count) * level]
+        if not self.splits:
+            return self.decode_window(codes, start)[:, first * level : (first + count) * level]
+        near = self._models.fact("decode_part", "decode_near")
+        begin = max(0, first - near)
+        places = np.arange(begin, min(first + count + near, codes.shape[1]), dtype=np.int32)
+        audio = self._models("decode_part", np.asarray(codes, self.config.frame_dtype),
+                             np.tile(places, (len(codes), 1)),
+                             *self._start_input(start, len(codes)))[0]
+        return audio[:, (first - begin) * level : (first + count - begin) * level]
 
-    @property
-    def latency(self) -> float:
-        """Seconds of a piece that must be there before the first of it can be heard, however fast
-        the machine is.
-        """
-        return self._latency() / self.config.sample_rate
+    def _label_input(self, label, batch: int) -> list[np.ndarray]:
+        """The input of labels, int32 [batch, 1, n, 2]; none where the codec has none."""
+        if self.config.labels is None and not label:
+            return []
+        shares = read_labels(label, find_labels([self.config]), batch)
+        return [Mixture.constant(shares).pairs(0, 1)]
 
-    def _latency(self) -> int:
-        raise NotImplementedError
+    def _start_input(self, start: int, batch: int) -> list[np.ndarray]:
+        """Where the piece's codes begin, int32 [batch]; none where the decoder need not know."""
+        if not self.config.needs_position:
+            return []
+        return [np.full(batch, start % (PERIOD // self.config.level), np.int32)]
 
     def in_blocks(self, batch: int = 1) -> CodecBlocks:
         """A piece, or `batch` of them side by side, as it comes. Raises `UserError` where the codec
@@ -219,30 +224,7 @@ class CodecEngine:
         if not self.config.in_blocks:
             raise UserError(f"{self.config.name} has a padding of {self.config.padding} and sees "
                             f"what comes later; block by block go codecs whose padding is causal")
-        return CodecBlocks(self, batch)
-
-    def state_size(self, kind: str) -> int:
-        """How many numbers one row of `encode_block`'s or `decode_block`'s state has."""
-        raise NotImplementedError
-
-    def run_block(self, kind: str, block, state) -> tuple[np.ndarray, np.ndarray]:
-        """One run of `encode_block` (float32 [batch, n·level] -> codes int32 [batch, n, books]) or
-        `decode_block` (the way back), and the state after it, float32 [batch, state_size].
-        """
-        raise NotImplementedError
-
-    def _told(self, label, batch: int) -> list[np.ndarray]:
-        """The input of labels, int32 [batch, 1, n, 2]; none where the codec has none."""
-        if self.config.labels is None and not label:
-            return []
-        shares = read_labels(label, find_labels([self.config]), batch)
-        return [Mixture.constant(shares).pairs(0, 1)]
-
-    def _decoder_inputs(self, codes, start: int) -> list[np.ndarray]:
-        codes = np.asarray(codes, self.config.frame_dtype)
-        if not self.config.needs_position:
-            return [codes]
-        return [codes, np.full(len(codes), start % (PERIOD // self.config.level), np.int32)]
+        return CodecBlocks(self.config, self._models, batch)
 
 
 class CodecBlocks:
@@ -253,11 +235,11 @@ class CodecBlocks:
     there.
     """
 
-    def __init__(self, codec: CodecEngine, batch: int):
-        self.codec = codec
+    def __init__(self, config, models, batch: int):
+        self.config, self._models = config, models
         self.held = np.zeros((batch, 0), np.float32)
         self.encoding, self.decoding = (
-            np.zeros((batch, codec.state_size(kind)), np.float32)
+            np.zeros((batch, models.fact(kind, "state")), np.float32)
             for kind in ("encode_block", "decode_block"))
 
     def encode(self, audio) -> np.ndarray:
@@ -265,32 +247,30 @@ class CodecBlocks:
         frames that they end.
         """
         audio = np.concatenate([self.held, np.asarray(audio, np.float32)], axis=1)
-        level = self.codec.config.level
-        whole = audio.shape[1] // level * level
+        whole = audio.shape[1] // self.config.level * self.config.level
         self.held = audio[:, whole:]
         if not whole:
-            config = self.codec.config
-            return np.zeros((len(audio), 0, config.frame_width), config.frame_dtype)
-        codes, self.encoding = self.codec.run_block("encode_block", audio[:, :whole], self.encoding)
+            return np.zeros((len(audio), 0, self.config.frame_width), self.config.frame_dtype)
+        codes, self.encoding = self._models("encode_block", audio[:, :whole], self.encoding)
         return codes
 
     def decode(self, codes) -> np.ndarray:
         """The next codes int32 [batch, n, books], n at least 1 -> float32 [batch, n·level]."""
-        codes = np.asarray(codes, self.codec.config.frame_dtype)
-        audio, self.decoding = self.codec.run_block("decode_block", codes, self.decoding)
+        codes = np.asarray(codes, self.config.frame_dtype)
+        audio, self.decoding = self._models("decode_block", codes, self.decoding)
         return audio
 
 
 class GeneratorEngine:
-    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`, the rest as in
-    `CodecEngine`.
+    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`, `precision` the
+    number format of the weights.
     """
-
-    precision = "float32"
-    """The number format of the weights."""
 
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
+        self.precision = precision(engine)
+        self._models = (_KerasGenerator(weight_set) if engine == "keras"
+                        else _OnnxGenerator(weight_set, self.precision))
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].
@@ -298,16 +278,11 @@ class GeneratorEngine:
         The level above is "source", int32 [batch, N + 2·halo, books above]: n is N·ratio. Without
         it n may be 1, for all frames.
         """
-        given = {}
-        for condition in self.config.conditions:
-            if condition.input not in inputs:
-                raise UserError(f"{self.config.name} reads {condition.input!r}, which is not given "
-                                f"here")
-            given[condition.input] = np.asarray(inputs[condition.input], np.int32)
-        return self._context(given)
-
-    def _context(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        raise NotImplementedError
+        names = [condition.input for condition in self.config.conditions]
+        for name in names:
+            if name not in inputs:
+                raise UserError(f"{self.config.name} reads {name!r}, which is not given here")
+        return self._models.context({name: np.asarray(inputs[name], np.int32) for name in names})
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
         """Zeros float32 [batch, …], one array for each of the core's states."""
@@ -315,8 +290,7 @@ class GeneratorEngine:
         return [np.zeros((batch, *shape), np.float32) for shape in shapes.values()]
 
     def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None,
-               forced=None,
-               log_probs: bool = True, bias=None):
+               forced=None, log_probs: bool = True, bias=None):
         """n steps: (codes int32 [B, n, books], log_probs float32 of that shape or None, state).
 
         Args:
@@ -335,43 +309,32 @@ class GeneratorEngine:
         sampling = sampling or self.config.sampling
         inverse, top_k, top_p = loop_settings(sampling)
         guided = self.config.is_guided(sampling)
-        uniforms = np.asarray(uniforms, np.float32)
+        full = bool(log_probs or forced is not None or top_k or top_p < 1 or bias is not None
+                    or guided)
+
+        def by_step(array, dtype):
+            return np.ascontiguousarray(np.swapaxes(np.asarray(array, dtype), 0, 1))
+
         feeds = {
-            "uniforms": np.ascontiguousarray(uniforms.swapaxes(0, 1)),
+            "uniforms": by_step(uniforms, np.float32),
             "previous": np.asarray(previous, np.int32),
             "inverse_temperature": np.array(inverse, np.float32),
         }
         if self.config.conditions:
-            by_step = np.swapaxes(np.asarray(context, np.float32), 0, 1)
-            feeds["context"] = np.ascontiguousarray(by_step)
-        full = (log_probs or forced is not None or top_k > 0 or top_p < 1
-                or bias is not None or guided)
+            feeds["context"] = by_step(context, np.float32)
         if full:
-            forced = (np.full(uniforms.shape, -1, np.int32) if forced is None
-                      else np.asarray(forced, np.int32))
-            if forced.size and forced.max() >= self.config.num_codes:
-                raise ValueError(f"forced holds {forced.max()}; codes are less than "
-                                 f"{self.config.num_codes}")
-            feeds["forced"] = np.ascontiguousarray(forced.swapaxes(0, 1))
-            shape = self.config.books, self.config.num_codes
-            bias = np.zeros(shape, np.float32) if bias is None else np.asarray(bias, np.float32)
-            if bias.shape != shape:
-                raise ValueError(f"bias is {list(bias.shape)}; it must be {list(shape)}")
-            feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32),
-                      "bias": bias}
+            if forced is None:
+                forced = np.full(np.shape(uniforms), -1)
+            if bias is None:
+                bias = np.zeros((self.config.books, self.config.num_codes))
+            feeds |= {"forced": by_step(forced, np.int32), "top_k": np.array(top_k, np.int64),
+                      "top_p": np.array(top_p, np.float32), "bias": np.asarray(bias, np.float32)}
         if guided:
             feeds["guidance"] = np.array(sampling.guidance, np.float32)
-        codes, chosen, state = self._run(feeds,
-                                         [np.ascontiguousarray(s, np.float32) for s in state], full)
-        chosen = np.ascontiguousarray(chosen.swapaxes(0, 1)) if log_probs else None
-        return np.ascontiguousarray(codes.swapaxes(0, 1)), chosen, state
-
-    def _run(self, feeds, state, full):
-        """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
-
-        Not `full`: neither forced codes nor a filter nor a bias are fed, and log_probs may be None.
-        """
-        raise NotImplementedError
+        state = [np.ascontiguousarray(x, np.float32) for x in state]
+        codes, scores, state = self._models.run(feeds, state, full)
+        return (np.ascontiguousarray(codes.swapaxes(0, 1)),
+                np.ascontiguousarray(scores.swapaxes(0, 1)) if log_probs else None, state)
 
 
 # --- ONNX Runtime ---------------------------------------------------------------------------------
@@ -398,70 +361,6 @@ def session(graph: bytes, arena: bool = True):
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-class _OnnxCodec(CodecEngine):
-    rows = 2  # what the layers between convolutions read and write then stays in the caches
-
-    def __init__(self, weight_set, engine):
-        super().__init__(weight_set, engine)
-        self._graphs = _Graphs(weight_set)
-
-    @property
-    def encode_halo(self):
-        return self._graphs.fact("encode", "encode_halo")
-
-    @property
-    def decode_halo(self):
-        # Both graphs know it; streams open the first.
-        return self._graphs.fact("decode_part" if self.config.can_decode_part else "decode",
-                                 "decode_halo")
-
-    def _encode(self, given):
-        return self._graphs("encode", *given)
-
-    def _decode(self, given):
-        return self._graphs("decode", *given)
-
-    def decode_part(self, codes, start, first, count):
-        if not self.config.can_decode_part:
-            return super().decode_part(codes, start, first, count)
-        near, level = self._graphs.fact("decode_part", "decode_near"), self.config.level
-        begin = max(0, first - near)
-        places = np.arange(begin, min(first + count + near, codes.shape[1]), dtype=np.int32)
-        codes, *start = self._decoder_inputs(codes, start)
-        made = self._graphs("decode_part", codes, np.tile(places, (len(codes), 1)), *start)
-        return made[:, (first - begin) * level : (first + count - begin) * level]
-
-    def _latency(self):
-        return self._graphs.fact("encode", "latency")
-
-    def state_size(self, kind):
-        return self._graphs.fact(kind, "state")
-
-    def run_block(self, kind, block, state):
-        opened = self._graphs.session(kind)
-        names = (x.name for x in opened.get_inputs())
-        return tuple(opened.run(None, dict(zip(names, (block, state), strict=True))))
-
-
-class _OnnxGenerator(GeneratorEngine):
-    def __init__(self, weight_set, engine):
-        super().__init__(weight_set, engine)
-        self._graphs = _Graphs(weight_set)
-        self.precision = precision(engine)
-        self.states = list(self.config.states)
-
-    def _context(self, inputs):
-        return self._graphs.session("context").run(None, inputs)[0]
-
-    def _run(self, feeds, state, full):
-        feeds |= dict(zip(self.states, state, strict=True))
-        guided = "guidance" in feeds
-        streams = len(feeds["previous"]) * (1 + guided)
-        loop = self._graphs.session(loop_kind(self.precision, streams, full, guided))
-        codes, *rest = loop.run(None, feeds)
-        return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
-
-
 _opening = threading.Lock()
 
 
@@ -485,14 +384,41 @@ class _Graphs:
         """A number that a graph's metadata hold."""
         return int(self.session(kind).get_modelmeta().custom_metadata_map[key])
 
-    def __call__(self, kind: str, *given: np.ndarray) -> np.ndarray:
-        """Run a graph of one output, its inputs in their order."""
-        opened = self.session(kind)
-        return opened.run(None, {x.name: array
-                                 for x, array in zip(opened.get_inputs(), given, strict=True)})[0]
+    def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:
+        """The outputs of a graph; the inputs in their order."""
+        names = [x.name for x in self.session(kind).get_inputs()]
+        return self.session(kind).run(None, dict(zip(names, inputs, strict=True)))
+
+
+class _OnnxGenerator:
+    """The graphs of a generator: its context, and its loops."""
+
+    def __init__(self, weight_set, precision: str):
+        self.graphs, self.precision = _Graphs(weight_set), precision
+        self.states = list(weight_set.config.states)
+
+    def context(self, inputs):
+        return self.graphs.session("context").run(None, inputs)[0]
+
+    def run(self, feeds, state, full: bool):
+        """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
+
+        Not `full`: no code is forced, no filter, bias or guidance is fed, and log_probs is None.
+        """
+        guided = "guidance" in feeds
+        streams = len(feeds["previous"]) * (1 + guided)
+        loop = self.graphs.session(loop_kind(self.precision, streams, full, guided))
+        codes, *rest = loop.run(None, feeds | dict(zip(self.states, state, strict=True)))
+        return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 
 
 # --- Keras ----------------------------------------------------------------------------------------
+
+
+def _predict(model, inputs):
+    """The outputs of a model: an array, or a list where there are several."""
+    inputs = list(inputs)
+    return model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
 
 
 def _runnable(model):
@@ -503,72 +429,52 @@ def _runnable(model):
     return model
 
 
-class _KerasCodec(CodecEngine):
-    def __init__(self, weight_set, engine):
-        super().__init__(weight_set, engine)
+class _KerasCodec:
+    """The models of a codec, as `_Graphs` has its graphs."""
+
+    def __init__(self, weight_set):
         stderr.import_keras()
         from ..nn.codec import load_codec
 
-        model = load_codec(weight_set)
-        self._halos, self._samples_ahead = (model.encode_halo, model.decode_halo), model.latency
-        self._encoder = _runnable(model.encode_model())
-        self._decoder = _runnable(model.decode_model())
-        self._blocks = {}
-        if self.config.in_blocks:
-            self._blocks = {"encode_block": _runnable(model.encode_block_model()),
-                            "decode_block": _runnable(model.decode_block_model())}
+        self._codec = load_codec(weight_set)
+        blocks = ["encode_block", "decode_block"] * weight_set.config.in_blocks
+        self._models = {kind: _runnable(getattr(self._codec, f"{kind}_model")())
+                        for kind in ("encode", "decode", *blocks)}
 
-    @property
-    def encode_halo(self):
-        return self._halos[0]
+    def fact(self, kind: str, key: str) -> int:
+        if key == "state":
+            return self._models[kind].inputs[1].shape[-1]
+        return getattr(self._codec, key)
 
-    @property
-    def decode_halo(self):
-        return self._halos[1]
-
-    def _encode(self, given):
-        return np.asarray(self._encoder.predict_on_batch(given if len(given) > 1 else given[0]))
-
-    def _decode(self, given):
-        return np.asarray(self._decoder.predict_on_batch(given if len(given) > 1 else given[0]))
-
-    def _latency(self):
-        return self._samples_ahead
-
-    def state_size(self, kind):
-        return self._blocks[kind].inputs[1].shape[-1]
-
-    def run_block(self, kind, block, state):
-        made = self._blocks[kind].predict_on_batch([block, state])
-        return tuple(np.asarray(one) for one in made)
+    def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:
+        outputs = _predict(self._models[kind], inputs)
+        return [np.asarray(x) for x in (outputs if isinstance(outputs, list) else [outputs])]
 
 
-class _KerasGenerator(GeneratorEngine):
-    def __init__(self, weight_set, engine):
-        super().__init__(weight_set, engine)
+class _KerasGenerator:
+    """The models of a generator, as `_OnnxGenerator` has its graphs."""
+
+    def __init__(self, weight_set):
         stderr.import_keras()
         from ..nn.generator import load_generator
 
-        self._model = load_generator(weight_set)
-        self._loops = {}
-        if self._model.conditions:
-            self._contexts = _runnable(self._model.context_model())
+        self._generator, self._loops = load_generator(weight_set), {}
+        if self._generator.conditions:
+            self._context = _runnable(self._generator.context_model())
 
-    def _context(self, inputs):
-        given = list(inputs.values())
-        return np.asarray(self._contexts.predict_on_batch(given if len(given) > 1 else given[0]))
+    def context(self, inputs):
+        return np.asarray(_predict(self._context, inputs.values()))
 
-    def _run(self, feeds, state, full):
+    def run(self, feeds, state, full: bool):
         kind = full and bool(feeds["top_k"] or feeds["top_p"] < 1), "guidance" in feeds
         if kind not in self._loops:
-            self._loops[kind] = sampling.keras_loop(self._model, *kind)
+            self._loops[kind] = sampling.keras_loop(self._generator, *kind)
+        config = self._generator.config
         feeds.setdefault("forced", np.full(feeds["uniforms"].shape, -1, np.int32))
-        shape = self.config.books, self.config.num_codes
-        feeds.setdefault("bias", np.zeros(shape, np.float32))
+        feeds.setdefault("bias", np.zeros((config.books, config.num_codes), np.float32))
         # Keras wants a batch axis on every input.
         for name in ("inverse_temperature", "top_k", "top_p", "guidance"):
             if name in feeds:
                 feeds[name] = feeds[name].reshape(1)
-        loop = self._loops[kind]
-        codes, log_probs, state = loop.predict_on_batch(feeds | {"state": state})
+        codes, log_probs, state = self._loops[kind].predict_on_batch(feeds | {"state": state})
         return codes, log_probs, list(state)
