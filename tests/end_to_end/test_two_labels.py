@@ -230,7 +230,7 @@ def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_pat
         heard.add((tmp_path / "out.wav").read_bytes())
     assert len(heard) == 5
     for more, said in (
-        (("--label", "lo"), "no label is called 'lo'; did you mean 'low'? There are high, low"),
+        (("--label", "lo"), "no label is called 'lo'; did you mean 'low'?"),
         (("--guidance", "2"), "--guidance needs --label"),
         (("--label", "low", "--generator-weights-dir", str(tiny_weights.generators)),
          "generator_512 was trained without labels: there is none to choose"),

@@ -2,8 +2,8 @@
 `conditions`.
 
 Each makes the input of some frames of one level, as the condition's `shape` says. The level above
-is in the chain; any other value is chosen by the caller, by the name of the input: one for all
-pieces, or one for each piece of a batch.
+is in the chain. The caller chooses any other value, by the name of the input: one for all pieces,
+or one for each piece of a batch.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def chosen_value(level, condition, start: int, count: int) -> np.ndarray:
 
 def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray:
     """The labels of each frame: int32 [batch, count, n, 2]."""
-    return level.labels.pairs(start, count)
+    return level.state.labels.pairs(start, count)
 
 
 FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels}
-"""What makes the input of each kind of condition: (`stream.Level`, condition, first frame, frames)
+"""What makes the input of each kind of condition: (`level.Level`, condition, first frame, frames)
 -> int32 [batch, …].
 """
 
@@ -48,40 +48,32 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, bat
     of labels what `read_labels` makes of it.
 
     default: the value of a condition for which none was chosen; None: each must be chosen. Labels
-    need not be: without one the music is like any of them.
-
-    Raises:
-        UserError: a condition has no value, a value no condition, or it is none that there is to
-            choose.
+        need not be: without one the music is like any of them. Raises `UserError` for a missing, an
+        unknown or a wrong value.
     """
-    chosen = dict(chosen or {})
-    wanted = [(condition, config.name) for config in configs for condition in config.conditions
-              if FEEDS[condition.kind] in (chosen_value, mixed_labels)]
-    names = list(dict.fromkeys(condition.input for condition, _ in wanted))
-    for name in chosen:
-        if name == Labels.input and name not in names:
+    chosen = {} if chosen is None else chosen
+    conditions = [(condition, config.name)
+                  for config in configs for condition in config.conditions
+                  if not isinstance(condition, CodesAbove)]
+    names = {condition.input for condition, _ in conditions}
+    for name in set(chosen) - names:
+        if name == Labels.input:
             find_labels(configs)
-        if name not in names:
-            there = f"there are {', '.join(sorted(names))}" if names else "it has none to choose"
-            raise UserError(f"the chain has no condition called {name!r}; {there}")
-    values = {}
-    for condition, generator in wanted:
-        given = chosen.get(condition.input)
-        values[condition.input] = (
-            read_labels(given, condition, batch) if isinstance(condition, Labels)
-            else _read_number(default if given is None else given, condition, generator, batch))
-    return values
+        others = f"there are {', '.join(sorted(names))}" if names else "it has none to choose"
+        raise UserError(f"the chain has no condition called {name!r}; {others}")
+    return {condition.input: read_labels(chosen.get(condition.input), condition, batch)
+            if isinstance(condition, Labels)
+            else _read_number(chosen.get(condition.input, default), condition, generator, batch)
+            for condition, generator in conditions}
 
 
-def _read_number(given, condition, generator: str, batch: int) -> np.ndarray:
+def _read_number(value, condition, generator: str, batch: int) -> np.ndarray:
     """The value of a condition that is a number: int32 [batch]."""
-    name, most = condition.input, condition.choices - 1
-    if given is None:
+    name, most, numbers = condition.input, condition.choices - 1, np.asarray(value)
+    if value is None:
         raise UserError(f"{generator} wants a value for its condition {name!r}, from 0 to {most}")
-    value = np.asarray(given)
-    if value.dtype.kind not in "iu" or value.shape not in ((), (1,), (batch,)):
-        raise UserError(f"{name} is {given!r}; it must be a whole number, or one for each of "
-                        f"{batch} pieces")
-    if value.min() < 0 or value.max() > most:
-        raise UserError(f"{name} is {given!r}; {generator} knows 0 to {most}")
-    return np.broadcast_to(value, (batch,)).astype(np.int32)
+    if (numbers.dtype.kind not in "iu" or numbers.shape not in ((), (1,), (batch,))
+            or numbers.min() < 0 or numbers.max() > most):
+        raise UserError(f"{name} is {value!r}; {generator} knows 0 to {most}: it must be a whole "
+                        f"number, or one for each of {batch} pieces")
+    return np.broadcast_to(numbers, (batch,)).astype(np.int32)

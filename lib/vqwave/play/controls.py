@@ -28,13 +28,13 @@ CURVES = {"even": lambda share, rest, full: rest + share * (full - rest),
           # of the General MIDI volume: half way it is 12 dB softer
           "volume": lambda share, rest, full:
               full + 40 * math.log10(share) if share > 10 ** ((rest - full) / 40) else rest}
-"""What a knob turns to at a share of its way, from 0 to 1."""
+"""The value of a knob at a share of its way, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Knob:
-    """What turns a number on a MIDI device: the controller, its value at 0 and at 127, and how it
-    goes between them, of `CURVES`.
+    """A controller of a MIDI device that turns a number: from `rest`, at 0, along one of `CURVES`
+    to `full`, at 127.
     """
 
     controller: int
@@ -49,7 +49,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Control:
-    """A number that a player turns while music plays: all that a slider, a key or a knob must know.
+    """A number that a player turns while music plays, as sliders, keys and knobs use it.
 
     Attributes:
         name: keyword of `Stream.set`; where it is an option of `Sampling`, of that.
@@ -58,9 +58,9 @@ class Control:
         unit: what the value is counted in, "" where it is a share or a factor.
         sampled: an option of `Sampling`, which each level has for itself.
         keys: on a keyboard the key for less and the one for more; one key turns it on and off.
-        exact: it holds from the very sample that `Stream.set` names; else each level follows from
-            its next block, which is ahead of the sound.
-        labels: it turns what weights do that were trained with labels.
+        exact: it holds from the sample that `Stream.set` returns; else each level follows from its
+            next block, which is ahead of the sound.
+        labels: only weights that were trained with labels have it.
         knob: what turns it on a MIDI device.
     """
 
@@ -78,15 +78,15 @@ class Control:
     knob: Knob | None = None
 
     def clip(self, value: float) -> float:
-        """The nearest value that it can have, without the rounding errors of many steps."""
+        """The nearest value in range, without the rounding errors of many steps."""
         return round(min(max(value, self.least), self.most), 6)
 
     def turned(self, share: float) -> float:
-        """The value where its knob is at a share of its way; the usual one where it has no knob."""
+        """The value at a share of its knob's way; without a knob the default."""
         return self.default if self.knob is None else self.clip(self.knob.value(share))
 
 
-CONTROLS = {one.name: one for one in (
+CONTROLS = {control.name: control for control in (
     Control("temperature", "how freely codes are drawn: below 1 safer, above 1 wilder",
             0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False, knob=Knob(1, 1.0, 1.5)),
     Control("top_p", "draw from the likeliest codes that together reach this probability",
@@ -114,6 +114,6 @@ CONTROLS = {one.name: one for one in (
 MIDI all use this table.
 """
 
-NAMES = ("sampling", *(name for name, one in CONTROLS.items() if not one.sampled),
+NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
          "notes", "label", "jump", "begin", "weights")
 """What a performance can change: keywords of `Stream.set`."""

@@ -1,12 +1,13 @@
-"""What a player changes while a stream plays, and the record of the changes: a performance.
+"""A performance: a seed, and the changes that a player made while the stream played.
 
-A change holds from a block that had not begun when `Stream.set` was called. A seed and a list of
-changes are therefore a performance, and `replay` plays the same music again, bit for bit.
+A change holds from a block that had not begun when `Stream.set` was called. So `replay` plays the
+same music again, bit for bit.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,40 +23,37 @@ from .controls import NAMES
 
 
 def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarray]:
-    """The blocks of a stream, changed as a performance was.
+    """The blocks of a performance.
 
     Args:
         stream: a fresh `Stream` of the same weights, seed and options.
-        changes: (sample, keywords of `Stream.set`) of each change, in order, as `Stream.set`
-            returned the samples.
+        changes: (sample that `Stream.set` returned, its keywords) of each change, in order.
 
     Example:
         for block in replay(music.stream(seed=1), [(65536, {"loudness": -6})]):
             speaker.write(block)
     """
-    left = sorted(changes, key=lambda change: change[0])
+    pending = deque(sorted(changes, key=lambda change: change[0]))
     while True:
-        while left and left[0][0] <= stream.position:
-            stream.set(**left.pop(0)[1])
-        try:
-            yield next(stream)
-        except StopIteration:
+        while pending and pending[0][0] <= stream.position:
+            stream.set(**pending.popleft()[1])
+        if (block := next(stream, None)) is None:
             return
+        yield block
 
 
 def _check_keywords(change: dict) -> dict:
-    """The keywords of one change, with levels as numbers: JSON has no keys but text."""
+    """The keywords of one change, with levels as numbers: keys in JSON are text."""
     for name in change:
         if name not in NAMES:
             raise ValueError(f"no control is called {name!r}; there are {', '.join(NAMES)}")
-    checked = dict(change)
-    for name in ("sampling", "freeze"):
-        if isinstance(by_level := checked.get(name), Mapping):
-            try:
-                checked[name] = {int(level): value for level, value in by_level.items()}
-            except (TypeError, ValueError):
-                raise ValueError(f"{name} must name levels by their numbers") from None
-    return checked
+    by_level = {name: change[name] for name in ("sampling", "freeze")
+                if isinstance(change.get(name), Mapping)}
+    try:
+        return change | {name: {int(level): value for level, value in values.items()}
+                         for name, values in by_level.items()}
+    except (TypeError, ValueError):
+        raise ValueError("sampling and freeze must name levels by their numbers") from None
 
 
 Sample = Annotated[int, Field(strict=True, ge=0)]
@@ -74,8 +72,7 @@ class Performance(Config):
     @classmethod
     def read(cls, path) -> Performance:
         """The performance in a JSON file, {"seed": …, "changes": [[sample, {control: value}], …]}.
-
-        Raises `UserError`, one line that names the file.
+        Raises `UserError`.
         """
         name = printable(path)
         try:

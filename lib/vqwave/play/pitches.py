@@ -1,14 +1,13 @@
-"""What pitches a codec's codes sound: each code is decoded alone, and its spectrum measured.
+"""The pitches of a codec's codes: each code is decoded alone, and its spectrum measured.
 
-Held notes then make the codes likelier that sound them, by a bias on the logits; so do the pitches
-of a recording that is continued.
+Held notes then make codes of their pitches likelier, by a bias on the logits; so do the pitches of
+a recording that is continued.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import sys
 from dataclasses import dataclass
 
@@ -27,7 +26,7 @@ often others than their notes'.
 """
 
 FLOOR = 1e-6
-"""Power, of a full-scale sine, that is as good as none: a code that is softer has no pitch."""
+"""Power, 1 of a full-scale sine: a softer code has no pitch."""
 
 GAIN = 0.725
 """The level, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
@@ -39,9 +38,9 @@ _BATCH = 32
 
 def of_codec(codec) -> np.ndarray | None:
     """The power of each pitch class, C first, in each code: float32 [books, codes, 12], from the
-    cache or measured and put there.
+    cache, or measured and put there.
 
-    Where a frame's books lie side by side, each is heard against a frame of silence; where they
+    Where a frame's books lie side by side, each is heard against a frame of silence. Where they
     refine each other, the first is heard alone and the others count as nothing. None for a codec
     without oscillators: a code that repeats hums there at the rate of its frames.
     """
@@ -51,54 +50,46 @@ def of_codec(codec) -> np.ndarray | None:
     key = "\n".join((codec.weight_set.checksum, codec.engine, _VERSION))
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = cache_folder() / f"{config.name}_pitches_{digest}.npy"
-    shape = config.books, config.num_codes, 12
     with contextlib.suppress(OSError, ValueError, EOFError):
-        found = np.load(path, allow_pickle=False)
-        if found.shape == shape and np.isfinite(found).all():
-            return found.astype(np.float32)
+        return np.load(path, allow_pickle=False)
     print(f"measuring what each code of {config.name} sounds, once", file=sys.stderr, flush=True)
-    measured = measure(codec)
+    powers = measure(codec)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = io.BytesIO()
-        np.save(kept, measured, allow_pickle=False)
         with atomic_write(path) as file:
-            file.write(kept.getvalue())
-    return measured
+            np.save(file, powers, allow_pickle=False)
+    return powers
 
 
 def measure(codec) -> np.ndarray:
     """`of_codec`, measured: float32 [books, codes, 12]."""
-    config = codec.config
+    config, quantizer = codec.config, codec.config.quantizer
     samples = round(WINDOW * config.sample_rate)
     frames = -(-samples // config.level) + 2 * _AROUND
-    nested = config.quantizer.nested or config.books == 1
-    silent = None if nested else codec.encode(
-        np.zeros((1, frames * config.level), np.float32))[0, frames // 2]
-    powers = np.zeros((config.books, config.num_codes, 12), np.float32)
 
     def listen(values):
-        """int32 [n, books] -> the powers of each frame, repeated: [n, 12]."""
-        heard = []
+        """Frames int32 [n, books] -> the powers of each, repeated: [n, 12]."""
+        first, powers = _AROUND * config.level, []
         for i in range(0, len(values), _BATCH):
             repeated = np.repeat(values[i : i + _BATCH, None], frames, axis=1)
-            audio = codec.decode_window(repeated.astype(np.int32))
-            first = _AROUND * config.level
-            heard.append(classes(audio[:, first : first + samples], config.sample_rate))
-        return np.concatenate(heard)
+            audio = codec.decode_window(repeated.astype(np.int32))[:, first : first + samples]
+            powers.append(classes(audio, config.sample_rate))
+        return np.concatenate(powers)
 
-    every = np.arange(config.num_codes)
-    if nested:
-        powers[0] = listen(every[:, None])
+    powers = np.zeros((config.books, config.num_codes, 12), np.float32)
+    codes = np.arange(config.num_codes)
+    if quantizer.nested or config.books == 1:
+        powers[0] = listen(codes[:, None])
         return powers
-    quantizer, books = config.quantizer, config.books
+    silent = codec.encode(np.zeros((1, frames * config.level), np.float32))[0, frames // 2]
+    books = config.books
     if quantizer.gain_edges:  # shapes sound at a level, and a level has no pitch
         books = quantizer.bands
         silent[books:] = round(GAIN * LEVEL_RANGE / quantizer.step)
     nothing = listen(silent[None])
     for book in range(books):
         values = np.tile(silent, (config.num_codes, 1))
-        values[:, book] = every
+        values[:, book] = codes
         powers[book] = np.maximum(listen(values) - nothing, 0.0)
     return powers
 
@@ -117,12 +108,11 @@ def classes(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
-    """What held notes add to the logits: [books, codes, 12] -> float32 [books, codes]; None where
-    that is nothing.
+    """What held notes add to the logits: [books, codes, 12] -> float32 [books, codes], or None.
 
-    notes: MIDI numbers; a note counts in every octave. A code that sounds nothing but held notes
-    gains `pull`; one that sounds all twelve alike, or nothing, gains nothing; what sounds no held
-    note loses in proportion, so that the whole is no louder for it.
+    notes: MIDI numbers; a note counts in every octave. A code that sounds only held notes gains
+    `pull`; one that sounds all twelve alike, or nothing, gains nothing; one that sounds no held
+    note loses in proportion, so that the music is no louder.
     """
     held = sorted({note % 12 for note in notes})
     if not held or not pull or len(held) == 12:
@@ -133,10 +123,10 @@ def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
 
 
 EVEN = 0.2
-"""The share of a recording's pitches that is thought to be spread over all twelve alike."""
+"""The share of a recording's pitches that is spread over all twelve alike."""
 
 FADES = 60.0
-"""Seconds in which what draws a continuation to its recording's pitches becomes half of it."""
+"""Seconds in which the pull to a recording's pitches becomes half."""
 
 LEAST_STAY = 1e-3
 """Nats; less is not worth the slower graph that takes a bias."""
@@ -144,13 +134,13 @@ LEAST_STAY = 1e-3
 
 @dataclass(frozen=True)
 class Home:
-    """What draws a continuation to the pitches of the recording that it goes on from.
+    """What pulls a continuation to the pitches of its recording.
 
     Attributes:
-        scores: float32 [books, codes]: Σ_k q_k ln(12 p_k) over the pitch classes k, where q is what
-            a code sounds and p what the recording's codes do, of which `EVEN` is spread evenly; 0
-            where a code sounds nothing. So a code of one pitch class is as much likelier as the
-            recording has more of that than an even twelfth (a product of experts, Hinton 2002).
+        scores: float32 [books, codes]: Σ_k q_k ln(12 p_k) over the pitch classes k. q is the
+            distribution of a code, p that of the recording's codes, of which `EVEN` is spread
+            evenly; 0 where a code sounds nothing. So a code of one pitch class gains what the
+            recording has of it above an even twelfth (a product of experts, Hinton 2002).
         begin: the position after the recording's last code.
         half: codes in which the pull becomes half.
     """
@@ -163,14 +153,14 @@ class Home:
     def of(cls, powers: np.ndarray, codes: np.ndarray, half: float) -> Home:
         """powers: of `of_codec`; codes: the recording's, int32 [n, books]."""
         sounded = sum(book[column] for book, column in zip(powers, codes.T, strict=True)).sum(0)
-        wanted = (1 - EVEN) * (sounded + FLOOR / 12) / (sounded.sum() + FLOOR) + EVEN / 12
+        target = (1 - EVEN) * (sounded + FLOOR / 12) / (sounded.sum() + FLOOR) + EVEN / 12
         loud = powers.sum(-1, keepdims=True)
         shares = np.where(loud > FLOOR, powers / np.maximum(loud, FLOOR), 0.0)
-        return cls((shares @ np.log(12 * wanted)).astype(np.float32), len(codes), half)
+        return cls((shares @ np.log(12 * target)).astype(np.float32), len(codes), half)
 
     def bias(self, position: int, stay: float) -> np.ndarray | None:
-        """What is added to the logits of the codes from `position` on: float32 [books, codes]; None
-        where that is as good as nothing.
+        """What is added to the logits from `position` on: float32 [books, codes]; None where that
+        is as good as nothing.
         """
         faded = stay * 0.5 ** (max(0, position - self.begin) / self.half)
         return (faded * self.scores).astype(np.float32) if faded > LEAST_STAY else None

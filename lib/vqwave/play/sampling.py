@@ -1,8 +1,8 @@
 """Logits to codes: randomness by position, temperature, top-k, top-p, greedy; and the Keras
 reference loop.
 
-One order everywhere (here in numpy, in the Keras loop, in the ONNX loop of `loops.py`): logits /
-temperature, top-k, top-p over what is left, then the inverse of the cumulative distribution in the
+The order is the same in numpy, in the Keras loop and in the ONNX loop of `loops.py`: logits /
+temperature, top-k, top-p over the rest, then the inverse of the cumulative distribution in the
 codes' own order.
 """
 
@@ -24,13 +24,8 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
 
     A function of (seed, stream, level, step, book) and nothing else: Philox-4x64 (Salmon et al.
     2011) keyed by the seed, its counter holding step, stream, level and book. seed: 0 … 2^128 - 1;
-    the others: from 0. Raises `ValueError` for what is outside that.
+    the others: from 0.
     """
-    if not 0 <= seed < 1 << 128:
-        raise ValueError(f"seed is {seed}; it must be at least 0 and less than 2^128")
-    if min(stream, level, start, count, book) < 0:
-        raise ValueError("stream, level, start, count and book must not be negative: "
-                         f"{stream}, {level}, {start}, {count}, {book}")
     # Each counter value gives four 64-bit words, that is eight numbers.
     first, skip = divmod(start, 8)
     words = np.random.Philox(key=seed, counter=[first, stream, level,
@@ -41,25 +36,22 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
 
 
 def draw_seed(seed: int | None) -> int:
-    """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it
-    is none.
-    """
+    """`seed`, checked. Where it is None, a random seed, short enough to be typed."""
     return secrets.randbits(32) if seed is None else check_seed("seed", seed)
 
 
 def check_seed(what: str, seed) -> int:
-    """`seed`, where it is one. Raises `UserError` otherwise."""
+    """`seed` as an int. Raises `UserError` where it is no whole number from 0 to 2^128 - 1."""
     if check_number(what, seed, 0, whole=True) >= 1 << 128:
         raise UserError(f"{what} is {seed}; it must be less than 2^128")
     return int(seed)
 
 
 def filter_logits(scaled: np.ndarray, top_k: int, top_p: float) -> np.ndarray:
-    """Logits float32 [..., codes], already divided by the temperature, with -inf for what top-k and
-    top-p leave out.
+    """Logits float32 [..., codes], divided by the temperature, with -inf for each code left out.
 
-    top_k keeps exactly that many (0: all), the lower code where two tie; top_p the smallest set of
-    the likeliest of those whose share of their probability reaches it (1: all).
+    top_k keeps exactly that many (0: all), the lower code where two tie. top_p keeps, of those, the
+    smallest set of the likeliest whose share of their probability reaches it (1: all).
     """
     codes = scaled.shape[-1]
     k = min(top_k, codes) if top_k else codes
@@ -82,45 +74,41 @@ def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
 
 
 def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[int, Sampling]:
-    """What each level of a chain samples with.
-
-    Args:
-        configs: the chain's generators, top first.
-        chosen: None (each generator's own), a `Sampling` for all levels, or a mapping from level to
-            a `Sampling` or to a mapping of what differs from the generator's own.
-
-    Raises:
-        UserError: `chosen` is none of these, names a level that is not in the chain, or a value is
-            out of range.
+    """What each level of a chain samples with; configs: its generators, top first. See
+    `change_sampling`.
     """
-    own = {c.level: c.sampling for c in configs}
-    if chosen is None:
-        return own
-    if isinstance(chosen, Sampling):
-        return dict.fromkeys(own, chosen)
+    return change_sampling({c.level: c.sampling for c in configs}, chosen)
+
+
+def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
+    """What each level samples with once `chosen` has changed its `own`.
+
+    chosen: None (no change), a `Sampling` for all levels, or a mapping from level to a `Sampling`
+        or to a mapping of the fields that differ. Raises `UserError` for anything else, for an
+        unknown level, and for a value out of range.
+    """
+    if chosen is None or isinstance(chosen, Sampling):
+        return {level: chosen or sampling for level, sampling in own.items()}
     if not isinstance(chosen, Mapping):
         raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
                         f"to one")
-    for level, one in chosen.items():
+    changed = dict(own)
+    for level, fields in chosen.items():
+        name = f"sampling of level {level}"
         if level not in own:
             raise UserError(f"sampling names level {level}; the chain has levels "
                             f"{', '.join(map(str, own))}")
-        if not isinstance(one, Sampling | Mapping):
-            raise UserError(f"sampling of level {level} is {one!r}; it must be a mapping, or a "
-                            f"Sampling")
-        if not isinstance(one, Sampling):
-            one = override(own[level], one, f"sampling of level {level}")
-        own[level] = one
-    return own
+        if not isinstance(fields, Sampling | Mapping):
+            raise UserError(f"{name} is {fields!r}; it must be a mapping, or a Sampling")
+        changed[level] = (fields if isinstance(fields, Sampling)
+                          else override(own[level], fields, name))
+    return changed
 
 
 def check_guidance(configs: Sequence[GeneratorConfig],
                    sampling: dict[int, Sampling]) -> dict[int, Sampling]:
-    """`sampling`, of a chain by level. Raises `UserError` where it is guided by labels that none of
-    its generators knows.
-    """
-    if (not any(c.labels for c in configs)
-        and any(one.guidance != 1 for one in sampling.values())):
+    """`sampling` by level. Raises `UserError` where labels guide a chain that knows none."""
+    if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
         raise UserError(f"{configs[0].name} was trained without labels: there is nothing for "
                         f"guidance to follow")
     return sampling
@@ -142,8 +130,8 @@ def pick(weights, u) -> np.ndarray:
     """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
     [0, 1) -> int32 [...].
 
-    `weights` need no normalising. u times the last sum is always less than that sum in float32 (u
-    is at most 1 - 2^-24), so a code is always found and never one of probability 0.
+    `weights` need no normalising. In float32 u times the last sum is less than that sum (u is at
+    most 1 - 2^-24), so there is such a code, and its probability is not 0.
     """
     reached = np.cumsum(weights, -1, dtype=np.float32)
     threshold = reached[..., -1] * np.asarray(u, np.float32)
@@ -169,12 +157,12 @@ def _keep_likeliest(scaled, top_k, top_p):
 def keras_loop(generator, with_filter: bool, guided: bool = False):
     """The reference: a Keras model that samples a chunk in one `ops.while_loop`, float32.
 
-    Called through `predict_on_batch` with a dict: uniforms [n, B, books], context [n, B, C] (none
-    at the top), previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books,
-    codes], inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's
-    `states` names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Without
-    `with_filter` top_k and top_p are not looked at, and nothing is sorted. guided: the context and
-    the state have 2·B rows, those with labels and then those without, and guidance ([1]) is given.
+    `predict_on_batch` takes a dict: uniforms [n, B, books], context [n, B, C] (none at the top),
+    previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books, codes],
+    inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's `states`
+    names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Only
+    `with_filter` are top_k and top_p used. guided: the context and the state have 2·B rows, those
+    with labels and then those without, and guidance ([1]) is an input.
     """
     import keras
     from keras import ops
@@ -192,8 +180,8 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
             rows = ops.reshape(ops.arange(steps), (-1, 1, 1))
 
             def body(i, previous, codes, log_probs, *state):
-                at = None if context is None else ops.take(context, i, axis=0)
-                u, given, chosen = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
+                here = None if context is None else ops.take(context, i, axis=0)
+                u, prescribed, scores = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
 
                 def draw(book, logits):
                     if guided:
@@ -205,17 +193,17 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
                     reached = ops.cumsum(ops.softmax(scaled), axis=-1)
                     threshold = reached[:, -1:] * u[:, book, None]
                     drawn = ops.sum(ops.cast(reached <= threshold, "int32"), axis=-1)
-                    code = ops.where(given[:, book] < 0, drawn, given[:, book])
-                    chosen.append(ops.take_along_axis(ops.log_softmax(scaled),
+                    code = ops.where(prescribed[:, book] < 0, drawn, prescribed[:, book])
+                    scores.append(ops.take_along_axis(ops.log_softmax(scaled),
                                                       code[:, None], axis=-1)[:, 0])
                     return ops.concatenate([code, code]) if guided else code
 
-                told = ops.concatenate([previous, previous]) if guided else previous
-                frame, state = generator.core.step(told, at, list(state), draw)
+                frames = ops.concatenate([previous, previous]) if guided else previous
+                frame, state = generator.core.step(frames, here, list(state), draw)
                 if guided:
                     frame = ops.split(frame, 2)[0]
                 codes = ops.where(rows == i, frame, codes)
-                log_probs = ops.where(rows == i, ops.stack(chosen, axis=-1), log_probs)
+                log_probs = ops.where(rows == i, ops.stack(scores, axis=-1), log_probs)
                 return i + 1, frame, codes, log_probs, *state
 
             first = (0, inputs["previous"], ops.zeros_like(us, dtype="int32"), ops.zeros_like(us))
