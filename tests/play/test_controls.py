@@ -2,6 +2,7 @@
 and resumes bit for bit."""
 
 import dataclasses
+import io
 import threading
 
 import numpy as np
@@ -61,10 +62,6 @@ def block(audio, i):
     return audio[..., i * BLOCK : (i + 1) * BLOCK]
 
 
-def test_what_passes_in_seconds_takes_these_samples():
-    assert (RAMP, SEAM, PASSAGE) == (1024, 2048, 8192)
-
-
 def test_nothing_that_is_set_to_what_it_is_changes_anything():
     whole = collect(start(chain(128), seed=3), 6)
     same = [(1, {"loudness": 0}), (2, {"sampling": {128: {"temperature": 1.0}}}), (3, {})]
@@ -83,19 +80,17 @@ def test_loudness_moves_in_a_ramp_from_the_block_that_is_named():
 
 
 def test_sampling_holds_for_each_level_from_its_next_block():
-    parts = chain(32)
+    parts, begin = chain(32), 3 * BLOCK // 512
     plain, codes, _ = blocks_of(start(parts, seed=3), 16)
     stream = start(parts, seed=3)
-    head = [next(stream) for _ in range(3)]
-    ahead = {level.level: level.stop for level in stream._chain.levels}
+    head, _ = codes_of(stream, 3)
+    first = stream._chain.levels[0].stop
     assert stream.set(sampling={512: {"temperature": 0.5}}) == 3 * BLOCK
     tail, changed, _ = blocks_of(stream, 13)
-    first = ahead[512] - 3 * BLOCK // 512
-    np.testing.assert_array_equal(changed[512][:first], codes[512][3 * BLOCK // 512 :][:first])
-    differs = changed[512] != codes[512][3 * BLOCK // 512 :]
-    assert differs[first : first + 4].any(), "from the level's next block on"
+    np.testing.assert_array_equal(changed[512][: first - begin], codes[512][begin:first])
+    assert (changed[512][first - begin :][:4] != codes[512][first : first + 4]).any()
     assert stream.sampling[512].temperature == 0.5 and stream.sampling[128].temperature == 1.0
-    np.testing.assert_array_equal(np.concatenate(head), plain[: 3 * BLOCK])
+    np.testing.assert_array_equal(head, plain[: 3 * BLOCK])
     assert not np.array_equal(tail, plain[3 * BLOCK :])
 
 
@@ -152,62 +147,26 @@ def test_a_jump_to_other_weights_passes_to_what_they_play():
     begins = 2 * BLOCK + PASSAGE
     np.testing.assert_array_equal(heard[begins:], other[PASSAGE : 4 * BLOCK])
     assert sorted(stream.codes) == [128, 512, 2048]
-    # What is asked for next goes by the levels that play then, also before they do.
-    stream.set(sampling={2048: {"temperature": 0.5}}, freeze=BLOCK / 22050)
     with pytest.raises(UserError, match="sampling names level 8"):
         stream.set(sampling={8: {"temperature": 0.5}})
 
 
-def test_what_follows_a_jump_to_other_weights_goes_by_their_levels_at_once():
-    stream = start(chain(128), seed=3, music=MUSIC)
-    next(stream)
-    stream.set(jump=77, weights="other")
-    stream.set(sampling={2048: {"temperature": 0.5}})
-    next(stream)
-    assert stream.sampling[2048].temperature == 0.5
-
-
-def test_a_performance_with_other_weights_is_replayed_and_resumed_bit_for_bit():
-    options = {"seed": 3, "past": PAST, "music": MUSIC}
-    changes = [(2, {"jump": 77, "weights": "other", "sampling": {2048: {"temperature": 0.5}}}),
-               (3, {"freeze": BLOCK / 22050}), (6, {"hold": BLOCK / 22050}),
-               (8, {"jump": 4, "begin": {"file": "song.mp3", "start": 3, "seconds": 2}}),
-               (10, {"loudness": -3})]
-    heard = perform(start(chain(128), **options), changes, 14)
-    score = Performance(seed=3, changes=tuple((at * BLOCK, change) for at, change in changes))
-    fresh = start(chain(128), **options)
-    score.check(fresh)
-    again = performance.replay(fresh, score.changes)
-    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(14)]), heard)
-    stream, pieces = start(chain(128), **options), []
-    for i in range(14):
-        for at, change in changes:
-            if at == i:
-                stream.set(**change)
-        state = stream.state()
-        stream = Stream.resume(state, stream.codec, stream._engines.generators,
-                               music=stream._coming.music)
-        pieces.append(next(stream))
-    np.testing.assert_array_equal(np.concatenate(pieces), heard)
-
-
 def test_weights_that_do_not_fit_are_refused():
-    stream = start(chain(128), seed=3, music=MUSIC)
-    for change, words in (({"weights": "other"}, "say jump"),
-                          ({"weights": "nowhere", "jump": 1}, "no weights here"),
-                          ({"weights": 5, "jump": 1}, "weights is 5; it must be a folder"),
-                          ({"begin": {"song": 1}, "jump": 1}, "begin must be {file"),
-                          ({"begin": {"file": 5}, "jump": 1}, "begin must be {file")):
-        with pytest.raises(UserError, match=words):
-            stream.set(**change)
-    with pytest.raises(UserError, match="without music"):
-        start(chain(128)).set(jump=1, weights="other")
     slow = chain(128)
     slow[0].config = slow[0].config.model_copy(update={"sample_rate": 8000})
-    with pytest.raises(UserError, match="8000 Hz, but this plays at 22050 Hz"):
-        start(chain(128), music=Music(None, slow=Music(slow))).set(jump=1, weights="slow")
-    with pytest.raises(UserError, match="multiple of the top level, 2048"):
-        start(chain(128), block=512, music=Music(None, wide=Music(OTHER))).set(jump=1, weights="wide")
+    music = Music(chain(128), other=Music(OTHER), slow=Music(slow))
+    for change, words, options in (
+        ({"weights": "other"}, "say jump", {}),
+        ({"weights": "nowhere", "jump": 1}, "no weights here", {}),
+        ({"weights": 5, "jump": 1}, "weights is 5; it must be a folder", {}),
+        ({"begin": {"song": 1}, "jump": 1}, "begin must be {file", {}),
+        ({"begin": {"file": 5}, "jump": 1}, "begin must be {file", {}),
+        ({"weights": "other", "jump": 1}, "without music", {"music": None}),
+        ({"weights": "slow", "jump": 1}, "8000 Hz, but this plays at 22050 Hz", {}),
+        ({"weights": "other", "jump": 1}, "multiple of the top level, 2048", {"block": 512}),
+    ):
+        with pytest.raises(UserError, match=words):
+            start(chain(128), **{"music": music} | options).set(**change)
 
 
 class Leaning(IntegerGenerator):
@@ -252,39 +211,21 @@ def test_held_notes_draw_the_levels_that_sound_until_they_are_released():
 
 
 def test_a_continuation_keeps_to_its_recordings_pitches():
-    parts = leaning()
-    given = {512: np.full(BLOCK // 512, 5, np.int32), 128: np.zeros(BLOCK // 128, np.int32)}
+    recording = {512: np.full(BLOCK // 512, 5, np.int32), 128: np.zeros(BLOCK // 128, np.int32)}
     sounded = {512: np.eye(CODES, 12, dtype=np.float32)[None]}
 
-    def begin(**more):
-        return start(parts, seed=3, begin=Prompt(given, np.zeros(BLOCK, np.float32), **more))
+    def codes_with(stay=None, **options):
+        begin = Prompt(recording, np.zeros(BLOCK, np.float32), **options)
+        stream = start(leaning(), seed=3, begin=begin)
+        stream.set(stay=stay)
+        return codes_of(stream, 8)[1][512]
 
-    free = codes_of(begin(), 8)[1][512]
+    free = codes_with()
     assert (free[BLOCK // 512 :] != 5).any()
-    assert (codes_of(begin(pitches=sounded), 8)[1][512] == 5).all()
-    np.testing.assert_array_equal(codes_of(begin(pitches=sounded, stay=0), 8)[1][512], free)
-    stream = begin(pitches=sounded)
-    stream.set(stay=0)
-    np.testing.assert_array_equal(codes_of(stream, 8)[1][512], free)
-
-
-def test_a_performance_with_notes_is_replayed_and_resumed_bit_for_bit():
-    parts = leaning()
-    options = {"seed": 3, "music": Sounding(parts)}
-    changes = [(1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
-               (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
-               (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]
-    heard = perform(start(parts, **options), changes, 20)
-    again = performance.replay(start(parts, **options), [(BLOCK * at, x) for at, x in changes])
-    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(20)]), heard)
-    stream, pieces = start(parts, **options), []
-    for i in range(20):
-        for at, change in changes:
-            if at == i:
-                stream.set(**change)
-        stream = Stream.resume(stream.state(), *parts, music=options["music"])
-        pieces.append(next(stream))
-    np.testing.assert_array_equal(np.concatenate(pieces), heard)
+    assert (codes_with(pitches=sounded) == 5).all()
+    np.testing.assert_array_equal(codes_with(0, pitches=sounded), free)
+    begin = Prompt(recording, np.zeros(BLOCK, np.float32), pitches=sounded, stay=0)
+    np.testing.assert_array_equal(codes_of(start(leaning(), seed=3, begin=begin), 8)[1][512], free)
 
 
 def test_every_field_of_the_state_survives_a_resume():
@@ -312,7 +253,7 @@ def test_every_field_of_the_state_survives_a_resume():
                or not np.array_equal(fresh[name], value)}
     assert {f"steering.{name}" for name in ("mutate", "notes.0", "powers.512", "pull",
                                             "stay")} <= steered
-    assert {"playback.held", "playback.following.audio", "playback.passing.audio",
+    assert {"playback.held", "playback.following.audio", "playback.passing",
             "playback.past.audio", "playback.gain.decibel", "chain.original", "chain.tail",
             "chain.levels.0.loop", "chain.levels.0.home.scores",
             "chain.levels.0.sampling"} <= steered
@@ -327,19 +268,15 @@ def test_every_field_of_the_state_survives_a_resume():
 
 
 def test_notes_that_cannot_be_held_are_refused():
-    parts = leaning()
-    stream = start(parts, seed=3, music=Sounding(parts))
-    for change, words in (({"notes": [128]}, "a note is 128"), ({"notes": "C"}, "notes is 'C'"),
-                          ({"notes": [60] * 17}, "17 notes are held; 16 can be"),
-                          ({"pull": 13}, "pull is 13")):
-        with pytest.raises(UserError, match=words):
-            stream.set(**change)
-    with pytest.raises(UserError, match="without music"):
-        start(parts).set(notes=[60])
-    deaf = Sounding(parts)
+    deaf = Sounding(LEANING)
     deaf.pitches = lambda level: None
-    with pytest.raises(UserError, match="cannot follow notes"):
-        start(parts, music=deaf).set(notes=[60])
+    for notes, words, music in (
+        ([128], "a note is 128", Sounding(LEANING)), ("C", "notes is 'C'", Sounding(LEANING)),
+        ([60] * 17, "17 notes are held", Sounding(LEANING)), ([60], "without music", None),
+        ([60], "cannot follow notes", deaf),
+    ):
+        with pytest.raises(UserError, match=words):
+            start(LEANING, music=music).set(notes=notes)
 
 
 def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):
@@ -354,11 +291,11 @@ def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
     stream = start(chain(128), seed=3, past=PAST)
     heard = perform(stream, [(4, {"hold": 2 * BLOCK / 22050}), (8, {"hold": 0})], 12)
     np.testing.assert_array_equal(heard[: 4 * BLOCK], whole[: 4 * BLOCK])
+    seam = blocks.cross_fade(block(whole, 4)[:SEAM], block(whole, 2)[:SEAM])
     for again in (4, 6):
-        seam = blocks.cross_fade(whole[4 * BLOCK :][: SEAM], whole[2 * BLOCK :][: SEAM])
-        np.testing.assert_array_equal(block(heard, again)[: SEAM], seam)
-        np.testing.assert_array_equal(block(heard, again)[SEAM :], block(whole, 2)[SEAM :])
-        np.testing.assert_array_equal(block(heard, again + 1), block(whole, 3))
+        held = heard[again * BLOCK : (again + 2) * BLOCK]
+        np.testing.assert_array_equal(held[:SEAM], seam)
+        np.testing.assert_array_equal(held[SEAM:], whole[2 * BLOCK + SEAM : 4 * BLOCK])
     np.testing.assert_array_equal(heard[8 * BLOCK :], whole[4 * BLOCK :])
 
 
@@ -366,40 +303,28 @@ def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
     whole = collect(start(chain(128), seed=3), 6)
     heard = perform(start(chain(128), seed=3, past=PAST),
                     [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
-    seam = blocks.cross_fade(block(whole, 1)[: SEAM], block(whole, 4)[: SEAM])
-    np.testing.assert_array_equal(block(heard, 5)[: SEAM], seam)
-    np.testing.assert_array_equal(block(heard, 5)[SEAM :], block(whole, 4)[SEAM :])
-    np.testing.assert_array_equal(block(heard, 6), block(whole, 5))
+    seam = blocks.cross_fade(block(whole, 1)[:SEAM], block(whole, 4)[:SEAM])
+    np.testing.assert_array_equal(block(heard, 5)[:SEAM], seam)
+    np.testing.assert_array_equal(heard[5 * BLOCK + SEAM :], whole[4 * BLOCK + SEAM :])
 
 
-def test_a_frozen_level_repeats_its_codes_and_finer_levels_go_on():
-    frames = 2 * BLOCK // 512
-    stream = start(chain(32), seed=3, past=PAST)
-    before = [codes_of(stream, 4)[1]]
+@pytest.mark.parametrize("name, top, bottom", [("plain", 512, 32), ("one level", 256, 256)])
+def test_a_frozen_level_repeats_its_codes_and_finer_levels_go_on(name, top, bottom):
+    frames, stream = 2 * BLOCK // top, start(chain(bottom, LAYOUTS[name]), seed=3, past=PAST)
+    _, before = codes_of(stream, 4)
     stop = stream._chain.levels[0].stop
     stream.set(freeze=2 * BLOCK / 22050)
-    heard = codes_of(stream, 16)[1]
-    codes = {x: np.concatenate([before[0][x], heard[x]]) for x in heard}
-    frozen = codes[512][stop - frames :]
+    _, after = codes_of(stream, 16)
+    codes = {level: np.concatenate([before[level], after[level]]) for level in after}
+    frozen = codes[top][stop - frames :]
     np.testing.assert_array_equal(frozen[frames:], frozen[:-frames])
-    # Levels below read what is repeated, and draw anew.
-    fine = codes[32][stop * 16 :]
-    assert (fine[2 * BLOCK // 32 :] != fine[: -2 * BLOCK // 32]).mean() > 0.5
-    ahead = stream._chain.levels[0].stop
+    if bottom < top:  # it reads what is repeated, and draws other codes
+        fine, length = codes[bottom][stop * top // bottom :], 2 * BLOCK // bottom
+        assert (fine[length:] != fine[:-length]).mean() > 0.5
+    first = stream._chain.levels[0].stop - 20 * BLOCK // top
     stream.set(freeze=0)
-    free = codes_of(stream, 16)[1][512]
-    first = ahead - 20 * BLOCK // 512
+    free = codes_of(stream, 16)[1][top]
     assert (free[first + frames :] != free[first:-frames]).mean() > 0.5
-
-
-def test_a_frozen_level_that_is_the_only_one_repeats_what_is_heard():
-    layout = {256: 3}
-    stream = start(chain(256, layout), seed=3, past=PAST)
-    head = codes_of(stream, 4)[1][256]
-    stop = stream._chain.levels[0].stop
-    stream.set(freeze={256: BLOCK / 22050})
-    codes = np.concatenate([head, codes_of(stream, 8)[1][256]])[stop - BLOCK // 256 :]
-    np.testing.assert_array_equal(codes[BLOCK // 256 :], codes[: -BLOCK // 256])
 
 
 def test_what_is_frozen_mutates_by_the_share_that_is_set_and_keeps_it():
@@ -440,27 +365,22 @@ def test_what_is_heard_is_transposed_and_its_codes_are_as_they_were():
 
 
 def test_every_number_says_what_a_player_must_know():
-    keys = "".join(one.keys for one in controls.CONTROLS.values())
+    keys = "".join(control.keys for control in controls.CONTROLS.values())
     assert len(set(keys)) == len(keys), "a key does one thing"
-    for name, one in controls.CONTROLS.items():
-        assert one.name == name and one.about and one.step > 0
-        assert one.least <= one.default <= one.most
-        assert one.clip(one.least - 1) == one.least and one.clip(one.most + 1) == one.most
-    assert {one.name for one in controls.CONTROLS.values() if one.sampled} <= set(
-        Sampling.model_fields)
     stream = start(chain(128), seed=3, past=PAST)
     next(stream)
-    for name, one in controls.CONTROLS.items():
-        if name == "guidance":
-            with pytest.raises(UserError, match="trained without labels"):
-                stream.set(sampling={512: {name: one.most}})
-        elif one.sampled:
-            for value in (one.least, one.most):
+    for name, control in controls.CONTROLS.items():
+        least, most = control.least, control.most
+        assert control.name == name and control.about and control.step > 0
+        assert least <= control.default <= most
+        assert (control.clip(least - 1), control.clip(most + 1)) == (least, most)
+        if control.sampled and not control.labels:
+            for value in (least, most):
                 stream.set(sampling={512: {name: value}})
-        elif name not in ("hold", "freeze"):  # up to what the stream keeps
-            for value in (one.least, one.most, one.default):
+        elif name not in ("guidance", "hold", "freeze"):  # up to what the stream keeps
+            for value in (least, most, control.default):
                 stream.set(**{name: value})
-            for value in (one.least - 0.1, one.most + 0.1):
+            for value in (least - 0.1, most + 0.1):
                 with pytest.raises(UserError, match=f"{name} is"):
                     stream.set(**{name: value})
 
@@ -477,38 +397,64 @@ def test_what_is_shown_of_a_held_block_are_its_own_codes():
         np.testing.assert_array_equal(likely[level], scored[level][2 * BLOCK // level :])
 
 
-@pytest.mark.parametrize("batch", [None, 2])
-def test_a_performance_is_replayed_bit_for_bit(batch):
-    options = {"seed": 3, "past": PAST, "batch": batch}
-    heard = perform(start(chain(128), **options), CHANGES, LENGTH)
-    score = [(at * BLOCK, change) for at, change in CHANGES]
-    again = performance.replay(start(chain(128), **options), score)
-    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(LENGTH)],
-                                                 axis=-1), heard)
-    if batch:
-        alone = perform(start(chain(128), seed=3, past=PAST), CHANGES, LENGTH)
-        np.testing.assert_array_equal(heard[0], alone)
+def at_blocks(changes):
+    """The changes of a performance, each at the first sample of its block."""
+    return tuple((i * BLOCK, change) for i, change in changes)
 
 
-@pytest.mark.parametrize("name", ["plain", "books"])
-@pytest.mark.parametrize("batch", [None, 2])
-def test_a_performance_that_is_stopped_anywhere_resumes_bit_for_bit(tmp_path, name, batch):
-    parts = chain(128 if name == "plain" else 32, LAYOUTS[name])
-    options = {"seed": 3, "past": PAST, "batch": batch, "log_probs": True}
-    heard = perform(start(parts, **options), CHANGES, LENGTH)
-    stream, pieces = start(parts, **options), []
+LEANING = leaning()
+OF_BOOKS = chain(32, LAYOUTS["books"])
+PERFORMANCES = {
+    "plain": (chain(128), {"past": PAST, "log_probs": True}, CHANGES),
+    "batch": (OF_BOOKS, {"past": PAST, "log_probs": True, "batch": 2}, CHANGES),
+    "other weights": (chain(128), {"past": PAST, "music": MUSIC}, [
+        (2, {"jump": 77, "weights": "other", "sampling": {2048: {"temperature": 0.5}}}),
+        (3, {"freeze": BLOCK / 22050}), (6, {"hold": BLOCK / 22050}),
+        (8, {"jump": 4, "begin": {"file": "song.mp3", "start": 3, "seconds": 2}}),
+        (10, {"loudness": -3})]),
+    "notes": (LEANING, {"music": Sounding(LEANING)}, [
+        (1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
+        (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
+        (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]),
+}
+
+
+@pytest.mark.parametrize("name", PERFORMANCES)
+def test_a_performance_is_replayed_and_resumed_bit_for_bit(name):
+    parts, options, changes = PERFORMANCES[name]
+    heard = perform(start(parts, seed=3, **options), changes, LENGTH)
+    fresh = start(parts, seed=3, **options)
+    score = Performance(seed=3, changes=at_blocks(changes))
+    score.check(fresh)
+    replayed = performance.replay(fresh, score.changes)
+    np.testing.assert_array_equal(
+        np.concatenate([next(replayed) for _ in range(LENGTH)], axis=-1), heard)
+    stream, blocks = start(parts, seed=3, **options), []
     for i in range(LENGTH):
-        # What is asked for and not yet done is part of the state too.
-        for at, change in CHANGES:
+        for at, change in changes:  # queued changes are part of the state too
             if at == i:
                 stream.set(**change)
-        np.savez(tmp_path / "state.npz", **stream.state())
-        stream.close()
-        with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
-            stream = Stream.resume(state, *parts)
+        stream = resumed(stream, options.get("music"))
         assert stream.position == i * BLOCK
-        pieces.append(next(stream))
-    np.testing.assert_array_equal(np.concatenate(pieces, axis=-1), heard)
+        blocks.append(next(stream))
+    np.testing.assert_array_equal(np.concatenate(blocks, axis=-1), heard)
+
+
+def resumed(stream, music=None):
+    """The stream that goes on from a file of the state, closed before."""
+    file = io.BytesIO()
+    np.savez(file, **stream.state())
+    stream.close()
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as state:
+        return Stream.resume(state, stream.codec, stream._engines.generators,
+                             music=music and stream._coming.music)
+
+
+def test_a_batch_is_steered_as_each_piece_alone():
+    both, alone = (perform(start(chain(128), seed=3, past=PAST, batch=batch), CHANGES, LENGTH)
+                   for batch in (2, None))
+    np.testing.assert_array_equal(both[0], alone)
 
 
 def test_the_longest_past_resumes_whatever_the_block():
@@ -575,23 +521,15 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"loudness": 13}, "loudness is 13; it must be a number from -80 to 12"),
-    ({"loudness": float("nan")}, "loudness is nan"),
-    ({"loudness": True}, "loudness is True"),
-    ({"hold": -1}, "hold is -1; it must be a number from 0 to"),
-    ({"hold": 60}, "hold is 60"),
-    ({"jump": -1}, "jump is -1; it must be a whole number"),
-    ({"jump": 2**128}, f"jump is {2**128}; it must be less than 2"),
-    ({"jump": 1e300}, "jump is 1e.300; it must be less than 2"),
+    ({"loudness": 13}, "loudness is 13"), ({"loudness": float("nan")}, "loudness is nan"),
+    ({"loudness": True}, "loudness is True"), ({"pull": 13}, "pull is 13"),
+    ({"hold": -1}, "hold is -1"), ({"hold": 60}, "hold is 60"),
+    ({"jump": -1}, "jump is -1"), ({"jump": 2**128}, "it must be less than 2"),
+    ({"jump": 1e300}, "it must be less than 2"),
     ({"begin": "song.mp3", "jump": 1}, "begin must be what prompt made"),
-    ({"transpose": 13}, "transpose is 13; it must be a number from -12"),
-    ({"mutate": 1.5}, "mutate is 1.5"),
-    ({"freeze": {64: 1}}, "freeze names level 64; there are 512, 128"),
-    ({"freeze": 60}, "freeze is 60"),
-    ({"freeze": "all"}, "freeze is 'all'; it must be a number"),
-    ({"echo": 1}, "no control is called 'echo'; there are sampling, loudness"),
-    ({"sampling": {8: {"temperature": 1}}}, "sampling names level 8; the chain has levels 512, "
-                                            "128"),
+    ({"freeze": {64: 1}}, "freeze names level 64"), ({"freeze": 60}, "freeze is 60"),
+    ({"freeze": "all"}, "freeze is 'all'"), ({"echo": 1}, "no control is called 'echo'"),
+    ({"sampling": {8: {"temperature": 1}}}, "sampling names level 8"),
     ({"sampling": {512: {"temperature": -1}}}, "sampling of level 512"),
     ({"sampling": {512: {"warmth": 1}}}, "warmth"),
 ])
@@ -599,7 +537,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(change, words):
     stream = start(chain(128), seed=3, past=PAST)
     next(stream)
     with pytest.raises(UserError, match=words):
-        stream.set(loudness=change.pop("loudness", -3), **change)
+        stream.set(**{"loudness": -3} | change)
     np.testing.assert_array_equal(next(stream), collect(start(chain(128), seed=3), 2)[BLOCK:])
 
 
@@ -619,11 +557,3 @@ def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
     varied = start((codec, generators[1:]), begin=Variation(512, np.zeros(64, np.int32), 64 * 512))
     with pytest.raises(UserError, match="nowhere to jump to"):
         varied.set(jump=1)
-
-
-def test_what_is_kept_to_hold_does_not_grow():
-    stream, sizes = start(chain(128), seed=2, past=PAST), []
-    for _ in range(30):
-        next(stream)
-        sizes.append(sum(np.asarray(x).nbytes for x in stream.state().values()))
-    assert max(sizes[6:18]) == max(sizes[18:])

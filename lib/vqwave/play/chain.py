@@ -9,23 +9,23 @@ resume changes a bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import machine
-from ..config import Sampling, override
+from ..config import Sampling
 from ..errors import UserError
 from . import pitches
-from .blocks import Block
+from .blocks import Block, fade_in
 from .labels import CROSS_FADE
-from .level import LEAST_SOURCE, GivenCodes, GivenState, Level, LevelState, Steering
-from .mastering import cross_fade
-from .prompt import JOIN, Prompt, check_prompt
+from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
+from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
+from .sampling import change_sampling
 
 SMOOTH = 0.01
 """Seconds, at least, over which a block passes into the next one where the decoder waits for fewer
@@ -55,14 +55,14 @@ class Engines:
 
 @dataclass(frozen=True)
 class Options:
-    """What holds for a whole stream; see `Stream`. batch 0: one piece, without an axis for it."""
+    """What holds for a whole stream; see `Stream`."""
 
     block: int
-    batch: int
+    batch: int | None
     log_probs: bool
     past: float
-    samples: int | None = None
-    ahead: float | None = None
+    samples: int | None
+    ahead: float | None
 
 
 @dataclass(kw_only=True)
@@ -70,6 +70,7 @@ class ChainState:
     """What a chain remembers between two blocks.
 
     Attributes:
+        source: the codes that a variation keeps, in the place of a level above the generators.
         blocks: how many were made, or skipped where a jump begins behind a prompt.
         runs_ahead: the levels run a block ahead of the decoder, as from the second block on.
         original: float32 [prompt_samples], the recording that is heard itself, until it is over.
@@ -79,7 +80,7 @@ class ChainState:
     seed: int
     chosen: dict[str, np.ndarray]
     levels: list[LevelState]
-    given: GivenState | None = None
+    source: BufferState | None = None
     prompt_samples: int = 0
     blocks: int = 0
     runs_ahead: bool = False
@@ -88,30 +89,31 @@ class ChainState:
 
 
 def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[int, Sampling],
-                begin: Prompt | GivenState | None = None, skip: bool = False) -> ChainState:
+                begin: Prompt | Variation | None = None, skip: bool = False) -> ChainState:
     """The state of a chain before its first block; skip: a prompt of whole blocks is not heard."""
-    rate, prompt = engines.codec.config.sample_rate, None
-    codes: dict[int, np.ndarray] = {}
+    rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
     state = ChainState(seed=seed, chosen=dict(engines.chosen), levels=[])
-    if isinstance(begin, GivenState):
-        state.given = begin
+    codes: dict[int, np.ndarray] = {}
+    homes: dict[int, pitches.Home] = {}
+    if isinstance(begin, Variation):
+        kept = check_codes(begin.codes, configs[0].source)
+        state.source = BufferState(codes=np.repeat(kept[None], batch, axis=0))
     elif begin is not None:
-        prompt, codes = begin, check_prompt(begin.codes, engines.configs)
-        top = engines.configs[0].level
+        codes, top = check_prompt(begin.codes, configs), configs[0].level
+        homes = {level: pitches.Home.of(powers, codes[level], pitches.FADES * rate / level)
+                 for level, powers in begin.pitches.items() if level in codes}
         state.prompt_samples = len(codes[top]) * top
-        state.blocks = state.prompt_samples // options.block if skip else 0
-        if prompt.keep_original and not skip:
-            if np.shape(prompt.audio) != (state.prompt_samples,):
-                raise ValueError(f"the prompt's audio is {list(np.shape(prompt.audio))}; its codes "
+        if skip:
+            state.blocks = state.prompt_samples // options.block
+        elif begin.keep_original:
+            if np.shape(begin.audio) != (state.prompt_samples,):
+                raise ValueError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
                                  f"last {state.prompt_samples} samples")
-            state.original = np.asarray(prompt.audio, np.float32)
-    for generator in engines.generators:
-        level, home = generator.config.level, None
-        if prompt is not None and (powers := prompt.pitches.get(level)) is not None:
-            home = pitches.Home.of(powers, codes[level], pitches.FADES * rate / level)
-        state.levels.append(LevelState.start(generator, options.batch or 1, sampling[level],
-                                             engines.chosen, options.log_probs, codes.get(level),
-                                             home))
+            state.original = np.asarray(begin.audio, np.float32)
+    state.levels = [
+        LevelState.start(generator, batch, sampling[level], engines.chosen, options.log_probs,
+                         codes.get(level), homes.get(level))
+        for generator in engines.generators for level in [generator.config.level]]
     return state
 
 
@@ -126,16 +128,20 @@ class Chain:
         self.codec, self.options, self.state, self.workers = (engines.codec, options, state,
                                                               workers)
         self.sample_rate = self.codec.config.sample_rate
+        self.source: CodeBuffer | None = None
+        if state.source:
+            end = state.source.first + state.source.codes.shape[1]
+            self.source = CodeBuffer(engines.configs[0].source_level, options.block, state.source,
+                                     end)
         self.levels: list[Level] = []
-        self.given = state.given and GivenCodes(options.block, state.given, options.batch or 1)
-        above: Level | GivenCodes | None = self.given
+        above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
             above = Level(generator, above, level_state, state.seed, options.block, steering,
                           state.chosen, chunk, self._least_source(above))
             self.levels.append(above)
         self.bottom = self.levels[-1]
-        self._buffers = [self.given, *self.levels] if self.given else self.levels
-        self._blocks_left: int | None = None
+        self._buffers = [self.source, *self.levels] if self.source else self.levels
+        self._last: float = math.inf  # the position of the bottom level after the last code needed
         self._set_view()
 
     def _set_view(self):
@@ -153,7 +159,7 @@ class Chain:
             self._beyond, self._smooth = beyond, smooth
             self._assumed = min(beyond, self._halo - beyond)
 
-    def _least_source(self, above: GivenCodes | Level | None) -> int:
+    def _least_source(self, above: CodeBuffer | None) -> int:
         if self.options.ahead is None or above is None:
             return LEAST_SOURCE
         return min(LEAST_SOURCE,
@@ -165,12 +171,10 @@ class Chain:
         return {level.level: level.state.sampling for level in self.levels}
 
     def resample(self, chosen: Sampling | Mapping):
-        """Draw as `chosen` says, for all levels or by level, from their next blocks on."""
+        """Draw as `chosen` says from each level's next block on; see `change_sampling`."""
+        sampling = change_sampling(self.sampling, chosen)
         for level in self.levels:
-            sampling = chosen if isinstance(chosen, Sampling) else chosen.get(level.level)
-            if sampling is not None:
-                level.resample(sampling if isinstance(sampling, Sampling)
-                               else override(level.state.sampling, sampling, "sampling"))
+            level.resample(sampling[level.level])
 
     def relabel(self, shares: np.ndarray):
         """Pass into other labels; shares: as of `labels.read_labels`."""
@@ -186,35 +190,37 @@ class Chain:
     def next_block(self, samples: int, blocks_left: int | None, past: int) -> Block:
         """The next block; codes are noted for its first `samples`.
 
-        blocks_left: how many the stream still wants, None: endless. past: blocks of codes that are
-            kept to freeze them.
+        Args:
+            blocks_left: how many the stream still wants, None: endless.
+            past: blocks of codes that are kept to freeze them.
         """
-        self._blocks_left = blocks_left
+        state, bottom = self.state, self.bottom
+        last = (math.inf if blocks_left is None
+                else (state.blocks + blocks_left) * bottom.per_block + self._beyond)
+        self._last = min(last, bottom.end)
         audio = self._join_tail(self._advance())
-        if self.state.original is not None:
+        if state.original is not None:
             self._lay_original(audio)
         # Where a variation ends, no more is decoded.
         audio = np.pad(audio, ((0, 0), (0, self.options.block - audio.shape[1])))
         codes, log_probs = self._note(samples)
-        self.state.blocks += 1
-        if self.state.blocks * self.options.block >= self.state.prompt_samples:
-            self.state.original = None
+        state.blocks += 1
+        if state.blocks * self.options.block >= state.prompt_samples:
+            state.original = None
         self._trim(past)
         return Block(audio, codes, log_probs)
 
     def _advance(self) -> np.ndarray:
         """Decode the next block: float32 [batch, block]."""
         needed = (self.state.blocks + 1) * self.bottom.per_block + self._beyond
-        if self.bottom.end is not None:
-            needed = min(needed, self.bottom.end)
-        while self.bottom.stop < needed:
+        while self.bottom.stop < min(needed, self._last):
             self._sample()
-        if not self.state.runs_ahead:
-            # The first block is wanted now; from the second on, sampling runs one block ahead so
-            # that both cores work.
-            self.state.runs_ahead = True
-            return _gather(self._decode())
-        return self._sample(decode=True)
+        if self.state.runs_ahead:
+            return self._sample(decode=True)
+        # The first block is decoded at once. From the second on, sampling runs one block ahead, so
+        # that both cores work.
+        self.state.runs_ahead = True
+        return _gather(self._decode())
 
     def _sample(self, decode: bool = False) -> np.ndarray | None:
         """Sample the bottom level's next block while workers prepare the context of the one after
@@ -224,101 +230,76 @@ class Chain:
             That block, float32 [batch, block], where `decode` asks for it.
         """
         bottom, block = self.bottom, self.bottom.blocks
-        needed, context, next_context, decoding = self._is_needed(block), None, None, []
+        needed, next_context, decoding = block * bottom.per_block < self._last, None, []
         if needed:
             context = bottom.context(block)
             # One long job, so it begins first; the decoder's are short and fill what is left.
-            if bottom.source and self._is_needed(block + 1):
-                next_context = self.workers.submit(bottom.context, block + 1)
+            if bottom.source and (block + 1) * bottom.per_block < self._last:
+                next_context = self.workers.start(bottom.context, block + 1)
         if decode:
             decoding = self._decode()
         if needed:
             bottom.sample(context)
         audio = _gather(decoding) if decode else None
         if next_context:
-            next_context.result()
+            next_context()
         return audio
 
-    def _is_needed(self, block: int) -> bool:
-        """Whether a block of the bottom level is heard, or seen by the decoder of a block that is.
-        """
-        if self._blocks_left is None:
-            return True
-        last = (self.state.blocks + self._blocks_left) * self.bottom.per_block + self._beyond
-        if self.bottom.end is not None:
-            last = min(last, self.bottom.end)
-        return block * self.bottom.per_block < last
-
-    def _decode(self) -> list[_Task]:
-        """Begin to decode the next block, and a little of the one after it: jobs of a few rows
-        each, float32 [rows, block + a little].
+    def _decode(self) -> list[Callable[[], np.ndarray]]:
+        """Begin to decode the next block, and a little of the one after it. Returns the results of
+        a few rows each, float32 [rows, block + a little].
         """
         bottom = self.bottom
         begin = self.state.blocks * bottom.per_block
-        first, last = max(0, begin - self._halo), begin + bottom.per_block + self._beyond
-        if bottom.end is not None:
-            last = min(last, bottom.end)
+        first = max(0, begin - self._halo)
+        last = min(begin + bottom.per_block + self._beyond, bottom.end)
         codes = bottom.window(first, last, pad=0)
         if self._assumed and last != bottom.end:
             codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
         rows = self.codec.rows or len(codes)
-
-        def decode(part):
-            return decode_finite(self.codec, part, first, begin - first,
-                                 bottom.per_block + self._smooth)
-
-        return [self.workers.submit(decode, codes[i : i + rows])
+        return [self.workers.start(decode_finite, self.codec, codes[i : i + rows], first,
+                                   begin - first, bottom.per_block + self._smooth)
                 for i in range(0, len(codes), rows)]
 
     def _join_tail(self, audio: np.ndarray) -> np.ndarray:
         """The decoded block, into which the tail of the one before passes: [batch, block]."""
-        block, state = self.options.block, self.state
-        audio, after = audio[:, :block].copy(), audio[:, block:]
-        if state.tail is not None:
-            for row, tail in zip(audio, state.tail, strict=True):
-                count = min(len(tail), len(row))
-                row[:count] = cross_fade(tail[:count], row[:count])
-        state.tail = after if after.size else None
+        audio, tail = audio[:, : self.options.block].copy(), audio[:, self.options.block :]
+        if self.state.tail is not None:
+            fade_in(audio, self.state.tail)
+        self.state.tail = tail if tail.size else None
         return audio
 
     def _lay_original(self, audio: np.ndarray):
         """Lay the recording over the next block, [batch, block]; at its end it passes into the
         decoded codes.
         """
-        begin, end = self.state.blocks * self.options.block, self.state.prompt_samples
-        # Within a block, so that blocks are made one by one.
-        fade = max(end - round(JOIN * self.sample_rate),
-                   (end - 1) // self.options.block * self.options.block)
-        heard = self.state.original[begin : begin + self.options.block]
-        clear = min(max(fade - begin, 0), len(heard))
+        block, end = self.options.block, self.state.prompt_samples
+        begin = self.state.blocks * block
+        # It passes within one block, which no earlier block must know of.
+        fade = max(end - round(JOIN * self.sample_rate), (end - 1) // block * block) - begin
+        heard = self.state.original[begin : begin + block]
+        clear = min(max(fade, 0), len(heard))
         audio[:, :clear] = heard[:clear]
         if clear < len(heard):
-            for row in audio:
-                row[clear : len(heard)] = cross_fade(heard[clear:], row[clear : len(heard)])
+            fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
 
     def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
         """The codes of the block that was decoded last and their log-probabilities, by level; and
         what `bits` counts.
         """
         codes: dict[int, np.ndarray] = {}
-        log_probs: dict[int, np.ndarray] | None = {} if self.options.log_probs else None
+        log_probs: dict[int, np.ndarray] = {}
         for level in self._buffers:
-            rate = level.level
-            begin = self.state.blocks * level.per_block
-            frames = level.window(begin, begin - (-samples // rate), pad=0)
-            codes[rate] = self._squeeze(frames)
-            if log_probs is not None and isinstance(level, Level):
-                scores = level.log_probs_between(begin, begin + frames.shape[1])
-                log_probs[rate] = self._squeeze(scores)
+            rate, begin = level.level, self.state.blocks * level.per_block
+            end = begin - (-samples // rate)
+            codes[rate] = level.window(begin, end, pad=0)
+            if self.options.log_probs and isinstance(level, Level):
+                scores = level.window(begin, end, np.nan, level.state.log_probs)
+                log_probs[rate] = scores
                 drawn = scores[:, max(0, self.state.prompt_samples // rate - begin) :]
                 level.state.drawn += drawn.shape[1] * drawn.shape[2]
                 level.state.nats -= drawn.sum((1, 2), dtype=np.float64)
-        return codes, log_probs
-
-    def _squeeze(self, values: np.ndarray) -> np.ndarray:
-        """[batch, n, books] without the axes of which there is only one."""
-        values = values[..., 0] if values.shape[-1] == 1 else values
-        return values if self.options.batch else values[0]
+        return codes, log_probs if self.options.log_probs else None
 
     def _trim(self, past: int):
         """Forget the codes that neither the decoder, nor the context of a later block, nor a freeze
@@ -331,7 +312,7 @@ class Chain:
             else:
                 group = below.blocks // below.group * below.group * below.per_block
                 keep = min(keep, below.span(group, group)[0])
-            kept = 0 if level is self.given else past * level.per_block
+            kept = 0 if level is self.source else past * level.per_block
             level.trim(max(0, min(keep, level.stop - kept)))
 
     @property
@@ -344,12 +325,7 @@ class Chain:
 
 
 def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:
-    """One run of the decoder: of codes int32 [batch, n, books] the frames first … first + count − 1
-    as sound, float32 [batch, count·level], fewer where there are fewer.
-
-    start: the position of the first code in the piece. Raises `UserError` for a sound that is not
-        finite.
-    """
+    """`CodecEngine.decode_part`. Raises `UserError` for a sound that is not finite."""
     audio = np.asarray(codec.decode_part(codes, start, first, count), np.float32)
     if not np.isfinite(audio).all():
         raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights "
@@ -358,37 +334,25 @@ def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarra
 
 
 class Workers:
-    """Threads that start with the first job and end with `close`."""
+    """Threads that begin with the first job."""
 
     def __init__(self):
-        self._pool: ThreadPoolExecutor | None = None
+        # On two cores a third thread would only take turns with the sampling one.
+        self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2,
+                                        thread_name_prefix="vqwave-stream")
 
-    def submit(self, function: Callable, *arguments) -> _Task:
-        """Call a function in a thread."""
-        if self._pool is None:
-            # On two cores a third thread would only take turns with the sampling one.
-            self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2,
-                                            thread_name_prefix="vqwave-stream")
-        return _Task(self._pool, function, *arguments)
+    def start(self, function: Callable, *arguments) -> Callable[[], Any]:
+        """Call a function in a thread. What is returned waits for the result; it makes the call
+        itself where no thread has begun it.
+        """
+        future = self._pool.submit(function, *arguments)
+        return lambda: function(*arguments) if future.cancel() else future.result()
 
     def close(self):
         """Wait for the jobs that have begun, and drop the others."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Task:
-    """A call that a pool makes, or that `result` makes where no thread of the pool has begun it."""
-
-    def __init__(self, pool: ThreadPoolExecutor, function: Callable, *arguments):
-        self._call = partial(function, *arguments)
-        self._future = pool.submit(self._call)
-
-    def result(self):
-        return self._call() if self._future.cancel() else self._future.result()
-
-
-def _gather(tasks: list[_Task]) -> np.ndarray:
-    """The rows of all tasks. The last are waited for first: the pool begins with the first."""
-    return np.concatenate([task.result() for task in reversed(tasks)][::-1])
+def _gather(results: list[Callable[[], np.ndarray]]) -> np.ndarray:
+    """The rows of all results. The last are waited for first: the pool begins with the first."""
+    return np.concatenate([result() for result in reversed(results)][::-1])

@@ -1,9 +1,8 @@
-"""Changes of a stream while it plays: loaded, checked against what plays by then, and queued."""
+"""Changes of a stream while it plays: what they name is loaded, and each value is checked."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,51 +36,25 @@ class Change:
     label: np.ndarray | None = None
     """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None
-    begin: Any = None
-    engines: Any = None
-    """The `Engines` that play after a jump."""
+    begin: Prompt | None = None
+    engines: Engines | None = None
+    """What plays after a jump to other weights."""
     hold: float | None = None
-
-
-class Queue:
-    """Changes that wait for the next block. Any thread may put one."""
-
-    def __init__(self, block: int):
-        self._lock = threading.Lock()
-        self._pending: list[Change] = []
-        self._block, self.begun = block, 0
-
-    def put(self, change: Change) -> int:
-        """The sample that the change holds from: the start of the first block not yet begun."""
-        with self._lock:
-            if change.hold and not self.begun:
-                raise UserError("there is nothing to hold yet: nothing was played")
-            self._pending.append(change)
-            return self.begun * self._block
-
-    def take(self, begun: int) -> list[Change]:
-        """The changes that hold from here on; `begun` blocks are begun now."""
-        with self._lock:
-            self.begun = begun
-            pending, self._pending = self._pending, []
-            return pending
-
-
-def check_block(block: int, configs) -> int:
-    """Samples of a block, as an int: a multiple of the top level of these generators. Raises
-    `UserError` otherwise.
-    """
-    top = configs[0].source_level or configs[0].level
-    if check_number("block", block, 1, whole=True) % top:
-        raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
-    return int(block)
 
 
 def engines_after(change: Change, engines: Engines) -> Engines:
     """What plays once a change is made."""
-    there = change.engines or engines
-    return (there if change.label is None else
-            replace(there, chosen={**there.chosen, Labels.input: change.label}))
+    engines = change.engines or engines
+    return (engines if change.label is None else
+            replace(engines, chosen={**engines.chosen, Labels.input: change.label}))
+
+
+def check_block(block: int, configs) -> int:
+    """`block`, samples, as an int. Raises `UserError` where it is no multiple of the top level."""
+    top = configs[0].source_level or configs[0].level
+    if check_number("block", block, 1, whole=True) % top:
+        raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
+    return int(block)
 
 
 def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
@@ -112,106 +85,92 @@ def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
     return keywords
 
 
-@dataclass(frozen=True)
-class ChangeChecker:
-    """Checks changes of one stream.
-
-    varied: it varies a recording, which it follows. past_blocks: how many blocks can be repeated.
+def check_change(keywords: Mapping, engines: Engines, options: Options) -> Change:
+    """The change that these keywords of `Stream.set`, loaded, make where `engines` play. Raises
+    `UserError` where they make none.
     """
+    change = dict(keywords)
+    for name in change.keys() - set(controls.NAMES):
+        raise UserError(f"no control is called {name!r}; there are {', '.join(controls.NAMES)}")
+    if "jump" in change:
+        change["jump"] = check_seed("jump", change["jump"])
+        if engines.configs[0].source_level:
+            raise UserError("a variation follows its recording: there is nowhere to jump to")
+    elif "weights" in change:
+        raise UserError("weights are what a jump goes on with: say jump, a seed, too")
+    if "weights" in change:
+        change["engines"] = engines = _other_engines(
+            change.pop("weights"), change.pop("sampling", None), engines, options)
+    configs = engines.configs
+    if "sampling" in change:
+        check_guidance(configs, sampling_per_level(configs, change["sampling"]))
+    if "label" in change:
+        change["label"] = read_labels(change["label"], find_labels(configs), options.batch or 1)
+    if "freeze" in change:
+        change["freeze"] = _check_freeze(change["freeze"], configs, options)
+    if "hold" in change:
+        change["hold"] = _check_seconds("hold", change["hold"], options)
+    for name in change.keys() & controls.CONTROLS.keys() - {"freeze", "hold"}:
+        control = controls.CONTROLS[name]
+        change[name] = check_number(name, change[name], control.least, control.most)
+    if "notes" in change:
+        change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
+    if "begin" in change:
+        if "jump" not in change or not isinstance(change["begin"], Prompt):
+            raise UserError("begin must be what prompt made of a recording, and goes with jump, a "
+                            "seed")
+        rate = engines.codec.config.sample_rate
+        change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
+    return Change(**change)
 
-    options: Options
-    sample_rate: int
-    varied: bool
-    past_blocks: int
 
-    def check(self, keywords: Mapping, engines: Engines) -> Change:
-        """The change that these keywords of `Stream.set` make where `engines` play. Raises
-        `UserError` where they make none.
-        """
-        for name in keywords:
-            if name not in controls.NAMES:
-                raise UserError(f"no control is called {name!r}; there are "
-                                f"{', '.join(controls.NAMES)}")
-        change = load_named(keywords, engines)
-        if "jump" in change:
-            change["jump"] = check_seed("jump", change["jump"])
-            if self.varied:
-                raise UserError("a variation follows its recording: there is nowhere to jump to")
-        elif "weights" in change:
-            raise UserError("weights are what a jump goes on with: say jump, a seed, too")
-        if "weights" in change:
-            change["engines"] = engines = self._check_engines(
-                change.pop("weights"), change.pop("sampling", None), engines)
-        configs = engines.configs
-        if "sampling" in change:
-            check_guidance(configs, sampling_per_level(configs, change["sampling"]))
-        if "label" in change:
-            change["label"] = read_labels(change["label"], find_labels(configs),
-                                          self.options.batch or 1)
-        if "freeze" in change:
-            change["freeze"] = self._check_freeze(change["freeze"], configs)
-        for name in change.keys() & controls.CONTROLS.keys() - {"freeze"}:
-            control = controls.CONTROLS[name]
-            most = self._longest(name) if name == "hold" and change[name] else control.most
-            change[name] = check_number(name, change[name], control.least, most)
-        if "notes" in change:
-            change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
-        if "begin" in change:
-            if "jump" not in change or not isinstance(change["begin"], Prompt):
-                raise UserError("begin must be what prompt made of a recording, and goes with "
-                                "jump, a seed")
-            change["begin"] = self._cut_prompt(change["begin"], configs)
-        return Change(**change)
-
-    def _check_engines(self, music, sampling, before: Engines) -> Engines:
-        """The engines of another `VQWave`, where they can take over."""
-        codec, generators = music.chain_engines()
-        configs, rate = [g.config for g in generators], codec.config.sample_rate
-        if rate != self.sample_rate:
-            raise UserError(f"the other weights are of {rate} Hz, but this plays at "
-                            f"{self.sample_rate} Hz")
-        check_block(self.options.block, configs)
-        inputs = {c.input for config in configs for c in config.conditions}
-        chosen = {name: value for name, value in before.chosen.items() if name in inputs}
-        if label_names(configs) != label_names(before.configs):
-            chosen.pop(Labels.input, None)
-        sampling = check_guidance(configs, sampling_per_level(configs, sampling))
-        chosen = check_chosen(configs, chosen, self.options.batch or 1, music.default_choice)
-        return Engines(codec, generators, music, chosen, sampling)
-
-    def _longest(self, name: str) -> float:
-        """The seconds that can be repeated, at most."""
-        if not self.past_blocks:
-            raise UserError(f"this stream keeps nothing to {name}: make it with past, in seconds")
-        return self.options.past
-
-    def _check_freeze(self, freeze, configs) -> dict[int, float]:
-        levels = [config.level for config in configs]
-        freeze = freeze if isinstance(freeze, Mapping) else {levels[0]: freeze}
-        for level in freeze:
-            if level not in levels:
-                raise UserError(f"freeze names level {level}; there are "
-                                f"{', '.join(map(str, levels))}")
-        return {level: check_number("freeze", seconds, 0,
-                                    self._longest("freeze") if seconds else None)
-                for level, seconds in freeze.items()}
-
-    def _cut_prompt(self, prompt: Prompt, configs) -> Prompt:
-        """The last whole blocks of a prompt, for a jump."""
-        bottom, block = configs[-1].level, self.options.block
-        codes = check_prompt({x: codes for x, codes in prompt.codes.items() if x >= bottom},
-                             configs)
-        count = len(codes[bottom]) * bottom // block * block
-        if not count:
-            raise UserError(f"what a jump goes on from must last a block, "
-                            f"{block / self.sample_rate:.2f} s")
-        return Prompt({level: x[-(count // level):] for level, x in codes.items()},
-                      prompt.audio[-count:], pitches=prompt.pitches, stay=prompt.stay)
+def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:
+    """The engines of another `VQWave`, where they can take over."""
+    codec, generators = music.chain_engines()
+    configs = [g.config for g in generators]
+    rate, now = codec.config.sample_rate, before.codec.config.sample_rate
+    if rate != now:
+        raise UserError(f"the other weights are of {rate} Hz, but this plays at {now} Hz")
+    check_block(options.block, configs)
+    inputs = {c.input for config in configs for c in config.conditions}
+    chosen = {name: value for name, value in before.chosen.items() if name in inputs}
+    if label_names(configs) != label_names(before.configs):
+        chosen.pop(Labels.input, None)
+    sampling = check_guidance(configs, sampling_per_level(configs, sampling))
+    chosen = check_chosen(configs, chosen, options.batch or 1, music.default_choice)
+    return Engines(codec, generators, music, chosen, sampling)
 
 
 def label_names(configs) -> tuple[str, ...]:
     """The labels that a chain was trained with."""
     return next((c.labels.names for c in configs if c.labels), ())
+
+
+def _check_seconds(name: str, seconds, options: Options) -> float:
+    """How long the last music is repeated: at most as long as it is kept; 0: not at all."""
+    if seconds and not options.past:
+        raise UserError(f"this stream keeps nothing to {name}: make it with past, in seconds")
+    return check_number(name, seconds, 0, options.past or None)
+
+
+def _check_freeze(freeze, configs, options: Options) -> dict[int, float]:
+    levels = [config.level for config in configs]
+    freeze = freeze if isinstance(freeze, Mapping) else {levels[0]: freeze}
+    for level in freeze:
+        if level not in levels:
+            raise UserError(f"freeze names level {level}; there are {', '.join(map(str, levels))}")
+    return {level: _check_seconds("freeze", seconds, options) for level, seconds in freeze.items()}
+
+
+def _cut_prompt(prompt: Prompt, configs, block: int, rate: int) -> Prompt:
+    """The last whole blocks of a prompt, for a jump."""
+    bottom = configs[-1].level
+    codes = check_prompt({x: codes for x, codes in prompt.codes.items() if x >= bottom}, configs)
+    count = len(codes[bottom]) * bottom // block * block
+    if not count:
+        raise UserError(f"what a jump goes on from must last a block, {block / rate:.2f} s")
+    return Prompt({level: x[-(count // level):] for level, x in codes.items()},
+                  prompt.audio[-count:], pitches=prompt.pitches, stay=prompt.stay)
 
 
 def _check_notes(notes, engines: Engines) -> tuple[tuple[int, ...], dict[int, np.ndarray]]:

@@ -20,33 +20,28 @@ LEAST_SOURCE = 64
 """Source codes that one run of a context model covers at least: each run computes its halo again.
 """
 
-
-def cut_frames(frames: np.ndarray, begin: int, end: int, pad) -> np.ndarray:
-    """[..., N, books] -> [..., end − begin, books]: frames number begin … end − 1; `pad` stands
-    before the first and after the last that there are.
-    """
-    kept = frames[..., max(begin, 0) : max(end, 0), :]
-    left = min(max(-begin, 0), end - begin)
-    sides = (left, end - begin - left - kept.shape[-2])
-    return np.pad(kept, (*[(0, 0)] * (frames.ndim - 2), sides, (0, 0)), constant_values=pad)
+ENDLESS = 2**62
+"""A position that no piece reaches."""
 
 
 @dataclass(kw_only=True)
 class BufferState:
-    """The codes of a buffer, int32 [batch, n, books], and the position of the first."""
+    """The codes of a buffer, int32 [batch, n, books], and the position of the first; log_probs:
+    float32 of the same shape, None where they are not computed.
+    """
 
     codes: np.ndarray
     first: int = 0
+    log_probs: np.ndarray | None = None
 
 
 class CodeBuffer:
     """Some positions of one level's codes; `trim` forgets the oldest.
 
-    `end` is the position after the piece's last code: `pad` stands from there on, as it does before
-    the first code. None where the piece is endless.
+    end: the position after the piece's last code.
     """
 
-    def __init__(self, level: int, block: int, state: BufferState, end: int | None):
+    def __init__(self, level: int, block: int, state: BufferState, end: int):
         self.level, self.per_block = level, block // level
         self.state, self.end = state, end
 
@@ -55,57 +50,35 @@ class CodeBuffer:
         """The position after the last code in the buffer."""
         return self.state.first + self.state.codes.shape[1]
 
-    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """Codes at positions begin … end − 1: int32 [batch, end − begin, books]; `pad` stands
-        outside the piece.
-        """
-        return self._cut(self.state.codes, begin, end, pad)
+    def fill(self, stop: int):
+        """Add the codes before position `stop`. Of a variation's source all are there."""
 
-    def _cut(self, values, begin, end, pad):
+    def window(self, begin: int, end: int, pad, values: np.ndarray | None = None) -> np.ndarray:
+        """The codes at positions begin … end − 1: int32 [batch, end − begin, books]; `pad` stands
+        outside the piece. values: what is cut in the place of the codes.
+        """
         first = self.state.first
-        if self.end is not None:
-            values = values[:, : max(self.end - first, 0)]
-        return cut_frames(values, begin - first, end - first, pad)
+        values = self.state.codes if values is None else values
+        inside = values[:, max(begin - first, 0) : max(min(end, self.end) - first, 0)]
+        left = min(max(first - begin, 0), end - begin)
+        right = end - begin - left - inside.shape[1]
+        return np.pad(inside, ((0, 0), (left, right), (0, 0)), constant_values=pad)
 
     def trim(self, position: int):
         """Forget the codes before `position`."""
-        state = self.state
-        if position > state.first:
-            state.codes = state.codes[:, position - state.first :].copy()
-            state.first = position
-
-
-@dataclass(kw_only=True)
-class GivenState(BufferState):
-    """The codes of a variation's level, int32 [1, n, books], and where they end."""
-
-    level: int
-    end: int
-
-
-class GivenCodes(CodeBuffer):
-    """The codes that a variation keeps, in the place of the `Level` above the first generator.
-
-    All pieces of a batch have the same.
-    """
-
-    def __init__(self, block: int, state: GivenState, batch: int):
-        super().__init__(state.level, block, state, state.end)
-        self._batch = batch
-
-    def fill(self, stop: int):
-        """All codes are there."""
-
-    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
-        return np.repeat(super().window(begin, end, pad), self._batch, axis=0)
+        state, count = self.state, position - self.state.first
+        if count > 0:
+            state.codes, state.first = state.codes[:, count:].copy(), position
+            if state.log_probs is not None:
+                state.log_probs = state.log_probs[:, count:].copy()
 
 
 @dataclass
 class Steering:
-    """What a player changes that decides how all levels of a stream draw codes; see `controls`.
+    """What a player changes in how all levels of a stream draw codes; see `controls`.
 
-    powers: by level the power of each pitch class in each code, see `pitches.of_codec`, where notes
-    are held.
+    powers: by level the power of each pitch class in each code, while notes are held; see
+        `pitches.of_codec`.
     """
 
     mutate: float = CONTROLS["mutate"].default
@@ -114,12 +87,13 @@ class Steering:
     pull: float = CONTROLS["pull"].default
     stay: float = CONTROLS["stay"].default
 
-    def biases(self, level: int, position: int, home: pitches.Home | None) -> list[np.ndarray]:
-        """What is added to a level's logits from a position on: float32 [books, codes] each."""
+    def bias(self, level: int, position: int, home: pitches.Home | None) -> np.ndarray | None:
+        """What is added to a level's logits from a position on: float32 [books, codes], or None."""
         powers = self.powers.get(level)
         biases = [None if powers is None else pitches.bias(powers, self.notes, self.pull),
                   home and home.bias(position, self.stay)]
-        return [bias for bias in biases if bias is not None]
+        biases = [bias for bias in biases if bias is not None]
+        return np.sum(biases, axis=0) if biases else None
 
 
 @dataclass(kw_only=True)
@@ -131,7 +105,6 @@ class LevelState(BufferState):
         memory: the generator's state, float32 [rows, …] each.
         prompt: int32 [n, books], codes that the piece begins with; empty once all were used.
         loop: int32 [batch, n, books], the frozen codes, which repeat from position `loop_start` on.
-        log_probs: float32 [batch, n, books] of the codes in the buffer, where they are wanted.
         drawn, nats: of the codes handed out, how many were drawn, and their negative
             log-likelihood, float64 [batch].
     """
@@ -144,7 +117,6 @@ class LevelState(BufferState):
     nats: np.ndarray
     loop_start: int = 0
     drawn: int = 0
-    log_probs: np.ndarray | None = None
     labels: Mixture | None = None
     home: pitches.Home | None = None
 
@@ -168,31 +140,27 @@ class LevelState(BufferState):
 class Level(CodeBuffer):
     """One generator at work.
 
-    source: the level above, or None. chunk: most frames sampled in one call of the generator.
-    chosen: the caller's values for conditions, by their inputs' names. least_source: see
-    `LEAST_SOURCE`.
+    Args:
+        source: the level above, None at the top.
+        chosen: the caller's values for conditions, by their inputs' names.
+        chunk: most frames sampled in one call of the generator.
+        least_source: see `LEAST_SOURCE`.
     """
 
     state: LevelState
 
-    def __init__(self, generator, source: Level | GivenCodes | None, state: LevelState, seed: int,
+    def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
                  block: int, steering: Steering, chosen: Mapping, chunk: int | None = None,
                  least_source: int = LEAST_SOURCE):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering, self.chosen = source, seed, steering, chosen
-        ended = source is not None and source.end is not None
         super().__init__(self.config.level, block, state,
-                         source.end * self.config.ratio if ended else None)
+                         source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape
         self.chunk = chunk or self.per_block
         # Blocks that share one run of the context model.
-        self.group = max(1, -(-least_source // source.per_block)) if source else 1
+        self.group = -(-least_source // source.per_block) if source else 1
         self._cached: tuple[tuple | None, np.ndarray | None] = (None, None)
-
-    @property
-    def labels(self) -> Mixture | None:
-        """The labels of its frames."""
-        return self.state.labels
 
     @property
     def guided(self) -> bool:
@@ -210,20 +178,18 @@ class Level(CodeBuffer):
         return self.stop // self.per_block
 
     def fill(self, stop: int):
-        """Sample block by block until all codes before position `stop` are there, or the piece
-        ends.
-        """
-        while self.stop < (stop if self.end is None else min(stop, self.end)):
+        """Sample block by block up to position `stop`, or to the piece's end."""
+        while self.stop < min(stop, self.end):
             self.sample(self.context(self.blocks))
 
-    def context(self, block: int):
+    def context(self, block: int) -> np.ndarray | None:
         """The context of one block: float32 [rows, per_block, channels]; None without conditions.
         Fills the level above.
         """
         if not self.config.conditions:
             return None
         group, row = divmod(block, self.group)
-        key = group, self.labels, self.guided
+        key = group, self.state.labels, self.guided
         if self._cached[0] != key:
             count = self.group * self.per_block
             context = self.generator.context(self._inputs(group * count, count))
@@ -250,8 +216,8 @@ class Level(CodeBuffer):
 
     def relabel(self, shares: np.ndarray, frames: int):
         """Pass into other labels over the next frames; shares: as of `read_labels`."""
-        if self.labels:
-            self.state.labels = self.labels.turn(shares, self.stop, frames)
+        if self.state.labels:
+            self.state.labels = self.state.labels.turn(shares, self.stop, frames)
 
     def freeze(self, frames: int):
         """Repeat the last frames that were sampled from here on; 0: draw freely again."""
@@ -265,12 +231,12 @@ class Level(CodeBuffer):
                 + self.config.halo)
 
     def sample(self, context):
-        """Sample one block, with the given codes of a prompt or a frozen loop in their places."""
+        """Sample one block. The codes of a prompt or of a frozen loop stand in their places."""
         state, start = self.state, self.stop
-        draws = self._draws(start)
+        draws = np.stack([self._uniforms(start, book) for book in range(self.books)], axis=-1)
         forced, places = self._forced(start)
-        biases = self.steering.biases(self.level, start, state.home)
-        options = {"bias": sum(biases)} if biases else {}
+        bias = self.steering.bias(self.level, start, state.home)
+        options = {} if bias is None else {"bias": bias}
         codes, log_probs = [state.codes], [state.log_probs]
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
@@ -303,30 +269,12 @@ class Level(CodeBuffer):
         if length:
             places = (start - state.loop_start + np.arange(self.per_block)) % length
             forced[:] = state.loop[:, places]
-            if self.steering.mutate:
-                forced[self._mutations(start) < self.steering.mutate] = -1
+            if self.steering.mutate:  # book number `books` has the draws that no code takes
+                forced[self._uniforms(start, self.books) < self.steering.mutate] = -1
         forced[:, : len(prompt)] = prompt
         return forced, places
 
-    def _mutations(self, start: int) -> np.ndarray:
-        """Random numbers that decide which frozen frames are drawn anew: float32 [batch,
-        per_block].
-        """
-        return np.stack([uniforms(self.seed, piece, self.level, start, self.per_block, self.books)
+    def _uniforms(self, start: int, book: int) -> np.ndarray:
+        """The random numbers of the next block for one book: float32 [batch, per_block]."""
+        return np.stack([uniforms(self.seed, piece, self.level, start, self.per_block, book)
                          for piece in range(self.batch)])
-
-    def _draws(self, start: int) -> np.ndarray:
-        """The random numbers of the next block: float32 [batch, per_block, books]."""
-        return np.stack([np.stack([uniforms(self.seed, piece, self.level, start, self.per_block,
-                                            book) for book in range(self.books)], axis=-1)
-                         for piece in range(self.batch)])
-
-    def log_probs_between(self, begin: int, end: int) -> np.ndarray:
-        """Of the codes begin … end − 1: float32 [batch, end − begin, books]."""
-        return self._cut(self.state.log_probs, begin, end, np.nan)
-
-    def trim(self, position: int):
-        state = self.state
-        if state.log_probs is not None and position > state.first:
-            state.log_probs = state.log_probs[:, position - state.first :].copy()
-        super().trim(position)

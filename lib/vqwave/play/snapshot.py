@@ -18,12 +18,12 @@ import pydantic
 
 from ..errors import UserError
 from ..io import weights
-from . import engine as engines
+from . import engine
 from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-VERSION = 9
+VERSION = 10
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
@@ -56,7 +56,7 @@ def pack(value, name: str = "") -> dict[str, Any]:
 
 
 def unpack(kind, packed: Mapping[str, Any], name: str = ""):
-    """The value of type `kind` that `pack` made keys of. Raises `KeyError` for a missing key."""
+    """The value of type `kind` from the keys of `pack`. Raises `KeyError` for a missing key."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         present = any(key == name or key.startswith(f"{name}.") for key in packed)
@@ -98,21 +98,11 @@ class EngineReference:
     tag: str
 
     @classmethod
-    def of(cls, engine) -> EngineReference:
+    def of(cls, part) -> EngineReference:
         """The reference to a `CodecEngine` or `GeneratorEngine`."""
-        found = engine.weight_set
-        return cls(engine.config.name, str(found.checksum), engine.engine,
-                   str(found.folder.absolute()), found.tag)
-
-    def load(self, load):
-        """The engine, by `engine.load_codec` or `engine.load_generator`."""
-        return load(weights.find(self.folder, self.name, self.tag or None), self.engine)
-
-    def check(self, engine):
-        """Raises `UserError` where `engine` has other weights, or is another engine."""
-        if (engine.weight_set.checksum, engine.engine) != (self.checksum, self.engine):
-            raise UserError(f"the saved state was made with other weights, or another engine, of "
-                            f"{engine.config.name}")
+        weight_set = part.weight_set
+        return cls(part.config.name, weight_set.checksum, part.engine,
+                   str(weight_set.folder.absolute()), weight_set.tag)
 
 
 @dataclasses.dataclass
@@ -136,9 +126,11 @@ class Snapshot:
 
     @classmethod
     def unpack(cls, state: Mapping) -> Snapshot:
-        """Of what `pack` made. Raises `UserError` where it is damaged, or of another version."""
+        """The snapshot in the result of `pack`. Raises `UserError` where that is damaged, or of
+        another version.
+        """
         try:
-            packed = {key: state[key] for key in state}
+            packed = dict(state)
             if int(packed["version"]) == VERSION:
                 return unpack(cls, packed)
         except (KeyError, ValueError, TypeError) as e:
@@ -147,16 +139,22 @@ class Snapshot:
                         f"{VERSION}")
 
     def engines(self, codec, generators, music) -> Engines:
-        """The engines that it is of, loaded where they are None. Raises `UserError` where others
-        are given.
+        """The engines of the saved chain, loaded where they are None. Raises `UserError` where
+        others are given.
         """
-        codec = codec or self.codec.load(engines.load_codec)
-        generators = generators or [x.load(engines.load_generator) for x in self.generators]
-        names = [reference.name for reference in self.generators]
-        if names != [g.config.name for g in generators]:
-            raise UserError(f"the saved state is of {', '.join(names)}, not of "
-                            f"{', '.join(g.config.name for g in generators)}")
-        for reference, part in zip([self.codec, *self.generators], [codec, *generators],
-                                   strict=True):
-            reference.check(part)
+        def load(reference, loader):
+            return loader(weights.find(reference.folder, reference.name, reference.tag or None),
+                          reference.engine)
+
+        codec = codec or load(self.codec, engine.load_codec)
+        generators = generators or [load(x, engine.load_generator) for x in self.generators]
+        saved, parts = [self.codec, *self.generators], [codec, *generators]
+        names, others = [x.name for x in saved], [x.config.name for x in parts]
+        if names != others:
+            raise UserError(f"the saved state is of {', '.join(names)}, not of {', '.join(others)}")
+        for reference, part in zip(saved, parts, strict=True):
+            if ((reference.checksum, reference.engine)
+                    != (part.weight_set.checksum, part.engine)):
+                raise UserError(f"the saved state was made with other weights, or another engine, "
+                                f"of {reference.name}")
         return Engines(codec, generators, music, self.chain.chosen)

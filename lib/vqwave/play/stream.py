@@ -5,42 +5,51 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..config import Labels, Sampling
 from ..errors import UserError, check_number
 from . import controls, engine
-from .blocks import PASSAGE, SEAM, Block, BlockIterator, Playback
+from .blocks import PASSAGE, SEAM, Block, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
-from .changes import (
-    Change,
-    ChangeChecker,
-    Queue,
-    check_block,
-    engines_after,
-    label_names,
-    load_named,
-)
+from .changes import Change, check_block, check_change, engines_after, label_names, load_named
 from .conditions import check_chosen
-from .level import GivenState, Steering
-from .prompt import Prompt, Variation, check_codes
+from .level import Steering
+from .prompt import Prompt, Variation
 from .sampling import check_guidance, draw_seed, sampling_per_level
 from .snapshot import Snapshot, pack
 from .transpose import Transposer
 
 
-class StreamStatus(BlockIterator):
-    """What a stream says of itself: what plays, and what will once all queued changes are made."""
+class StreamStatus:
+    """What plays, and what will once all queued changes are made."""
 
     batch: int | None
     block: int
     samples: int | None
     log_probs: dict[int, np.ndarray] | None
     _chain: Chain
+    _engines: Engines
     _coming: Engines
     _playback: Playback
     _steering: Steering
+
+    @property
+    def codec(self):
+        """The `CodecEngine` that decodes."""
+        return self._engines.codec
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.codec.config.sample_rate
+
+    @property
+    def level(self) -> int:
+        """Samples per code of the level that is decoded."""
+        return self.codec.config.level
 
     @property
     def seed(self) -> int:
@@ -85,8 +94,7 @@ class StreamStatus(BlockIterator):
         shares = self._coming.chosen.get(Labels.input)
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
-        return ("" if (number := int(shares[0].argmax())) == len(self.labels)
-                else self.labels[number])
+        return [*self.labels, ""][shares[0].argmax()]
 
     @property
     def position(self) -> int:
@@ -96,11 +104,11 @@ class StreamStatus(BlockIterator):
 
     @property
     def bits(self) -> dict[int | str, float | np.ndarray]:
-        """Bits per code so far, since the last jump, by level, and under "all" those of all levels'
-        codes together; [batch] with a batch.
+        """Bits per code since the last jump, by level, and under "all" of all levels together;
+        [batch] with a batch. NaN before the first code.
 
-        Of codes that were drawn, under the distribution they were drawn from; a prompt's do not
-        count, a frozen level's do. It takes `log_probs`. NaN before the first.
+        Codes that were drawn count, under the distribution they were drawn from, and those of a
+        frozen level; those of a prompt do not. Takes `log_probs`.
         """
         if self.log_probs is None:
             raise ValueError("bits are counted where the stream was made with log_probs=True")
@@ -114,43 +122,39 @@ class Stream(StreamStatus):
     Args:
         codec: a `CodecEngine` at the level of the last generator.
         generators: `GeneratorEngine`s from the top of the chain down.
+        block: samples of a block, a multiple of the top level.
         seed: decides everything; a whole number of at least 0. None draws one, see `.seed`.
         batch: None for one piece, blocks [block]; N for N independent pieces side by side, blocks
             [N, block]. In float32 piece b is the same whatever N is.
         samples: length of the piece, which is the endless one cut; None is endless.
-        block: samples of a block, a multiple of the top level.
         sampling: see `sampling_per_level`.
         chunk: most frames sampled in one call of a generator; it changes no code.
-        begin: a `Prompt`, which the generators continue, or a `Variation`, whose codes the first
-            generator reads instead of a level above; such a piece ends where they end.
-        log_probs: compute the log-probability of each code, see `log_probs`.
+        begin: a `Prompt`, which the generators continue; or a `Variation`, whose codes the first
+            generator reads instead of a level above. Such a piece ends where they end.
+        log_probs: compute the log-probability of each code.
+        past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat. They are kept
+            here, and in the state.
         chosen: a value for each of the generators' conditions but the level above, by its input's
             name; one for all pieces, or one for each.
-        music: the `VQWave` that the engines are of, where `set` may jump to other weights, or to a
-            recording's file.
-        past: seconds that `set(hold=…)` and `set(freeze=…)` can repeat, at most; they are kept,
-            here and in the state.
-        ahead: seconds of codes behind a block that its decoder waits for; it then takes the last of
-            them to go on, and a block passes into the next one. What is `set` of codes is heard the
-            sooner. None: all that the decoder can see, so that the sound is that of the whole
-            piece's codes.
+        music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
+        ahead: seconds of codes behind a block that its decoder waits for. The last of them stands
+            for the rest, and a block passes into the next one: changes are heard the sooner. None:
+            all that the decoder can see, so that the sound is that of the whole piece's codes.
 
     Attributes:
-        codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the
-            level kept) down, [batch, n] with a batch, and [..., n, books] with several books. n =
+        codes: {level: int32 [n]} of the last block, for every level from the top (or the level
+            kept) down, [batch, n] with a batch, and [..., n, books] with several books. n =
             ceil(len(block) / level).
-        log_probs: {level: float32 of the same shape} of the levels that have a generator: the
-            natural log of the probability that the code had where it was drawn, or given by the
-            prompt. None unless asked for.
-        performed: None, or a list to which `set` adds (the sample that it returns, its keywords),
-            in the order in which the changes are made, whoever asks for them.
+        log_probs: {level: float32 of the same shape}, for the levels that have a generator: the
+            natural log of the probability that each code had. None without `log_probs`.
+        performed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
 
     An error of any thread is raised by the iterator, and closes the stream. While the thread that
     calls `next` samples a block of the bottom level, workers run the levels above for the next
     block and decode the one before.
 
     Example:
-        with Stream(codec, generators, seed=1) as stream:
+        with Stream(codec, generators, block=8192, seed=1) as stream:
             for block in stream:
                 speaker.write(block)
     """
@@ -169,14 +173,15 @@ class Stream(StreamStatus):
                                   ("chunk", chunk, 1)):
             if value is not None:
                 check_number(key, value, least, whole=True)
+        if varied:
+            length = len(varied.codes) * varied.level
+            samples = length if samples is None else min(samples, length)
         configs = [g.config for g in generators]
         block, rate = check_block(block, configs), codec.config.sample_rate
-        if varied:
-            begin, samples = _check_variation(varied, configs[0].source, samples)
         past = check_number("past", past, 0, controls.MOST_PAST)
         # In whole blocks, which may be a little longer.
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
-        options = Options(block, batch or 0, log_probs, past, samples,
+        options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0))
         seed = draw_seed(seed)
         sampling = check_guidance(configs, sampling_per_level(configs, sampling))
@@ -192,8 +197,7 @@ class Stream(StreamStatus):
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
                  playback: Playback, chunk: int | None):
         """Go on from a state."""
-        self.codec, self.block, self.samples = engines.codec, options.block, options.samples
-        self.batch = options.batch or None
+        self.block, self.samples, self.batch = options.block, options.samples, options.batch
         self._options, self._steering, self._chunk = options, steering, chunk
         self._workers = Workers()
         self._engines = self._coming = engines
@@ -204,57 +208,46 @@ class Stream(StreamStatus):
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if options.log_probs else None
         self.performed: list[tuple[int, dict]] | None = None
-        self._queue = Queue(self.block)
-        self._queue.begun = playback.blocks
-        self._checker = ChangeChecker(options, self.sample_rate, chain.given is not None,
-                                      playback.past.maxlen or 0)
+        self._pending: list[Change] = []
+        self._begun = playback.blocks  # blocks that no change can alter any more
         self._lock, self._set_lock = threading.Lock(), threading.Lock()
         self._open, self._failed = True, False
-
-    @property
-    def _seam(self) -> int:
-        return round(SEAM * self.sample_rate)
 
     def _build(self, state: ChainState) -> Chain:
         return Chain(self._engines, self._options, state, self._steering, self._workers,
                      self._chunk)
 
+    def __iter__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def set(self, **change) -> int:
         """Change what plays, from the next block on that is not begun. Any thread may call this.
 
-        `controls.CONTROLS` has the range of every number, and says of which the change is heard
-        from the sample that is returned on. The others change codes: each level follows from its
-        own next block, and they run ahead of the sound by some.
+        `controls.CONTROLS` describes the numbers loudness, transpose, hold, freeze, mutate, pull
+        and stay, with their ranges. It says of which the change is heard from the returned sample
+        on. The others change codes: each level follows from its own next block, before it sounds.
 
         Args:
             sampling: a `Sampling` for all levels, or a mapping from level to one, or to what
                 differs from what the level has now: `{512: {"temperature": 1.2}}`.
-            loudness: dB, 0 as the music is made.
-            transpose: semitones by which what is heard is higher, at the same tempo; it then comes
-                later by up to 0.2 s.
-            hold: repeat so many of the last seconds, in whole blocks, until `hold=0`. At most the
-                stream's `past`. The chain then goes on where it stood.
-            freeze: repeat the codes of so many of the last seconds of the top level, or
-                `{level: seconds}`, until 0; at most `past`. The generator hears what is repeated,
-                and finer levels are played anew to it. Where the last level is frozen, as the only
-                one of a chain of one is, there is no finer one, and what is heard repeats.
-            mutate: of what is frozen, the share that each round draws anew, and keeps.
-            notes: MIDI numbers of notes that are held: codes that sound them, in any octave, become
-                likelier; [] releases them. What each code sounds is measured here, which the first
-                time takes some seconds. It takes a codec that plays by oscillators.
-            pull: by how many nats.
-            stay: how strongly a continuation keeps to the pitches of its recording, half as
-                strongly every minute; 0 lets it go where it will.
-            label: what the music is to be like, over a second: a label that the weights know; a
-                mixture, "calm:0.7,battle:0.3" or {"calm": 0.7, "battle": 0.3}; "" for any. A list
-                has one for each piece.
-            jump: a seed: the music passes to the piece that begins with it. Nothing is frozen
-                there.
+            hold, freeze: seconds, in whole blocks and frames, at most the stream's `past`. freeze
+                may be `{level: seconds}`; the generator hears what is repeated.
+            notes: MIDI numbers of held notes: codes that sound them, in any octave, become
+                likelier; [] releases them. What each code sounds is measured the first time, which
+                takes some seconds. The codec must play by oscillators.
+            label: what the music is to be like, over a second; as `labels.read_labels` reads it.
+            jump: a seed: the music passes to the piece that begins with it, without a freeze.
             begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
                 or a recording as a performance names it, `{"file": …, "start": s, "seconds": s}`.
-            weights: with `jump`, the folder of the generators that play that piece, with the codecs
-                in it where it has some. They are loaded here, before the change is asked for. What
-                was played before can no longer be held then, and notes that are held are released.
+            weights: with `jump`, the folder of the generators that play that piece, with their
+                codecs where it has some. They are loaded before the change is queued. Earlier
+                blocks can no longer be held then, and held notes are released.
 
         Returns:
             The sample (of the stream) that the change holds from. The same changes at the same
@@ -263,26 +256,25 @@ class Stream(StreamStatus):
         Raises:
             UserError: what cannot be; nothing is changed then.
         """
-        keywords, change = change, load_named(change, self._coming)
+        loaded = load_named(change, self._coming)
         with self._set_lock:
-            checked = self.check(**change)
-            sample = self._queue.put(checked)
-            self._coming = engines_after(checked, self._coming)
+            checked = check_change(loaded, self._coming, self._options)
+            if checked.hold and not self._begun:
+                raise UserError("there is nothing to hold yet: nothing was played")
+            self._pending.append(checked)
+            self._coming, sample = engines_after(checked, self._coming), self._begun * self.block
             if self.performed is not None:
-                self.performed.append((sample, keywords))
+                self.performed.append((sample, change))
         return sample
 
-    def check(self, engines: Engines | None = None, **change) -> Change:
-        """The change that `set` makes of the same keywords, which is not made yet.
-
-        engines: what plays by then; None: once all queued changes are made. Raises `UserError`
-        where it cannot be.
+    def check(self, engines: Engines, **change) -> Change:
+        """The change that `set` would make where `engines` play. Raises `UserError` where it cannot
+        be made.
         """
-        return self._checker.check(change, engines or self._coming)
+        return check_change(load_named(change, engines), engines, self._options)
 
     def hear_codes(self):
-        """Measure the pitches of the codes, which `set(notes=…)` otherwise does for the first note.
-        """
+        """Measure the pitches of the codes now; otherwise the first `set(notes=…)` does."""
         load_named({"notes": True}, self._coming)
 
     def __next__(self) -> np.ndarray:
@@ -292,83 +284,86 @@ class Stream(StreamStatus):
                 raise StopIteration
             samples = (self.block if self.samples is None
                        else min(self.block, self.samples - self.position))
+            playback = self._playback
             try:
-                self._apply(self._queue.take(self._playback.blocks + 1))
-                block = self._playback.next_block(self._seam, samples == self.block,
-                                                  lambda: self._make(samples))
-                block = block.cut(samples, 1 if self.batch else 0)
+                self._make_changes(playback.blocks + 1)
+                block = playback.next_block(self._in_samples(SEAM), samples == self.block,
+                                            lambda: self._next_of_chain(samples)).cut(samples)
             except BaseException:
                 # A level may stand in the middle of a block: nothing can go on from here.
                 self._failed = True
                 self._shut()
                 raise
-            self.codes, self.log_probs = block.codes, block.log_probs
-            self._playback.blocks += 1
-            audio = self._playback.gain.apply(self._transposer.apply(block.audio),
-                                              self.sample_rate)
+            playback.blocks += 1
+            self.codes = self._without_axes(block.codes)
+            self.log_probs = block.log_probs and self._without_axes(block.log_probs)
+            audio = playback.gain.apply(self._transposer.apply(block.audio), self.sample_rate)
             return audio if self.batch else audio[0]
 
-    def _apply(self, changes: list[Change]):
-        """Make changes, between two blocks."""
+    def _without_axes(self, values: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """[batch, n, books] by level without the axes that a caller does not see."""
+        values = {level: x[..., 0] if x.shape[-1] == 1 else x for level, x in values.items()}
+        return values if self.batch else {level: x[0] for level, x in values.items()}
+
+    def _in_samples(self, seconds: float) -> int:
+        return round(seconds * self.sample_rate)
+
+    def _next_of_chain(self, samples: int | None = None) -> Block:
+        """The chain's next block; codes are noted for so many samples of it, None: for all."""
+        left = (None if self.samples is None
+                else -(-self.samples // self.block) - self._playback.blocks)
+        return self._chain.next_block(samples or self.block, left, self._playback.past.maxlen or 0)
+
+    def _make_changes(self, begun: int):
+        """Make the queued changes, between two blocks. `begun` blocks are begun now."""
+        with self._set_lock:
+            self._begun = begun
+            changes, self._pending = self._pending, []
         for change in changes:
-            if change.sampling is not None:
-                self._chain.resample(change.sampling)
-            if change.loudness is not None:
-                self._playback.gain.decibel = change.loudness
-            if change.transpose is not None:
-                self._transposer.semitones = change.transpose
-            if change.mutate is not None:
-                self._steering.mutate = change.mutate
-            if change.jump is not None:
-                self._jump(change)
-            elif change.label is not None:
-                self._chain.state.chosen[Labels.input] = change.label
-                self._chain.relabel(change.label)
-            if change.notes is not None:
-                self._steering.notes = change.notes
-                self._steering.powers |= change.pitches
-            for name in ("pull", "stay"):
-                if (value := getattr(change, name)) is not None:
-                    setattr(self._steering, name, value)
-            if change.freeze:
-                self._chain.freeze(change.freeze)
-            if change.hold is not None:
-                blocks = round(change.hold * self.sample_rate / self.block)
-                self._playback.hold(max(1, blocks) if change.hold else 0, self._seam,
-                                    lambda: self._make(self.block))
+            self._make_change(change)
+
+    def _make_change(self, change: Change):
+        chain, steering = self._chain, self._steering
+        if change.sampling is not None:
+            chain.resample(change.sampling)
+        if change.loudness is not None:
+            self._playback.gain.decibel = change.loudness
+        if change.transpose is not None:
+            self._transposer.semitones = change.transpose
+        if change.jump is not None:
+            self._jump(change)
+        elif change.label is not None:
+            chain.state.chosen[Labels.input] = change.label
+            chain.relabel(change.label)
+        if change.notes is not None:
+            steering.notes = change.notes
+            steering.powers |= change.pitches or {}
+        for name in ("mutate", "pull", "stay"):
+            if (value := getattr(change, name)) is not None:
+                setattr(steering, name, value)
+        if change.freeze is not None:
+            self._chain.freeze(change.freeze)
+        if change.hold is not None:
+            blocks = round(change.hold * self.sample_rate / self.block)
+            self._playback.hold(max(1, blocks) if change.hold else 0, self._in_samples(SEAM),
+                                self._next_of_chain)
 
     def _jump(self, change: Change):
         """Pass to the piece of another seed, label, recording or other weights."""
-        playback, sampling = self._playback, self.sampling
-        if playback.blocks:
-            playback.pass_over(round(PASSAGE * self.sample_rate), lambda: self._make(self.block))
-        playback.held, playback.following = 0, None
-        chosen = self._chain.state.chosen
-        if (there := change.engines) is not None:
-            self._engines, sampling, chosen = there, there.sampling, there.chosen
-            self.codec = there.codec
-            playback.past.clear()  # the codes of other levels
+        self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
+        engines, sampling = replace(self._engines, chosen=self._chain.state.chosen), self.sampling
+        if change.engines is not None:
+            engines, sampling = change.engines, change.engines.sampling
+            self._playback.past.clear()  # the codes of other levels
             self._steering.notes, self._steering.powers = (), {}
-        if change.label is not None:
-            chosen = {**chosen, Labels.input: change.label}
         if change.begin is not None and change.begin.stay is not None:
             self._steering.stay = change.begin.stay
-        engines = Engines(self._engines.codec, self._engines.generators, self._engines.music,
-                          chosen)
-        self._engines = engines
-        self._chain = self._build(start_chain(engines, self._options, change.jump, sampling,
+        self._engines = engines_after(change, engines)
+        self._chain = self._build(start_chain(self._engines, self._options, change.jump, sampling,
                                               change.begin, skip=True))
 
-    def _make(self, samples: int) -> Block:
-        """The chain's next block; codes are noted for so many samples of it."""
-        left = (None if self.samples is None
-                else -(-self.samples // self.block) - self._playback.blocks)
-        return self._chain.next_block(samples, left, self._playback.past.maxlen)
-
     def close(self):
-        """End the stream and its threads: `next` raises StopIteration from here on. `state` still
-        works.
-        """
+        """End the stream and its threads. `next` then raises StopIteration; `state` still works."""
         with self._lock:
             self._shut()
 
@@ -378,28 +373,24 @@ class Stream(StreamStatus):
 
     def state(self) -> dict:
         """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez`
-        stores them.
-
-        Raises:
-            RuntimeError: there was an error in the stream, which leaves nothing to go on from.
+        stores them. Raises `RuntimeError` after an error in the stream.
         """
         with self._lock:
             if self._failed:
                 raise RuntimeError("the stream failed; it has no state to go on from")
             if self._open:
-                self._apply(self._queue.take(self._playback.blocks))
+                self._make_changes(self._playback.blocks)
             return pack(Snapshot.of(self._engines, self._options, self._chain.state, self._steering,
                                     self._playback, self._transposer.state()))
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
                chunk: int | None = None, music=None) -> Stream:
-        """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it),
-        bit for bit.
+        """The stream that goes on bit for bit where `state` was taken: a dict, or what `np.load`
+        returns.
 
-        Without `codec` and `generators` they are loaded from where they were when the state was
-        taken. music: the `VQWave` that they are of, for `set`. Raises `UserError` where they are
-        not those that made it, or the state is damaged.
+        Without `codec` and `generators` the state says where to load them from. music: see
+        `Stream`. Raises `UserError` for other weights than the state's, and for a damaged state.
         """
         snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
@@ -407,15 +398,3 @@ class Stream(StreamStatus):
                         snapshot.chain, snapshot.steering, snapshot.playback, chunk)
         stream._transposer.restore(snapshot.transposer)
         return stream
-
-
-def _check_variation(varied: Variation, source, samples: int | None) -> tuple[GivenState, int]:
-    """The codes that a stream keeps, and its length."""
-    codes = check_codes(f"the codes of level {varied.level}", varied.codes, source.num_codes,
-                        source.books)
-    length = len(codes) * varied.level
-    if samples is not None and samples > length:
-        raise UserError(f"{samples} samples are asked for, but the piece that is varied has "
-                        f"{length}")
-    return (GivenState(level=varied.level, codes=codes[None], end=len(codes)),
-            length if samples is None else samples)
