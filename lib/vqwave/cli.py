@@ -24,7 +24,8 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action):
         # By identity: 0 equals False, but is a default to show.
-        if action.default is None or action.default is False:
+        if (action.default is None or action.default is False or action.default == ""
+                or "(default: " in action.help):
             return action.help
         if isinstance(action.default, list):
             return f"{action.help} (default: {' '.join(map(str, action.default))})"
@@ -37,23 +38,30 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
 
 
-COMMANDS = {
-    "play": (None, "play music as it is made, without end"),
-    "generate": ("generate_audio", "write music to a file, continue or vary a recording"),
-    "studio": ("app", "open a page in the browser to make music on"),
-    "radio": ("radio", "play without end over HTTP, for any player"),
-    "prepare": ("prepare_audio", "turn a folder of music into a data folder"),
-    "train": ("train_all", "train a chain on a data folder, beginning with what ships"),
-    "train-codec": ("train_vqvae", "train one codec"),
-    "train-generator": ("train_generator", "train one generator"),
-    "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
-    "listen": ("listen", "hear what a training has learnt so far"),
-    "latents": ("latents", "reconstruct, sample and walk with a VAE"),
-    "plot": ("plot", "draw music, codes, codebooks or training curves"),
-    "evaluate": ("evaluate", "measure a trained chain on held-out tracks"),
-    "benchmark": ("benchmark", "measure how fast this machine makes music"),
-    "export": ("export", "write the ONNX graphs of trained models"),
+COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
+    "make music": {
+        "play": (None, "play music as it is made, without end"),
+        "generate": ("generate_audio", "write music to a file, continue or vary a recording"),
+        "studio": ("app", "open a page in the browser to make music on"),
+        "radio": ("radio", "play without end over HTTP, for any player"),
+    },
+    "train": {
+        "prepare": ("prepare_audio", "turn a folder of music into a data folder"),
+        "train": ("train_all", "train a chain on a data folder, beginning with what ships"),
+        "train-codec": ("train_vqvae", "train one codec"),
+        "train-generator": ("train_generator", "train one generator"),
+        "listen": ("listen", "hear what a training has learnt so far"),
+    },
+    "research": {
+        "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
+        "latents": ("latents", "reconstruct recordings with a VAE, and walk between two"),
+        "plot": ("plot", "draw music, codes, codebooks or training curves"),
+        "evaluate": ("evaluate", "measure a trained chain on held-out tracks"),
+        "benchmark": ("benchmark", "measure how fast this machine makes music"),
+        "export": ("export", "write the ONNX graphs of trained models"),
+    },
 }
+COMMANDS = {name: command for group in COMMAND_GROUPS.values() for name, command in group.items()}
 """By name of a command: the script of a checkout that does the same, and a description."""
 
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"

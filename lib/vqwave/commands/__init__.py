@@ -1,6 +1,6 @@
 """The commands of `vqwave NAME` and scripts/*.py. Each module has `parser()` and
-`main(argv) -> exit code`, and is imported when its command runs, so that `vqwave --help` answers at
-once.
+`main(argv) -> exit code`. A module is imported when its command runs, so that `vqwave --help`
+answers at once.
 """
 
 import argparse
@@ -45,25 +45,20 @@ def main(argv=None) -> int:
     return 0
 
 
-def parser(full: bool = False) -> argparse.ArgumentParser:
-    """The parser of `vqwave`. full: with the options of every command, which takes seconds."""
-    parser = cli.parser("Turn a folder of music into an instrument that plays endless new music in "
-                        "that style.",
-                        "play", "generate --seconds 30 --seed 1 --output out.wav",
-                        "generate --help")
+def parser() -> argparse.ArgumentParser:
+    """The parser of `vqwave` without a command. Its help lists all commands in groups."""
+    lines = ["Turn a folder of music into an instrument that plays endless new music in its style."]
+    for title, group in cli.COMMAND_GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"    {name:<18}{description}" for name, (_, description) in group.items()]
+    parser = cli.parser("\n".join(lines), "play",
+                        "generate --seconds 30 --seed 1 --output out.wav", "generate --help")
+    parser.usage = "vqwave COMMAND [OPTION ...]"
     parser.add_argument("--version", action="version", version=f"vqwave {__version__}",
                         help="print the version and exit")
     parser.add_argument("--completion", metavar="SHELL", choices=SHELLS,
                         help=f"print the completion script of a shell ({', '.join(SHELLS)}): "
                              f"source <(vqwave --completion bash)")
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands",
-                                     parser_class=type(parser))
-    for name, (_, what) in cli.COMMANDS.items():
-        if full:
-            with cli.set_program(f"vqwave {name}"):
-                commands.add_parser(name, help=what, parents=[load(name).parser()], add_help=False)
-        else:
-            commands.add_parser(name, help=what, add_help=False)
     return parser
 
 
@@ -71,16 +66,21 @@ def completion(shell: str) -> str:
     """A script that completes commands, options, choices and files without starting Python."""
     import shtab
 
-    full = parser(full=True)
-    _mark_files(full, shtab)
-    return shtab.complete(full, shell)
+    vqwave = parser()
+    commands = vqwave.add_subparsers()
+    for name, (_, description) in cli.COMMANDS.items():
+        with cli.set_program(f"vqwave {name}"):
+            command = load(name).parser()
+        commands.add_parser(name, help=description, parents=[command], add_help=False)
+    _complete_files(vqwave, shtab)
+    return shtab.complete(vqwave, shell)
 
 
-def _mark_files(parser, shtab):
+def _complete_files(parser, shtab):
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                _mark_files(command, shtab)
+                _complete_files(command, shtab)
         elif action.metavar in FILES:
             action.complete = shtab.FILE
         elif action.metavar in FOLDERS:
