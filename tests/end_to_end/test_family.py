@@ -35,15 +35,12 @@ def run(script, *arguments):
 
 
 def play_vae(out, folder, chain, named):
-    """What a VAE is played by: its reconstructions, its prior, a walk."""
+    """A VAE reconstructs two recordings, samples its prior, and walks between the two."""
     codecs, tracks = ["--vqvae-weights-dir", out], [folder / "music" / f"{i}.flac" for i in (0, 1)]
     run("latents", "reconstruct", *tracks, *codecs, "--output-dir", folder / "heard",
         "--picture", folder / "heard" / "both.png")
     assert (folder / "heard" / "both.png").stat().st_size > 5000
-    run("latents", "sample", *codecs, "--seconds", 1, "--output", folder / "sample.wav")
-    run("generate_audio", *named, *codecs, "--seconds", 1, "--seed", 1,
-        "--output", folder / "same.wav")
-    assert (folder / "same.wav").read_bytes() == (folder / "sample.wav").read_bytes()
+    run("generate_audio", *named, *codecs, "--seconds", 1, "--output", folder / "sample.wav")
     run("latents", "walk", *tracks, *codecs, "--seconds", 1, "--output", folder / "walk.wav")
     for made in (*(folder / "heard").glob("*.wav"), folder / "sample.wav", folder / "walk.wav"):
         sound, heard = soundfile.read(made)

@@ -71,7 +71,7 @@ def test_whatever_asks_for_codes_is_refused_by_name(trained, tmp_path):
                 lambda: vae.generate(seconds=1)):
         with pytest.raises(UserError, match=REFUSED):
             ask()
-    with pytest.raises(UserError, match="this chain has 512x alone"):
+    with pytest.raises(UserError, match="the chain has no level above 512"):
         vae.source(sound, 512)
     with pytest.raises(UserError, match="generator_512 needs codes, but vqvae_512 has a quantizer "
                                         "of gaussian, which makes none"):

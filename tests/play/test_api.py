@@ -19,7 +19,7 @@ from vqwave.config import Sampling
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.io.files import CHECKOUT
-from vqwave.play import api, engine
+from vqwave.play import api
 from vqwave.play.prompt import Variation
 from vqwave.play.stream import Stream
 
@@ -49,14 +49,10 @@ def python(program, *arguments):
     return done.stdout
 
 
-def test_importing_the_package_imports_nothing_heavy():
+def test_the_package_names_what_it_holds_and_imports_nothing_heavy():
     heavy = "{'numpy', 'keras', 'tensorflow', 'onnxruntime', 'librosa'} & set(sys.modules)"
-    assert python(f"import sys, vqwave; print({heavy} or 'nothing')") == "nothing\n"
-
-
-def test_the_package_names_what_it_holds():
-    assert vqwave.Stream is Stream
-    assert vqwave.VQWave is api.VQWave
+    python(f"import sys, vqwave; assert not {heavy}")
+    assert (vqwave.Stream, vqwave.VQWave) == (Stream, api.VQWave)
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         vqwave.lode  # noqa: B018
 
@@ -123,25 +119,16 @@ assert not loaded, loaded
 """
 
 
-@pytest.mark.parametrize("settings",
-                         [{}, {"sampling": {512: Sampling(top_k=20), 32: {"temperature": 0.9}}}])
-def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, tmp_path, settings):
-    with music.stream(seed=6, **settings) as stream:
-        whole = np.concatenate([next(stream) for _ in range(5)])
-    with music.stream(seed=6, **settings) as stream:
-        head = [next(stream), next(stream)]
-        np.savez(tmp_path / "state.npz", **stream.state())
-    python(RESUME, tmp_path / "state.npz", tmp_path / "tail.npy")
-    np.testing.assert_array_equal(np.concatenate([*head, np.load(tmp_path / "tail.npy")]), whole)
-
-
-@pytest.mark.parametrize("how", ["prompt", "original", "variation"])
-def test_another_process_goes_on_with_what_was_steered(music, recordings, tmp_path, how):
-    options, song = {"log_probs": True, "seed": 6}, recordings / "song.mp3"
-    if how == "variation":
-        options |= {"begin": music.source(song, 128)}
-    else:
-        options |= {"begin": music.prompt(song, seconds=0.9, keep_original=how == "original")}
+@pytest.mark.parametrize("how", ["plain", "sampling", "prompt", "original", "variation"])
+def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, recordings, tmp_path, how):
+    options, song = {"seed": 6}, recordings / "song.mp3"
+    if how == "sampling":
+        options |= {"sampling": {512: Sampling(top_k=20), 32: {"temperature": 0.9}}}
+    elif how == "variation":
+        options |= {"log_probs": True, "begin": music.source(song, 128)}
+    elif how != "plain":
+        options |= {"log_probs": True, "begin": music.prompt(song, seconds=0.9,
+                                                             keep_original=how == "original")}
     with music.stream(**options) as stream:
         whole = np.concatenate([next(stream) for _ in range(5)])
     with music.stream(**options) as stream:
@@ -293,7 +280,7 @@ def test_what_cannot_be_varied_is_refused(music, recordings, recording, keep, me
     ("prompt to 128", {"level": 32},
      "the prompt was encoded to a coarser level than 32: it has no codes of level 32"),
     (Variation(128, np.zeros(9, int), 1152), {"level": 128},
-     "level 128 is kept and the chain ends at 128"),
+     "keep is 128; it must be one of 512: a variation"),
     (Variation(8, np.zeros(9, int), 72), {}, "keep is 8; it must be one of 512, 128, 32"),
     (Variation(512, np.array([1, 2]), 1024), {"seconds": 3.5},
      "3.50 s are asked for, but what is varied lasts 0.05 s"),
@@ -309,47 +296,22 @@ def test_what_cannot_steer_is_refused(music, recordings, begin, options, message
         music.generate(begin=begin, **options)
 
 
-LONG = """
+RESIDENT = """
 import os, sys
-import numpy as np
 from vqwave import load
 
 def resident():
     with open("/proc/self/statm") as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
+"""
+LONG = RESIDENT + """
 music = load(sys.argv[1], sys.argv[2])
 for path in sys.argv[3:]:
     with music.stream(begin=music.source(path, 128), level=32, seed=1) as stream:
-        made = sum(len(block) for block in stream)
-    print(made, resident())
+        samples = sum(len(block) for block in stream)
+    print(samples, resident())
 """
-
-
-@pytest.mark.large
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_a_song_of_minutes_is_varied_in_the_memory_of_a_short_one(music, tiny_weights, tmp_path):
-    sound = prepared.music(30.0)
-    for name, times in (("short.flac", 1), ("long.flac", 20)):
-        audio.write(tmp_path / name, np.tile(sound, times), 22050)
-    music.generate(begin=music.source(tmp_path / "short.flac", 128),
-                   level=32)  # exports what is missing
-    said = python(LONG, tiny_weights.codecs, tiny_weights.generators, tmp_path / "short.flac",
-                  tmp_path / "long.flac")
-    (short, before), (long, after) = (map(int, line.split()) for line in said.splitlines())
-    assert (short, long) == (len(sound), 20 * len(sound))
-    # Ten minutes of samples would be 53 MB.
-    assert after - before < 20_000_000
-
-
-MEMORY = """
-import os, sys
-from vqwave import load
-
-def resident():
-    with open("/proc/self/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
+MEMORY = RESIDENT + """
 minute = 60 * 22050
 with load(sys.argv[1], sys.argv[2]).stream(seed=1) as stream:
     for _ in stream:
@@ -363,8 +325,19 @@ print(resident() - first)
 
 @pytest.mark.large
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_ten_minutes_take_no_more_memory_than_one(music, tiny_weights):
-    music.generate(samples=1)  # exports what is missing, so that the other process need not
+def test_a_long_piece_takes_no_more_memory_than_a_short_one(music, tiny_weights, tmp_path):
+    sound = prepared.music(30.0)
+    for name, times in (("short.flac", 1), ("long.flac", 20)):
+        audio.write(tmp_path / name, np.tile(sound, times), 22050)
+    music.generate(begin=music.source(tmp_path / "short.flac", 128),
+                   level=32)  # exports what is missing
+    printed = python(LONG, tiny_weights.codecs, tiny_weights.generators, tmp_path / "short.flac",
+                     tmp_path / "long.flac")
+    (short, before), (long, after) = (map(int, line.split()) for line in printed.splitlines())
+    assert (short, long) == (len(sound), 20 * len(sound))
+    # Ten minutes of samples would be 53 MB.
+    assert after - before < 20_000_000
+    music.generate(samples=1)
     assert int(python(MEMORY, tiny_weights.codecs, tiny_weights.generators)) < 2_000_000
 
 
@@ -378,22 +351,12 @@ def test_a_state_is_not_resumed_with_another_engine(music, exact):
     ({}, "give either seconds or samples"),
     ({"seconds": 1, "samples": 1}, "give either seconds or samples"),
     ({"seconds": float("nan")}, "seconds is nan; it must be a number above 0"),
-    ({"seconds": float("inf")}, "seconds is inf"),
-    ({"seconds": 0}, "seconds is 0"),
     ({"seconds": 1e-9}, "less than one sample"),
     ({"samples": -1}, "samples is -1; it must be a whole number of at least 0"),
     ({"samples": 1, "level": 64}, "no level 64; there are 512, 128, 32, 8"),
-    ({"samples": 1, "sampling": [1, 2]},
-     r"sampling is \[1, 2\]; it must be a Sampling, or a mapping"),
-    ({"samples": 1, "sampling": {64: {"top_k": 1}}},
-     "sampling names level 64; the chain has levels 512, 128, 32, 8"),
     ({"samples": 1, "level": 128, "sampling": {8: {"top_k": 1}}},
      "names level 8; the chain has levels 512, 128$"),
-    ({"samples": 1, "sampling": {512: {"temperature": -1}}},
-     "sampling of level 512: temperature is -1; it must be at least 0"),
-    ({"samples": 1, "seed": -1}, "seed is -1"),
     ({"samples": 1, "seed": "a"}, "seed is 'a'; it must be a whole number of at least 0"),
-    ({"samples": 1, "seed": 2**130}, "it must be less than 2"),
 ])
 def test_arguments_that_cannot_be_are_refused(music, options, message):
     with pytest.raises(UserError, match=message):
@@ -446,14 +409,14 @@ def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_pa
             music.stream(level=512)
 
 
-def test_a_chain_of_one_level_varies_nothing_and_says_how_one_does(tiny_weights, tmp_path):
+def test_a_chain_of_one_level_varies_nothing(tiny_weights, tmp_path):
     shutil.copytree(tiny_weights.generators, tmp_path, dirs_exist_ok=True)
     chain = configs.to_dict(configs.preset("tiny").chain)
     weights.save_chain(tmp_path, configs.validate(configs.ChainConfig, chain | {
         "levels": chain["levels"][:1]}, "chain"))
     music = vqwave.load(tiny_weights.codecs, tmp_path)
     for keep in (None, 512):
-        with pytest.raises(UserError, match="this chain has 512x alone: --levels of two or more"):
+        with pytest.raises(UserError, match="no level above 512 that a variation could keep"):
             music.source(prepared.music(1.0), keep)
 
 
@@ -498,18 +461,12 @@ def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_we
 
 def test_the_default_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    checkout = CHECKOUT
-    assert weights.find_folder("weights", weights.GENERATORS) in (checkout / "weights",
-                                                                  Path("weights"))
+    shipped = (CHECKOUT / "weights", Path("weights"))
+    assert weights.find_folder("weights", weights.GENERATORS) in shipped
     # A folder of that name with other things in it, as training codecs leaves it, changes nothing.
     (tmp_path / "weights" / "mine").mkdir(parents=True)
     (tmp_path / "weights" / "vqvae_8_decoder_best.weights.h5").touch()
-    assert weights.find_folder("weights", weights.GENERATORS) in (checkout / "weights",
-                                                                  Path("weights"))
+    assert weights.find_folder("weights", weights.GENERATORS) in shipped
     (tmp_path / "weights" / "generator_8_generator_best.weights.h5").touch()
     assert weights.find_folder("weights", weights.GENERATORS) == Path("weights")
     assert weights.find_folder("elsewhere", weights.GENERATORS) == Path("elsewhere")
-
-
-def test_every_engine_is_offered():
-    assert {vqwave.load(engine=e).engine for e in engine.ENGINES} == set(engine.ENGINES)

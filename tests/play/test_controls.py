@@ -42,20 +42,20 @@ LENGTH = 26
 
 def perform(stream, changes, blocks):
     """The stream's next blocks, [..., samples], with each change made before the block it names."""
-    parts = []
+    made = []
     for i in range(stream.position // BLOCK, stream.position // BLOCK + blocks):
         for at, change in changes:
             if at == i:
                 assert stream.set(**change) == i * BLOCK
-        parts.append(next(stream))
-    return np.concatenate(parts, axis=-1)
+        made.append(next(stream))
+    return np.concatenate(made, axis=-1)
 
 
 def codes_of(stream, blocks):
     """(audio, codes by level) of the next blocks, of a stream that stays open."""
-    parts = [(next(stream), stream.codes) for _ in range(blocks)]
-    return (np.concatenate([audio for audio, _ in parts]),
-            {x: np.concatenate([codes[x] for _, codes in parts]) for x in parts[0][1]})
+    made = [(next(stream), stream.codes) for _ in range(blocks)]
+    return (np.concatenate([audio for audio, _ in made]),
+            {x: np.concatenate([codes[x] for _, codes in made]) for x in made[0][1]})
 
 
 def block(audio, i):
@@ -172,20 +172,20 @@ def test_weights_that_do_not_fit_are_refused():
 class Leaning(IntegerGenerator):
     """Draws the code that a bias favours most, where there is one."""
 
-    def sample(self, *arguments, bias=None, **options):
+    def sample(self, *given, bias=None, **more):
         if bias is None:
-            return super().sample(*arguments, **options)
+            return super().sample(*given, **more)
         assert bias.shape == (self.config.books, CODES)
-        forced = np.broadcast_to(bias.argmax(-1), arguments[1].shape).astype(np.int32)
-        return super().sample(*arguments[:5], forced, *arguments[6:], **options)
+        forced = np.broadcast_to(bias.argmax(-1), given[1].shape).astype(np.int32)
+        return super().sample(*given[:5], forced, *given[6:], **more)
 
 
 class Sounding(Music):
     """Code c of level 512 sounds pitch class c, up to 11; level 128 sounds nothing that is known."""
 
-    def prompt(self, *arguments, **options):
-        prompt = super().prompt(*arguments, **options)
-        return dataclasses.replace(prompt, pitches={512: self.pitches(512)})
+    def prompt(self, *given, **more):
+        made = super().prompt(*given, **more)
+        return dataclasses.replace(made, pitches={512: self.pitches(512)})
 
     def pitches(self, level):
         return None if level == 128 else np.eye(CODES, 12, dtype=np.float32)[None]
@@ -233,21 +233,21 @@ def test_every_field_of_the_state_survives_a_resume():
     parts = leaning()
     options = {"seed": 3, "batch": 2, "log_probs": True, "past": PAST, "ahead": 0.02,
                "samples": 40 * BLOCK, "music": Sounding(parts)}
-    codes = {512: np.full(6 * BLOCK // 512, 5, np.int32), 128: np.zeros(6 * BLOCK // 128, np.int32)}
-    begin = Prompt(codes, np.full(6 * BLOCK, 0.1, np.float32), keep_original=True,
+    given = {512: np.full(6 * BLOCK // 512, 5, np.int32), 128: np.zeros(6 * BLOCK // 128, np.int32)}
+    begin = Prompt(given, np.full(6 * BLOCK, 0.1, np.float32), keep_original=True,
                    pitches={512: np.eye(CODES, 12, dtype=np.float32)[None]}, stay=0.75)
     stream = start(parts, begin=begin, **options)
     changes = [(1, {"loudness": -6.0, "transpose": 3, "sampling": WILD}),
                (2, {"notes": [60, 64], "pull": 4.0, "stay": 0.5}),
                (3, {"freeze": BLOCK / 22050, "mutate": 0.3}), (4, {"hold": 2 * BLOCK / 22050})]
     perform(stream, changes, 5)
-    stream.set(hold=BLOCK / 22050)  # queued and not yet made
+    stream.set(hold=BLOCK / 22050)  # asked for and not yet made
     state = stream.state()
     resumed = Stream.resume(state, *parts, music=options["music"])
-    restored = resumed.state()
-    assert list(restored) == list(state) and len(state) > 60
+    again = resumed.state()
+    assert list(again) == list(state) and len(state) > 60
     for name, value in state.items():
-        np.testing.assert_array_equal(restored[name], value, err_msg=name, strict=True)
+        np.testing.assert_array_equal(again[name], value, err_msg=name, strict=True)
     fresh = start(parts, **options).state()
     steered = {name for name, value in state.items() if name not in fresh
                or not np.array_equal(fresh[name], value)}
@@ -259,8 +259,8 @@ def test_every_field_of_the_state_survives_a_resume():
             "chain.levels.0.sampling"} <= steered
     tail = [{"hold": 0}, {"freeze": 0}, {"notes": []}, {}, {}, {}]
     for change in tail:
-        for player in (stream, resumed):
-            player.set(**change)
+        for one in (stream, resumed):
+            one.set(**change)
         np.testing.assert_array_equal(next(resumed), next(stream))
     assert resumed.bits.keys() == stream.bits.keys()
     for level, bits in stream.bits.items():
@@ -280,9 +280,9 @@ def test_notes_that_cannot_be_held_are_refused():
 
 
 def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):
-    recording = prompt(rng, 3)
-    alone = collect(start(chain(128), seed=8, begin=Prompt(recording.codes, recording.audio)), 9)
-    heard = perform(start(chain(128), seed=3), [(2, {"jump": 8, "begin": recording})], 8)
+    given = prompt(rng, 3)
+    alone = collect(start(chain(128), seed=8, begin=Prompt(given.codes, given.audio)), 9)
+    heard = perform(start(chain(128), seed=3), [(2, {"jump": 8, "begin": given})], 8)
     np.testing.assert_array_equal(heard[3 * BLOCK :], alone[4 * BLOCK :])
 
 
@@ -452,17 +452,17 @@ def resumed(stream, music=None):
 
 
 def test_a_batch_is_steered_as_each_piece_alone():
-    pieces, alone = (perform(start(chain(128), seed=3, past=PAST, batch=batch), CHANGES, LENGTH)
+    both, alone = (perform(start(chain(128), seed=3, past=PAST, batch=batch), CHANGES, LENGTH)
                    for batch in (2, None))
-    np.testing.assert_array_equal(pieces[0], alone)
+    np.testing.assert_array_equal(both[0], alone)
 
 
 def test_the_longest_past_resumes_whatever_the_block():
     parts = chain(128)
     stream = start(parts, seed=3, block=512, past=controls.MOST_PAST)
-    restored = Stream.resume(stream.state(), *parts)
-    assert restored._playback.past.maxlen == stream._playback.past.maxlen == round(60 * 22050 / 512)
-    restored.set(freeze=controls.MOST_PAST)
+    again = Stream.resume(stream.state(), *parts)
+    assert again._playback.past.maxlen == stream._playback.past.maxlen == round(60 * 22050 / 512)
+    again.set(freeze=controls.MOST_PAST)
 
 
 @pytest.mark.parametrize("changes", [[], [(3, {"hold": PAST / 2})],
@@ -515,8 +515,8 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
     rest = [next(stream) for _ in range(5)]
     thread.join()
     rest += [next(stream) for _ in range(5)]
-    replayed = performance.replay(start(chain(128), seed=3, past=PAST), score)
-    for was, now in zip([first, *rest], replayed, strict=False):
+    again = performance.replay(start(chain(128), seed=3, past=PAST), score)
+    for was, now in zip([first, *rest], again, strict=False):
         np.testing.assert_array_equal(was, now)
 
 

@@ -99,13 +99,13 @@ def arguments(generator, steps, batch=1, seed=0):
 @pytest.mark.parametrize("which", [*LEVELS, BOOKS, TOGETHER, BOOKS_TOP])
 def test_float32_codes_are_the_references_step_by_step(load, which):
     reference, played = load(which, "keras"), load(which, "onnx-float32")
-    piece = arguments(reference, 3000)
-    expected, log_probs, state = reference.sample(*piece)
+    given = arguments(reference, 3000)
+    expected, log_probs, state = reference.sample(*given)
     # Later on, a boundary between two codes may lie so near to u that rounding decides.
-    codes, _, _ = played.sample(*piece)
+    codes, _, _ = played.sample(*given)
     np.testing.assert_array_equal(codes[:, :400], expected[:, :400])
-    _, scores, after = played.sample(*piece, forced=expected)
-    np.testing.assert_allclose(scores, log_probs, atol=2e-3)
+    _, again, after = played.sample(*given, forced=expected)
+    np.testing.assert_allclose(again, log_probs, atol=2e-3)
     for a, b in zip(after, state, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3)
     for book in range(codes.shape[2]):
@@ -149,27 +149,27 @@ def test_teacher_forced_logits_are_those_of_step_after_step(lively, load, rng, w
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_settings_do_the_same_in_every_engine(load, which, settings):
     reference = load(which, "keras")
-    piece = arguments(reference, 400, batch=3)
-    expected, log_probs, _ = reference.sample(*piece, settings)
-    codes, scores, _ = load(which, "onnx-float32").sample(*piece, settings)
+    given = arguments(reference, 400, batch=3)
+    expected, log_probs, _ = reference.sample(*given, settings)
+    codes, again, _ = load(which, "onnx-float32").sample(*given, settings)
     np.testing.assert_array_equal(codes, expected)
-    np.testing.assert_allclose(scores, log_probs, atol=1e-4)
+    np.testing.assert_allclose(again, log_probs, atol=1e-4)
     # int8 leaves the reference once a code differs, so it scores the reference's codes.
     tempered = Sampling(temperature=settings.temperature)
-    _, exact, _ = reference.sample(*piece, tempered, forced=expected)
-    _, near, _ = load(which, "onnx").sample(*piece, tempered, forced=expected)
+    _, exact, _ = reference.sample(*given, tempered, forced=expected)
+    _, near, _ = load(which, "onnx").sample(*given, tempered, forced=expected)
     assert abs(near - exact).mean() < 0.1
 
 
 def test_a_generator_s_own_sampling_holds_where_none_is_given(lively):
     played = engine.load_generator(weights.find(lively, BOOKS_TOP), "onnx-float32")
-    piece, own = arguments(played, 200), Sampling(temperature=0.6, top_k=9, top_p=0.9)
-    expected, scores, _ = played.sample(*piece, own)
+    given, own = arguments(played, 200), Sampling(temperature=0.6, top_k=9, top_p=0.9)
+    expected, scores, _ = played.sample(*given, own)
     played.config = configs.replace(played.config, sampling=own)
-    codes, log_probs, _ = played.sample(*piece)
+    codes, log_probs, _ = played.sample(*given)
     np.testing.assert_array_equal(codes, expected)
     np.testing.assert_array_equal(log_probs, scores)
-    assert not np.array_equal(played.sample(*piece, Sampling())[0], codes)
+    assert not np.array_equal(played.sample(*given, Sampling())[0], codes)
 
 
 @pytest.mark.parametrize("which", [32, BOOKS, TOGETHER, BOOKS_TOP])
@@ -204,11 +204,11 @@ def before(codes, config):
 def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
     """What is drawn before it stays; what is drawn after it knows it."""
     played = load(BOOKS, name)
-    piece = arguments(played, 1, batch=40)
-    free, scores, _ = played.sample(*piece)
+    given = arguments(played, 1, batch=40)
+    free, scores, _ = played.sample(*given)
     forced = np.full(free.shape, -1, np.int32)
     forced[..., 1] = (free[..., 1] + 17) % played.config.num_codes
-    codes, log_probs, _ = played.sample(*piece, forced=forced)
+    codes, log_probs, _ = played.sample(*given, forced=forced)
     np.testing.assert_array_equal(codes[..., 0], free[..., 0])
     np.testing.assert_array_equal(codes[..., 1], forced[..., 1])
     assert (codes[..., 2] != free[..., 2]).any()
@@ -241,10 +241,10 @@ def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name, settings
                                          (2 * loops.MANY_STREAMS + 1, "loop_many")])
 def test_the_loops_of_codes_alone_make_what_the_full_one_makes(load, which, name, batch, loop):
     played = load(which, name)
-    piece = arguments(played, 500, batch)
-    codes, log_probs, state = played.sample(*piece, Sampling(temperature=0.8), log_probs=False)
+    given = arguments(played, 500, batch)
+    codes, log_probs, state = played.sample(*given, Sampling(temperature=0.8), log_probs=False)
     assert f"{loop}_{played.precision}" in played._models.graphs.sessions
-    full, _, after = played.sample(*piece, Sampling(temperature=0.8))
+    full, _, after = played.sample(*given, Sampling(temperature=0.8))
     assert log_probs is None
     np.testing.assert_array_equal(codes, full)
     for a, b in zip(state, after, strict=True):
@@ -267,13 +267,13 @@ LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.
 
 
 @pytest.fixture(scope="module")
-def constant(tmp_path_factory):
+def known(tmp_path_factory):
     """Weight sets of generators of one and of three books, by their books. Whatever came before,
     the logits of book k are `LOGITS`, turned by k.
     """
     sets = {}
     for books in (1, 3):
-        folder = tmp_path_factory.mktemp("constant")
+        folder = tmp_path_factory.mktemp("known")
         config = GeneratorConfig(name="generator_512", level=512, num_codes=12, books=books,
                                  core={"kind": "lstm", "embedding_dim": 2, "units": 4,
                                        "head_dim": 5})
@@ -294,8 +294,8 @@ def constant(tmp_path_factory):
     (1, Sampling(temperature=0.6)), (1, Sampling(top_k=4)), (1, Sampling(top_p=0.75)),
     (1, Sampling(top_p=0.05)),
 ])
-def test_a_hundred_thousand_draws_follow_the_distribution(constant, name, books, settings):
-    played = engine.load_generator(constant[books], name)
+def test_a_hundred_thousand_draws_follow_the_distribution(known, name, books, settings):
+    played = engine.load_generator(known[books], name)
     codes, log_probs, _ = played.sample(*arguments(played, 1000, batch=100, seed=8), settings)
     for book in range(books):
         expected = sampling.distribution(np.roll(LOGITS, book), settings).astype(float)
@@ -485,12 +485,12 @@ def test_an_unknown_engine_is_refused(lively):
 @pytest.mark.parametrize("engine", ["onnx-float32", "keras"])
 def test_a_bias_on_the_logits_decides_where_it_is_strong(load, engine):
     played = load(128, engine)
-    piece = arguments(played, 12)
+    given = arguments(played, 12)
     bias = np.zeros((1, played.config.num_codes), np.float32)
-    free = played.sample(*piece)[0]
-    np.testing.assert_array_equal(played.sample(*piece, bias=bias)[0], free)
+    free = played.sample(*given)[0]
+    np.testing.assert_array_equal(played.sample(*given, bias=bias)[0], free)
     bias[0, 5] = 60.0
-    codes, log_probs, _ = played.sample(*piece, bias=bias)
+    codes, log_probs, _ = played.sample(*given, bias=bias)
     assert (codes == 5).all() and (log_probs > -1e-3).all()
 
 
@@ -505,11 +505,11 @@ def test_a_causal_codec_makes_of_blocks_what_it_makes_of_the_whole(codecs, name,
     np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
     assert [part.shape[1] for part in codes] == [0, 1, 30, 19] and blocks.held.shape == (2, 7)
     audio = [blocks.decode(whole[:, begin:end]) for begin, end in ((0, 1), (1, 2), (2, 20))]
-    copy = codec.in_blocks(2)
-    copy.held, copy.encoding, copy.decoding = (x.copy() for x in (blocks.held, blocks.encoding,
+    again = codec.in_blocks(2)
+    again.held, again.encoding, again.decoding = (x.copy() for x in (blocks.held, blocks.encoding,
                                                                      blocks.decoding))
     audio.append(blocks.decode(whole[:, 20:]))
-    np.testing.assert_array_equal(copy.decode(whole[:, 20:]), audio[-1])
+    np.testing.assert_array_equal(again.decode(whole[:, 20:]), audio[-1])
     np.testing.assert_allclose(np.concatenate(audio, axis=1), codec.decode(whole), atol=1e-5)
     assert codec.latency == 32 / codec.config.sample_rate
     # A residual codec takes any number of its first books.

@@ -160,17 +160,17 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
     keys.press("-")
     assert keys.changes[-1][1] == {"loudness": -2.0}
     loaded.set()
-    keys.wait()
+    keys._loading.join()
     assert keys.changes[-1][1]["begin"] == {"file": "song.mp3", "seconds": 5.0} and "seed" in keys.notice
     heard.append(next(stream))
     keys.press("w")
-    keys.wait()
+    keys._loading.join()
     # The levels are now those of the new weights.
     keys.press("t")
     assert list(keys.changes[-1][1]["sampling"]) == [2048, 512, 128]
     heard += [next(stream) for _ in range(4)]
     keys.press("w")
-    keys.wait()
+    keys._loading.join()
     assert "no weights here" in keys.notice
     fresh = start(chain(128), music=Music(chain(128), other=Music(OTHER)), **options)
     again = performance.replay(fresh, keys.changes)

@@ -21,15 +21,15 @@ FADE = 22050
 """Samples of a second."""
 
 
-@pytest.mark.parametrize("label, shares", [
+@pytest.mark.parametrize("given, shares", [
     (None, (0, 0, 0, 0, 1)), ("", (0, 0, 0, 0, 1)), ({}, (0, 0, 0, 0, 1)), ("calm", (0, 1, 0, 0, 0)),
     ("calm:0.7,battle:0.3", (0.3, 0.7, 0, 0, 0)), (" calm , battle:3", (0.75, 0.25, 0, 0, 0)),
     ({"calm": 7, "battle": 3}, (0.3, 0.7, 0, 0, 0)),
     ("Crosby, Stills & Nash", (0, 0, 1, 0, 0)), ("take 5: five", (0, 0, 0, 1, 0)),
     ("calm:1e308,battle:1e308", (0.5, 0.5, 0, 0, 0)),
 ])
-def test_a_label_or_a_mixture_is_read(label, shares):
-    read = read_labels(label, KNOWN, 2)
+def test_a_label_or_a_mixture_is_read(given, shares):
+    read = read_labels(given, KNOWN, 2)
     np.testing.assert_allclose(read, [shares] * 2)
     np.testing.assert_array_equal(read_labels(read, KNOWN, 2), read)
 
@@ -38,7 +38,7 @@ def test_each_piece_may_have_its_own():
     np.testing.assert_array_equal(read_labels(["calm", ""], KNOWN, 2), [[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]])
 
 
-@pytest.mark.parametrize("label, message", [
+@pytest.mark.parametrize("given, message", [
     ("clam", "no label is called 'clam'; did you mean 'calm'"), ("xyz", "there are battle, calm"),
     ("calm:0", "the share of label 'calm' is 0.0; it must be a number above 0"),
     ("calm:inf", "the share of label 'calm' is inf"),
@@ -47,9 +47,9 @@ def test_each_piece_may_have_its_own():
     (3, "label is 3; it must be one of battle"), (["calm"] * 3, "3 labels are given"),
     (np.ones((2, 3)), "shares of labels are .2, 3."),
 ])
-def test_what_is_no_label_is_refused_in_one_line(label, message):
+def test_what_is_no_label_is_refused_in_one_line(given, message):
     with pytest.raises(UserError, match=message) as refused:
-        read_labels(label, KNOWN, 2)
+        read_labels(given, KNOWN, 2)
     assert "\n" not in str(refused.value)
 
 
@@ -59,8 +59,8 @@ def test_a_label_passes_evenly_into_another():
     shares = mixture.shares(8, 8)[0]
     np.testing.assert_allclose(shares[:, 0], [0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
     np.testing.assert_allclose(shares.sum(-1), 1)
-    back = mixture.turn(calm, 12, 2)  # before it is over
-    np.testing.assert_allclose(back.shares(11, 4)[0, :, 0], [0.5, 0.25, 0, 0])
+    again = mixture.turn(calm, 12, 2)  # before it is over
+    np.testing.assert_allclose(again.shares(11, 4)[0, :, 0], [0.5, 0.25, 0, 0])
     pairs = mixture.pairs(0, 16)
     assert pairs.dtype == np.int32 and pairs.shape == (1, 16, 2, 2)
     assert (pairs[..., 1].sum(-1) == SHARES).all() and set(pairs[..., 0].flat) == {0, 1}
@@ -92,11 +92,11 @@ class LabelledGenerator(IntegerGenerator):
             return super().sample(context, uniforms, previous, state, sampling, forced, log_probs)
         half, codes, position = len(previous), [], state[0][:, 0].copy()
         for t in range(uniforms.shape[1]):
-            around = context[half:, t] + sampling.guidance * (context[:half, t] - context[half:, t])
-            prescribed = None if forced is None else forced[:, t]
+            seen = context[half:, t] + sampling.guidance * (context[:half, t] - context[half:, t])
+            given = None if forced is None else forced[:, t]
             # The row without labels may have begun later.
-            previous = frame(around, uniforms[:, t], previous, position[:half] + position[half:],
-                             sampling.temperature, prescribed)
+            previous = frame(seen, uniforms[:, t], previous, position[:half] + position[half:],
+                             sampling.temperature, given)
             codes.append(previous)
             position += 1
         return np.stack(codes, 1), -uniforms if log_probs else None, [np.stack([position] * 2, 1)]
@@ -190,19 +190,19 @@ def test_a_jump_keeps_the_label_or_begins_with_another():
 
 @pytest.mark.parametrize("names, kept", [(("battle", "calm", "dance"), "dance"), (("jazz", "rock", "soul"), "")])
 def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(names, kept):
-    ours, theirs = SimpleNamespace(), SimpleNamespace()
-    for music, parts in ((ours, chain()), (theirs, chain(names=names))):
+    here, there = SimpleNamespace(), SimpleNamespace()
+    for music, parts in ((here, chain()), (there, chain(names=names))):
         music.default_choice, music.chain_engines = None, lambda parts=parts: parts
-    stream = start(music=ours, chosen={"label": "calm"})
+    stream = start(music=here, chosen={"label": "calm"})
     next(stream)
     assert stream.label == "calm"
     stream.set(label="dance")
-    stream.set(jump=9, weights=theirs)
+    stream.set(jump=9, weights=there)
     assert stream.label == kept and stream.labels == names
     stream.set(label=names[1])
-    stream.set(jump=10, weights=theirs)
+    stream.set(jump=10, weights=there)
     heard = np.concatenate([next(stream) for _ in range(2)])
-    fresh, _ = collect(start(parts=theirs.chain_engines(), chosen={"label": names[1]}, seed=10), 2)
+    fresh, _ = collect(start(parts=there.chain_engines(), chosen={"label": names[1]}, seed=10), 2)
     passage = round(blocks.PASSAGE * 22050)
     np.testing.assert_array_equal(heard[passage:], fresh[passage:])
 
@@ -210,8 +210,8 @@ def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(
 def test_a_change_that_cannot_be_changes_nothing():
     stream = start()
     for change, message in (({"label": "clam"}, "did you mean 'calm'"),
-                            ({"sampling": {512: {"guidance": 0}}}, "guidance is 0"),
-                            ({"sampling": {512: {"guidance": 100}}}, "guidance is 100")):
+                            ({"sampling": {512: {"guidance": 0}}}, "at least 1"),
+                            ({"sampling": {512: {"guidance": 100}}}, "at most 10")):
         with pytest.raises(UserError, match=message):
             stream.set(**change)
     np.testing.assert_array_equal(collect(stream, 2)[0], collect(start(), 2)[0])
@@ -243,9 +243,9 @@ def test_a_recorded_performance_may_change_labels():
     recorded = performance.Performance(seed=3, changes=[
         [0, {"label": {"calm": 0.5, "dance": 0.5}}], [BLOCK, {"label": ""}]])
     recorded.check(start())
-    replayed = performance.replay(start(), recorded.changes)
+    again = performance.replay(start(), recorded.changes)
     expected, _ = collect(start(), 4, {0: {"label": "calm,dance"}, 1: {"label": ""}})
-    np.testing.assert_array_equal(np.concatenate([next(replayed) for _ in range(4)]), expected)
+    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(4)]), expected)
 
 
 def test_keys_go_from_label_to_label():

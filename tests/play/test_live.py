@@ -21,12 +21,11 @@ PAST = 4 * BLOCK / 22050
 @pytest.fixture
 def play(monkeypatch):
     """`play(stream, perform, changes, **options)`: plays it to speakers of which `perform(blocks,
-    keys, status)` has the ends.
+    press, show)` has the ends.
     """
     def play(stream, perform, changes=(), **options):
-        def speakers(blocks, rate, *, keys, status, **_):
-            perform(blocks, keys, status)
-            return playback.PlayReport(1.0, 0, True)
+        def speakers(blocks, rate, latency, *, show, press, **_):
+            perform(blocks, press, show)
 
         monkeypatch.setattr(playback, "play", speakers)
         args = {"latency": "normal", "device": None, "record": None, "recordings": None,

@@ -30,16 +30,16 @@ CHAINS = {
 def saved(tmp_path_factory):
     """Random weights of a chain by its name, made once: `.codecs`, `.generators`, and the `.chain`
     they are of."""
-    chains = {}
+    made = {}
 
     def save(name):
-        if name not in chains:
+        if name not in made:
             root = tmp_path_factory.mktemp(name)
             # Large weights, so that a code in another place would show.
             notes = CHAINS[name][0] if name == "notes" else ()
-            chains[name] = save_chain(root, preset(root / "preset.yml", *CHAINS[name],
+            made[name] = save_chain(root, preset(root / "preset.yml", *CHAINS[name],
                                                  of_notes=notes), spread=1.5)
-        return chains[name]
+        return made[name]
 
     return save
 
@@ -47,9 +47,9 @@ def saved(tmp_path_factory):
 @pytest.fixture(scope="module", params=CHAINS)
 def folders(request, saved):
     """One chain after another."""
-    chain = saved(request.param)
-    chain.name = request.param
-    return chain
+    made = saved(request.param)
+    made.name = request.param
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +105,10 @@ def test_codes_have_an_axis_of_books_where_there_are_several(music, song):
         count = -(-song.size // level)
         assert codes.shape == ((count,) if books == 1 else (count, books))
         assert codes.dtype == np.int32
-        pair = music.encode(np.stack([song, -song]), level)
-        np.testing.assert_array_equal(pair[0], codes)
+        both = music.encode(np.stack([song, -song]), level)
+        np.testing.assert_array_equal(both[0], codes)
         assert music.decode(codes, level).shape == (count * level,)
-        np.testing.assert_allclose(music.decode(pair, level)[0], music.decode(codes, level),
+        np.testing.assert_allclose(music.decode(both, level)[0], music.decode(codes, level),
                                    atol=1e-5)
         # Most codes are in use: what is compared below could differ.
         assert len(np.unique(codes)) > 15
@@ -224,6 +224,20 @@ def test_every_engine_streams_frames_of_three_books_and_resumes_them(of_books, t
     assert two.codes[512].shape == (2, 16, 3) and two.codes[128].shape == (2, 64)
     whole, joined = resumed_elsewhere(stream, tmp_path, 1)
     np.testing.assert_array_equal(joined, whole)
+
+
+def test_every_engine_continues_and_varies_a_recording(of_books):
+    song = prepared.music(1.0, 3)
+    prompt, source = of_books.prompt(song), of_books.source(song)
+    assert {level: x.shape for level, x in prompt.codes.items()} == {512: (43, 3), 128: (172,)}
+    np.testing.assert_array_equal(source.codes[:43], prompt.codes[512])
+    piece, codes = collect(of_books.stream(begin=prompt, seed=1, seconds=1.5))
+    assert len(piece) == 33075
+    for level, frames in prompt.codes.items():
+        np.testing.assert_array_equal(codes[level][: len(frames)], frames)
+    piece, codes = collect(of_books.stream(begin=source, seed=1))
+    assert len(piece) == song.size and source.codes.shape == (44, 3)
+    np.testing.assert_array_equal(codes[512], source.codes)
 
 
 def test_engines_agree_on_a_chain_of_books(residual):

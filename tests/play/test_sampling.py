@@ -117,18 +117,25 @@ def test_temperature_0_is_the_likeliest_the_lower_code_where_two_tie():
 
 
 OUT_OF_RANGE = [
-    {"temperature": -1}, {"temperature": float("nan")}, {"temperature": float("inf")},
-    {"temperature": "hot"}, {"temperature": True}, {"top_k": -1}, {"top_k": 1.5}, {"top_p": 0},
-    {"top_p": 1.1}, {"top_p": "much"}, {"topk": 1},
+    ({"temperature": -1}, "temperature is -1; it must be at least 0"),
+    ({"temperature": float("nan")}, "temperature is nan; it must be at least 0"),
+    ({"temperature": float("inf")}, "temperature is inf; it must be finite"),
+    ({"temperature": "hot"}, "temperature is 'hot'; it must be a number"),
+    ({"temperature": True}, "temperature is True; it must be a number"),
+    ({"top_k": -1}, "top_k is -1; it must be at least 0"),
+    ({"top_k": 1.5}, "top_k is 1.5; it must be a whole number"),
+    ({"top_p": 0}, "top_p is 0; it must be above 0"),
+    ({"top_p": 1.1}, "top_p is 1.1; it must be at most 1"),
+    ({"top_p": "much"}, "top_p is 'much'; it must be a number"),
+    ({"topk": 1}, "unknown key 'topk'; did you mean 'top_k'"),
 ]
 
 
-@pytest.mark.parametrize("bad", OUT_OF_RANGE)
-def test_settings_out_of_range_are_refused(bad):
-    name = next(iter(bad))
-    with pytest.raises(ValueError, match=name):
+@pytest.mark.parametrize("bad, message", OUT_OF_RANGE)
+def test_settings_out_of_range_are_refused(bad, message):
+    with pytest.raises(ValueError, match=next(iter(bad))):
         Sampling(**bad)
-    with pytest.raises(UserError, match=f"^sampling of level 128: .*{name}"):
+    with pytest.raises(UserError, match=f"^sampling of level 128: {message}"):
         sampling.sampling_per_level(chain_configs(), {128: bad})
 
 

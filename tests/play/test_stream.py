@@ -57,9 +57,9 @@ class IntegerGenerator:
         source = inputs["source"]
         halo, count = self.config.halo, source.shape[1] - 2 * self.config.halo
         assert source.shape[2] == self.config.source.books
-        around = np.concatenate([source[:, halo : halo + count], source[:, :count],
+        seen = np.concatenate([source[:, halo : halo + count], source[:, :count],
                                source[:, 2 * halo :]], axis=-1)
-        return np.repeat(around, self.config.ratio, axis=1).astype(np.float32)
+        return np.repeat(seen, self.config.ratio, axis=1).astype(np.float32)
 
     def initial_state(self, batch):
         return [np.zeros((batch, 2), np.float32)]
@@ -74,39 +74,38 @@ class IntegerGenerator:
         codes = np.empty((batch, count, books), np.int32)
         position = state[0][:, 0].copy()
         for t in range(count):
-            around = None if context is None else context[:, t]
-            prescribed = None if forced is None else forced[:, t]
-            codes[:, t] = previous = frame(around, uniforms[:, t], previous, position,
-                                           sampling.temperature, prescribed)
+            seen = None if context is None else context[:, t]
+            given = None if forced is None else forced[:, t]
+            codes[:, t] = previous = frame(seen, uniforms[:, t], previous, position,
+                                           sampling.temperature, given)
             position += 1
         return codes, -uniforms if log_probs else None, [np.stack([position, position], axis=1)]
 
 
-def frame(around, uniform, previous, position, temperature, prescribed=None):
+def frame(seen, uniform, previous, position, temperature, given=None):
     """The codes of one step, int32 [batch, books], book by book; `given` [batch, books] where they
     are at least 0."""
     mixed = 11 * position + np.floor(100 * temperature)
     mixed = mixed + previous @ (1 + 2 * np.arange(previous.shape[1]))
-    if around is not None:
-        mixed = mixed + around @ (3 + 2 * np.arange(around.shape[1]))
+    if seen is not None:
+        mixed = mixed + seen @ (3 + 2 * np.arange(seen.shape[1]))
     codes = []
     for book in range(uniform.shape[1]):
         code = ((mixed + 17 * book + np.floor(uniform[:, book] * 1000)) % CODES).astype(np.int32)
-        codes.append(code if prescribed is None
-                     else np.where(prescribed[:, book] < 0, code, prescribed[:, book]))
+        codes.append(code if given is None else np.where(given[:, book] < 0, code, given[:, book]))
         mixed = mixed + (13 + 2 * book) * codes[-1]
     return np.stack(codes, axis=1)
 
 
 class IntegerCodec:
-    """Each sample tells its frame, its place in frame and piece, and the outermost frames that the
-    decoder sees."""
+    """Each sample tells its frame, its place in frame and piece, and the frames at both ends of
+    what is seen."""
 
     rows, splits = 1, False
     decode_part = CodecEngine.decode_part
 
     def __init__(self, level, books=1):
-        # At the top the decoder sees more than a block.
+        # The more so at the top: there more is seen than a block.
         self.decode_halo = 20 if level >= 512 else 7
         quantizer = {"kind": "residual", "books": books} if books > 1 else {"kind": "ema"}
         self.config = CodecConfig(name=f"vqvae_{level}", sample_rate=22050,
@@ -120,8 +119,8 @@ class IntegerCodec:
         codes = codes @ (1 + 2 * np.arange(self.config.books)) % CODES
         padded = np.pad(codes, ((0, 0), (halo, halo)))
         turned = (codes + start + np.arange(codes.shape[1])) % CODES
-        values = turned + 64 * padded[:, : codes.shape[1]] + 4096 * padded[:, 2 * halo :]
-        audio = values[:, :, None] * 512.0 + np.arange(level)
+        told = turned + 64 * padded[:, : codes.shape[1]] + 4096 * padded[:, 2 * halo :]
+        audio = told[:, :, None] * 512.0 + np.arange(level)
         return (audio.reshape(len(codes), -1) / 2**28).astype(np.float32)
 
 
@@ -159,18 +158,18 @@ def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, k
             count = min(count, (len(source) - halo) * ratio)
             source = np.concatenate([source, outside])
     draws = [uniforms(seed, stream, level, 0, count, book) for book in range(books)]
-    prescribed = prompt[level] if prompt else []
+    given = prompt[level] if prompt else []
     frames, previous = [], [config.start_token] * books
     for t in range(count):
-        around = [] if source is None else np.concatenate([source[t // ratio + n * halo]
+        seen = [] if source is None else np.concatenate([source[t // ratio + n * halo]
                                                          for n in (1, 0, 2)])
         mixed = 11 * t + sum((1 + 2 * k) * previous[k] for k in range(books)) + int(100
                                                                                     * temperature)
-        mixed += sum((3 + 2 * i) * int(x) for i, x in enumerate(around))
+        mixed += sum((3 + 2 * i) * int(x) for i, x in enumerate(seen))
         codes = []
         for k in range(books):
             code = (mixed + 17 * k + int(draws[k][t] * np.float32(1000))) % CODES
-            codes.append(int(prescribed[t][k]) if t < len(prescribed) else code)
+            codes.append(int(given[t][k]) if t < len(given) else code)
             mixed += (13 + 2 * k) * codes[k]
         frames.append(codes)
         previous = codes
@@ -187,7 +186,7 @@ def collect(stream, blocks=None):
         return np.concatenate(list(islice(stream, blocks)), axis=-1)
 
 
-def random_frames(samples, down_to=0, seed=0, layout=PLAIN):
+def given(samples, down_to=0, seed=0, layout=PLAIN):
     """Frames of a recording of so many samples, by level: int32 [samples / level, books]."""
     random = np.random.default_rng(seed)
     return {level: random.integers(0, CODES, (samples // level, books))
@@ -248,30 +247,30 @@ def test_codes_and_samples_line_up_at_every_level(name, level):
 @pytest.mark.parametrize("block", [512, 1024, 3 * 512, 16384])
 def test_the_block_decides_what_is_handed_out_and_not_what_is_heard(block):
     whole = collect(start(chain(32), seed=3), 3)
-    audio = collect(start(chain(32), seed=3, block=block), -(-len(whole) // block))
-    np.testing.assert_array_equal(audio[: len(whole)], whole)
+    made = collect(start(chain(32), seed=3, block=block), -(-len(whole) // block))
+    np.testing.assert_array_equal(made[: len(whole)], whole)
 
 
 class LocalCodec(IntegerCodec):
     """Looks around, and hears nothing but the frame itself."""
 
     def decode_window(self, codes, start=0):
-        values = codes @ (1 + np.arange(self.config.books)) / CODES
-        return np.repeat(values, self.config.level, axis=1).astype(np.float32)
+        told = codes @ (1 + np.arange(self.config.books)) / CODES
+        return np.repeat(told, self.config.level, axis=1).astype(np.float32)
 
 
 def test_a_decoder_that_looks_less_far_ahead_waits_for_fewer_codes():
-    """The codes that it assumes beyond them are not heard."""
+    """What it is given beyond is made up, and is not heard."""
     _, (generator,) = chain(512, {512: 3})
     codec, options = LocalCodec(512, 3), {"seed": 3, "block": 512, "samples": 40 * 512}
     whole = start((codec, [generator]), **options)
     early = start((codec, [generator]), ahead=0.07, **options)
-    expected, sounds = [], []
-    for stream, blocks, beyond in ((whole, expected, codec.decode_halo), (early, sounds, 3)):
+    expected, made = [], []
+    for stream, blocks, beyond in ((whole, expected, codec.decode_halo), (early, made, 3)):
         blocks.append(next(stream))
         assert stream._chain.bottom.stop == 1 + beyond
         blocks += stream
-    np.testing.assert_allclose(np.concatenate(sounds), np.concatenate(expected), atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(made), np.concatenate(expected), atol=1e-6)
 
 
 class CountingCodec(IntegerCodec):
@@ -320,7 +319,7 @@ def test_a_stream_that_looks_less_far_ahead_resumes_bit_for_bit(batch):
 
 def test_a_block_is_a_multiple_of_the_top_level():
     codec, generators = chain(32)
-    for options in ({}, {"begin": varied(512, random_frames(BLOCK)[512])}):
+    for options in ({}, {"begin": varied(512, given(BLOCK)[512])}):
         parts = codec, generators[len(options):]
         for bad, message in ((8448, "a multiple of the top level, 512"),
                              (0, "a whole number of at least 1"), (512.5, "a whole number")):
@@ -344,10 +343,10 @@ def test_chunks_change_nothing(chunk):
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_batch_is_its_pieces_side_by_side(name):
     parts = chain(layout=LAYOUTS[name])
-    pieces, codes, log_probs = blocks_of(start(parts, seed=5, batch=2, log_probs=True), 3)
-    assert pieces.shape == (2, 3 * BLOCK)
+    both, codes, log_probs = blocks_of(start(parts, seed=5, batch=2, log_probs=True), 3)
+    assert both.shape == (2, 3 * BLOCK)
     alone, of_one, scored = blocks_of(start(parts, seed=5, log_probs=True), 3)
-    np.testing.assert_array_equal(pieces[0], alone)
+    np.testing.assert_array_equal(both[0], alone)
     for level, books in LAYOUTS[name].items():
         shape = (2, 3 * BLOCK // level) if books == 1 else (2, 3 * BLOCK // level, books)
         assert codes[level].shape == log_probs[level].shape == shape
@@ -355,8 +354,8 @@ def test_a_batch_is_its_pieces_side_by_side(name):
         np.testing.assert_array_equal(log_probs[level][0], scored[level])
         second = expected_codes(level, 3 * BLOCK // level, seed=5, stream=1, layout=LAYOUTS[name])
         np.testing.assert_array_equal(codes[level][1], without_book(second))
-    np.testing.assert_array_equal(pieces[1], collect(start(parts, seed=5, batch=3), 3)[1])
-    assert not np.array_equal(pieces[0], pieces[1])
+    np.testing.assert_array_equal(both[1], collect(start(parts, seed=5, batch=3), 3)[1])
+    assert not np.array_equal(both[0], both[1])
 
 
 @pytest.mark.parametrize("rows", [2, 3, None])
@@ -498,7 +497,7 @@ def test_a_prompt_is_followed_code_by_code_at_every_level(name):
     layout = LAYOUTS[name]
     top = max(layout)
     for level, samples in zip(layout, (top, BLOCK - top, BLOCK, 3 * BLOCK + 3 * top), strict=False):
-        check_stream(layout, level, 5, prompt=random_frames(samples, level, layout=layout))
+        check_stream(layout, level, 5, prompt=given(samples, level, layout=layout))
 
 
 @pytest.mark.parametrize("name, kept, level, count", [
@@ -508,7 +507,7 @@ def test_a_prompt_is_followed_code_by_code_at_every_level(name):
 ])
 def test_a_variation_keeps_a_level_and_ends_where_it_ends(name, kept, level, count):
     layout = LAYOUTS[name]
-    source = random_frames(count * kept, kept, layout=layout)[kept]
+    source = given(count * kept, kept, layout=layout)[kept]
     audio = check_stream(layout, level, kept={kept: source})
     assert len(audio) == count * kept
     codec, generators = chain(level, layout)
@@ -521,11 +520,11 @@ def test_a_variation_keeps_a_level_and_ends_where_it_ends(name, kept, level, cou
 
 def steered(how, layout):
     """What a stream of these levels begins with, down to 32."""
-    codes = random_frames(2 * BLOCK + 512, 32, layout=layout)
+    codes = given(2 * BLOCK + 512, 32, layout=layout)
     return {
         "nothing": None, "prompt": prompted(codes),
         "original": prompted(codes, np.full(2 * BLOCK + 512, 0.1), keep_original=True),
-        "variation": varied(512, random_frames(7 * BLOCK + 512, layout=layout)[512]),
+        "variation": varied(512, given(7 * BLOCK + 512, layout=layout)[512]),
     }[how]
 
 
@@ -561,7 +560,7 @@ def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(
     in."""
     join = round(prompts.JOIN * 22050)
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
-        recording, codes = rng.normal(0, 0.1, samples).astype(np.float32), random_frames(samples, 128)
+        recording, codes = rng.normal(0, 0.1, samples).astype(np.float32), given(samples, 128)
         kept = prompted(codes, recording, keep_original=True)
         decoded = collect(start(chain(128), seed=1, begin=prompted(codes, recording)), 4)
         heard = collect(start(chain(128), seed=1, begin=kept), 4)
@@ -576,13 +575,13 @@ def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(
 def test_a_batch_continues_one_prompt_and_varies_one_piece():
     for layout in (PLAIN, LAYOUTS["books"]):
         codec, generators = chain(128, layout)
-        for begin, parts in ((prompted(random_frames(BLOCK + 512, 128, layout=layout)),
+        for begin, parts in ((prompted(given(BLOCK + 512, 128, layout=layout)),
                               (codec, generators)),
-                             (varied(512, random_frames(5 * BLOCK, layout=layout)[512]),
+                             (varied(512, given(5 * BLOCK, layout=layout)[512]),
                               (codec, generators[1:]))):
-            pieces = collect(start(parts, seed=5, batch=2, begin=begin), 3)
-            np.testing.assert_array_equal(pieces[0], collect(start(parts, seed=5, begin=begin), 3))
-            assert not np.array_equal(pieces[0], pieces[1])
+            both = collect(start(parts, seed=5, batch=2, begin=begin), 3)
+            np.testing.assert_array_equal(both[0], collect(start(parts, seed=5, begin=begin), 3))
+            assert not np.array_equal(both[0], both[1])
 
 
 def test_log_probabilities_belong_to_the_codes_of_the_block():
@@ -599,7 +598,7 @@ def test_log_probabilities_belong_to_the_codes_of_the_block():
 @pytest.mark.parametrize("name", ["plain", "books at both ends"])
 def test_bits_are_those_of_the_codes_drawn_so_far(name):
     layout, samples = LAYOUTS[name], 2 * BLOCK + 1000
-    begin = prompted(random_frames(BLOCK + 512, 128, layout=layout))
+    begin = prompted(given(BLOCK + 512, 128, layout=layout))
     with start(chain(128, layout), seed=2, batch=2, log_probs=True, begin=begin,
                samples=samples) as stream:
         next(stream)
@@ -622,14 +621,14 @@ def test_bits_are_those_of_the_codes_drawn_so_far(name):
 
 @pytest.mark.parametrize("begin, message", [
     (Variation(512, np.array([1]), 512), "generator_512 reads level 0"),
-    (Prompt(random_frames(BLOCK, 32), None), "the prompt has levels"),
+    (Prompt(given(BLOCK, 32), None), "the prompt has levels"),
     (Prompt({512: [1]}, None), "the prompt has levels"),
     (Prompt({}, None), "the prompt has levels"),
     (Prompt({512: [1], 128: [1, 2, 3]}, None), "end at different samples"),
     (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), "codes of level 128 are 1 … 64"),
     (Prompt({512: [1.5], 128: [1, 2, 3, 4]}, None), "codes of level 512 are float64"),
     (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), "codes of level 512 are int64"),
-    (prompted(random_frames(BLOCK, 128), np.zeros(5), True), r"the prompt's audio is \[5\]"),
+    (prompted(given(BLOCK, 128), np.zeros(5), True), r"the prompt's audio is \[5\]"),
     ("song.mp3", "begin is 'song.mp3'"),
 ])
 def test_what_cannot_steer_is_refused(begin, message):

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import cli, config, machine
+from vqwave import cli, config
 from vqwave.io import audio, weights
 from vqwave.play import mastering
 
@@ -47,12 +46,10 @@ def run(main, capsys, tiny_weights):
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """song.mp3 (2 s, stereo, 44.1 kHz), silent.flac (1 s) and text.mp3 in a folder."""
+    """A folder with song.mp3 (2 s, stereo, 44.1 kHz)."""
     folder = tmp_path_factory.mktemp("recordings")
     sound = prepared.music(2.0, 3, 44100)
     encode(folder / "song.mp3", np.stack([sound, sound], axis=1))
-    encode(folder / "silent.flac", np.zeros(22050), 22050)
-    (folder / "text.mp3").write_text("no sound")
     return folder
 
 
@@ -142,46 +139,31 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
 
 @pytest.mark.parametrize("arguments, message", [
     (["--generators", "generator_9", *FILE], "no generator is called 'generator_9'"),
-    (["--seconds", "1e12", "--output", "TMP/a.wav"], "--seconds: '1e12' is not"),
     (["--length", "1000000000", "--output", "TMP/a.wav"], "a piece lasts at most 24"),
     (["--temperature", "1", "2", *FILE], "--temperature has 2 values"),
-    (["--batch", "2"], "--batch is for files"),
+    (["--batch", "2"], "--output FILE` has the options for files"),
     (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
     (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
-    (["--output", "TMP/no/a.wav", "--length", "1"], "there is no folder"),
-    ([*FILE, "--device", "1"], "--device is for playing"),
+    ([*FILE, "--device", "1"], "play` has the options for playing"),
     (["--epoch", "7", *FILE], "no epoch 7 of generator_512"),
     (["--generator-weights-dir", "TMP", *FILE], "no weights of generator_512"),
     (["--vqvae-weights-dir", "TMP/no", *FILE], "no such folder"),
     (["--prompt", "TMP/no.mp3", *FILE], "no.mp3: no such file"),
-    (["--prompt", "TEXT", *FILE], "text.mp3: not audio that can be decoded"),
-    (["--prompt", "SILENT", *FILE], "are silent"),
-    (["--prompt", "SONG", "--prompt-start", "3", *FILE], "song.mp3: ends after 2.00 s"),
-    (["--prompt", "SONG", "--prompt-seconds", "0.02", *FILE], "a prompt of 0.02 s is too short"),
     (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
      "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s"),
     (["--prompt-start", "0"], "--prompt-start needs --prompt"),
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
-    (["--variation-of", "SONG", "--keep", "8", "--output", "TMP/a.wav"],
-     "keep is 8; it must be one of 512, 128, 32"),
-    *[(["--variation-of", "SONG", "--keep", keep, "--output", "TMP/a.wav"],
-       f"there is no level {keep}; there are 512, 128, 32, 8") for keep in ("7", "9")],
-    (["--batch", "100000", *FILE], "--batch is 100000; this system allows "),
+    (["--variation-of", "SONG", "--keep", "9", "--output", "TMP/a.wav"], "there is no level 9"),
+    (["--batch", "101", *FILE], "--batch: '101' is not a whole number from 1 to 100"),
     (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output",
-      "TMP/a.wav"], "level 32 is kept and the chain ends at 32"),
-    (["--variation-of", "SILENT", "--output", "TMP/a.wav"], "silent.flac: is silent"),
-    (["--variation-of", "SONG", "--seconds", "3", "--output", "TMP/a.wav"],
-     "3.00 s are asked for, but what is varied lasts 2.00 s"),
+      "TMP/a.wav"], "keep is 32; it must be one of 512, 128: a variation"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
-    (["--candidates", "2", "--temperature", "0", *FILE], "makes all candidates equal"),
     (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay does not go with"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])
 def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,
                                                           message):
-    named = {"TMP": tmp_path, "SONG": recordings / "song.mp3", "SILENT": recordings / "silent.flac",
-             "TEXT": recordings / "text.mp3"}
-    for name, path in named.items():
+    for name, path in {"TMP": tmp_path, "SONG": recordings / "song.mp3"}.items():
         arguments = [a.replace(name, str(path)) for a in arguments]
     code, said, notes = run(*arguments)
     assert code == 2
@@ -326,16 +308,9 @@ def test_the_chain_names_models_levels_and_its_end(run, renamed, recordings, mus
     assert code == 2 and "keep is 128; it must be one of 512" in notes
 
 
-def test_a_batch_that_needs_too_much_memory_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 20, 1 << 20))
-    monkeypatch.setattr(machine, "describe", lambda: {"memory_bytes": 1 << 30})
-    code, said, notes = run("--batch", 100, "--seconds", 3600, "--loop", "--output", tmp_path / "a.wav")
-    assert (code, said) == (2, "") and "--batch is 100; that needs 31.8 GB of memory" in notes
-
-
 def test_a_folder_without_permission_is_refused_before_any_work(run, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    code, said, notes = run("--length", 1, "--output", tmp_path / "a.wav")
+    code, _, notes = run("--length", 1, "--output", tmp_path / "a.wav")
     assert code == 2
     assert notes.endswith("a.wav: cannot be written: no permission in that folder\n")
 
@@ -465,5 +440,5 @@ def test_files_are_replaced_only_with_force(run, recordings, tmp_path, monkeypat
         code, _, said = run(flag, song, "--seconds", 1, "--output", song, "--force")
         assert code == 2 and "is the recording itself" in said
     assert song.read_bytes() == before
-    assert "--force needs --output or --record" in run("--seconds", 1, "--force")[2]
+    assert "--force needs --record" in run("--seconds", 1, "--force")[2]
     assert "out.wav: exists" in run("--record", output)[2]

@@ -12,7 +12,6 @@ from smaller import smaller
 
 from vqwave import cli, commands
 from vqwave import config as configs
-from vqwave.commands import generate
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
 
@@ -134,10 +133,9 @@ def test_priors_over_notes_play_and_are_told_apart_by_their_core(run, tmp_path, 
 # ---------------------------------------------------------------------------------------- of a VAE
 
 
-def test_a_vae_samples_its_prior_as_the_command_latents_does(run, made, tmp_path):
+def test_a_vae_samples_its_prior(run, made, tmp_path):
     told = ["--temperature", 0.7, "--label", "jazz"]
     plain = made("--preset", "cvae", *told)
-    assert plain == made("sample", "--vqvae-weights-dir", "weights/cvae", *told, script="latents")
     # Without the preset too: a chain without generators lies in one folder.
     assert plain == made("--vqvae-weights-dir", "weights/cvae", *told)
     assert plain == made("--generator-weights-dir", "weights/cvae", *told, "--engine", "onnx-float32")
@@ -173,7 +171,6 @@ NEED_CODES = [["--generators", "all"], ["--length", 3], ["--top-k", 3], ["--top-
               ["--guidance", 2, "--label", "jazz"], ["--replay", "score.json"],
               ["--batch", 2], ["--latency", "low"], ["--prompt", "song.mp3"],
               ["--variation-of", "song.mp3"], ["--candidates", 2]]
-NEED_A_PROMPT = {"prompt_start", "prompt_seconds", "keep_original", "stay", "keep"}
 
 
 @pytest.mark.parametrize("words", NEED_CODES, ids=lambda words: words[0])
@@ -184,12 +181,6 @@ def test_options_that_need_codes_are_refused_by_name(run, home, tmp_path, words)
     line = refused(run("--preset", "cvae", *words, *length, "--output", tmp_path / "a.wav"))
     assert f"{words[0]} {NONE}" in line
     assert not list(tmp_path.iterdir())
-
-
-def test_every_option_either_fits_a_prior_or_needs_codes():
-    need_codes = {words[0].strip("-").replace("-", "_") for words in NEED_CODES} | NEED_A_PROMPT
-    assert need_codes | generate.PRIOR_OPTIONS == set(vars(generate.parser().parse_args([])))
-    assert not need_codes & generate.PRIOR_OPTIONS
 
 
 def test_a_vae_is_not_played_live(run, capsys):

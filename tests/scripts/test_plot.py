@@ -38,9 +38,6 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
     code, said, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds",
                         0.5, "--output", output, "--title", "All")
     assert code == 0 and said == f"wrote {output}\n"
-    assert run(main, capsys, kind, songs / "b.wav", "--output", output)[1] == f"replaced {output}\n"
-    run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output",
-        output, "--title", "All")
     text = output.read_text(encoding="utf-8")
     for words in ("All", "b.wav", "<!-- a song.mp3 -->", "<!-- more/a song.mp3 -->"):
         assert words in text
@@ -70,17 +67,6 @@ def test_unreadable_files_are_left_out_and_reported(main, capsys, songs, tmp_pat
         assert [line.split(": ")[:2] for line in notes.splitlines()] == [
             ["left out", f"{folder / name}"] for name in ("a song.mp3", "empty.mp3", "noise.ogg")]
         assert "b.wav" in output.read_text(encoding="utf-8")
-
-
-def test_the_default_part_is_printed(main, capsys, tiny_weights, tmp_path):
-    song = encode(tmp_path / "long.wav", music(11.0, 0, 22050), 22050)
-    shared = ["codes", song, "--levels", 512, "--vqvae-weights-dir", tiny_weights.codecs,
-              "--output"]
-    _, _, notes = run(main, capsys, *shared, tmp_path / "a.svg", "--start", 0.5)
-    assert ("drawing 10 seconds from second 0.5 on; --start and --seconds choose others"
-            in notes.splitlines())
-    _, _, notes = run(main, capsys, *shared, tmp_path / "b.svg", "--seconds", 10)
-    assert "drawing" not in notes
 
 
 def test_curves_of_a_run_and_of_one_model(main, capsys, tmp_path):

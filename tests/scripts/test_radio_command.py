@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,20 +14,20 @@ from vqwave.studio import radio
 
 @pytest.fixture
 def start(monkeypatch):
-    """Run the command: {name of a group of stations: its folder of generators}."""
-    opened = {}
+    """Run the command: {name of a group of stations: its stream}."""
+    streams = {}
 
     def group(name, count, seed, open_stream, **_):
-        opened[name] = open_stream()
+        streams[name] = open_stream()
+        streams[name].close()
 
-    monkeypatch.setattr(VQWave, "stream", lambda self, **_: self._generators)
     monkeypatch.setattr(command.stations, "Group", group)
     monkeypatch.setattr(radio, "Radio", lambda groups, most: None)
     monkeypatch.setattr(radio, "run", lambda *_, **__: None)
 
     def start(*words):
         assert command.main([*map(str, words)]) == 0
-        return opened
+        return streams
 
     return start
 
@@ -36,30 +37,25 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
     for folder in ("weights", "weights/mine"):
         shutil.copytree(tiny_weights.generators, folder)
     for folders in (["weights/mine", "weights"], ["weights", "weights/mine"]):
-        opened = start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", *folders)
-        assert opened == {"weights": Path("weights"), "weights/mine": Path("weights/mine")}
+        streams = start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", *folders)
+        for folder in folders:
+            generators = streams[folder].engines.generators
+            assert {engine.weight_set.folder for engine in generators} == {Path(folder)}
 
 
-@pytest.mark.parametrize("words, said", [
+@pytest.mark.parametrize("words, error", [
     (["--label", "calm"], "was trained without labels: there is none to choose"),
     (["--guidance", 2], "--guidance needs --label"),
 ])
-def test_unknown_labels_and_guidance_are_refused_before_serving(start, tiny_weights, words, said):
-    with pytest.raises(UserError, match=said):
+def test_unknown_labels_and_guidance_are_refused_before_serving(start, tiny_weights, words, error):
+    with pytest.raises(UserError, match=error):
         start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
               tiny_weights.generators, *words)
 
 
-def test_stations_are_guided_at_each_level(start, tiny_weights, tmp_path, monkeypatch):
-    """`check` refuses weights without labels, so it is called directly."""
+def test_guidance_is_that_of_each_level(tiny_weights, monkeypatch):
+    monkeypatch.setattr(VQWave, "stream", lambda self, **options: options)
     music = VQWave(tiny_weights.codecs, tiny_weights.generators)
-    with pytest.raises(UserError, match="nothing for guidance to follow"):
-        command.check(music, {}, 1, 2.0)
-    monkeypatch.setattr(command, "check_guidance", lambda configs, sampling: sampling)
-    asked = []
-    monkeypatch.setattr(command, "check_chosen", lambda *_: None)
-    monkeypatch.setattr(VQWave, "stream", lambda self, sampling, **_: asked.append(sampling))
-    start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
-          tiny_weights.generators, "--label", "calm", "--guidance", 2.5)
-    assert {level: one.guidance for level, one in asked[0].items()} == dict.fromkeys(
-        music.chain.sizes, 2.5)
+    options = command.opener(music, 1, SimpleNamespace(guidance=2.5, stations=2, label="calm"))()
+    assert options["sampling"] == {level: {"guidance": 2.5} for level in music.chain.sizes}
+    assert (options["batch"], options["chosen"]) == (2, {"label": "calm"})

@@ -1,7 +1,6 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share. parser: a parser, or one of its groups."""
 
-
-from .. import cli, config
+from .. import cli
 from ..config import DataConfig, Split, TrainingConfig
 from ..errors import UserError
 from ..io import manifest, splits, weights
@@ -15,30 +14,27 @@ def add_data(parser):
                         help="the data folder that `prepare` wrote")
 
 
-def add_codecs(parser, with_chain: bool = False, preset: bool = False):
-    """--vqvae-weights-dir. with_chain: the folder's chain.yml names the codecs. preset: see
-    `add_weights`.
-    """
-    text = "the folder of the codecs" + ", and of chain.yml where there is one" * with_chain
-    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, text, preset)
+def add_codecs(parser, preset: bool = False):
+    """--vqvae-weights-dir. preset: --preset changes its default."""
+    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, "the folder of the codecs", preset)
+
+
+def add_weights(parser, preset: bool = False):
+    """The folders of codecs and generators. preset: also --preset, which changes their defaults."""
+    if preset:
+        parser.add_argument("--preset", metavar="NAME",
+                            help=f"use the weights that were trained as this preset: a name that "
+                                 f"`{cli.command('train')} --list` shows, or the path of a YAML "
+                                 f"file")
+    add_codecs(parser, preset)
+    _add_folder(parser, "--generator-weights-dir", weights.GENERATORS,
+                "the folder of the generators, and of chain.yml", preset)
 
 
 def _add_folder(parser, flag, shipped, text, preset):
     default = f" (default: {shipped}; with --preset {weights.GENERATORS}/NAME)" * preset
     parser.add_argument(flag, default=None if preset else shipped, metavar="DIR",
                         help=text + default)
-
-
-def add_weights(parser, preset: bool = False):
-    """The folders of codecs and generators. preset: with --preset, which sets their default."""
-    if preset:
-        parser.add_argument("--preset", metavar="NAME",
-                            help=f"use the weights that were trained as this preset: "
-                                 f"{', '.join(config.preset_names())}, or the path of a preset's "
-                                 f"YAML file")
-    add_codecs(parser, preset=preset)
-    _add_folder(parser, "--generator-weights-dir", weights.GENERATORS,
-                "the folder of the generators, and of chain.yml", preset)
 
 
 def add_generator_folders(parser, text: str):
@@ -57,13 +53,6 @@ def add_address(parser, port: int, text: str = ""):
                         metavar="N", help="port to listen on; 0 takes a free one")
 
 
-def find_name(name: str, names, what: str) -> str:
-    """`name`. Raises `UserError` where it is not among the names of every `what`."""
-    if name not in names:
-        raise UserError(f"no {what} is called {name!r}; there are {', '.join(names)}")
-    return name
-
-
 def add_epoch(parser, of: str):
     """--epoch. of: "codecs" or "generators"."""
     parser.add_argument("--epoch", metavar="N|best",
@@ -76,6 +65,19 @@ def add_engine(parser, engines=engine.ENGINES):
              "keras": "Keras, also on a GPU"}
     parser.add_argument("--engine", choices=engines, default=engines[0],
                         help="; ".join(f"{name}: {texts[name]}" for name in engines))
+
+
+def add_label(parser):
+    parser.add_argument("--label", metavar="LABEL[:SHARE],...",
+                        help="for weights that were trained with labels: a label, or several with "
+                             "their shares, such as calm:0.7,battle:0.3 (default: any music)")
+
+
+def add_musicnn(parser):
+    """--musicnn: the network of the Fréchet distance."""
+    parser.add_argument("--musicnn", metavar="PATH",
+                        help=f"the wheel of {fad.PACKAGE}, or the folder of the unpacked wheel "
+                             f"(default: downloaded once)")
 
 
 def add_held_out(parser):
@@ -102,19 +104,13 @@ def held_out(args, folder) -> tuple[float | Split, int]:
     return (recorded[0] if recorded and recorded[0].held_out_tracks else DataConfig().split), seed
 
 
-def add_musicnn(parser):
-    """--musicnn: the network of the Fréchet distance."""
-    parser.add_argument("--musicnn", metavar="PATH",
-                        help=f"the wheel of {fad.PACKAGE}, or the folder of the unpacked wheel "
-                             f"(default: downloaded once)")
-
-
-def add_label(parser):
-    parser.add_argument("--label", metavar="LABEL[:SHARE],...",
-                        help="for weights that were trained with labels: a label, or several with "
-                             "their shares, such as calm:0.7,battle:0.3 (default: any music)")
-
-
 def chosen(args) -> dict:
     """--label, as `Stream` takes it."""
     return {} if args.label is None else {"label": args.label}
+
+
+def find_name(name: str, names, what: str) -> str:
+    """`name`. Raises `UserError` where it is not among the names of every `what`."""
+    if name not in names:
+        raise UserError(f"no {what} is called {name!r}; there are {', '.join(names)}")
+    return name

@@ -23,9 +23,10 @@ def parser() -> argparse.ArgumentParser:
                              "commas")
     parser.add_argument("--output-dir", metavar="DIR",
                         help="where to write NAME_KIND.onnx (default: the cache)")
-    arguments.add_weights(parser)
-    arguments.add_epoch(parser, "generators")
-    arguments.add_engine(parser, engine.ENGINES[:2])
+    models = parser.add_argument_group("models")
+    arguments.add_weights(models)
+    arguments.add_epoch(models, "generators")
+    arguments.add_engine(models, engine.ENGINES[:2])
     return parser
 
 

@@ -4,20 +4,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.progress import TextColumn, TimeRemainingColumn
-
-from .. import cli, progress
+from .. import cli
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
 from ..play import mastering, midi, render
 from ..play.sampling import draw_seed
-from . import pieces
+from . import pieces, play
 
-PRIOR_OPTIONS = {"preset", "vqvae_weights_dir", "generator_weights_dir", "epoch", "seconds",
-                 "temperature", "label", "seed", "midi", "output", "force", "engine", "no_gpu",
-                 "fade", "loop", "normalize"}
-"""The options of a VAE's prior; the others need codes."""
+MOST_PIECES = 100
+"""Pieces of one batch: each has an open file, and with --loop or --normalize is held in memory."""
+
+NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
+CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
+                "prompt", "variation_of", "candidates")
+"""The options that a VAE has no use for: its frames are no codes."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="FILE", help="the .wav, .flac or .ogg file to write")
     pieces.add_main(parser)
     several = parser.add_mutually_exclusive_group()
-    several.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
+    several.add_argument("--batch", type=cli.number(int, least=1, most=MOST_PIECES), metavar="N",
                          help="generate N pieces at once: out_1.wav, out_2.wav, …")
     several.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
                          help="generate N pieces, of seeds S, S+1, …, and name each by its rank "
@@ -61,110 +62,77 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    flags = {word.split("=")[0] for word in words}
-    if not flags & {"--output", "--help", "-h"}:
-        from . import play
-
+    if not {word.split("=")[0] for word in words} & {"--output", "--help", "-h"}:
         return play.main(words)
-    from .play import parser as play_parser
-
-    args = pieces.parse(parser(), words, play_parser, "is for playing; --output plays nothing")
+    args = pieces.parse(parser(), words, f"`{cli.command('play')}` has the options for playing")
     paths = render.check_outputs(args.output, args.batch or 1)
     check(args, paths)
     finish = render.Finish(args.fade, args.loop, args.normalize)
     music = pieces.load(args)
     if music.vae is not None:
-        return write_prior(args, music, paths, finish)
+        return write(args, sample_prior(args, music), paths, finish)
     options = pieces.stream_options(args, music)
     if args.candidates:
         return write_candidates(args, music, options, paths[0], finish)
     if len(paths) > 1:
         options["batch"] = len(paths)
-        pieces.check_batch(len(paths), options["samples"] or options["begin"].samples, finish.whole)
     stream, changes = pieces.open_stream(args, music, options)
-    finish.check(stream)
-    print(f"seed {stream.seed}", flush=True)
     with stream:
-        return write_files(args, stream, paths, finish, changes)
+        return write(args, stream, paths, finish, changes)
 
 
 def check(args, paths):
     """Raises `UserError` where options contradict each other or a file would be lost."""
     if args.length is None and args.seconds is None and not args.variation_of:
         raise UserError("--output needs --length or --seconds: without them the music has no end")
-    if args.guidance is not None and args.label is None and args.replay is None:
-        raise UserError("--guidance needs --label or --replay")
     if args.candidates:
         for option in ("replay", "midi"):
             if getattr(args, option):
                 raise UserError(f"--{option} does not go with --candidates")
-        if not any(args.temperature or [1]) or set(args.top_k or [0]) == {1}:
-            raise UserError("drawing only the likeliest code makes all candidates equal: raise "
-                            "--temperature, or --top-k")
     if args.midi:
-        midi.check()
-    pieces.check(args, [*paths, *([p.with_suffix(".mid") for p in paths] if args.midi else [])])
+        midi.load_mido()
+        paths = [*paths, *(path.with_suffix(".mid") for path in paths)]
+    pieces.check(args, paths, NEEDS)
 
 
-def write_prior(args, music, paths, finish) -> int:
-    """Write a sample of a VAE's prior."""
-    codec = music.weight_set(music.vae).config
-    for option, value in vars(args).items():
-        if option not in PRIOR_OPTIONS and value != parser().get_default(option):
+def sample_prior(args, music):
+    """The sample of a VAE's prior."""
+    codec, defaults = music.weight_set(music.vae).config, parser()
+    for option in CODE_OPTIONS:
+        if getattr(args, option) != defaults.get_default(option):
             codec.check_codes(pieces.flag(option))
     [temperature, *more] = args.temperature or [1.0]
     if more:
         raise UserError(f"--temperature has {1 + len(more)} values; {codec.name} has no levels of "
                         f"codes and takes one")
     pieces.describe(music, [music.vae])
-    piece = music.sample_prior(pieces.piece_length(args, music), seed=args.seed,
-                               temperature=temperature, label=args.label)
-    finish.check(piece)
-    print(f"seed {piece.seed}", flush=True)
-    return write_files(args, piece, paths, finish)
+    return music.sample_prior(pieces.piece_length(args, music), seed=args.seed,
+                              temperature=temperature, label=args.label)
 
 
-def write_files(args, stream, paths, finish, changes=()) -> int:
+def write(args, stream, paths, finish, changes=()) -> int:
     """Write every piece and print the files; returns the exit code."""
+    finish.check(stream)
+    print(f"seed {stream.seed}", flush=True)
     rate = stream.sample_rate
-    lengths, speed = write(stream, paths, finish, changes=changes)
+    lengths, speed = render.write_pieces(stream, paths, finish, changes)
     for path, count in zip(paths, lengths, strict=True):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
-            notes = midi.write(path.with_suffix(".mid"), audio.Decoder(path, rate), rate)
-            print(f"wrote {printable(path.with_suffix('.mid'))}: {notes} notes")
+            score = path.with_suffix(".mid")
+            notes = midi.write(score, audio.Decoder(path, rate), rate)
+            print(f"wrote {printable(score)}: {notes} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
-
-
-def write(stream, paths, finish, task="generating", changes=()) -> tuple[list[int], float]:
-    """Write every piece, with a bar. Returns the samples of each and the real-time factor."""
-    columns = (TextColumn("{task.percentage:.0f} %"),
-               TextColumn("{task.fields[speed]:.1f} x real time"),
-               TimeRemainingColumn())
-    with progress.bar(*columns, transient=False) as bar:
-        task = bar.add_task(task, total=stream.samples, speed=0.0)
-
-        def show(samples, speed):
-            bar.update(task, completed=samples, speed=speed)
-
-        return render.write_pieces(stream, paths, finish, show,
-                                   lambda line: print(line, file=sys.stderr), changes)
 
 
 def write_candidates(args, music, options, path: Path, finish) -> int:
     """Write pieces of successive seeds, and print a table of them by rank."""
     first = draw_seed(args.seed)
     print(f"seed {first}", flush=True)
-    seeds = range(first, first + args.candidates)
-
-    def write_one(stream, paths, finish):
-        return write(stream, paths, finish,
-                     f"candidate {seeds.index(stream.seed) + 1} of {args.candidates}")
-
     ranked = render.write_candidates(
-        (music.stream(seed=seed, log_probs=True, **options) for seed in seeds), path, finish,
-        write_one)
+        [lambda seed=seed: music.stream(seed=seed, log_probs=True, **options)
+         for seed in range(first, first + args.candidates)], path, finish)
     levels = [level for level in ranked[0].bits if level != "all"]
     row = "{:>4}  {:>10}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
     print(row.format("rank", "seed", "bits per code", *(f"{x}x" for x in levels), "file"))

@@ -22,18 +22,20 @@ def parser() -> argparse.ArgumentParser:
         "weights/my_music",
     )
     arguments.add_data(parser)
-    arguments.add_weights(parser)
-    arguments.add_held_out(parser)
     parser.add_argument("--output-dir", metavar="DIR",
                         help="the folder of the sounds (default: heard in the generators' folder)")
-    parser.add_argument("--name", default="now", metavar="NAME",
-                        help="begins the names of the files; a number in it is the step in "
-                             "TensorBoard")
     parser.add_argument("--seconds", type=cli.number(float, 1, 600), default=listening.SECONDS,
                         metavar="S", help="length of each sound")
-    parser.add_argument("--seed", type=cli.number(int, 0), default=1, metavar="S",
-                        help="seed of each sound: with the same seed only the training differs")
-    arguments.add_engine(parser)
+    models = parser.add_argument_group("models")
+    arguments.add_weights(models)
+    arguments.add_engine(models)
+    rare = parser.add_argument_group("rare options")
+    arguments.add_held_out(rare)
+    rare.add_argument("--name", default="now", metavar="NAME",
+                      help="begins the names of the files; a number in it is the step in "
+                           "TensorBoard")
+    rare.add_argument("--seed", type=cli.number(int, 0), default=1, metavar="S",
+                      help="seed of each sound: with the same seed only the training differs")
     return parser
 
 

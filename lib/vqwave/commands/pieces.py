@@ -1,10 +1,9 @@
 """What `vqwave generate` and `vqwave play` share: options, checks, and opening the stream."""
 
 import os
-import resource
 import sys
 
-from .. import cli, config, machine, progress
+from .. import cli, config, progress
 from ..errors import UserError
 from ..io import weights
 from ..io.files import printable
@@ -14,11 +13,6 @@ from . import arguments
 
 SHORTEST, LONGEST = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
-
-MEMORY_OF_PIECE, SPARE_FILES = 250_000, 64
-"""Of pieces that are generated at once: bytes for each, measured with the shipped chain; and open
-files besides those of the pieces.
-"""
 
 SAMPLING = {
     "temperature": ("T", "below 1 safer, above 1 wilder, 0 always the likeliest code; of a VAE the "
@@ -30,9 +24,9 @@ SAMPLING = {
 }
 """Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
 
-NEEDS = {"prompt_seconds": "prompt", "prompt_start": "prompt", "keep_original": "prompt",
-         "stay": "prompt", "keep": "variation_of"}
-"""Options that need another option: {option: the other}."""
+NEEDS = {"prompt_seconds": ("prompt",), "prompt_start": ("prompt",), "keep_original": ("prompt",),
+         "stay": ("prompt",), "keep": ("variation_of",)}
+"""Options that need another option: {option: the others, of which one is enough}."""
 
 
 def add_main(parser):
@@ -49,7 +43,7 @@ def add_main(parser):
     arguments.add_label(parser)
     defaults = config.Sampling()
     for field, (metavar, help_text) in SAMPLING.items():
-        parser.add_argument(f"--{field.replace('_', '-')}", nargs="+", metavar=metavar,
+        parser.add_argument(flag(field), nargs="+", metavar=metavar,
                             type=cli.field(config.Sampling, field),
                             help=f"{help_text} (default: {getattr(defaults, field):g}, unless the "
                                  f"generator's config has another)")
@@ -108,35 +102,30 @@ def add_rare(parser):
     parser.add_argument("--force", action="store_true", help="replace files that exist")
 
 
-def parse(parser, argv, other, reason: str):
-    """The arguments. For an option that only the parser `other` has, raises `UserError` with its
-    name and `reason`.
-    """
-    args, unknown = parser.parse_known_args(argv)
-    for word in unknown:
-        if word.split("=")[0] in other()._option_string_actions:
-            raise UserError(f"{word.split('=')[0]} {reason}")
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    return args
-
-
 def flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def check(args, outputs=()):
+def parse(parser, argv, others: str):
+    """The arguments. others: which command has the options that this one lacks."""
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}; {others}")
+    return args
+
+
+def check(args, outputs=(), needs=NEEDS):
     """Raises `UserError` where options need others, or one of the files to write would be lost."""
-    for option, needed in NEEDS.items():
+    for option, others in needs.items():
         value = getattr(args, option)
-        if value is not None and value is not False and getattr(args, needed) is None:
-            raise UserError(f"{flag(option)} needs {flag(needed)}")
-    for path in outputs:
-        for recording in (args.prompt, args.variation_of):
-            if (recording is not None and path.exists() and os.path.exists(recording)
-                and path.samefile(recording)):
+        if (value is not None and value is not False
+                and all(getattr(args, other) is None for other in others)):
+            raise UserError(f"{flag(option)} needs {' or '.join(map(flag, others))}")
+    for path in filter(os.path.exists, outputs):
+        for recording in filter(None, (args.prompt, args.variation_of)):
+            if os.path.exists(recording) and path.samefile(recording):
                 raise UserError(f"{printable(path)}: is the recording itself; name another file")
-        if path.exists() and not args.force:
+        if not args.force:
             raise UserError(f"{printable(path)}: exists; name another file, or replace this one "
                             f"with --force")
 
@@ -161,10 +150,10 @@ def stream_options(args, music) -> dict:
         args.keep = chain.top
     level = music.ending(bottom(args.generators, chain), args.keep)
     generated = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
-    coded = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
-    for x in map(chain.check_level, coded):
+    encoded = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
+    for x in map(chain.check_level, encoded):
         music.weight_set(chain.codecs[x]).config.check_codes()
-    describe(music, [*(chain.codecs[x] for x in coded), *(chain.generator(x) for x in generated)])
+    describe(music, [*(chain.codecs[x] for x in encoded), *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
             "sampling": sampling(args, generated), "chosen": arguments.chosen(args),
             "begin": begin(args, music, level)}
@@ -192,20 +181,6 @@ def piece_length(args, music) -> int | None:
     if getattr(args, "loop", False) and samples is not None and not args.variation_of:
         samples += mastering.loop_margin(rate, samples)
     return samples
-
-
-def check_batch(batch: int, samples: int, whole: bool):
-    """Raises `UserError` where pieces that are generated at once need too many files or too much
-    memory. whole: every piece is held in memory.
-    """
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
-    if 0 <= files < batch:
-        raise UserError(f"--batch is {batch}; this system allows {files} files at once (ulimit -n)")
-    needed = batch * (MEMORY_OF_PIECE + 4 * samples * whole)
-    memory = machine.describe()["memory_bytes"]
-    if memory is not None and needed > memory:
-        raise UserError(f"--batch is {batch}; that needs {needed / 1e9:.1f} GB of memory, and this "
-                        f"machine has {memory / 1e9:.1f}")
 
 
 def sampling(args, levels) -> dict | None:
@@ -242,10 +217,10 @@ def begin(args, music, level: int):
     return source
 
 
-def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
+def bottom(names: str | None, chain: config.ChainConfig) -> int | None:
     """The level at which --generators ends the chain. Raises `UserError` for an unknown name."""
-    if text is None:
+    if names is None:
         return None
     levels = {name: level for level, name in chain.generators.items()} | {"all": chain.bottom}
     return min(levels[arguments.find_name(name.strip(), levels, "generator")]
-               for name in text.split(","))
+               for name in names.split(","))

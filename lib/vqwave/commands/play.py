@@ -17,6 +17,8 @@ from . import pieces
 PAST = 16.0
 """The seconds of past music that can be held or frozen."""
 
+NEEDS = pieces.NEEDS | {"force": ("record",)}
+
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
@@ -56,41 +58,32 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv=None) -> int:
-    from .generate import parser as file_parser
-
-    args = pieces.parse(parser(), argv, file_parser,
-                        f"is for files: `{cli.command('generate')} --output FILE` writes one")
-    record = [files.check_place(args.record)] if args.record is not None else []
-    if args.force and not record:
-        raise UserError("--force needs --output or --record")
+    writes = f"`{cli.command('generate')} --output FILE`"
+    args = pieces.parse(parser(), argv, f"{writes} has the options for files")
     for path in args.recordings or ():
         if not Path(path).is_file():
             raise UserError(f"{printable(path)}: no such file")
     for folder in args.other_weights or ():
         weights.chain(weights.find_folder(folder, weights.GENERATORS))
-    pieces.check(args, record)
+    pieces.check(args, [files.check_place(args.record)] if args.record is not None else [], NEEDS)
     music = pieces.load(args)
     if music.vae is not None:
-        music.weight_set(music.vae).config.check_codes(
-            f"playing, without `{cli.command('generate')} --output FILE`,")
+        music.weight_set(music.vae).config.check_codes(f"playing, without {writes},")
     options = pieces.stream_options(args, music)
     stream, changes = pieces.open_stream(args, music, options, PAST)
     finish = render.Finish(args.fade)
     finish.check(stream)
     print(f"seed {stream.seed}", flush=True)
     with stream:
-        report = play(stream, args, finish, changes)
-    print(f"played {report.seconds:.1f} s")
-    if report.underruns:
-        times = "once" if report.underruns == 1 else f"{report.underruns} times"
-        coarser = [name for level, name in music.chain.generators.items() if level > stream.level]
-        print(f"the sound stopped {times}: this machine is too slow or too busy for level "
-              f"{stream.level}"
-              + (f"; --generators {coarser[-1]} needs less" if coarser else ""), file=sys.stderr)
+        end = play(stream, args, finish, changes)
+    print(f"played {end.seconds:.1f} s")
+    if end.underruns:
+        print(f"times that the sound stopped: {end.underruns}. This machine is too slow or too "
+              f"busy; --generators with a coarser generator needs less", file=sys.stderr)
     return 0
 
 
-def play(stream, args, finish, changes=()) -> playback.PlayReport:
+def play(stream, args, finish, changes=()) -> playback.Status:
     """Play a stream until it ends or the listener stops it."""
     pressed = keys.Keys(stream, args.recordings or (), args.other_weights or ())
     latency = playback.LATENCIES[args.latency]
@@ -106,25 +99,21 @@ def play(stream, args, finish, changes=()) -> playback.PlayReport:
             sender.send(status.seconds * stream.sample_rate, status.paused)
         display.show(status)
 
-    with contextlib.ExitStack() as ports:
+    with contextlib.ExitStack() as stack:
         if args.record is not None:  # after the ports are closed, which may change the music
-            ports.callback(record, args.record, stream, first_seed, pressed, changes)
+            stack.callback(record, args.record, stream, first_seed, pressed, changes)
         if args.midi_out is not None:
             sender = midi.open_output(args.midi_out, stream.sample_rate, display.notices.append)
-            ports.callback(sender.close)
+            stack.callback(sender.close)
             blocks = sender.follow(blocks)
         if args.midi_in is not None:
             stream.hear_codes()  # now: the first held note would interrupt the music
             listener = midi.open_input(args.midi_in, pressed, display.notices.append)
-            ports.callback(listener.close)
-        try:
-            with signal_handlers(end, signal.SIGTERM):
-                return playback.play(
-                    blocks, stream.sample_rate, device=args.device, status=show,
-                    buffer=latency.buffer, prebuffer=latency.prebuffer, period=latency.period,
-                    keys=display.press)
-        finally:
-            display.close()
+            stack.callback(listener.close)
+        stack.callback(display.close)
+        with signal_handlers(end, signal.SIGTERM):
+            return playback.play(blocks, stream.sample_rate, latency, device=args.device,
+                                 show=show, press=display.press)
 
 
 def record(path, stream, seed: int, pressed, changes):
@@ -147,25 +136,22 @@ class Display:
         self.console, self.notices = progress.console(), []
 
     def show(self, status: playback.Status):
-        if not self.console.is_terminal:
-            return
         parts = [*self.notices, self.pressed.line or "? keys",
                  playback.status_line(self.stream.level, status)]
-        self._write(f"\r{' · '.join(parts)[: self.console.width - 1]}\x1b[K")
+        self._write(f"{' · '.join(parts)[: self.console.width - 1]}\x1b[K")
 
     def press(self, key: str):
         if key != "?":
             self.pressed.press(key)
             return
         for line in self.pressed.help(self.console.width - 1):
-            self._write(f"\r\x1b[K{line}\n" if self.console.is_terminal else f"{line}\n")
+            self._write(f"\x1b[K{line}\n")
 
     def close(self):
-        if self.console.is_terminal:
-            self._write("\r\x1b[K")
+        self._write("\x1b[K")
         for line in self.notices:
             print(line, file=sys.stderr)
 
     def _write(self, text: str):
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        if self.console.is_terminal:
+            print(f"\r{text}", end="", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import cli, plots
+from .. import cli, config, plots
 from ..dsp import metrics
 from ..dsp import notes as note_finder
 from ..errors import UserError
@@ -24,8 +24,9 @@ OPTIONS = {
                   help="skip so many seconds"),
     "seconds": dict(type=cli.number(above=0), metavar="S",
                     help="seconds to draw (default: all, 30 s of notes, 10 s of codes)"),
-    "sample-rate": dict(type=cli.number(int, least=1000, most=192000), metavar="HZ",
-                        help="draw up to half this rate (default: that of the shipped chain)"),
+    "sample-rate": dict(type=cli.number(int, least=1000, most=192000),
+                        default=config.preset().chain.sample_rate, metavar="HZ",
+                        help="draw up to half this rate"),
     "across": dict(type=cli.number(int, least=1, most=12), metavar="N",
                    help="panels beside each other (default: as many as fit a page)"),
     "levels": dict(type=cli.number(int, 1), nargs="+", metavar="L",
@@ -58,30 +59,24 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
         p.add_argument("--title", default="", help="a line above the picture")
         for option in kind.options.split():
-            if option == "codecs":
-                arguments.add_codecs(p, with_chain=True)
-            else:
-                p.add_argument(f"--{option}", **OPTIONS[option])
+            p.add_argument(f"--{option}", **OPTIONS[option])
+        if kind.codecs:
+            arguments.add_codecs(p)
     return parser
 
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     plots.check_output(args.output)
-    verb = "replaced" if Path(args.output).exists() else "wrote"
     KINDS[args.kind].draw(args)
-    print(f"{verb} {printable(args.output)}")
+    print(f"wrote {printable(args.output)}")
     return 0
 
 
-def draw_waveforms(args):
-    rate = sample_rate(args)
-    plots.waveforms(read(args, rate), args.output, rate, args.title, args.start, args.across)
-
-
-def draw_spectrograms(args):
-    rate = sample_rate(args)
-    plots.spectrograms(read(args, rate), args.output, rate, args.title, args.across, args.start)
+def draw_sounds(args):
+    rate = args.sample_rate
+    draw = {"waveforms": plots.waveforms, "spectrograms": plots.spectrograms}[args.kind]
+    draw(read(args, rate), args.output, rate, args.title, start=args.start, across=args.across)
 
 
 def draw_notes(args):
@@ -109,8 +104,8 @@ def draw_usage(args):
     sounds, counts = read(args, music.sample_rate), {}
     for level in levels(args, music):
         books = count_codes(music, level, sounds)
-        counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book
-                   for i, book in enumerate(books)}
+        counts |= {f"{level}x" + f", book {i}" * (len(books) > 1): book
+                   for i, book in enumerate(books, 1)}
     plots.code_usage(counts, args.output, args.title)
 
 
@@ -154,35 +149,35 @@ def draw_codes(args):
 
 
 class Kind(NamedTuple):
-    """A kind of picture. options: names of `OPTIONS`, and "codecs" for the folder of the codecs.
-    seconds: how much of a file is drawn by default; None: all.
+    """A kind of picture. options: names of `OPTIONS`. codecs: whether it needs codecs. seconds: how
+    much of a file is drawn by default; None: all.
     """
 
     draw: Callable
     help: str
-    options: str
+    options: str = "start seconds"
+    codecs: bool = False
     seconds: float | None = None
     inputs: str = "files of music, or folders of them, searched to the bottom"
 
 
 KINDS = {
-    "waveforms": Kind(draw_waveforms, "the waveforms of many files, a panel each",
+    "waveforms": Kind(draw_sounds, "the waveforms of many files, a panel each",
                       "start seconds sample-rate across"),
-    "spectrograms": Kind(draw_spectrograms, "waveforms and spectrograms by pitch, side by side",
+    "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side",
                          "start seconds sample-rate across"),
-    "notes": Kind(draw_notes, "piano rolls over spectrograms, one under the other",
-                  "start seconds", 30.0),
+    "notes": Kind(draw_notes, "piano rolls over spectrograms, one under the other", seconds=30.0),
     "curves": Kind(draw_curves, "training curves, also of a run that still trains: all models of a "
                    "folder, or every metric of one model", "",
                    inputs="the folder of a run, or the .csv log of one model"),
     "usage": Kind(draw_usage, "how often music uses each code of every level",
-                  "start seconds codecs levels"),
+                  "start seconds levels", codecs=True),
     "codebook": Kind(draw_codebook, "a map of a codebook: which codes are similar, how often music "
-                     "uses them", "start seconds codecs model book"),
+                     "uses them", "start seconds model book", codecs=True),
     "map": Kind(draw_map, "the codes of a self-organizing map in their places, with their spectra",
-                "start seconds codecs model"),
+                "start seconds model", codecs=True),
     "codes": Kind(draw_codes, "the codes of the levels under the spectrogram of one file",
-                  "start seconds codecs levels", 10.0),
+                  "start seconds levels", codecs=True, seconds=10.0),
 }
 
 
@@ -200,11 +195,6 @@ def codec_of(args, music) -> tuple[str, int]:
     return name, codecs[name]
 
 
-def sample_rate(args) -> int:
-    shipped = weights.find_folder(weights.GENERATORS, weights.GENERATORS)
-    return args.sample_rate or weights.chain(shipped).sample_rate
-
-
 def levels(args, music) -> list[int]:
     return sorted(map(music.chain.check_level, args.levels or music.chain.sizes), reverse=True)
 
@@ -214,23 +204,19 @@ def read(args, rate: int) -> dict[str, np.ndarray]:
     reported and left out.
     """
     files, sounds, errors = find_files(map(Path, args.inputs)), {}, []
-    default = KINDS[args.kind].seconds
     names = [path.name for path in files]
     common = os.path.commonpath([path.absolute().parent for path in files])
     for path in files:
         name = path.name if names.count(path.name) == 1 else os.path.relpath(path, common)
         try:
-            sounds[printable(name)] = audio.excerpt(path, rate, args.start, args.seconds or default)
+            sounds[printable(name)] = audio.excerpt(path, rate, args.start,
+                                                    args.seconds or KINDS[args.kind].seconds)
         except UserError as e:
             errors.append(e)
     if not sounds:
         raise errors[0]
     for error in errors:
         print(f"left out: {error}", file=sys.stderr)
-    if (args.seconds is None and default
-        and any(len(sound) >= round(default * rate) for sound in sounds.values())):
-        print(f"drawing {default:g} seconds from second {args.start:g} on; --start and --seconds "
-              f"choose others", file=sys.stderr)
     return sounds
 
 
@@ -238,15 +224,12 @@ def find_files(paths) -> list[Path]:
     """The files, and those of music in the folders."""
     files = []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        music = [p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES
-                 and p.is_file()]
+        music = [path] if not path.is_dir() else sorted(
+            p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES and p.is_file())
         if not music:
             raise UserError(f"{printable(path)}: holds no music "
                             f"({', '.join(audio.AUDIO_SUFFIXES)})")
-        files += sorted(music)
+        files += music
     return files
 
 

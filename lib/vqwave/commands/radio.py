@@ -7,8 +7,7 @@ from .. import cli, config
 from ..errors import UserError
 from ..io import weights
 from ..play import api, engine
-from ..play.conditions import check_chosen
-from ..play.sampling import check_guidance, draw_seed, sampling_per_level
+from ..play.sampling import draw_seed
 from ..studio import stations, web
 from . import arguments
 
@@ -29,45 +28,42 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="the same seed, weights and number of stations give the same music "
                              "(default: a random seed)")
-    parser.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
-                        metavar="KBIT", help="kbit/s of each stream")
-    parser.add_argument("--listeners", type=cli.number(int, least=1), default=stations.LISTENERS,
-                        metavar="N", help="listeners at the same time, at most")
     arguments.add_label(parser)
-    parser.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
-                        help=f"how strongly the music follows --label, up to "
-                             f"{config.MOST_GUIDANCE:g}; 1 is as trained (default: as each "
-                             f"generator's config says)")
-    arguments.add_codecs(parser)
-    arguments.add_generator_folders(parser, "each has stations of its own")
-    arguments.add_engine(parser, engine.ENGINES[:2])
+    models = parser.add_argument_group("models")
+    arguments.add_codecs(models)
+    arguments.add_generator_folders(models, "each has stations of its own")
+    arguments.add_engine(models, engine.ENGINES[:2])
+    rare = parser.add_argument_group("rare options")
+    rare.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
+                      help=f"how strongly the music follows --label, up to "
+                           f"{config.MOST_GUIDANCE:g}; 1 is as trained (default: as each "
+                           f"generator's config says)")
+    rare.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
+                      metavar="KBIT", help="kbit/s of each stream")
+    rare.add_argument("--listeners", type=cli.number(int, least=1), default=stations.LISTENERS,
+                      metavar="N", help="listeners at the same time, at most")
     return parser
 
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    seed, chosen = draw_seed(args.seed), arguments.chosen(args)
+    seed = draw_seed(args.seed)
     if args.guidance is not None and args.label is None:
         raise UserError("--guidance needs --label")
     web.require_server("radio")
     from ..studio import radio
 
+    groups: list[stations.Group] = []
     folders = dict.fromkeys(args.generator_weights_dir)
     music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
-    models = {folder: music.open(weights.find_folder(folder, weights.GENERATORS))
-              for folder in folders}
-    played = {folder: check(music, chosen, args.stations, args.guidance)
-              for folder, music in models.items()}
-
-    groups: list[stations.Group] = []
-    for folder, music in models.items():
-        def open_stream(music=music, sampling=played[folder]):
-            return music.stream(seed=seed, batch=args.stations, log_probs=True, chosen=chosen,
-                                sampling=sampling)
-
+    openers = {folder: opener(music.open(weights.find_folder(folder, weights.GENERATORS)), seed,
+                              args) for folder in folders}
+    for open_stream in openers.values():
+        open_stream().close()  # raises where weights are missing or do not fit the options
+    for folder, open_stream in openers.items():
         groups.append(stations.Group(
             folder, args.stations, seed, open_stream, first=1 + len(groups) * args.stations,
-            conditions=chosen, bitrate=1000 * args.bitrate,
+            conditions=arguments.chosen(args), bitrate=1000 * args.bitrate,
             report=lambda line: print(line, file=sys.stderr, flush=True)))
     print(f"seed {seed}", flush=True)
     radio.run(radio.Radio(groups, args.listeners), args.host, args.port,
@@ -75,17 +71,10 @@ def main(argv=None) -> int:
     return 0
 
 
-def check(music: api.VQWave, chosen: dict, stations: int, guidance: float | None = None):
-    """The sampling of each level with this guidance: {level: `Sampling`}. Raises `UserError` where
-    weights are missing or do not fit together, or were trained without the chosen labels.
-    """
-    chain = music.chain
-    codec = music.weight_set(chain.codecs[chain.ending])
-    codec.config.check_codes()
-    generators = [music.weight_set(chain.generator(level)) for level in chain.sizes
-                  if level >= chain.ending]
-    engine.check_chain(codec, generators)
-    configs = [weight_set.config for weight_set in generators]
-    check_chosen(configs, chosen, stations)
-    change = {} if guidance is None else {x.level: {"guidance": guidance} for x in configs}
-    return check_guidance(configs, sampling_per_level(configs, change))
+def opener(music: api.VQWave, seed: int, args):
+    """A function that opens a stream with a piece for each station."""
+    sampling = None if args.guidance is None else {
+        level: {"guidance": args.guidance} for level in music.chain.sizes
+        if level >= music.chain.ending}
+    return lambda: music.stream(seed=seed, batch=args.stations, log_probs=True, sampling=sampling,
+                                chosen=arguments.chosen(args))

@@ -21,16 +21,18 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_address(parser, web.PORT, ". Only requests to it, localhost, 127.0.0.1 and "
                                             "[::1] are answered")
-    arguments.add_codecs(parser)
-    arguments.add_generator_folders(parser, "the page offers these and the folders in them, also "
+    models = parser.add_argument_group("models")
+    arguments.add_codecs(models)
+    arguments.add_generator_folders(models, "the page offers these and the folders in them, also "
                                             "codecs without generators")
-    parser.add_argument("--follow", metavar="DIR",
+    models.add_argument("--follow", metavar="DIR",
                         help="the output folder of a running training: play its newest best "
                              "weights, and begin each piece again when they improve. Waits for the "
                              "first generator")
-    arguments.add_engine(parser, engine.ENGINES[:2])
-    parser.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
-                        help="takes that can be generated at the same time")
+    arguments.add_engine(models, engine.ENGINES[:2])
+    rare = parser.add_argument_group("rare options")
+    rare.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
+                      help="takes that can be generated at the same time")
     return parser
 
 

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
                         metavar="S", help="seconds to skip first")
     parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
                         help="seconds to take (default: to the end)")
-    arguments.add_codecs(parser, with_chain=True)
+    arguments.add_codecs(parser)
     arguments.add_epoch(parser, "codecs")
     parser.add_argument("--books", type=cli.number(int, 1), metavar="N",
                         help="of a residual codec only the first N codebooks, for fewer bits "

@@ -141,7 +141,7 @@ class CodecConfig(Config):
         if not self.has_codes:
             reason = f"{self.name} has a quantizer of {self.quantizer.kind}, which makes"
             raise ConfigError(f"{who} needs codes, but {reason} none" if who
-                              else f"{reason} no codes: `vqwave latents` plays it")
+                              else f"{reason} no codes: `vqwave generate --output FILE` samples it")
 
     def check_generator(self, who: str):
         """Raises `ConfigError` where no generator can draw or read the frames. who: the generator.

@@ -1,11 +1,8 @@
-"""The trained models of every level behind one object: encode, decode, generate, stream; and what
-steers them.
-"""
+"""The trained models of every level behind one object: encode, decode, generate, stream."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Mapping
 
@@ -18,9 +15,11 @@ from ..io.files import printable
 from . import engine as engines
 from . import latents
 from .controls import CONTROLS
+from .labels import find_labels, read_labels
 from .models import Models
 from .playback import LATENCIES
 from .prompt import Prompt, Variation
+from .sampling import draw_seed
 from .stream import Stream
 
 SILENT = 1e-4
@@ -29,21 +28,18 @@ SILENT = 1e-4
 
 def load(codecs=None, generators=None, engine: str = "onnx", epoch: int | str | None = None,
          default_choice: int | None = None, preset=None) -> VQWave:
-    """The trained models found in two folders.
+    """The trained models in two folders. Only the chain is read before a level is used: then a
+    missing or damaged set is a `UserError`, and a new set is exported to ONNX, which takes seconds.
 
     Args:
-        codecs, generators: folders of weights; the chain is what `chain.yml` beside the generators
-            says. None: see `weights.folders`, what ships as a rule.
+        codecs, generators: folders of weights; `chain.yml` beside the generators names the models.
+            None: what ships as a rule, see `weights.folders`.
         engine: `onnx` (int8), `onnx-float32` or `keras`.
         epoch: the generators' set (of a VAE the codec's), a number or "best" (None: what ships,
             else the best).
-        default_choice: the value of each condition for which a stream is given none, where nobody
-            is there to choose (None: it must be given).
-        preset: a name, or the path of a file: what was trained as this preset is taken, and nothing
-            else.
-
-    Nothing but the chain is read until a level is used: then a missing or damaged set is a
-    `UserError`. The first use of a set exports it to ONNX, which takes some seconds, once.
+        default_choice: the value of each condition for which a stream is given none (None: each
+            must be given).
+        preset: a name or the path of a file: the weights must have been trained as this preset.
     """
     return VQWave(codecs, generators, engine, epoch, default_choice, preset)
 
@@ -66,12 +62,12 @@ class VQWave(Models):
         if isinstance(audio, str | os.PathLike):
             return self._encode_file(audio, level, report)[0]
         audio = _check_samples(audio, (1, 2))
-        codes = _without_book(self._codec_of_codes(level).encode(np.atleast_2d(audio)))
+        codes = _without_book(self._encoder(level).encode(np.atleast_2d(audio)))
         return codes if audio.ndim == 2 else codes[0]
 
     def _encode_file(self, path, level, report):
         """(codes of a file, samples). Raises `UserError` where it cannot be read, or is silent."""
-        codec = self._codec_of_codes(level)
+        codec = self._encoder(level)
         decoder = audio_files.Decoder(path, codec.config.sample_rate)
         samples, peak = 0, 0.0
 
@@ -94,62 +90,56 @@ class VQWave(Models):
     def prompt(self, recording, *, seconds: float | None = None, start: float = 0.0,
                level: int | None = None, keep_original: bool = False,
                stay: float | None = None) -> Prompt:
-        """What a piece can begin with: a part of a recording, encoded at every level from the top
-        down to `level`.
-
-        What is over a multiple of the top level's samples is left off the part's end, so that all
-        levels end with the same sample. The codes are those of the whole recording there. What goes
-        on from them keeps to their pitches (`stay` of `Stream.set`); what codes sound is measured
-        once, which takes some seconds.
+        """A part of a recording, encoded at every level from the top down to `level`, for a piece
+        to begin with. Its end is cut to whole frames of the top level. The codes are those of the
+        whole recording there.
 
         Args:
             recording: a file's path, or float [samples] in [-1, 1] at the chain's rate.
             seconds: how long the part is (None: to the end of the recording), start: where it
                 begins.
             keep_original: the recording itself is heard, not its decoded codes.
-            stay: how strongly what goes on keeps to the recording's pitches; None: 1, or as
-                `Stream.set` says.
+            stay: how strongly the music keeps to the recording's pitches, see `Stream.set`; None:
+                1. What codes sound is measured once, which takes some seconds.
 
         Raises:
-            UserError: there is nothing to begin with: unreadable, silent, shorter than one code of
-                the top level, over before `start`; or stay is out of range.
+            UserError: the part is unreadable, silent, empty or shorter than one frame of the top
+                level; or stay is out of range.
         """
         levels = [x for x in self.chain.sizes if x >= self.ending(level)]
-        for x in levels:
-            self.weight_set(self.chain.codecs[x]).config.check_codes()
+        codecs = {x: self._encoder(x) for x in levels}
         rate, top = self.sample_rate, levels[0]
         name = printable(recording) if isinstance(recording, str | os.PathLike) else "the recording"
         start = check_number("prompt_start", start, 0)
         if stay is not None:
-            control = CONTROLS["stay"]
-            stay = check_number("stay", stay, control.least, control.most)
-        begin = round(start * rate)
-        wanted = None if seconds is None else samples_in(seconds, rate) // top * top
-        if wanted == 0:
+            stay = check_number("stay", stay, CONTROLS["stay"].least, CONTROLS["stay"].most)
+        first = round(start * rate)
+        count = None if seconds is None else samples_in(seconds, rate) // top * top
+        if count == 0:
             raise UserError(f"a prompt of {seconds:g} s is too short: one code of the top level is "
                             f"{top} samples, {top / rate:.4f} s")
         # What the encoders see to either side, on the grid of the top level.
-        halo = max(-(-self.codec(x).encode_halo * x // top) for x in levels) * top
-        # What is encoded begins where the whole recording has a segment of frames begin.
-        segment = top * max(self.codec(x).config.quantizer.segment for x in levels)
-        before = begin // top * top
+        halo = max(-(-codec.encode_halo * x // top) for x, codec in codecs.items()) * top
+        # The window begins where a segment of frames of the whole recording begins.
+        segment = top * max(codec.config.quantizer.segment for codec in codecs.values())
+        before = first // top * top
         left = min(halo + (before - halo) % segment, before)
-        heard, length = _part(recording, rate, begin - left,
-                              None if wanted is None else left + wanted + halo)
-        own = heard[left:] if wanted is None else heard[left : left + wanted]
-        own = own[: own.size // top * top]
-        if begin >= length:
-            raise UserError(f"{name}: ends after {length / rate:.2f} s, before the prompt starts "
+        window, end = _part(recording, rate, first - left,
+                            None if count is None else left + count + halo)
+        part = window[left:] if count is None else window[left : left + count]
+        part = part[: part.size // top * top]
+        if first >= end:
+            raise UserError(f"{name}: ends after {end / rate:.2f} s, before the prompt starts "
                             f"({start:g} s)")
-        if not own.size:
-            raise UserError(f"{name}: has {length - begin} samples from {start:g} s on; a prompt "
+        if not part.size:
+            raise UserError(f"{name}: has {end - first} samples from {start:g} s on; a prompt "
                             f"needs {top}, one code of the top level")
-        if np.abs(own).max() < SILENT:
-            raise UserError(f"{name}: the {own.size / rate:.2f} s from {start:g} s on are silent; "
+        if np.abs(part).max() < SILENT:
+            raise UserError(f"{name}: the {part.size / rate:.2f} s from {start:g} s on are silent; "
                             f"there is nothing to go on from")
-        codes = {x: self.encode(heard, x)[left // x : (left + own.size) // x] for x in levels}
-        sounded = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
-        return Prompt(codes, own.copy(), keep_original, sounded, stay)
+        codes = {x: self.encode(window, x)[left // x : (left + part.size) // x] for x in levels}
+        pitches = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
+        return Prompt(codes, part.copy(), keep_original, pitches, stay)
 
     def source(self, recording, keep: int | None = None,
                report: Callable[[float], None] | None = None) -> Variation:
@@ -162,7 +152,7 @@ class VQWave(Models):
         Raises:
             UserError: the recording is unreadable or silent.
         """
-        keep = self._check_keep(self.chain.top if keep is None else keep, 0)
+        keep = self._check_keep(self.chain.top if keep is None else keep, self.chain.bottom)
         if isinstance(recording, str | os.PathLike):
             return Variation(keep, *self._encode_file(recording, keep, report))
         recording = _check_samples(recording, (1,))
@@ -176,32 +166,25 @@ class VQWave(Models):
 
         A residual codec takes any number of its first books.
         """
-        codec = self._codec_of_codes(self.chain.bottom if level is None else level)
+        codec = self._encoder(self.chain.bottom if level is None else level)
         config, codes = codec.config, np.asarray(codes)
-        given = codes
-        if config.books == 1:
-            codes = codes[..., None]
-        if (codes.ndim not in (2, 3) or codes.dtype.kind not in "iu"
-            or not 0 < codes.shape[-1] <= config.books or codes.shape[-1] % config.positions):
-            wanted = "[N] or [batch, N]"
-            if config.books > 1:
-                wanted = f"[N, books] or [batch, N, books] of up to {config.books}"
-            raise ValueError(f"codes are whole numbers, {wanted}, not {given.dtype} "
-                             f"{list(given.shape)}")
+        frames = codes[..., None] if config.books == 1 else codes
+        if (frames.ndim not in (2, 3) or codes.dtype.kind not in "iu"
+            or not 0 < frames.shape[-1] <= config.books or frames.shape[-1] % config.positions):
+            wanted = ("[N] or [batch, N]" if config.books == 1 else
+                      f"[N, books] or [batch, N, books] of up to {config.books} books")
+            raise ValueError(f"codes are whole numbers, {wanted}, not {codes.dtype} "
+                             f"{list(codes.shape)}")
         if codes.size and not 0 <= codes.min() <= codes.max() < config.num_codes:
             raise ValueError(f"codes are {codes.min()} … {codes.max()}; {config.name} has 0 … "
                              f"{config.num_codes - 1}")
-        audio = codec.decode(codes.astype(np.int32)[None] if codes.ndim == 2
-                             else codes.astype(np.int32))
-        return audio if codes.ndim == 3 else audio[0]
+        frames = frames.astype(np.int32)
+        return codec.decode(frames) if frames.ndim == 3 else codec.decode(frames[None])[0]
 
     def generate(self, *, seconds: float | None = None, samples: int | None = None,
-                 begin: Prompt | Variation | None = None,
-                 **options) -> np.ndarray:
+                 begin: Prompt | Variation | None = None, **options) -> np.ndarray:
         """A piece: float32 [samples], or [batch, samples] with `batch=`; the collected `stream` of
         those options.
-
-        Without a length a variation is as long as what it varies; anything else needs one.
         """
         if seconds is None and samples is None and not isinstance(begin, Variation):
             raise UserError("give either seconds or samples")
@@ -226,52 +209,36 @@ class VQWave(Models):
             begin: what `prompt` or `source` made of a recording: the piece begins with it and goes
                 on, or varies it. A length counts the prompt; a variation is as long as its
                 recording unless a length cuts it.
-            batch, chunk, log_probs, past, chosen: see `Stream`; of weights with labels chosen has
-                them, `{"label": "calm"}`, as `Stream.set` takes them.
-            latency: of `playback.LATENCIES`: with `low` blocks are short and the decoder sees less
-                of what comes, so that what is `set` is heard sooner, at more computing. Blocks of
-                another length may be another piece of the same seed.
+            batch, chunk, log_probs, past, chosen: see `Stream`; labels are {"label": "calm"}.
+            latency: of `playback.LATENCIES`. With `low` what is `set` is heard sooner: blocks are
+                short, and may be another piece of the same seed.
         """
-        if latency not in LATENCIES:
-            raise UserError(f"latency is {latency!r}; it must be one of {', '.join(LATENCIES)}")
-        varied = begin if isinstance(begin, Variation) else None
-        level = self.ending(level, varied.level if varied else None)
-        top = self._check_keep(varied.level, level) if varied else math.inf
-        # Everything that can be wrong is found before anything heavy is loaded.
-        codec = self.weight_set(self.chain.codecs[level])
-        codec.config.check_codes()
-        names = self._generators_of(x for x in self.chain.sizes if level <= x < top)
-        generators = [self.weight_set(name) for name in names]
-        given = ([varied.level] if varied else [] if begin is None
-                 else [x for x in self.chain.sizes if x > level])
-        engines.check_learnt([codec, *(self.weight_set(self.chain.codecs[x]) for x in given)],
-                             generators)
         if seconds is not None:
             if samples is not None:
                 raise UserError("give either seconds or samples")
             samples = samples_in(seconds, self.sample_rate)
-        if isinstance(begin, Prompt):
-            begin = self._fit_prompt(begin, level, generators, samples)
-        if varied:
-            engines.check_source(generators[0].config,
-                                 self.weight_set(self.chain.codecs[varied.level]).config)
-            if samples is not None and samples > varied.samples:
+        keep, encoded = 0, []
+        if isinstance(begin, Variation):
+            level = self.ending(level, begin.level)
+            keep = self._check_keep(begin.level, level)
+            encoded = [keep]
+            if samples is not None and samples > begin.samples:
                 raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but what is "
-                                f"varied lasts {varied.samples / self.sample_rate:.2f} s")
-            samples = varied.samples if samples is None else samples
-        loaded = [self._load(name, engines.load_generator) for name in names]
-        return Stream(self.codec(level), loaded, block=LATENCIES[latency].samples(self.chain),
+                                f"varied lasts {begin.samples / self.sample_rate:.2f} s")
+            samples = begin.samples if samples is None else samples
+        elif isinstance(begin, Prompt):
+            begin = self._cut_prompt(begin, self.ending(level), samples)
+            encoded = list(begin.codes)
+        codec, generators = self.chain_engines(level, keep, encoded)
+        return Stream(codec, generators, block=LATENCIES[latency].samples(self.chain),
                       samples=samples, seed=seed, sampling=sampling, chosen=chosen, begin=begin,
                       batch=batch, chunk=chunk, log_probs=log_probs,
                       ahead=LATENCIES[latency].ahead, past=past, music=self)
 
-    def _fit_prompt(self, prompt: Prompt, level: int, generators, samples: int | None) -> Prompt:
-        """A prompt's codes of the levels down to `level`. Raises `UserError` where some are
+    def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
+        """A prompt with its codes of the levels down to `level`. Raises `UserError` where some are
         missing, or nothing is left to generate.
         """
-        for generator in generators:
-            engines.check_codec(generator,
-                                self.weight_set(self.chain.codecs[generator.config.level]))
         levels = [x for x in self.chain.sizes if x >= level]
         if missing := [x for x in levels if x not in prompt.codes]:
             raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no "
@@ -294,33 +261,31 @@ class VQWave(Models):
 
     def sample_prior(self, samples: int, *, seed: int | None = None, temperature: float = 1.0,
                      label=None) -> latents.Sample:
-        """A piece of a VAE, as an iterator of its blocks.
-
-        Args:
-            samples: how long it is.
-            seed, temperature, label: see `latents.Sample`.
-
-        Raises:
-            UserError: the chain is no VAE, or was trained with no such label.
+        """A piece of a VAE, as an iterator of its blocks; see `latents.Sample`. Raises `UserError`
+        where the chain is no VAE, or was trained with no such label.
         """
         name = self.vae or self.chain.codecs[self.chain.top]
-        # Before it is loaded, which may take a while.
-        latents.check_sample(self.weight_set(name).config, temperature, label)
-        return latents.Sample(self._load(name, engines.load_codec), samples, seed, temperature,
-                              label)
+        config = self.weight_set(name).config  # loading its engine may take a while
+        latents.check_latents(config)
+        check_number("temperature", temperature, above=0, most=latents.WIDEST)
+        if label:
+            read_labels(label, find_labels([config]), 1)
+        return latents.Sample(self._load(name), samples, draw_seed(seed),
+                              temperature, label)
+
+    def _encoder(self, level: int) -> engines.CodecEngine:
+        """The codec of a level. Raises `UserError` where its frames are no codes."""
+        self.weight_set(self.chain.codecs[self.chain.check_level(level)]).config.check_codes()
+        return self.codec(level)
 
     def _check_keep(self, keep: int, level: int) -> int:
-        """The level that a variation keeps, above `level`."""
-        above = self.chain.sizes[:-1]
+        """The level `keep`. Raises `UserError` where a chain down to `level` has none below it."""
+        above = [x for x in self.chain.sizes if x > level]
         if not above:
-            raise UserError(f"a variation keeps the codes of one level and generates those below, "
-                            f"but this chain has {self.chain.top}x alone: --levels of two or more "
-                            f"trains one that has")
+            raise UserError(f"the chain has no level above {level} that a variation could keep")
         if keep not in above:
-            raise UserError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}")
-        if keep <= level:
-            raise UserError(f"level {keep} is kept and the chain ends at {level}: nothing is left "
-                            f"to generate; end it at a finer level")
+            raise UserError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}: a "
+                            f"variation generates the levels below, down to {level}")
         return keep
 
 
@@ -343,8 +308,8 @@ def _check_samples(audio, dimensions) -> np.ndarray:
 
 
 def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarray, int]:
-    """Samples begin … begin + count − 1 of a file or an array, as far as there are any, and where
-    reading stopped.
+    """Samples begin … begin + count − 1 of a file or an array, and the sample at which reading
+    ended: that of the recording's end, where the recording is shorter.
     """
     if not isinstance(recording, str | os.PathLike):
         audio = _check_samples(recording, (1,))

@@ -38,27 +38,27 @@ class Keys:
         self.stream, self.changes = stream, []
         self._lock = threading.RLock()
         self.bar, self.notice = BAR, ""
-        self._next: dict[str, deque] = {
-            "r": deque((file, {"begin": {"file": file, "seconds": PROMPT_SECONDS}})
-                       for file in map(str, recordings)),
-            "w": deque((folder, {"weights": folder}) for folder in map(str, folders))}
+        self._next = {"r": deque(map(str, recordings)), "w": deque(map(str, folders))}
         self._loading: threading.Thread | None = None
         self._read_stream()
 
     def _read_stream(self):
-        """The levels and the values of the models that play, or are about to."""
-        stream, coming = self.stream, self.stream.coming
+        """The levels and the values of the models that play, or are about to.
+
+        Values are {control: {level: value}}, with the level None where a control has one value.
+        """
+        coming = self.stream.coming
         self._levels = list(coming)
         self._level = None  # the level that keys change; None: all
         self._controls = {name: control for name, control in controls.CONTROLS.items()
-                          if stream.labels or not control.labels}
-        self._values = {name: control.default for name, control in self._controls.items()
-                        if not control.sampled} | {"stay": stream.stay}
-        self._frozen = dict.fromkeys(self._levels, 0.0)  # seconds of each level
-        self._sampled = {level: {name: getattr(sampling, name)
-                                 for name, control in self._controls.items() if control.sampled}
-                         for level, sampling in coming.items()}
-        self._first = {level: dict(values) for level, values in self._sampled.items()}
+                          if self.stream.labels or not control.labels}
+        self._values: dict[str, dict[int | None, float]] = {
+            name: {level: getattr(sampling, name) for level, sampling in coming.items()}
+            if control.sampled else {None: control.default}
+            for name, control in self._controls.items()}
+        self._values["stay"] = {None: self.stream.stay}
+        self._values["freeze"] = dict.fromkeys(self._levels, 0.0)
+        self._first = {name: dict(values) for name, values in self._values.items()}
         self._keys = {key: (control, i) for control in self._controls.values()
                       for i, key in enumerate(control.keys)}
 
@@ -66,7 +66,7 @@ class Keys:
         """All keys, in lines of at most `width` characters."""
         pairs = [f"{'/'.join(control.keys)} {control.name}" for control in self._controls.values()]
         pairs += ["l/L label"] * bool(self.stream.labels) + ["</> bar", "j jump"]
-        pairs += [f"{key} {what}" for key, what in NEXT.items() if self._next[key]]
+        pairs += [f"{key} {description}" for key, description in NEXT.items() if self._next[key]]
         if len(self._levels) > 1:
             pairs += [f"1–{len(self._levels)} level", "0 all"]
         # A key and its name stay on one line.
@@ -81,15 +81,13 @@ class Keys:
         if self._level is not None:
             parts.append(f"level {self._level}")
         for name, control in self._controls.items():
-            if control.sampled:
-                values = [sampled[name] for sampled in self._sampled.values()]
-                if values != [first[name] for first in self._first.values()]:
-                    parts.append(f"{name} {'/'.join(f'{x:g}' for x in dict.fromkeys(values))}")
-            elif name == "freeze":
-                parts += [f"{name} {level} {seconds:+g} {control.unit}"
-                          for level, seconds in self._frozen.items() if seconds]
-            elif self._values[name] != control.default:
-                parts.append(f"{name} {self._values[name]:+g} {control.unit}".rstrip())
+            values, first = self._values[name], self._first[name]
+            if control.sampled and values != first:
+                parts.append(f"{name} {'/'.join(f'{x:g}' for x in dict.fromkeys(values.values()))}")
+            elif not control.sampled:
+                parts += [" ".join(filter(None, (name, str(level or ""), f"{value:+g}",
+                                                 control.unit)))
+                          for level, value in values.items() if value != first[level]]
         return " · ".join(parts)
 
     def press(self, key: str):
@@ -109,13 +107,25 @@ class Keys:
             elif key.isdigit() and int(key) <= len(self._levels):
                 self._level = self._levels[int(key) - 1] if int(key) else None
 
+    def _turn(self, control: controls.Control, index: int):
+        """Key `index` of a control was pressed: less, more, or on and off."""
+        values, step = self._values[control.name], control.step if index else -control.step
+        levels = list(values)
+        if len(levels) > 1 and self._level is not None:
+            levels = [self._level]
+        elif control.name == "freeze":
+            levels = levels[:1]
+        if len(control.keys) == 1:
+            self._change(control, {x: 0.0 if values[x] else self.bar for x in levels})
+        else:
+            self._change(control, {x: control.clip(values[x] + step) for x in levels})
+
     def _change_bar(self, direction: int):
-        step = controls.CONTROLS["hold"].step
-        self.bar = max(step, self.bar + direction * step)
+        hold = controls.CONTROLS["hold"]
+        self.bar = max(hold.step, self.bar + direction * hold.step)
         self.notice = f"bar {self.bar:g} s"
-        if self._values["hold"]:
-            self._set(hold=self.bar)
-            self._values["hold"] = self.bar
+        if self._values["hold"][None]:
+            self._change(hold, {None: self.bar})
 
     def _change_label(self, step: int):
         """The next label of the vocabulary, or the label before; past its end no label."""
@@ -131,29 +141,26 @@ class Keys:
         with self._lock:
             if "weights" in change:
                 self._read_stream()
-            self._values["hold"] = 0.0
-            self._frozen = dict.fromkeys(self._levels, 0.0)
+            self._values["hold"] = {None: 0.0}
+            self._values["freeze"] = dict.fromkeys(self._levels, 0.0)
             self.notice = f"seed {seed}"
 
     def _continue_with_next(self, key: str):
         """Load the next recording or folder of weights in a thread; other keys work meanwhile."""
         if self._loading and self._loading.is_alive():
             raise UserError("please wait: something is being loaded")
-        name, change = self._next[key][0]
+        path = self._next[key][0]
         self._next[key].rotate(-1)
 
         def load():
             with self._notice_errors():
-                self._jump(**change)
+                self._jump(**({"begin": {"file": path, "seconds": PROMPT_SECONDS}} if key == "r"
+                              else {"weights": path}))
 
-        self.notice = f"loading {printable(name)}"
+        self.notice = f"loading {printable(path)}"
         self._loading = threading.Thread(target=load, daemon=True)
         self._loading.start()
 
-    def wait(self):
-        """Wait until loading ends."""
-        if self._loading:
-            self._loading.join()
 
     def put(self, name: str, share: float):
         """Turn the knob of a control to a share of its range, from 0 to 1. The values of all levels
@@ -162,12 +169,9 @@ class Keys:
         control = controls.CONTROLS[name]
         value = control.turned(share)
         with self._lock, self._notice_errors():
-            if control.sampled:
-                self._set_sampled(name, {level: control.clip(first[name] + value - control.default)
-                                         for level, first in self._first.items()})
-            else:
-                self._set(**{name: value})
-                self._values[name] = value
+            self._change(control, {
+                level: control.clip(first + value - control.default) if control.sampled else value
+                for level, first in self._first[name].items()})
 
     def hold_notes(self, notes):
         """These notes, and no others, are held."""
@@ -184,31 +188,13 @@ class Keys:
         except UserError as e:
             self.notice = str(e)
 
-    def _turn(self, control: controls.Control, index: int):
-        """Key `index` of a control was pressed: less, more, or on and off."""
-        step = control.step if index else -control.step
+    def _change(self, control: controls.Control, values: dict[int | None, float]):
+        """Set the values of a control: {level: value}, see `_read_stream`."""
         if control.sampled:
-            levels = self._levels if self._level is None else [self._level]
-            self._set_sampled(control.name, {
-                level: control.clip(self._sampled[level][control.name] + step) for level in levels})
-        elif control.name == "freeze":
-            level = self._levels[0] if self._level is None else self._level
-            seconds = 0.0 if self._frozen[level] else self.bar
-            self._set(freeze={level: seconds})
-            self._frozen[level] = seconds
+            self._set(sampling={level: {control.name: x} for level, x in values.items()})
         else:
-            before = self._values[control.name]
-            if len(control.keys) == 1:
-                value = 0.0 if before else self.bar
-            else:
-                value = control.clip(before + step)
-            self._set(**{control.name: value})
-            self._values[control.name] = value
-
-    def _set_sampled(self, name: str, values: dict[int, float]):
-        self._set(sampling={level: {name: value} for level, value in values.items()})
-        for level, value in values.items():
-            self._sampled[level][name] = value
+            self._set(**{control.name: values.get(None, values)})
+        self._values[control.name] |= values
 
     def _set(self, **change):
         self.changes.append((self.stream.set(**change), change))

@@ -5,12 +5,13 @@ prior, walks between two recordings.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError, check_number
-from .labels import find_labels, read_labels
-from .sampling import draw_seed, uniforms
+from ..errors import UserError
+from .engine import CodecEngine
+from .sampling import uniforms
 
 WIDEST = 10.0
 """The highest temperature, the standard deviation of a sample."""
@@ -53,7 +54,6 @@ def encode(codec, audio, label=None) -> np.ndarray:
     """The encoder's means: float32 [samples] -> float32 [frames, width]. label: of the recording,
     see `engine.CodecEngine`.
     """
-    check_latents(codec.config)
     return codec.encode(np.asarray(audio, np.float32)[None], label)[0]
 
 
@@ -62,40 +62,29 @@ def decode(codec, vectors, samples: int | None = None, label=None) -> np.ndarray
     return codec.decode(np.asarray(vectors, np.float32)[None], label)[0, :samples]
 
 
-def check_sample(config, temperature: float, label):
-    """Raises `UserError` where `Sample` cannot have these settings."""
-    check_latents(config)
-    check_number("temperature", temperature, above=0, most=WIDEST)
-    if label:
-        read_labels(label, find_labels([config]), 1)
-
-
+@dataclass
 class Sample:
     """A piece sampled from a VAE's prior: an iterator of one block, float32 [samples], with the
     attributes of a `Stream` that writing needs.
 
-    Args:
-        codec: the VAE's engine. samples: length of the piece.
-        seed: None draws one, see `.seed`.
-        temperature: standard deviation. label: see `engine.CodecEngine`.
-
-    Raises:
-        UserError: the codec has codes, or no such label.
+    samples: length of the piece. temperature: standard deviation. label: see `engine.CodecEngine`.
     """
 
+    codec: CodecEngine
+    samples: int
+    seed: int
+    temperature: float = 1.0
+    label: str | None = None
     batch = None
+    position = 0
 
-    def __init__(self, codec, samples: int, seed: int | None = None, temperature: float = 1.0,
-                 label=None):
-        check_sample(codec.config, temperature, label)
-        self.codec, self.label = codec, label
-        self.samples, self.sample_rate = samples, codec.config.sample_rate
-        self.seed, self.position = draw_seed(seed), 0
-        self.temperature = temperature
+    @property
+    def sample_rate(self) -> int:
+        return self.codec.config.sample_rate
 
     def __iter__(self) -> Iterator[np.ndarray]:
         config = self.codec.config
-        frames = -(-self.samples // config.level)
-        vectors = sample_prior(config, frames, self.seed, self.temperature)
+        vectors = sample_prior(config, -(-self.samples // config.level), self.seed,
+                               self.temperature)
         self.position = self.samples
         yield decode(self.codec, vectors, self.samples, self.label)

@@ -28,19 +28,16 @@ def playable_level(music: VQWave) -> int:
     """The level at which the chain can end now: its own, or the last level before a generator that
     is still missing. Raises `UserError` where nothing can be played yet.
     """
-    chain, last, missing = music.chain, None, None
-    for level in chain.sizes:
-        if level < chain.ending or missing:
-            break
-        try:
+    chain, playable = music.chain, 0
+    try:
+        for level in (level for level in chain.sizes if level >= chain.ending):
             music.weight_set(chain.codecs[level])
             music.weight_set(chain.generator(level))
-            last = level
-        except UserError as e:
-            missing = e
-    if last is None:
-        raise UserError(f"there is nothing to hear yet: {missing}")
-    return last
+            playable = level
+    except UserError as e:
+        if not playable:
+            raise UserError(f"there is nothing to hear yet: {e}") from e
+    return playable
 
 
 def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
@@ -56,60 +53,50 @@ def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
     for label in labels.names[:MOST_LABELS] if labels else ():
         name = re.sub(r"[^\w-]+", "_", label)
         sounds[f"piece_{name}"] = music.generate(**options, chosen={labels.input: label})
-    sound = held_out_part(music, data_dir, held_out, seconds) if held_out else np.zeros(0)
-    if len(sound) >= music.chain.top and np.abs(sound).max() >= SILENT:
-        sounds["continuation"] = music.generate(
-            **options, begin=music.prompt(sound, level=options["level"]))
-    return sounds
-
-
-def held_out_part(music: VQWave, data_dir, held_out: list[manifest.Track],
-                  seconds: float) -> np.ndarray:
-    """The part of the longest held-out track that a piece of so many seconds continues."""
-    track = max(held_out, key=lambda t: t.samples)
-    top = music.chain.top
+    if not held_out:
+        return sounds
+    track, top = max(held_out, key=lambda track: track.samples), music.chain.top
     length = min(PROMPT_SECONDS, seconds / 2, track.seconds / 2)
     count = round(length * music.sample_rate) // top * top
-    start = track.samples // 3 // top * top
-    return audio.from_u16(audio.read_window(track.path(data_dir), start,
-                                            min(count, track.samples - start)))
+    prompt = audio.from_u16(audio.read_window(track.path(data_dir), track.samples // 3 // top * top,
+                                              count))
+    if count and np.abs(prompt).max() >= SILENT:
+        sounds["continuation"] = music.generate(
+            **options, begin=music.prompt(prompt, level=options["level"]))
+    return sounds
 
 
 def save(sounds: dict[str, np.ndarray], sample_rate: int, folder, name: str) -> list[Path]:
     """Write each sound as `folder`/name_KEY.ogg; returns the files."""
     folder = make_folder(folder)
-    paths = []
-    for key, sound in sounds.items():
-        paths.append(folder / f"{name}_{key}.ogg")
-        audio.write(paths[-1], sound, sample_rate)
+    paths = [folder / f"{name}_{key}.ogg" for key in sounds]
+    for path, sound in zip(paths, sounds.values(), strict=True):
+        audio.write(path, sound, sample_rate)
     return paths
 
 
-def show_in_tensorboard(sounds: dict[str, np.ndarray], sample_rate: int, folder, step: int) -> bool:
-    """Add the sounds to a TensorBoard folder; False where TensorBoard is not installed."""
+def show_in_tensorboard(sounds: dict[str, np.ndarray], sample_rate: int, folder, step: int):
+    """Add the sounds to a TensorBoard folder, where TensorBoard is installed."""
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
         # TensorBoard's other writers import TensorFlow.
         from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
-        return False
+        return
     import soundfile
 
     values = []
     for key, sound in sounds.items():
         file = io.BytesIO()
         soundfile.write(file, audio.to_int16(sound), sample_rate, format="WAV", subtype="PCM_16")
-        summary = summary_pb2.Summary.Audio(
+        values.append(summary_pb2.Summary.Value(tag=key, audio=summary_pb2.Summary.Audio(
             sample_rate=sample_rate, num_channels=1, length_frames=len(sound),
-            encoded_audio_string=file.getvalue(), content_type="audio/wav")
-        values.append(summary_pb2.Summary.Value(tag=key, audio=summary))
+            encoded_audio_string=file.getvalue(), content_type="audio/wav")))
     now = time.time()
-    path = make_folder(folder) / f"events.out.tfevents.{now:.0f}.{os.getpid()}.heard"
-    with open(path, "wb") as file:
+    with open(make_folder(folder) / f"events.out.tfevents.{now:.0f}.{os.getpid()}.heard",
+              "wb") as file:
         writer = RecordWriter(file)
-        for event in (event_pb2.Event(wall_time=now, file_version="brain.Event:2"),
-                      event_pb2.Event(wall_time=now, step=step,
-                                      summary=summary_pb2.Summary(value=values))):
-            writer.write(event.SerializeToString())
-    return True
+        for content in ({"file_version": "brain.Event:2"},
+                        {"step": step, "summary": summary_pb2.Summary(value=values)}):
+            writer.write(event_pb2.Event(wall_time=now, **content).SerializeToString())

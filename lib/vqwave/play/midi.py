@@ -11,13 +11,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
-from ..io.files import atomic_write, printable, reason
+from ..io.files import atomic_write
 from . import controls
+from .playback import choose
 
 INSTALL = "pip install mido python-rtmidi"
 
@@ -26,9 +27,6 @@ ALL_NOTES_OFF = (120, 123)
 
 _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""
-
-
-# --- in -------------------------------------------------------------------------------------------
 
 
 class Input:
@@ -91,17 +89,11 @@ class Input:
 
 def open_input(name: str, keys, report) -> Input:
     """An `Input` of the port of that name. Raises `UserError` where there is none."""
-    mido = _mido()
-    with _driver_errors():
-        port = _choose(mido.get_input_names(), name, "to listen to")
-        return Input(mido.open_input(port), keys, lambda: port in mido.get_input_names(), report)
+    name, port = _open("input", name)
+    return Input(port, keys, lambda: name in load_mido().get_input_names(), report)
 
 
-# --- out ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """A note begins, or (velocity 0) ends, at a sample of the music."""
 
     sample: int
@@ -228,7 +220,7 @@ class Output:
             return
         try:
             kind = "note_on" if velocity else "note_off"
-            self.port.send(_mido().Message(kind, note=note, velocity=velocity))
+            self.port.send(load_mido().Message(kind, note=note, velocity=velocity))
         except Exception as e:  # a driver's own: the sound goes on
             self.port = None
             self.report(_lost(e))
@@ -236,43 +228,28 @@ class Output:
 
 def open_output(name: str, sample_rate: int, report) -> Output:
     """An `Output` to the port of that name. Raises `UserError` where there is none."""
-    mido = _mido()
-    with _driver_errors():
-        port = _choose(mido.get_output_names(), name, "to play on")
-        return Output(mido.open_output(port), sample_rate, report)
+    return Output(_open("output", name)[1], sample_rate, report)
 
 
 def write(path, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
-    """Write the notes of some blocks of sound as a MIDI file; returns their number.
-
-    Raises `UserError` where mido is missing, or the file cannot be written.
+    """Write the notes of some blocks of sound as a MIDI file; returns their number. Raises
+    `UserError` where mido is missing.
     """
-    mido = _mido()
-    finder, notes = NoteFinder(sample_rate), []
-    for block in blocks:
-        notes += finder.push(block)
-    notes += finder.end()
-    track, now = mido.MidiTrack(), 0
+    mido = load_mido()
+    finder, track, now = NoteFinder(sample_rate), mido.MidiTrack(), 0
+    notes = [*(note for block in blocks for note in finder.push(block)), *finder.end()]
     for note in sorted(notes, key=lambda note: note.sample):
         ticks = round(note.sample / sample_rate * 960)  # 480 a beat, two beats a second
         track.append(mido.Message("note_on" if note.velocity else "note_off", note=note.note,
                                   velocity=note.velocity, time=ticks - now))
         now = ticks
-    file = mido.MidiFile(type=0, ticks_per_beat=480, tracks=[track])
-    try:
-        with atomic_write(path) as out:
-            file.save(file=out)
-    except OSError as e:
-        raise UserError(f"{printable(path)}: cannot be written: {reason(e)}") from e
+    with atomic_write(path) as file:
+        mido.MidiFile(type=0, ticks_per_beat=480, tracks=[track]).save(file=file)
     return sum(note.velocity > 0 for note in notes)
 
 
-def check():
-    """Raises `UserError` where mido is missing."""
-    _mido()
-
-
-def _mido():
+def load_mido():
+    """The module mido. Raises `UserError` where it is missing."""
     try:
         import mido
     except ImportError as e:
@@ -284,27 +261,16 @@ def _lost(error: Exception) -> str:
     return f"the MIDI port is lost: {' '.join(str(error).split()) or type(error).__name__}"
 
 
-@contextlib.contextmanager
-def _driver_errors():
-    """The errors of a MIDI driver as `UserError`."""
+def _open(direction: str, name: str) -> tuple[str, Any]:
+    """The name of a port that matches `name`, and the port. direction: "input" or "output"."""
+    mido = load_mido()
     try:
-        yield
+        names = getattr(mido, f"get_{direction}_names")()
+        port = choose(name, {port: port for port in names}, f"MIDI {direction}")
+        return port, getattr(mido, f"open_{direction}")(port)
     except UserError:
         raise
     except ImportError as e:  # mido imports rtmidi when it is first asked for ports
         raise UserError(f"MIDI ports need python-rtmidi: {INSTALL}") from e
     except Exception as e:
         raise UserError(f"the MIDI port cannot be opened: {' '.join(str(e).split())}") from e
-
-
-def _choose(names, name: str, purpose: str) -> str:
-    """The port of that name, or the only port whose name contains it."""
-    names = list(dict.fromkeys(names))
-    near = [port for port in names if name.casefold() in port.casefold()]
-    if name in names:
-        return name
-    if len(near) == 1:
-        return near[0]
-    listing = f"there are: {', '.join(names)}" if names else "there is none at all"
-    problem = f"could be several: {', '.join(near)}" if near else f"is not there; {listing}"
-    raise UserError(f"MIDI port {name!r} {purpose} {problem}")

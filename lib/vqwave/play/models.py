@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,8 +17,7 @@ from . import pitches
 
 class Models:
     """The sets of weights of a chain and the engines that play them, each loaded when it is used.
-
-    See `api.load`. chain: the levels and the models that play them.
+    See `api.load`.
     """
 
     def __init__(self, codecs=None, generators=None, engine: str = "onnx",
@@ -38,22 +39,34 @@ class Models:
         key = os.path.abspath(generators)
         if key not in self._others:
             chain = weights.chain(generators)
-            own = any(weights.tags(generators, name) for name in chain.codecs.values())
+            own = weights.holds(generators, chain.codecs.values())
             self._others[key] = type(self)(generators if own else self._codecs, generators,
-                                       self.engine, default_choice=self.default_choice)
+                                           self.engine, default_choice=self.default_choice)
         return self._others[key]
 
-    def chain_engines(self, level: int | None = None) -> tuple:
+    def chain_engines(self, level: int | None = None, keep: int = 0, encoded: Sequence[int] = ()
+                      ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine]]:
         """What plays the chain down to a level (None: see `ending`): the codec, and the generators
-        from the top down. Raises `UserError` where they do not fit.
+        from the top down. Raises `UserError` where they do not fit together.
+
+        keep: the level whose codes a variation keeps; 0: the chain begins at its top. encoded: the
+        levels of a recording's codes that the generators are given.
         """
         level = self.ending(level)
-        names = self._generators_of(x for x in self.chain.sizes if x >= level)
-        codec, generators = (self.weight_set(self.chain.codecs[level]),
-                             [self.weight_set(name) for name in names])
-        engines.check_chain(codec, generators)
-        engines.check_learnt([codec], generators)
-        return self.codec(level), [self._load(name, engines.load_generator) for name in names]
+        codec = self.weight_set(self.chain.codecs[level])
+        codec.config.check_codes()
+        generators = {x: self.weight_set(self.chain.generator(x)) for x in self.chain.sizes
+                      if level <= x < (keep or math.inf)}
+        chain = list(generators.values())
+        engines.check_chain(codec, chain, keep)
+        encoders = [self.weight_set(self.chain.codecs[x]) for x in encoded]
+        for encoder in encoders:
+            if encoder.config.level == keep:
+                engines.check_source(chain[0].config, encoder.config)
+            else:
+                engines.check_codec(generators[encoder.config.level], encoder)
+        engines.check_learnt([codec, *encoders], chain)
+        return self.codec(level), [self.generator(x) for x in generators]
 
     def pitches(self, level: int) -> np.ndarray | None:
         """The power of each pitch class in each code of a level, see `pitches.of_codec`; measured
@@ -64,24 +77,18 @@ class Models:
         return self._pitches[level]
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels that the chain's generators were trained with."""
-        configs = [self.weight_set(name).config for name in self.chain.generators.values()]
-        return next((c.labels.names for c in configs if c.labels), ())
-
-    @property
     def sample_rate(self) -> int:
         """Samples per second, of every model of the chain."""
         return self.chain.sample_rate
 
     @property
     def level(self) -> int:
-        """Where a chain ends unless told otherwise."""
+        """The level at which a piece is decoded by default."""
         return self.chain.ending
 
     def ending(self, level: int | None, keep: int | None = None) -> int:
-        """`level`, or where it is None the chain's own (`level`); a variation that keeps as much
-        ends one level below what it keeps.
+        """`level`, or the chain's own (`level`) where it is None; by default a variation that keeps
+        that level ends one level below.
         """
         if level is None:
             return self.level if keep is None or self.level < keep else self.chain.below(keep)
@@ -89,49 +96,35 @@ class Models:
 
     def codec(self, level: int) -> engines.CodecEngine:
         """The codec of a level."""
-        return self._load(self.chain.codecs[self.chain.check_level(level)], engines.load_codec)
+        return self._load(self.chain.codecs[self.chain.check_level(level)])
 
     def generator(self, level: int) -> engines.GeneratorEngine:
         """The generator of a level."""
-        return self._load(self.chain.generator(level), engines.load_generator)
-
-    def _generators_of(self, levels) -> list[str]:
-        """The generators' names of these levels. Raises `UserError` where one has none."""
-        return [self.chain.generator(level) for level in levels]
-
-    def _codec_of_codes(self, level: int) -> engines.CodecEngine:
-        """The codec of a level. Raises `UserError` where it makes no codes."""
-        codec = self.codec(level)
-        codec.config.check_codes()
-        return codec
+        return self._load(self.chain.generator(level))
 
     def weight_set(self, name: str) -> weights.WeightSet:
-        """The set of weights of a model of the chain. Raises `UserError` where there is none, or
-        its rate is another.
+        """The set of weights of a model of the chain. Raises `UserError` where it is missing, or
+        of another level or sample rate than the chain says.
         """
         if name not in self._sets:
-            if name in self.chain.codecs.values():
-                one = self._find(self._codecs, name, None if self.chain.generators else self.epoch)
-                expected = next(level for level, codec in self.chain.codecs.items()
-                                if codec == name)
-                if one.config.sample_rate != self.sample_rate:
-                    raise UserError(f"{name} is of {one.config.sample_rate} Hz, but the chain of "
-                                    f"{self.sample_rate} Hz")
-            else:
-                one = self._find(self._generators, name, self.epoch)
-                expected = next((level for level, g in self.chain.generators.items() if g == name),
-                                None)
-            if expected is not None and one.config.level != expected:
-                raise UserError(f"{name} is of level {one.config.level}, but the chain has it at "
-                                f"level {expected}")
-            self._sets[name] = one
+            codecs = {codec: level for level, codec in self.chain.codecs.items()}
+            level = (codecs | {g: x for x, g in self.chain.generators.items()})[name]
+            folder = self._codecs if name in codecs else self._generators
+            epoch = None if name in codecs and self.chain.generators else self.epoch
+            found = (weights.find(folder, name, epoch) if self.preset is None
+                     else weights.find_trained(folder, name, self.preset, epoch))
+            if name in codecs and found.config.sample_rate != self.sample_rate:
+                raise UserError(f"{name} is of {found.config.sample_rate} Hz, but the chain of "
+                                f"{self.sample_rate} Hz")
+            if found.config.level != level:
+                raise UserError(f"{name} is of level {found.config.level}, but the chain has it at "
+                                f"level {level}")
+            self._sets[name] = found
         return self._sets[name]
 
-    def _find(self, folder, name, epoch) -> weights.WeightSet:
-        return (weights.find(folder, name, epoch) if self.preset is None
-                else weights.find_trained(folder, name, self.preset, epoch))
-
-    def _load(self, name, load):
+    def _load(self, name: str):
         if name not in self._engines:
+            is_codec = name in self.chain.codecs.values()
+            load = engines.load_codec if is_codec else engines.load_generator
             self._engines[name] = load(self.weight_set(name), self.engine)
         return self._engines[name]

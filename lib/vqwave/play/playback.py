@@ -9,7 +9,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,17 +61,10 @@ LATENCIES = {"normal": Latency(),
 
 
 @dataclass(frozen=True)
-class PlayReport:
-    """Seconds heard, how often the sound ran dry, and whether the listener stopped it."""
-
-    seconds: float
-    underruns: int
-    stopped: bool
-
-
-@dataclass(frozen=True)
 class Status:
-    """A moment of playing. speed: real-time factor of the last blocks; buffered: seconds."""
+    """A moment of playing. seconds: heard so far; speed: real-time factor of the last blocks;
+    buffered: seconds; underruns: how often the sound ran dry.
+    """
 
     seconds: float
     speed: float
@@ -96,9 +89,9 @@ class Feed:
         self._prebuffer = round(prebuffer * sample_rate)
         self._step = 1 / max(1, round(fade * sample_rate))
         self._blocks = iter(blocks)
-        self._queue: collections.deque[np.ndarray] = collections.deque()
-        self._changed = threading.Condition()  # guards the queue and its counts
-        self._held = self._played = 0  # samples
+        self._queue = np.zeros(0, np.float32)
+        self._changed = threading.Condition()  # guards the queue
+        self._played = 0  # samples
         self._pace = collections.deque(maxlen=20)  # (samples, seconds of computing) of blocks
         self._full = self._finished = self._ended = self._stopping = False
         self._filling = True
@@ -128,188 +121,136 @@ class Feed:
             self._target = 0.0 if paused else 1.0
 
     @property
-    def paused(self) -> bool:
-        return self._target == 0.0 and not self._stopping
-
-    @property
     def ready(self) -> bool:
         """Whether there is enough to begin, or to continue after an underrun."""
-        return self._finished or self._full or self._held >= self._prebuffer
+        return self._finished or self._full or len(self._queue) >= self._prebuffer
 
     @property
     def status(self) -> Status:
         samples, seconds = np.sum(list(self._pace) or [(0, 1)], axis=0)
         return Status(self._played / self.sample_rate,
                       samples / self.sample_rate / max(seconds, 1e-9),
-                      self._held / self.sample_rate, self.underruns, self.paused)
+                      len(self._queue) / self.sample_rate, self.underruns,
+                      self._target == 0.0 and not self._stopping)
 
     def read(self, count: int) -> tuple[np.ndarray, bool]:
         """The next `count` samples, float32, and whether more will follow."""
-        out = np.zeros(count, np.float32)
+        audio = np.zeros(count, np.float32)
         if self._gain == self._target == 0.0 or (self._filling and not self.ready):
-            return out, not self._stopping
+            return audio, not self._stopping
         with self._changed:
-            self._filling = False
-            done = self._take(out)
-            at_end = self._finished and not self._queue
-            if done < count and not at_end:
+            piece, self._queue = self._queue[:count], self._queue[count:]
+            audio[: len(piece)] = piece
+            self._played += len(piece)
+            at_end = self._finished and not len(self._queue)
+            self._filling = len(piece) < count and not at_end
+            if self._filling:
                 self.underruns += 1
-                self._filling = True
                 self._prebuffer = min(2 * self._prebuffer, self._capacity)
             self._changed.notify()
         if self._gain != self._target:
-            self._ramp(out)
+            self._ramp(audio)
         silent = self._stopping and (self._gain == 0.0 or self._filling)
-        return out, not (at_end or silent)
+        return audio, not (at_end or silent)
 
-    def _take(self, out: np.ndarray) -> int:
-        """Fill `out` from the queue; returns how many samples there were."""
-        done = 0
-        while done < len(out) and self._queue:
-            block = self._queue.popleft()
-            piece = block[: len(out) - done]
-            out[done : done + len(piece)] = piece
-            done += len(piece)
-            if len(piece) < len(block):
-                self._queue.appendleft(block[len(piece) :])
-        self._held -= done
-        self._played += done
-        return done
-
-    def _ramp(self, out):
+    def _ramp(self, audio):
         """Move the gain towards its target, a step a sample."""
         step = self._step if self._target > self._gain else -self._step
-        gains = np.clip(self._gain + step * np.arange(1, len(out) + 1),
+        gains = np.clip(self._gain + step * np.arange(1, len(audio) + 1),
                         *sorted((self._gain, self._target)))
-        out *= gains.astype(np.float32)
+        audio *= gains.astype(np.float32)
         self._gain = float(gains[-1])
 
     def _fits(self, block) -> bool:
         """Whether the queue takes a block; an empty queue takes a block of any length."""
-        return not self._held or self._held + len(block) <= self._capacity
+        return not len(self._queue) or len(self._queue) + len(block) <= self._capacity
 
     def _produce(self):
         try:
-            while not self._ended:
-                started = time.perf_counter()
-                block = next(self._blocks, None)
-                if block is None:
-                    return
-                block = np.asarray(block, np.float32)
+            started = time.perf_counter()
+            for block in self._blocks:
                 self._pace.append((len(block), time.perf_counter() - started))
                 with self._changed:
                     self._full = not self._fits(block)
-                    while not self._ended and not self._fits(block):
-                        self._changed.wait()
+                    self._changed.wait_for(lambda block=block: self._ended or self._fits(block))
                     self._full = False
-                    self._queue.append(block)
-                    self._held += len(block)
+                    self._queue = np.concatenate([self._queue, np.asarray(block, np.float32)])
+                if self._ended:
+                    return
+                started = time.perf_counter()
         except BaseException as e:
             self.error = e
         finally:
             self._finished = True
 
 
-def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | None = None,
-         status: Callable[[Status], None] | None = None, buffer: float = BUFFER,
-         prebuffer: float = PREBUFFER, fade: float = FADE, period: int = 1024,
-         keys: Callable[[str], None] | None = None) -> PlayReport:
+def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATENCIES["normal"], *,
+         device: int | str | None = None, show: Callable[[Status], None] | None = None,
+         press: Callable[[str], None] | None = None) -> Status:
     """Play float32 blocks [samples] in [-1, 1] until they end, q is pressed, or Ctrl-C; space
-    pauses and resumes. Call it from the main thread.
+    pauses and resumes. Call it from the main thread. Returns the status at the end.
 
     Args:
-        status: called some times a second.
-        keys: called with every other key.
-        period: samples that the device asks for at a time.
+        device: index, name or part of the name.
+        show: called some times a second. press: called with every other key.
 
     Raises:
         UserError: PyAudio or the device is missing, or the device does not play.
         What `blocks` raises, after the sound before it was heard.
     """
-    pyaudio = _pyaudio()
-    feed = Feed(blocks, sample_rate, buffer, prebuffer, fade)
+    try:
+        import pyaudio
+    except ImportError as e:
+        raise UserError(f"playing needs PyAudio: {INSTALL}; or write a file with --output") from e
+    feed = Feed(blocks, sample_rate, latency.buffer, latency.prebuffer)
     with stderr.mute():  # ALSA and JACK print on every probe
         pa = pyaudio.PyAudio()
     try:
         # A missing device is reported before models are exported for minutes.
-        with _open(pyaudio, pa, feed, device, period) as output:
-            feed.start()
-            try:
-                stopped = _watch(output, feed, status, keys)
-            finally:
-                feed.close()
+        output = _open(pa, feed, device, latency.period)
+        feed.start()
+        try:
+            _watch(output, feed, show, press)
+        finally:
+            feed.close()
+            with contextlib.suppress(OSError):
+                output.stop_stream()
+            output.close()
     finally:
         with stderr.mute():
             pa.terminate()
     if feed.error is not None:
         raise feed.error
-    return PlayReport(feed.status.seconds, feed.underruns, stopped)
+    return feed.status
 
 
-def _watch(output: _Output, feed: Feed, status, keys) -> bool:
-    """Wait for the end, and react to keys. Returns whether the listener stopped the sound."""
-    stopped = False
+def _watch(output, feed: Feed, show, press):
+    """Wait for the end, and react to keys."""
+    started = stopped = False
     with keyboard() as read_key:
         while True:
             try:
-                if not output.started:
-                    if stopped:
-                        return True
-                    if feed.ready:  # earlier, silence would count as underruns
-                        output.start()
-                elif not output.is_active():
-                    return stopped
+                with _device_errors():
+                    if started and not output.is_active() or stopped and not started:
+                        return
+                    if feed.ready and not started:  # earlier, silence would count as underruns
+                        output.start_stream()
+                        started = True
                 key = read_key(0.05)
                 if key == " ":
-                    feed.pause(not feed.paused)
+                    feed.pause(not feed.status.paused)
                 elif key in ("q", "Q"):
                     stopped = True
                     feed.stop()
-                elif key and keys:
-                    keys(key)
-                if status:
-                    status(feed.status)
+                elif key and press:
+                    press(key)
+                if show:
+                    show(feed.status)
             except KeyboardInterrupt:
                 if stopped:  # pressed twice
-                    return True
+                    return
                 stopped = True
                 feed.stop()
-
-
-class _Output:
-    """A PyAudio stream that plays a feed as 16-bit samples."""
-
-    def __init__(self, pyaudio, pa, feed, index: int, channels: int, period: int):
-        self.started = False
-
-        def callback(_, count, *__):
-            audio, more = feed.read(count)
-            # PortAudio would add dither to floats.
-            data = np.repeat(to_int16(audio), channels).tobytes()
-            return data, pyaudio.paContinue if more else pyaudio.paComplete
-
-        self._stream = pa.open(rate=feed.sample_rate, channels=channels, format=pyaudio.paInt16,
-                               output=True, output_device_index=index, frames_per_buffer=period,
-                               start=False, stream_callback=callback)
-
-    def start(self):
-        self.started = True
-        with _device_errors():
-            self._stream.start_stream()
-
-    def is_active(self) -> bool:
-        """Whether there is sound to come. Raises `UserError` where the device is gone."""
-        with _device_errors():
-            return self._stream.is_active()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        with contextlib.suppress(OSError):
-            if self.started:
-                self._stream.stop_stream()
-        self._stream.close()
 
 
 @contextlib.contextmanager
@@ -320,62 +261,56 @@ def _device_errors():
         raise UserError(f"the device stopped playing: {e.args[-1]}") from e
 
 
-def _open(pyaudio, pa, feed, device, period: int) -> _Output:
-    devices = outputs(pa)
-    index = _choose(pa, devices, device)
+def _open(pa, feed: Feed, device, period: int):
+    """A PyAudio stream that plays a feed as 16-bit samples, to PortAudio's default device where
+    `device` is None.
+    """
+    import pyaudio
+
+    infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]
+    names = {int(x["index"]): str(x["name"]) for x in infos if x["maxOutputChannels"] > 0}
+    if not names:
+        raise UserError("there is no device to play on; --output FILE writes the sound instead")
+    text = str(device)
+    index = (None if device is None else int(text) if text.isdigit() and int(text) in names
+             else choose(text, names, "device"))
     for channels in (1, 2):  # some hardware plays stereo only
+
+        def callback(_, count, *__, channels=channels):
+            audio, more = feed.read(count)
+            # PortAudio would add dither to floats.
+            data = np.repeat(to_int16(audio), channels).tobytes()
+            return data, pyaudio.paContinue if more else pyaudio.paComplete
+
         try:
             with stderr.mute():
-                pa.is_format_supported(feed.sample_rate, output_device=index,
-                                       output_channels=channels, output_format=pyaudio.paInt16)
-                return _Output(pyaudio, pa, feed, index, channels, period)
+                return pa.open(rate=feed.sample_rate, channels=channels, format=pyaudio.paInt16,
+                               output=True, output_device_index=index, frames_per_buffer=period,
+                               start=False, stream_callback=callback)
         except (OSError, ValueError) as e:
             error = e
     reason = error.args[0] if isinstance(error.args[0], str) else error.args[-1]
-    raise UserError(f"cannot play {feed.sample_rate} Hz on device {index} ({devices[index]}): "
-                    f"{reason}; it may be busy. There are: {_listing(devices)}")
+    raise UserError(f"cannot play {feed.sample_rate} Hz on "
+                    f"{'the default device' if index is None else names[index]}: {reason}; the "
+                    f"device may be busy. There are: {list_names(names)}")
 
 
-def outputs(pa) -> dict[int, str]:
-    """The devices that can play, by index."""
-    infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]
-    return {int(d["index"]): str(d["name"]) for d in infos if d["maxOutputChannels"] > 0}
+def choose(text: str, names: Mapping, what: str):
+    """The key of the name that is `text`, or of the only name with `text` in it, in any case.
+    Raises `UserError`, which lists the names, where there is no such name, or several.
+    """
+    near = {key: name for key, name in names.items() if text.casefold() in name.casefold()}
+    exact = [key for key, name in near.items() if name.casefold() == text.casefold()]
+    if exact or len(near) == 1:
+        return (exact or list(near))[0]
+    problem = f"could be several: {list_names(near)}" if near else (
+        f"is not there; there are: {list_names(names)}" if names else "is not there; there is none")
+    raise UserError(f"{what} {text!r} {problem}")
 
 
-def _choose(pa, devices: dict[int, str], device) -> int:
-    """The device of this index, name or part of a name; None: the default device."""
-    if not devices:
-        raise UserError("there is no device to play on; --output FILE writes the sound instead")
-    if device is None:
-        try:
-            return int(pa.get_default_output_device_info()["index"])
-        except OSError as e:
-            raise UserError(f"there is no default device; choose with --device: "
-                            f"{_listing(devices)}") from e
-    text = str(device)
-    if text.isdigit() and int(text) in devices:
-        return int(text)
-    exact = [i for i, name in devices.items() if name.casefold() == text.casefold()]
-    near = [i for i, name in devices.items() if text.casefold() in name.casefold()]
-    matches = exact[:1] or near
-    if len(matches) == 1:
-        return matches[0]
-    problem = (f"device {text!r} could be several" if matches
-               else f"there is no device {text!r} to play on")
-    raise UserError(f"{problem}; there are: "
-                    f"{_listing({i: devices[i] for i in matches} or devices)}")
-
-
-def _listing(devices: dict[int, str]) -> str:
-    return ", ".join(f"{i} ({name})" for i, name in devices.items())
-
-
-def _pyaudio():
-    try:
-        import pyaudio
-    except ImportError as e:
-        raise UserError(f"playing needs PyAudio: {INSTALL}; or write a file with --output") from e
-    return pyaudio
+def list_names(names: Mapping) -> str:
+    """The names with their keys."""
+    return ", ".join(name if key == name else f"{key} ({name})" for key, name in names.items())
 
 
 @contextlib.contextmanager
@@ -402,10 +337,8 @@ def keyboard() -> Iterator[Callable[[float], str]]:
         elif select.select([fd], [], [], seconds)[0]:
             pressed = os.read(fd, 1)
             is_open = bool(pressed)  # nothing to read: the terminal was closed
-            if pressed == b"\x1b":  # an arrow, say, is several bytes: drop them
-                while select.select([fd], [], [], 0)[0] and os.read(fd, 1):
-                    pass
-                return ""
+            if pressed == b"\x1b" and select.select([fd], [], [], 0)[0]:
+                os.read(fd, 32)  # the rest of an arrow, say
             return pressed.decode("ascii", "ignore")
         return ""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from rich.progress import TextColumn, TimeRemainingColumn
 
+from .. import progress
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import audio
 from ..io.files import atomic_write
@@ -60,49 +64,22 @@ class Finish:
             yield block
             position += block.shape[-1]
 
-    def master(self, piece: np.ndarray, sample_rate: int, say: Callable[[str], None]) -> np.ndarray:
-        """A whole piece float32 [n], looped and normalised; `say` is called with its loudness."""
+    def master(self, piece: np.ndarray, sample_rate: int) -> np.ndarray:
+        """A whole piece float32 [n], looped and normalised."""
         if self.loop:
             piece = mastering.loop(piece, sample_rate)
         if self.normalize:
-            before = mastering.loudness(piece, sample_rate)
             piece = mastering.normalize(piece, sample_rate, looped=self.loop)
-            after = mastering.loudness(piece, sample_rate)
-            say("the piece is silent, and stays silent" if after == -float("inf")
-                else f"loudness {before:.1f} -> {after:.1f} LUFS")
         return piece
 
 
-class _Stop:
-    """Notes Ctrl-C and SIGTERM, and raises where `check` is called: raised at once, an exception
-    may be lost in libsndfile's calls back into Python. The second signal raises at once.
-    """
-
-    def __init__(self):
-        self.signal = None
-
-    def __call__(self, number, _):
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    def check(self):
-        if self.signal is not None:
-            raise Interrupted(self.signal, NOTHING_WRITTEN)
-
-
-def write_pieces(stream: Piece, paths: Sequence[Path],
-                 finish: Finish = Finish(),  # noqa: B008
-                 report: Callable[[float, float], None] | None = None,
-                 say: Callable[[str], None] = lambda line: None,
-                 changes=()) -> tuple[list[int], float]:
-    """Write every piece of a stream to its file, all or nothing.
+def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish, changes=(),
+                 task: str = "generating") -> tuple[list[int], float]:
+    """Write every piece of a stream to its file, all or nothing, with a progress bar.
 
     Args:
         stream: finite; `paths` has as many files as its batch, or one.
-        report: called with the samples so far and the real-time factor.
-        say: called with a line for each loudness.
-        changes: see `performance.replay`.
+        changes: see `performance.replay`. task: the text beside the bar.
 
     Returns:
         The samples in each file, and the real-time factor after the first block, which mostly loads
@@ -113,9 +90,9 @@ def write_pieces(stream: Piece, paths: Sequence[Path],
     """
     rate = stream.sample_rate
     whole: list[list] | None = [[] for _ in paths] if finish.whole else None
-    started, first, speed = time.monotonic(), None, 0.0
-    stop = _Stop()
-    with signal_handlers(stop, signal.SIGINT, signal.SIGTERM), ExitStack() as stack:
+    started, counted, speed = time.monotonic(), 0, 0.0
+    with _delayed_signals() as check_signals, _speed_bar() as bar, ExitStack() as stack:
+        shown = bar.add_task(task, total=stream.samples, speed=0.0)
         files = [stack.enter_context(audio.Writer(path, rate)) for path in paths]
         for block in finish.fade_blocks(stream, changes):
             for i, piece in enumerate(block if stream.batch else [block]):
@@ -123,17 +100,48 @@ def write_pieces(stream: Piece, paths: Sequence[Path],
                     whole[i].append(piece)
                 else:
                     files[i].write(piece)
-            stop.check()
-            since, position = first or (started, 0)
-            seconds = len(paths) * (stream.position - position) / rate
-            speed = seconds / (time.monotonic() - since)
-            first = first or (time.monotonic(), stream.position)
-            if report:
-                report(stream.position, speed)
+            check_signals()
+            now, samples = time.monotonic(), stream.position
+            speed = len(paths) * (samples - counted) / rate / (now - started)
+            if not counted:
+                started, counted = now, samples
+            bar.update(shown, completed=samples, speed=speed)
         for file, blocks in zip(files, whole or [], strict=False):
-            file.write(finish.master(np.concatenate(blocks), rate, say))
-            stop.check()
+            piece = np.concatenate(blocks)
+            finished = finish.master(piece, rate)
+            file.write(finished)
+            check_signals()
+            if finish.normalize:
+                before, after = (mastering.loudness(audio, rate) for audio in (piece, finished))
+                print(f"loudness {before:.1f} -> {after:.1f} LUFS", file=sys.stderr)
     return [file.samples for file in files], speed
+
+
+@contextlib.contextmanager
+def _delayed_signals():
+    """Ctrl-C and SIGTERM are raised where the function that this yields is called: raised at once,
+    an exception may be lost in libsndfile's calls back into Python. The second signal raises at
+    once.
+    """
+    received: list[int] = []
+
+    def receive(number, _):
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    def check():
+        if received:
+            raise Interrupted(received[0], NOTHING_WRITTEN)
+
+    with signal_handlers(receive, signal.SIGINT, signal.SIGTERM):
+        yield check
+
+
+def _speed_bar():
+    return progress.bar(TextColumn("{task.percentage:.0f} %"),
+                        TextColumn("{task.fields[speed]:.1f} x real time"), TimeRemainingColumn(),
+                        transient=False)
 
 
 @dataclass(frozen=True)
@@ -147,14 +155,12 @@ class Candidate:
     speed: float
 
 
-def write_candidates(streams: Iterator[Stream], path: Path, finish: Finish = Finish(),  # noqa: B008
-                     write=write_pieces) -> list[Candidate]:
+def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
+                     finish: Finish) -> list[Candidate]:
     """Write a piece for each stream to a file named by its rank and bits per code, the likeliest
     first; and the best to `path` too. All files appear when the last piece is done.
 
-    Args:
-        streams: with `log_probs=True`, one after the other.
-        write: (stream, paths, finish) -> (samples, speed).
+    streams: functions that open a stream with `log_probs=True`.
     """
     candidates = []
 
@@ -163,11 +169,12 @@ def write_candidates(streams: Iterator[Stream], path: Path, finish: Finish = Fin
 
     with (tempfile.TemporaryDirectory(prefix=".vqwave-", dir=path.parent) as folder,
           signal_handlers(end, signal.SIGINT, signal.SIGTERM)):
-        for i, stream in enumerate(streams):
-            finish.check(stream)
+        for i, open_stream in enumerate(streams, 1):
             file = Path(folder, f"{i}{path.suffix}")
-            with stream:
-                [samples], speed = write(stream, [file], finish)
+            with open_stream() as stream:
+                finish.check(stream)
+                [samples], speed = write_pieces(stream, [file], finish,
+                                                task=f"candidate {i} of {len(streams)}")
             candidates.append(Candidate(stream.seed, stream.bits, file, samples, speed))
         candidates.sort(key=lambda candidate: (candidate.bits["all"], candidate.seed))
         with open(candidates[0].path, "rb") as best, atomic_write(path) as copy:

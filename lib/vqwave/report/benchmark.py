@@ -490,12 +490,12 @@ def memory_rows(music, effort: Effort, level: int) -> list[dict]:
     """Memory of a process that plays one stream as fast as possible, after some minutes of music.
     Labels change every half minute.
     """
-    marks, began, turns = [], time.perf_counter(), itertools.cycle(music.labels)
+    marks, began = [], time.perf_counter()
     with music.stream(level=level, seed=0) as stream:
-        turn = 0
+        turn, turns = 0, itertools.cycle(stream.labels)
         for mark in effort.minutes:
             while stream.position < mark * 60 * stream.sample_rate:
-                if music.labels and stream.position >= turn * 30 * stream.sample_rate:
+                if stream.labels and stream.position >= turn * 30 * stream.sample_rate:
                     stream.set(label={next(turns): 1.0})
                     turn += 1
                 next(stream)

@@ -78,7 +78,7 @@ class Tape:
             block = self.read(start, min(start + step, samples))
             if finish.fade:
                 block = mastering.fade(block, start, round(finish.fade * self.rate), samples)
-            yield finish.master(block, self.rate, lambda line: None) if finish.whole else block
+            yield finish.master(block, self.rate) if finish.whole else block
 
     @property
     def bytes(self) -> int:
