@@ -1,6 +1,4 @@
-"""recipes/: splits that name no track twice, and the command of each, step by step, on stand-ins
-for its music.
-"""
+"""recipes/: their splits, and the commands of each step, on stand-ins for the music."""
 
 import json
 import os
@@ -23,8 +21,7 @@ RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout of its own as far as recipes look at it, so that what they write is not in ours.
-    """
+    """A copy of what recipes need of the checkout. They write into this copy."""
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     for folder in ("scripts", "research"):
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -34,8 +31,7 @@ def checkout(tmp_path):
 def run(checkout, name, *arguments, **environment):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(["bash", checkout / "recipes" / name / "run.sh", *map(str, arguments)],
-                          cwd="/",
-                          capture_output=True, text=True, check=False,
+                          cwd="/", capture_output=True, text=True, check=False,
                           env=os.environ | {"PATH": path} | environment)
 
 
@@ -43,7 +39,7 @@ def songs(folder, name, seconds=1.0):
     """A song of the right name for each track that the split names, and two that train."""
     folder.mkdir()
     held = splits.read_split(ROOT / "recipes" / name / "split.yml").held_out_tracks
-    # Each of its own: of two that are the same one would be left out.
+    # All differ: of two identical songs prepare leaves one out.
     for i, track in enumerate([*held, "one more", "another"], 100 * RECIPES.index(name)):
         audio.write(folder / f"{track}.wav", music(seconds, i), 22050)
     return len(held) + 2
@@ -163,23 +159,23 @@ def test_help_states_hours_hardware_and_licence(checkout):
 
 
 def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
-    for arguments, why in [(["--hour", "1"], "unknown argument '--hour'"),
-                           (["--hours"], "--hours needs a value"),
-                           (["--step", "ship"], "there is no step "
-                                                "'ship'"),
-                           (["--", "--quick"], "name it with --step"),
-                           (["--music", tmp_path / "none"], "none: no such folder"),
-                           (["--step", "prepare"], "the step before this one is fetch")]:
+    for arguments, message in [(["--hour", "1"], "unknown argument '--hour'"),
+                               (["--hours"], "--hours needs a value"),
+                               (["--step", "ship"], "there is no step 'ship'"),
+                               (["--", "--quick"], "name it with --step"),
+                               (["--music", tmp_path / "none"], "none: no such folder"),
+                               (["--step", "prepare"], "the step before this one is fetch")]:
         done = run(checkout, "wesnoth", *arguments)
-        assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith("recipes/wesnoth/run.sh: "
-                                                       "") and why in done.stderr
+        assert done.returncode == 2 and message in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("recipes/wesnoth/run.sh: ")
+    (checkout / "data/music/both").mkdir(parents=True)
+    done = run(checkout, "both", "--step", "prepare")
+    assert done.returncode == 2
+    assert "wesnoth" in done.stderr and "the step before this one is fetch" in done.stderr
 
 
 def path_with(folder, **commands):
-    """A PATH that begins with `folder`, in which these shell scripts are put; Python is found as in
-    `run`.
-    """
+    """A PATH that begins with `folder`, which gets these shell scripts; Python is the same as in `run`."""
     folder.mkdir()
     for name, body in commands.items():
         (folder / name.replace("_", "-")).write_text(f"#!/bin/sh\n{body}\n")
@@ -191,22 +187,20 @@ def path_with(folder, **commands):
 def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkout, tmp_path):
     tree = tmp_path / "package"
     (tree / "DEBIAN").mkdir(parents=True)
-    (tree / "DEBIAN"
-     / "control").write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: "
-                             "a\nDescription: a\n")
+    (tree / "DEBIAN/control").write_text(
+        "Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n")
     songs_folder = tree / "usr/share/games/singularity/music"
     songs_folder.mkdir(parents=True)
     (songs_folder / "a.ogg").write_bytes(b"music")
     subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "made.deb"],
                    check=True, capture_output=True)
-    path = path_with(tmp_path / "bin", apt_get=f'echo "$@" >> {tmp_path}/asked; cp '
-                                               f'{tmp_path}/made.deb a_1_all.deb')
+    path = path_with(tmp_path / "bin",
+                     apt_get=f'echo "$@" >> {tmp_path}/asked; cp {tmp_path}/made.deb a_1_all.deb')
     fetched = checkout / "data" / "music" / "singularity"
     for _ in range(2):
         done = run(checkout, "singularity", "--step", "fetch", PATH=path)
         assert done.returncode == 0, done.stderr
-        assert [p.relative_to(fetched)
-                for p in fetched.rglob("*.*")] == [Path("usr/share/games/singularity/music/a.ogg")]
+        assert list(fetched.rglob("*.*")) == [fetched / "usr/share/games/singularity/music/a.ogg"]
     assert (tmp_path / "asked").read_text() == "download -q singularity-music\n"
     assert not list(fetched.parent.glob("*.part"))
     done = run(checkout, "wesnoth", "--step", "fetch", PATH=path)
@@ -236,32 +230,30 @@ def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):
 
 
 def commands_of(checkout, tmp_path, name, *arguments):
-    """The scripts that a recipe calls, each with its words, where Python does nothing else."""
+    """(script, words) for each script that a recipe calls; a stand-in for Python runs none."""
     log = tmp_path / "asked"
     log.write_text("")
     body = f'case $1 in -c) echo a b ;; *) printf "%s\\\\n" "$@" end >> {log} ;; esac'
     shutil.rmtree(tmp_path / "bin", ignore_errors=True)
     done = run(checkout, name, *arguments, PATH=path_with(tmp_path / "bin", python=body))
     assert done.returncode == 0, done.stderr
+    calls = [call.split("\n") for call in log.read_text().split("\nend\n")[:-1]]
     return [(words[1], words[2:]) if words[0] == "-m" else (Path(words[0]).stem, words[1:])
-            for words in (
-        one.split("\n") for one in log.read_text().split("\nend\n")[:-1])]
+            for words in calls]
 
 
 def value(words, flag):
     return words[words.index(flag) + 1] if flag in words else None
 
 
-@pytest.mark.parametrize("name, begin", [("singularity", None),
-                                         ("wesnoth", "weights/singularity")])
+@pytest.mark.parametrize("name, begin", [("singularity", None), ("wesnoth", "weights/singularity")])
 def test_an_hour_begins_with_what_never_heard_the_music(checkout, tmp_path, name, begin):
     (train, trained), (evaluate, measured) = commands_of(checkout, tmp_path, name, "--step", "own",
                                                          "--", "--seed", "3")
     assert (train, evaluate) == ("train_all", "research.own_music")
     assert value(trained, "--start-from") == begin and value(trained, "--hours") == "1"
     assert value(trained, "--seed") == "3" and "--no-report" in trained
-    assert value(measured, "--weights-dir") == value(
-        trained, "--output-dir") == f"weights/{name}_own"
+    assert value(measured, "--weights-dir") == value(trained, "--output-dir") == f"weights/{name}_own"
     assert value(measured, "--scratch") is None
     for script, words in ((train, trained), (evaluate, measured)):
         assert unknown(script, words) == []
@@ -318,13 +310,6 @@ def test_both_soundtracks_become_one_data_folder(checkout, tmp_path, name, each)
     assert made == {name: sum(counts.values())} | (counts if each else {})
 
 
-def test_without_the_music_of_both_nothing_is_prepared(checkout):
-    (checkout / "data/music/both").mkdir(parents=True)
-    done = run(checkout, "both", "--step", "prepare")
-    assert done.returncode == 2
-    assert "wesnoth" in done.stderr and "the step before this one is fetch" in done.stderr
-
-
 def test_a_generator_is_told_the_soundtrack_and_what_that_is_worth_is_measured(checkout, tmp_path):
     made = [*commands_of(checkout, tmp_path, "both", "--step", "train", "--hours", "0.5"),
             *commands_of(checkout, tmp_path, "both", "--step", "evaluate")]
@@ -340,8 +325,7 @@ def test_a_generator_is_told_the_soundtrack_and_what_that_is_worth_is_measured(c
 def test_from_the_music_to_figures(checkout, tmp_path):
     songs(tmp_path / "music", "singularity", 4.0)
     steps = [("prepare", []),
-             ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1",
-                        "--batch-size", "2", "--input-length",
+             ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1", "--batch-size", "2", "--input-length",
                         "4096", "--offsets", "1", "--no-fp16", "--listen", "0", "--no-report"]),
              ("evaluate", ["--only", "health", "--minutes", "0.1", "--json"])]
     for step, options in steps:
