@@ -81,8 +81,7 @@ def test_a_presets_training_is_its_own_where_the_models_do_not_say_otherwise():
 
 
 def test_a_preset_may_stand_on_another(tmp_path):
-    path = write(tmp_path, "base: tiny\nabout: wider\ngenerators: {generator_8: {core: {units: "
-                           "40}}}\n")
+    path = write(tmp_path, "base: tiny\nabout: wider\ngenerators: {generator_8: {core: {units: 40}}}\n")
     wider, tiny = configs.preset(path), PRESETS["tiny"]
     assert wider.generator(8) == configs.override(tiny.generator(8), {"core": {"units": 40}}, "")
     assert wider.codec(8) == tiny.codec(8) and wider.about == "wider"
@@ -137,9 +136,9 @@ def test_a_level_may_have_no_generator(tmp_path):
     half = configs.preset(write(tmp_path, text))
     assert half.chain.sizes == (16, 8) and half.chain.names == ["a", "c", "b"]
     assert half.chain.generators == {16: "b"} and half.chain.can_generate
-    for ask in (half.chain.generator, half.generator):
+    for generator_of in (half.chain.generator, half.generator):
         with pytest.raises(UserError, match="level 8 of the chain has no generator: c stands alone"):
-            ask(8)
+            generator_of(8)
     vae = "[{stride: 16, channels: 4}], quantizer: {kind: gaussian, dim: 6}"
     text = SMALL.replace("[{stride: 16, channels: 4}]", vae)
     with pytest.raises(ConfigError, match="b needs codes, but a has a quantizer of gaussian"):
@@ -321,9 +320,9 @@ def test_a_frame_of_a_plane_has_codes_for_each_place():
     assert (plane.level, plane.positions, plane.books) == (64, 2, 2)
     residual = override(CODEC, PLANE + "\nquantizer: {kind: residual, books: 3}")
     assert residual.codebook_of == (0, 0, 1, 1, 2, 2) and residual.nested
-    both = override(CODEC, PLANE + "\nhierarchy: {kind: vqvae2, bottom: 1}")
-    assert (both.bottom_positions, both.bottom_frames, both.nested) == (4, 2, False)
-    assert both.codebook_of == (0,) * 2 + (1,) * 8
+    two_levels = override(CODEC, PLANE + "\nhierarchy: {kind: vqvae2, bottom: 1}")
+    assert (two_levels.bottom_positions, two_levels.bottom_frames, two_levels.nested) == (4, 2, False)
+    assert two_levels.codebook_of == (0,) * 2 + (1,) * 8
     vae = override(CODEC, PLANE + "\nquantizer: {kind: gaussian, dim: 3}")
     assert (vae.frame_width, vae.vector_width) == (6, 6)
     assert (CODEC.positions, CODEC.bottom_positions, CODEC.codebook_of) == (1, 0, (0,))
@@ -405,8 +404,7 @@ def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short
     assert len(str(caught.value)) < 500
 
 
-# ---- whatever a file says: a config or a ConfigError
-# -----------------------------------------------------------------
+# ------------------------------------------------------ whatever a file says: a config or an error
 scalars = (
     st.none() | st.booleans() | st.integers() | st.integers(min_value=10**400, max_value=10**401)
     | st.floats()

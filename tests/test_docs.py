@@ -1,7 +1,7 @@
-"""README.md and docs/: every link leads somewhere, the programs accept every command shown.
+"""README.md and docs/: every link has a target, and the programs accept every command.
 
-Commands are only parsed, never run: each script's own argument parser reads them, setup.sh and the
-recipes read theirs with --help behind, and Dask's parsers read Dask's.
+Commands are parsed and not run. The argument parsers of the scripts and of Dask read theirs; setup.sh and the
+recipes read theirs with `--help` at the end.
 """
 
 import ast
@@ -24,14 +24,13 @@ CARD = ROOT / "final_weights/README.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), CARD,
          ROOT / "recipes/README.md"]
 TYPED = [*PAGES, ROOT / "RESULTS.md", *sorted((ROOT / "research").rglob("*.md"))]
-"""Where commands are shown: each table of results says how it was measured."""
+"""Pages with commands: each table of results says how it was measured."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page, *kinds):
     """The fenced blocks of a page that are of these kinds."""
-    found = FENCE.findall(page.read_text(encoding="utf-8"))
-    return [text for kind, text in found if kind in kinds]
+    return [text for kind, text in FENCE.findall(page.read_text(encoding="utf-8")) if kind in kinds]
 
 
 def prose(page):
@@ -99,28 +98,22 @@ def test_what_changes_a_stream_from_python_does_as_it_is_printed(tiny_weights):
 
 def containers(page):
     """Every container of the Kubernetes examples of a page."""
-    found = []
-    for block in blocks(page, "yaml"):
-        for document in yaml.safe_load_all(block):
-            spec = document.get("spec", {}).get("template", {}).get("spec", {})
-            found += spec.get("containers", [])
-    return found
+    documents = [document for block in blocks(page, "yaml") for document in yaml.safe_load_all(block)]
+    specs = [document.get("spec", {}).get("template", {}).get("spec", {}) for document in documents]
+    return [container for spec in specs for container in spec.get("containers", [])]
 
 
 def joined(text):
-    """The lines of a text, those that a backslash continues as one."""
+    """The lines of a text; a backslash joins a line with the next."""
     return re.sub(r"\\\n\s*", " ", text).splitlines()
 
 
 def shell_lines(page):
-    """Every line of shell on a page, continued lines as one, and what Kubernetes is to run."""
+    """Every line of shell on a page, continued lines joined, and the commands of Kubernetes' containers."""
     scripts = blocks(page, "bash", "dockerfile")
     for container in containers(page):
-        command, given = container.get("command", []), container.get("args", [])
-        if command[-1:] == ["-c"]:
-            scripts += given
-        else:
-            scripts.append(shlex.join([*command, *given]))
+        command, arguments = container.get("command", []), container.get("args", [])
+        scripts += arguments if command[-1:] == ["-c"] else [shlex.join([*command, *arguments])]
     lines = [line for text in scripts for line in joined(text)]
     # On a console what follows no prompt was printed.
     typed = [line for text in blocks(page, "console") for line in joined(text)]
@@ -132,7 +125,7 @@ def commands(page, program, begins=False):
 
     begins: only where the command begins with it.
     """
-    found = []
+    matches = []
     for line in shell_lines(page):
         # A command ends where a comment, a pipe or another command begins.
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
@@ -145,8 +138,8 @@ def commands(page, program, begins=False):
         for part in [*parts, words]:
             at = next((i for i, word in enumerate(part) if re.fullmatch(program, word)), None)
             if at is not None and not (begins and at):
-                found.append((part[at], part[at + 1 :]))
-    return found
+                matches.append((part[at], part[at + 1 :]))
+    return matches
 
 
 SCRIPT = r"(?:/\S+/)?scripts/\w+\.py|research\.\w+"
@@ -198,7 +191,7 @@ def test_both_forms_of_each_command_are_listed():
 
 @for_each(PAGES)
 def test_shell_programs_accept_every_command_shown(page):
-    """They read their arguments in turn: --help last, a wrong one is refused and nothing done."""
+    """They read their arguments in order. So with --help last, a wrong argument is refused and nothing is done."""
     for program, words in commands(page, r"setup\.sh|recipes/\w+/run\.sh"):
         command = ["bash", ROOT / program, *words, "--help"]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -219,15 +212,15 @@ def test_dask_accepts_every_command_shown():
     import distributed.cli.dask_scheduler
     import distributed.cli.dask_worker
 
-    found = 0
+    count = 0
     for page in PAGES:
         for _, (kind, *words) in commands(page, r"(\S*/)?dask"):
             if kind not in ("scheduler", "worker"):  # a name in kubectl's line
                 continue
             parser = getattr(distributed.cli, f"dask_{kind}").main
             parser.make_context(f"dask {kind}", words)
-            found += 1
-    assert found >= 3
+            count += 1
+    assert count >= 3
 
 
 @for_each(PAGES)
@@ -286,10 +279,10 @@ def test_the_example_of_a_config_is_accepted(tmp_path):
     parser = cli.parser("", "")
     options.add_options(parser, "generator")
     settings = options.read_settings(parser.parse_args([*words, "--data-dir", "data"]), "generator")
-    said = yaml.safe_load(example)
-    assert settings.model.core.units == said["model"]["core"]["units"]
-    assert settings.training.learning_rate == said["training"]["learning_rate"]
-    assert settings.data.split == said["data"]["split"]
+    values = yaml.safe_load(example)
+    assert settings.model.core.units == values["model"]["core"]["units"]
+    assert settings.training.learning_rate == values["training"]["learning_rate"]
+    assert settings.data.split == values["data"]["split"]
 
 
 @for_each(PAGES)
@@ -312,5 +305,5 @@ def test_the_service_runs_a_script_and_options_that_there_are():
     assert python == f"{service['WorkingDirectory']}/.venv/bin/python" and (ROOT / script).is_file()
     assert unknown(Path(script).stem, words) == []
     assert int(service["LimitNOFILE"]) > radio.LISTENERS
-    told = (ROOT / "docs/radio.md").read_text(encoding="utf-8")
-    assert f"`{service['WorkingDirectory']}`" in told and f"`{service['User']}`" in told
+    page = (ROOT / "docs/radio.md").read_text(encoding="utf-8")
+    assert f"`{service['WorkingDirectory']}`" in page and f"`{service['User']}`" in page
