@@ -1,5 +1,5 @@
-"""codes.py: a track is encoded once a codec and offset; a new codec, a torn file or a changed track
-encode again.
+"""codes.py: a track is encoded once for each codec and variant; a new codec, a torn file or a
+changed track is encoded again.
 """
 
 import math
@@ -33,11 +33,11 @@ def copies(tracks, offsets, transpose=0, gain=0.0):
 
 
 def encode(corpus, codec, offsets=2, transpose=0, gain=0.0):
-    """(what was found, how many files were encoded)"""
-    said, (folder, tracks) = Told(), corpus
-    found = codes.encode_corpus(folder, copies(tracks, offsets, transpose, gain),
-                                codec, said, load_encoder)
-    return found, sum(int(line.split()[1]) for line in said.lines if line.startswith("encoding"))
+    """(the encoded corpus, how many files were not cached)"""
+    log, (folder, tracks) = Told(), corpus
+    encoded = codes.encode_corpus(folder, copies(tracks, offsets, transpose, gain),
+                                  codec, log, load_encoder)
+    return encoded, sum(int(line.split()[1]) for line in log.lines if line.startswith("encoding"))
 
 
 def read(entry):
@@ -47,42 +47,44 @@ def read(entry):
     return values
 
 
-def test_cached_codes_are_the_codecs_of_the_track_from_its_offset_on(corpus, codec):
-    folder, tracks = corpus
-    found, count = encode(corpus, codec, offsets=3)
-    assert count == 6
-    assert [(f, v) for f, v, _ in found] == [(t.file, Variant(i)) for t in tracks for i in range(3)]
+@pytest.fixture(scope="module")
+def whole_codes(codec):
+    """The codec's codes of a sound: float32 [n] -> int32 [frames]."""
     model = load_codec(codec)
     run = model.encode_model().predict_on_batch
-    for entry in found:
-        sound = audio.from_u16(np.fromfile(folder / entry[0],
-                                           "<u2"))[entry[1].offset * OFFSET_STEP :]
-        expected = chunking.encode(run, sound[None], codec.config.level, model.encode_halo)[0, :, 0]
-        np.testing.assert_array_equal(read(entry), expected)
+    return lambda sound: chunking.encode(run, sound[None], codec.config.level,
+                                         model.encode_halo)[0, :, 0]
 
 
-def test_transposed_codes_are_the_codecs_of_the_transposed_track_however_it_is_cut(corpus, codec,
-                                                                                   monkeypatch):
+def test_cached_codes_are_those_of_the_track_from_its_offset_on(corpus, codec, whole_codes):
+    folder, tracks = corpus
+    encoded, count = encode(corpus, codec, offsets=3)
+    assert count == 6
+    assert [(f, v) for f, v, _ in encoded] == [(t.file, Variant(i)) for t in tracks
+                                               for i in range(3)]
+    for entry in encoded:
+        sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))
+        np.testing.assert_array_equal(
+            read(entry), whole_codes(sound[entry[1].offset * OFFSET_STEP :]))
+
+
+def test_transposed_codes_are_those_of_the_transposed_track_in_any_blocks(corpus, codec, whole_codes,
+                                                                         monkeypatch):
     folder, tracks = corpus
     monkeypatch.setattr(codes, "BLOCK", 1000)
-    found, count = encode(corpus, codec, offsets=1, transpose=2)
+    encoded, count = encode(corpus, codec, offsets=1, transpose=2)
     assert count == 10
-    model = load_codec(codec)
-    for file, (offset, shift, *_), (path, count) in found:
+    for file, (offset, shift, *_), (path, count) in encoded:
         sound = audio.from_u16(np.fromfile(folder / file, "<u2"))
         if shift:
             sound = np.concatenate(list(audio.transpose([sound], sound.size, shift)))
         sound = sound[offset * OFFSET_STEP :]
         assert count == -(-sound.size // codec.config.level)
-        expected = chunking.encode(model.encode_model().predict_on_batch,
-                                   sound[None], codec.config.level,
-                                   model.encode_halo)[0, :, 0]
-        # What the resampler makes of other blocks is rounded otherwise, which few codes are near
-        # enough to feel.
-        assert np.mean(read((file, None, (path, count))) == expected) > 0.97
-    # Nothing is made twice, and a track that is not transposed shares what is there.
-    assert encode(corpus, codec, offsets=1, transpose=2)[1] == encode(corpus,
-                                                                      codec, offsets=1)[1] == 0
+        # The resampler rounds other blocks otherwise, which changes few codes.
+        assert np.mean(read((file, None, (path, count))) == whole_codes(sound)) > 0.97
+    # Nothing is encoded twice, and an untransposed track shares the cached codes.
+    assert encode(corpus, codec, offsets=1, transpose=2)[1] == 0
+    assert encode(corpus, codec, offsets=1)[1] == 0
     assert encode(corpus, codec, offsets=1, transpose=3)[1] == 4
 
 
@@ -96,19 +98,16 @@ def test_a_transposed_variant_has_one_alignment_that_its_shift_alone_decides():
     assert len({v.start % level for v in many[4:] for level in (512,)}) == 6
 
 
-def test_quieter_codes_are_the_codecs_of_the_quieter_track(corpus, codec):
+def test_quieter_codes_are_those_of_the_quieter_track(corpus, codec, whole_codes):
     folder, tracks = corpus
-    found, count = encode(corpus, codec, offsets=1, gain=6.0)
-    model = load_codec(codec)
-    assert [v.gain for _, v, _ in found] == [0.0, -6.0] * len(tracks)
-    for entry in found:
+    encoded, count = encode(corpus, codec, offsets=1, gain=6.0)
+    assert [v.gain for _, v, _ in encoded] == [0.0, -6.0] * len(tracks)
+    for entry in encoded:
         sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))
         sound = np.float32(10 ** (entry[1].gain / 20)) * sound
-        expected = chunking.encode(model.encode_model().predict_on_batch, sound[None],
-                                   codec.config.level, model.encode_halo)[0, :, 0]
-        np.testing.assert_array_equal(read(entry), expected)
+        np.testing.assert_array_equal(read(entry), whole_codes(sound))
     assert encode(corpus, codec, offsets=1, gain=6.0)[1] == 0
-    # Another gain is another file; what is as loud as the track is shared.
+    # Another gain is another file; the variant without gain is shared.
     assert encode(corpus, codec, offsets=1, gain=3.0)[1] == len(tracks)
 
 
@@ -168,36 +167,38 @@ def test_a_torn_index_costs_only_what_it_lost(corpus, codec):
     assert encode(corpus, codec)[1] == 4
 
 
-def test_another_codec_encodes_anew_beside(corpus, codec, tmp_path):
-    found, _ = encode(corpus, codec)
-    before = read(found[0])
+def reverse_codebook(codec, folder):
+    """The codec with its codes in reverse order, saved in a folder."""
     parts = {part: codec.load(part) for part in codec.files}
     (key,) = parts["codebook"]
     parts["codebook"][key] = parts["codebook"][key][::-1].copy()
-    weights.save(tmp_path, NAME, "", parts, codec.config)
-    other, count = encode(corpus, weights.find(tmp_path, NAME))
+    weights.save(folder, NAME, "", parts, codec.config)
+    return weights.find(folder, NAME)
+
+
+def test_codes_of_another_codec_lie_beside(corpus, codec, tmp_path):
+    encoded, _ = encode(corpus, codec)
+    before = read(encoded[0])
+    other, count = encode(corpus, reverse_codebook(codec, tmp_path))
     assert count == 4
     np.testing.assert_array_equal(read(other[0]), 63 - before)
-    np.testing.assert_array_equal(read(found[0]), before)
+    np.testing.assert_array_equal(read(encoded[0]), before)
 
 
-def test_codes_of_earlier_codecs_are_told_of_with_the_way_to_remove_them(corpus, codec, tmp_path):
-    first, said = Told(), Told()
+def test_codes_of_earlier_codecs_are_named_with_the_command_that_removes_them(corpus, codec,
+                                                                              tmp_path):
+    first, second = Told(), Told()
     codes.encode_corpus(corpus[0], copies(corpus[1], 1), codec, first, load_encoder)
     assert not [line for line in first.lines if "rm -r" in line]
     (old,) = (corpus[0] / ".codes").iterdir()
     (old / "a.ogg.u16.0.u16").write_bytes(bytes(50_000_000))
     (corpus[0] / ".codes" / "foreign").mkdir()
     (corpus[0] / ".codes" / "foreign" / "index.jsonl").write_bytes(b'{"codec": "vqvae_8"}\n')
-    parts = {part: codec.load(part) for part in codec.files}
-    (key,) = parts["codebook"]
-    parts["codebook"][key] = parts["codebook"][key][::-1].copy()
-    weights.save(tmp_path, NAME, "", parts, codec.config)
-    codes.encode_corpus(corpus[0], copies(corpus[1], 1), weights.find(tmp_path, NAME),
-                        said, load_encoder)
-    (line,) = [line for line in said.lines if "rm -r" in line]
-    assert line == f"codes of earlier {NAME}s take 0.05 GB; to remove them, where those codecs are gone: " \
-        f"rm -r '{old}'"
+    codes.encode_corpus(corpus[0], copies(corpus[1], 1), reverse_codebook(codec, tmp_path), second,
+                        load_encoder)
+    (line,) = [line for line in second.lines if "rm -r" in line]
+    assert line == (f"codes of earlier {NAME}s take 0.05 GB; to remove them, where those codecs "
+                    f"are gone: rm -r '{old}'")
 
 
 def test_a_changed_track_is_encoded_again(corpus, codec):
@@ -249,15 +250,12 @@ def test_unigram_bits_by_hand(tmp_path):
 
 def test_unigram_bits_of_several_books_add_up(tmp_path, rng):
     frames = rng.integers(0, 8, (200, 3))
-    (tmp_path / "f").write_bytes(frames.astype("<u2").tobytes())
-    entry = CodeTrack(tmp_path / "f", len(frames))
-    alone = []
-    for book in range(3):
-        (tmp_path / f"{book}").write_bytes(frames[:, book].astype("<u2").tobytes())
-        one = CodeTrack(tmp_path / f"{book}", len(frames))
-        alone.append(codes.unigram_bits([one], [one], 8))
-    assert codes.unigram_bits([entry], [entry], 8, 3) == pytest.approx(sum(alone))
+    together = CodeTrack(frames, len(frames))
+    alone = [CodeTrack(frames[:, book : book + 1], len(frames)) for book in range(3)]
+    total = sum(codes.unigram_bits([row], [row], 8) for row in alone)
+    assert codes.unigram_bits([together], [together], 8, 3) == pytest.approx(total)
     costs = codes.unigram_costs(codes.count_codes([frames], 8, 3))
     assert costs.shape == (3, 8)
-    each = costs[np.arange(3), frames]
-    assert each.sum(1).mean() == pytest.approx(sum(alone))
+    assert costs[np.arange(3), frames].sum(1).mean() == pytest.approx(total)
+
+

@@ -30,7 +30,7 @@ def codec(mels=8, steps=3, **more):
 
 
 def sized(mels, steps, hop=256, n_fft=1024):
-    """One with the front end that presets have."""
+    """A codec with the front end of the presets."""
     return codec(mels, steps, encoder={"kind": "mirror"}, name="vqvae_256",
                  stages=[{"stride": hop, "channels": 4, "dilations": [1]}],
                  front_end={"kind": "spectrogram", "hop": hop, "n_fft": n_fft, "mels": mels})
@@ -85,7 +85,7 @@ def test_more_steps_come_nearer():
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_a_frame_reaches_no_further_than_is_said(steps, rng):
+def test_a_frame_changes_audio_only_within_the_receptive_field(steps, rng):
     griffin_lim = vocoders.GriffinLim(sized(0, steps, 16, 64))
     levels = rng.uniform(0.5, 1.0, (1, 120, 32))
     changed = levels.copy()
@@ -94,7 +94,7 @@ def test_a_frame_reaches_no_further_than_is_said(steps, rng):
     left, right = griffin_lim.receptive_field
     at = np.flatnonzero(moved > 0)
     assert (left, right) == (3 * steps + 1, 3 * steps + 2)
-    # What comes through the tails of all windows is less than a float32 can tell.
+    # The tails of all windows multiplied are below float32 resolution.
     assert 60 - right <= at[0] <= 60 - 0.7 * right and 60 + 0.7 * left <= at[-1] <= 60 + left
 
 
@@ -111,7 +111,7 @@ def test_pieces_of_any_length_and_silence_have_their_audio(rng):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The folder of a codec with such a head, nothing in it zero."""
+    """A folder with a codec whose head is griffin_lim; no weight is zero."""
     folder, random = tmp_path_factory.mktemp("weights"), np.random.default_rng(0)
     model = Codec(codec())
     for v in model.trainable_variables:
@@ -121,27 +121,22 @@ def saved(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["onnx", "keras"])
-def test_an_engine_decodes_blocks_with_a_halo_to_the_whole(saved, name, rng):
-    played = engine.load_codec(weights.find(saved, "vqvae_64"), name)
-    codes = played.encode(rng.normal(0.0, 0.2, (2, 60 * 64)).astype("float32"))
-    whole, halo = played.decode(codes), played.decode_halo
+def test_both_engines_decode_blocks_with_a_halo_to_the_whole(saved, rng):
+    codecs = [engine.load_codec(weights.find(saved, "vqvae_64"), name) for name in ("onnx", "keras")]
+    codes = codecs[0].encode(rng.normal(0.0, 0.2, (2, 60 * 64)).astype("float32"))
+    whole, halo = codecs[0].decode(codes), codecs[0].decode_halo
     assert whole.shape == (2, 60 * 64) and whole.std() > 0 and 2 < halo < 12
     first, last = 20, 24
-    part = played.decode_window(codes[:, first - halo : last + halo], first - halo)
-    np.testing.assert_allclose(part[:, halo * 64 : -halo * 64], whole[:, first * 64 : last * 64],
-                               atol=1e-5)
-    # What it waits for: a frame, and all that is seen ahead.
-    assert played.latency * 22050 >= 64 * (1 + halo)
+    for codec in codecs:
+        np.testing.assert_allclose(codec.decode(codes), whole, atol=1e-4)
+        part = codec.decode_window(codes[:, first - halo : last + halo], first - halo)
+        np.testing.assert_allclose(part[:, halo * 64 : -halo * 64],
+                                   codec.decode(codes)[:, first * 64 : last * 64], atol=1e-5)
+        # The latency is one frame and all frames ahead.
+        assert codec.latency * 22050 >= 64 * (1 + halo)
 
 
-def test_both_engines_say_the_same(saved, rng):
-    engines = [engine.load_codec(weights.find(saved, "vqvae_64"), name) for name in ("onnx", "keras")]
-    codes = engines[0].encode(rng.normal(0.0, 0.2, (1, 30 * 64)).astype("float32"))
-    np.testing.assert_allclose(engines[0].decode(codes), engines[1].decode(codes), atol=1e-4)
-
-
-def test_it_learns_the_levels_alone():
+def test_a_codec_with_griffin_lim_trains_on_levels_alone():
     model = Codec(codec())
     model.compile(optimizer="adam", jit_compile=False)
     x = np.random.default_rng(0).normal(0.0, 0.2, (8, 64 * 16)).astype("float32")
@@ -150,7 +145,7 @@ def test_it_learns_the_levels_alone():
     assert not {"mel", "spectral_convergence", "waveform"} & set(logs)
 
 
-@pytest.mark.parametrize(("change", "said"), [
+@pytest.mark.parametrize(("change", "message"), [
     ({"loss": UNHEARD | {"mel": 1.0}}, "griffin_lim makes no audio.*: mel"),
     ({"adversary": {}}, "griffin_lim makes no audio: set adversary"),
     ({"padding": "causal"}, "padding is causal, but the front_end, spectrogram"),
@@ -162,13 +157,15 @@ def test_it_learns_the_levels_alone():
      "hop, 32, is the first stage's stride, 16"),
     ({"head": {"kind": "waveform"}}, "plane, needs head of kind spectrogram or griffin_lim"),
 ])
-def test_a_codec_that_it_does_not_fit_is_refused(change, said):
-    with pytest.raises(configs.ConfigError, match=said) as caught:
+def test_a_codec_that_griffin_lim_does_not_fit_is_refused(change, message):
+    with pytest.raises(configs.ConfigError, match=message) as caught:
         codec(**change)
     assert "\n" not in str(caught.value)
 
 
-def test_the_terms_of_audio_are_those_that_hear_it():
+def test_every_term_that_needs_audio_is_listed():
     from vqwave.nn.losses import TERMS
 
     assert {name for names in TERMS for name in names} == set(configs.LossConfig.audio_terms)
+
+

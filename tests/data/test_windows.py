@@ -1,8 +1,7 @@
-"""splits.py and windows.py: windows are functions of (seed, index), tracks stay on one side, codes
-stand where their source says.
-"""
+"""windows.py: windows are functions of (seed, index), and codes stand where their source says."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -16,94 +15,10 @@ from vqwave.io import audio, manifest, splits
 LENGTH = 2048
 
 
-def track(name, samples=1000):
-    return manifest.Track(f"{name}.ogg.u16", f"/music/{name}.ogg", 22050, samples, "", {})
-
-
-def files(tracks):
-    return [t.file for t in tracks]
-
-
 @pytest.fixture
 def folder(tmp_path):
     data_folder(tmp_path / "data", {"a": music(0.3, 1), "b": music(1.2, 2), "c": music(0.1, 3)})
     return tmp_path / "data"
-
-
-# ---------------------------------------------------------------------------------------- splitting
-
-
-def test_a_share_holds_out_whole_tracks_by_hours():
-    tracks = [track(f"t{i}", 1000 + i) for i in range(40)]
-    train, val = splits.split(tracks, 0.25, seed=1)
-    assert sorted(files(train) + files(val)) == sorted(files(tracks))
-    assert not set(files(train)) & set(files(val))
-    held = sum(t.samples for t in val) / sum(t.samples for t in tracks)
-    assert 0.25 <= held < 0.25 + 1039 / sum(t.samples for t in tracks)
-
-
-def test_the_split_is_a_function_of_seed_and_names():
-    tracks = [track(f"t{i}") for i in range(30)]
-    _, val = splits.split(tracks, 0.3, seed=1)
-    _, again = splits.split(tracks[::-1], 0.3, seed=1)
-    assert set(files(again)) == set(files(val))
-    assert set(files(splits.split(tracks, 0.3, seed=2)[1])) != set(files(val))
-
-
-def test_a_track_keeps_its_side_when_another_comes():
-    tracks = [track(f"t{i}") for i in range(30)]
-    before = set(files(splits.split(tracks, 0.3, seed=1)[1]))
-    after = set(files(splits.split([*tracks, track("new")], 0.3, seed=1)[1]))
-    assert len(before ^ after) <= 2
-
-
-@pytest.mark.parametrize("count, share, "
-                         "held", [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1),
-                                  (5, 0, 0), (5, 0.999, 4)])
-def test_at_least_one_track_trains_and_one_validates(count, share, held):
-    train, val = splits.split([track(f"t{i}") for i in range(count)], share, seed=0)
-    assert len(val) == held
-    assert len(train) == count - held
-
-
-def test_a_split_file_names_the_sides(tmp_path):
-    path = tmp_path / "split.yml"
-    path.write_text("validation: [b]\ntest: [c, d e]\nexcluded: [f]\n")
-    tracks = [track(f"album/{n}") for n in ("a", "b", "c", "d e", "f")]
-    train, val = splits.split(tracks, splits.read_split(path), seed=0)
-    assert (files(train), files(val)) == (["album/a.ogg.u16"], ["album/b.ogg.u16"])
-    path.write_text("test: [c]\n")
-    train, val = splits.split(tracks, splits.read_split(str(path)), seed=0)
-    assert len(train) == 4
-    assert val == []
-
-
-@pytest.mark.parametrize("text, message", [
-    ("validation: [x]", "'x'"),
-    ("valid: [a]", "'valid'.*validation"),
-    ("validation: a", "list"),
-    ("validation: [1]", "validation.0. is 1; it must be text"),
-    ("validation: [a, b]", "no track to train"),
-    ("[a]", "mapping"),
-])
-def test_a_wrong_split_file_is_one_line_that_says_what(tmp_path, text, message):
-    path = tmp_path / "split.yml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message) as e:
-        splits.split([track("a"), track("b")], splits.read_split(path), seed=0)
-    assert "split" in str(e.value)
-
-
-def test_a_split_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match="nothing.yml"):
-        splits.read_split(tmp_path / "nothing.yml")
-
-
-def test_short_tracks_are_left_out_and_none_left_says_how_long():
-    tracks = [track("a", 100), track("b", 3000), track("c", 2000)]
-    assert files(splits.keep_long(tracks, 2000)) == ["b.ogg.u16", "c.ogg.u16"]
-    with pytest.raises(UserError, match=r"22050 samples \(1.00 s\).*3000 \(0.14 s\)"):
-        splits.keep_long(tracks, 22050)
 
 
 # ------------------------------------------------------------------------------------ audio windows
@@ -120,10 +35,11 @@ def test_tracks_are_drawn_by_duration_and_places_uniformly():
     np.testing.assert_allclose(np.histogram(places, 7, (0, 700))[0] / len(places), 1 / 7, atol=0.03)
 
 
-def test_every_draw_can_be_made_again_alone():
-    one, other = Sampler([5, 9], seed=3), Sampler([5, 9], seed=3)
-    assert [one(i) for i in range(50)] == [other(i) for i in reversed(range(50))][::-1]
-    assert [Sampler([5, 9], seed=4)(i) for i in range(50)] != [one(i) for i in range(50)]
+def test_a_draw_is_a_function_of_seed_and_index():
+    draws = [Sampler([5, 9], seed=3)(i) for i in range(50)]
+    sampler = Sampler([5, 9], seed=3)
+    assert [sampler(i) for i in reversed(range(50))][::-1] == draws
+    assert [Sampler([5, 9], seed=4)(i) for i in range(50)] != draws
 
 
 def positions(dataset, batch):
@@ -186,13 +102,13 @@ def semitones(window):
     return 12 * np.log2(spectrum.argmax() * RATE / (8 * LENGTH) / 1000)
 
 
-def test_windows_are_heard_higher_and_lower_by_whole_semitones(tmp_path):
+def test_windows_are_transposed_by_whole_semitones(tmp_path):
     dataset = tones(tmp_path, transpose=2)
     found = [semitones(row) for batch in range(5) for row in dataset[batch][0]]
     assert dataset[0][0].shape == (8, LENGTH) and dataset[0][0].dtype == np.float32
     np.testing.assert_allclose(found, np.round(found), atol=0.1)
     assert set(np.round(found)) == {-2, -1, 0, 1, 2}
-    # A track of just the length cannot be heard faster, and is still heard.
+    # A track of just the length is not transposed up.
     short = tones(tmp_path / "short", samples=LENGTH, transpose=2)
     assert {round(semitones(row)) for batch in range(5) for row in short[batch][0]} == {-2, -1, 0}
 
@@ -208,13 +124,13 @@ def test_windows_are_quieter_by_no_more_than_the_gain_and_never_louder(folder):
 
 
 def test_a_share_of_the_windows_is_mixed_and_none_clips(tmp_path):
-    """Of two tracks of constants every sum is known."""
+    """The sums of two tracks of constants are known."""
     tracks = data_folder(tmp_path, {"a": np.full(9 * LENGTH, 0.25), "b": np.full(9 * LENGTH, 0.8)})
     dataset = AudioWindows(tmp_path, tracks, LENGTH, 8, 5, changes=Changes(mix=0.5))
     levels = np.array([row for batch in range(20) for row in dataset[batch][0]]).mean(axis=1)
     alone = np.isclose(levels, 0.25, atol=1e-4) | np.isclose(levels, 0.8, atol=1e-4)
     assert 0.4 < alone.mean() < 0.6
-    # 0.25 + 0.8 and 0.8 + 0.8 would clip, and are turned down to full scale.
+    # 0.25 + 0.8 and 0.8 + 0.8 would clip, and are scaled down to full scale.
     assert set(np.round(levels[~alone], 2)) == {0.5, 1.0}
 
 
@@ -229,14 +145,12 @@ def test_a_changed_window_is_a_function_of_seed_and_number(folder):
 
 def test_a_file_that_shrank_or_vanished_is_named(folder):
     dataset = windows(folder)
-    for path in (dataset.folder / f for f in dataset.files):
-        path.write_bytes(b"\0\0")
-    with pytest.raises(UserError, match="shorter than the manifest"):
-        dataset[0]
-    for path in (dataset.folder / f for f in dataset.files):
-        path.unlink()
-    with pytest.raises(UserError, match="ogg.u16"):
-        dataset[0]
+    for harm, message in ((lambda path: path.write_bytes(b"\0\0"), "shorter than the manifest"),
+                          (lambda path: path.unlink(), "ogg.u16")):
+        for name in dataset.files:
+            harm(dataset.folder / name)
+        with pytest.raises(UserError, match=message):
+            dataset[0]
 
 
 def test_windows_come_from_the_spans_of_the_tracks_alone(folder):
@@ -250,8 +164,6 @@ def test_windows_come_from_the_spans_of_the_tracks_alone(folder):
 
 
 def test_many_tracks_hold_no_file_open(tmp_path):
-    import os
-
     tracks = data_folder(tmp_path / "d", {f"t{i}": np.zeros(LENGTH + 5) for i in range(60)})
     before = len(os.listdir("/proc/self/fd"))
     dataset = AudioWindows(tmp_path / "d", tracks, LENGTH, 32, 0)
@@ -349,7 +261,7 @@ def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track
     np.testing.assert_array_equal(again[1][1], dataset[4][1])
 
 
-def test_beginnings_are_practised_in_training_and_not_in_validation(tracks):
+def test_beginnings_are_drawn_more_often_in_training_and_not_in_validation(tracks):
     length = 12
     begins = {}
     for fixed in (None, 1000):

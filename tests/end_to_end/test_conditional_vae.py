@@ -197,7 +197,7 @@ def test_a_folder_of_one_genre_has_nothing_to_tell(data, tmp_path):
     for track in alone:
         (tmp_path / track.file).write_bytes(track.path(data).read_bytes())
     manifest.write(tmp_path, alone)
-    with pytest.raises(UserError, match="every track that trains has the folder 'jazz': labels must tell"):
+    with pytest.raises(UserError, match="every training track has the folder 'jazz': labels must tell"):
         training.train_codec(vae().with_labels(configs.Labels(of="folder")), tmp_path, RunOptions(tmp_path / "out"),
                              SETTINGS, DataConfig(), Told())
 

@@ -284,7 +284,7 @@ def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_
 
 
 def test_labels_that_the_tracks_do_not_say_are_refused(data, tiny_weights, tmp_path):
-    with pytest.raises(UserError, match="no track that trains says its genre"):
+    with pytest.raises(UserError, match="no training track names its genre"):
         run(labelled("genre"), data, tiny_weights.codecs, tmp_path / "out")
 
 

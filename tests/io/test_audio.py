@@ -34,17 +34,13 @@ def test_u16_values_survive(value):
 @pytest.mark.parametrize("rate", [1000, 3000, 22050, 48000])
 def test_an_offset_is_rumble_and_the_lowest_tone_of_a_piano_is_not(rate):
     time = np.arange(4 * rate) / rate
-    found = {}
-    for name, sound in {"offset": 0.1 + 0 * time, "slow": 0.1 * np.sin(2 * np.pi * 3 * time),
-                        "A0": 0.3 * np.sin(2 * np.pi * 27.5 * time)}.items():
-        meter = audio.RumbleMeter(rate)
-        for block in np.array_split(sound.astype("float32"), [1, 7, rate, rate]):
-            meter.add(block)
-        found[name] = meter.rms
-    assert found["offset"] == pytest.approx(0.1, rel=0.05)
-    assert found["slow"] == pytest.approx(0.1 / np.sqrt(2), rel=0.05)
-    assert found["A0"] < audio.RUMBLE
-    assert audio.RumbleMeter(rate).rms == 0
+    sounds = {"offset": 0.1 + 0 * time, "slow": 0.1 * np.sin(2 * np.pi * 3 * time),
+              "A0": 0.3 * np.sin(2 * np.pi * 27.5 * time)}
+    rms = {name: audio.rumble(np.array_split(sound.astype("float32"), [1, 7, rate, rate]), rate)
+           for name, sound in sounds.items()}
+    assert rms["offset"] == pytest.approx(0.1, rel=0.05)
+    assert rms["slow"] == pytest.approx(0.1 / np.sqrt(2), rel=0.05)
+    assert rms["A0"] < audio.RUMBLE and audio.rumble([], rate) == 0
 
 
 def test_what_is_below_hearing_is_taken_out_and_nothing_else():
@@ -91,7 +87,7 @@ def test_all_suffixes_are_tested():
     assert set(FORMATS) == set(audio.AUDIO_SUFFIXES)
 
 
-@pytest.mark.parametrize("channels", (1, 2, 3, 4, 5, 6, 7, 8, 9, 16))
+@pytest.mark.parametrize("channels", (1, 2, 6, 8, 9))
 def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
     path = encode(tmp_path / "a.wav", np.stack([tone(1, amplitude=0.9)] * channels, 1),
                   subtype="FLOAT")
@@ -101,9 +97,7 @@ def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
 def test_stereo_is_mixed_half_and_half(tmp_path):
     both = np.stack([tone(1, frequency=440), tone(1, frequency=1000)], 1)
     x = audio.decode(encode(tmp_path / "a.wav", both), 22050)
-    assert level(x, 440) == pytest.approx(0.25, rel=0.02) and level(x,
-                                                                    1000) == pytest.approx(0.25,
-                                                                                           rel=0.02)
+    assert level(x, 440) == pytest.approx(0.25, rel=0.02) == level(x, 1000)
 
 
 def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
@@ -114,7 +108,7 @@ def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
     assert level(x, 22050 - 15000) < 0.5e-3
 
 
-@pytest.mark.parametrize("rate", (16000, 44100, 48000))
+@pytest.mark.parametrize("rate", (16000, 48000))
 def test_other_rates(tmp_path, rate):
     x = audio.decode(encode(tmp_path / "a.flac", tone(1)), rate)
     assert len(x) == rate and level(x, 440, rate) == pytest.approx(0.5, rel=0.01)
@@ -193,7 +187,7 @@ def test_an_ogg_file_with_its_headers_twice_has_the_samples_of_the_one_without(t
     assert 1 < sum(map(len, decoder)) / rate < 3 and not decoder.ended
 
 
-def test_where_both_decoders_refuse_a_file_the_first_one_says_why(tmp_path, capfd):
+def test_of_a_file_that_both_decoders_refuse_ffmpegs_reason_is_given(tmp_path, capfd):
     good = encode(tmp_path / "good.ogg", tone(1)).read_bytes()
     for name, content in (("a.ogg", good[:3000]),
                           ("b.mp3", b"\xff\xe3" + np.random.default_rng(0).bytes(9999))):
@@ -234,7 +228,7 @@ def test_a_file_broken_part_way_fails_and_says_where(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".mp3"))
-def test_a_file_cut_short_tells_what_it_announced(tmp_path, suffix):
+def test_a_file_cut_short_has_less_than_it_announces(tmp_path, suffix):
     path = encode(tmp_path / f"a{suffix}", tone(10))
     whole = audio.Decoder(path, 22050)
     list(whole)
@@ -290,14 +284,14 @@ def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path)
     np.testing.assert_array_equal(audio.part(path, 22050, 100, 1000)[0], whole[100:1100])
 
 
-def test_an_excerpt_is_told_in_seconds(tmp_path):
+def test_an_excerpt_is_given_in_seconds(tmp_path):
     path = encode(tmp_path / "a.wav", tone(3))
     whole = audio.decode(path, 16000)
     for start, seconds, wanted in ((0, None, whole), (1.5, 0.25, whole[24000:28000]),
                                    (2.9, 5, whole[46400:]),
                                    (1, 1e-9, whole[16000:16001])):
         np.testing.assert_array_equal(audio.excerpt(path, 16000, start, seconds), wanted)
-    with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s; nothing is left of it from 3.5 s on"):
+    with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s; start before that, not at 3.5 s"):
         audio.excerpt(path, 16000, 3.5, 1)
 
 
@@ -327,14 +321,11 @@ def umask():
     return mask
 
 
-def test_wav_is_as_long_as_its_samples(tmp_path):
-    audio.write(tmp_path / "a.wav", np.zeros(12345), 22050)
-    assert (tmp_path / "a.wav").stat().st_size == 44 + 2 * 12345
-
-
 def test_writing_clips(tmp_path):
-    audio.write(tmp_path / "a.wav", [2.0, -2.0, np.nan, np.inf], 22050)
-    assert audio.decode(tmp_path / "a.wav", 22050).tolist() == [32767 / 32768, -1, 0, 32767 / 32768]
+    path = tmp_path / "a.wav"
+    audio.write(path, [2.0, -2.0, np.nan, np.inf], 22050)
+    assert audio.decode(path, 22050).tolist() == [32767 / 32768, -1, 0, 32767 / 32768]
+    assert path.stat().st_size == 44 + 2 * 4
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
@@ -363,19 +354,19 @@ def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
-@pytest.mark.parametrize("block", (1000, 8192, 1_000_000))
+@pytest.mark.parametrize("block", (1000, 1_000_000))
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block):
-    """Nor does libsndfile's way back into Python print what went wrong there."""
+    """libsndfile, which calls back into Python, prints nothing."""
     import resource
     import signal
 
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+    noise = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
     try:
-        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}",
-                                                                          22050) as out:
-            noise = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
+        with (pytest.raises(OSError, match="File too large"),
+              audio.Writer(tmp_path / f"a{suffix}", 22050) as out):
             for start in range(0, len(noise), block):
                 out.write(noise[start : start + block])
     finally:
@@ -402,33 +393,23 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
 def test_where_audio_cannot_be_written(tmp_path):
     (tmp_path / "d.wav").mkdir()
     for name, reason in (("a.mp3", "wav, .flac, .ogg"), ("a", "wav, .flac, .ogg"),
-                         ("no/a.wav", "there is no folder"),
-                         ("d.wav", "is a folder")):
+                         ("no/a.wav", "there is no folder"), ("d.wav", "is a folder")):
         with pytest.raises(UserError, match=reason) as caught:
             audio.Writer(tmp_path / name, 22050)
         assert str(tmp_path / name) in str(caught.value)
 
 
-def test_an_unwritable_folder_is_found_at_once(tmp_path):
-    tmp_path.chmod(0o500)
-    if os.access(tmp_path, os.W_OK):
-        pytest.skip("root may write anywhere")
-    with pytest.raises(UserError, match="permission denied"):
-        audio.Writer(tmp_path / "a.wav", 22050)
-
-
 # -------------------------------------------------------------------------------------- transposing
 
 
-@pytest.mark.parametrize("semitones", [-12, -3, -1, 1, 3, 12])
+@pytest.mark.parametrize("semitones", [-12, -1, 3, 12])
 def test_transposing_moves_a_tone_by_semitones_and_keeps_its_level(semitones):
-    sound = tone(2.0, 22050, 440.0, 0.5)
-    made = np.concatenate(list(audio.transpose([sound], sound.size, semitones)))
-    assert made.dtype == np.float32
-    assert made.size == audio.transposed_length(sound.size,
-                                                semitones) == int(np.ceil(44100 / 2 ** (semitones / 12)))
-    assert level(made, 440.0 * 2 ** (semitones / 12)) == pytest.approx(0.5, abs=0.002)
-    assert level(made, 440.0) < 0.001
+    sound, factor = tone(2.0, 22050, 440.0, 0.5), 2 ** (semitones / 12)
+    moved = np.concatenate(list(audio.transpose([sound], sound.size, semitones)))
+    assert moved.dtype == np.float32
+    assert moved.size == audio.transposed_length(sound.size, semitones) == np.ceil(44100 / factor)
+    assert level(moved, 440.0 * factor) == pytest.approx(0.5, abs=0.002)
+    assert level(moved, 440.0) < 0.001
 
 
 def test_transposing_is_the_same_however_the_signal_is_cut(rng):
@@ -441,12 +422,14 @@ def test_transposing_is_the_same_however_the_signal_is_cut(rng):
 
 def test_transposing_up_leaves_nothing_that_was_above_the_new_nyquist_frequency():
     sound = tone(2.0, 22050, 10000.0, 0.5)
-    assert np.abs(np.concatenate(list(audio.transpose([sound], sound.size,
-                                                      4)))[2000:-2000]).max() < 0.001
+    higher = np.concatenate(list(audio.transpose([sound], sound.size, 4)))
+    assert np.abs(higher[2000:-2000]).max() < 0.001
 
 
-@pytest.mark.parametrize("samples", [0, 1, 2, 7])
+@pytest.mark.parametrize("samples", [0, 1, 7])
 def test_the_shortest_signals_are_transposed(samples):
     for semitones in (-5, 5):
-        made = list(audio.transpose([np.full(samples, 0.5, np.float32)], samples, semitones))
-        assert sum(block.size for block in made) == audio.transposed_length(samples, semitones)
+        blocks = audio.transpose([np.full(samples, 0.5, np.float32)], samples, semitones)
+        assert sum(map(len, blocks)) == audio.transposed_length(samples, semitones)
+
+

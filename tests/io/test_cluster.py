@@ -37,13 +37,13 @@ class Cluster:
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1",
                                      "--port", "0", "--no-dashboard",
                                      DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures))
-        self.address = self._said(self.scheduler, r"(tcp://[\d.]+:\d+)")
+        self.address = self._wait_for(self.scheduler, r"(tcp://[\d.]+:\d+)")
         self.workers = [self.worker() for _ in range(workers)]
 
     def worker(self):
         process = self._start("worker", self.address, "--nthreads", "1",
                               "--no-nanny", "--no-dashboard")
-        self._said(process, "Registered to")
+        self._wait_for(process, "Registered to")
         return process
 
     @staticmethod
@@ -55,13 +55,13 @@ class Cluster:
                                 stderr=subprocess.PIPE)
 
     @staticmethod
-    def _said(process, pattern):
-        said = ""
+    def _wait_for(process, pattern):
+        output = ""
         for line in process.stderr:
-            said += line
-            if found := re.search(pattern, line):
-                return found[0]
-        raise AssertionError(said)
+            output += line
+            if match := re.search(pattern, line):
+                return match[0]
+        raise AssertionError(output)
 
     def __enter__(self):
         return self
@@ -101,23 +101,21 @@ def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
         assert again.stdout.startswith("0 converted, 30 up to date, 1 failed")
     tracks = manifest.read(dst)
     assert [t.file for t in tracks] == sorted(f"{i}.flac.u16" for i in range(30))
-    made = set()
+    contents = set()
     for track in tracks:
         source = src / track.file.removesuffix(".u16")
         wanted = audio.to_u16(audio.decode(source, 22050)).astype("<u2")
         assert (dst / track.file).read_bytes() == wanted.tobytes()
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
         assert (track.source, track.samples, track.sha256) == (str(source), len(wanted), digest)
-        made.add(wanted.tobytes())
-    assert len(made) == 30
-    assert sorted(p.name
-                  for p in dst.iterdir()) == sorted([manifest.NAME,
-                                                     *(f"{i}.flac.u16" for i in range(30))])
+        contents.add(wanted.tobytes())
+    assert len(contents) == 30
+    assert {p.name for p in dst.iterdir()} == {manifest.NAME, *(t.file for t in tracks)}
 
 
 class Killing(Reporter):
-    """Kills a process once something is encoded, and leaves in `folder` what one that died writing
-    leaves; counts how much is done, by what the command is told.
+    """Kills a process once something is encoded, and leaves an unfinished file in `folder`; `done`
+    has the reported numbers.
     """
 
     def __init__(self, process, folder=None):
@@ -156,7 +154,7 @@ def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, 
         assert (track, offset, count, path.read_bytes()) == (*same, length, other.read_bytes())
 
 
-def test_a_job_that_ends_its_worker_is_told_apart_and_the_others_are_done():
+def test_a_job_that_ends_its_worker_is_reported_and_the_others_are_done():
     with Cluster(2, allowed_failures=0) as dask:
         results = dict(cluster.run(dask.address, os._exit, [(3,)]))
         assert isinstance(results[(3,)], cluster.WorkerDied)
@@ -170,15 +168,15 @@ def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys
     """Longer than for a scheduler, with one line: to whoever asks, and else to stderr."""
     monkeypatch.setattr(cluster, "PATIENCE", 1.0)
     with Cluster(0) as dask:
-        said = []
+        lines = []
 
         def say(line):
-            said.append(line)
+            lines.append(line)
             time.sleep(1.5)
             dask.workers.append(dask.worker())
 
         assert list(cluster.run(dask.address, divmod, [(7, 2)], say)) == [((7, 2), (3, 1))]
-        assert said == [f"{dask.address}: the scheduler has no workers yet; waiting up to 600 s "
+        assert lines == [f"{dask.address}: the scheduler has no workers yet; waiting up to 600 s "
                         f"for one"]
         running = cluster.run(dask.address, time.sleep, [(0,), (2,)])
         assert next(running) == ((0,), None)
@@ -187,8 +185,8 @@ def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys
         starter.start()
         assert next(running) == ((2,), None)
         starter.join()
-    said = f"{dask.address}: the scheduler has lost its workers; waiting up to 600 s for one\n"
-    assert capsys.readouterr().err == said
+    line = f"{dask.address}: the scheduler has lost its workers; waiting up to 600 s for one\n"
+    assert capsys.readouterr().err == line
 
 
 def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):

@@ -1,6 +1,4 @@
-"""silence.py: where sound begins and ends, to the window; what is left out and said; what is kept
-of it.
-"""
+"""silence.py: where sound begins and ends, to the window; what is left out; what is cached."""
 
 import json
 
@@ -17,16 +15,16 @@ RATE = 22050
 WINDOW = 2205
 
 
-class Told(SilentReporter):
+class Log(SilentReporter):
     def __init__(self):
         super().__init__()
-        self.lines, self.looked = [], 0
+        self.lines, self.measured = [], 0
 
     def __call__(self, line):
         self.lines.append(line)
 
     def advance(self, done, loss=None):
-        self.looked = done
+        self.measured = done
 
 
 def noise(samples, decibels, seed=0):
@@ -39,7 +37,7 @@ def between(before, sound, after):
     return np.concatenate([np.zeros(before, np.float32), sound, np.zeros(after, np.float32)])
 
 
-def lie(tmp_path, **sounds):
+def write_tracks(tmp_path, **sounds):
     return tmp_path, data_folder(tmp_path, sounds)
 
 
@@ -47,7 +45,7 @@ def lie(tmp_path, **sounds):
 @pytest.mark.parametrize("rest", [0, 1, 700])
 def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
     monkeypatch.setattr(silence, "BLOCK", block)
-    folder, (track,) = lie(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20),
+    folder, (track,) = write_tracks(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20),
                                                6 * WINDOW - 5 + rest))
     found = look(track.path(folder), track.samples, RATE)
     assert found == Sound(3 * WINDOW, 8 * WINDOW, 5 * WINDOW)
@@ -55,13 +53,13 @@ def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
 
 
 def test_sound_up_to_the_last_short_window_is_not_cut(tmp_path):
-    folder, (track,) = lie(tmp_path, a=noise(WINDOW + 7, -40))
+    folder, (track,) = write_tracks(tmp_path, a=noise(WINDOW + 7, -40))
     assert look(track.path(folder), track.samples, RATE) == Sound(0, WINDOW + 7, WINDOW + 7)
 
 
 @pytest.mark.parametrize("decibels, silent", [(-59.5, False), (-60.5, True)])
 def test_silence_is_below_60_db(tmp_path, decibels, silent):
-    folder, (track,) = lie(tmp_path, a=noise(RATE, decibels))
+    folder, (track,) = write_tracks(tmp_path, a=noise(RATE, decibels))
     found = look(track.path(folder), track.samples, RATE)
     assert found == (Sound(0, 0, 0) if silent else Sound(0, RATE, RATE))
     assert found.silent((0, RATE)) == silent
@@ -75,65 +73,65 @@ def test_at_most_the_margin_stays_at_either_end():
 
 
 def test_what_is_mostly_silent_is_left_out_and_named_and_the_rest_cut(tmp_path):
-    folder, tracks = lie(tmp_path, hush=between(9 * WINDOW, noise(WINDOW, -20), 30 * WINDOW),
+    folder, tracks = write_tracks(tmp_path, hush=between(9 * WINDOW, noise(WINDOW, -20), 30 * WINDOW),
                          late=between(RATE, music(3.0), 2 * RATE), song=music(2.0, 1))
     hush, late, song = tracks
-    said = Told()
-    (train, held), spans = trim(folder, [[hush, late], [song]], 0.5, said)
+    log = Log()
+    (train, held), spans = trim(folder, [[hush, late], [song]], 0.5, log)
     assert (train, held) == ([late], [song])
     # The music's last notes fade out, so where it ends is a window that the test does not name.
     first, last = spans[late.file]
     assert first == RATE - RATE // 2
     assert 3.9 * RATE < last <= 4.6 * RATE
     assert spans[song.file] == (0, song.samples)
-    assert said.lines[0] == "left out: hush (91 % silent)"
-    assert said.lines[1].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, ")
-    assert len(said.lines) == 2
+    assert log.lines[0] == "left out: hush (91 % silent)"
+    assert log.lines[1].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, ")
+    assert len(log.lines) == 2
 
 
-def test_off_takes_every_track_whole_and_looks_at_none(tmp_path):
-    folder, tracks = lie(tmp_path, a=np.zeros(RATE), b=music(0.5))
-    (train, held), spans = trim(folder, [tracks, []], None, said := Told())
-    assert (train, held, said.looked) == (tracks, [], 0)
+def test_without_a_limit_every_track_is_whole_and_none_is_measured(tmp_path):
+    folder, tracks = write_tracks(tmp_path, a=np.zeros(RATE), b=music(0.5))
+    (train, held), spans = trim(folder, [tracks, []], None, log := Log())
+    assert (train, held, log.measured) == (tracks, [], 0)
     assert spans == {t.file: (0, t.samples) for t in tracks}
     assert not (folder / silence.NAME).exists()
 
 
 def test_of_many_that_are_left_out_a_few_are_named(tmp_path):
-    folder, tracks = lie(tmp_path, song=music(0.5), **{f"s{i}": np.zeros(500) for i in range(8)})
-    _, _ = trim(folder, [tracks, []], 1.0, said := Told())
-    assert len(said.lines) == silence.NAMED + 1
-    assert said.lines[-1] == "left out: 3 more tracks that are silence for the most part"
+    folder, tracks = write_tracks(tmp_path, song=music(0.5), **{f"s{i}": np.zeros(500) for i in range(8)})
+    _, _ = trim(folder, [tracks, []], 1.0, log := Log())
+    assert len(log.lines) == silence.NAMED + 1
+    assert log.lines[-1] == "left out: 3 more tracks that are mostly silent"
 
 
 def test_a_folder_of_silence_is_one_line(tmp_path):
-    folder, tracks = lie(tmp_path, a=np.zeros(RATE), b=music(0.5))
-    with pytest.raises(UserError, match="every training track is silence.*nothing is left to learn from"):
+    folder, tracks = write_tracks(tmp_path, a=np.zeros(RATE), b=music(0.5))
+    with pytest.raises(UserError, match="every training track is mostly silent"):
         trim(folder, [tracks[:1], tracks[1:]], 1.0, SilentReporter())
 
 
-def test_what_was_measured_is_kept_until_the_track_changes(tmp_path):
-    folder, tracks = lie(tmp_path, a=music(0.5), b=between(RATE, music(0.5), 0))
-    first = measure(folder, tracks, said := Told())
-    assert said.looked == 2
-    assert measure(folder, tracks, said := Told()) == first and said.looked == 0
+def test_measurements_are_cached_until_the_track_changes(tmp_path):
+    folder, tracks = write_tracks(tmp_path, a=music(0.5), b=between(RATE, music(0.5), 0))
+    first = measure(folder, tracks, log := Log())
+    assert log.measured == 2
+    assert measure(folder, tracks, log := Log()) == first and log.measured == 0
     kept = folder / silence.NAME
     # A torn line, and rubbish, cost what they held.
     kept.write_text("rubbish\n[1]\n{}\n[[1], 2, 3, 4, 5, 6, 7]\n" + kept.read_text()[:-9])
-    assert measure(folder, tracks, said := Told()) == first and said.looked == 1
-    assert measure(folder, tracks, said := Told()) == first and said.looked == 0
+    assert measure(folder, tracks, log := Log()) == first and log.measured == 1
+    assert measure(folder, tracks, log := Log()) == first and log.measured == 0
     changed = data_folder(folder, {"a": music(0.5), "b": music(0.5)})
-    assert measure(folder, changed, said := Told())["b.ogg.u16"].first == 0 and said.looked == 1
+    assert measure(folder, changed, log := Log())["b.ogg.u16"].first == 0 and log.measured == 1
     assert all(json.loads(line) for line in kept.read_text().splitlines()[-1:])
 
 
-def test_a_process_that_keeps_nothing_writes_nothing(tmp_path):
-    folder, tracks = lie(tmp_path, a=music(0.5))
+def test_a_process_without_the_cache_writes_nothing(tmp_path):
+    folder, tracks = write_tracks(tmp_path, a=music(0.5))
     assert measure(folder, tracks, SilentReporter(), keep=False)
     assert not (folder / silence.NAME).exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_measured_all_the_same(tmp_path):
-    folder, tracks = lie(tmp_path, a=music(0.5))
+    folder, tracks = write_tracks(tmp_path, a=music(0.5))
     (folder / silence.NAME).mkdir()
     assert measure(folder, tracks, SilentReporter())["a.ogg.u16"].last > 0

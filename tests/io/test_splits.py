@@ -20,7 +20,28 @@ def files(side):
     return [track.file.removesuffix(".u16") for track in side]
 
 
-@pytest.mark.parametrize("seed", range(20))
+def test_a_share_holds_out_tracks_by_hours_as_a_function_of_seed_and_names():
+    songs = tracks({f"{i}.mp3": 3 + i / 100 for i in range(40)})
+    train, validation = splits.split(songs, 0.25, seed=1)
+    assert sorted(files(train) + files(validation)) == sorted(files(songs))
+    share = sum(t.samples for t in validation) / sum(t.samples for t in songs)
+    assert 0.25 <= share < 0.25 + songs[-1].samples / sum(t.samples for t in songs)
+    held_out = set(files(validation))
+    assert set(files(splits.split(songs[::-1], 0.25, seed=1)[1])) == held_out
+    assert set(files(splits.split(songs, 0.25, seed=2)[1])) != held_out
+    # A track keeps its side when another comes.
+    later = splits.split([*songs, *tracks({"new.mp3": 3.0})], 0.25, seed=1)[1]
+    assert len(held_out ^ set(files(later))) <= 2
+
+
+@pytest.mark.parametrize("count, share, held", [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (5, 0, 0),
+                                                (5, 0.999, 4)])
+def test_at_least_one_track_trains_and_one_validates(count, share, held):
+    train, validation = splits.split(tracks({f"{i}.mp3": 1.0 for i in range(count)}), share, 0)
+    assert (len(train), len(validation)) == (count - held, held)
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_a_share_takes_no_track_that_is_most_of_the_music(seed):
     songs = {f"{i}.mp3": 4.0 for i in range(10)}
     for minutes, most in (({"mix.mp3": 60.0, "jingle.mp3": 0.1}, 0.01),
@@ -76,11 +97,6 @@ def test_a_file_whose_name_no_text_can_hold_is_named_by_its_digits(tmp_path):
     assert splits.split(odd, kept, 0) == ([odd[1]], [odd[0]])
 
 
-def test_a_name_that_no_track_has_is_refused():
-    with pytest.raises(UserError, match="names a track 'gone'"):
-        splits.split(tracks({"a.mp3": 1.0}), Split(test=("gone",)), 0)
-
-
 @pytest.mark.parametrize("side", ["test", "fresh", "excluded"])
 def test_test_and_fresh_tracks_neither_train_nor_validate(side):
     songs = tracks({f"calm/{i}.mp3": 3.0 for i in range(4)} | {"battle/x.mp3": 3.0})
@@ -88,3 +104,38 @@ def test_test_and_fresh_tracks_neither_train_nor_validate(side):
         train, validation = splits.split(songs, Split(validation=("0",), **{side: (name,)}), 0)
         assert (files(train), files(validation)) == ([f"calm/{i}.mp3" for i in (1, 2, 3)],
                                                      ["calm/0.mp3"])
+
+
+def test_a_split_file_names_the_sides(tmp_path):
+    path = tmp_path / "split.yml"
+    songs = tracks({f"album/{name}.mp3": 1.0 for name in ("a", "b", "c", "d e", "f")})
+    for text, sides in (("validation: [b]\ntest: [c, d e]\nexcluded: [f]\n", (["a"], ["b"])),
+                        ("test: [c]\n", (["a", "b", "d e", "f"], []))):
+        path.write_text(text)
+        split = splits.split(songs, splits.read_split(path), seed=0)
+        assert tuple([splits.track_name(t) for t in side] for side in split) == sides
+
+
+@pytest.mark.parametrize("text, message", [
+    ("test: [x]", "'x'"),
+    ("valid: [a]", "'valid'.*validation"),
+    ("validation: a", "list"),
+    ("validation: [1]", "validation.0. is 1; it must be text"),
+    ("validation: [a, b]", "no track to train"),
+    ("[a]", "mapping"),
+    (None, "split.yml"),
+])
+def test_a_wrong_split_file_is_one_line_that_says_what(tmp_path, text, message):
+    path = tmp_path / "split.yml"
+    if text:
+        path.write_text(text)
+    with pytest.raises(UserError, match=message) as e:
+        splits.split(tracks({"a.mp3": 1.0, "b.mp3": 1.0}), splits.read_split(path), seed=0)
+    assert "split" in str(e.value) and "\n" not in str(e.value)
+
+
+def test_short_tracks_are_left_out_and_the_error_names_the_longest():
+    songs = tracks({"a.mp3": 1.0, "b.mp3": 3.0, "c.mp3": 2.0})
+    assert files(splits.keep_long(songs, 12000)) == ["b.mp3", "c.mp3"]
+    with pytest.raises(UserError, match=r"24000 samples \(240.00 s\).*18000 \(180.00 s\)"):
+        splits.keep_long(songs, 24000)

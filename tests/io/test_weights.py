@@ -1,6 +1,4 @@
-"""weights.py: a set comes back as it was saved; whatever is missing, damaged or of another shape is
-named.
-"""
+"""weights.py: a set is loaded as it was saved; what is missing, damaged or of another shape is named."""
 
 import dataclasses
 import os
@@ -26,9 +24,9 @@ NAME = "vqvae_8"
 @pytest.fixture(scope="module")
 def codec():
     keras.utils.set_random_seed(0)
-    made = Codec(configs.preset("tiny").codec(NAME))
-    made(np.random.default_rng(0).normal(0, 0.1, (1, 4096)).astype("float32"), training=True)
-    return made
+    model = Codec(configs.preset("tiny").codec(NAME))
+    model(np.random.default_rng(0).normal(0, 0.1, (1, 4096)).astype("float32"), training=True)
+    return model
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def refused(text, *more, call):
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("float16", 1e-3)])
-def test_what_is_saved_is_loaded(tmp_path, codec, save, dtype, tolerance):
+def test_a_saved_set_is_loaded(tmp_path, codec, save, dtype, tolerance):
     found = save(dtype=dtype)
     assert found.config == codec.config
     assert {part: p.name for part, p in found.files.items()} == {p: f"{NAME}_{p}.weights.h5"
@@ -85,12 +83,12 @@ def test_a_loaded_codec_is_the_codec(codec, save, rng):
 @pytest.mark.parametrize("level", [512, 8])
 def test_a_loaded_generator_is_the_generator(tmp_path, level, rng):
     config = configs.preset("tiny").generator(level)
-    made = Generator(config)
-    weights.save(tmp_path, config.name, "", made.parts, config)
-    again = load_generator(weights.find(tmp_path, config.name))
-    given = {"previous": rng.integers(0, 64, (1, 8, 1)),
-             "source": rng.integers(0, 64, (1, 2 + 2 * config.halo, 1))}
-    np.testing.assert_array_equal(again(given), made(given))
+    model = Generator(config)
+    weights.save(tmp_path, config.name, "", model.parts, config)
+    loaded = load_generator(weights.find(tmp_path, config.name))
+    inputs = {"previous": rng.integers(0, 64, (1, 8, 1)),
+              "source": rng.integers(0, 64, (1, 2 + 2 * config.halo, 1))}
+    np.testing.assert_array_equal(loaded(inputs), model(inputs))
     assert (tmp_path / f"{config.name}_context.weights.h5").exists() == bool(config.source_level)
 
 
@@ -103,7 +101,7 @@ def test_a_copy_is_the_same_set_elsewhere(tmp_path, save):
     np.testing.assert_allclose(first(copied), first(found), rtol=1e-3)
 
 
-def test_the_checksum_tells_sets_apart_and_not_copies(tmp_path, save):
+def test_sets_have_different_checksums_and_copies_the_same(tmp_path, save):
     one = save("00001")
     assert save("00002", shift=1e-3).checksum != one.checksum
     assert save("00003").checksum == one.checksum
@@ -113,7 +111,7 @@ def test_the_checksum_tells_sets_apart_and_not_copies(tmp_path, save):
 # ----------------------------------------------------------------------------------- which is taken
 
 
-def test_which_set_is_taken_and_said(save, tmp_path):
+def test_which_set_is_taken_and_described(save, tmp_path):
     save("00002", shift=2.0)
     save("00010", shift=10.0)
     best = save("best", shift=3.0)
@@ -131,7 +129,7 @@ def test_which_set_is_taken_and_said(save, tmp_path):
     assert weights.epochs(tmp_path, NAME) == [2, 10]
 
 
-def test_what_is_missing_is_said_with_what_there_is(save, tmp_path):
+def test_an_error_names_the_missing_set_and_those_there_are(save, tmp_path):
     refused("no such folder", "nowhere", call=lambda: weights.find(tmp_path / "nowhere", NAME))
     refused("no weights of vqvae_8", "none at all", call=lambda: weights.find(tmp_path, NAME))
     save("00002")
@@ -148,27 +146,20 @@ def test_what_is_missing_is_said_with_what_there_is(save, tmp_path):
 # ------------------------------------------------------------------------------------------- damage
 
 
-@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text"])
-def test_a_damaged_file_is_named(save, harm):
-    found = save()
-    path = found.files["decoder"]
-    data = bytearray(path.read_bytes())
-    if harm == "flip":
-        data[len(data) // 2] ^= 1
-    path.write_bytes({"cut": data[:-10], "flip": data, "empty": b"", "text": b"hello"}[harm])
-    refused(path, "damaged", call=lambda: weights.find(found.folder, NAME))
-
-
-def test_a_file_of_another_set_is_not_taken(save):
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text", "gone", "another"])
+def test_a_damaged_file_or_one_of_another_set_is_named(save, harm):
     found, other = save(), save("00001", shift=1.0)
-    shutil.copy(other.files["encoder"], found.files["encoder"])
-    refused(found.files["encoder"], call=lambda: weights.find(found.folder, NAME))
-
-
-def test_a_missing_file_is_named(save):
-    found = save()
-    found.files["encoder"].unlink()
-    refused(found.files["encoder"], "cannot be read", call=lambda: weights.find(found.folder, NAME))
+    path = found.files["decoder"]
+    data = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        path.write_bytes({"cut": data[:-10], "flip": flipped, "empty": b"", "text": b"hello",
+                          "another": other.files["decoder"].read_bytes()}[harm])
+    refused(path, "cannot be read" if harm == "gone" else "damaged",
+            call=lambda: weights.find(found.folder, NAME))
 
 
 def test_a_torn_best_is_taken_from_the_set_it_was_copied_from(save, tmp_path):
@@ -182,7 +173,7 @@ def test_a_torn_best_is_taken_from_the_set_it_was_copied_from(save, tmp_path):
         assert first(found) == first(best)
 
 
-def test_a_torn_best_is_not_taken_from_another_runs_epoch(save, tmp_path):
+def test_a_torn_best_is_not_taken_from_the_epoch_of_another_run(save, tmp_path):
     best = save("best", shift=1.0, epoch=1, id="one")
     save("00001", shift=2.0, epoch=1, id="two")
     best.files["encoder"].write_bytes(b"torn")
@@ -219,7 +210,7 @@ def test_a_broken_description_is_named(save, text, said):
 @pytest.mark.parametrize("record", [
     "[1]", "5", "{codecs: 5}", "{tracks: 5}", "{validation_loss: x}", "{held_out: 3}", "{step: -1}",
     "{id: {a: 1}}", "{taste: 1}"])
-def test_whatever_a_record_holds_is_one_line(save, tmp_path, record):
+def test_a_wrong_record_is_one_line(save, tmp_path, record):
     found = save()
     path = weights.config_path(tmp_path, NAME)
     described = configs.load_yaml(path) | {"record": yaml.safe_load(record)}
@@ -247,11 +238,10 @@ def test_a_description_of_another_model_is_refused(save, tmp_path):
 
 def test_another_shape_names_file_layer_and_both_shapes(save, codec):
     found = save()
-    wider = dataclasses.replace(found,
-                                config=configs.replace(codec.config,
-                                                       stages=[{"stride": 8, "channels": 10}]))
-    shapes = "(16, 1, 8)", "(16, 1, 10)"
-    refused(found.files["encoder"], "down_0/kernel", *shapes, call=lambda: load_codec(wider))
+    wider = dataclasses.replace(found, config=configs.replace(
+        codec.config, stages=[{"stride": 8, "channels": 10}]))
+    refused(found.files["encoder"], "down_0/kernel", "(16, 1, 8)", "(16, 1, 10)",
+            call=lambda: load_codec(wider))
 
 
 def test_a_layer_too_few_or_too_many_is_named(codec):
@@ -294,6 +284,39 @@ def test_links_and_what_is_no_array_are_refused(tmp_path, kind):
         else:
             f["bad"] = np.dtype("float32")
     refused(path, "bad", call=lambda: weights.read_arrays(path))
+
+
+@pytest.mark.parametrize("kind", ["array", "loop", "groups", "many", "packed"])
+def test_a_small_file_does_not_become_large_or_endless(tmp_path, kind, monkeypatch):
+    """Read without a memory of what was read, `groups` has 2^50 paths, `array` and `packed` are
+    gigabytes.
+    """
+    path = tmp_path / "f.h5"
+    monkeypatch.setattr(weights, "MOST_OBJECTS", 200)
+    with h5py.File(path, "w") as f:
+        if kind == "array":
+            f["a"] = np.zeros(250_000, "float32")
+            for i in range(150):
+                f[f"again {i}"] = f["a"]
+        elif kind == "loop":
+            f.create_group("a")["again"] = f["/"]
+        elif kind == "groups":
+            group = f
+            for _ in range(50):
+                below = group.create_group("a")
+                group["again"] = below
+                group = below
+        elif kind == "many":
+            for i in range(300):
+                f.create_group(f"many {i}")
+        else:
+            f.create_dataset("a", (250_000_000,), "float32", chunks=(1_000_000,),
+                             compression="gzip", fillvalue=0)[:1_000_000] = 0
+    reading = []
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *_: reading.append(1))
+    refused(path, {"many": "200 objects", "packed": "bytes"}.get(kind, "again"),
+            call=lambda: weights.read_arrays(path))
+    assert not reading
 
 
 def test_python_objects_are_not_unpickled_from_a_weights_file(tmp_path):
@@ -344,7 +367,7 @@ def test_saving_that_fails_leaves_the_set_before(save, tmp_path, codec, monkeypa
     assert not list(tmp_path.glob(".vqwave-*"))
 
 
-def test_a_set_keeps_its_settings_and_where_they_are_wrong_it_says_which(tmp_path, codec):
+def test_a_set_keeps_its_settings_and_a_wrong_one_is_named(tmp_path, codec):
     training = configs.TrainingConfig(steps=3, batch_size=2)
     data = configs.DataConfig(split={"test": ["a"]})
     weights.save(tmp_path, NAME, "", codec.parts, codec.config, {"step": 3},
@@ -355,8 +378,8 @@ def test_a_set_keeps_its_settings_and_where_they_are_wrong_it_says_which(tmp_pat
     described = configs.load_yaml(path)
     assert set(described) == {"schema", "model", "training", "data", "record", "sha256"}
     path.write_text(configs.dump_yaml(described | {"training": {"stpes": 3}}))
-    refused(path, "training: unknown key 'stpes'; did you mean "
-                  "'steps'", call=lambda: weights.find(tmp_path, NAME))
+    refused(path, "training: unknown key 'stpes'; did you mean 'steps'",
+            call=lambda: weights.find(tmp_path, NAME))
 
 
 def test_names_are_free_and_the_level_is_in_the_config(tmp_path, codec):

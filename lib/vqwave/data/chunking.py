@@ -24,67 +24,58 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
 
     Args:
         run: audio float32 [batch, n·level] -> codes int32 [batch, n, books].
-        level: samples a code.
-        halo: the receptive field of a code on either side, in codes.
-        window: codes kept per run.
+        level: samples a frame.
+        halo: the receptive field of a frame on either side, in frames.
+        window: frames kept per run.
         segment: frames whose codes are chosen together. The halo is a multiple of a segment, and
             every run begins with one.
     """
-    audio = np.asarray(audio, np.float32)
-    batch, samples = audio.shape
-    count = -(-samples // level)
-    window = _window(halo, count, window, level, segment)
-    pieces = []
-    for start in range(0, count, window):
-        stop = min(start + window, count)
-        left, right = max(0, start - halo), min(count, stop + halo)
-        piece = audio[:, left * level : right * level]
-        missing = (right - left) * level - piece.shape[1]
-        if missing:
-            piece = np.pad(piece, ((0, 0), (0, missing)))
-        pieces.append(np.asarray(run(piece))[:, start - left : stop - left])
-    return (np.concatenate(pieces, axis=1) if pieces
-            else np.asarray(run(np.zeros((batch, level), np.float32)))[:, :0])
-
-
-def _window(halo: int, count: int, window: int | None, level: int, segment: int = 1) -> int:
-    """Frames to keep per run, in whole segments."""
-    window = count if halo >= ALL else window or WINDOW_SAMPLES // level
-    return max(1, -(-window // segment)) * segment
+    codes = list(_encode(run, [audio], level, halo, window, segment))
+    return (np.concatenate(codes, axis=1) if codes
+            else np.asarray(run(np.zeros((len(audio), level), np.float32)))[:, :0])
 
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
                   window: int | None = None, segment: int = 1):
-    """`encode` of a signal in float32 blocks [n] of any lengths: an iterator of int32 [codes,
+    """`encode` of a signal in float32 blocks [n] of any lengths: an iterator of int32 [frames,
     books], in the memory of one window.
     """
-    size = _window(0, 0, window, level, segment)
+    for codes in _encode(run, (block[None] for block in blocks), level, halo, window, segment):
+        yield codes[0]
+
+
+def _encode(run, blocks, level: int, halo: int, window: int | None, segment: int):
+    """Blocks float32 [batch, n] -> an iterator of int32 [batch, frames, books]."""
+    window = window or WINDOW_SAMPLES // level
+    size = max(1, -(-window // segment)) * segment
     pending, held = [], 0
-    left = start = 0  # the first code of the samples held, and the first code not yet encoded
+    left = start = 0  # the first frame of the samples held, and the first frame not yet encoded
 
     def encode_until(audio, stop, right):
-        """The codes start … stop − 1, from the samples of the codes left … right − 1."""
-        piece = audio[: (right - left) * level]
-        piece = np.pad(piece, (0, (right - left) * level - piece.size))
-        return np.asarray(run(piece[None]))[0, start - left : stop - left]
+        """The frames start … stop − 1, from the samples of the frames left … right − 1."""
+        piece = audio[:, : (right - left) * level]
+        piece = np.pad(piece, ((0, 0), (0, (right - left) * level - piece.shape[1])))
+        return np.asarray(run(piece))[:, start - left : stop - left]
 
     for block in blocks:
         pending.append(np.asarray(block, np.float32))
-        held += block.size
+        held += block.shape[1]
         while held >= (start + size + halo - left) * level:
-            audio = np.concatenate(pending)
+            audio = np.concatenate(pending, axis=1)
             yield encode_until(audio, start + size, start + size + halo)
             start += size
             drop = max(0, start - halo) - left
-            pending, held, left = [audio[drop * level :]], held - drop * level, left + drop
-    audio = np.concatenate([*pending, np.empty(0, np.float32)])
+            pending, held, left = [audio[:, drop * level :]], held - drop * level, left + drop
+    if not held:
+        return
+    audio = np.concatenate(pending, axis=1)
     count = left - (-held // level)
-    size = _window(halo, count, size, level, segment)
+    size = count if halo >= ALL else size
     while start < count:
         stop = min(start + size, count)
         yield encode_until(audio, stop, min(count, stop + halo))
         drop = max(0, stop - halo) - left
-        audio, left, start = audio[drop * level :], left + drop, stop
+        audio, left, start = audio[:, drop * level :], left + drop, stop
 
 
 def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
@@ -92,14 +83,14 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     N·level].
 
     Args:
-        run: (codes int32 [batch, n, books], the number of the first) -> audio float32 [batch,
-            n·level].
-        halo: the receptive field of a code's samples on either side, in codes.
-        window: codes kept per run.
+        run: (codes int32 [batch, n, books], the number of the first frame) -> audio float32
+            [batch, n·level].
+        halo: the receptive field of a frame's samples on either side, in frames.
+        window: frames kept per run.
     """
     codes = np.asarray(codes)
     batch, count = codes.shape[:2]
-    window = _window(halo, count, window, level)
+    window = max(1, count if halo >= ALL else window or WINDOW_SAMPLES // level)
     audio = np.empty((batch, count * level), np.float32)
     for start in range(0, count, window):
         stop = min(start + window, count)

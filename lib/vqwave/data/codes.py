@@ -5,12 +5,12 @@
 
 <checksum> is that of front end, encoder and codebook. The index's first line names the codec; each
 other line holds a file with the checksums of its track and of its own bytes. A file that differs
-is encoded again. A variant is an alignment of the codes, a transposition and a gain; a generator
-trains on several of each track.
+is encoded again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -39,7 +39,7 @@ _ENCODING = threading.Lock()
 
 class Variant(NamedTuple):
     """A track `gain` dB louder, transposed by `shift` semitones, then without its first `offset` ·
-    `step` samples.
+    `step` samples. A generator trains on several variants of each track.
     """
 
     offset: int
@@ -71,12 +71,11 @@ def alignment_step(level: int) -> int:
 
 
 class CodeTrack(NamedTuple):
-    """A track as codes, in one variant; windows are cut from these.
+    """The codes of a variant of a track; windows are cut from these.
 
     path, frames: cached codes, or codes int [frames, books] in memory; above, frames_above: those
     of the level above, None at the top of a chain. shift, start: of its `Variant`. first,
-    first_above: the first cached frame of the piece; earlier frames, and those after `frames`, are
-    outside the piece.
+    first_above: the first cached frame of the piece. Cached frames before and after are not used.
     """
 
     path: Path | np.ndarray
@@ -118,10 +117,9 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
     """The variants of a training track: `offsets` alignments of the original, one `gain` dB
     quieter, then each transposition within ±`transpose` semitones.
 
-    To save encoding, a transposition has one alignment and one gain, functions of its shift: ±3
-    semitones and four offsets are 10 encodings of the corpus, all pairs would be 28. None is
-    louder, because that would clip. level: the coarsest level that is encoded; the finer levels
-    divide this one and are aligned alike.
+    A transposition has one alignment and one gain, functions of its shift: ±3 semitones and four
+    offsets are 10 encodings of the corpus, not 28. No variant is louder, since that would clip.
+    level: the coarsest level that is encoded; finer levels have the same alignments.
     """
     step = alignment_step(level)
     shifts = [shift for size in range(1, transpose + 1) for shift in (size, -size)]
@@ -133,8 +131,8 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
 
 def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
-    """[(track file, variant, (codes file, frames))] of all `copies`, (track, variant) each. Encodes
-    those that are not cached, one track at a time.
+    """[(track file, variant, (codes file, frames))] of all `copies`, (track, variant) each. Copies
+    that are not cached are encoded one at a time.
 
     Args:
         say: a `progress.Reporter`.
@@ -144,11 +142,7 @@ def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load,
             under the same paths.
     """
     data_dir = Path(os.path.abspath(data_dir))
-    folder = data_dir / ".codes" / codec_weights.encoding_checksum[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{folder}: the cache of codes cannot be written: {e.strerror}") from e
+    folder = files.make_folder(data_dir / ".codes" / codec_weights.encoding_checksum[:16])
     level = codec_weights.config.level
     copies = [(track, variant, folder / f"{track.file}.{variant}.u16",
                -(-variant.samples(track) // level)) for track, variant in copies]
@@ -184,7 +178,7 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
                ((job, _encode(*job)) for job in jobs))
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
-            log.write(json.dumps({"codec": codec_weights.name}) + "\n")
+            log.write(json.dumps({"codec": codec_weights.name}))
         for done, (job, result) in enumerate(results, 1):
             path, track = job[-1], tracks[job[-1]]
             if isinstance(result, cluster.WorkerDied):
@@ -194,7 +188,8 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
                 raise UserError(f"{path}: a worker wrote this file, but this machine does not see "
                                 f"it; all workers need the same folders under the same paths")
             entry = {"file": path.relative_to(folder).as_posix(), "track": track.content, **result}
-            log.write(json.dumps(entry) + "\n")
+            # The line break first: a killed run may have left half a line.
+            log.write("\n" + json.dumps(entry))
             log.flush()
             say.advance(done)
     if scheduler:
@@ -211,8 +206,8 @@ def _encoder(load, *source):
 
 
 def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> dict:
-    """Write the codes of a variant of the track, a file of `count` samples, to `path`; returns the
-    number of codes and their checksum.
+    """Write the codes of a variant of a track's file of `count` samples to `path`; returns their
+    number and checksum.
     """
     first = 0 if variant.shift else variant.start
     blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK, count - start)))
@@ -224,8 +219,8 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
         blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.start)
     with _ENCODING:
         codec_config, halo, encode = _encoder(*source)
-        segment = codec_config.quantizer.segment
-        pieces = chunking.encode_blocks(encode, blocks, codec_config.level, halo, segment=segment)
+        pieces = chunking.encode_blocks(encode, blocks, codec_config.level, halo,
+                                        segment=codec_config.quantizer.segment)
         codes = np.concatenate([piece.astype("<u2") for piece in pieces])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as f:
@@ -241,55 +236,42 @@ def _drop(blocks, count: int):
 
 
 def _find_missing(folder: Path, copies: list) -> list:
-    """The copies, (track, variant, path, codes) each, whose files are missing or differ from the
+    """The copies, (track, variant, path, frames) each, whose files are missing or differ from the
     index.
     """
     index = _read_index(folder)
 
     def is_cached(track, path, count):
-        entry = index.get(path.relative_to(folder).as_posix())
-        return (entry and entry["track"] == track.content and entry["codes"] == count
-                and _crc(path) == entry["crc"])
+        entry = index.get(path.relative_to(folder).as_posix(), {})
+        with contextlib.suppress(OSError, KeyError):
+            return (entry["track"] == track.content and entry["codes"] == count
+                    and entry["crc"] == zlib.crc32(path.read_bytes()))
+        return False
 
     return [copy for copy in copies if not is_cached(copy[0], *copy[2:])]
 
 
 def _find_earlier(folder: Path, name: str) -> list[Path]:
     """The folders next to `folder` with codes of other codecs called `name`."""
-    first = json.dumps({"codec": name}) + "\n"
+    first = json.dumps({"codec": name})
     folders = []
     for index in sorted(folder.parent.glob("*/index.jsonl")):
         with open(index, encoding="utf-8", errors="replace") as file:
-            if index.parent != folder and file.readline() == first:
+            if index.parent != folder and file.readline().rstrip() == first:
                 folders.append(index.parent)
     return folders
 
 
 def _read_index(folder: Path) -> dict[str, dict]:
-    """The last entry for each file. Half-written lines of a killed run are ignored."""
+    """The last entry of each file; broken lines are ignored."""
     entries = {}
-    try:
-        lines = (folder / "index.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return entries
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            entries[entry["file"]] = {key: entry[key] for key in ("track", "codes", "crc")}
-        except (ValueError, KeyError, TypeError):
-            continue
-    # Begin with a line break, in case the last line has none.
-    if lines and not (folder / "index.jsonl").read_bytes().endswith(b"\n"):
-        with open(folder / "index.jsonl", "a", encoding="utf-8") as f:
-            f.write("\n")
+    with contextlib.suppress(FileNotFoundError):
+        text = (folder / "index.jsonl").read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                entries[entry["file"]] = entry
     return entries
-
-
-def _crc(path: Path) -> int | None:
-    try:
-        return zlib.crc32(path.read_bytes())
-    except OSError:
-        return None
 
 
 def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""How quiet the music at each code is, measured on a generator's training tracks.
+"""How quiet the music of each code is, measured on a generator's training tracks.
 
-Generated music falls quiet more often than real music: each frame is drawn from the frames before
-it, so small errors add up. A core's `quiet_cost` lowers the logits of quiet codes.
+Generated music falls quiet more often than real music, since the errors of its frames add up. A
+core's `quiet_cost` lowers the logits of quiet codes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,15 @@ from ..io.silence import SILENT_DB
 from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
-"""dB: quiet music is so far under the median of all that is not silent, and counts so much at most.
+"""dB: music this far below the median of all sound is quiet; what lies further below counts no more
+than the second figure.
 """
-
 WINDOW = 0.2
 """Seconds around a frame over which the loudness is measured."""
-
 BLOCK = 4096
 """Frames read at once."""
-
 MOST_TRACKS = 1000
 """Tracks measured, at most."""
-
 PRIOR_FRAMES = 20
 """Frames without quiet music added to each code: a code in so few frames counts half."""
 
@@ -39,7 +36,7 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
 
     Args:
         data_dir: the prepared folder.
-        rows: tracks at their own pitch; of more than `MOST_TRACKS` some, evenly spaced.
+        rows: tracks at their own pitch; evenly spaced ones where there are over `MOST_TRACKS`.
         level: samples a frame.
 
     Returns:

@@ -15,9 +15,9 @@ class GriffinLim:
     [batch, frames·hop].
 
     The pseudoinverse of the mel filters, clipped at zero, gives bins; the bin at half the sample
-    rate, which the front end leaves out, is silent. `steps` iterations of librosa's algorithm give
-    the phases (Griffin and Lim 1984; with momentum, Perraudin, Balazs and Søndergaard 2013). All
-    phases begin at zero, so blocks with a halo of `receptive_field` frames equal the whole.
+    rate is silent. `steps` iterations give the phases (Griffin and Lim 1984; with momentum,
+    Perraudin, Balazs and Søndergaard 2013). All phases begin at zero, so blocks with a halo of
+    `receptive_field` frames equal the whole.
     """
 
     def __init__(self, config: CodecConfig):

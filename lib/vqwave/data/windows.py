@@ -53,8 +53,8 @@ class _Batches(keras.utils.PyDataset):
     number of evenly spread windows.
 
     Batch i of the endless sequence holds the windows i·batch_size … of the seed, so training
-    resumes at any step. Where several processes train together, `batch_size` is the total, and each
-    process serves its `share` of the rows.
+    resumes at any step. `batch_size` is the total of all processes that train together; each serves
+    its `share` of the rows.
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
@@ -90,9 +90,9 @@ class _Batches(keras.utils.PyDataset):
 class Changes:
     """Augmentation of windows of audio.
 
-    A window is transposed by up to `transpose` semitones (and so faster or slower), made up to
-    `gain` dB quieter, uniformly in dB, and in a share `mix` of the cases added to another changed
-    window; a sum that would clip is scaled down.
+    A window is transposed by up to `transpose` semitones (and so faster or slower) and made up to
+    `gain` dB quieter, uniformly in dB. With probability `mix` another changed window is added; a
+    sum that would clip is scaled down.
     """
 
     transpose: int = 0
@@ -160,8 +160,8 @@ class AudioWindows(_Batches):
         return sound * np.float32(10 ** (-random.uniform(0.0, self.changes.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
-        """float32 [length] from a place of a track on, or as near as the track's length allows. A
-        track too short to be transposed up is not transposed.
+        """float32 [length] from a place of a track on, or as near as its length allows. A track too
+        short to be transposed up is not transposed.
         """
         first, end = self.spans[item]
         count = math.ceil(self.length * 2 ** (shift / 12))
@@ -240,9 +240,8 @@ class CodeWindows(_Batches):
     0 past the track's end, elsewhere the number that makes the mean 1, so that all frames count
     the same.
 
-    A training window continues past its track's end with the beginning of another: a model that
-    never sees what follows an end would stay in the silence there. Validation windows lie inside
-    their tracks.
+    A training window continues past its track's end with the beginning of another track, so that a
+    model learns to leave the silence at an end. Validation windows lie inside their tracks.
 
     Args:
         tracks: a `CodeTrack` each.
@@ -256,14 +255,14 @@ class CodeWindows(_Batches):
         self.unit = generator.ratio or 1
         self.weight = None
         if fixed is None:
-            # A place is one source frame. Half a window of extra places before a track all mean its
-            # beginning, so that beginnings are trained more often than one place in thousands.
+            # A place is one source frame. Half a window of extra places before a track mean its
+            # beginning, which would otherwise be drawn once in thousands.
             self.lead = length // self.unit // 2
             sizes = [self._whole(track) // self.unit + self.lead for track in tracks]
             super().__init__(sizes, batch_size, seed, start, fixed, share)
             return
         self.lead = 0
-        # A short track would have one place among thousands, so its duration counts instead.
+        # A short track has as many places as source frames, not a single one.
         sizes = [max(1, track.frames // self.unit) if track.frames < length
                  else count_places(track.frames, length, self.unit) for track in tracks]
         super().__init__(sizes, batch_size, seed, start, fixed, share)

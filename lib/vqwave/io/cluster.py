@@ -22,25 +22,20 @@ _KEPT = "; what is done is kept, and the same command goes on from here"
 
 
 class WorkerDied(Exception):
-    """The process that worked on a job has died, again and again on several workers."""
-
-
-def _print(line: str):
-    print(line, file=sys.stderr, flush=True)
+    """The process of a job has died, on several workers in turn."""
 
 
 def run(address: str, function: Callable, jobs: Iterable[tuple],
-        say: Callable[[str], object] = _print
+        say: Callable[[str], object] = lambda line: print(line, file=sys.stderr, flush=True)
         ) -> Iterator[tuple[tuple, Any]]:
     """Run `function(*job)` for each job on the workers of a Dask cluster.
 
-    A job whose worker dies is given to another one. What a job raises is raised here. The workers
-    import `function`, so they need this package in the same version, and they see the same files
-    under the same names. Anyone who can reach a Dask scheduler can run any code on its workers:
-    keep it in a network of its own.
+    A job whose worker dies is given to another one. Exceptions of a job are raised here. Workers
+    need this package in the same version, and the same files under the same names. Anyone who can
+    reach a Dask scheduler can run any code on its workers: keep it in a network of its own.
 
     Args:
-        say: called with a line when the cluster has no workers, and is waited for.
+        say: called with a line when the cluster has no workers.
 
     Returns:
         (job, its result) in the order in which they finish; the result is a `WorkerDied` where the
@@ -56,7 +51,7 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
         try:
             while more or running:
                 threads = watch.check(client)
-                # A few for each thread, so that a million jobs are no load for the scheduler.
+                # A few for each thread: the scheduler never holds a million jobs.
                 while more and len(running) < 4 * threads:
                     job = next(waiting, None)
                     more = job is not None
@@ -81,19 +76,18 @@ class _Watch:
     def __init__(self, address: str, say: Callable[[str], object]):
         self.address, self.say = address, say
         self.answered = self.staffed = time.monotonic()
-        self.had_workers = self.said = False
+        self.had_workers = self.waiting = False
 
     def check(self, client) -> int:
         """The threads of the cluster's workers. Raises `UserError` after waiting too long."""
-        threads = None
-        # It fails while the client tries to connect again.
+        threads, now = None, time.monotonic()
+        # It fails while the client reconnects.
         with contextlib.suppress(OSError):
-            threads, self.answered = sum(client.nthreads().values()), time.monotonic()
-        now = time.monotonic()
+            threads, self.answered = sum(client.nthreads().values()), now
         if threads:
-            self.staffed, self.had_workers, self.said = now, True, False
-        elif threads == 0 and not self.said:
-            self.said = True
+            self.staffed, self.had_workers, self.waiting = now, True, False
+        elif threads == 0 and not self.waiting:
+            self.waiting = True
             self.say(f"{self.address}: the scheduler has "
                      f"{'lost its workers' if self.had_workers else 'no workers yet'}; waiting "
                      f"up to {UNSTAFFED:.0f} s for one")
@@ -126,7 +120,7 @@ def _connect(address):
         import distributed
     except ImportError as e:
         raise UserError("--scheduler needs Dask's distributed: pip install '.[cluster]'") from e
-    # Their loggers print tracebacks for what is one line here; each has its own level.
+    # Its loggers would print tracebacks; each has its own level.
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

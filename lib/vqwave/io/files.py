@@ -1,10 +1,11 @@
-"""Files and folders, for every room: all-or-nothing writing, locks, and names and errors as one
-line of text.
+"""Files and folders, for every room: all-or-nothing writing, locks, checksums, and names and errors
+as one line of text.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import time
@@ -13,29 +14,29 @@ from pathlib import Path
 from ..errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-"""The checkout that this library runs from; where it was installed elsewhere, a folder without
-weights.
-"""
+"""The checkout that this library runs from; an installed library has no weights there."""
 
 
 def printable(path) -> str:
-    """`path` as text that fits one line of any terminal: control characters and undecodable bytes
-    escaped.
-    """
+    """`path` as one line of text: control characters and undecodable bytes are escaped."""
     text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
                    for c in text)
 
 
 def reason(error: OSError) -> str:
-    """What the system says went wrong, without the error's number and path."""
+    """The system's reason for an error, without the error's number and path."""
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
+def sha256(path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def make_folder(folder) -> Path:
-    """`folder` as a path, made with its parents where it is not there. Raises `UserError` where
-    that cannot be.
-    """
+    """`folder` as a path, created with its parents if missing. Raises `UserError` on failure."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,8 +46,8 @@ def make_folder(folder) -> Path:
 
 
 def check_place(path) -> Path:
-    """The path, if a file can be written there. Raises `UserError` for a folder, one that is
-    missing, or one without permission.
+    """The path, if a file can be written there. Raises `UserError` if it is a folder, or if its
+    folder is missing or read-only.
     """
     path = Path(path)
     if path.is_dir():
@@ -62,12 +63,11 @@ def check_place(path) -> Path:
 def atomic_write(path):
     """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.
 
-    On any exception, Ctrl-C included, it is removed and whatever stood at `path` before stays. A
-    process that is killed leaves a hidden `.vqwave-*.part` at worst, which `sweep` removes later,
-    never half a file under the final name.
+    On any exception, Ctrl-C included, the new file is removed and the file before stays. A process
+    that is killed leaves a hidden `.vqwave-*.part`, which `sweep` removes later.
     """
     path = Path(path)
-    # A short name of its own, since the final one may already be as long as the file system allows.
+    # A short name of its own, since `path` may already be as long as the file system allows.
     beside = path.parent / f".vqwave-{secrets.token_hex(6)}.part"
     file = open(beside, "x+b")  # noqa: SIM115
     try:
@@ -84,11 +84,8 @@ def atomic_write(path):
 
 
 def sweep(folder, seconds: float = 60):
-    """Remove what killed processes left half written in `folder`: each `.vqwave-*.part` that no
-    process has open.
-
-    seconds: the age of what is removed. A minute, since a file is not locked in the instant in
-        which it is made.
+    """Remove the half-written files of killed processes from `folder`: each `.vqwave-*.part` that
+    no process has open and that is `seconds` old. A new file is not locked at once, hence a minute.
     """
     for path in Path(folder).glob(".vqwave-*.part"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -97,10 +94,9 @@ def sweep(folder, seconds: float = 60):
 
 
 def try_lock(file, otherwise: bool = False) -> bool:
-    """Lock `file` for as long as it is open; False where another process has it.
+    """Lock `file` until it is closed; False if another process has the lock.
 
-    otherwise: what to return where the system or the file system has no locks, as some network
-        file systems.
+    otherwise: returned where the file system has no locks, as some network file systems.
     """
     try:
         import fcntl
@@ -115,14 +111,11 @@ def try_lock(file, otherwise: bool = False) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder, name: str, doing: str):
-    """Hold `folder` for `name` while the block runs. A process that died holds nothing.
-
-    Where the file system has no locks the block runs without one: nothing keeps other processes
-    out.
+    """Lock `folder` for `name` while the block runs. A process that died holds no lock. Where the
+    file system has no locks the block runs without one.
 
     Raises:
-        UserError: another process holds it; the message says `name` is already `doing` there, and
-            since when.
+        UserError: another process has the lock; the message says `name` is already `doing` there.
         OSError: the folder cannot be written to.
     """
     path = Path(folder) / f".{name}.lock"
@@ -131,9 +124,9 @@ def lock_folder(folder, name: str, doing: str):
             file = opened.enter_context(open(path, "a+", encoding="utf-8"))
             if not try_lock(file, otherwise=True):
                 file.seek(0)
-                who = file.read().strip() or "another process"
-                raise UserError(f"{printable(folder)}: {name} is already {doing} here by {who}")
-            # The process that held it may have removed the file after it was opened here.
+                holder = file.read().strip() or "another process"
+                raise UserError(f"{printable(folder)}: {name} is already {doing} here by {holder}")
+            # The process that had the lock may have removed the file after it was opened here.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                     break

@@ -1,6 +1,4 @@
-"""What the folders and tags of a prepared folder call its tracks: nothing is invented, only spaces
-are tidied.
-"""
+"""Labels of tracks, from the folders or the tags of a prepared folder. Only spaces are tidied."""
 
 from __future__ import annotations
 
@@ -13,64 +11,59 @@ from ..errors import UserError
 from .manifest import Track
 
 UNLABELLED = "unknown"
-"""What tracks are called that are called nothing, where some of those that are trained on are."""
+"""The label of tracks without one, if some training tracks have none."""
 
 
 def label_of(track: Track, of: str) -> str | None:
-    """What a track is called; None where nothing is said.
+    """The label of a track, None if it has none.
 
     Args:
-        of: "folder", the one that its recording lies in, of folders inside folders the outermost
-            below the one that was prepared; or a tag of `manifest.TAGS`.
+        of: a tag of `manifest.TAGS`, or "folder": the outermost folder of the recording below the
+            prepared one, or the prepared one itself.
     """
     if of == "folder":
         *folders, _ = PurePosixPath(track.file).parts
-        said = folders[0] if folders else PurePosixPath(track.source).parent.name
+        label = folders[0] if folders else PurePosixPath(track.source).parent.name
     else:
-        said = track.tags.get(of)
-    return " ".join((said or "").split()) or None
+        label = track.tags.get(of)
+    return " ".join((label or "").split()) or None
 
 
 def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
-    """Every label of the tracks that are trained on, sorted; `UNLABELLED` among them where a track
-    has none.
+    """Every label of the training tracks, sorted; with `UNLABELLED` if a track has none.
 
     Raises:
-        UserError: they are all called the same, or nothing.
+        UserError: all have the same label, or none.
     """
-    said = {label_of(track, of) for track in tracks}
-    if said == {None}:
-        raise UserError(f"no track that trains says its {of}: there is nothing to label them by")
-    names = tuple(sorted({name or UNLABELLED for name in said}))
+    found = {label_of(track, of) for track in tracks}
+    if found == {None}:
+        raise UserError(f"no training track names its {of}: choose another label")
+    names = tuple(sorted({name or UNLABELLED for name in found}))
     if len(names) == 1:
-        raise UserError(f"every track that trains has the {of} {names[0]!r}: labels must tell "
+        raise UserError(f"every training track has the {of} {names[0]!r}: labels must tell "
                         f"tracks apart")
     return names
 
 
 def index_of(track: Track, labels: Labels) -> int:
-    """The number of a track's label in the vocabulary: that of `UNLABELLED` where the track has
-    none, or one that is not in there; `labels.none` where that is not in there either.
+    """The number of a track's label in the vocabulary. Tracks without a label, or with an unknown
+    one, have the number of `UNLABELLED`, or `labels.none` where the vocabulary lacks that too.
     """
-    known = {name: i for i, name in enumerate(labels.names)}
-    return known.get(label_of(track, labels.of) or UNLABELLED,
-                     known.get(UNLABELLED, labels.none))
+    numbers = {name: i for i, name in enumerate(labels.names)}
+    return numbers.get(label_of(track, labels.of) or UNLABELLED,
+                       numbers.get(UNLABELLED, labels.none))
 
 
 def known_label(track: Track, labels: Labels | None) -> str | None:
-    """What a model is told of a track: its label, by name; None where it has none of the vocabulary
-    or the model has no labels.
-    """
-    if labels is None:
-        return None
-    number = index_of(track, labels)
-    return None if number == labels.none else labels.names[number]
+    """The name of the label that a model is given for a track; None if it is given none."""
+    number = None if labels is None else index_of(track, labels)
+    return None if number is None or number == labels.none else labels.names[number]
 
 
 def count(tracks: Iterable[Track], labels: Labels) -> dict[str, int]:
-    """How many tracks there are of each label, in the vocabulary's order; under "" those of none
-    of them, where there are some.
+    """The number of tracks of each label, in the vocabulary's order; last, under "", of those
+    without a label, if there are any.
     """
-    found = Counter(index_of(track, labels) for track in tracks)
-    counts = {name: found[i] for i, name in enumerate(labels.names)}
-    return counts | ({"": found[labels.none]} if found[labels.none] else {})
+    numbers = Counter(index_of(track, labels) for track in tracks)
+    counts = {name: numbers[i] for i, name in enumerate(labels.names)}
+    return counts | ({"": numbers[labels.none]} if numbers[labels.none] else {})

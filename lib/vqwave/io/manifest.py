@@ -1,7 +1,7 @@
 """Data folders: `manifest.jsonl`, a line a track, beside `.u16` files.
 
-A manifest is replaced as a whole. Where its last line is cut off, as by an interrupted copy, that
-line is left out, and `prepare` makes its track again.
+A manifest is replaced as a whole. If its last line is cut off, as by an interrupted copy, `read`
+leaves this line out and `prepare` converts its track again.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Track:
     """One line of a manifest: `samples` uint16 samples in `file` (relative to the folder, with
     slashes).
 
-    `source` is the absolute path it was made from, `sha256`, `source_size` (bytes) and
-    `source_mtime_ns` what that file was like; `tags` has every name of `TAGS`, None where the file
-    does not say. `high_passed`: it held much that is below hearing, which was taken out.
+    `source` is the absolute path of the music file; `sha256`, `source_size` (bytes) and
+    `source_mtime_ns` describe it. `tags` has every name of `TAGS`, None where the file has no such
+    tag. `high_passed`: strong sound below hearing was removed.
     """
 
     file: str
@@ -42,7 +42,7 @@ class Track:
 
     @property
     def content(self) -> str:
-        """What its samples depend on, at one sample rate."""
+        """Identifies the samples, at one sample rate."""
         return self.sha256 + "+high-pass" * self.high_passed
 
     @property
@@ -65,23 +65,21 @@ def read(folder) -> list[Track]:
     one sample rate.
 
     Raises:
-        UserError: there is no folder or no manifest; a line is broken (the message has its number);
-            a file is missing, has another length or is outside the folder, by its name or by a
-            link; sample rates are mixed.
+        UserError: as `load`; there is no track; a file is missing or has another length; sample
+            rates are mixed.
     """
     folder = Path(folder)
     tracks = load(folder)
     if not tracks:
         raise UserError(f"{printable(folder)}: the manifest names no track; fill it with "
                         f"{cli.command('prepare')}")
+    first = tracks[0]
     for track in tracks:
         if not track.is_intact(folder):
             raise UserError(
                 f"{printable(folder)}: {printable(track.file)} is missing or not "
                 f"{2 * track.samples} bytes long as {NAME} says; run {cli.command('prepare')} "
                 f"again")
-    first = tracks[0]
-    for track in tracks:
         if track.sample_rate != first.sample_rate:
             raise UserError(
                 f"{printable(folder)}: mixed sample rates: {printable(first.file)} has "
@@ -97,8 +95,13 @@ def write(folder, tracks):
             out.write(json.dumps(vars(track)).encode("ascii") + b"\n")
 
 
-def load(folder) -> list[Track]:
-    """The tracks of a data folder; their files may be missing, their sample rates mixed."""
+def load(folder: Path) -> list[Track]:
+    """The tracks of a data folder; their files may be missing, their sample rates mixed.
+
+    Raises:
+        UserError: there is no folder or no manifest; a line is broken (the message has its number);
+            a file is outside the folder, by its name or by a link.
+    """
     path = folder / NAME
     try:
         # newline: JSON allows other line breaks inside a string.
@@ -111,32 +114,31 @@ def load(folder) -> list[Track]:
     except OSError as e:
         raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
     except UnicodeDecodeError as e:
-        raise UserError(
-            f"{printable(path)}: is not a manifest; remove it and run {cli.command('prepare')} "
-            f"again") from e
-    tracks.sort(key=lambda t: t.file)
-    for file in _find_links_outside(folder, [t.file for t in tracks]):
+        raise UserError(f"{printable(path)}: is not a manifest; remove it and run "
+                        f"{cli.command('prepare')} again") from e
+    for file in _find_links_outside(folder, tracks):
         raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a "
                         f"link leads")
-    return tracks
+    return [tracks[file] for file in sorted(tracks)]
 
 
-def _tracks(path, lines):
-    tracks, seen = [], set()
+def _tracks(path, lines) -> dict[str, Track]:
+    """The tracks of a manifest's lines, by file."""
+    tracks: dict[str, Track] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             track = _parse(line)
-            if track.file in seen:
+            if track.file in tracks:
                 raise ValueError(f"{track.file!r} is there twice")
         except (ValueError, RecursionError) as e:
-            if isinstance(e.__cause__, json.JSONDecodeError) and not line.endswith("\n"):
+            if isinstance(e, json.JSONDecodeError) and not line.endswith("\n"):
                 break  # cut off
-            raise UserError(f"{printable(path)}, line {number}: {printable(str(e))}; "
-                            f"remove it and run {cli.command('prepare')} again") from e
-        seen.add(track.file)
-        tracks.append(track)
+            what = f"not JSON ({e})" if isinstance(e, json.JSONDecodeError) else printable(str(e))
+            raise UserError(f"{printable(path)}, line {number}: {what}; remove it and run "
+                            f"{cli.command('prepare')} again") from e
+        tracks[track.file] = track
     return tracks
 
 
@@ -152,27 +154,25 @@ def _find_links_outside(folder, files):
             yield file
 
 
-def _parse(line):
-    try:
-        values = json.loads(line)
-    except ValueError as e:
-        raise ValueError(f"not JSON ({e})") from e
-    if not isinstance(values, dict):
+_KINDS = {"file": str, "source": str, "sample_rate": int, "samples": int, "sha256": str,
+          "tags": dict, "source_size": int, "source_mtime_ns": int, "high_passed": bool}
+_REQUIRED = {"file", "source", "sample_rate", "samples", "sha256", "tags"}
+
+
+def _parse(line: str) -> Track:
+    """The track of a line; unknown keys are ignored. Raises `ValueError`."""
+    line_values = json.loads(line)
+    if not isinstance(line_values, dict):
         raise ValueError("not a JSON object")
-    kinds = {"file": str, "source": str, "sample_rate": int, "samples": int,
-             "sha256": str, "tags": dict}
-    optional = {"source_size": int, "source_mtime_ns": int, "high_passed": bool}
-    for key, kind in (kinds | {k: v for k, v in optional.items() if k in values}).items():
-        if key not in values:
-            raise ValueError(f"{key} is missing")
-        if not isinstance(values[key], kind) or isinstance(values[key], bool) != (kind is bool):
-            raise ValueError(f"{key} is {values[key]!r}")
-    for key in ("sample_rate", "samples"):
-        if values[key] < 1:
-            raise ValueError(f"{key} is {values[key]}")
-    file = PurePosixPath(values["file"])
-    if file.is_absolute() or ".." in file.parts or not file.parts or "\0" in values["file"]:
+    values = {key: line_values[key] for key in _KINDS if key in line_values}
+    for key, value in values.items():
+        if type(value) is not _KINDS[key]:
+            raise ValueError(f"{key} is {value!r}")
+        if key in ("sample_rate", "samples") and value < 1:
+            raise ValueError(f"{key} is {value}")
+    if missing := _REQUIRED - set(values):
+        raise ValueError(f"{min(missing)} is missing")
+    path = PurePosixPath(values["file"])
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in values["file"]:
         raise ValueError(f"{values['file']!r} lies outside the folder")
-    # Keys of other versions (an earlier one had checksums) are no reason to refuse a folder that
-    # can be read.
-    return Track(**{k: values[k] for k in (*kinds, *optional) if k in values})
+    return Track(**values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import ctypes
 import errno
 import functools
 import hashlib
@@ -26,19 +25,19 @@ from .. import cli, machine, progress
 from ..errors import UserError
 from . import audio, cluster, manifest
 from .audio import AUDIO_SUFFIXES, Decoder, to_u16
-from .files import atomic_write, lock_folder, printable, reason, sweep
+from .files import atomic_write, lock_folder, printable, reason, sha256, sweep
 from .manifest import Track
 
 _SAVE_EVERY = 5.0
 _BLOCK = 1 << 20  # samples
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_ENDED_ITS_PROCESS = "decoding it ended the process (a crash, or out of memory)"
+_ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out of memory)", None
 
 
 @dataclass
 class PrepareReport:
-    """What `prepare` did: tracks made, tracks that were up to date, (source path, reason) of what
-    failed, and `notes`, lines on what the user may want to look at although nothing failed.
+    """What `prepare` did: tracks converted, tracks that were up to date, (source path, reason) of
+    each failure, and `notes`, lines on tracks that the user may want to check.
     """
 
     converted: list[Track] = field(default_factory=list)
@@ -55,25 +54,31 @@ class PrepareReport:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One source: its absolute path, its output `file` in `folder`, and the track that is there
-    already, if any.
-    """
+class _Source:
+    """An audio file: its absolute path, its path in the folder of music, bytes and time."""
 
-    source: str
+    path: str
+    relative: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A source, its output `file` in `folder`, and the track that is already there, if any."""
+
+    source: _Source
     folder: Path
     file: str
     sample_rate: int
-    size: int
-    mtime_ns: int
-    known: Track | None
+    track: Track | None
 
     @property
     def is_up_to_date(self) -> bool:
         """The track is up to date by size and time alone."""
-        t = self.known
+        t = self.track
         return t is not None and (t.sample_rate, t.source_size, t.source_mtime_ns) == (
-            self.sample_rate, self.size, self.mtime_ns)
+            self.sample_rate, self.source.size, self.source.mtime_ns)
 
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=False,
@@ -81,11 +86,10 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     """Convert every audio file under `src` to mono u16 under `dst`, in the same folders, and update
     the manifest. `a/song.mp3` becomes `a/song.mp3.u16`.
 
-    Files that cannot be converted are listed in the report, and the others are converted. An
-    interrupted run leaves whole tracks only, and the next run continues.
-
-    Copies of a file are left out, so that a recording is not held out and trained on at the same
-    time. A moved file keeps its track. Tracks whose source is gone stay. Notes report both.
+    The report lists files that cannot be converted; the others are converted. An interrupted run
+    leaves whole tracks only, and the next run continues. Copies of a file are left out, so that no
+    recording is both held out and trained on. A moved file keeps its track. Tracks whose source is
+    gone stay. Notes report copies and gone sources.
 
     Args:
         workers: processes; None is one a core. progress: show a bar on a terminal.
@@ -106,34 +110,29 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
         raise UserError(f"{printable(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
     report = PrepareReport(failed=failed)
     with _claim(dst):
-        existing = _read_existing(dst, sample_rate, overwrite)
-        tracks = {t.file: t for t in existing if t.is_intact(dst)}
-        jobs, copies = _plan(src, dst, sources, tracks, sample_rate, failed)
+        recorded = _read_manifest(dst, sample_rate, overwrite)
+        tracks = {t.file: t for t in recorded if t.is_intact(dst)}
+        jobs, copies = _plan(dst, sources, tracks, sample_rate, failed)
         if overwrite:
-            jobs = [replace(job, known=None) for job in jobs]
-        present = {job.source for job in jobs}
-        with _bar(sum(job.size for job in jobs), len(jobs), progress) as advance:
-            results = _Results(dst, tracks, report, advance, changed=len(tracks) < len(existing))
+            jobs = [replace(job, track=None) for job in jobs]
+        log = _Log(dst, tracks, report, changed=len(tracks) < len(recorded))
+        results = _convert_all(jobs, workers or machine.cores(), scheduler)
+        with _bar(jobs, progress) as advance, contextlib.closing(results):
             try:
-                for job in jobs:
-                    if job.is_up_to_date:
-                        track = replace(job.known, source=job.source)
-                        results.add(job, ("up to date", track, None))
-                jobs = [job for job in jobs if not job.is_up_to_date]
-                if jobs and scheduler:
-                    _cluster(jobs, scheduler, results.add)
-                elif jobs:
-                    _pool(jobs, workers or machine.cores(), results.add)
+                for job, result in results:
+                    log.add(job, result)
+                    advance(job.source.size)
             finally:
-                # Also where Ctrl-C or a full disk ends the run: what is done is done.
-                results.save()
+                # Also where Ctrl-C or a full disk ends the run.
+                log.save()
     # A copy of a file that cannot be converted cannot be converted either.
-    reasons, sources = dict(failed), {t.source for t in tracks.values()}
-    failed += [(copy, reasons[kept]) for copy, kept in copies.items() if kept not in sources]
+    reasons, kept = dict(failed), {t.source for t in tracks.values()}
+    failed += [(copy, reasons[first]) for copy, first in copies.items() if first not in kept]
     failed.sort()
+    present = {job.source.path for job in jobs}
     gone = [t for t in tracks.values() if t.source not in present
             and t.source.startswith(os.path.join(src, "")) and _is_gone(t.source)]
-    left_out = {copy: kept for copy, kept in copies.items() if kept in sources}
+    left_out = {copy: first for copy, first in copies.items() if first in kept}
     report.notes += _notes(report, tracks.values(), left_out, gone, src, dst, sample_rate)
     return report
 
@@ -167,42 +166,36 @@ def _notes(report, tracks, copies, gone, src, dst, sample_rate) -> list[str]:
     return notes
 
 
-def _scan(src):
-    """Paths of audio files relative to `src`, sorted, and what failed. Links are followed, each
-    folder entered once.
+def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
+    """The audio files under `src`, sorted, and (path, reason) of what failed. Links are followed,
+    each folder entered once.
     """
     if not src.is_dir():
         raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists()
                                                  else "there is no such folder"))
-    found, failed, seen = [], [], set()
-    # Real folders first, linked ones after: a folder that has both names goes by its own.
-    waiting, linked = [""], []
-    while waiting or linked:
-        relative = waiting.pop() if waiting else linked.pop()
-        here = os.path.join(src, relative)
-        try:
-            status = os.stat(here)
+    sources, failed, seen = [], [], set()
+    # Links come after all real folders: a folder with two names goes by its own.
+    waiting = [os.fspath(src)]
+    while waiting:
+        walk = os.walk(waiting.pop(0), onerror=lambda e: failed.append((e.filename, reason(e))))
+        for folder, folders, names in walk:
+            status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(here), key=lambda e: e.name, reverse=True)
-        except OSError as e:
-            failed.append((here, reason(e)))
-            continue
-        for entry in entries:
-            name = os.path.join(relative, entry.name)
-            try:
-                mode = entry.stat().st_mode
-            except OSError as e:
-                # A dangling or circular link matters only if it looks like music.
-                if _is_audio(entry.name):
-                    failed.append((os.path.join(src, name), reason(e)))
-                continue
-            if stat.S_ISDIR(mode):
-                (linked if entry.is_symlink() else waiting).append(name)
-            elif stat.S_ISREG(mode) and _is_audio(entry.name):
-                found.append(name)
-    return sorted(found), failed
+            paths = [os.path.join(folder, name) for name in sorted(folders)]
+            waiting += filter(os.path.islink, paths)
+            for path in (os.path.join(folder, name) for name in names if _is_audio(name)):
+                try:
+                    status = os.stat(path)
+                except OSError as e:
+                    failed.append((path, reason(e)))
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    sources.append(_Source(path, os.path.relpath(path, src), status.st_size,
+                                           status.st_mtime_ns))
+    return sorted(sources, key=lambda source: source.relative), failed
 
 
 def _is_audio(name):
@@ -212,7 +205,7 @@ def _is_audio(name):
 
 @contextlib.contextmanager
 def _claim(dst):
-    """Make `dst` and hold it, cleared of what a killed run left."""
+    """Create `dst` and lock it. Unfinished tracks of a killed run or worker are removed."""
     with contextlib.ExitStack() as held:
         try:
             dst.mkdir(parents=True, exist_ok=True)
@@ -220,7 +213,6 @@ def _claim(dst):
         except OSError as e:
             raise UserError(f"{printable(dst)}: cannot be written to: {reason(e)}") from e
         _sweep(dst)
-        # A worker that dies leaves its unfinished track.
         held.callback(_sweep, dst)
         yield
 
@@ -230,7 +222,8 @@ def _sweep(dst):
         sweep(folder, seconds=0)
 
 
-def _read_existing(dst, sample_rate, overwrite):
+def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
+    """The recorded tracks, at mixed rates where a conversion to another rate was interrupted."""
     if not (dst / manifest.NAME).exists():
         return []
     try:
@@ -239,7 +232,6 @@ def _read_existing(dst, sample_rate, overwrite):
         if overwrite:
             return []
         raise
-    # Mixed rates are left by an interrupted conversion, which continues.
     if tracks and not overwrite and all(t.sample_rate != sample_rate for t in tracks):
         raise UserError(f"{printable(dst)}: its {len(tracks)} tracks are at "
                         f"{tracks[0].sample_rate} Hz, not {sample_rate} Hz; name another folder, "
@@ -247,40 +239,32 @@ def _read_existing(dst, sample_rate, overwrite):
     return tracks
 
 
-def _plan(src, dst, sources, tracks, sample_rate, failed):
+def _plan(dst, sources, tracks, sample_rate, failed):
     """A `_Job` for each source that is to be a track, and {copy: source that is kept} of the rest.
     What cannot be read is added to `failed`.
     """
-    found = {}  # source: (relative path, size, time), in the order of names
-    for relative in sources:
-        source = os.path.join(src, relative)
-        try:
-            status = os.stat(source)
-            found[source] = relative, status.st_size, status.st_mtime_ns
-        except OSError as e:
-            failed.append((source, reason(e)))
-    by_source = {t.source: t for t in tracks.values()}
-    taken = {by_source[source].file for source in found if source in by_source}
-    sizes = Counter(size for _, size, _ in found.values())
-    sizes.update(t.source_size for t in tracks.values() if t.source not in found)
-    sha256 = functools.cache(_sha256)
+    paths, by_source = {source.path for source in sources}, {t.source: t for t in tracks.values()}
+    taken = {track.file for path, track in by_source.items() if path in paths}
+    sizes = Counter(source.size for source in sources)
+    sizes.update(t.source_size for t in tracks.values() if t.source not in paths)
+    checksum = functools.cache(sha256)
     jobs, contents = [], {}
-    for source, (relative, size, mtime_ns) in found.items():
-        known = by_source.get(source)
+    for source in sources:
+        track = by_source.get(source.path)
         try:
-            file, known = ((known.file, known) if known else
-                           _output(source, relative, tracks, taken, sha256))
-            if known and (known.source_size, known.source_mtime_ns) == (size, mtime_ns):
-                contents[source] = known.sha256
-            elif sizes[size] > 1:
-                contents[source] = sha256(source)
+            file, track = (track.file, track) if track else _output(source, tracks, taken, checksum)
+            job = _Job(source, dst, file, sample_rate, track)
+            if track and replace(job, sample_rate=track.sample_rate).is_up_to_date:
+                contents[source.path] = track.sha256
+            elif sizes[source.size] > 1:
+                contents[source.path] = checksum(source.path)
         except OSError as e:
-            failed.append((source, reason(e)))
+            failed.append((source.path, reason(e)))
             continue
-        jobs.append(_Job(source, dst, file, sample_rate, size, mtime_ns, known))
+        jobs.append(job)
     # By content: a source that is there, and the tracks whose source is not.
-    kept = {contents[job.source]: job.source for job in reversed(jobs)
-            if job.known and job.source in contents}
+    kept = {contents[job.source.path]: job.source.path for job in reversed(jobs)
+            if job.track and job.source.path in contents}
     gone, taken, wanted = {}, {job.file for job in jobs}, set(contents.values())
     for track in tracks.values():
         if track.file not in taken and track.sha256 in wanted:
@@ -290,27 +274,32 @@ def _plan(src, dst, sources, tracks, sample_rate, failed):
                 kept.setdefault(track.sha256, track.source)
     planned, copies = [], {}
     for job in jobs:
-        content = contents.get(job.source)
-        if content and not job.known:
+        content = contents.get(job.source.path)
+        if content and not job.track:
             if gone.get(content):
-                track = gone[content].pop(0)
-                if os.path.dirname(track.file) != os.path.dirname(job.file):
-                    # Labels may be told by folders, so the track moves as its source did.
-                    (dst / job.file).parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(dst / track.file, dst / job.file)
-                    del tracks[track.file]
-                    track = tracks[job.file] = replace(track, file=job.file)
-                job = replace(job, file=track.file, known=track)
+                job = _move_track(job, gone[content].pop(0), tracks)
             elif content in kept:
-                copies[job.source] = kept[content]
+                copies[job.source.path] = kept[content]
                 continue
-            kept[content] = job.source
+            kept[content] = job.source.path
         planned.append(job)
     return planned, copies
 
 
+def _move_track(job, track, tracks) -> _Job:
+    """The job with the track of a source that has moved; labels may be folders, so the track moves
+    to another folder as its source did.
+    """
+    if os.path.dirname(track.file) != os.path.dirname(job.file):
+        (job.folder / job.file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(job.folder / track.file, job.folder / job.file)
+        del tracks[track.file]
+        track = tracks[job.file] = replace(track, file=job.file)
+    return replace(job, file=track.file, track=track)
+
+
 def _is_gone(source):
-    """There is no such file; one that cannot be looked at may be there."""
+    """There is no such file; a file that cannot be examined may be there."""
     try:
         os.stat(source)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -320,17 +309,18 @@ def _is_gone(source):
     return False
 
 
-def _output(source, relative, tracks, taken, sha256):
-    """(file, its track or None) of a source without a track: what is named after it, else
-    (another's) that, numbered. Tracks of the files `taken` are those of other sources.
+def _output(source, tracks, taken, checksum):
+    """(file, its track or None) of a source without a track: its own name with .u16, numbered where
+    another source has this file. Files in `taken` belong to other sources.
     """
-    plain = PurePosixPath(Path(relative))
+    path = PurePosixPath(Path(source.relative))
     for attempt in itertools.count(1):
-        file = os.fspath(plain.with_name(_short(plain.name, "" if attempt == 1 else f"~{attempt}")))
-        known = tracks.get(file)
-        # With the same content: the music folder has moved, or this is a copy of it.
-        if known is None or (file not in taken and known.sha256 == sha256(source)):
-            return file, known
+        mark = "" if attempt == 1 else f"~{attempt}"
+        file = os.fspath(path.with_name(_short(path.name, mark)))
+        track = tracks.get(file)
+        # With the same content: the music folder has moved, or this is a copy.
+        if track is None or (file not in taken and track.sha256 == checksum(source.path)):
+            return file, track
 
 
 def _short(name, mark):
@@ -342,39 +332,29 @@ def _short(name, mark):
     return f"{name}{mark}.u16"
 
 
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-class _Results:
+class _Log:
     """Adds results to `tracks` and `report`, and saves the manifest every few seconds."""
 
-    def __init__(self, dst, tracks, report, advance, changed):
-        self.dst, self.tracks, self.report = dst, tracks, report
-        self.advance, self.changed = advance, changed
+    def __init__(self, dst, tracks, report, changed):
+        self.dst, self.tracks, self.report, self.changed = dst, tracks, report, changed
         self._saved, self._pause = time.monotonic(), _SAVE_EVERY
 
     def add(self, job, result):
-        """result: (state, `Track` or why it failed, note), as `_convert` returns it."""
+        """result: (state, `Track` or reason, note), as `_convert` returns it."""
         state, value, note = result
-        self.advance(job.size)
         if state == "failed":
-            self.report.failed.append((job.source, value))
+            self.report.failed.append((job.source.path, value))
             return
         (self.report.converted if state == "converted" else self.report.up_to_date).append(value)
         if note:
             self.report.notes.append(note)
         self.changed = self.changed or self.tracks.get(value.file) != value
         self.tracks[value.file] = value
-        if (began := time.monotonic()) - self._saved > self._pause:
+        if (start := time.monotonic()) - self._saved > self._pause:
             self.save()
             self._saved = time.monotonic()
             # The manifest of a million tracks takes long to write.
-            self._pause = max(_SAVE_EVERY, 20 * (self._saved - began))
+            self._pause = max(_SAVE_EVERY, 20 * (self._saved - start))
 
     def save(self):
         if self.changed:
@@ -382,81 +362,77 @@ class _Results:
             self.changed = False
 
 
-def _pool(jobs, workers, done):
+def _convert_all(jobs, workers, scheduler):
+    """(job, result) of every job, in the order in which they finish."""
+    waiting = []
+    for job in jobs:
+        if job.is_up_to_date:
+            yield job, ("up to date", replace(job.track, source=job.source.path), None)
+        else:
+            waiting.append(job)
+    if waiting and scheduler:
+        yield from _on_cluster(waiting, scheduler)
+    elif waiting:
+        yield from _in_processes(waiting, min(workers, len(waiting)))
+
+
+def _in_processes(jobs, workers):
+    """(job, result) of each job, from worker processes.
+
+    If a worker dies, each job that was in flight runs alone, so that the one that killed it is
+    known.
+    """
     # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    # Without a lock, which a worker that is killed would keep for ever.
-    stop = context.RawValue(ctypes.c_bool, False)
-    count = min(workers, len(jobs))
-    waiting = list(reversed(jobs))
-    alone = []
-
-    def pool(size):
-        return concurrent.futures.ProcessPoolExecutor(size, context, initializer=_begin,
-                                                      initargs=(stop,))
-
-    try:
-        while waiting:
-            # In flight are few, since they are the suspects if a worker dies.
-            flying = {}
-            with pool(count) as executor:
-                try:
-                    while waiting or flying:
-                        while waiting and len(flying) < 2 * count:
-                            job = waiting.pop()
-                            flying[_submit(executor, job)] = job
-                        finished, _ = concurrent.futures.wait(
-                            flying, return_when=concurrent.futures.FIRST_COMPLETED)
-                        for future in finished:
-                            result = future.result()
-                            done(flying.pop(future), result)
-                except BrokenProcessPool:
-                    for future, job in flying.items():
-                        if future.done() and future.exception() is None:
-                            done(job, future.result())
-                        else:
-                            alone.append(job)
-                except BaseException:
-                    stop.value = True
-                    executor.shutdown(cancel_futures=True)
-                    for future, job in flying.items():
-                        if (not future.cancelled() and future.exception() is None
-                            and future.result()[0] != "failed"):
-                            done(job, future.result())
-                    raise
-            # One of these took its process down: each alone, so that it is known which.
-            for job in alone:
-                with pool(1) as executor:
-                    try:
-                        result = _submit(executor, job).result()
-                    except BrokenProcessPool:
-                        result = "failed", _ENDED_ITS_PROCESS, None
-                    except BaseException:
-                        stop.value = True
-                        raise
-                done(job, result)
-            alone.clear()
-    finally:
-        stop.value = True
+    others = set(multiprocessing.active_children())
+    waiting, suspects = jobs[::-1], []
+    while waiting or suspects:
+        alone = bool(suspects)
+        queue, running = [suspects.pop()] if alone else waiting, {}
+        with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, context,
+                                                    initializer=_begin) as executor:
+            try:
+                while queue or running:
+                    # Few are in flight, since all of them are suspects if a worker dies.
+                    while queue and len(running) < 2 * workers:
+                        future = _submit(executor, queue[-1])
+                        running[future] = queue.pop()
+                    finished, _ = concurrent.futures.wait(
+                        running, return_when=concurrent.futures.FIRST_COMPLETED)
+                    for future in finished:
+                        result = future.result()
+                        yield running.pop(future), result
+            except BrokenProcessPool:
+                for future, job in running.items():
+                    if future.done() and future.exception() is None:
+                        yield job, future.result()
+                    elif alone:
+                        yield job, _ENDED_ITS_PROCESS
+                    else:
+                        suspects.append(job)
+            except BaseException:
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.kill()
+                raise
 
 
-def _cluster(jobs, scheduler, done):
+def _on_cluster(jobs, scheduler):
+    """(job, result) of each job, from the workers of a Dask cluster."""
     for (job,), result in cluster.run(scheduler, _convert, ((job,) for job in jobs)):
         if isinstance(result, cluster.WorkerDied):
-            result = "failed", _ENDED_ITS_PROCESS, None
+            result = _ENDED_ITS_PROCESS
         elif result[0] == "converted" and not result[1].is_intact(job.folder):
             raise UserError(f"{printable(result[1].path(job.folder))}: a worker has written it, "
                             f"but it is not here: all workers must see the same folders under the "
                             f"same names")
-        done(job, result)
+        yield job, result
 
 
 def _submit(executor, job):
     """`executor.submit` with Ctrl-C and SIGTERM blocked.
 
-    A worker that is started inherits the block, so Ctrl-C never reaches it, however early it comes:
-    only the parent handles it, as soon as the submission is done. SIGTERM would otherwise leave a
-    worker half started.
+    A worker that is started inherits the block, so Ctrl-C never reaches it: the parent handles the
+    signal as soon as the submission is done. SIGTERM would otherwise leave a worker half started.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -465,15 +441,10 @@ def _submit(executor, job):
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_stop = None
-
-
-def _begin(stop):
-    """In each worker: Ctrl-C is the parent's to handle, and no worker outlives its parent."""
-    global _stop
-    _stop = stop
+def _begin():
+    """In each worker: only the parent handles Ctrl-C, and no worker outlives its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Held back by `_submit`; the executor ends with it what is left of a broken pool.
+    # Blocked by `_submit`; the executor ends the workers of a broken pool with it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()
 
@@ -486,55 +457,54 @@ def _begin(stop):
 
 def _convert(job):
     """One source -> (state, `Track` or reason, note). Raises only where the disk is full."""
+    path = job.source.path
     try:
-        status = os.stat(job.source)
-        sha256 = _sha256(job.source)
-        old = job.known
-        if old and (old.sha256, old.sample_rate) == (sha256, job.sample_rate):
-            return "up to date", replace(old, source=job.source, source_size=status.st_size,
-                                         source_mtime_ns=status.st_mtime_ns), None
+        status, checksum = os.stat(path), sha256(path)
+        track = Track(job.file, path, job.sample_rate, 0, checksum, {}, status.st_size,
+                      status.st_mtime_ns)
+        old = job.track
+        if old and (old.sha256, old.sample_rate) == (checksum, job.sample_rate):
+            return "up to date", replace(track, samples=old.samples, tags=old.tags,
+                                         high_passed=old.high_passed), None
+        decoder = Decoder(path, job.sample_rate)
         out = job.folder / job.file
-        decoder = Decoder(job.source, job.sample_rate)
-        rumble = audio.RumbleMeter(job.sample_rate)
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(out) as file:
-                samples = _write(file, _measured(decoder, rumble))
-                if high_passed := rumble.rms > audio.RUMBLE:
-                    _write(file, audio.high_pass(_blocks(file), job.sample_rate))
-        except OSError as e:
-            if e.errno in _NO_SPACE:
-                raise OSError(e.errno, e.strerror, os.fspath(job.folder)) from e
-            return "failed", f"{printable(job.file)} cannot be written: {reason(e)}", None
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(out) as file:
+            samples = _write(file, decoder)
+            high_passed = audio.rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
+            if high_passed:
+                _write(file, audio.high_pass(_blocks(file), job.sample_rate))
+        track = replace(track, samples=samples, tags=_tags(path), high_passed=high_passed)
+        return "converted", track, _note_if_cut(decoder, track)
     except UserError as e:
-        return "failed", str(e).removeprefix(f"{printable(job.source)}: "), None
+        return "failed", str(e).removeprefix(f"{printable(path)}: "), None
     except OSError as e:
         if e.errno in _NO_SPACE:
-            raise
-        return "failed", reason(e), None
+            raise OSError(e.errno, e.strerror, os.fspath(job.folder)) from e
+        where = "" if e.filename in (None, path) else f"{printable(e.filename)}: "
+        return "failed", where + reason(e), None
     except MemoryError:
         return "failed", "out of memory", None
     except Exception as e:
-        # Whatever foreign bytes bring about in a decoder, the other files are converted.
+        # A decoder may raise anything for foreign bytes; the other files are still converted.
         return "failed", printable(f"{type(e).__name__}: {e}"), None
-    track = Track(job.file, job.source, job.sample_rate, samples, sha256, _tags(job.source),
-                  status.st_size, status.st_mtime_ns, high_passed)
-    note = None
+
+
+def _note_if_cut(decoder, track) -> str | None:
+    """A line on a source that was cut short."""
     if decoder.expected and decoder.expected - track.seconds > 0.5:
-        note = (f"{printable(job.source)}: cut short: {track.seconds:.1f} s of the "
-                f"{decoder.expected:.1f} s that it announces; what is there was taken")
+        what = f"{track.seconds:.1f} s of the {decoder.expected:.1f} s that it announces"
     elif not decoder.ended:
-        note = (f"{printable(job.source)}: cut short: the mark of its end is missing after "
-                f"{track.seconds:.1f} s; what is there was taken")
-    return "converted", track, note
+        what = f"the mark of its end is missing after {track.seconds:.1f} s"
+    else:
+        return None
+    return f"{printable(track.source)}: cut short: {what}; what is there was converted"
 
 
 def _write(file, blocks) -> int:
     """Write blocks float32 [n] from the beginning of a track's file; returns their samples."""
     samples = 0
     for block in blocks:
-        if _stop is not None and _stop.value:
-            raise InterruptedError("stopped")
         file.seek(2 * samples)
         file.write(to_u16(block).astype("<u2").tobytes())
         samples += block.size
@@ -550,13 +520,6 @@ def _blocks(file):
         yield audio.from_u16(np.frombuffer(raw, "<u2"))
 
 
-def _measured(blocks, meter):
-    """Yield the blocks, and add each to the meter."""
-    for block in blocks:
-        meter.add(block)
-        yield block
-
-
 def _tags(path):
     """artist, title, album, genre and year as TinyTag reads them; None where there is none."""
     from tinytag import TinyTag
@@ -566,15 +529,15 @@ def _tags(path):
             tags = TinyTag.get(os.fsdecode(path), file_obj=file)
     except Exception:
         # A track is good without tags, and a parser of foreign bytes may raise anything.
-        return dict.fromkeys(manifest.TAGS)
-    return {name: str(value).strip("\0 ") or None if (value := getattr(tags, name, None))
-            else None for name in manifest.TAGS}
+        tags = None
+    return {name: str(getattr(tags, name, None) or "").strip("\0 ") or None
+            for name in manifest.TAGS}
 
 
 @contextlib.contextmanager
-def _bar(total, count, wanted):
-    """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr
-    is a terminal.
+def _bar(jobs, wanted):
+    """Yields `advance(bytes)`, called after each file: a bar on stderr with files, rate and time
+    left, if wanted and stderr is a terminal.
     """
     from rich.progress import (
         TaskProgressColumn,
@@ -585,15 +548,11 @@ def _bar(total, count, wanted):
 
     # By bytes rather than files: an album in one file is not as quick as a jingle.
     bar = progress.bar(TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-                       TextColumn("left"),
-                       transient=False)
+                       TextColumn("left"), transient=False)
     bar.disable = bar.disable or not wanted
+    done = itertools.count(1)
     with bar:
-        task, files = bar.add_task(f"0/{count} files", total=max(total, 1)), 0
-
-        def advance(size):
-            nonlocal files
-            files += 1
-            bar.update(task, advance=size, description=f"{files}/{count} files")
-
-        yield advance
+        task = bar.add_task(f"0/{len(jobs)} files",
+                            total=max(1, sum(job.source.size for job in jobs)))
+        yield lambda size: bar.update(task, advance=size,
+                                      description=f"{next(done)}/{len(jobs)} files")

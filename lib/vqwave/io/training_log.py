@@ -13,10 +13,7 @@ from .files import printable, reason
 
 def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
     """Epochs, counted from 1, and each column's numbers (NaN for a gap) of a Keras `CSVLogger`
-    file.
-
-    The file may be incomplete, or be continued: broken rows are left out, and of an epoch that was
-    logged twice the later row counts. Raises `UserError` where the file cannot be read.
+    file. Broken rows are left out; of two rows of an epoch the later counts.
     """
     try:
         text = Path(csv_path).read_text(encoding="utf-8", errors="replace")

@@ -29,21 +29,22 @@ import numpy as np
 from .. import cli
 from .. import config as configs
 from ..errors import UserError
-from .files import CHECKOUT, atomic_write
+from .files import CHECKOUT, atomic_write, make_folder, sha256
 
 CHAIN = "chain.yml"
 UNKNOWN = "unknown"
-"""In the YAML of a set: how or on what it was trained was not recorded."""
+"""In the YAML of a set: its training, its data or its tracks were not recorded."""
 PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 
 CODECS = "final_weights"
 GENERATORS = "weights"
 """The folders of the shipped weights, in the working folder or else in this checkout."""
+MOST_OBJECTS = 10_000
+"""Groups and arrays in a weights file, at most."""
 
 
 class WeightsError(UserError):
-    """A weights file or set that cannot be used; names the file, and the layer where there is one.
-    """
+    """A weights file or set cannot be used; names the file, and the layer if there is one."""
 
 
 def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
@@ -54,27 +55,26 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
 
 
 def find_folder(folder, shipped: str) -> Path:
-    """`folder`; where that is `shipped`, a default, and there are no weights of its kind in it
-    here, the checkout's own.
+    """`folder`; the checkout's own if `folder` is the default `shipped` and has no such weights.
 
-    A folder `weights` that training made, say, holds codecs alone: the generators are the shipped
-    ones.
+    A folder `weights` that training made, say, holds codecs alone: then the shipped generators are
+    meant.
     """
     own, part = CHECKOUT / shipped, PARTS["codec" if shipped == CODECS else "generator"][0]
-    if str(folder) != shipped or any(Path(folder).glob(f"*_{part}*.weights.h5")):
-        return Path(folder)
-    same = own.resolve() == Path(folder).resolve()
-    return own if own.is_dir() and not same else Path(folder)
+    if str(folder) == shipped and own.is_dir() and not any(
+            Path(folder).glob(f"*_{part}*.weights.h5")) and own.resolve() != Path(folder).resolve():
+        return own
+    return Path(folder)
 
 
 def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
-    """The folders of codecs and generators that are meant.
+    """The folders of codecs and of generators.
 
     Args:
-        codecs, generators: either, None where it is not said: then it is what ships, or of a preset
-            `weights/NAME`, with the shipped codecs where only generators were trained there. A
-            chain without generators, a VAE, lies in one folder, which either names.
+        codecs, generators: None takes the shipped folder, or of a preset `weights/NAME`, with the
+            shipped codecs if it has only generators. A chain without generators (a VAE) lies in one
+            folder, which either argument names.
     """
     def stands_alone(folder):
         return not (chain(folder) if preset is None else preset.chain).generators
@@ -110,17 +110,13 @@ def epoch_tag(epoch: int) -> str:
     return f"{epoch:05d}"
 
 
-def sha256(path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 class Record(configs.Config):
-    """What a training noted down of a set.
+    """What a training recorded about a set.
 
-    codecs: by name the run and step of each codec whose codes a generator learnt; codes_of: those
-    of the encoder whose codes a codec makes. beginning: the validation loss before the first step.
-    tracks: the first digits of each training track's sha256, of the codecs' tracks as well.
-    held_out: what a codec was measured to do on held-out tracks.
+    codecs: run and step, by name, of each codec whose codes a generator was trained on; codes_of:
+    run and step of a codec's encoder. beginning: the validation loss before the first step.
+    tracks: the first digits of each training track's sha256, including the codecs' tracks.
+    held_out: figures of a codec on held-out tracks.
     """
 
     epoch: configs.Whole = 0
@@ -135,17 +131,16 @@ class Record(configs.Config):
     held_out: dict[configs.Text, configs.Real | None] = {}
 
     def to_dict(self) -> dict:
-        """The keys that the file has; tracks that are unknown are left out."""
+        """The keys that the file has; unknown tracks are left out."""
         values = self.model_dump(mode="json", exclude_unset=True)
         return {key: value for key, value in values.items() if value != UNKNOWN}
 
 
 @dataclass(frozen=True)
 class WeightSet:
-    """A whole set found on disk, its checksums verified.
+    """A whole set on disk, its checksums verified.
 
-    record: what training noted down, see `Record`. training, data: how and on what it was trained,
-    None where that is unknown.
+    record: the fields of `Record` that training wrote. training, data: None where unknown.
     """
 
     folder: Path
@@ -160,25 +155,25 @@ class WeightSet:
 
     @property
     def trim_silence(self) -> float | None:
-        """How much silence was left at the ends of the tracks that it was trained on."""
+        """Seconds of silence that were left at the ends of its training tracks."""
         return (self.data or configs.DataConfig()).trim_silence
 
     @property
     def trained_on(self) -> set[str] | None:
-        """The first 16 digits of the sha256 of every track that it, its codecs or what it began
-        with were trained on; None where that is unknown.
+        """The first 16 digits of the sha256 of every training track, including those of its codecs
+        and of the set that it started from; None where unknown.
         """
         tracks = self.record.get("tracks")
         return None if tracks is None else {digits[:16] for digits in tracks}
 
     def unseen(self, tracks) -> list:
-        """Those of some tracks that it was not trained on, as far as its record tells."""
+        """The tracks that it was not trained on by its record; none where that is unknown."""
         known = self.trained_on
         return [] if known is None else [t for t in tracks if t.sha256[:16] not in known]
 
     @property
     def tag_phrase(self) -> str:
-        """One phrase for the user: which of a folder's sets this is."""
+        """A phrase for the user: which of a folder's sets this is."""
         if self.tag in ("", "best"):
             shipped = self.folder.resolve().parent == CHECKOUT
             return ("the best set" if self.tag else "the shipped set" if shipped
@@ -187,107 +182,117 @@ class WeightSet:
 
     @property
     def summary(self) -> str:
-        """One line for the user: what was taken, and from where."""
+        """A line for the user: which set this is, and its folder."""
         return f"{self.name}: {self.tag_phrase} in {self.folder}"
 
     @property
     def codes_id(self) -> str:
-        """Which codes a codec makes, whatever its decoder and its precision: the run and the step
-        its encoder is of.
+        """The run and step of a codec's encoder: equal where the codes are equal, whatever the
+        decoder and the precision.
         """
-        if "codes_of" in self.record:
-            return self.record["codes_of"]
-        return (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
-                else self.checksum[:16])
+        run = (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
+               else self.checksum[:16])
+        return self.record.get("codes_of", run)
 
     @property
     def encoding_checksum(self) -> str:
-        """A checksum of what encoding depends on: the config's shapes and the values of encoder and
-        codebook, whatever their precision on disk.
+        """A checksum of what encoding depends on: fields of the config, and encoder and codebook as
+        float32, whatever their precision on disk.
         """
-        keys = ("sample_rate", "front_end", "stages", "block")
-        shapes = {key: configs.to_dict(self.config)[key] for key in keys}
-        # Later axes only where they are not what all codecs were before there was a choice.
+        values = configs.to_dict(self.config)
+        fields = {key: values[key] for key in ("sample_rate", "front_end", "stages", "block")}
+        # At its default an axis is left out, so that adding an axis changes no checksum.
         for axis in ("encoder", "padding", "bottleneck", "hierarchy", "labels"):
             if getattr(self.config, axis) != configs.CodecConfig.model_fields[axis].default:
-                shapes[axis] = configs.to_dict(self.config)[axis]
-        quantizer = self.config.quantizer
-        shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items()
-                               if k not in quantizer.training_only}
-        made = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
+                fields[axis] = values[axis]
+        fields["quantizer"] = {k: v for k, v in values["quantizer"].items()
+                               if k not in self.config.quantizer.training_only}
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
         for part in ("encoder", "codebook"):
-            for path, values in sorted(self.load(part).items()):
-                made.update(json.dumps([part, path, values.shape]).encode())
-                made.update(np.ascontiguousarray(values, np.float32).tobytes())
-        return made.hexdigest()
+            for path, array in sorted(self.load(part).items()):
+                digest.update(json.dumps([part, path, array.shape]).encode())
+                digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def load(self, part: str) -> dict[str, np.ndarray]:
         """float32 arrays of one file by variable path."""
         return read_arrays(self.files[part])
 
     def codebooks(self) -> list[np.ndarray]:
-        """The codebooks of a codec, float32 [num_codes, code_dim] each, in their order; none where
-        its codes are no vectors that are looked up.
+        """The codebooks of a codec in their order, float32 [num_codes, code_dim] each; none where
+        its codes are not looked up.
         """
         arrays = self.load("codebook")
         # By the numbers in their names: book_10 comes after book_2.
-        def numbers(path):
-            return [int(n) for n in re.findall(r"\d+", path)]
-
-        return [arrays[path] for path in sorted(arrays, key=numbers)]
+        return [arrays[path] for path in sorted(
+            arrays, key=lambda path: [int(n) for n in re.findall(r"\d+", path)])]
 
     def codebooks_of_frame(self) -> list[np.ndarray]:
-        """For each code of a frame its codebook; none where there are none."""
+        """The codebook of each code of a frame; none where there are no codebooks."""
         books = self.codebooks()
         return [books[k] for k in self.config.codebook_of] if books else []
 
 
 def describe(sets) -> list[str]:
-    """What was taken, and from where: one line for all sets of which the same is to be said."""
-    alike = {}
-    for one in sets:
-        alike.setdefault(one.tag_phrase, []).append(one)
-    lines = []
-    for which, those in alike.items():
-        folders = dict.fromkeys(str(one.folder) for one in those)
-        lines.append(f"{', '.join(one.name for one in those)}: {which} in {' and '.join(folders)}")
-    return lines
+    """Which sets these are, and their folders: a line for all sets with the same `tag_phrase`."""
+    groups: dict[str, list[WeightSet]] = {}
+    for weight_set in sets:
+        groups.setdefault(weight_set.tag_phrase, []).append(weight_set)
+    return [f"{', '.join(x.name for x in group)}: {phrase} in "
+            f"{' and '.join(dict.fromkeys(str(x.folder) for x in group))}"
+            for phrase, group in groups.items()]
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
-    """Every dataset of an HDF5 file as float32. Links out of the file are refused, as is what is no
-    number.
-    """
-    arrays = {}
+    """Every dataset of an HDF5 file as float32, by its path.
 
-    def walk(group, prefix):
+    Raises:
+        WeightsError: the file holds a link, an object under two names, anything but arrays of
+            finite floats, more than `MOST_OBJECTS` objects, or arrays larger than the file. All but
+            finiteness is checked before the first array is read.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {name: dataset[()].astype(np.float32)
+                      for name, dataset in _list_datasets(file, path).items()}
+    except (OSError, RuntimeError, KeyError, ValueError) as e:
+        raise WeightsError(f"{path}: cannot be read as a weights file: {e}") from e
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{path}: {name} holds numbers that are not finite")
+    return arrays
+
+
+def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
+    """The datasets of an open file by their paths, unread. Raises `WeightsError`."""
+    datasets, room = {}, os.path.getsize(path)
+    groups, addresses = [("", file)], {h5py.h5o.get_info(file.id).addr}
+    while groups:
+        prefix, group = groups.pop()
+        if len(addresses) + len(group) > MOST_OBJECTS:
+            raise WeightsError(f"{path}: holds more than {MOST_OBJECTS} objects")
         for key in group:
+            name = prefix + key
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise WeightsError(f"{path}: {prefix}{key} is a link, which a weights file may not "
-                                   f"hold")
+                raise WeightsError(f"{path}: {name} is a link, which a weights file may not hold")
             item = group[key]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in addresses:
+                raise WeightsError(f"{path}: {name} is another object of the file again")
+            addresses.add(address)
             if isinstance(item, h5py.Group):
-                walk(item, f"{prefix}{key}/")
+                groups.append((f"{name}/", item))
                 continue
             if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
                 or item.dtype.kind != "f"):
-                raise WeightsError(f"{path}: {prefix}{key} is not an array of floats held in the "
-                                   f"file")
-            # Without its bytes an array would be filled up with zeros, however large it says it is.
-            if item.id.get_storage_size() != item.nbytes:
-                raise WeightsError(f"{path}: {prefix}{key} says it has {item.nbytes} bytes, and "
-                                   f"has {item.id.get_storage_size()}")
-            arrays[f"{prefix}{key}"] = item[()].astype(np.float32)
-
-    try:
-        with h5py.File(path, "r") as f:
-            walk(f, "")
-    except (OSError, RuntimeError, KeyError, ValueError, RecursionError) as e:
-        raise WeightsError(f"{path}: cannot be read as a weights file: {e}") from e
-    bad = [key for key, array in arrays.items() if not np.isfinite(array).all()]
-    if bad:
-        raise WeightsError(f"{path}: {bad[0]} holds numbers that are not finite")
-    return arrays
+                raise WeightsError(f"{path}: {name} is not an array of floats in the file itself")
+            # HDF5 fills up missing bytes with zeros, and unpacks compressed arrays.
+            room -= item.nbytes
+            if item.id.get_storage_size() != item.nbytes or room < 0:
+                raise WeightsError(f"{path}: {name} has a shape of {item.nbytes} bytes, which the "
+                                   f"file does not hold")
+            datasets[name] = item
+    return datasets
 
 
 def write_arrays(path, arrays: dict[str, np.ndarray]):
@@ -307,10 +312,8 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
         if v.path not in arrays:
             raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
         if tuple(v.shape) != arrays[v.path].shape:
-            raise WeightsError(
-                f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the file, "
-                f"{tuple(v.shape)} by its config"
-            )
+            raise WeightsError(f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the "
+                               f"file, {tuple(v.shape)} by its config")
     extra = set(arrays) - {v.path for v in variables}
     if extra:
         raise WeightsError(f"{path}: holds a layer {min(extra)} that its config does not ask for")
@@ -319,40 +322,42 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
 
 
 def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None,
-         dtype="float32", training=None,
-         data=None):
+         dtype="float32", training=None, data=None):
     """Write a set. The YAML goes last and makes it whole.
 
     Args:
         parts: Keras variables, or arrays by path, by part.
-        config: the model; record, training, data: what else the YAML holds, see `WeightSet`.
+        config: the model; record, training, data: as in `WeightSet`.
     """
-    folder = Path(folder)
-    written = {}
+    rounded = {}
     for part, variables in parts.items():
         arrays = (variables if isinstance(variables, dict)
                   else {v.path: to_numpy(v) for v in variables})
         with np.errstate(over="ignore"):
-            written[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
-        # As they will be written: what float32 holds may be too large for float16.
-        bad = [key for key, array in written[part].items() if not np.isfinite(array).all()]
-        if bad:
-            raise WeightsError(f"{name}: {bad[0]} is not finite in {dtype}; nothing was written")
-    files = {}
-    for part, arrays in written.items():
+            rounded[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
+        # Checked after rounding: a float32 may be too large for float16.
+        for key, array in rounded[part].items():
+            if not np.isfinite(array).all():
+                raise WeightsError(f"{name}: {key} is not finite in {dtype}; nothing was written")
+    checksums = {}
+    for part, arrays in rounded.items():
         path = weights_path(folder, name, part, tag)
         write_arrays(path, arrays)
-        files[part] = sha256(path)
-    described = {"schema": configs.SCHEMA, "model": configs.to_dict(config),
-                 **{key: configs.to_dict(value) if value else UNKNOWN
-                    for key, value in (("training", training), ("data", data))},
-                 "record": {"tracks": UNKNOWN} | (record or {}), "sha256": files}
-    with atomic_write(config_path(folder, name, tag)) as f:
-        f.write(configs.dump_yaml(described).encode())
+        checksums[part] = sha256(path)
+    _write_yaml(config_path(folder, name, tag), {
+        "schema": configs.SCHEMA, "model": configs.to_dict(config),
+        "training": configs.to_dict(training) if training else UNKNOWN,
+        "data": configs.to_dict(data) if data else UNKNOWN,
+        "record": {"tracks": UNKNOWN} | (record or {}), "sha256": checksums})
+
+
+def _write_yaml(path, values: dict):
+    with atomic_write(path) as file:
+        file.write(configs.dump_yaml(values).encode())
 
 
 def to_numpy(variable) -> np.ndarray:
-    """What a Keras variable holds; where it is mirrored on several devices, the first of them."""
+    """The value of a Keras variable; if it is mirrored on several devices, that of the first."""
     return np.asarray(variable.numpy())
 
 
@@ -360,73 +365,62 @@ def tags(folder, name: str) -> list[str]:
     """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then `` if
     one ships.
     """
-    found = []
-    if Path(folder).is_dir():
-        for path in Path(folder).iterdir():
-            match = re.fullmatch(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml", path.name)
-            if match:
-                found.append(match[1] or "")
-    return sorted(found, key=lambda t: (not t.isdigit(), t == "", t))
+    pattern = re.compile(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml")
+    paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    return sorted((match[1] or "" for path in paths if (match := pattern.fullmatch(path.name))),
+                  key=lambda tag: (not tag.isdigit(), tag == "", tag))
 
 
 def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
-    """The generators of a chain in a folder by their levels, as the files beside them say; the sets
-    themselves are not read.
-    """
-    found = {}
+    """The config of each generator of a chain in a folder, by level; the weights are not read."""
+    models = {}
     for level, name in chain.generators.items():
         for tag in tags(folder, name)[-1:]:
             with contextlib.suppress(configs.ConfigError):
                 values = configs.load_yaml(config_path(folder, name, tag))
                 model = configs.validate_model(values.get("model"), name)
                 if isinstance(model, configs.GeneratorConfig):
-                    found[level] = model
-    return found
+                    models[level] = model
+    return models
 
 
 def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
-    """The chain of the generators in `folder`: what its `chain.yml` says, else the preset's, and
-    without a preset levels named as in `compact`: the upper ones whose generators are there, or all
-    four.
+    """The chain of the generators in `folder`: of its `chain.yml`, else of the preset. Without both
+    its levels are named as in `compact`: the upper ones whose generators are there, or all four.
 
     Raises:
-        WeightsError: it is neither the preset's nor the upper levels of that.
+        WeightsError: `chain.yml` has neither the preset's levels nor the upper ones of these.
     """
     path = Path(folder) / CHAIN
-    if preset is not None:
-        return _check_chain(chain(folder), path, preset) if path.exists() else preset.chain
-    default = configs.to_dict(configs.preset("compact").chain)
     if not path.exists():
-        there = [bool(tags(folder, level["generator"])) for level in default["levels"]]
-        upper = there.index(False) if False in there else len(there)
-        levels = default["levels"][: None if any(there[upper:]) else upper or None]
+        if preset is not None:
+            return preset.chain
+        default = configs.to_dict(configs.preset("compact").chain)
+        trained = [bool(tags(folder, level["generator"])) for level in default["levels"]]
+        upper = trained.index(False) if False in trained else len(trained)
+        levels = default["levels"][: None if any(trained[upper:]) else upper or None]
         return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
     values = configs.load_yaml(path)
     if set(values) - {"schema"} != {"chain"}:
         raise WeightsError(f"{path}: must hold the keys schema and chain")
-    return configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
-
-
-def _check_chain(found: configs.ChainConfig, path: Path,
-                 preset: configs.Preset) -> configs.ChainConfig:
-    """`found`. Raises `WeightsError` where it is another chain than the preset's."""
-    whole = preset.chain
-    if (found.sample_rate, found.levels) != (whole.sample_rate, whole.levels[: len(found.levels)]):
-        raise WeightsError(f"{path}: has {found.summary}, but preset {preset.name} has "
-                           f"{whole.summary}")
-    return found
+    chain = configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
+    if preset is not None:
+        whole = preset.chain
+        if (chain.sample_rate, chain.levels) != (whole.sample_rate,
+                                                 whole.levels[: len(chain.levels)]):
+            raise WeightsError(f"{path}: has {chain.summary}, but preset {preset.name} has "
+                               f"{whole.summary}")
+    return chain
 
 
 def save_chain(folder, chain: configs.ChainConfig):
     """Write `chain.yml` beside the generators."""
-    text = configs.dump_yaml({"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
-    with atomic_write(Path(folder) / CHAIN) as f:
-        f.write(text.encode())
+    _write_yaml(Path(folder) / CHAIN, {"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
 
 
 def add_chain(folder, described: configs.ChainConfig):
-    """`save_chain` in a folder that says nothing of its models yet and would be taken for another
-    chain's: so that models that are trained one by one are found.
+    """`save_chain`, for models trained one by one: only in a folder without weights whose models
+    would be taken for those of another chain.
     """
     if (Path(folder) / CHAIN).exists():
         return
@@ -441,48 +435,42 @@ def epochs(folder, name: str) -> list[int]:
 
 
 def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
-    """The set of that epoch, or the best, or (None) the one that ships and, where none does, the
-    best.
+    """The set of an epoch, or the best, or (None) the one that ships and, if none ships, the best.
 
-    A `best` torn by a crash while it was replaced is taken from the numbered set it was copied
-    from.
+    If a crash left only a part of `best`, the numbered set that it was copied from is returned.
 
     Raises:
         WeightsError: names what is missing and what there is, or the file whose checksum is not the
             recorded one.
     """
-    folder = Path(folder)
-    there = tags(folder, name)
-    if epoch is None:
-        wanted = "" if "" in there else "best"
-    elif epoch == "best":
-        wanted = "best"
+    folder, present = Path(folder), tags(folder, name)
+    if epoch in (None, "best"):
+        tag = "" if epoch is None and "" in present else "best"
     else:
         try:
-            wanted = epoch_tag(int(epoch))
+            tag = epoch_tag(int(epoch))
         except ValueError as e:
             raise WeightsError(f"epoch is {epoch!r}; it must be a number or 'best'") from e
-    if wanted not in there:
+    if tag not in present:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
-        have = ", ".join("one without a number" if t == "" else t.lstrip("0") or "0" for t in there)
+        have = ", ".join("one without a number" if t == "" else t.lstrip("0") or "0"
+                         for t in present)
         what = ("no weights" if epoch is None else "no best set" if epoch == "best"
                 else f"no epoch {epoch}")
-        have = f"there are: {have}" if have else "there are none at all"
-        raise WeightsError(f"{folder}: {what} of {name}; {have}")
+        raise WeightsError(f"{folder}: {what} of {name}; "
+                           + (f"there are: {have}" if have else "there are none at all"))
     try:
-        return _open(folder, name, wanted)
+        return _open(folder, name, tag)
     except WeightsError:
-        if wanted != "best":
-            raise
-        source = _source_of_best(folder, name)
+        source = _source_of_best(folder, name) if tag == "best" else None
         if source is None:
             raise
         return source
 
 
 def _source_of_best(folder: Path, name: str) -> WeightSet | None:
-    """The numbered set that the best one was copied from, where both have the same record."""
+    """The numbered set that the best one was copied from: both have the same record."""
     with contextlib.suppress(UserError, KeyError):
         values = configs.load_yaml(config_path(folder, name, "best"))["record"]
         record = configs.validate(Record, values)
@@ -494,11 +482,11 @@ def _source_of_best(folder: Path, name: str) -> WeightSet | None:
 
 def find_trained(folder, name: str, preset: configs.Preset,
                  epoch: int | str | None = None) -> WeightSet:
-    """As `find`, of a model that was trained as this preset.
+    """As `find`, of a model of this preset.
 
     Raises:
-        WeightsError: also where it is of other kinds than the preset's; where there is none, it
-            says what trains it.
+        WeightsError: as `find`, and if the model has another kind of part than the preset's; if
+            there is no model, the message says what trains it.
     """
     expected = preset.model(name)
     if not tags(folder, name):
@@ -507,21 +495,21 @@ def find_trained(folder, name: str, preset: configs.Preset,
                  f"--output-dir {shlex.quote(str(folder))}")
         raise WeightsError(f"{folder}: no weights of {name}, of preset {preset.name}: `{train}` "
                            f"trains them; {flag} names another folder")
-    found = find(folder, name, epoch)
+    weight_set = find(folder, name, epoch)
     for axis in type(expected).model_fields:
-        ours, theirs = (getattr(getattr(one, axis, None), "kind", None)
-                        for one in (expected, found.config))
+        ours, theirs = (getattr(getattr(model, axis, None), "kind", None)
+                        for model in (expected, weight_set.config))
         if None not in (ours, theirs) and ours != theirs:
-            raise WeightsError(f"{config_path(folder, name, found.tag)}: {name} has a {axis} of "
-                               f"{theirs}, but in preset {preset.name} it has one of {ours}")
-    return found
+            raise WeightsError(f"{config_path(folder, name, weight_set.tag)}: {name} has a {axis} "
+                               f"of {theirs}, but in preset {preset.name} it has one of {ours}")
+    return weight_set
 
 
 def _open(folder: Path, name: str, tag: str) -> WeightSet:
     path = config_path(folder, name, tag)
     try:
         values = configs.load_yaml(path)
-        # Before the rest, so that a file of another program is not called a model of no kind.
+        # First of all, so that a file of another program is not called a model of no kind.
         if not {"model", "record", "sha256"} <= set(values):
             raise WeightsError(f"{path}: is not the description of a weights set (keys model, "
                                f"record and sha256)")
@@ -537,7 +525,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
     files = _check_files(path, values["sha256"], {part: weights_path(folder, name, part, tag)
                                                   for part in parts_of(config)})
-    # Without what is at its default, so that a field that a later version adds changes no checksum.
+    # Without default values, so that a new field changes no checksum.
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), values["sha256"]],
                           sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
@@ -545,7 +533,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
 
 
 def _check_files(path: Path, sums, files: dict[str, Path]) -> dict[str, Path]:
-    """`files`. Raises `WeightsError` where they are not those that the YAML at `path` names."""
+    """`files`. Raises `WeightsError` unless their checksums are `sums`, of the YAML at `path`."""
     if not isinstance(sums, dict) or set(sums) != set(files):
         raise WeightsError(f"{path}: sha256 must name the parts {', '.join(files)}")
     for part, file in files.items():
@@ -560,7 +548,7 @@ def _check_files(path: Path, sums, files: dict[str, Path]) -> dict[str, Path]:
 
 
 def promote(folder, name: str) -> str:
-    """Make the best set the one without a number, as float16; returns a line that says so."""
+    """Copy the best set to the set without a number, as float16; returns a line that says so."""
     copy_set(find(folder, name, "best"), folder, "", "float16")
     return (f"{name}: the best set now stands without a number in {folder} (float16) and is "
             "loaded by default")
@@ -568,31 +556,27 @@ def promote(folder, name: str) -> str:
 
 def copy_as_best(source: WeightSet, folder) -> WeightSet:
     """Copy `source`, bit for bit, as the best set of another folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = [(path, weights_path(folder, source.name, part, "best"))
-             for part, path in source.files.items()]
+    folder = make_folder(folder)
+    copies = {path: weights_path(folder, source.name, part, "best")
+              for part, path in source.files.items()}
     # The YAML goes last and makes it whole.
-    for path, copy in [*pairs, (config_path(source.folder, source.name, source.tag),
-                                config_path(folder, source.name, "best"))]:
-        with atomic_write(copy) as f:
-            f.write(path.read_bytes())
+    copies[config_path(source.folder, source.name, source.tag)] = config_path(
+        folder, source.name, "best")
+    for path, copy in copies.items():
+        with atomic_write(copy) as file:
+            file.write(path.read_bytes())
     return find(folder, source.name, "best")
 
 
-def add_to_record(found: WeightSet, **values):
-    """Add to what the YAML of a set records. The weights, and their checksum, stay as they are."""
-    path = config_path(found.folder, found.name, found.tag)
+def add_to_record(weight_set: WeightSet, **values):
+    """Add to the record in the YAML of a set. The weights and their checksum stay as they are."""
+    path = config_path(weight_set.folder, weight_set.name, weight_set.tag)
     described = configs.load_yaml(path)
-    described["record"] = (described.get("record") or {}) | values
-    with atomic_write(path) as f:
-        f.write(configs.dump_yaml(described).encode())
+    _write_yaml(path, described | {"record": (described.get("record") or {}) | values})
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
     """Write `source` again under another folder, tag or dtype, without building a model."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {part: source.load(part) for part in source.files}
-    save(folder, source.name, tag, arrays, source.config, source.record,
+    save(make_folder(folder), source.name, tag, arrays, source.config, source.record,
          dtype, source.training, source.data)

@@ -1,4 +1,4 @@
-"""Labels are what folders and tags say."""
+"""labels.py: the labels of tracks, from folders and tags."""
 
 import pytest
 from prepared import music
@@ -33,9 +33,9 @@ def test_a_vocabulary_is_sorted_and_has_a_class_for_tracks_without_a_label():
 
 
 def test_labels_that_tell_nothing_apart_are_refused():
-    with pytest.raises(UserError, match="no track that trains says its album"):
+    with pytest.raises(UserError, match="no training track names its album"):
         labels.vocabulary([CALM, BATTLE], "album")
-    with pytest.raises(UserError, match="every track that trains has the folder 'calm'"):
+    with pytest.raises(UserError, match="every training track has the folder 'calm'"):
         labels.vocabulary([CALM, CALM], "folder")
 
 
@@ -55,28 +55,21 @@ def test_labels_are_counted():
     assert labels.count([CALM, ALONE], known) == {"battle": 0, "calm": 1, "": 1}
 
 
-def test_of_folders_inside_folders_the_outermost_is_the_label(tmp_path):
-    for name in ("calm", "battle", "battle/won", "battle/lost/twice"):
-        (tmp_path / "both" / name).mkdir(parents=True, exist_ok=True)
-        audio.write(tmp_path / "both" / name / "song.wav", music(0.3, len(name)), 22050)
-    prepare(tmp_path / "both", tmp_path / "data", 22050, workers=1)
-    assert [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")] == [
-        *3 * ["battle"], "calm"]
-
-
-@pytest.mark.parametrize("once", [True, False])
-def test_prepared_folders_keep_their_names_together_or_one_after_the_other(tmp_path, once):
-    for name in ("calm", "battle"):
-        (tmp_path / "music" / name).mkdir(parents=True)
+@pytest.mark.parametrize("together", [True, False])
+def test_prepared_folders_are_the_labels_together_or_one_after_the_other(tmp_path, together):
+    """Of folders inside folders the outermost, also where it is a link."""
+    for name in ("calm", "battle", "battle/lost/twice"):
+        (tmp_path / "music" / name).mkdir(parents=True, exist_ok=True)
         audio.write(tmp_path / "music" / name / "song.wav", music(0.3, len(name)), 22050)
-    if once:  # also where they are links
+    if together:
         (tmp_path / "both").mkdir()
         for name in ("calm", "battle"):
             (tmp_path / "both" / f"{name} music").symlink_to(tmp_path / "music" / name)
-    for source in [tmp_path / "both"] if once else sorted((tmp_path / "music").iterdir()):
+    for source in [tmp_path / "both"] if together else sorted((tmp_path / "music").iterdir()):
         prepare(source, tmp_path / "data", 22050, workers=1)
     found = [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")]
-    assert found == (["battle music", "calm music"] if once else ["battle", "calm"])
+    assert found == (["battle music", "battle music", "calm music"] if together
+                     else ["lost", "battle", "calm"])
 
 
 def test_a_model_is_told_a_tracks_label_by_name_and_nothing_that_it_does_not_know():
