@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from .. import cli
 from ..errors import UserError
@@ -164,7 +165,7 @@ def _parse(line: str) -> Track:
     line_values = json.loads(line)
     if not isinstance(line_values, dict):
         raise ValueError("not a JSON object")
-    values = {key: line_values[key] for key in _KINDS if key in line_values}
+    values: dict[str, Any] = {key: line_values[key] for key in _KINDS if key in line_values}
     for key, value in values.items():
         if type(value) is not _KINDS[key]:
             raise ValueError(f"{key} is {value!r}")
