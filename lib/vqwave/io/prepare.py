@@ -117,14 +117,15 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
             jobs = [replace(job, track=None) for job in jobs]
         log = _Log(dst, tracks, report, changed=len(tracks) < len(recorded))
         results = _convert_all(jobs, workers or machine.cores(), scheduler)
-        with _bar(jobs, progress) as advance, contextlib.closing(results):
-            try:
+        try:
+            with _bar(jobs, progress) as advance, contextlib.closing(results):
                 for job, result in results:
                     log.add(job, result)
                     advance(job.source.size)
-            finally:
-                # Also where Ctrl-C or a full disk ends the run.
-                log.save()
+        finally:
+            # Also where Ctrl-C or a full disk ends the run. Killed workers leave unfinished tracks.
+            _sweep(dst)
+            log.save()
     # A copy of a file that cannot be converted cannot be converted either.
     reasons, kept = dict(failed), {t.source for t in tracks.values()}
     failed += [(copy, reasons[first]) for copy, first in copies.items() if first not in kept]
@@ -205,7 +206,7 @@ def _is_audio(name):
 
 @contextlib.contextmanager
 def _claim(dst):
-    """Create `dst` and lock it. Unfinished tracks of a killed run or worker are removed."""
+    """Create `dst` and lock it; unfinished tracks of a killed run are removed."""
     with contextlib.ExitStack() as held:
         try:
             dst.mkdir(parents=True, exist_ok=True)
@@ -213,7 +214,6 @@ def _claim(dst):
         except OSError as e:
             raise UserError(f"{printable(dst)}: cannot be written to: {reason(e)}") from e
         _sweep(dst)
-        held.callback(_sweep, dst)
         yield
 
 
