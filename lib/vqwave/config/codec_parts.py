@@ -28,6 +28,8 @@ from .fields import (
 class CodecPart(Config):
     """One axis of a codec. Each kind of the axis is a class."""
 
+    kind: str
+
     requires: ClassVar[dict[str, tuple[str, ...]]] = {}
     """By the name of another axis, the kinds that this part works with."""
 
@@ -301,7 +303,6 @@ class NoBottleneck(CodecPart):
 class WindowBottleneck(CodecPart):
     """Attention of each frame to `back` frames before it and `ahead` frames after it."""
 
-    kind: str
     heads: Heads = 4
     back: Positive = 32
     ahead: Whole = 0

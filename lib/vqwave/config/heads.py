@@ -13,8 +13,6 @@ from .fields import AboveZero, Config, Real, Weight, Whole, WindowSize, default_
 class HeadPart(CodecPart):
     """A head."""
 
-    kind: str
-
     needs_position: ClassVar[bool] = False
     """Whether the head must know where in the piece the decoder's codes stand."""
 

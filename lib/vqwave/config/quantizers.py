@@ -29,8 +29,6 @@ class QuantizerConfig(CodecPart):
     """A quantizer. A quantizer with codes also has `num_codes`, and `books`, the codes of a frame.
     """
 
-    kind: str
-
     has_codes: ClassVar[bool] = True
     """Whether a frame is codes, which a generator can learn, or a vector of float32."""
 
@@ -73,7 +71,6 @@ class CodebookConfig(QuantizerConfig):
     distance between latents and their codes in the loss.
     """
 
-    kind: str
     num_codes: CodeCount = 1024
     code_dim: Positive = 32
     decay: Decay = 0.96
