@@ -12,7 +12,7 @@ import numpy as np
 from vqwave import cli, plots, progress
 from vqwave.commands import arguments
 from vqwave.config import DataConfig
-from vqwave.dsp import metrics
+from vqwave.dsp import metrics, spectrum
 from vqwave.errors import UserError
 from vqwave.io import audio, labels, splits, weights
 from vqwave.io.files import CHECKOUT, make_folder, printable
@@ -131,7 +131,7 @@ def slice_losses(weight_set, tracks: TestTracks) -> dict[str, float]:
     size = round(SLICE_SECONDS * tracks.rate) // weight_set.config.level * weight_set.config.level
 
     def frames(x):
-        return np.concatenate(list(metrics.magnitudes(x, SLICE_FFT, SLICE_HOP)))
+        return np.concatenate(list(spectrum.magnitudes(x, SLICE_FFT, SLICE_HOP)))
 
     losses = []
     for track in tracks.tracks:

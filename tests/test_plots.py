@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vqwave import plots
-from vqwave.dsp.log_spectrogram import COLUMNS, WINDOWS, log_spectrogram, pitch, pitches
+from vqwave.dsp.spectrum import COLUMNS, WINDOWS, log_spectrogram, pitch, pitches
 from vqwave.errors import UserError
 from vqwave.io.training_log import read_log
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import figures
 from .dsp import metrics
-from .dsp.log_spectrogram import COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
+from .dsp.spectrum import COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
 from .figures import BLACK, BLUE, GREY, LIGHT, ORANGE, PALETTE, RED, SKY, check_output
 from .io.training_log import read_log
 

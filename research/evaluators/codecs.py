@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqwave.dsp import metrics
+from vqwave.dsp import metrics, spectrum
 from vqwave.io import audio
 from vqwave.report import judge
 from vqwave.report.media import MP3_RATES, encode_file
@@ -142,7 +142,7 @@ def hum(pairs, level: int) -> dict[str, float]:
     for side in (0, 1):
         power, frames = np.zeros(1), 0
         for pair in pairs:
-            for block in metrics.magnitudes(pair[side], n_fft, n_fft // 2, frames=64):
+            for block in spectrum.magnitudes(pair[side], n_fft, n_fft // 2, frames=64):
                 power = power + np.square(block, dtype=np.float64).sum(0)
                 frames += len(block)
         spectra.append(power / frames)

@@ -8,7 +8,7 @@ from prepared import music
 
 from vqwave import config as configs
 from vqwave.data import vocoders
-from vqwave.dsp import metrics
+from vqwave.dsp import spectrum
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
 from vqwave.nn.frontends import FRONT_ENDS
@@ -49,7 +49,7 @@ def test_levels_become_the_audio_that_has_them(mels, far):
     assert decoded.shape == audio.shape and decoded.dtype == np.float32
     for heard, wanted in zip(decoded, audio, strict=True):
         assert heard.std() == pytest.approx(wanted.std(), rel=0.2)
-        ours, theirs = (np.concatenate(list(metrics.magnitudes(x, 1024, 256)))
+        ours, theirs = (np.concatenate(list(spectrum.magnitudes(x, 1024, 256)))
                         for x in (heard, wanted))
         assert np.linalg.norm(ours - theirs) < far * np.linalg.norm(theirs)
 

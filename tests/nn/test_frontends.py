@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.dsp import metrics
+from vqwave.dsp import spectrum
 from vqwave.nn.frontends import FRONT_ENDS, LogFrequencySpectrum
 from vqwave.nn.spectrum import QUALITY, ConstantQ, amplitude_of, level_of
 
@@ -136,7 +136,7 @@ def test_bands_are_the_mean_of_their_bins_up_to_the_highest(rng):
     sound = rng.normal(0, 0.1, (1, 128 * 20)).astype("float32")
     bins = amplitude_of(np.asarray(spectrogram(mels=0)(sound)))
     bands = amplitude_of(np.asarray(spectrogram(mels=20)(sound)))
-    filters = metrics.mel_filters(RATE, 512, 20)[:, :-1]  # which have nothing of the last bin
+    filters = spectrum.mel_filters(RATE, 512, 20)[:, :-1]  # which have nothing of the last bin
     np.testing.assert_allclose(bands, bins @ (filters / filters.sum(1, keepdims=True)).T, rtol=1e-3)
     low = np.asarray(spectrogram(mels=20, highest=2000.0)(sine(5000)[None]))
     assert low[0, 5:-5].max() < 0.2 < np.asarray(spectrogram(mels=20)(sine(5000)[None])).max()

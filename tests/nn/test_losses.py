@@ -9,7 +9,8 @@ from encoded import tone
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.dsp.metrics import mel_distance, mel_filters
+from vqwave.dsp.metrics import mel_distance
+from vqwave.dsp.spectrum import mel_filters
 from vqwave.nn import losses
 from vqwave.nn.spectrum import magnitude
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from ..dsp.metrics import empty_mel_filters
+from ..dsp.spectrum import empty_mel_filters
 from .fields import (
     AboveZero,
     Config,

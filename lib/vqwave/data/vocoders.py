@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..config import LEVEL_RANGE, CodecConfig
-from ..dsp.metrics import mean_filters
+from ..dsp.spectrum import mean_filters
 
 
 class GriffinLim:

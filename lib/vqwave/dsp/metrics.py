@@ -1,46 +1,43 @@
-"""Metrics: how near a reconstruction is to its original, how codes are used, bits of a code.
+"""Metrics: how near a copy is to its original, how codes are used, bits of a code.
 
 Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow
 with the length. Every figure is finite: decibels stay within ±120, the figures of equal signals and
-of signals with nothing in common. A signal shorter than a window counts as followed by silence. A
-silent original has a spectral convergence of -120 dB if its reconstruction is silent too, else of
-up to +120. To average several tracks, average these figures (dB, not ratios).
+of signals with nothing in common. A signal shorter than a window counts as followed by silence. To
+average several tracks, average these figures (dB, not ratios).
 
 Raises:
-    ValueError: the two lengths differ, or a signal is empty, has more than one channel, or is not
-        finite.
+    ValueError: the two lengths differ, or a signal is empty, has several channels or is not finite.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from .spectrum import magnitudes, mel_filters
 
 SC_WINDOWS = ((2048, 240, 1200), (1024, 120, 600), (512, 50, 240))
 MEL_BANDS = ((2048, 80), (512, 40))
 MEL_FLOOR = 1e-5
 # Bins of a Hann window's line, which is three wide, and of what lies beside it.
 LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
-# A peak of a constant-Q spectrum is so far over the median of the bins around it and so near its
-# frame's loudest bin, both where codecs of notes learn and where notes kept are measured.
-PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
 DB_LIMIT = 120.0
 # Below -200 dBFS there is only rounding: a constant less its own mean.
 SILENCE_POWER = 1e-20
-FRAMES_AT_ONCE = 4096
+_BLOCK = 1 << 20
 
 
-def spectral_convergence(original, reconstruction) -> float:
+def spectral_convergence(original, copy) -> float:
     """SC in dB, lower is better: 20·log10 of the mean over `SC_WINDOWS` of ‖|S(x)| − |S(y)|‖_F /
     ‖|S(x)|‖_F.
 
     The windows are (n_fft, hop, window), Hann, as in Jukebox (Dhariwal et al. 2020, section 3.2);
-    the definition of the ratio is Arik et al. 2018. Silence as a reconstruction has 0 dB.
+    the definition of the ratio is Arik et al. 2018. A silent copy has 0 dB; a silent original has
+    -120 dB if its copy is silent too, else up to 120.
     """
-    x, y = _pair(original, reconstruction)
+    x, y = _pair(original, copy)
     ratios = []
     for n_fft, hop, window in SC_WINDOWS:
         difference = total = 0.0
@@ -53,7 +50,7 @@ def spectral_convergence(original, reconstruction) -> float:
     return _decibels(float(np.mean(ratios)) ** 2)
 
 
-def mel_distance(original, reconstruction, sample_rate: int) -> float:
+def mel_distance(original, copy, sample_rate: int) -> float:
     """mel, lower is better: Σ over `MEL_BANDS` (n_fft, mels) of mean |log10 max(M(x), 1e-5) − log10
     max(M(y), 1e-5)|.
 
@@ -63,7 +60,7 @@ def mel_distance(original, reconstruction, sample_rate: int) -> float:
     not comparable. On the test tracks of the Wesnoth recipe, MP3 at 32 and 8 kbit/s has 0.387 and
     2.647. The floor is absolute: 3 dB louder, both MP3 figures are 4 to 5 % higher.
     """
-    x, y = _pair(original, reconstruction)
+    x, y = _pair(original, copy)
     total = 0.0
     for n_fft, bands in MEL_BANDS:
         filters = mel_filters(sample_rate, n_fft, bands)
@@ -77,35 +74,30 @@ def mel_distance(original, reconstruction, sample_rate: int) -> float:
     return total
 
 
-def si_sdr(original, reconstruction) -> float:
+def si_sdr(original, copy) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, higher is better (Le Roux et al. 2019,
     equation 3).
 
     10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², both signals less their means. Two equal
     or two silent signals have 120; one silent signal has -120.
     """
-    # In blocks and float64: the error of a good reconstruction is far below float32's rounding of a
-    # long sum.
-    x, y = _pair(original, reconstruction)
+    # In blocks and float64: the error of a good copy is far below float32's rounding of a long sum.
+    x, y = _pair(original, copy)
     mean_x, mean_y = x.mean(dtype=np.float64), y.mean(dtype=np.float64)
-    block = 1 << 20
-    pieces = range(0, len(x), block)
 
-    def subtract_means(i):
-        here = slice(i, i + block)
-        return x[here].astype(np.float64) - mean_x, y[here].astype(np.float64) - mean_y
+    def blocks():
+        for i in range(0, len(x), _BLOCK):
+            here = slice(i, i + _BLOCK)
+            yield x[here].astype(np.float64) - mean_x, y[here].astype(np.float64) - mean_y
 
     xx = yy = xy = 0.0
-    for i in pieces:
-        a, b = subtract_means(i)
+    for a, b in blocks():
         xx, yy, xy = xx + float(a @ a), yy + float(b @ b), xy + float(a @ b)
     silent_x, silent_y = xx <= SILENCE_POWER * len(x), yy <= SILENCE_POWER * len(y)
     if silent_x or silent_y:
         return DB_LIMIT if silent_x and silent_y else -DB_LIMIT
-    scale = xy / xx
-    noise = 0.0
-    for i in pieces:
-        a, b = subtract_means(i)
+    scale, noise = xy / xx, 0.0
+    for a, b in blocks():
         error = scale * a - b
         noise += float(error @ error)
     return _decibels(scale * scale * xx / noise if noise > 0.0 else math.inf)
@@ -118,12 +110,12 @@ def power_db(power) -> np.ndarray:
 
 def rms_db(audio) -> float:
     """The rms of float [samples] in dB of full scale, not less than -120."""
-    return _full_scale_db(math.sqrt(float(np.mean(np.square(audio, dtype=np.float64)))))
+    return float(power_db(np.mean(np.square(audio, dtype=np.float64))))
 
 
 def peak_db(audio) -> float:
     """The loudest sample of float [samples] in dB of full scale, not less than -120."""
-    return _full_scale_db(float(np.abs(audio).max()))
+    return float(power_db(float(np.abs(audio).max()) ** 2))
 
 
 def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -> np.ndarray:
@@ -142,14 +134,11 @@ def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -
         raise ValueError(f"codes must be at least one, each in [0, {num_codes})")
     if codes.ndim < 2:
         return np.bincount(codes.ravel(), minlength=num_codes)
-    counts = np.stack([np.bincount(column, minlength=num_codes)
-                       for column in codes.reshape(-1, codes.shape[-1]).T])
-    if codebook_of is None:
-        return counts
-    books = list(codebook_of[: len(counts)])
-    totals = np.zeros((max(books) + 1, num_codes), np.int64)
-    np.add.at(totals, books, counts)
-    return totals
+    books = range(codes.shape[-1]) if codebook_of is None else codebook_of[: codes.shape[-1]]
+    counts = np.zeros((max(books) + 1, num_codes), np.int64)
+    for book, column in zip(books, codes.reshape(-1, codes.shape[-1]).T, strict=True):
+        counts[book] += np.bincount(column, minlength=num_codes)
+    return counts
 
 
 def usage(counts) -> float:
@@ -185,94 +174,15 @@ def bits(log_probs) -> float:
     return float(-log_probs.mean() / math.log(2.0)) + 0.0  # + 0.0: no negative zero
 
 
-def distances(original, reconstruction, sample_rate: int) -> dict[str, float]:
-    """The three distances of a reconstruction: {"sc_db", "mel", "si_sdr_db"}."""
-    return {
-        "sc_db": spectral_convergence(original, reconstruction),
-        "mel": mel_distance(original, reconstruction, sample_rate),
-        "si_sdr_db": si_sdr(original, reconstruction),
-    }
+def _decibels(power: float) -> float:
+    return float(power_db(min(power, 10.0 ** (DB_LIMIT / 10))))
 
 
-def magnitudes(audio, n_fft: int, hop: int, window: int | None = None,
-               frames: int = FRAMES_AT_ONCE):
-    """|STFT| in blocks: an iterator of float32 [up to `frames`, n_fft // 2 + 1], 1 + len(audio) //
-    hop frames in all.
-
-    Periodic Hann of `window` samples (default n_fft) in the middle of n_fft; frame t is centred on
-    sample t·hop, with zeros outside the signal, as librosa's `stft`. No scaling: a sine of
-    amplitude a peaks at a·window/4.
-    """
-    audio = np.asarray(audio, np.float32)
-    shape = _hann(n_fft, window or n_fft)
-    count = 1 + len(audio) // hop
-    for first in range(0, count, frames):
-        last = min(first + frames, count)
-        left, right = first * hop - n_fft // 2, (last - 1) * hop + n_fft - n_fft // 2
-        piece = np.pad(audio[max(left, 0) : right], (max(-left, 0), max(right - len(audio), 0)))
-        cut = np.lib.stride_tricks.sliding_window_view(piece, n_fft)[::hop]
-        yield np.abs(np.fft.rfft(cut * shape, axis=1))
-
-
-@functools.lru_cache(maxsize=8)
-def mel_filters(sample_rate: int, n_fft: int, bands: int,
-                highest: float | None = None) -> np.ndarray:
-    """librosa's default mel filters: float32 [bands, n_fft // 2 + 1], Slaney's scale, unit area, 0
-    Hz to `highest`, Nyquist where it is None.
-    """
-    import librosa
-
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands, fmax=highest)
-
-
-def empty_mel_filters(sample_rate: int, n_fft: int, bands: int,
-                      highest: float | None = None) -> int:
-    """How many of `mel_filters` hold no bin, from the edges of Slaney's scale: 3 mels per 200 Hz up
-    to 1,000 Hz, 27 per factor of 6.4 above.
-    """
-    highest, octave = highest or sample_rate / 2, math.log(6.4) / 27
-    top = (highest * 3 / 200 if highest < 1000
-           else 15 + math.log(highest / 1000) / octave)
-    mels = np.linspace(0.0, top, bands + 2)
-    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((np.maximum(mels, 15) - 15) * octave))
-    bins = edges * n_fft / sample_rate
-    return int(np.sum(np.floor(bins[:-2]) + 1 >= bins[2:]))
-
-
-@functools.lru_cache(maxsize=8)
-def mean_filters(sample_rate: int, n_fft: int, bands: int,
-                 highest: float | None = None) -> np.ndarray:
-    """`mel_filters` that take the weighted mean of their bins: float32 [bands, n_fft // 2 + 1]."""
-    filters = mel_filters(sample_rate, n_fft, bands, highest)
-    return filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)
-
-
-@functools.lru_cache(maxsize=8)
-def _hann(n_fft, window):
-    shape = np.zeros(n_fft, np.float32)
-    left = (n_fft - window) // 2
-    shape[left : left + window] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    return shape
-
-
-def _full_scale_db(amplitude) -> float:
-    return max(20.0 * math.log10(max(amplitude, 1e-6)), -DB_LIMIT)
-
-
-def _decibels(power) -> float:
-    least = 10.0 ** (-DB_LIMIT / 10)
-    return 10.0 * math.log10(min(max(power, least), 1.0 / least))
-
-
-def _pair(original, reconstruction):
-    x, y = np.asarray(original, np.float32), np.asarray(reconstruction, np.float32)
-    for name, signal in (("original", x), ("reconstruction", y)):
-        if signal.ndim != 1 or signal.size == 0:
-            raise ValueError(f"{name} must be one signal [samples] of at least one sample, not of "
-                             f"shape {signal.shape}")
-        if not np.isfinite(signal).all():
-            raise ValueError(f"{name} holds samples that are not finite")
-    if x.shape != y.shape:
-        raise ValueError(f"original has {len(x)} samples, reconstruction {len(y)}; only equal "
-                         f"lengths can be compared")
+def _pair(original, copy) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(original, np.float32), np.asarray(copy, np.float32)
+    if x.ndim != 1 or not x.size or x.shape != y.shape:
+        raise ValueError(f"two signals [samples] of one length are compared, not of shapes "
+                         f"{x.shape} and {y.shape}")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("a signal that is compared holds samples that are not finite")
     return x, y

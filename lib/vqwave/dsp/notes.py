@@ -1,9 +1,9 @@
 """The notes in a sound: how many a codec keeps, how music uses them, and their piano roll.
 
 A *peak* is a local maximum over frequency of a constant-Q transform (24 bins an octave from C2 to
-C8, 43 frames a second), at least `PEAK_PROMINENCE_DB` over the median of the nine bins around it
-and within `PEAK_RANGE_DB` of its frame's loudest bin. Peaks measure whether the right notes sound,
-to which spectral distances and the Fréchet distance are nearly deaf.
+C8, 43 frames a second), at least `PEAK_PROMINENCE_DB` over the median of the `PEAK_NEIGHBOURHOOD`
+bins around it and within `PEAK_RANGE_DB` of its frame's loudest bin. Peaks measure whether the
+right notes sound, to which spectral distances and the Fréchet distance are nearly deaf.
 
 The transform is librosa's with `scale=True`: the magnitude of unit gain times the root of the
 filter's length, which lifts the bass by 3 dB an octave. Only `PianoRoll.strength` and
@@ -21,16 +21,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
+from .spectrum import resample
 
 SAMPLE_RATE, HOP = 22050, 512
 FRAME_SECONDS = HOP / SAMPLE_RATE
 LOWEST_HZ, LOWEST_MIDI = 65.406, 36
 BINS, BINS_A_SEMITONE = 144, 2
-SEMITONES = BINS // BINS_A_SEMITONE
 FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / (12 * BINS_A_SEMITONE))
 
+PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
 SILENT_DB = -60.0
+"""A frame whose loudest bin is quieter has no peaks."""
 MARGIN = 0.3
 """Seconds to either side of a frame that the frame depends on: half of the longest filter."""
 
@@ -59,12 +60,7 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
     """
     import librosa
 
-    audio = np.asarray(audio, np.float32)
-    if audio.ndim != 1 or not audio.size:
-        raise ValueError(f"audio must be one signal [samples] of at least one sample, not of shape "
-                         f"{list(audio.shape)}")
-    if sample_rate != SAMPLE_RATE:
-        audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+    audio = resample(audio, sample_rate, SAMPLE_RATE)
     count = 1 + len(audio) // HOP
     for first in range(0, count, _BLOCK):
         frames = min(_BLOCK, count - first)
@@ -102,41 +98,33 @@ def chroma(magnitudes) -> np.ndarray:
                                  1e-9)).astype(np.float32)
 
 
-def compare(original, reconstruction, sample_rate: int) -> dict[str, float]:
-    """How much of a signal's notes its reconstruction keeps; higher is better.
+def compare(original, copy, sample_rate: int) -> dict[str, float]:
+    """How much of a signal's notes a copy keeps; higher is better.
 
     Args:
-        original, reconstruction: float [samples], of one length.
+        original, copy: float [samples], of one length.
 
     Returns:
         notes: notes kept, the F1 of the peaks, frame by frame; a peak a quarter tone away matches.
-        notes_precision: share of the reconstruction's peaks that match; notes_recall: share of the
-        original's. chroma: mean cosine of the `chroma` of both, over frames in which both have
-        peaks. On music, chance is about 0.24 for notes and 0.34 for chroma.
+        chroma: mean cosine of the `chroma` of both, over frames in which both have peaks. On music,
+        chance is about 0.24 for notes and 0.34 for chroma.
     """
-    if len(original) != len(reconstruction):
-        raise ValueError(f"original has {len(original)} samples, reconstruction "
-                         f"{len(reconstruction)}; only equal lengths can be compared")
-    # Peaks of the original and of the reconstruction: all, and those that match.
-    counts, matches, both, cosine = np.zeros(2, int), np.zeros(2, int), 0, 0.0
-    for block in zip(constant_q(original, sample_rate), constant_q(reconstruction, sample_rate),
-                     strict=True):
-        x, y = map(peaks, block)
+    from scipy.ndimage import maximum_filter1d
+
+    # Peaks of the original and of the copy: all, and those that match.
+    counts, matches, frames, cosine = np.zeros(2, int), np.zeros(2, int), 0, 0.0
+    for blocks in zip(constant_q(original, sample_rate), constant_q(copy, sample_rate),
+                      strict=True):
+        x, y = map(peaks, blocks)
+        wide_x, wide_y = (maximum_filter1d(z, 3, axis=1, mode="constant") for z in (x, y))
         counts += x.sum(), y.sum()
-        matches += (x & _widen(y)).sum(), (y & _widen(x)).sum()
-        classes = [chroma(magnitudes) for magnitudes in block]
-        both += int((classes[0].any(axis=1) & classes[1].any(axis=1)).sum())
+        matches += (x & wide_y).sum(), (y & wide_x).sum()
+        classes = [chroma(magnitudes) for magnitudes in blocks]
+        frames += int((classes[0].any(axis=1) & classes[1].any(axis=1)).sum())
         cosine += float((classes[0] * classes[1]).sum())
     recall, precision = (float(share) for share in matches / np.maximum(counts, 1))
     return {"notes": 2 * precision * recall / max(precision + recall, 1e-9),
-            "notes_precision": precision, "notes_recall": recall, "chroma": cosine / max(both, 1)}
-
-
-def _widen(is_peak):
-    """Peaks and the bins next to them."""
-    from scipy.ndimage import maximum_filter1d
-
-    return maximum_filter1d(is_peak, 3, axis=1, mode="constant")
+            "chroma": cosine / max(frames, 1)}
 
 
 # ----------------------------------------------------------------------------- how music uses notes
@@ -201,7 +189,7 @@ def profile(audio, sample_rate: int) -> np.ndarray:
 
 def _held_frames(is_peak):
     """Lengths in frames of the semitones that are held, a gap of one frame filled."""
-    held = is_peak.reshape(len(is_peak), SEMITONES, BINS_A_SEMITONE).any(axis=2)
+    held = is_peak.reshape(len(is_peak), BINS // BINS_A_SEMITONE, BINS_A_SEMITONE).any(axis=2)
     filled = held.copy()
     filled[1:-1] |= held[:-2] & held[2:]
     # Silence around each semitone, so that a note does not continue in the next semitone.
@@ -251,9 +239,9 @@ def _jensen_shannon(p, q) -> float:
 class PianoRoll:
     """The notes of a piece, in the order in which they begin; arrays float32 [notes].
 
-    time, seconds: a note's begin and length; frequency: in Hz; midi: the note number with its
-    fraction (69 is A4, 440 Hz); strength: of its loudest frame, in dB: a sine of full scale has 0.
-    A note that is struck again while it sounds continues.
+    time, seconds: a note's begin and length; midi: the note number with its fraction (69 is A4,
+    440 Hz); strength: of its loudest frame, in dB: a sine of full scale has 0. A note that is
+    struck again while it sounds continues.
 
     spectrum: float32 [`BINS`, columns] in dB as `strength`, each column the loudest of its time;
     length: seconds of the signal, from `start` on.
@@ -261,7 +249,6 @@ class PianoRoll:
 
     time: np.ndarray
     seconds: np.ndarray
-    frequency: np.ndarray
     midi: np.ndarray
     strength: np.ndarray
     spectrum: np.ndarray
@@ -296,9 +283,8 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
             frame += 1
     first, length, midi, strength = tracker.notes(shortest)
     return PianoRoll(first * np.float32(FRAME_SECONDS) + np.float32(start),
-                     length * np.float32(FRAME_SECONDS), 440.0 * 2.0 ** ((midi - 69.0) / 12.0),
-                     midi, strength, spectrum[: -(-frame // per_column)].T, start,
-                     len(audio) / sample_rate)
+                     length * np.float32(FRAME_SECONDS), midi, strength,
+                     spectrum[: -(-frame // per_column)].T, start, len(audio) / sample_rate)
 
 
 @dataclass
@@ -314,25 +300,23 @@ class _Note:
 
 
 class _NoteTracker:
-    """Joins the peaks of successive frames into notes."""
+    """Joins the peaks of successive frames into notes. sounding: the latest note of each bin."""
 
     def __init__(self):
         self.started: list[_Note] = []
         self.sounding: dict[int, _Note] = {}
-        """The note of each bin that sounded last."""
 
     def add(self, frame: int, bins, level):
         """The peaks of a frame: int [n], of the spectrum `level` float [`BINS`] in dB."""
         before = self.sounding
-        self.sounding = {k: note for k, note in before.items() if frame - note.last <= 1}
+        self.sounding = {k: note for k, note in before.items() if note.last == frame - 1}
         for k in map(int, bins):
             left, top, right = (float(x) for x in level[k - 1 : k + 2])
             # The top of the parabola through the three (Smith & Serra 1987).
             offset = 0.5 * (left - right) / min(left - 2 * top + right, -1e-6)
             strength = top - 0.25 * (left - right) * offset
             note = next((before[near] for near in (k, k - 1, k + 1) if near in before
-                         and frame - 2 <= before[near].last < frame
-                         and abs(k - before[near].bin) <= 1), None)
+                         and before[near].last < frame and abs(k - before[near].bin) <= 1), None)
             if note is None:
                 note = _Note(frame, frame, k)
                 self.started.append(note)
@@ -340,8 +324,7 @@ class _NoteTracker:
             note.last, note.weight = frame, note.weight + weight
             note.pitch += (LOWEST_MIDI + (k + offset) / BINS_A_SEMITONE) * weight
             note.strength = max(note.strength, strength)
-            self.sounding = {b: n for b, n in self.sounding.items() if n is not note}
-            self.sounding[k] = note
+            self.sounding = {b: n for b, n in self.sounding.items() if n is not note} | {k: note}
 
     def notes(self, shortest: float) -> np.ndarray:
         """float32 [4, notes]: first frame, frames, note number, strength."""

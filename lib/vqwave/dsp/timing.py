@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .spectrum import resample
+
 SAMPLE_RATE, HOP = 22050, 256
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 TOLERANCE_SECONDS = 0.05
@@ -24,9 +26,7 @@ def onset_envelope(audio, sample_rate: int) -> np.ndarray:
     """
     import librosa
 
-    audio = np.asarray(audio, np.float32)
-    if sample_rate != SAMPLE_RATE:
-        audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+    audio = resample(audio, sample_rate, SAMPLE_RATE)
     audio = np.pad(audio, (0, max(0, 2048 - len(audio))))
     return librosa.onset.onset_strength(y=audio, sr=SAMPLE_RATE, hop_length=HOP)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import UserError
 from . import timing
+from .spectrum import resample
 
 NETWORK = Path(__file__).with_name("basic_pitch.onnx")
 SHA256 = "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec"
@@ -71,12 +72,8 @@ def _long_enough(starts, sounds) -> np.ndarray:
 
 
 def _probabilities(audio, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """That a semitone sounds, and that a note begins: float32 [frames, 88] each."""
-    import librosa
-
-    audio = np.asarray(audio, np.float32)
-    if sample_rate != SAMPLE_RATE:
-        audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+    """The probabilities that a semitone sounds and that a note begins: float32 [frames, 88]."""
+    audio = resample(audio, sample_rate, SAMPLE_RATE)
     frames, step = 1 + len(audio) // HOP, _FRAMES - 2 * _EDGE
     windows = -(-frames // step)
     padded = np.pad(audio, (_EDGE * HOP, windows * step * HOP + _WINDOW - len(audio)))

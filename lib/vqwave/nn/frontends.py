@@ -6,7 +6,7 @@ from __future__ import annotations
 from keras import layers, ops
 
 from ..config import LogFrequencyFrontEnd, SpectrogramFrontEnd, WaveformFrontEnd
-from ..dsp.metrics import mean_filters
+from ..dsp.spectrum import mean_filters
 from . import spectrum
 
 

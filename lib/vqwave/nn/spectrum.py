@@ -13,7 +13,8 @@ import numpy as np
 from keras import ops
 
 from ..config import LEVEL_RANGE, PER_OCTAVE, LogFrequencyFrontEnd
-from ..dsp.metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB, mel_filters
+from ..dsp.notes import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
+from ..dsp.spectrum import mel_filters
 
 QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
 """Periods in a window of the constant-Q transform, enough to separate neighbouring quarter tones.

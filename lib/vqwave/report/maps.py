@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import stderr
-from ..dsp import metrics
+from ..dsp import metrics, spectrum
 from ..errors import UserError
 from ..play.engine import CodecEngine
 
@@ -32,13 +32,13 @@ def sounds_of_codes(codec: CodecEngine) -> np.ndarray:
     check_map(codec.config)
     rate, level = codec.config.sample_rate, codec.config.level
     frames = max(FRAMES, -(-2 * N_FFT // level))
-    filters, powers = metrics.mel_filters(rate, N_FFT, BANDS), []
+    filters, powers = spectrum.mel_filters(rate, N_FFT, BANDS), []
     codes = np.arange(codec.config.num_codes, dtype=np.int32)
     for first in range(0, len(codes), BATCH):
         batch = codes[first : first + BATCH]
         for sound in codec.decode_window(np.repeat(batch[:, None, None], frames, axis=1)):
             power = np.mean([(block**2).mean(axis=0) for block in
-                             metrics.magnitudes(sound, N_FFT, N_FFT // 4)], axis=0)
+                             spectrum.magnitudes(sound, N_FFT, N_FFT // 4)], axis=0)
             powers.append(filters @ power)
     decibels = metrics.power_db(powers)
     return np.maximum(decibels, decibels.max() - 60.0)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ..dsp import metrics, notes
+from ..dsp import notes, spectrum
 
 BANDS = notes.BINS
 WINDOW_SECONDS = 0.186
@@ -46,7 +46,7 @@ class Spectrum:
                                else max(0, (size - self.n_fft // 2) // column + 1))
         if ready <= self._next:
             return np.empty((0, BANDS), np.uint8)
-        frames = np.concatenate(list(metrics.magnitudes(self._signal, self.n_fft, column)))
+        frames = np.concatenate(list(spectrum.magnitudes(self._signal, self.n_fft, column)))
         energy = (frames[self._next - self._first : ready - self._first].astype(np.float32) ** 2
                   @ self.filters)
         # The window of the next column reaches back by half its length.
