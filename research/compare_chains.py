@@ -10,9 +10,9 @@ from vqwave import cli, plots, progress
 from vqwave.commands import arguments
 from vqwave.dsp import notes
 from vqwave.io import weights
-from vqwave.io.files import make_folder, printable
+from vqwave.io.files import printable
 from vqwave.play import api
-from vqwave.report.media import EXAMPLE_SECONDS, Gallery
+from vqwave.report.media import EXAMPLE_SECONDS
 from vqwave.report.tables import Column, render
 
 from . import evaluators, results
@@ -54,20 +54,17 @@ def parser():
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     rows, pieces = [], {}
-    with progress.bar() as bar:
-        task = bar.add_task("", total=1.0)
+    with progress.share_bar() as show:
         for name, folder in args.generators:
             music = api.load(args.vqvae_weights_dir, folder, default_choice=0)
             corpus = Corpus(music, args.data_dir, args.split,
                             Plan(Setting(music.level), tuple(args.seeds), args.minutes),
-                            cache_dir=args.cache_dir, musicnn=args.musicnn,
-                            progress=lambda what, share: bar.update(
-                                task, description=what, completed=share))
+                            cache_dir=args.cache_dir, musicnn=args.musicnn, progress=show)
             top = music.weight_set(music.chain.generator(music.chain.top))
             figures = evaluators.run(["generators", "chain", "notes", "health"], music, corpus)
             minute, hour = measure_after(corpus, top, PASTS)
-            rows.append({key: value for values in figures.values()
-                         for key, value in values.items()}
+            rows.append({name: value for values in figures.values()
+                         for name, value in values.items()}
                         | {"chain": name, "core": top.config.core.kind,
                            "steps": top.record.get("step"),
                            "bits": figures["generators"][f"bits a frame, {music.chain.top}x"],
@@ -80,9 +77,9 @@ def main(argv=None) -> int:
     command = results.command_line("compare_chains", sys.argv[1:] if argv is None else argv)
     path = results.write(args.output_dir, args.name, results.page(args.name, command, table))
     print(f"wrote {printable(path)}")
-    gallery = Gallery(make_folder(Path(args.output_dir) / "docs/results" / args.name), corpus.rate)
+    gallery = results.Gallery(Path(args.output_dir) / "docs/results" / args.name, corpus.rate)
     for name, sound in pieces.items():
-        gallery.example(f"{name}.ogg", sound)
+        gallery.example(name, sound)
     gallery.picture("notes.png", plots.notes, {
         name: notes.roll(sound, corpus.rate, columns=400) for name, sound in pieces.items()})
     return 0

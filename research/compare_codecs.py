@@ -15,10 +15,9 @@ from vqwave.config import DataConfig
 from vqwave.dsp import metrics, spectrum
 from vqwave.errors import UserError
 from vqwave.io import audio, labels, splits, weights
-from vqwave.io.files import CHECKOUT, make_folder, printable
+from vqwave.io.files import CHECKOUT, printable
 from vqwave.play import engine, latents
 from vqwave.report import fad, folder_page, judge, maps
-from vqwave.report.media import Gallery
 from vqwave.report.tables import Column, render
 
 from . import results
@@ -72,8 +71,8 @@ class TestTracks:
 
     def __init__(self, data_dir, split):
         self.name, self.data_dir = Path(data_dir).resolve().name, Path(data_dir)
-        (_, self.tracks), spans = folder_page.read_sides(data_dir, splits.read_split(split), 0,
-                                                   DataConfig().trim_silence, final=True)
+        (_, self.tracks), spans = folder_page.read_sides(
+            data_dir, splits.read_split(split), 0, DataConfig().trim_silence, final=True)
         if not self.tracks:
             raise UserError(f"{split}: names no test track")
         self.rate = self.tracks[0].sample_rate
@@ -89,9 +88,8 @@ def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engin
             slice_loss: bool = False) -> dict:
     """The figures of one codec on one corpus."""
     codec, config = engine.load_codec(weight_set, engine_name), weight_set.config
-    named, coded = tracks.labels(config), []
-    row = judge.judge(codec, tracks.sounds, track_labels=named, embed=embed, copies=coded)
-    copies = [copy for copy, _ in coded]
+    track_labels, copies = tracks.labels(config), []
+    row = judge.judge(codec, tracks.sounds, track_labels=track_labels, embed=embed, copies=copies)
     leaked = judge.find_leaked(weight_set, tracks.tracks)
     row |= {"level": f"{config.level}x", "steps": weight_set.record.get("step"),
             "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
@@ -100,7 +98,7 @@ def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engin
         row["neighbour_ratio"] = maps.neighbour_ratio(maps.sounds_of_codes(codec),
                                                       config.quantizer.grid)
     if not config.has_codes:
-        row |= judge_prior(codec, tracks.sounds[0], copies, named[0])
+        row |= judge_prior(codec, tracks.sounds[0], [copy for copy, _ in copies], track_labels[0])
     return row | (slice_losses(weight_set, tracks) if slice_loss else {})
 
 
@@ -224,7 +222,7 @@ def draw(pairs, corpora: Sequence[TestTracks], folder, engine_name: str, pieces=
     """Write a few seconds of each corpus through each codec, and the given pieces."""
     written = []
     for tracks in corpora:
-        gallery = Gallery(make_folder(folder), tracks.rate)
+        gallery = results.Gallery(folder, tracks.rate)
         sounds = {"original": tracks.sounds[0][: round(LISTEN_SECONDS * tracks.rate)]}
         for name, weight_set, own in pairs:
             key = f"{name}_{weight_set.config.level}"
@@ -242,10 +240,10 @@ def draw(pairs, corpora: Sequence[TestTracks], folder, engine_name: str, pieces=
                                 maps.sounds_of_codes(codec), counts,
                                 weight_set.config.quantizer.grid, title=weight_set.name)
         for key, sound in sounds.items():
-            gallery.example(f"{tracks.name}_{key}.ogg", sound)
+            gallery.example(f"{tracks.name}_{key}", sound)
         gallery.picture(f"{tracks.name}.png", plots.spectrograms, sounds, sample_rate=tracks.rate)
         for name, file in pieces if tracks is corpora[0] else ():
-            gallery.example(f"{name}_piece.ogg", audio.decode(file, tracks.rate))
+            gallery.example(f"{name}_piece", audio.decode(file, tracks.rate))
         written += gallery.written
     return written
 

@@ -158,37 +158,34 @@ class Corpus:
 
     def figure(self, key: dict, make: Callable[[], object]):
         """`make()` as JSON, from the cache if `key` was measured before."""
-        path = self._path(key, ".json")
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))["value"]
-        except (OSError, ValueError, KeyError):
-            value = json.loads(json.dumps(make()))
-        text = json.dumps({"key": key, "value": value}, indent=1) + "\n"
-        self._write(path, lambda f: f.write(text.encode()))
-        return value
+        def write(file, value):
+            file.write((json.dumps({"key": key, "value": value}, indent=1) + "\n").encode())
+
+        return self._cached(key, ".json", lambda path: json.loads(path.read_bytes())["value"],
+                            write, lambda: json.loads(json.dumps(make())))
 
     def arrays(self, key: dict, make: Callable[[], dict]) -> dict[str, np.ndarray]:
         """As `figure`, for arrays."""
-        path = self._path(key, ".npz")
-        try:
-            with np.load(path) as f:
-                return {name: f[name] for name in f.files}
-        except (OSError, ValueError, KeyError):
-            values = make()
-        self._write(path, lambda f: np.savez(f, **values))
-        return values
+        def read(path):
+            with np.load(path) as arrays:
+                return dict(arrays)
 
-    def _path(self, key: dict, suffix: str) -> Path:
+        return self._cached(key, ".npz", read, lambda file, arrays: np.savez(file, **arrays), make)
+
+    def _cached(self, key: dict, suffix: str, read, write, make):
         digest = hashlib.sha256(json.dumps([PROTOCOL, key], sort_keys=True).encode()).hexdigest()
-        return self.cache_dir / f"{key['figure']}-{digest[:24]}{suffix}"
-
-    def _write(self, path, writer):
+        path = self.cache_dir / f"{key['figure']}-{digest[:24]}{suffix}"
+        try:
+            return read(path)
+        except (OSError, ValueError, KeyError):
+            value = make()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as f:
-                writer(f)
+            with atomic_write(path) as file:
+                write(file, value)
         except OSError as e:
-            raise UserError(f"{path}: cannot be written: {(e.strerror or str(e)).lower()}") from e
+            raise UserError(f"{path}: cannot be written: {e.strerror}") from e
+        return value
 
     def checksum(self, tracks) -> str:
         """A checksum of tracks and their order."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from vqwave import cli, config, plots, progress
 from vqwave.commands import arguments
 from vqwave.errors import UserError
-from vqwave.io.files import CHECKOUT, make_folder, printable
+from vqwave.io.files import CHECKOUT, printable
 from vqwave.play import api, engine
-from vqwave.report.media import EXAMPLE_SECONDS, Gallery
+from vqwave.report.media import EXAMPLE_SECONDS
 
 from . import evaluators, results
 from .corpus import SIDES, Corpus, Plan, Setting
@@ -77,18 +77,14 @@ def main(argv=None) -> int:
     if args.quick:
         plan = Plan(setting, tuple(args.seeds[:1]), 0.5, bits_seconds=5.0, warm_up=1.0,
                     pasts=(2.0, 8.0), continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
-    with progress.bar() as bar:
-        task = bar.add_task("", total=1.0)
+    with progress.share_bar() as show:
         corpus = Corpus(music, args.data_dir, split, plan, side=args.side, musicnn=args.musicnn,
-                        cache_dir=args.cache_dir, context_free=args.context_free,
-                        progress=lambda what, share: bar.update(task, description=what,
-                                                                completed=share))
-        corpora = {args.side: corpus}
+                        cache_dir=args.cache_dir, context_free=args.context_free, progress=show)
+        corpora = [corpus]
         if args.side == "test" and corpus.sides["fresh"]:
-            corpora["fresh"] = corpus.for_side("fresh")
-        sides = {side: evaluators.run(names, music, one) for side, one in corpora.items()}
-        blocks = [results.describe_side(side, one.tracks, one.leaked())
-                  for side, one in corpora.items()]
+            corpora.append(corpus.for_side("fresh"))
+        sides = {c.side: evaluators.run(names, music, c) for c in corpora}
+        blocks = [results.describe_side(c.side, c.tracks, c.leaked()) for c in corpora]
         for topic, table in results.figure_tables(sides, targets).items():
             blocks += [f"## {topic.capitalize()}", table]
         command = results.command_line("evaluate", sys.argv[1:] if argv is None else argv)
@@ -106,7 +102,7 @@ def main(argv=None) -> int:
 
 def draw(corpus: Corpus, folder) -> list[Path]:
     """Write sounds and pictures of a test track through each codec, and of generated pieces."""
-    music, gallery = corpus.music, Gallery(make_folder(folder), corpus.rate)
+    music, gallery = corpus.music, results.Gallery(folder, corpus.rate)
     track, count = corpus.tracks[0], round(EXAMPLE_SECONDS * corpus.rate)
     start = min(track.samples // 3, max(0, track.samples - count))
     sounds = {"original": corpus.samples(track, start, min(count, track.samples - start))}
@@ -119,7 +115,7 @@ def draw(corpus: Corpus, folder) -> list[Path]:
               for seed in corpus.plan.seeds}
     gallery.picture("generated.png", plots.spectrograms, pieces, sample_rate=corpus.rate)
     for name, sound in (sounds | pieces).items():
-        gallery.example(f"{name}.ogg", sound)
+        gallery.example(name, sound)
     return gallery.written
 
 

@@ -44,22 +44,22 @@ def read_run(folder) -> dict:
     return values
 
 
-def figures(made: folder_page.Results, run: dict, scratch: list[dict]) -> dict[str, float]:
+def figures(measured: folder_page.Results, run: dict, scratch: list[dict]) -> dict[str, float]:
     """The figures that recipes/own_music.yml has bounds for, as far as they were measured."""
     def change(pairs):
         return max((100 * (now / then - 1) for now, then in pairs if now and then), default=None)
 
-    real = made.distance and made.distance["training"]
+    real = measured.distance and measured.distance["training"]
     values = {
         "from the command to the first new music": run.get("first_music") and
         run["first_music"] / 60,
         "distance to held-out tracks, as a multiple of what real music has":
-            made.distance["generated"] / real if real else None,
+            measured.distance["generated"] / real if real else None,
         "bits a frame of held-out tracks, against the models it began with, worst level":
-            change((row["bits"], row["before"]) for row in made.generators),
+            change((row["bits"], row["before"]) for row in measured.generators),
         "bits a frame of held-out tracks, against a training from nothing, worst level":
             change((row["bits"], other["bits"]) for row, other in
-                   zip(made.generators, scratch, strict=False)),
+                   zip(measured.generators, scratch, strict=False)),
         "memory": run.get("memory") and run["memory"] / 1e9}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -73,21 +73,19 @@ def main(argv=None) -> int:
     sides, spans = folder_page.read_sides(args.data_dir, splits.read_split(args.split), 0,
                                     top.trim_silence, final=True)
     embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
-    with progress.bar() as bar:
-        task = bar.add_task("", total=1.0)
-        made = folder_page.measure(music, args.data_dir, sides, spans, args.minutes, embed,
-                               lambda what, share: bar.update(task, description=what,
-                                                              completed=share))
+    with progress.share_bar() as show:
+        measured = folder_page.measure(music, args.data_dir, sides, spans, args.minutes, embed,
+                                       show)
     name = f"{Path(args.data_dir).resolve().name}_own"
-    folder_page.write(made, Path(args.weights_dir) / "report.html", name, args.weights_dir,
+    folder_page.write(measured, Path(args.weights_dir) / "report.html", name, args.weights_dir,
                   music.chain.names)
     scratch = [folder_page.training_figures(weights.find(args.scratch, row["model"]))
-               for row in made.generators] if args.scratch else []
-    bounds = results.figure_tables({"held-out": {"own music": figures(made, run, scratch)}},
+               for row in measured.generators] if args.scratch else []
+    bounds = results.figure_tables({"held-out": {"own music": figures(measured, run, scratch)}},
                                    targets)
     bits = render([(row["model"], *("–" if value is None else f"{value:.2f}" for value in (
         row["before"], row["bits"], scratch[i]["bits"] if scratch else None)))
-        for i, row in enumerate(made.generators)],
+        for i, row in enumerate(measured.generators)],
         ("generator", "bits a frame before", "after", "from nothing"))
     command = results.command_line("own_music", sys.argv[1:] if argv is None else argv)
     page = results.page(name, command, *bounds.values(), bits)

@@ -6,7 +6,7 @@ import argparse
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from vqwave import config, machine
 from vqwave.errors import UserError
 from vqwave.io import splits
 from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
-from vqwave.report import tables
+from vqwave.report import media, tables
 
 PRIVATE_OPTIONS = ("--musicnn", "--cache-dir", "--output-dir")
 """Options whose values are places on one machine."""
@@ -154,6 +154,29 @@ def write(folder, name: str, text: str) -> Path:
     with atomic_write(path) as f:
         f.write(text.encode())
     return path
+
+
+class Gallery:
+    """Writes pictures and sounds into `folder`; `written` lists their paths."""
+
+    BIT_RATE = 32000
+    """Bits per second of an example, Ogg/Opus."""
+
+    def __init__(self, folder, sample_rate: int):
+        self.folder, self.sample_rate, self.written = make_folder(folder), sample_rate, []
+
+    def picture(self, file: str, draw: Callable, *arguments, **options):
+        """Call `draw(*arguments, path, **options)`."""
+        draw(*arguments, self.folder / file, **options)
+        self.written.append(self.folder / file)
+
+    def example(self, name: str, sound):
+        """Write float32 [samples] as `name`.ogg, Ogg/Opus."""
+        path = self.folder / f"{name}.ogg"
+        with atomic_write(path) as f:
+            f.write(media.encode_file(sound, self.sample_rate, "libopus", self.BIT_RATE,
+                                      frame_duration=20, vbr="on"))
+        self.written.append(path)
 
 
 def add_results(parser):

@@ -1,4 +1,4 @@
-"""The pictures of plots.py: what they show, which files they become, and broken training logs."""
+"""plots.py: what the pictures show, which files they become, and broken training logs."""
 
 import re
 import subprocess
@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from vqwave import plots
+from vqwave.dsp import notes
 from vqwave.dsp.spectrum import COLUMNS, WINDOWS, log_spectrogram, pitch, pitches
 from vqwave.errors import UserError
 from vqwave.io.training_log import read_log
 
 RATE = 22050
-PNG = b"\x89PNG\r\n\x1a\n"
+HEADER = "epoch,codes_used,loss,spectral,val_loss,val_spectral\n"
 
 
 def music(seconds=1.0, hz=440.0):
@@ -25,15 +26,20 @@ def music(seconds=1.0, hz=440.0):
 def read_png(path):
     from matplotlib.image import imread
 
-    assert path.read_bytes().startswith(PNG)
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     return imread(path)
 
 
+def texts(path):
+    """The words of an SVG, which matplotlib notes beside their shapes."""
+    assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
+    return re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))
+
+
 def test_a_picture_is_alone_in_its_folder_and_the_same_each_time(tmp_path):
-    x = music()
+    signals = {"a": music(), "b": 0.5 * music()[:-7]}
     for name in ("a.png", "b.PNG"):
-        plots.waveform_and_spectrogram(x, 0.5 * x[:-7], tmp_path / name,
-                                       RATE, title="$a_1 & <音>.mp3")
+        plots.spectrograms(signals, tmp_path / name, RATE, title="$a_1 & <音>.mp3")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.PNG"]
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.PNG").read_bytes()
     pixels = read_png(tmp_path / "a.png")
@@ -41,29 +47,17 @@ def test_a_picture_is_alone_in_its_folder_and_the_same_each_time(tmp_path):
     assert pixels[..., :3].std() > 0.1
 
 
-def test_svg_is_xml_with_units_on_its_axes(tmp_path):
-    path = tmp_path / "demo.svg"
-    plots.spectrograms({"a piece": music()}, path, RATE)
-    assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
-    text = path.read_text(encoding="utf-8")
-    for label in ("Time (s)", "Pitch", "C4", "Frequency (Hz)", "Level (dB)",
-                  "Amplitude", "a piece"):
-        assert label in text
-
-
 @pytest.mark.parametrize("samples", [1, 300])
 def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
-    broken = np.full(samples, np.nan, np.float32)
-    plots.waveform_and_spectrogram(np.zeros(samples), np.ones(samples), tmp_path / "a.png", RATE)
-    plots.waveform_and_spectrogram(music()[:samples], broken, tmp_path / "b.png", RATE)
-    plots.spectrograms({"silence": np.zeros(samples, np.float32)}, tmp_path / "c.png", RATE)
-    for name in "abc":
-        read_png(tmp_path / f"{name}.png")
+    signals = {"silence": np.zeros(samples), "constant": np.ones(samples),
+               "broken": np.full(samples, np.nan, np.float32), "music": music()[:samples]}
+    plots.spectrograms(signals, tmp_path / "a.png", RATE)
+    read_png(tmp_path / "a.png")
 
 
-def test_other_endings_and_missing_folders_are_refused_with_the_name(tmp_path):
-    for name, why in [("a.jpg", "must end in .png or .svg"), ("no/a.png", "there is no folder")]:
-        with pytest.raises(UserError, match=why):
+def test_other_endings_and_missing_folders_are_refused_by_name(tmp_path):
+    for name, problem in [("a.jpg", "must end in .png or .svg"), ("no/a.png", "there is no folder")]:
+        with pytest.raises(UserError, match=problem):
             plots.waveforms({"a piece": music()}, tmp_path / name, RATE)
     assert not list(tmp_path.iterdir())
 
@@ -79,8 +73,7 @@ def test_a_spectrogram_has_few_columns_and_keeps_peaks():
     assert short.shape[1] == 1 + RATE // (WINDOWS[0] // 8)
 
 
-@pytest.mark.parametrize("hertz, note",
-                         [(65.41, 36), (440.0, 69), (4186.0, 108)])
+@pytest.mark.parametrize("hertz, note", [(65.41, 36), (440.0, 69), (4186.0, 108)])
 def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
     spectrum = log_spectrogram(music(2.0, hertz), RATE)[:, 40:-40].mean(axis=1)
     assert pitch(hertz) == pytest.approx(note, abs=0.01)
@@ -97,37 +90,17 @@ def test_any_rate_has_a_spectrogram(rate, tmp_path):
     plots.spectrograms({"a": audio}, tmp_path / "a.png", rate)
 
 
-def texts(path):
-    """The words of an SVG, which matplotlib notes beside their shapes."""
-    return re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))
-
-
 def test_the_time_axis_begins_where_the_part_does(tmp_path):
     sound, start = music(4.0), 60.0
-    for name, draw in {
-        "waveforms": lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
-        "spectrograms": lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start),
-        "both": lambda path: plots.waveform_and_spectrogram(sound, sound, path, RATE, start=start),
-        "codes": lambda path: plots.codes({512: np.arange(173) % 64}, {512: np.linspace(0, 1, 64)},
-                                          path, RATE, 512,
-                                          sound, start=start),
-    }.items():
-        path = tmp_path / f"{name}.svg"
-        draw(path)
-        words = texts(path)
-        on_axis = {float(word) for word in words if re.fullmatch(r"\d+(\.\d+)?", word)}
-        assert {start, start + 2, start + 4} <= on_axis, name
-
-
-def test_a_run_of_one_epoch_has_one_tick(tmp_path):
-    path = tmp_path / "vqvae_8.csv"
-    path.write_text(HEADER + "0,0.5,3,2,3.5,2.5\n")
-    assert plots.training_curves({"vqvae_8": path}, tmp_path / "a.svg")
-    words = texts(tmp_path / "a.svg")
-    assert words.count("1") == 1 and "0" not in words and "2" not in words[: words.index("Epoch")]
-    assert plots.loss_curves(path, tmp_path / "b.svg")
-    # a panel each of loss, codes used and spectral
-    assert texts(tmp_path / "b.svg").count("1") == 3
+    shades = {512: np.linspace(0, 1, 64)}
+    for draw in (lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
+                 lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start),
+                 lambda path: plots.codes({512: np.arange(173) % 64}, shades, path, RATE, 512,
+                                          sound, start=start)):
+        draw(tmp_path / "a.svg")
+        labels = {float(text) for text in texts(tmp_path / "a.svg")
+                  if re.fullmatch(r"\d+(\.\d+)?", text)}
+        assert {start, start + 2, start + 4} <= labels
 
 
 def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
@@ -143,9 +116,28 @@ def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
     read_png(tmp_path / "a.png")
 
 
-# ------------------------------------------------------------------------------------ training logs
+@pytest.mark.parametrize("count", [1, 5])
+def test_any_number_of_signals_is_drawn_with_names_and_units(tmp_path, count):
+    signals = {f"${i}_<音>.mp3": music(0.2 + 0.1 * i, 220.0 * (i + 1)) for i in range(count)}
+    path = tmp_path / "a.svg"
+    for draw, labels in ((plots.waveforms, set()),
+                         (plots.spectrograms, {"Pitch", "C4", "Frequency (Hz)", "Level (dB)"})):
+        draw(signals, path, RATE)
+        assert {"Time (s)", "Amplitude"} | labels <= set(texts(path))
+        assert path.read_text(encoding="utf-8").count("<!-- $") == count
 
-HEADER = "epoch,codes_used,loss,spectral,val_loss,val_spectral\n"
+
+def test_a_piano_roll_names_notes_and_pieces(tmp_path):
+    rolls = {"a $tune": notes.roll(music(), RATE),
+             "silence": notes.roll(np.zeros(300, np.float32), RATE)}
+    plots.notes(rolls, tmp_path / "a.svg", "Both")
+    assert {"a $tune", "silence", "Both", "C2", "C4", "C8", "E4", "Note", "Time (s)",
+            "Level (dBFS)"} <= set(texts(tmp_path / "a.svg"))
+    plots.notes(rolls, tmp_path / "a.png")
+    read_png(tmp_path / "a.png")
+
+
+# --- training logs --------------------------------------------------------------------------------
 
 
 def log(tmp_path, text):
@@ -155,8 +147,8 @@ def log(tmp_path, text):
 
 
 def test_the_later_of_two_rows_of_an_epoch_counts(tmp_path):
-    once, again = "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.5\n", "1,0.7,1.5,1,2,NA\n2,0.8,nan,1,inf,\n"
-    path = log(tmp_path, HEADER + once + HEADER + again)
+    first, second = "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.5\n", "1,0.7,1.5,1,2,NA\n2,0.8,nan,1,inf,\n"
+    path = log(tmp_path, HEADER + first + HEADER + second)
     epochs, columns = read_log(path)
     assert epochs == [1, 2, 3]
     assert columns["codes_used"] == [0.5, 0.7, 0.8]
@@ -171,7 +163,6 @@ def test_a_growing_log_gives_its_complete_rows(tmp_path, tail):
     path = log(tmp_path, HEADER + "0,0.5,3,2,3.5,2.5\n" + tail)
     epochs, columns = read_log(path)
     assert epochs == [1] and columns["val_loss"] == [3.5]
-    assert plots.loss_curves(path, tmp_path / "log.png")
 
 
 @pytest.mark.parametrize("text", ["", HEADER + "0,0.5", "a,b\n1,2\n", "epoch,loss\n0,nan\n"])
@@ -185,75 +176,13 @@ def test_a_missing_log_is_named(tmp_path):
         plots.loss_curves(tmp_path / "log.csv", tmp_path / "log.png")
 
 
-def test_shades_of_codes_are_spread_evenly_alike_where_vectors_are_and_dark_where_it_is_quiet(rng):
-    line = rng.permutation(64)
-    codebook = line[:, None] * rng.normal(size=8) + 0.01 * rng.normal(size=(64, 8))
-    for quiet in (int(np.argmin(line)), int(np.argmax(line))):
-        shades = plots.code_shades(codebook, quiet)
-        assert shades.dtype == np.float32 and shades[quiet] == 0.0
-        np.testing.assert_allclose(np.sort(shades), np.linspace(0, 1, 64), atol=1e-6)
-        np.testing.assert_allclose(np.abs(np.diff(shades[np.argsort(line)])), 1 / 63, atol=1e-6)
-
-
-@pytest.mark.parametrize("level, count", [(512, 5), (128, 20), (8, 64 * 5 - 3)])
-def test_a_raster_holds_every_code_with_time_from_top_to_bottom(rng, level, count):
-    codes = rng.integers(0, 64, count)
-    raster = plots.code_raster(codes, level, np.arange(64) / 63, 512)
-    several = np.stack([codes, rng.integers(0, 64, count)], axis=1)
-    np.testing.assert_array_equal(raster,
-                                  plots.code_raster(several, level, np.arange(64) / 63, 512))
-    assert raster.shape == (512 // level, 5) and raster.dtype == np.float32
-    read = raster.T.ravel()
-    np.testing.assert_allclose(read[:count] * 63, codes, atol=1e-4)
-    assert np.isnan(read[count:]).all()
-
-
-def test_the_codes_of_the_levels_are_drawn_with_and_without_the_sound(tmp_path, rng):
-    made = {level: rng.integers(0, 64, 43 * 512 // level) for level in (512, 128, 32, 8)}
-    shades = dict.fromkeys(made, np.linspace(0, 1, 64))
-    plots.codes(made, shades, tmp_path / "a.png", RATE, 512, title="$a$")
-    plots.codes({512: made[512]}, shades, tmp_path / "b.svg", RATE, 512, audio=music())
-    assert read_png(tmp_path / "a.png")[..., :3].std() > 0.1
-    assert "Level (dB)" in (tmp_path / "b.svg").read_text(encoding="utf-8")
-    for nothing in ({}, {512: np.empty(0, int)}):
-        with pytest.raises(ValueError, match="needs a level"):
-            plots.codes(nothing, shades, tmp_path / "c.png", RATE, 512)
-
-
-def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
-    from vqwave.io import weights
-    from vqwave.play import engine
-
-    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"))
-    shades = plots.codec_shades(codec)
-    assert shades.shape == (codec.config.num_codes,)
-    assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20, 0]] <= 0.5
-
-
-# ---------------------------------------------------------- several at once, runs, codes in numbers
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_signals_is_drawn_with_their_names(tmp_path, count):
-    signals = {f"${i}_<音>.mp3": music(0.2 + 0.1 * i, 220.0 * (i + 1)) for i in range(count)}
-    for draw in (plots.waveforms, plots.spectrograms):
-        path = tmp_path / f"{draw.__name__}.svg"
-        draw(signals, path, RATE)
-        text = path.read_text(encoding="utf-8")
-        assert "Time (s)" in text and "Amplitude" in text
-        shown = ElementTree.parse(path).getroot()  # noqa: S314 - our own file
-        comments = text.count("<!-- $")
-        assert shown.tag.endswith("svg") and comments == count
-
-
-def test_no_signal_and_no_code_are_refused(tmp_path):
-    for draw in (plots.waveforms, plots.spectrograms):
-        with pytest.raises(ValueError, match="no signal"):
-            draw({}, tmp_path / "a.png", RATE)
-    for counts in ({}, {"a": np.zeros(4, int)}):
-        with pytest.raises(ValueError, match="needs codes"):
-            plots.code_usage(counts, tmp_path / "a.png")
-    assert not list(tmp_path.iterdir())
+def test_a_run_of_one_epoch_has_one_tick(tmp_path):
+    path = log(tmp_path, HEADER + "0,0.5,3,2,3.5,2.5\n")
+    assert plots.training_curves({"vqvae_8": path}, tmp_path / "a.svg")
+    words = texts(tmp_path / "a.svg")
+    assert words.count("1") == 1 and "0" not in words and "2" not in words[: words.index("Epoch")]
+    assert plots.loss_curves(path, tmp_path / "b.svg")
+    assert texts(tmp_path / "b.svg").count("1") == 3  # panels of loss, codes used and spectral
 
 
 def test_training_curves_show_unfinished_runs(tmp_path):
@@ -264,9 +193,8 @@ def test_training_curves_show_unfinished_runs(tmp_path):
         logs[name] = tmp_path / f"{name}.csv"
         logs[name].write_text(text)
     assert plots.training_curves(logs, tmp_path / "a.svg")
-    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    assert "vqvae_8" in text and "generator_8" in text and "vqvae_32" not in text
-    assert "Bits a frame" in text and "Loss" in text
+    words = set(texts(tmp_path / "a.svg"))
+    assert {"vqvae_8", "generator_8", "Bits a frame", "Loss"} <= words and "vqvae_32" not in words
     assert plots.training_curves({"vqvae_32": logs["vqvae_32"]}, tmp_path / "b.png") is False
     assert not (tmp_path / "b.png").exists()
 
@@ -276,12 +204,56 @@ def test_logs_of_any_model_are_found(tmp_path):
         (tmp_path / f"{name}.csv").write_text(HEADER)
     (tmp_path / "vqvae_8.png").write_bytes(b"")
     assert list(plots.logs(tmp_path)) == ["a_codec", "vqvae_8", "zither_4"]
-    assert list(plots.logs(tmp_path, ("zither_4", "missing", "vqvae_8"))) == ["zither_4",
-                                                                              "vqvae_8", "a_codec"]
+    assert list(plots.logs(tmp_path, ("zither_4", "missing", "vqvae_8"))) == [
+        "zither_4", "vqvae_8", "a_codec"]
     assert plots.logs(tmp_path / "nowhere") == {}
 
 
-def test_usage_says_how_many_codes_and_how_evenly(tmp_path):
+# --- codes ----------------------------------------------------------------------------------------
+
+
+def test_shades_are_even_similar_for_similar_vectors_and_dark_for_silence(rng):
+    line = rng.permutation(64)
+    codebook = line[:, None] * rng.normal(size=8) + 0.01 * rng.normal(size=(64, 8))
+    for quiet in (int(np.argmin(line)), int(np.argmax(line))):
+        shades = plots.code_shades(codebook, quiet)
+        assert shades.dtype == np.float32 and shades[quiet] == 0.0
+        np.testing.assert_allclose(np.sort(shades), np.linspace(0, 1, 64), atol=1e-6)
+        np.testing.assert_allclose(np.abs(np.diff(shades[np.argsort(line)])), 1 / 63, atol=1e-6)
+
+
+def test_a_codecs_shades_are_those_of_its_codebook(tiny_weights):
+    from vqwave.io import weights
+    from vqwave.play import engine
+
+    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"))
+    [shades] = plots.codec_shades(codec)
+    assert shades.shape == (codec.config.num_codes,)
+    assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20, 0]] <= 0.5
+
+
+@pytest.mark.parametrize("level, count", [(512, 5), (128, 20), (8, 64 * 5 - 3)])
+def test_a_raster_holds_every_code_with_time_from_top_to_bottom(rng, level, count):
+    codes, shades = rng.integers(0, 64, count), np.arange(64) / 63
+    raster = plots.code_raster(codes, level, shades, 512)
+    two_books = np.stack([codes, rng.integers(0, 64, count)], axis=1)
+    np.testing.assert_array_equal(raster, plots.code_raster(two_books, level, shades, 512))
+    assert raster.shape == (512 // level, 5) and raster.dtype == np.float32
+    values = raster.T.ravel()
+    np.testing.assert_allclose(values[:count] * 63, codes, atol=1e-4)
+    assert np.isnan(values[count:]).all()
+
+
+def test_the_codes_of_the_levels_are_drawn_with_and_without_the_sound(tmp_path, rng):
+    codes = {level: rng.integers(0, 64, 43 * 512 // level) for level in (512, 128, 32, 8)}
+    shades = dict.fromkeys(codes, np.linspace(0, 1, 64))
+    plots.codes(codes, shades, tmp_path / "a.png", RATE, 512, title="$a$")
+    plots.codes({512: codes[512]}, shades, tmp_path / "b.svg", RATE, 512, audio=music())
+    assert read_png(tmp_path / "a.png")[..., :3].std() > 0.1
+    assert "Level (dB)" in texts(tmp_path / "b.svg")
+
+
+def test_usage_shows_how_many_codes_and_how_evenly(tmp_path):
     even, two, one = np.full(64, 3), np.zeros(64, int), np.zeros(64, int)
     two[[5, 7]], one[9] = 10, 1
     plots.code_usage({"even": even, "two": two, "one": one, "x": even, "y": even},
@@ -292,8 +264,7 @@ def test_usage_says_how_many_codes_and_how_evenly(tmp_path):
         assert words in text
 
 
-@pytest.mark.parametrize(("codes", "dim", "unused"),
-                         [(64, 32, 10), (64, 1, 0), (8, 4, 8)])
+@pytest.mark.parametrize(("codes", "dim", "unused"), [(64, 32, 10), (64, 1, 0), (8, 4, 8)])
 def test_a_codebook_of_any_size_is_mapped(tmp_path, rng, codes, dim, unused):
     counts = np.arange(1, codes + 1)
     counts[:unused] = 0

@@ -15,64 +15,50 @@ def run(body, *command, **environment):
                           env=os.environ | environment)
 
 
-@pytest.mark.parametrize("way", ["mute", "mute_unless_error"])
-def test_what_ends_well_is_quiet_and_stderr_is_back_afterwards(way):
+@pytest.mark.parametrize("unless_error", [False, True])
+def test_a_block_without_error_is_silent_and_stderr_is_restored(unless_error):
     body = f"""
-with stderr.{way}():
+sys.stderr.write("before ")
+files = os.listdir("/proc/self/fd")
+with stderr.mute({unless_error}):
     os.write(2, b"from C\\n")
     print("from Python", file=sys.stderr)
     print("on stdout", flush=True)
+assert len(os.listdir("/proc/self/fd")) == len(files)
 print("after", file=sys.stderr)
-os.write(2, b"after too\\n")
+os.write(2, b"from C after\\n")
 """
-    done = run(body)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "on stdout\n", "after\nafter too\n")
-
-
-def test_what_was_written_before_stays():
-    done = run("sys.stderr.write('before ')\nwith stderr.mute_unless_error():\n    pass")
-    assert done.stderr == "before "
+    result = run(body)
+    assert (result.returncode, result.stdout) == (0, "on stdout\n")
+    assert result.stderr == "before after\nfrom C after\n"
 
 
 @pytest.mark.parametrize("error", ["ImportError('libfoo')", "KeyboardInterrupt()", "SystemExit(3)"])
-def test_what_was_written_before_an_error_is_shown(error):
-    done = run(f"with stderr.mute_unless_error():\n    os.write(2, b'the reason\\n')\n    "
-               f"raise {error}")
-    assert done.returncode and done.stderr.startswith("the reason\n")
+def test_lines_before_an_error_are_shown_on_request(error):
+    body = "with stderr.mute({}):\n    os.write(2, b'the reason\\n')\n    raise " + error
+    shown, dropped = (run(body.format(unless_error)) for unless_error in (True, False))
+    assert shown.returncode and shown.stderr.startswith("the reason\n")
+    assert dropped.returncode and not dropped.stderr.startswith("the reason")
 
 
-def test_always_is_quiet_whatever_happens():
-    done = run("try:\n    with stderr.mute():\n        os.write(2, b'the reason\\n')\n       "
-               " raise ValueError\nexcept ValueError:\n    print('caught', file=sys.stderr)")
-    assert done.stderr == "caught\n"
+def test_a_process_without_stderr_continues():
+    code = HEAD + "with stderr.mute(True):\n    print('done')"
+    result = run("", "bash", "-c", '"$@" 2>&-', "bash", sys.executable, "-c", code)
+    assert (result.returncode, result.stdout) == (0, "done\n")
 
 
-def test_no_descriptor_is_left_open():
-    done = run("before = os.listdir('/proc/self/fd')\n"
-               "for _ in range(3):\n    with stderr.mute_unless_error():\n        pass\n"
-               "print(len(os.listdir('/proc/self/fd')) - len(before))")
-    assert done.stdout == "0\n"
+def test_importing_keras_prints_nothing():
+    result = run("stderr.import_keras()\nimport keras\nkeras.ops.ones(2) + 1\n"
+                 "print(keras.backend.backend())", TF_CPP_MIN_LOG_LEVEL="3")
+    assert result.returncode == 0 and result.stdout and result.stderr == ""
 
 
-def test_a_process_without_stderr_goes_on():
-    code = HEAD + "with stderr.mute_unless_error():\n    print('done')"
-    done = run("", "bash", "-c", '"$@" 2>&-', "bash", sys.executable, "-c", code)
-    assert (done.returncode, done.stdout) == (0, "done\n")
-
-
-def test_importing_keras_says_nothing():
-    done = run("stderr.import_keras()\nimport keras\nkeras.ops.ones(2) + "
-               "1\nprint(keras.backend.backend())",
-               TF_CPP_MIN_LOG_LEVEL="3")
-    assert done.returncode == 0 and done.stdout and done.stderr == ""
-
-
-def test_threads_at_once_leave_stderr_as_it_was():
+def test_threads_leave_stderr_as_it_was():
     body = """
 import threading, time
 def work():
     for _ in range(20):
-        with stderr.mute_unless_error():
+        with stderr.mute(True):
             os.write(2, b"noise\\n")
             time.sleep(0.001)
 threads = [threading.Thread(target=work) for _ in range(4)]
@@ -80,5 +66,5 @@ threads = [threading.Thread(target=work) for _ in range(4)]
 [t.join() for t in threads]
 os.write(2, b"after\\n")
 """
-    done = run(body)
-    assert (done.returncode, done.stderr) == (0, "after\n")
+    result = run(body)
+    assert (result.returncode, result.stderr) == (0, "after\n")

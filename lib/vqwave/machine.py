@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,14 +25,8 @@ def describe() -> dict:
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return {
-        "cpu": _cpu(),
-        "cores": cores(),
-        "memory_bytes": _memory_bytes(),
-        "os": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
+    return {"cpu": _cpu(), "cores": cores(), "memory_bytes": _memory_bytes(),
+            "os": platform.platform(), "python": platform.python_version(), "versions": versions}
 
 
 def cores() -> int:
@@ -62,8 +55,7 @@ def _children(process: str) -> list[str]:
 
 def _peak_below(process: str) -> int:
     """Bytes: the peak of a process and of its children; 0 if it has ended."""
-    return (_status(process).get("VmHWM", 0)
-            + sum(map(_peak_below, _children(process))))
+    return _status(process).get("VmHWM", 0) + sum(map(_peak_below, _children(process)))
 
 
 def _status(process: str) -> dict[str, int]:
@@ -110,13 +102,9 @@ def has_bfloat16() -> bool:
 
 def has_nvidia_gpu() -> bool:
     """Whether the driver's own tool lists a GPU."""
-    tool = shutil.which("nvidia-smi")
-    if not tool:
-        return False
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        listed = subprocess.run(  # noqa: S603
-            [tool, "-L"], capture_output=True, text=True, timeout=20, check=False)
-        return listed.returncode == 0 and "GPU" in listed.stdout
+        return "GPU" in subprocess.run(["nvidia-smi", "-L"], capture_output=True,  # noqa: S607
+                                       text=True, timeout=20, check=True).stdout
     return False
 
 

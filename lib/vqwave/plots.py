@@ -1,8 +1,7 @@
 """Plots of sound, codes, notes and training, as PNG or SVG files.
 
-A function that draws raises `UserError` if the ending is neither .png nor .svg or the folder is
-missing, and `ValueError` if there is nothing to draw. Signals are float [samples] in [-1, 1];
-`start` is the first second of the time axis.
+A function that draws raises `UserError` if the ending is neither .png nor .svg, or the folder is
+missing. Signals are float [samples] in [-1, 1]; `start` is the first second of the time axis.
 
 Colour is never the only difference: curves differ by line and marker, maps by lightness.
 """
@@ -17,7 +16,7 @@ import numpy as np
 from . import figures
 from .dsp import metrics
 from .dsp.spectrum import COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
-from .figures import BLACK, BLUE, GREY, LIGHT, ORANGE, PALETTE, RED, SKY, check_output
+from .figures import BLACK, BLUE, GREY, PALETTE, RED, check_output
 from .io.training_log import read_log
 
 RANGE_DB = 80.0
@@ -27,25 +26,15 @@ LOWEST_NOTE = 36
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
-BARS = [dict(color=color, hatch=hatch, edgecolor="white", linewidth=0.5)
-        for color, hatch in ((LIGHT, ""), (SKY, "//"), (BLUE, ""), (ORANGE, "\\\\\\\\"))]
 
 
 # --- signals --------------------------------------------------------------------------------------
 
 
-def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int,
-                             title: str = "", start: float = 0.0):
-    """Both signals side by side; 0 dB is the loudest point of the original."""
-    signals = {"Original": original, "Reconstruction": reconstruction}
-    spectrograms(signals, path, sample_rate, title, across=2, start=start)
-
-
 def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0,
               across: int | None = None):
     """A panel for each of {name: audio}, on the same axes; `across` panels in a row."""
-    signals = _signals(signals)
-    count = len(signals)
+    signals, count = _finite(signals), len(signals)
     across = min(count, across or _first_above(count, {6: 1, 14: 2, 30: 3}, 4))
     down = -(-count // across)
     figure, axes = figures.create(10.0 if across < 3 else 13.0,
@@ -65,8 +54,7 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
     """Waveform over spectrogram of each of {name: audio}, on the same axes, `across` in a row. 0 dB
     is the loudest point of the first.
     """
-    signals = _signals(signals)
-    count = len(signals)
+    signals, count = _finite(signals), len(signals)
     across = min(count, across or _first_above(count, {9: 3, 16: 4}, 6))
     down = -(-count // across)
     width = 10.0 if across < 3 else 13.0
@@ -102,8 +90,6 @@ def notes(rolls: dict, path, title: str = ""):
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
 
-    if not rolls:
-        raise ValueError("there are no notes to draw")
     figure, axes = figures.create(10.0, 0.9 + 2.4 * len(rolls), title, len(rolls), sharex=True,
                                   sharey=True, grid=False)
     top = max(float(next(iter(rolls.values())).spectrum.max()), -RANGE_DB)
@@ -143,23 +129,20 @@ def codes(codes_of: dict, shades: dict, path, sample_rate: int, column: int, aud
 
     Args:
         codes_of: {level: codes int [n], or [n, books], of which the first book is drawn}.
-        shades: {level: `codec_shades` of that codec}.
+        shades: {level: `codec_shades` of that codec's first book}.
         column: samples of a column, a multiple of every level; it holds its codes from top to
             bottom.
     """
     levels = sorted(codes_of, reverse=True)
     rasters = [code_raster(codes_of[level], level, shades[level], column) for level in levels]
-    if not levels or any(not r.size for r in rasters):
-        raise ValueError("a picture of codes needs a level, and a code of each")
     heights = [0.5 + 0.35 * math.log2(r.shape[0]) for r in rasters]
-    ratios = ([sum(heights) * 0.75] if audio is not None else []) + heights
-    height = 1.4 + sum(heights) * 0.75 + (2.6 if audio is not None else 0.0)
-    figure, axes = figures.create(10.0, height, title, len(ratios), sharex=True,
-                                  height_ratios=ratios, grid=False)
+    above = [] if audio is None else [sum(heights) * 0.75]
+    figure, axes = figures.create(10.0, 1.4 + sum(heights) * 0.75 + 2.6 * len(above), title,
+                                  len(above + heights), sharex=True,
+                                  height_ratios=above + heights, grid=False)
     axes = list(axes[:, 0])
     panels, seconds = axes[-len(levels):], rasters[-1].shape[1] * column / sample_rate
     if audio is not None:
-        audio = _signal(audio)
         spectrum = log_spectrogram(audio, sample_rate)
         image = _spectrogram(axes[0], spectrum, len(audio), sample_rate, float(spectrum.max()),
                              start)
@@ -193,12 +176,7 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
     return shades.astype(np.float32)
 
 
-def codec_shades(codec_engine) -> np.ndarray:
-    """`code_shades` of a codec's first book."""
-    return shades_of_books(codec_engine)[0]
-
-
-def shades_of_books(codec_engine) -> list[np.ndarray]:
+def codec_shades(codec_engine) -> list[np.ndarray]:
     """`code_shades` of each of a codec's books; without codebooks the codes are in order."""
     quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
     quiet = quiet[len(quiet) // 2]
@@ -221,8 +199,6 @@ def code_usage(counts: dict, path, title: str = ""):
     """A panel for each of {name: counts int [num_codes]}: the share of each code, by rank. The
     dotted line is the share of evenly used codes.
     """
-    if not counts or not all(np.sum(c) for c in counts.values()):
-        raise ValueError("a histogram of codes needs codes")
     figure, axes = figures.panels(len(counts), title)
     for i, (axis, (name, count)) in enumerate(zip(axes, counts.items(), strict=True)):
         count = np.sort(np.asarray(count, np.float64))[::-1]
@@ -431,18 +407,9 @@ def _waveform(axis, audio, sample_rate, start, color=BLUE):
                           linewidth=0.3, color=color, alpha=alpha)
 
 
-def _signals(signals) -> dict[str, np.ndarray]:
-    if not signals:
-        raise ValueError("there is no signal to draw")
-    return {name: _signal(audio) for name, audio in signals.items()}
-
-
-def _signal(audio) -> np.ndarray:
-    audio = np.asarray(audio, np.float32)
-    if audio.ndim != 1 or audio.size == 0:
-        raise ValueError(f"a picture needs one signal [samples] of at least one sample, not of "
-                         f"shape {audio.shape}")
-    return np.nan_to_num(audio, posinf=1.0, neginf=-1.0)
+def _finite(signals: dict) -> dict[str, np.ndarray]:
+    return {name: np.nan_to_num(np.asarray(audio, np.float32), posinf=1.0, neginf=-1.0)
+            for name, audio in signals.items()}
 
 
 def _limits(signals):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -31,6 +33,14 @@ def bar(*columns, transient: bool = True, elapsed: bool = False) -> Progress:
     return Progress(TextColumn("{task.description}", markup=False), BarColumn(),
                     *columns, console=terminal,
                     disable=not terminal.is_terminal, transient=transient)
+
+
+@contextlib.contextmanager
+def share_bar():
+    """A bar of a task without steps: yields `update(description, share done)`."""
+    with bar() as shown:
+        task = shown.add_task("", total=1.0)
+        yield lambda what, share: shown.update(task, description=what, completed=share)
 
 
 class Reporter:

@@ -18,40 +18,27 @@ _lock = threading.RLock()
 
 
 @contextlib.contextmanager
-def mute():
-    """Drop what the block writes to stderr, also from C."""
-    with open(os.devnull, "wb") as nowhere, _redirect_stderr(nowhere):
-        yield
-
-
-@contextlib.contextmanager
-def mute_unless_error():
-    """Drop what the block writes to stderr, but show it if the block raises: the lines may be the
-    only explanation of a failed import or export.
+def mute(unless_error: bool = False):
+    """Drop what the block writes to stderr, also from C. unless_error: show it if the block raises,
+    since the lines may be the only explanation of a failed import or export.
     """
-    with tempfile.TemporaryFile() as held:
-        try:
-            with _redirect_stderr(held):
-                yield
-        except BaseException:
-            held.seek(0)
-            with contextlib.suppress(OSError):
-                os.write(2, held.read())
-            raise
-
-
-@contextlib.contextmanager
-def _redirect_stderr(file):
-    with _lock:
+    with _lock, tempfile.TemporaryFile() as lines:
         try:
             saved = os.dup(2)
         except OSError:  # the process was started with its stderr closed
             yield
             return
         _flush()
-        os.dup2(file.fileno(), 2)
+        os.dup2(lines.fileno(), 2)
         try:
             yield
+        except BaseException:
+            if unless_error:
+                _flush()
+                lines.seek(0)
+                with contextlib.suppress(OSError):
+                    os.write(saved, lines.read())
+            raise
         finally:
             _flush()
             os.dup2(saved, 2)
@@ -69,5 +56,5 @@ def import_keras():
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return
-    with mute_unless_error():
+    with mute(unless_error=True):
         import keras  # noqa: F401

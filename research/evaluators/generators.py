@@ -14,7 +14,8 @@ from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.play import engine
-from vqwave.report import scoring
+
+from .. import scoring
 
 PLACES, COUNTED_SECONDS = 16, 1.0
 """For the use of the past: places of each track, and seconds that are counted at each."""

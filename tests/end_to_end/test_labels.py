@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from kinds import one_more
 from prepared import data_folder, music
+from research import scoring
 from research.corpus import Corpus, Plan, Setting
 from research.evaluators import generators
 
@@ -25,7 +26,6 @@ from vqwave.play import api, engine
 from vqwave.play import conditions as feeds
 from vqwave.play.stream import Stream
 from vqwave.progress import SilentReporter
-from vqwave.report import scoring
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 

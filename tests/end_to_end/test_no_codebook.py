@@ -102,7 +102,7 @@ def test_every_engine_encodes_and_decodes_alike(trained):
 def test_its_codes_are_played_and_drawn(trained):
     played = api.load(trained, trained)
     assert np.isfinite(played.generate(seconds=0.5, seed=1)).all()
-    shades = plots.codec_shades(played.codec(512))
+    shades = plots.codec_shades(played.codec(512))[0]
     assert sorted(shades) == pytest.approx(np.linspace(0, 1, 64))
     assert len(set(np.sign(np.diff(shades)))) == 1
 

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from prepared import Told, data_folder
+from research import scoring
 from research.corpus import Corpus, Plan, Setting
 from research.evaluators import generators, labels
 
@@ -17,7 +18,7 @@ from vqwave.dsp.metrics import bits
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api, engine, listening
-from vqwave.report import fad, scoring
+from vqwave.report import fad
 from vqwave.train import options, plan, training
 from vqwave.train.options import RunOptions
 

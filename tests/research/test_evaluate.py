@@ -7,7 +7,7 @@ import imported
 import numpy as np
 import pytest
 from prepared import data_folder, music
-from research import results
+from research import results, scoring
 from research.corpus import Corpus, Plan, Setting
 from research.evaluators import codecs, copying, generators, health, notes
 
@@ -15,7 +15,6 @@ from vqwave import cli
 from vqwave.config import preset
 from vqwave.errors import UserError
 from vqwave.play import api
-from vqwave.report import scoring
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate

@@ -61,11 +61,9 @@ def main(argv=None) -> int:
     sides, spans = folder_page.read_sides(args.data_dir, split, seed, top.trim_silence,
                                           bool(args.split))
     embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
-    with progress.bar() as bar:
-        task = bar.add_task("", total=1.0)
-        measured = folder_page.measure(
-            music, args.data_dir, sides, spans, args.minutes, embed,
-            lambda what, share: bar.update(task, description=what, completed=share))
+    with progress.share_bar() as show:
+        measured = folder_page.measure(music, args.data_dir, sides, spans, args.minutes, embed,
+                                       show)
     folder = music.weight_set(music.chain.codecs[music.chain.top]).folder
     recorded = splits.load(folder, manifest.read(args.data_dir))
     if recorded and recorded[0] == split and not recorded[1] and not args.split:

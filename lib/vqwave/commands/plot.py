@@ -143,7 +143,7 @@ def draw_codes(args):
         raise UserError("codes draws one file")
     [(name, sound)] = sounds.items()
     codes = {level: music.encode(sound, level) for level in levels(args, music)}
-    shades = {level: plots.codec_shades(music.codec(level)) for level in codes}
+    shades = {level: plots.codec_shades(music.codec(level))[0] for level in codes}
     plots.codes(codes, shades, args.output, music.sample_rate, music.chain.top, sound,
                 args.title or name, args.start)
 

@@ -19,8 +19,7 @@ from ..report import fad, judge, tables
 from . import arguments
 
 FIGURES = (
-    *(tables.Column(f"{metric.title} {metric.unit}".strip(), metric.name, f".{metric.decimals}f")
-      for metric in judge.METRICS),
+    *(metric.column for metric in judge.METRICS),
     tables.Column("kbit/s", "bitrate_kbps", ".2f"), tables.Column("usage", "usage", ".1%"),
     tables.Column("perplexity", "perplexity", ".0f"),
     tables.Column("latency ms", "latency_ms", ".0f"),
@@ -112,11 +111,9 @@ def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, 
     # A folder of one track holds nothing out; a codec of another corpus has not heard that track.
     tracks = held_out or train
     embed = fad.load_if_available(musicnn, _say)
-    with progress.bar() as bar:
-        task = bar.add_task("", total=1.0)
-        rows = judge.judge_corpus(
-            sets, data_dir, tracks, spans, engine_name=engine_name, embed=embed, record=note,
-            progress=lambda name, share: bar.update(task, description=name, completed=share))
+    with progress.share_bar() as show:
+        rows = judge.judge_corpus(sets, data_dir, tracks, spans, engine_name=engine_name,
+                                  embed=embed, record=note, progress=show)
     cells = [judge.COLUMNS, *map(judge.row_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join([name.ljust(widths[0]), *map(str.rjust, middle, widths[1:]), last])
@@ -150,9 +147,9 @@ def _judge_recording(args, sets) -> int:
             if args.output_dir:
                 rate_text = (f", {figures['bitrate_kbps']:.2f} kbit/s"
                              if "bitrate_kbps" in figures else "")
-                plots.waveform_and_spectrogram(
-                    original, copies[0][0], str(files["picture"]), rate,
-                    f"{printable(Path(args.input).name)}: {name}{rate_text}", args.start)
+                plots.spectrograms(
+                    {"Original": original, "Reconstruction": copies[0][0]}, files["picture"], rate,
+                    f"{printable(Path(args.input).name)}: {name}{rate_text}", start=args.start)
         rows.append({"model": name, "set": weight_set.tag, **figures,
                      **{kind: str(path) for kind, path in files.items()}})
     if args.json:

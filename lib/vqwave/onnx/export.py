@@ -171,7 +171,7 @@ def _replace_erfc(graph):
 @contextlib.contextmanager
 def _muted():
     """Drop TensorFlow's and tf2onnx's warnings and writes to stderr, unless the block fails."""
-    with warnings.catch_warnings(), stderr.mute_unless_error():
+    with warnings.catch_warnings(), stderr.mute(unless_error=True):
         warnings.simplefilter("ignore")
         yield
 

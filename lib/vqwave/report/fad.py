@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import stderr
+from ..dsp.spectrum import resample
 from ..errors import UserError
 from ..io.files import atomic_write, printable
 from ..onnx.export import cache_folder
@@ -49,44 +50,38 @@ def checkpoint(path=None) -> Path:
     Raises:
         UserError: `path` is neither, or the wheel cannot be downloaded.
     """
-    if path is not None and Path(path).is_dir():
-        folder = Path(path)
-        for member in _MEMBERS:
-            if not (folder / member).is_file():
-                raise UserError(
-                    f"{printable(folder)}: there is no {member} in it; it must be {PACKAGE}'s "
-                    f"wheel, unpacked")
-        return folder
-    folder = cache_folder() / PACKAGE.replace("==", "-")
-    if path is not None:
-        _unpack(Path(path), folder)
-    elif not all((folder / member).is_file() for member in _MEMBERS):
-        _fetch(folder)
+    cached = cache_folder() / PACKAGE.replace("==", "-")
+    folder = Path(path) if path is not None and Path(path).is_dir() else cached
+    missing = [member for member in _MEMBERS if not (folder / member).is_file()]
+    if folder != cached and missing:
+        raise UserError(f"{printable(folder)}: holds no {missing[0]}; give the wheel of {PACKAGE}, "
+                        f"or the folder into which it was unpacked")
+    if folder == cached and path is not None:
+        _unpack(Path(path), cached)
+    elif missing:
+        _fetch(cached)
     return folder
 
 
 def _fetch(folder: Path):
     print(f"downloading the network for distances ({PACKAGE}, 29 MB), once", file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps",
-                   "--only-binary", ":all:", "--quiet",
-                   "--disable-pip-version-check", "--dest", temporary, PACKAGE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        wheels = list(Path(temporary).glob("*.whl"))
-        if done.returncode or not wheels:
-            error = (done.stderr.strip().splitlines() or ["no message from pip"])[-1]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:",
+                   "--quiet", "--disable-pip-version-check", "--dest", temporary, PACKAGE]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if result.returncode:
+            error = (result.stderr.strip().splitlines() or ["no message from pip"])[-1]
             raise UserError(f"{PACKAGE} could not be downloaded ({error}); on a machine with a "
                             f"network: pip download --no-deps {PACKAGE}, and name the .whl file "
                             f"here with --musicnn FILE")
-        _unpack(wheels[0], folder)
+        _unpack(next(Path(temporary).glob("*.whl")), folder)
 
 
 def _unpack(wheel: Path, folder: Path):
     """Extract the two files of the wheel into `folder`."""
     try:
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
-            raise UserError(f"{printable(wheel)}: is not the wheel of {PACKAGE} (its checksum "
-                            f"differs)")
+            raise UserError(f"{printable(wheel)}: is not the wheel of {PACKAGE}")
         with zipfile.ZipFile(wheel) as archive:
             for member in _MEMBERS:
                 (folder / member).parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +94,7 @@ def _unpack(wheel: Path, folder: Path):
 
 def read_checkpoint(folder) -> dict[str, np.ndarray]:
     """The network's variables by name, from the folder that `checkpoint` returns."""
-    if "tensorflow" not in sys.modules:
-        stderr.import_keras()
+    stderr.import_keras()
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -113,13 +107,10 @@ def read_checkpoint(folder) -> dict[str, np.ndarray]:
 
 
 def patches(audio, sample_rate: int) -> np.ndarray:
-    """Log-mel patches of 3 s, one every 1.5 s: float [samples] -> float32 [n, `FRAMES`, `BANDS`]. A
-    shorter sound has none.
-    """
+    """Log-mel patches of 3 s, every 1.5 s: float [samples] -> float32 [n, `FRAMES`, `BANDS`]."""
     import librosa
 
-    audio = librosa.resample(np.asarray(audio, np.float32), orig_sr=sample_rate,
-                             target_sr=SAMPLE_RATE)
+    audio = resample(audio, sample_rate, SAMPLE_RATE)
     if len(audio) < HOP * (FRAMES - 1):
         return np.empty((0, FRAMES, BANDS), np.float32)
     mel = librosa.feature.melspectrogram(y=audio, sr=SAMPLE_RATE, n_fft=N_FFT,
@@ -198,23 +189,3 @@ def frechet(a, b) -> float:
 def patch_count(seconds: float) -> int:
     """The number of patches of so many seconds of sound, at least two."""
     return max(2, int((seconds - PATCH_SECONDS) / STEP_SECONDS) + 1)
-
-
-def seconds_of(patches: int) -> float:
-    """The seconds of sound of so many consecutive patches."""
-    return PATCH_SECONDS + (patches - 1) * STEP_SECONDS if patches else 0.0
-
-
-def nearest(queries, among) -> tuple[np.ndarray, np.ndarray]:
-    """For each embedding of `queries` [n, d] the Euclidean distance to the nearest of `among`
-    [m, d], float [n], and its index, int [n].
-    """
-    from scipy.spatial.distance import cdist
-
-    queries, among = np.asarray(queries, np.float64), np.asarray(among, np.float64)
-    distances, places = [], []
-    for i in range(0, len(queries), 256):
-        block = cdist(queries[i : i + 256], among)
-        places.append(block.argmin(1))
-        distances.append(block.min(1))
-    return np.concatenate(distances), np.concatenate(places)

@@ -1,7 +1,7 @@
-"""The results of training on a folder of music, on one page with its pictures and sounds.
+"""The results of training on a folder of music: one page with its pictures and sounds.
 
-A quick look that needs only the folder's own split: minutes of generated music are compared with
-the held-out tracks.
+The page needs only the folder's own split: minutes of generated music are compared with the
+held-out tracks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import html
 import math
 import string
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +44,8 @@ BIT_RATE = 64000
 
 @dataclass
 class Results:
-    """What was measured of a folder and its models.
+    """What was measured of a folder and its models. Without held-out tracks the training tracks
+    take their place, and "training" and "held_out_seconds" are None.
 
     codecs: rows of `judge.add_verdict`; before: the same of tuned codecs, before they were tuned;
     generators: rows of `training_figures` with "unseen", the names of training tracks that were
@@ -53,8 +54,6 @@ class Results:
     {"generated", "training": divergences}, or None; copies: rows {"level", "seconds",
     "held_out_seconds", "transpose": semitones of the augmentation}; overlaps: warnings about
     models that were trained on held-out tracks; vitals: of all pieces, joined; advice: sentences.
-    Without held-out tracks the training tracks take their place, and "training" and
-    "held_out_seconds" are None.
     """
 
     tracks: int
@@ -81,8 +80,8 @@ class Results:
 
 
 def read_sides(data_dir, split, seed: int, trim_silence: float | None, final: bool = False):
-    """The training and the held-out tracks, and their spans. A `final` page is of the test tracks,
-    if the split names some. trim_silence: see `silence.read_sides`.
+    """The training and the held-out tracks, and their spans; see `silence.read_sides`. A `final`
+    page is of the test tracks, if the split names some.
     """
     (train, held_out), spans = silence.read_sides(data_dir, split, seed, trim_silence,
                                                   SilentReporter())
@@ -126,29 +125,31 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         generator = music.weight_set(music.chain.generator(x))
         results.generators.append(training_figures(generator) | {
             "unseen": [splits.track_name(track) for track in generator.unseen(train)]})
-    generated = {}
+    frames: dict[int, list[np.ndarray]] = {x: [] for x in levels}
     for i, seed in enumerate(SEEDS):
         progress("generating", i / len(SEEDS))
-        generated[seed] = _generate(music, level, levels, 60 * minutes / len(SEEDS), seed)
-    results.pieces = {seed: piece for seed, (piece, _) in generated.items()}
+        results.pieces[seed], codes_of = _generate(music, level, levels, 60 * minutes / len(SEEDS),
+                                                   seed)
+        for x in levels:
+            frames[x].append(codes_of[x])
     results.continuation = listening.hear(music, data_dir, held_out, SEEDS[0]).get("continuation")
     results.original = sounds[0]
-    joined = np.concatenate(list(results.pieces.values()))
+    pieces = list(results.pieces.values())
+    joined = np.concatenate(pieces)
     progress("distances", 0.0)
     if embed:
         results.distance = _distances(
             embed, joined, _spread(data_dir, reference, spans, round(REFERENCE_SECONDS * rate)),
             _spread(data_dir, train, spans, len(joined)) if held_out else None, rate)
     results.statistics = _statistics(
-        list(results.pieces.values()), sounds,
-        _excerpts(data_dir, train, spans) if held_out else None, rate)
+        pieces, sounds, _excerpts(data_dir, train, spans) if held_out else None, rate)
     for i, x in enumerate(levels):
         progress("copies", i / len(levels))
-        pieces = [codes_of[x] for _, codes_of in generated.values()]
         results.copies.append(
-            _copies(music, data_dir, x, pieces, sounds if held_out else None, train))
+            _copies(music, data_dir, x, frames[x], sounds if held_out else None, train))
     results.vitals = health.vitals(joined, {}, rate)
-    results.advice = advise(results)
+    results.advice = list(advise(results)) or ["Nothing stands out. Listen, and add music if you "
+                                               "wish for more."]
     return results
 
 
@@ -201,19 +202,18 @@ def _distances(embed, generated, held_out, train, rate) -> dict | None:
 
 
 def _statistics(pieces, held_out, train, rate) -> dict | None:
-    """How far the notes of generated, and of training, music are from held-out music's; None if a
-    side is too short. train: sounds, or None.
+    """Divergences of the notes of generated, and of training, music from held-out music's; None if
+    a side is too short. train: sounds, or None.
     """
     portraits = []
-    for side in (held_out, pieces, *([] if train is None else [train])):
+    for side in filter(None, (held_out, pieces, train)):
         long = [sound for sound in side if len(sound) >= SHORTEST_SECONDS * rate]
         if not long:
             return None
         portraits.append(notes.average([notes.portrait(sound[: round(judge.EXCERPT_SECONDS * rate)],
                                                        rate) for sound in long]))
-    reference, *others = portraits
-    divergences = [notes.divergences(reference, portrait) for portrait in others]
-    return {"generated": divergences[0], "training": divergences[1] if divergences[1:] else None}
+    generated, *training = (notes.divergences(portraits[0], x) for x in portraits[1:])
+    return {"generated": generated, "training": training[0] if training else None}
 
 
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
@@ -243,42 +243,39 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
             "transpose": training.transpose}
 
 
-def advise(results: Results) -> list[str]:
+def advise(results: Results) -> Iterator[str]:
     """What to try next, in sentences."""
-    advice, train = [], cli.command("train")
+    train = cli.command("train")
     if not results.held_out:
-        advice.append("Nothing was held out, so every figure is of training tracks: it cannot "
-                      "distinguish learning from memorising. Add a track.")
+        yield ("Nothing was held out, so every figure is of training tracks: it cannot distinguish "
+               "learning from memorising. Add a track.")
     if results.overlaps:
-        advice.append("Some models were trained on held-out tracks: use the --val-split that they "
-                      "were trained with.")
+        yield ("Some models were trained on held-out tracks: use the --val-split that they were "
+               "trained with.")
     for row in results.codecs:
         if not row["suitable"]:
-            advice.append(f"{row['model']} loses much of this music ({row['shortfall']}). {train} "
-                          f"with --hours 3 or more and another --output-dir tunes all of it; with "
-                          f"hours of music, --from-scratch trains a new one.")
+            yield (f"{row['model']} loses much of this music ({row['shortfall']}). {train} with "
+                   f"--hours 3 or more and another --output-dir tunes all of it; with hours of "
+                   f"music, --from-scratch trains a new one.")
     for row in results.generators:
         if row["unseen"]:
-            names = ", ".join(map(printable, row["unseen"][:judge.NAMED_TRACKS]))
-            names += ", …" * (len(row["unseen"]) > judge.NAMED_TRACKS)
-            advice.append(f"{row['model']} was not trained on {len(row['unseen'])} of the "
-                          f"{results.tracks} tracks ({names}): {train} with --start-from this "
-                          f"folder and another --output-dir learns them.")
+            yield (f"{row['model']} was not trained on {len(row['unseen'])} of the "
+                   f"{results.tracks} tracks ({judge.shorten(row['unseen'])}): {train} with "
+                   f"--start-from this folder and another --output-dir learns them.")
         if row["epoch"] == 0:
-            advice.append(f"{row['model']} did not improve: no epoch was better on held-out "
-                          f"tracks. More music helps, more time does not.")
+            yield (f"{row['model']} did not improve: no epoch was better on held-out tracks. More "
+                   f"music helps, more time does not.")
     ratio = _distance_ratio(results)
     if ratio and ratio > FAR:
-        advice.append(f"Generated music is {ratio:.1f} times as far from the held-out tracks as "
-                      f"the training tracks are: more music of its kind helps.")
+        yield (f"Generated music is {ratio:.1f} times as far from the held-out tracks as the "
+               f"training tracks are: more music of its kind helps.")
     for row in results.copies:
         if row["seconds"] > (row["held_out_seconds"] or 0.0) + LONG_COPY_SECONDS:
             shift = "" if row["transpose"] else "transposition (--transpose 3), "
-            advice.append(f"At {row['level']}x {row['seconds']:.1f} s are copied from a training "
-                          f"track: more music, {shift}or a higher temperature make copies rarer.")
-    advice += [f"The pieces have a fault: {fault}. Another temperature may help."
-               for fault in health.ailments(results.vitals)]
-    return advice or ["Nothing stands out. Listen, and add music if you wish for more."]
+            yield (f"At {row['level']}x {row['seconds']:.1f} s are copied from a training track: "
+                   f"more music, {shift}or a higher temperature make copies rarer.")
+    for fault in health.ailments(results.vitals):
+        yield f"The pieces have a fault: {fault}. Another temperature may help."
 
 
 def _distance_ratio(results: Results) -> float | None:
@@ -299,8 +296,7 @@ def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{printable(path)}: is a folder; name a file")
-    with tempfile.TemporaryDirectory() as folder:
-        page = _render(results, name, media.Gallery(Path(folder), results.rate), runs_dir, models)
+    page = _render(results, name, plots.logs(runs_dir, models) if runs_dir else {})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as f:
@@ -309,23 +305,22 @@ def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str
         raise UserError(f"{printable(path)}: cannot be written: {e.strerror}") from e
 
 
-def _render(results: Results, name: str, gallery, runs_dir, models) -> str:
+def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
     escape, held_out = html.escape, results.held_out
-    logs = plots.logs(runs_dir, models) if runs_dir else {}
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=escape(name), tracks=results.tracks, minutes=f"{60 * results.hours:.0f}",
         held_out=f"Held-out tracks, measured below: {held_out} "
                  f"({60 * results.held_out_hours:.0f} min)." if held_out else
                  "Nothing was held out, so all figures are of training tracks.",
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
-        pieces=_pieces(results, gallery), distance=_distance_text(results),
+        pieces=_pieces(results), distance=_distance_text(results),
         statistics=_statistics_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=tables.render(results.copies, COPIES, "html"),
         codecs=tables.render(map(judge.row_cells, [*results.before, *results.codecs]),
                              judge.COLUMNS, "html"),
         generators=tables.render(results.generators, GENERATORS, "html"),
-        curves=_picture(gallery, "training.png", "Training curves", plots.training_curves, logs),
+        curves=_picture("Training curves", plots.training_curves, logs),
         advice="".join(f"<li>{escape(line)}</li>" for line in results.advice))
 
 
@@ -337,22 +332,21 @@ GENERATORS = (tables.Column("generator", "model"),
               tables.Column("best", "bits", ".2f"), tables.Column("epoch", "epoch"))
 
 
-def _pieces(results: Results, gallery) -> str:
+def _pieces(results: Results) -> str:
+    rate, original = results.rate, results.original
     pieces = {f"seed {seed}": samples for seed, samples in results.pieces.items()}
-    parts = [_sound(caption, samples, results.rate) for caption, samples in pieces.items()]
-    parts.append(_picture(gallery, "pieces.png", "Waveform and spectrogram of the pieces",
-                          plots.spectrograms, pieces, sample_rate=results.rate))
-    for caption, samples in (("a held-out track, continued", results.continuation),
-                             ("the music itself", results.original)):
-        if samples is not None:
-            parts.append(_sound(caption, samples, results.rate))
-    if results.original is not None:
-        pieces["the music itself"] = results.original
-    rolls = {caption: notes.roll(samples[: round(media.EXAMPLE_SECONDS * results.rate)],
-                                 results.rate, columns=400) for caption, samples in pieces.items()}
-    parts.append(_picture(gallery, "notes.png", "Piano rolls of the pieces and of the music itself",
-                          plots.notes, rolls))
-    return "\n".join(parts)
+    others = {"a held-out track, continued": results.continuation, "the music itself": original}
+    sounds = [_sound(caption, samples, rate) for caption, samples in (pieces | others).items()
+              if samples is not None]
+    pictures = [_picture("Waveform and spectrogram of the pieces", plots.spectrograms, pieces,
+                         sample_rate=rate)]
+    if original is not None:
+        pieces["the music itself"] = original
+    rolls = {caption: notes.roll(samples[: round(media.EXAMPLE_SECONDS * rate)], rate, columns=400)
+             for caption, samples in pieces.items()}
+    pictures.append(_picture("Piano rolls of the pieces and of the music itself", plots.notes,
+                             rolls))
+    return "\n".join(sounds + pictures)
 
 
 def _reference(results: Results) -> str:
@@ -382,11 +376,14 @@ def _statistics_table(results: Results) -> str:
             + tables.render(rows, ("", *notes.STATISTICS, "notes a second"), "html"))
 
 
-def _picture(gallery, file: str, alt: str, draw, *arguments, **options) -> str:
-    gallery.picture(file, draw, *arguments, **options)
-    path = gallery.folder / file
-    return (f'<figure><img alt="{alt}" src="{_data_url("image/png", path.read_bytes())}"></figure>'
-            if path in gallery.written else "")
+def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
+    """A picture by `draw(*arguments, path, **options)`, which returns False if it draws nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        if draw(*arguments, path, **options) is False:
+            return ""
+        url = _data_url("image/png", path.read_bytes())
+    return f'<figure><img alt="{alt}" src="{url}"></figure>'
 
 
 def _sound(caption: str, samples: np.ndarray, rate: int) -> str:

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..io import audio, labels, manifest, splits, weights
 from ..io.files import printable
 from ..play import engine
-from . import fad
+from . import fad, tables
 
 HIGHER, LOWER = "higher", "lower"
 EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
@@ -67,9 +67,12 @@ class Metric:
     bound: float | None = None
     in_domain: float | None = None
 
+    @property
+    def column(self) -> tables.Column:
+        return tables.Column(f"{self.title} {self.unit}".strip(), self.name, f".{self.decimals}f")
+
 
 METRICS = (
-    # Chance keeps 0.24 of the notes and 0.34 of the chroma.
     Metric("notes", "notes kept", "", HIGHER, lambda pair: pair.notes["notes"], 2, 0.6, 0.9),
     Metric("chroma", "chroma", "", HIGHER, lambda pair: pair.notes["chroma"]),
     Metric("contour", "contour", "", HIGHER, lambda pair: pair.timing["contour"]),
@@ -307,21 +310,16 @@ def in_domain_figures(weight_set: weights.WeightSet) -> dict | None:
     """A codec's figures on held-out tracks of its own corpus, where its weight set records them."""
     figures = weight_set.record.get(IN_DOMAIN_KEY)
     needed = {"seconds", *(metric.name for metric in BOUNDED)}
-    return figures if isinstance(figures, dict) and needed <= set(figures) else None
+    return figures if isinstance(figures, dict) and needed <= figures.keys() else None
 
 
-COLUMNS = ("codec", *(metric.title for metric in BOUNDED), "verdict")
+COLUMNS = ("codec", *(metric.column.title for metric in BOUNDED), "verdict")
 
 
 def row_cells(row: dict) -> tuple[str, ...]:
     """A row of `add_verdict` as text under `COLUMNS`."""
-    return (row["model"], *(format_figure(row, metric) for metric in BOUNDED),
+    return (row["model"], *(metric.column.cell(row) for metric in BOUNDED),
             "suitable" if row["suitable"] else f"unsuitable: {row['shortfall']}")
-
-
-def format_figure(figures: dict, metric: Metric) -> str:
-    value = figures[metric.name]
-    return "–" if value is None else f"{value:.{metric.decimals}f}"
 
 
 # --- leakage --------------------------------------------------------------------------------------
@@ -332,9 +330,9 @@ def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
     """The names of those of `tracks` that a model, or its codecs, were trained on; None where the
     weight set does not record its tracks.
     """
-    trained_on = weight_set.trained_on
-    return (None if trained_on is None
-            else [splits.track_name(t) for t in tracks if t.sha256[:16] in trained_on])
+    known = weight_set.trained_on
+    return None if known is None else [splits.track_name(t) for t in tracks
+                                       if t.sha256[:16] in known]
 
 
 def leakage_warnings(weight_sets: Iterable[weights.WeightSet],
@@ -342,12 +340,14 @@ def leakage_warnings(weight_sets: Iterable[weights.WeightSet],
     """A line for each model that was trained on some of the held-out tracks."""
     lines = []
     for weight_set in weight_sets:
-        if not (leaked := find_leaked(weight_set, held_out)):
-            continue
-        names = ", ".join(map(printable, leaked[:NAMED_TRACKS]))
-        names += ", …" * (len(leaked) > NAMED_TRACKS)
-        codec = "" if isinstance(weight_set.config, CodecConfig) else ", or its codec,"
-        lines.append(f"{weight_set.name}{codec} was trained on {len(leaked)} of the "
-                     f"{len(held_out)} held-out tracks ({names}): its figures there say little "
-                     f"about new music")
+        if leaked := find_leaked(weight_set, held_out):
+            codec = "" if isinstance(weight_set.config, CodecConfig) else ", or its codec,"
+            lines.append(f"{weight_set.name}{codec} was trained on {len(leaked)} of the "
+                         f"{len(held_out)} held-out tracks ({shorten(leaked)}): its figures there "
+                         f"say little about new music")
     return lines
+
+
+def shorten(names: Sequence[str]) -> str:
+    """The first `NAMED_TRACKS` names of a list, in one line."""
+    return ", ".join([*map(printable, names[:NAMED_TRACKS]), *["…"] * (len(names) > NAMED_TRACKS)])

@@ -1,41 +1,15 @@
-"""Pictures and sounds of a report: PNG files, and recordings as Ogg/Opus or MP3."""
+"""Sounds of a page, as Ogg/Opus or MP3."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-
-from ..io.files import atomic_write
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """The sample rates that MP3 supports, Hz."""
 EXAMPLE_SECONDS = 30.0
 """Length of a sound example."""
-
-
-class Gallery:
-    """Writes pictures and sounds into `folder`; `written` lists their paths."""
-
-    BIT_RATE = 32000
-    """Bits per second of an example, Ogg/Opus."""
-
-    def __init__(self, folder: Path, sample_rate: int):
-        self.folder, self.sample_rate, self.written = folder, sample_rate, []
-
-    def picture(self, file: str, draw: Callable, *arguments, **options):
-        """Call `draw(*arguments, path, **options)`, which returns False if it draws nothing."""
-        if draw(*arguments, self.folder / file, **options) is not False:
-            self.written.append(self.folder / file)
-
-    def example(self, file: str, sound):
-        """Write float32 [samples] as Ogg/Opus."""
-        with atomic_write(self.folder / file) as f:
-            f.write(encode_file(sound, self.sample_rate, "libopus", self.BIT_RATE,
-                                frame_duration=20, vbr="on"))
-        self.written.append(self.folder / file)
 
 
 def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:

@@ -164,7 +164,7 @@ class Models:
             if level not in self._shades:
                 self._shades[level] = [
                     np.rint(255 * shades).astype(int).tolist()
-                    for shades in plots.shades_of_books(self.music.codec(level))]
+                    for shades in plots.codec_shades(self.music.codec(level))]
             return self._shades[level]
 
 

@@ -1,7 +1,4 @@
-"""The log-likelihood of real frames by a generator, each frame given the real frames before.
-
-Imports Keras, so that other files import this one only where they use it.
-"""
+"""The log-likelihood of real frames by a generator, each frame given the real frames before."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..config import GeneratorConfig
-from ..data.codes import CodeTrack
-from ..data.windows import SERVERS, Span, window_above
-from ..io.labels import index_of
-from ..io.manifest import Track
-from ..play.engine import CodecEngine, GeneratorEngine
+from vqwave.config import GeneratorConfig
+from vqwave.data.codes import CodeTrack
+from vqwave.data.windows import SERVERS, Span, window_above
+from vqwave.io.labels import index_of
+from vqwave.io.manifest import Track
+from vqwave.play.engine import CodecEngine, GeneratorEngine
 
 CHUNK = 2048
 """Frames that a generator scores in one call."""
@@ -61,17 +58,13 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
     return np.concatenate(nats, 1)
 
 
-def labels_of(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
-    """The index of each span's label."""
-    return [index_of(span.track.track, config.labels) for span in spans]
-
-
 def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
     """For each span the index of the next label of the vocabulary; for a span without label that
     of "none".
     """
     labels = config.labels
-    return [i if i == labels.none else (i + 1) % labels.choices for i in labels_of(spans, config)]
+    return [i if i == labels.none else (i + 1) % labels.choices
+            for i in (index_of(span.track.track, labels) for span in spans)]
 
 
 def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None,
@@ -93,10 +86,8 @@ def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:
 
 def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
     """The spans with the pad token for every frame above."""
-    def hide(track):
-        return track._replace(above=np.full_like(track.above, config.pad_token))
-
-    return [replace(span, track=hide(span.track)) for span in spans]
+    return [replace(span, track=span.track._replace(
+        above=np.full_like(span.track.above, config.pad_token))) for span in spans]
 
 
 def swap_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
