@@ -21,7 +21,7 @@ from vqwave.report import fad, folder_page, judge, maps
 from vqwave.report.tables import Column, render
 
 from . import results
-from .evaluators.codecs import recode
+from .evaluators.codecs import measure_baseline
 
 LISTEN_SECONDS = 10.0
 SLICE_SECONDS, SLICE_FFT, SLICE_HOP, SLICE_COMMITMENT = 8.0, 1024, 256, 0.8
@@ -55,7 +55,7 @@ def parser():
                         help="of each data folder (default: recipes/NAME/split.yml)")
     parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
                         type=results.named,
-                        help="codecs that are measured on one data folder, which is left to them")
+                        help="codecs of one data folder, on which no other codecs are measured")
     parser.add_argument("--slice-loss", nargs="+", default=(), metavar="NAME",
                         help="codecs whose test loss is also measured as TechnoGen measures it")
     parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE",
@@ -159,13 +159,6 @@ def _relative(a, b) -> float:
     return float(np.linalg.norm(a - b)) / norm if norm > 2e-3 else 0.0
 
 
-def measure_baseline(name: str, bit_rate: int, tracks: TestTracks, embed=None) -> dict:
-    """The figures of Opus at a bit rate."""
-    pairs = [(x, recode(x, tracks.rate, "libopus", bit_rate)[0]) for x in tracks.sounds]
-    return judge.compare(pairs, tracks.rate, embed) | {
-        "codecs": name, "corpus": tracks.name, "bitrate_kbps": bit_rate / 1000}
-
-
 def average(rows: Sequence[Mapping]) -> list[dict]:
     """One row for trainings that differ in their seed: figures become lists, shown as means."""
     groups: dict[tuple, list] = {}
@@ -200,7 +193,9 @@ def main(argv=None) -> int:
         for name, weight_set, tracks in bar.track(pairs, description="codecs"):
             rows.append({"codecs": name, "corpus": tracks.name} | measure(
                 weight_set, tracks, embed, args.engine, name in args.slice_loss))
-    rows += [measure_baseline("Opus 6", 6000, tracks, embed) for tracks in corpora
+    rows += [measure_baseline(tracks.sounds, tracks.rate, embed, "libopus", 6000)
+             | {"codecs": "Opus 6", "corpus": tracks.name, "bitrate_kbps": 6.0}
+             for tracks in corpora
              if any(row["corpus"] == tracks.name and row.get("bitrate_kbps") for row in rows)]
     if args.json:
         print(json.dumps(rows, indent=1))

@@ -131,9 +131,10 @@ def trained(folder):
 def run(script, *arguments):
     environment = os.environ | {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
     command = [sys.executable, ROOT / "scripts" / script, *arguments]
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{script}: {done.stderr[-2000:]}")
+    result = subprocess.run(list(map(str, command)), env=environment, capture_output=True,
+                            text=True)
+    if result.returncode:
+        raise SystemExit(f"{script}: {result.stderr[-2000:]}")
 
 
 def recording(seconds):
@@ -160,20 +161,20 @@ def main():
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT / "lib"))
     os.environ["PYTHONPATH"] = str(ROOT / "lib")
-    found = {}
+    checksums = {}
     with tempfile.TemporaryDirectory() as cache:
         if args.fresh:
             os.environ["VQWAVE_CACHE"] = cache
         for part in [args.only] if args.only else PARTS:
             for name, value in PARTS[part]():
-                found[name] = value
+                checksums[name] = value
                 print(f"{name:32} {value}", flush=True)
-    Path(args.output).write_text(json.dumps(found, indent=1) + "\n")
+    Path(args.output).write_text(json.dumps(checksums, indent=1) + "\n")
     if not args.before:
         return 0
     before = json.loads(Path(args.before).read_text())
-    differ = [name for name, value in found.items() if before.get(name) != value]
-    print(f"{len(found) - len(differ)} of {len(found)} as before")
+    differ = [name for name, value in checksums.items() if before.get(name) != value]
+    print(f"{len(checksums) - len(differ)} of {len(checksums)} as before")
     print(*(f"DIFFERS: {name}" for name in differ), sep="\n")
     return bool(differ)
 

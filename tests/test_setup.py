@@ -1,8 +1,7 @@
-"""setup.sh, activate.sh, .ci/run and the packaging, as far as they can be tried without installing
-anything.
+"""setup.sh, activate.sh, .ci/run and the packaging, without installing anything.
 
-The logic of setup.sh runs in a copy whose `python3` keeps a list of what pip and the tests were
-asked to do, and whose apt-get, sudo, npm and nvidia-smi are the test's own.
+setup.sh runs in a copy of the checkout. There `python3` lists the calls of pip and of the tests;
+apt-get, sudo, npm and nvidia-smi are scripts of the test.
 """
 
 import os
@@ -75,7 +74,7 @@ def setup(checkout, *arguments, script="setup.sh", **more):
 
 
 def calls(checkout):
-    """What was asked of pip (all but PyAudio) and the tests since the last look, a line each."""
+    """The calls of pip (all but PyAudio's) and of the tests since the last call of this, in lines."""
     path = checkout / "calls"
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
@@ -96,61 +95,48 @@ def test_scripts_are_valid_bash_and_ci_can_be_executed():
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
 def test_shellcheck_finds_nothing():
-    done = subprocess.run(["shellcheck", *(ROOT / script for script in SCRIPTS)],
+    result = subprocess.run(["shellcheck", *(ROOT / script for script in SCRIPTS)],
                           capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    assert result.returncode == 0, result.stdout
 
 
-def test_help_says_what_there_is_and_does_nothing(checkout):
-    flags = ("--demo", "--test", "--no-apt", "--help", "PYTHON=")
+def test_help_lists_the_flags_and_does_nothing(checkout):
     for flag in ("--help", "-h"):
-        done = setup(checkout, flag)
-        assert done.returncode == 0 and done.stderr == ""
-        assert all(word in done.stdout for word in flags)
+        result = setup(checkout, flag)
+        assert result.returncode == 0 and result.stderr == ""
+        assert all(word in result.stdout for word in ("--demo", "--test", "--no-apt", "--help",
+                                                      "PYTHON="))
     assert not (checkout / ".venv").exists()
 
 
-def test_an_unknown_flag_is_one_line_and_code_2(checkout):
-    done = setup(checkout, "--demmo")
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "setup.sh: unknown argument '--demmo' (see bash setup.sh --help)\n"
+def test_an_unknown_flag_and_another_python_are_one_line_and_code_2(checkout):
+    for result, word in ((setup(checkout, "--demmo"), "--demmo"),
+                         (setup(checkout, PYTHON="/bin/false"), "PYTHON=/bin/false")):
+        assert result.returncode == 2 and result.stdout == ""
+        assert word in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_second_run_installs_nothing(checkout):
+def test_it_installs_again_after_changes_and_damage_only(checkout):
     first = setup(checkout)
     assert first.returncode == 0, first.stderr
     assert calls(checkout) == [CONSTRAINED]
     second = setup(checkout)
     assert second.returncode == 0 and calls(checkout) == []
     assert "Ready" in second.stderr and "Installing" not in second.stderr
-
-
-def test_a_change_of_what_it_reads_installs_again(checkout):
-    setup(checkout)
-    calls(checkout)
     for name in ("pyproject.toml", "constraints.txt", "setup.sh", "setup.py"):
-        with open(checkout / name, "a") as f:
-            f.write("\n# changed\n")
+        with open(checkout / name, "a") as file:
+            file.write("\n# changed\n")
         assert setup(checkout).returncode == 0
         assert calls(checkout) == [CONSTRAINED], name
-
-
-def test_an_environment_that_broke_is_repaired(checkout):
-    setup(checkout)
-    calls(checkout)
     (checkout / ".venv/whole").unlink()
     assert setup(checkout).returncode == 0
     assert calls(checkout) == [CONSTRAINED]
-
-
-def test_an_environment_without_pip_is_made_anew(checkout):
-    setup(checkout)
     (checkout / ".venv/whole").unlink()
     (checkout / ".venv/bin/python").unlink()
     assert "Making .venv" in setup(checkout).stderr
 
 
-def test_what_was_interrupted_is_completed_by_the_next_run(checkout):
+def test_an_interrupted_installation_is_completed_by_the_next_run(checkout):
     (checkout / "slow").touch()
     with subprocess.Popen(["bash", checkout / "setup.sh"], env=environment(checkout), text=True,
                           stderr=subprocess.PIPE) as process:
@@ -166,40 +152,29 @@ def test_what_was_interrupted_is_completed_by_the_next_run(checkout):
     assert calls(checkout) == [CONSTRAINED]
 
 
-def test_what_failed_is_completed_by_the_next_run(checkout):
+def test_a_failed_installation_is_completed_by_the_next_run(checkout):
     (checkout / "refused").write_text("dev\n")
-    failed = setup(checkout)
-    assert failed.returncode == 2 and failed.stdout == ""
-    assert failed.stderr.splitlines()[-1].startswith("setup.sh: pip could not install the "
-                                                     "dependencies: ERROR: this")
-    assert calls(checkout) == [CONSTRAINED, FREE]
+    assert setup(checkout).returncode == 2
+    calls(checkout)
     (checkout / "refused").write_text("")
     assert setup(checkout).returncode == 0
     assert calls(checkout) == [CONSTRAINED]
 
 
-def test_versions_that_do_not_fit_give_way_to_the_newest_and_it_says_so(checkout):
-    (checkout / "refused").write_text("constraints.txt\n")
-    done = setup(checkout)
-    assert done.returncode == 0 and "constraints.txt do not install here" in done.stderr
-    assert calls(checkout) == [CONSTRAINED, FREE]
-
-
-def test_without_a_network_nothing_is_tried_twice(checkout):
-    (checkout / "refused").write_text("dev\n")
-    (checkout / "complaint").write_text("WARNING: Retrying after connection broken by "
-                                        "'NewConnectionError'\nERROR: No matching distribution "
-                                        "found for setuptools>=77\n")
-    done = setup(checkout)
-    assert done.returncode == 2 and "is there a network?" in done.stderr
-    assert calls(checkout) == [CONSTRAINED]
-
-
-def test_a_python_too_new_for_tensorflow_is_told_from_other_failures(checkout):
-    (checkout / "refused").write_text("dev\n")
-    (checkout / "complaint").write_text("ERROR: No matching distribution found for "
-                                        "tensorflow>=2.16\n")
-    assert "PYTHON=python3.12 bash setup.sh" in setup(checkout).stderr.splitlines()[-1]
+@pytest.mark.parametrize("refused, complaint, code, words, requests", [
+    ("constraints.txt", "ERROR: this", 0, "constraints.txt do not install here",
+     [CONSTRAINED, FREE]),
+    ("dev", "ERROR: this", 2, "dependencies: ERROR: this", [CONSTRAINED, FREE]),
+    ("dev", "WARNING: Retrying after connection broken by 'NewConnectionError'\nERROR: No matching "
+     "distribution found for setuptools>=77", 2, "is there a network?", [CONSTRAINED]),
+    ("dev", "ERROR: No matching distribution found for tensorflow>=2.16", 2,
+     "PYTHON=python3.12 bash setup.sh", None)])
+def test_a_failure_of_pip_is_explained(checkout, refused, complaint, code, words, requests):
+    (checkout / "refused").write_text(f"{refused}\n")
+    (checkout / "complaint").write_text(f"{complaint}\n")
+    result = setup(checkout)
+    assert result.returncode == code and words in result.stderr
+    assert requests is None or calls(checkout) == requests
 
 
 def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
@@ -210,18 +185,12 @@ def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
     assert calls(checkout) == cuda[:1]
     (checkout / ".venv/whole").unlink()
     (checkout / "refused").write_text("cuda\n")
-    done = setup(checkout)
-    assert done.returncode == 0 and "going on without" in done.stderr
+    result = setup(checkout)
+    assert result.returncode == 0 and "going on without" in result.stderr
     assert calls(checkout) == [*cuda, CONSTRAINED]
 
 
-def test_a_python_that_is_none_is_refused(checkout):
-    done = setup(checkout, PYTHON="/bin/false")
-    assert (done.returncode, done.stderr) == (2, "setup.sh: PYTHON=/bin/false is not a Python 3.11 "
-                                                 "or later\n")
-
-
-def test_the_oldest_python_is_the_one_that_the_package_takes():
+def test_the_oldest_python_is_that_of_the_package():
     script = (ROOT / "setup.sh").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     oldest = project["requires-python"].removeprefix(">=")
@@ -229,22 +198,13 @@ def test_the_oldest_python_is_the_one_that_the_package_takes():
     assert re.findall(r"sys.version_info < \((\d+), (\d+)\)", script) == [tuple(oldest.split("."))]
 
 
-def test_the_package_takes_every_file_of_the_library_along():
-    """What is no Python lies in it because package-data names it."""
-    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    patterns = [f"{module.replace('.', '/')}/{one}"
-                for module, all_of in named.items() for one in all_of]
-    library = ROOT / "lib"
-    files = [path.relative_to(library) for path in (library / "vqwave").rglob("*")
-             if path.is_file()]
-    data = [path for path in files if path.suffix not in (".py", ".pyc")]
-    assert data and [path for path in data if not any(map(path.match, patterns))] == []
-
-
-def test_without_playback_it_says_the_command_and_goes_on(checkout):
-    done = setup(checkout)
-    assert done.returncode == 0
-    assert "sudo apt-get install portaudio19-dev gcc python3." in done.stderr
+def test_package_data_names_every_other_file_of_the_library():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = [f"{module.replace('.', '/')}/{pattern}" for module, names in
+                project["tool"]["setuptools"]["package-data"].items() for pattern in names]
+    files = [path.relative_to(ROOT / "lib") for path in (ROOT / "lib/vqwave").rglob("*")
+             if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert files and [path for path in files if not any(map(path.match, patterns))] == []
 
 
 def test_the_tests_run_last_and_their_exit_code_is_that_of_ci(checkout):
@@ -266,52 +226,44 @@ def no_chromium(checkout):
 
 
 def allow_apt(checkout):
-    """Let sudo ask for nothing and apt-get install; the file where apt-get lists its arguments."""
+    """Let apt-get install without a password; the file where it lists its arguments."""
     tools = checkout.parent / "tools"
     (tools / "sudo").write_text('#!/bin/sh\nshift; exec "$@"\n')
     (tools / "apt-get").write_text(f'#!/bin/sh\ncp {tools}/nvidia-smi {tools}/chromium\necho "$@" '
-                                   f'>>{tools}/asked\n')
-    return tools / "asked"
+                                   f'>>{tools}/apt-calls\n')
+    return tools / "apt-calls"
 
 
-def test_the_tests_get_chromium_if_apt_may_and_do_without_it_otherwise(checkout, no_chromium):
-    done = setup(checkout, "--test", PATH=no_chromium)
-    assert done.returncode == 0 and "sudo apt-get install chromium" in done.stderr
-    asked = allow_apt(checkout)
-    done = setup(checkout, "--test", PATH=no_chromium)
-    assert done.returncode == 0 and "Installing chromium (apt)" in done.stderr
-    assert "sudo apt-get install chromium" not in done.stderr
-    assert "chromium" in asked.read_text()
+def test_the_tests_get_chromium_if_apt_may_install_it(checkout, no_chromium):
+    hint, apt_calls = "sudo apt-get install chromium", allow_apt(checkout)
+    without = setup(checkout, "--no-apt", "--test", PATH=no_chromium)
+    assert without.returncode == 0 and "(apt)" not in without.stderr and not apt_calls.exists()
+    assert hint in without.stderr
+    assert "sudo apt-get install portaudio19-dev gcc python3." in without.stderr
     assert calls(checkout)[-1] == TESTS
-
-
-def test_no_apt_leaves_apt_alone_and_shows_the_commands(checkout, no_chromium):
-    asked = allow_apt(checkout)
-    done = setup(checkout, "--no-apt", "--test", PATH=no_chromium)
-    assert done.returncode == 0 and "(apt)" not in done.stderr
-    assert not asked.exists()
-    assert "sudo apt-get install portaudio19-dev gcc python3." in done.stderr
-    assert "sudo apt-get install chromium" in done.stderr
+    installed = setup(checkout, "--test", PATH=no_chromium)
+    assert installed.returncode == 0 and "Installing chromium (apt)" in installed.stderr
+    assert hint not in installed.stderr and "chromium" in apt_calls.read_text()
     assert calls(checkout)[-1] == TESTS
 
 
 def test_help_names_every_package_that_apt_may_install(checkout):
     """Each is in a list or an argument of `apt_install`; the Python's version is filled in."""
-    script, said = (checkout / "setup.sh").read_text(), setup(checkout, "--help").stdout
+    script, text = (checkout / "setup.sh").read_text(), setup(checkout, "--help").stdout
     packages = re.search(r"^playback_packages=\((.*)\)$", script, re.MULTILINE)[1].split(" ", 2)[:2]
     packages += re.findall(r"apt_install (\w+)", script) + ["python3.X-dev", "python3.X-venv"]
     assert {"portaudio19-dev", "gcc", "chromium"} <= set(packages)
     assert re.findall(r'print\("(python\S*)" %', script) == ["python%d.%d-venv", "python%d.%d-dev"]
-    assert [name for name in packages if name not in said] == []
+    assert [name for name in packages if name not in text] == []
 
 
-def test_the_demo_says_where_it_is(checkout):
-    done = setup(checkout, "--demo")
+def test_the_demo_prints_its_path(checkout):
+    result = setup(checkout, "--demo")
     assert calls(checkout)[-1] == "scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force"
-    assert f"{checkout}/demo.wav" in done.stderr
+    assert f"{checkout}/demo.wav" in result.stderr
 
 
-def test_shipped_weights_are_made_ready(checkout):
+def test_shipped_weights_are_exported(checkout):
     (checkout / "final_weights").mkdir()
     (checkout / "final_weights/vqvae_8_decoder.weights.h5").touch()
     assert setup(checkout).returncode == 0
@@ -321,23 +273,23 @@ def test_shipped_weights_are_made_ready(checkout):
     assert failed.returncode == 2 and failed.stderr.splitlines()[-1].startswith("setup.sh: ")
 
 
-def test_activate_enters_an_environment_that_is_there(checkout):
+def test_activate_enters_an_existing_environment(checkout):
     def source(command):
         return subprocess.run(["bash", "-c", command], cwd=checkout, text=True, capture_output=True)
 
-    done = source("source ./activate.sh; echo code $?")
-    assert done.stdout == "code 2\n" and "bash " in done.stderr and "setup.sh" in done.stderr
+    result = source("source ./activate.sh; echo code $?")
+    assert result.stdout == "code 2\n" and "bash " in result.stderr and "setup.sh" in result.stderr
     (checkout / ".venv/bin").mkdir(parents=True)
     (checkout / ".venv/bin/activate").write_text("ENTERED=yes\n")
     assert source("source ./activate.sh; echo $ENTERED").stdout == "yes\n"
     assert source('cd /; source "$OLDPWD/activate.sh"; echo $ENTERED').stdout == "yes\n"
-    ran = source("bash activate.sh")
-    assert ran.returncode == 2 and "source activate.sh" in ran.stderr
+    direct = source("bash activate.sh")
+    assert direct.returncode == 2 and "source activate.sh" in direct.stderr
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"),
                     reason="needs a git checkout")
-def test_what_ships_is_not_ignored_and_what_training_leaves_is():
+def test_git_ignores_files_of_trainings_but_not_shipped_files():
     ships = ["lib/vqwave/config/codec.py", "weights/generator_512_generator.weights.h5",
              "weights/generator_8.yml",
              "weights/generator_8_context.weights.h5", "final_weights/vqvae_8.yml",
@@ -352,8 +304,8 @@ def test_what_ships_is_not_ignored_and_what_training_leaves_is():
              "weights/vqvae_8_encoder.weights.h5", "final_weights/vqvae_8_encoder_00010.weights.h5",
              "final_weights/vqvae_8_best.yml"]
     command = ["git", "check-ignore", "--no-index", *ships, *stays]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    assert done.stdout.splitlines() == stays
+    result = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert result.stdout.splitlines() == stays
 
 
 def test_every_dependency_has_a_lower_bound_and_a_recorded_version_within_it():

@@ -44,7 +44,8 @@ class Codecs:
         for name, encoder, bit_rate in baselines(corpus.rate):
             rows[name] = corpus.figure(
                 key | {"by": encoder, "rate": bit_rate},
-                lambda e=encoder, r=bit_rate: measure_baseline(corpus, e, r))
+                lambda e=encoder, r=bit_rate: measure_baseline(excerpts(corpus), corpus.rate,
+                                                               corpus.embed, e, r))
         for subject, row in rows.items():
             for names in (COMPARED, CODED):
                 yield from ((f"{names[key]}, {subject}", row[key]) for key in names
@@ -78,14 +79,11 @@ def measure_codec(corpus, level: int) -> dict:
             | {"kbps": codec.config.bitrate / 1000, "silence_db": metrics.rms_db(silence)})
 
 
-def measure_baseline(corpus, encoder: str, bit_rate: int) -> dict:
-    pairs, size = [], 0
-    for x in excerpts(corpus):
-        copy, length = recode(x, corpus.rate, encoder, bit_rate)
-        pairs.append((x, copy))
-        size += length
-    figures = judge.compare(pairs, corpus.rate, corpus.embed)
-    return figures | {"kbps": 8 * size / figures["seconds"] / 1000}
+def measure_baseline(sounds, rate: int, embed, encoder: str, bit_rate: int) -> dict:
+    """The figures of `judge.compare` for sounds through an encoder of FFmpeg, and "kbps"."""
+    copies, sizes = zip(*(recode(x, rate, encoder, bit_rate) for x in sounds), strict=True)
+    figures = judge.compare(zip(sounds, copies, strict=True), rate, embed)
+    return figures | {"kbps": 8 * sum(sizes) / figures["seconds"] / 1000}
 
 
 def count_codes(corpus, level: int) -> np.ndarray:

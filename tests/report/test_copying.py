@@ -1,4 +1,4 @@
-"""copying.py: the longest shared and repeated runs, against search by hand."""
+"""report/copying.py: the longest shared and repeated runs, against a search of every length."""
 
 import numpy as np
 import pytest
@@ -15,20 +15,20 @@ def windows(codes, length):
 
 
 @given(few, st.lists(few, max_size=3))
-def test_shared_is_what_trying_every_length_finds(codes, corpus):
+def test_the_longest_shared_run_equals_a_search_of_every_length(codes, corpus):
     best = max((n for n in range(1, len(codes) + 1)
                 if any(windows(codes, n) & windows(c, n) for c in corpus)),
                default=0)
     run = longest_shared(np.array(codes, int), [np.array(c, int) for c in corpus])
     assert run.length == best
     if best:
-        found = codes[run.position : run.position + best]
-        assert found == corpus[run.track][run.other : run.other + best]
-        assert run.distinct == len(set(found))
+        shared = codes[run.position : run.position + best]
+        assert shared == corpus[run.track][run.other : run.other + best]
+        assert run.distinct == len(set(shared))
 
 
 @given(few, st.integers(1, 8), st.integers(0, 3))
-def test_held_is_what_lies_in_a_window_of_few_codes(codes, length, distinct):
+def test_held_codes_lie_in_a_window_of_few_codes(codes, length, distinct):
     held = [any(len(set(codes[i : i + length])) <= distinct
                 for i in range(max(0, at - length + 1), at + 1)
                 if i + length <= len(codes)) for at in range(len(codes))]
@@ -49,7 +49,7 @@ def test_a_melody_is_found_beside_a_longer_held_note(rng):
 
 
 @given(few)
-def test_repeat_is_what_trying_every_length_finds(codes):
+def test_the_longest_repeat_equals_a_search_of_every_length(codes):
     best = max((n for n in range(1, len(codes)) if len(windows(codes, n)) < len(codes) - n + 1),
                default=0)
     run = longest_repeat(np.array(codes, int))
@@ -82,8 +82,8 @@ def test_a_repeat_of_several_books_is_exact(rng):
     frames[200:240, :2] = frames[100:140, :2]  # the last book differs
     run = longest_repeat(frames)
     assert (run.length, run.position, run.other) == (40, 100, 300)
-    one = rng.integers(0, 8, 200)
-    assert longest_repeat(one[:, None]) == longest_repeat(one)
+    codes = rng.integers(0, 8, 200)
+    assert longest_repeat(codes[:, None]) == longest_repeat(codes)
 
 
 def bands(rng, count, books=14):
@@ -123,8 +123,3 @@ def test_music_that_is_not_copied_shares_little(rng):
     frames = rng.integers(0, 64, (200, 3))
     run = longest_shared(frames[100:150], [rng.integers(0, 64, (50, 3)), frames[60:140]])
     assert (run.length, run.position, run.track, run.other) == (40, 0, 1, 40)
-
-
-def test_what_is_no_sequence_is_refused():
-    with pytest.raises(ValueError, match="one sequence"):
-        longest_repeat(np.zeros((2, 3, 4), int))

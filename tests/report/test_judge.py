@@ -92,7 +92,7 @@ def test_an_exact_copy_suits_and_noise_does_not():
     assert judge.compare([(silent, silent)], RATE)["notes"] is None
 
 
-def test_a_codec_is_held_to_its_figures_on_its_own_corpus_where_they_are_known():
+def test_a_codec_is_compared_with_its_figures_on_its_own_corpus():
     figures = {"notes": 0.4, "mel": 0.8, "distance": 50.0, "seconds": 80.0}
     assert judge.find_shortfall(figures) == ("notes kept 0.4, needs 0.6; mel 0.8, needs 0.7; "
                                              "distance 50, needs 40")
@@ -130,7 +130,7 @@ def test_a_row_shows_the_verdict():
     assert judge.row_cells(row)[-1] == "unsuitable: mel 1, needs 0.7"
 
 
-def test_without_a_network_distances_are_left_out_but_a_named_file_must_be_there(monkeypatch):
+def test_without_a_network_there_are_no_distances_but_a_named_file_must_exist(monkeypatch):
     def fail(path=None):
         raise UserError("it could not be fetched")
 
@@ -141,16 +141,15 @@ def test_without_a_network_distances_are_left_out_but_a_named_file_must_be_there
         fad.load_if_available("here.whl", lines.append)
 
 
-def test_a_set_that_is_taken_over_keeps_its_codes_and_records_its_own_figures(tiny_weights,
-                                                                              tmp_path):
+def test_a_copied_set_keeps_its_codes_and_records_its_own_figures(tiny_weights, tmp_path):
     source = weights.find(tiny_weights.codecs, "vqvae_512")
     copy = weights.copy_as_best(source, tmp_path / "mine")
     assert (copy.checksum, copy.codes_id) == (source.checksum, source.codes_id)
     assert judge.in_domain_figures(copy) is None
     own = {"notes": 0.5, "mel": 0.6, "distance": None, "seconds": 9.0}
     weights.add_to_record(copy, held_out=own)
-    again = weights.find(tmp_path / "mine", "vqvae_512")
-    assert judge.in_domain_figures(again) == own and again.checksum == source.checksum
+    reloaded = weights.find(tmp_path / "mine", "vqvae_512")
+    assert judge.in_domain_figures(reloaded) == own and reloaded.checksum == source.checksum
 
 
 def test_a_model_that_was_trained_on_held_out_tracks_is_named(tiny_weights, tmp_path):

@@ -1,4 +1,4 @@
-"""maps.py and the picture of it: what codes on a map sound like, and whether neighbours are alike."""
+"""report/maps.py and its picture: the sounds of codes on a map, and whether neighbours are similar."""
 
 import imported
 import numpy as np
@@ -29,7 +29,7 @@ def mapped(tmp_path_factory):
     return folder, codec
 
 
-def test_neighbours_that_sound_alike_are_told_from_a_shuffled_map(rng):
+def test_similar_neighbours_have_a_lower_ratio_than_a_shuffled_map(rng):
     row, column = np.divmod(np.arange(48), 8)
     spectra = np.stack([row, column, np.zeros(48)], axis=1)
     assert maps.neighbour_ratio(spectra, (6, 8)) < 0.35
@@ -43,14 +43,14 @@ def test_the_topographic_error_is_that_of_the_latents(mapped):
     codebook = codec.quantizer.codebook.numpy()
     nearest = np.argsort(((latents[:, None] - codebook) ** 2).sum(-1), axis=1)[:, :2]
     rows, columns = np.divmod(nearest, codec.config.quantizer.grid[1])
-    apart = (np.abs(np.diff(rows)) > 1) | (np.abs(np.diff(columns)) > 1)
-    found = maps.topographic_error(weights.find(folder, "vqvae_8"), [sound])
-    assert found == pytest.approx(apart.mean(), abs=2e-3)
+    expected = np.mean((np.abs(np.diff(rows)) > 1) | (np.abs(np.diff(columns)) > 1))
+    error = maps.topographic_error(weights.find(folder, "vqvae_8"), [sound])
+    assert error == pytest.approx(expected, abs=2e-3)
     with pytest.raises(UserError, match="shorter than a frame"):
         maps.topographic_error(weights.find(folder, "vqvae_8"), [sound[:3]])
 
 
-def test_the_map_is_drawn_and_its_figures_are_said(mapped, tmp_path, capsys):
+def test_the_map_is_drawn_and_its_figures_are_printed(mapped, tmp_path, capsys):
     soundfile.write(tmp_path / "song.wav", music(1.0, 3), 22050)
     picture = tmp_path / "map.svg"
     assert cli.entry(imported.script("plot").main, [

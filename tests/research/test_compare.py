@@ -128,7 +128,7 @@ def test_generators_over_the_same_codes_are_compared(tmp_path, tiny_weights, mon
 RUN = {"origin": ["a"], "first_music": 300.0, "memory": 1.4e9}
 
 
-def measured(**changes):
+def filled(**changes):
     values = {"generators": [{"model": name, "bits": bits, "before": 10.0, "epoch": 3}
                              for name, bits in (("top", 6.0), ("below", 8.0))],
               "distance": {"generated": 25.0, "training": 10.0, "seconds": 60.0}}
@@ -137,10 +137,10 @@ def measured(**changes):
 
 def test_ones_own_music_is_held_to_its_bounds():
     targets = results.read_targets(imported.ROOT / "recipes/own_music.yml")
-    figures = own_music.figures(measured(), RUN, [{"bits": 7.5}, {"bits": 8.0}])
+    figures = own_music.figures(filled(), RUN, [{"bits": 7.5}, {"bits": 8.0}])
     assert list(figures.values()) == pytest.approx([5.0, 2.5, -20.0, 0.0, 1.4])
     assert figures.keys() == targets.keys()
-    nothing = own_music.figures(measured(distance=None, generators=[]), {"origin": ["a"]}, [])
+    nothing = own_music.figures(filled(distance=None, generators=[]), {"origin": ["a"]}, [])
     assert nothing == {}
 
 

@@ -20,70 +20,70 @@ CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 
 
-def test_a_hum_at_the_codes_rate_is_told_from_louder_or_duller_music(rng):
+def test_hum_at_the_codes_rate_is_separated_from_louder_or_duller_music(rng):
     x = (0.1 * rng.normal(size=4 * RATE)).astype(np.float32)
     t = np.arange(x.size) / RATE
     for level in LEVELS:
-        hum = (0.05 * np.sin(2 * np.pi * 2 * RATE / level * t)).astype(np.float32) if level > 8 else (
-            0.05 * np.sin(2 * np.pi * RATE / level * t)).astype(np.float32)
-        same, quieter, humming = (codecs.hum([(x, y)], level) for y in (x, x / 2, x + hum))
-        assert same["buzz_db"] == pytest.approx(0,
-                                                abs=1e-9) and same["line_db"] == pytest.approx(0,
-                                                                                               abs=1e-9)
+        harmonic = 2 if level > 8 else 1
+        hum = (0.05 * np.sin(2 * np.pi * harmonic * RATE / level * t)).astype(np.float32)
+        same, quieter, humming, missed = (codecs.hum([pair], level) for pair in (
+            (x, x), (x, x / 2), (x, x + hum), (x + hum, x)))
+        assert same["buzz_db"] == pytest.approx(0, abs=1e-9)
+        assert same["line_db"] == pytest.approx(0, abs=1e-9)
         assert quieter["line_db"] == pytest.approx(-6.02, abs=0.01) and quieter["buzz_db"] < 0.01
-        assert humming["buzz_db"] > 10 and humming["line_db"] > 10 and humming["notch_db"] == pytest.approx(0, abs=0.5)
-        missed = codecs.hum([(x + hum, x)], level)
+        assert humming["buzz_db"] > 10 and humming["line_db"] > 10
+        assert humming["notch_db"] == pytest.approx(0, abs=0.5)
         assert missed["notch_db"] < -10 and missed["buzz_db"] == pytest.approx(0, abs=0.5)
 
 
 @pytest.mark.parametrize("level", [512, 128])
-def test_notes_that_come_back_out_of_tune_are_no_hum(rng, level):
+def test_notes_out_of_tune_are_no_hum(rng, level):
     t = np.arange(8 * RATE) / RATE
-    notes = rng.uniform(100, 10000, 300)
-    x, y = (sum(np.sin(2 * np.pi * f * t) for f in notes * off).astype(np.float32)
-            for off in (1, 1.003))
+    hertz = rng.uniform(100, 10000, 300)
+    x, y = (sum(np.sin(2 * np.pi * f * t) for f in hertz * detune).astype(np.float32)
+            for detune in (1, 1.003))
     figures = codecs.hum([(x, y)], level)
     assert figures["line_db"] > 10 and figures["buzz_db"] < 3
 
 
-@pytest.mark.parametrize(("encoder", "rate"), [("libopus", 32000), ("libmp3lame", 32000)])
-def test_an_encoder_gives_back_the_music_in_place_at_the_rate_named(encoder, rate):
+@pytest.mark.parametrize("encoder", ["libopus", "libmp3lame"])
+def test_an_encoder_returns_the_music_in_place_at_its_bit_rate(encoder):
     x = music(4.0)
-    made, size = codecs.recode(x, RATE, encoder, rate)
-    assert made.shape == x.shape
-    assert size * 8 / 4.0 == pytest.approx(rate, rel=0.1)
-    lag = np.argmax([np.dot(x[8:-8], made[i : len(made) - 16 + i]) for i in range(16)])
-    assert lag == 8 and np.corrcoef(x, made)[0, 1] > 0.95
+    copy, size = codecs.recode(x, RATE, encoder, 32000)
+    assert copy.shape == x.shape
+    assert size * 8 / 4.0 == pytest.approx(32000, rel=0.1)
+    lag = np.argmax([np.dot(x[8:-8], copy[i : len(copy) - 16 + i]) for i in range(16)])
+    assert lag == 8 and np.corrcoef(x, copy)[0, 1] > 0.95
 
 
-def test_baselines_know_the_sample_rate_that_they_are_asked_for():
-    for rate in (3000, 22050, 44100, 96000):
-        for _, encoder, bit_rate in codecs.baselines(rate):
-            made, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
-            assert made.shape == (2 * rate,) and size
-    assert len(codecs.baselines(22050)) == 4
-    for rate in 3000, 96000:
-        assert {name for name, *_ in codecs.baselines(rate)} == {"Opus 32", "Opus 6"}
+@pytest.mark.parametrize("rate, count", [(3000, 2), (22050, 4), (44100, 4), (96000, 2)])
+def test_baselines_support_their_sample_rates(rate, count):
+    baselines = codecs.baselines(rate)
+    assert len(baselines) == count
+    for _, encoder, bit_rate in baselines:
+        copy, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
+        assert copy.shape == (2 * rate,) and size
 
 
-def test_how_loud_a_piece_is_is_known_by_hand():
-    """40 s at -20 dBFS of which every fourth moment of the first 20 is at -50, and a rest that is
-    no whole moment.
+def test_loudness_of_moments_is_known_by_hand():
+    """40 s at -20 dBFS, of which every fourth moment of the first 20 s is at -50 dBFS, and half a
+    moment more.
     """
     moment = round(0.4 * RATE)
     levels = np.full(100, -20.0)
     levels[:50:4] = -50
     sound = np.concatenate([np.repeat(10 ** (levels / 20), moment), np.zeros(moment // 2)])
-    found = health.describe([health.moments(sound, RATE), health.moments(sound[:100], RATE)])
-    assert found["median loudness"] == pytest.approx(-20) and found["share of quiet moments"] == pytest.approx(14 / 101)
-    assert found["share of quiet moments in the first 30 s"] == pytest.approx(14 / 76)
+    figures = health.describe([health.moments(sound, RATE), health.moments(sound[:100], RATE)])
+    assert figures["median loudness"] == pytest.approx(-20)
+    assert figures["share of quiet moments"] == pytest.approx(14 / 101)
+    assert figures["share of quiet moments in the first 30 s"] == pytest.approx(14 / 76)
     assert health.moments(np.zeros(moment), RATE) == pytest.approx([-120])
 
 
 def test_a_setting_gives_each_level_its_temperature():
     def sampling(temperatures, depth=8, generated=None):
-        return {level: one["temperature"] for level, one in
-                Setting(depth, temperatures).sampling(CHAIN, generated).items()}
+        changes = Setting(depth, temperatures).sampling(CHAIN, generated)
+        return {level: change["temperature"] for level, change in changes.items()}
 
     assert Setting(8).sampling(CHAIN) == {}
     assert sampling((0.9,)) == dict.fromkeys(LEVELS, 0.9)
@@ -113,17 +113,17 @@ def musicnn(tmp_path_factory):
             values |= {f"{i}CNN/kernel": 0.2 * rng.normal(size=(3, 3, channels, 8)),
                        f"{i}CNN/bias": np.zeros(8)}
             channels = 8
+        name = "model/batch_normalization" + f"_{i}" * (i > 0)
         for key in ("gamma", "beta", "moving_mean", "moving_variance"):
-            values[f"model/batch_normalization{f'_{i}' * (i > 0)}/{key}"] = np.abs(1
-                                                                                   + 0.1 * rng.normal(size=channels))
-    made = folder / "musicnn" / "MSD_vgg"
-    made.mkdir(parents=True)
+            values[f"{name}/{key}"] = np.abs(1 + 0.1 * rng.normal(size=channels))
+    network = folder / "musicnn" / "MSD_vgg"
+    network.mkdir(parents=True)
     names = list(values)
     tf.raw_ops.SaveV2(prefix=str(folder / "m"), tensor_names=names,
                       shape_and_slices=[""] * len(names),
                       tensors=[tf.constant(values[n], tf.float32) for n in names])
     for end in (".index", ".data-00000-of-00001"):
-        shutil.move(folder / f"m{end}", made / end)
+        shutil.move(folder / f"m{end}", network / end)
     return folder
 
 
@@ -155,15 +155,17 @@ def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
 
     corpus.music = api.load(tiny_weights.codecs, tiny_weights.generators, engine="onnx-float32")
     for level in (512, 128):
-        found = corpus.music.weight_set(CHAIN.generators[level])
-        spans, warm = generators.cut_middles(corpus, found.config)
+        weight_set = corpus.music.weight_set(CHAIN.generators[level])
+        config = weight_set.config
+        spans, warm = generators.cut_middles(corpus, config)
         codes = scoring.read_spans(spans, 1)
         assert codes.shape == (2, (round(2.5 * RATE) // 512 * 512) // level, 1)
-        start = np.full((2, 1, 1), found.config.start_token)
+        start = np.full((2, 1, 1), config.start_token)
         inputs = {"previous": np.concatenate([start, codes[:, :-1]], 1)}
-        if found.config.source:
-            inputs["source"] = sources_of(found.config, spans)
-        logits = load_generator(found)(inputs)
+        if config.source:
+            inputs["source"] = np.stack([scoring.window_above(config.source, config, [span])
+                                         for span in spans])
+        logits = load_generator(weight_set)(inputs)
         losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
         expected = float(np.mean(np.asarray(losses)[:, warm:, 0]) / np.log(2))
         generator = corpus.music.generator(level)
@@ -175,11 +177,6 @@ def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
         whole = corpus.music.encode(corpus.samples(track), level)
         first = (track.samples - codes.shape[1] * level) // 2 // 512 * 512 // level
         np.testing.assert_array_equal(codes[1, :, 0], whole[first : first + codes.shape[1]])
-
-
-def sources_of(config, spans):
-    """The frames above some spans and around them: int32 [spans, n / ratio + 2·halo, books]."""
-    return np.stack([scoring.window_above(config.source, config, [span]) for span in spans])
 
 
 def test_a_figure_is_measured_once_for_the_same_key(corpus):

@@ -1,8 +1,8 @@
 """Runs of codes that occur twice: copied from the training set, or repeated within a piece.
 
-Frames of one book are compared exactly. Windows of a length are distinguished by a 64-bit hash,
+Frames of one book are compared exactly. Windows of a length are compared by a 64-bit hash, which is
 built for all positions at once from the hashes of shorter windows. The longest shared length is
-found by doubling and then halving, since a longer run can only begin where a shorter one does.
+found by doubling and then halving: a longer run can only begin where a shorter run begins.
 
 Frames of several books are alike if most of their books are, so that a copy with small differences
 is found. Candidates are short windows in which every fourth book is equal.
@@ -49,17 +49,15 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
         codes: int [n], or [n, books]; corpus: sequences of the same kind.
         barred: bool [n], codes that no run may hold, such as `find_held` returns; None: none.
     """
-    codes = np.asarray(codes)
+    barred = np.zeros(len(codes), bool) if barred is None else barred
     if codes.ndim == 2 and codes.shape[1] > 1:
-        runs = [_longest_alike(codes, np.asarray(track), i, barred)
-                for i, track in enumerate(corpus)]
+        runs = [_longest_alike(codes, track, i, ~barred) for i, track in enumerate(corpus)]
         return max(runs, key=lambda run: run.length, default=Run(0))
     sequences = [_hash_frames(codes), *map(_hash_frames, corpus)]
-    if barred is not None:
-        # Numbers that occur nowhere else.
-        random = np.random.Generator(np.random.Philox(key=0))
-        unique = random.integers(1 << 63, size=len(codes), dtype=np.uint64)
-        sequences[0] = np.where(barred, unique, sequences[0])
+    # Numbers that occur nowhere else.
+    random = np.random.Generator(np.random.Philox(key=0))
+    unique = random.integers(1 << 63, size=len(codes), dtype=np.uint64)
+    sequences[0] = np.where(barred, unique, sequences[0])
 
     def mark_shared(hashes):
         piece, masks = np.unique(hashes[0]), []
@@ -85,11 +83,11 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
     return _run(sequences[0], sequences[track + 1], length, position, track, other)
 
 
-def _longest_alike(codes, track, number: int, barred) -> Run:
+def _longest_alike(codes, track, number: int, free) -> Run:
     """The longest run of `codes` in one track, int [n, books] each, in which every window of
-    `ALIKE_FRAMES` frames has a share of at least `ALIKE` equal codes.
+    `ALIKE_FRAMES` frames has a share of at least `ALIKE` equal codes. free: bool [n], which codes
+    may be in a run.
     """
-    free = np.ones(len(codes), bool) if barred is None else ~np.asarray(barred)
     best = Run(0)
     for shift in _alignments(codes, track, free):
         first, end = max(0, -shift), min(len(codes), len(track) - shift)
@@ -152,22 +150,23 @@ def find_held(codes, length: int, distinct: int) -> np.ndarray:
     count = len(frames) - length + 1
     if count < 1:
         return np.zeros(len(frames), bool)
-    # Where the same frame occurred before: it is new in the windows that begin after that.
-    order = np.argsort(frames, kind="stable")
-    before = np.full(len(frames), -1)
+    # The place of the same frame before.
+    order, before = np.argsort(frames, kind="stable"), np.full(len(frames), -1)
     same = frames[order[1:]] == frames[order[:-1]]
     before[order[1:][same]] = order[:-1][same]
-    at = np.arange(len(frames))
-    change = np.zeros(len(frames) + 1, np.int64)
-    # Frame `at` is new in the windows that begin between these two places.
-    np.add.at(change, np.maximum(before + 1, np.maximum(at - length + 1, 0)), 1)
-    np.add.at(change, at + 1, -1)
-    few = np.cumsum(change)[:count] <= distinct
-    edges = np.zeros(len(frames) + 1, np.int64)
-    starts = np.flatnonzero(few)
-    np.add.at(edges, starts, 1)
-    np.add.at(edges, starts + length, -1)
-    return np.cumsum(edges)[:-1] > 0
+    # Frame i is new in the windows that begin after that place and hold i.
+    place = np.arange(len(frames))
+    different = _cover(np.maximum(before + 1, place - length + 1), place + 1, len(frames))
+    starts = np.flatnonzero(different[:count] <= distinct)
+    return _cover(starts, starts + length, len(frames)) > 0
+
+
+def _cover(starts, ends, count: int) -> np.ndarray:
+    """How many of the ranges [start, end) hold each of `count` places."""
+    edges = np.zeros(count + 1, np.int64)
+    np.add.at(edges, np.maximum(starts, 0), 1)
+    np.add.at(edges, ends, -1)
+    return np.cumsum(edges)[:-1]
 
 
 def longest_repeat(codes) -> Run:
@@ -230,9 +229,6 @@ def _longest(sequences, mark):
 
 def _hash_frames(codes) -> np.ndarray:
     """uint64 [n]: the code of a frame of one book, else a hash of its codes in order."""
-    codes = np.asarray(codes)
-    if codes.ndim not in (1, 2):
-        raise ValueError(f"codes are one sequence, not of shape {codes.shape}")
     frames = codes[:, None] if codes.ndim == 1 else codes
     return functools.reduce(_join, frames.astype(np.uint64).T)
 

@@ -1,7 +1,4 @@
-"""What a codec keeps of music, and whether that is enough: the only measurement of a codec.
-
-A new metric is one line of `METRICS`.
-"""
+"""What a codec keeps of music, and whether that is enough: the only measurement of a codec."""
 
 from __future__ import annotations
 
@@ -60,37 +57,34 @@ class Metric:
 
     name: str
     title: str
-    unit: str
-    better: str
     function: Callable[[Pair], float] | None
+    better: str = HIGHER
     decimals: int = 2
     bound: float | None = None
     in_domain: float | None = None
 
     @property
     def column(self) -> tables.Column:
-        return tables.Column(f"{self.title} {self.unit}".strip(), self.name, f".{self.decimals}f")
+        return tables.Column(self.title, self.name, f".{self.decimals}f")
 
 
 METRICS = (
-    Metric("notes", "notes kept", "", HIGHER, lambda pair: pair.notes["notes"], 2, 0.6, 0.9),
-    Metric("chroma", "chroma", "", HIGHER, lambda pair: pair.notes["chroma"]),
-    Metric("contour", "contour", "", HIGHER, lambda pair: pair.timing["contour"]),
-    Metric("attacks", "attacks", "", HIGHER, lambda pair: pair.timing["attacks"]),
-    Metric("beat", "windows with a beat", "", HIGHER, lambda pair: pair.timing["beat"]),
-    Metric("beat_of_original", "… of the original", "", HIGHER,
-           lambda pair: pair.timing["beat_of_original"]),
-    Metric("note_events", "note events", "", HIGHER,
+    Metric("notes", "notes kept", lambda pair: pair.notes["notes"], HIGHER, 2, 0.6, 0.9),
+    Metric("chroma", "chroma", lambda pair: pair.notes["chroma"]),
+    Metric("contour", "contour", lambda pair: pair.timing["contour"]),
+    Metric("attacks", "attacks", lambda pair: pair.timing["attacks"]),
+    Metric("beat", "windows with a beat", lambda pair: pair.timing["beat"]),
+    Metric("beat_of_original", "… of the original", lambda pair: pair.timing["beat_of_original"]),
+    Metric("note_events", "note events",
            lambda pair: transcription.compare(pair.original, pair.copy, pair.sample_rate)),
-    Metric("sc_db", "SC", "dB", LOWER,
-           lambda pair: metrics.spectral_convergence(pair.original, pair.copy)),
-    Metric("mel", "mel", "", LOWER,
-           lambda pair: metrics.mel_distance(pair.original, pair.copy, pair.sample_rate),
-           2, 0.7, 1.25),
-    Metric("si_sdr_db", "SI-SDR", "dB", HIGHER,
-           lambda pair: metrics.si_sdr(pair.original, pair.copy)),
+    Metric("sc_db", "SC dB", lambda pair: metrics.spectral_convergence(pair.original, pair.copy),
+           LOWER),
+    Metric("mel", "mel", lambda pair: metrics.mel_distance(pair.original, pair.copy,
+                                                           pair.sample_rate), LOWER, 2, 0.7, 1.25),
+    Metric("si_sdr_db", "SI-SDR dB", lambda pair: metrics.si_sdr(pair.original, pair.copy)),
 )
-DISTANCE = Metric("distance", "distance", "", LOWER, None, 1, 40.0, 1.5)
+"""A new metric is one line here."""
+DISTANCE = Metric("distance", "distance", None, LOWER, 1, 40.0, 1.5)
 """The Fréchet distance, of all pairs together."""
 BOUNDED = tuple(metric for metric in (*METRICS, DISTANCE) if metric.bound is not None)
 
@@ -292,12 +286,12 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
         if weight_set.config.sample_rate != rate:
             raise UserError(f"{data_dir}: is at {rate} Hz, {weight_set.name} at "
                             f"{weight_set.config.sample_rate} Hz")
-    chosen, sounds = zip(*excerpts(data_dir, tracks, spans), strict=True)
+    audible, sounds = zip(*excerpts(data_dir, tracks, spans), strict=True)
     rows = []
     for weight_set in weight_sets:
         figures = judge(engine.load_codec(weight_set, engine_name), sounds, embed=embed,
                         track_labels=[labels.known_label(track, weight_set.config.labels)
-                                      for track in chosen],
+                                      for track in audible],
                         progress=functools.partial(progress, weight_set.name))
         own = {name: figures[name] for name in (*(m.name for m in METRICS), "distance", "seconds")}
         if record:
@@ -313,7 +307,7 @@ def in_domain_figures(weight_set: weights.WeightSet) -> dict | None:
     return figures if isinstance(figures, dict) and needed <= figures.keys() else None
 
 
-COLUMNS = ("codec", *(metric.column.title for metric in BOUNDED), "verdict")
+COLUMNS = ("codec", *(metric.title for metric in BOUNDED), "verdict")
 
 
 def row_cells(row: dict) -> tuple[str, ...]:
