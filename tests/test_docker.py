@@ -22,21 +22,20 @@ def instructions():
     return [line.split(None, 1) for line in re.sub(r"\\\n\s*", " ", text).splitlines() if line]
 
 
-def all_of(word):
-    return [rest for found, rest in instructions() if found == word]
+def arguments(instruction):
+    return [rest for word, rest in instructions() if word == instruction]
 
 
 def sources():
     """Every path that is copied into the image; the last word of a COPY is where it goes."""
-    return [w for rest in all_of("COPY") for w in shlex.split(rest)[:-1] if not w.startswith("--")]
+    return [w for rest in arguments("COPY") for w in shlex.split(rest)[:-1] if not w.startswith("--")]
 
 
-def ignored(path):
+def is_ignored(path):
     """Whether .dockerignore keeps a path out: the last line for it or a folder above decides."""
-    answer = False
-    for line in (ROOT / ".dockerignore").read_text().splitlines():
-        if not line or line.startswith("#"):
-            continue
+    ignored = False
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    for line in (line for line in lines if line and not line.startswith("#")):
         keep, pattern = line.startswith("!"), line.lstrip("!").split("/")
         for part in [PurePosixPath(path), *PurePosixPath(path).parents][:-1]:
             parts = part.parts
@@ -45,8 +44,8 @@ def ignored(path):
             else:
                 names = pattern
             if len(parts) == len(names) and all(map(fnmatch.fnmatchcase, parts, names)):
-                answer = not keep
-    return answer
+                ignored = not keep
+    return ignored
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,7 @@ def test_what_is_copied_is_there_and_not_ignored(tracked):
     for source in sources():
         inside = [path for path in tracked if path == source or path.startswith(f"{source}/")]
         assert inside, source
-        assert [path for path in inside if ignored(path)] == []
+        assert [path for path in inside if is_ignored(path)] == []
 
 
 def test_everything_else_stays_out_of_the_build():
@@ -70,21 +69,21 @@ def test_everything_else_stays_out_of_the_build():
               "lib/vqwave.egg-info/PKG-INFO", "weights/mine/vqvae_8_best.yml",
               "weights/generator_8_generator_00010.weights.h5", "weights/generator_8_best.yml",
               "final_weights/vqvae_8_encoder_00010.weights.h5", "final_weights/vqvae_8_best.yml"]
-    assert [path for path in inside if not ignored(path)] == []
-    assert not ignored("weights/generator_8.yml") and not ignored("lib/vqwave/config/codec.py")
+    assert [path for path in inside if not is_ignored(path)] == []
+    assert not is_ignored("weights/generator_8.yml") and not is_ignored("lib/vqwave/config/codec.py")
 
 
-def test_it_begins_with_the_python_that_is_tested():
-    (base,) = all_of("FROM")
+def test_the_image_has_the_python_that_is_tested():
+    (base,) = arguments("FROM")
     tested = re.search(r"\(Python (\d+\.\d+),", (ROOT / "constraints.txt").read_text())[1]
     assert re.fullmatch(rf"python:{re.escape(tested)}-slim-\w+", base)
 
 
-def test_set_up_runs_with_what_is_copied_so_far(checkout):  # noqa: F811
-    """By the very commands of the Dockerfile; Python and pip are those of test_setup.py."""
+def test_setup_runs_with_the_files_that_are_copied_before(checkout):  # noqa: F811
+    """With the commands of the Dockerfile, and the Python and pip of test_setup.py."""
     for name in ("setup.py", "setup.sh", "activate.sh", "pyproject.toml", "constraints.txt"):
         (checkout / name).unlink()
-    asked = []
+    runs = []
     for word, rest in instructions():
         words = shlex.split(rest)
         if word == "COPY":
@@ -94,20 +93,20 @@ def test_set_up_runs_with_what_is_copied_so_far(checkout):  # noqa: F811
         elif word == "RUN" and "setup.sh" in words:
             at = words.index("setup.sh")
             assert words[at - 1] == "bash"
-            variables = dict(one.split("=") for one in words[: at - 1])
-            done = setup(checkout, *words[at + 1 :], **variables)
-            assert done.returncode == 0, done.stderr
-            asked.append(calls(checkout))
+            variables = dict(word.split("=") for word in words[: at - 1])
+            result = setup(checkout, *words[at + 1 :], **variables)
+            assert result.returncode == 0, result.stderr
+            runs.append(calls(checkout))
     # The second run installs nothing: it exports the models and makes the demo.
-    assert asked[0] == [CONSTRAINED]
-    started = [line.split()[0] for line in asked[1]]
-    assert started == ["scripts/export.py", "scripts/generate_audio.py"]
+    install, play = runs
+    assert install == [CONSTRAINED]
+    assert [line.split()[0] for line in play] == ["scripts/export.py", "scripts/generate_audio.py"]
 
 
-def test_the_studio_accepts_its_command_and_listens_on_the_port_that_is_exposed():
-    (command,) = map(json.loads, all_of("CMD"))
+def test_the_studio_accepts_its_command_and_listens_on_the_exposed_port():
+    (command,) = map(json.loads, arguments("CMD"))
     python, program, *words = command
     assert python == ".venv/bin/python" and (ROOT / program).is_file()
     assert unknown(Path(program).stem, words) == []
-    assert [words[words.index("--port") + 1]] == all_of("EXPOSE")
+    assert [words[words.index("--port") + 1]] == arguments("EXPOSE")
     assert words[words.index("--host") + 1] == "0.0.0.0"  # noqa: S104
