@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,8 +73,9 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
         UserError: there is no such preset, or weights are missing or damaged.
         RuntimeError: a process fails, or loads TensorFlow.
     """
-    results = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-               "machine": machine.describe(), "load": [os.getloadavg()[0]]}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    results: dict[str, Any] = {"when": now, "machine": machine.describe(),
+                               "load": [os.getloadavg()[0]]}
     with contextlib.ExitStack() as stack:
         if preset is not None:
             random = config.preset(preset)
