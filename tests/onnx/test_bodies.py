@@ -1,7 +1,6 @@
 """The contract of every kind of core: teacher-forced logits equal step-by-step logits, the ONNX loop
 computes what Keras does, and neither chunks nor the other rows of a batch matter."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -11,14 +10,12 @@ from int8 import exact_int8
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.config import QUIETNESS, SHARES, CodecConfig, GeneratorConfig, Sampling
+from vqwave.config import QUIETNESS, SHARES, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator, take_weights
 from vqwave.onnx.loops import LOOPS
 from vqwave.play import engine
-from vqwave.play.engine import CodecEngine
-from vqwave.play.stream import Stream
 
 CODES, STEPS = 16, 24
 SMALL = {
@@ -126,12 +123,8 @@ def test_new_labels_change_nothing_until_they_are_trained(case, teacher_forced):
     assert np.abs(logits(0) - logits(2)).max() > 1e-3
 
 
-def test_every_kind_is_held_to_the_contract():
-    kinds = {describe(core).core.kind for core in SMALL}
-    assert kinds == set(CORES) == set(LOOPS)
-
-
 def test_every_weight_has_its_own_path(case):
+    assert {describe(core).core.kind for core in SMALL} == set(CORES) == set(LOOPS)
     held = case.model.parts["generator"]
     assert len({v.path for v in held}) == len(held) == len({id(v) for v in held})
     assert {v.path for v in held} == set(case.weight_set.load("generator"))
@@ -140,7 +133,6 @@ def test_every_weight_has_its_own_path(case):
 def test_step_by_step_is_teacher_forcing(case, teacher_forced):
     assert teacher_forced.std() > 0.1
     state = case.model.initial_state(3)
-    shapes = case.config.states
     for t in range(STEPS):
         seen = []
 
@@ -152,8 +144,8 @@ def test_step_by_step_is_teacher_forcing(case, teacher_forced):
         frame, state = case.model.core.step(case.inputs["previous"][:, t], context, state, draw)
         np.testing.assert_array_equal(frame, case.codes[:, t])
         np.testing.assert_allclose(np.stack(seen, axis=1), teacher_forced[:, t], atol=1e-4)
-        # As large at each step as its config says.
-        assert [tuple(x.shape) for x in state] == [(3, *shape) for shape in shapes.values()]
+        # The states keep the shapes of the config.
+        assert [tuple(x.shape[1:]) for x in state] == list(case.config.states.values())
 
 
 def test_logits_depend_on_earlier_codes_only(case, teacher_forced):
@@ -241,77 +233,20 @@ def test_a_step_reads_a_quarter_of_the_bytes_in_int8(case):
     assert 2 < read["float32"] / read["int8"] <= 4
 
 
-class SilentCodec:
-    """A codec of three books at 128x, whose sound tells its codes."""
-
-    rows, splits, decode_halo, engine = None, False, 0, "none"
-    decode_part = CodecEngine.decode_part
-
-    def __init__(self):
-        self.config = CodecConfig(name="vqvae_128", sample_rate=22050,
-                                  stages=[{"stride": 128, "channels": 4}],
-                                  quantizer={"kind": "residual", "books": 3, "num_codes": CODES})
-        self.weight_set = weights.WeightSet(Path("nowhere"), "vqvae_128", "", self.config, {}, "",
-                                            {})
-
-    def decode_window(self, codes, start=0):
-        values = codes @ np.array([1, CODES, CODES**2]) / CODES**3
-        return np.repeat(values, 128, axis=1).astype(np.float32)
-
-
-@pytest.mark.parametrize("core, labelled", [
-    ("lstm", True), ("wavenet", False), ("transformer", True), ("pixelcnn", False)])
-def test_a_stream_resumes_bit_for_bit_with_blocks_of_any_length(core, labelled, tmp_path):
-    """With guidance, and across a change of the label."""
-    config, options = describe(core, 3), {"seed": 7}
-    if labelled:
-        config = config.with_labels(configs.Labels(names=("a", "b"), channels=4))
-        options |= {"chosen": {"label": {"a": 3, "b": 1}}, "sampling": Sampling(guidance=2.0)}
-    save_lively(tmp_path, config)
-    parts = SilentCodec(), [engine.load_generator(weights.find(tmp_path, config.name))]
-
-    def play(block):
-        """The stream after 2,048 samples, and its blocks; then the label changes."""
-        stream = Stream(*parts, block=block, **options)
-        begun = [next(stream) for _ in range(2048 // block)]
-        if labelled:
-            stream.set(label="b")
-        return stream, begun
-
-    stream, whole = play(1024)
-    with stream:
-        whole = np.concatenate([*whole, *(next(stream) for _ in range(4))])
-    stream, head = play(1024)
-    with stream:
-        np.savez(tmp_path / "state.npz", **stream.state())
-    with (np.load(tmp_path / "state.npz", allow_pickle=False) as state,
-          Stream.resume(state, *parts) as stream):
-        tail = [next(stream) for _ in range(4)]
-    np.testing.assert_array_equal(np.concatenate([*head, *tail]), whole)
-    assert len(np.unique(whole)) > 20
-    if not labelled:  # a new label begins with each level's next block
-        stream, head = play(2048)
-        with stream:
-            np.testing.assert_array_equal(np.concatenate([*head, next(stream), next(stream)]), whole)
-
-
 @pytest.mark.parametrize("core", ["lstm-deep", "transformer"])
-def test_it_learns_in_mixed_precision(core):
-    """Of codes that go round, in a few steps, the next ones."""
+def test_a_core_learns_a_cycle_of_codes_in_mixed_precision(core):
     keras.utils.set_random_seed(0)
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
         model = Generator(describe(core, 2, True))
         codes = (np.arange(20)[:, None] * [1, 3] + np.arange(4)[:, None, None]) % CODES
-        inputs = {"previous": codes[:, :-1].astype(np.int32),
-                 "current": codes[:, 1:].astype(np.int32)}
+        codes = codes.astype(np.int32)
         model.compile(keras.optimizers.Adam(0.02),
                       keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                       jit_compile=False)
-        history = model.fit(inputs, inputs["current"], batch_size=4, epochs=40, verbose=0).history
+        loss = model.fit({"previous": codes[:, :-1], "current": codes[:, 1:]}, codes[:, 1:],
+                         batch_size=4, epochs=40, verbose=0).history["loss"]
     finally:
         keras.mixed_precision.set_dtype_policy(before)
-    assert history["loss"][-1] < 0.6 * history["loss"][0]
-    held = model.core.weights
-    assert all(np.isfinite(ops.convert_to_numpy(v)).all() for v in held)
+    assert loss[-1] < 0.6 * loss[0]

@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..config import FAR, LARGEST, NORM_EPSILON, QUIETNESS
-from .nodes import Nodes, int8
-
-
-def subtract_quiet_cost(config, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays, with the cost of quiet codes subtracted from the biases, see `nn.books.Outputs`.
-    """
-    costs = {path.removesuffix(QUIETNESS) + "bias": config.core.quiet_cost * array
-             for path, array in arrays.items() if path.endswith("/" + QUIETNESS)}
-    return arrays | {path: arrays[path] - cost for path, cost in costs.items()}
+from .nodes import INT32, INT64, Nodes, int8
 
 
 class Body:
@@ -21,7 +13,8 @@ class Body:
     logits of a frame's books, as `nn.books.BooksInOrder` and `BooksTogether` compute them.
 
     In int8, weights are symmetric with one scale a matrix, and activations are quantized by each
-    step's range. A subclass has `stack`. `loops.LoopBuilder` uses:
+    step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
+    the features. `loops.LoopBuilder` uses:
         BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
             by the paths of the Keras variables. `body` holds the nodes of one step, `main` those
             that run once a chunk.
@@ -38,7 +31,11 @@ class Body:
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.precision = config, precision
-        self.arrays = subtract_quiet_cost(config, arrays)
+        # The cost of quiet codes belongs to the biases, see `nn.books.Outputs`.
+        self.arrays = arrays | {
+            (bias := path.removesuffix(QUIETNESS) + "bias"): (
+                arrays[bias] - config.core.quiet_cost * quiet)
+            for path, quiet in arrays.items() if path.endswith("/" + QUIETNESS)}
         self.main, self.body = main, body
         self.quantized: dict[int, tuple[np.ndarray, ...]] = {}
         self.drawn_sum = ""  # the embeddings of the books drawn so far in a frame, summed
@@ -59,32 +56,26 @@ class Body:
             x = self.body("Concat", x, context, axis=-1)
         return self.stack(x)
 
-    def stack(self, x: str) -> str:
-        """float32 [1, B, books·embedding_dim + context_channels] -> the features."""
-        raise NotImplementedError
-
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
-        arrays, body = self.arrays, self.body
+        body = self.body
         if not book:
             outputs = self.output_layer("logits", features)
             if self.together:
-                outputs = body("Reshape", outputs, np.array([0, 0, self.config.books, -1]))
+                outputs = body("Reshape", outputs, [0, 0, self.config.books, -1])
             return self.add_repeat_logit(0, outputs)
         embedded = self.embed_drawn(book, drawn)
         self.drawn_sum = embedded if book == 1 else body("Add", self.drawn_sum, embedded)
-        state = self.dense(features, arrays[f"state_{book}/kernel"], arrays[f"state_{book}/bias"])
+        state = self.layer(f"state_{book}", features)
         hidden = body("FastGelu", body("Add", state, self.drawn_sum), domain="com.microsoft")
         return self.add_repeat_logit(book, self.output_layer(f"logits_{book}", hidden))
 
     def embed_drawn(self, book: int, drawn: list[str]) -> str:
         """The embedding, for this book, of the code drawn before it in the frame: [1, B, width]."""
-        from onnx import TensorProto
-
         arrays, body = self.arrays, self.body
         embedded = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
         if self.config.core.repeats:
             repeated = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)),
-                            to=TensorProto.INT32)
+                            to=INT32)
             repeated_or_changed = arrays[f"changed_{book}/embeddings"][::-1]
             embedded = body("Add", embedded, body("Gather", repeated_or_changed, repeated, axis=0))
         return embedded
@@ -92,7 +83,7 @@ class Body:
     def _previous_code(self, book: int) -> str:
         """[1, B]: a book's code in the previous frame."""
         return (self.previous if self.config.books == 1
-                else self.body("Gather", self.previous, np.array(book), axis=2))
+                else self.body("Gather", self.previous, book, axis=2))
 
     def add_repeat_logit(self, book: int, outputs: str) -> str:
         """Where the core has `repeats`, the last output of a book is added to the logit of the code
@@ -104,7 +95,7 @@ class Body:
         logits, repeat = body.split(outputs, count, 1)
         previous = self.previous if self.together else self._previous_code(book)
         # The start token equals none of the codes.
-        previous = body("Unsqueeze", previous, np.array([3 if self.together else 2]))
+        previous = body("Unsqueeze", previous, [3 if self.together else 2])
         is_previous = body("Equal", previous, np.arange(count, dtype=np.int32))
         return body("Where", is_previous, body("Add", logits, repeat), logits)
 
@@ -140,17 +131,17 @@ class Body:
             return body("Gather", table, frame, axis=0)
         first_rows = (np.arange(books) * (self.config.num_codes + 1)).astype(np.int32)
         vectors = body("Gather", table, body("Add", frame, first_rows), axis=0)
-        return body("Reshape", vectors, np.array([0, 0, -1]))
+        return body("Reshape", vectors, [0, 0, -1])
 
     def queue(self, layer: int, x: str, count: int, dilation: int) -> str:
         """The `count` taps of a dilated convolution, x [1, B, …, c] being the last of them: [1, B,
         …, count·c]. The layer's queue drops its oldest frame and x joins its end.
         """
         body, name = self.body, f"body_queue_{layer}"
-        rest = body("Slice", name, np.array([1]), np.array([LARGEST]), np.array([2]))
-        body.node("Concat", rest, body("Unsqueeze", x, np.array([2])), outputs=[f"{name}_out"],
+        rest = body("Slice", name, [1], [LARGEST], [2])
+        body.node("Concat", rest, body("Unsqueeze", x, [2]), outputs=[f"{name}_out"],
                   axis=2)
-        taps = [body("Gather", name, np.array(j * dilation), axis=2) for j in range(count - 1)]
+        taps = [body("Gather", name, j * dilation, axis=2) for j in range(count - 1)]
         return body("Concat", *taps, x, axis=-1)
 
     def gated(self, x: str, width: int) -> str:
@@ -216,10 +207,8 @@ class TransformerBody(Body):
     """
 
     def stack(self, x: str) -> str:
-        from onnx import TensorProto
-
         body, core = self.body, self.config.core
-        count = body("Cast", "body_count", to=TensorProto.INT64)
+        count = body("Cast", "body_count", to=INT64)
         slot, distance = self._slot(count), self._distance(count)
         self._count_step()
         x = self.layer("enter", x)
@@ -236,14 +225,12 @@ class TransformerBody(Body):
         4].
         """
         main, body, heads = self.main, self.body, self.config.core.heads
-        rows = main("Gather", main("Shape", "count"), np.array(0))
-        row = main("Reshape", main("Range", np.array(0), rows, np.array(1)),
-                   np.array([1, -1, 1, 1]))
-        zeros = main("Mul", main("Add", row, np.zeros((1, 1, heads, 1), np.int64)), np.array(0))
+        rows = main("Gather", main("Shape", "count"), 0)
+        row = main("Reshape", main("Range", 0, rows, 1), [1, -1, 1, 1])
+        zeros = main("Mul", main("Add", row, np.zeros((1, 1, heads, 1), np.int64)), 0)
         head = main("Add", zeros, np.arange(heads).reshape(1, 1, heads, 1))
         first_axes = main("Concat", zeros, main("Add", zeros, row), head, axis=-1)
-        slot = body("Mod", count, np.array(self.config.core.window))
-        slot = body("Unsqueeze", slot, np.array([3]))
+        slot = body("Unsqueeze", body("Mod", count, self.config.core.window), [3])
         return body("Concat", first_axes, body("Add", zeros, slot), axis=-1)
 
     def _distance(self, count: str) -> str:
@@ -256,10 +243,10 @@ class TransformerBody(Body):
         ages = np.concatenate([np.arange(window), np.arange(window), np.full(window, FAR)])
         age = body("Gather", ages.astype(np.float32), body("Sub", count, np.arange(window)))
         slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
-        distance = body("Mul", body("Unsqueeze", age, np.array([2])),
+        distance = body("Mul", body("Unsqueeze", age, [2]),
                         slopes.astype(np.float32)[:, None])
         if core.sinks:
-            distance = body("Pad", distance, np.array([0] * 7 + [core.sinks]))
+            distance = body("Pad", distance, [0] * 7 + [core.sinks])
         return distance
 
     def _count_step(self):
@@ -275,17 +262,17 @@ class TransformerBody(Body):
         dim = core.width // core.heads
         query, *keys_and_values = body.split(qkv, core.width, core.width, core.width)
         query = body("Reshape", body("Mul", query, np.array(dim**-0.5, np.float32)),
-                     np.array([0, 0, core.heads, dim, 1]))
+                     [0, 0, core.heads, dim, 1])
         for name, x in zip(("keys", "values"), keys_and_values, strict=True):
-            x = body("Reshape", x, np.array([0, 0, core.heads, dim]))
+            x = body("Reshape", x, [0, 0, core.heads, dim])
             ring = f"body_{name}_{layer}"
             body.node("ScatterND", ring, slot, x, outputs=[f"{ring}_out"])
         scores = body("MatMul", f"body_keys_{layer}_out", query)
         if core.sinks:
             sinks = body("MatMul", self.arrays[f"sinks_{layer}/keys"], query)
             scores = body("Concat", scores, sinks, axis=3)
-        scores = body("Sub", body("Squeeze", scores, np.array([4])), distance)
-        shares = body("Unsqueeze", body("Softmax", scores, axis=-1), np.array([3]))
+        scores = body("Sub", body("Squeeze", scores, [4]), distance)
+        shares = body("Unsqueeze", body("Softmax", scores, axis=-1), [3])
         values = f"body_values_{layer}_out"
         if core.sinks:
             shares, sinks = body.split(shares, core.window, core.sinks)
@@ -293,7 +280,7 @@ class TransformerBody(Body):
                          body("MatMul", sinks, self.arrays[f"sinks_{layer}/values"]))
         else:
             mixed = body("MatMul", shares, values)
-        return body("Reshape", mixed, np.array([0, 0, core.width]))
+        return body("Reshape", mixed, [0, 0, core.width])
 
 
 class PixelCNNBody(Body):
@@ -320,18 +307,16 @@ class PixelCNNBody(Body):
         body, core, books = self.body, self.config.core, self.config.books
         self.previous = previous
         x = self.embed(self.arrays["embedding/embeddings"], previous)
-        x = self.layer("enter", body("Reshape", x, np.array([0, 0, books, core.embedding_dim])))
+        x = self.layer("enter", body("Reshape", x, [0, 0, books, core.embedding_dim]))
         if self.config.context_channels:
-            context = body("Reshape", self.layer("given", context),
-                           np.array([0, 0, books, core.channels]))
-            x = body("Add", x, context)
+            context = self.layer("given", context)
+            x = body("Add", x, body("Reshape", context, [0, 0, books, core.channels]))
         side, features = core.kernel_books // 2, []
         neighbours = np.arange(books)[:, None] + np.arange(core.kernel_books)
         for i, dilation in enumerate(core.dilations):
             taps = self.queue(i, x, core.kernel_frames, dilation)
-            taps = body("Pad", taps, np.array([0, 0, side, 0, 0, 0, side, 0]))
-            taps = body("Reshape", body("Gather", taps, neighbours, axis=2),
-                        np.array([0, 0, books, -1]))
+            taps = body("Pad", taps, [0, 0, side, 0, 0, 0, side, 0])
+            taps = body("Reshape", body("Gather", taps, neighbours, axis=2), [0, 0, books, -1])
             z = self.gated(self.layer(f"down_{i}", taps), core.channels)
             features.append(self.layer(f"link_{i}", z))
             x = body("Add", x, z)
@@ -340,7 +325,7 @@ class PixelCNNBody(Body):
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         body, core = self.body, self.config.core
         count = len(core.dilations)
-        here = body("Gather", features, np.array(book), axis=2)
+        here = body("Gather", features, book, axis=2)
         links = body.split(here, *[2 * core.channels] * count) if count > 1 else [here]
         x = self.embed_drawn(book, drawn) if book else ""
         for i, link in enumerate(links):

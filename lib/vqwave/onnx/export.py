@@ -22,7 +22,7 @@ from .. import stderr
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, make_folder, printable, reason
-from .loops import loop_graph, loop_kinds
+from .loops import LoopBuilder, loop_kinds
 
 EXPORTER = "6"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
@@ -59,10 +59,11 @@ def build(weight_set, kind: str) -> bytes:
 
         if kind.startswith("loop"):
             config = weight_set.config
-            graph = loop_graph(config, weight_set.load("generator"), kind, EXPORTER)
+            graph = LoopBuilder(config, weight_set.load("generator"), kind).model(EXPORTER)
             metadata = {key: getattr(config, key) for key in GENERATOR_METADATA}
         else:
-            with _muted():
+            # TensorFlow and tf2onnx write warnings.
+            with warnings.catch_warnings(action="ignore"), stderr.mute(unless_error=True):
                 graph, metadata = _keras_part(weight_set, kind)
     except ImportError as e:
         raise UserError(f"{weight_set.name}: exporting its {kind} graph needs Keras, TensorFlow "
@@ -86,14 +87,7 @@ def _keras_part(weight_set, kind: str):
     from ..nn.codec import load_codec
 
     codec = load_codec(weight_set)
-    model, outputs = {
-        "encode": (codec.encode_model, ["codes"]),
-        "decode": (codec.decode_model, ["samples"]),
-        "decode_part": (codec.decode_part_model, ["samples"]),
-        "encode_block": (codec.encode_block_model, ["codes", "state_out"]),
-        "decode_block": (codec.decode_block_model, ["samples", "state_out"]),
-    }[kind]
-    model = model()
+    model, outputs = getattr(codec, f"{kind}_model")(), ["codes" if "encode" in kind else "samples"]
     frame_keys = ("num_codes", "books") if config.has_codes else ("frame_width",)
     metadata = {key: getattr(config, key) for key in ("level", *frame_keys, "sample_rate")}
     metadata |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
@@ -103,6 +97,7 @@ def _keras_part(weight_set, kind: str):
         metadata["decode_near"] = codec.decode_near
     if kind.endswith("_block"):
         metadata["state"] = model.inputs[1].shape[-1]
+        outputs.append("state_out")
     return keras_graph(model, *outputs), metadata
 
 
@@ -112,7 +107,7 @@ def keras_graph(model, *outputs: str):
     """
     import onnx
 
-    with tempfile.TemporaryDirectory() as folder, _optimizer():
+    with tempfile.TemporaryDirectory() as folder, _faster():
         path = os.path.join(folder, "model.onnx")
         model.export(path, format="onnx", verbose=False, input_signature=[model.input])
         proto = onnx.load(path)
@@ -130,20 +125,17 @@ def keras_graph(model, *outputs: str):
     return proto
 
 
-@contextlib.contextmanager
-def _optimizer():
-    """Without tf2onnx's optimizer, 41 % of an export, where VQWAVE_FAST_EXPORT is set (tests)."""
+def _faster():
+    """A context without tf2onnx's optimizer, 41 % of an export, with VQWAVE_FAST_EXPORT (tests)."""
     if not _fast():
-        yield
-        return
+        return contextlib.nullcontext()
+    from unittest import mock
+
     from tf2onnx import optimizer
 
     optimize = optimizer.optimize_graph
-    optimizer.optimize_graph = lambda graph, *_, **__: optimize(graph, optimizers={})
-    try:
-        yield
-    finally:
-        optimizer.optimize_graph = optimize
+    return mock.patch.object(optimizer, "optimize_graph",
+                             lambda graph, *_, **__: optimize(graph, optimizers={}))
 
 
 def _fast() -> bool:
@@ -154,26 +146,15 @@ def _replace_erfc(graph):
     """1 - Erf for each Erfc: TensorFlow computes its exact GELU with Erfc, which ONNX lacks."""
     from onnx import helper, numpy_helper
 
-    one = numpy_helper.from_array(np.ones((), np.float32), "one_of_erfc")
-    nodes = []
-    for node in graph.node:
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
         if node.op_type == "Erfc":
-            inner = f"{node.output[0]}_erf"
-            nodes.append(helper.make_node("Erf", node.input, [inner]))
-            node = helper.make_node("Sub", [one.name, inner], node.output)
-        nodes.append(node)
-    if len(nodes) > len(graph.node):
-        del graph.node[:]
-        graph.node.extend(nodes)
-        graph.initializer.append(one)
-
-
-@contextlib.contextmanager
-def _muted():
-    """Drop TensorFlow's and tf2onnx's warnings and writes to stderr, unless the block fails."""
-    with warnings.catch_warnings(), stderr.mute(unless_error=True):
-        warnings.simplefilter("ignore")
-        yield
+            one, erf = f"{node.output[0]}_one", f"{node.output[0]}_erf"
+            graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), one))
+            graph.node.append(helper.make_node("Erf", node.input, [erf]))
+            node = helper.make_node("Sub", [one, erf], node.output)
+        graph.node.append(node)
 
 
 # --- the cache ------------------------------------------------------------------------------------
@@ -186,8 +167,7 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwave"
     except RuntimeError as e:
-        raise UserError("there is no home folder to cache graphs in: set VQWAVE_CACHE to a "
-                        "folder") from e
+        raise UserError("the graphs' cache has no home folder: set VQWAVE_CACHE") from e
 
 
 def cached_graph(weight_set, kind: str) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import GeneratorConfig
 from .bodies import LSTMBody, PixelCNNBody, TransformerBody, WaveNetBody
-from .nodes import Nodes
+from .nodes import FLOAT, INT32, INT64, Nodes, tensors
 
 OPSET = 18
 
@@ -43,8 +43,8 @@ def loop_kind(precision: str, streams: int, full: bool, guided: bool = False) ->
     return f"{form}_{precision}"
 
 
-def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str, producer: str):
-    """n steps in one call, as an `onnx.ModelProto`.
+class LoopBuilder:
+    """Builds one loop: n steps in one call.
 
     Inputs: uniforms float32 [n, B, books], previous int32 [B, books], inverse_temperature float32
     [], context float32 [n, B, C] (where the generator has one), and the core's states, each float32
@@ -57,18 +57,13 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     `loop_guided` is `loop_full` with 2·B rows of context and states, with labels and then without,
     and the input guidance float32 [].
 
+    `body` holds the nodes of a step, `main` those that run once a chunk. A step works on [1, B, …],
+    the shape of an LSTM node, so that no node reshapes. In the body a frame of one book is [1, B].
+    Books that are drawn together have an axis before the codes.
+
     Args:
-        arrays: by the paths of the Keras variables.
+        arrays: the generator's weights by the paths of the Keras variables.
         kind: one of `loop_kinds`.
-    """
-    return LoopBuilder(config, arrays, kind).model(producer)
-
-
-class LoopBuilder:
-    """Builds one loop. `body` holds the nodes of a step, `main` those that run once a chunk.
-
-    A step works on [1, B, …], the shape of an LSTM node, so that no node reshapes. In the body a
-    frame of one book is [1, B]. Books that are drawn together have an axis before the codes.
     """
 
     def __init__(self, config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str):
@@ -84,13 +79,13 @@ class LoopBuilder:
         self.rows = "R" if self.guided else "B"
 
     def model(self, producer: str):
+        """The graph as an `onnx.ModelProto`."""
         from onnx import helper
 
         self._scan(*self._step())
-        inputs, outputs = self._inputs(), self._outputs()
         return helper.make_model(
-            helper.make_graph(self.main.nodes, self.config.name, inputs, outputs,
-                              self.main.constants),
+            helper.make_graph(self.main.nodes, self.config.name, tensors(self._inputs()),
+                              tensors(self._outputs()), self.main.constants),
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
             ir_version=9, producer_name="vqwave", producer_version=producer,
         )
@@ -118,14 +113,14 @@ class LoopBuilder:
             rows.append(self._for_all_rows(code))
         if len(codes) == 1:
             return codes[0], "".join(log_probs)
-        frame = body("Concat", *(body("Unsqueeze", c, np.array([2])) for c in codes), axis=2)
+        frame = body("Concat", *(body("Unsqueeze", c, [2]) for c in codes), axis=2)
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
 
     def _for_all_rows(self, x: str) -> str:
         """[1, B, …] for the rows of the core: with guidance twice, with labels and without."""
         return self.body("Concat", x, x, axis=1) if self.guided else x
 
-    def _of_book(self, scanned: str, index: np.ndarray) -> str:
+    def _of_book(self, scanned: str, index: int | list[int]) -> str:
         """The part of a book from [1, B, books]: an index [1] keeps the axis, an index [] drops it.
         """
         return scanned if self.books == 1 else self.body("Gather", scanned, index, axis=2)
@@ -138,72 +133,66 @@ class LoopBuilder:
 
     def _add_bias(self, book: int, logits: str) -> str:
         bias = (self.bias if self.together
-                else self.main("Gather", self.bias, np.array(book), axis=0))
+                else self.main("Gather", self.bias, book, axis=0))
         return self.body("Add", logits, bias)
 
     def _draw(self, book: int, logits: str) -> str:
         """`sampling.pick`: the number of cumulative weights up to the uniform draw."""
-        from onnx import TensorProto
-
         body, axis = self.body, self.code_axis
         weights = body("Softmax", logits, axis=-1)
-        uniform = (body("Unsqueeze", "body_uniform", np.array([3])) if self.together
-                   else self._of_book("body_uniform", np.array([book])))
+        uniform = (body("Unsqueeze", "body_uniforms", [3]) if self.together
+                   else self._of_book("body_uniforms", [book]))
         if self.many:
             # With the codes as the first axis, CumSum adds rows of B numbers instead of single
             # numbers, in the same order.
             weights, uniform = (body("Transpose", x, perm=[axis, *range(axis)])
                                 for x in (weights, uniform))
             axis = 0
-        cumulated = body("CumSum", weights, np.array(axis))
-        total = body("Gather", cumulated, np.array([self.config.num_codes - 1]), axis=axis)
+        cumulated = body("CumSum", weights, axis)
+        total = body("Gather", cumulated, [self.config.num_codes - 1], axis=axis)
         reached = body("LessOrEqual", cumulated, body("Mul", total, uniform))
-        return body("ReduceSum", body("Cast", reached, to=TensorProto.INT32), np.array([axis]),
-                    keepdims=0)
+        return body("ReduceSum", body("Cast", reached, to=INT32), [axis], keepdims=0)
 
     def _force(self, book: int, code: str) -> str:
         """The forced code, or the drawn code where no code is forced."""
         body = self.body
-        forced = "body_forced" if self.together else self._of_book("body_forced", np.array(book))
+        forced = "body_forced" if self.together else self._of_book("body_forced", book)
         return body("Where", body("Less", forced, np.array(0, np.int32)), code, forced)
 
     def _log_prob(self, logits: str, code: str) -> str:
         body, axis = self.body, self.code_axis
-        index = body("Unsqueeze", code, np.array([axis]))
+        index = body("Unsqueeze", code, [axis])
         log_prob = body("GatherElements", body("LogSoftmax", logits, axis=-1), index, axis=axis)
-        return body("Squeeze", log_prob, np.array([3])) if self.together else log_prob
+        return body("Squeeze", log_prob, [3]) if self.together else log_prob
 
     def _filter(self, logits: str) -> str:
         """`sampling.filter_logits`, without sorting where top_k and top_p keep all codes."""
-        from onnx import TensorProto, helper
+        from onnx import helper
 
-        main, body = self.main, self.body
-        shape = [self.books] * self.together + [self.config.num_codes]
-        some_k = main("Greater", "top_k", np.array(0))
+        main, body, keep = self.main, self.body, Nodes("keep_")
+        shape = [1, "B", *[self.books] * self.together, self.config.num_codes]
+        some_k = main("Greater", "top_k", 0)
         some_p = main("Less", "top_p", np.array(1, np.float32))
-        branches = {}
-        keep = Nodes("keep_")
-        for name, nodes, result in (
-            ("then_branch", *self._sort(logits, some_k, some_p)),
-            ("else_branch", keep, keep("Identity", logits)),
-        ):
-            info = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "B", *shape])
-            branches[name] = helper.make_graph(nodes.nodes, name, [], [info], nodes.constants)
+        branches = {name: helper.make_graph(nodes.nodes, name, [],
+                                            tensors({result: (FLOAT, shape)}), nodes.constants)
+                    for name, nodes, result in (
+                        ("then_branch", *self._sort(logits, some_k, some_p)),
+                        ("else_branch", keep, keep("Identity", logits)))}
         return body("If", main("Or", some_k, some_p), **branches)
 
     def _sort(self, logits: str, some_k: str, some_p: str) -> tuple[Nodes, str]:
         """The nodes of the branch that filters, and its output."""
         main, sort, axis = self.main, Nodes("sort_"), self.code_axis
-        codes = np.array(self.config.num_codes)
+        codes = self.config.num_codes
         count = main("Where", some_k, main("Min", "top_k", codes), codes)
-        count = main("Reshape", count, np.array([1]))
+        count = main("Reshape", count, [1])
         # A share of 2 keeps all codes, however the sum of the weights is rounded.
         share = main("Where", some_p, "top_p", np.array(2, np.float32))
         sort.node("TopK", logits, count, outputs=["ranked", "order"], axis=-1)
-        first = sort("Gather", "ranked", np.array([0]), axis=axis)
+        first = sort("Gather", "ranked", [0], axis=axis)
         weights = sort("Exp", sort("Sub", "ranked", first))
-        total = sort("ReduceSum", weights, np.array([-1]))
-        likely = sort("Less", sort("CumSum", weights, np.array(axis), exclusive=1),
+        total = sort("ReduceSum", weights, [-1])
+        likely = sort("Less", sort("CumSum", weights, axis, exclusive=1),
                       sort("Mul", total, share))
         lowest = np.array(-np.inf, np.float32)
         none = sort("Expand", lowest, sort("Shape", logits))
@@ -214,77 +203,58 @@ class LoopBuilder:
 
     def _scan(self, frame: str, log_probs: str):
         """The step as a Scan, which slices its inputs; a Loop needs a Gather for each input."""
-        from onnx import TensorProto, helper
+        from onnx import helper
 
-        main, books, info = self.main, self.books, helper.make_tensor_value_info
-        f32, i32 = TensorProto.FLOAT, TensorProto.INT32
-        states, channels = self.config.states, self.config.context_channels
-        book_axis = np.array([2])
-        scanned = [info("body_uniform", f32, [1, "B", books])]
-        sequences = ["uniforms"]
-        if channels:
-            scanned.append(info("body_context", f32, [1, self.rows, channels]))
-            sequences.append("context")
+        main, books, states = self.main, self.books, self.config.states
+        frames = INT32, self.frame_shape
+        scanned = {"uniforms": (FLOAT, [1, "B", books])}
+        outputs = {self.body("Identity", frame): frames}
+        if self.config.context_channels:
+            scanned["context"] = FLOAT, [1, self.rows, self.config.context_channels]
         if self.full:
-            scanned.append(info("body_forced", i32, self.frame_shape))
-            sequences.append(main("Squeeze", "forced", book_axis) if books == 1 else "forced")
-        outputs = [info(self.body("Identity", frame), i32, self.frame_shape)]
-        if self.full:
-            outputs.append(info(log_probs, f32, [1, "B", books]))
+            scanned["forced"] = frames
+            outputs[log_probs] = FLOAT, [1, "B", books]
 
-        def state_infos(end: str) -> list:
-            return [info(f"body_{s}{end}", f32, [1, self.rows, *x]) for s, x in states.items()]
+        def step_states(end: str) -> dict:
+            return {f"body_{s}{end}": (FLOAT, [1, self.rows, *x]) for s, x in states.items()}
 
         step = helper.make_graph(
             self.body.nodes, "step",
-            [info("body_previous", i32, self.frame_shape), *state_infos(""), *scanned],
-            [info(frame, i32, self.frame_shape), *state_infos("_out"), *outputs],
-            self.body.constants)
-        previous = main("Squeeze", "previous", np.array([1])) if books == 1 else "previous"
-        main.node("Scan", *(main("Unsqueeze", x, np.array([0])) for x in (previous, *states)),
-                  *(main("Unsqueeze", x, np.array([1])) for x in sequences),
+            tensors({"body_previous": frames} | step_states("")
+                    | {f"body_{name}": x for name, x in scanned.items()}),
+            tensors({frame: frames} | step_states("_out") | outputs), self.body.constants)
+        previous = main("Squeeze", "previous", [1]) if books == 1 else "previous"
+        sequences = [main("Squeeze", x, [2]) if books == 1 and x == "forced" else x
+                     for x in scanned]
+        main.node("Scan", *(main("Unsqueeze", x, [0]) for x in (previous, *states)),
+                  *(main("Unsqueeze", x, [1]) for x in sequences),
                   outputs=["last_frame", *(f"last_{s}" for s in states), "scanned_codes",
                            *["scanned_log_probs"] * self.full],
                   body=step, num_scan_inputs=len(scanned))
-        codes = main("Squeeze", "scanned_codes", np.array([1])) if books == 1 else "scanned_codes"
-        main.node("Unsqueeze" if books == 1 else "Squeeze", codes,
-                  book_axis if books == 1 else np.array([1]), outputs=["codes"])
+        codes = main("Unsqueeze", "scanned_codes", [3]) if books == 1 else "scanned_codes"
+        main.node("Squeeze", codes, [1], outputs=["codes"])
         if self.full:
-            main.node("Squeeze", "scanned_log_probs", np.array([1]), outputs=["log_probs"])
+            main.node("Squeeze", "scanned_log_probs", [1], outputs=["log_probs"])
         for s in states:
-            main.node("Squeeze", f"last_{s}", np.array([0]), outputs=[f"{s}_out"])
+            main.node("Squeeze", f"last_{s}", [0], outputs=[f"{s}_out"])
 
-    def _inputs(self) -> list:
-        from onnx import TensorProto
-
-        f32, i32, steps = TensorProto.FLOAT, TensorProto.INT32, ["n", "B", self.books]
-        inputs = {"uniforms": (f32, steps), "previous": (i32, ["B", self.books]),
-                  "inverse_temperature": (f32, [])}
-        if self.config.context_channels:
-            inputs["context"] = f32, ["n", self.rows, self.config.context_channels]
-        if self.full:
-            inputs |= {"forced": (i32, steps), "top_k": (TensorProto.INT64, []),
-                       "top_p": (f32, []), "bias": (f32, [self.books, self.config.num_codes])}
-        if self.guided:
-            inputs["guidance"] = f32, []
-        return _infos(inputs | self._states(""))
-
-    def _outputs(self) -> list:
-        from onnx import TensorProto
-
+    def _inputs(self) -> dict:
         steps = ["n", "B", self.books]
-        log_probs = {"log_probs": (TensorProto.FLOAT, steps)} if self.full else {}
-        return _infos({"codes": (TensorProto.INT32, steps)} | log_probs | self._states("_out"))
+        inputs = {"uniforms": (FLOAT, steps), "previous": (INT32, ["B", self.books]),
+                  "inverse_temperature": (FLOAT, [])}
+        if self.config.context_channels:
+            inputs["context"] = FLOAT, ["n", self.rows, self.config.context_channels]
+        if self.full:
+            inputs |= {"forced": (INT32, steps), "top_k": (INT64, []), "top_p": (FLOAT, []),
+                       "bias": (FLOAT, [self.books, self.config.num_codes])}
+        if self.guided:
+            inputs["guidance"] = FLOAT, []
+        return inputs | self._states("")
+
+    def _outputs(self) -> dict:
+        steps = ["n", "B", self.books]
+        log_probs = {"log_probs": (FLOAT, steps)} if self.full else {}
+        return {"codes": (INT32, steps)} | log_probs | self._states("_out")
 
     def _states(self, end: str) -> dict:
-        from onnx import TensorProto
-
-        return {s + end: (TensorProto.FLOAT, [self.rows, *shape])
-                for s, shape in self.config.states.items()}
-
-
-def _infos(tensors: dict[str, tuple[int, list]]) -> list:
-    """{name: (type, shape)} as ONNX describes inputs and outputs."""
-    from onnx import helper
-
-    return [helper.make_tensor_value_info(name, *x) for name, x in tensors.items()]
+        return {s + end: (FLOAT, [self.rows, *shape]) for s, shape in self.config.states.items()}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+FLOAT, INT32, INT64 = 1, 6, 7
+"""Types of tensors, as in `onnx.TensorProto`."""
+
 
 class Nodes:
-    """Nodes and constants of one graph. An array among the inputs of a node becomes a constant;
-    the same array becomes the same constant each time.
+    """Nodes and constants of one graph. An array, an integer or a list of integers among the inputs
+    of a node becomes a constant; the same array becomes the same constant each time.
     """
 
     def __init__(self, prefix: str):
@@ -23,14 +26,14 @@ class Nodes:
     def split(self, x: str, *widths: int) -> list[str]:
         """Split the last axis into parts of these widths."""
         outputs = [f"{self.prefix}{len(self.nodes)}_{i}" for i in range(len(widths))]
-        self.node("Split", x, np.array(widths), outputs=outputs, axis=-1)
+        self.node("Split", x, widths, outputs=outputs, axis=-1)
         return outputs
 
     def node(self, kind: str, *inputs, outputs: list[str], domain: str = "", **attributes):
         """Add a node whose outputs have these names."""
         from onnx import helper
 
-        names = [x if isinstance(x, str) else self._constant(x) for x in inputs]
+        names = [x if isinstance(x, str) else self._constant(np.asarray(x)) for x in inputs]
         name = f"{self.prefix}{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, names, outputs, name, domain=domain, **attributes))
 
@@ -43,6 +46,13 @@ class Nodes:
             self.constants.append(numpy_helper.from_array(contiguous, name))
             self._constant_names[id(array)] = array, name
         return self._constant_names[id(array)][1]
+
+
+def tensors(described: dict[str, tuple[int, list]]) -> list:
+    """{name: (type, shape)} as ONNX describes inputs and outputs."""
+    from onnx import helper
+
+    return [helper.make_tensor_value_info(name, *x) for name, x in described.items()]
 
 
 def int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
