@@ -90,7 +90,7 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
     Paths of the same cost but for rounding occur in noise: one code in a thousand may be the other
     one.
     """
-    from nn.test_encoders import notes_config
+    from nn.test_autoencoders import notes_config
 
     keras.utils.set_random_seed(4)
     model = Codec(notes_config(quantizer={"change_cost": 0.1}))

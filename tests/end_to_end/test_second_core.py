@@ -50,9 +50,6 @@ class PlainStack(keras.Model):
         self.logits.build((None, None, config.core.units))
         self.built = True
 
-    def start_inputs(self, codebooks, random):
-        self.embedding.start_from(codebooks, random)
-
     def start_outputs(self, codebooks, random):
         pass
 

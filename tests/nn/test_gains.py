@@ -64,7 +64,7 @@ def test_audio_is_given_the_levels_of_other_audio():
 
 
 def test_a_large_rise_is_a_jump_and_a_small_one_a_line():
-    """Pre-echo: what is heard of the later level in the first third of the frame before."""
+    """Pre-echo: how much the first third of a frame rises before the next frame."""
     quiet = 0.01 * noise()[..., None]
     levels = BandLevels(EDGES, HOP, RATE).levels(BandLevels(EDGES, HOP, RATE).split(quiet[..., 0]))
     for rise, most in ((0.3, 1.5), (0.06, 12)):
@@ -96,27 +96,21 @@ def test_a_decay_changes_gain_codes_and_a_gain_cost_keeps_them(codec):
     assert np.mean(np.diff(held, axis=0) != 0) < np.mean(np.diff(gains, axis=0) != 0)
 
 
-def test_the_decoded_sound_is_as_loud_as_the_gains_say(codec):
-    codes = np.array(codec.encode_model()(noise(2)))
-    start = np.zeros(1, np.int32)
-    loud = np.asarray(codec.decode_model()([codes, start]))
-    codes[..., 7:] -= 4
-    quiet = np.asarray(codec.decode_model()([codes, start]))
-    fall = 20 * np.log10(loud.std() / quiet.std())
-    assert fall == pytest.approx(4 * codec.config.quantizer.step, abs=4.0)
-
-
-def test_every_code_that_a_generator_may_draw_is_decoded(codec):
-    codes = np.random.default_rng(0).integers(0, 64, (1, 40, 10)).astype("int32")
-    audio = np.asarray(codec.decode_model()([codes, np.zeros(1, np.int32)]))
-    assert np.isfinite(audio).all()
+def test_the_decoded_sound_is_as_loud_as_the_gains_say(codec, rng):
+    codes, start = np.array(codec.encode_model()(noise(2))), np.zeros(1, np.int32)
+    quieter = codes - 4 * (np.arange(10) >= 7)
+    loud, quiet = (np.std(codec.decode_model()([x, start])) for x in (codes, quieter))
+    assert 20 * np.log10(loud / quiet) == pytest.approx(4 * codec.config.quantizer.step, abs=4.0)
+    # Every code that a generator may draw is decoded.
+    drawn = rng.integers(0, 64, codes.shape).astype("int32")
+    assert np.isfinite(codec.decode_model()([drawn, start])).all()
 
 
 def test_a_part_is_decoded_as_the_whole_and_the_engines_agree(codec, tmp_path):
     weights.save(tmp_path, "timed", "", codec.parts, codec.config)
-    found = weights.find(tmp_path, "timed")
+    weight_set = weights.find(tmp_path, "timed")
     audio = noise(3, seed=3)
-    onnx, keras = (engine.load_codec(found, name) for name in ("onnx", "keras"))
+    onnx, keras = (engine.load_codec(weight_set, name) for name in ("onnx", "keras"))
     codes = keras.encode(audio)
     assert np.mean(onnx.encode(audio) != codes) < 0.01
     whole = keras.decode(codes)

@@ -6,19 +6,19 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from nn.test_autoencoders import notes_config
 
 from vqwave import config as configs
 from vqwave.config import PERIOD
-from vqwave.nn.banks import (
+from vqwave.nn.codec import Codec
+from vqwave.nn.heads import (
     InverseSTFT,
-    Loudness,
     NoiseBank,
     OvertonesOf,
     PickedTones,
     ToneBank,
     tone_cycles,
 )
-from vqwave.nn.codec import Codec
 from vqwave.nn.spectrum import level_of
 
 RATE, HOP = 22050, 128
@@ -46,28 +46,6 @@ def test_the_bank_is_the_sum_of_its_sines(rng, start, hop):
         drawn = np.stack([np.interp(places, np.arange(frames), a) for a in amplitudes[row].T])
         angle = 2 * np.pi * tone_cycles(count, RATE)[:, None] * time / PERIOD + bank.phases[:, None]
         np.testing.assert_allclose(audio[row, :, 0], (drawn * np.sin(angle)).sum(0), atol=2e-5)
-
-
-def test_a_tone_held_over_many_frames_is_one_line_in_the_spectrum():
-    bank, frames = ToneBank(192, HOP, RATE), 256
-    amplitudes = np.zeros((1, frames, 192), "float32")
-    amplitudes[..., 90] = 0.5
-    audio = np.asarray(bank(amplitudes, np.zeros(1, "int32")))[0, :, 0]
-    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
-    peak = int(spectrum.argmax())
-    assert peak * RATE / len(audio) == pytest.approx(tone_cycles(192, RATE)[90] * RATE / PERIOD,
-                                                     abs=1)
-    spectrum[peak - 10 : peak + 11] = 0
-    assert spectrum.max() < 1e-3 * len(audio) / 8
-
-
-def test_loudness_begins_low_and_stays_in_its_range(rng):
-    x = rng.normal(0, 1, (1, 9, 16)).astype("float32")
-    loud = np.asarray(Loudness(24)(x))
-    assert loud.shape == (1, 9, 24)
-    assert loud.min() > 0
-    assert loud.max() < 2
-    assert np.median(loud) < 0.05
 
 
 def test_noise_depends_on_the_position_and_is_as_loud_as_the_features_say(rng):
@@ -110,20 +88,6 @@ def test_where_a_piece_is_cut_changes_nothing(rng):
     np.testing.assert_allclose(part[30 * 512 :], whole[60 * 512 :], atol=1e-5)
 
 
-def test_a_level_that_does_not_divide_the_period_is_refused():
-    stages = [{"stride": 60, "channels": 4, "dilations": [1]}]
-    with pytest.raises(configs.ConfigError, match="power of 2.*60"):
-        configs.validate(configs.CodecConfig,
-                         {"name": "vqvae_60", "sample_rate": 22050, "stages": stages,
-                          "head": {"kind": "tones"}})
-
-
-def test_a_bank_may_begin_above_a0():
-    np.testing.assert_array_equal(tone_cycles(50, RATE, 24), tone_cycles(74, RATE)[24:])
-    low, high = ToneBank(30, HOP, RATE), ToneBank(6, HOP, RATE, first=24)
-    np.testing.assert_array_equal(high.turns, low.turns[24:])
-
-
 def test_tones_sound_at_peaks_alone_and_as_loud_as_they_say():
     logits = np.full((1, 1, 9), -4.0, "float32")
     logits[0, 0, [2, 3, 4, 7]] = [1.0, 3.0, 1.0, -0.5]
@@ -132,67 +96,52 @@ def test_tones_sound_at_peaks_alone_and_as_loud_as_they_say():
     np.testing.assert_allclose(amplitudes, [0, 0, 0, 0.2, 0, 0, 0, 0, 0], atol=1e-5)
     # Two of a height share the tone; near the bounds there is no jump.
     logits[0, 0, 4] = 3.0
-    both = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
-    np.testing.assert_allclose(both[3:5], 0.1, atol=1e-5)
+    shared = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
+    np.testing.assert_allclose(shared[3:5], 0.1, atol=1e-5)
 
 
-def test_overtones_sound_at_peaks_of_what_is_expected_and_stand_out_further():
+def test_overtones_sound_at_peaks_of_the_predicted_spectrum():
     # Quarter tones up from 880 Hz; of the two peaks one lies above the bound, one below.
     levels = np.full((1, 1, 48), 0.5, "float32")
     levels[0, 0, [10, 40]] += 6 / 80
-    clues = np.concatenate([np.full_like(levels, -9.0), np.zeros_like(levels), levels], axis=-1)
 
-    def decibels(contrast, clues=clues):
-        amplitudes = np.asarray(OvertonesOf(48, 1800.0, contrast, 120)(clues))[0, 0]
-        assert set(np.flatnonzero(amplitudes)) == {40}
-        return 20 * np.log10(amplitudes[40])
+    def overtones(levels, contrast):
+        predictions = np.concatenate([np.zeros_like(levels), np.zeros_like(levels), levels], -1)
+        return np.asarray(OvertonesOf(48, 1800.0, contrast, 120)(predictions))[0, 0]
 
+    plain, contrasted = (overtones(levels, contrast) for contrast in (1.0, 2.5))
+    assert set(np.flatnonzero(plain)) == set(np.flatnonzero(contrasted)) == {40}
+    np.testing.assert_allclose(20 * np.log10(plain[40]), 80 * (0.5 - 1.1) + 6, atol=1e-3)
     # The half octave around the peak is 6/13 dB louder for it.
-    out = 6 * 12 / 13
-    np.testing.assert_allclose(decibels(1.0), 80 * (0.5 - 1.1) + 6, atol=1e-3)
-    np.testing.assert_allclose(decibels(2.5) - decibels(1.0), 1.5 * out, atol=1e-3)
-    # What hardly stands out is no peak, and on the way there is no jump.
-    heights = np.linspace(0, 3, 61)
+    np.testing.assert_allclose(20 * np.log10(contrasted[40] / plain[40]), 1.5 * 6 * 12 / 13,
+                               atol=1e-3)
+    # A low peak makes no tone, and the amplitude does not jump as the peak grows.
     amplitudes = []
-    for height in heights:
+    for height in np.linspace(0, 3, 61):
         flat = np.full_like(levels, 0.5)
         flat[0, 0, 40] += height / 80
-        clues = np.concatenate([np.zeros_like(flat), np.zeros_like(flat), flat], axis=-1)
-        amplitudes.append(np.asarray(OvertonesOf(48, 1800.0, 1.5, 120)(clues))[0, 0, 40])
-    assert amplitudes[0] == 0 and amplitudes[-1] > 0 and np.max(np.diff(amplitudes)) < 0.1 * amplitudes[-1]
+        amplitudes.append(overtones(flat, 1.5)[40])
+    assert amplitudes[0] == 0 < amplitudes[-1]
+    assert np.max(np.diff(amplitudes)) < 0.1 * amplitudes[-1]
 
 
-def test_overtones_are_heard_beside_what_was_picked(rng):
-    from nn.test_encoders import notes_config
-
-    codes = rng.integers(0, 32, (1, 16, 7)).astype("int32")
-    heard = {}
-    for name, overtones in (("with", {"above": 440.0}), ("without", None)):
+def test_overtones_are_heard_beside_the_picked_tones(rng):
+    codes, spectra = rng.integers(0, 32, (1, 16, 7)).astype("int32"), []
+    for overtones in ({"above": 440.0}, None):
         keras.utils.set_random_seed(1)
         model = Codec(notes_config(head={"overtones": overtones}))
-        clues = model.decoder.get_layer("clues")
-        # A spectrum that is expected to have lines.
-        bias = clues.weights[1].numpy()
-        bias[2 * 168 :: 12] += 0.2
-        clues.weights[1].assign(bias)
-        audio = np.asarray(model.decode_model()([codes, np.zeros(1, "int32")]))[0]
-        spectrum = np.asarray(model.front_end.transform(audio[None].astype("float32")))[0].mean(0)
-        heard[name] = spectrum
-    stands_out = {name: x[96:168:12].mean() / x[102:168:12].mean() for name, x in heard.items()}
-    assert stands_out["with"] > 5 * stands_out["without"]
-    np.testing.assert_allclose(heard["with"][:24], heard["without"][:24], rtol=0.2, atol=1e-4)
+        bias = model.decoder.get_layer("clues").bias
+        lines = np.zeros(bias.shape, "float32")
+        lines[2 * 168 :: 12] = 0.2  # lines in the predicted spectrum
+        bias.assign(bias + lines)
+        audio = model.decode_model()([codes, np.zeros(1, "int32")])
+        spectra.append(np.asarray(model.front_end.transform(audio))[0].mean(0))
+    prominence = [x[96:168:12].mean() / x[102:168:12].mean() for x in spectra]
+    assert prominence[0] > 5 * prominence[1]
+    np.testing.assert_allclose(spectra[0][:24], spectra[1][:24], rtol=0.2, atol=1e-4)
 
 
-def test_overtones_lie_where_the_front_end_has_quarter_tones():
-    from nn.test_encoders import notes_config
-
-    with pytest.raises(configs.ConfigError, match="above 8000 Hz.*front_end, 7040 Hz"):
-        notes_config(head={"overtones": {"above": 8000}})
-
-
-def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):
-    from nn.test_encoders import notes_config
-
+def test_each_term_of_notes_is_least_where_its_prediction_is_right():
     model = Codec(notes_config())
     time = np.arange(512 * 64) / RATE
     sound = (0.3 * np.sin(2 * np.pi * 440 * time)
@@ -201,24 +150,24 @@ def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):
     levels, peaks = np.split(features, 2, axis=-1)
     right = np.concatenate([np.where(peaks > 0.5 * levels, 9.0, -9.0), levels, levels],
                            axis=-1).astype("float32")
-    terms = {k: float(v) for k, v in model.head.losses_of(features, right).items()}
-    assert set(terms) == set(model.head.TERMS)
-    assert terms["level"] == 0 and terms["spectrum"] == 0 and terms["presence"] < 0.05
-    for part in range(3):
+
+    def terms(predictions):
+        return {k: float(v) for k, v in model.head.losses_of(features, predictions).items()}
+
+    least = terms(right)
+    assert least["level"] == 0 and least["spectrum"] == 0 and least["presence"] < 0.05
+    for part, term in enumerate(model.head.TERMS):
         wrong = right.copy()
         wrong[..., part * 168 : (part + 1) * 168] += 0.5 + 3.0 * (part == 0)
-        worse = {k: float(v) for k, v in model.head.losses_of(features, wrong).items()}
-        assert [name for name in terms if worse[name] > terms[name]
-                + 0.01] == [model.head.TERMS[part]]
-    # What is right is heard: the two tones, as loud as they were.
+        worse = terms(wrong)
+        assert [name for name in least if worse[name] > least[name] + 0.01] == [term]
+    # The right predictions sound as the two tones, as loud as they were.
     amplitudes = np.asarray(PickedTones()(right))[0, 32]
     assert set(np.flatnonzero(amplitudes)) == {72, 110}
     np.testing.assert_allclose(amplitudes[[72, 110]], [0.3, 0.1], rtol=0.05)
 
 
 def test_a_codec_of_notes_learns_which_tones_sound(rng):
-    from nn.test_encoders import notes_config
-
     keras.utils.set_random_seed(0)
     model = Codec(notes_config(encoder={"units": 16}, stages=[{"stride": 512, "channels": 48}]))
     time = np.arange(6144) / RATE
@@ -255,10 +204,10 @@ def test_the_inverse_of_a_spectrogram_is_its_audio(padding, rng):
 @pytest.mark.parametrize("padding", ["same", "causal"])
 def test_a_frame_of_a_spectrogram_reaches_as_far_as_its_window(padding, rng):
     layer = InverseSTFT(32, 8, padding)
-    layer.build((None, None, 5))
+    x = rng.normal(size=(1, 30, 5)).astype("float32")
+    layer(x)
     for v in layer.variables:
         v.assign(rng.normal(size=v.shape))
-    x = rng.normal(size=(1, 30, 5)).astype("float32")
     changed = x.copy()
     changed[0, 12] += 1.0
     moved = np.abs(np.asarray(layer(changed)) - np.asarray(layer(x)))[0].reshape(30, 8).max(1)

@@ -29,26 +29,20 @@ def music():
     return (np.stack(tones) + noise).astype("float32")
 
 
-def test_equal_audio_costs_nothing(music):
-    assert set(terms(music, music)) == set(TERMS)
-    for name, value in terms(music, music).items():
-        assert 0 <= value < 1e-3, name
-
-
 @pytest.mark.parametrize("x", ["silence", "music"])
 @pytest.mark.parametrize("y", ["silence", "music"])
 def test_every_term_and_its_gradient_are_finite_in_silence(x, y, music):
     import tensorflow as tf
 
     signals = {"silence": np.zeros_like(music), "music": music}
-    made = tf.convert_to_tensor(signals[y])
+    reconstruction = tf.convert_to_tensor(signals[y])
     with tf.GradientTape(persistent=True) as tape:
-        tape.watch(made)
-        values = (losses.reconstruction_terms(signals[x], made, RATE)
-                  | {"hum": losses.hum(signals[x], made, 32)})
+        tape.watch(reconstruction)
+        values = (losses.reconstruction_terms(signals[x], reconstruction, RATE)
+                  | {"hum": losses.hum(signals[x], reconstruction, 32)})
     for name in (*TERMS, "hum"):
         assert np.isfinite(values[name]), name
-        assert np.isfinite(tape.gradient(values[name], made)).all(), name
+        assert np.isfinite(tape.gradient(values[name], reconstruction)).all(), name
     if x == y == "silence":
         assert float(sum(values.values())) < 0.1
 
@@ -71,6 +65,7 @@ def test_the_magnitude_is_that_of_librosa(music):
 
 def test_terms_by_their_definitions(music, rng):
     y = (music + rng.normal(0, 0.05, music.shape)).astype("float32")
+    assert set(terms(music, music)) == set(TERMS) and max(terms(music, music).values()) < 1e-3
     cost = terms(music, y)
     pairs = [[np.asarray(magnitude(s, *scale)) for s in (music, y)]
              for scale in losses.STFT_SCALES]
@@ -82,7 +77,7 @@ def test_terms_by_their_definitions(music, rng):
                                rtol=1e-3)
 
 
-def test_a_hum_is_what_stands_out_of_noise_otherwise_than_in_the_original(rng):
+def test_a_hum_is_a_line_that_stands_out_otherwise_than_in_the_original(rng):
     x = rng.normal(0, 0.1, (4, 16384)).astype("float32")
     t = np.arange(x.shape[1])
     for level in (8, 32, 512):
@@ -98,33 +93,20 @@ def test_a_hum_is_what_stands_out_of_noise_otherwise_than_in_the_original(rng):
         assert float(losses.hum(x + line, x, level)) == pytest.approx(humming, rel=1e-3)
 
 
-def test_one_shortest_window_of_audio_is_enough():
-    short = np.full((1, losses.SHORTEST), 0.1, "float32")
-    assert all(np.isfinite(v) for v in terms(short, 0.5 * short).values())
-
-
-def test_the_constant_q_term_tells_semitones_in_the_bass_apart():
-    time = np.arange(512 * 64) / RATE
-    low, higher = (np.sin(2 * np.pi * hertz * time)[None].astype("float32") * 0.3
-                   for hertz in (110, 116.54))
-    codec = configs.preset("tiny").codec(512)
+@pytest.mark.parametrize("lowest, octaves, books, hertz", [(55.0, 7, 7, 110), (27.5, 8, 16, 34.65)])
+def test_the_constant_q_term_separates_semitones_as_low_as_the_codec_hears(lowest, octaves, books,
+                                                                           hertz):
+    time = np.arange(512 * 128) / RATE
+    low, higher = (0.3 * np.sin(2 * np.pi * f * time)[None].astype("float32")
+                   for f in (hertz, hertz * 2 ** (1 / 12)))
+    codec = configs.preset("notes").codec("vqvae_512")
+    codec = configs.replace(codec, quantizer=configs.replace(codec.quantizer, books=books),
+                            front_end=configs.replace(codec.front_end, lowest=lowest,
+                                                      octaves=octaves))
     assert float(losses.constant_q(low, low, codec)) == 0
-    assert float(losses.constant_q(low, higher, codec)) > 0.02
+    assert float(losses.constant_q(low, higher, codec)) > 0.01
     # Levels are in units of 80 dB: 8 dB more, wherever there is something to hear.
     assert float(losses.constant_q(low, 0.4 * low, codec)) < 0.1
-
-
-def test_the_constant_q_term_hears_as_low_as_the_codec_does():
-    time = np.arange(512 * 128) / RATE
-    low, higher = (np.sin(2 * np.pi * hertz * time)[None].astype("float32") * 0.3
-                   for hertz in (34.65, 36.71))  # a semitone apart, below a bass's lowest string
-    compute = losses.TERMS["constant_q",]
-    usual = configs.preset("notes").codec("vqvae_512")
-    deep = configs.replace(usual, quantizer=configs.replace(usual.quantizer, books=16),
-                           front_end=configs.replace(usual.front_end, lowest=27.5, octaves=8))
-    heard = {codec.front_end.lowest: float(compute(low, higher, codec)["constant_q"])
-             for codec in (usual, deep)}
-    assert heard[27.5] > 5 * heard[55.0] and heard[27.5] > 0.01
 
 
 def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
@@ -134,7 +116,7 @@ def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
     own = {"presence", "level", "spectrum", "channel_average"}
     assert {name for names in losses.TERMS
             for name in names} | own == set(configs.LossConfig.model_fields)
-    loss = configs.LossConfig(hum=0.1, constant_q=0.5, multi_mel=0.1)
+    loss = configs.LossConfig(hum=0.1, constant_q=0.5, multi_mel=0.1, flux=0.1)
     for names, compute in losses.terms_of(loss).items():
         assert set(compute(x, y, config)) == set(names)
     assert set(losses.terms_of(loss)) == set(losses.TERMS)

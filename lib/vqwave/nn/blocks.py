@@ -15,65 +15,44 @@ from ..config import CodecConfig, DilatedBlock, MultiresolutionBlock, ResNetBloc
 
 @dataclasses.dataclass
 class ReceptiveField:
-    """The receptive field of a stack of layers: left and right in steps of the stack's input.
-
-    Layers are added in the order of the signal, each with a `receptive_field` (left, right) in
-    steps of its own input. `stride` divides the rate after the layer, `ratio` multiplies it.
-    """
+    """The receptive field of a stack of layers: left and right in steps of the stack's input."""
 
     left: float = 0.0
     right: float = 0.0
     step: float = 1.0
 
-    def add(self, layer, stride: int = 1, ratio: int = 1) -> ReceptiveField:
+    def add(self, layer) -> ReceptiveField:
+        """Add the next layer's `receptive_field`, (left, right) in steps of its own input. Its
+        `strides` divide the rate, its `ratio` multiplies the rate.
+        """
         left, right = layer.receptive_field
         self.left += left * self.step
         self.right += right * self.step
-        self.step *= stride / ratio
+        self.step *= getattr(layer, "strides", (1,))[0] / getattr(layer, "ratio", 1)
         return self
+
+    def through(self, x, *layers):
+        """x after these layers, which are added."""
+        for layer in layers:
+            x = layer(x)
+            self.add(layer)
+        return x
 
     def copy(self) -> ReceptiveField:
         return dataclasses.replace(self)
 
 
-class Same:
-    """Zeros on both sides; a step sees as far ahead as back."""
+def conv_field(padding: str, kernel_size: int, dilation: int = 1, stride: int = 1):
+    """The receptive field of a convolution, (left, right) in steps of its input.
 
-    keras_padding = "same"
-
-    @staticmethod
-    def past_steps(kernel_size: int, dilation: int = 1, stride: int = 1) -> int:
-        """Steps that are prepended to the input before Keras's convolution."""
-        return 0
-
-    @staticmethod
-    def receptive_field(kernel_size: int, dilation: int = 1, stride: int = 1) -> tuple[int, int]:
-        """(left, right) in steps of the input.
-
-        With a stride, the side of the padding depends on the length, so both sides count in full.
-        """
-        side = dilation * (kernel_size // 2) if stride == 1 else kernel_size - stride
-        return side, side
-
-
-class Causal:
-    """Past steps before the input, zeros at a piece's start. A strided step sees all of its own
-    samples and no later ones.
+    causal: past steps stand before the input, zeros at a piece's start; a strided step sees all of
+    its own samples and no later ones. same: zeros on both sides; with a stride, the side depends on
+    the length, so both sides count in full.
     """
-
-    keras_padding = "valid"
-
-    @staticmethod
-    def past_steps(kernel_size: int, dilation: int = 1, stride: int = 1) -> int:
-        return dilation * (kernel_size - 1) + 1 - stride
-
-    @classmethod
-    def receptive_field(cls, kernel_size: int, dilation: int = 1, stride: int = 1):
-        return cls.past_steps(kernel_size, dilation, stride), 0
-
-
-PADDINGS: dict[str, Any] = {"same": Same, "causal": Causal}
-"""The paddings of a convolution, by the name in the config."""
+    if padding == "causal":
+        return dilation * (kernel_size - 1) + 1 - stride, 0
+    side = dilation * (kernel_size // 2) if stride == 1 else kernel_size - stride
+    return side, side
 
 
 def prepend_past(x, count: int, past=None):
@@ -84,18 +63,17 @@ def prepend_past(x, count: int, past=None):
 
 
 class Conv(layers.Conv1D):
-    """Keras's 1-D convolution with a padding of `PADDINGS` and a receptive field.
+    """Keras's 1-D convolution, padded `same` or `causal`, with a receptive field.
 
     To process a piece in blocks, a causal convolution takes the `past_steps` steps before its input
     as `past`; None means zeros.
     """
 
     def __init__(self, filters, kernel_size, strides=1, padding="same", dilation=1, **kwargs):
-        pad = PADDINGS[padding]
-        super().__init__(filters, kernel_size, strides=strides, padding=pad.keras_padding,
-                         dilation_rate=dilation, **kwargs)
-        self.past_steps = pad.past_steps(kernel_size, dilation, strides)
-        self.receptive_field = pad.receptive_field(kernel_size, dilation, strides)
+        super().__init__(filters, kernel_size, strides=strides, dilation_rate=dilation,
+                         padding="valid" if padding == "causal" else padding, **kwargs)
+        self.receptive_field = conv_field(padding, kernel_size, dilation, strides)
+        self.past_steps = self.receptive_field[0] if padding == "causal" else 0
 
     def call(self, x, past=None):
         return super().call(prepend_past(x, self.past_steps, past))
@@ -116,7 +94,6 @@ class ResidualBlock(layers.Layer):
     def __init__(self, config: DilatedBlock, channels: int, dilation: int, padding: str = "same",
                  **kwargs):
         super().__init__(**kwargs)
-        self.channels = channels
         self.dilated = self.CONV(channels, config.kernel_size, dilation=dilation, padding=padding,
                                  name="dilated", dtype=self.dtype_policy)
         self.past_steps = self.dilated.past_steps
@@ -124,10 +101,6 @@ class ResidualBlock(layers.Layer):
         # Zeros: every block starts as the identity, so deep stacks learn from the first step.
         self.mix = self.CONV(channels, 1, kernel_initializer="zeros", name="mix",
                              dtype=self.dtype_policy)
-
-    def build(self, shape):
-        self.dilated.build(shape)
-        self.mix.build((*shape[:-1], self.channels))
 
     def call(self, x, past=None):
         past = () if past is None else (gelu(past),)
@@ -148,10 +121,9 @@ class MultiresolutionResidual(layers.Layer):
         super().__init__(**kwargs)
         self.channels, self.dilation = channels, dilation
         self.kernel_size, self.depth = config.kernel_size, config.depth
-        self.padding = PADDINGS[padding]
-        total = dilation * (2**self.depth - 1)
-        self.past_steps = self.padding.past_steps(self.kernel_size, total)
-        self.receptive_field = self.padding.receptive_field(self.kernel_size, total)
+        self.receptive_field = conv_field(padding, self.kernel_size, dilation * (2**self.depth - 1))
+        self.past_steps = self.receptive_field[0] if padding == "causal" else 0
+        self.padding = padding
         # Zeros, as in `ResidualBlock`.
         self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros", name="mix",
                                  dtype=self.dtype_policy)
@@ -177,7 +149,7 @@ class MultiresolutionResidual(layers.Layer):
             length = ops.shape(a)[1] - dilation * (self.kernel_size - 1)
             taps = [a[:, k * dilation : k * dilation + length] for k in range(self.kernel_size)]
             b, a = (sum(kernel[k] * tap for k, tap in enumerate(taps)) for kernel in (high, low))
-            left -= self.padding.receptive_field(self.kernel_size, dilation)[0]
+            left -= conv_field(self.padding, self.kernel_size, dilation)[0]
             mixed = mixed + shares[j + 1] * b[:, left : left + steps]
         return x + self.mix(gelu(mixed + shares[-1] * a))
 
@@ -200,7 +172,7 @@ class ResNetResidual(layers.Layer):
     def __init__(self, config: ResNetBlock, channels: int, dilation: int, padding: str = "same",
                  **kwargs):
         super().__init__(**kwargs)
-        self.config, self.channels = config, channels
+        self.config = config
         side = (dilation + 1) * (config.kernel_size // 2)
         self.receptive_field = (math.inf, math.inf) if config.norm == "instance" else (side, side)
         self.norms = [NORMS[config.norm](name=f"norm_{k}", dtype=self.dtype_policy)
@@ -210,13 +182,6 @@ class ResNetResidual(layers.Layer):
         # Zeros, as in `ResidualBlock`.
         self.out = layers.Conv1D(channels, config.kernel_size, padding=padding, name="out",
                                  kernel_initializer="zeros", dtype=self.dtype_policy)
-
-    def build(self, shape):
-        inner = (*shape[:-1], self.channels)
-        self.norms[0].build(shape)
-        self.dilated.build(shape)
-        self.norms[1].build(inner)
-        self.out.build(inner)
 
     def call(self, x, training=False):
         config, y = self.config, x
@@ -263,23 +228,22 @@ class SubPixelUpsampling(layers.Layer):
                  padding: str = "same", **kwargs):
         super().__init__(**kwargs)
         self.channels, self.ratio, self.even = channels, ratio, even
-        self.past_steps = PADDINGS[padding].past_steps(kernel_size)
-        self.receptive_field = PADDINGS[padding].receptive_field(kernel_size)
-        self.conv = layers.Conv1D(channels * ratio, kernel_size, name="conv",
-                                  padding=PADDINGS[padding].keras_padding, dtype=self.dtype_policy)
+        self.conv = Conv(channels * ratio, kernel_size, padding=padding, name="conv",
+                         dtype=self.dtype_policy)
+        self.past_steps, self.receptive_field = self.conv.past_steps, self.conv.receptive_field
 
     def build(self, shape):
         self.conv.build(shape)
         self.conv.kernel.assign(self._even(self.conv.kernel, 1.0))
 
     def call(self, x, past=None):
-        x = prepend_past(x, self.past_steps, past)
         if self.even:
             kernel = self._even(self.conv.kernel, self.even)
-            x = ops.conv(x, kernel, 1, self.conv.padding) + self._even(
-                ops.reshape(self.conv.bias, (1, 1, -1)), self.even)
+            bias = self._even(ops.reshape(self.conv.bias, (1, 1, -1)), self.even)
+            x = prepend_past(x, self.past_steps, past)
+            x = ops.conv(x, kernel, 1, self.conv.padding) + bias
         else:
-            x = self.conv(x)
+            x = self.conv(x, past=past)
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
     def _even(self, kernel, share: float):
@@ -302,12 +266,9 @@ class TransposedUpsampling(layers.Layer):
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0,
                  padding: str = "same", **kwargs):
         super().__init__(**kwargs)
-        self.receptive_field = (kernel_size // 2, kernel_size // 2)
+        self.ratio, self.receptive_field = ratio, (kernel_size // 2, kernel_size // 2)
         self.conv = layers.Conv1DTranspose(channels, (kernel_size - 1) * ratio, strides=ratio,
                                            padding=padding, name="conv", dtype=self.dtype_policy)
-
-    def build(self, shape):
-        self.conv.build(shape)
 
     def call(self, x):
         return self.conv(x)
@@ -317,11 +278,9 @@ def dilated_names(name: str, dilations) -> list[tuple[str, int]]:
     """For each dilation the layer's name in weights files, and the dilation: `name`_1, and
     `name`_1_2, `name`_1_3 for repeated ones.
     """
-    pairs = []
-    for i, dilation in enumerate(dilations):
-        count = dilations[: i + 1].count(dilation)
-        pairs.append((f"{name}_{dilation}" + (f"_{count}" if count > 1 else ""), dilation))
-    return pairs
+    counts = [dilations[: i + 1].count(dilation) for i, dilation in enumerate(dilations)]
+    return [(f"{name}_{dilation}" + (f"_{count}" if count > 1 else ""), dilation)
+            for dilation, count in zip(dilations, counts, strict=True)]
 
 
 def gelu(x):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -165,8 +166,7 @@ class Outputs(layers.Dense):
         count, repeats = config.num_codes, config.core.repeats
         bias = np.tile(np.append(np.zeros(count, "float32"), REPEAT_BIAS)[: count + repeats], books)
         super().__init__(len(bias), dtype="float32", name=name,
-                         bias_initializer=lambda shape, dtype=None:
-                         ops.convert_to_tensor(bias, dtype))
+                         bias_initializer=keras.initializers.Constant(bias))
         self.cost, self.books = config.core.quiet_cost, books
 
     def build(self, input_shape):

@@ -27,10 +27,6 @@ class Window(layers.Layer):
         x = prepend_past(x, self.back, past)
         return ops.pad(x, [[0, 0], [0, self.ahead], [0, 0]]) if self.ahead else x
 
-    def inner(self, wide):
-        """The N frames themselves of [batch, back + N + ahead, c]."""
-        return wide[:, self.back : ops.shape(wide)[1] - self.ahead]
-
     def around(self, wide, offsets):
         """The frames at these offsets from each frame: [batch, back + N + ahead, heads·d] ->
         [batch, N, offsets, heads, d].
@@ -40,13 +36,6 @@ class Window(layers.Layer):
         seen = ops.stack([wide[:, self.back + o : self.back + o + frames] for o in offsets], axis=2)
         return ops.reshape(seen, (batch, frames, len(offsets), self.heads,
                                   wide.shape[-1] // self.heads))
-
-    def by_head(self, x):
-        """[batch, N, heads·d] -> [batch, N, heads, d]."""
-        return ops.reshape(x, (*ops.shape(x)[:2], self.heads, x.shape[-1] // self.heads))
-
-    def compute_output_shape(self, x_shape, past_shape=None):
-        return tuple(x_shape)
 
 
 class LocalAttention(Window):
@@ -78,8 +67,8 @@ class LocalAttention(Window):
         seen = self.norms[0](self.widen(x, past))
         query, key, value = (layer(seen) for layer in self.three)
         offsets = range(-self.back, self.ahead + 1)
-        query, key = self.by_head(self.inner(query)), self.around(key, offsets)
-        scores = ops.sum(query[:, :, None] * key, axis=-1) * key.shape[-1] ** -0.5
+        query, key = self.around(query, [0]), self.around(key, offsets)
+        scores = ops.sum(query * key, axis=-1) * key.shape[-1] ** -0.5
         shares = ops.softmax(scores + ops.cast(self.places, scores.dtype), axis=2)
         mixed = ops.sum(shares[..., None] * self.around(value, offsets), axis=2)
         x = x + self.out(ops.reshape(mixed, ops.shape(x)))
@@ -129,14 +118,6 @@ class EnergyDescent(Window):
         query = ops.reshape(ops.matmul(g, ops.cast(self.query, g.dtype)),
                             (*ops.shape(keys)[:2], *keys.shape[-2:]))
         return ops.sum(query[:, :, None] * keys, axis=-1) * keys.shape[-1] ** -0.5
-
-    def energy(self, x, seen, past=None):
-        """E of frames x [batch, N, c], with the other frames from `seen` [batch, N, c]: [batch, N].
-        """
-        g, keys = self.normalise(x), self._keys(seen, past)
-        attention = -(keys.shape[-1] ** 0.5) * ops.logsumexp(self._scores(g, keys), axis=2)
-        activation = ops.relu(ops.matmul(g, ops.cast(self.memory, x.dtype)))
-        return ops.sum(attention, axis=-1) - 0.5 * ops.sum(activation**2, axis=-1)
 
     def call(self, x, past=None):
         keys = self._keys(x, past)

@@ -158,11 +158,12 @@ class VectorQuantizer(Quantizer):
         all use it. codes: int32 [batch, N], used instead of the nearest codes after the start.
         """
         latents, shape = ops.cast(latents, "float32"), ops.shape(latents)
+        if window_mask is None:
+            window_mask = ops.ones_like(latents[:, 0, 0])
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
         codebook, chosen = ops.convert_to_tensor(self.codebook), codes
         if training:
-            rows = self._draw_rows(*shape[:2], window_mask)
-            candidates = ops.take(flat, rows, axis=0)
+            candidates = ops.take(flat, self._draw_rows(shape[1], window_mask), axis=0)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
         if chosen is None or training:
@@ -170,29 +171,22 @@ class VectorQuantizer(Quantizer):
         if chosen is not None:
             chosen = ops.reshape(chosen, (-1,))
             codes = ops.where(started, chosen, codes) if training else chosen
-        weights = ops.ones_like(codes, dtype="float32")
-        if window_mask is not None:
-            weights = ops.reshape(ops.broadcast_to(window_mask[:, None], shape[:2]), (-1,))
+        weights = ops.reshape(ops.broadcast_to(window_mask[:, None], shape[:2]), (-1,))
         count = ops.segment_sum(weights, codes, num_segments=self.num_codes)
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), shape)
         if training:
-            masked = flat if window_mask is None else flat * weights[:, None]
-            total = ops.segment_sum(masked, codes, num_segments=self.num_codes)
+            total = ops.segment_sum(flat * weights[:, None], codes, num_segments=self.num_codes)
             self._follow(codebook, started, candidates, *self._share_with_neighbours(count, total))
         error = (latents - ops.stop_gradient(quantized)) ** 2
         variance = ops.mean((flat - ops.mean(flat, axis=0)) ** 2)
         closeness = 1.0 - ops.mean(ops.stop_gradient(error)) / (variance + 1e-9)
-        commitment = self.config.commitment * ops.mean(
-            error if window_mask is None else error * window_mask[:, None, None])
+        commitment = self.config.commitment * ops.mean(error * window_mask[:, None, None])
         return Quantized(latents + ops.stop_gradient(quantized - latents),
                          ops.reshape(codes, (*shape[:2], 1)), [commitment],
                          {"usage": count, "perplexity": count, "closeness": closeness})
 
-    def _draw_rows(self, windows, frames, window_mask):
+    def _draw_rows(self, frames, window_mask):
         """For each code the row of a random latent of the masked windows: int32 [num_codes]."""
-        if window_mask is None:
-            return keras.random.randint((self.num_codes,), 0, windows * frames,
-                                        seed=self.seed_generator)
         count = ops.cast(ops.sum(window_mask), "int32")
         # An empty mask draws from the first window; `_follow` then changes nothing.
         drawn = keras.random.randint((self.num_codes,), 0, ops.maximum(count, 1) * frames,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, NamedTuple
 
 import keras
 from keras import layers, ops
@@ -15,28 +14,14 @@ from ..config import PERIOD, CodecConfig
 from ..data import chunking
 from ..errors import UserError
 from ..io import weights
-from .codebooks import Quantized
+from .autoencoders import AUTOENCODERS, with_averages, with_state
+from .blocks import ReceptiveField
 from .conditions import LabelEmbedding
-from .decoders import DECODERS, with_averages, with_state
 from .discriminators import build_adversary
-from .encoders import ENCODERS
 from .frontends import FRONT_ENDS
 from .gains import FeaturesAndLevels
-from .hierarchies import HIERARCHIES
 from .losses import channel_average, terms_of
-
-
-class ForwardPass(NamedTuple):
-    """What `Codec.compute_loss` needs of the last call, besides the reconstruction.
-
-    features: of the front end. auxiliary: the head's auxiliary output, or None. averages: see
-    `losses.channel_average`.
-    """
-
-    features: Any
-    quantized: Quantized
-    auxiliary: Any
-    averages: list
+from .planes import HIERARCHIES
 
 
 class Codec(keras.Model):
@@ -55,15 +40,15 @@ class Codec(keras.Model):
     def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
         super().__init__(name=config.name, **kwargs)
         self.config, self.decoder_only = config, decoder_only
-        self.evaluating = False
         self.front_end = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)
         if edges := config.quantizer.gain_edges:
             self.front_end = FeaturesAndLevels(self.front_end, edges, config.sample_rate)
-        self.encoder, self._encoder_field = ENCODERS[config.encoder.kind](config, self.front_end)
+        build_encoder, build_decoder = AUTOENCODERS[config.encoder.kind]
+        self.encoder, field = build_encoder(config, self.front_end)
         self.quantizer = HIERARCHIES[config.hierarchy.kind](config, seed)
         self.quantizer.build(self.encoder.output.shape)
-        self.decoder, self.head = DECODERS[config.encoder.kind](config)
-        self._measure()
+        self.decoder, self.head = build_decoder(config)
+        self._measure(field)
         self.decoder_in_training = (with_averages(self.decoder, config)
                                     if config.loss.channel_average else self.decoder)
         self.label_embedding = None
@@ -76,15 +61,16 @@ class Codec(keras.Model):
                                else None)
         self.adversary = build_adversary(config.adversary, seed + 2)
         self._make_metrics()
+        self.built = True
 
-    def _measure(self):
+    def _measure(self, encoder: ReceptiveField):
         """Receptive fields, in codes to either side; `chunking.ALL` is the whole piece.
 
         encode_halo: of a code. decode_halo: of a code's samples; decode_near: of the stages after
             the first. latency: samples from the first of a frame on that encoder and decoder need
             before its first sample can be played.
         """
-        config, encoder = self.config, self._encoder_field
+        config = self.config
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
         before, after = self.front_end.receptive_field
         overlap = config.quantizer.overlap + max(getattr(self.quantizer, "receptive_field", (0,)))
@@ -123,9 +109,6 @@ class Codec(keras.Model):
             "decoder": self.decoder.weights, "codebook": self.quantizer.codebooks,
         }
 
-    def build(self, input_shape=None):
-        self.built = True
-
     def call(self, inputs, training=False):
         audio, label = inputs, []
         if self.label_embedding is not None:
@@ -146,7 +129,8 @@ class Codec(keras.Model):
                                            training=training)
         audio, *rest = outputs if isinstance(outputs, list | tuple) else [outputs]
         auxiliary = rest.pop(0) if self.head.auxiliary_output is not None else None
-        self.last_pass = ForwardPass(features, quantized, auxiliary, rest)
+        # What `compute_loss` needs besides the reconstruction.
+        self.last_pass = features, quantized, auxiliary, rest
         return ops.cast(audio[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -176,16 +160,10 @@ class Codec(keras.Model):
                 metric.update_state(total - quantizer_loss)
         return total
 
-    def evaluate(self, *args, **kwargs):
-        self.evaluating = True
-        try:
-            return super().evaluate(*args, **kwargs)
-        finally:
-            self.evaluating = False
-
-    def get_metrics_result(self):
-        results = super().get_metrics_result()
-        hidden = self.adversary.training_metrics if self.adversary and self.evaluating else ()
+    def evaluate(self, *args, **kwargs) -> dict:
+        """Metrics by name, without those of the adversary, which plays in training alone."""
+        results = super().evaluate(*args, **(kwargs | {"return_dict": True}))
+        hidden = self.adversary.training_metrics if self.adversary else ()
         return {name: value for name, value in results.items() if name not in hidden}
 
     def encode_model(self) -> keras.Model:
@@ -203,7 +181,7 @@ class Codec(keras.Model):
         audio float32 [batch, N·level].
 
         Where the config says `needs_position`: [codes, start], start int32 [batch] as in
-        `decoders.mirror_decoder`; with labels, last of all, label as in `encode_model`.
+        `autoencoders.mirror_decoder`; with labels, last of all, label as in `encode_model`.
         """
         codes, (label, vector) = self._codes_input(), self._label_input()
         start = self._start_input()
@@ -235,7 +213,7 @@ class Codec(keras.Model):
         int32 [batch, n, books], the state after it].
 
         Successive blocks of a piece give the codes of the whole. state: float32 [batch, s], see
-        `decoders.with_state`; zeros at the start of a piece.
+        `autoencoders.with_state`; zeros at the start of a piece.
         """
         audio, step = keras.Input((None,), name="samples"), with_state(self.encoder)
         state = keras.Input(step.input[1].shape[1:], name="state")

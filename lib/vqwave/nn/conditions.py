@@ -19,13 +19,6 @@ from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
-def project(vectors: np.ndarray, width: int, random: np.random.Generator) -> np.ndarray:
-    """[n, any width] -> [n, width] by a random matrix that keeps lengths on average."""
-    if vectors.shape[1] == width:
-        return vectors
-    return vectors @ random.normal(0, vectors.shape[1] ** -0.5, (vectors.shape[1], width))
-
-
 class FrameEmbedding(layers.Embedding):
     """Frames int32 [batch, N, books] of codes or the token after them -> float32 [batch, N, width].
 
@@ -51,9 +44,11 @@ class FrameEmbedding(layers.Embedding):
 
         The token's row is random: a core that normalises zeros would have huge gradients.
         """
-        dim = self.output_dim
-        rows = [row for book in codebooks for row in (project(book, dim, random),
-                                                      random.normal(size=(1, dim)))]
+        dim, rows = self.output_dim, []
+        for book in codebooks:
+            if (width := book.shape[1]) != dim:  # a projection that keeps lengths on average
+                book = book @ random.normal(0, width**-0.5, (width, dim))
+            rows += [book, random.normal(size=(1, dim))]
         self.embeddings.assign(np.concatenate(rows))
 
     def compute_output_shape(self, shape):
@@ -101,9 +96,6 @@ class LabelEmbedding(layers.Layer):
             numbers = ops.where(dropped, self.config.none, numbers)
         vectors = ops.take(self.embeddings, numbers, axis=0)
         return ops.sum(vectors * (ops.cast(shares, vectors.dtype) / SHARES), axis=-2)
-
-    def compute_output_shape(self, shape):
-        return (*shape[:2], self.config.channels)
 
 
 def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:

@@ -1,11 +1,13 @@
 """Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
 
 Every core offers `call`, teacher-forced over whole windows; `step`, the same logits one position at
-a time; `start_inputs` and `start_outputs`, which initialise the core from codebooks. The config
+a time; `start_outputs`, which initialises the logits from codebooks. The config
 has the shapes of the states; `onnx/bodies.py` has the step in ONNX.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -35,6 +37,9 @@ class Core(keras.Model):
             new state).
     """
 
+    BOOKS: ClassVar[type | None] = None
+    """The class that draws the books of a frame, instead of that of the config's `drawing`."""
+
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
         core, self.config = config.core, config
@@ -44,28 +49,9 @@ class Core(keras.Model):
                                             noise_shape=(None, None, None, 1), name="input_dropout")
         self.embedding.build((None, None, config.books))
         width = self.build_stack(config.books * core.embedding_dim + config.context_channels)
-        self.books = self.make_books(width)
+        self.books = (self.BOOKS or DRAWINGS[core.drawing])(config, width)
         self.book_layers = self.books.layers
         self.built = True
-
-    def build_stack(self, width: int) -> int:
-        raise NotImplementedError
-
-    def make_books(self, width: int):
-        """The `Books` that draw a frame from features of this width."""
-        return DRAWINGS[self.config.core.drawing](self.config, width)
-
-    def stack(self, x, training=False):
-        raise NotImplementedError
-
-    def advance(self, x, state: list):
-        raise NotImplementedError
-
-    def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Before training: similar codes get similar embeddings. codebooks: the vectors of each
-        book, standardised float32 [num_codes, code_dim].
-        """
-        self.embedding.start_from(codebooks, random)
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Before training: similar codes get similar logits, the products of each book's vectors
@@ -138,16 +124,13 @@ class LSTMStack(Core):
         for i in range(core.layers):
             self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
             self.lstms[-1].build((None, None, width))
-            if core.dropout:
-                self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
+            self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
             width = core.units
         return width
 
     def stack(self, x, training=False):
         for i, lstm in enumerate(self.lstms):
-            x = lstm(x, training=training)
-            if self.dropouts:
-                x = self.dropouts[i](x, training=training)
+            x = self.dropouts[i](lstm(x, training=training), training=training)
         return x
 
     def advance(self, x, state):
@@ -161,16 +144,19 @@ class LSTMStack(Core):
 class QueuedStack(Core):
     """Layers that each see some earlier frames, `dilations` apart. A step takes these frames from a
     queue for each layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
+
+    A subclass has `taps`, the frames that a layer sees, its own among them, and
+    run_layers(x, with_past, training): the features of x. with_past: (number of a layer, its input
+        [..., width]) -> the earlier frames and the input, [..., taps·width].
     """
 
     taps: int
-    """Frames that a layer sees, its own among them."""
 
     def stack(self, x, training=False):
         def with_past(i, x):
             return shifted(x, self.taps, self.config.core.dilations[i])
 
-        return self._run_layers(x, with_past, training)
+        return self.run_layers(x, with_past, training)
 
     def advance(self, x, state):
         dilations, new = self.config.core.dilations, []
@@ -181,13 +167,7 @@ class QueuedStack(Core):
             before = [queue[:, j * dilations[i]] for j in range(self.taps - 1)]
             return ops.concatenate([*before, x], axis=-1)
 
-        return self._run_layers(x, with_past), new
-
-    def _run_layers(self, x, with_past, training=False):
-        """The features of x. with_past: (number of a layer, its input [..., width]) -> the earlier
-        frames and the input, [..., taps·width].
-        """
-        raise NotImplementedError
+        return self.run_layers(x, with_past), new
 
 
 class WaveNetStack(QueuedStack):
@@ -210,17 +190,14 @@ class WaveNetStack(QueuedStack):
         self.mixes = [dense(core.channels, core.skip_channels + core.channels * (i < last),
                             f"mix_{i}") for i in range(last + 1)]
         self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
-                         for i in range(last + 1) if core.dropout]
+                         for i in range(last + 1)]
         return core.skip_channels
 
-    def _run_layers(self, x, with_past, training=False):
+    def run_layers(self, x, with_past, training=False):
         core, skips = self.config.core, 0.0
         x = self.enter(x)
         for i, (gates, mix) in enumerate(zip(self.gates, self.mixes, strict=True)):
-            z = gated(gates(with_past(i, x)))
-            if self.dropouts:
-                z = self.dropouts[i](z, training=training)
-            z = mix(z)
+            z = mix(self.dropouts[i](gated(gates(with_past(i, x))), training=training))
             skips = skips + z[..., : core.skip_channels]
             if z.shape[-1] > core.skip_channels:
                 x = x + z[..., core.skip_channels :]
@@ -249,7 +226,7 @@ class TransformerStack(Core):
                 dense(core.hidden_dim, width, f"contract_{i}")))
         self.norm = layer_norm(width, "norm")
         self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
-                         for i in range(2 * core.layers) if core.dropout]
+                         for i in range(2 * core.layers)]
         return width
 
     def stack(self, x, training=False):
@@ -284,9 +261,6 @@ class TransformerStack(Core):
         """attend: (number of a layer, queries, keys, values [..., heads, width / heads]) -> [...,
         heads, width / heads].
         """
-        def drop(number, x):
-            return self.dropouts[number](x, training=training) if self.dropouts else x
-
         core, x = self.config.core, self.enter(x)
         for i in range(core.layers):
             norm, qkv, _, attended = self.attentions[i]
@@ -294,9 +268,9 @@ class TransformerStack(Core):
                                           core.width // core.heads))
                        for part in ops.split(qkv(norm(x)), 3, axis=-1))
             mixed = ops.reshape(attend(i, q, k, v), ops.shape(x))
-            x = x + drop(2 * i, attended(mixed))
+            x = x + self.dropouts[2 * i](attended(mixed), training=training)
             norm, expand, contract = self.feeds[i]
-            x = x + drop(2 * i + 1, contract(gelu(expand(norm(x)))))
+            x = x + self.dropouts[2 * i + 1](contract(gelu(expand(norm(x)))), training=training)
         return self.norm(x)
 
 
@@ -309,6 +283,8 @@ class PixelCNNStack(QueuedStack):
     of the horizontal stack, `BooksOnGrid`.
     """
 
+    BOOKS = BooksOnGrid
+
     def build_stack(self, width):
         core = self.config.core
         count, self.taps = len(core.dilations), core.kernel_frames
@@ -320,13 +296,10 @@ class PixelCNNStack(QueuedStack):
         self.downs = [dense(seen, 2 * core.channels, f"down_{i}") for i in range(count)]
         self.links = [dense(core.channels, 2 * core.channels, f"link_{i}") for i in range(count)]
         self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
-                         for i in range(count) if core.dropout]
+                         for i in range(count)]
         return 2 * core.channels * count
 
-    def make_books(self, width):
-        return BooksOnGrid(self.config, width)
-
-    def _run_layers(self, x, with_past, training=False):
+    def run_layers(self, x, with_past, training=False):
         """x: [..., books·embedding_dim + context_channels]; inside, features have an axis of books,
         [..., books, channels].
         """
@@ -341,9 +314,7 @@ class PixelCNNStack(QueuedStack):
             taps = ops.pad(taps, [*[[0, 0]] * (len(x.shape) - 2), [around, around], [0, 0]])
             taps = ops.concatenate([taps[..., j : j + books, :] for j in range(core.kernel_books)],
                                    axis=-1)
-            z = gated(down(taps))
-            if self.dropouts:
-                z = self.dropouts[i](z, training=training)
+            z = self.dropouts[i](gated(down(taps)), training=training)
             features.append(link(z))
             x = x + z
         return ops.concatenate(features, axis=-1)

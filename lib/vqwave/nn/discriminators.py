@@ -20,31 +20,6 @@ from . import spectrum
 CHANNELS = (16, 32, 64)
 
 
-class FreezableConv2D(layers.Layer):
-    """2-D convolution [batch, time, frequency, c] -> [batch, ⌈time/s⌉, ⌈frequency/f⌉, filters],
-    strides (s, f), 'same'.
-
-    With `frozen`, gradients reach its input but not its weights. One loss, one optimizer and plain
-    `fit` then serve both players: the discriminators' terms unfrozen, the decoder's frozen.
-    """
-
-    def __init__(self, filters: int, kernel_size: tuple[int, int], strides: tuple[int, int],
-                 **kwargs):
-        super().__init__(**kwargs)
-        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(*self.kernel_size, shape[-1], self.filters),
-                                      name="kernel")
-        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
-
-    def call(self, x, frozen=False):
-        kernel, bias = ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self.bias)
-        if frozen:
-            kernel, bias = ops.stop_gradient(kernel), ops.stop_gradient(bias)
-        return ops.conv(x, kernel, self.strides, "same") + bias
-
-
 class Discriminator(layers.Layer):
     """audio float32 [batch, samples] -> the features of each layer, the last of them the scores
     [batch, t, f, 1].
@@ -60,11 +35,11 @@ class Discriminator(layers.Layer):
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
         self.config = config
+        same = {"padding": "same", "dtype": self.dtype_policy}
         self.convolutions = [
-            FreezableConv2D(c, self.KERNEL, strides, name=f"conv_{i}", dtype=self.dtype_policy)
+            layers.Conv2D(c, self.KERNEL, strides, name=f"conv_{i}", **same)
             for i, (c, strides) in enumerate(zip(CHANNELS, self.STRIDES, strict=True))]
-        self.score = FreezableConv2D(1, self.SCORE_KERNEL, (1, 1), name="score",
-                                     dtype=self.dtype_policy)
+        self.score = layers.Conv2D(1, self.SCORE_KERNEL, name="score", **same)
 
     def build(self, shape):
         inputs = (self.VIEW_CHANNELS, *CHANNELS)
@@ -75,13 +50,13 @@ class Discriminator(layers.Layer):
         """audio float32 [batch, samples] -> [batch, t, f, VIEW_CHANNELS]."""
         raise NotImplementedError
 
-    def call(self, audio, frozen=False):
+    def call(self, audio):
         x = ops.cast(self.view(ops.cast(audio, "float32")), self.compute_dtype)
         features = []
         for conv in self.convolutions:
-            x = ops.leaky_relu(conv(x, frozen=frozen), 0.2)
+            x = ops.leaky_relu(conv(x), 0.2)
             features.append(ops.cast(x, "float32"))
-        return [*features, ops.cast(self.score(x, frozen=frozen), "float32")]
+        return [*features, ops.cast(self.score(x), "float32")]
 
 
 class STFTDiscriminator(Discriminator):
@@ -156,19 +131,19 @@ GAMES: dict[str, Game] = {
 }
 
 
-def all_turns(discriminators, losses, draw) -> dict:
-    """Every discriminator plays: the mean of `losses(discriminator)`, a mapping of float32 []."""
-    results = [losses(d) for d in discriminators]
-    return {name: sum(r[name] for r in results) / len(results) for name in results[0]}
+def all_turns(count: int, losses, seed) -> dict:
+    """All `count` discriminators play: the mean of `losses(number)`, a mapping of float32 []."""
+    results = [losses(number) for number in range(count)]
+    return {name: sum(r[name] for r in results) / count for name in results[0]}
 
 
-def one_turn(discriminators, losses, draw) -> dict:
-    """The discriminator number `draw(n)`, int32 [], plays, at the cost of one.
+def one_turn(count: int, losses, seed) -> dict:
+    """One discriminator, drawn by `seed`, plays, at the cost of one.
 
     The weights of the others get a gradient of zero: only the optimizer's momentum moves them.
     """
-    return ops.switch(draw(len(discriminators)),
-                      [functools.partial(losses, d) for d in discriminators])
+    number = keras.random.randint((), 0, count, seed=seed)
+    return ops.switch(number, [functools.partial(losses, n) for n in range(count)])
 
 
 TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
@@ -209,13 +184,14 @@ class Adversary(layers.Layer):
         The metrics `won` are the share of places where D(x) > D(y), over the steps in which a
         discriminator plays: 1 where it wins and 0.5 where it guesses.
         """
-        def numbered_losses(numbered):
-            number, discriminator = numbered
-            terms = self._losses_of_one(discriminator, recording, reconstruction)
-            played = ops.one_hot(number, len(self.discriminators), dtype="float32")
+        count = len(self.discriminators)
+
+        def losses(number):
+            terms = self._losses_of_one(self.discriminators[number], recording, reconstruction)
+            played = ops.one_hot(number, count, dtype="float32")
             return terms | {"won": terms["won"] * played, "played": played}
 
-        terms = self.play_turn(list(enumerate(self.discriminators)), numbered_losses, self._draw)
+        terms = self.play_turn(count, losses, self.seed_generator)
         played, won = terms.pop("played"), terms.pop("won")
         for number, metric in enumerate(self.won):
             metric.update_state(won[number] / ops.maximum(played[number], 1e-6),
@@ -227,13 +203,14 @@ class Adversary(layers.Layer):
         """The names of all its terms and metrics, which validation does not have."""
         return {*self.term_weights, *(metric.name for metric in self.won)}
 
-    def _draw(self, count: int):
-        return keras.random.randint((), 0, count, seed=self.seed_generator)
-
     def _losses_of_one(self, discriminator, recording, reconstruction) -> dict:
         real = discriminator(recording)
         fake = discriminator(ops.stop_gradient(reconstruction))
-        frozen = discriminator(reconstruction, frozen=True)
+        # Gradients reach the reconstruction, but not the weights: one loss, one optimizer and plain
+        # `fit` serve both players.
+        weights = [(v, ops.stop_gradient(v.value)) for v in discriminator.variables]
+        with keras.StatelessScope(weights):
+            frozen = discriminator(reconstruction)
         pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], frozen[:-1], strict=True)]
         matching = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
         return {"discriminator": (ops.mean(self.game.recording(real[-1]))

@@ -37,6 +37,7 @@ class Generator(keras.Model):
                      else keras.name_scope(condition.input))
             with scope:
                 self.conditions[condition.input] = CONDITIONS[condition.kind](condition, config)
+        self.built = True
 
     @property
     def parts(self) -> dict[str, list]:
@@ -46,9 +47,6 @@ class Generator(keras.Model):
             parts["context"] = [v for condition in self.conditions.values()
                                 for v in condition.weights]
         return parts
-
-    def build(self, input_shape=None):
-        self.built = True
 
     def call(self, inputs, training=False):
         previous, context = inputs["previous"], None

@@ -1,17 +1,255 @@
 """Heads: the synthesis of audio from the decoder's features, one class for each kind of the
-config's `head`. The layers that they use are in `banks.py`.
+config's `head`. Their layers come first: banks of tones and of noise, the choice of tones, and the
+inverse STFT.
+
+While its codes stay the same, a decoder of convolutions alone hums at every multiple of their rate.
+With a bank, oscillators that follow the position in the piece give the phase and a table gives the
+noise; the codes only set the loudness of each, as in DDSP (Engel et al. 2020). Both repeat after
+`config.PERIOD` samples, so positions are counted modulo this period.
 """
 
 from __future__ import annotations
+
+import math
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from ..config import LEVEL_RANGE, LOWEST, PER_OCTAVE, PERIOD
 from ..data.vocoders import GriffinLim
-from .banks import InverseSTFT, Loudness, NoiseBank, OvertonesOf, PickedTones, ToneBank
-from .blocks import Conv, ReceptiveField, upsampling
-from .spectrum import larger_neighbour
+from .blocks import Conv, ReceptiveField, prepend_past, upsampling
+from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
+
+
+def quarter_tones(count: int, first: int = 0) -> np.ndarray:
+    """Hz of quarter tones upwards from the `first` above A0: float64 [count]."""
+    return LOWEST * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
+
+
+def tone_cycles(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
+    """The bank's tones as whole cycles in `PERIOD` samples, int64 [count]: `quarter_tones` below
+    Nyquist.
+    """
+    hertz = quarter_tones(count, first)
+    return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
+
+
+def scattered_phases(count: int) -> np.ndarray:
+    """Phases in golden-ratio steps, float64 [count]: equal ones would add up to a click."""
+    return 2 * math.pi * ((np.arange(count) * 0.6180339887) % 1.0)
+
+
+def frame_numbers(x, start):
+    """The numbers of the frames of x [batch, frames, …] from `start` [batch] on: int32 [batch,
+    frames].
+    """
+    ones = ops.ones_like(x[..., 0], dtype="int32")
+    return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
+
+
+class Bank(layers.Layer):
+    """Frames [batch, frames, c], start int32 [batch] -> audio [batch, frames·hop, 1]."""
+
+    hop: int
+
+    def compute_output_shape(self, x_shape, start_shape):
+        batch, frames, _ = x_shape
+        return (batch, None if frames is None else frames * self.hop, 1)
+
+
+class ToneBank(Bank):
+    """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch,
+    frames·hop, 1].
+
+    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k), with a_k linear from frame to frame, t counted from the
+    start of the piece, and φ_k constant and scattered. Computed as one product of matrices: the
+    phase at the start of a frame, advanced by sin(α+β).
+    """
+
+    # Amplitudes are interpolated towards the next frame.
+    receptive_field = (0, 1)
+
+    def __init__(self, count: int, hop: int, sample_rate: int, first: int = 0, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.hop, self.cycle = hop, PERIOD // hop
+        cycles = tone_cycles(count, sample_rate, first)
+        self.phases = scattered_phases(count).astype("float32")
+        # A frame advances the phase by m·hop of PERIOD, which is m mod cycle of cycle.
+        self.turns = (cycles % self.cycle).astype("int32")
+        angle = 2 * math.pi * cycles[:, None] * np.arange(hop) / PERIOD
+        rise = np.arange(hop) / hop
+        turn = np.concatenate([np.cos(angle), np.sin(angle)])
+        self.basis = np.concatenate([turn * (1 - rise), turn * rise]).astype("float32")
+
+    def call(self, x, start):
+        frame = ops.mod(frame_numbers(x, start), self.cycle)
+        turned = ops.mod(frame[..., None] * self.turns, self.cycle)
+        angle = ops.cast(turned, "float32") * (2 * math.pi / self.cycle) + self.phases
+        sine, cosine = ops.sin(angle), ops.cos(angle)
+        following = ops.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+        weights = ops.concatenate([amplitudes * wave for amplitudes in (x, following)
+                                   for wave in (sine, cosine)], axis=-1)
+        audio = ops.matmul(weights, self.basis)
+        return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
+
+
+class Loudness(layers.Layer):
+    """Features [batch, frames, c] -> amplitudes of `count` tones, float32: 2·sigmoid(conv(x))^2.3,
+    DDSP's scale.
+    """
+
+    def __init__(self, count: int, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        # Quiet at first, because two hundred tones at once are loud.
+        quiet = keras.initializers.Constant(-3.0)
+        self.conv = Conv(count, 3, bias_initializer=quiet, name="conv", dtype="float32")
+        self.receptive_field = self.conv.receptive_field
+
+    def call(self, x):
+        return 2.0 * ops.sigmoid(self.conv(x)) ** 2.3
+
+
+class NoiseBank(Bank):
+    """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch,
+    frames·hop, 1].
+
+    A learnt convolution over gate(x)·mix(noise): bands of noise, as loud as the features say. The
+    output is linear in the noise, so nothing in it repeats at the rate of the frames. The noise is
+    a table of `PERIOD` samples, the same in every model, read at the frame's position.
+    """
+
+    def __init__(self, bands: int, hop: int, kernel_size: int = 7, **kwargs):
+        super().__init__(**kwargs)
+        self.bands, self.hop = bands, hop
+        draws = np.random.Generator(np.random.Philox(key=0))
+        self.table = draws.standard_normal((PERIOD // hop, hop)).astype("float32")
+        self.gate = layers.Dense(bands, name="gate", dtype=self.dtype_policy)
+        self.mix = layers.Dense(bands, use_bias=False, name="mix", dtype=self.dtype_policy)
+        self.sound = Conv(hop, kernel_size, use_bias=False, name="sound", dtype=self.dtype_policy)
+        self.receptive_field = self.sound.receptive_field
+
+    def build(self, x_shape, start_shape):
+        self.gate.build(x_shape)
+        self.mix.build((*x_shape[:-1], self.hop))
+        self.sound.build((*x_shape[:-1], self.bands))
+
+    def call(self, x, start):
+        frame = ops.mod(frame_numbers(x, start), self.table.shape[0])
+        noise = ops.cast(ops.take(ops.convert_to_tensor(self.table), frame, axis=0),
+                         self.compute_dtype)
+        audio = ops.cast(self.sound(self.gate(x) * self.mix(noise)), "float32")
+        return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
+
+
+class PickedTones(layers.Layer):
+    """Predictions float32 [batch, frames, 3·bins] -> amplitudes [batch, frames, bins] of the tones
+    at predicted peaks, 0 elsewhere.
+
+    Predictions are, for each bin, the logit of a peak, the peak's level and the spectrum's level. A
+    tone sounds where its logit is positive and no less than its neighbours'. Amplitudes fade near
+    both bounds, so that they are continuous in the predictions.
+    """
+
+    SLOPE = 8.0
+
+    def __init__(self, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+
+    def call(self, predictions):
+        logits, levels, _ = ops.split(predictions, 3, axis=-1)
+        neighbour = larger_neighbour(logits, -99.0)
+        gate = (ops.clip(self.SLOPE * (logits - neighbour) + 0.5, 0.0, 1.0)
+                * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0))
+        return gate * amplitude_of(levels)
+
+
+class OvertonesOf(layers.Layer):
+    """Predictions float32 [batch, frames, 3·bins], as in `PickedTones` -> amplitudes [batch,
+    frames, bins] of a tone on each peak of the predicted spectrum, 0 elsewhere.
+
+    A peak is no lower than its neighbours and above the mean of the `AROUND` bins around it. Its
+    level is this mean plus `contrast` times the difference. Tones fade in over a quarter of an
+    octave from `above` Hz. first: the tone of the first bin, as in `quarter_tones`.
+    """
+
+    AROUND = 13
+    """Half an octave: about the range of one book of codes."""
+    PROMINENCE = 1.0
+    """dB over the mean around a peak. Within 1 dB of either bound tones fade."""
+
+    def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.contrast = contrast
+        octaves = np.log2(quarter_tones(bins, first) / above)
+        self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
+
+    def call(self, predictions):
+        level = ops.split(predictions, 3, axis=-1)[2]
+        base = ops.mean(neighbourhoods(level, self.AROUND), axis=-1)
+        gate = (self._positive(level - larger_neighbour(level, -99.0))
+                * self._positive(level - base - self.PROMINENCE / LEVEL_RANGE))
+        return self.fade * gate * amplitude_of(base + self.contrast * (level - base))
+
+    @staticmethod
+    def _positive(margin):
+        """1 where a margin, in `LEVEL_RANGE` dB, is positive, 0 where it is negative."""
+        return ops.clip(0.5 * LEVEL_RANGE * margin + 0.5, 0.0, 1.0)
+
+
+class InverseSTFT(layers.Layer):
+    """Features [batch, frames, c] -> audio float32 [batch, frames·hop, 1] by way of a spectrogram.
+
+    A product gives magnitude m and phase p of each bin; the audio is the overlapping sum of the
+    inverse transforms of exp(m)·(cos p + i sin p) under a Hann window (Vocos, Siuzdak 2023,
+    section 3). A frame's window is centred on its first sample, or, padded `causal`, starts there.
+    """
+
+    def __init__(self, n_fft: int, hop: int, padding: str = "same", **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.n_fft, self.hop = n_fft, hop
+        bins, self.overlap = n_fft // 2 + 1, n_fft // hop
+        # Frames before and after a block of `hop` samples whose windows overlap it.
+        before = self.overlap - 1 if padding == "causal" else self.overlap // 2 - 1
+        self.receptive_field = (before, self.overlap - 1 - before)
+        self.past_steps = before if padding == "causal" else 0
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        angle = 2 * np.pi * np.outer(np.arange(bins), np.arange(n_fft)) / n_fft
+        mirrored = np.full((bins, 1), 2.0)  # every inner bin also counts for its mirror image
+        mirrored[[0, -1]] = 1.0
+        basis = np.concatenate([np.cos(angle) * mirrored, -np.sin(angle) * mirrored]) / n_fft
+        # The sum of the overlapping windows.
+        self.basis = (basis * window * (hop / (window**2).sum())).astype("float32")
+        # Small magnitudes and scattered phases.
+        bias = np.concatenate([np.full(bins, -3.0), scattered_phases(bins)]).astype("float32")
+        self.dense = layers.Dense(2 * bins, bias_initializer=keras.initializers.Constant(bias),
+                                  name="spectrum", dtype="float32")
+
+    def call(self, x, past=None):
+        before, after = self.receptive_field
+        x = ops.cast(prepend_past(x, before, past), "float32")
+        x = ops.pad(x, [[0, 0], [0, after], [0, 0]]) if after else x
+        level, phase = ops.split(self.dense(x), 2, axis=-1)
+        # No louder than full scale, so that the exponential does not overflow.
+        size = ops.exp(ops.minimum(level, math.log(self.n_fft)))
+        return self.overlap_add(size * ops.cos(phase), size * ops.sin(phase))
+
+    def overlap_add(self, real, imag):
+        """Spectra of the frames and of those that overlap them, [batch, frames +
+        overlap − 1, bins] -> audio [batch, frames·hop, 1].
+        """
+        pieces = ops.matmul(ops.concatenate([real, imag], axis=-1), self.basis)
+        batch, count = ops.shape(pieces)[:2]
+        pieces = ops.reshape(pieces, (batch, count, self.overlap, self.hop))
+        last = self.overlap - 1
+        frames = count - last
+        total = sum(pieces[:, last - k : last - k + frames, k]
+                    for k in range(self.overlap))
+        return ops.reshape(total, (batch, frames * self.hop, 1))
+
+    def compute_output_shape(self, x_shape, past_shape=None):
+        batch, frames, _ = x_shape
+        return (batch, None if frames is None else frames * self.hop, 1)
 
 
 class Head:
@@ -105,7 +343,9 @@ class NotesAndNoise(TonesAndNoise):
             return
         front, hop = config.front_end, config.front_end.hop
         # "clues" is the name in weights files.
-        dense = Conv(3 * front.bins, 1, bias_initializer=_few_peaks, name="clues", dtype="float32")
+        # Peaks are unlikely at first, and levels in the middle.
+        bias = keras.initializers.Constant(np.repeat([-3.0, 0.5, 0.5], front.bins))
+        dense = Conv(3 * front.bins, 1, bias_initializer=bias, name="clues", dtype="float32")
         self.auxiliary_output = dense(features)
         bank = ToneBank(front.bins, hop, config.sample_rate, front.first_tone, name="tones")
         loudness = PickedTones(name="picked")(self.auxiliary_output)
@@ -134,13 +374,6 @@ class NotesAndNoise(TonesAndNoise):
                       / (ops.mean(peak) + 1e-3)),
             "spectrum": ops.mean(ops.abs(spectrum - levels)),
         }
-
-
-def _few_peaks(shape, dtype=None):
-    """Peaks are unlikely at first, and levels in the middle."""
-    bias = np.full(shape, 0.5, "float32")
-    bias[: shape[0] // 3] = -3.0
-    return ops.convert_to_tensor(bias, dtype)
 
 
 class SpectrogramOutput(Head):

@@ -81,7 +81,7 @@ def _forward(z, h, c, recurrent):
     def step(state, z):
         before, c, _ = state
         z = ops.cast(z + ops.matmul(before, recurrent), "float32")
-        i, f, g, o = (_gate(z, n, units) for n in range(4))
+        i, f, g, o = ops.split(z, 4, axis=-1)
         i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
         c = f * c + i * g
         gates = ops.cast(ops.concatenate([i, f, g, o], axis=-1), kind)
@@ -95,8 +95,8 @@ def _forward(z, h, c, recurrent):
 
 def _backward(d_hs, d_last, gates, cs, before_c, recurrent):
     """The loop back: gradients of h_t and of the last c -> those of z_t, of the first h and c."""
-    kind, units = d_hs.dtype, recurrent.shape[0]
-    i, f, g, o = (_gate(gates, n, units) for n in range(4))
+    kind = d_hs.dtype
+    i, f, g, o = ops.split(gates, 4, axis=-1)
     tanh = ops.cast(ops.tanh(cs), kind)
     # d z = (d c, d c, d c, d h) · local; d c also gets d h · through.
     local = ops.concatenate([g * i * (1 - i), before_c * f * (1 - f),
@@ -123,8 +123,3 @@ def _project(rows, matrix):
     """[T, batch, n]·[n, m] as one product."""
     flat = ops.matmul(ops.reshape(rows, (-1, rows.shape[-1])), matrix)
     return ops.reshape(flat, (*ops.shape(rows)[:2], matrix.shape[-1]))
-
-
-def _gate(z, number: int, units: int):
-    """One of the gates that lie side by side in z's last axis."""
-    return z[..., number * units : (number + 1) * units]

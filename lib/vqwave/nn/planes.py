@@ -1,4 +1,6 @@
-"""Spectrograms as images: two-dimensional convolutions over frames and bands.
+"""Spectrograms as images: two-dimensional convolutions over frames and bands, and the quantizers of
+one or of two levels between encoder and decoder, one class for each kind of the config's
+`hierarchy`.
 
 A plane is [batch, frames, places, channels]. Between networks it is flattened to frames, [batch,
 frames, places·channels]. Receptive fields are along the frames alone.
@@ -6,12 +8,16 @@ frames, places·channels]. Receptive fields are along the frames alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 from keras import layers, ops
 
 from ..config import CodecConfig
-from .blocks import ReceptiveField, ResidualBlock, Same, gelu, stage_blocks
+from .blocks import ReceptiveField, ResidualBlock, conv_field, gelu, stage_blocks
+from .codebooks import Quantized, Quantizer
 from .heads import HEADS, Head
+from .quantizers import new_quantizer
 
 HEAD_CHANNELS = 8
 """Channels of each band in the head's input."""
@@ -27,7 +33,7 @@ class PlaneConv(layers.Conv2D):
     def __init__(self, filters, kernel_size, strides=1, padding="same", dilation=1, **kwargs):
         super().__init__(filters, kernel_size, strides=strides, padding=padding,
                          dilation_rate=(dilation, 1), **kwargs)
-        self.receptive_field = Same.receptive_field(kernel_size, dilation, strides)
+        self.receptive_field = conv_field(padding, kernel_size, dilation, strides)
 
 
 class PlaneBlock(ResidualBlock):
@@ -57,55 +63,18 @@ class PlaneUpsampling(layers.Layer):
         x = ops.transpose(x, (0, 1, 3, 2, 4))
         return ops.reshape(x, (ops.shape(x)[0], -1, places * r, self.channels))
 
-    def compute_output_shape(self, shape):
-        batch, frames, places, _ = shape
-        return (batch, None if frames is None else frames * self.ratio, places * self.ratio,
-                self.channels)
+
+def top_upsamplings(config: CodecConfig, name: str) -> list[PlaneUpsampling]:
+    """New layers that bring the top to the rate and the positions of the finer level."""
+    return [PlaneUpsampling(config.stages[i - 1].channels, config.stages[i].stride,
+                            name=f"{name}_{i}")
+            for i in reversed(range(config.hierarchy.bottom + 1, len(config.stages)))]
 
 
-def to_plane(x, places: int):
-    """Frames [batch, N, places·c] -> [batch, N, places, c]."""
-    return ops.reshape(x, (ops.shape(x)[0], -1, places, x.shape[-1] // places))
-
-
-def to_frames(x, per_frame: int = 1):
-    """[batch, N·per_frame, places, c] -> frames [batch, N, per_frame·places·c]."""
-    return ops.reshape(x, (ops.shape(x)[0], -1, per_frame * x.shape[2] * x.shape[3]))
-
-
-class Fold(layers.Layer):
-    """Channels first … first + width of frames [batch, N, …] -> a plane [batch, N·per_frame,
-    places, c].
-    """
-
-    def __init__(self, places: int, per_frame: int, first: int, width: int, **kwargs):
-        super().__init__(**kwargs)
-        self.places, self.per_frame, self.first, self.width = places, per_frame, first, width
-        self.channels = width // (places * per_frame)
-
-    def call(self, x):
-        part = x[..., self.first : self.first + self.width]
-        return ops.reshape(part, (ops.shape(x)[0], -1, self.places, self.channels))
-
-    def compute_output_shape(self, shape):
-        """JAX cannot infer unknown lengths through a reshape."""
-        frames = None if shape[1] is None else shape[1] * self.per_frame
-        return (shape[0], frames, self.places, self.channels)
-
-
-class Unfold(layers.Layer):
-    """`to_frames` as a layer, in float32."""
-
-    def __init__(self, per_frame: int = 1, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self.per_frame = per_frame
-
-    def call(self, x):
-        return to_frames(x, self.per_frame)
-
-    def compute_output_shape(self, shape):
-        frames = None if shape[1] is None else shape[1] // self.per_frame
-        return (shape[0], frames, self.per_frame * shape[2] * shape[3])
+def to_frames(plane, per_frame: int = 1, **kwargs):
+    """[batch, N·per_frame, places, c] -> frames float32 [batch, N, per_frame·places·c]."""
+    width = per_frame * plane.shape[2] * plane.shape[3]
+    return layers.Reshape((-1, width), dtype="float32", **kwargs)(plane)
 
 
 def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
@@ -122,18 +91,13 @@ def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Receptiv
     field, finer = ReceptiveField(), []
     for i in config.encoder_stages:
         stage = config.stages[i]
-        down = PlaneConv(stage.channels, 2 * stage.stride, strides=stage.stride, name=f"down_{i}")
-        x = down(x)
-        field.add(down, stride=stage.stride)
-        for block in stage_blocks(config, i, PlaneBlock):
-            x = block(x)
-            field.add(block)
+        x = field.through(x, PlaneConv(stage.channels, 2 * stage.stride, strides=stage.stride,
+                                       name=f"down_{i}"), *stage_blocks(config, i, PlaneBlock))
         if i == config.hierarchy.bottom:
-            finer = [Unfold(config.bottom_frames, name="finer")(x)]
+            finer = [to_frames(x, config.bottom_frames, name="finer")]
     x = layers.Activation(gelu, name="activation")(x)
-    conv = PlaneConv(config.quantizer.width, 3, name="latents")
-    field.add(conv)
-    latents = Unfold(name="frames")(conv(x))
+    x = field.through(x, PlaneConv(config.quantizer.width, 3, name="latents"))
+    latents = to_frames(x, name="frames")
     if finer:
         latents = layers.Concatenate(name="both", dtype="float32")([latents, *finer])
     return keras.Model(features, latents, name="encoder"), field
@@ -145,40 +109,173 @@ def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     """
     vectors = keras.Input((None, config.vector_width), name="vectors")
     width, places, field = config.quantizer.vector_width, config.positions, ReceptiveField()
-    x = Fold(places, 1, 0, places * width, name="plane")(vectors)
+    x = layers.Reshape((-1, places, width), name="plane")(vectors[..., : places * width])
     last = len(config.stages) - 1
     if (bottom := config.hierarchy.bottom) is not None:
         last = bottom
-        finer = Fold(config.bottom_positions, config.bottom_frames, places * width,
-                     config.vector_width - places * width, name="finer")(vectors)
-        for i, up in top_upsamplings(config, "top"):
-            x = gelu(up(x))
-            field.add(up, ratio=config.stages[i].stride)
+        finer = layers.Reshape((-1, config.bottom_positions, width), name="finer")(
+            vectors[..., places * width :])
+        for up in top_upsamplings(config, "top"):
+            x = gelu(field.through(x, up))
         x = layers.Concatenate(name="both")([x, finer])
-    expand = PlaneConv(config.stages[last].channels, 3, name="expand")
-    x = expand(x)
-    field.add(expand)
+    x = field.through(x, PlaneConv(config.stages[last].channels, 3, name="expand"))
     for i in reversed(range(last + 1)):
-        for block in stage_blocks(config, i, PlaneBlock):
-            x = block(x)
-            field.add(block)
+        x = field.through(x, *stage_blocks(config, i, PlaneBlock))
         x = layers.Activation(gelu, name=f"activation_{i}")(x)
         if i:
-            ratio = config.stages[i].stride
-            up = PlaneUpsampling(config.stages[i - 1].channels, ratio, name=f"up_{i}")
-            x = up(x)
-            field.add(up, ratio=ratio)
-    conv = PlaneConv(HEAD_CHANNELS, 1, name="last")
-    field.add(conv)
+            x = field.through(x, PlaneUpsampling(config.stages[i - 1].channels,
+                                                 config.stages[i].stride, name=f"up_{i}"))
+    x = field.through(x, PlaneConv(HEAD_CHANNELS, 1, name="last"))
     head = HEADS[config.head.kind](config)
-    audio = head.synthesise(Unfold(name="frames")(gelu(conv(x))), None, field)
+    audio = head.synthesise(to_frames(gelu(x), name="frames"), None, field)
     return keras.Model(vectors, head.outputs(audio), name="decoder"), head
 
 
-def top_upsamplings(config: CodecConfig, name: str) -> list[tuple[int, PlaneUpsampling]]:
-    """New layers that bring the top to the rate and the positions of the finer level, each with its
-    stage.
+class Places(Quantizer):
+    """A quantizer of one vector, for each of the places of a frame: latents float32 [batch, N,
+    places·width] -> `Quantized` with vectors [batch, N, places·vector_width] and codes int32
+    [batch, N, books·places].
+
+    All places share the codebooks. In a frame, all places' codes of the first book come first, so
+    the first n·places codes are those of n books alone.
     """
-    return [(i, PlaneUpsampling(config.stages[i - 1].channels, config.stages[i].stride,
-                                name=f"{name}_{i}"))
-            for i in reversed(range(config.hierarchy.bottom + 1, len(config.stages)))]
+
+    def __init__(self, config, places: int, seed: int = 0, **kwargs):
+        super().__init__(config, **kwargs)
+        self.places, self.quantizer = places, new_quantizer(config, seed)
+        self.parts, self.suffixes = [self.quantizer], [""]
+
+    def build(self, shape):
+        self.quantizer.build((None, None, self.config.width))
+
+    def encode(self, latents):
+        """latents -> codes int32 [batch, N, books·places], or vectors where there are no codes."""
+        return self._join_codes(self.quantizer.encode(self._split(latents)))
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, n·places], n up to the number of books, or vectors -> vectors
+        float32 [batch, N, places·vector_width].
+        """
+        if not self.config.has_codes:
+            return self.quantizer.lookup(codes)
+        batch, frames, count = ops.shape(codes)
+        books = count // self.places
+        codes = ops.transpose(ops.reshape(codes, (batch, frames, books, self.places)), (0, 1, 3, 2))
+        codes = ops.reshape(codes, (batch, frames * self.places, books))
+        return self._join(self.quantizer.lookup(codes), self.config.vector_width)
+
+    def call(self, latents, training=False):
+        vectors, codes, losses, metrics = self.quantizer(self._split(latents), training=training)
+        return Quantized(self._join(vectors, self.config.vector_width), self._join_codes(codes),
+                         losses, metrics)
+
+    def _split(self, latents):
+        """[batch, N, places·width] -> [batch, N·places, width]."""
+        return ops.reshape(latents, (ops.shape(latents)[0], -1, self.config.width))
+
+    def _join(self, x, width):
+        """[batch, N·places, width] -> [batch, N, places·width]."""
+        return ops.reshape(x, (ops.shape(x)[0], -1, self.places * width))
+
+    def _join_codes(self, codes):
+        """The codes of each place [batch, N·places, n] -> of a frame [batch, N, n·places]."""
+        count = codes.shape[-1]
+        if not self.config.has_codes:
+            return self._join(codes, count)
+        codes = ops.reshape(codes, (ops.shape(codes)[0], -1, self.places, count))
+        return ops.reshape(ops.transpose(codes, (0, 1, 3, 2)),
+                           (ops.shape(codes)[0], -1, count * self.places))
+
+
+class TopDown(Quantizer):
+    """Two levels of latents, of which the coarser conditions the finer: VQ-VAE-2 (Razavi et al.
+    2019, section 3.1, algorithm 1).
+
+    latents float32 [batch, N, top + finer features] of `plane_encoder` -> `Quantized` with vectors
+    [batch, N, vector_width] and codes int32 [batch, N, books]. The quantized top is up-sampled and
+    concatenated with the finer features; a convolution of both is quantized with separate
+    codebooks. The top's codes come first in a frame.
+    """
+
+    def __init__(self, config: CodecConfig, seed: int = 0, **kwargs):
+        super().__init__(config, name="levels", dtype=None, **kwargs)
+        self.top = Places(config.quantizer, config.positions, seed, name="level_0")
+        self.finer = Places(config.quantizer, config.bottom_positions, seed + 100, name="level_1")
+        self.parts, self.suffixes = [self.top, self.finer], ["_top", "_bottom"]
+        self.top_width = config.positions * config.quantizer.width
+        self.top_codes = config.quantizer.books * config.positions
+        channels = config.stages[config.hierarchy.bottom].channels
+        self.finer_shape = (-1, config.bottom_positions, channels)
+        self.upsamplings = top_upsamplings(config, "up")
+        self.mix = PlaneConv(channels, 3, name="mix")
+        self.latents = PlaneConv(config.quantizer.width, 3, name="latents")
+        field = ReceptiveField()
+        for layer in (*self.upsamplings, self.mix, self.latents):
+            field.add(layer)
+        self.receptive_field = (field.left, field.right)
+
+    def build(self, shape):
+        width, channels = self.config.quantizer.vector_width, self.finer_shape[-1]
+        for up in self.upsamplings:
+            up.build((None, None, None, width))
+            width = up.channels
+        self.mix.build((None, None, None, width + channels))
+        self.latents.build((None, None, None, channels))
+        self.top.build(None)
+        self.finer.build(None)
+
+    @property
+    def encoder_weights(self) -> list:
+        """The variables besides the codebooks that encoding needs."""
+        return [v for layer in (*self.upsamplings, self.mix, self.latents) for v in layer.weights]
+
+    def encode(self, latents):
+        """latents -> codes int32 [batch, N, books]."""
+        codes = self.top.encode(latents[..., : self.top_width])
+        finer = self._finer_latents(latents, self.top.lookup(codes))
+        return self._pack(codes, self.finer.encode(finer))
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, books] -> vectors float32 [batch, N, vector_width]."""
+        top, finer = codes[..., : self.top_codes], codes[..., self.top_codes :]
+        width = finer.shape[-1] // self.config.bottom_frames
+        finer = ops.reshape(finer, (ops.shape(finer)[0], -1, width))
+        return self._pack(self.top.lookup(top), self.finer.lookup(finer))
+
+    def call(self, latents, training=False):
+        top = self.top(latents[..., : self.top_width], training=training)
+        finer = self.finer(self._finer_latents(latents, top.vectors), training=training)
+        return Quantized(self._pack(top.vectors, finer.vectors), self._pack(top.codes, finer.codes),
+                         *self.combine([top, finer]))
+
+    def _finer_latents(self, latents, top):
+        """The finer level's latents [batch, N·r, P·width], from the encoder's latents and the top's
+        vectors.
+        """
+        batch = ops.shape(top)[0]
+        x = ops.reshape(top, (batch, -1, self.config.positions, self.config.quantizer.vector_width))
+        for up in self.upsamplings:
+            x = gelu(up(x))
+        features = ops.reshape(latents[..., self.top_width :], (batch, *self.finer_shape))
+        x = ops.concatenate([ops.cast(features, x.dtype), x], axis=-1)
+        x = self.latents(gelu(self.mix(gelu(x))))
+        return ops.reshape(x, (batch, -1, x.shape[2] * x.shape[3]))
+
+    def _pack(self, top, finer):
+        """[batch, N, a] and [batch, N·r, b] -> [batch, N, a + r·b]."""
+        per_frame = self.config.bottom_frames
+        finer = ops.reshape(finer, (ops.shape(finer)[0], -1, per_frame * finer.shape[-1]))
+        return ops.concatenate([top, finer], axis=-1)
+
+
+def single_level(config: CodecConfig, seed: int = 0):
+    """One quantizer, for one place or for each place of a frame."""
+    if config.positions == 1:
+        return new_quantizer(config.quantizer, seed)
+    return Places(config.quantizer, config.positions, seed, name="places")
+
+
+HIERARCHIES: dict[str, Callable] = {"single_level": single_level, "vqvae2": TopDown}
+"""What makes the quantizer of each kind of hierarchy: (codec config, seed) -> `Quantizer`, not yet
+built. With two levels it also has `encoder_weights` and `receptive_field`, in frames of the top.
+"""

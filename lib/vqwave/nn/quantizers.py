@@ -39,7 +39,7 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
 
     def call(self, latents, training=False):
         config, latents = self.config, ops.cast(latents, "float32")
-        books_used = None
+        books_used = ops.full_like(latents[:, 0, 0], config.books, dtype="int32")
         if training and config.dropout:
             windows = ops.shape(latents)[0]
             cut = keras.random.uniform((windows,), seed=self.seed_generator) < config.dropout
@@ -47,11 +47,9 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
             books_used = ops.where(cut, count, config.books)
         residual, vectors, parts = latents, ops.zeros_like(latents), []
         for k, book in enumerate(self.books):
-            mask = None if books_used is None else ops.cast(books_used > k, "float32")
+            mask = ops.cast(books_used > k, "float32")
             parts.append(book(residual, training=training, window_mask=mask))
-            quantized = ops.stop_gradient(parts[-1].vectors)
-            if mask is not None:
-                quantized = quantized * mask[:, None, None]
+            quantized = ops.stop_gradient(parts[-1].vectors) * mask[:, None, None]
             residual, vectors = residual - quantized, vectors + quantized
         return Quantized(latents + ops.stop_gradient(vectors - latents),
                          ops.concatenate([part.codes for part in parts], axis=-1),
@@ -66,7 +64,8 @@ class SelfOrganizingMap(VectorQuantizer):
     before the EMA, so that neighbouring codes sound alike. σ falls geometrically from `radius` of
     the longest side to `final_radius` grid steps over `shrink_steps` training steps. It stays above
     0, because the map loses its order while the encoder moves the latents.
-    Metric: `topographic_error` (Kiviluoto 1996).
+    Metric: topographic_error, the share of latents whose two nearest codes are not neighbours on
+    the grid (Kiviluoto 1996).
     """
 
     def __init__(self, config: SOMQuantizer, seed: int = 0, **kwargs):
@@ -96,19 +95,13 @@ class SelfOrganizingMap(VectorQuantizer):
         share = ops.exp(-self.squared_distances / (2.0 * width**2))
         return ops.matmul(share, count[:, None])[:, 0], ops.matmul(share, total)
 
-    def topographic_error(self, latents):
-        """The share of latents [batch, N, code_dim] whose two nearest codes are not neighbours on
-        the grid.
-        """
+    def call(self, latents, training=False, window_mask=None, codes=None):
         flat = ops.reshape(ops.cast(latents, "float32"), (-1, self.code_dim))
         nearest = ops.top_k(-distances(flat, ops.convert_to_tensor(self.codebook)), 2)[1]
         between = ops.take(ops.reshape(ops.convert_to_tensor(self.squared_distances), (-1,)),
                            nearest[:, 0] * self.num_codes + nearest[:, 1])
         # Neighbours are at most one step away along each axis: a squared distance of 1 or 2.
-        return ops.mean(ops.cast(between > 2.5, "float32"))
-
-    def call(self, latents, training=False, window_mask=None, codes=None):
-        error = self.topographic_error(latents)
+        error = ops.mean(ops.cast(between > 2.5, "float32"))
         quantized = super().call(latents, training, window_mask, codes)
         return quantized._replace(metrics=quantized.metrics | {"topographic_error": error})
 
@@ -225,7 +218,7 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         return ops.stack([ops.mean((x - mean) ** 2) for x, mean in zip(bands, means, strict=True)])
 
 
-class GainShapeVectorQuantizer(layers.Layer):
+class GainShapeVectorQuantizer(Quantizer):
     """latents float32 [batch, N, shape width + gains] -> `Quantized` with codes int32 [batch, N,
     shape books + gains].
 
@@ -236,9 +229,9 @@ class GainShapeVectorQuantizer(layers.Layer):
     """
 
     def __init__(self, config: GainShapeQuantizer, seed: int = 0, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.config = config
+        super().__init__(config, **kwargs)
         self.shape = BandedVectorQuantizer(config.shape, seed, name="shape")
+        self.parts, self.suffixes = [self.shape], [""]
         self.step = config.step / LEVEL_RANGE
 
     def build(self, shape):
@@ -255,10 +248,7 @@ class GainShapeVectorQuantizer(layers.Layer):
         return [*self.shape.codebooks, *self.tables]
 
     def new_metrics(self) -> dict:
-        return self.shape.new_metrics() | {"gain_changes": keras.metrics.Mean(name="gain_changes")}
-
-    def use_loaded_codebooks(self):
-        self.shape.use_loaded_codebooks()
+        return super().new_metrics() | {"gain_changes": keras.metrics.Mean(name="gain_changes")}
 
     def encode(self, latents):
         """latents [batch, N, width] -> codes int32 [batch, N, books]."""

@@ -73,7 +73,7 @@ def topographic_error(weight_set, sounds: Sequence[np.ndarray]) -> float:
             continue
         x = np.asarray(sound, np.float32)[None, : count * level]
         latents = model.encoder(model.front_end(x))
-        errors += count * float(model.quantizer.topographic_error(latents))
+        errors += count * float(model.quantizer(latents).metrics["topographic_error"])
         frames += count
     if not frames:
         raise UserError(f"{weight_set.name}: the recordings are shorter than a frame")

@@ -375,7 +375,7 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
                     for vectors in weight_set.codebooks_of_frame()]
                    for weight_set in codec_weights]
     if own:
-        model.core.start_inputs(own, random)
+        model.core.embedding.start_from(own, random)
     if model.config.source and above[0]:
         condition = model.conditions[model.config.source.input]
         condition.get_layer("embedding").start_from(above[0], random)

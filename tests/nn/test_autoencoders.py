@@ -1,4 +1,4 @@
-"""encoders.py: a band's codes come from its own band, and the stages behind the front end's hop."""
+"""autoencoders.py: a band's codes come from its own band, and the stages behind the front end's hop."""
 
 import keras
 import numpy as np
@@ -50,33 +50,9 @@ def test_a_mirror_encoder_begins_behind_the_hop_of_the_front_end():
     assert model(sound).shape == sound.shape
 
 
-PLANE = {"front_end": {"kind": "spectrogram", "hop": 8, "n_fft": 32, "mels": 4},
-         "encoder": {"kind": "plane"}, "quantizer": {"kind": "ema", "code_dim": 6},
-         "head": {"kind": "griffin_lim"},
-         "loss": dict.fromkeys(configs.LossConfig.audio_terms, 0.0),
-         "stages": [{"stride": 8, "channels": 8, "dilations": [1]},
-                    {"stride": 2, "channels": 8, "dilations": [1, 3, 1, 1]}]}
-
-
-@pytest.mark.parametrize("changes, stage, blocks", [
-    ({"encoder": {"dilations": [1, 1]}}, "dilated", ["_1", "_1_2"]),
-    (PLANE, "block_1", ["_1", "_3", "_1_2", "_1_3"]),
-    ({"encoder": {"kind": "mirror"}, "front_end": {"kind": "waveform"}, "head": {"kind": "waveform"},
-      "quantizer": {"kind": "ema", "code_dim": 6},
-      "stages": [{"stride": 8, "channels": 8, "dilations": [1, 1]}]}, "block_0", ["_1", "_1_2"]),
-], ids=["banded", "plane", "mirror"])
-def test_blocks_of_equal_dilations_have_names_of_their_own(changes, stage, blocks):
-    model = Codec(notes_config(**changes))
-    names = [layer.name for layer in model.encoder.layers if layer.name.startswith(f"{stage}_")]
-    assert names == [stage + block for block in blocks]
-    for part in ("encoder", "decoder"):
-        paths = [v.path for v in model.parts[part]]
-        assert len(set(paths)) == len(paths)
-
-
 @pytest.mark.parametrize("changes", [{}, {"quantizer": {"change_cost": 0.0}},
                                      {"quantizer": {"books": 14}}, {"head": {"overtones": {}}}])
-def test_halves_and_whole_agree(changes, rng):
+def test_decoding_the_codes_of_notes_is_the_reconstruction(changes, rng):
     keras.utils.set_random_seed(1)  # overtones of others may be many times as loud as full scale
     model = Codec(notes_config(**changes))
     sound = rng.normal(0, 0.1, (2, 512 * 70)).astype("float32")
