@@ -5,8 +5,8 @@ from vqwave.train import run_plan
 
 def words(function, args) -> list[str]:
     """A task as the command line that would do the same."""
-    if settings := getattr(function, "__self__", None):
-        data_dir, folder, _, scheduler = args
+    if function is run_plan.train_model:
+        settings, data_dir, folder, _, scheduler = args
         role, options = settings.model.kind, settings.options
         line = [f"train-{role}", "--model" if role == "codec" else "--generator", settings.model.name,
                 "--data-dir", data_dir, "--output-dir", options.output_dir]
@@ -15,7 +15,7 @@ def words(function, args) -> list[str]:
                     "--vqvae-weights-dir": None if role == "codec" else folder,
                     "--label": settings.model.labels and settings.model.labels.of}
         optional |= {f"--{key.replace('_', '-')}": getattr(settings.training, key)
-                     for key in options.given if hasattr(settings.training, key)}
+                     for key in options.set_by_user if hasattr(settings.training, key)}
         for flag, value in optional.items():
             line += [] if value is None else [flag, value]
         line += ["--decoder-only"] * options.decoder_only + ["--promote"] * options.promote
@@ -41,7 +41,7 @@ def record(monkeypatch, end):
         exit_code = 0
 
         def __init__(self, function, *args):
-            self.line, self.settings = words(function, args), getattr(function, "__self__", None)
+            self.line = words(function, args)
 
         def wait(self, spend, meanwhile=None):
             code, self.value = end(self.line, spend)

@@ -8,8 +8,7 @@ from keras import ops
 from vqwave.config import TrainingConfig, preset
 from vqwave.nn.codec import Codec
 from vqwave.nn.generator import Generator
-from vqwave.train.optimizer import Muon
-from vqwave.train.training import learning_rate
+from vqwave.train.optimizer import Muon, learning_rate
 
 
 def orthogonalised(model) -> set[str]:

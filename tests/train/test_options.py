@@ -33,7 +33,7 @@ def test_defaults_are_the_presets():
         flag = "--model" if role == "codec" else "--generator"
         settings = read(flag, name, "--size", "tiny", role=role)
         assert settings.model == TINY.model(name) and settings.training == TINY.training(name)
-        assert settings.options == RunOptions("weights", given=frozenset())
+        assert settings.options == RunOptions("weights", set_by_user=frozenset())
         assert settings.data == configs.DataConfig() and settings.chain == TINY.chain
 
 
@@ -44,7 +44,7 @@ def test_a_flag_overrides_the_file_and_the_file_overrides_the_preset(write):
     assert (settings.training.batch_size, settings.training.seed,
             settings.training.input_length) == (3, 9, 8192)
     assert settings.data.split == 0.5
-    assert settings.options.given == {"batch_size", "seed", "split"}
+    assert settings.options.set_by_user == {"batch_size", "seed", "split"}
     assert settings.model == configs.override(TINY.codec(8),
                                               {"quantizer": {"num_codes": 32}}, "test")
     assert read("--model", "vqvae_8", "--config", path, "--val-split", "0.25").data.split == 0.25
@@ -55,7 +55,7 @@ def test_a_preset_may_hold_data_settings(write):
     assert configs.preset(preset).data == configs.DataConfig(split={"test": ["a"]},
                                                              trim_silence=None)
     said = read("--model", "vqvae_8", "--preset", preset)
-    assert said.data == configs.preset(preset).data and said.options.given == frozenset()
+    assert said.data == configs.preset(preset).data and said.options.set_by_user == frozenset()
     other = read("--model", "vqvae_8", "--preset", preset, "--val-split", "0.25")
     assert other.data == configs.DataConfig(split=0.25, trim_silence=None)
 
@@ -73,7 +73,7 @@ def test_every_flag_reaches_its_setting(tmp_path):
     assert settings.data.split == configs.Split(validation=("a",))
     assert settings.options == RunOptions("o", minutes=3.0, start_epoch=2,
                                           start_from="w", keep_all=True, promote=True,
-                                          distribute=True, given=settings.options.given)
+                                          distribute=True, set_by_user=settings.options.set_by_user)
 
 
 def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):

@@ -19,10 +19,8 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("src", metavar="SRC", help="the folder of music, searched to the bottom")
     parser.add_argument("dst", metavar="DST", help="the data folder, created if missing")
-    parser.add_argument("--sample-rate",
-                        type=cli.number(int, least=1000, most=192000),
-                        default=config.preset().chain.sample_rate,
-                        metavar="HZ",
+    parser.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000),
+                        default=config.preset().chain.sample_rate, metavar="HZ",
                         help="sample rate of the tracks")
     parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
                         help="processes (default: one for each core)")

@@ -19,6 +19,11 @@ LISTEN = 5.0
 """Default minutes between two times that sounds are written."""
 
 
+def levels(text: str) -> tuple[int, ...]:
+    """An argparse type: levels with commas between them."""
+    return tuple(map(int, text.split(",")))
+
+
 class _List(argparse.Action):
     def __call__(self, parser, *_):
         print(_describe_presets())
@@ -51,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
                         help=f"time for all models together (default: {HOURS:g}, or "
                              f"{FROM_SCRATCH_HOURS:g} from scratch, unless --steps is given)")
-    parser.add_argument("--levels", metavar="L,...",
+    parser.add_argument("--levels", metavar="L,...", type=levels,
                         help="the levels to train, coarsest first (default: those that play; from "
                              "scratch all levels of the preset)")
     parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
@@ -75,9 +80,8 @@ def main(argv=None) -> int:
                         f"give either")
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED,
-                       _parse_levels(args.levels), hours, args,
-                       None if scratch else Origin.find(args.start_from), args.listen)
+    chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED, args.levels, hours,
+                       args, None if scratch else Origin.find(args.start_from), args.listen)
     run_plan.run(chosen, hear, functools.partial(judge, args.musicnn),
                  None if args.no_report else functools.partial(report, args.musicnn))
     print(f"Trained {', '.join(dict.fromkeys(stage.name for stage in chosen.stages))} in "
@@ -151,13 +155,3 @@ def _listening_commands(chosen: plan.Plan, folder: str) -> list[str]:
     if not any(preset.codec(name).has_codes for name in chosen.chain.codecs.values()):
         lines += [f"{generate} --seconds 30 --output FILE", f"{cli.command('latents')} --help"]
     return lines
-
-
-def _parse_levels(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(x) for x in text.split(","))
-    except ValueError:
-        raise UserError(f"--levels is {text!r}; it must be levels with commas between them, "
-                        f"coarsest first") from None

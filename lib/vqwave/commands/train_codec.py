@@ -4,7 +4,7 @@ import argparse
 
 from .. import cli
 from ..errors import UserError
-from ..train import options
+from ..train import options, run_plan
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,5 +26,5 @@ def main(argv=None) -> int:
     if args.decoder_only and not args.start_from:
         raise UserError("--decoder-only needs --start-from, because an untrained encoder has no "
                         "codes worth decoding")
-    options.read_settings(args, "codec").train(args.data_dir)
+    run_plan.train_model(options.read_settings(args, "codec"), args.data_dir)
     return 0

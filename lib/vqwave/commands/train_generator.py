@@ -4,7 +4,7 @@ import argparse
 
 from .. import cli
 from ..io import weights
-from ..train import options
+from ..train import options, run_plan
 from . import arguments
 
 
@@ -24,6 +24,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
-    options.read_settings(args, "generator").train(args.data_dir, codecs, args.epoch,
-                                                   args.scheduler)
+    run_plan.train_model(options.read_settings(args, "generator"), args.data_dir, codecs,
+                         args.epoch, args.scheduler)
     return 0

@@ -359,8 +359,8 @@ def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None 
              if named and level in named.codecs]
     if not names:
         raise UserError(f"{folder}: its {weights.CHAIN} names no codec of level {level}")
-    there = [name for name in names if weights.tags(folder, name)]
-    return weights.find(folder, [*there, *names][0], epoch)
+    with_weights = [name for name in names if weights.tags(folder, name)]
+    return weights.find(folder, [*with_weights, *names][0], epoch)
 
 
 def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet],

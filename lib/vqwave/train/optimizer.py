@@ -1,4 +1,4 @@
-"""The optimizer of every model."""
+"""The optimizer of every model and its learning rate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import keras
 from keras import ops
+
+from ..config import TrainingConfig
 
 NARROW = 32
 """AdamW trains kernels with no more channels than this on one side: code vectors, waveforms, tiny
@@ -52,3 +54,13 @@ class Muon(keras.optimizers.Muon):
     def lr_adjust(self, x):
         """The scale of the orthogonalised matrix [taps·in, out]."""
         return x * (self.rms_rate * max(math.prod(x.shape[:-1]), x.shape[-1]) ** 0.5)
+
+
+def learning_rate(training: TrainingConfig, steps: int):
+    """A warm-up, then a cosine decay to a twentieth of the peak at the last of `steps`. It is a
+    schedule even without a warm-up: a bare rate would be one more variable in the saved state.
+    """
+    warmup, peak = min(training.warmup, steps // 2), training.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05,
+        warmup_target=peak if warmup else None, warmup_steps=warmup)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from .. import cli, config, stderr
+from .. import cli, config
 from ..config import (
     ChainConfig,
     CodecConfig,
@@ -48,8 +48,8 @@ class RunOptions:
 
     minutes: train for about this long, instead of the config's steps. start_epoch: continue from
     this epoch. start_from: the folder of the weights to begin with. decoder_only: freeze encoder
-    and codebook. given: the fields of `TrainingConfig` and `DataConfig` that the user set; a run
-    that continues keeps its others (None: the fields that the configs were created with).
+    and codebook. set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a
+    run that continues keeps its others (None: the fields that the configs were created with).
     """
 
     output_dir: str | Path
@@ -60,36 +60,23 @@ class RunOptions:
     keep_all: bool = False
     promote: bool = False
     distribute: bool = False
-    given: frozenset[str] | None = None
+    set_by_user: frozenset[str] | None = None
 
     def set_fields(self, training: TrainingConfig, data: DataConfig) -> frozenset[str]:
-        """The fields that the user set, see `given`."""
-        if self.given is not None:
-            return self.given
+        """The fields that the user set, see `set_by_user`."""
+        if self.set_by_user is not None:
+            return self.set_by_user
         return frozenset(training.model_fields_set | data.model_fields_set)
 
 
 class TrainingSettings(NamedTuple):
-    """Every setting of a training; `chain` names the codecs of a generator."""
+    """Every setting of a training; `chain` names the codec of each level."""
 
     model: CodecConfig | GeneratorConfig
     training: TrainingConfig
     data: DataConfig
     options: RunOptions
     chain: ChainConfig
-
-    def train(self, data_dir, codec_dir=None, codec_epoch=None, scheduler: str | None = None):
-        """Train the model; a generator on the codes of the codecs in `codec_dir`."""
-        stderr.import_keras()
-        from . import training
-
-        if isinstance(self.model, CodecConfig):
-            training.train_codec(self.model, data_dir, self.options, self.training, self.data,
-                                 chain=self.chain)
-        else:
-            training.train_generator(self.model, data_dir, codec_dir, self.options, self.training,
-                                     self.data, codec_epoch=codec_epoch, chain=self.chain,
-                                     scheduler=scheduler)
 
 
 class ConfigFile(config.Config):

@@ -46,14 +46,9 @@ class Amount:
     held_out_hours: float
 
     @classmethod
-    def of(cls, data_dir, split: Split, trim_silence: float | None, say=None) -> Amount:
-        """The amount in a data folder. `say`, a `progress.Reporter`, receives what is left out.
-
-        Raises:
-            UserError: every track is silent.
-        """
-        sides, spans = silence.read_sides(data_dir, split, 0, trim_silence,
-                                          say or SilentReporter())
+    def of(cls, data_dir, split: Split, trim_silence: float | None) -> Amount:
+        """The amount in a data folder. Raises `UserError` where every track is silent."""
+        sides, spans = silence.read_sides(data_dir, split, 0, trim_silence, SilentReporter())
         hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
                  for side in sides]
         return cls(len(sides[0]), hours[0], len(sides[1]), hours[1])
@@ -78,9 +73,7 @@ class Origin:
     @classmethod
     def find(cls, folder=None) -> Origin:
         """The models in `folder`, with the shipped codecs where it has none; None: all shipped.
-
-        Raises:
-            UserError: the folder has no generators.
+        Raises `UserError` where the folder has no generators.
         """
         codecs = weights.find_folder(weights.CODECS, weights.CODECS)
         generators = weights.find_folder(folder or weights.GENERATORS, weights.GENERATORS)
@@ -104,7 +97,7 @@ class Origin:
         return self.codecs if name in self.chain.codecs.values() else self.generators
 
     def set_of(self, name: str) -> weights.WeightSet:
-        """The weights of a model of the chain. Raises `UserError` where there are none."""
+        """The weights of a model of the chain."""
         return weights.find(self.folder_of(name), name)
 
     @cached_property

@@ -241,9 +241,8 @@ class Plan:
             return
         used = (sum(budget.get(key, 0.0) for key in self.state.finished) if budget
                 else self.state.spent / (3600 * self.hours))
-        for stage in todo:
-            budget[stage.key] = round(
-                max(0.0, 1 - used) * stage.share / sum(other.share for other in todo), 4)
+        left, shares = max(0.0, 1 - used), sum(stage.share for stage in todo)
+        budget |= {stage.key: round(left * stage.share / shares, 4) for stage in todo}
 
     def top_setting(self, field: str):
         """A field of the top generator's `TrainingConfig`, unless a flag sets it."""
@@ -304,10 +303,10 @@ class Plan:
         path = self.output_dir / FILE
         if not path.exists():
             return
-        values: dict[str, Any] = config.load_yaml(path)
-        values.pop("schema", None)
+        content: dict[str, Any] = config.load_yaml(path)
+        content.pop("schema", None)
         try:
-            saved = PlanState.model_validate(values)
+            saved = PlanState.model_validate(content)
         except pydantic.ValidationError as e:
             key = ".".join(map(str, e.errors()[0]["loc"]))
             raise UserError(f"{path}: is not a plan that `{cli.command('train')}` wrote ({key}); "
@@ -317,12 +316,12 @@ class Plan:
             differences["preset"] = saved.preset, self.preset
         if saved.finished:
             differences["label"] = saved.label, self.flags.label
-        for what, (before, now) in differences.items():
-            if before != now:
-                before, now = (" and ".join(value) if isinstance(value, list) else value or "none"
-                               for value in (before, now))
-                raise UserError(f"{self.output_dir}: holds models of a training with {what} "
-                                f"{before}, not {now}; use another --output-dir")
+        for what, values in differences.items():
+            if values[0] != values[1]:
+                old, new = (" and ".join(value) if isinstance(value, list) else value or "none"
+                            for value in values)
+                raise UserError(f"{self.output_dir}: holds models of a training with {what} {old}, "
+                                f"not {new}; use another --output-dir")
         self.state = saved.model_copy(update={"preset": self.preset, "label": self.flags.label})
 
     def write(self):
@@ -344,6 +343,6 @@ class Plan:
 
 def format_hours(seconds: float) -> str:
     """3725 -> `1 h 02 min`, 90 -> `1.5 min`."""
-    minutes = max(0, round(seconds / 60))
+    minutes = round(seconds / 60)
     return (f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60
             else f"{seconds / 60:.1f} min")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -68,14 +67,14 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
         source = weights.find(options.start_from, name)
     models = epoch and epoch.config, saved and saved.model, source and source.config
     job.complete(next(filter(None, models), None), data.split, training.seed)
-    given = options.set_fields(training, data)
+    set_by_user = options.set_fields(training, data)
     if earlier := saved or (epoch if epoch and epoch.training else None):
-        training = _override(earlier.training, training, given)
-        data = _override(earlier.data or DataConfig(trim_silence=None), data, given)
+        training = _override(earlier.training, training, set_by_user)
+        data = _override(earlier.data or DataConfig(trim_silence=None), data, set_by_user)
     codecs = {codec.name: codec.codes_id for codec in job.codec_weights} or None
     if saved and not epoch:
         _check_same(saved, job.model, codecs, options)
-        _adopt(saved, training, data, given, options, say)
+        _adopt(saved, training, data, options, say)
         return Start(saved, state.path, variables)
     record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
                        steps=None if options.minutes else training.steps)
@@ -95,18 +94,18 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     return Start(record, state.path, weights=before)
 
 
-def _override(earlier, settings, given):
+def _override(earlier, settings, set_by_user):
     """The settings of an earlier run, with those that the user set now."""
     return config.override(earlier, {key: value for key, value in config.to_dict(settings).items()
-                                     if key in given}, "settings")
+                                     if key in set_by_user}, "settings")
 
 
 def _check_labels(who: str, before: config.Labels | None, now: config.Labels | None):
     """Raises `UserError` where a model of other labels would be continued."""
     if (before and (before.of, before.names)) != (now and (now.of, now.names)):
-        there, here = (labels.summary if labels else "no labels" for labels in (before, now))
-        raise UserError(f"{who}: was trained with {there}; it cannot be trained with "
-                        f"{'other ' * (there == here)}{here}")
+        old, new = (labels.summary if labels else "no labels" for labels in (before, now))
+        raise UserError(f"{who}: was trained with {old}; it cannot be trained with "
+                        f"{'other ' * (old == new)}{new}")
 
 
 def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
@@ -116,11 +115,11 @@ def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
     folder, name = options.output_dir, saved.name
     advice = f"use another --output-dir, or remove {name}.state.npz"
     _check_labels(f"{folder}: {name}", saved.model.labels, model.labels)
-    there, now = _flat(config.to_dict(saved.model)), _flat(config.to_dict(model))
-    for key in there | now:
-        if there.get(key) != now.get(key):
-            raise UserError(f"{folder}: holds a run of {name} with {key} {there.get(key)!r}, not "
-                            f"{now.get(key)!r}; {advice}")
+    old, new = _flat(config.to_dict(saved.model)), _flat(config.to_dict(model))
+    for key in old | new:
+        if old.get(key) != new.get(key):
+            raise UserError(f"{folder}: holds a run of {name} with {key} {old.get(key)!r}, not "
+                            f"{new.get(key)!r}; {advice}")
     if saved.codecs != codecs:
         raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; {advice}")
     _check_part(saved.codes_of, name, options)
@@ -143,20 +142,16 @@ def _check_part(codes_of: str | None, name: str, options: RunOptions):
 
 
 def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
-           given, options: RunOptions, say):
-    """Set the settings with which a saved run continues."""
+           options: RunOptions, say):
+    """Set the settings with which a saved run continues. An epoch keeps its number of steps."""
     steps = record.steps if options.minutes else training.steps
-    for before, now in ((record.training, training), (record.data, data)):
-        for key, value in now:
-            old = getattr(before, key)
+    for earlier, settings in ((record.training, training), (record.data, data)):
+        for key, value in settings:
+            old = getattr(earlier, key)
             if value != old and key not in ("steps", "epochs", "patience"):
                 words = (f"another {key}" if isinstance(value, config.Config)
                          else f"{key} {old}; it continues with {value}")
                 say(f"the run so far had {words}")
-    epochs, planned = training.epochs, record.steps_per_epoch
-    if ("epochs" in given and epochs and planned
-        and planned != math.ceil((steps or planned) / epochs)):
-        say(f"--epochs: an epoch keeps the {planned} steps that it had when the run began")
     record.training, record.data = training, data
     if steps is None:
         return

@@ -1,6 +1,6 @@
 """Running a plan: each training in a process of its own, hearings beside them, a report at the end.
 
-Killed at any time, the same plan goes on where it was. TensorFlow-free.
+A plan that was killed continues where it was. Only `train_model` loads TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,14 +12,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .. import stderr
+from ..config import CodecConfig
 from ..errors import Interrupted, UserError
 from ..io import labels, manifest, splits, weights
-from . import devices, origin
+from . import devices
 from .isolated import Task
+from .options import TrainingSettings
 from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, Verdict, format_hours
 
 FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
 """The keys of a codec's measurement that a verdict holds."""
+
+
+def train_model(settings: TrainingSettings, data_dir, codec_dir=None, codec_epoch=None,
+                scheduler: str | None = None):
+    """Train one model; a generator on the codes of the codecs in `codec_dir`."""
+    stderr.import_keras()
+    from . import training
+
+    model, run, data, options, chain = settings
+    if isinstance(model, CodecConfig):
+        training.train_codec(model, data_dir, options, run, data, chain=chain)
+    else:
+        training.train_generator(model, data_dir, codec_dir, options, run, data, chain=chain,
+                                 codec_epoch=codec_epoch, scheduler=scheduler)
 
 
 def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
@@ -105,9 +122,8 @@ def _train_all(plan: Plan, judge, hearings: Hearings, say):
         say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{length})")
         if plan.origin and stage.role == "codec" and not stage.decoder_only:
             _drop_decoder_run(plan, stage.name)
-        settings = plan.settings(stage, seconds)
-        task = Task(settings.train, plan.data_dir, plan.output_dir, None,
-                    plan.flags.scheduler if stage.role == "generator" else None)
+        task = Task(train_model, plan.settings(stage, seconds), plan.data_dir, plan.output_dir,
+                    None, plan.flags.scheduler if stage.role == "generator" else None)
         code = task.wait(plan.spend, hearings.poll if stage.role == "generator" else None)
         if code == 0:
             plan.state.finished[stage.key] = plan.flags.steps or 1
@@ -200,9 +216,7 @@ def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = pr
             if plan.treatment(name) == "keep":
                 say(f"  {name:<14} kept as it is: it suits the music")
     else:
-        count = len(plan.stages)
-        say(f"Training {count} model{'s' * (count != 1)} of preset {plan.preset} on "
-            f"{plan.data_dir} into {plan.output_dir}:")
+        say(f"Training preset {plan.preset} on {plan.data_dir} into {plan.output_dir}:")
     for stage in plan.stages:
         what, shortfall = "finished", ""
         if stage in todo:
@@ -227,22 +241,16 @@ def _describe_origin(plan: Plan, names, say):
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
     say(f"  {amount}")
     if not amount.held_out:
-        what, advice = (("one track alone, of which nothing is held out",
-                         "expect variations of that track, or add music") if amount.tracks == 1
-                        else ("no track is held out", "--val-split holds some out"))
-        say(f"  {what}: over-fitting cannot be seen; {advice}")
+        say("  no track is held out, so over-fitting cannot be seen: "
+            + ("expect variations of the one track, or add music" if amount.tracks == 1 else
+               "--val-split holds some out"))
     shift, gain = plan.top_setting("transpose"), plan.top_setting("gain")
     copies = ([f"{shift} semitones higher and lower"] * bool(shift)
               + [f"{gain:g} dB quieter"] * bool(gain))
-    small = f"less than {origin.SMALL_HOURS:g} h of music"
     if copies:
-        say(f"  each training track is also heard up to {' and '.join(copies)}"
-            + (f", because there is {small}" if amount.small else ""))
+        say(f"  each training track is also heard up to {' and '.join(copies)}")
     if names:
         say(f"  generators learn each track's {label}: {', '.join(names)}")
-        if amount.small and not plan.origin.labels_of(plan.chain.generator(plan.chain.top)):
-            say(f"  a generator that was trained without labels hardly learns them, and {small} "
-                f"does not suffice for random weights")
     for name in plan.untrained:
         say(f"  {name} begins with random weights, because trained weights without labels would "
             f"hardly learn them")

@@ -26,7 +26,7 @@ from ..io import files, weights
 from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
 from .jobs import CodecJob, GeneratorJob
-from .optimizer import Muon
+from .optimizer import Muon, learning_rate
 from .options import KEEP, RunOptions
 from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
 
@@ -92,7 +92,10 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         _plan_steps(job, record, options, group, say)
         model = _build(job, record)
         _restore(job, model, start)
-        say(_describe_model(model, policy, record, group))
+        say(f"{name}: {sum(math.prod(v.shape) for v in model.trainable_variables):,} trainable "
+            f"parameters, {policy}, step {record.step} of {record.steps}, "
+            f"{record.steps_per_epoch} steps an epoch"
+            + f", {group.devices} devices" * (group.devices > 1))
 
         # Train.
         checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group)
@@ -158,16 +161,6 @@ def compile_model(model, training: TrainingConfig, steps: int, **losses):
     model.compile(optimizer=optimizer, jit_compile=jit, **losses)
 
 
-def learning_rate(training: TrainingConfig, steps: int):
-    """A warm-up, then a cosine decay to a twentieth of the peak at the last of `steps`. It is a
-    schedule even without a warm-up: a bare rate would be one more variable in the saved state.
-    """
-    warmup, peak = min(training.warmup, steps // 2), training.learning_rate
-    return keras.optimizers.schedules.CosineDecay(
-        peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05,
-        warmup_target=peak if warmup else None, warmup_steps=warmup)
-
-
 def _build(job: CodecJob | GeneratorJob, record: RunRecord, steps: int | None = None):
     keras.utils.set_random_seed(record.training.seed)
     model = job.build(record.training.seed)
@@ -210,15 +203,6 @@ def _steps_in(minutes: float, job: CodecJob | GeneratorJob, record: RunRecord, g
     left, step = minutes * 60 - (times[-1] - times[0]), (times[-1] - times[2]) / (len(times) - 3)
     # Validation, saving and drawing take about a twelfth on top of the steps.
     return group.from_first(lambda: max(10, int(left / (step * 1.08))))
-
-
-def _describe_model(model, policy: str, record: RunRecord, group: devices.Group) -> str:
-    parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    text = (f"{record.name}: {parameters:,} trainable parameters, {policy}, step {record.step} of "
-            f"{record.steps}, {record.steps_per_epoch} steps an epoch")
-    if group is not devices.ALONE:
-        text += f", {group.devices} devices in {group.processes} processes"
-    return text
 
 
 def _restore(job: CodecJob | GeneratorJob, model, start: resume.Start):
