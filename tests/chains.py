@@ -76,6 +76,12 @@ def save_generator(folder, config, spread=1.0):
     weights.save(folder, config.name, "", model.parts, config)
 
 
+def save_levels(folder, chain, count=1):
+    """Save the first levels of a chain beside weights."""
+    levels = [configs.to_dict(level) for level in chain.levels[:count]]
+    weights.save_chain(folder, configs.replace(chain, levels=levels, end=None))
+
+
 def save_chain(root, preset, spread=1.0):
     """Weights of every model of a preset: `.codecs` and `.generators` are folders, `.chain` is the
     chain beside them."""

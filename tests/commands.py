@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from quick import train_eagerly
+EAGER_STEPS = {"codec": 3, "generator": 8}
+"""Steps up to which eager training takes less time than TensorFlow's tracing of `fit`."""
+VALIDATION_WINDOWS = 4
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -67,6 +69,22 @@ def _run(argv, log, setting):
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def train_eagerly():
+    """From here on, short trainings of this process run eagerly and validate on few windows."""
+    from vqwave.train import jobs, training
+
+    compile_model = training.compile_model
+
+    def compile_quickly(model, settings, steps, **losses):
+        compile_model(model, settings, steps, **losses)
+        # A codec computes its losses itself. An eager step of an adversary leaves some discriminators
+        # without gradients, and Keras warns.
+        eager_steps = EAGER_STEPS["generator" if losses else "codec"]
+        model.run_eagerly = steps <= eager_steps and not getattr(model.config, "adversary", None)
+
+    training.compile_model, jobs.VALIDATION_WINDOWS = compile_quickly, VALIDATION_WINDOWS
 
 
 def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:

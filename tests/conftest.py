@@ -17,10 +17,9 @@ os.environ["VQWAVE_FAST_EXPORT"] = "1"
 import hypothesis
 import numpy as np
 import pytest
-from quick import train_eagerly
+from commands import train_eagerly
 
 from vqwave import config as configs
-from vqwave.io import weights
 
 # With `pytest -n` each worker has its own cores: on shared cores the threads of several
 # TensorFlows wait for each other.
@@ -108,23 +107,16 @@ def tiny_weights(shared):
 
 def make_tiny_weights(root):
     import keras
-
-    from vqwave.nn.codec import Codec
-    from vqwave.nn.generator import Generator
+    from chains import save_codec, save_generator
 
     folders = SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
     folders.codecs.mkdir()
     folders.generators.mkdir()
     keras.utils.set_random_seed(0)
-    noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype("float32")
     preset = configs.preset("tiny")
     for level in preset.chain.sizes:
-        config = preset.codec(level)
-        codec = Codec(config)
-        codec(noise, training=True)
-        weights.save(folders.codecs, config.name, "", codec.parts, config)
-        config = preset.generator(level)
-        weights.save(folders.generators, config.name, "", Generator(config).parts, config)
+        save_codec(folders.codecs, preset.codec(level))
+        save_generator(folders.generators, preset.generator(level))
 
 
 @pytest.fixture(scope="session")

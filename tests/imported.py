@@ -1,8 +1,11 @@
-"""Imports commands as modules, so that tests can call their `main`."""
+"""Imports commands as modules, so that tests can call their `main` or parse a command line."""
 
+import argparse
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -17,3 +20,37 @@ def script(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class _Parsed(Exception):
+    """(namespace, unknown words): raised when parsing ends, so that nothing else runs."""
+
+
+def unknown(name: str, words: list[str]) -> list[str]:
+    """The words that scripts/NAME.py does not know.
+
+    Raises: ValueError where the script refuses them.
+    """
+    original, depth = argparse.ArgumentParser.parse_known_args, 0
+
+    def parse_known_args(self, args=None, namespace=None):
+        nonlocal depth
+        depth += 1
+        try:
+            found = original(self, args, namespace)
+        finally:
+            depth -= 1
+        if depth:  # a subcommand's parser, called by its parent
+            return found
+        raise _Parsed(*found)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_known_args", parse_known_args):
+        try:
+            script(name).main(words)
+        except _Parsed as parsed:
+            return parsed.args[1]
+        except SystemExit as e:
+            if not e.code:  # --help, and whatever else answers at once
+                return []
+            raise ValueError(f"{name}.py refuses {shlex.join(words)}") from e
+    raise AssertionError(f"{name}.py has parsed nothing")

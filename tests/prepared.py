@@ -9,15 +9,26 @@ from vqwave.io import audio, manifest
 from vqwave.progress import SilentReporter
 
 
-class Told(SilentReporter):
-    """Keeps the lines."""
+class RecordingReporter(SilentReporter):
+    """Keeps the lines and the steps; calls `at_step` after each step."""
 
-    def __init__(self):
+    def __init__(self, at_step=None):
         super().__init__()
-        self.lines = []
+        self.lines, self.steps, self.at_step = [], [], at_step
 
     def __call__(self, line):
         self.lines.append(line)
+
+    def advance(self, done, loss=None):
+        super().advance(done, loss)
+        if loss is not None:
+            self.steps.append(done)
+            if self.at_step:
+                self.at_step(done)
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
 
 
 def data_folder(folder, sounds, sample_rate=22050):

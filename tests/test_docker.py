@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
-from parsed import unknown
+from imported import unknown
 from test_setup import CONSTRAINED, calls, checkout, setup  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 import yaml
-from parsed import unknown
+from imported import unknown
 
 import vqwave
 from vqwave.config import Sampling, TrainingConfig

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from parsed import unknown
+from imported import unknown
 from prepared import music
 
 from vqwave.config import preset, replace

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from prepared import Told, data_folder, music
+from prepared import RecordingReporter, data_folder, music
 
 from vqwave.data import chunking, codes
 from vqwave.data.codes import OFFSET_STEP, Variant
@@ -34,7 +34,7 @@ def copies(tracks, offsets, transpose=0, gain=0.0):
 
 def encode(corpus, codec, offsets=2, transpose=0, gain=0.0):
     """(the encoded corpus, how many files were not cached)"""
-    log, (folder, tracks) = Told(), corpus
+    log, (folder, tracks) = RecordingReporter(), corpus
     encoded = codes.encode_corpus(folder, copies(tracks, offsets, transpose, gain),
                                   codec, log, load_encoder)
     return encoded, sum(int(line.split()[1]) for line in log.lines if line.startswith("encoding"))
@@ -187,7 +187,7 @@ def test_codes_of_another_codec_lie_beside(corpus, codec, tmp_path):
 
 def test_codes_of_earlier_codecs_are_named_with_the_command_that_removes_them(corpus, codec,
                                                                               tmp_path):
-    first, second = Told(), Told()
+    first, second = RecordingReporter(), RecordingReporter()
     codes.encode_corpus(corpus[0], copies(corpus[1], 1), codec, first, load_encoder)
     assert not [line for line in first.lines if "rm -r" in line]
     (old,) = (corpus[0] / ".codes").iterdir()

@@ -1,5 +1,5 @@
-"""The presets of neighbouring systems, each at a size for tests: from a folder of music to sound,
-and a recording through each codec.
+"""The presets of neighbouring systems, shrunk: from a folder of music to sound, and a recording
+through each codec. Guards the combinations of parts that only presets have.
 """
 
 import json

@@ -1,6 +1,4 @@
-"""A data folder that no memory would hold trains like a small one: nothing of it is read but the
-windows in hand.
-"""
+"""A training on a data folder larger than memory reads only its windows: memory stays flat."""
 
 import os
 import re
@@ -58,7 +56,7 @@ def test_twenty_gigabytes_train_in_flat_memory(tmp_path):
                       f"{seen[-1][1] / 1e6:.0f} MB read: {line}", end="")
     assert run.returncode == 0
     assert len(seen) == 6
-    # Nothing has gone through the folder by the first step, nor by the last.
+    # Nothing reads the whole folder, before the first step or later.
     assert seen[0][1] < 1e9 and seen[-1][1] - seen[0][1] < 1e9
-    # From the first epoch's end on, which has made a checkpoint and drawn curves.
+    # The first epoch's checkpoint and picture of the curves still need new memory.
     assert max(memory for memory, _ in seen[2:]) - seen[1][0] < 100e6

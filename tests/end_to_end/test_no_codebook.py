@@ -1,6 +1,6 @@
-"""A quantizer of a kind that the library has not got, and that has no codebook: each number of a
-latent is rounded to one of four (finite scalar quantization, Mentzer et al. 2023). It trains, its
-codes are learnt and played, and what needs a codebook says that there is none.
+"""A new kind of quantizer, defined here, without a codebook: each number of a latent is rounded to
+one of four values (finite scalar quantization, Mentzer et al. 2023). Guards the contract of
+quantizers: nothing outside the registry depends on a codebook.
 """
 
 from typing import ClassVar, Literal
@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import keras
 import numpy as np
 import pytest
+from chains import save_levels
 from keras import ops
 from kinds import one_more
 from prepared import data_folder, music
@@ -83,8 +84,7 @@ def trained(tmp_path_factory):
     training.train_codec(codec, data, RunOptions(out), settings, DataConfig(), SilentReporter())
     training.train_generator(tiny.generator(512), data, out, RunOptions(out),
                              settings, DataConfig(), SilentReporter())
-    weights.save_chain(out,
-                       configs.replace(tiny.chain, levels=[configs.to_dict(tiny.chain.levels[0])]))
+    save_levels(out, tiny.chain)
     return out
 
 

@@ -1,5 +1,5 @@
-"""A core of a kind that the library has not got, defined here: a plain recurrent layer. It trains,
-is exported and plays by a config class, a Keras model and the body of its ONNX loop.
+"""A new kind of core, defined here: a plain recurrent layer. Guards the registries: a config class, a
+Keras model and the body of an ONNX loop are all that a new core needs to train, export and play.
 """
 
 from typing import Literal
@@ -112,13 +112,6 @@ def trained(data, tiny_weights, tmp_path_factory):
                              settings, DataConfig(),
                              SilentReporter())
     return weights.find(out, NAME)
-
-
-def test_it_begins_with_what_its_codec_knows(trained, tiny_weights):
-    book = next(iter(weights.find(tiny_weights.codecs, "vqvae_512").load("codebook").values()))
-    table = trained.load("generator")["embedding/embeddings"]
-    # Two steps of training leave it near where it began.
-    assert np.corrcoef(table[:64].ravel(), ((book - book.mean(0)) / book.std()).ravel())[0, 1] > 0.9
 
 
 def test_every_engine_plays_it_alike(trained):

@@ -54,12 +54,3 @@ def test_a_chain_that_stops_higher_is_heard_at_that_level(generate, tmp_path):
                       "generator_128")
     assert len(at_8) == len(at_128)
     assert at_8 != at_128
-
-
-def test_a_codec_can_be_judged_on_a_song(trained, tmp_path, capsys):
-    song = next(trained.music.glob("*.mp3"))
-    assert run("test_vqvae", "--model", "vqvae_32", "--vqvae-weights-dir",
-               trained.weights, "--input", song,
-               "--output-dir", tmp_path) == 0
-    assert "SI-SDR" in capsys.readouterr().out
-    assert list(tmp_path.glob("*.wav"))

@@ -5,7 +5,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from prepared import Told, data_folder
+from chains import save_levels
+from prepared import RecordingReporter, data_folder
 from research import scoring
 from research.corpus import Corpus, Plan, Setting
 from research.evaluators import generators, labels
@@ -19,7 +20,7 @@ from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api, engine, listening
 from vqwave.report import fad
-from vqwave.train import options, plan, training
+from vqwave.train import options, training
 from vqwave.train.options import RunOptions
 
 NAME = "generator_512"
@@ -66,16 +67,15 @@ def data(tmp_path_factory):
 def run(model, data, codecs, out, say=None, steps=2, **more):
     return training.train_generator(model, data, codecs, RunOptions(out, promote=True, **more),
                                     configs.replace(SETTINGS, steps=steps),
-                                    DataConfig(split=0.0, trim_silence=None), say or Told())
+                                    DataConfig(split=0.0, trim_silence=None), say or RecordingReporter())
 
 
 @pytest.fixture(scope="module")
 def trained(data, tiny_weights, tmp_path_factory):
     """The folder of a generator that learnt both labels, and what its training said."""
-    out, say = tmp_path_factory.mktemp("out"), Told()
+    out, say = tmp_path_factory.mktemp("out"), RecordingReporter()
     run(labelled(), data, tiny_weights.codecs, out, say, STEPS)
-    levels = [configs.to_dict(one) for one in configs.preset("tiny").chain.levels[:1]]
-    weights.save_chain(out, configs.replace(configs.preset("tiny").chain, levels=levels))
+    save_levels(out, configs.preset("tiny").chain)
     return out, say
 
 
@@ -158,31 +158,6 @@ def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
     assert dict(labels.Labels().run(corpus.music, corpus.for_side("fresh"))) == {}
 
 
-def test_each_label_and_guidance_gives_another_piece(corpus):
-    sounds = [labels.generate_pieces(corpus, label, guidance)
-              for label in ("high", "low") for guidance in (1.0, 3.0)]
-    assert len({sound.tobytes() for sound in sounds}) == 4
-
-
-def test_pieces_are_decoded_one_by_one(corpus, monkeypatch, tmp_path):
-    class Quieter:
-        """A codec that keeps everything, at half its loudness."""
-
-        encode, decode = staticmethod(lambda x: x), staticmethod(lambda x: x / 2)
-
-    monkeypatch.setattr(corpus.music, "codec", lambda _: Quieter)
-    monkeypatch.setattr(corpus, "cache_dir", tmp_path)
-    monkeypatch.setattr(corpus, "embed", lambda sound, rate: sound[:, None])
-    monkeypatch.setattr(labels, "PIECE_SECONDS", 2.0)
-    track = corpus.tracks[0]
-    length = corpus.cut(2 * corpus.rate)
-    made = labels.decode_pieces(corpus, track)
-    assert len(made) == track.samples // length > 1
-    for i, piece in enumerate(made):
-        np.testing.assert_array_equal(piece[:, 0],
-                                      corpus.samples(track, i * length, length) / 2)
-
-
 def test_pieces_are_thirty_seconds_of_a_track(rng):
     patches = rng.normal(size=(45, 2))
     pieces = labels.cut_pieces(patches)
@@ -251,7 +226,7 @@ def test_a_training_that_goes_on_keeps_its_vocabulary(data, tiny_weights, tmp_pa
     out, more = tmp_path / "out", tmp_path / "more"
     prepared(more, sounds({"low": 110, "mid": 440}))
     run(labelled(), data, tiny_weights.codecs, out)
-    say = Told()
+    say = RecordingReporter()
     run(labelled(), more, tiny_weights.codecs, out, say, steps=4)
     assert weights.find(out, NAME, "best").config.labels.names == ("high", "low")
     assert "labels by folder: high (0), low (4), none of these (4)" in say.lines
@@ -261,7 +236,7 @@ def test_a_training_that_goes_on_keeps_its_vocabulary(data, tiny_weights, tmp_pa
 
 
 def test_weights_without_labels_learn_them(data, tiny_weights, tmp_path):
-    say, out = Told(), tmp_path / "out"
+    say, out = RecordingReporter(), tmp_path / "out"
     run(labelled(), data, tiny_weights.codecs, out, say, start_from=tiny_weights.generators)
     assert any(line.startswith("begins with") and line.endswith(", and learns labels by folder (high, low)")
                for line in say.lines)
@@ -272,7 +247,7 @@ def test_weights_without_labels_learn_them(data, tiny_weights, tmp_path):
 
 def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_weights, tmp_path):
     source, _ = trained
-    say = Told()
+    say = RecordingReporter()
     run(labelled(), data, tiny_weights.codecs, tmp_path / "on", say, start_from=source)
     assert any("begins with" in line for line in say.lines)
     for model, start, said in (
@@ -284,18 +259,14 @@ def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_
             run(model, data, tiny_weights.codecs, tmp_path / "other", start_from=start)
 
 
-def test_labels_that_the_tracks_do_not_say_are_refused(data, tiny_weights, tmp_path):
+def test_labels_without_a_tag_in_the_tracks_are_refused(data, tiny_weights, tmp_path):
     with pytest.raises(UserError, match="no training track names its genre"):
         run(labelled("genre"), data, tiny_weights.codecs, tmp_path / "out")
 
 
-def test_trainers_take_the_option(data, tmp_path):
-    parsed = train_generator.parser().parse_args(["--generator", "generator_128", "--data-dir", str(data),
+def test_trainers_take_the_option():
+    parsed = train_generator.parser().parse_args(["--generator", "generator_128", "--data-dir", "d",
                                                   "--preset", "tiny", "--label", "album"])
     model = options.read_settings(parsed, "generator").model
     assert model.labels.of == "album" and model.labels.names == () and model.source
-    made = plan.Plan(data, tmp_path, "tiny", flags=options.training_flags(steps=2, label="folder"))
-    settings = {stage.role: made.settings(stage) for stage in made.stages}
-    assert not settings["codec"].model.labels
-    assert settings["generator"].model.labels.of == "folder"
     assert train.parser().parse_args(["--data-dir", "d", "--label", "genre"]).label == "genre"

@@ -36,19 +36,18 @@ def song(tmp_path):
 
 
 def run(main, capsys, *arguments):
+    """(exit code, stdout, stderr)"""
     code = cli.entry(main, list(map(str, arguments)))
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    return code, *capsys.readouterr()
 
 
-def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys,
-                                                                 song, tiny_weights, tmp_path):
-    out = tmp_path / "new" / "folder"
-    code, said, notes = run(main, capsys, "--model", "all", "--input",
-                            song, "--output-dir", out, "--json",
-                            "--vqvae-weights-dir", tiny_weights.codecs)
+def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, song, tiny_weights,
+                                                                 tmp_path):
+    folder = tmp_path / "new" / "folder"
+    code, out, notes = run(main, capsys, "--model", "all", "--input", song, "--output-dir", folder,
+                           "--json", "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
-    report = json.loads(said)
+    report = json.loads(out)
     assert report["input"] == str(song) and report["engine"] == "onnx"
     assert [m["model"] for m in report["models"]] == [f"vqvae_{level}" for level in LEVELS]
     original = audio.decode(song, RATE)
@@ -57,93 +56,60 @@ def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys,
         assert model["bitrate_kbps"] == pytest.approx(RATE / level * 6 / 1000)
         assert 0 < model["usage"] <= 1 <= model["perplexity"] <= 64
         assert model["encode_speed"] > 0 and model["decode_speed"] > 0
-        made = audio.decode(model["wav"], RATE)
-        assert made.shape == original.shape
-        # What is printed is of what is written, but for the wav's 16 bits.
-        assert model["sc_db"] == pytest.approx(metrics.spectral_convergence(original, made), abs=0.05)
-        assert model["si_sdr_db"] == pytest.approx(metrics.si_sdr(original, made), abs=0.5, rel=0.02)
+        copy = audio.decode(model["wav"], RATE)
+        assert copy.shape == original.shape
+        # The figures are those of the written file, except for the rounding to 16 bits.
+        assert model["sc_db"] == pytest.approx(metrics.spectral_convergence(original, copy), abs=0.05)
+        assert model["si_sdr_db"] == pytest.approx(metrics.si_sdr(original, copy), abs=0.5, rel=0.02)
         assert Path(model["picture"]).read_bytes().startswith(b"\x89PNG")
         assert f"vqvae_{level}: the set without a number" in notes
-    assert sorted(p.name for p in out.iterdir()) == sorted(
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
         f"a song [1]_vqvae_{level}.{kind}" for level in LEVELS for kind in ("wav", "png"))
 
 
-def test_without_a_folder_a_table_is_printed_and_the_wav_written_here(
-        main, capsys, song, tiny_weights, tmp_path, monkeypatch):
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    code, said, _ = run(main, capsys, "--model", "vqvae_8", "--input",
-                        song, "--start", "0.5", "--seconds", "0.25",
-                        "--vqvae-weights-dir", tiny_weights.codecs)
-    assert code == 0
-    assert [p.name for p in here.iterdir()] == ["a song [1]_vqvae_8.wav"]
-    assert len(audio.decode(here / "a song [1]_vqvae_8.wav", RATE)) == round(0.25 * RATE)
-    for word in ("SC dB", "mel", "SI-SDR dB", "kbit/s", "usage", "perplexity",
-                 "encode", "decode", "vqvae_8", "16.54",
-                 "wrote a song [1]_vqvae_8.wav"):
-        assert word in said
-
-
-@pytest.mark.parametrize(("name", "rate", "channels", "samples"), [
-    ("stereo.flac", 96000, 2, 50000), ("lossy.mp3", 44100, 2, 20000), ("one.wav", RATE, 1, 1),
-])
-def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path,
-                                    name, rate, channels, samples):
-    noise = 0.1 * np.random.default_rng(0).standard_normal((samples, channels))
-    encode(tmp_path / name, noise, rate)
-    code, said, _ = run(main, capsys, "--model", "vqvae_512", "--input",
-                        tmp_path / name, "--output-dir",
-                        tmp_path / "out", "--json", "--vqvae-weights-dir", tiny_weights.codecs)
-    assert code == 0
-    model = json.loads(said)["models"][0]
-    assert len(audio.decode(model["wav"], RATE)) == len(audio.decode(tmp_path / name, RATE))
-    for key in ("sc_db", "mel", "si_sdr_db"):
-        assert model[key] is None if name == "one.wav" else np.isfinite(model[key])
-
-
-def test_silence_has_no_figures_and_replaced_files_are_reported(main, capsys,
-                                                             tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    encode(tmp_path / "silent.wav", np.zeros(5000), RATE)
-    given = ["--model", "vqvae_512", "--input", "silent.wav", "--vqvae-weights-dir",
-             tiny_weights.codecs]
+def test_a_part_is_written_to_this_folder_and_replaced(main, capsys, song, tiny_weights, tmp_path,
+                                                       monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     for verb in ("wrote", "replaced"):
-        code, said, notes = run(main, capsys, *given)
-        assert code == 0 and "silent.wav: is silent" in notes
-        assert "-120" not in said and said.count("–") == 10
-        assert f"{verb} silent_vqvae_512.wav" in said
+        code, out, _ = run(main, capsys, "--model", "vqvae_8", "--input", song, "--start", "0.5",
+                           "--seconds", "0.25", "--vqvae-weights-dir", tiny_weights.codecs)
+        assert code == 0 and f"{verb} a song [1]_vqvae_8.wav" in out and "SI-SDR dB" in out
+    (path,) = (tmp_path / "here").iterdir()
+    assert len(audio.decode(path, RATE)) == round(0.25 * RATE)
 
 
-def test_user_errors_are_one_line_and_write_nothing(main, capsys,
-                                                                  song, tiny_weights, tmp_path):
-    (tmp_path / "empty.mp3").touch()
+@pytest.mark.parametrize("samples", [1, 5000])
+def test_silence_has_no_figures(main, capsys, tiny_weights, tmp_path, samples):
+    encode(tmp_path / "silent.wav", np.zeros(samples), RATE)
+    code, out, notes = run(main, capsys, "--model", "vqvae_512", "--input", tmp_path / "silent.wav",
+                           "--output-dir", tmp_path, "--json",
+                           "--vqvae-weights-dir", tiny_weights.codecs)
+    (model,) = json.loads(out)["models"]
+    assert code == 0 and "silent.wav: is silent" in notes
+    assert model["sc_db"] is model["mel"] is model["si_sdr_db"] is None
+    assert len(audio.decode(model["wav"], RATE)) == samples
+
+
+def test_user_errors_are_one_line_and_write_nothing(main, capsys, song, tiny_weights, tmp_path):
     (tmp_path / "text.mp3").write_text("no music" * 100)
     good = {"--model": "vqvae_8", "--input": song, "--vqvae-weights-dir": tiny_weights.codecs,
             "--output-dir": tmp_path / "out"}
     for change, why in [
         ({"--input": tmp_path / "no.mp3"}, "no.mp3: no such file"),
-        ({"--input": tmp_path / "empty.mp3"}, "is empty"),
         ({"--input": tmp_path / "text.mp3"}, "text.mp3: not audio"),
         ({"--start": 60}, "lasts 2.0 s"),
-        ({"--vqvae-weights-dir": tmp_path / "none"}, "no such folder"),
         ({"--model": "vqvae_9"}, "no weights of vqvae_9"),
         ({"--vqvae-weights-dir": tiny_weights.generators, "--model": "generator_8"},
          "generator_8 is a generator"),
         ({"--epoch": 7}, "no epoch 7 of vqvae_8"),
-        ({"--epoch": "last"}, "'last'"),
         ({"--output-dir": song}, "a song [1].wav"),
     ]:
-        code, said, notes = run(main, capsys,
-                                *(text for pair in (good | change).items() for text in pair))
-        assert code == 2 and not said
+        code, out, notes = run(main, capsys,
+                               *(text for pair in (good | change).items() for text in pair))
+        assert code == 2 and not out
         assert why in notes.splitlines()[-1]
         assert not list(tmp_path.rglob("*_vqvae_8.*"))
-    for wrong in (["--seconds", "0"], ["--start", "-1"], ["--engine", "fast"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(["--model", "vqvae_8", "--input", str(song), *wrong])
-        assert stopped.value.code == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weights, tmp_path,
@@ -162,7 +128,7 @@ def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weigh
     assert found["tracks"] == 2 and found["held_out"] and row["seconds"] == 2.0
     assert row["suitable"] is False and row["shortfall"].startswith("notes kept ") and row["distance"] is None
     assert 0 <= row["notes"] < 0.6
-    # At home it does what it does: noted down, it is what is wanted elsewhere.
+    # Once the figures on the codec's own music are recorded, verdicts are relative to them.
     code, said, _ = run(main, capsys, *given, "--note")
     assert code == 0 and said.splitlines() == found["table"][:1] + [
         line[: line.index("unsuitable")] + "suitable" for line in found["table"][1:]]

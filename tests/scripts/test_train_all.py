@@ -10,7 +10,6 @@ import planned
 import pytest
 from planned import option
 
-from vqwave import cli
 from vqwave import config as configs
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
@@ -45,6 +44,16 @@ def stages(monkeypatch):
     monkeypatch.setattr(plan.manifest, "read", lambda folder: read(folder) if os.path.isdir(folder)
                         else [])
     return run, ends
+
+
+@pytest.fixture
+def scratch(train_all, stages, tmp_path):
+    """Train from scratch into a folder, with these options."""
+    def scratch(*options, out=tmp_path):
+        return train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(out),
+                               *options])
+
+    return scratch
 
 
 def names(run):
@@ -85,19 +94,16 @@ def test_finished_trainings_are_skipped(trained, train_all, stages, capsys):
 # -------------------------------------------------------------------------------- the plan of a run
 
 
-def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
-                                                                 stages, tmp_path, capsys):
+def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages, tmp_path, capsys):
     run, _ = stages
     out, split = tmp_path / "out", tmp_path / "s.yml"
     split.write_text("test: [one]\n")
-    assert train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(out),
-                           "--steps", "9", "--size", "tiny", "--no-fp16",
-                           "--val-split", str(split), "--promote", "--scheduler",
-                           "tcp://s:8786", "--transpose", "0", "--gain", "2"]) == 0
+    assert scratch("--steps", "9", "--size", "tiny", "--no-fp16", "--val-split", str(split),
+                   "--promote", "--scheduler", "tcp://s:8786", "--transpose", "0", "--gain", "2",
+                   out=out) == 0
     assert names(run) == NAMES
     for command in run:
-        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)),
-                            ("--steps", "9")):
+        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)), ("--steps", "9")):
             assert option(command, flag) == value
         assert "--promote" in command
         assert "--fp16" not in command
@@ -107,7 +113,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
         assert option(command, "--scheduler") == (None if codec else "tcp://s:8786")
         assert option(command, "--transpose") == (None if codec else "0")
         assert option(command, "--gain") == (None if codec else "2.0")
-        # What is not given is the preset's to say.
+        # Without a flag the preset decides.
         assert option(command, "--input-length") is option(command, "--offsets") is None
     assert "generate_audio.py" in capsys.readouterr().out
 
@@ -118,7 +124,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
              "  {generate} --seconds 30 --output FILE\n  python scripts/latents.py --help\n"),
 ])
 def test_the_last_lines_are_commands_to_hear_the_result(train_all, stages, tmp_path, capsys, preset,
-                                                         said):
+                                                        said):
     assert train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--preset", preset,
                            "--steps", "1", "--seed", "7"]) == 0
     generate = (f"python scripts/generate_audio.py --vqvae-weights-dir {tmp_path} "
@@ -129,10 +135,9 @@ def test_the_last_lines_are_commands_to_hear_the_result(train_all, stages, tmp_p
             f"--seed 7\n" in out) == (preset == "tiny")
 
 
-def test_hours_are_shared_out_and_unused_time_is_shared_again(train_all,
-                                                                   stages, tmp_path, capsys):
+def test_hours_are_shared_out_and_unused_time_is_shared_again(scratch, stages, capsys):
     run, _ = stages
-    train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"])
+    scratch("--hours", "2")
     minutes = [float(option(c, "--minutes")) for c in run]
     # A stage took a minute, whatever it was given.
     left = 120.0
@@ -145,89 +150,67 @@ def test_hours_are_shared_out_and_unused_time_is_shared_again(train_all,
     assert f"== vqvae_128 (2 of 8, about {minutes[1]:.1f} min)" in out
 
 
-def test_after_a_failed_training_the_same_command_continues(train_all, stages, tmp_path):
+@pytest.mark.parametrize(("code", "said"), [
+    (1, "vqvae_32 ended with exit code 1; what is finished is kept"),
+    (128 + signal.SIGKILL, "vqvae_32 was killed .if memory ran out")])
+def test_after_a_failed_training_the_same_command_continues(scratch, stages, code, said):
     run, ends = stages
-    command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"]
-    ends[3] = 1
-    with pytest.raises(UserError, match="vqvae_32 ended with exit code 1; what is finished is "
-                                        "kept"):
-        train_all.main(command)
+    ends[3] = code
+    with pytest.raises(UserError, match=said):
+        scratch("--hours", "2")
     run.clear()
     ends.clear()
-    assert train_all.main(command) == 0
+    assert scratch("--hours", "2") == 0
     assert names(run) == NAMES[2:]
 
 
-def test_a_killed_training_suggests_less_memory(train_all, stages, tmp_path):
-    stages[1][1] = 128 + signal.SIGKILL
-    with pytest.raises(UserError, match="vqvae_512 was killed .if memory ran out: a lower "
-                                        "--batch-size or --input"):
-        train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
-
-
-def test_more_steps_continue_models_whose_codes_are_not_in_use(train_all, stages, tmp_path):
+def test_more_steps_continue_models_whose_codes_are_not_in_use(scratch, stages, tmp_path):
     run, ends = stages
-    command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps"]
-    train_all.main([*command, "5"])
-    train_all.main([*command, "5"])
+    scratch("--steps", "5")
+    scratch("--steps", "5")
     assert names(run) == NAMES
-    # Another codec's codes would be noise to the generators that learnt the old ones.
-    train_all.main([*command, "9"])
+    # The generators know the codecs' codes, so only the generators continue.
+    scratch("--steps", "9")
     codecs, generators = list(CHAIN.codecs.values()), list(CHAIN.generators.values())
     assert names(run) == NAMES + generators
-    # Before that they go on, too.
+    # The codecs continue too while no generator has finished.
     run.clear()
-    other = [*command[:-2], str(tmp_path / "other"), "--steps"]
     ends[len(codecs) + 1] = 143
     with pytest.raises(Interrupted):
-        train_all.main([*other, "5"])
+        scratch("--steps", "5", out=tmp_path / "other")
     ends.clear()
-    train_all.main([*other, "9"])
+    scratch("--steps", "9", out=tmp_path / "other")
     assert names(run) == [*codecs, generators[0], *NAMES]
 
 
-@pytest.mark.parametrize("code", [130, 143])
-def test_a_stopped_training_stops_the_plan(train_all, stages, tmp_path, code):
-    _, ends = stages
-    ends[2] = code
+def test_a_stopped_training_stops_the_plan(scratch, stages, tmp_path):
+    stages[1][2] = 143
     with pytest.raises(Interrupted) as e:
-        train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
-    assert e.value.code == code
+        scratch("--steps", "3")
+    assert e.value.code == 143
     assert configs.load_yaml(tmp_path / "train_all.yml")["finished"] == {NAMES[0]: 3}
-
-
-def test_the_first_levels_alone(train_all, stages, tmp_path):
-    run, _ = stages
-    train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
-                    "3", "--levels", "512,128"])
-    assert names(run) == ["vqvae_512", "vqvae_128", "generator_512", "generator_128"]
 
 
 @pytest.mark.parametrize("argv, said", [
     (["--levels", "128,32"], "--levels is '128,32'; it must be 512"),
-    (["--levels", "all"], "--levels"),
     (["--preset", "none.yml"], "none.yml: cannot be read"),
     (["--hours", "1", "--steps", "5"], "exclude"),
     (["--size", "huge"], "no preset is called 'huge'"),
 ])
-def test_wrong_options_are_one_line(train_all, stages, tmp_path, argv, said):
+def test_wrong_options_are_one_line(scratch, stages, argv, said):
     with pytest.raises(UserError, match=said):
-        train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), *argv])
+        scratch(*argv)
     assert stages[0] == []
 
 
-def test_any_chain_is_planned_and_saved_beside_the_weights(train_all, stages, tmp_path):
+def test_any_chain_is_planned_and_saved_beside_the_weights(scratch, stages, tmp_path):
     preset = os.fspath(Path(__file__).parents[1] / "presets" / "notes_2048.yml")
-    train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
-                    "3", "--preset", preset])
+    scratch("--steps", "3", "--preset", preset)
     chain = configs.preset(preset).chain
     assert names(stages[0]) == chain.names
     assert weights.chain(tmp_path) == chain
-    (tmp_path / "part").mkdir()
-    train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path / "part"),
-                    "--steps", "3", "--levels", "512"])
+    scratch("--steps", "3", "--levels", "512", out=tmp_path / "part")
     assert weights.chain(tmp_path / "part").sizes == (512,)
-    assert weights.chain(tmp_path / "part").ending == 512
 
 
 def test_the_presets_are_listed_with_what_they_are_about(train_all, capsys):
@@ -262,33 +245,14 @@ def test_music_at_another_rate_than_the_presets_is_refused(train_all, trained, t
                         str(tmp_path), "--preset", preset])
 
 
-def test_a_saved_plan_continues(train_all, stages, tmp_path):
-    (tmp_path / "train_all.yml").write_text("schema: 2\npreset: tiny\nspent: 30.0\nfinished: {vqvae_512: 3, "
-                                            "vqvae_128: 3}\n")
-    train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
-                    "3", "--size", "tiny"])
-    assert names(stages[0]) == NAMES[2:]
-    written = configs.load_yaml(tmp_path / "train_all.yml")
-    assert (written["preset"], written["spent"]) == ("tiny", 30.0 + 6 * 60)
-
-
-def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(train_all, stages, tmp_path):
-    command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]
-    train_all.main([*command, "--size", "tiny"])
+def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(scratch, tmp_path):
+    scratch("--steps", "3", "--size", "tiny")
     with pytest.raises(UserError, match="preset tiny, not notes"):
-        train_all.main(command)
+        scratch("--steps", "3")
     good = {"schema": 2, "preset": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
     for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")},
                   good | {"finished": [1]},
                   good | {"finished": {"vqvae_512": "all"}}):
         (tmp_path / "train_all.yml").write_text(configs.dump_yaml(wrong))
         with pytest.raises(UserError, match="train_all.yml: is not a plan"):
-            train_all.main(command)
-
-
-def test_errors_come_before_any_training(train_all, tmp_path, capfd):
-    out = tmp_path / "out"
-    argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(out), "--size", "tiny"]
-    assert cli.entry(train_all.main, argv) == 2
-    [line] = capfd.readouterr().err.splitlines()
-    assert "none: there is no such folder" in line and not out.exists()
+            scratch("--steps", "3")

@@ -63,7 +63,7 @@ class Run:
         self.checkpoint.on_epoch_end(number - 1, {"loss": 1.0} | logs)
 
     def assign(self, bias):
-        self.model.core.books.first.bias.assign(np.full(64, float(bias)))
+        self.model.core.books.outputs[0].bias.assign(np.full(64, float(bias)))
 
     def bias(self, tag):
         return weights.find(self.folder, NAME, tag).load("generator")["logits/bias"][0]
@@ -83,19 +83,13 @@ def run(tmp_path, model):
 def test_the_best_set_has_the_lowest_validation_loss(run):
     for number, loss in enumerate((3.0, 2.0, 2.5, 2.0, 1.9, 4.0), 1):
         run.epoch(number, val_loss=loss)
-        assert weights.find(run.folder, NAME, "best").record["epoch"] == (1,
-                                                                          2, 2, 2, 5, 5)[number - 1]
+        best = weights.find(run.folder, NAME, "best").record["epoch"]
+        assert best == (1, 2, 2, 2, 5, 5)[number - 1]
     assert run.bias("best") == 5.0
     assert run.record.best == 1.9
     assert run.bias(6) == 6.0
     info = weights.find(run.folder, NAME, 6).record
     assert (info["epoch"], info["step"], info["validation_loss"]) == (6, 18, 4.0)
-
-
-def test_without_validation_the_training_loss_judges(run):
-    run.epoch(1, loss=2.0)
-    run.epoch(2, loss=3.0)
-    assert run.record.best_epoch == 1
 
 
 @pytest.mark.parametrize("keep, epochs", [(3, [2, 4, 5, 6]), (None, [1, 2, 3, 4, 5, 6])])
@@ -114,7 +108,7 @@ def test_patience_counts_epochs_without_a_better_loss(tmp_path, model):
         run.epoch(number, val_loss=loss)
         assert not model.stop_training
         assert run.record.finished is None
-    run.epoch(5, val_loss=2.0)  # no better is not better
+    run.epoch(5, val_loss=2.0)  # an equal loss is no better loss
     assert model.stop_training
     assert "2 epochs" in run.record.finished
     assert run.saved()[0] == run.record
@@ -286,14 +280,14 @@ def test_a_state_holds_no_python_objects(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("harm", ["empty", "text", "cut", "flip"])
+@pytest.mark.parametrize("harm", ["text", "cut", "flip"])
 def test_a_damaged_state_names_start_epoch(run, tmp_path, model, harm):
     state = RunState(tmp_path, NAME)
     state.save(new_record(step=1), run_variables(model))
     data = bytearray(state.path.read_bytes())
     if harm == "flip":
         data[len(data) // 2] ^= 255
-    state.path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 2],
+    state.path.write_bytes({"text": b"hello", "cut": data[: len(data) // 2],
                             "flip": data}[harm])
     with pytest.raises(UserError, match=r"state.npz: damaged.*--start-epoch"):
         state.load()
@@ -320,31 +314,12 @@ def test_the_log_drops_rows_of_unsaved_epochs(tmp_path, tail):
 
 
 def test_a_log_begins_with_its_header_and_keeps_its_columns(tmp_path):
-    for content in (None, ""):
-        path = tmp_path / "run.csv"
-        if content is not None:
-            path.write_text(content)
-        log = Log(path, 0)
-        log.on_epoch_end(0, {"loss": 1.5, "val_loss": 2.5})
-        log.on_epoch_end(1, {"loss": 1.0, "mel": 0.5})
-        assert rows(path) == [["epoch", "loss", "val_loss"], ["0", "1.5", "2.5"], ["1", "1.0", "NA"]]
-        path.unlink()
-
-
-def test_the_line_of_an_epoch_shows_progress_and_figures(capsys):
-    record = new_record(step=10, best_epoch=3, steps=40, steps_per_epoch=10)
-    progress = callbacks.Progress(record, Reporter(), ("loss", "val_loss", "absent"))
-    progress.on_train_begin()
-    for _ in range(10):
-        record.step += 1
-        progress.on_train_batch_end(0, {"loss": 1.0})
-    progress.on_epoch_end(1, {"loss": 1.0, "val_loss": 0.5})
-    record.best_epoch = 2
-    progress.on_epoch_end(1, {"loss": 1.0, "val_loss": 0.5})
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("epoch 2/4  loss 1  val_loss 0.5  ")
-    assert first.endswith(" left")
-    assert second.endswith("(best)")
+    path = tmp_path / "run.csv"
+    path.touch()
+    log = Log(path, 0)
+    log.on_epoch_end(0, {"loss": 1.5, "val_loss": 2.5})
+    log.on_epoch_end(1, {"loss": 1.0, "mel": 0.5})
+    assert rows(path) == [["epoch", "loss", "val_loss"], ["0", "1.5", "2.5"], ["1", "1.0", "NA"]]
 
 
 def test_examples_can_be_heard_in_tensorboard(tmp_path):

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from prepared import Told, data_folder, music
+from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, Split, TrainingConfig
@@ -14,7 +14,7 @@ from vqwave.data.codes import OFFSET_STEP, read_frames
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.nn.generator import Generator, load_generator
-from vqwave.progress import SilentReporter
+from vqwave.train import jobs
 from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
 from vqwave.train.record import RunRecord
@@ -25,11 +25,24 @@ TINY = configs.preset("tiny")
 def prepared(folder, codecs, name="generator_128", data=None, changed=None, **settings):
     """A generator's job with its data prepared, its record and the printed lines. changed: keys of its config."""
     model = configs.replace(TINY.generator(name), **changed or {})
-    job, said = GeneratorJob(model, folder, codecs), Told()
+    job, said = GeneratorJob(model, folder, codecs), RecordingReporter()
     job.check()
     training = TrainingConfig(**{"input_length": 4096, "batch_size": 2, "offsets": 1} | settings)
     record = RunRecord(job.model, training, data or DataConfig(split=0.2), "id")
     job.check_settings(training)
+    job.prepare(record, ALONE, said)
+    return job, record, said
+
+
+def prepared_codec(folder, split=0.2, choose=False, **settings):
+    """A codec's job with its data prepared, its record and the printed lines. choose: whether the
+    window may become shorter.
+    """
+    job, said = CodecJob(TINY.codec("vqvae_128"), folder, False), RecordingReporter()
+    job.check()
+    job.choose_window = choose
+    training = TrainingConfig(**{"input_length": 8192, "batch_size": 2} | settings)
+    record = RunRecord(job.model, training, DataConfig(split=split, trim_silence=0.5), "id")
     job.prepare(record, ALONE, said)
     return job, record, said
 
@@ -44,15 +57,12 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("role", ["codec", "generator"])
 def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
     """Tracks of the other sides train nothing."""
-    data = DataConfig(split=Split(validation=["track 1"], test=["track 2"], fresh=["track 3"]))
+    split = Split(validation=["track 1"], test=["track 2"], fresh=["track 3"])
     if role == "generator":
-        job, record, _ = prepared(folder, tiny_weights.codecs, data=data)
+        job, record, _ = prepared(folder, tiny_weights.codecs, data=DataConfig(split=split))
         files = [{row.track.file for row in side.tracks} for side in (job.batches(0), job.validation)]
     else:
-        job = CodecJob(TINY.codec("vqvae_128"), folder, False)
-        job.check()
-        record = RunRecord(job.model, TrainingConfig(input_length=8192, batch_size=2), data, "id")
-        job.prepare(record, ALONE, SilentReporter())
+        job, record, _ = prepared_codec(folder, split)
         files = [set(side.files) for side in (job.batches(0), job.validation)]
     assert files == [{"track 0.ogg.u16"}, {"track 1.ogg.u16"}]
     assert len(record.tracks) == 1
@@ -120,10 +130,7 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
     starts = [first for i in range(80) for first in job.batches(i)[0][0]["previous"][:, 0, 0]]
     assert job.model.start_token in starts
 
-    codec = CodecJob(TINY.codec("vqvae_128"), tmp_path, False)
-    codec.check()
-    training = TrainingConfig(input_length=8192, batch_size=2)
-    codec.prepare(RunRecord(codec.model, training, split, "id"), ALONE, SilentReporter())
+    codec, _, _ = prepared_codec(tmp_path, split.split)
     assert codec.train == job.train and codec.spans == job.spans
     assert all(np.square(sound).mean() > 0 for i in range(8) for sound in codec.batches(i)[0])
 
@@ -137,12 +144,6 @@ def test_bits_a_frame_are_summed_over_books():
     model = configs.replace(TINY.generator(512), books=3)
     job = GeneratorJob(model, "data", "codecs")
     assert job.judgement(2 * np.log(2)) == "validation 6 bits a frame"
-
-
-def test_a_folder_of_silence_is_refused_in_one_line(tmp_path, tiny_weights):
-    data_folder(tmp_path, {f"t{i}": np.zeros(30000) for i in range(3)})
-    with pytest.raises(UserError, match="every training track is silence"):
-        prepared(tmp_path, tiny_weights.codecs)
 
 
 def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
@@ -160,17 +161,18 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
 
 
 def test_a_codecs_windows_are_changed_in_training_and_not_in_validation(folder):
-    def made(**changes):
-        job = CodecJob(TINY.codec("vqvae_128"), folder, False)
-        job.check()
-        training = TrainingConfig(input_length=8192, batch_size=4, **changes)
-        job.prepare(RunRecord(job.model, training, DataConfig(split=0.2), "id"), ALONE,
-                    SilentReporter())
-        return job.batches(3)[0][0], job.validation[0][0]
-
-    plain, changed = made(), made(transpose=3, gain=6.0, mix=0.25)
+    plain, changed = ((job.batches(3)[0][0], job.validation[0][0]) for job, _, _ in (
+        prepared_codec(folder), prepared_codec(folder, transpose=3, gain=6.0, mix=0.25)))
     assert not any(np.array_equal(a, b) for a, b in zip(plain[0], changed[0], strict=True))
     np.testing.assert_array_equal(plain[1], changed[1])
+
+
+def test_passes_are_counted_in_steps(folder, monkeypatch):
+    """A step has two windows of 8,192 samples of three tracks of 17,640 samples."""
+    job, _, _ = prepared_codec(folder, passes=2)
+    assert job.steps_of_passes() == jobs.STEPS_PER_EPOCH
+    monkeypatch.setattr(jobs, "STEPS_PER_EPOCH", 1)
+    assert job.steps_of_passes() == 7
 
 
 def test_a_generator_cannot_learn_mixed_codes(folder, tiny_weights):
@@ -178,35 +180,24 @@ def test_a_generator_cannot_learn_mixed_codes(folder, tiny_weights):
         prepared(folder, tiny_weights.codecs, mix=0.25)
 
 
-def windows_of(folder, length, choose=True):
-    """A codec's job with its data prepared, its record and the printed lines. length: of a window."""
-    job, said = CodecJob(TINY.codec("vqvae_128"), folder, False), Told()
-    job.check()
-    job.choose_window = choose
-    record = RunRecord(job.model, TrainingConfig(input_length=length, batch_size=2),
-                       DataConfig(split=0.2), "id")
-    job.prepare(record, ALONE, said)
-    return job, record, said
-
-
 def test_a_codecs_window_is_chosen_by_the_folder(tmp_path):
     lengths = [0.5] * 8 + [3.0] * 4
     data_folder(tmp_path, {f"t{i:02}": music(length, i) for i, length in enumerate(lengths)})
-    job, record, said = windows_of(tmp_path, 32768)
+    job, record, said = prepared_codec(tmp_path, choose=True, input_length=32768)
     assert record.training.input_length == job.training.input_length == 11008  # 86 * 128
     assert said.lines[0].startswith("a window of 0.499 s in place of 1.49 s, which ")
     assert len(job.train) + len(job.val) == 12 and job.batches(0)[0][0].shape == (2, 11008)
-    # Asked for it is kept, and what is shorter left out; so is one that most tracks fill.
-    job, record, _ = windows_of(tmp_path, 32768, choose=False)
+    # A window that the user set stays, and so does one that most tracks fill.
+    job, record, _ = prepared_codec(tmp_path, input_length=32768)
     assert record.training.input_length == 32768 and len(job.train) + len(job.val) == 4
-    job, record, said = windows_of(tmp_path, 8192)
+    job, record, said = prepared_codec(tmp_path, choose=True)
     assert record.training.input_length == 8192 and "in place of" not in said.lines[0]
 
 
 def test_a_window_is_never_shorter_than_the_loss_needs(tmp_path):
     data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(7)}
                 | {f"long {i}": music(2.0, i) for i in range(3)})
-    job, record, _ = windows_of(tmp_path, 32768)
+    job, record, _ = prepared_codec(tmp_path, choose=True, input_length=32768)
     unit, shortest = job._window_bounds
     assert record.training.input_length - unit < shortest <= record.training.input_length
 
@@ -315,8 +306,3 @@ def test_a_quiet_cost_of_zero_changes_nothing(tmp_path):
     given = {"previous": np.full((1, 3, 1), 5, np.int32)}
     made = load_generator(weights.find(tmp_path, "generator_512"))(given)
     np.testing.assert_allclose(made, costly(given) + 0.1 * np.arange(64), atol=1e-5)
-
-
-def test_without_a_quiet_cost_there_is_no_quietness(folder, tiny_weights):
-    job, _, _ = prepared(folder, tiny_weights.codecs)
-    assert not [v for v in job.build(1).weights if v.name == "quiet"]

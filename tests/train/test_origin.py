@@ -23,11 +23,6 @@ TINY = configs.preset("tiny")
 CHAIN = configs.replace(TINY.chain, end=128)
 
 
-@pytest.fixture(scope="module")
-def train_all():
-    return imported.script("train_all")
-
-
 @pytest.fixture
 def folder(tmp_path):
     """The weights of a chain that ends at 128x, as a training leaves them, with one number in each file."""
@@ -80,15 +75,22 @@ def trainings(run):
             for c in run if c[0].startswith("train-")]
 
 
-def begin(train_all, data, folder, out, *more):
-    return train_all.main(["--data-dir", str(data), "--start-from", str(folder),
-                           "--output-dir", str(out), "--no-fp16", *more])
+@pytest.fixture
+def begin(folder, data, tmp_path, commands):
+    """Run the command with the models of `folder` and these options."""
+    main = imported.script("train_all").main
+
+    def begin(*options, data=data, out=tmp_path / "out"):
+        return main(["--data-dir", str(data), "--output-dir", str(out), "--start-from",
+                     str(folder), "--no-fp16", *options])
+
+    return begin
 
 
-def test_suitable_codecs_are_kept_and_generators_are_trained_further(train_all, folder, data, tmp_path,
-                                                                  commands, capsys):
+def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, folder, data, tmp_path,
+                                                                     commands, capsys):
     run, out = commands[0], tmp_path / "out"
-    assert begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed",
+    assert begin("--hours", "1", "--val-split", "0.3", "--seed",
                  "4", "--musicnn", "here.whl") == 0
     assert [option(c, "--musicnn") for c in (run[0], run[-1])] == ["here.whl"] * 2
     assert [c[0] for c in run] == ["judge", "train-generator", "hear", "train-generator",
@@ -115,16 +117,16 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(train_all, 
     assert "beginning with" in said and "3 semitones higher and lower" in said
     # What is decided is decided once.
     run.clear()
-    begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed", "4")
+    begin("--hours", "1", "--val-split", "0.3", "--seed", "4")
     assert [c[0] for c in run] == ["report"]
 
 
-def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(train_all, folder, data, tmp_path,
-                                                                commands, capsys):
+def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(begin, folder, tmp_path, commands,
+                                                           capsys):
     run, poor = commands
     poor |= {"vqvae_512": 1, "vqvae_128": 2}
     out = tmp_path / "out"
-    begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
+    begin("--steps", "5", "--listen", "0", "--no-report")
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_128 decoder", "vqvae_128",
                               "generator_512", "generator_128"]
     codecs = [c for c in run if c[0] == "train-codec"]
@@ -143,20 +145,19 @@ def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(train_all, folder, da
     assert "== vqvae_128 decoder (2 of 4)" in said
     assert said.count("its decoder alone is not enough, so the whole codec is tuned next") == 1
     run.clear()
-    begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
+    begin("--steps", "5", "--listen", "0", "--no-report")
     assert run == []
     # More steps are of what the treatment came to, and change no codes that a generator knows.
-    begin(train_all, data, folder, out, "--steps", "9", "--listen", "0", "--no-report")
+    begin("--steps", "9", "--listen", "0", "--no-report")
     assert trainings(run) == ["vqvae_512 decoder", "generator_512", "generator_128"]
 
 
-def test_with_little_time_generators_come_before_decoders(train_all, folder, data, tmp_path,
-                                                              commands, capsys):
+def test_with_little_time_generators_come_before_decoders(begin, tmp_path, commands):
     """Music is heard after minutes, and no codes change while generators train."""
     run, poor = commands
     poor |= {"vqvae_512": 9, "vqvae_128": 1}
     out, more = tmp_path / "out", ("--hours", "1", "--no-report")
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder",
                               "vqvae_128 decoder"]
     # The music is heard with its decoder, too.
@@ -168,31 +169,30 @@ def test_with_little_time_generators_come_before_decoders(train_all, folder, dat
     minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
     assert minutes[0] == pytest.approx(59 * 2.5 / 6, abs=0.01)
     run.clear()
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     assert run == []
 
 
-def test_with_enough_hours_a_whole_codec_is_tuned_before_its_generator(train_all, folder, data, tmp_path,
-                                                                      commands):
+def test_with_enough_hours_a_whole_codec_is_tuned_before_its_generator(begin, commands):
     run, poor = commands
     poor |= {"vqvae_512": 9}
-    begin(train_all, data, folder, tmp_path / "out", "--hours", str(plan.WHOLE_HOURS), "--listen", "0",
+    begin("--hours", str(plan.WHOLE_HOURS), "--listen", "0",
           "--no-report")
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
 
 
-def test_more_hours_never_change_codes_in_use(train_all, folder, data, tmp_path, commands):
+def test_more_hours_never_change_codes_in_use(begin, folder, data, tmp_path, commands):
     run, poor = commands
     poor |= {"vqvae_512": 9}
     out, more = tmp_path / "out", ("--listen", "0", "--no-report")
-    begin(train_all, data, folder, out, "--hours", "1", *more)
+    begin("--hours", "1", *more)
     # As if it had been stopped in the last training.
     plan_file = out / plan.FILE
     values = configs.load_yaml(plan_file)
     del values["finished"]["vqvae_512 decoder"]
     plan_file.write_text(configs.dump_yaml(values))
     run.clear()
-    begin(train_all, data, folder, out, "--hours", "4", *more)
+    begin("--hours", "4", *more)
     assert trainings(run) == ["vqvae_512 decoder"]
     made = plan.Plan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
     assert not made.codes_in_use("vqvae_128")
@@ -208,27 +208,30 @@ def name_folders(data):
                           for i, t in enumerate(manifest.read(data))])
 
 
-def test_generators_learn_labels_and_keep_them(train_all, folder, data, tmp_path, commands, capsys):
-    run, out = commands[0], tmp_path / "out"
+def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, capsys):
+    run = commands[0]
     name_folders(data)
     more = ("--steps", "2", "--listen", "0", "--no-report")
-    begin(train_all, data, folder, out, "--label", "folder", *more)
+    begin("--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
     assert [option(c, "--start-from") for c in run] == [None, str(folder), str(folder)]
     assert "  generators learn each track's folder: a, b" in capsys.readouterr().out
     run.clear()
-    begin(train_all, data, folder, out, "--label", "folder", *more)
+    begin("--label", "folder", *more)
     assert run == []
     with pytest.raises(UserError, match="a training with label folder, not none"):
-        begin(train_all, data, folder, out, *more)
+        begin(*more)
 
 
-def test_with_enough_music_a_top_generator_without_labels_begins_with_random_weights(
-        train_all, folder, data, tmp_path, commands, capsys, monkeypatch):
+def test_with_enough_music_a_top_generator_without_labels_begins_with_random_weights(begin, folder,
+                                                                                     data, tmp_path,
+                                                                                     commands,
+                                                                                     capsys,
+                                                                                     monkeypatch):
     run, out = commands[0], tmp_path / "out"
     name_folders(data)
     monkeypatch.setattr(origin, "SMALL_HOURS", 0.0)
-    begin(train_all, data, folder, out, "--label", "folder", "--steps", "2", "--listen", "0", "--no-report")
+    begin("--label", "folder", "--steps", "2", "--listen", "0", "--no-report")
     assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
     assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
     assert "  generator_512 begins with random weights" in capsys.readouterr().out
@@ -242,18 +245,6 @@ def test_with_enough_music_a_top_generator_without_labels_begins_with_random_wei
     made = plan.Plan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
     top = next(stage for stage in made.stages if stage.name == "generator_512")
     assert made.untrained == () and made.settings(top).options.start_from == folder
-
-
-def test_the_state_of_a_decoders_run_is_removed_before_the_whole_codec_is_tuned(tmp_path, folder, data):
-    made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder))
-    made.origin.adopt(made.chain, made.output_dir, made.amount)
-    state = made.output_dir / "vqvae_512.state.npz"
-    state.touch()
-    run_plan._drop_decoder_run(made, "vqvae_512")
-    assert state.exists()  # of a run of the whole codec
-    weights.add_to_record(weights.find(made.output_dir, "vqvae_512"), codes_of="x")
-    run_plan._drop_decoder_run(made, "vqvae_512")
-    assert not state.exists()
 
 
 def test_settings_fit_the_amount_of_music(tmp_path, folder):
@@ -292,13 +283,13 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         "generator_512").transpose == 3
 
 
-def test_levels_can_be_added_later(train_all, folder, data, tmp_path, commands):
+def test_levels_can_be_added_later(begin, tmp_path, commands):
     run, out = commands[0], tmp_path / "out"
     more = ("--steps", "2", "--listen", "0", "--no-report")
-    begin(train_all, data, folder, out, "--levels", "512", *more)
+    begin("--levels", "512", *more)
     assert trainings(run) == ["generator_512"] and weights.chain(out).sizes == (512,)
     run.clear()
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     assert [option(c, "--model") for c in run if c[0] == "judge"] == ["vqvae_128"]
     assert trainings(run) == ["generator_128"] and weights.chain(out).sizes == (512, 128)
     assert configs.preset(str(out / origin.FILE)).chain.sizes == (512, 128)
@@ -309,23 +300,17 @@ def test_an_unknown_training_is_that_of_a_preset(folder):
     assert training == configs.preset("compact").training("generator_512")
 
 
-def test_a_folder_of_one_track_is_warned_about(train_all, folder, tmp_path, commands, capsys):
-    data_folder(tmp_path / "one", {"song": music(1.0, 1)})
-    begin(train_all, tmp_path / "one", folder, tmp_path / "out", "--steps", "2")
-    assert "one track alone" in capsys.readouterr().out
-
-
-def test_a_folder_continues_only_with_its_origin(train_all, folder, data, tmp_path, commands):
+def test_a_folder_continues_only_with_its_origin(begin, data, tmp_path):
     def scratch(out):
-        return train_all.main(["--data-dir", str(data), "--output-dir", str(out), "--size", "tiny",
-                               "--steps", "2"])
+        return imported.script("train_all").main(["--data-dir", str(data), "--output-dir", str(out),
+                                                  "--size", "tiny", "--steps", "2"])
 
-    begin(train_all, data, folder, tmp_path / "a", "--steps", "2")
+    begin("--steps", "2", out=tmp_path / "a")
     with pytest.raises(UserError, match="with start .*, not none; use another"):
         scratch(tmp_path / "a")
     scratch(tmp_path / "b")
     with pytest.raises(UserError, match="with start none, not .*; use another"):
-        begin(train_all, data, folder, tmp_path / "b", "--steps", "2")
+        begin("--steps", "2", out=tmp_path / "b")
 
 
 @pytest.mark.parametrize(("more", "said"), [
@@ -333,22 +318,19 @@ def test_a_folder_continues_only_with_its_origin(train_all, folder, data, tmp_pa
     (["--preset", "tiny"], "--preset with nothing: give either"),
     (["--levels", "128"], "--levels is '128'; it must be 512"),
 ])
-def test_contradicting_options_are_one_line(train_all, folder, data, tmp_path, commands, more,
-                                              said):
+def test_contradicting_options_are_one_line(begin, tmp_path, commands, more, said):
     with pytest.raises(UserError, match=said):
-        begin(train_all, data, folder, tmp_path / "out", *more)
+        begin(*more)
     assert commands[0] == [] and not (tmp_path / "out").exists()
 
 
-def test_several_processes_train_from_scratch_only(train_all, folder, data, tmp_path, commands,
-                                              monkeypatch):
+def test_several_processes_train_from_scratch_only(begin, monkeypatch):
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
     with pytest.raises(UserError, match="together from nothing: --from-scratch"):
-        begin(train_all, data, folder, tmp_path / "out")
+        begin()
 
 
-def test_the_origin_is_the_shipped_chain_or_a_folder_with_generators(folder, tmp_path,
-                                                                         monkeypatch):
+def test_the_origin_is_the_shipped_chain_or_a_folder_with_generators(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path / "weights")
     found = Origin.find()
@@ -427,11 +409,10 @@ def test_hearings_take_newer_weights_one_at_a_time(folder, data, tmp_path, monke
     assert began[0].args[-2:] == (made.output_dir / "heard", "0000min")
 
 
-def test_encoding_shortens_no_later_training(train_all, folder, data, tmp_path,
-                                                             commands, monkeypatch):
+def test_encoding_shortens_no_later_training(begin, commands, monkeypatch):
     run, poor = commands
     poor |= {"vqvae_512": 9}
-    out, more = tmp_path / "out", ("--hours", "1", "--no-report", "--listen", "0")
+    more = ("--hours", "1", "--no-report", "--listen", "0")
     plain, killed = run_plan.Task, []
 
     class Slow(plain):
@@ -447,18 +428,17 @@ def test_encoding_shortens_no_later_training(train_all, folder, data, tmp_path,
 
     monkeypatch.setattr(run_plan, "Task", Slow)
     with pytest.raises(UserError, match="was killed"):
-        begin(train_all, data, folder, out, *more)
-    begin(train_all, data, folder, out, *more)
+        begin(*more)
+    begin(*more)
     minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
     assert trainings(run) == [
         "generator_512", "generator_512", "generator_128", "vqvae_512 decoder"]
     assert minutes == pytest.approx([59 * part / 5.5 for part in (2.5, 2.5, 2.5, 0.5)], abs=0.05)
 
 
-def test_added_music_leaves_the_held_out_tracks(train_all, folder, data,
-                                                                       tmp_path, commands, capsys):
+def test_added_music_leaves_the_held_out_tracks(begin, data, tmp_path, capsys):
     out, more = tmp_path / "out", ("--steps", "5", "--listen", "0", "--no-report")
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     held_out = configs.load_yaml(out / "split.yml")["validation"]
     known = [track.sha256[:16] for track in manifest.read(data)]
     for name in ("generator_512", "generator_128"):
@@ -466,7 +446,7 @@ def test_added_music_leaves_the_held_out_tracks(train_all, folder, data,
     data_folder(data, {f"t{i}": music(0.5, i) for i in range(4)}
                 | {f"new{i}": music(0.5, 10 + i) for i in range(9)})
     capsys.readouterr()
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     assert configs.load_yaml(out / "split.yml")["validation"] == held_out
     said = capsys.readouterr().out
     assert f"--val-split {out / 'split.yml'}" in said.splitlines()[-1]
@@ -478,19 +458,18 @@ def test_added_music_leaves_the_held_out_tracks(train_all, folder, data,
     # Other music is not what was trained on.
     data_folder(tmp_path / "other", {f"o{i}": music(0.5, 90 + i) for i in range(4)})
     with pytest.raises(UserError, match="none of the held-out tracks is in .*; use another"):
-        begin(train_all, tmp_path / "other", folder, out, *more)
+        begin(*more, data=tmp_path / "other")
 
 
-def test_the_next_run_lets_unheard_weights_be_heard(train_all, folder, data, tmp_path,
-                                                                commands):
+def test_the_next_run_lets_unheard_weights_be_heard(begin, tmp_path, commands):
     run, out, more = commands[0], tmp_path / "out", ("--steps", "5", "--no-report")
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     heard = [c[0] for c in run].count("hear")
     assert heard == 2
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     assert [c[0] for c in run].count("hear") == heard
     weights.add_to_record(weights.find(out, "generator_128"), epoch=7)  # then it was killed
-    begin(train_all, data, folder, out, *more)
+    begin(*more)
     assert [c[0] for c in run].count("hear") == heard + 1
 
 

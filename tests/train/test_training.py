@@ -10,18 +10,17 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from prepared import data_folder, music
+from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import files, weights
-from vqwave.nn.generator import Generator, load_generator
-from vqwave.progress import Reporter
+from vqwave.nn.generator import Generator
 from vqwave.train import callbacks, jobs, training
 from vqwave.train.options import RunOptions
-from vqwave.train.record import RunState, TrainingError
+from vqwave.train.record import RunRecord, RunState
 
 CODEC, GENERATOR = "vqvae_8", "generator_512"
 TINY = configs.preset("tiny")
@@ -29,28 +28,6 @@ SMALL, NEXT = TINY.codec(CODEC), TINY.generator("generator_128")
 # Wide enough that Muon trains some of it and AdamW the rest.
 WIDE = configs.override(TINY.generator(GENERATOR), {"core": {"units": 40}}, "test")
 STEPS = 7  # in epochs of 3, 3 and 1
-
-
-class Told(Reporter):
-    """Records the printed lines; calls `at_step` after each step."""
-
-    def __init__(self, at_step=None):
-        super().__init__()
-        self.lines, self.at_step, self.steps = [], at_step, []
-
-    def __call__(self, line):
-        self.lines.append(line)
-
-    def advance(self, done, loss=None):
-        super().advance(done, loss)
-        if loss is not None:
-            self.steps.append(done)
-            if self.at_step:
-                self.at_step(done)
-
-    @property
-    def text(self):
-        return "\n".join(self.lines)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +44,7 @@ def train(data, tiny_weights):
     def train(folder, name=GENERATOR, at_step=None, draw=False, config=None,
               codecs=tiny_weights.codecs, **more):
         """By default the top generator, which compiles fastest."""
-        told, data_config = Told(at_step), DataConfig(split=more.pop("split", 0.1))
+        told, data_config = RecordingReporter(at_step), DataConfig(split=more.pop("split", 0.1))
         run = {key: more.pop(key) for key in list(more) if key in RunOptions.__dataclass_fields__}
         settings = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3,
                     "warmup": 2, "seed": 5,
@@ -103,6 +80,11 @@ def begun(straight, tmp_path):
     """A copy of the finished generator run."""
     shutil.copytree(straight[GENERATOR].folder, tmp_path / "run")
     return tmp_path / "run"
+
+
+def contents(folder) -> dict[Path, bytes]:
+    """The bytes of every file, except locks."""
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and ".lock" not in p.name}
 
 
 def state(folder, name):
@@ -156,24 +138,6 @@ def test_a_run_leaves_its_epochs_the_best_a_log_and_a_picture(straight, name):
     assert first.checksum != last.checksum
 
 
-def test_the_last_line_has_the_unit_of_the_epochs(straight):
-    best = straight[CODEC].record.best
-    assert f"best validation loss {best:.5g} at epoch" in straight[CODEC].told.text
-    said = re.search(r"best validation (\S+) bits a frame at epoch (\d)",
-                     straight[GENERATOR].told.text)
-    shown = re.search(rf"epoch {said[2]}/.*val_bits (\S+)", straight[GENERATOR].told.text)[1]
-    assert float(said[1]) == pytest.approx(float(shown), rel=1e-3)
-
-
-def test_a_generator_learns_and_says_its_bits(straight):
-    run = straight[GENERATOR]
-    assert re.search(r"held-out frames have \d\.\d+ bits each .* alone \(6\.000 without any knowledge\)",
-                     run.told.text)
-    assert run.record.unigram_bits < 6.0
-    assert "2 tracks to train on" in run.told.text
-    assert "1 held out" in run.told.text
-
-
 # ------------------------------------------------------------------------------ stopped and resumed
 
 
@@ -212,13 +176,11 @@ def test_half_written_files_of_a_killed_run_are_ignored(train, straight, begun):
 
 
 def test_more_steps_continue_a_finished_run(train, begun):
-    before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()}
+    before = contents(begun)
     again = train(begun)
     assert "already finished (all 7 steps done)" in again.told.text
     assert again.told.steps == []
-    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()
-            and ".lock" not in p.name} == {
-        p: b for p, b in before.items() if ".lock" not in p.name}
+    assert contents(begun) == before
     assert "already finished" in train(begun, steps=5).told.text
     more = train(begun, steps=10)
     assert "planned for 7 steps; it continues to 10" in more.told.text
@@ -242,24 +204,12 @@ def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monke
     np.testing.assert_array_equal(np.concatenate(kept)[: costly.num_codes], quiet[0])
 
 
-def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, straight, tiny_weights):
-    source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
-    run = train(tmp_path, start_from=straight[GENERATOR].folder, learning_rate=1e-9, seed=6)
-    assert f"begins with {source.summary}" in run.told.text
-    assert run.told.steps[0] == 1
-    for key, array in weights.find(tmp_path, GENERATOR, 1).load("generator").items():
-        np.testing.assert_allclose(array, source.load("generator")[key], atol=1e-6)
-    # Once begun, the run goes on from its own state.
-    assert "begins with" not in train(tmp_path, start_from=straight[GENERATOR].folder,
-                                      seed=6).told.text
-    with pytest.raises(UserError, match="no weights of generator_512"):
-        train(tmp_path / "b", start_from=tmp_path / "none")
-
-
 def test_the_first_best_set_is_what_the_run_began_with(train, tmp_path, straight):
     source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
-    run = train(tmp_path, start_from=straight[GENERATOR].folder, learning_rate=30.0, steps=2,
-                epochs=1, seed=6)
+    options = {"start_from": straight[GENERATOR].folder, "learning_rate": 30.0, "steps": 2,
+               "epochs": 1, "seed": 6}
+    run = train(tmp_path, **options)
+    assert f"begins with {source.summary}" in run.told.text and run.told.steps == [1, 2]
     record, kept = run.record, weights.find(tmp_path, GENERATOR)
     assert (kept.tag, kept.record["epoch"], kept.record["step"]) == ("best", 0, 0)
     assert round(record.best, 6) == record.beginning
@@ -269,21 +219,22 @@ def test_the_first_best_set_is_what_the_run_began_with(train, tmp_path, straight
         np.testing.assert_array_equal(kept.load("generator")[key], array)
     assert f"{GENERATOR}: before training validation " in run.told.text
     assert "beginning" not in source.record
+    # A run that has begun continues from its own state.
+    assert "begins with" not in train(tmp_path, **options).told.text
+    with pytest.raises(UserError, match="no weights of generator_512"):
+        train(tmp_path / "b", start_from=tmp_path / "none")
 
 
 def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path, straight):
-    # What it does at home it is held to wherever it is tuned.
+    # The figures on the codec's own music stay in its record.
     home = {"notes": 0.9, "mel": 0.3, "distance": 20.0, "seconds": 120.0}
     begun = tmp_path / "begun"
     shutil.copytree(straight[CODEC].folder, begun)
     source = weights.find(begun, CODEC)
     weights.add_to_record(source, held_out=home)
     adversary = {"weight": 0.1, "feature_matching": 0.5}
-    options = {
-        "config": configs.override(SMALL, {"adversary": adversary}, "test"),
-        "start_from": begun,
-        "decoder_only": True, "steps": 4, "epochs": 2
-    }
+    options = {"config": configs.override(SMALL, {"adversary": adversary}, "test"),
+               "start_from": begun, "decoder_only": True, "steps": 4, "epochs": 2}
     train(tmp_path, CODEC, **options)
     tuned = weights.find(tmp_path, CODEC, 2)
     assert tuned.codes_id == source.codes_id and tuned.record["held_out"] == home
@@ -317,10 +268,10 @@ def test_start_epoch_continues_from_that_epoch(train, begun, straight):
     earlier = weights.find(begun, GENERATOR, 1)
     again = train(begun, start_epoch=1, learning_rate=1e-9)
     assert again.told.steps == [4, 5, 6, 7]
-    # With a rate of nearly nothing it stays at what it began from.
+    # At this learning rate the weights stay where they began.
     for key, array in weights.find(begun, GENERATOR, 3).load("generator").items():
         np.testing.assert_allclose(array, earlier.load("generator")[key], atol=1e-6)
-    # The best of before was better and still stands.
+    # The earlier best set was better and stays.
     best = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
     if best.record["epoch"] != 1:
         assert weights.find(begun, GENERATOR, "best").checksum == best.checksum
@@ -343,11 +294,10 @@ def test_start_epoch_without_a_state_keeps_the_length_of_an_epoch(train, begun):
      r"with core.units 40, not 32; use another --output-dir"),
 ])
 def test_a_run_that_cannot_continue_is_refused_and_no_file_changes(train, begun, more, said):
-    before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name}
+    before = contents(begun)
     with pytest.raises(UserError, match=said):
         train(begun, **more)
-    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()
-            and ".lock" not in p.name} == before
+    assert contents(begun) == before
 
 
 def test_codes_of_other_codecs_are_refused(train, begun, tmp_path, tiny_weights):
@@ -367,16 +317,9 @@ def test_an_unwritable_folder_is_refused_first(train, data, tmp_path):
     assert set((data / ".codes").rglob("*")) == cached
 
 
-def test_an_epoch_keeps_its_length(train, begun):
-    assert "--epochs" not in train(begun, epochs=3).told.text
-    again = train(begun, epochs=2, steps=8)
-    assert "an epoch keeps the 3 steps" in again.told.text
-    assert again.record.steps_per_epoch == 3
-
-
 def test_a_folder_in_use_is_refused_by_process(train, begun):
-    with files.lock_folder(begun, GENERATOR, "being trained"), pytest.raises(UserError,
-                                                                             match=f"by process {os.getpid()}"):
+    with (files.lock_folder(begun, GENERATOR, "being trained"),
+          pytest.raises(UserError, match=f"by process {os.getpid()}")):
         train(begun)
 
 
@@ -409,33 +352,16 @@ def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
     assert more.record.step == more.record.steps >= first.record.steps
 
 
-@pytest.mark.parametrize(("passes", "least", "minutes", "steps", "per_epoch"), [
-    (2, 1, 7.2, 17, 9), (2, 20, 7.2, 20, 10), (0, 1, 72.0, 24, 1), (9, 1, 72.0, 24, 1),
-    (2, 1, 36.0, 17, 2), (2, 1, 72.0, 17, 1)])
-def test_minutes_end_after_the_passes(
-        train, tmp_path, monkeypatch, passes, least, minutes, steps, per_epoch):
-    """A step of two windows of 4,096 samples is an eighth of the two tracks; 24 steps fit into the minutes."""
+@pytest.mark.parametrize(("passes", "minutes", "steps", "per_epoch"), [
+    (2, 7.2, 17, 9), (2, 36.0, 17, 2), (2, 72.0, 17, 1), (0, 72.0, 24, 1), (9, 72.0, 24, 1)])
+def test_minutes_end_after_the_passes(monkeypatch, passes, minutes, steps, per_epoch):
+    """24 steps fit into the minutes; a step is an eighth of the tracks, rounded up."""
     monkeypatch.setattr(training, "_steps_in", lambda *_: 24)
-    monkeypatch.setattr(jobs, "STEPS_PER_EPOCH", least)
-    done = train(tmp_path, minutes=minutes, epochs=None, passes=passes)
-    assert (done.record.step, done.record.steps_per_epoch) == (steps, per_epoch)
-    assert (f"{steps} steps suffice" in done.told.text) == (passes == 2)
-
-
-def test_patience_ends_a_run_without_progress(train, tmp_path):
-    done = train(tmp_path, steps=60, epochs=20, patience=2, learning_rate=1e-12)
-    assert done.record.step <= 12
-    assert "no better validation loss for 2 epochs" in done.record.finished
-    assert "already finished" in train(tmp_path, steps=60, patience=2).told.text
-
-
-def test_a_non_finite_loss_ends_the_run_and_changes_no_file(train, begun):
-    before = {p: p.read_bytes() for p in begun.glob("*.weights.h5")} | {
-        p: p.read_bytes() for p in (*begun.glob("*.yml"), *begun.glob("*.npz"))}
-    with pytest.raises(TrainingError, match=r"not finite at step (8|9)\b.*--learning-rate"):
-        train(begun, steps=40, learning_rate=1e38, warmup=0)
-    assert {p: p.read_bytes() for p in before} == before
-    assert train(begun, steps=8).told.steps == [8]
+    record = RunRecord(WIDE, TrainingConfig(passes=passes), DataConfig(), "id")
+    job, told = SimpleNamespace(steps_of_passes=lambda: passes * 8 + bool(passes)), RecordingReporter()
+    training._plan_steps(job, record, RunOptions("out", minutes=minutes), None, told)
+    assert (record.steps, record.steps_per_epoch) == (steps, per_epoch)
+    assert ("steps suffice" in told.text) == (passes == 2)
 
 
 # ----------------------------------------------------------------------------------- other settings
@@ -455,20 +381,21 @@ def test_without_validation_and_in_mixed_precision(train, tmp_path):
 def test_a_generator_is_initialised_from_the_codebooks(tiny_weights):
     codecs = [weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in (32, 128)]
     first, again, other = (Generator(TINY.generator(32)) for _ in range(3))
-    for made, seed in ((first, 1), (again, 1), (other, 2)):
-        jobs.start_from_codebooks(made, codecs, seed)
+    for model, seed in ((first, 1), (again, 1), (other, 2)):
+        jobs.start_from_codebooks(model, codecs, seed)
     book = next(iter(codecs[0].load("codebook").values()))
     table = first.core.embedding.embeddings.numpy()
-    # As wide as the codes: the codebook itself, standardised, and for the start token a vector of
-    # its own as long as theirs, for zeros make gradients huge where a core normalises them.
+    # The standardised codebook. The start token has a vector of similar length, because a core that
+    # normalises a zero vector has huge gradients.
     np.testing.assert_allclose(table[:64], (book - book.mean(0)) / book.std(), rtol=1e-3, atol=1e-5)
     above = first.conditions["source"].get_layer("embedding").embeddings.numpy()
-    for one in (table, above):
-        assert 0.3 < np.linalg.norm(one[64]) / np.linalg.norm(one[:64], axis=1).mean() < 3
-    kernels = [made.core.books.first.kernel.numpy() for made in (first, again, other)]
+    for embeddings in (table, above):
+        lengths = np.linalg.norm(embeddings, axis=1)
+        assert 0.3 < lengths[64] / lengths[:64].mean() < 3
+    kernels = [model.core.books.outputs[0].kernel.numpy() for model in (first, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
-    # Codes that lie near each other have near logits, whatever the step.
+    # Codes with similar vectors have similar logits.
     unit = book - book.mean(0)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     likeness = np.corrcoef((unit @ unit.T).ravel(), np.corrcoef(kernels[0].T).ravel())[0, 1]
@@ -519,7 +446,7 @@ def test_the_stretches_of_a_run_cover_every_step_once():
 
 def test_settings_without_a_flag_stay_as_the_run_has_them(begun, data, tiny_weights):
     """Batch size, seed and rate stay when only more steps are given."""
-    told = Told()
+    told = RecordingReporter()
     record = training.train_generator(WIDE, data, tiny_weights.codecs,
                                       RunOptions(begun), TrainingConfig(steps=8),
                                       say=told)
@@ -585,15 +512,9 @@ def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
     first = dict(zip(rows[0], map(float, rows[1]), strict=True))
     # The loss is a mean over codes in nats, the bits are those of whole frames.
     assert first["val_bits"] == pytest.approx(3 * first["val_loss"] / np.log(2), rel=1e-4)
-    found = weights.find(tmp_path / "out", "generator_8")
     book = weights.find(tmp_path / "codecs", CODEC).codebooks()[2]
-    made = Generator(generator)
-    jobs.start_from_codebooks(made, [weights.find(tmp_path / "codecs", CODEC)], 5)
-    table = made.core.embedding.embeddings.numpy()
+    model = Generator(generator)
+    jobs.start_from_codebooks(model, [weights.find(tmp_path / "codecs", CODEC)], 5)
+    table = model.core.embedding.embeddings.numpy()
     np.testing.assert_allclose(table[2 * 65 : 2 * 65 + 64],
-                               (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3,
-                               atol=1e-5)
-    lengths = np.linalg.norm(table.reshape(3, 65, -1), axis=-1)
-    for own in lengths:  # the token's beside the codes' of its book
-        assert 0.3 < own[64] / own[:64].mean() < 3
-    assert load_generator(found).config == generator
+                               (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3, atol=1e-5)
