@@ -169,7 +169,7 @@ def _parse(line: str) -> Track:
     for key, value in values.items():
         if type(value) is not _KINDS[key]:
             raise ValueError(f"{key} is {value!r}")
-        if key in ("sample_rate", "samples") and value < 1:
+        if isinstance(value, int) and value < 1:
             raise ValueError(f"{key} is {value}")
     if missing := _REQUIRED - set(values):
         raise ValueError(f"{min(missing)} is missing")

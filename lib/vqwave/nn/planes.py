@@ -227,7 +227,8 @@ class TopDown(Quantizer):
     @property
     def encoder_weights(self) -> list:
         """The variables besides the codebooks that encoding needs."""
-        return [v for layer in (*self.upsamplings, self.mix, self.latents) for v in layer.weights]
+        networks: list[layers.Layer] = [*self.upsamplings, self.mix, self.latents]
+        return [variable for layer in networks for variable in layer.weights]
 
     def encode(self, latents):
         """latents -> codes int32 [batch, N, books]."""

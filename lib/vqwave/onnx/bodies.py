@@ -56,6 +56,10 @@ class Body:
             x = self.body("Concat", x, context, axis=-1)
         return self.stack(x)
 
+    def stack(self, x: str) -> str:
+        """The core's layers over one frame: [1, B, any width] -> features of the frame."""
+        raise NotImplementedError
+
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         body = self.body
         if not book:
