@@ -169,8 +169,9 @@ def _parse(line: str) -> Track:
     for key, value in values.items():
         if type(value) is not _KINDS[key]:
             raise ValueError(f"{key} is {value!r}")
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"{key} is {value}")
+    for key in ("sample_rate", "samples"):
+        if values.get(key, 1) < 1:
+            raise ValueError(f"{key} is {values[key]}")
     if missing := _REQUIRED - set(values):
         raise ValueError(f"{min(missing)} is missing")
     path = PurePosixPath(values["file"])
