@@ -17,7 +17,7 @@ def start(monkeypatch):
     """Run the command: {name of a group of stations: its stream}."""
     streams = {}
 
-    def group(name, count, seed, open_stream, **_):
+    def group(name, count, seed, open_stream, sample_rate, **_):
         streams[name] = open_stream()
         streams[name].close()
 

@@ -54,8 +54,8 @@ class Running:
             self.streams.append(Stream(count))
             return self.streams[-1]
 
-        group = Group("tiny/weights", count, 7, open_stream or new, report=self.reports.append,
-                      conditions={"mood": 1})
+        group = Group("tiny/weights", count, 7, open_stream or new, RATE,
+                      report=self.reports.append, conditions={"mood": 1})
         self.radio = radios.Radio([group], **more)
         self.port = None
 
@@ -144,8 +144,8 @@ def test_listeners_share_the_stream_of_their_station(running, path, expected):
     until(lambda: running.metric("listeners") == 0)
 
 
-@pytest.mark.parametrize("second", [(1, "mp3"), (0, "ogg")])
-def test_the_first_listener_of_a_channel_receives_the_blocks_before(second):
+@pytest.mark.parametrize("row, kind", [(1, "mp3"), (0, "ogg")])
+def test_the_first_listener_of_a_channel_receives_the_blocks_before(row, kind):
     """The group plays already, in another channel."""
     received, block = {}, threading.Semaphore(2 * RATE // BLOCK + 9)
 
@@ -154,22 +154,23 @@ def test_the_first_listener_of_a_channel_receives_the_blocks_before(second):
             block.acquire()
             return super().__next__()
 
-    def publish(channel, chunk):
-        received.setdefault((channel.station.row, channel.kind), []).append(chunk)
-
     stream = Stepped(2)
-    group = Group("w", 2, 0, lambda: stream)
-    group.publish = publish
-    row, kind = second
-    channel = group.stations[row].channels[kind]
-    with group.listening(group.stations[0].channels["mp3"]):
-        until(lambda: not block._value)
-        assert list(received) == [(0, "mp3")]
-        with group.listening(channel):
-            block.release()
-            until(lambda: second in received and round(group.music * RATE) == stream.position)
-            heard = io.BytesIO(channel.header + b"".join(received[second]))
-        block.release(9)
+    group = Group("w", 2, 0, lambda: stream, RATE)
+    group.publish = lambda channel, chunk: received.setdefault(channel, []).append(chunk)
+    channel, playing = group.stations[row].channels[kind], group.stations[0].channels["mp3"]
+
+    async def listen():
+        with group.listening(playing):
+            until(lambda: not block._value)
+            assert list(received) == [playing]
+            with group.listening(channel):
+                block.release()
+                until(lambda: channel in received and round(group.music * RATE) == stream.position)
+                heard = io.BytesIO(channel.encoder.header + b"".join(received[channel]))
+            block.release(9)
+        return heard
+
+    heard = asyncio.run(listen())
     group.close()
     with av.open(heard) as container:
         frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
@@ -295,7 +296,7 @@ def test_a_slow_listener_continues_live_and_no_other_waits(monkeypatch):
     monkeypatch.setattr(stations, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
 
     async def listen():
-        channel = Channel(None, "mp3")
+        channel = Channel(None, None)
         for chunk in (b"a", b"", b"b"):
             channel.publish(chunk)
         assert await channel.read(0) == (b"ab", 2)
@@ -315,7 +316,7 @@ def test_a_slow_listener_continues_live_and_no_other_waits(monkeypatch):
 def test_a_new_listener_begins_at_most_the_lead_behind(monkeypatch):
     clock = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(stations, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
-    channel = Channel(None, "mp3")
+    channel = Channel(None, None)
     for second in range(20):
         clock.seconds = float(second)
         channel.publish(b"%d," % second)

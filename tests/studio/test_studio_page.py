@@ -436,7 +436,7 @@ def test_two_at_once_hear_their_own_music_and_a_closed_tab_frees_its_stream(open
         make(page)
     ask_for(third, seconds=1, seed=2)
     third.locator("#make").click()
-    third.get_by_role("alert").get_by_text(f"{STREAMS} takes are being made here at this moment").wait_for()
+    third.get_by_role("alert").get_by_text(f"{STREAMS} takes are being made").wait_for()
     until(first, f"sound.position > {0.5 * RATE}")
     first.close()
     # The studio notices in its own time.

@@ -58,12 +58,15 @@ def main(argv=None) -> int:
     music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
     openers = {folder: opener(music.open(weights.find_folder(folder, weights.GENERATORS)), seed,
                               args) for folder in folders}
-    for open_stream in openers.values():
-        open_stream().close()  # raises where weights are missing or do not fit the options
+    rates = {}
+    for folder, open_stream in openers.items():
+        with open_stream() as stream:  # raises where weights are missing or do not fit the options
+            rates[folder] = stream.sample_rate
     for folder, open_stream in openers.items():
         groups.append(stations.Group(
-            folder, args.stations, seed, open_stream, first=1 + len(groups) * args.stations,
-            conditions=arguments.chosen(args), bitrate=1000 * args.bitrate,
+            folder, args.stations, seed, open_stream, rates[folder],
+            first=1 + len(groups) * args.stations, conditions=arguments.chosen(args),
+            bitrate=1000 * args.bitrate,
             report=lambda line: print(line, file=sys.stderr, flush=True)))
     print(f"seed {seed}", flush=True)
     radio.run(radio.Radio(groups, args.listeners), args.host, args.port,

@@ -120,6 +120,16 @@ class ChainConfig(Config):
                               f"{', '.join(map(str, self.sizes))}")
         return level
 
+    def check_keep(self, keep: int, level: int) -> int:
+        """The level `keep`. Raises `ConfigError` where a chain down to `level` has none below it."""
+        above = [x for x in self.sizes if x > level]
+        if not above:
+            raise ConfigError(f"the chain has no level above {level} that a variation could keep")
+        if keep not in above:
+            raise ConfigError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}: a "
+                              f"variation generates the levels below, down to {level}")
+        return keep
+
 
 class _Description(pydantic.BaseModel, extra="allow"):
     """A model in a preset's file: its keys, without those that follow from the chain."""

@@ -152,7 +152,7 @@ class VQWave(Models):
         Raises:
             UserError: the recording is unreadable or silent.
         """
-        keep = self._check_keep(self.chain.top if keep is None else keep, self.chain.bottom)
+        keep = self.chain.check_keep(self.chain.top if keep is None else keep, self.chain.bottom)
         if isinstance(recording, str | os.PathLike):
             return Variation(keep, *self._encode_file(recording, keep, report))
         recording = _check_samples(recording, (1,))
@@ -220,7 +220,7 @@ class VQWave(Models):
         keep, encoded = 0, []
         if isinstance(begin, Variation):
             level = self.ending(level, begin.level)
-            keep = self._check_keep(begin.level, level)
+            keep = self.chain.check_keep(begin.level, level)
             encoded = [keep]
             if samples is not None and samples > begin.samples:
                 raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but what is "
@@ -277,16 +277,6 @@ class VQWave(Models):
         """The codec of a level. Raises `UserError` where its frames are no codes."""
         self.weight_set(self.chain.codecs[self.chain.check_level(level)]).config.check_codes()
         return self.codec(level)
-
-    def _check_keep(self, keep: int, level: int) -> int:
-        """The level `keep`. Raises `UserError` where a chain down to `level` has none below it."""
-        above = [x for x in self.chain.sizes if x > level]
-        if not above:
-            raise UserError(f"the chain has no level above {level} that a variation could keep")
-        if keep not in above:
-            raise UserError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}: a "
-                            f"variation generates the levels below, down to {level}")
-        return keep
 
 
 def _without_book(codes: np.ndarray) -> np.ndarray:

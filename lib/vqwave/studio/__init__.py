@@ -5,6 +5,6 @@
 
 from .folders import plays
 from .library import Studio
-from .models import Change, CompareRequest, Settings, TakeRequest
+from .requests import Change, CompareRequest, Settings, TakeRequest
 
 __all__ = ["Change", "CompareRequest", "Settings", "Studio", "TakeRequest", "plays"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -13,7 +14,6 @@ from ..config import GeneratorConfig
 from ..errors import UserError
 from ..io import files, weights
 from ..play import api
-from ..play.prompt import Variation
 from . import limits
 
 
@@ -30,8 +30,8 @@ class Folders:
     """
 
     def __init__(self, codecs, generators, engine: str, follow=None):
-        self.followed = None if follow is None else str(follow)
-        generators = [*([self.followed] if self.followed else []), *generators]
+        self.followed = str(follow) if follow else None
+        generators = [*filter(None, [self.followed]), *generators]
         if not weights.chain(codecs).can_generate:
             codecs, generators = weights.CODECS, [*generators, codecs]
         self.codecs, self.engine = codecs, engine
@@ -55,28 +55,23 @@ class Folders:
         """The sample rate of the first folder."""
         return next(iter(self.chains.values())).sample_rate
 
-    def path(self, folder: str) -> Path:
-        if folder not in self.paths:
-            raise UserError(f"There is no folder of weights called {folder[:80]!r} here; there are "
-                            f"{', '.join(self.paths)}.")
-        return self.paths[folder]
-
     def name(self, folder: str) -> str:
         """The folder's name; "" is the first. Raises `UserError` for an unknown folder."""
         folder = folder or next(iter(self.paths))
-        self.path(folder)
+        if folder not in self.paths:
+            raise UserError(f"There is no folder of weights called {folder[:80]!r} here; there are "
+                            f"{', '.join(self.paths)}.")
         return folder
 
     def codecs_of(self, folder: str) -> Path:
         """The folder of the codecs that a folder's generators use."""
-        path = self.path(folder)
+        path = self.paths[folder]
         return path if weights.holds(path, self.chains[folder].codecs.values()) else self.codecs
 
     def epochs(self, folder: str) -> list[str]:
         """The tags of the generators' sets: "" for shipped weights, "best", then epochs."""
-        path = self.path(folder)
         tags = {tag for name in self.chains[folder].generators.values()
-                for tag in weights.tags(path, name)}
+                for tag in weights.tags(self.paths[folder], name)}
         return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
 
     def generators(self, folder: str) -> dict[int, GeneratorConfig]:
@@ -100,21 +95,19 @@ class Folders:
         """A token that changes when the followed training saves better weights."""
         if self.followed is None:
             return None
-        path, times = self.paths[self.followed], []
+        times = []
         for name in self.chains[self.followed].names:
-            try:
-                times.append(str(weights.config_path(path, name, "best").stat().st_mtime_ns))
-            except OSError:  # not trained yet
-                times.append("")
+            with contextlib.suppress(OSError):  # not trained yet
+                path = weights.config_path(self.paths[self.followed], name, "best")
+                times.append(f"{name} {path.stat().st_mtime_ns}")
         return ",".join(times)
 
     def models(self, folder: str, epoch: str = "") -> Models:
         """The models of a folder and epoch, loaded again when a training has replaced them."""
-        path, codecs = self.path(folder), self.codecs_of(folder)
         if epoch and epoch not in self.epochs(folder):
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")
         tag = epoch.lstrip("0") or ("best" if folder == self.followed else None)
-        music = api.load(codecs, path, self.engine, tag)
+        music = api.load(self.codecs_of(folder), self.paths[folder], self.engine, tag)
         key = (folder, epoch, *(_checksum(music, name) for name in music.chain.names))
         with self._lock:
             models = self._models.setdefault(key, Models(music))
@@ -139,24 +132,19 @@ class Models:
                "two)")
         with self._lock:
             if new and new not in self._ready:
-                self._warm_up(new)
-                self._ready.add(new)
-            for level in encode:
-                if level not in self._ready:
-                    codec = self.music.codec(level)
-                    codec.decode(codec.encode(np.zeros((1, level), np.float32)))
-                    self._ready.add(level)
+                self._generate_sample(new)
+            for level in {*encode} - self._ready:
+                codec = self.music.codec(level)
+                codec.decode(codec.encode(np.zeros((1, level), np.float32)))
+            self._ready |= {new, *encode}
 
-    def _warm_up(self, levels: tuple[int, ...]):
+    def _generate_sample(self, levels: tuple[int, ...]):
         """Generate one sample, which runs every graph."""
         chain, begin = self.music.chain, None
         if levels[0] != chain.top:
             kept = chain.sizes[chain.sizes.index(levels[0]) - 1]
-            books = self.music.generator(levels[0]).config.source.books
-            begin = Variation(kept, np.zeros((1, books) if books > 1 else 1, np.int32), kept)
-        for _ in self.music.stream(level=levels[-1], samples=1, seed=0, log_probs=True,
-                                   begin=begin):
-            pass
+            begin = self.music.source(np.full(kept, 0.1, np.float32), kept)
+        self.music.generate(level=levels[-1], samples=1, seed=0, log_probs=True, begin=begin)
 
     def shades(self, level: int) -> list[list[int]]:
         """0 … 255 for each code of each book, see `plots.code_shades`."""

@@ -1,13 +1,12 @@
-"""The messages that the page reads: frames of a JSON object and bytes, and how they report progress
-and errors.
-"""
+"""The messages that the page reads, and how they report progress and errors."""
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -23,14 +22,19 @@ def frame(about: dict, *parts: np.ndarray) -> bytes:
     return struct.pack("<II", len(text), len(payload)) + text + payload
 
 
-def with_errors(messages: Iterable[bytes], rename: Callable[[str], str]) -> Iterator[bytes]:
-    """The messages; a user's error, with its files renamed, becomes the last one."""
-    try:
-        yield from messages
-    except UserError as e:
-        yield frame({"error": rename(str(e))})
-    except OSError as e:
-        yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
+def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+    """A method of the studio that yields messages; a user's error becomes the last one."""
+
+    @functools.wraps(messages)
+    def with_error(studio, request):
+        try:
+            yield from messages(studio, request)
+        except UserError as e:
+            yield frame({"error": studio.recordings.rename_files(str(e))})
+        except OSError as e:
+            yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
+
+    return with_error
 
 
 def while_working(work: Callable) -> Iterator[bytes]:

@@ -1,17 +1,31 @@
-"""Which requests are answered: those to this machine's own names, from the studio's own page."""
+"""Who may use a server, and how much of it: hosts, origins, bodies and connections."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 import socket
+from asyncio import TimerHandle
+from urllib.parse import urlsplit
+
+import h11
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from . import limits
 
-# The page loads nothing from other servers; blobs are recordings and downloads of its own.
-POLICY = ("default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
-          "base-uri 'none'; form-action 'self'; frame-ancestors 'self'")
+HEADERS = {
+    # The page loads nothing from other servers; blobs are recordings and downloads of its own.
+    "content-security-policy":
+        "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
+    "referrer-policy": "no-referrer", "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin"}
 UPLOADS = "/studio/recordings"
+BUSY = (b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 30\r\n"
+        b"Connection: close\r\n\r\nToo many connections: try again later.")
 
 
 class HostGuard:
@@ -21,50 +35,31 @@ class HostGuard:
     own. Nobody can redirect an address, so a server on all networks answers to every address.
     """
 
-    response_headers: dict[str, str] = {}
-
     def __init__(self, app, host: str = "127.0.0.1"):
-        self.app, self.names = app, {"localhost", "127.0.0.1", "[::1]"}
-        self.everywhere = host in ("", "0.0.0.0", "::")  # noqa: S104
-        if self.everywhere:
-            host = socket.gethostname()
-        self.names.add(f"[{host}]" if ":" in host else host.lower())
+        self.app, self.everywhere = app, host in ("", "0.0.0.0", "::")  # noqa: S104
+        name = socket.gethostname() if self.everywhere else host
+        self.names = {"localhost", "127.0.0.1", "::1", name.lower()}
 
-    def accepts(self, name: str) -> bool:
-        """Whether a name from a Host header is one of this machine."""
-        if self.everywhere:
-            with contextlib.suppress(ValueError):
-                return bool(ipaddress.ip_address(name.strip("[]")))
-        return name in self.names
+    def accepts(self, host: str) -> bool:
+        """Whether a Host header, `name[:port]`, names this machine."""
+        with contextlib.suppress(ValueError):
+            name = urlsplit(f"//{host}").hostname or ""
+            return name in self.names or self.everywhere and bool(ipaddress.ip_address(name))
+        return False
 
-    def refusal(self, scope, headers) -> tuple[int, str] | None:
+    def refusal(self, scope, headers: Headers) -> tuple[int, str] | None:
         """Status and message for a request that is not answered."""
-        host = headers.get("host", "").lower()
-        name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-        if not self.accepts(name):
+        if not self.accepts(headers.get("host", "")):
             return 421, ("This server answers at this machine's own addresses only; --host adds "
                          "another name.")
         return None
 
-    def limit_body(self, scope, receive):
-        """`receive`, with a limit on the size of the body."""
-        return receive
-
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        headers = {key.decode("latin-1").lower(): value.decode("latin-1")
-                   for key, value in scope["headers"]}
-        if refused := self.refusal(scope, headers):
-            return await _refuse(receive, send, *refused)
-
-        async def send_with_headers(message):
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *(
-                    (key.encode(), value.encode()) for key, value in self.response_headers.items())]
-            await send(message)
-
-        await self.app(scope, self.limit_body(scope, receive), send_with_headers)
+        refusal = scope["type"] == "http" and self.refusal(scope, Headers(scope=scope))
+        if refusal:
+            status, message = refusal
+            return await PlainTextResponse(message, status)(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 class Guard(HostGuard):
@@ -72,48 +67,101 @@ class Guard(HostGuard):
     too long or not JSON.
     """
 
-    response_headers = {"content-security-policy": POLICY, "referrer-policy": "no-referrer",
-                        "x-content-type-options": "nosniff",
-                        "cross-origin-resource-policy": "same-origin"}
-
     def refusal(self, scope, headers):
-        if refused := super().refusal(scope, headers):
-            return refused
+        if refusal := super().refusal(scope, headers):
+            return refusal
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
         # Any site may link to the page itself.
         if (origin and origin.partition("://")[2] != headers.get("host")
                 or site not in ("none", "same-origin") and scope["path"] != "/"):
             return 403, "Another site's page may not use the studio."
-        if scope["method"] == "POST" and scope["path"] != UPLOADS:
-            if headers.get("content-type", "").partition(";")[0] != "application/json":
-                return 400, "This takes JSON."
-            size = headers.get("content-length", "")
-            if size.isdigit() and int(size) > limits.REQUEST_BYTES:
-                return 400, "The request is too long."
+        if takes_json(scope) and not headers.get("content-type", "").startswith("application/json"):
+            return 400, "This takes JSON."
         return None
 
-    def limit_body(self, scope, receive):
-        if scope["path"] == UPLOADS:
-            return receive
+    async def __call__(self, scope, receive, send):
         size = 0
 
         async def receive_limited():
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            # The size of a chunked body is unknown before it has arrived.
-            return message if size <= limits.REQUEST_BYTES else {"type": "http.disconnect"}
+            if size > limits.REQUEST_BYTES and takes_json(scope):
+                raise HTTPException(400, "The request is too long.")
+            return message
 
-        return receive_limited
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await super().__call__(scope, receive_limited, send_with_headers)
 
 
-async def _refuse(receive, send, status: int, message: str):
-    # If a connection is closed while a request arrives, the client never sees the response.
-    left = limits.REFUSED_BYTES
-    while left > 0 and (part := await receive())["type"] == "http.request":
-        left -= len(part.get("body", b""))
-        if not part.get("more_body"):
-            break
-    await send({"type": "http.response.start", "status": status,
-                "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": message.encode()})
+def takes_json(scope) -> bool:
+    """Whether a request has a body of JSON; the route of recordings has a limit of its own."""
+    return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] != UPLOADS
+
+
+class Connection(H11Protocol):
+    """One of at most `most` connections, at most half of them from one address.
+
+    At the limit the oldest connection with an unfinished header is dropped for a new one. A request
+    that arrives too slowly is dropped too.
+    """
+
+    most: int
+    state = None
+    """The part of the request that was arriving at last, a state of h11."""
+    received = required = 0
+    """Bytes so far, and those required at the end of the timer."""
+    timer: TimerHandle | None = None
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.opened = self.loop.time()
+        address = self.client and self.client[0]
+        if (self._make_room(max(1, self.most // 2), lambda x: x.client and x.client[0] == address)
+                and self._make_room(self.most)):
+            self._watch()
+        else:
+            transport.write(BUSY)
+            transport.close()
+
+    def _make_room(self, most: int, counts=lambda connection: True) -> bool:
+        """Whether there is room for one more, if need be after dropping an unfinished one."""
+        others = [x for x in self.connections
+                  if x is not self and not x.transport.is_closing() and counts(x)]
+        unfinished = [x for x in others if x.state is h11.IDLE]
+        if len(others) >= most and unfinished:
+            min(unfinished, key=lambda x: x.opened).transport.abort()
+        return len(others) < most or bool(unfinished)
+
+    def connection_lost(self, error):
+        self._set_timer(None)
+        super().connection_lost(error)
+
+    def data_received(self, data):
+        self.received += len(data)
+        super().data_received(data)
+        self._watch()
+
+    def _watch(self):
+        """Limit the time for the header, and then for each part of the body."""
+        if self.conn.their_state is not self.state:
+            self.state = self.conn.their_state
+            self._set_timer({h11.IDLE: limits.HEADER_SECONDS,
+                             h11.SEND_BODY: limits.STALL_SECONDS}.get(self.state))
+
+    def _set_timer(self, seconds: float | None):
+        if self.timer:
+            self.timer.cancel()
+        self.required = self.received + limits.STALL_BYTES
+        self.timer = seconds and self.loop.call_later(seconds, self._end_of_time)
+
+    def _end_of_time(self):
+        flowing = self.received >= self.required or self.flow.read_paused
+        if self.state is h11.SEND_BODY and flowing:
+            self._set_timer(limits.STALL_SECONDS)
+        else:
+            self.transport.abort()

@@ -1,4 +1,4 @@
-"""The studio without a web server: its takes, recordings and comparisons.
+"""The studio without a web server: its takes, recordings and codecs.
 
 All browsers share the loaded models. Sounds are kept in a temporary folder, which is removed at the
 end. Memory and disk space are limited.
@@ -23,11 +23,11 @@ from ..io import audio, files, weights
 from ..play import controls
 from ..play.render import Finish
 from . import limits
-from .compare import Comparisons
+from .compare import compare
 from .folders import Folders
 from .frames import frame, while_working, with_errors
-from .models import CompareRequest, Recording, Settings, TakeRequest, as_typed
 from .recordings import Recordings
+from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
 from .take import SLIDERS, Take
 
 PREFIX = "vqwave-studio-"
@@ -43,9 +43,6 @@ class TakeList:
         self._lock = threading.Lock()
         self._takes: OrderedDict[str, Take] = OrderedDict()
         self._closed = False
-
-    def __len__(self) -> int:
-        return len(self._takes)
 
     def close(self):
         """End every take."""
@@ -64,9 +61,8 @@ class TakeList:
             idle = [take for take in busy
                     if time.monotonic() - take.touched > limits.IDLE_SECONDS]
             if len(busy) - bool(idle) >= self.streams:
-                raise UserError(f"{len(busy)} takes are being made here at this moment, which is "
-                                f"all that this studio does at once: wait until a take ends, then "
-                                f"try again.")
+                raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
+                                f"at once: wait until one ends, then try again.")
             take = Take(settings, self.folder)
             self._takes[take.id] = take
         if len(busy) >= self.streams:
@@ -118,15 +114,15 @@ class TakeList:
         """
         take = self.get(identity)
         tape, busy = take.tape, take.busy
-        self.trim(keep=take, room=2 * tape.samples)
-        exists = tape.copy_path(kind, finish, growing=False) in tape.copies
-        if self.bytes_in_use() + 2 * tape.samples > limits.TAPES_BYTES and not exists:
-            raise UserError(f"{FULL}: wait until others end, then download this take again.")
+        if busy or tape.copy_path(kind, finish, growing=False) not in tape.copies:
+            self.trim(keep=take, room=2 * tape.samples)
+            if self.bytes_in_use() + 2 * tape.samples > limits.TAPES_BYTES:
+                raise UserError(f"{FULL}: wait until others end, then download this take again.")
         return tape.copy(kind, finish, min(tape.samples, heard) if busy else tape.samples, busy)
 
 
 class Studio:
-    """The models, recordings, takes and comparisons of a running studio. Any thread may call every
+    """The models, recordings and takes of a running studio. Any thread may call every
     method. Arguments: see `Folders`; streams: takes that are generated at the same time.
     """
 
@@ -142,7 +138,7 @@ class Studio:
         shortest = min(chain.top for chain in self.folders.chains.values())
         self.recordings = Recordings(self.folder, self.folders.rate, shortest)
         self.takes = TakeList(self.folder, streams)
-        self.comparisons = Comparisons(self.folder)
+        self._comparing = threading.Semaphore(limits.COMPARISONS_AT_ONCE)
 
     def close(self):
         """End every stream and remove the temporary folder."""
@@ -156,22 +152,21 @@ class Studio:
         if folder not in self.folders.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
                             f"other page.")
-        settings = request.complete(self.folders.chains[folder],
-                                    self.folders.temperatures(folder))
+        s = request.complete(self.folders.chains[folder], self.folders.temperatures(folder))
         update: dict = {"weights": folder}
-        if settings.mode == "continue":
-            recording = self.recordings.get(settings.recording, settings.name)
-            rest = round(recording.seconds - settings.prompt_start, 5)
-            update["prompt_seconds"] = min(settings.prompt_seconds, max(rest, 0.1))
-        return settings.model_copy(update=update)
+        if s.mode == "continue":
+            rest = round(self.recordings.get(s.recording, s.name).seconds - s.prompt_start, 5)
+            update["prompt_seconds"] = min(s.prompt_seconds, max(rest, 0.1))
+        return s.model_copy(update=update)
 
     def form(self, request: TakeRequest) -> dict:
-        """What fills the page's form: settings, recording and title. Raises `UserError`."""
-        settings, recording = self.settings(request), None
-        if settings.mode != "new":
-            recording = self.recordings.get(settings.recording, settings.name)
-            recording = recording.model_copy(update={"name": settings.name})
-        return {"settings": settings, "recording": recording, "title": settings.title}
+        """What fills the page's form: settings and recording. Raises `UserError`."""
+        settings = self.settings(request)
+        return {"settings": settings, "recording": self._recording(settings)}
+
+    def _recording(self, s: Settings) -> Recording | None:
+        """The recording that is used. Raises `UserError` if it is not here."""
+        return None if s.mode == "new" else self.recordings.get(s.recording, s.name)
 
     def about(self) -> dict:
         """What the page offers: folders, clips, controls and limits."""
@@ -190,23 +185,19 @@ class Studio:
 
     # ---------------------------------------------------------------------------------------- takes
 
+    @with_errors
     def perform(self, request: TakeRequest) -> Iterator[bytes]:
         """Generate a take. It ends when the iterator is closed.
 
         Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.frames`),
         {"end": record}; {"error": text} ends it at any time.
         """
-        return with_errors(self._perform(request), self.recordings.rename_files)
-
-    def _perform(self, request: TakeRequest) -> Iterator[bytes]:
         take = self.takes.admit(self.settings(request))
         try:
-            s, recording = take.settings, None
-            if s.mode != "new":
-                recording = self.recordings.get(s.recording, s.name)
+            s, recording = take.settings, self._recording(take.settings)
             models = self.folders.models(s.weights, s.epoch)
             yield from while_working(lambda report: take.prepare(models, recording, report))
-            yield frame({"take": take.header()})
+            yield frame({"take": take.header})
             for message in take.frames():
                 yield message
                 self.takes.trim()
@@ -223,21 +214,9 @@ class Studio:
         take = self.takes.get(identity)
         if take.busy or not take.tape.samples:
             raise UserError("The take is still being made: stop it, or wait for its end.")
-        yield frame({"take": take.header() | {"levels": [], "samples": take.tape.samples}})
+        yield frame({"take": take.header | {"levels": [], "samples": take.tape.samples}})
         yield from take.play_tape()
         yield frame({"end": self.record(take)})
-
-    def passage(self, identity: str, end: int) -> Recording:
-        """The last seconds of a take before sample `end`, as a recording to continue."""
-        take = self.takes.get(identity)
-        tape, rate = take.tape, take.tape.rate
-        end = min(end, tape.samples)
-        begin = max(0, end - round(limits.PASSAGE * rate))
-        if end - begin < take.column:
-            raise UserError("There is nothing to continue yet: let it play for a moment.")
-        name = f"{take.settings.file_stem}-{begin / rate:.1f}-{end / rate:.1f}s.wav"
-        with self.recordings.written(tape.read(begin, end), rate) as path:
-            return self.recordings.receive(path, name)
 
     def stop(self, identity: str, heard: int) -> dict | None:
         """Stop a take after `heard` samples; its record, or None if nothing of it is left."""
@@ -287,14 +266,18 @@ class Studio:
 
     # --------------------------------------------------------------------------------------- codecs
 
+    @with_errors
     def compare(self, request: CompareRequest) -> Iterator[bytes]:
-        """Hear every codec of a folder, see `Comparisons.compare`."""
-        return with_errors(self._compare(request), self.recordings.rename_files)
-
-    def _compare(self, request: CompareRequest) -> Iterator[bytes]:
-        folder = self.folders.name(request.weights)
-        recording = self.recordings.get(request.recording, request.name)
-        yield from self.comparisons.compare(request, recording, self.folders.models(folder), folder)
+        """Hear every codec of a folder, see `compare.compare`."""
+        if not self._comparing.acquire(blocking=False):
+            raise UserError("Other recordings are going through the codecs, as many as this studio "
+                            "takes at once: wait a little, then try again.")
+        try:
+            folder = self.folders.name(request.weights)
+            recording = self.recordings.get(request.recording, request.name)
+            yield from compare(request, recording, self.folders.models(folder), folder)
+        finally:
+            self._comparing.release()
 
 
 def sweep_folders():

@@ -6,9 +6,8 @@ IDLE_SECONDS = 120.0  # a take that nobody reads for this long may be ended for 
 LONGEST_TAKE = 4 * 3600.0
 LONGEST_FINISH = 20 * 60.0  # seconds of a take that is normalized or looped, in memory
 MOST_CHANGES = 12_000  # changes that a take remembers: one in every block for over an hour
-LONGEST_LABEL = 1000  # characters of a mixture of labels
+LONGEST_TEXT = 1000  # characters of a label, a name or an id
 PAST = 8.0  # seconds that *hold* and *freeze* can repeat
-PASSAGE = 10.0  # seconds before the playhead that "continue from here" continues
 LARGEST_SEED = 2**53 - 1  # the largest integer that JavaScript represents exactly
 
 # Recordings
@@ -23,7 +22,6 @@ RECORDINGS_KEPT = 200
 # What is kept
 TAPES_BYTES = 2 * 2**30  # of all takes with their wav and flac copies
 TAKES_KEPT = 200
-COMPARISONS_KEPT = 8
 COMPARISONS_AT_ONCE = 2
 MODELS_KEPT = 3
 
@@ -33,4 +31,3 @@ HEADER_SECONDS = 10.0  # within which a client must send the header of a request
 STALL_SECONDS = 20.0
 STALL_BYTES = 16 * 2**10  # a request body that is slower than this in STALL_SECONDS is dropped
 REQUEST_BYTES = 2 * 2**20  # of a request without a recording, and of a link
-REFUSED_BYTES = 1 << 20  # of a refused request, read before the response is sent

@@ -10,7 +10,7 @@ import html
 import socket
 from collections.abc import Sequence
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
 from . import web
@@ -51,31 +51,16 @@ class Radio:
 
     def __init__(self, groups: Sequence[Group], most: int = LISTENERS):
         self.groups, self.most, self.refused = groups, most, 0
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.stations: dict[str, Station] = {station.name: station for group in groups
                                              for station in group.stations}
-        for group in groups:
-            group.publish = self._publish
 
     @property
     def listeners(self) -> int:
-        return sum(station.listeners for station in self.stations.values())
-
-    def open(self):
-        """Called in the event loop that serves."""
-        self._loop = asyncio.get_running_loop()
+        return sum(group.listeners for group in self.groups)
 
     def close(self):
         for group in self.groups:
             group.close()
-
-    def _publish(self, channel: Channel, chunk: bytes):
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(channel.publish, chunk)
-
-    def errors(self) -> list[str]:
-        """A line for each group that fails."""
-        return [f"{group.name}: {group.error}" for group in self.groups if group.error]
 
     def metrics(self) -> str:
         """The text format of Prometheus, 0.0.4."""
@@ -83,7 +68,7 @@ class Radio:
             "channel": [({"station": station.name, "format": kind}, channel)
                         for station in self.stations.values()
                         for kind, channel in station.channels.items()],
-            "group": [({"weights": group.name, "first": group.stations[0].name}, group)
+            "group": [({"weights": group.name, "first": group.first}, group)
                       for group in self.groups],
             "radio": [({}, self)]}
         lines = []
@@ -100,13 +85,34 @@ class Radio:
         articles = []
         for name, station in self.stations.items():
             sources = "".join(f'<source src="/{name}.{kind}" type="{FORMATS[kind].media_type}">'
-                              for kind in station.channels)
-            links = " ".join(f'<a href="/{name}.{kind}">{kind}</a>' for kind in station.channels)
+                              for kind in FORMATS)
+            links = " ".join(f'<a href="/{name}.{kind}">{kind}</a>' for kind in FORMATS)
             articles.append(
                 f"<article><h2>{name}</h2><p>{html.escape(station.playing)}</p>"
                 f'<audio controls preload="none">{sources}</audio>'
                 f"<p>{links} · {station.listeners} listening</p></article>\n")
         return PAGE + "".join(articles)
+
+    def tune_in(self, address: str, request: Request) -> Response:
+        """The response to a listener. address: the name of a station and its format, `1.ogg`."""
+        name, _, kind = address.rpartition(".")
+        station = self.stations.get(name)
+        if station is None or kind not in FORMATS:
+            return PlainTextResponse("There is no such station.", status_code=404)
+        if self.listeners >= self.most:
+            self.refused += 1
+            return PlainTextResponse("The radio is full.", status_code=503,
+                                     headers={"Retry-After": "30"})
+        icy = IcyTitles() if request.headers.get("icy-metadata") == "1" and kind == "mp3" else None
+        headers = {"content-type": FORMATS[kind].media_type, "cache-control": "no-store",
+                   "x-accel-buffering": "no", "access-control-allow-origin": "*",
+                   "icy-name": f"VQWave {name}", "icy-br": str(station.group.bitrate // 1000),
+                   "icy-description": station.title.encode("ascii", "replace").decode()}
+        if icy:
+            headers["icy-metaint"] = str(icy.INTERVAL)
+        if request.method == "HEAD":
+            return Response(headers=headers)
+        return Broadcast(station.channels[kind], headers, icy)
 
 
 def _escape(text) -> str:
@@ -122,7 +128,7 @@ class Broadcast(StreamingResponse):
 
     async def _parts(self):
         data, number = await self.channel.read(self.channel.begin())
-        data = self.channel.header + data
+        data = self.channel.encoder.header + data
         while True:
             yield self.icy(data, self.channel.station.playing) if self.icy else data
             self.channel.sent += len(data)
@@ -143,38 +149,9 @@ class Broadcast(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def tune_in(radio: Radio, address: str, request) -> Response:
-    """The response to a listener. address: the name of a station and its format, `1.ogg`."""
-    name, _, kind = address.rpartition(".")
-    station = radio.stations.get(name)
-    if station is None or kind not in station.channels:
-        return PlainTextResponse("There is no such station.", status_code=404)
-    if radio.listeners >= radio.most:
-        radio.refused += 1
-        return PlainTextResponse("The radio is full.", status_code=503,
-                                 headers={"Retry-After": "30"})
-    icy = IcyTitles() if request.headers.get("icy-metadata") == "1" and kind == "mp3" else None
-    headers = {"content-type": FORMATS[kind].media_type, "cache-control": "no-store",
-               "x-accel-buffering": "no", "access-control-allow-origin": "*",
-               "icy-name": f"VQWave {name}", "icy-br": str(station.group.bitrate // 1000),
-               "icy-description": station.title.encode("ascii", "replace").decode()}
-    if icy:
-        headers["icy-metaint"] = str(icy.INTERVAL)
-    if request.method == "HEAD":
-        return Response(headers=headers)
-    return Broadcast(station.channels[kind], headers, icy)
-
-
 def build(radio: Radio, host: str = "127.0.0.1"):
     """The ASGI application for a host."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_):
-        radio.open()
-        yield
-
-    app = FastAPI(title="VQWave radio", docs_url=None, redoc_url=None, openapi_url=None,
-                  lifespan=lifespan)
+    app = FastAPI(title="VQWave radio", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/")
     async def page():
@@ -184,22 +161,22 @@ def build(radio: Radio, host: str = "127.0.0.1"):
     @app.get("/stations")
     async def stations():
         return [{"name": station.name, "playing": station.playing, "listeners": station.listeners,
-                 "streams": [f"/{station.name}.{kind}" for kind in station.channels]}
+                 "streams": [f"/{station.name}.{kind}" for kind in FORMATS]}
                 for station in radio.stations.values()]
 
     @app.get("/healthz")
     async def health():
-        errors = radio.errors()
+        errors = [f"{group.name}: {group.error}" for group in radio.groups if group.error]
         return PlainTextResponse("\n".join(errors or ["ok"]) + "\n", 503 if errors else 200)
 
     @app.get("/metrics")
     async def metrics():
         return PlainTextResponse(radio.metrics(), media_type="text/plain; version=0.0.4")
 
-    async def listen(request):
-        return tune_in(radio, request.path_params["address"], request)
+    @app.api_route("/{address}", methods=["GET", "HEAD"])
+    async def listen(address: str, request: Request):
+        return radio.tune_in(address, request)
 
-    app.add_route("/{address}", listen, methods=["GET", "HEAD"])
     return HostGuard(app, host)
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import secrets
+import io
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from ..errors import UserError
 from ..io import audio, files, weights
 from ..play import api
 from . import limits
-from .models import NO_RECORDING, Recording
+from .requests import NO_RECORDING, Recording
 
 CLIPS = {
     "love_theme": ("docs/results/wesnoth/original.ogg", "Love Theme (Ryan Reilly)"),
@@ -44,21 +43,17 @@ class Recordings:
         """Keep a copy of a file. Raises `UserError` unless it is music of an accepted length."""
         path = Path(path)
         name = files.printable(Path(name or path.name).name)[:200]
-        if path.stat().st_size > limits.UPLOAD_BYTES:
-            raise too_large(name)
         with open(path, "rb") as file:
             identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
-        with self._lock:
-            if recording := self._recordings.get(identity):
-                return recording.model_copy(update={"name": name})
-        seconds, outline = self._measure(path, name)
-        copy = self.folder / f"recording-{identity}{files.printable(path.suffix)[:8]}"
-        shutil.copyfile(path, copy)
-        recording = Recording(id=identity, name=name, seconds=seconds, outline=outline, path=copy)
-        with self._lock:
-            self._recordings[identity] = recording
-            self._evict()
-        return recording
+        if identity not in self._recordings:
+            seconds, outline = self._measure(path, name)
+            copy = self.folder / f"recording-{identity}{files.printable(path.suffix)[:8]}"
+            shutil.copyfile(path, copy)
+            with self._lock:
+                self._recordings[identity] = Recording(id=identity, name=name, seconds=seconds,
+                                                       outline=outline, path=copy)
+                self._evict()
+        return self.get(identity, name)
 
     def _measure(self, path: Path, name: str) -> tuple[float, tuple[int, ...]]:
         """The length in seconds and the outline of an audio file."""
@@ -66,8 +61,8 @@ class Recordings:
         try:
             for block in audio.Decoder(path, self.rate):
                 samples += block.size
-                parts = np.split(block, range(2048, len(block), 2048))
-                peaks += [float(np.abs(part).max()) for part in parts if part.size]
+                peaks += [float(np.abs(part).max()) for part in
+                          np.split(block, range(2048, len(block), 2048)) if part.size]
                 if samples > limits.LONGEST_RECORDING * self.rate:
                     raise UserError(f"{name}: longer than {limits.LONGEST_RECORDING / 60:g} "
                                     f"minutes; cut it first.")
@@ -78,7 +73,9 @@ class Recordings:
             raise UserError(f"{name}: too short: {samples} samples, {self.shortest} needed.")
         if max(peaks) < api.SILENT:
             raise UserError(f"{name}: is silent.")
-        return samples / self.rate, _outline(peaks)
+        # The peaks in at most `OUTLINE` equal parts, 0 … 255.
+        parts = np.array_split(np.minimum(peaks, 1), min(OUTLINE, len(peaks)))
+        return samples / self.rate, tuple(round(255 * float(part.max())) for part in parts)
 
     def _evict(self):
         """Remove the oldest recordings and their files until the limits hold."""
@@ -90,15 +87,17 @@ class Recordings:
             oldest.path.unlink()
 
     def get(self, identity: str, name: str = "") -> Recording:
-        """A recording by its id. Raises `UserError` if it is not here."""
+        """A recording, under the name that its user gave it. Raises `UserError` if it is not here.
+        """
+        if not identity:
+            raise UserError(NO_RECORDING)
         with self._lock:
-            if not identity:
-                raise UserError(NO_RECORDING)
             if identity not in self._recordings:
                 raise UserError(f"{name or 'The recording'} is not in this studio (any more): drop "
                                 f"it in again.")
             self._recordings.move_to_end(identity)
-            return self._recordings[identity]
+            recording = self._recordings[identity]
+        return recording.model_copy(update={"name": name or recording.name})
 
     def rename_files(self, text: str) -> str:
         """`text` with the users' names of recordings instead of the paths of their copies."""
@@ -120,33 +119,7 @@ class Recordings:
 
     def excerpt(self, identity: str, start: float, seconds: float) -> bytes:
         """Part of a recording as a wav file."""
-        recording = self.get(identity)
-        samples, _ = audio.part(recording.path, self.rate, round(start * self.rate),
-                                max(1, round(seconds * self.rate)))
-        if not samples.size:
-            raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s.")
-        with self.written(samples, self.rate) as path:
-            return path.read_bytes()
-
-    @contextlib.contextmanager
-    def written(self, samples: np.ndarray, rate: int) -> Iterator[Path]:
-        """A temporary wav file of these samples."""
-        path = self.folder / f"part-{secrets.token_hex(8)}.wav"
-        try:
-            audio.write(path, samples, rate)
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def too_large(name: str) -> UserError:
-    return UserError(f"{name}: larger than {limits.UPLOAD_BYTES >> 20} MB; cut it, or convert it "
-                     f"to mp3 or flac.")
-
-
-def _outline(peaks: list[float]) -> tuple[int, ...]:
-    """The peaks in at most `OUTLINE` equal parts, 0 … 255."""
-    values = np.asarray(peaks)
-    edges = np.linspace(0, values.size, min(OUTLINE, values.size) + 1)[:-1].astype(int)
-    largest = np.minimum(np.maximum.reduceat(values, edges), 1)
-    return tuple(np.rint(255 * largest).astype(int).tolist())
+        samples = audio.excerpt(self.get(identity).path, self.rate, start, seconds)
+        wav = io.BytesIO()
+        soundfile.write(wav, audio.to_int16(samples), self.rate, format="WAV")
+        return wav.getvalue()

@@ -21,10 +21,10 @@ from ..io import files
 from ..play.render import Finish
 from . import limits
 from .library import Studio
-from .models import Change, CompareRequest, Count, Position, Recording, TakeRequest, explain
-from .recordings import too_large
+from .requests import Change, CompareRequest, Count, Position, Recording, TakeRequest, explain
 
 STATIC = Path(__file__).parent / "static"
+router = APIRouter()
 
 
 def studio_of(request: Request) -> Studio:
@@ -32,7 +32,6 @@ def studio_of(request: Request) -> Studio:
 
 
 App = Annotated[Studio, Depends(studio_of)]
-Seconds = Annotated[float, Query(ge=0, le=limits.LONGEST_RECORDING)]
 
 
 class Frames(StreamingResponse):
@@ -58,25 +57,22 @@ class Frames(StreamingResponse):
                 await self._run(self.messages.close)
 
 
-page = APIRouter()
-
-
-@page.get("/")
+@router.get("/")
 def index():
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
-@page.get("/studio/about")
+@router.get("/studio/about")
 def about(studio: App):
     return studio.about()
 
 
-@page.post("/studio/settings")
+@router.post("/studio/settings")
 def settings(request: TakeRequest, studio: App):
     return studio.form(request)
 
 
-@page.get("/studio/palettes")
+@router.get("/studio/palettes")
 def palettes() -> dict[str, list[list[int]]]:
     """Colour maps of even lightness: 256 times [red, green, blue]."""
     steps = np.arange(256)
@@ -84,43 +80,32 @@ def palettes() -> dict[str, list[list[int]]]:
             for name in ("viridis", "magma")}
 
 
-takes = APIRouter(prefix="/studio/takes")
-
-
-@takes.post("")
+@router.post("/studio/takes")
 def perform(settings: TakeRequest, request: Request, studio: App):
     return Frames(request, studio.perform(settings))
 
 
-@takes.get("")
+@router.get("/studio/takes")
 def list_takes(studio: App, ids: str = ""):
     return studio.records(ids.split(",")[:limits.TAKES_KEPT])
 
 
-@takes.post("/{take}/set")
+@router.post("/studio/takes/{take}/set")
 def steer(take: str, change: Change, studio: App):
-    playing = studio.takes.get(take)
-    if change.until is not None:
-        playing.allow(change.until)
-    return playing.steer(change)
+    return studio.takes.get(take).steer(change)
 
 
-@takes.post("/{take}/stop")
+@router.post("/studio/takes/{take}/stop")
 def stop(take: str, heard: Position, studio: App):
     return studio.stop(take, heard.sample)
 
 
-@takes.post("/{take}/passage")
-def passage(take: str, end: Position, studio: App) -> Recording:
-    return studio.passage(take, end.sample)
-
-
-@takes.get("/{take}/frames")
+@router.get("/studio/takes/{take}/frames")
 def replay(take: str, request: Request, studio: App):
     return Frames(request, studio.replay(take))
 
 
-@takes.get("/{take}.{kind}")
+@router.get("/studio/takes/{take}.{kind}")
 def download(take: str, kind: Literal["wav", "flac"], studio: App, loop: bool = False,
              loud: bool = False, fade: Annotated[float, Query(ge=0, le=30)] = 0,
              heard: Count = 0):
@@ -130,10 +115,7 @@ def download(take: str, kind: Literal["wav", "flac"], studio: App, loop: bool = 
     return FileResponse(path, media_type=f"audio/{kind}", filename=name)
 
 
-recordings = APIRouter(prefix="/studio")
-
-
-@recordings.post("/recordings")
+@router.post("/studio/recordings")
 async def receive(request: Request, studio: App, name: str = "") -> Recording:
     name = files.printable(name)[:200] or "recording"
     path, size = studio.folder / f"upload-{secrets.token_hex(8)}", 0
@@ -143,37 +125,30 @@ async def receive(request: Request, studio: App, name: str = "") -> Recording:
                 async for part in request.stream():
                     size += len(part)
                     if size > limits.UPLOAD_BYTES:
-                        raise too_large(name)
+                        raise UserError(f"{name}: larger than {limits.UPLOAD_BYTES >> 20} MB; cut "
+                                        f"it, or convert it to mp3 or flac.")
                     file.write(part)
             return await anyio.to_thread.run_sync(studio.recordings.receive, path, name)
         finally:
             path.unlink(missing_ok=True)
 
 
-@recordings.get("/recordings/{recording}.wav")
-def excerpt(recording: str, studio: App, start: Seconds = 0,
+@router.get("/studio/recordings/{recording}.wav")
+def excerpt(recording: str, studio: App,
+            start: Annotated[float, Query(ge=0, le=limits.LONGEST_RECORDING)] = 0,
             seconds: Annotated[float, Query(gt=0, le=limits.LONGEST_EXCERPT)]
             = limits.LONGEST_EXCERPT):
     return Response(studio.recordings.excerpt(recording, start, seconds), media_type="audio/wav")
 
 
-@recordings.post("/clips/{clip}")
+@router.post("/studio/clips/{clip}")
 def take_clip(clip: str, studio: App) -> Recording:
     return studio.recordings.clip(clip)
 
 
-comparisons = APIRouter(prefix="/studio/comparisons")
-
-
-@comparisons.post("")
+@router.post("/studio/comparisons")
 def compare(settings: CompareRequest, request: Request, studio: App):
     return Frames(request, studio.compare(settings))
-
-
-@comparisons.get("/{comparison}/{name}.wav")
-def sound(comparison: str, name: str, studio: App):
-    return FileResponse(studio.comparisons.path(comparison, name), media_type="audio/wav",
-                        filename=f"{name}.wav")
 
 
 def application(studio: Studio) -> FastAPI:
@@ -183,17 +158,15 @@ def application(studio: Studio) -> FastAPI:
     # A stream keeps its thread busy; other requests still need threads.
     app.state.threads = anyio.CapacityLimiter(2 * studio.takes.streams + 4)
     app.state.uploads = anyio.Semaphore(limits.UPLOADS_AT_ONCE)
-    for router in (page, takes, recordings, comparisons):
-        app.include_router(router)
+    app.include_router(router)
     app.mount("/studio/static", StaticFiles(directory=STATIC), name="static")
 
-    def refuse(message, status: int = 400):
-        return PlainTextResponse(str(message), status_code=status)
+    def refuse(error_class, message, status=lambda error: 400):
+        app.add_exception_handler(
+            error_class, lambda _, error: PlainTextResponse(message(error), status(error)))
 
-    app.add_exception_handler(UserError, lambda _, error: refuse(error))
-    app.add_exception_handler(ClientDisconnect, lambda _, error: refuse("The request is too long."))
-    app.add_exception_handler(RequestValidationError,
-                              lambda _, error: refuse(explain(error.errors()[0])))
-    app.add_exception_handler(HTTPException,
-                              lambda _, error: refuse(error.detail, error.status_code))
+    refuse(UserError, lambda error: studio.recordings.rename_files(str(error)))
+    refuse(ClientDisconnect, lambda error: "The request was cut off.")
+    refuse(RequestValidationError, lambda error: explain(error.errors()[0]))
+    refuse(HTTPException, lambda error: error.detail, lambda error: error.status_code)
     return app

@@ -90,24 +90,12 @@ class Channel:
     Chunks are published and read in one event loop. `first` is the number of the oldest chunk.
     """
 
-    def __init__(self, station: Station, kind: str):
-        self.station, self.kind = station, kind
+    def __init__(self, station: Station, encoder: Encoder):
+        self.station, self.encoder = station, encoder
         self.listeners = self.joined = self.dropped = self.stalled = self.sent = 0
         self.needs_lead = True  # its listeners have not received the past of the stream
         self.first, self._chunks = 0, deque[tuple[float, bytes]]()
-        self._encoder: Encoder | None = None
         self._published = asyncio.Event()
-
-    @property
-    def header(self) -> bytes:
-        return self._encoder.header if self._encoder else b""
-
-    def encode(self, samples: np.ndarray, sample_rate: int) -> bytes:
-        """int16 [n] -> a chunk; called in the thread that generates the music."""
-        if self._encoder is None:
-            self._encoder = Encoder(self.kind, sample_rate, self.station.group.bitrate,
-                                    self.station.title)
-        return self._encoder.encode(samples)
 
     def publish(self, chunk: bytes):
         """Append a chunk, and drop those that are older than `KEPT_SECONDS`."""
@@ -147,17 +135,11 @@ class Channel:
 class Station:
     """One endless piece: row `row` of its group's stream. `name` is part of its address."""
 
-    def __init__(self, name: str, group: Group, row: int):
-        self.name, self.group, self.row = name, group, row
+    def __init__(self, group: Group, row: int, title: str):
+        self.name, self.group, self.row, self.title = str(group.first + row), group, row, title
         self.bits: float | None = None
-        self.channels = {kind: Channel(self, kind) for kind in FORMATS}
-
-    @property
-    def title(self) -> str:
-        group = self.group
-        piece = [f"piece {self.row + 1}"] if len(group.stations) > 1 else []
-        conditions = [f"{name} {value}" for name, value in group.conditions.items()]
-        return " · ".join([group.name, f"seed {group.seed}", *piece, *conditions])
+        self.channels = {kind: Channel(self, Encoder(kind, group.sample_rate, group.bitrate, title))
+                         for kind in FORMATS}
 
     @property
     def playing(self) -> str:
@@ -183,16 +165,19 @@ class Group:
         report: called with a line when the stream fails.
     """
 
-    def __init__(self, name: str, count: int, seed: int, open_stream: Callable, *, first: int = 1,
-                 conditions=None, bitrate: int = 64000,
+    def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,
+                 first: int = 1, conditions=None, bitrate: int = 64000,
                  report: Callable[[str], None] = lambda line: None):
-        self.name, self.seed, self.bitrate = name, seed, bitrate
-        self.conditions = dict(conditions or {})
-        self.stations: list[Station] = []
-        self.stations += [Station(str(first + row), self, row) for row in range(count)]
-        self.publish: Callable[[Channel, bytes], None] = Channel.publish
+        self.name, self.first, self.sample_rate, self.bitrate = name, first, sample_rate, bitrate
         self.underruns, self.music, self.computing, self.error = 0, 0.0, 0.0, ""
+        chosen = [f"{name} {value}" for name, value in (conditions or {}).items()]
+        self.stations: list[Station] = []
+        for row in range(count):
+            piece = [f"piece {row + 1}"] if count > 1 else []
+            title = " · ".join([name, f"seed {seed}", *piece, *chosen])
+            self.stations.append(Station(self, row, title))
         self._open_stream, self._report = open_stream, report
+        self._loop: asyncio.AbstractEventLoop  # that of the listeners
         self._past = deque[np.ndarray]()  # the latest blocks, `LEAD_SECONDS` of them
         self._changed = threading.Condition()
         self._closed = False
@@ -205,8 +190,9 @@ class Group:
 
     @contextlib.contextmanager
     def listening(self, channel: Channel):
-        """Count a listener of the channel while the block runs."""
+        """Count a listener of the channel while the block runs, in the event loop that serves."""
         with self._changed:
+            self._loop = asyncio.get_running_loop()
             if not channel.listeners:
                 channel.clear()
             channel.listeners += 1
@@ -224,6 +210,10 @@ class Group:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def publish(self, channel: Channel, chunk: bytes):
+        """Called in the thread."""
+        self._loop.call_soon_threadsafe(channel.publish, chunk)
 
     def _run(self):
         while self._wait(self._needed):
@@ -251,14 +241,14 @@ class Group:
 
     def _play(self, stream):
         """Generate blocks in real time, `LEAD_SECONDS` ahead, while somebody listens."""
-        rate, due = stream.sample_rate, None  # due: when players need the next block
+        due = None  # when players need the next block
         self._past.clear()
         while self._wait(self._needed):
             start = time.monotonic()
             block = np.atleast_2d(next(stream))
             self.computing += time.monotonic() - start
             self._send(stream, block)
-            seconds = block.shape[1] / rate
+            seconds = block.shape[1] / self.sample_rate
             self._past = deque([*self._past, block], maxlen=math.ceil(LEAD_SECONDS / seconds))
             self.error = ""
             self.music += seconds
@@ -284,7 +274,7 @@ class Group:
                 if channel.listeners:
                     for part in (*(self._past if channel.needs_lead else ()), block):
                         samples = to_int16(part[station.row])
-                        self.publish(channel, channel.encode(samples, stream.sample_rate))
+                        self.publish(channel, channel.encoder.encode(samples))
                     channel.needs_lead = False
 
 

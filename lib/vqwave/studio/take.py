@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import secrets
 import threading
 import time
@@ -14,15 +15,16 @@ import numpy as np
 from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
+from ..play import mastering
 from ..play.performance import replay
+from ..play.render import Finish
 from ..play.sampling import draw_seed
 from ..play.stream import Stream
 from . import limits
 from .folders import Models
 from .frames import frame
-from .models import RELEASES, Change, Recording, Settings, releases, role
 from .pictures import BANDS, Roll, Spectrum, column
-from .tape import Tape
+from .requests import Change, Recording, Settings, as_typed, releases
 
 SLIDERS = ("transpose", "mutate", "pull")
 """Numbers of `controls.CONTROLS` that the page shows as plain sliders."""
@@ -32,16 +34,90 @@ WILDEST = 1.5
 """The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
 
 
+class Tape:
+    """The samples of a take on the disk, 16 bit, and their copies as wav and flac files. The take
+    sets `rate`.
+    """
+
+    def __init__(self, folder: Path):
+        self.path = folder / f"take-{secrets.token_hex(8)}.pcm"
+        self.rate = self.samples = 0
+        self.copies: dict[Path, int] = {}  # bytes by path
+        self._writing = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Disk space of the samples and all copies."""
+        return 2 * self.samples + sum(self.copies.values())
+
+    def append(self, samples: np.ndarray):
+        """int16 [n]."""
+        with open(self.path, "ab") as file:
+            file.write(samples.tobytes())
+        self.samples += samples.size
+
+    def truncate(self, samples: int):
+        self.samples = samples
+        os.truncate(self.path, 2 * samples)
+
+    def read(self, begin: int, end: int) -> np.ndarray:
+        """Samples begin … end − 1, up to the last: float32."""
+        part = np.fromfile(self.path, "<i2", min(end, self.samples) - begin, offset=2 * begin)
+        return audio.from_int16(part)
+
+    def remove(self):
+        for path in (self.path, *self.copies):
+            path.unlink(missing_ok=True)
+
+    def copy_path(self, kind: str, finish: Finish, growing: bool) -> Path:
+        words = [f" fade {as_typed(finish.fade)}"] if finish.fade else []
+        words += [" loop"] * finish.loop + [" loud"] * finish.normalize + [" so far"] * growing
+        return self.path.with_name(f"{self.path.stem}{''.join(words)}.{kind}")
+
+    def copy(self, kind: str, finish: Finish, samples: int, growing: bool) -> Path:
+        """The first samples as a wav or flac file; growing: the take is still being generated.
+
+        Raises `UserError` if there are no samples yet, or too many or too few to be finished.
+        """
+        if not samples:
+            raise UserError("Nothing of the take was heard yet: let it play for a moment.")
+        if finish.whole and samples > limits.LONGEST_FINISH * self.rate:
+            raise UserError(f"Only takes of up to {limits.LONGEST_FINISH / 60:g} minutes can be "
+                            f"looped or normalized.")
+        if finish.fade and 2 * finish.fade * self.rate > samples:
+            raise UserError(f"Two fades of {finish.fade:g} s are longer than the take.")
+        path = self.copy_path(kind, finish, growing)
+        with self._writing:
+            if growing or not path.exists():
+                with audio.Writer(path, self.rate) as out:
+                    for block in self._finished_blocks(samples, finish):
+                        out.write(block)
+                self.copies[path] = path.stat().st_size
+        return path
+
+    def _finished_blocks(self, samples: int, finish: Finish) -> Iterator[np.ndarray]:
+        """float32 blocks; a single one if the finish needs the whole take."""
+        step = samples if finish.whole else 1 << 20
+        for start in range(0, samples, step):
+            block = self.read(start, min(start + step, samples))
+            if finish.fade:
+                block = mastering.fade(block, start, round(finish.fade * self.rate), samples)
+            yield finish.master(block, self.rate) if finish.whole else block
+
+
 class ChangeLog:
     """The changes of a take: those of its settings, and those made while it plays."""
 
     def __init__(self, planned: tuple):
-        self.planned = list(planned)
+        self.planned = planned
         self.live: list[tuple[int, dict]] = []
 
-    @property
-    def full(self) -> bool:
-        return len(self.planned) + len(self.live) >= limits.MOST_CHANGES
+    def check_room(self, change: dict):
+        """Raises `UserError` if there is no room. Changes that release have as much room again."""
+        most = limits.MOST_CHANGES * (2 if releases(change) else 1)
+        if len(self.planned) + len(self.live) >= most:
+            raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another. What "
+                            f"is held can be released.")
 
     def add(self, sample: int, change: dict):
         """Remember a change. It is merged with the last one of the same sample if their order does
@@ -60,16 +136,12 @@ class ChangeLog:
         """All changes as the stream received them: at the same sample the live ones first."""
         return sorted([*self.live, *self.planned], key=lambda change: change[0])
 
-    def held(self, sample: int) -> set[str]:
-        """The controls that hold something at a sample."""
-        values: dict = {}
-        for start, change in self.ordered():
-            values |= change if start <= sample else {}
-        return {name for name in RELEASES if values.get(name)}
-
 
 class Take:
     """One piece. A single reader pulls its blocks; any thread may call `end`, more than once."""
+
+    header: dict
+    """What the page must know before the first block."""
 
     def __init__(self, settings: Settings, folder: Path):
         self.id, self.settings = secrets.token_urlsafe(12), settings
@@ -78,13 +150,14 @@ class Take:
         self.allowed = settings.until
         self.computing = 0.0  # seconds
         self.busy, self.touched = True, time.monotonic()
-        self.labels: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._allowing = threading.Condition(self._lock)
         self._steering = threading.Lock()  # keeps the log in the order of the changes
         self._stream: Stream | None = None
-        self._length: int | None = None
-        self._prompt = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.tape.samples / self.tape.rate
 
     # ----------------------------------------------------------------------------------- generating
 
@@ -93,8 +166,7 @@ class Take:
         s, music = self.settings, models.music
         encode = {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode]
         models.prepare(s.new_levels, encode, report)
-        self._levels = [self._describe(level, models) for level in s.levels]
-        self._block = music.chain.block
+        levels = [self._describe(level, models) for level in s.levels]
         begin, seconds = None, s.seconds
         if s.mode == "continue":
             report(f"Encoding {s.name}")
@@ -109,8 +181,13 @@ class Take:
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin,
             sampling={level: {"temperature": t} for level, t in s.temperatures.items()},
             chosen={"label": s.label} if s.label else None, past=limits.PAST)
-        self.labels, self.tape.rate = stream.labels, stream.sample_rate
-        self._length, self._prompt = stream.samples, stream.prompt_samples
+        self.tape.rate = stream.sample_rate
+        self.header = {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
+                       "rate": stream.sample_rate, "column": self.column,
+                       "block": music.chain.block, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
+                       "samples": stream.samples, "prompt": stream.prompt_samples,
+                       "labels": list(stream.labels), "label": s.label,
+                       "chain": s.chain, "levels": levels}
         with self._lock:
             if self.busy:
                 self._stream = stream
@@ -120,20 +197,11 @@ class Take:
 
     def _describe(self, level: int, models: Models) -> dict:
         """What the page must know of a level."""
-        s, config = self.settings, models.music.codec(level).config
-        return {"level": level, "made": level in s.new_levels, "role": role(s.chain, level),
+        config = models.music.codec(level).config
+        return {"level": level, "made": level in self.settings.new_levels,
                 "num_codes": config.num_codes, "books": config.books,
                 "most_bits": config.books * math.log2(config.num_codes),
                 "shades": models.shades(level)}
-
-    def header(self) -> dict:
-        """What the page must know before the first block."""
-        s = self.settings
-        return {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
-                "rate": self.tape.rate, "column": self.column, "block": self._block,
-                "bands": BANDS, "lowest": notes.LOWEST_MIDI, "samples": self._length,
-                "prompt": self._prompt, "labels": list(self.labels), "label": s.label,
-                "levels": self._levels}
 
     def frames(self) -> Iterator[bytes]:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
@@ -141,12 +209,11 @@ class Take:
 
         Codes are frame by frame, each with all its books; bits are of whole frames; notes: `Roll`.
         """
-        pictures = Spectrum(self.tape.rate, self.column), Roll(self.tape.rate)
-        stream = self._stream
-        longest = self._length or int(limits.LONGEST_TAKE * self.tape.rate)
-        blocks = replay(stream, self.settings.changes) if stream else iter(())
-        last = False
-        while not last:
+        tape, stream, s = self.tape, self._stream, self.settings
+        pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
+        longest = self.header["samples"] or int(limits.LONGEST_TAKE * tape.rate)
+        blocks = replay(stream, s.changes) if stream else iter(())
+        while tape.samples < longest:
             if not self._wait_until_allowed():
                 yield frame({"wait": True})
                 continue
@@ -159,13 +226,12 @@ class Take:
             with self._lock:
                 if not self.busy:
                     return
-                self.tape.append(samples)
+                tape.append(samples)
             self.touched = time.monotonic()
-            last = self.tape.samples >= longest
-            speed = self.tape.samples / self.tape.rate / max(self.computing, 1e-6)
-            yield _block_frame(samples, pictures, last, self._bits(stream),
-                               [stream.codes[level] for level in self.settings.levels],
-                               speed=round(speed, 2))
+            yield _block_frame(samples, pictures, tape.samples >= longest,
+                               {x: _bits(stream.log_probs[x]) for x in s.new_levels},
+                               [stream.codes[x] for x in s.levels],
+                               speed=round(self.seconds / max(self.computing, 1e-6), 2))
             self.touched = time.monotonic()
         self.end()
 
@@ -176,34 +242,23 @@ class Take:
                 lambda: not self.busy or self.allowed is None or self.tape.samples < self.allowed,
                 1.0)
 
-    def _bits(self, stream: Stream) -> dict[int, float]:
-        """The mean bits of a frame in the latest block, by level."""
-        bits = {}
-        for level in self.settings.new_levels:
-            log_probs = np.asarray(stream.log_probs[level])
-            frames = log_probs.reshape(len(log_probs), -1).sum(axis=1)
-            bits[level] = round(float(-frames.mean() / math.log(2)), 2)
-        return bits
-
     def play_tape(self) -> Iterator[bytes]:
         """The messages of a finished take, without codes."""
-        tape, step = self.tape, self._block
+        tape, step = self.tape, self.header["block"]
         pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
         for begin in range(0, tape.samples, step):
-            samples = audio.to_int16(tape.read(begin, min(begin + step, tape.samples)))
+            samples = audio.to_int16(tape.read(begin, begin + step))
             yield _block_frame(samples, pictures, begin + step >= tape.samples)
-
-    def allow(self, until: int | None):
-        """Allow the studio to generate the first `until` samples; None: all."""
-        with self._allowing:
-            self.allowed = until
-            self.touched = time.monotonic()
-            self._allowing.notify_all()
 
     # ------------------------------------------------------------------------------------- steering
 
     def steer(self, change: Change) -> dict:
         """Change what plays: {"sample": where the change begins, "seed": of a jump}."""
+        if change.until is not None:
+            with self._allowing:
+                self.allowed = change.until
+                self.touched = time.monotonic()
+                self._allowing.notify_all()
         keywords = self._keywords(change)
         if not keywords:
             return {}
@@ -213,13 +268,9 @@ class Take:
             stream = self._stream
             if stream is None:
                 raise UserError("The take has ended: there is nothing to change.")
-            full = self.log.full
-            if full and not releases(keywords):
-                raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another. "
-                                f"What is held can be released.")
+            self.log.check_room(keywords)
             sample = stream.set(**keywords)
-            if not full or self.log.held(sample) & keywords.keys():
-                self.log.add(sample, keywords)
+            self.log.add(sample, keywords)
         self.touched = time.monotonic()
         return {"sample": sample, "seed": keywords.get("jump")}
 
@@ -233,7 +284,7 @@ class Take:
                 level: {"temperature": round(t * WILDEST**change.wild, 4), "top_p": top_p}
                 for level, t in self.settings.temperatures.items()}
         if change.levels:
-            keywords["sampling"] = {level: dict(values) for level, values in change.levels.items()}
+            keywords["sampling"] = change.levels
         if change.jump:
             keywords["jump"] = draw_seed(None)
         return keywords
@@ -259,16 +310,19 @@ class Take:
             stream.close()
 
     def _cut(self, heard: int | None):
-        samples, least = self.tape.samples, self._prompt + 1  # a piece is longer than its prompt
-        if not samples or samples == self._length:
+        samples = self.tape.samples
+        if not samples or samples == self.header["samples"]:
             return
+        least = self.header["prompt"] + 1  # a piece is longer than its prompt
         if heard is not None:
             samples = min(samples, -(-max(heard, least) // self.column) * self.column)
         self.tape.truncate(samples if samples >= least else 0)
 
-    @property
-    def seconds(self) -> float:
-        return self.tape.samples / self.tape.rate
+
+def _bits(log_probs) -> float:
+    """The mean bits of a frame; log_probs: nats of each code, [frames] or [frames, books]."""
+    nats = np.asarray(log_probs)
+    return round(float(-nats.sum() / len(nats) / math.log(2)), 2)
 
 
 def _block_frame(samples: np.ndarray, pictures: tuple[Spectrum, Roll], last: bool,

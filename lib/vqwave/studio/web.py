@@ -55,11 +55,12 @@ def configure(app, connections: int = limits.CONNECTIONS, **options):
     """uvicorn's configuration for an application with at most so many connections."""
     import uvicorn
 
-    from .connections import limited_protocol
+    from .guard import Connection
 
-    options = {"log_level": "warning", "timeout_graceful_shutdown": 3, "ws": "none"} | options
-    return uvicorn.Config(app, http=limited_protocol(connections),
-                          h11_max_incomplete_event_size=limits.REQUEST_BYTES, **options)
+    protocol = type("LimitedConnection", (Connection,), {"most": connections})
+    return uvicorn.Config(app, http=protocol, h11_max_incomplete_event_size=limits.REQUEST_BYTES,
+                          **{"log_level": "warning", "timeout_graceful_shutdown": 3, "ws": "none"}
+                          | options)
 
 
 def serve(config, listening: socket.socket, close: Callable[[], None]):

@@ -4,7 +4,7 @@ import { alertIn, button, byId, element, film, inField, time } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
 import { audio, claim, clock } from "./sound.js";
-import { ask, cutter, frames, inWords } from "./wire.js";
+import { ask, cutter, frames, inWords, wav } from "./wire.js";
 
 const FIGURES = [
   ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["notes", "notes kept", 0, "share of the notes that are still there"],
@@ -13,6 +13,14 @@ const FIGURES = [
   ["usage", "codes used", 0, "share of the codebook"],
 ];
 const SHARES = ["usage", "notes", "chroma"];
+const VERDICTS = [[0.9, "All of it stays."], [0.72, "The notes stay, fine detail is lost."], [0.5, "Much of the melody stays, blurred."]]; // from which share of notes kept
+
+/** How much of the music a codec keeps, in words. */
+function verdict({ notes, chroma }) {
+  if (notes === null) return "This part is silent.";
+  const words = VERDICTS.find(([least]) => notes >= least)?.[1];
+  return words ?? (chroma >= 0.65 ? "Chords stay, melody is lost." : "Mood stays, melody is lost.");
+}
 
 export class Codecs {
   constructor(about) {
@@ -42,6 +50,7 @@ export class Codecs {
     const control = (this.control = new AbortController());
     alertIn(byId("codec-alert"), "");
     this.stage.hidden = true;
+    for (const { link } of this.sounds) URL.revokeObjectURL(link);
     Object.assign(this, { sounds: [], position: 0, chosen: 0 });
     this.tell("Asking the studio …", null);
     try {
@@ -81,7 +90,7 @@ export class Codecs {
     const buffer = clock(this.about.rate).createBuffer(1, pcm.length, this.about.rate);
     const channel = buffer.getChannelData(0);
     for (let i = 0; i < channel.length; i++) channel[i] = pcm[i] / 32768;
-    this.sounds.push({ ...about, buffer, spectrum, codes });
+    this.sounds.push({ ...about, buffer, spectrum, codes, link: URL.createObjectURL(wav([pcm], this.about.rate)) });
   }
 
   show() {
@@ -101,16 +110,16 @@ export class Codecs {
         (this.clockText = element("span", { class: "time" }))),
       element("div", { class: "lanes" }, ...this.sounds.map((sound, i) => {
         const [spectrum, codes] = this.canvases[i];
-        const words = sound.level ? ` ${sound.verdict}` : ` 16 bit, ${((this.about.rate * 16) / 1000).toFixed(0)} kbit/s`;
+        const words = sound.level ? ` ${verdict(sound.figures)}` : ` 16 bit, ${((this.about.rate * 16) / 1000).toFixed(0)} kbit/s`;
         for (const one of [spectrum, codes]) one.addEventListener("click", (event) => this.choose(i, (event.offsetX / one.clientWidth) * this.length));
         return element("figure", { class: "lane compared" }, element("figcaption", {}, element("span", {}, element("b", {}, title(sound)), words)), spectrum, sound.codes ? codes : null);
       })),
       element("p", { class: "faint" }, `Click on a picture to hear that version from there.${this.sounds.some(({ codes }) => codes) ? " The strip under it shows its codes." : ""}`),
       element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, element("table", {},
         element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Level"), element("th", { scope: "col", class: "words" }, "In words"), ...FIGURES.map(([, name, , why]) => element("th", { scope: "col", title: why }, name)), element("th", { scope: "col" }, "File"))),
-        element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)), element("td", { class: "words" }, sound.verdict ?? ""),
+        element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)), element("td", { class: "words" }, sound.figures ? verdict(sound.figures) : ""),
           ...FIGURES.map((one) => element("td", {}, figure(sound, one))),
-          element("td", {}, element("a", { class: "button small", href: `studio/comparisons/${this.about.id}/${sound.name}.wav`, download: true, "aria-label": `Download ${title(sound)} as wav` }, "wav"))))))),
+          element("td", {}, element("a", { class: "button small", href: sound.link, download: `${sound.name}.wav`, "aria-label": `Download ${title(sound)} as wav` }, "wav"))))))),
     );
     this.choose(0);
     this.toggle();

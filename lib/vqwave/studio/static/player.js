@@ -4,12 +4,20 @@ import { alertIn, byId, element, film, inField, keep, time } from "./dom.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, volume } from "./sound.js";
 import { Turns } from "./turns.js";
-import { answer, ask, cutter, frames, inWords, wav } from "./wire.js";
+import { answer, ask, cutter, frames, inWords, send, wav } from "./wire.js";
 
 const AHEAD = 10; // seconds at most that a long take is made ahead of the playhead
 const NEAR = 1.5; // seconds ahead while the sound has no gaps, so that a change is heard soon
 const HOLD = 4; // seconds that "hold this" repeats
+const ROLES = ["the course of the piece", "its phrases", "its texture", "its grain"]; // what the levels decide, from the top of a chain to the bottom
+const PASSAGE = 10; // seconds before the playhead that "continue from here" continues
 const REMEMBERED = 5; // seconds after which the browser asks before it leaves the page
+
+/** What a level of a chain decides. */
+function role(chain, level) {
+  if (chain.length === 1) return "the whole of the piece";
+  return ROLES[Math.round((chain.indexOf(level) / (chain.length - 1)) * (ROLES.length - 1))];
+}
 
 export class Player {
   constructor(form, takes) {
@@ -199,8 +207,8 @@ export class Player {
     const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
     this.codeCanvases = take.levels.map(({ level }) => canvas(`The codes of level ${level} over time`));
     this.notes = take.levels.map(() => element("span", { class: "note" }));
-    const lane = ({ level, made, role }, i) => element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {},
-      element("span", {}, element("b", {}, `${level}x`), ` ${made ? role : "kept from the recording"}`), this.notes[i]), this.codeCanvases[i]);
+    const lane = ({ level, made }, i) => element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {},
+      element("span", {}, element("b", {}, `${level}x`), ` ${made ? role(take.chain, level) : "kept from the recording"}`), this.notes[i]), this.codeCanvases[i]);
     const [first, ...finer] = take.levels.map(lane);
     byId("lanes").replaceChildren(...(first ? [first] : []), ...(finer.length ? [element("details", { class: "finer" }, element("summary", {}, "Finer levels"), ...finer)] : []));
     byId("writing").hidden = !first;
@@ -359,7 +367,10 @@ export class Player {
     const { sound, take } = this;
     if (!sound || this.busy) return;
     try {
-      const found = await answer(ask(`studio/takes/${take.id}/passage`, { sample: Math.ceil(sound.position) }));
+      const end = Math.ceil(sound.position);
+      const begin = Math.max(0, end - PASSAGE * take.rate);
+      const name = `vqwave-seed-${take.seed}-${(begin / take.rate).toFixed(1)}-${(end / take.rate).toFixed(1)}s.wav`;
+      const found = await send(wav(sound.samples(begin, end), take.rate), name);
       this.from = Infinity; // play from the end of the passage
       await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: found.id, name: found.name, prompt_start: 0, prompt_seconds: found.seconds, keep_original: true });
     } catch (error) {

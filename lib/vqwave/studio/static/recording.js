@@ -3,7 +3,7 @@
 import { alertIn, button, element, time } from "./dom.js";
 import { drawBars, ink } from "./pictures.js";
 import { audio, claim, clock } from "./sound.js";
-import { answer, ask, inWords } from "./wire.js";
+import { answer, ask, inWords, send } from "./wire.js";
 
 export class RecordingBox extends EventTarget {
   /** about: the answer of `studio/about`; name: prefix of the elements' ids; most: longest region in seconds. */
@@ -61,7 +61,7 @@ export class RecordingBox extends EventTarget {
   upload(file, name) {
     if (file.size > this.about.upload_bytes) return this.refuse(`${name}: larger than ${this.about.upload_bytes >> 20} MB; cut it, or convert it to mp3 or flac.`);
     this.said.textContent = `Reading ${name} …`;
-    return this.load(answer(fetch(`studio/recordings?name=${encodeURIComponent(name)}`, { method: "POST", body: file })));
+    return this.load(send(file, name));
   }
 
   refuse(words) {

@@ -58,7 +58,7 @@ function makeMusic(about) {
   const form = new Form(about, () => player.make(), () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
-  if (about.newest) followTraining(about, player);
+  if (about.newest !== null) followTraining(about, player);
   themes.addEventListener("change", () => {
     player.dirty = true;
     takes.show();

@@ -35,6 +35,9 @@ export async function answer(request) {
   return response.json();
 }
 
+/** Send a recording; the studio's description of it. */
+export const send = (body, name) => answer(fetch(`studio/recordings?name=${encodeURIComponent(name)}`, { method: "POST", body }));
+
 /** An error as a message for the user. */
 export const inWords = (error) => (error instanceof TypeError ? "The studio cannot be reached: is it still running?" : error.message);
 

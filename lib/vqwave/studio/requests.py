@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
+import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..config import ChainConfig
@@ -22,17 +23,13 @@ from . import limits
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
 RELEASES = ("hold", "freeze", "notes")
 """Controls that hold something until their value is 0 or, for notes, empty."""
-ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
-"""What the levels of a chain decide, from the top to the bottom."""
-SINGLE_ROLE = "the whole of the piece"
-"""What the only level of a chain decides."""
 
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
-"""A number of samples."""
-Name = Annotated[str, AfterValidator(lambda name: files.printable(name)[:200])]
+"""A number of samples, or a level."""
+Text = Annotated[str, Field(max_length=limits.LONGEST_TEXT)]
+Name = Annotated[Text, AfterValidator(lambda name: files.printable(name)[:200])]
 Rounded = AfterValidator(lambda seconds: round(seconds, 5))
 Start = Annotated[float, Field(ge=0, le=limits.LONGEST_RECORDING), Rounded]
-Label = Annotated[str, Field(max_length=limits.LONGEST_LABEL)]
 Temperature = Annotated[float, Field(ge=controls.CONTROLS["temperature"].least,
                                      le=controls.CONTROLS["temperature"].most), Rounded]
 
@@ -47,7 +44,7 @@ class Request(BaseModel):
     def _drop_empty(cls, values):
         if not isinstance(values, Mapping):
             return values
-        return {name: value for name, value in values.items() if value is not None and value != ""}
+        return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 class TakeRequest(Request):
@@ -66,20 +63,20 @@ class TakeRequest(Request):
         until: samples that may be generated for now; None: all.
     """
 
-    weights: str = ""
-    epoch: str = ""
+    weights: Text = ""
+    epoch: Text = ""
     mode: Literal["new", "continue", "vary"] = "new"
-    level: int | None = None
+    level: Count | None = None
     seed: int = Field(default_factory=lambda: draw_seed(None), ge=0, le=limits.LARGEST_SEED)
     seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_TAKE), Rounded] | None = 30.0
     temperature: dict[int, Temperature] = {}
-    recording: str = ""
+    recording: Text = ""
     name: Name = ""
     prompt_start: Start = 0.0
     prompt_seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_RECORDING), Rounded] = 5.0
     keep_original: bool = True
-    keep: int | None = None
-    label: Label = ""
+    keep: Count | None = None
+    label: Text = ""
     changes: Any = ()
     until: Count | None = None
 
@@ -99,9 +96,11 @@ class TakeRequest(Request):
     @classmethod
     def _read_changes(cls, changes) -> tuple:
         try:
-            changes = json.loads(changes) if isinstance(changes, str) else changes
+            # pydantic's reader refuses deep nesting, NaN, and text that is not Unicode.
+            text = changes.encode() if isinstance(changes, str) else pydantic_core.to_json(changes)
+            changes = pydantic_core.from_json(text, allow_inf_nan=False)
             changes = Performance(seed=0, changes=changes).changes
-        except (UserError, ValueError, RecursionError) as e:
+        except (UserError, ValueError) as e:
             raise ValueError("cannot be read; use the link as it was copied") from e
         if any({"begin", "weights"} & set(change) for _, change in changes):
             raise ValueError("name files, which only the command plays")
@@ -112,26 +111,16 @@ class TakeRequest(Request):
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> Settings:
         """The settings of a piece by this chain.
 
-        Args:
-            temperatures: by level, for the levels that the request leaves out; else 1.
+        temperatures: by level, for the levels that the request leaves out; else 1.
 
-        Raises:
-            UserError: the chain has no such level, or the piece needs a recording.
+        Raises `UserError` if the chain has no such level, or the piece needs a recording.
         """
-        level = chain.ending if self.level is None else self.level
+        level = chain.ending if self.level is None else chain.check_level(self.level)
         keep = chain.top if self.keep is None or self.mode != "vary" else self.keep
-        _check_level("level to stop at", level, chain.sizes)
         if self.mode != "new" and not self.recording:
             raise UserError(NO_RECORDING)
         if self.mode == "vary":
-            if len(chain.sizes) == 1:
-                raise UserError("This chain has one level, so a variation would keep nothing or "
-                                "everything.")
-            _check_level("level to keep", keep, chain.sizes[:-1])
-            if keep <= level:
-                raise UserError(f"Level {keep} is kept and the music stops at level {level}, so "
-                                f"nothing would be left to make: stop at a finer level, or keep "
-                                f"a coarser one.")
+            chain.check_keep(keep, level)
         temperature = {x: self.temperature.get(x, temperatures.get(x, 1.0)) for x in chain.sizes}
         values = self.model_dump(exclude={"recording", "name"} if self.mode == "new" else None)
         return Settings.model_construct(**values | {
@@ -199,11 +188,11 @@ class Settings(TakeRequest):
 class CompareRequest(Request):
     """The part of a recording that goes through the codecs of a folder; "": of the first."""
 
-    recording: str = ""
+    recording: Text = ""
     name: Name = ""
     start: Start = 0.0
     seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_COMPARISON)] = 20.0
-    weights: str = ""
+    weights: Text = ""
 
 
 class Change(BaseModel):
@@ -229,7 +218,7 @@ class Change(BaseModel):
     mutate: float | None = None
     pull: float | None = None
     notes: list[int] | None = None
-    label: Label | None = None
+    label: Text | None = None
     levels: dict[int, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None
     jump: bool = False
 
@@ -254,16 +243,13 @@ def explain(error: Mapping) -> str:
     """One of pydantic's errors as a line: the field, what it must be, and its value."""
     if error["type"] == "json_invalid":
         return "The request is not JSON."
-    field = " ".join(str(part) for part in error["loc"] if part not in ("body", "query"))
-    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{field.replace('_', ' ') or 'the request'} {message}, not {_short(error['input'])}."
-
-
-def _short(value) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = 40
     short.maxlevel = 2
-    return short.repr(value)
+    field = " ".join(str(part)[:40] for part in error["loc"] if part not in ("body", "query"))
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return files.printable(f"{field.replace('_', ' ') or 'the request'} {message}, not "
+                           f"{short.repr(error['input'])}.")
 
 
 def as_typed(number: float) -> str:
@@ -274,16 +260,3 @@ def as_typed(number: float) -> str:
 def releases(change: Mapping) -> bool:
     """Whether a change only releases what is held. A take always remembers such a change."""
     return all(name in RELEASES and not value for name, value in change.items())
-
-
-def role(chain: tuple[int, ...], level: int) -> str:
-    """What a level of a chain decides, in words."""
-    if len(chain) == 1:
-        return SINGLE_ROLE
-    share = chain.index(level) / (len(chain) - 1)
-    return ROLES[round(share * (len(ROLES) - 1))]
-
-
-def _check_level(name: str, level: int, allowed):
-    if level not in allowed:
-        raise UserError(f"The {name} must be one of {', '.join(map(str, allowed))}, not {level}.")
