@@ -5,16 +5,22 @@ heard, and its routes.
 import contextlib
 import http.client
 import json
+import os
+import re
 import shlex
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import chains
 import imported
@@ -85,6 +91,44 @@ def make(studio, weights_folder):
         return made[first][0]["take"], made[first + 1 : -1], made[-1][0]["end"]
 
     return make
+
+
+def begin(studio, weights_folder, **settings):
+    """(the frames of a take that has begun, its header)."""
+    frames = studio.perform(TakeRequest(**{"weights": weights_folder, "level": 128, "seconds": "endless", **settings}))
+    while "take" not in (about := parse_frames(next(frames))[0][0]):
+        pass
+    return frames, about["take"]
+
+
+def whole(studio, **settings):
+    """The record of a take that is made to its end."""
+    return unframed(studio.perform(TakeRequest(**settings)))[-1][0]["end"]
+
+
+def check_codes(header, blocks, codes, books):
+    """The messages of blocks hold these codes: {level: codes of a block} for each, books: {level: their number}."""
+    assert {one["level"]: one["books"] for one in header["levels"]} == books
+    for one in header["levels"]:
+        assert [len(shades) for shades in one["shades"]] == [64] * one["books"] and one["most_bits"] == 6 * one["books"]
+    for (about, payload), block in zip(blocks, codes, strict=True):
+        at = 2 * about["samples"] + about["columns"] * pictures.BANDS
+        for count, (level, n) in zip(about["codes"], books.items(), strict=True):
+            shown = np.frombuffer(payload, "<u2", count, at)
+            np.testing.assert_array_equal(shown.reshape(-1, n), block[level].reshape(-1, n))
+            at += 2 * count
+        assert at == len(payload) and list(about["bits"]) == [str(level) for level in books]
+
+
+@pytest.fixture
+def open_studio():
+    """Opens studios that are closed at the end."""
+    with contextlib.ExitStack() as opened:
+        yield lambda *arguments, **options: opened.enter_context(contextlib.closing(Studio(*arguments, **options)))
+
+
+def busy(studio):
+    return sum(take.busy for take in studio.takes.by_id.values())
 
 
 def refusal(studio, **settings):
@@ -165,7 +209,7 @@ def test_a_request_that_cannot_be_read_names_its_field(values, field):
 ])
 def test_a_piece_that_cannot_be_made_is_refused(studio, weights_folder, values, words):
     assert words in refusal(studio, **{"weights": weights_folder, **values})
-    assert studio.takes.busy() == 0
+    assert busy(studio) == 0
 
 
 def test_defaults_come_from_the_chain_and_the_generators():
@@ -196,18 +240,11 @@ def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, st
         made, codes = zip(*((block, stream.codes) for block in stream), strict=True)
     np.testing.assert_array_equal(heard, audio.to_int16(np.concatenate(made)))
     assert (header["rate"], header["block"], header["column"]) == (RATE, CHAIN.block, COLUMN)
-    assert all(about["most_bits"] == 6 and about["num_codes"] == 64 for about in header["levels"])
     assert header["samples"] == len(heard) and header["seed"] == 5 and record["seconds"] == len(heard) / RATE
     columns = sum(about["columns"] for about, _ in blocks)
     assert columns == -(-len(heard) // COLUMN)
-    for (about, payload), block in zip(blocks, codes, strict=True):
-        at = 2 * about["samples"] + about["columns"] * pictures.BANDS
-        for shown, count, x in zip(header["levels"], about["codes"], [x for x in LEVELS if x >= level], strict=True):
-            assert shown["level"] == x and shown["books"] == 1 and [len(one) for one in shown["shades"]] == [64]
-            np.testing.assert_array_equal(np.frombuffer(payload, "<u2", count, at), block[x])
-            at += 2 * count
-        assert at == len(payload)
-        assert all(bits >= 0 for bits in about["bits"].values()) and len(about["bits"]) == len(header["levels"])
+    check_codes(header, blocks, codes, {x: 1 for x in LEVELS if x >= level})
+    assert all(bits >= 0 for about, _ in blocks for bits in about["bits"].values())
     files_of = {kind: studio.takes.file(record["id"], kind) for kind in ("wav", "flac")}
     np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(files_of["wav"], RATE)))
     assert files_of["flac"].read_bytes()[:4] == b"fLaC"
@@ -244,13 +281,10 @@ def test_a_short_recording_is_continued_after_its_end(studio, weights_folder, tm
 
 
 def test_only_the_folder_of_a_killed_studio_is_removed(studio, tmp_path, monkeypatch):
-    import os
-    import tempfile
-
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name, age in (("killed", 100), ("young", 0), ("held", 100)):
-        (tmp_path / f"vqwave-studio-{name}").mkdir()
         lock = tmp_path / f"vqwave-studio-{name}" / "lock"
+        lock.parent.mkdir()
         lock.touch()
         os.utime(lock, (time.time() - age,) * 2)
     (tmp_path / "vqwave-studio-unlike").mkdir()
@@ -288,29 +322,18 @@ def test_a_stopped_take_ends_where_it_was_heard_and_is_made_again_by_its_command
 
 
 def test_closing_a_take_frees_its_stream_at_any_time(studio, weights_folder):
-    frames = studio.perform(TakeRequest(**{"weights": weights_folder, "level": 128, "seconds": "endless"}))
+    frames = studio.perform(TakeRequest(weights=weights_folder, level=128, seconds="endless"))
     next(frames)
-    assert studio.takes.busy() == 1
+    assert busy(studio) == 1
     frames.close()
-    assert studio.takes.busy() == 0
-    frames = studio.perform(TakeRequest(**{"weights": weights_folder, "level": 128, "seconds": "endless"}))
-    while "take" not in (about := parse_frames(next(frames))[0][0]):
-        pass
-    identity = about["take"]["id"]
+    assert busy(studio) == 0
+    frames, take = begin(studio, weights_folder)
     for _ in range(3):
         next(frames)
-    assert identity not in studio.records([identity])
+    assert take["id"] not in studio.records([take["id"]])
     frames.close()
-    assert studio.takes.busy() == 0 and identity in studio.records([identity]), "what was made stays"
+    assert busy(studio) == 0 and take["id"] in studio.records([take["id"]]), "what was made stays"
     assert not [t for t in threading.enumerate() if "vqwave" in t.name]
-
-
-def begin(studio, weights_folder, **settings):
-    """(the frames of a take that has begun, its header)."""
-    frames = studio.perform(TakeRequest(**{"weights": weights_folder, "level": 128, "seconds": "endless", **settings}))
-    while "take" not in (about := parse_frames(next(frames))[0][0]):
-        pass
-    return frames, about["take"]
 
 
 def test_no_more_is_made_than_is_allowed(studio, weights_folder):
@@ -396,26 +419,25 @@ def test_what_is_held_can_be_let_go_after_any_number_of_changes(studio, weights_
     np.testing.assert_array_equal(sound(blocks), sound(made))
 
 
-@pytest.mark.parametrize("values, words", [
-    ({"hold": 60}, "hold is 60"), ({"transpose": 13}, "transpose is 13"), ({"freeze": 60}, "freeze is 60"),
-    ({"notes": [200]}, "a note is 200"), ({"levels": {"7": {"top_p": 1}}}, "7"), ({"levels": {"512": {"top_p": 2}}}, "top_p"),
-    ({"label": "calm"}, "was trained without labels"), ({"levels": {"512": {"guidance": 2}}}, "nothing for guidance to follow"),
-])
-def test_changes_that_cannot_be_are_refused(studio, weights_folder, values, words):
+def test_changes_that_cannot_be_are_refused(studio, weights_folder):
     frames, take = begin(studio, weights_folder)
-    for _ in range(2):
-        next(frames)
-    with pytest.raises(UserError, match=words):
-        studio.takes.get(take["id"]).steer(Change(**values))
+    next(frames)
+    for values, words in (
+        ({"hold": 60}, "hold is 60"), ({"transpose": 13}, "transpose is 13"), ({"freeze": 60}, "freeze is 60"),
+        ({"notes": [200]}, "a note is 200"), ({"levels": {"7": {"top_p": 1}}}, "7"), ({"levels": {"512": {"top_p": 2}}}, "top_p"),
+        ({"label": "calm"}, "was trained without labels"),
+        ({"levels": {"512": {"guidance": 2}}}, "nothing for guidance to follow"),
+    ):
+        with pytest.raises(UserError, match=words):
+            studio.takes.get(take["id"]).steer(Change(**values))
     assert studio.takes.get(take["id"]).log.live == []
     frames.close()
 
 
-@pytest.mark.parametrize("values", [{"wild": 2}, {"loudness": "loud"}, {"warmth": 1}, {"mutate": "all"}, {"notes": "C"},
-                                    {"levels": [1]}, {"until": -1}, {"until": 1.5}, {"loudness": 10**400}])
-def test_a_change_that_cannot_be_read_is_refused(values):
-    with pytest.raises(pydantic.ValidationError):
-        Change(**values)
+def test_a_change_that_cannot_be_read_is_refused():
+    for values in ({"wild": 2}, {"loudness": "loud"}, {"warmth": 1}, {"notes": "C"}, {"levels": [1]}, {"until": -1}, {"loudness": 10**400}):
+        with pytest.raises(pydantic.ValidationError):
+            Change(**values)
 
 
 @pytest.fixture(scope="module")
@@ -431,15 +453,14 @@ def labelled(tiny_weights, tmp_path_factory):
     studio.close()
 
 
-def test_a_form_begins_with_the_temperatures_that_the_generators_have(tiny_weights, tmp_path):
-    model = replace(preset("tiny").generator(512), sampling={"temperature": 0.7})
-    chains.save_generator(tmp_path, model, 2.0)
+def test_a_form_begins_with_the_temperatures_that_the_generators_have(tiny_weights, open_studio, tmp_path):
+    chains.save_generator(tmp_path, replace(preset("tiny").generator(512), sampling={"temperature": 0.7}), 2.0)
     weights.save_chain(tmp_path, CHAIN)
-    with contextlib.closing(Studio(tiny_weights.codecs, [tmp_path])) as studio:
-        [folder] = studio.about()["folders"]
-        assert folder["temperatures"] == [0.7, 1.0, 1.0, 1.0]
-        assert studio.settings(TakeRequest()).temperature == {512: 0.7, 128: 1.0, 32: 1.0, 8: 1.0}
-        assert studio.settings(TakeRequest(temperature="512:1")).temperature[512] == 1.0
+    studio = open_studio(tiny_weights.codecs, [tmp_path])
+    [folder] = studio.about()["folders"]
+    assert folder["temperatures"] == [0.7, 1.0, 1.0, 1.0]
+    assert studio.settings(TakeRequest()).temperature == {512: 0.7, 128: 1.0, 32: 1.0, 8: 1.0}
+    assert studio.settings(TakeRequest(temperature="512:1")).temperature[512] == 1.0
 
 
 def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
@@ -459,10 +480,10 @@ def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
     frames.close()
     given = dict(urllib.parse.parse_qsl(record["link"]))
     assert given["label"] == "calm" and "--label calm" in record["command"]
-    again = unframed(labelled.perform(TakeRequest(**given)))[-1][0]["end"]
+    again = whole(labelled, **given)
     wavs = [labelled.takes.file(identity, "wav").read_bytes() for identity in (take["id"], again["id"])]
     assert wavs[0] == wavs[1]
-    plain = unframed(labelled.perform(TakeRequest(**{k: x for k, x in given.items() if k not in ("label", "changes")})))[-1][0]["end"]
+    plain = whole(labelled, **{k: x for k, x in given.items() if k not in ("label", "changes")})
     assert labelled.takes.file(plain["id"], "wav").read_bytes() != wavs[0]
     assert "no label is called 'waltz'" in refusal(labelled, weights=folder["name"], label="waltz")
 
@@ -490,14 +511,11 @@ def test_a_take_is_faded_looped_and_normalized(studio, make):
 
 
 def test_a_take_stopped_before_its_first_block_is_removed(studio, weights_folder):
-    frames = studio.perform(TakeRequest(**{"weights": weights_folder, "level": 512, "seconds": "endless"}))
-    while "take" not in (about := parse_frames(next(frames))[0][0]):
-        pass
-    assert studio.stop(about["take"]["id"], 0) is None
+    frames, take = begin(studio, weights_folder)
+    assert studio.stop(take["id"], 0) is None
     frames.close()
-    assert about["take"]["id"] not in studio.records([about["take"]["id"]])
     with pytest.raises(UserError, match="not in this studio any more"):
-        studio.takes.get(about["take"]["id"])
+        studio.takes.get(take["id"])
 
 
 def test_simultaneous_takes_share_the_models(studio, weights_folder, tiny_weights):
@@ -513,135 +531,96 @@ def test_simultaneous_takes_share_the_models(studio, weights_folder, tiny_weight
     assert len(studio.folders._models) == 1
 
 
-def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, monkeypatch):
-    studio = Studio(tiny_weights.codecs, [tiny_weights.generators], streams=2)
-    try:
-        given = {"weights": next(iter(studio.folders.paths)), "level": 512, "seconds": "endless"}
-        first, second = studio.perform(TakeRequest(**given)), studio.perform(TakeRequest(**given))
-        begun = []
-        for frames in (first, second):
-            while "take" not in (about := parse_frames(next(frames))[0][0]):
-                pass
-            begun.append(about["take"]["id"])
-            next(frames)
-        assert "2 takes are being made" in refusal(studio, **given)
-        monkeypatch.setattr(limits, "IDLE_SECONDS", 0.0)
-        next(second)
-        third = studio.perform(TakeRequest(**given))
-        next(third)
-        assert not studio.takes.get(begun[0]).busy and studio.takes.get(begun[1]).busy
-        assert "end" in parse_frames(b"".join(first))[-1][0]
-        third.close()
-        second.close()
-        assert studio.takes.busy() == 0
-    finally:
-        studio.close()
+def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, open_studio, monkeypatch):
+    studio = open_studio(tiny_weights.codecs, [tiny_weights.generators], streams=2)
+    (first, idle), (second, active) = begin(studio, ""), begin(studio, "")
+    next(first)
+    next(second)
+    assert "2 takes are being made" in refusal(studio)
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 0.0)
+    next(second)
+    third = studio.perform(TakeRequest(level=128, seconds="endless"))
+    next(third)
+    assert not studio.takes.get(idle["id"]).busy and studio.takes.get(active["id"]).busy
+    assert "end" in parse_frames(b"".join(first))[-1][0]
+    third.close()
+    second.close()
+    assert busy(studio) == 0
+    studio.close()
     assert not studio.folder.exists()
 
 
-def test_copies_use_the_room_of_takes_and_are_refused_when_it_is_full(tiny_weights, monkeypatch):
-    studio = Studio(tiny_weights.codecs, [tiny_weights.generators])
-    try:
-        folder = next(iter(studio.folders.paths))
+def test_copies_use_the_room_of_takes_and_are_refused_when_it_is_full(tiny_weights, open_studio, monkeypatch):
+    studio = open_studio(tiny_weights.codecs, [tiny_weights.generators])
 
-        def make():
-            return unframed(studio.perform(TakeRequest(**{"weights": folder, "level": 512, "seconds": 1})))[-1][0]["end"]["id"]
+    def make():
+        return whole(studio, level=512, seconds=1)["id"]
 
-        first, second = make(), make()
-        bytes_of_one = 2 * RATE
-        assert studio.takes.bytes_in_use() == 2 * bytes_of_one
-        path = studio.takes.file(first, "wav")
-        assert studio.takes.bytes_in_use() == 2 * bytes_of_one + path.stat().st_size
-        # The second makes room for the first's other copy.
-        monkeypatch.setattr(limits, "TAPES_BYTES", 4 * bytes_of_one)
-        assert studio.takes.file(first, "flac").exists() and set(studio.records([first, second])) == {first}
-        monkeypatch.setattr(limits, "TAPES_BYTES", 3 * bytes_of_one)
-        third = make()
-        assert first not in studio.records([first]) and not path.exists() and third in studio.records([third])
-        monkeypatch.setattr(limits, "TAPES_BYTES", bytes_of_one)
-        with pytest.raises(UserError, match="room for takes is full .* download this take again"):
-            studio.takes.file(third, "wav")
-        assert third in studio.records([third]), "what is asked for is not what goes"
-        monkeypatch.setattr(limits, "TAPES_BYTES", 1000)
-        made = unframed(studio.perform(TakeRequest(**{"weights": folder, "level": 512, "seconds": "endless"})))
-        assert "The studio's room for takes is full" in made[-1][0]["error"] and studio.takes.busy() == 0
-        monkeypatch.undo()
-        monkeypatch.setattr(limits, "TAKES_KEPT", 3)
-        for _ in range(5):
-            make()
-        assert len(studio.takes._takes) == 3
-        assert len(list(studio.folder.glob("take-*"))) == 3
-    finally:
-        studio.close()
+    first, second = make(), make()
+    bytes_of_one = 2 * RATE
+    assert studio.takes.bytes_in_use() == 2 * bytes_of_one
+    path = studio.takes.file(first, "wav")
+    assert studio.takes.bytes_in_use() == 2 * bytes_of_one + path.stat().st_size
+    # The second makes room for the first's other copy.
+    monkeypatch.setattr(limits, "TAPES_BYTES", 4 * bytes_of_one)
+    assert studio.takes.file(first, "flac").exists() and set(studio.records([first, second])) == {first}
+    monkeypatch.setattr(limits, "TAPES_BYTES", 3 * bytes_of_one)
+    third = make()
+    assert list(studio.takes.by_id) == [third] and not path.exists()
+    monkeypatch.setattr(limits, "TAPES_BYTES", bytes_of_one)
+    with pytest.raises(UserError, match="room for takes is full .* download this take again"):
+        studio.takes.file(third, "wav")
+    assert third in studio.records([third]), "the take that is downloaded is not removed"
+    monkeypatch.setattr(limits, "TAPES_BYTES", 1000)
+    assert "The studio's room for takes is full" in refusal(studio, level=512, seconds="endless") and busy(studio) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(limits, "TAKES_KEPT", 3)
+    for _ in range(5):
+        make()
+    assert len(studio.takes.by_id) == len(list(studio.folder.glob("take-*"))) == 3
 
 
-def test_a_chain_that_ends_sooner_is_named_in_the_command(tiny_weights, tmp_path):
-    """`chain.yml` ends the chain sooner: the default is that level, and the command names it all
-    the same.
-    """
-    import shutil
-
-    from vqwave.io import weights
-
+def test_the_command_names_the_level_whatever_chain_yml_says(tiny_weights, open_studio, tmp_path):
     folder = tmp_path / "weights"
     shutil.copytree(tiny_weights.generators, folder)
     weights.save_chain(folder, replace(CHAIN, end=128))
-    studio = Studio(tiny_weights.codecs, [folder])
-    try:
-        for level, generator in ((None, "generator_128"), (8, "generator_8")):
-            given = {"seed": 3, "seconds": 0.6} | ({"level": level} if level else {})
-            record = unframed(studio.perform(TakeRequest(**given)))[-1][0]["end"]
-            assert f"--generators {generator} " in record["command"] and record["level"] == (level or 128)
-            wav = studio.takes.file(record["id"], "wav").read_bytes()
-            assert command_line(record["command"], tiny_weights.codecs, tmp_path) == wav
-    finally:
-        studio.close()
+    studio = open_studio(tiny_weights.codecs, [folder])
+    for level, generator in (("", "generator_128"), (8, "generator_8")):
+        record = whole(studio, seed=3, seconds=0.6, level=level)
+        assert f"--generators {generator} " in record["command"] and record["level"] == (level or 128)
+        wav = studio.takes.file(record["id"], "wav").read_bytes()
+        assert command_line(record["command"], tiny_weights.codecs, tmp_path) == wav
 
 
 @pytest.mark.parametrize("books", [{512: 14}, {512: 3, 128: 1}], ids=str)
-def test_frames_of_several_books_and_a_chain_of_one_level_are_made_shown_and_compared(books, song, tmp_path):
+def test_frames_of_several_books_and_a_chain_of_one_level_are_made_shown_and_compared(books, open_studio, song, tmp_path):
     """A chain may be one codec of notes, a book a band, and nothing below it."""
-    of_notes = (512,) if books == {512: 14} else ()
-    made = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", books, of_notes=of_notes))
-    music = vqwave.load(made.codecs, made.generators)
-    studio = Studio(made.codecs, [made.generators])
-    try:
-        recording = studio.recordings.receive(song)
-        for mode in ("new", "continue"):
-            given = {"seed": 4, "seconds": 2, "mode": mode, "recording": recording.id, "name": song.name,
-                     "prompt_seconds": 1}
-            frames = unframed(studio.perform(TakeRequest(**given)))
-            header = next(about["take"] for about, _ in frames if "take" in about)
-            blocks, record = [one for one in frames if "bits" in one[0]], frames[-1][0]["end"]
-            assert [(one["level"], one["books"]) for one in header["levels"]] == list(books.items())
-            assert header["column"] % max(books) == 0 and header["column"] >= 256
-            begin = None if mode == "new" else music.prompt(song, seconds=1, keep_original=True)
-            with music.stream(seed=4, seconds=2, begin=begin, log_probs=True) as stream:
-                pairs = [(block, stream.codes) for block in stream]
-            np.testing.assert_array_equal(sound(blocks), audio.to_int16(np.concatenate([one for one, _ in pairs])))
-            for (about, payload), (_, codes) in zip(blocks, pairs, strict=True):
-                at = 2 * about["samples"] + about["columns"] * pictures.BANDS
-                for count, (x, n) in zip(about["codes"], books.items(), strict=True):
-                    shown = np.frombuffer(payload, "<u2", count, at)
-                    np.testing.assert_array_equal(shown.reshape(-1, n), codes[x].reshape(-1, n))
-                    at += 2 * count
-                assert at == len(payload)
-            for one in header["levels"]:
-                assert [len(shades) for shades in one["shades"]] == [64] * one["books"]
-                assert one["most_bits"] == 6 * one["books"] and one["made"]
-            wav = studio.takes.file(record["id"], "wav").read_bytes()
-            assert command_line(record["command"], made.codecs, tmp_path, **{song.name: song}) == wav
-        if len(books) == 1:
-            assert "512x alone" in refusal(studio, mode="vary", recording=recording.id, name=song.name)
-        frames = unframed(studio.compare(CompareRequest(**{"recording": recording.id, "seconds": 1})))
-        sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
-        assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]
-        for (about, payload), (x, n) in zip(sounds[1:], books.items(), strict=True):
-            codes = music.encode(audio.decode(song, RATE)[:RATE], x)
-            assert (about["books"], about["codes"]) == (n, codes.size) and len(about["shades"]) == n
-            np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes.size :], "<u2"), codes.ravel())
-    finally:
-        studio.close()
+    of_notes = (512,) if len(books) == 1 else ()
+    trained = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", books, of_notes=of_notes))
+    music = vqwave.load(trained.codecs, trained.generators)
+    studio = open_studio(trained.codecs, [trained.generators])
+    recording = {"recording": studio.recordings.receive(song).id, "name": song.name}
+    for mode in ("new", "continue"):
+        frames = unframed(studio.perform(TakeRequest(seed=4, seconds=2, mode=mode, prompt_seconds=1, **recording)))
+        header = next(about["take"] for about, _ in frames if "take" in about)
+        blocks, record = [block for block in frames if "bits" in block[0]], frames[-1][0]["end"]
+        assert header["column"] % max(books) == 0 and header["column"] >= 256
+        prompt = None if mode == "new" else music.prompt(song, seconds=1, keep_original=True)
+        with music.stream(seed=4, seconds=2, begin=prompt, log_probs=True) as stream:
+            parts, codes = zip(*((block, stream.codes) for block in stream), strict=True)
+        np.testing.assert_array_equal(sound(blocks), audio.to_int16(np.concatenate(parts)))
+        check_codes(header, blocks, codes, books)
+        wav = studio.takes.file(record["id"], "wav").read_bytes()
+        assert command_line(record["command"], trained.codecs, tmp_path, **{song.name: song}) == wav
+    if len(books) == 1:
+        assert "512x alone" in refusal(studio, mode="vary", **recording)
+    frames = unframed(studio.compare(CompareRequest(seconds=1, **recording)))
+    sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
+    assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]
+    for (about, payload), (level, n) in zip(sounds[1:], books.items(), strict=True):
+        codes = music.encode(audio.decode(song, RATE)[:RATE], level)
+        assert (about["books"], about["codes"]) == (n, codes.size) and len(about["shades"]) == n
+        np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes.size :], "<u2"), codes.ravel())
 
 
 # ----------------------------------------------------------------------------------------- pictures
@@ -768,67 +747,55 @@ def test_only_so_many_recordings_are_kept(studio, tmp_path, monkeypatch):
         studio.recordings.get(ids[0], "0.wav")
 
 
-def test_folders_and_epochs_are_listed(tiny_weights, tmp_path):
-    import shutil
-
-    from vqwave.io import weights
-
-    shutil.copytree(tiny_weights.generators, tmp_path / "all" / "mine")
+def test_folders_and_epochs_are_listed(tiny_weights, open_studio, tmp_path):
     folder = tmp_path / "all" / "mine"
+    shutil.copytree(tiny_weights.generators, folder)
     for level in LEVELS[:2]:
-        found = weights.find(folder, f"generator_{level}")
         for tag in ("00003", "00012", "best"):
-            weights.copy_set(found, folder, tag)
-    studio = Studio(tiny_weights.codecs, [tmp_path / "all", tiny_weights.generators])
-    try:
-        names = list(studio.folders.paths)
-        assert names == [str(folder), str(tiny_weights.generators)]
-        assert studio.folders.epochs(names[0]) == ["", "best", "00012", "00003"] and studio.folders.epochs(names[1]) == [""]
-        assert studio.folders.codecs_of(names[0]) == tiny_weights.codecs
-        made = unframed(studio.perform(TakeRequest(**{"weights": names[0], "epoch": "00012", "level": 128, "seconds": 0.5})))
-        assert "--epoch 12 " in made[-1][0]["end"]["command"]
-        assert "no epoch 12 of generator_32" in refusal(studio, weights=names[0], epoch="00012", level=32)
-    finally:
-        studio.close()
+            weights.copy_set(weights.find(folder, f"generator_{level}"), folder, tag)
+    studio = open_studio(tiny_weights.codecs, [tmp_path / "all", tiny_weights.generators])
+    mine, tiny = studio.folders.paths
+    assert (mine, tiny) == (str(folder), str(tiny_weights.generators))
+    assert studio.folders.epochs(mine) == ["", "best", "00012", "00003"] and studio.folders.epochs(tiny) == [""]
+    assert studio.folders.codecs_of(mine) == tiny_weights.codecs
+    assert "--epoch 12 " in whole(studio, weights=mine, epoch="00012", level=128, seconds=0.5)["command"]
+    assert "no epoch 12 of generator_32" in refusal(studio, weights=mine, epoch="00012", level=32)
     with pytest.raises(UserError, match="no generators in there"):
-        Studio(tiny_weights.codecs, [tmp_path])
+        open_studio(tiny_weights.codecs, [tmp_path])
 
 
 # ------------------------------------------------------------------------------------------- routes
 
 
-@pytest.fixture(scope="module")
-def client(studio):
-    pytest.importorskip("fastapi", reason="the studio's page needs FastAPI: pip install -e '.[app]'")
-    import threading
-
+@contextlib.contextmanager
+def serving(studio, *connections):
+    """The port of a server of the studio."""
     import uvicorn
 
-    listening = web.listen("127.0.0.1", 0)
-    server = uvicorn.Server(web.configure(web.build(studio)))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
+    with web.listen("127.0.0.1", 0) as listening:
+        server = uvicorn.Server(web.configure(web.build(studio), *connections))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
 
+
+@pytest.fixture(scope="module")
+def client(studio):
     def client(path, body=None, **headers):
         """(status, body, headers) of an answer; a body that is no bytes is sent as JSON."""
         if body is not None and not isinstance(body, bytes):
             body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
-        port = listening.getsockname()[1]
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers)  # noqa: S310 - ours
+        request = urllib.request.Request(f"http://127.0.0.1:{client.port}{path}", body, headers)  # noqa: S310 - ours
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 return answer.status, answer.read(), answer.headers
         except urllib.error.HTTPError as e:
             return e.code, e.read(), e.headers
 
-    client.port = listening.getsockname()[1]
-    deadline = time.monotonic() + 30
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.02)
-    yield client
-    server.should_exit = True
-    thread.join()
-    listening.close()
+    with serving(studio) as client.port:
+        yield client
 
 
 def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio, weights_folder):
@@ -883,44 +850,38 @@ def test_the_link_of_an_hour_of_changes_can_be_followed(client):
     assert status == 200 and len(json.loads(body)["settings"]["changes"]) == 9700
 
 
-@pytest.mark.parametrize("origin", ["https://elsewhere.example", "http://127.0.0.1:1", "http://127.0.0.1", "null"])
-def test_another_origin_may_not_use_the_studio(client, origin):
+def test_another_origin_may_not_use_the_studio(client):
     """A page on another port of this machine is another origin."""
     own = f"127.0.0.1:{client.port}"
-    assert client("/studio/settings", {}, Host=own, Origin=f"http://{own}")[0] == 200
-    assert client("/studio/settings", {}, Host=own, Origin=origin)[0] == 403
+    for origin, status in ((f"http://{own}", 200), ("https://elsewhere.example", 403), ("http://127.0.0.1:1", 403),
+                           ("http://127.0.0.1", 403), ("null", 403)):
+        assert client("/studio/settings", {}, Host=own, Origin=origin)[0] == status, origin
 
 
-@pytest.mark.parametrize("site, status", [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)])
-def test_pages_of_other_sites_can_neither_read_nor_embed_the_studio(client, song, site, status):
+def test_pages_of_other_sites_can_neither_read_nor_embed_the_studio(client, song):
     identity = json.loads(client("/studio/recordings?name=song.mp3", song.read_bytes())[1])["id"]
-    answered, _, headers = client(f"/studio/recordings/{identity}.wav?seconds=0.1", **{"Sec-Fetch-Site": site})
-    assert answered == status
-    assert client("/", **{"Sec-Fetch-Site": site})[0] == 200, "a link to the page can be followed"
-    if status == 200:
-        assert headers["cross-origin-resource-policy"] == "same-origin"
+    for site, expected in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+        status, _, headers = client(f"/studio/recordings/{identity}.wav?seconds=0.1", **{"Sec-Fetch-Site": site})
+        assert status == expected and (status == 403 or headers["cross-origin-resource-policy"] == "same-origin")
+        assert client("/", **{"Sec-Fetch-Site": site})[0] == 200, "a link to the page can be followed"
 
 
-@pytest.mark.parametrize("host, status", [
-    ("127.0.0.1", 200), ("127.0.0.1:7860", 200), ("localhost:1", 200), ("LOCALHOST", 200), ("[::1]:7860", 200),
-    ("elsewhere.example", 421), ("elsewhere.example:7860", 421), ("127.0.0.1.elsewhere.example", 421),
-    ("localhost.elsewhere.example", 421), ("10.0.0.1", 421), ("[::2]", 421), ("", 421),
-])
-def test_only_this_machine_s_own_names_are_answered(client, host, status):
+def test_only_this_machine_s_own_names_are_answered(client):
     """A site whose name was made to point here is not: its page would count as the studio's own."""
-    assert client("/studio/palettes", Host=host)[0] == status
-    if status != 200:
-        assert client("/studio/takes", {}, Host=host, Origin=f"http://{host}")[0] == status
-
-
-def test_the_host_that_is_named_is_answered_too():
     for host, asked, answered in [
+        *[("127.0.0.1", name, True) for name in ("127.0.0.1", "127.0.0.1:7860", "localhost:1", "LOCALHOST", "[::1]:7860")],
+        *[("127.0.0.1", name, False) for name in (
+            "elsewhere.example", "elsewhere.example:7860", "127.0.0.1.elsewhere.example", "localhost.elsewhere.example",
+            "10.0.0.1", "[::2]", "[::2", "")],
         ("studio.lan", "studio.lan", True), ("studio.lan", "10.0.0.1", False), ("10.0.0.1", "10.0.0.1", True),
         ("::1", "[::1]", True), ("fe80::1", "[fe80::1]", True), ("0.0.0.0", "10.0.0.1", True),  # noqa: S104
         ("0.0.0.0", "[fe80::1]", True), ("0.0.0.0", "elsewhere.example", False), ("::", "10.1.1.1", True),  # noqa: S104
         ("0.0.0.0", socket.gethostname().lower(), True),  # noqa: S104
     ]:
         assert guard.Guard(None, host).accepts(asked) == answered, (host, asked)
+    assert client("/studio/palettes", Host="localhost:1")[0] == 200
+    assert client("/studio/palettes", Host="elsewhere.example")[0] == 421
+    assert client("/studio/takes", {}, Host="elsewhere.example", Origin="http://elsewhere.example")[0] == 421
 
 
 def test_a_recording_is_uploaded_and_heard_in_part_or_refused(client, studio, song, monkeypatch):
@@ -957,8 +918,6 @@ def test_the_page_receives_clips_folders_and_the_settings_of_a_link(client, weig
 
 
 def test_the_page_is_small_and_whole(client):
-    import re
-
     seen, queue, size = set(), ["/"], 0
     while queue:
         path = queue.pop()
@@ -1016,7 +975,7 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
         before = machine.memory_use()["now"]
         rounds(pool, 60)
         after = machine.memory_use()["now"]
-    assert counts["made"] > 8 and studio.takes.busy() == 0
+    assert counts["made"] > 8 and busy(studio) == 0
     assert after - before < 24 << 20, f"grew by {(after - before) >> 20} MiB over {counts}"
     # Those at work at once see the bound after a block, or a copy, each.
     over = limits.STREAMS * 2 * (8192 + round(0.5 * RATE))
@@ -1026,17 +985,10 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
 @pytest.fixture
 def hasty(studio, monkeypatch):
     """The port of a studio that allows 6 connections and waits for little."""
-    import uvicorn
-
     monkeypatch.setattr(limits, "HEADER_SECONDS", 1.5)
     monkeypatch.setattr(limits, "STALL_SECONDS", 1.0)
-    with web.listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(web.configure(web.build(studio), 6))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    with serving(studio, 6) as port:
+        yield port
 
 
 def send(port, data=b""):
@@ -1090,9 +1042,9 @@ def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folde
         received = 0
         while received < 50_000:
             received += len(connection.recv(65536))
-        assert studio.takes.busy() == 1
+        assert busy(studio) == 1
         # Nobody reads: the stream comes to rest, and does not run ahead without end.
-        take = next(t for t in studio.takes._takes.values() if t.busy)
+        take = next(t for t in studio.takes.by_id.values() if t.busy)
         deadline, made = time.monotonic() + 120, -1
         while take.tape.samples != made:
             assert time.monotonic() < deadline, "a stream that nobody reads must wait"
@@ -1100,16 +1052,12 @@ def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folde
             time.sleep(2)
         assert take.busy
     deadline = time.monotonic() + 30
-    while studio.takes.busy() and time.monotonic() < deadline:
+    while busy(studio) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert studio.takes.busy() == 0
+    assert busy(studio) == 0
 
 
 def test_ctrl_c_ends_a_playing_studio_silently(make, tiny_weights, tmp_path):
-    import os
-    import signal
-    from pathlib import Path
-
     make(level=128, seconds=0.5)  # exports what is missing, which is said
     script = Path(__file__).parents[2] / "scripts" / "app.py"
     line = [sys.executable, script, "--port", "0", "--vqvae-weights-dir", tiny_weights.codecs,

@@ -261,22 +261,6 @@ def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(ope
         "#status").inner_text()
 
 
-@pytest.mark.large
-def test_one_click_plays_the_chain_that_ships_without_an_end(open_page):
-    page = open_page()
-    assert page.locator("#level input:checked").get_attribute("value") == str(CHAIN.ending)
-    page.locator("#play").click()
-    until(page, f"sound?.position > {RATE}")
-    take = page.evaluate("() => window.vqwave.player.take")
-    assert take["level"] == CHAIN.ending and take["samples"] is None
-    page.locator("#stop").click()
-    command = page.locator("#takes .command")
-    command.wait_for(state="attached")
-    assert f"--generators generator_{CHAIN.ending}" in command.text_content()
-    href = page.locator("#takes a", has_text="Use its settings").get_attribute("href")
-    assert f"level={CHAIN.ending}&" in href
-
-
 def test_a_take_is_stopped_remembered_and_made_again_from_its_link(open_page):
     page = open_page()
     ask_for(page)
@@ -357,20 +341,6 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
         assert len(samples(Path(started.value.path()).read_bytes())) == made > RATE
         page.locator("#play").click()
         until(page, "!sound.paused")
-
-
-@pytest.mark.large
-def test_one_thing_sounds_at_a_time(open_page, song):
-    page = open_page()
-    page.locator("#play").click()
-    until(page, "sound?.playing")
-    page.get_by_role("tab", name="Codecs").click()
-    drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-    page.wait_for_function("() => window.vqwave.codecs.nodes")
-    assert page.evaluate("() => window.vqwave.player.sound.paused")
-    page.get_by_role("tab", name="Music").click()
-    page.locator("#play").click()
-    page.wait_for_function("() => !window.vqwave.codecs.nodes && !window.vqwave.player.sound.paused")
 
 
 @pytest.mark.large

@@ -41,14 +41,14 @@ class TakeList:
     def __init__(self, folder: Path, streams: int):
         self.folder, self.streams = folder, streams
         self._lock = threading.Lock()
-        self._takes: OrderedDict[str, Take] = OrderedDict()
+        self.by_id: OrderedDict[str, Take] = OrderedDict()
         self._closed = False
 
     def close(self):
         """End every take."""
         with self._lock:
             self._closed = True
-            takes = list(self._takes.values())
+            takes = list(self.by_id.values())
         for take in takes:
             take.end()
 
@@ -57,53 +57,42 @@ class TakeList:
         with self._lock:
             if self._closed:
                 raise UserError("The studio is closing.")
-            busy = [take for take in self._takes.values() if take.busy]
+            busy = [take for take in self.by_id.values() if take.busy]
             idle = [take for take in busy
                     if time.monotonic() - take.touched > limits.IDLE_SECONDS]
             if len(busy) - bool(idle) >= self.streams:
                 raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
                                 f"at once: wait until one ends, then try again.")
             take = Take(settings, self.folder)
-            self._takes[take.id] = take
+            self.by_id[take.id] = take
         if len(busy) >= self.streams:
             min(idle, key=lambda take: take.touched).end()
         return take
 
     def get(self, identity: str) -> Take:
         """A take by its id. Raises `UserError` if it is not here."""
-        with self._lock:
-            if identity not in self._takes:
-                raise UserError("That take is not in this studio any more. Its settings make it "
-                                "again, the same.")
-            return self._takes[identity]
-
-    def finished(self, identities: Iterable[str]) -> list[Take]:
-        """Those of the takes that are here and complete."""
-        with self._lock:
-            takes = [self._takes[x] for x in identities if x in self._takes]
-        return [take for take in takes if not take.busy and take.tape.samples]
-
-    def busy(self) -> int:
-        """The number of takes that are being generated."""
-        with self._lock:
-            return sum(take.busy for take in self._takes.values())
+        take = self.by_id.get(identity)
+        if take is None:
+            raise UserError("That take is not in this studio any more. Its settings make it again, "
+                            "the same.")
+        return take
 
     def bytes_in_use(self) -> int:
         """Disk space of all takes and their copies."""
         with self._lock:
-            return sum(take.tape.bytes for take in self._takes.values())
+            return sum(take.tape.bytes for take in self.by_id.values())
 
     def trim(self, keep: Take | None = None, room: int = 0):
         """Remove the oldest finished takes except `keep`, until `room` more bytes fit."""
         with self._lock:
-            finished = [t for t in self._takes.values() if not t.busy and t is not keep]
-            total = sum(t.tape.bytes for t in self._takes.values()) + room
+            finished = [t for t in self.by_id.values() if not t.busy and t is not keep]
+            total = sum(t.tape.bytes for t in self.by_id.values()) + room
             for take in finished:
-                if (total <= limits.TAPES_BYTES and len(self._takes) <= limits.TAKES_KEPT
+                if (total <= limits.TAPES_BYTES and len(self.by_id) <= limits.TAKES_KEPT
                         and take.tape.samples):
                     continue
                 total -= take.tape.bytes
-                del self._takes[take.id]
+                del self.by_id[take.id]
                 take.tape.remove()
 
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
@@ -226,7 +215,9 @@ class Studio:
 
     def records(self, identities: Iterable[str]) -> dict[str, dict]:
         """The records of those of the takes that are here and complete, by id."""
-        return {take.id: self.record(take) for take in self.takes.finished(identities)}
+        takes = filter(None, map(self.takes.by_id.get, identities))
+        return {take.id: self.record(take) for take in takes
+                if not take.busy and take.tape.samples}
 
     def record(self, take: Take) -> dict:
         """What the page's list shows of a take."""

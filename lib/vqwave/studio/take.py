@@ -198,7 +198,7 @@ class Take:
     def _describe(self, level: int, models: Models) -> dict:
         """What the page must know of a level."""
         config = models.music.codec(level).config
-        return {"level": level, "made": level in self.settings.new_levels,
+        return {"level": level, "generated": level in self.settings.new_levels,
                 "num_codes": config.num_codes, "books": config.books,
                 "most_bits": config.books * math.log2(config.num_codes),
                 "shades": models.shades(level)}

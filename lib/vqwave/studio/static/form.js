@@ -76,8 +76,8 @@ export class Form {
   }
 
   choose(name, value) {
-    const found = byId("form").querySelector(`input[name=${name}][value="${value}"]`);
-    if (found) found.checked = true;
+    const input = byId("form").querySelector(`input[name=${name}][value="${value}"]`);
+    if (input) input.checked = true;
   }
 
   /** Disable the choices that do not fit together; a tooltip says why. */
@@ -126,25 +126,25 @@ export class Form {
 
   /** Fill the form from a link's query. Returns an error message, or "". */
   async follow(query) {
-    const given = Object.fromEntries(new URLSearchParams(query));
-    if (!Object.keys(given).length) return "";
-    let found;
+    const link = Object.fromEntries(new URLSearchParams(query));
+    if (!Object.keys(link).length) return "";
+    let form;
     let words = "";
     try {
-      found = await answer(ask("studio/settings", given));
+      form = await answer(ask("studio/settings", link));
     } catch (error) {
-      if (!given.mode || given.mode === "new") return `The link cannot be followed. ${error.message}`;
+      if (!link.mode || link.mode === "new") return `The link cannot be followed. ${error.message}`;
       // The recording may be gone; the rest of the link is still valid.
       words = error.message;
       try {
-        found = await answer(ask("studio/settings", { ...given, mode: "new" }));
+        form = await answer(ask("studio/settings", { ...link, mode: "new" }));
       } catch {
         return `The link cannot be followed. ${words}`;
       }
-      found.settings.mode = given.mode;
-      found.settings.keep = given.keep;
+      form.settings.mode = link.mode;
+      form.settings.keep = link.keep;
     }
-    const s = found.settings;
+    const s = form.settings;
     byId("more").open = true;
     this.weights.value = s.weights;
     this.lay();
@@ -158,19 +158,19 @@ export class Form {
     }
     byId("endless").checked = s.seconds === null;
     if (s.seconds !== null) byId("seconds").value = s.seconds;
-    byId("seed").value = given.seed ?? "";
+    byId("seed").value = link.seed ?? "";
     this.epoch.value = s.epoch;
     byId("keep-original").checked = s.keep_original;
-    this.changes = given.changes;
-    this.replayed.hidden = !given.changes;
+    this.changes = link.changes;
+    this.replayed.hidden = !link.changes;
     for (const level of this.folder.levels) {
       byId(`temperature-${level}`).value = s.temperature[level];
       byId(`temperature-${level}`).dispatchEvent(new Event("input"));
     }
-    if (found.recording) {
+    if (form.recording) {
       this.box.field("start").value = s.prompt_start;
       this.box.field("seconds").value = s.prompt_seconds;
-      this.box.show(found.recording);
+      this.box.show(form.recording);
     }
     this.refresh();
     return words;

@@ -106,7 +106,7 @@ export class Strip {
  *  a frame of several books is a column of its own, its first book at the bottom. */
 export class Codes extends Strip {
   constructor({ level, books, shades }, column) {
-    super(books > 1 ? books : column / level, shades.map((one) => Uint8Array.from(one)), books > 1);
+    super(books > 1 ? books : column / level, shades.map((row) => Uint8Array.from(row)), books > 1);
     Object.assign(this, { level, books, each: books > 1 ? level : column });
   }
 
@@ -258,13 +258,13 @@ export class Outline {
   /** The loudness of the first `total` samples in up to `count` bytes. */
   bytes(count, total) {
     const pairs = Math.min(this.low.length, Math.ceil(total / this.each));
-    const made = [];
+    const bytes = [];
     for (let i = 0; i < Math.min(count, pairs); i++) {
       let most = 0;
       for (let k = Math.floor((i * pairs) / count); k < Math.max(Math.floor(((i + 1) * pairs) / count), Math.floor((i * pairs) / count) + 1); k++) most = Math.max(most, this.high[k] ?? 0, -(this.low[k] ?? 0));
-      made.push(Math.round(Math.min(255, most / 128)));
+      bytes.push(Math.round(Math.min(255, most / 128)));
     }
-    return made;
+    return bytes;
   }
 
   draw(context, width, height, total, colour) {

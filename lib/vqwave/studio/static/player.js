@@ -21,7 +21,7 @@ function role(chain, level) {
 
 export class Player {
   constructor(form, takes) {
-    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], found: [] });
+    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [] });
     const on = (id, act) => byId(id).addEventListener("click", act);
     on("play", () => this.press());
     on("die", () => this.another());
@@ -192,7 +192,7 @@ export class Player {
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
     this.codes = take.levels.map((one) => new Codes(one, take.column));
-    Object.assign(this, { bits: new Map(), marks: [], found: [], record: null, allowed: 0, state: "making", speed: null });
+    Object.assign(this, { bits: new Map(), marks: [], melody: [], record: null, allowed: 0, state: "making", speed: null });
     this.say("The model begins …", null);
     this.layLanes();
     this.turns.begin(take);
@@ -207,13 +207,13 @@ export class Player {
     const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
     this.codeCanvases = take.levels.map(({ level }) => canvas(`The codes of level ${level} over time`));
     this.notes = take.levels.map(() => element("span", { class: "note" }));
-    const lane = ({ level, made }, i) => element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {},
-      element("span", {}, element("b", {}, `${level}x`), ` ${made ? role(take.chain, level) : "kept from the recording"}`), this.notes[i]), this.codeCanvases[i]);
+    const lane = ({ level, generated }, i) => element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {},
+      element("span", {}, element("b", {}, `${level}x`), ` ${generated ? role(take.chain, level) : "kept from the recording"}`), this.notes[i]), this.codeCanvases[i]);
     const [first, ...finer] = take.levels.map(lane);
     byId("lanes").replaceChildren(...(first ? [first] : []), ...(finer.length ? [element("details", { class: "finer" }, element("summary", {}, "Finer levels"), ...finer)] : []));
     byId("writing").hidden = !first;
-    this.codeCanvases.forEach((one, i) => (one.style.height = `${this.codes[i].high(128)}px`));
-    const [most] = take.levels.filter(({ made }) => made);
+    this.codeCanvases.forEach((canvas, i) => (canvas.style.height = `${this.codes[i].high(128)}px`));
+    const [most] = take.levels.filter(({ generated }) => generated);
     if (most) byId("explained").textContent = `Every point is a code${take.levels.some(({ books }) => books > 1) ? ", and where a frame has several, its first is at the bottom" : ""}. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
     this.codeCanvases.forEach((one, i) => {
       one.addEventListener("pointermove", (event) => (this.pointed = [i, event.offsetX / one.clientWidth, event.offsetY / one.clientHeight]));
@@ -227,7 +227,7 @@ export class Player {
     this.spectrum.append(cut(Uint8Array, about.columns * this.take.bands), this.table.sound);
     about.codes.forEach((count, i) => this.codes[i].append(cut(Uint16Array, count), this.table.codes));
     this.bits.set(Math.floor(this.sound.end / this.take.block), about.bits);
-    this.found.push(...about.notes);
+    this.melody.push(...about.notes);
     this.outline.append(pcm);
     this.sound.push(pcm);
     const start = this.sound.blocks[0]?.start ?? 0;
@@ -235,7 +235,7 @@ export class Player {
     this.spectrum.forget(oldest);
     for (const codes of this.codes) codes.forget(Math.floor(start / codes.each));
     for (const block of this.bits.keys()) if ((block * this.take.block) / this.take.column < oldest - PAGE) this.bits.delete(block);
-    while (this.found.length && this.found[0][0] < start / this.take.rate - 10) this.found.shift();
+    while (this.melody.length && this.melody[0][0] < start / this.take.rate - 10) this.melody.shift();
     this.speed = about.speed ?? this.speed;
     byId("waiting").hidden = true;
     this.dirty = true;
@@ -370,9 +370,9 @@ export class Player {
       const end = Math.ceil(sound.position);
       const begin = Math.max(0, end - PASSAGE * take.rate);
       const name = `vqwave-seed-${take.seed}-${(begin / take.rate).toFixed(1)}-${(end / take.rate).toFixed(1)}s.wav`;
-      const found = await send(wav(sound.samples(begin, end), take.rate), name);
+      const passage = await send(wav(sound.samples(begin, end), take.rate), name);
       this.from = Infinity; // play from the end of the passage
-      await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: found.id, name: found.name, prompt_start: 0, prompt_seconds: found.seconds, keep_original: true });
+      await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: passage.id, name: passage.name, prompt_start: 0, prompt_seconds: passage.seconds, keep_original: true });
     } catch (error) {
       alertIn(byId("alert"), inWords(error));
     }
@@ -460,7 +460,7 @@ export class Player {
     picture.fillRect(0, 0, seen, tall);
     picture.imageSmoothingEnabled = true;
     this.spectrum.draw(picture, tall, left, wide, seen);
-    drawNotes(picture, this.found, take, tall, (second) => x(second * rate), scale);
+    drawNotes(picture, this.melody, take, tall, (second) => x(second * rate), scale);
     drawOctaves(picture, take, seen, tall, scale);
     drawPlayhead(picture, x(position), x(sound.end), tall, true);
     picture.font = `${11 * scale}px system-ui, sans-serif`;
@@ -496,8 +496,8 @@ export class Player {
     });
     if (!this.pointed) return;
     const [i, right, down] = this.pointed;
-    const found = this.codes[i].find(((left + right * this.picture.width) / wide) * take.column, down);
-    if (found) this.notes[i].textContent = `code ${found.code}${found.book ? ` of book ${found.book}` : ""} at ${(found.sample / take.rate).toFixed(3)} s`;
+    const code = this.codes[i].find(((left + right * this.picture.width) / wide) * take.column, down);
+    if (code) this.notes[i].textContent = `code ${code.code}${code.book ? ` of book ${code.book}` : ""} at ${(code.sample / take.rate).toFixed(3)} s`;
     this.dirty = true;
   }
 

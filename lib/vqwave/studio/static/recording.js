@@ -80,19 +80,19 @@ export class RecordingBox extends EventTarget {
     alertIn(this.box, "");
     this.pending = promise.catch(() => null);
     try {
-      const found = await promise;
-      if (asked === this.asked) this.show(found);
+      const recording = await promise;
+      if (asked === this.asked) this.show(recording);
     } catch (error) {
       if (asked === this.asked) this.refuse(inWords(error));
     }
   }
 
-  show(found) {
-    this.recording = found;
+  show(recording) {
+    this.recording = recording;
     this.seen.hidden = false;
     this.said.textContent = this.saying();
-    if (this.start >= found.seconds) this.field("start").value = 0;
-    this.field("seconds").value = Number(Math.min(this.seconds || this.most, this.most, found.seconds).toFixed(2));
+    if (this.start >= recording.seconds) this.field("start").value = 0;
+    this.field("seconds").value = Number(Math.min(this.seconds || this.most, this.most, recording.seconds).toFixed(2));
     this.draw();
     this.dispatchEvent(new Event("recording"));
   }
@@ -109,8 +109,8 @@ export class RecordingBox extends EventTarget {
     const at = (e) => Math.min(1, Math.max(0, (e.clientX - canvas.getBoundingClientRect().left) / canvas.clientWidth)) * recording.seconds;
     const near = (10 / canvas.clientWidth) * recording.seconds;
     const [begin, end] = [this.start, this.start + this.seconds];
-    const here = at(event);
-    const fixed = Math.abs(here - begin) < near ? end : Math.abs(here - end) < near ? begin : here;
+    const point = at(event);
+    const fixed = Math.abs(point - begin) < near ? end : Math.abs(point - end) < near ? begin : point;
     const move = (e) => {
       const [low, high] = [Math.min(fixed, at(e)), Math.max(fixed, at(e))];
       this.field("start").value = Number((at(e) < fixed ? Math.max(low, fixed - this.most) : low).toFixed(2));

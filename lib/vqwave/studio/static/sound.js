@@ -90,8 +90,8 @@ export class Sound {
   tick() {
     if (this.paused || !this.context) return;
     if (!this.base) {
-      const there = this.end - this.from;
-      if (!there || (there < this.need * this.rate && !this.finished)) return;
+      const waiting = this.end - this.from;
+      if (!waiting || (waiting < this.need * this.rate && !this.finished)) return;
       if (this.context.state === "suspended") this.context.resume();
       // At a whole sample of the device, so that no block is interpolated.
       this.base = [this.from, Math.ceil((this.context.currentTime + 0.08) * this.rate) / this.rate];

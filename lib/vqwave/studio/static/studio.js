@@ -32,13 +32,13 @@ for (const name of TABS) {
 
 /** While a training runs: a finished piece begins again when there are newer weights. */
 function followTraining(about, player) {
-  let known = about.newest;
+  let newestKnown = about.newest;
   setInterval(async () => {
     if (!player.sound?.over || player.busy) return;
     try {
       const { newest } = await answer(fetch("studio/about"));
-      if (newest === known) return;
-      known = newest;
+      if (newest === newestKnown) return;
+      newestKnown = newest;
       player.make();
     } catch {
       // The studio is gone; the next request reports it.

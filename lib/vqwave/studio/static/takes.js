@@ -9,7 +9,7 @@ const FOUR = 12; // seconds of each of four pieces when the form gives no length
 
 export class Takes {
   constructor(form) {
-    Object.assign(this, { form, removed: null, here: {} });
+    Object.assign(this, { form, removed: null, kept: {} });
     this.load();
   }
 
@@ -25,9 +25,9 @@ export class Takes {
 
   /** Remember a take; its name and star stay. */
   add(record) {
-    const known = this.list.find(({ id, link }) => id === record.id || link === record.link);
-    this.list = [{ ...known, ...record, pending: false, when: Date.now() }, ...this.list.filter(({ id, link }) => id !== record.id && link !== record.link)];
-    this.here[record.id] = record;
+    const earlier = this.list.find(({ id, link }) => id === record.id || link === record.link);
+    this.list = [{ ...earlier, ...record, pending: false, when: Date.now() }, ...this.list.filter(({ id, link }) => id !== record.id && link !== record.link)];
+    this.kept[record.id] = record;
     this.show();
   }
 
@@ -53,12 +53,12 @@ export class Takes {
     const ids = this.list.map(({ id }) => id);
     if (ids.length) {
       try {
-        Object.assign(this.here, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)));
+        Object.assign(this.kept, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)));
       } catch {
         // Without the studio no take plays; the settings can still be read.
       }
     }
-    this.list = this.list.filter(({ id, pending }) => !pending || id in this.here).map((take) => (take.pending ? { ...take, ...this.here[take.id], pending: false } : take));
+    this.list = this.list.filter(({ id, pending }) => !pending || id in this.kept).map((take) => (take.pending ? { ...take, ...this.kept[take.id], pending: false } : take));
     this.show();
   }
 
@@ -80,14 +80,14 @@ export class Takes {
   }
 
   row(take, day) {
-    const here = take.id in this.here;
+    const kept = take.id in this.kept;
     const called = take.name || take.title;
     const link = new URL(`?${take.link}`, location.origin + location.pathname).href;
     // Kept as text: a seed in the changes can be larger than a JavaScript number holds.
     const saveChanges = () => {
-      const given = new URLSearchParams(take.link);
-      const made = new Blob([`{"seed": ${given.get("seed")}, "changes": ${given.get("changes")}}\n`], { type: "application/json" });
-      const save = element("a", { href: URL.createObjectURL(made), download: take.changes_file });
+      const settings = new URLSearchParams(take.link);
+      const file = new Blob([`{"seed": ${settings.get("seed")}, "changes": ${settings.get("changes")}}\n`], { type: "application/json" });
+      const save = element("a", { href: URL.createObjectURL(file), download: take.changes_file });
       save.click();
       setTimeout(() => URL.revokeObjectURL(save.href), 1000);
     };
@@ -100,7 +100,7 @@ export class Takes {
       element("a", { href: `studio/takes/${take.id}.${kind}?${query}`, download: true }).click();
     };
     return element("li", { "data-take": take.id },
-      button("▶", () => window.vqwave.player.playAgain(take.id), { class: "round", "aria-label": `Play ${called}`, disabled: !here, title: here ? "" : "The studio no longer has this take. Use its settings to make it again." }),
+      button("▶", () => window.vqwave.player.playAgain(take.id), { class: "round", "aria-label": `Play ${called}`, disabled: !kept, title: kept ? "" : "The studio no longer has this take. Use its settings to make it again." }),
       element("div", { class: "what" },
         element("input", { type: "text", class: "name", value: called, "aria-label": "Name of the take", onchange: (event) => this.change(take.id, { name: event.target.value.trim() }) }),
         element("canvas", { class: "bars", "data-take": take.id, "aria-hidden": "true" }),
@@ -108,7 +108,7 @@ export class Takes {
       button("★", () => this.change(take.id, { star: !take.star }), { class: "star", "aria-pressed": String(Boolean(take.star)), "aria-label": `Star ${called}` }),
       element("details", {}, element("summary", { "aria-label": `Finish, download or share ${called}` }, "⋯"),
         element("div", { class: "menu" },
-          ...(here ? [element("div", { class: "checks" }, ...boxes.map(([, box, label]) => element("label", {}, box, ` ${label}`))),
+          ...(kept ? [element("div", { class: "checks" }, ...boxes.map(([, box, label]) => element("label", {}, box, ` ${label}`))),
             element("div", { class: "buttons" }, ...["wav", "flac"].map((kind) => button(`Download ${kind}`, () => fetchAs(kind), { class: "small", "data-kind": kind })))] : []),
           element("div", { class: "buttons" },
             element("a", { class: "button small", href: `?${take.link}` }, "Use its settings"),
@@ -127,26 +127,26 @@ export class Takes {
     const settings = await this.form.whole({ changes: "" });
     if (settings.seconds === "endless") settings.seconds = FOUR;
     const place = byId("four");
-    const [said, made] = [element("p", { class: "faint", role: "status" }), []];
+    const [status, pieces] = [element("p", { class: "faint", role: "status" }), []];
     const list = element("ol", { class: "four" });
-    place.replaceChildren(said, list);
+    place.replaceChildren(status, list);
     try {
       for (let i = 1; i <= 4; i++) {
-        said.textContent = `Making ${i} of 4 …`;
-        const one = await this.makeOne({ ...settings, seed: settings.seed && i === 1 ? settings.seed : "" });
-        this.here[one.id] = one;
-        made.push(one);
+        status.textContent = `Making ${i} of 4 …`;
+        const piece = await this.makeOne({ ...settings, seed: settings.seed && i === 1 ? settings.seed : "" });
+        this.kept[piece.id] = piece;
+        pieces.push(piece);
         const canvas = element("canvas", { class: "bars", "aria-hidden": "true" });
-        list.append(element("li", {}, button("▶", () => window.vqwave.player.playAgain(one.id), { class: "round", "aria-label": `Play piece ${i}` }), canvas,
+        list.append(element("li", {}, button("▶", () => window.vqwave.player.playAgain(piece.id), { class: "round", "aria-label": `Play piece ${i}` }), canvas,
           button("Keep", () => {
             place.replaceChildren();
-            this.add(one);
+            this.add(piece);
           }, { class: "small", "aria-label": `Keep piece ${i}` })));
-        drawBars(canvas, one.outline, ink()("wave"));
+        drawBars(canvas, piece.outline, ink()("wave"));
       }
-      said.textContent = "Four pieces: play them, and keep one.";
+      status.textContent = "Four pieces: play them, and keep one.";
     } catch (error) {
-      if (!made.length) place.replaceChildren();
+      if (!pieces.length) place.replaceChildren();
       alertIn(byId("alert"), inWords(error));
     }
     byId("make-four").disabled = false;

@@ -21,32 +21,32 @@ export class Turns {
   }
 
   slider(label, one, change) {
-    const told = element("output", {}, String(one.default));
+    const output = element("output", {}, String(one.default));
     const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, title: one.about, "aria-label": label });
     input.addEventListener("input", () => {
-      told.textContent = input.value;
+      output.textContent = input.value;
       // Send the last value, a few times a second.
       this.timers[label] ??= setTimeout(() => {
         this.timers[label] = null;
         this.player.steer(change(Number(input.value)));
       }, 150);
     });
-    element("label", { class: "slide" }, element("span", {}, label), " ", input, " ", told);
+    element("label", { class: "slide" }, element("span", {}, label), " ", input, " ", output);
     return input;
   }
 
   /** Show the sliders and labels of a new take; reset the other controls. */
   begin({ levels, labels = [], label = "" }) {
-    const made = levels.filter((one) => one.made);
+    const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
     this.labels = null;
-    if (made.length && labels.length) {
+    if (generated.length && labels.length) {
       const names = ["", ...labels, ...(label && !labels.includes(label) ? [label] : [])];
       this.labels = element("select", { "aria-label": "Label", title: "Pass into music like this over a second", onchange: () => this.player.steer({ label: this.labels.value }, `like ${this.labels.value || "any"}`) }, ...names.map((name) => element("option", { value: name, selected: name === label }, name || "any of them")));
       byId("turns").prepend(element("label", { class: "row" }, "Music like ", this.labels));
     }
     for (const input of this.inputs.splice(this.controls.filter((one) => !one.sampled).length)) input.closest("label").remove();
-    for (const { level } of made)
+    for (const { level } of generated)
       for (const one of this.controls.filter((one) => one.sampled && (labels.length || !one.labels))) {
         const input = this.slider(`${one.name.replace("_", "-")} ${level}×`, one, (value) => ({ levels: { [level]: { [one.name]: value } } }));
         this.inputs.push(input);
