@@ -1,21 +1,21 @@
 """Radio on this machine's own network: players open its streams, share them, and come and go."""
 
 import asyncio
+import contextlib
 import http.client
 import io
 import re
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+from vqwave.studio import limits, stations
 from vqwave.studio import radio as radios
-from vqwave.studio import stations
 from vqwave.studio.stations import Channel, Encoder, Group, IcyTitles
 
 RATE, BLOCK = 22050, 4096
@@ -99,7 +99,7 @@ class Running:
         return sum(float(x) for x in re.findall(rf"^vqwave_radio_{name}(?:{{.*}})? (\S+)$",
                                                 self.text("/metrics")[1], re.MULTILINE))
 
-    @contextmanager
+    @contextlib.contextmanager
     def player(self, path):
         with av.open(f"http://127.0.0.1:{self.port}{path}", timeout=30) as container:
             yield container
@@ -219,14 +219,28 @@ def test_the_page_lists_the_stations_and_the_metrics_are_prometheus_text(running
     assert running.metric("music_seconds_total") > 0
 
 
-def test_unfinished_requests_do_not_block_a_radio_and_full_is_full(monkeypatch):
+def test_a_radio_limits_connections_and_listeners(monkeypatch):
+    """Six connections in all, three of them from one address, a second for a header, one listener."""
     monkeypatch.setattr(radios, "SPARE", 5)
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 1.0)
+
+    def send(data):
+        connection = socket.create_connection(("127.0.0.1", small.port), timeout=30)
+        connection.sendall(data)
+        return connection
+
     with Running(most=1) as small:
-        half = [socket.create_connection(("127.0.0.1", small.port)) for _ in range(20)]
-        for connection in half:
-            connection.sendall(b"GET /1.mp3 HTTP/1.1\r\nHos")
+        unfinished = [send(b"GET /1.mp3 HTTP/1.1\r\nHos") for _ in range(20)]
         assert small.text("/healthz") == (200, "ok\n")
-        for connection in half:
+        for connection in unfinished:
+            with contextlib.suppress(ConnectionError):
+                assert connection.recv(1) == b"", "closed by the radio"
+            connection.close()
+        bodies = [send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n") for _ in range(3)]
+        assert all(b" 405 " in connection.recv(4096) for connection in bodies)
+        with send(b"") as refused:
+            assert b" 503 " in refused.recv(4096)
+        for connection in bodies:
             connection.close()
         with small.player("/1.mp3") as container:
             pitch(container, 0.1)

@@ -156,11 +156,7 @@ class Settings(TakeRequest):
     @property
     def link(self) -> str:
         """The query that fills the form with these settings."""
-        names = ["weights", "epoch", "level", "seed", "mode", "label"] + {
-            "new": [], "vary": ["recording", "name", "keep"],
-            "continue": ["recording", "name", "prompt_start", "prompt_seconds", "keep_original"],
-        }[self.mode]
-        query = {name: value for name in names if (value := getattr(self, name)) != ""}
+        query = self.model_dump(exclude={"chain", "changes", "until"}, exclude_defaults=True)
         query["seconds"] = "endless" if self.seconds is None else as_typed(self.seconds)
         query["temperature"] = ",".join(f"{level}:{as_typed(value)}"
                                         for level, value in self.temperature.items())
