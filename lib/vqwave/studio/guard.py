@@ -111,7 +111,7 @@ class Connection(H11Protocol):
     """
 
     most: int
-    state = None
+    state: object = None
     """The part of the request that was arriving at last, a state of h11."""
     received = required = 0
     """Bytes so far, and those required at the end of the timer."""
@@ -130,8 +130,8 @@ class Connection(H11Protocol):
 
     def _make_room(self, most: int, counts=lambda connection: True) -> bool:
         """Whether there is room for one more, if need be after dropping an unfinished one."""
-        others = [x for x in self.connections
-                  if x is not self and not x.transport.is_closing() and counts(x)]
+        others = [x for x in self.connections if isinstance(x, Connection)
+                  and x is not self and not x.transport.is_closing() and counts(x)]
         unfinished = [x for x in others if x.state is h11.IDLE]
         if len(others) >= most and unfinished:
             min(unfinished, key=lambda x: x.opened).transport.abort()
@@ -157,7 +157,8 @@ class Connection(H11Protocol):
         if self.timer:
             self.timer.cancel()
         self.required = self.received + limits.STALL_BYTES
-        self.timer = seconds and self.loop.call_later(seconds, self._end_of_time)
+        self.timer = (None if seconds is None
+                      else self.loop.call_later(seconds, self._end_of_time))
 
     def _end_of_time(self):
         flowing = self.received >= self.required or self.flow.read_paused

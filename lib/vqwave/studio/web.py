@@ -57,7 +57,7 @@ def configure(app, connections: int = limits.CONNECTIONS, **options):
 
     from .guard import Connection
 
-    protocol = type("LimitedConnection", (Connection,), {"most": connections})
+    protocol: type[Connection] = type("LimitedConnection", (Connection,), {"most": connections})
     return uvicorn.Config(app, http=protocol, h11_max_incomplete_event_size=limits.REQUEST_BYTES,
                           **{"log_level": "warning", "timeout_graceful_shutdown": 3, "ws": "none"}
                           | options)
