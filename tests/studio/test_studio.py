@@ -201,7 +201,7 @@ def test_a_request_that_cannot_be_read_names_its_field(values, field):
 @pytest.mark.parametrize("values, words", [
     ({"level": 64}, "there is no level 64; there are 512, 128, 32, 8"),
     ({"mode": "vary"}, "There is no recording yet: drop one in"),
-    ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "nothing is left to generate"),
+    ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "keep is 32; it must be one of 512"),
     ({"mode": "vary", "recording": "x", "keep": 8}, "keep is 8; it must be one of 512, 128, 32"),
     ({"mode": "vary", "recording": "gone", "name": "a.mp3"}, "a.mp3 is not in this studio (any more): drop it in"),
     ({"weights": "/etc"}, "There is no folder of weights called '/etc' here; there are"),
@@ -222,7 +222,7 @@ def test_defaults_come_from_the_chain_and_the_generators():
     assert shipped.temperature == {512: 1.1, 128: 0.5, 32: 1.0, 8: 0.7}
     two = complete(replace(chain, levels=chain.levels[2:], end=None), mode="vary", recording="x", temperature="32:0.1,8:0.2")
     assert two.chain == (32, 8) and two.keep == 32 and two.temperatures == {8: 0.2}
-    with pytest.raises(UserError, match="alone"):
+    with pytest.raises(UserError, match="no level above"):
         complete(replace(chain, levels=chain.levels[:1], end=None), mode="vary", recording="x")
 
 
@@ -613,7 +613,7 @@ def test_frames_of_several_books_and_a_chain_of_one_level_are_made_shown_and_com
         wav = studio.takes.file(record["id"], "wav").read_bytes()
         assert command_line(record["command"], trained.codecs, tmp_path, **{song.name: song}) == wav
     if len(books) == 1:
-        assert "512x alone" in refusal(studio, mode="vary", **recording)
+        assert "no level above 512" in refusal(studio, mode="vary", **recording)
     frames = unframed(studio.compare(CompareRequest(seconds=1, **recording)))
     sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
     assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]

@@ -39,6 +39,6 @@ def test_every_key_that_the_browser_keeps_is_listed():
     ahead = int(re.search(r"const AHEAD = (\d+);", scripts)[1])
     whole = int(re.search(r"const WHOLE = (\d+);", scripts)[1])
     remembered = int(re.search(r"slice\(0, (\d+)\)\.sort", scripts)[1])
-    for words in (f"at most {ahead} seconds made ahead", f"keeps {whole // 60} minutes of a take",
+    for words in (f"at most {ahead} seconds ahead", f"the last {whole // 60} minutes of a take",
                   f"last {remembered} takes"):
         assert words in " ".join(PAGE.split()), words

@@ -121,13 +121,14 @@ class ChainConfig(Config):
         return level
 
     def check_keep(self, keep: int, level: int) -> int:
-        """The level `keep`. Raises `ConfigError` where a chain down to `level` has none below it."""
+        """The level `keep`. Raises `ConfigError` where a chain down to `level` has none below.
+        """
         above = [x for x in self.sizes if x > level]
         if not above:
             raise ConfigError(f"the chain has no level above {level} that a variation could keep")
         if keep not in above:
-            raise ConfigError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}: a "
-                              f"variation generates the levels below, down to {level}")
+            raise ConfigError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}: "
+                              f"a variation generates the levels below, down to {level}")
         return keep
 
 
