@@ -6,13 +6,16 @@ import functools
 import json
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import numpy as np
 
 from ..errors import UserError
 from ..io import files
+
+Result = TypeVar("Result")
 
 
 def frame(about: dict, *parts: np.ndarray) -> bytes:
@@ -37,7 +40,7 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
     return with_error
 
 
-def while_working(work: Callable) -> Iterator[bytes]:
+def while_working(work: Callable[..., Result]) -> Generator[bytes, None, Result]:
     """Call `work(report)` in a thread; a {"progress", "share"} message for each of its reports.
 
     If the iterator is closed, the next report raises `UserError` in the thread. Returns the result.
