@@ -75,7 +75,8 @@ def main(argv=None) -> int:
         return 0
     table = render(rows, COLUMNS)
     command = results.command_line("compare_chains", sys.argv[1:] if argv is None else argv)
-    path = results.write(args.output_dir, args.name, results.page(args.name, command, table))
+    path = results.write(args.output_dir, args.name, results.page(
+        args.name, command, results.describe_side("test", corpus.tracks, {}), table))
     print(f"wrote {printable(path)}")
     gallery = results.Gallery(Path(args.output_dir) / "docs/results" / args.name, corpus.rate)
     for name, sound in pieces.items():

@@ -203,7 +203,9 @@ def main(argv=None) -> int:
     rows = average(rows)
     extra = [x for x in EXTRA_COLUMNS if any(x.key in row for row in rows)]
     command = results.command_line("compare_codecs", sys.argv[1:] if argv is None else argv)
-    page = results.page(args.name, command, render(rows, COLUMNS), render(
+    page = results.page(args.name, command, *(
+        results.describe_side("test", tracks.tracks, {}) for tracks in corpora),
+        render(rows, COLUMNS), render(
         [row for row in rows if any(x.key in row for x in extra)], (*COLUMNS[:3], *extra))
         if extra else "")
     for path in (results.write(args.output_dir, args.name, page),

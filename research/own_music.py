@@ -88,7 +88,8 @@ def main(argv=None) -> int:
         for i, row in enumerate(measured.generators)],
         ("generator", "bits a frame before", "after", "from nothing"))
     command = results.command_line("own_music", sys.argv[1:] if argv is None else argv)
-    page = results.page(name, command, *bounds.values(), bits)
+    page = results.page(name, command, results.describe_side("test", sides[1], {}),
+                        *bounds.values(), bits)
     print(f"wrote {printable(results.write(args.output_dir, name, page))}")
     return 0
 

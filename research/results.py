@@ -108,18 +108,33 @@ def choices(tracks, recipes=CHECKOUT / "recipes") -> list[str]:
     return list(dict.fromkeys(statements))
 
 
+def published(side: str, tracks, folder=CHECKOUT / "research/results") -> list[str]:
+    """The pages in `folder` with figures of any of these tracks, as a side."""
+    beginning, names = f"{side.capitalize()} tracks: ", set(map(splits.track_name, tracks))
+    return [path.stem for path in sorted(Path(folder).glob("*.md"))
+            for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(beginning)
+            and names & set(line.removeprefix(beginning).partition(" (")[0].split(", "))]
+
+
 def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
-                  recipes=CHECKOUT / "recipes") -> str:
-    """What training, and choices of settings, had to do with the tracks of a side."""
+                  root=CHECKOUT) -> str:
+    """What training, and choices of settings, had to do with the tracks of a side.
+
+    root: a checkout with recipes and published results.
+    """
     lines = [f"{side.capitalize()} tracks: {', '.join(map(splits.track_name, tracks))} "
              f"({sum(t.seconds for t in tracks) / 60:.0f} min)."]
-    chosen = choices(tracks, recipes)
+    chosen = choices(tracks, Path(root) / "recipes")
+    pages = published(side, tracks, Path(root) / "research/results")
     if side == "validation":
         lines.append("Epochs and settings were chosen on these tracks.")
     elif chosen:
         lines.append(f"Chosen by looking at some of these tracks: {'; '.join(chosen)}.")
+    elif pages:
+        lines.append(f"No recipe records a choice by these tracks. Their figures were published "
+                     f"({', '.join(pages)}) and seen before later choices: they are not untouched.")
     else:
-        lines.append("No epoch and no setting was chosen on these tracks.")
+        lines.append("No recipe records a choice by these tracks.")
     for name, trained_on in leaked.items():
         if trained_on:
             lines.append(f"**{name} was trained on {', '.join(trained_on)}.**")

@@ -1,5 +1,7 @@
 """research/results.py: bounds, verdicts, and what may be claimed of test tracks."""
 
+from types import SimpleNamespace
+
 import imported
 import pytest
 from prepared import data_folder, music
@@ -71,21 +73,44 @@ def test_what_was_chosen_is_gathered_from_every_recipe_that_shares_a_track(tmp_p
                          }.items():
         (tmp_path / "recipes" / recipe).mkdir(parents=True)
         (tmp_path / "recipes" / recipe / "split.yml").write_text(text)
-    shared = results.describe_side("test", tracks[:2], {}, tmp_path / "recipes")
-    assert "Chosen by looking at some of these tracks: the temperature." in shared
-    own = results.describe_side("test", tracks[1:], {"m": [], "g": ["b"], "x": None},
-                                tmp_path / "recipes")
-    assert "No epoch and no setting was chosen on these tracks." in own
+
+    def describe(side, *arguments):
+        return results.describe_side(side, *arguments, tmp_path)
+
+    assert ("Chosen by looking at some of these tracks: the temperature."
+            in describe("test", tracks[:2], {}))
+    own = describe("test", tracks[1:], {"m": [], "g": ["b"], "x": None})
+    assert "No recipe records a choice by these tracks." in own and "published" not in own
     assert "**g was trained on b.**" in own and "not recorded what x were trained on" in own
-    assert "were chosen on these" in results.describe_side("validation", tracks, {},
-                                                           tmp_path / "recipes")
+    assert "were chosen on these" in describe("validation", tracks, {})
+    results.write(tmp_path, "page", describe("fresh", tracks[2:], {}))
+    assert "(page) and seen before" in describe("fresh", tracks[2:], {})
+    assert "published" not in describe("fresh", tracks[1:2], {})
 
 
-def test_the_recipe_of_both_soundtracks_knows_what_was_chosen_on_wesnoths(tmp_path):
-    names = splits.read_split(ROOT / "recipes/both/split.yml").test
-    tracks = data_folder(tmp_path, {name: music(0.2, i) for i, name in enumerate(names)})
-    assert results.choices(tracks) == [
-        splits.read_split(ROOT / "recipes/wesnoth/split.yml").chosen_by_test]
+def fake_tracks(names):
+    return [SimpleNamespace(source=f"{name}.ogg", file=f"{name}.u16", sha256="0" * 64)
+            for name in names]
+
+
+def test_every_published_page_says_what_was_chosen_by_its_tracks():
+    described = set()
+    for path in (ROOT / "research/results").glob("*.md"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            side, separator, rest = line.partition(" tracks: ")
+            if not separator or side not in ("Test", "Fresh"):
+                continue
+            tracks = fake_tracks(rest.partition(" (")[0].split(", "))
+            described.add(path.stem)
+            assert all(choice in line for choice in results.choices(tracks))
+            assert side == "Test" or "(both, wesnoth) and seen before later choices" in line
+    assert described >= {"both", "wesnoth", "cores_over_notes", "family", "singularity_own"}
+
+
+def test_the_documents_agree_on_what_was_chosen_by_test_tracks():
+    chosen = splits.read_split(ROOT / "recipes/wesnoth/split.yml").chosen_by_test
+    for page in ("RESULTS.md", "final_weights/README.md", "research/sound.md"):
+        assert chosen in " ".join((ROOT / page).read_text(encoding="utf-8").split()), page
 
 
 def test_a_page_is_written_and_hides_places_of_one_machine(tmp_path):

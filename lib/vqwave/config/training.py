@@ -43,7 +43,7 @@ class Split(Config):
     folders and endings). Where names are shared: by its file in the data folder without `.u16`, or
     the first 16 digits of its sha256.
 
-    `test` and `fresh` are for the final report alone; nothing was ever chosen by `fresh`.
+    `test` and `fresh` are for the final report alone.
     `excluded` is on no side (another version of a test track). chosen_by_test: what was chosen by
     the test tracks, in words.
     """
