@@ -3,18 +3,17 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-data=data/wesnoth split=recipes/wesnoth/split.yml codecs=final_weights output=weights/cores minutes=60 generator=generator_512 table=notes
+data=data/wesnoth split=recipes/wesnoth/split.yml codecs=final_weights output=weights/cores minutes=60 generator=generator_512
 presets=notes,prior_transformer,prior_wavenet,prior_pixelcnn
 
 usage() {
     cat <<HELP
 usage: recipes/cores.sh [--minutes M] [--presets NAME,...] [--generator NAME] [--data-dir DIR] [--val-split F.yml]
-                        [--vqvae-weights-dir DIR] [--output-dir DIR] [--table NAME] [-- OPTION...]
+                        [--vqvae-weights-dir DIR] [--output-dir DIR] [-- OPTION...]
 
-Trains the top generator of each preset for M minutes on the codes of one codec, and writes a table: bits a frame of the
-validation tracks, codes a second of 1, 8 and 32 streams, memory over ten minutes of music, time to the first sound.
-With a split.yml it also measures the music of each on the test tracks, for research/results/cores_over_TABLE.md. The presets must
-share that codec, and have about as many parameters. What is trained already is not trained again.
+Trains the top generator of each preset for M minutes on the codes of one codec. The presets must share that codec, and
+have about as many parameters. What is trained already is not trained again. With a split.yml, research.evaluate then
+measures each generator and its music on the test tracks, and prints the tables.
 
   --minutes M              for each (default $minutes)
   --presets NAME,...       (default $presets)
@@ -23,12 +22,11 @@ share that codec, and have about as many parameters. What is trained already is 
   --val-split F.yml|SHARE  what is held out (default $split)
   --vqvae-weights-dir DIR  the codec's (default $codecs)
   --output-dir DIR         a folder for each preset goes here (default $output)
-  --table NAME             of research/results/cores_over_NAME.md (default $table)
   -- OPTION...             further options of train_generator.py, for all alike
 
 Of VQ-VAE-2's two levels, with the codec that recipes/family.sh --step train --presets spectrogram_vqvae2 made:
   recipes/cores.sh --presets spectrogram_vqvae2,prior_vqvae2_transformer,prior_vqvae2_wavenet,prior_vqvae2_pixelcnn \\
-      --generator generator_2048 --vqvae-weights-dir weights/family/spectrogram_vqvae2 --output-dir weights/cores_vqvae2 --table vqvae2
+      --generator generator_2048 --vqvae-weights-dir weights/family/spectrogram_vqvae2 --output-dir weights/cores_vqvae2
 HELP
 }
 
@@ -37,7 +35,7 @@ fail() { printf 'recipes/cores.sh: %s\n' "$*" >&2; exit 2; }
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --minutes | --presets | --generator | --data-dir | --val-split | --vqvae-weights-dir | --output-dir | --table)
+        --minutes | --presets | --generator | --data-dir | --val-split | --vqvae-weights-dir | --output-dir)
             [ $# -gt 1 ] || fail "$1 needs a value (see --help)" ;;&
         --minutes) minutes=$2; shift 2 ;;
         --presets) presets=$2; shift 2 ;;
@@ -46,7 +44,6 @@ while [ $# -gt 0 ]; do
         --val-split) split=$2; shift 2 ;;
         --vqvae-weights-dir) codecs=$2; shift 2 ;;
         --output-dir) output=$2; shift 2 ;;
-        --table) table=$2; shift 2 ;;
         --) shift; break ;;
         *) fail "unknown argument '$1' (see --help)" ;;
     esac
@@ -59,15 +56,13 @@ length=(--minutes "$minutes")
 [[ " $* " != *" --steps "* ]] || length=()
 for preset in ${presets//,/ }; do
     printf '== %s\n' "$preset" >&2
-    # The table alone goes to standard output.
+    # The tables alone go to standard output.
     python scripts/train_generator.py --preset "$preset" --generator "$generator" --data-dir "$data" --val-split "$split" \
         --vqvae-weights-dir "$codecs" --output-dir "$output/$preset" --seed 1 "${length[@]}" "$@" >&2
 done
 if [ -f "$split" ]; then
-    players=()
     for preset in ${presets//,/ }; do
-        players+=("$preset=$output/$preset")
+        python -m research.evaluate --name "$preset" --only generators,chain,notes,health --data-dir "$data" \
+            --split "$split" --vqvae-weights-dir "$codecs" --generator-weights-dir "$output/$preset"
     done
-    python -m research.compare_chains --name "cores_over_$table" --generators "${players[@]}" --data-dir "$data" \
-        --split "$split" --vqvae-weights-dir "$codecs" >&2
 fi

@@ -115,7 +115,7 @@ print(chain.generators.get(chain.top, ''))")
 }
 
 compare() {
-    local preset folder found=() sliced=() pieces=() alone=()
+    local preset folder found=() pieces=() alone=()
     local data=(data/wesnoth data/wesnoth_44100 data/universal_3000)
     local splits=(recipes/wesnoth/split.yml recipes/wesnoth/split.yml recipes/both/split.yml)
     for preset in ${presets//,/ }; do
@@ -124,20 +124,16 @@ compare() {
             [[ ! -f $folder/piece.wav || " ${pieces[*]}" == *" $preset="* ]] || pieces+=("$preset=$folder/piece.wav")
         done
         [[ " ${found[*]}" == *" $preset="* ]] || continue
-        case $preset in
-            technogen*) sliced+=("$preset") ;;
-            cvae_22050)
-                # At the rate of data/wesnoth, whose tracks do not lie in folders of its labels.
-                data+=(data/universal) splits+=(recipes/both/split.yml) alone=(--only-on "$preset=data/universal")
-                ;;
-        esac
+        if [ "$preset" = cvae_22050 ]; then
+            # At the rate of data/wesnoth, whose tracks do not lie in folders of its labels.
+            data+=(data/universal) splits+=(recipes/both/split.yml) alone=(--only-on "$preset=data/universal")
+        fi
     done
     [ ${#found[@]} -gt 0 ] || fail "$output: holds none of these presets; the step before this one is train"
-    [ ${#sliced[@]} -eq 0 ] || sliced=(--slice-loss "${sliced[@]}")
     [ ${#pieces[@]} -eq 0 ] || pieces=(--pieces "${pieces[@]}")
     say "measuring"
     python -m research.compare_codecs --name family --codecs "${found[@]}" --data-dirs "${data[@]}" \
-        --splits "${splits[@]}" "${alone[@]}" "${sliced[@]}" "${pieces[@]}" "$@"
+        --splits "${splits[@]}" "${alone[@]}" "${pieces[@]}" "$@"
 }
 
 while [ $# -gt 0 ]; do

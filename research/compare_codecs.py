@@ -12,7 +12,7 @@ import numpy as np
 from vqwave import cli, plots, progress
 from vqwave.commands import arguments
 from vqwave.config import DataConfig
-from vqwave.dsp import metrics, spectrum
+from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, labels, splits, weights
 from vqwave.io.files import CHECKOUT, printable
@@ -24,7 +24,6 @@ from . import results
 from .evaluators.codecs import measure_baseline
 
 LISTEN_SECONDS = 10.0
-SLICE_SECONDS, SLICE_FFT, SLICE_HOP, SLICE_COMMITMENT = 8.0, 1024, 256, 0.8
 COLUMNS = (Column("codecs", "codecs"), Column("corpus", "corpus"), Column("level", "level"),
            Column("kbit/s", "bitrate_kbps", ".2f"), Column("notes kept", "notes", ".3f"),
            Column("chroma", "chroma", ".3f"), Column("SC dB", "sc_db", ".2f"),
@@ -35,9 +34,7 @@ COLUMNS = (Column("codecs", "codecs"), Column("corpus", "corpus"), Column("level
 EXTRA_COLUMNS = (Column("topographic error", "topographic_error", ".3f"),
                  Column("neighbour ratio", "neighbour_ratio", ".2f"),
                  Column("prior dBFS", "prior_db", ".1f"), Column("music dBFS", "music_db", ".1f"),
-                 Column("prior diversity (mel)", "prior_diversity", ".2f"),
-                 Column("slice loss", "slice_loss", ".3f"),
-                 Column("frame loss", "frame_loss", ".3f"))
+                 Column("prior diversity (mel)", "prior_diversity", ".2f"))
 
 
 def parser():
@@ -56,8 +53,6 @@ def parser():
     parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
                         type=results.named,
                         help="codecs of one data folder, on which no other codecs are measured")
-    parser.add_argument("--slice-loss", nargs="+", default=(), metavar="NAME",
-                        help="codecs whose test loss is also measured as TechnoGen measures it")
     parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE",
                         type=results.named, help="pieces of generators, to listen to")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
@@ -84,8 +79,8 @@ class TestTracks:
         return [labels.known_label(track, config.labels) for track, _ in self.excerpts]
 
 
-def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engine.ENGINES[0],
-            slice_loss: bool = False) -> dict:
+def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engine.ENGINES[0]
+            ) -> dict:
     """The figures of one codec on one corpus."""
     codec, config = engine.load_codec(weight_set, engine_name), weight_set.config
     track_labels, copies = tracks.labels(config), []
@@ -99,7 +94,7 @@ def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engin
                                                       config.quantizer.grid)
     if not config.has_codes:
         row |= judge_prior(codec, tracks.sounds[0], [copy for copy, _ in copies], track_labels[0])
-    return row | (slice_losses(weight_set, tracks) if slice_loss else {})
+    return row
 
 
 def judge_prior(codec, sound, copies: Sequence[np.ndarray], label=None, count: int = 3) -> dict:
@@ -115,48 +110,6 @@ def judge_prior(codec, sound, copies: Sequence[np.ndarray], label=None, count: i
             "prior_diversity": float(np.mean([
                 metrics.mel_distance(x, y, config.sample_rate)
                 for i, x in enumerate(samples) for y in samples[:i]]))}
-
-
-def slice_losses(weight_set, tracks: TestTracks) -> dict[str, float]:
-    """The test loss of TechnoGen (Lechuga 2023, ant-le/TechnoGen), to compare with its table.
-
-    Mean over slices of 8 s of (x − y)² + ‖s(x) − s(y)‖ / ‖s(x)‖ + 0.8 (z − e)², with s one spectrum
-    of the whole slice (`slice_loss`), or magnitudes of every frame (`frame_loss`).
-    """
-    from vqwave.nn.codec import load_codec
-
-    model = load_codec(weight_set)
-    size = round(SLICE_SECONDS * tracks.rate) // weight_set.config.level * weight_set.config.level
-
-    def frames(x):
-        return np.concatenate(list(spectrum.magnitudes(x, SLICE_FFT, SLICE_HOP)))
-
-    losses = []
-    for track in tracks.tracks:
-        for start in range(0, track.samples - size + 1, size):
-            x = audio.from_u16(audio.read_window(track.path(tracks.data_dir), start, size))
-            latents = model.encoder(model.front_end(x[None]))
-            coded = model.quantizer.lookup(model.quantizer.encode(latents))
-            y = np.array(model(x[None], training=False))[0]
-            rest = np.mean((x - y) ** 2) + SLICE_COMMITMENT * np.mean(
-                (np.array(latents) - np.array(coded)) ** 2)
-            losses.append([rest + _relative(spectrum(x), spectrum(y))
-                           for spectrum in (slice_spectrum, frames)])
-    if not losses:
-        raise UserError(f"{tracks.data_dir}: no test track is {SLICE_SECONDS:g} s long")
-    return dict(zip(("slice_loss", "frame_loss"), np.mean(losses, axis=0).tolist(), strict=True))
-
-
-def slice_spectrum(sound) -> np.ndarray:
-    """sqrt(Σ_t |S_t|²) over frames without a window, the ends mirrored: float64 [bins]."""
-    mirrored = np.pad(np.asarray(sound, np.float64), SLICE_FFT // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(mirrored, SLICE_FFT)[::SLICE_HOP]
-    return np.sqrt((np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(0))
-
-
-def _relative(a, b) -> float:
-    norm = float(np.linalg.norm(a))
-    return float(np.linalg.norm(a - b)) / norm if norm > 2e-3 else 0.0
 
 
 def average(rows: Sequence[Mapping]) -> list[dict]:
@@ -192,7 +145,7 @@ def main(argv=None) -> int:
     with progress.bar() as bar:
         for name, weight_set, tracks in bar.track(pairs, description="codecs"):
             rows.append({"codecs": name, "corpus": tracks.name} | measure(
-                weight_set, tracks, embed, args.engine, name in args.slice_loss))
+                weight_set, tracks, embed, args.engine))
     rows += [measure_baseline(tracks.sounds, tracks.rate, embed, "libopus", 6000)
              | {"codecs": "Opus 6", "corpus": tracks.name, "bitrate_kbps": 6.0}
              for tracks in corpora

@@ -11,8 +11,8 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -35,52 +35,12 @@ ignored.
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How a chain plays: down to level `depth`.
-
-    temperature: one for all levels, or one a level from the top down; None, like `top_p` None,
-        keeps the generators' own.
-    """
-
-    depth: int
-    temperature: tuple[float, ...] | None = None
-    top_p: float | None = None
-
-    def levels(self, chain) -> list[int]:
-        """The levels that play, from the top down."""
-        return [x for x in chain.sizes if x >= self.depth]
-
-    def sampling(self, chain, generated: Sequence[int] | None = None) -> dict[int, dict]:
-        """The changes to the generators' own sampling, by level.
-
-        generated: the levels that are generated; None: all.
-
-        Raises:
-            UserError: there are fewer temperatures than levels.
-        """
-        levels, temperatures = self.levels(chain), self.temperature or ()
-        if len(temperatures) == 1:
-            temperatures *= len(levels)
-        if temperatures and len(temperatures) < len(levels):
-            raise UserError(f"a chain down to {self.depth}x has {len(levels)} levels; "
-                            f"{len(temperatures)} temperatures are too few")
-        changes = {level: {} if self.top_p is None else {"top_p": self.top_p} for level in levels}
-        for level, temperature in zip(levels, temperatures, strict=False):
-            changes[level]["temperature"] = temperature
-        return {level: change for level, change in changes.items()
-                if change and (generated is None or level in generated)}
-
-    def key(self, chain, generated: Sequence[int] | None = None) -> dict:
-        """The setting's part of a cache key."""
-        return {"level": self.depth, "sampling": sorted(self.sampling(chain, generated).items(),
-                                                        reverse=True)}
-
-
-@dataclass(frozen=True)
 class Plan:
     """How much is measured.
 
     Args:
+        depth: the level where the chain ends.
+        sampling: changes to the generators' own sampling, for every level.
         seeds: each generates a piece of `minutes`.
         bits_seconds: seconds of each track that bits a frame are measured on, after `warm_up`
             seconds that are not counted.
@@ -91,7 +51,8 @@ class Plan:
         rough: a quick trial; its figures are not published.
     """
 
-    setting: Setting
+    depth: int
+    sampling: dict[str, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = (1, 2, 3)
     minutes: float = 10.0
     bits_seconds: float = 60.0
@@ -204,10 +165,10 @@ class Corpus:
                 | self.codec_key(depth) | {"engine": self.music.engine})
 
     def generated_key(self, seed: int | None = None) -> dict:
-        """The cache key of a generated piece of the plan's setting."""
+        """The cache key of a generated piece."""
         return {"seed": self.plan.seeds[0] if seed is None else seed, "minutes": self.plan.minutes,
-                **self.plan.setting.key(self.music.chain),
-                "by": self.chain_key(self.plan.setting.depth)}
+                "level": self.plan.depth, "sampling": sorted(self.plan.sampling.items()),
+                "by": self.chain_key(self.plan.depth)}
 
     # --- tracks
 
@@ -260,6 +221,16 @@ class Corpus:
 
     # --- generated music
 
+    @property
+    def levels(self) -> list[int]:
+        """The levels that play, from the top down."""
+        return [x for x in self.music.chain.sizes if x >= self.plan.depth]
+
+    def sampling(self, levels: Iterable[int], **changes) -> dict[int, dict]:
+        """The plan's changes to the sampling of some levels, and more changes."""
+        changes = self.plan.sampling | changes
+        return dict.fromkeys(levels, changes) if changes else {}
+
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
         """A finite stream as {"audio": uint16 [samples] or [batch, samples], "codes_L": uint16 [n]
         or [n, books] for each level L of `levels`}.
@@ -277,13 +248,12 @@ class Corpus:
 
     def piece(self, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
         """A generated piece, as `collect` returns it, with the codes of every level."""
-        setting, chain = self.plan.setting, self.music.chain
         minutes = self.plan.minutes if minutes is None else minutes
         key = {"figure": "piece", **self.generated_key(seed), "minutes": minutes}
         return self.arrays(key, lambda: self.collect(
-            self.music.stream(level=setting.depth, seconds=60 * minutes, seed=seed,
-                              sampling=setting.sampling(chain)),
-            setting.levels(chain), f"generating {minutes:g} min, seed {seed}"))
+            self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed,
+                              sampling=self.sampling(self.levels)),
+            self.levels, f"generating {minutes:g} min, seed {seed}"))
 
     def sound(self, seed: int, minutes: float | None = None) -> np.ndarray:
         """float32 [samples] of a generated piece."""
@@ -291,22 +261,10 @@ class Corpus:
 
     def variation_key(self, keep: int, depth: int) -> dict:
         """The cache key of a `variation`."""
-        below = [x for x in self.music.chain.sizes if depth <= x < keep]
-        setting = self._setting_to(depth)
-        return {"keep": keep, "minutes": self.plan.minutes,
-                **setting.key(self.music.chain, below),
+        return {"keep": keep, "minutes": self.plan.minutes, "level": depth,
+                "sampling": sorted(self.plan.sampling.items()),
                 "by": self.chain_key(depth, keep) | self.codec_key(keep),
                 "test": self.checksum(self.tracks), "seed": self.plan.seeds[0]}
-
-    def _setting_to(self, depth: int) -> Setting:
-        """The plan's setting down to `depth`. Temperatures of single levels hold for its own depth
-        alone.
-        """
-        setting = self.plan.setting
-        if depth == setting.depth:
-            return setting
-        temperature = setting.temperature if len(setting.temperature or ()) == 1 else None
-        return Setting(depth, temperature, setting.top_p)
 
     def variation(self, keep: int, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(original, variation) of each of the `passages`, float32 [samples] each.
@@ -315,7 +273,6 @@ class Corpus:
         the same level, its codes are decoded.
         """
         below = [x for x in self.music.chain.sizes if depth <= x < keep]
-        sampling = self._setting_to(depth).sampling(self.music.chain, below)
         for i, (name, x) in enumerate(self.passages().items()):
             if not below:
                 yield x, self.music.decode(self.music.encode(x, keep), keep)
@@ -323,7 +280,8 @@ class Corpus:
 
             def vary(i=i, x=x, name=name):
                 stream = self.music.stream(level=depth, begin=self.music.source(x, keep),
-                                           seed=self.plan.seeds[0] + i, sampling=sampling)
+                                           seed=self.plan.seeds[0] + i,
+                                           sampling=self.sampling(below))
                 return self.collect(stream, (), f"{keep}x of {name} kept")
 
             key = {"figure": "varied", "passage": name, **self.variation_key(keep, depth)}

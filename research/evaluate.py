@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from vqwave import cli, config, plots, progress
@@ -14,7 +15,9 @@ from vqwave.play import api, engine
 from vqwave.report.media import EXAMPLE_SECONDS
 
 from . import evaluators, results
-from .corpus import SIDES, Corpus, Plan, Setting
+from .corpus import SIDES, Corpus, Plan
+
+SAMPLING = ("temperature", "top_p")
 
 
 def parser():
@@ -35,9 +38,10 @@ def parser():
                         help="choose settings on validation; only figures of test are written")
     parser.add_argument("--depth", type=number(int, 1), metavar="LEVEL",
                         help="the level where the chain ends (default: its own)")
-    parser.add_argument("--temperatures", type=number(above=0), nargs="+", metavar="T",
-                        help="one, or one a level from the top down (default: the generators' own)")
-    parser.add_argument("--top-p", type=cli.field(config.Sampling, "top_p"), metavar="P")
+    for name in SAMPLING:
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="X",
+                            type=cli.field(config.Sampling, name),
+                            help="of every level (default: the generators' own)")
     parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1, 2, 3], metavar="S",
                         help="a piece is generated for each")
     parser.add_argument("--minutes", type=number(above=0), default=10.0, metavar="M",
@@ -70,13 +74,12 @@ def main(argv=None) -> int:
                if args.targets or targets_file.is_file() else {})
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
                      default_choice=0)
-    setting = Setting(music.chain.check_level(args.depth or music.level),
-                      args.temperatures and tuple(args.temperatures), args.top_p)
-    setting.sampling(music.chain)  # refuses too few temperatures
-    plan = Plan(setting, tuple(args.seeds), args.minutes)
+    plan = Plan(music.chain.check_level(args.depth or music.level),
+                {name: value for name in SAMPLING if (value := getattr(args, name)) is not None},
+                tuple(args.seeds), args.minutes)
     if args.quick:
-        plan = Plan(setting, tuple(args.seeds[:1]), 0.5, bits_seconds=5.0, warm_up=1.0,
-                    pasts=(2.0, 8.0), continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
+        plan = replace(plan, seeds=plan.seeds[:1], minutes=0.5, bits_seconds=5.0, warm_up=1.0,
+                       pasts=(2.0, 8.0), continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
     with progress.share_bar() as show:
         corpus = Corpus(music, args.data_dir, split, plan, side=args.side, musicnn=args.musicnn,
                         cache_dir=args.cache_dir, context_free=args.context_free, progress=show)

@@ -28,7 +28,7 @@ class Copying:
         key = {**corpus.generated_key(), "train": corpus.checksum(corpus.copyable),
                "test": corpus.checksum(corpus.tracks), "changes": augmentation(corpus)}
         excess = []
-        for level in corpus.plan.setting.levels(music.chain):
+        for level in corpus.levels:
             for moving, what in ((False, "run"), (True, "melody")):
                 row = corpus.figure(
                     key | {"figure": "copied", "at": level, "offsets": corpus.plan.offsets,
@@ -52,7 +52,7 @@ def augmentation(corpus) -> dict:
     """
     chain = corpus.music.chain
     trainings = [corpus.music.weight_set(chain.generator(level)).training
-                 for level in corpus.plan.setting.levels(chain)]
+                 for level in corpus.levels]
     return {key: max(getattr(training, key) if training else 0 for training in trainings)
             for key in ("transpose", "gain")}
 

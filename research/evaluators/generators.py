@@ -4,23 +4,29 @@ of the unigram.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from vqwave import stderr
+from vqwave.config import GeneratorConfig
+from vqwave.data.codes import CodeTrack, count_codes, unigram_costs
+from vqwave.data.windows import SERVERS, Span, window_above
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import weights
+from vqwave.io.labels import index_of
+from vqwave.io.manifest import Track
 from vqwave.play import engine
-
-from .. import scoring
+from vqwave.play.engine import CodecEngine, GeneratorEngine
 
 PLACES, COUNTED_SECONDS = 16, 1.0
 """For the use of the past: places of each track, and seconds that are counted at each."""
 BATCH = 24
 """Places that are scored in one call."""
+CHUNK = 2048
+"""Frames that a generator scores in one call."""
 GAINS = {"unigram": "bits under the unigram",
          "padded": "bits that the context is worth, asked without it",
          "context_free": "bits that the context is worth, against one trained without",
@@ -89,26 +95,24 @@ class Generators:
 def measure_bits(corpus, weight_set) -> dict:
     """{"bits", "unigram", …}: bits a frame, each variant under its name."""
     stderr.import_keras()
-    from vqwave.data.codes import count_codes, unigram_costs
-
     config = weight_set.config
     spans, warm_up = cut_middles(corpus, config)
     costs = unigram_costs(count_codes(
         (frames for _, _, frames in corpus.codes(config.level, corpus.train)),
         config.num_codes, config.books))
-    frames = scoring.read_spans(spans, config.books)[:, warm_up:].reshape(-1, config.books)
+    frames = read_spans(spans, config.books)[:, warm_up:].reshape(-1, config.books)
     bits = {"unigram": float(sum(costs[book][frames[:, book]].mean()
                                  for book in range(config.books)))}
     variants: dict[str, dict] = {"bits": {}}
     if config.source:
-        variants |= {"padded": {"sources": scoring.pad_sources(spans, config)},
-                     "foreign": {"sources": scoring.swap_sources(spans, config)}}
+        variants |= {"padded": {"sources": pad_sources(spans, config)},
+                     "foreign": {"sources": swap_sources(spans, config)}}
     if config.labels:
         variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
-                     "mislabelled": {"labels": scoring.swap_labels(spans, config)}}
+                     "mislabelled": {"labels": swap_labels(spans, config)}}
     generator = engine.load_generator(weight_set, corpus.music.engine)
     for name, inputs in variants.items():
-        nats = scoring.score(generator, spans, **inputs, report=lambda share, name=name:
+        nats = score(generator, spans, **inputs, report=lambda share, name=name:
                              corpus.progress(f"{config.name}, {name}", share))
         bits[name] = metrics.bits(nats[:, warm_up:])
     return bits
@@ -137,8 +141,8 @@ def cut_middles(corpus, config) -> tuple[list, int]:
         margin = min(start, -(-halo // top) * top)
         x = corpus.samples(track, start - margin,
                            min(margin + count + margin, track.samples - start + margin))
-        encoded = scoring.encode_track(x, codec, above, track, start - margin)
-        spans.append(scoring.Span(encoded, margin // config.level, count // config.level))
+        encoded = encode_track(x, codec, above, track, start - margin)
+        spans.append(Span(encoded, margin // config.level, count // config.level))
     return spans, warm_up // config.level
 
 
@@ -154,10 +158,10 @@ def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
     counted, most = frames(COUNTED_SECONDS), frames(max(pasts))
     places = []
     for track in corpus.tracks:
-        encoded = scoring.encode_track(corpus.samples(track), codec, None, track, 0)
+        encoded = encode_track(corpus.samples(track), codec, None, track, 0)
         if (last := encoded.frames - counted) >= most:
             starts = np.unique(np.linspace(most, last, PLACES).astype(int))
-            places += [scoring.Span(encoded, int(start), counted) for start in starts]
+            places += [Span(encoded, int(start), counted) for start in starts]
     bits = {}
     for past in pasts:
         length, nats = frames(past), []
@@ -167,38 +171,91 @@ def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
             start_frame = np.full(config.books, config.start_token, np.int32)
             before = np.stack([span.track.path[span.start - 1] if span.start else start_frame
                                for span in spans])
-            nats.append(scoring.score(generator, spans, before)[:, length:])
+            nats.append(score(generator, spans, before)[:, length:])
         bits[f"{past:g}"] = metrics.bits(np.concatenate(nats))
     return bits
 
 
-def measure_after(corpus, weight_set, pasts: tuple[float, float] = (60.0, 3600.0)
-                  ) -> list[float | None]:
-    """Bits a frame of the same `pasts[0]` seconds of music after as many and after `pasts[1]`
-    seconds of music: the tracks' codes repeated. None of a generator with conditions.
+def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarray | None = None,
+          sources: Sequence[Span] | None = None, labels: Sequence[int] | None = None,
+          report: Callable[[float], None] = lambda share: None) -> np.ndarray:
+    """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
+
+    Args:
+        spans: n frames each, which also give the conditions.
+        previous: int32 [spans, books], the frames before the first; None: the start token.
+        sources: spans that give the level above instead.
+        labels: the index of a label for each span, instead of its own.
+        report: called with the share that is complete.
     """
-    config = weight_set.config
-    if config.conditions:
-        return [None] * len(pasts)
-    stderr.import_keras()
-    from vqwave.data.codes import CodeTrack
+    config, count = generator.config, spans[0].frames
+    chunk = CHUNK // (config.ratio or 1) * (config.ratio or 1)
+    if previous is None:
+        previous = np.full((len(spans), config.books), config.start_token, np.int32)
+    state, nats = generator.initial_state(len(spans)), []
+    for i in range(0, count, chunk):
+        parts, others = ([replace(span, start=span.start + i, frames=min(chunk, count - i))
+                          for span in side]
+                         for side in (spans, sources or spans))
+        frames = read_spans(parts, config.books)
+        context = None
+        if config.conditions:
+            inputs = {c.input: np.stack([SERVERS[c.kind](c, config, [part])
+                                         for part in (others if c is config.source else parts)])
+                      for c in config.conditions}
+            if labels is not None:
+                inputs[config.labels.input][..., 0] = np.reshape(labels, (-1, 1, 1))
+            context = generator.context(inputs)
+            context = np.broadcast_to(context, (*frames.shape[:2], context.shape[2]))
+        draws = np.zeros(frames.shape, np.float32)
+        _, log_probs, state = generator.sample(context, draws, previous, state,
+                                            config.sampling.unguided, forced=frames)
+        previous = frames[:, -1]
+        nats.append(log_probs.sum(axis=-1))
+        report(i / count)
+    return np.concatenate(nats, 1)
 
-    def measure():
-        codec = corpus.music.codec(config.level)
-        once = np.concatenate([codec.encode(corpus.samples(track)[None])[0]
-                               for track in corpus.tracks])
-        counted, most = (round(seconds * corpus.rate / config.level) for seconds in pasts)
-        frames = np.resize(once, (most + counted, *once.shape[1:]))
-        track = CodeTrack(frames, len(frames), track=corpus.tracks[0], start=0)
-        generator = engine.load_generator(weight_set, corpus.music.engine)
-        bits = []
-        for past in (counted, most):
-            start = len(frames) - counted - past
-            nats = scoring.score(generator, [scoring.Span(track, start, past + counted)],
-                                 frames[start - 1][None] if start else None)
-            bits.append(metrics.bits(nats[:, -counted:]))
-        return bits
 
-    return corpus.figure({"figure": "after", "by": weight_set.checksum[:16], "pasts": pasts,
-                          "engine": corpus.music.engine, "codecs": corpus.codec_key(config.level),
-                          "test": corpus.checksum(corpus.tracks)}, measure)
+def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
+    """For each span the index of the next label of the vocabulary; for a span without label that
+    of "none".
+    """
+    labels = config.labels
+    return [i if i == labels.none else (i + 1) % labels.choices
+            for i in (index_of(span.track.track, labels) for span in spans)]
+
+
+def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None,
+                 track: Track, start: int) -> CodeTrack:
+    """The codes of a part of a track, float32 [samples] from its sample `start` on, at a level and
+    at the level above. above: the codec of the latter; None at the top.
+    """
+    codes = codec.encode(audio[None])[0]
+    if above is None:
+        return CodeTrack(codes, len(codes), track=track, start=start)
+    source = above.encode(audio[None])[0]
+    return CodeTrack(codes, len(codes), source, len(source), track, start=start)
+
+
+def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:
+    """The frames of spans of one length: int32 [spans, n, books]."""
+    return np.stack([span.read(books) for span in spans])
+
+
+def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
+    """The spans with the pad token for every frame above."""
+    return [replace(span, track=span.track._replace(
+        above=np.full_like(span.track.above, config.pad_token))) for span in spans]
+
+
+def swap_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
+    """The span of another track for each span. A single track is paired with itself, its frames
+    above rotated by half of their length.
+    """
+    if len(spans) > 1:
+        return [spans[-1], *spans[:-1]]
+    above = window_above(config.source, config, spans)
+    above = np.roll(above, len(above) // 2, 0)
+    # Its first frame is the first of the halo.
+    track = spans[0].track._replace(above=above, frames_above=len(above))
+    return [replace(spans[0], track=track, start=config.halo * config.ratio)]

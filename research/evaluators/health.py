@@ -44,8 +44,7 @@ class Health:
     def _examine(self, corpus, seed: int) -> dict:
         piece = corpus.piece(seed)
         return vitals(audio.from_u16(piece["audio"]),
-                      {x: piece[f"codes_{x}"]
-                       for x in corpus.plan.setting.levels(corpus.music.chain)}, corpus.rate)
+                      {x: piece[f"codes_{x}"] for x in corpus.levels}, corpus.rate)
 
 
 def track_moments(corpus, tracks) -> list[np.ndarray]:

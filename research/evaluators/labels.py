@@ -146,7 +146,7 @@ def cut_pieces(patches: np.ndarray) -> list[np.ndarray]:
 
 def decode_pieces(corpus, track) -> list[np.ndarray]:
     """The embeddings of a track's pieces, each encoded and decoded by the chain's last codec."""
-    level = corpus.plan.setting.depth
+    level = corpus.plan.depth
     codec = corpus.music.codec(level)
     length = min(corpus.cut(round(PIECE_SECONDS * corpus.rate)), corpus.cut(track.samples))
     pieces = []
@@ -166,16 +166,14 @@ def decode_pieces(corpus, track) -> list[np.ndarray]:
 
 def generate_pieces(corpus, label: str, guidance: float) -> np.ndarray:
     """Pieces of about `PIECE_SECONDS` for a label: float32 [pieces, samples]."""
-    plan, setting, chain = corpus.plan, corpus.plan.setting, corpus.music.chain
+    plan = corpus.plan
     count = max(1, round(60 * plan.minutes / PIECE_SECONDS))
 
     def generate():
-        changes = setting.sampling(chain)
-        sampling = {level: changes.get(level, {}) | {"guidance": guidance}
-                    for level in setting.levels(chain)}
         stream = corpus.music.stream(
-            level=setting.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0],
-            batch=count, sampling=sampling, chosen={config.Labels.input: {label: 1.0}})
+            level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0],
+            batch=count, sampling=corpus.sampling(corpus.levels, guidance=guidance),
+            chosen={config.Labels.input: {label: 1.0}})
         return corpus.collect(stream, (), f"generating {count} pieces of {label}")
 
     key = {"figure": "labelled", "label": label, "guidance": guidance, **corpus.generated_key()}

@@ -51,10 +51,10 @@ class Notes:
             corpus.sound(seed), corpus.rate, piece_seconds(corpus))))
 
     def _continuations(self, music, corpus) -> Iterable[tuple[str, float]]:
-        plan, setting = corpus.plan, corpus.plan.setting
+        plan = corpus.plan
         key = {"figure": "continuations", "definition": DEFINITION, "count": plan.continuations,
                "seconds": plan.prompt_seconds, "stay": STAY, **corpus.generated_key(),
-               "codecs": corpus.codec_key(*setting.levels(music.chain)),
+               "codecs": corpus.codec_key(*corpus.levels),
                "test": corpus.checksum(corpus.tracks)}
         profiles = corpus.figure(key, lambda: continue_prompts(corpus))
         if len(set(profiles["tracks"])) > 1:
@@ -92,7 +92,6 @@ def continue_prompts(corpus) -> dict:
     {"prompts", "real", "generated": [[12]], "tracks": the number of each prompt's track}.
     """
     plan, music, chain = corpus.plan, corpus.music, corpus.music.chain
-    setting = plan.setting
     length = max(1, round(plan.prompt_seconds * corpus.rate / chain.top)) * chain.top
     profiles = {"prompts": [], "real": [], "generated": [], "tracks": []}
     counts = np.bincount(np.arange(plan.continuations) % len(corpus.tracks),
@@ -105,9 +104,9 @@ def continue_prompts(corpus) -> dict:
                 continue
             done = len(profiles["tracks"])
             corpus.progress("continuations", done / plan.continuations)
-            with music.stream(level=setting.depth, samples=2 * length, seed=plan.seeds[0] + done,
-                              begin=music.prompt(x[:length], level=setting.depth),
-                              sampling=setting.sampling(chain)) as stream:
+            with music.stream(level=plan.depth, samples=2 * length, seed=plan.seeds[0] + done,
+                              begin=music.prompt(x[:length], level=plan.depth),
+                              sampling=corpus.sampling(corpus.levels)) as stream:
                 sound = np.concatenate(list(stream))
             for name, part in (("prompts", x[:length]), ("real", x[length:]),
                                ("generated", sound[length:])):

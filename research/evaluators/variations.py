@@ -16,7 +16,7 @@ class Variations:
     """
 
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        chain, ending = music.chain, corpus.plan.setting.depth
+        chain, ending = music.chain, corpus.plan.depth
         for keep in chain.sizes:
             if keep > chain.bottom:
                 depth = ending if ending < keep else chain.below(keep)

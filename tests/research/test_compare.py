@@ -3,20 +3,13 @@
 import json
 
 import imported
-import keras
-import librosa
-import numpy as np
 import pytest
 from prepared import data_folder, music
-from research import compare_chains, compare_codecs, own_music, results
+from research import compare_codecs, own_music, results
 
 from vqwave import cli
-from vqwave import config as configs
-from vqwave.config import preset
 from vqwave.errors import UserError
-from vqwave.io import audio, weights
-from vqwave.nn.codec import load_codec
-from vqwave.nn.generator import Generator
+from vqwave.io import weights
 from vqwave.report import fad, folder_page
 from vqwave.train import plan
 
@@ -70,59 +63,6 @@ def test_codecs_of_one_name_become_one_row_and_a_page_is_written(compare, corpor
     sounds = corpora / "docs/results/codecs_on_other_music"
     assert (sounds / "two_copy_32.ogg").is_file() and (sounds / "one.png").is_file()
     assert printed.count("wrote ") == len(list(sounds.iterdir())) + 1
-
-
-def test_technogens_test_loss_is_of_whole_slices(tmp_path, tiny_weights):
-    """The same by its formula with librosa's spectra."""
-    data_folder(tmp_path / "one", {"t": music(20.0, 3), "a": music(1.0, 1)})
-    (tmp_path / "one.yml").write_text("test: [t]\n")
-    tracks = compare_codecs.TestTracks(tmp_path / "one", tmp_path / "one.yml")
-    weight_set = weights.find(tiny_weights.codecs, "vqvae_32")
-    codec, size, losses = load_codec(weight_set), 176384, []
-    for start in (0, size):
-        x = audio.from_u16(audio.read_window(tracks.tracks[0].path(tracks.data_dir), start, size))
-        latents = np.array(codec.encoder(codec.front_end(x[None])))
-        coded = np.array(codec.quantizer.lookup(codec.quantizer.encode(latents)))
-        y = np.array(codec(x[None]))[0]
-        a, b = (np.linalg.norm(librosa.stft(sound, n_fft=1024, hop_length=256, window="boxcar",
-                                            pad_mode="reflect"), axis=-1) for sound in (x, y))
-        losses.append(((x - y) ** 2).mean() + 0.8 * ((latents - coded) ** 2).mean()
-                      + np.linalg.norm(a - b) / np.linalg.norm(a))
-    figures = compare_codecs.slice_losses(weight_set, tracks)
-    assert figures["slice_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
-
-
-def test_generators_over_the_same_codes_are_compared(tmp_path, tiny_weights, monkeypatch, capsys):
-    def embed(sound, rate):
-        parts = np.array_split(np.asarray(sound, np.float32), 8)
-        return np.array([[part.std(), np.abs(np.diff(part)).mean()] for part in parts])
-
-    monkeypatch.setattr(fad, "load", lambda musicnn=None: embed)
-    monkeypatch.setattr(compare_chains, "PASTS", (2.0, 30.0))
-    data_folder(tmp_path / "data", {name: music(8.0, i) for i, name in enumerate("atv")})
-    (tmp_path / "split.yml").write_text("test: [t]\nvalidation: [v]\n")
-    cores = {"lstm": {"kind": "lstm", "units": 24},
-             "window": {"kind": "transformer", "width": 16, "heads": 2, "layers": 2,
-                        "hidden_dim": 16, "window": 16}}
-    for name, core in cores.items():
-        config = configs.replace(preset("tiny").generator(512), core=core)
-        (tmp_path / name).mkdir()
-        keras.utils.set_random_seed(0)
-        weights.save(tmp_path / name, config.name, "", Generator(config).parts, config,
-                     record={"step": 7})
-    code = cli.entry(compare_chains.main, [
-        "--generators", *(f"{name}={tmp_path / name}" for name in cores), "--vqvae-weights-dir",
-        str(tiny_weights.codecs), "--data-dir", str(tmp_path / "data"), "--split",
-        str(tmp_path / "split.yml"), "--output-dir", str(tmp_path), "--minutes", "0.1",
-        "--seeds", "1", "--json"])
-    printed, error = capsys.readouterr()
-    assert code == 0, error
-    rows = {row["chain"]: row for row in json.loads(printed)}
-    assert [(row["core"], row["steps"]) for row in rows.values()] == [("lstm", 7),
-                                                                      ("transformer", 7)]
-    # A window of 16 frames makes the same of both pasts.
-    assert rows["window"]["minute"] == pytest.approx(rows["window"]["hour"], abs=1e-4)
-    assert compare_chains.render(rows.values(), compare_chains.COLUMNS).count("\n") == 3
 
 
 RUN = {"origin": ["a"], "first_music": 300.0, "memory": 1.4e9}

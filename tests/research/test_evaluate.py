@@ -7,13 +7,12 @@ import imported
 import numpy as np
 import pytest
 from prepared import data_folder, music
-from research import results, scoring
-from research.corpus import Corpus, Plan, Setting
+from research import results
+from research.corpus import Corpus, Plan
 from research.evaluators import codecs, copying, generators, health, notes
 
 from vqwave import cli
 from vqwave.config import preset
-from vqwave.errors import UserError
 from vqwave.play import api
 
 CHAIN = preset("tiny").chain
@@ -80,19 +79,6 @@ def test_loudness_of_moments_is_known_by_hand():
     assert health.moments(np.zeros(moment), RATE) == pytest.approx([-120])
 
 
-def test_a_setting_gives_each_level_its_temperature():
-    def sampling(temperatures, depth=8, generated=None):
-        changes = Setting(depth, temperatures).sampling(CHAIN, generated)
-        return {level: change["temperature"] for level, change in changes.items()}
-
-    assert Setting(8).sampling(CHAIN) == {}
-    assert sampling((0.9,)) == dict.fromkeys(LEVELS, 0.9)
-    assert sampling((1, 0.9, 0.8, 0.7), depth=128) == {512: 1, 128: 0.9}
-    assert sampling((1, 0.9, 0.8, 0.7), generated=[32, 8]) == {32: 0.8, 8: 0.7}
-    with pytest.raises(UserError, match="4 levels; 2 temperatures"):
-        sampling((1, 1))
-
-
 def test_a_continuation_wins_pairs_by_cosine():
     real = np.eye(3)
     assert notes.share_won(real, real, [0, 1, 2]) == 1
@@ -137,7 +123,7 @@ def songs(tmp_path_factory):
     return root
 
 
-PLAN = Plan(Setting(8), seeds=(1,), minutes=0.15, bits_seconds=2.0, warm_up=0.5, offsets=2)
+PLAN = Plan(8, seeds=(1,), minutes=0.15, bits_seconds=2.0, warm_up=0.5, offsets=2)
 
 
 @pytest.fixture
@@ -158,18 +144,18 @@ def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
         weight_set = corpus.music.weight_set(CHAIN.generators[level])
         config = weight_set.config
         spans, warm = generators.cut_middles(corpus, config)
-        codes = scoring.read_spans(spans, 1)
+        codes = generators.read_spans(spans, 1)
         assert codes.shape == (2, (round(2.5 * RATE) // 512 * 512) // level, 1)
         start = np.full((2, 1, 1), config.start_token)
         inputs = {"previous": np.concatenate([start, codes[:, :-1]], 1)}
         if config.source:
-            inputs["source"] = np.stack([scoring.window_above(config.source, config, [span])
+            inputs["source"] = np.stack([generators.window_above(config.source, config, [span])
                                          for span in spans])
         logits = load_generator(weight_set)(inputs)
         losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
         expected = float(np.mean(np.asarray(losses)[:, warm:, 0]) / np.log(2))
         generator = corpus.music.generator(level)
-        nats = scoring.score(generator, spans)
+        nats = generators.score(generator, spans)
         assert nats.shape == codes.shape[:2]
         assert -nats[:, warm:].mean() / np.log(2) == pytest.approx(expected, abs=1e-4)
         # The codes and their sources are those of the whole track, in line.

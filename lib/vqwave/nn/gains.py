@@ -66,6 +66,9 @@ class FeaturesAndLevels(layers.Layer):
         side = self.hop + TAPS // 2
         self.receptive_field = tuple(max(side, x) for x in front_end.receptive_field)
 
+    def build(self, shape):
+        self.front_end.build(shape)
+
     def call(self, audio):
         audio = ops.cast(audio, "float32")
         levels = self.measure.levels(self.measure.split(audio))
