@@ -83,13 +83,10 @@ def main(argv=None) -> int:
                for row in measured.generators] if args.scratch else []
     bounds = results.figure_tables({"held-out": {"own music": figures(measured, run, scratch)}},
                                    targets)
-    bits = render([(row["model"], *("–" if value is None else f"{value:.2f}" for value in (
-        row["before"], row["bits"], scratch[i]["bits"] if scratch else None)))
-        for i, row in enumerate(measured.generators)],
-        ("generator", "bits a frame before", "after", "from nothing"))
     command = results.command_line("own_music", sys.argv[1:] if argv is None else argv)
     page = results.page(name, command, results.describe_side("test", sides[1], {}),
-                        *bounds.values(), bits)
+                        *bounds.values(),
+                        render(measured.generators, folder_page.GENERATORS))
     print(f"wrote {printable(results.write(args.output_dir, name, page))}")
     return 0
 

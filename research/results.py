@@ -86,10 +86,10 @@ def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
 
     pages, measured = {}, set()
     for topic in dict.fromkeys(topic for values in sides.values() for topic in values):
-        found = {side: values.get(topic, {}) for side, values in sides.items()}
-        names = list(dict.fromkeys(name for values in found.values() for name in values))
+        figures = {side: values.get(topic, {}) for side, values in sides.items()}
+        names = list(dict.fromkeys(name for values in figures.values() for name in values))
         measured |= set(names)
-        rows = [row(name, {side: values.get(name) for side, values in found.items()})
+        rows = [row(name, {side: values.get(name) for side, values in figures.items()})
                 for name in names]
         pages[topic] = tables.render(rows, columns)
     if missing := [name for name in targets if name not in measured]:

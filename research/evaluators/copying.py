@@ -70,9 +70,9 @@ def find_copies(corpus, level: int, moving: bool) -> dict:
                               for x in corpus.passages().values()])]
     barred = [find_held(codes, length, HELD_FRAMES) if moving else None for codes in pieces]
     best: list[tuple] = [(Run(-1), None)] * len(pieces)
-    heard = variants(corpus.plan.offsets, level=config.source_level or level,
-                     **augmentation(corpus))
-    for _, same_pitch in itertools.groupby(heard, lambda variant: variant.shift):
+    augmented = variants(corpus.plan.offsets, level=config.source_level or level,
+                         **augmentation(corpus))
+    for _, same_pitch in itertools.groupby(augmented, lambda variant: variant.shift):
         corpus.progress(f"copies at {level}x", 0.0)
         training = corpus.codes(level, corpus.copyable, list(same_pitch))
         sequences = [codes for _, _, codes in training]

@@ -66,11 +66,6 @@ class PlainLoop:
     def __init__(self, config, arrays, precision, main, body):
         self.arrays, self.body, self.together = arrays, body, False
 
-    @staticmethod
-    def bytes_per_step(config, arrays):
-        count = sum(a.nbytes for path, a in arrays.items() if path.endswith("kernel"))
-        return {"int8": count, "float32": count}
-
     def features(self, previous, context):
         body, cell = self.body, "recurrent/simple_rnn_cell"
         heard = body("MatMul", body("Gather", self.arrays["embedding/embeddings"],

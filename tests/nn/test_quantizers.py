@@ -257,21 +257,6 @@ def test_a_map_comes_to_lie_in_order_and_ends_with_the_final_radius(rng):
                                0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
 
 
-@pytest.mark.parametrize("final, least, most", [(1.0, 0.0, 0.05), (0.05, 0.5, 1.0)])
-def test_the_final_radius_keeps_a_map_in_order_while_latents_move(final, least, most, rng):
-    layer = som_of_36(final, 40, code_dim=8)
-    basis = np.linalg.qr(rng.normal(size=(8, 8)))[0]
-    turn = rng.normal(0, 0.02, (8, 8))
-    turn = np.linalg.qr(np.eye(8) + turn - turn.T)[0]
-    for _ in range(160):
-        u, v = rng.uniform(-1, 1, (2, 600))
-        flat = np.stack([u, v, 0.5 * u * v, 0.5 * u * u, *rng.normal(0, 0.1, (4, 600))], axis=-1)
-        x = (flat @ basis)[None].astype("float32")
-        layer(x, training=True)
-        basis = basis @ turn
-    assert least <= float(layer(x).metrics["topographic_error"]) <= most
-
-
 # ------------------------------------------------------------------------------- banded quantizers
 
 

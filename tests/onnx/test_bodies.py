@@ -226,12 +226,6 @@ def test_dropout_acts_in_training_alone(case, teacher_forced):
     assert not np.allclose(model(case.inputs, training=True), still)
 
 
-def test_a_step_reads_a_quarter_of_the_bytes_in_int8(case):
-    loop = LOOPS[case.config.core.kind]
-    read = loop.bytes_per_step(case.config, case.weight_set.load("generator"))
-    assert 2 < read["float32"] / read["int8"] <= 4
-
-
 @pytest.mark.parametrize("core", ["lstm-deep", "transformer"])
 def test_a_core_learns_a_cycle_of_codes_in_mixed_precision(core):
     keras.utils.set_random_seed(0)

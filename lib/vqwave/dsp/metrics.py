@@ -87,8 +87,8 @@ def si_sdr(original, copy) -> float:
 
     def blocks():
         for i in range(0, len(x), _BLOCK):
-            here = slice(i, i + _BLOCK)
-            yield x[here].astype(np.float64) - mean_x, y[here].astype(np.float64) - mean_y
+            part = slice(i, i + _BLOCK)
+            yield x[part].astype(np.float64) - mean_x, y[part].astype(np.float64) - mean_y
 
     xx = yy = xy = 0.0
     for a, b in blocks():

@@ -71,9 +71,9 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     if edges := config.quantizer.gain_edges:
         levels = SetLevels(edges, config.level, config.sample_rate, name="levels")
         audio = levels(audio, Gains(config.quantizer.gains, name="gains")(vectors))
-        for seen in head.receptive_fields:
-            seen.left += levels.receptive_field[0]
-            seen.right += levels.receptive_field[1]
+        for branch in head.receptive_fields:
+            branch.left += levels.receptive_field[0]
+            branch.right += levels.receptive_field[1]
     inputs = [vectors, *(x for x in (start, label) if x is not None)]
     return keras.Model(inputs if len(inputs) > 1 else vectors, head.outputs(audio),
                        name="decoder"), head
@@ -129,9 +129,9 @@ class BandSplit(layers.Layer):
         levels, peaks = x[..., :bins] * 4.0 - 2.0, x[..., bins:] * 2.0
         edge = [[0, 0], [0, 0], [self.overlap, self.overlap]]
         # Silence beyond the ends of the spectrum.
-        both = ops.pad(levels, edge, constant_values=-2.0), ops.pad(peaks, edge)
+        padded = ops.pad(levels, edge, constant_values=-2.0), ops.pad(peaks, edge)
         place = np.arange(self.bands)[:, None] * width + np.arange(width + 2 * self.overlap)
-        return ops.concatenate([ops.take(part, place, axis=-1) for part in both], axis=-1)
+        return ops.concatenate([ops.take(part, place, axis=-1) for part in padded], axis=-1)
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], self.bands, shape[-1] // self.bands + 4 * self.overlap)

@@ -33,8 +33,8 @@ class Window(layers.Layer):
         """
         batch, total = ops.shape(wide)[:2]
         frames = total - self.back - self.ahead
-        seen = ops.stack([wide[:, self.back + o : self.back + o + frames] for o in offsets], axis=2)
-        return ops.reshape(seen, (batch, frames, len(offsets), self.heads,
+        near = ops.stack([wide[:, self.back + o : self.back + o + frames] for o in offsets], axis=2)
+        return ops.reshape(near, (batch, frames, len(offsets), self.heads,
                                   wide.shape[-1] // self.heads))
 
 
@@ -64,8 +64,8 @@ class LocalAttention(Window):
                                       initializer="zeros", name="places")
 
     def call(self, x, past=None):
-        seen = self.norms[0](self.widen(x, past))
-        query, key, value = (layer(seen) for layer in self.three)
+        normalised = self.norms[0](self.widen(x, past))
+        query, key, value = (layer(normalised) for layer in self.three)
         offsets = range(-self.back, self.ahead + 1)
         query, key = self.around(query, [0]), self.around(key, offsets)
         scores = ops.sum(query * key, axis=-1) * key.shape[-1] ** -0.5
@@ -108,9 +108,9 @@ class EnergyDescent(Window):
 
     def _keys(self, x, past):
         """The keys of the other frames in each window [batch, N, others, heads, d]."""
-        seen = self.normalise(self.widen(x, past))
+        normalised = self.normalise(self.widen(x, past))
         others = [o for o in range(-self.back, self.ahead + 1) if o]
-        return self.around(ops.matmul(seen, ops.cast(self.key, x.dtype)), others)
+        return self.around(ops.matmul(normalised, ops.cast(self.key, x.dtype)), others)
 
     def _scores(self, g, keys):
         """β K_B·Q [batch, N, others, heads]."""

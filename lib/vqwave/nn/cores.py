@@ -242,12 +242,12 @@ class TransformerStack(Core):
         count = ops.cast(state[0], "int32")
         place = count % core.window
         slots = ops.arange(core.window, dtype="int32")
-        here = ops.cast(slots == place, "float32")[:, None, :, None]
+        is_new = ops.cast(slots == place, "float32")[:, None, :, None]
         age = ops.where(slots <= count, (count - slots) % core.window, FAR)
 
         def attend(i, q, k, v):
             rings = state[1 + 2 * i], state[2 + 2 * i]
-            keys, values = (ring * (1 - here) + ops.cast(new_row[:, :, None], "float32") * here
+            keys, values = (ring * (1 - is_new) + ops.cast(new_row[:, :, None], "float32") * is_new
                             for ring, new_row in zip(rings, (k, v), strict=True))
             new.extend((keys, values))
             return attend_to_ring(q, keys, values, self.attentions[i][2], age)
@@ -288,12 +288,12 @@ class PixelCNNStack(QueuedStack):
     def build_stack(self, width):
         core = self.config.core
         count, self.taps = len(core.dilations), core.kernel_frames
-        seen = self.taps * core.kernel_books * core.channels
+        inputs = self.taps * core.kernel_books * core.channels
         self.enter = dense(core.embedding_dim, core.channels, "enter")
         context = self.config.context_channels
         self.context_layers = ([dense(context, self.config.books * core.channels, "given")]
                                if context else [])
-        self.downs = [dense(seen, 2 * core.channels, f"down_{i}") for i in range(count)]
+        self.downs = [dense(inputs, 2 * core.channels, f"down_{i}") for i in range(count)]
         self.links = [dense(core.channels, 2 * core.channels, f"link_{i}") for i in range(count)]
         self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
                          for i in range(count)]

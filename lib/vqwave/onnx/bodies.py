@@ -18,7 +18,6 @@ class Body:
         BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
             by the paths of the Keras variables. `body` holds the nodes of one step, `main` those
             that run once a chunk.
-        bytes_per_step(config, arrays): bytes of weights that a step reads, by precision.
         together: whether several books of a frame are drawn together.
         features(previous, context): names in `body` of the previous frame, int32 [1, B] (several
             books: [1, B, books]), and of the context, float32 [1, B, context_channels] -> name of
@@ -41,13 +40,6 @@ class Body:
         self.drawn_sum = ""  # the embeddings of the books drawn so far in a frame, summed
         self.previous = ""
         self.together = config.books > 1 and config.core.drawing == "together"
-
-    @staticmethod
-    def bytes_per_step(config, arrays: dict[str, np.ndarray]) -> dict[str, int]:
-        """Every matrix, and a row of each book's embedding."""
-        count = sum(a.size for path, a in arrays.items() if path.endswith("kernel"))
-        row = 4 * config.books * config.core.embedding_dim
-        return {"int8": count + row, "float32": 4 * count + row}
 
     def features(self, previous: str, context: str) -> str:
         self.previous = previous
@@ -297,15 +289,6 @@ class PixelCNNBody(Body):
         self.row_inputs: list[list[str]] = [[] for _ in config.core.dilations]
         self.kernel_slices: dict[tuple[str, int], np.ndarray] = {}
 
-    @staticmethod
-    def bytes_per_step(config, arrays: dict[str, np.ndarray]) -> dict[str, int]:
-        """The horizontal stack's matrices are read for each book."""
-        more_books = sum(a.size for path, a in arrays.items() if path.endswith("kernel")
-                         and path.startswith(("across_", "mix_", "hidden"))) * (config.books - 1)
-        each_once = Body.bytes_per_step(config, arrays)
-        return {"int8": each_once["int8"] + more_books,
-                "float32": each_once["float32"] + 4 * more_books}
-
     def features(self, previous: str, context: str) -> str:
         """[1, B, books, layers·2·channels]."""
         body, core, books = self.body, self.config.core, self.config.books
@@ -329,8 +312,8 @@ class PixelCNNBody(Body):
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         body, core = self.body, self.config.core
         count = len(core.dilations)
-        here = body("Gather", features, book, axis=2)
-        links = body.split(here, *[2 * core.channels] * count) if count > 1 else [here]
+        of_book = body("Gather", features, book, axis=2)
+        links = body.split(of_book, *[2 * core.channels] * count) if count > 1 else [of_book]
         x = self.embed_drawn(book, drawn) if book else ""
         for i, link in enumerate(links):
             if x:

@@ -150,8 +150,8 @@ class LoopBuilder:
             axis = 0
         cumulated = body("CumSum", weights, axis)
         total = body("Gather", cumulated, [self.config.num_codes - 1], axis=axis)
-        reached = body("LessOrEqual", cumulated, body("Mul", total, uniform))
-        return body("ReduceSum", body("Cast", reached, to=INT32), [axis], keepdims=0)
+        below = body("LessOrEqual", cumulated, body("Mul", total, uniform))
+        return body("ReduceSum", body("Cast", below, to=INT32), [axis], keepdims=0)
 
     def _force(self, book: int, code: str) -> str:
         """The forced code, or the drawn code where no code is forced."""

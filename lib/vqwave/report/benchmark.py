@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 
@@ -27,11 +28,10 @@ from .. import config, machine, stderr
 from ..config import Preset
 from ..io import weights
 from ..onnx import export
-from ..play import api, controls, engine, playback, sampling
+from ..play import api, controls, engine, playback
 from . import tables
 from .tables import Column
 
-EAGER = "eager"
 MOST_STEPS = 1024
 """Most steps of one call of a sampler; their random numbers are drawn before the clock starts."""
 
@@ -80,7 +80,9 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
         if preset is not None:
             random = config.preset(preset)
             codecs = generators = stack.enter_context(tempfile.TemporaryDirectory())
-            stack.enter_context(separate_cache(codecs))
+            # Graphs of random weights stay out of the user's cache, also in child processes.
+            cache = str(Path(codecs) / "cache")
+            stack.enter_context(mock.patch.dict(os.environ, VQWAVE_CACHE=cache))
             save_random(random, codecs)
         music = api.load(codecs, generators, default_choice=0)
         endings = list(dict.fromkeys((music.chain.ending, music.chain.bottom)))
@@ -96,19 +98,6 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
         progress(len(jobs), len(jobs), "done")
     results["load"].append(os.getloadavg()[0])
     return results
-
-
-@contextlib.contextmanager
-def separate_cache(folder):
-    """Keep graphs of random weights out of the user's cache, also in child processes."""
-    before = os.environ.get("VQWAVE_CACHE")
-    os.environ["VQWAVE_CACHE"] = str(Path(folder) / "cache")
-    try:
-        yield
-    finally:
-        os.environ.pop("VQWAVE_CACHE")
-        if before is not None:
-            os.environ["VQWAVE_CACHE"] = before
 
 
 def save_random(preset: Preset, folder):
@@ -143,28 +132,21 @@ def export_graphs(music: api.VQWave) -> dict[str, str]:
 
 
 def measure_steps(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """A row for each number of streams and each engine, and for the eager loop.
+    """A row for each number of streams and each engine.
 
-    A step is a frame of each stream: codes/s = streams · steps/s · books. `against_eager` is the
-    median of the ratios within a round.
+    A step is a frame of each stream: codes/s = streams · steps/s · books.
     """
     stderr.import_keras()
-    from ..nn.generator import load_generator
-
     weight_set = music.weight_set(music.chain.generator(level))
     engines = {name: engine.load_generator(weight_set, name) for name in engine.ENGINES}
-    model, rows = load_generator(weight_set), []
+    rows = []
     for streams in effort.streams:
-        samplers = {name: sampler(generator, streams, functools.partial(sample, generator))
-                    for name, generator in engines.items()}
-        samplers[EAGER] = sampler(model, streams, functools.partial(sample_eagerly, model))
-        rates = race(samplers, effort.rounds, effort.turn)
-        for name, rate in rates.items():
-            steps = float(np.median(rate))
+        samplers = {name: sampler(generator, streams) for name, generator in engines.items()}
+        for name, rates in race(samplers, effort.rounds, effort.turn).items():
+            steps = float(np.median(rates))
             rows.append({"streams": streams, "engine": name,
                          "codes_per_s": steps * streams * weight_set.config.books,
-                         "rtf": steps * streams * level / music.sample_rate,
-                         "against_eager": float(np.median(np.divide(rate, rates[EAGER])))})
+                         "rtf": steps * streams * level / music.sample_rate})
     return rows
 
 
@@ -191,12 +173,8 @@ def _time(function, *arguments) -> float:
     return max(time.perf_counter() - start, 1e-9)
 
 
-def sampler(generator, streams: int, sample: Callable) -> Callable[[int], None]:
-    """A function that samples the next n steps of some streams.
-
-    sample: (context [streams, n, channels] or None, draws [streams, n, books], previous frames
-        [streams, books], state) -> codes int32 [streams, n, books], state.
-    """
+def sampler(generator: engine.GeneratorEngine, streams: int) -> Callable[[int], None]:
+    """A function that samples the next n steps of some streams, in one call."""
     c, random = generator.config, np.random.default_rng(0)
     context = (random.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32)
                if c.conditions else None)
@@ -206,35 +184,12 @@ def sampler(generator, streams: int, sample: Callable) -> Callable[[int], None]:
 
     def take(n):
         nonlocal previous, state
-        codes, state = sample(None if context is None else context[:, :n], draws[:, :n], previous,
-                              state)
+        codes, _, state = generator.sample(None if context is None else context[:, :n],
+                                           draws[:, :n], previous, state, c.sampling.unguided,
+                                           log_probs=False)
         previous = codes[:, -1]
 
     return take
-
-
-def sample(generator: engine.GeneratorEngine, context, draws, previous, state) -> tuple:
-    """Sample in one call of an engine, as a stream does; see `sampler`."""
-    codes, _, state = generator.sample(context, draws, previous, state,
-                                       generator.config.sampling.unguided, log_probs=False)
-    return codes, state
-
-
-def sample_eagerly(generator, context, draws, previous, state) -> tuple:
-    """Sample with an eager call of the framework for each frame; see `sampler`."""
-    from keras import ops
-
-    frames, settings = [], generator.config.sampling
-    for i in range(draws.shape[1]):
-        def draw(book, logits, i=i):
-            return sampling.pick(sampling.distribution(ops.convert_to_numpy(logits), settings),
-                                 draws[:, i, book])
-
-        previous, state = generator.core.step(previous, None if context is None else context[:, i],
-                                              state, draw)
-        previous = ops.convert_to_numpy(previous)
-        frames.append(previous)
-    return np.stack(frames, axis=1), state
 
 
 # --- processes without TensorFlow -----------------------------------------------------------------
@@ -378,25 +333,25 @@ class Sink:
         `RuntimeError` if the music ends before.
         """
         while True:
-            first, audio, heard = self.position, *self._take()
+            first, audio, played_at = self.position, *self._take()
             before = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
             if (differing := np.flatnonzero(audio[: len(before)] != before)).size:
                 self.silent, self.changed = not self.silent, first + int(differing[0])
-                return heard + differing[0] / self.feed.sample_rate
+                return played_at + differing[0] / self.feed.sample_rate
 
     def _take(self) -> tuple[np.ndarray, float]:
-        """The next samples, and the time at which the first is heard."""
+        """The next samples, and the time at which the first is played_at."""
         rate = self.feed.sample_rate
-        heard = self.start + self.position / rate
-        time.sleep(max(0.0, heard - time.perf_counter()))
+        played_at = self.start + self.position / rate
+        time.sleep(max(0.0, played_at - time.perf_counter()))
         audio, more = self.feed.read(self.period)
         count = round(self.feed.status.seconds * rate) - self.position
         if not (count or more):
             raise self.feed.error or RuntimeError("the music ended before the control took effect")
-        # After an underrun the music is late by the silence that was heard.
+        # After an underrun the music is late by the silence that was played_at.
         audio, self.start = audio[:count], self.start + (self.period - count) / rate
         self.position += len(audio)
-        return audio, heard
+        return audio, played_at
 
 
 def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
@@ -469,11 +424,9 @@ class Part(NamedTuple):
 PARTS = {
     "codecs": Part(measure_codec, False, "Codecs, times real time", (
         Column("encode", "encode_rtf", ".1f"), Column("decode", "decode_rtf", ".1f"))),
-    "steps": Part(measure_steps, False,
-                  "Sampling: codes a second, times real time, times the eager loop", (
+    "steps": Part(measure_steps, False, "Sampling: codes a second, times real time", (
         Column("streams", "streams"), Column("engine", "engine"),
-        Column("codes/s", "codes_per_s", ",.0f"), Column("real time", "rtf", ".2f"),
-        Column("eager", "against_eager", ".1f"))),
+        Column("codes/s", "codes_per_s", ",.0f"), Column("real time", "rtf", ".2f"))),
     "stream": Part(measure_streams, True, "Streams of the chain, decoded at a level", (
         Column("streams", "streams"), Column("total RTF", "rtf", ".2f"),
         Column("block median s", "block_median_s", ".3f"),

@@ -324,9 +324,9 @@ def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
     """The names of those of `tracks` that a model, or its codecs, were trained on; None where the
     weight set does not record its tracks.
     """
-    known = weight_set.trained_on
-    return None if known is None else [splits.track_name(t) for t in tracks
-                                       if t.sha256[:16] in known]
+    trained_on = weight_set.trained_on
+    return None if trained_on is None else [splits.track_name(t) for t in tracks
+                                            if t.sha256[:16] in trained_on]
 
 
 def leakage_warnings(weight_sets: Iterable[weights.WeightSet],
