@@ -7,17 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from vqwave import cli, plots, progress
 from vqwave.commands import arguments
 from vqwave.config import DataConfig
-from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, labels, splits, weights
 from vqwave.io.files import CHECKOUT, printable
-from vqwave.play import engine, latents
-from vqwave.report import fad, folder_page, judge, maps
+from vqwave.play import engine
+from vqwave.report import fad, folder_page, judge
 from vqwave.report.tables import Column, render
 
 from . import results
@@ -31,10 +28,6 @@ COLUMNS = (Column("codecs", "codecs"), Column("corpus", "corpus"), Column("level
            Column("distance", "distance", ".1f"), Column("perplexity", "perplexity", ".0f"),
            Column("latency ms", "latency_ms", ".0f"), Column("blocks ×", "block_speed", ".1f"),
            Column("steps", "steps"), Column("trained on", "leaked"))
-EXTRA_COLUMNS = (Column("topographic error", "topographic_error", ".3f"),
-                 Column("neighbour ratio", "neighbour_ratio", ".2f"),
-                 Column("prior dBFS", "prior_db", ".1f"), Column("music dBFS", "music_db", ".1f"),
-                 Column("prior diversity (mel)", "prior_diversity", ".2f"))
 
 
 def parser():
@@ -79,37 +72,14 @@ class TestTracks:
         return [labels.known_label(track, config.labels) for track, _ in self.excerpts]
 
 
-def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engine.ENGINES[0]
-            ) -> dict:
+def measure(weight_set, tracks: TestTracks, embed, engine_name: str) -> dict:
     """The figures of one codec on one corpus."""
-    codec, config = engine.load_codec(weight_set, engine_name), weight_set.config
-    track_labels, copies = tracks.labels(config), []
-    row = judge.judge(codec, tracks.sounds, track_labels=track_labels, embed=embed, copies=copies)
+    config = weight_set.config
     leaked = judge.find_leaked(weight_set, tracks.tracks)
-    row |= {"level": f"{config.level}x", "steps": weight_set.record.get("step"),
-            "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
-    if config.quantizer.kind == "som":
-        row["topographic_error"] = maps.topographic_error(weight_set, tracks.sounds)
-        row["neighbour_ratio"] = maps.neighbour_ratio(maps.sounds_of_codes(codec),
-                                                      config.quantizer.grid)
-    if not config.has_codes:
-        row |= judge_prior(codec, tracks.sounds[0], [copy for copy, _ in copies], track_labels[0])
-    return row
-
-
-def judge_prior(codec, sound, copies: Sequence[np.ndarray], label=None, count: int = 3) -> dict:
-    """Of `count` samples of a VAE's prior, as long as `sound`: their mean level beside that of
-    decoded music (dBFS), and the mean mel distance between them.
-    """
-    config = codec.config
-    frames = -(-len(sound) // config.level)
-    samples = [latents.decode(codec, latents.sample_prior(config, frames, seed), len(sound), label)
-               for seed in range(1, count + 1)]
-    return {"prior_db": float(np.mean([metrics.rms_db(x) for x in samples])),
-            "music_db": float(np.mean([metrics.rms_db(x) for x in copies])),
-            "prior_diversity": float(np.mean([
-                metrics.mel_distance(x, y, config.sample_rate)
-                for i, x in enumerate(samples) for y in samples[:i]]))}
+    return judge.judge(engine.load_codec(weight_set, engine_name), tracks.sounds, embed=embed,
+                       track_labels=tracks.labels(config)) | {
+        "level": f"{config.level}x", "steps": weight_set.record.get("step"),
+        "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
 
 
 def average(rows: Sequence[Mapping]) -> list[dict]:
@@ -154,13 +124,10 @@ def main(argv=None) -> int:
         print(json.dumps(rows, indent=1))
         return 0
     rows = average(rows)
-    extra = [x for x in EXTRA_COLUMNS if any(x.key in row for row in rows)]
     command = results.command_line("compare_codecs", sys.argv[1:] if argv is None else argv)
     page = results.page(args.name, command, *(
         results.describe_side("test", tracks.tracks, {}) for tracks in corpora),
-        render(rows, COLUMNS), render(
-        [row for row in rows if any(x.key in row for x in extra)], (*COLUMNS[:3], *extra))
-        if extra else "")
+        render(rows, COLUMNS))
     for path in (results.write(args.output_dir, args.name, page),
                  *draw(pairs, corpora, Path(args.output_dir) / "docs/results" / args.name,
                        args.engine, args.pieces)):
@@ -182,13 +149,6 @@ def draw(pairs, corpora: Sequence[TestTracks], folder, engine_name: str, pieces=
             label = tracks.labels(weight_set.config)[0]
             sounds[key] = codec.decode(codec.encode(sounds["original"][None], label),
                                        label)[0, : len(sounds["original"])]
-            if weight_set.config.quantizer.kind == "som":
-                counts = sum(metrics.histogram(codec.encode(x[None])[0],
-                                               weight_set.config.num_codes)[0]
-                             for x in tracks.sounds)
-                gallery.picture(f"{tracks.name}_{key}_map.png", plots.code_map,
-                                maps.sounds_of_codes(codec), counts,
-                                weight_set.config.quantizer.grid, title=weight_set.name)
         for key, sound in sounds.items():
             gallery.example(f"{tracks.name}_{key}", sound)
         gallery.picture(f"{tracks.name}.png", plots.spectrograms, sounds, sample_rate=tracks.rate)
