@@ -54,7 +54,7 @@ def exit_of(error, capsys):
     (type("ResourceExhaustedError", (Exception,), {})("events.v2; No space left on device"),
      "no space left on the disk"),
 ])
-def test_a_user_s_error_is_one_line_and_code_2(capsys, error, line):
+def test_a_users_error_is_one_line_and_code_2(capsys, error, line):
     code, errors = exit_of(error, capsys)
     assert code == 2
     assert errors.startswith(f"vqwave fail: {line}") and errors.count("\n") == 1

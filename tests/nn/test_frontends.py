@@ -88,7 +88,7 @@ def test_a_frame_sees_as_far_as_the_receptive_field_says(config, least, rng):
     assert layer.compute_output_shape((2, 4096)) == (2, 4096 // config.hop, layer.channels)
 
 
-def test_grids_that_cannot_be_are_refused():
+def test_impossible_grids_are_refused():
     with pytest.raises(configs.ConfigError, match="lowest|octaves"):
         configs.validate(configs.LogFrequencyFrontEnd, {"lowest": 60.0})
     base = {"name": "a", "sample_rate": RATE, "stages": [{"stride": 512, "channels": 8}]}

@@ -124,7 +124,7 @@ def test_a_part_is_decoded_as_the_whole_and_the_engines_agree(codec, tmp_path):
 @pytest.mark.parametrize("changes, message", [
     ({"edges": [500, 200]}, "edges"), ({"edges": [500, 12000]}, "12000 Hz"),
     ({"step": 1.0}, "num_codes"), ({"step": 0}, "step")])
-def test_gains_that_cannot_be_are_refused(changes, message):
+def test_impossible_gains_are_refused(changes, message):
     with pytest.raises(configs.ConfigError, match=message):
         codec_config(**changes)
 

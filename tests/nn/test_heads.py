@@ -87,7 +87,7 @@ def test_where_a_piece_is_cut_changes_nothing(rng):
     np.testing.assert_allclose(part[30 * 512 :], whole[60 * 512 :], atol=1e-5)
 
 
-def test_tones_sound_at_peaks_alone_and_as_loud_as_they_say():
+def test_tones_sound_only_at_peaks_at_the_predicted_level():
     logits = np.full((1, 1, 9), -4.0, "float32")
     logits[0, 0, [2, 3, 4, 7]] = [1.0, 3.0, 1.0, -0.5]
     levels = np.asarray(level_of(np.full((1, 1, 9), 0.2, "float32")))
@@ -140,7 +140,7 @@ def test_overtones_are_heard_beside_the_picked_tones(rng):
     np.testing.assert_allclose(spectra[0][:24], spectra[1][:24], rtol=0.2, atol=1e-4)
 
 
-def test_each_term_of_notes_is_least_where_its_prediction_is_right():
+def test_each_loss_of_notes_is_smallest_for_the_right_prediction():
     model = Codec(notes_config())
     time = np.arange(512 * 64) / RATE
     sound = (0.3 * np.sin(2 * np.pi * 440 * time)

@@ -77,7 +77,7 @@ def test_terms_by_their_definitions(music, rng):
                                rtol=1e-3)
 
 
-def test_a_hum_is_a_line_that_stands_out_otherwise_than_in_the_original(rng):
+def test_hum_is_a_spectral_line_that_the_original_lacks(rng):
     x = rng.normal(0, 0.1, (4, 16384)).astype("float32")
     t = np.arange(x.shape[1])
     for level in (8, 32, 512):

@@ -234,7 +234,7 @@ def som_of_36(final_radius, steps, **more):
                                       shrink_steps=steps, **(BOOK | more)))
 
 
-def test_a_map_comes_to_lie_in_order_and_ends_with_the_final_radius(rng):
+def test_a_map_becomes_ordered_and_ends_with_the_final_radius(rng):
     x = plane(rng)
     layer, plain = som_of_36(0.05, 60, code_dim=DIM), quantizer(36, decay=0.8)
     for _ in range(120):
@@ -305,7 +305,7 @@ def steady_latents(rng):
     return (steady + 0.3 * rng.normal(size=steady.shape)).astype("float32")
 
 
-def test_a_dearer_change_gives_fewer_changes_and_a_larger_error(rng):
+def test_a_higher_change_cost_gives_fewer_changes_and_a_larger_error(rng):
     steady, changes, errors = steady_latents(rng), [], []
     for cost in (0.0, 0.5, 4.0):
         layer = banded(change_cost=cost)
@@ -319,7 +319,7 @@ def test_a_dearer_change_gives_fewer_changes_and_a_larger_error(rng):
     assert errors[0] < errors[1] < errors[2]
 
 
-def test_training_windows_draw_costs_of_their_own(rng):
+def test_each_training_window_draws_its_own_change_cost(rng):
     x = np.repeat(rng.normal(size=(1, 60, 2 * DIM)), 16, axis=0).astype("float32")
     layer = banded(change_cost=2.0)
     layer(x, training=True)
@@ -327,7 +327,7 @@ def test_training_windows_draw_costs_of_their_own(rng):
     assert len({(np.diff(row, axis=0) != 0).mean() for row in codes}) > 8
 
 
-def test_training_may_have_a_cost_of_its_own_which_no_code_depends_on(rng):
+def test_training_has_its_own_change_cost_which_inference_ignores(rng):
     x = steady_latents(rng)
     layer = banded(change_cost=4.0, training_cost=0.0, decay=0.999999)
     for _ in range(2):

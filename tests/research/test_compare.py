@@ -75,7 +75,7 @@ def filled(**changes):
     return folder_page.Results(9, 0.5, 1, 0.1, 22050, 512, **values | changes)
 
 
-def test_ones_own_music_is_held_to_its_bounds():
+def test_own_music_is_compared_with_its_bounds():
     targets = results.read_targets(imported.ROOT / "recipes/own_music.yml")
     figures = own_music.figures(filled(), RUN, [{"bits": 7.5}, {"bits": 8.0}])
     assert list(figures.values()) == pytest.approx([5.0, 2.5, -20.0, 0.0, 1.4])

@@ -27,7 +27,7 @@ def test_a_verdict_follows_from_the_bounds(name, value, expected):
 
 @pytest.mark.parametrize("text", ["mel: 3", "mel: {}", "mel: {must: 3}", "mel: {least: ≤ 3}",
                                   "mel: {must: ≤ x}"])
-def test_a_bound_that_is_none_is_refused_in_one_line(tmp_path, text):
+def test_a_malformed_bound_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "targets.yml").write_text(text)
     with pytest.raises(UserError, match="targets.yml: 'mel'"):
         results.read_targets(tmp_path / "targets.yml")
