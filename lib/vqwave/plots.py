@@ -9,6 +9,7 @@ Colour is never the only difference: curves differ by line and marker, maps by l
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: flo
               across: int | None = None):
     """A panel for each of {name: audio}, on the same axes; `across` panels in a row."""
     signals, count = _finite(signals), len(signals)
-    across = min(count, across or _first_above(count, {6: 1, 14: 2, 30: 3}, 4))
+    across = min(count, across or 1 + bisect_left((6, 14, 30), count))
     down = -(-count // across)
     figure, axes = figures.create(10.0 if across < 3 else 13.0,
                                   0.8 + (1.25 if down <= 6 else 0.85) * down, title, down, across,
@@ -55,7 +56,7 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
     is the loudest point of the first.
     """
     signals, count = _finite(signals), len(signals)
-    across = min(count, across or _first_above(count, {9: 3, 16: 4}, 6))
+    across = min(count, across or (3, 4, 6)[bisect_left((9, 16), count)])
     down = -(-count // across)
     width = 10.0 if across < 3 else 13.0
     height = 0.7 + min(3.9, max(1.9, 0.8 * width / across)) * down
@@ -419,8 +420,3 @@ def _limits(signals):
 
 def _end(signals, start, sample_rate):
     return start + max(map(len, signals.values())) / sample_rate
-
-
-def _first_above(count: int, limits: dict[int, int], otherwise: int) -> int:
-    """The value of the first limit that `count` does not exceed."""
-    return next((value for limit, value in limits.items() if count <= limit), otherwise)
