@@ -93,7 +93,6 @@ class Channel:
     def __init__(self, station: Station, encoder: Encoder):
         self.station, self.encoder = station, encoder
         self.listeners = self.joined = self.dropped = self.stalled = self.sent = 0
-        self.needs_lead = True  # its listeners have not received the past of the stream
         self.first, self._chunks = 0, deque[tuple[float, bytes]]()
         self._published = asyncio.Event()
 
@@ -107,12 +106,6 @@ class Channel:
             self.first += 1
         self._published.set()
         self._published = asyncio.Event()
-
-    def clear(self):
-        """Drop all chunks, so that the next listener begins with live music."""
-        self.needs_lead = True
-        self.first += len(self._chunks)
-        self._chunks.clear()
 
     def begin(self) -> int:
         """The number of a new listener's first chunk, at most `LEAD_SECONDS` old."""
@@ -178,7 +171,6 @@ class Group:
             self.stations.append(Station(self, row, title))
         self._open_stream, self._report = open_stream, report
         self._loop: asyncio.AbstractEventLoop  # that of the listeners
-        self._past = deque[np.ndarray]()  # the latest blocks, `LEAD_SECONDS` of them
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"vqwave-radio-{name}", daemon=True)
@@ -193,8 +185,6 @@ class Group:
         """Count a listener of the channel while the block runs, in the event loop that serves."""
         with self._changed:
             self._loop = asyncio.get_running_loop()
-            if not channel.listeners:
-                channel.clear()
             channel.listeners += 1
             channel.joined += 1
             self._changed.notify()
@@ -210,10 +200,6 @@ class Group:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-
-    def publish(self, channel: Channel, chunk: bytes):
-        """Called in the thread."""
-        self._loop.call_soon_threadsafe(channel.publish, chunk)
 
     def _run(self):
         while self._wait(self._needed):
@@ -242,14 +228,12 @@ class Group:
     def _play(self, stream):
         """Generate blocks in real time, `LEAD_SECONDS` ahead, while somebody listens."""
         due = None  # when players need the next block
-        self._past.clear()
         while self._wait(self._needed):
             start = time.monotonic()
             block = np.atleast_2d(next(stream))
             self.computing += time.monotonic() - start
             self._send(stream, block)
             seconds = block.shape[1] / self.sample_rate
-            self._past = deque([*self._past, block], maxlen=math.ceil(LEAD_SECONDS / seconds))
             self.error = ""
             self.music += seconds
             now = time.monotonic()
@@ -261,21 +245,15 @@ class Group:
                 self._wait(lambda: not self.listeners, due - now)
             if not self.listeners:
                 due = None
-                self._past.clear()
 
     def _send(self, stream, block: np.ndarray):
-        """Publish a block to all channels that have listeners. The first listener of a channel also
-        receives the blocks before, so that its player can fill a buffer.
-        """
+        """Publish a block in all channels: a new listener's player fills its buffer at once."""
         bits = np.atleast_1d(stream.bits["all"]) if stream.log_probs is not None else None
         for station in self.stations:
             station.bits = None if bits is None else float(bits[station.row])
+            samples = to_int16(block[station.row])
             for channel in station.channels.values():
-                if channel.listeners:
-                    for part in (*(self._past if channel.needs_lead else ()), block):
-                        samples = to_int16(part[station.row])
-                        self.publish(channel, channel.encoder.encode(samples))
-                    channel.needs_lead = False
+                self._loop.call_soon_threadsafe(channel.publish, channel.encoder.encode(samples))
 
 
 class IcyTitles:
