@@ -78,36 +78,41 @@ class TakeList:
         return take
 
     def bytes_in_use(self) -> int:
-        """Disk space of all takes and their copies."""
-        with self._lock:
-            return sum(take.tape.bytes for take in self.by_id.values())
+        """Disk space of all takes, and of their copies while they are downloaded."""
+        total = 0
+        for path in self.folder.glob("take-*"):
+            with contextlib.suppress(FileNotFoundError):  # another thread has removed the file
+                total += path.stat().st_size
+        return total
 
-    def trim(self, keep: Take | None = None, room: int = 0):
-        """Remove the oldest finished takes except `keep`, until `room` more bytes fit."""
+    def trim(self, keep: Take | None = None, room: int = 0) -> bool:
+        """Remove the oldest finished takes except `keep`, until `room` more bytes fit. Returns
+        whether the bytes fit.
+        """
         with self._lock:
             finished = [t for t in self.by_id.values() if not t.busy and t is not keep]
-            total = sum(t.tape.bytes for t in self.by_id.values()) + room
+            total = self.bytes_in_use() + room
             for take in finished:
                 if (total <= limits.TAPES_BYTES and len(self.by_id) <= limits.TAKES_KEPT
                         and take.tape.samples):
                     continue
-                total -= take.tape.bytes
+                total -= 2 * take.tape.samples
                 del self.by_id[take.id]
-                take.tape.remove()
+                take.tape.path.unlink(missing_ok=True)
+            return total <= limits.TAPES_BYTES
 
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
              heard: int = 0) -> Path:
-        """A take as a wav or flac file; while it is generated, its first `heard` samples.
+        """A copy of a take as a wav or flac file, which the caller removes; while the take is
+        generated, its first `heard` samples.
 
         Raises `UserError` if the take is not here, or there is no room for a copy.
         """
         take = self.get(identity)
-        tape, busy = take.tape, take.busy
-        if busy or tape.copy_path(kind, finish, growing=False) not in tape.copies:
-            self.trim(keep=take, room=2 * tape.samples)
-            if self.bytes_in_use() + 2 * tape.samples > limits.TAPES_BYTES:
-                raise UserError(f"{FULL}: wait until others end, then download this take again.")
-        return tape.copy(kind, finish, min(tape.samples, heard) if busy else tape.samples, busy)
+        samples = min(take.tape.samples, heard) if take.busy else take.tape.samples
+        if not self.trim(keep=take, room=2 * samples):
+            raise UserError(f"{FULL}: wait until others end, then download this take again.")
+        return take.tape.copy(kind, finish, samples)
 
 
 class Studio:
@@ -135,27 +140,20 @@ class Studio:
         self._folder_lock.close()
         self._temporary.cleanup()
 
-    def settings(self, request: TakeRequest) -> Settings:
-        """Raises `UserError` if the request describes no possible piece."""
+    def settings(self, request: TakeRequest) -> tuple[Settings, Recording | None]:
+        """The settings of a piece, and its recording. Raises `UserError` for an impossible piece.
+        """
         folder = self.folders.name(request.weights)
         if folder not in self.folders.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
                             f"other page.")
         s = request.complete(self.folders.chains[folder], self.folders.temperatures(folder))
+        recording = None if s.mode == "new" else self.recordings.get(s.recording, s.name)
         update: dict = {"weights": folder}
         if s.mode == "continue":
-            rest = round(self.recordings.get(s.recording, s.name).seconds - s.prompt_start, 5)
+            rest = round(recording.seconds - s.prompt_start, 5)
             update["prompt_seconds"] = min(s.prompt_seconds, max(rest, 0.1))
-        return s.model_copy(update=update)
-
-    def form(self, request: TakeRequest) -> dict:
-        """What fills the page's form: settings and recording. Raises `UserError`."""
-        settings = self.settings(request)
-        return {"settings": settings, "recording": self._recording(settings)}
-
-    def _recording(self, s: Settings) -> Recording | None:
-        """The recording that is used. Raises `UserError` if it is not here."""
-        return None if s.mode == "new" else self.recordings.get(s.recording, s.name)
+        return s.model_copy(update=update), recording
 
     def about(self) -> dict:
         """What the page offers: folders, clips, controls and limits."""
@@ -181,16 +179,15 @@ class Studio:
         Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.frames`),
         {"end": record}; {"error": text} ends it at any time.
         """
-        take = self.takes.admit(self.settings(request))
+        s, recording = self.settings(request)
+        take = self.takes.admit(s)
         try:
-            s, recording = take.settings, self._recording(take.settings)
             models = self.folders.models(s.weights, s.epoch)
             yield from while_working(lambda report: take.prepare(models, recording, report))
             yield frame({"take": take.header})
             for message in take.frames():
                 yield message
-                self.takes.trim()
-                if self.takes.bytes_in_use() > limits.TAPES_BYTES:
+                if not self.takes.trim():
                     raise UserError(f"{FULL}, so this take ends here: download it, or wait until "
                                     f"others end.")
             yield frame({"end": self.record(take)})

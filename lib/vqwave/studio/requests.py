@@ -21,8 +21,6 @@ from ..play.sampling import draw_seed
 from . import limits
 
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
-RELEASES = ("hold", "freeze", "notes")
-"""Controls that hold something until their value is 0 or, for notes, empty."""
 
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 """A number of samples, or a level."""
@@ -104,7 +102,7 @@ class TakeRequest(Request):
             raise ValueError("cannot be read; use the link as it was copied") from e
         if any({"begin", "weights"} & set(change) for _, change in changes):
             raise ValueError("name files, which only the command plays")
-        if sum(not releases(change) for _, change in changes) > limits.MOST_CHANGES:
+        if len(changes) > limits.MOST_CHANGES:
             raise ValueError(f"are too many; a take remembers {limits.MOST_CHANGES}")
         return changes
 
@@ -219,12 +217,6 @@ class Change(BaseModel):
     jump: bool = False
 
 
-class Position(BaseModel):
-    """A position in a take, in samples."""
-
-    sample: Count
-
-
 class Recording(BaseModel):
     """An uploaded recording. `outline` holds its peaks in equal parts, 0 … 255, for a picture."""
 
@@ -251,8 +243,3 @@ def explain(error: Mapping) -> str:
 def as_typed(number: float) -> str:
     """The number as one would type it."""
     return f"{number:.5f}".rstrip("0").rstrip(".")
-
-
-def releases(change: Mapping) -> bool:
-    """Whether a change only releases what is held. A take always remembers such a change."""
-    return all(name in RELEASES and not value for name, value in change.items())

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import anyio
 import matplotlib
 import numpy as np
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -21,7 +21,7 @@ from ..io import files
 from ..play.render import Finish
 from . import limits
 from .library import Studio
-from .requests import Change, CompareRequest, Count, Position, Recording, TakeRequest, explain
+from .requests import Change, CompareRequest, Count, Recording, TakeRequest, explain
 
 STATIC = Path(__file__).parent / "static"
 router = APIRouter()
@@ -69,7 +69,8 @@ def about(studio: App):
 
 @router.post("/studio/settings")
 def settings(request: TakeRequest, studio: App):
-    return studio.form(request)
+    settings, recording = studio.settings(request)
+    return {"settings": settings, "recording": recording}
 
 
 @router.get("/studio/palettes")
@@ -96,8 +97,8 @@ def steer(take: str, change: Change, studio: App):
 
 
 @router.post("/studio/takes/{take}/stop")
-def stop(take: str, heard: Position, studio: App):
-    return studio.stop(take, heard.sample)
+def stop(take: str, sample: Annotated[Count, Body(embed=True)], studio: App):
+    return studio.stop(take, sample)
 
 
 @router.get("/studio/takes/{take}/frames")
@@ -106,11 +107,12 @@ def replay(take: str, request: Request, studio: App):
 
 
 @router.get("/studio/takes/{take}.{kind}")
-def download(take: str, kind: Literal["wav", "flac"], studio: App, loop: bool = False,
-             loud: bool = False, fade: Annotated[float, Query(ge=0, le=30)] = 0,
-             heard: Count = 0):
-    path = studio.takes.file(take, kind, Finish(fade or None, loop, loud), heard)
+def download(take: str, kind: Literal["wav", "flac"], studio: App, afterwards: BackgroundTasks,
+             loop: bool = False, loud: bool = False,
+             fade: Annotated[float, Query(ge=0, le=30)] = 0, heard: Count = 0):
     playing = studio.takes.get(take)
+    path = studio.takes.file(take, kind, Finish(fade or None, loop, loud), heard)
+    afterwards.add_task(path.unlink, missing_ok=True)
     name = f"{playing.settings.file_stem}-{playing.seconds:.1f}s.{kind}"
     return FileResponse(path, media_type=f"audio/{kind}", filename=name)
 

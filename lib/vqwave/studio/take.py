@@ -24,7 +24,7 @@ from . import limits
 from .folders import Models
 from .frames import frame
 from .pictures import BANDS, Roll, Spectrum, column
-from .requests import Change, Recording, Settings, as_typed, releases
+from .requests import Change, Recording, Settings
 
 SLIDERS = ("transpose", "mutate", "pull")
 """Numbers of `controls.CONTROLS` that the page shows as plain sliders."""
@@ -35,20 +35,11 @@ WILDEST = 1.5
 
 
 class Tape:
-    """The samples of a take on the disk, 16 bit, and their copies as wav and flac files. The take
-    sets `rate`.
-    """
+    """The samples of a take on the disk, 16 bit. The take sets `rate`."""
 
     def __init__(self, folder: Path):
         self.path = folder / f"take-{secrets.token_hex(8)}.pcm"
         self.rate = self.samples = 0
-        self.copies: dict[Path, int] = {}  # bytes by path
-        self._writing = threading.Lock()
-
-    @property
-    def bytes(self) -> int:
-        """Disk space of the samples and all copies."""
-        return 2 * self.samples + sum(self.copies.values())
 
     def append(self, samples: np.ndarray):
         """int16 [n]."""
@@ -65,17 +56,8 @@ class Tape:
         part = np.fromfile(self.path, "<i2", min(end, self.samples) - begin, offset=2 * begin)
         return audio.from_int16(part)
 
-    def remove(self):
-        for path in (self.path, *self.copies):
-            path.unlink(missing_ok=True)
-
-    def copy_path(self, kind: str, finish: Finish, growing: bool) -> Path:
-        words = [f" fade {as_typed(finish.fade)}"] if finish.fade else []
-        words += [" loop"] * finish.loop + [" loud"] * finish.normalize + [" so far"] * growing
-        return self.path.with_name(f"{self.path.stem}{''.join(words)}.{kind}")
-
-    def copy(self, kind: str, finish: Finish, samples: int, growing: bool) -> Path:
-        """The first samples as a wav or flac file; growing: the take is still being generated.
+    def copy(self, kind: str, finish: Finish, samples: int) -> Path:
+        """The first samples as a new wav or flac file.
 
         Raises `UserError` if there are no samples yet, or too many or too few to be finished.
         """
@@ -86,13 +68,10 @@ class Tape:
                             f"looped or normalized.")
         if finish.fade and 2 * finish.fade * self.rate > samples:
             raise UserError(f"Two fades of {finish.fade:g} s are longer than the take.")
-        path = self.copy_path(kind, finish, growing)
-        with self._writing:
-            if growing or not path.exists():
-                with audio.Writer(path, self.rate) as out:
-                    for block in self._finished_blocks(samples, finish):
-                        out.write(block)
-                self.copies[path] = path.stat().st_size
+        path = self.path.with_name(f"{self.path.stem}-{secrets.token_hex(4)}.{kind}")
+        with audio.Writer(path, self.rate) as out:
+            for block in self._finished_blocks(samples, finish):
+                out.write(block)
         return path
 
     def _finished_blocks(self, samples: int, finish: Finish) -> Iterator[np.ndarray]:
@@ -111,13 +90,6 @@ class ChangeLog:
     def __init__(self, planned: tuple):
         self.planned = planned
         self.live: list[tuple[int, dict]] = []
-
-    def check_room(self, change: dict):
-        """Raises `UserError` if there is no room. Changes that release have as much room again."""
-        most = limits.MOST_CHANGES * (2 if releases(change) else 1)
-        if len(self.planned) + len(self.live) >= most:
-            raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another. What "
-                            f"is held can be released.")
 
     def add(self, sample: int, change: dict):
         """Remember a change. It is merged with the last one of the same sample if their order does
@@ -268,7 +240,8 @@ class Take:
             stream = self._stream
             if stream is None:
                 raise UserError("The take has ended: there is nothing to change.")
-            self.log.check_room(keywords)
+            if len(self.log.ordered()) >= limits.MOST_CHANGES:
+                raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another.")
             sample = stream.set(**keywords)
             self.log.add(sample, keywords)
         self.touched = time.monotonic()
