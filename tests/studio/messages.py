@@ -1,9 +1,11 @@
-"""Reads the messages of a studio."""
+"""Performs takes of a studio and reads the messages."""
 
 import json
 import struct
 
 import numpy as np
+
+from vqwave.studio import TakeRequest
 
 
 def parse_frames(data):
@@ -17,10 +19,35 @@ def parse_frames(data):
     return messages
 
 
-def unframed(frames):
+def read_frames(frames):
     return parse_frames(b"".join(frames))
 
 
-def sound(blocks):
+def join_blocks(blocks):
+    """int16 samples of the messages of blocks."""
     return np.concatenate([np.frombuffer(payload, "<i2", about["samples"])
                            for about, payload in blocks])
+
+
+def begin(studio, **settings):
+    """(the frames of an endless take that has begun, its header)."""
+    frames = studio.perform(TakeRequest(**{"level": 128, "seconds": "endless", **settings}))
+    while "take" not in (about := parse_frames(next(frames))[0][0]):
+        pass
+    return frames, about["take"]
+
+
+def record_of(studio, **settings):
+    """The record of a take that is generated to its end."""
+    return read_frames(studio.perform(TakeRequest(**settings)))[-1][0]["end"]
+
+
+def refusal(studio, **settings):
+    """The error that the studio sends instead of a take."""
+    [*_, (about, _)] = read_frames(studio.perform(TakeRequest(**settings)))
+    assert list(about) == ["error"]
+    return about["error"]
+
+
+def count_busy(studio):
+    return sum(take.busy for take in studio.takes.by_id.values())

@@ -1,6 +1,6 @@
 """Takes the pictures of docs/studio.md, of the weights that ship: python tests/studio/screenshots.py
 
-Needs what tests/studio/test_studio_page.py needs.
+Needs Chromium and playwright.
 """
 
 import sys
@@ -11,9 +11,9 @@ from types import SimpleNamespace
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = map(str, (ROOT / "lib", ROOT / "tests", Path(__file__).parent))
 
+from page import CHROMIUM, PATIENCE, serve, until  # noqa: E402
 from PIL import Image  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
-from test_studio_page import CHROMIUM, PATIENCE, serve, until  # noqa: E402
 
 SEED, SECONDS, RATE = 1, 9, 22050
 SHIPPED = SimpleNamespace(codecs=ROOT / "final_weights", generators=ROOT / "weights")

@@ -1,6 +1,4 @@
-"""The studio's page of codecs: every preset's are heard, those without codes and those of folders
-that hold nothing else among them, each folder's its own.
-"""
+"""Comparisons of codecs with and without codes, of several folders, and of folders of codecs alone."""
 
 from types import SimpleNamespace
 
@@ -8,9 +6,8 @@ import chains
 import keras
 import numpy as np
 import pytest
-from messages import unframed
+from messages import read_frames, refusal
 from prepared import music as tune
-from test_studio import refusal
 
 from vqwave.config import ChainConfig, preset, replace
 from vqwave.dsp import metrics
@@ -35,14 +32,14 @@ def save(folder, *codecs, seed=0):
             chains.save_codec(folder, config)
         else:
             weights.save(folder, config.name, "", Codec(config).parts, config)
-    levels = [{"level": one.level, "codec": one.name} for one in codecs]
+    levels = [{"level": codec.level, "codec": codec.name} for codec in codecs]
     weights.save_chain(folder, ChainConfig(sample_rate=codecs[0].sample_rate, block=8192,
                                            levels=levels))
     return folder
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_weights):
+def folders(tmp_path_factory, tiny_weights):
     """Folders of weights: `vae`, of a VAE with labels and a codec of codes, `codes`, whose codec
     has the VAE's name and level, and beside them what plays.
     """
@@ -52,19 +49,6 @@ def made(tmp_path_factory, tiny_weights):
                            codes=save(root / "codes", TINY.codec(512), seed=1))
 
 
-@pytest.fixture
-def open_studio():
-    opened = []
-
-    def open_studio(*arguments, **options):
-        opened.append(Studio(*arguments, **options))
-        return opened[-1]
-
-    yield open_studio
-    for one in opened:
-        one.close()
-
-
 @pytest.fixture(scope="module")
 def song(tmp_path_factory):
     path = tmp_path_factory.mktemp("dropped") / "song.wav"
@@ -72,34 +56,33 @@ def song(tmp_path_factory):
     return path
 
 
-def compare(studio, song, **given):
+def compare(studio, song, **settings):
     """(the comparison, its sounds by name as (about, samples, what follows its spectrogram))."""
-    frames = unframed(studio.compare(CompareRequest(recording=studio.recordings.receive(song).id, **given)))
+    frames = read_frames(studio.compare(CompareRequest(recording=studio.recordings.receive(song).id, **settings)))
     assert "end" in frames[-1][0], frames[-1][0]
-    about = next(about["comparison"] for about, _ in frames if "comparison" in about)
-    sounds = {}
-    for told, payload in frames:
-        if one := told.get("sound"):
-            at = 2 * about["samples"]
-            sounds[one["name"]] = (one, np.frombuffer(payload, "<i2", about["samples"]),
-                                   payload[at + one["columns"] * pictures.BANDS :])
-    return about, sounds
+    [comparison] = [about["comparison"] for about, _ in frames if "comparison" in about]
+    samples, sounds = comparison["samples"], {}
+    for about, payload in frames:
+        if sound := about.get("sound"):
+            sounds[sound["name"]] = (sound, np.frombuffer(payload, "<i2", samples),
+                                     payload[2 * samples + sound["columns"] * pictures.BANDS :])
+    return comparison, sounds
 
 
 def heard_through(folder, name, song):
-    """What a codec makes of a recording, told no label: int16."""
+    """A recording through a codec and back, without a label: int16."""
     codec, original = engine.load_codec(weights.find(folder, name)), audio.decode(song, RATE)
     return audio.to_int16(codec.decode(codec.encode(original[None]))[0, : len(original)])
 
 
-def test_a_codec_without_codes_is_heard_seen_and_measured(made, song, open_studio):
-    about, sounds = compare(open_studio(made.vae, [made.vae]), song)
+def test_a_codec_without_codes_is_heard_seen_and_measured(folders, song, open_studio):
+    about, sounds = compare(open_studio(folders.vae, [folders.vae]), song)
     assert list(sounds) == ["original", "512", "128"]
     vae, pcm, rest = sounds["512"]
     assert vae["columns"] > 0 and rest == b"" and vae["codes"] == 0 and not {"books", "shades"} & set(vae)
     assert not {"bitrate_kbps", "usage"} & set(vae["figures"])
     assert np.isfinite([vae["figures"][key] for key in ("notes", "chroma", "mel")]).all()
-    np.testing.assert_array_equal(pcm, heard_through(made.vae, "vqvae_512", song))
+    np.testing.assert_array_equal(pcm, heard_through(folders.vae, "vqvae_512", song))
     assert pcm.std() > 0
     convergence = metrics.spectral_convergence(audio.decode(song, RATE), audio.from_int16(pcm))
     assert vae["figures"]["sc_db"] == pytest.approx(convergence, abs=0.05)
@@ -107,13 +90,13 @@ def test_a_codec_without_codes_is_heard_seen_and_measured(made, song, open_studi
     assert len(rest) == 2 * codes["codes"] > 0 and codes["figures"]["usage"] > 0
 
 
-def test_codecs_of_equal_names_come_from_their_own_folder(made, song, open_studio):
-    studio = open_studio(made.tiny.codecs, [made.root, made.tiny.generators])
-    folders = {str(made.tiny.generators): made.tiny.codecs, str(made.codes): made.codes,
-               str(made.vae): made.vae}
-    assert list(studio.folders.paths) == studio.about()["codecs"] == list(folders), "what plays is first"
+def test_codecs_of_equal_names_come_from_their_own_folder(folders, song, open_studio):
+    studio = open_studio(folders.tiny.codecs, [folders.root, folders.tiny.generators])
+    expected = {str(folders.tiny.generators): folders.tiny.codecs, str(folders.codes): folders.codes,
+               str(folders.vae): folders.vae}
+    assert list(studio.folders.paths) == studio.about()["codecs"] == list(expected), "what plays is first"
     heard = {}
-    for folder, codecs in [*folders.items(), *folders.items()]:
+    for folder, codecs in [*expected.items(), *expected.items()]:
         about, sounds = compare(studio, song, weights=folder)
         assert about["weights"] == folder
         heard[folder] = sounds["512"][1]
@@ -122,22 +105,20 @@ def test_codecs_of_equal_names_come_from_their_own_folder(made, song, open_studi
     assert len(different) == 6
 
 
-def test_a_folder_of_codecs_alone_can_be_compared_but_not_played(made, song, open_studio, tmp_path):
-    studio = open_studio(made.tiny.codecs, [made.root])
+def test_a_folder_of_codecs_alone_can_be_compared_but_not_played(folders, song, open_studio, tmp_path):
+    studio = open_studio(folders.tiny.codecs, [folders.root])
     about = studio.about()
     assert (about["folders"], about["rate"]) == ([], RATE)
-    assert about["codecs"] == [str(made.codes), str(made.vae)]
-    said = f"There are no generators in {made.vae}; its codecs can be heard on the other page."
-    assert refusal(studio, weights=str(made.vae)) == said
-    assert "There are no generators in" in refusal(studio)
+    assert about["codecs"] == [str(folders.codes), str(folders.vae)]
+    assert f"There are no generators in {folders.vae};" in refusal(studio, weights=str(folders.vae))
     with pytest.raises(UserError, match="no generators in there to follow yet"):
-        Studio(made.vae, [made.vae], follow=made.vae)
+        Studio(folders.vae, [folders.vae], follow=folders.vae)
     with pytest.raises(UserError, match="no generators in there .*, and no codecs"):
-        Studio(made.tiny.codecs, [tmp_path])
+        Studio(folders.tiny.codecs, [tmp_path])
 
 
-def test_a_folder_without_generators_does_not_replace_other_codecs(made, open_studio):
-    studio = open_studio(made.vae, [made.tiny.generators])
-    assert list(studio.folders.playing) == [str(made.tiny.generators)]
-    assert studio.about()["codecs"] == [str(made.tiny.generators), str(made.vae)]
-    assert studio.folders.codecs_of(str(made.tiny.generators)) == weights.CODECS
+def test_a_folder_without_generators_does_not_replace_other_codecs(folders, open_studio):
+    studio = open_studio(folders.vae, [folders.tiny.generators])
+    assert list(studio.folders.playing) == [str(folders.tiny.generators)]
+    assert studio.about()["codecs"] == [str(folders.tiny.generators), str(folders.vae)]
+    assert studio.folders.codecs_of(str(folders.tiny.generators)) == weights.CODECS

@@ -1,0 +1,257 @@
+"""The studio's page in Chromium: recordings, codecs, how the page looks, and who can reach its controls."""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from page import (
+    NEEDS,
+    PATIENCE,
+    RATE,
+    ask_for,
+    choose,
+    drop,
+    make,
+    open_codes,
+    painted,
+    samples,
+    serve,
+    until,
+)
+from test_studio_codecs import LABELLED, save
+
+from vqwave.config import preset, replace
+from vqwave.io import weights
+
+pytestmark = NEEDS
+CHAIN = preset("tiny").chain
+AXE = Path(os.environ.get("AXE", Path(sys.prefix, "axe/node_modules/axe-core/axe.min.js")))
+
+
+# ----------------------------------------------------------------------------------------- recordings
+
+
+def test_a_clip_is_seen_cut_by_dragging_heard_and_continued(open_page):
+    page = open_page()
+    ask_for(page, seconds=6)
+    choose(page, "mode", "continue")
+    page.locator("#form .clip").first.click()
+    page.get_by_text("Love Theme (Ryan Reilly): 0:30 long, ready.").wait_for()
+    canvas = page.locator("#form .seen canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 20, steps=5)
+    page.mouse.up()
+    assert float(page.locator("#play-start").input_value()) == pytest.approx(15, abs=0.2)
+    assert float(page.locator("#play-seconds").input_value()) == pytest.approx(3, abs=0.2)
+    page.locator("#play-hear").click()
+    page.wait_for_function("() => document.querySelector('#play-hear').textContent === 'Stop'")
+    make(page)
+    assert page.locator("#play-hear").inner_text() == "Hear it", "only one sound plays"
+    assert page.evaluate("() => window.vqwave.player.take.prompt") == pytest.approx(3 * RATE, abs=0.3 * RATE)
+
+
+@pytest.mark.large
+def test_the_microphone_is_recorded(open_page):
+    page = open_page(permissions=["microphone"])
+    ask_for(page)
+    choose(page, "mode", "vary")
+    page.locator("#play-mic").click()
+    page.get_by_text("Recording …").wait_for()
+    page.wait_for_timeout(1500)
+    page.locator("#play-mic").click()
+    page.get_by_text(re.compile(r"microphone.webm: 0:0\d long, ready.")).wait_for()
+
+
+def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_page, song):
+    page = open_page()
+    page.get_by_role("tab", name="Codecs").click()
+    with page.expect_request(lambda r: r.url.endswith("/comparisons")) as request:
+        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+    assert request.value.post_data_json["weights"] == page.locator("#weights").input_value()
+    page.wait_for_function("() => window.vqwave.codecs.nodes")
+    assert page.locator("#codec-stage tbody tr").count() == 5
+    numbers = [float(x) for x in page.locator("#codec-stage tbody tr td:nth-child(3)").all_inner_texts() if x]
+    np.testing.assert_allclose(numbers, [22.05 / level * 6 for level in CHAIN.sizes], atol=0.01)
+    before = page.evaluate("() => window.vqwave.codecs.now")
+    page.get_by_role("button", name="32x", exact=True).click()
+    assert page.get_by_role("button", name="32x", exact=True).get_attribute("aria-pressed") == "true"
+    page.wait_for_function(f"() => window.vqwave.codecs.now > {before} + 0.3 || !window.vqwave.codecs.nodes")
+    assert page.locator(".compared canvas").count() == 9
+    verdicts = page.locator("#codec-stage tbody td.words").all_inner_texts()
+    assert verdicts[0] == "" and all(words.endswith(".") for words in verdicts[1:])
+    with page.expect_download() as started:
+        page.locator("#codec-stage tbody tr a").last.click()
+    assert abs(len(samples(Path(started.value.path()).read_bytes())) / RATE - 2.0) < 0.1
+
+
+@pytest.mark.large
+def test_a_folder_of_codecs_alone_is_compared_and_the_music_page_explains_itself(open_page, song, tmp_path):
+    vae = save(tmp_path / "vae", LABELLED)
+    with serve(SimpleNamespace(codecs=vae, generators=vae), tmp_path) as (_, address):
+        page = open_page(at=address, says="There are no generators here; the codecs can be heard on the other page.")
+        assert not page.locator("#play, #form, #steer, #takes").count() and page.locator("#alert").is_hidden()
+        page.get_by_role("tab", name="Codecs").click()
+        assert page.locator("#codec-weights").is_hidden()
+        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+        page.wait_for_function("() => window.vqwave.codecs.nodes && !window.vqwave.codecs.dirty")
+        assert page.locator(".compared canvas").count() == 2, "no strip of codes"
+        assert painted(page, ".compared canvas >> nth=1")[1] > 1
+        words, bits, notes, *_, used, _ = page.locator("#codec-stage tbody tr:nth-child(2) td").all_inner_texts()
+        assert (bits, used) == ("–", "–") and notes.endswith(" %") and words.endswith(".")
+        page.get_by_role("button", name="Light").click()
+        page.get_by_role("button", name="512x", exact=True).click()
+
+
+@pytest.mark.large
+def test_the_codecs_of_a_folder_are_chosen_on_their_page_whatever_its_rate(open_page, song, tiny_weights, tmp_path):
+    root = tmp_path / "all"
+    shutil.copytree(tiny_weights.generators, root / "plays")
+    weights.save_chain(root / "plays", replace(CHAIN, levels=CHAIN.levels[:1]))
+    save(root / "vae", replace(LABELLED, sample_rate=11025))
+    with serve(SimpleNamespace(codecs=tiny_weights.codecs, generators=root), tmp_path) as (_, address):
+        page = open_page(at=address)
+        assert page.locator("#weights option").all_text_contents() == [str(root / "plays")]
+        page.locator("#play").click()
+        until(page, f"sound?.position > {RATE}")
+        page.get_by_role("tab", name="Codecs").click()
+        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+        page.get_by_text(f"through the codecs of {root / 'plays'}").wait_for()
+        assert page.locator(".compared canvas").count() == 3
+        page.locator("#codec-weights").select_option(str(root / "vae"))
+        page.get_by_text(f"through the codecs of {root / 'vae'}").wait_for()
+        assert page.locator(".compared canvas").count() == 2
+        assert page.evaluate("() => window.vqwave.audio.sampleRate") == 11025
+        page.get_by_role("tab", name="Music").click()
+        until(page, "sound.paused")
+        page.locator("#play").click()
+        until(page, f"sound.playing && sound.position > {2 * RATE}")
+        assert page.evaluate("() => window.vqwave.audio.sampleRate") == RATE
+        page.locator("#stop").click()
+        until(page, "player.record")
+
+
+# ---------------------------------------------------------------------------- how it looks and is reached
+
+
+WIDER = """() => [...document.querySelectorAll("main *")]
+    .filter((element) => element.checkVisibility() && !element.closest(".scroll"))
+    .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
+    .map((element) => element.outerHTML.slice(0, 120))"""
+
+
+# Tab reaches one radio button of each group.
+UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex]")]
+    .filter((control) => control.checkVisibility() && control.tabIndex >= 0 && !control.matches(":disabled"))
+    .filter((control) => control.type !== "radio" || control.checked)
+    .filter((control) => !window.reached.has(control))
+    .map((control) => control.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_a_phone_and_is_drawn_on_light_and_on_dark(open_page, song, theme):
+    page = open_page(viewport={"width": 390, "height": 844})
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    if theme == "light":
+        page.get_by_role("button", name="Light").click()
+        page.reload()
+    ask_for(page, seconds=1)
+    make(page)
+    until(page, "player.record")
+    page.locator("#takes summary").first.click()
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(WIDER) == []
+    # The player stays at the bottom; the end of the page can be seen above it.
+    page.evaluate("() => window.scrollTo(0, document.body.scrollHeight)")
+    bar = page.locator(".transport").bounding_box()
+    assert bar["y"] + bar["height"] == pytest.approx(844, abs=1)
+    last = page.locator("#takes li").last.bounding_box()
+    assert last["y"] + last["height"] <= bar["y"]
+    assert painted(page, "#picture")[1] > 50
+    paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(12, 15, 21)" if theme == "dark" else "rgb(251, 250, 247)")
+    page.get_by_role("tab", name="Codecs").click()
+    drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+    page.wait_for_function("() => window.vqwave.codecs.nodes")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(WIDER) == []
+    page.locator("#codec-stage tbody tr a").last.scroll_into_view_if_needed()
+    page.locator("#codec-stage tbody tr a").last.click(trial=True)
+
+
+@pytest.mark.large
+def test_tab_reaches_every_visible_control(open_page, song):
+    page = open_page()
+    ask_for(page, seconds=2)
+    make(page)
+    until(page, "player.record && sound.over")
+    page.locator("#wave").focus()
+    for key, position in (("Home", 0), ("End", 2 * RATE)):
+        page.keyboard.press(key)
+        until(page, f"Math.abs(sound.position - {position}) < {RATE}")
+    page.evaluate("() => addEventListener('focusin', ({ target }) => (window.reached ??= new Set()).add(target))")
+    for tab in ("music", "codecs"):
+        if tab == "codecs":
+            page.locator("#tab-music").press("ArrowRight")
+            drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+            page.wait_for_function("() => window.vqwave.codecs.nodes")
+        page.evaluate("() => document.querySelectorAll('details').forEach((details) => { details.open = true })")
+        for _ in range(150):
+            page.keyboard.press("Tab")
+        assert page.evaluate(UNREACHED) == []
+
+
+def test_the_page_obeys_its_own_policy(browser, url):
+    context = browser.new_context()
+    page = context.new_page()
+    console = []
+    page.on("console", lambda message: console.append(message.text))
+    page.goto(url)
+    page.locator("#form fieldset").first.wait_for(state="attached")
+    page.locator("#play").click()
+    page.locator("#play.going").wait_for(timeout=PATIENCE)
+    assert console == []
+    context.close()
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core, which bash setup.sh --test fetches where npm is")
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_no_barriers(open_page, song, theme):
+    """What axe-core calls serious or critical, WCAG AA and its contrasts among them."""
+    page = open_page()
+    page.add_script_tag(path=AXE)
+    if theme == "light":
+        page.get_by_role("button", name="Light").click()
+
+    def barriers():
+        return page.evaluate("""async () => {
+            const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+            return violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+                .map(({ id, nodes }) => [id, nodes.map((node) => node.html.slice(0, 150) + node.failureSummary)]);
+        }""")
+
+    assert barriers() == []
+    ask_for(page, seconds=2)
+    choose(page, "mode", "continue")
+    drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
+    choose(page, "mode", "vary")
+    page.evaluate("() => document.querySelectorAll('#more details').forEach((details) => { details.open = true })")
+    assert barriers() == []
+    choose(page, "mode", "new")
+    make(page)
+    until(page, "player.record")
+    open_codes(page)
+    page.locator("#takes summary").click()
+    assert barriers() == []
+    page.get_by_role("tab", name="Codecs").click()
+    drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+    page.wait_for_function("() => window.vqwave.codecs.nodes")
+    assert barriers() == []

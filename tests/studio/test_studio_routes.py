@@ -1,0 +1,266 @@
+"""The studio's server: its routes, whom it refuses, its limits on connections, and its end."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from messages import count_busy, parse_frames
+
+import vqwave
+from vqwave.config import preset
+from vqwave.errors import UserError
+from vqwave.studio import TakeRequest, guard, limits, recordings, web
+from vqwave.studio.routes import STATIC
+
+CHAIN = preset("tiny").chain
+LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
+
+
+@contextlib.contextmanager
+def serving(studio):
+    """The port of a server of the studio."""
+    import uvicorn
+
+    with web.listen("127.0.0.1", 0) as listening:
+        server = uvicorn.Server(web.configure(web.build(studio)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def client(studio):
+    def client(path, body=None, **headers):
+        """(status, body, headers) of the response; a body that is not bytes is sent as JSON."""
+        if body is not None and not isinstance(body, bytes):
+            body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(f"http://127.0.0.1:{client.port}{path}", body, headers)  # noqa: S310 - ours
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as e:
+            return e.code, e.read(), e.headers
+
+    with serving(studio) as client.port:
+        yield client
+
+
+def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio):
+    status, body, headers = client("/studio/takes", {"level": 128, "seconds": 1, "seed": 9})
+    record = parse_frames(body)[-1][0]["end"]
+    assert status == 200 and record["seconds"] == 1.0
+    assert "default-src 'self'" in headers["content-security-policy"]
+    for kind in ("wav", "flac"):
+        status, body, headers = client(f"/studio/takes/{record['id']}.{kind}")
+        wait_until(lambda: not list(studio.folder.glob("take-*-*")))  # the copy is removed
+        assert status == 200 and body == studio.takes.file(record["id"], kind).read_bytes()
+        for copy in studio.folder.glob("take-*-*"):
+            copy.unlink()
+        assert headers["content-disposition"] == f'attachment; filename="vqwave-seed-9-1.0s.{kind}"'
+    assert json.loads(client(f"/studio/takes?ids=no,{record['id']}")[1]) == {record["id"]: record}
+    assert json.loads(client(f"/studio/takes/{record['id']}/stop", {"sample": 1})[1])["seconds"] == 1.0
+
+
+@pytest.mark.parametrize("path, body, words", [
+    ("/studio/takes/none.wav", None, b"not in this studio any more"),
+    ("/studio/takes", b"{}", b"must be"),
+    ("/studio/takes", [1], b"request"),
+    ("/studio/takes", {"x": "y" * (2 << 20)}, b"too long"),
+    ("/studio/takes/none/stop", {"sample": -1}, b"sample must be"),
+    ("/studio/takes", b"[" * 100_000, b" "), ("/studio/settings", b"\xff", b" "), ("/studio/settings", b"{", b"not JSON"),
+    ("/studio/settings", b'{"seconds": 1' + b"0" * 400 + b"}", b"seconds"), ("/studio/comparisons", b'{"seconds": NaN}', b"seconds"),
+    ("/studio/recordings/none.wav?seconds=1e999", None, b"seconds must be"),
+    *[("/studio/settings", body, b" ") for body in (
+        b'{"changes": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"changes": [[0, {"hold": ' + b"[" * 500 + b"]" * 500 + b"}]]}",
+        b'{"changes": [[0, {"hold": 1e999}]]}', b'{"level": 1' + b"0" * 400 + b"}", b'{"epoch": "\\ud800"}',
+        b'{"changes": "\\ud800"}', b'{"changes": [[0, {"label": "\\ud800"}]]}', b'{"temperature": {"a\\nb": 1}}',
+        b'{"temperature": {"' + b"x" * 9000 + b'": 1}}')],
+    ("/studio/recordings/none.wav?seconds=3600", None, b"seconds must be"),
+])
+def test_bad_requests_are_answered_in_a_line(client, path, body, words):
+    headers = {"Content-Type": "application/json"} if body and body != b"{}" else {}
+    status, answer, _ = client(path, body, **headers)
+    assert status == 400 and words in answer and b"\n" not in answer and len(answer) < 300
+
+
+def test_a_long_body_of_unknown_length_is_cut_off(client):
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as connection:
+        connection.sendall(b"POST /studio/settings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n" + 3 * (b"100000\r\n" + b" " * (1 << 20) + b"\r\n"))
+        assert b" 400 " in connection.recv(4096)
+
+
+def test_the_link_of_an_hour_of_changes_can_be_followed(client, studio):
+    changes = [(8192 * i, {"notes": [60, 64, 67 + i % 2]}) for i in range(9700)]
+    link = studio.settings(TakeRequest(changes=changes))[0].link
+    status, body, _ = client(f"/?{link}")
+    assert status == 200 and body == (STATIC / "index.html").read_bytes()
+    status, body, _ = client("/studio/settings", dict(urllib.parse.parse_qsl(link)))
+    assert status == 200 and len(json.loads(body)["settings"]["changes"]) == 9700
+
+
+def test_another_origin_may_not_use_the_studio(client):
+    """A page on another port of this machine is another origin."""
+    own = f"127.0.0.1:{client.port}"
+    for origin, status in ((f"http://{own}", 200), ("https://elsewhere.example", 403), ("http://127.0.0.1:1", 403),
+                           ("http://127.0.0.1", 403), ("null", 403)):
+        assert client("/studio/settings", {}, Host=own, Origin=origin)[0] == status, origin
+
+
+def test_pages_of_other_sites_can_neither_read_nor_embed_the_studio(client, song):
+    identity = json.loads(client("/studio/recordings?name=song.mp3", song.read_bytes())[1])["id"]
+    for site, expected in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+        status, _, headers = client(f"/studio/recordings/{identity}.wav?seconds=0.1", **{"Sec-Fetch-Site": site})
+        assert status == expected and (status == 403 or headers["cross-origin-resource-policy"] == "same-origin")
+        assert client("/", **{"Sec-Fetch-Site": site})[0] == 200, "a link to the page can be followed"
+
+
+def test_only_this_machine_s_own_names_are_answered(client):
+    """Another site could point its name to this machine."""
+    for host, name, answered in [
+        *[("127.0.0.1", name, True) for name in ("127.0.0.1", "127.0.0.1:7860", "localhost:1", "LOCALHOST", "[::1]:7860")],
+        *[("127.0.0.1", name, False) for name in (
+            "elsewhere.example", "elsewhere.example:7860", "127.0.0.1.elsewhere.example", "localhost.elsewhere.example",
+            "10.0.0.1", "[::2]", "[::2", "")],
+        ("studio.lan", "studio.lan", True), ("studio.lan", "10.0.0.1", False), ("10.0.0.1", "10.0.0.1", True),
+        ("::1", "[::1]", True), ("fe80::1", "[fe80::1]", True), ("0.0.0.0", "10.0.0.1", True),  # noqa: S104
+        ("0.0.0.0", "[fe80::1]", True), ("0.0.0.0", "elsewhere.example", False), ("::", "10.1.1.1", True),  # noqa: S104
+        ("0.0.0.0", socket.gethostname().lower(), True),  # noqa: S104
+    ]:
+        assert guard.Guard(None, host).accepts(name) == answered, (host, name)
+    assert client("/studio/palettes", Host="localhost:1")[0] == 200
+    assert client("/studio/palettes", Host="elsewhere.example")[0] == 421
+    assert client("/studio/takes", {}, Host="elsewhere.example", Origin="http://elsewhere.example")[0] == 421
+
+
+def test_a_recording_is_uploaded_and_heard_in_part_or_refused(client, studio, song, monkeypatch):
+    status, body, _ = client("/studio/recordings?name=my%20song.mp3", song.read_bytes())
+    recording = json.loads(body)
+    assert status == 200 and recording["name"] == "my song.mp3" and recording["seconds"] == pytest.approx(2.0, abs=0.1)
+    assert 10 < len(recording["outline"]) <= recordings.OUTLINE and max(recording["outline"]) > 50
+    status, wav, _ = client(f"/studio/recordings/{recording['id']}.wav?start=1&seconds=0.5")
+    assert status == 200 and len(wav) == 44 + 2 * round(0.5 * RATE)
+    assert client("/studio/recordings/none.wav")[0] == 400
+    monkeypatch.setattr(limits, "UPLOAD_BYTES", 1 << 20)
+    status, words, _ = client("/studio/recordings?name=long.wav", bytes(2 << 20))
+    assert status == 400 and b"long.wav: larger than" in words
+    status, words, _ = client("/studio/recordings?name=%2Fetc%2Fwords.mp3", b"These are only words.")
+    assert status == 400 and words.startswith(b"words.mp3: ")
+    assert not list(studio.folder.glob("upload-*")), "refused uploads are removed"
+
+
+def test_the_page_receives_clips_folders_and_the_settings_of_a_link(client, tiny_weights):
+    about = json.loads(client("/studio/about")[1])
+    assert len(about["clips"]) == 3 and about["rate"] == RATE
+    assert about["folders"][0] == {
+        "name": str(tiny_weights.generators), "epochs": [""], "ending": CHAIN.ending, "levels": list(LEVELS),
+        "labels": [], "temperatures": [1.0] * len(LEVELS)}
+    clip = json.loads(client("/studio/clips/love_theme", {})[1])
+    assert clip["name"] == "Love Theme (Ryan Reilly)" and clip["seconds"] == pytest.approx(30, abs=0.1)
+    assert client("/studio/clips/none", {})[0] == 400
+    settings = json.loads(client("/studio/settings", {"level": "32", "seconds": "endless", "seed": "3"})[1])["settings"]
+    assert (settings["level"], settings["seconds"], settings["seed"]) == (32, None, 3)
+    status, words, _ = client("/studio/settings", {"mode": "continue", "recording": "gone", "name": "a.mp3"})
+    assert status == 400 and b"a.mp3 is not in this studio (any more)" in words
+
+
+def test_the_page_is_small_and_whole(client):
+    seen, queue, size = set(), ["/"], 0
+    while queue:
+        path = queue.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        status, body, headers = client(path)
+        assert status == 200 and "unsafe" not in headers["content-security-policy"], path
+        size += len(body)
+        text = body.decode()
+        files = re.findall(r'(?:href|src)="(studio/static/[^"]+)"|from "\./([^"]+)"', text)
+        queue += [f"/{a}" if a else f"/studio/static/{b}" for a, b in files]
+        assert not re.search(r"https?://(?!www\.w3\.org)", text), path
+    assert len(seen) > 8 and size < 500_000
+
+
+def test_a_stalled_upload_is_dropped_and_its_file_removed(studio, monkeypatch):
+    monkeypatch.setattr(limits, "STALL_SECONDS", 1.0)
+    head = b"POST /studio/recordings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"
+    with serving(studio) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as stalled:
+        stalled.sendall(head + bytes(1000))
+        with contextlib.suppress(ConnectionError):
+            assert not stalled.recv(4096)
+        wait_until(lambda: not list(studio.folder.glob("upload-*")))
+
+
+def test_a_connection_that_breaks_frees_its_stream(client, studio):
+    body = json.dumps({"level": 128, "seconds": "endless"}).encode()
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(b"POST /studio/takes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                           + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        received = 0
+        while received < 50_000:
+            received += len(connection.recv(65536))
+        assert count_busy(studio) == 1
+        # Without a reader the take waits.
+        [take] = [take for take in studio.takes.by_id.values() if take.busy]
+        samples = -1
+        while take.tape.samples != samples:
+            samples = take.tape.samples
+            assert samples < 600 * RATE
+            time.sleep(2)
+        assert take.busy
+    wait_until(lambda: not count_busy(studio))
+
+
+def test_ctrl_c_ends_a_playing_studio_silently(perform, tiny_weights, tmp_path):
+    perform(level=128, seconds=0.5)  # exports graphs, so that the studio prints nothing
+    script = Path(__file__).parents[2] / "scripts" / "app.py"
+    line = [sys.executable, script, "--port", "0", "--vqvae-weights-dir", tiny_weights.codecs,
+            "--generator-weights-dir", tiny_weights.generators]
+    environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=environment) as process:
+        try:
+            url = process.stdout.readline().split()[4]
+            body = json.dumps({"level": 128, "seconds": "endless"}).encode()
+            request = urllib.request.Request(f"{url}/studio/takes", body, {"Content-Type": "application/json"})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310 - ours
+                assert len(answer.read(30_000)) == 30_000
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(http.client.IncompleteRead):
+                    while answer.read(1 << 16):
+                        pass
+            assert process.wait(30) == 0 and process.stderr.read() == ""
+        finally:
+            process.kill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_taken_port_is_an_error_of_one_line():
+    with web.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is taken"):
+            web.listen("127.0.0.1", port)
+    with pytest.raises(UserError, match="cannot listen on nowhere.invalid:80"):
+        web.listen("nowhere.invalid", 80)

@@ -1,0 +1,432 @@
+"""Takes: the same music as the library's, changes while they play, copies, and limits."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+
+import chains
+import imported
+import numpy as np
+import pydantic
+import pytest
+from messages import begin, count_busy, join_blocks, parse_frames, read_frames, record_of, refusal
+from prepared import music as tune
+
+import vqwave
+from vqwave.config import preset, replace
+from vqwave.errors import UserError
+from vqwave.io import audio, weights
+from vqwave.play.render import Finish
+from vqwave.studio import Change, CompareRequest, Studio, TakeRequest, limits, pictures
+from vqwave.studio.take import ChangeLog
+
+CHAIN = preset("tiny").chain
+LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
+
+
+def check_codes(header, blocks, codes, books):
+    """Check the codes in the messages of blocks. codes: {level: codes} of each block; books: by level."""
+    assert {level["level"]: level["books"] for level in header["levels"]} == books
+    for level in header["levels"]:
+        assert [len(shades) for shades in level["shades"]] == [64] * level["books"]
+        assert level["most_bits"] == 6 * level["books"]
+    for (about, payload), block in zip(blocks, codes, strict=True):
+        at = 2 * about["samples"] + about["columns"] * pictures.BANDS
+        for count, (level, n) in zip(about["codes"], books.items(), strict=True):
+            codes_shown = np.frombuffer(payload, "<u2", count, at)
+            np.testing.assert_array_equal(codes_shown.reshape(-1, n), block[level].reshape(-1, n))
+            at += 2 * count
+        assert at == len(payload) and list(about["bits"]) == [str(level) for level in books]
+
+
+def command_line(words, codecs, tmp_path, **replaced):
+    """Run a command the studio gave, in this process; the bytes of the file it writes."""
+    python, script, *arguments = shlex.split(words)
+    assert (python, script) == ("python", "scripts/generate_audio.py")
+    module = imported.script("generate_audio")
+    arguments = [str(replaced.get(a, a)) for a in arguments]
+    assert arguments[-2:] == ["--output", "take.wav"]
+    path = tmp_path / "take.wav"
+    path.unlink(missing_ok=True)
+    assert module.main([*arguments[:-1], str(path)]) == 0
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("level, seconds", [(8, 1.0), (128, 2.00003)])
+def test_a_take_is_the_piece_that_the_library_generates_and_shows_its_codes(perform, studio, tiny_weights, level, seconds):
+    header, blocks, record = perform(level=level, seed=5, seconds=seconds, temperature=dict(zip(LEVELS, [1, 0.9, 1, 0.8], strict=True)))
+    music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
+    used = [t for t, x in zip([1, 0.9, 1, 0.8], LEVELS, strict=True) if x >= level]
+    heard = join_blocks(blocks)
+    sampling = {x: {"temperature": t} for x, t in zip(LEVELS, used, strict=False)}
+    with music.stream(level=level, seed=5, seconds=seconds, sampling=sampling) as stream:
+        parts, codes = zip(*((block, stream.codes) for block in stream), strict=True)
+    np.testing.assert_array_equal(heard, audio.to_int16(np.concatenate(parts)))
+    assert (header["rate"], header["block"], header["column"]) == (RATE, CHAIN.block, COLUMN)
+    assert header["samples"] == len(heard) and header["seed"] == 5 and record["seconds"] == len(heard) / RATE
+    columns = sum(about["columns"] for about, _ in blocks)
+    assert columns == -(-len(heard) // COLUMN)
+    check_codes(header, blocks, codes, {x: 1 for x in LEVELS if x >= level})
+    assert all(bits >= 0 for about, _ in blocks for bits in about["bits"].values())
+    files_of = {kind: studio.takes.file(record["id"], kind) for kind in ("wav", "flac")}
+    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(files_of["wav"], RATE)))
+    assert files_of["flac"].read_bytes()[:4] == b"fLaC"
+    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(files_of["flac"], RATE)))
+
+
+@pytest.mark.parametrize("settings", [
+    {"level": 8, "seed": 3, "seconds": 0.7},
+    {"level": 128, "seed": 4, "seconds": 1.23456, "temperature": dict(zip(LEVELS, [1, 0.5, 1, 1], strict=True)), "epoch": ""},
+    {"mode": "continue", "level": 32, "seed": 1, "seconds": 2.5, "prompt_start": 0.4, "prompt_seconds": 1.5,
+     "keep_original": True},
+    {"mode": "vary", "keep": 128, "level": 32, "seed": 6, "seconds": 30},
+])
+def test_the_command_and_the_link_generate_the_same_wav_byte_for_byte(perform, studio, song, tiny_weights, tmp_path, settings):
+    if "mode" in settings:
+        settings = settings | {"recording": studio.recordings.receive(song).id, "name": song.name}
+    header, blocks, record = perform(**settings)
+    wav = studio.takes.file(record["id"], "wav").read_bytes()
+    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav
+    _, _, again = perform(**dict(urllib.parse.parse_qsl(record["link"])))
+    assert studio.takes.file(again["id"], "wav").read_bytes() == wav
+    assert again["link"] == record["link"] and again["command"] == record["command"]
+
+
+def test_a_short_recording_is_continued_after_its_end(studio, tmp_path):
+    """The title names the length of the prompt that was used."""
+    audio.write(tmp_path / "short.wav", tune(0.8, 1), RATE)
+    recording = studio.recordings.receive(tmp_path / "short.wav")
+    settings = {"mode": "continue", "recording": recording.id, "name": recording.name,
+                "level": 128, "seconds": 2, "prompt_seconds": 5}
+    assert read_frames(studio.perform(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
+    error = refusal(studio, **settings, prompt_start=3)
+    assert "short.wav: ends after 0.80 s" in error and str(studio.folder) not in error
+
+
+@pytest.mark.parametrize("mode", ["new", "continue"])
+def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_again(
+    studio, song, tiny_weights, tmp_path, mode
+):
+    settings = {"level": 128, "seed": 2, "seconds": "endless", "mode": mode,
+                "recording": studio.recordings.receive(song).id, "name": song.name, "prompt_seconds": 1}
+    frames = studio.perform(TakeRequest(**settings))
+    frames_so_far = []
+    while sum("bits" in about for about, _ in frames_so_far) < 6:
+        frames_so_far += parse_frames(next(frames))
+    take = next(about["take"] for about, _ in frames_so_far if "take" in about)
+    so_far = studio.takes.file(take["id"], "wav", heard=10_000)
+    assert len(audio.decode(so_far, RATE)) == 10_000
+    with pytest.raises(UserError, match="Nothing of the take was heard yet"):
+        studio.takes.file(take["id"], "wav")
+    record = studio.stop(take["id"], 30_000)
+    assert record["seconds"] == 30_208 / RATE
+    rest = read_frames(frames)
+    assert all("bits" not in about for about, _ in rest)
+    wav = studio.takes.file(take["id"], "wav")
+    heard = join_blocks([block for block in frames_so_far if "bits" in block[0]])
+    np.testing.assert_array_equal(audio.to_int16(audio.decode(wav, RATE)), heard[:30_208])
+    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav.read_bytes()
+    assert studio.stop(take["id"], 1) == studio.record(studio.takes.get(take["id"])), "a second stop changes nothing"
+
+
+def test_closing_a_take_frees_its_stream_at_any_time(studio):
+    frames = studio.perform(TakeRequest(level=128, seconds="endless"))
+    next(frames)
+    assert count_busy(studio) == 1
+    frames.close()
+    assert count_busy(studio) == 0
+    frames, take = begin(studio)
+    for _ in range(3):
+        next(frames)
+    assert take["id"] not in studio.records([take["id"]])
+    frames.close()
+    assert count_busy(studio) == 0 and take["id"] in studio.records([take["id"]]), "the samples so far stay"
+    assert not [t for t in threading.enumerate() if "vqwave" in t.name]
+
+
+def test_no_more_is_generated_than_is_allowed(studio):
+    frames, take = begin(studio, until=10_000)
+    messages = [parse_frames(next(frames))[0] for _ in range(3)]
+    assert [about.get("samples") for about, _ in messages] == [8192, 8192, None] and "wait" in messages[2][0]
+    studio.takes.get(take["id"]).steer(Change(until=20_000))
+    assert parse_frames(next(frames))[0][0]["samples"] == 8192
+    frames.close()
+
+
+def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
+    studio, tiny_weights, tmp_path, perform
+):
+    frames, take = begin(studio, seed=4)
+    playing, blocks_heard = studio.takes.get(take["id"]), []
+    changes = {2: {"wild": 0.7}, 4: {"loudness": -9}, 6: {"hold": 1.0}, 9: {"hold": 0}, 10: {"jump": True},
+               11: {"transpose": 3, "freeze": 1.0, "mutate": 0.5}, 12: {"levels": {"512": {"temperature": 0.8, "top_p": 0.9}}},
+               13: {"wild": -1, "loudness": 0, "transpose": 0, "freeze": 0}}
+    for i in range(16):
+        if i in changes:
+            assert playing.steer(Change(**changes[i]))["sample"] == 8192 * i
+        blocks_heard += parse_frames(next(frames))
+    record = studio.stop(take["id"], 16 * 8192)
+    frames.close()
+    assert record["changes"] == 8 and record["changes_file"] == f"vqwave-seed-4-{record['seconds']:.1f}s.json"
+    settings = dict(urllib.parse.parse_qsl(record["link"]))
+    # The page writes this file.
+    score = tmp_path / "score.json"
+    score.write_text(f'{{"seed": {settings["seed"]}, "changes": {settings["changes"]}}}')
+    wav = studio.takes.file(take["id"], "wav").read_bytes()
+    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{record["changes_file"]: score}) == wav
+    _, blocks, again = perform(**settings)
+    np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))
+    assert again["link"] == record["link"]
+    plain = perform(**{key: value for key, value in settings.items() if key != "changes"})
+    assert not np.array_equal(join_blocks(plain[1]), join_blocks(blocks_heard))
+    with pytest.raises(UserError, match="has ended"):
+        playing.steer(Change(wild=0))
+
+
+def test_a_slider_that_is_dragged_is_one_change_a_block(studio, perform):
+    frames, take = begin(studio, seed=4)
+    playing, blocks_heard = studio.takes.get(take["id"]), parse_frames(next(frames))
+    dragged = [{"loudness": -1}, {"wild": 0.3}, {"levels": {"512": {"top_p": 0.8}}}, {"loudness": -7}, {"transpose": 2},
+               {"levels": {"512": {"temperature": 1.1}, "128": {"temperature": 0.9}}}, {"transpose": 0}, {"notes": []}]
+    for change in dragged:
+        assert playing.steer(Change(**change))["sample"] == 8192
+    blocks_heard += parse_frames(next(frames))
+    # Changes whose order matters are not merged.
+    for change in ({"loudness": -3}, {"freeze": 0.5}, {"loudness": -2}, {"jump": True}, {"loudness": -1}, {"loudness": 0}):
+        playing.steer(Change(**change))
+    for _ in range(4):
+        blocks_heard += parse_frames(next(frames))
+    record = studio.stop(take["id"], 6 * 8192)
+    frames.close()
+    first, *others = playing.settings.changes
+    assert first[1]["loudness"] == -7 and first[1]["transpose"] == 0
+    assert first[1]["sampling"][512] == {"temperature": 1.1, "top_p": 0.8}
+    assert first[1]["sampling"][128]["temperature"] == 0.9 and first[1]["sampling"][128]["top_p"] == 1
+    assert [sorted(change) for _, change in others] == [["loudness"], ["freeze"], ["loudness"], ["jump"], ["loudness"]]
+    _, blocks, _ = perform(**dict(urllib.parse.parse_qsl(record["link"])))
+    np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))
+
+
+def test_impossible_changes_are_refused(studio):
+    frames, take = begin(studio)
+    next(frames)
+    for values, words in (
+        ({"hold": 60}, "hold is 60"), ({"transpose": 13}, "transpose is 13"), ({"freeze": 60}, "freeze is 60"),
+        ({"notes": [200]}, "a note is 200"), ({"levels": {"7": {"top_p": 1}}}, "7"), ({"levels": {"512": {"top_p": 2}}}, "top_p"),
+        ({"label": "calm"}, "was trained without labels"),
+        ({"levels": {"512": {"guidance": 2}}}, "nothing for guidance to follow"),
+    ):
+        with pytest.raises(UserError, match=words):
+            studio.takes.get(take["id"]).steer(Change(**values))
+    assert studio.takes.get(take["id"]).log.live == []
+    frames.close()
+
+
+def test_malformed_changes_are_refused():
+    for values in ({"wild": 2}, {"loudness": "loud"}, {"warmth": 1}, {"notes": "C"}, {"levels": [1]}, {"until": -1}, {"loudness": 10**400}):
+        with pytest.raises(pydantic.ValidationError):
+            Change(**values)
+
+
+@pytest.fixture(scope="module")
+def labelled(tiny_weights, tmp_path_factory):
+    """A studio of weights of the tiny chain's top level that were trained with labels."""
+    folder = tmp_path_factory.mktemp("labelled")
+    model = replace(preset("tiny").generator(512), conditions=[{"kind": "labels", "names": ["calm", "battle"]}])
+    chains.save_generator(folder, model, 2.0)
+    top = replace(CHAIN, levels=[{"level": 512, "codec": "vqvae_512", "generator": "generator_512"}])
+    weights.save_chain(folder, top)
+    studio = Studio(tiny_weights.codecs, [folder])
+    yield studio
+    studio.close()
+
+
+def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
+    [folder] = labelled.about()["folders"]
+    assert folder["labels"] == ["calm", "battle"]
+    frames, take = begin(labelled, level=512, seed=4, label="calm")
+    assert (take["labels"], take["label"]) == (["calm", "battle"], "calm")
+    playing = labelled.takes.get(take["id"])
+    changes = {1: {"label": "battle"}, 2: {"levels": {"512": {"guidance": 3}}}, 4: {"label": "calm:0.5,battle:0.5"}, 5: {"label": ""}}
+    for i in range(7):
+        if i in changes:
+            assert playing.steer(Change(**changes[i]))["sample"] == 8192 * i
+        next(frames)
+    with pytest.raises(UserError, match="no label is called 'clam'; did you mean 'calm'"):
+        playing.steer(Change(label="clam"))
+    record = labelled.stop(take["id"], 7 * 8192)
+    frames.close()
+    settings = dict(urllib.parse.parse_qsl(record["link"]))
+    assert settings["label"] == "calm" and "--label calm" in record["command"]
+    again = record_of(labelled, **settings)
+    wavs = [labelled.takes.file(identity, "wav").read_bytes() for identity in (take["id"], again["id"])]
+    assert wavs[0] == wavs[1]
+    plain = record_of(labelled, **{k: x for k, x in settings.items() if k not in ("label", "changes")})
+    assert labelled.takes.file(plain["id"], "wav").read_bytes() != wavs[0]
+    assert "no label is called 'waltz'" in refusal(labelled, weights=folder["name"], label="waltz")
+
+
+def test_a_take_is_played_again_from_its_tape(studio, perform):
+    header, blocks, record = perform(level=128, seconds=2.5, seed=3)
+    again = read_frames(studio.replay(record["id"]))
+    assert again[0][0]["take"] == header | {"levels": []} and again[-1][0]["end"] == record
+    np.testing.assert_array_equal(join_blocks(again[1:-1]), join_blocks(blocks))
+    columns = sum(about["columns"] for about, _ in again[1:-1])
+    assert columns == sum(about["columns"] for about, _ in blocks)
+
+
+def test_a_take_is_faded_looped_and_normalized(studio, perform):
+    record = perform(level=128, seconds=4, seed=3)[2]
+    plain = audio.decode(studio.takes.file(record["id"], "wav"), RATE)
+    faded = audio.decode(studio.takes.file(record["id"], "flac", Finish(fade=1.0)), RATE)
+    assert np.abs(faded[:100]).max() < 0.02 * np.abs(plain).max() and len(faded) == len(plain)
+    np.testing.assert_array_equal(faded[2 * RATE : 2 * RATE + 1000], plain[2 * RATE : 2 * RATE + 1000])
+    looped = audio.decode(studio.takes.file(record["id"], "wav", Finish(loop=True, normalize=True)), RATE)
+    assert len(looped) < len(plain) and np.abs(looped).max() < 1
+    np.testing.assert_array_equal(audio.decode(studio.takes.file(record["id"], "wav"), RATE), plain)
+    with pytest.raises(UserError, match="Two fades of 3 s are longer than the take"):
+        studio.takes.file(record["id"], "wav", Finish(fade=3.0))
+
+
+def test_a_take_stopped_before_its_first_block_is_removed(studio):
+    frames, take = begin(studio)
+    assert studio.stop(take["id"], 0) is None
+    frames.close()
+    with pytest.raises(UserError, match="not in this studio any more"):
+        studio.takes.get(take["id"])
+
+
+def test_simultaneous_takes_share_the_models(studio, tiny_weights):
+    def perform(seed):
+        frames = read_frames(studio.perform(TakeRequest(level=32, seed=seed, seconds=3)))
+        return join_blocks([frame for frame in frames if "bits" in frame[0]])
+
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(perform, range(6)))
+    music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
+    for seed in (0, 5):
+        np.testing.assert_array_equal(together[seed], audio.to_int16(music.generate(seconds=3, seed=seed, level=32)))
+    assert len(studio.folders._models) == 1
+
+
+def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, open_studio, monkeypatch):
+    studio = open_studio(tiny_weights.codecs, [tiny_weights.generators], streams=2)
+    (first, idle), (second, active) = begin(studio), begin(studio)
+    next(first)
+    next(second)
+    assert "2 takes are being made" in refusal(studio)
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 0.0)
+    next(second)
+    third = studio.perform(TakeRequest(level=128, seconds="endless"))
+    next(third)
+    assert not studio.takes.get(idle["id"]).busy and studio.takes.get(active["id"]).busy
+    assert "end" in parse_frames(b"".join(first))[-1][0]
+    third.close()
+    second.close()
+    assert count_busy(studio) == 0
+    studio.close()
+    assert not studio.folder.exists()
+
+
+def test_the_room_of_takes_and_their_copies_is_limited(tiny_weights, open_studio, monkeypatch):
+    studio = open_studio(tiny_weights.codecs, [tiny_weights.generators])
+
+    def generate():
+        return record_of(studio, level=512, seconds=1)["id"]
+
+    first, second = generate(), generate()
+    size = 2 * RATE
+    assert studio.takes.bytes_in_use() == 2 * size
+    copy = studio.takes.file(first, "wav")
+    assert studio.takes.bytes_in_use() == 2 * size + copy.stat().st_size
+    # The second take makes room for another copy of the first.
+    monkeypatch.setattr(limits, "TAPES_BYTES", 4 * size)
+    studio.takes.file(first, "flac").unlink()
+    assert set(studio.records([first, second])) == {first}
+    monkeypatch.setattr(limits, "TAPES_BYTES", 2 * size + 100)
+    third = generate()
+    assert list(studio.takes.by_id) == [third]
+    with pytest.raises(UserError, match="room for takes is full .* download this take again"):
+        studio.takes.file(third, "wav")
+    assert third in studio.records([third]), "the take that is downloaded is not removed"
+    monkeypatch.setattr(limits, "TAPES_BYTES", 1000)
+    assert "The studio's room for takes is full" in refusal(studio, level=512, seconds="endless") and count_busy(studio) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(limits, "TAKES_KEPT", 3)
+    for _ in range(5):
+        generate()
+    assert len(studio.takes.by_id) == len(list(studio.folder.glob("take-*.pcm"))) == 3
+
+
+def test_the_command_names_the_level_whatever_chain_yml_says(tiny_weights, open_studio, tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(tiny_weights.generators, folder)
+    weights.save_chain(folder, replace(CHAIN, end=128))
+    studio = open_studio(tiny_weights.codecs, [folder])
+    for level, generator in (("", "generator_128"), (8, "generator_8")):
+        record = record_of(studio, seed=3, seconds=0.6, level=level)
+        assert f"--generators {generator} " in record["command"] and record["level"] == (level or 128)
+        wav = studio.takes.file(record["id"], "wav").read_bytes()
+        assert command_line(record["command"], tiny_weights.codecs, tmp_path) == wav
+
+
+@pytest.mark.parametrize("books", [{512: 14}, {512: 3, 128: 1}], ids=str)
+def test_codes_of_several_codebooks_are_generated_shown_and_compared(books, open_studio, song, tmp_path):
+    """A chain may be one codec of notes, a book a band, and nothing below it."""
+    of_notes = (512,) if len(books) == 1 else ()
+    trained = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", books, of_notes=of_notes))
+    music = vqwave.load(trained.codecs, trained.generators)
+    studio = open_studio(trained.codecs, [trained.generators])
+    recording = {"recording": studio.recordings.receive(song).id, "name": song.name}
+    for mode in ("new", "continue"):
+        frames = read_frames(studio.perform(TakeRequest(seed=4, seconds=2, mode=mode, prompt_seconds=1, **recording)))
+        header = next(about["take"] for about, _ in frames if "take" in about)
+        blocks, record = [block for block in frames if "bits" in block[0]], frames[-1][0]["end"]
+        assert header["column"] % max(books) == 0 and header["column"] >= 256
+        prompt = None if mode == "new" else music.prompt(song, seconds=1, keep_original=True)
+        with music.stream(seed=4, seconds=2, begin=prompt, log_probs=True) as stream:
+            parts, codes = zip(*((block, stream.codes) for block in stream), strict=True)
+        np.testing.assert_array_equal(join_blocks(blocks), audio.to_int16(np.concatenate(parts)))
+        check_codes(header, blocks, codes, books)
+        wav = studio.takes.file(record["id"], "wav").read_bytes()
+        assert command_line(record["command"], trained.codecs, tmp_path, **{song.name: song}) == wav
+    if len(books) == 1:
+        assert "no level above 512" in refusal(studio, mode="vary", **recording)
+    frames = read_frames(studio.compare(CompareRequest(seconds=1, **recording)))
+    sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
+    assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]
+    for (about, payload), (level, n) in zip(sounds[1:], books.items(), strict=True):
+        codes = music.encode(audio.decode(song, RATE)[:RATE], level)
+        assert (about["books"], about["codes"]) == (n, codes.size) and len(about["shades"]) == n
+        np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes.size :], "<u2"), codes.ravel())
+
+
+NO_TENSORFLOW = """
+import sys
+from vqwave.studio import Studio, TakeRequest
+studio = Studio(sys.argv[1], [sys.argv[2]])
+*_, last = studio.perform(TakeRequest(weights=sys.argv[2], level=512, seconds=0.5))
+assert b'"end"' in last, last
+studio.close()
+loaded = {"keras", "tensorflow", "fastapi"} & set(sys.modules)
+assert not loaded, loaded
+"""
+
+
+def test_making_music_loads_neither_tensorflow_nor_a_server(perform, tiny_weights):
+    perform(level=512, seconds=0.5)  # exports what is missing, so that the other process need not
+    done = subprocess.run([sys.executable, "-W", "error", "-c", NO_TENSORFLOW, tiny_weights.codecs,
+                           tiny_weights.generators], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_live_changes_come_before_planned_changes_of_the_same_block():
+    """As the stream received them, so that the take's link makes the same sound."""
+    planned = ((8192, {"loudness": -6.0}), (16384, {"hold": 2.0}))
+    log = ChangeLog(planned)
+    log.add(8192, {"loudness": -40.0})
+    assert log.ordered() == [(8192, {"loudness": -40.0}), *planned]
