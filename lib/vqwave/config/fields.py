@@ -121,10 +121,10 @@ def validate(kind: type[ConfigType], values, who: str = "config") -> ConfigType:
     try:
         return kind.model_validate(values)
     except pydantic.ValidationError as e:
-        raise ConfigError(f"{who}: {_first_error(e)}") from None
+        raise ConfigError(f"{who}: {first_error(e)}") from None
 
 
-def _first_error(errors: pydantic.ValidationError) -> str:
+def first_error(errors: pydantic.ValidationError) -> str:
     """The first of pydantic's errors as one line. A key within a union names the kind, too."""
     error = errors.errors(include_url=False)[0]
     key = ".".join(map(str, error["loc"]))

@@ -11,14 +11,19 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated
+
+import pydantic
+from pydantic import Field
 
 from .. import cli
+from ..config import Flag, Text, first_error
 from ..errors import UserError
 from .files import atomic_write, printable, reason
 
 NAME = "manifest.jsonl"
 TAGS = ("artist", "title", "album", "genre", "year")
+_Count = Annotated[int, Field(strict=True, ge=1)]
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,15 @@ class Track:
     tag. `high_passed`: strong sound below hearing was removed.
     """
 
-    file: str
-    source: str
-    sample_rate: int
-    samples: int
-    sha256: str
-    tags: dict[str, str | None]
-    source_size: int = -1
-    source_mtime_ns: int = -1
-    high_passed: bool = False
+    file: Text
+    source: Text
+    sample_rate: _Count
+    samples: _Count
+    sha256: Text
+    tags: dict[Text, Text | None]
+    source_size: Annotated[int, Field(strict=True)] = -1
+    source_mtime_ns: Annotated[int, Field(strict=True)] = -1
+    high_passed: Flag = False
 
     @property
     def content(self) -> str:
@@ -155,26 +160,19 @@ def _find_links_outside(folder, files):
             yield file
 
 
-_KINDS = {"file": str, "source": str, "sample_rate": int, "samples": int, "sha256": str,
-          "tags": dict, "source_size": int, "source_mtime_ns": int, "high_passed": bool}
-_REQUIRED = {"file", "source", "sample_rate", "samples", "sha256", "tags"}
+_TRACK = pydantic.TypeAdapter(Track)
 
 
 def _parse(line: str) -> Track:
     """The track of a line; unknown keys are ignored. Raises `ValueError`."""
-    line_values = json.loads(line)
-    if not isinstance(line_values, dict):
+    values = json.loads(line)
+    if not isinstance(values, dict):
         raise ValueError("not a JSON object")
-    values: dict[str, Any] = {key: line_values[key] for key in _KINDS if key in line_values}
-    for key, value in values.items():
-        if type(value) is not _KINDS[key]:
-            raise ValueError(f"{key} is {value!r}")
-    for key in ("sample_rate", "samples"):
-        if values.get(key, 1) < 1:
-            raise ValueError(f"{key} is {values[key]}")
-    if missing := _REQUIRED - set(values):
-        raise ValueError(f"{min(missing)} is missing")
-    path = PurePosixPath(values["file"])
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in values["file"]:
-        raise ValueError(f"{values['file']!r} lies outside the folder")
-    return Track(**values)
+    try:
+        track = _TRACK.validate_python(values)
+    except pydantic.ValidationError as e:
+        raise ValueError(first_error(e)) from e
+    path = PurePosixPath(track.file)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in track.file:
+        raise ValueError(f"{track.file!r} lies outside the folder")
+    return track
