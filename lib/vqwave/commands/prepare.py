@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     report = prepare(args.src, args.dst, args.sample_rate, args.workers, args.overwrite,
-                     progress=True, scheduler=args.scheduler)
+                     args.scheduler)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     for source, reason in report.failed:

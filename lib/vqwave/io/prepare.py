@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from .. import cli, machine, progress
 from ..errors import UserError
@@ -81,7 +82,7 @@ class _Job:
             self.sample_rate, self.source.size, self.source.mtime_ns)
 
 
-def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=False,
+def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
             scheduler: str | None = None) -> PrepareReport:
     """Convert every audio file under `src` to mono u16 under `dst`, in the same folders, and update
     the manifest. `a/song.mp3` becomes `a/song.mp3.u16`.
@@ -92,7 +93,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     gone stay. Notes report copies and gone sources.
 
     Args:
-        workers: processes; None is one a core. progress: show a bar on a terminal.
+        workers: processes; None is one a core.
         overwrite: convert tracks again whose source has not changed (size and time, else SHA-256).
         scheduler: the address of a Dask cluster that does the converting; its workers see `src` and
             `dst` under the same names.
@@ -117,11 +118,15 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
             jobs = [replace(job, track=None) for job in jobs]
         log = _Log(dst, tracks, report, changed=len(tracks) < len(recorded))
         results = _convert_all(jobs, workers or machine.cores(), scheduler)
+        # By bytes rather than files: an album in one file is not as quick as a jingle.
+        bar = progress.bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+                           transient=False)
+        task = bar.add_task("preparing", total=sum(job.source.size for job in jobs))
         try:
-            with _bar(jobs, progress) as advance, contextlib.closing(results):
+            with bar, contextlib.closing(results):
                 for job, result in results:
                     log.add(job, result)
-                    advance(job.source.size)
+                    bar.advance(task, job.source.size)
         finally:
             # Also where Ctrl-C or a full disk ends the run. Killed workers leave unfinished tracks.
             _sweep(dst)
@@ -532,27 +537,3 @@ def _tags(path):
         tags = None
     return {name: str(getattr(tags, name, None) or "").strip("\0 ") or None
             for name in manifest.TAGS}
-
-
-@contextlib.contextmanager
-def _bar(jobs, wanted):
-    """Yields `advance(bytes)`, called after each file: a bar on stderr with files, rate and time
-    left, if wanted and stderr is a terminal.
-    """
-    from rich.progress import (
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    # By bytes rather than files: an album in one file is not as quick as a jingle.
-    bar = progress.bar(TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-                       TextColumn("left"), transient=False)
-    bar.disable = bar.disable or not wanted
-    done = itertools.count(1)
-    with bar:
-        task = bar.add_task(f"0/{len(jobs)} files",
-                            total=max(1, sum(job.source.size for job in jobs)))
-        yield lambda size: bar.update(task, advance=size,
-                                      description=f"{next(done)}/{len(jobs)} files")
