@@ -16,7 +16,7 @@ class TrainingConfig(Config):
 
     transpose: training also hears each track up to this many semitones higher and lower. gain: up
     to this many dB quieter. For a generator the changed tracks are encoded; for a codec each window
-    is changed as it is read (`data.windows.Changes`).
+    is changed as it is read (`data.windows.AudioWindows`).
     mix (codecs): the share of windows to which another window is added.
     offsets (generators): offsets within a frame at which each training track is encoded.
     """

@@ -24,6 +24,9 @@ from .codes import CodeTrack
 # The purposes of random numbers; each has a key of its own.
 _WINDOW, START, _NEXT, _CHANGE = 2, 3, 4, 5
 
+UNCHANGED = TrainingConfig()
+"""The training whose windows are the recordings themselves."""
+
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
     """Random numbers, a function of the arguments alone."""
@@ -86,46 +89,27 @@ class _Batches(keras.utils.PyDataset):
         return self.sampler.find(int((number + 0.5) * self.places / self.fixed))
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Augmentation of windows of audio.
-
-    A window is transposed by up to `transpose` semitones (and so faster or slower) and made up to
-    `gain` dB quieter, uniformly in dB. With probability `mix` another changed window is added; a
-    sum that would clip is scaled down.
-    """
-
-    transpose: int = 0
-    gain: float = 0.0
-    mix: float = 0.0
-
-    @classmethod
-    def of(cls, training: TrainingConfig) -> Changes:
-        return cls(training.transpose, training.gain, training.mix)
-
-
-UNCHANGED = Changes()
-
-
 class AudioWindows(_Batches):
     """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data
     folder.
 
     spans: the samples (first, end) of each track file that windows come from; None: all.
-    changes: the augmentation of each window, a function of the seed and the window's number.
+    augmentation: a window is transposed by up to `transpose` semitones (and so faster or slower)
+    and made up to `gain` dB quieter, uniformly in dB. With probability `mix` another changed window
+    is added; a sum that would clip is scaled down. The seed and the window's number decide.
     label_config: of a codec with labels; batches are then ({"samples": x, "label": int32 [batch, 1,
     1, 2]}, x), with the label of each window's track as in `config.Labels`.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
                  start=0, fixed=None, share=WHOLE,
-                 spans: dict[str, tuple[int, int]] | None = None, changes: Changes = UNCHANGED,
-                 label_config: Labels | None = None):
+                 spans: dict[str, tuple[int, int]] | None = None,
+                 augmentation: TrainingConfig = UNCHANGED, label_config: Labels | None = None):
         self.spans = [spans[t.file] if spans else (0, t.samples) for t in tracks]
         super().__init__([end - first - length + 1 for first, end in self.spans],
                          batch_size, seed, start, fixed, share)
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
-        self.changes = changes
+        self.augmentation = augmentation
         self.labels = (np.array([labels.index_of(t, label_config) for t in tracks], np.int32)
                        if label_config else None)
 
@@ -142,12 +126,9 @@ class AudioWindows(_Batches):
 
     def window(self, number: int) -> np.ndarray:
         """The window of this number, float32 [length]."""
-        position = self.position(number)
-        if self.changes == UNCHANGED:
-            return self._read(*position)
         random = rng(self.sampler.seed, _CHANGE, number)
-        sound = self._change(*position, random)
-        if random.random() < self.changes.mix:
+        sound = self._change(*self.position(number), random)
+        if random.random() < self.augmentation.mix:
             other = self.sampler.find(int(random.integers(self.places)))
             sound = sound + self._change(*other, random)
             sound /= max(1.0, float(np.abs(sound).max()))
@@ -155,9 +136,9 @@ class AudioWindows(_Batches):
 
     def _change(self, item: int, place: int, random: np.random.Generator) -> np.ndarray:
         """The window at a place, transposed and quieter: float32 [length]."""
-        most = self.changes.transpose
+        most = self.augmentation.transpose
         sound = self._read(item, place, int(random.integers(-most, most + 1)))
-        return sound * np.float32(10 ** (-random.uniform(0.0, self.changes.gain) / 20))
+        return sound * np.float32(10 ** (-random.uniform(0.0, self.augmentation.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
         """float32 [length] from a place of a track on, or as near as its length allows. A track too

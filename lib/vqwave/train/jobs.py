@@ -199,7 +199,7 @@ class CodecJob(Job):
             **{"batch_size": self.training.batch_size, "share": self.group} | options)
 
     def batches(self, step: int):
-        return self.windows_of(self.train, start=step, changes=windows.Changes.of(self.training))
+        return self.windows_of(self.train, start=step, augmentation=self.training)
 
     def examples(self, folder):
         inputs, sound = self.windows_of(self.val or self.train, batch_size=4, fixed=4,
