@@ -39,9 +39,6 @@ class ConditionConfig(Config):
         """The number of values 0 … choices − 1, where the caller chooses one."""
         raise NotImplementedError
 
-    def check(self, level: int):
-        """Raises `ValueError` where a generator of this level cannot have the condition."""
-
 
 class CodesAbove(ConditionConfig):
     """The frames of the level above, through a dilated CNN, at the generator's own rate."""
@@ -63,11 +60,6 @@ class CodesAbove(ConditionConfig):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return None, self.books
-
-    def check(self, level: int):
-        if self.level % level or self.level == level:
-            raise ValueError(f"the level above, {self.level}, must be a multiple of the "
-                             f"generator's level, {level}")
 
 
 SHARES = 1 << 16

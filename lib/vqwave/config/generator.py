@@ -225,8 +225,9 @@ class GeneratorConfig(Config):
         inputs = [condition.input for condition in self.conditions]
         if len(set(inputs)) < len(inputs):
             raise ValueError(f"two conditions have the same input: {', '.join(inputs)}")
-        for condition in self.conditions:
-            condition.check(self.level)
+        if self.source and (self.source_level == self.level or self.source_level % self.level):
+            raise ValueError(f"the level above, {self.source_level}, must be a multiple of the "
+                             f"generator's level, {self.level}")
         if isinstance(self.core, PixelCNNCore) and self.core.books_seen < self.books - 1:
             raise ValueError(f"a code depends on {self.core.books_seen} earlier books, but a frame "
                              f"has {self.books}: the core needs more dilations or kernel_books")
