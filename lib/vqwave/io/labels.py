@@ -35,10 +35,10 @@ def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
     Raises:
         UserError: all have the same label, or none.
     """
-    found = {label_of(track, of) for track in tracks}
-    if found == {None}:
+    used = {label_of(track, of) for track in tracks}
+    if used == {None}:
         raise UserError(f"no training track names its {of}: choose another label")
-    names = tuple(sorted({name or UNLABELLED for name in found}))
+    names = tuple(sorted({name or UNLABELLED for name in used}))
     if len(names) == 1:
         raise UserError(f"every training track has the {of} {names[0]!r}: labels must tell "
                         f"tracks apart")

@@ -57,8 +57,8 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
 def find_folder(folder, shipped: str) -> Path:
     """`folder`; the checkout's own if `folder` is the default `shipped` and has no such weights.
 
-    A folder `weights` that training made, say, holds codecs alone: then the shipped generators are
-    meant.
+    After a training of codecs alone, the folder `weights` has no generators, so the shipped ones
+    are used.
     """
     own, part = CHECKOUT / shipped, PARTS["codec" if shipped == CODECS else "generator"][0]
     if str(folder) == shipped and own.is_dir() and not any(
@@ -454,12 +454,11 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     if tag not in present:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
-        have = ", ".join("one without a number" if t == "" else t.lstrip("0") or "0"
+        have = ", ".join(str(int(t)) if t.isdigit() else t or "one without a number"
                          for t in present)
-        what = ("no weights" if epoch is None else "no best set" if epoch == "best"
-                else f"no epoch {epoch}")
-        raise WeightsError(f"{folder}: {what} of {name}; "
-                           + (f"there are: {have}" if have else "there are none at all"))
+        what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
+        raise WeightsError(f"{folder}: no {what} of {name}; there are"
+                           + (f": {have}" if have else " none at all"))
     try:
         return _open(folder, name, tag)
     except WeightsError:
