@@ -35,7 +35,7 @@ from prepared import data_folder, music
 from vqwave import cli
 from vqwave import config as configs
 from vqwave.errors import UserError
-from vqwave.io import audio, files, manifest, splits, weights
+from vqwave.io import audio, files, manifest, weights
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 LEVELS = configs.preset("tiny").chain.sizes
@@ -212,16 +212,6 @@ def test_every_file_is_sound_or_one_line_and_no_good_track_is_lost(tmp_path, poo
         # Lossy formats pad, by a frame or two of theirs.
         assert -0.01 < value / 22050 - seconds < 0.4, path
 
-    # What is no file, or cannot be opened, among them.
-    (src / "folder.mp3").mkdir()
-    encode(src / "folder.mp3" / "inside.wav", tone(0.25))
-    (src / "circle.wav").symlink_to("circle.wav")
-    (src / "a.flac").symlink_to("b.flac")
-    (src / "b.flac").symlink_to("a.flac")
-    (src / "up").symlink_to("..")
-    (src / "self").symlink_to(".")
-    (src / "gone.ogg").symlink_to("nowhere")
-    os.mkfifo(src / "pipe.mp3")
     done = subprocess.run([sys.executable, SCRIPTS / "prepare_audio.py",
                            src, tmp_path / "data", "--workers", "2"],
                           capture_output=True, text=True, timeout=len(paths) + TIMEOUT, check=False)
@@ -231,19 +221,16 @@ def test_every_file_is_sound_or_one_line_and_no_good_track_is_lost(tmp_path, poo
     assert all(line.startswith(("failed: ", "note: ")) for line in lines)
     # Of files that are the same, one is a track.
     tracks = {t.sha256: t for t in manifest.read(tmp_path / "data")}
-    contents = {path: hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in [*paths, src / "folder.mp3" / "inside.wav"]}
+    contents = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     failed = [line for line in lines if line.startswith("failed: ")]
     for path in paths:
         is_sound = outcomes[path][0] == "sound"
         assert (contents[path] in tracks) == is_sound, path
         if is_sound:
             assert tracks[contents[path]].samples == outcomes[path][1]
-    sound = {contents[path] for path in contents if outcomes.get(path, ["sound"])[0] == "sound"}
+    sound = {contents[path] for path in paths if outcomes[path][0] == "sound"}
     assert len(manifest.read(tmp_path / "data")) == len(sound)
-    assert len(failed) == sum(kind == "refused" for kind, _ in outcomes.values()) + 4
-    print(f"{len(paths)} files: {len(tracks)} tracks, {len(failed)} refused, "
-          f"{len(lines) - len(failed)} notes")
+    assert len(failed) == sum(kind == "refused" for kind, _ in outcomes.values())
 
 
 def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_path):
@@ -285,43 +272,6 @@ def test_hours_of_silence_are_hours_of_silence(tmp_path, pool, hours):
                 out.write(np.zeros(8000 * 60, np.float32))
         kind, samples = pool.submit(probe, path).result(TIMEOUT + 600 * hours)
         assert kind == "sound" and samples == pytest.approx(hours * 3600 * 22050, abs=50)
-
-
-chunk_sizes = (st.integers(0, 2**32 - 1)
-               | st.sampled_from([0, 1, 16, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
-
-
-@st.composite
-def waves(draw):
-    """A wav file whose header says anything at all."""
-    tag = draw(st.sampled_from([0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x50, 0x55,
-                                0xFF, 0x161, 0x162, 0xFFFE])
-               | st.integers(0, 65535))
-    channels = draw(st.integers(0, 12) | st.integers(0, 65535))
-    rate = draw(st.sampled_from(RATES) | st.integers(0, 2**32 - 1))
-    bits = draw(st.sampled_from([0, 1, 4, 8, 12, 16, 20, 24, 32, 64]) | st.integers(0, 65535))
-    align = draw(st.just(min(65535, channels * -(-bits // 8))) | st.integers(0, 65535))
-    a_second = draw(st.just(min(2**32 - 1, rate * align)) | chunk_sizes)
-    header = (struct.pack("<HHIIHH", tag, channels, rate, a_second, align, bits)
-              + draw(st.binary(max_size=40)))
-    sound = np.random.default_rng(0).bytes(draw(st.integers(0, 5000)))
-    chunks = b"fmt " + struct.pack("<I", draw(st.just(len(header)) | chunk_sizes)) + header
-    chunks += draw(st.just(b"") | st.binary(max_size=30))
-    chunks += b"data" + struct.pack("<I", draw(st.just(len(sound)) | chunk_sizes)) + sound
-    return (b"RIFF" + struct.pack("<I", draw(st.just(len(chunks) + 4) | chunk_sizes)) + b"WAVE"
-            + chunks)
-
-
-@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.large)])
-def test_whatever_a_wav_header_says_is_sound_or_one_line(tmp_path, pool, cases):
-    @settings(max_examples=cases)
-    @given(waves())
-    def check(content):
-        path = tmp_path / "a.wav"
-        path.write_bytes(content)
-        assert_sound_or_one_line(path, pool.submit(probe, path).result(TIMEOUT))
-
-    check()
 
 
 # --------------------------------------------------------------------------------- every config key
@@ -482,29 +432,6 @@ def test_whatever_a_manifest_holds(tmp_path):
     check()
 
 
-def test_whatever_says_where_a_chain_ends_and_which_tracks_validate(tmp_path):
-    tracks = [manifest.Track(f"{name}.u16", f"/{name}", 22050, 10, "", {})
-              for name in ("a", "b", "c")]
-
-    @many
-    @given(st.dictionaries(st.sampled_from(["level", "validation", "test", "excluded", "x"]),
-                           anything | st.lists(st.sampled_from("abcd")) | st.sampled_from(LEVELS),
-                           max_size=3)
-           | anything)
-    def check(content):
-        text = yaml.safe_dump(content)
-        for name in ("chain.yml", "split.yml"):
-            (tmp_path / name).write_text(text)
-        chain = one_line_or(lambda: weights.chain(tmp_path), "chain.yml")
-        assert chain is None or chain.ending in LEVELS
-        split = one_line_or(lambda: splits.read_split(tmp_path / "split.yml"), "split.yml")
-        sides = split and one_line_or(lambda: splits.split(tracks, split, 0), "split", "track")
-        if sides:
-            assert sides[0] and not {t.file for t in sides[0]} & {t.file for t in sides[1]}
-
-    check()
-
-
 # ------------------------------------------------------------------------------- every command line
 
 
@@ -585,8 +512,6 @@ TRAIN = ["--data-dir", "DATA", "--output-dir", "OUT", "--size", "tiny"]
 CODEC, GENERATOR = ["--model", "vqvae_8", *TRAIN], ["--generator", "generator_512", *TRAIN]
 NAMED = [
     ("prepare_audio", ["none", "OUT"], "none: there is no such folder"),
-    ("prepare_audio", ["text.yml", "OUT"], "is not a folder"),
-    ("prepare_audio", ["folder", "OUT"], "no audio in it"),
     ("train_vqvae", ["--model", "vqvae_9", *TRAIN], "'vqvae_9'; there are vqvae_512"),
     ("train_vqvae", [*CODEC, "--data-dir", "none"], "none: there is no such folder"),
     ("train_vqvae", [*CODEC, "--data-dir", "folder"], "there is no manifest.jsonl in it"),

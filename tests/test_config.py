@@ -5,7 +5,7 @@ import contextlib
 import pydantic
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vqwave import config as configs
@@ -14,7 +14,6 @@ from vqwave.config import (
     DataConfig,
     SOMQuantizer,
     Split,
-    TrainingConfig,
     validate,
     validate_model,
 )
@@ -157,13 +156,9 @@ def test_a_level_may_have_no_generator(tmp_path):
             getattr(codec, key)
 
 
-@pytest.mark.parametrize("name", ["vqvae_64", "vqvae", "generator_32", "", "vqvae_32 "])
-def test_an_unknown_codec_is_refused_with_those_there_are(name):
+def test_an_unknown_model_preset_or_level_is_refused():
     with pytest.raises(ConfigError, match="vqvae_512, vqvae_128, vqvae_32, vqvae_8"):
-        COMPACT.codec(name)
-
-
-def test_an_unknown_generator_preset_or_level_is_refused():
+        COMPACT.codec("vqvae_64")
     with pytest.raises(ConfigError, match="generator_512"):
         COMPACT.generator("vqvae_512")
     with pytest.raises(ConfigError, match="'huge'; there are compact, .*, tiny"):
@@ -294,6 +289,10 @@ WRONG_CODECS = [
     (PLANE + "\nquantizer: {kind: banded}", "needs quantizer of kind"),
     (PLANE + "\nhierarchy: {kind: vqvae2, bottom: 2}", "bottom 2; it must be below the last stage, 2"),
     (PLANE + "\nhead: {kind: griffin_lim}", "these terms of the loss to 0: spectral_convergence"),
+    (PLANE + "\nhead: {kind: griffin_lim}\nadversary: {}", "griffin_lim makes no audio: set adversary"),
+    (PLANE + "\nhead: {kind: waveform}", "plane, needs head of kind spectrogram or griffin_lim"),
+    ("front_end: {kind: spectrogram, hop: 1}\nhead: {kind: griffin_lim}",
+     "hop, 1, is the first stage's stride, 8"),
     (PLANE + "\nloss: {channel_average: 1.0}", "channel_average needs two stages"),
     ("loss: {channel_average: 1.0}", "channel_average needs two stages"),
     ("labels: {of: genre}", "labels need a quantizer of gaussian"),
@@ -326,14 +325,6 @@ def test_a_frame_of_a_plane_has_codes_for_each_place():
     vae = override(CODEC, PLANE + "\nquantizer: {kind: gaussian, dim: 3}")
     assert (vae.frame_width, vae.vector_width) == (6, 6)
     assert (CODEC.positions, CODEC.bottom_positions, CODEC.codebook_of) == (1, 0, (0,))
-
-
-def test_each_preset_says_in_three_lines_what_it_is():
-    for name in configs.preset_names():
-        lines = (configs.PRESETS / f"{name}.yml").read_text(encoding="utf-8").splitlines()
-        assert all(line.startswith("# ") and line.endswith(".") for line in lines[:3]), name
-        assert not lines[3].startswith("#"), name
-        assert configs.preset(name).about, name
 
 
 def condition(**more):
@@ -405,54 +396,9 @@ def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short
 
 
 # ------------------------------------------------------ whatever a file says: a config or an error
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.integers(min_value=10**400, max_value=10**401)
-    | st.floats()
-    | st.text(max_size=20) | st.binary(max_size=4) | st.dates()
-    | st.sampled_from(["1e5", "1e999", "vqvae_8", "generator_8", "residual", "som", "tones"])
-)
-anything = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["kind", "level", "num_codes", "books"]) | st.text(max_size=8)
-        | st.integers(), inner,
-        max_size=4),
-    max_leaves=8,
-)
 
 
-def keys(kind):
-    return st.sampled_from(list(kind.model_fields))
-
-
-def is_sound(config):
-    """Whether the config survives YAML."""
-    return validate(type(config),
-                    yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))) == config
-
-
-@pytest.mark.parametrize("base", [CODEC, GENERATOR, COMPACT.chain, TrainingConfig()],
-                         ids=["codec", "generator", "chain", "training"])
-def test_any_value_under_any_key_gives_a_sound_config_or_a_config_error(base):
-    @given(st.dictionaries(keys(type(base)) | st.text(max_size=12) | st.integers(),
-                           anything, max_size=3))
-    @example({"sampling": {"temperature": 10**400}, "quantizer": {"decay": 10**400}})
-    @example({"loss": {"mel": 10**400}})
-    @example({"quantizer": {"kind": []}})
-    @example({"learning_rate": 10**400, "levels": [{"level": 10**400}]})
-    def check(changes):
-        try:
-            config = validate(type(base), configs.to_dict(base) | changes)
-        except ConfigError as e:
-            assert len(str(e)) < 1000
-        else:
-            assert is_sound(config)
-
-    check()
-
-
-@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | anything.map(
-    lambda x: yaml.dump(x, allow_unicode=True).encode("utf-8", "surrogatepass")))
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_file_gives_a_mapping_or_a_config_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.yml"
     path.write_bytes(content)

@@ -150,14 +150,6 @@ esac""")
     assert family("--hours", "2") == (2, "recipes/family.sh: unknown argument '--hours' (see --help)\n")
 
 
-def test_help_states_hours_hardware_and_licence(checkout):
-    for name in RECIPES:
-        done = run(checkout, name, "--help")
-        assert done.returncode == 0
-        for word in ("--hours", "CPU cores", "CC BY-SA", f"data/{name}", "--music DIR"):
-            assert word in done.stdout, name
-
-
 def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
     for arguments, message in [(["--hour", "1"], "unknown argument '--hour'"),
                                (["--hours"], "--hours needs a value"),

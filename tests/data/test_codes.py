@@ -141,9 +141,9 @@ def test_nothing_is_encoded_twice(corpus, codec):
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone", "empty"])
 def test_a_torn_file_is_made_again(corpus, codec, harm):
-    found, _ = encode(corpus, codec)
-    before = read(found[1])
-    path = found[1][2][0]
+    encoded, _ = encode(corpus, codec)
+    before = read(encoded[1])
+    path = encoded[1][2][0]
     if harm == "gone":
         path.unlink()
     else:
@@ -157,7 +157,7 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
 
 
 def test_a_torn_index_costs_only_what_it_lost(corpus, codec):
-    found, _ = encode(corpus, codec)
+    encoded, _ = encode(corpus, codec)
     index = next(corpus[0].glob(".codes/*/index.jsonl"))
     index.write_bytes(index.read_bytes()[:-15])
     assert encode(corpus, codec)[1] == 1

@@ -29,15 +29,15 @@ def track(tmp_path):
 def test_loudness_is_that_of_what_lies_around_a_frame(tmp_path, track, monkeypatch, block):
     monkeypatch.setattr(loudness, "BLOCK", block)
     row = CodeTrack(np.zeros((61, 1), int), 61, track=track)
-    found = loudness.loudness(tmp_path, row, LEVEL)
+    levels = loudness.loudness(tmp_path, row, LEVEL)
     # Four frames to either side: 0.21 s in all.
-    assert found[4:16] == pytest.approx(-20, abs=0.01)
-    assert found[24:36] == pytest.approx(-41, abs=0.05)
-    assert found[44:] == pytest.approx(-120)
+    assert levels[4:16] == pytest.approx(-20, abs=0.01)
+    assert levels[24:36] == pytest.approx(-41, abs=0.05)
+    assert levels[44:] == pytest.approx(-120)
     power = (4 * 10**-2 + 5 * 10**-4.1) / 9
-    assert found[20] == pytest.approx(10 * np.log10(power), abs=0.01)
+    assert levels[20] == pytest.approx(10 * np.log10(power), abs=0.01)
     # Before its beginning is nothing.
-    assert found[0] == pytest.approx(-20 + 10 * np.log10(5 / 9), abs=0.01)
+    assert levels[0] == pytest.approx(-20 + 10 * np.log10(5 / 9), abs=0.01)
 
 
 def test_a_part_of_a_track_is_that_part(tmp_path, track):
@@ -58,14 +58,14 @@ def test_a_code_of_quiet_music_is_as_quiet_as_that(tmp_path, track):
     other = CodeTrack(np.ones((200, 2), np.uint16), 200, track=loud)
     (tmp_path / track.file).rename(tmp_path / "loud" / track.file)
     folder = tmp_path / "loud"
-    found = loudness.quietness(folder, [row, other], LEVEL, 5, 2)
-    assert found.shape == (2, 5) and found.dtype == np.float32
-    assert found[1, 3] == pytest.approx(12 * 6 / (12 + 20), abs=0.05)
+    quietness = loudness.quietness(folder, [row, other], LEVEL, 5, 2)
+    assert quietness.shape == (2, 5) and quietness.dtype == np.float32
+    assert quietness[1, 3] == pytest.approx(12 * 6 / (12 + 20), abs=0.05)
     # Once heard in silence is not yet known to be silent: 25 dB, of which it has one in 21.
-    assert found[1, 2] == pytest.approx(25 / 21, abs=0.01)
-    assert not found[0, 2:].any() and not found[:, 1].any() and not found[1, 4]
+    assert quietness[1, 2] == pytest.approx(25 / 21, abs=0.01)
+    assert not quietness[0, 2:].any() and not quietness[:, 1].any() and not quietness[1, 4]
     quiet = np.clip(-35 - loudness.loudness(folder, row, LEVEL), 0, 25)
-    assert found[0, 0] == pytest.approx(quiet.sum() / (61 + 20), rel=1e-3)
+    assert quietness[0, 0] == pytest.approx(quiet.sum() / (61 + 20), rel=1e-3)
 
 
 def test_frames_before_the_first_that_counts_do_not(tmp_path, track):
@@ -73,8 +73,8 @@ def test_frames_before_the_first_that_counts_do_not(tmp_path, track):
     path = tmp_path / "codes.u16"
     frames.tofile(path)
     row = CodeTrack(path, 40, track=track, first=20, start=20 * LEVEL)
-    found = loudness.quietness(tmp_path, [row], LEVEL, 4, 1)
-    assert not found[0, 1] and found[0, 3] > 8
+    quietness = loudness.quietness(tmp_path, [row], LEVEL, 4, 1)
+    assert not quietness[0, 1] and quietness[0, 3] > 8
 
 
 def test_of_many_tracks_some_are_enough(tmp_path, monkeypatch):

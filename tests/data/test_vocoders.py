@@ -145,27 +145,7 @@ def test_a_codec_with_griffin_lim_trains_on_levels_alone():
     assert not {"mel", "spectral_convergence", "waveform"} & set(logs)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"loss": UNHEARD | {"mel": 1.0}}, "griffin_lim makes no audio.*: mel"),
-    ({"adversary": {}}, "griffin_lim makes no audio: set adversary"),
-    ({"padding": "causal"}, "padding is causal, but the front_end, spectrogram"),
-    ({"head": {"kind": "griffin_lim", "steps": 0}}, "steps is 0"),
-    ({"front_end": {"kind": "waveform"}, "encoder": {"kind": "mirror"}},
-     "griffin_lim, needs front_end of kind spectrogram"),
-    ({"front_end": {"kind": "spectrogram", "hop": 32, "n_fft": 128, "mels": 8},
-      "encoder": {"kind": "mirror"}},
-     "hop, 32, is the first stage's stride, 16"),
-    ({"head": {"kind": "waveform"}}, "plane, needs head of kind spectrogram or griffin_lim"),
-])
-def test_a_codec_that_griffin_lim_does_not_fit_is_refused(change, message):
-    with pytest.raises(configs.ConfigError, match=message) as caught:
-        codec(**change)
-    assert "\n" not in str(caught.value)
-
-
 def test_every_term_that_needs_audio_is_listed():
     from vqwave.nn.losses import TERMS
 
     assert {name for names in TERMS for name in names} == set(configs.LossConfig.audio_terms)
-
-

@@ -2,13 +2,15 @@
 
 import math
 import os
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave.data.windows import AudioWindows, Changes, CodeTrack, CodeWindows, Sampler
+from vqwave.config import TrainingConfig
+from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, Sampler
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest, splits
 
@@ -33,13 +35,6 @@ def test_tracks_are_drawn_by_duration_and_places_uniformly():
     assert places.min() >= 0
     assert places.max() < 700
     np.testing.assert_allclose(np.histogram(places, 7, (0, 700))[0] / len(places), 1 / 7, atol=0.03)
-
-
-def test_a_draw_is_a_function_of_seed_and_index():
-    draws = [Sampler([5, 9], seed=3)(i) for i in range(50)]
-    sampler = Sampler([5, 9], seed=3)
-    assert [sampler(i) for i in reversed(range(50))][::-1] == draws
-    assert [Sampler([5, 9], seed=4)(i) for i in range(50)] != draws
 
 
 def positions(dataset, batch):
@@ -93,7 +88,7 @@ def tones(tmp_path, samples=4 * LENGTH, **changes):
     """Windows of a track of one tone of 1 kHz and full scale, changed."""
     sound = np.sin(2 * np.pi * 1000 * np.arange(samples) / RATE)
     tracks = data_folder(tmp_path / "tones", {"a": sound})
-    return AudioWindows(tmp_path / "tones", tracks, LENGTH, 8, 5, changes=Changes(**changes))
+    return AudioWindows(tmp_path / "tones", tracks, LENGTH, 8, 5, augmentation=TrainingConfig(**changes))
 
 
 def semitones(window):
@@ -104,17 +99,17 @@ def semitones(window):
 
 def test_windows_are_transposed_by_whole_semitones(tmp_path):
     dataset = tones(tmp_path, transpose=2)
-    found = [semitones(row) for batch in range(5) for row in dataset[batch][0]]
+    shifts = [semitones(row) for batch in range(5) for row in dataset[batch][0]]
     assert dataset[0][0].shape == (8, LENGTH) and dataset[0][0].dtype == np.float32
-    np.testing.assert_allclose(found, np.round(found), atol=0.1)
-    assert set(np.round(found)) == {-2, -1, 0, 1, 2}
+    np.testing.assert_allclose(shifts, np.round(shifts), atol=0.1)
+    assert set(np.round(shifts)) == {-2, -1, 0, 1, 2}
     # A track of just the length is not transposed up.
     short = tones(tmp_path / "short", samples=LENGTH, transpose=2)
     assert {round(semitones(row)) for batch in range(5) for row in short[batch][0]} == {-2, -1, 0}
 
 
 def test_windows_are_quieter_by_no_more_than_the_gain_and_never_louder(folder):
-    plain, quieter = windows(folder), windows(folder, changes=Changes(gain=6.0))
+    plain, quieter = windows(folder), windows(folder, augmentation=TrainingConfig(gain=6.0))
     ratios = []
     for batch in range(5):
         for a, b in zip(plain[batch][0], quieter[batch][0], strict=True):
@@ -126,7 +121,7 @@ def test_windows_are_quieter_by_no_more_than_the_gain_and_never_louder(folder):
 def test_a_share_of_the_windows_is_mixed_and_none_clips(tmp_path):
     """The sums of two tracks of constants are known."""
     tracks = data_folder(tmp_path, {"a": np.full(9 * LENGTH, 0.25), "b": np.full(9 * LENGTH, 0.8)})
-    dataset = AudioWindows(tmp_path, tracks, LENGTH, 8, 5, changes=Changes(mix=0.5))
+    dataset = AudioWindows(tmp_path, tracks, LENGTH, 8, 5, augmentation=TrainingConfig(mix=0.5))
     levels = np.array([row for batch in range(20) for row in dataset[batch][0]]).mean(axis=1)
     alone = np.isclose(levels, 0.25, atol=1e-4) | np.isclose(levels, 0.8, atol=1e-4)
     assert 0.4 < alone.mean() < 0.6
@@ -135,12 +130,12 @@ def test_a_share_of_the_windows_is_mixed_and_none_clips(tmp_path):
 
 
 def test_a_changed_window_is_a_function_of_seed_and_number(folder):
-    changes = Changes(transpose=3, gain=6.0, mix=0.5)
-    whole, later = windows(folder, changes=changes), windows(folder, changes=changes, start=2)
+    augmentation = TrainingConfig(transpose=3, gain=6.0, mix=0.5)
+    whole, later = windows(folder, augmentation=augmentation), windows(folder, augmentation=augmentation, start=2)
     np.testing.assert_array_equal(whole[2][0], later[0][0])
     np.testing.assert_array_equal(whole[2][0][1], whole.window(whole.numbers(2)[1]))
     assert positions(whole, 0) == positions(windows(folder), 0)
-    assert not np.array_equal(whole[0][0], windows(folder, changes=changes, seed=8)[0][0])
+    assert not np.array_equal(whole[0][0], windows(folder, augmentation=augmentation, seed=8)[0][0])
 
 
 def test_a_file_that_shrank_or_vanished_is_named(folder):
@@ -194,32 +189,38 @@ def tracks(tmp_path):
     return rows
 
 
+def rows_of(dataset, batches=None):
+    """(previous, source, codes[, weights]) of each window, without the axis of books."""
+    for batch in range(batches or dataset.num_batches):
+        inputs, *targets = dataset[batch]
+        yield from zip(*(x[..., 0] for x in (inputs["previous"], inputs["source"], *targets)),
+                       strict=True)
+
+
+def source_of(track, k, start, frames):
+    """The source codes from `CONFIG.halo` frames before code `start` of track k on."""
+    places = start // RATIO - CONFIG.halo + np.arange(frames)
+    inside = (places >= track.first_above) & (places < track.first_above + track.frames_above)
+    return np.where(inside, 100 * k + places, CONFIG.pad_token)
+
+
 def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks):
     length, halo = 12, CONFIG.halo
     dataset = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1, fixed=1000)
     starts = set()
-    for batch in range(dataset.num_batches):
-        inputs, target = dataset[batch]
-        assert inputs["source"].shape == (len(target), length // RATIO + 2 * halo, 1)
-        assert {x.dtype for x in (*inputs.values(), target)} == {np.dtype("int32")}
-        for previous, source, codes in zip(*(x[..., 0]
-                                             for x in (inputs["previous"],
-                                                       inputs["source"], target)),
-                                           strict=True):
-            k, start = divmod(int(codes[0]), 1000)
-            starts.add((k, start))
-            assert start % RATIO == 0
-            np.testing.assert_array_equal(codes, 1000 * k + start + np.arange(length))
-            np.testing.assert_array_equal(previous[1:], codes[:-1])
-            assert previous[0] == (codes[0] - 1 if start else CONFIG.start_token)
-            places = start // RATIO - halo + np.arange(len(source))
-            inside = (places >= 0) & (places < tracks[k].frames_above)
-            np.testing.assert_array_equal(source,
-                                          np.where(inside, 100 * k + places, CONFIG.pad_token))
-            # Code by code: the source code of step t is the one above it.
-            np.testing.assert_array_equal(np.repeat(source[halo : len(source) - halo],
-                                                    RATIO) - 100 * k,
-                                          (codes - 1000 * k) // RATIO)
+    for previous, source, codes in rows_of(dataset):
+        assert source.shape == (length // RATIO + 2 * halo,)
+        assert {x.dtype for x in (previous, source, codes)} == {np.dtype("int32")}
+        k, start = divmod(int(codes[0]), 1000)
+        starts.add((k, start))
+        assert start % RATIO == 0
+        np.testing.assert_array_equal(codes, 1000 * k + start + np.arange(length))
+        np.testing.assert_array_equal(previous[1:], codes[:-1])
+        assert previous[0] == (codes[0] - 1 if start else CONFIG.start_token)
+        np.testing.assert_array_equal(source, source_of(tracks[k], k, start, len(source)))
+        # Code by code: the source code of step t is the one above it.
+        np.testing.assert_array_equal(np.repeat(source[halo:-halo], RATIO) - 100 * k,
+                                      (codes - 1000 * k) // RATIO)
     # Every start there is occurs: the first, the last that fits, both tracks.
     assert starts == {(k, s) for k, track in enumerate(tracks)
                       for s in range(0, track.frames - length + 1, RATIO)}
@@ -232,29 +233,26 @@ def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track
     halo, whole = CONFIG.halo, [48, 80]
     dataset = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1)
     starts, counts, joints = set(), set(), set()
-    for batch in range(150):
-        inputs, target = dataset[batch]  # and no weights
-        for previous, source, codes in zip(*(x[..., 0] for x in (inputs["previous"], inputs["source"], target)),
-                                           strict=True):
-            k, start = divmod(int(codes[0]), 1000)
-            starts.add((k, start))
-            assert previous[0] == (codes[0] - 1 if start else CONFIG.start_token)
-            np.testing.assert_array_equal(previous[1:], codes[:-1])
-            begins = [0, *(np.flatnonzero(np.diff(codes) != 1) + 1), length]
-            counts.add(len(begins) - 1)
-            above = []
-            for number, (begin, end) in enumerate(zip(begins[:-1], begins[1:], strict=True)):
-                k, at = divmod(int(codes[begin]), 1000)
-                np.testing.assert_array_equal(codes[begin:end],
-                                              codes[begin] + np.arange(end - begin))
-                if number:
-                    assert at == 0 and previous[begin] % 1000 == whole[int(previous[begin]) // 1000] - 1
-                    joints.add((int(previous[begin]) // 1000, k))
-                first = at // RATIO - (0 if number else halo)
-                last = (at + end - begin) // RATIO + (halo if end == length else 0)
-                above += [100 * k + t if 0 <= t < tracks[k].frames_above else CONFIG.pad_token
-                          for t in range(first, last)]
-            np.testing.assert_array_equal(source, above)
+    for previous, source, codes in rows_of(dataset, 150):  # and no weights
+        k, start = divmod(int(codes[0]), 1000)
+        starts.add((k, start))
+        assert previous[0] == (codes[0] - 1 if start else CONFIG.start_token)
+        np.testing.assert_array_equal(previous[1:], codes[:-1])
+        begins = [0, *(np.flatnonzero(np.diff(codes) != 1) + 1), length]
+        counts.add(len(begins) - 1)
+        above = []
+        for number, (begin, end) in enumerate(pairwise(begins)):
+            k, start = divmod(int(codes[begin]), 1000)
+            np.testing.assert_array_equal(codes[begin:end], codes[begin] + np.arange(end - begin))
+            if number:
+                track, last_frame = divmod(int(previous[begin]), 1000)
+                assert start == 0 and last_frame == whole[track] - 1
+                joints.add((track, k))
+            first = start // RATIO - (0 if number else halo)
+            last = (start + end - begin) // RATIO + (halo if end == length else 0)
+            above += [100 * k + t if 0 <= t < tracks[k].frames_above else CONFIG.pad_token
+                      for t in range(first, last)]
+        np.testing.assert_array_equal(source, above)
     assert starts == {(k, s) for k in range(2) for s in range(0, whole[k], RATIO)}
     assert counts == set(range(1, most + 1)) and joints == {(0, 0), (0, 1), (1, 0), (1, 1)}
     again = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1, start=3)
@@ -313,23 +311,16 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
 
 
 def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
-    length, halo = 12, CONFIG.halo
+    length = 12
     cut = [track._replace(first=8, frames=36, first_above=2, frames_above=9) for track in tracks]
     dataset, starts = CodeWindows(cut, CONFIG, length, 8, 1, fixed=1000), set()
-    for batch in range(dataset.num_batches):
-        inputs, target = dataset[batch]
-        for previous, source, codes in zip(inputs["previous"], inputs["source"],
-                                           target, strict=True):
-            k, at = divmod(int(codes[0, 0]), 1000)
-            start = at - 8
-            starts.add((k, start))
-            np.testing.assert_array_equal(codes[:, 0], 1000 * k + at + np.arange(length))
-            assert previous[0, 0] == (codes[0, 0] - 1 if start else CONFIG.start_token)
-            places = at // RATIO - halo + np.arange(len(source))
-            inside = (places >= 2) & (places < 11)
-            np.testing.assert_array_equal(source[:, 0],
-                                          np.where(inside, 100 * k + places, CONFIG.pad_token))
-    assert starts == {(k, s) for k in range(2) for s in range(0, 36 - length + 1, RATIO)}
+    for previous, source, codes in rows_of(dataset):
+        k, start = divmod(int(codes[0]), 1000)
+        starts.add((k, start))
+        np.testing.assert_array_equal(codes, 1000 * k + start + np.arange(length))
+        assert previous[0] == (codes[0] - 1 if start > 8 else CONFIG.start_token)
+        np.testing.assert_array_equal(source, source_of(cut[k], k, start, len(source)))
+    assert starts == {(k, s) for k in range(2) for s in range(8, 44 - length + 1, RATIO)}
     joined = CodeWindows(cut, CONFIG, length, 8, 1)
     places = {int(code) % 1000 for batch in range(40) for code in joined[batch][1].flat}
     assert places == set(range(8, 44))
@@ -337,26 +328,20 @@ def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
 
 def test_a_track_shorter_than_the_window_is_validated_whole_and_what_is_past_it_weighs_nothing(tracks):
     """Windows of 60 frames: the first track has 50, the second 83."""
-    length, halo, lengths = 60, CONFIG.halo, set()
+    length, lengths = 60, set()
     dataset = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=1000)
     inside, held = 0, 0
-    for batch in range(dataset.num_batches):
-        inputs, target, weights = dataset[batch]
-        assert weights.dtype == np.float32 and weights.shape == (len(target), length, 1)
-        for previous, source, codes, weight in zip(inputs["previous"],
-                                                   inputs["source"], target, weights, strict=True):
-            k, start = divmod(int(codes[0, 0]), 1000)
-            count = min(length, tracks[k].frames - start)
-            lengths.add((k, count))
-            np.testing.assert_array_equal(codes[:count, 0], 1000 * k + start + np.arange(count))
-            np.testing.assert_array_equal(previous[1:count], codes[: count - 1])
-            assert not codes[count:].any() and (previous[count:] == CONFIG.start_token).all()
-            assert (weight[:count] == np.float32(dataset.weight)).all() and not weight[count:].any()
-            places = start // RATIO - halo + np.arange(len(source))
-            known = (places >= 0) & (places < tracks[k].frames_above)
-            np.testing.assert_array_equal(source[:, 0],
-                                          np.where(known, 100 * k + places, CONFIG.pad_token))
-            inside, held = inside + count, held + length
+    for previous, source, codes, weights in rows_of(dataset):
+        assert weights.dtype == np.float32 and weights.shape == (length,)
+        k, start = divmod(int(codes[0]), 1000)
+        count = min(length, tracks[k].frames - start)
+        lengths.add((k, count))
+        np.testing.assert_array_equal(codes[:count], 1000 * k + start + np.arange(count))
+        np.testing.assert_array_equal(previous[1:count], codes[: count - 1])
+        assert not codes[count:].any() and (previous[count:] == CONFIG.start_token).all()
+        assert (weights[:count] == np.float32(dataset.weight)).all() and not weights[count:].any()
+        np.testing.assert_array_equal(source, source_of(tracks[k], k, start, len(source)))
+        inside, held = inside + count, held + length
     assert lengths == {(0, 50), (1, 60)}
     # On average a place weighs 1.
     assert dataset.weight * inside / held == pytest.approx(1.0, rel=1e-6)

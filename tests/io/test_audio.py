@@ -5,13 +5,9 @@ import time
 import numpy as np
 import pytest
 from encoded import encode, tone, with_headers_twice
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vqwave.errors import UserError
 from vqwave.io import audio, files
-
-FORMATS = (".mp3", ".m4a", ".wav", ".flac", ".ogg", ".aac", ".aiff", ".opus")
 
 
 def level(x, frequency, sample_rate=22050):
@@ -21,14 +17,11 @@ def level(x, frequency, sample_rate=22050):
     return 2 * abs(np.sum(x * window * np.exp(-2j * np.pi * frequency / sample_rate * np.arange(len(x)))))
 
 
-@given(st.floats(-1, 1 - 1 / 65536, width=32))
-def test_u16_round_trip_is_within_half_a_step(x):
-    assert abs(float(audio.from_u16(audio.to_u16(x))) - x) <= 1 / 65536
-
-
-@given(st.integers(0, 65535))
-def test_u16_values_survive(value):
-    assert audio.to_u16(audio.from_u16(np.uint16(value))) == value
+def test_u16_round_trips_are_exact_or_within_half_a_step(rng):
+    values = np.arange(65536, dtype=np.uint16)
+    assert np.array_equal(audio.to_u16(audio.from_u16(values)), values)
+    sound = rng.uniform(-1, 1 - 1 / 65536, 100_000).astype(np.float32)
+    assert np.abs(audio.from_u16(audio.to_u16(sound)) - sound).max() <= 1 / 65536
 
 
 @pytest.mark.parametrize("rate", [1000, 3000, 22050, 48000])
@@ -48,16 +41,16 @@ def test_what_is_below_hearing_is_taken_out_and_nothing_else():
     heard = (0.2 * np.sin(2 * np.pi * 55 * time) + 0.1 * np.sin(2 * np.pi * 3000 * time))
     sound = (heard + 0.3 + 0.05 * np.sin(2 * np.pi * 2 * time)).astype("float32")
     blocks = np.array_split(sound, [1, 1, 5000, 70000])
-    made = list(audio.high_pass(blocks, 22050))
-    assert {block.dtype for block in made} == {np.dtype("float32")}
-    made = np.concatenate(made)
-    assert made.shape == sound.shape
+    filtered = list(audio.high_pass(blocks, 22050))
+    assert {block.dtype for block in filtered} == {np.dtype("float32")}
+    filtered = np.concatenate(filtered)
+    assert filtered.shape == sound.shape
     # One state runs through all blocks, and an offset makes no click.
     for same in (sound, sound - np.float32(0.3)):
-        assert np.allclose(made, np.concatenate(list(audio.high_pass([same], 22050))), atol=1e-5)
-    assert abs(made.mean()) < 1e-3 and level(made, 2) < 0.001
-    assert level(made, 55) == pytest.approx(0.2, rel=0.02)
-    assert level(made, 3000) == pytest.approx(0.1, rel=0.001)
+        assert np.allclose(filtered, np.concatenate(list(audio.high_pass([same], 22050))), atol=1e-5)
+    assert abs(filtered.mean()) < 1e-3 and level(filtered, 2) < 0.001
+    assert level(filtered, 55) == pytest.approx(0.2, rel=0.02)
+    assert level(filtered, 3000) == pytest.approx(0.1, rel=0.001)
 
 
 def test_u16_clips_and_never_wraps():
@@ -70,7 +63,7 @@ def test_u16_clips_and_never_wraps():
     assert audio.to_int16(loud).dtype == np.int16
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", audio.AUDIO_SUFFIXES)
 @pytest.mark.parametrize("channels", (1, 2))
 def test_every_format_decodes_to_the_same_tone(tmp_path, suffix, channels):
     rate = 48000 if suffix == ".opus" else 44100
@@ -83,10 +76,6 @@ def test_every_format_decodes_to_the_same_tone(tmp_path, suffix, channels):
         assert len(x) == 2 * 22050
 
 
-def test_all_suffixes_are_tested():
-    assert set(FORMATS) == set(audio.AUDIO_SUFFIXES)
-
-
 @pytest.mark.parametrize("channels", (1, 2, 6, 8, 9))
 def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
     path = encode(tmp_path / "a.wav", np.stack([tone(1, amplitude=0.9)] * channels, 1),
@@ -95,8 +84,8 @@ def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
 
 
 def test_stereo_is_mixed_half_and_half(tmp_path):
-    both = np.stack([tone(1, frequency=440), tone(1, frequency=1000)], 1)
-    x = audio.decode(encode(tmp_path / "a.wav", both), 22050)
+    stereo = np.stack([tone(1, frequency=440), tone(1, frequency=1000)], 1)
+    x = audio.decode(encode(tmp_path / "a.wav", stereo), 22050)
     assert level(x, 440) == pytest.approx(0.25, rel=0.02) == level(x, 1000)
 
 
@@ -106,12 +95,6 @@ def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
     assert len(x) == 2 * 22050
     assert level(x, 5000) == pytest.approx(0.5, rel=0.01)
     assert level(x, 22050 - 15000) < 0.5e-3
-
-
-@pytest.mark.parametrize("rate", (16000, 48000))
-def test_other_rates(tmp_path, rate):
-    x = audio.decode(encode(tmp_path / "a.flac", tone(1)), rate)
-    assert len(x) == rate and level(x, 440, rate) == pytest.approx(0.5, rel=0.01)
 
 
 def test_one_sample_and_silence(tmp_path):
@@ -134,14 +117,6 @@ def test_what_is_not_finite_becomes_finite(tmp_path):
     assert np.isfinite(resampled).all() and np.abs(resampled).max() <= 1
 
 
-@pytest.mark.parametrize("name", ("a:b.wav", "-dash.wav", "new\nline.wav",
-                                  "ünï 日本.wav", "%03d.wav", b"bad\xff.wav"))
-def test_odd_names(tmp_path, name):
-    path = tmp_path / os.fsdecode(name)
-    audio.write(path, tone(0.1, 22050), 22050)
-    assert len(audio.decode(path, 22050)) == 2205
-
-
 def test_names_are_shown_in_one_printable_line():
     assert files.printable(b"a\n\x1b[2J\xff.mp3") == r"a\n\x1b[2J\udcff.mp3"
     assert files.printable("ünï 日本.mp3") == "ünï 日本.mp3"
@@ -157,10 +132,10 @@ def test_an_attached_picture_is_no_obstacle(tmp_path):
 
 
 def test_a_stream_that_changes_its_format_is_followed(tmp_path):
-    one, two = encode(tmp_path / "1.aac", tone(2)), encode(tmp_path / "2.aac",
-                                                           np.stack([tone(2, 22050)] * 2, 1), 22050)
-    (tmp_path / "both.aac").write_bytes(one.read_bytes() + two.read_bytes())
-    x = audio.decode(tmp_path / "both.aac", 22050)
+    mono = encode(tmp_path / "1.aac", tone(2))
+    stereo = encode(tmp_path / "2.aac", np.stack([tone(2, 22050)] * 2, 1), 22050)
+    (tmp_path / "a.aac").write_bytes(mono.read_bytes() + stereo.read_bytes())
+    x = audio.decode(tmp_path / "a.aac", 22050)
     assert len(x) == pytest.approx(4 * 22050, abs=5000)
     assert level(x[:40000], 440) == pytest.approx(0.5, rel=0.05) == level(x[-40000:], 440)
 
@@ -196,21 +171,6 @@ def test_of_a_file_that_both_decoders_refuse_ffmpegs_reason_is_given(tmp_path, c
                            match=r"not audio that can be decoded \(\w|broken after|no sound in it"):
             audio.decode(tmp_path / name, 22050)
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_what_is_no_audio_is_one_line_that_names_it(tmp_path, suffix):
-    for name, content, reason in (
-        ("empty", b"", "the file is empty"),
-        ("noise", np.random.default_rng(0).bytes(100_000), "not audio|no sound|broken"),
-        ("text", b"these are words\n" * 1000, "not audio|no sound"),
-        ("list", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not audio|no sound"),
-    ):
-        path = tmp_path / f"{name}{suffix}"
-        path.write_bytes(content)
-        with pytest.raises(UserError, match=reason) as caught:
-            audio.decode(path, 22050)
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -328,18 +288,6 @@ def test_writing_clips(tmp_path):
     assert path.stat().st_size == 44 + 2 * 4
 
 
-@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
-def test_equal_audio_is_an_equal_file_but_for_the_serial_number_of_an_ogg(tmp_path, suffix):
-    x = np.random.default_rng(0).normal(0, 0.1, 100_000)
-    a, b = (tmp_path / f"{name}{suffix}" for name in "ab")
-    for path in (a, b):
-        audio.write(path, x, 22050)
-    if suffix == ".ogg":
-        assert np.array_equal(audio.decode(a, 22050), audio.decode(b, 22050))
-    else:
-        assert a.read_bytes() == b.read_bytes()
-
-
 @pytest.mark.parametrize("error", (RuntimeError, KeyboardInterrupt))
 @pytest.mark.parametrize("before", (None, b"what was there"))
 def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
@@ -431,5 +379,3 @@ def test_the_shortest_signals_are_transposed(samples):
     for semitones in (-5, 5):
         blocks = audio.transpose([np.full(samples, 0.5, np.float32)], samples, semitones)
         assert sum(map(len, blocks)) == audio.transposed_length(samples, semitones)
-
-

@@ -17,13 +17,13 @@ def track(source, **tags):
 CALM, BATTLE, ALONE = track("/m/calm/a.ogg", genre=" Slow\tair "), track("/m/battle/b.ogg"), track("/c.ogg")
 
 
-@pytest.mark.parametrize("one, of, said", [
+@pytest.mark.parametrize("track, of, label", [
     (CALM, "folder", "calm"), (BATTLE, "folder", "battle"), (ALONE, "folder", None),
     (CALM, "genre", "Slow air"), (BATTLE, "genre", None),
     (track("", artist="  "), "artist", None),
 ])
-def test_a_label_is_what_the_folder_or_the_tag_says(one, of, said):
-    assert labels.label_of(one, of) == said
+def test_a_label_is_what_the_folder_or_the_tag_says(track, of, label):
+    assert labels.label_of(track, of) == label
 
 
 def test_a_vocabulary_is_sorted_and_has_a_class_for_tracks_without_a_label():
@@ -44,15 +44,15 @@ def test_what_a_vocabulary_lacks_is_unknown_or_none():
     for names, numbers in ((("battle", "calm"), (1, 0, 2, 2)),
                            (("battle", "calm", "unknown"), (1, 0, 2, 2)),
                            (("battle", "unknown", "waltz"), (1, 0, 1, 1))):
-        known = Labels(names=names)
-        assert tuple(labels.index_of(x, known) for x in (CALM, BATTLE, ALONE, other)) == numbers
-        assert known.none == len(names)
+        vocabulary = Labels(names=names)
+        assert tuple(labels.index_of(x, vocabulary) for x in (CALM, BATTLE, ALONE, other)) == numbers
+        assert vocabulary.none == len(names)
 
 
 def test_labels_are_counted():
-    known = Labels(names=("battle", "calm"))
-    assert labels.count([CALM, CALM, BATTLE], known) == {"battle": 1, "calm": 2}
-    assert labels.count([CALM, ALONE], known) == {"battle": 0, "calm": 1, "": 1}
+    vocabulary = Labels(names=("battle", "calm"))
+    assert labels.count([CALM, CALM, BATTLE], vocabulary) == {"battle": 1, "calm": 2}
+    assert labels.count([CALM, ALONE], vocabulary) == {"battle": 0, "calm": 1, "": 1}
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -67,12 +67,12 @@ def test_prepared_folders_are_the_labels_together_or_one_after_the_other(tmp_pat
             (tmp_path / "both" / f"{name} music").symlink_to(tmp_path / "music" / name)
     for source in [tmp_path / "both"] if together else sorted((tmp_path / "music").iterdir()):
         prepare(source, tmp_path / "data", 22050, workers=1)
-    found = [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")]
-    assert found == (["battle music", "battle music", "calm music"] if together
+    names = [labels.label_of(t, "folder") for t in manifest.read(tmp_path / "data")]
+    assert names == (["battle music", "battle music", "calm music"] if together
                      else ["lost", "battle", "calm"])
 
 
 def test_a_model_is_told_a_tracks_label_by_name_and_nothing_that_it_does_not_know():
-    known = Labels(names=("battle", "calm"))
-    assert [labels.known_label(one, known) for one in (CALM, BATTLE, ALONE)] == ["calm", "battle", None]
+    vocabulary = Labels(names=("battle", "calm"))
+    assert [labels.known_label(t, vocabulary) for t in (CALM, BATTLE, ALONE)] == ["calm", "battle", None]
     assert labels.known_label(CALM, None) is None and labels.known_label(CALM, Labels(names=("x", "y"))) is None

@@ -47,9 +47,9 @@ def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
     monkeypatch.setattr(silence, "BLOCK", block)
     folder, (track,) = write_tracks(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20),
                                                6 * WINDOW - 5 + rest))
-    found = look(track.path(folder), track.samples, RATE)
-    assert found == Sound(3 * WINDOW, 8 * WINDOW, 5 * WINDOW)
-    assert found.silent((2 * WINDOW, 10 * WINDOW)) == pytest.approx(3 / 8)
+    sound = look(track.path(folder), track.samples, RATE)
+    assert sound == Sound(3 * WINDOW, 8 * WINDOW, 5 * WINDOW)
+    assert sound.silent((2 * WINDOW, 10 * WINDOW)) == pytest.approx(3 / 8)
 
 
 def test_sound_up_to_the_last_short_window_is_not_cut(tmp_path):
@@ -60,9 +60,9 @@ def test_sound_up_to_the_last_short_window_is_not_cut(tmp_path):
 @pytest.mark.parametrize("decibels, silent", [(-59.5, False), (-60.5, True)])
 def test_silence_is_below_60_db(tmp_path, decibels, silent):
     folder, (track,) = write_tracks(tmp_path, a=noise(RATE, decibels))
-    found = look(track.path(folder), track.samples, RATE)
-    assert found == (Sound(0, 0, 0) if silent else Sound(0, RATE, RATE))
-    assert found.silent((0, RATE)) == silent
+    sound = look(track.path(folder), track.samples, RATE)
+    assert sound == (Sound(0, 0, 0) if silent else Sound(0, RATE, RATE))
+    assert sound.silent((0, RATE)) == silent
 
 
 def test_at_most_the_margin_stays_at_either_end():
