@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import errno
-import functools
 import hashlib
 import itertools
 import multiprocessing
@@ -249,20 +248,18 @@ def _plan(dst, sources, tracks, sample_rate, failed):
     What cannot be read is added to `failed`.
     """
     paths, by_source = {source.path for source in sources}, {t.source: t for t in tracks.values()}
-    taken = {track.file for path, track in by_source.items() if path in paths}
     sizes = Counter(source.size for source in sources)
     sizes.update(t.source_size for t in tracks.values() if t.source not in paths)
-    checksum = functools.cache(sha256)
     jobs, contents = [], {}
     for source in sources:
         track = by_source.get(source.path)
+        job = _Job(source, dst, track.file if track else _new_file(source, tracks), sample_rate,
+                   track)
         try:
-            file, track = (track.file, track) if track else _output(source, tracks, taken, checksum)
-            job = _Job(source, dst, file, sample_rate, track)
             if track and replace(job, sample_rate=track.sample_rate).is_up_to_date:
                 contents[source.path] = track.sha256
             elif sizes[source.size] > 1:
-                contents[source.path] = checksum(source.path)
+                contents[source.path] = sha256(source.path)
         except OSError as e:
             failed.append((source.path, reason(e)))
             continue
@@ -314,27 +311,18 @@ def _is_gone(source):
     return False
 
 
-def _output(source, tracks, taken, checksum):
-    """(file, its track or None) of a source without a track: its own name with .u16, numbered where
-    another source has this file. Files in `taken` belong to other sources.
+def _new_file(source, tracks) -> str:
+    """The file of a source without a track: its name with .u16, numbered where a track has this
+    file. A name too long for file systems is cut and gets a hash.
     """
     path = PurePosixPath(Path(source.relative))
-    for attempt in itertools.count(1):
-        mark = "" if attempt == 1 else f"~{attempt}"
-        file = os.fspath(path.with_name(_short(path.name, mark)))
-        track = tracks.get(file)
-        # With the same content: the music folder has moved, or this is a copy.
-        if track is None or (file not in taken and track.sha256 == checksum(source.path)):
-            return file, track
-
-
-def _short(name, mark):
-    """`name` + `mark` + .u16; a name too long for file systems is cut and gets a hash."""
-    raw = os.fsencode(name)
+    name, raw = path.name, os.fsencode(path.name)
     if len(raw) > 240:
         raw = raw[:200] + b"~" + hashlib.sha256(raw).hexdigest()[:12].encode()
         name = raw.decode("utf-8", "ignore")
-    return f"{name}{mark}.u16"
+    marks = itertools.chain([""], (f"~{number}" for number in itertools.count(2)))
+    files = (os.fspath(path.with_name(f"{name}{mark}.u16")) for mark in marks)
+    return next(file for file in files if file not in tracks)
 
 
 class _Log:
