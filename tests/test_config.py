@@ -142,7 +142,7 @@ def test_a_level_may_have_no_generator(tmp_path):
     text = SMALL.replace("[{stride: 16, channels: 4}]", vae)
     with pytest.raises(ConfigError, match="b needs codes, but a has a quantizer of gaussian"):
         configs.preset(write(tmp_path, text))
-    # What stands under it has nothing to read.
+    # The generator below has no codes to read.
     text = text.replace("codec: a, generator: b", "codec: a").replace("b: {}, ", "")
     with pytest.raises(ConfigError, match="d needs codes, but a has a quantizer of gaussian"):
         configs.preset(write(tmp_path, text))

@@ -105,10 +105,10 @@ esac""")
         return done.returncode, done.stderr
 
     wanted = ("--presets", "soundstream_som,jukebox,technogen,cvae", "--output-dir", "weights/few")
-    code, said = family("--step", "compare", *wanted)
-    assert code == 2 and "holds none of these presets" in said
-    code, said = family("--step", "train", "--minutes", "12", "--steps", "9", *wanted, "--", "--quiet")
-    assert code == 0, said
+    code, stderr = family("--step", "compare", *wanted)
+    assert code == 2 and "holds none of these presets" in stderr
+    code, stderr = family("--step", "train", "--minutes", "12", "--steps", "9", *wanted, "--", "--quiet")
+    assert code == 0, stderr
     asked = (tmp_path / "asked").read_text().splitlines()
     assert [re.findall("--(?:preset|model|seed|minutes|steps) ([^ ]*)", line) for line in asked] == [
         ["soundstream_som", "vqvae_512", "1", "9"], ["soundstream_som", "vqvae_512", "2", "9"],
@@ -122,8 +122,8 @@ esac""")
     last = (tmp_path / "asked").read_text().splitlines()[-1]
     assert "few/soundstream_som_3 " in last and "--steps 1000" not in last and last.endswith("--steps=4")
 
-    code, said = family("--step", "generators", "--generator-minutes", "3", *wanted)
-    assert code == 0, said
+    code, stderr = family("--step", "generators", "--generator-minutes", "3", *wanted)
+    assert code == 0, stderr
     made = (tmp_path / "asked").read_text().splitlines()[8:]
     assert [re.findall("--(?:preset|generators?|minutes|output) ([^ ]*)", line) for line in made] == [
         one for name, generator, folder in (("soundstream_som", "generator_512", "soundstream_som_1"),
@@ -131,8 +131,8 @@ esac""")
                                             ("technogen", "generator_16", "technogen"))
         for one in ([name, generator, "3"], [name, generator, f"weights/few/{folder}/piece.wav"])]
     (checkout / "weights/few/jukebox/piece.wav").touch()
-    code, said = family("--step", "compare", *wanted[:1], wanted[1] + ",cvae_22050", *wanted[2:])
-    assert code == 0, said
+    code, stderr = family("--step", "compare", *wanted[:1], wanted[1] + ",cvae_22050", *wanted[2:])
+    assert code == 0, stderr
     last = (tmp_path / "asked").read_text().splitlines()[-1]
     folders = ["soundstream_som_1", "soundstream_som_2", "soundstream_som_3", "jukebox", "technogen", "cvae"]
     assert last.startswith("-m research.compare_codecs --name family --codecs " + " ".join(

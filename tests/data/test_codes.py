@@ -206,7 +206,7 @@ def test_a_changed_track_is_encoded_again(corpus, codec):
     encode(corpus, codec)
     tracks = data_folder(folder, {"a": music(0.3, 9), "b c": music(0.21, 2)})
     assert encode((folder, tracks), codec)[1] == 2
-    # Back again: what the cache holds now is the other's.
+    # The original again: the cache now holds the changed track.
     assert encode(corpus, codec)[1] == 2
 
 

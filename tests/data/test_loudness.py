@@ -1,4 +1,4 @@
-"""loudness.py: how quiet the music of each code is, as it can be reckoned by hand."""
+"""loudness.py: how quiet the music of each code is, against figures computed by hand."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_a_code_of_quiet_music_is_as_quiet_as_that(tmp_path, track):
     quietness = loudness.quietness(folder, [row, other], LEVEL, 5, 2)
     assert quietness.shape == (2, 5) and quietness.dtype == np.float32
     assert quietness[1, 3] == pytest.approx(12 * 6 / (12 + 20), abs=0.05)
-    # Once heard in silence is not yet known to be silent: 25 dB, of which it has one in 21.
+    # A code in a single frame of silence counts little: 25 dB over 1 + 20 frames.
     assert quietness[1, 2] == pytest.approx(25 / 21, abs=0.01)
     assert not quietness[0, 2:].any() and not quietness[:, 1].any() and not quietness[1, 4]
     quiet = np.clip(-35 - loudness.loudness(folder, row, LEVEL), 0, 25)

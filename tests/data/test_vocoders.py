@@ -43,7 +43,7 @@ def levels_of(config, audio):
 
 @pytest.mark.parametrize("mels, far", [(0, 0.15), (80, 0.3)])
 def test_levels_become_the_audio_that_has_them(mels, far):
-    """As loud, and with the same spectrum; the phase is its own."""
+    """The audio has the loudness and the spectrum of the recording; the phase differs."""
     audio = np.stack([music(1.5, i)[: 256 * 120] for i in (1, 2)]).astype("float32")
     decoded = vocoders.vocoder(config := sized(mels, 32))(levels_of(config, audio))
     assert decoded.shape == audio.shape and decoded.dtype == np.float32

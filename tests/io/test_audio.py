@@ -155,7 +155,7 @@ def test_an_ogg_file_with_its_headers_twice_has_the_samples_of_the_one_without(t
     np.testing.assert_allclose(np.concatenate(blocks), wanted, atol=1e-6)
     assert max(map(len, blocks)) <= 65536
     assert (decoder.seconds, decoder.expected, decoder.ended) == (3.0, 3.0, True)
-    # Cut short, it is noted as another would be.
+    # A file that is cut short lacks the mark of its end.
     content = (tmp_path / "bad.ogg").read_bytes()
     (tmp_path / "bad.ogg").write_bytes(content[: content.rindex(b"OggS")])
     decoder = audio.Decoder(tmp_path / "bad.ogg", rate)
@@ -238,7 +238,7 @@ def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path)
         samples, read = audio.part(path, 22050, first, 9)
         np.testing.assert_array_equal(samples, whole[first:])
         assert read == end
-    # Damage behind it is not met.
+    # Damage after the part is not read.
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     np.testing.assert_array_equal(audio.part(path, 22050, 100, 1000)[0], whole[100:1100])

@@ -2,11 +2,9 @@
 which die.
 """
 
-import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -19,12 +17,12 @@ from prepared import data_folder, music
 
 from vqwave.data import codes
 from vqwave.errors import UserError
-from vqwave.io import audio, cluster, manifest, weights
+from vqwave.io import cluster, manifest, weights
+from vqwave.io.prepare import prepare
 from vqwave.nn.codec import load_encoder
 from vqwave.progress import Reporter, SilentReporter
 
 pytest.importorskip("distributed")
-SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
 
 
 class Cluster:
@@ -78,39 +76,22 @@ def impatient(monkeypatch):
     monkeypatch.setattr(cluster, "UNSTAFFED", 1.0)
 
 
-def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
-    src, dst = tmp_path / "m", tmp_path / "d"
+def test_a_cluster_prepares_the_same_folder_as_one_machine(tmp_path):
+    src, alone, together = tmp_path / "music", tmp_path / "alone", tmp_path / "together"
     src.mkdir()
     # Each of its own pitch and length, so that results that trade places are seen.
-    for i in range(30):
-        encode(src / f"{i}.flac", tone(35 + i / 10, frequency=200 + 20 * i))
+    for i in range(6):
+        encode(src / f"{i}.flac", tone(2 + i / 10, frequency=200 + 20 * i))
     (src / "bad.mp3").write_bytes(b"no")
+    prepare(src, alone, 22050, workers=1)
     with Cluster(2) as dask:
-        command = [sys.executable, SCRIPT, src, dst, "--scheduler", dask.address]
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while not list(dst.glob("*.u16")):
-            assert run.poll() is None, run.communicate()
-            time.sleep(0.005)
-        dask.workers[0].send_signal(signal.SIGKILL)
-        assert len(list(dst.glob("*.u16"))) < 30
-        out, err = run.communicate(timeout=300)
-        assert run.returncode == 1
-        assert out.startswith("30 converted, 0 up to date, 1 failed")
-        assert err.startswith(f"failed: {src}/bad.mp3: not audio") and err.count("\n") == 1
-        again = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert again.stdout.startswith("0 converted, 30 up to date, 1 failed")
-    tracks = manifest.read(dst)
-    assert [t.file for t in tracks] == sorted(f"{i}.flac.u16" for i in range(30))
-    contents = set()
-    for track in tracks:
-        source = src / track.file.removesuffix(".u16")
-        wanted = audio.to_u16(audio.decode(source, 22050)).astype("<u2")
-        assert (dst / track.file).read_bytes() == wanted.tobytes()
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        assert (track.source, track.samples, track.sha256) == (str(source), len(wanted), digest)
-        contents.add(wanted.tobytes())
-    assert len(contents) == 30
-    assert {p.name for p in dst.iterdir()} == {manifest.NAME, *(t.file for t in tracks)}
+        report = prepare(src, together, 22050, scheduler=dask.address)
+    assert (len(report.converted), [path for path, _ in report.failed]) == (6, [f"{src}/bad.mp3"])
+    tracks = manifest.read(together)
+    assert tracks == manifest.read(alone)
+    assert {path.name for path in together.iterdir()} == {manifest.NAME, *(t.file for t in tracks)}
+    for t in tracks:
+        assert t.path(together).read_bytes() == t.path(alone).read_bytes()
 
 
 class Killing(Reporter):

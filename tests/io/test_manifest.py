@@ -277,7 +277,7 @@ def test_a_file_under_another_name_keeps_its_track(music, tmp_path, change):
     (music / "a.flac").rename(moved)
     if change == "time":
         os.utime(moved)
-    elif change == "rate":  # As if a conversion to another had been broken off.
+    elif change == "rate":  # As if a conversion to another rate had been interrupted.
         prepare(music / "album", dst, overwrite=True)
     report = prepare(music, dst)
     assert len(report.converted) == (2 if change == "rate" else 0)
@@ -289,7 +289,7 @@ def test_a_file_under_another_name_keeps_its_track(music, tmp_path, change):
     assert track.source == str(moved) and track.tags["title"] == "Ä"
     before = state(dst)
     assert len(prepare(music, dst).up_to_date) == 3 and state(dst) == before
-    # The name that it had can be another's.
+    # Another file can take the old name.
     encode(music / "a.flac", tone(1))
     assert [t.file for t in prepare(music, dst).converted] == [
         "a.flac.u16" if change == "folder" else "a.flac~2.u16"]
@@ -309,7 +309,7 @@ def test_of_a_gone_file_one_copy_takes_the_track(music, tmp_path):
 def test_a_copy_of_a_file_that_has_a_track_is_left_out(music, tmp_path):
     dst = tmp_path / "d"
     prepare(music, dst)
-    # Before it in the order of names; and one of its size that is another.
+    # The copy sorts before the original. b.wav has the same size and other content.
     shutil.copy(music / "a.wav", music / "A.wav")
     encode(music / "b.wav", tone(1, frequency=880))
     os.utime(music / "a.wav")
@@ -321,7 +321,7 @@ def test_a_copy_of_a_file_that_has_a_track_is_left_out(music, tmp_path):
     report = prepare(music, dst)
     assert len(report.up_to_date) == 4 and not report.converted and report.notes == notes
     assert state(dst) == before
-    # The track goes on as the copy's when the file itself goes.
+    # When the original is removed, the copy takes over its track.
     (music / "a.wav").unlink()
     report = prepare(music, dst)
     assert not report.converted + report.notes and len(manifest.read(dst)) == 4
@@ -352,7 +352,7 @@ def test_of_copies_among_new_files_the_first_is_converted(music, tmp_path):
         assert len(report.up_to_date if run else report.converted) == 3
         assert report.notes == [f"2 files are copies of others (for instance {music}/album/c\\n.wav "
                                 f"of {music}/a.wav), byte for byte, and left out"]
-        # A copy of what fails is no less bad.
+        # A copy of a broken file fails, too.
         assert [os.path.basename(source) for source, _ in report.failed] == ["bad 2.mp3", "bad.mp3"]
         states.append(state(dst))
     assert states[0] == states[1] and len(manifest.read(dst)) == 3

@@ -79,7 +79,7 @@ def test_what_is_mostly_silent_is_left_out_and_named_and_the_rest_cut(tmp_path):
     log = Log()
     (train, held), spans = trim(folder, [[hush, late], [song]], 0.5, log)
     assert (train, held) == ([late], [song])
-    # The music's last notes fade out, so where it ends is a window that the test does not name.
+    # The music fades out, so its exact end is not checked.
     first, last = spans[late.file]
     assert first == RATE - RATE // 2
     assert 3.9 * RATE < last <= 4.6 * RATE

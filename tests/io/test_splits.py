@@ -50,7 +50,7 @@ def test_a_share_takes_no_track_that_is_most_of_the_music(seed):
         train, held_out = splits.split(tracks(minutes), 0.1, seed)
         assert train and held_out
         assert sum(minutes[file] for file in files(held_out)) <= most * sum(minutes.values())
-    # Who asks for half is given half.
+    # A share of a half holds out half.
     _, held_out = splits.split(tracks({"a.mp3": 3.0, "b.mp3": 3.0}), 0.5, seed)
     assert len(held_out) == 1
 
@@ -60,13 +60,13 @@ def test_what_is_held_out_stays_so_when_tracks_come_and_go(tmp_path):
     splits.save(tmp_path, splits.draw(before, 0.3, 7))
     held_out = files(splits.split(before, 0.3, 7)[1])
     later = tracks({f"new/{i}.mp3": 3.0 for i in range(40)} | {"new/0.ogg": 1.0}) + before
-    assert files(splits.split(later, 0.3, 7)[1]) != held_out  # the share itself is another draw
+    assert files(splits.split(later, 0.3, 7)[1]) != held_out  # without the file, the share draws other tracks
     kept, gone = splits.load(tmp_path, later)
     assert files(splits.split(later, kept, 0)[1]) == held_out and not gone
     # 1.mp3 lies in two folders: one of them is held out alone.
     splits.save(tmp_path, Split(validation=("calm/1.mp3",)))
     assert files(splits.split(before, splits.load(tmp_path, before)[0], 0)[1]) == ["calm/1.mp3"]
-    # What is gone is held out no more, and named.
+    # A track that is gone is no longer held out, and is named.
     splits.save(tmp_path, Split(validation=("calm/1.mp3",), test=("battle/1.mp3",)))
     assert splits.load(tmp_path, before[:-1]) == (Split(validation=("calm/1.mp3",)),
                                                       ["battle/1.mp3"])
@@ -82,7 +82,7 @@ def test_a_share_is_of_what_a_model_does_not_know_where_there_is_such():
         drawn = splits.draw(songs, 0.1, 0, {track.sha256[:16] for track in known})
         assert len(drawn.validation) == 2
         assert set(drawn.validation) <= set(files(among))
-    # Not all that is new: something of it is to be learnt.
+    # One of the two new tracks is trained on.
     drawn = splits.draw(songs, 0.3, 0, {track.sha256[:16] for track in songs[2:]})
     assert len(drawn.validation) == 1
 
