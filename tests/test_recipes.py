@@ -67,19 +67,19 @@ def test_both_hold_out_what_each_does(name):
     both, *each = (splits.read_split(ROOT / "recipes" / name / "split.yml")
                    for name in (name, "wesnoth", "singularity"))
     for side in ("test", "fresh", "validation", "excluded"):
-        named = [track for one in each for track in getattr(one, side)]
+        named = [track for split in each for track in getattr(split, side)]
         assert sorted(getattr(both, side)) == sorted(named)
 
 
 def test_cores_are_trained_on_the_same_codes_and_then_compared(checkout, tmp_path):
-    """With stand-ins for the programs, which say what they were asked for."""
-    path = path_with(tmp_path / "bin", python=f'echo "$@" >> {tmp_path}/asked; echo a table')
+    """Stand-ins for the programs write down their arguments."""
+    path = path_with(tmp_path / "bin", python=f'echo "$@" >> {tmp_path}/calls; echo a table')
     done = subprocess.run(
         ["bash", checkout / "recipes" / "cores.sh", "--presets", "notes,prior_wavenet",
          "--minutes", "2", "--data-dir", "data/mine", "--val-split", "0.2", "--", "--fp16"],
         cwd="/", capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
     assert done.returncode == 0, done.stderr
-    first, second = (tmp_path / "asked").read_text().splitlines()
+    first, second = (tmp_path / "calls").read_text().splitlines()
     assert "--output-dir weights/cores/notes --seed 1 --minutes 2 --fp16" in first
     assert second == first.replace("--preset notes", "--preset prior_wavenet").replace(
         "cores/notes", "cores/prior_wavenet")
@@ -90,10 +90,10 @@ def test_cores_are_trained_on_the_same_codes_and_then_compared(checkout, tmp_pat
 
 
 def test_the_family_is_trained_and_then_compared(checkout, tmp_path):
-    """With stand-ins for the programs, which say what they were asked for."""
+    """Stand-ins for the programs write down their arguments."""
     path = path_with(tmp_path / "bin", python=f"""case $1 in
     -c) exec {sys.executable} "$@" ;;
-    *) echo "$@" >> {tmp_path}/asked
+    *) echo "$@" >> {tmp_path}/calls
        while [ $# -gt 0 ]; do [ "$1" != --output-dir ] || mkdir -p "$2"; shift; done ;;
 esac""")
 
@@ -109,41 +109,41 @@ esac""")
     assert code == 2 and "holds none of these presets" in stderr
     code, stderr = family("--step", "train", "--minutes", "12", "--steps", "9", *wanted, "--", "--quiet")
     assert code == 0, stderr
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert [re.findall("--(?:preset|model|seed|minutes|steps) ([^ ]*)", line) for line in asked] == [
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [re.findall("--(?:preset|model|seed|minutes|steps) ([^ ]*)", line) for line in calls] == [
         ["soundstream_som", "vqvae_512", "1", "9"], ["soundstream_som", "vqvae_512", "2", "9"],
         ["jukebox", "vqvae_128", "1", "4"], ["jukebox", "vqvae_32", "1", "4"],
         ["jukebox", "vqvae_8", "1", "4"], ["technogen", "vqvae_16", "1", "12"],
         ["cvae", "vqvae_500", "1", "12"]]
-    assert all(line.endswith("--fp16 --quiet") for line in asked)
-    assert "--data-dir data/wesnoth_44100" in asked[5] and "--label folder" in asked[6]
+    assert all(line.endswith("--fp16 --quiet") for line in calls)
+    assert "--data-dir data/wesnoth_44100" in calls[5] and "--label folder" in calls[6]
     # Another seed later has a folder of its own.
     family("--step", "train", "--seeds", "3", *wanted[:1], "soundstream_som", *wanted[2:], "--", "--steps=4")
-    last = (tmp_path / "asked").read_text().splitlines()[-1]
+    last = (tmp_path / "calls").read_text().splitlines()[-1]
     assert "few/soundstream_som_3 " in last and "--steps 1000" not in last and last.endswith("--steps=4")
 
     code, stderr = family("--step", "generators", "--generator-minutes", "3", *wanted)
     assert code == 0, stderr
-    made = (tmp_path / "asked").read_text().splitlines()[8:]
-    assert [re.findall("--(?:preset|generators?|minutes|output) ([^ ]*)", line) for line in made] == [
-        one for name, generator, folder in (("soundstream_som", "generator_512", "soundstream_som_1"),
+    later = (tmp_path / "calls").read_text().splitlines()[8:]
+    assert [re.findall("--(?:preset|generators?|minutes|output) ([^ ]*)", line) for line in later] == [
+        values for name, generator, folder in (("soundstream_som", "generator_512", "soundstream_som_1"),
                                             ("jukebox", "generator_128", "jukebox"),
                                             ("technogen", "generator_16", "technogen"))
-        for one in ([name, generator, "3"], [name, generator, f"weights/few/{folder}/piece.wav"])]
+        for values in ([name, generator, "3"], [name, generator, f"weights/few/{folder}/piece.wav"])]
     (checkout / "weights/few/jukebox/piece.wav").touch()
     code, stderr = family("--step", "compare", *wanted[:1], wanted[1] + ",cvae_22050", *wanted[2:])
     assert code == 0, stderr
-    last = (tmp_path / "asked").read_text().splitlines()[-1]
+    last = (tmp_path / "calls").read_text().splitlines()[-1]
     folders = ["soundstream_som_1", "soundstream_som_2", "soundstream_som_3", "jukebox", "technogen", "cvae"]
     assert last.startswith("-m research.compare_codecs --name family --codecs " + " ".join(
-        f"{re.sub('_[0-9]$', '', one)}=weights/few/{one}" for one in folders)
+        f"{re.sub('_[0-9]$', '', folder)}=weights/few/{folder}" for folder in folders)
         + " --data-dirs data/wesnoth data/wesnoth_44100 data/universal_3000 --splits ")
     assert last.endswith("--pieces jukebox=weights/few/jukebox/piece.wav")
     (checkout / "weights/few/cvae_22050").mkdir()
     family("--step", "compare", "--presets", "cvae_22050", *wanted[2:])
-    words = (tmp_path / "asked").read_text().splitlines()[-1].split()
+    words = (tmp_path / "calls").read_text().splitlines()[-1].split()
     assert words[-2:] == ["--only-on", "cvae_22050=data/universal"] and "data/universal" in words
-    for line in (tmp_path / "asked").read_text().splitlines():
+    for line in (tmp_path / "calls").read_text().splitlines():
         script, *words = line.removeprefix("-m ").split()
         script = script if script.startswith("research.") else Path(script).stem
         assert set(unknown(script, words)) <= {"--quiet"}
@@ -184,16 +184,16 @@ def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkou
     songs_folder = tree / "usr/share/games/singularity/music"
     songs_folder.mkdir(parents=True)
     (songs_folder / "a.ogg").write_bytes(b"music")
-    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "made.deb"],
+    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "package.deb"],
                    check=True, capture_output=True)
     path = path_with(tmp_path / "bin",
-                     apt_get=f'echo "$@" >> {tmp_path}/asked; cp {tmp_path}/made.deb a_1_all.deb')
+                     apt_get=f'echo "$@" >> {tmp_path}/calls; cp {tmp_path}/package.deb a_1_all.deb')
     fetched = checkout / "data" / "music" / "singularity"
     for _ in range(2):
         done = run(checkout, "singularity", "--step", "fetch", PATH=path)
         assert done.returncode == 0, done.stderr
         assert list(fetched.rglob("*.*")) == [fetched / "usr/share/games/singularity/music/a.ogg"]
-    assert (tmp_path / "asked").read_text() == "download -q singularity-music\n"
+    assert (tmp_path / "calls").read_text() == "download -q singularity-music\n"
     assert not list(fetched.parent.glob("*.part"))
     done = run(checkout, "wesnoth", "--step", "fetch", PATH=path)
     assert done.returncode == 2 and "wesnoth-1.16-music holds no folder usr/share" in done.stderr.splitlines()[-1]
@@ -223,7 +223,7 @@ def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):
 
 def commands_of(checkout, tmp_path, name, *arguments):
     """(script, words) for each script that a recipe calls; a stand-in for Python runs none."""
-    log = tmp_path / "asked"
+    log = tmp_path / "calls"
     log.write_text("")
     body = f'case $1 in -c) echo a b ;; *) printf "%s\\\\n" "$@" end >> {log} ;; esac'
     shutil.rmtree(tmp_path / "bin", ignore_errors=True)
@@ -260,28 +260,28 @@ def test_what_an_hour_is_compared_with_has_its_codecs_and_shares_out_its_hours(c
     folder = checkout / "weights" / "singularity_own"
     folder.mkdir(parents=True)
     (folder / "chain.yml").touch()
-    made = commands_of(checkout, tmp_path, "singularity", "--step", "scratch", "--hours", "3")
-    assert [value(words, "--generator") for _, words in made] == ["a", "b"]
-    for script, words in made:
+    calls = commands_of(checkout, tmp_path, "singularity", "--step", "scratch", "--hours", "3")
+    assert [value(words, "--generator") for _, words in calls] == ["a", "b"]
+    for script, words in calls:
         assert script == "train_generator" and unknown(script, words) == []
         assert value(words, "--minutes") == "90" and value(words, "--start-from") is None
         assert value(words, "--vqvae-weights-dir") == "weights/singularity_own"
 
 
 def test_universal_codecs_and_their_control_differ_in_their_music_alone(checkout, tmp_path):
-    made = {step: commands_of(checkout, tmp_path, "universal", "--step", step, "--hours", "2")
+    calls = {step: commands_of(checkout, tmp_path, "universal", "--step", step, "--hours", "2")
             for step in ("train", "control", "evaluate")}
     assert [(value(words, "--data-dir"), value(words, "--output-dir"))
-            for _, words in (*made["train"], *made["control"])][::2] == [
+            for _, words in (*calls["train"], *calls["control"])][::2] == [
         ("data/universal", "weights/universal"), ("data/wesnoth", "weights/universal_wesnoth"),
         ("data/singularity", "weights/universal_singularity")]
-    for script, words in (*made["train"], *made["control"], *made["evaluate"]):
+    for script, words in (*calls["train"], *calls["control"], *calls["evaluate"]):
         assert unknown(script, words) == []
     places = ("--data-dir", "--output-dir", "--val-split")
     settings = {tuple(word for flag, word in zip(["", *words], words, strict=False)
-                      if flag not in places) for _, words in (*made["train"], *made["control"])}
-    assert len(settings) == 2  # one a codec
-    [(script, words)] = made["evaluate"]
+                      if flag not in places) for _, words in (*calls["train"], *calls["control"])}
+    assert len(settings) == 2  # one for each codec
+    [(script, words)] = calls["evaluate"]
     assert script == "research.compare_codecs" and "both=weights/universal" in words
     assert not [word for word in words if word.startswith("wesnoth=")]
     (checkout / "weights" / "universal_wesnoth").mkdir(parents=True)
@@ -293,21 +293,21 @@ def test_universal_codecs_and_their_control_differ_in_their_music_alone(checkout
     ("universal", True), pytest.param("both", False, marks=pytest.mark.large)])
 def test_both_soundtracks_become_one_data_folder(checkout, tmp_path, name, each):
     (tmp_path / "music").mkdir()
-    counts = {one: songs(tmp_path / "music" / one, one, 0.1) for one in ("wesnoth", "singularity")}
+    counts = {name: songs(tmp_path / "music" / name, name, 0.1) for name in ("wesnoth", "singularity")}
     done = run(checkout, name, "--music", tmp_path / "music", "--step", "prepare", "--",
                "--workers", "1")
     assert done.returncode == 0, done.stderr
-    made = {folder.name: len(list(folder.rglob("*.u16")))
-            for folder in (checkout / "data").iterdir() if folder.name != "music"}
-    assert made == {name: sum(counts.values())} | (counts if each else {})
+    counts_prepared = {folder.name: len(list(folder.rglob("*.u16")))
+                       for folder in (checkout / "data").iterdir() if folder.name != "music"}
+    assert counts_prepared == {name: sum(counts.values())} | (counts if each else {})
 
 
 def test_a_generator_is_told_the_soundtrack_and_what_that_is_worth_is_measured(checkout, tmp_path):
-    made = [*commands_of(checkout, tmp_path, "both", "--step", "train", "--hours", "0.5"),
-            *commands_of(checkout, tmp_path, "both", "--step", "evaluate")]
-    assert [script for script, _ in made] == ["train_generator", "research.evaluate"]
-    (_, trained), (_, measured) = made
-    assert all(unknown(script, words) == [] for script, words in made)
+    calls = [*commands_of(checkout, tmp_path, "both", "--step", "train", "--hours", "0.5"),
+             *commands_of(checkout, tmp_path, "both", "--step", "evaluate")]
+    assert [script for script, _ in calls] == ["train_generator", "research.evaluate"]
+    (_, trained), (_, measured) = calls
+    assert all(unknown(script, words) == [] for script, words in calls)
     assert (value(trained, "--label"), value(trained, "--minutes")) == ("folder", "30")
     assert value(measured, "--generator-weights-dir") == value(trained, "--output-dir") == "weights/both"
     assert value(measured, "--split") == value(trained, "--val-split") == "recipes/both/split.yml"
