@@ -49,7 +49,7 @@ class Health:
 
 def track_moments(corpus, tracks) -> list[np.ndarray]:
     """The `moments` of each track, without the silence at its ends."""
-    spans = silence.measure(corpus.data_dir, tracks, SilentReporter(), keep=False)
+    spans = silence.measure(corpus.data_dir, tracks, SilentReporter())
     pieces = []
     for track in tracks:
         first, last = spans[track.file].within(track.samples, 0)

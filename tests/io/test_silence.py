@@ -125,12 +125,6 @@ def test_measurements_are_cached_until_the_track_changes(tmp_path):
     assert all(json.loads(line) for line in kept.read_text().splitlines()[-1:])
 
 
-def test_a_process_without_the_cache_writes_nothing(tmp_path):
-    folder, tracks = write_tracks(tmp_path, a=music(0.5))
-    assert measure(folder, tracks, SilentReporter(), keep=False)
-    assert not (folder / silence.NAME).exists()
-
-
 def test_a_folder_that_cannot_be_written_to_is_measured_all_the_same(tmp_path):
     folder, tracks = write_tracks(tmp_path, a=music(0.5))
     (folder / silence.NAME).mkdir()

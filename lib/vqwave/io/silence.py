@@ -50,7 +50,7 @@ class Sound:
         return 1 - self.loud / max(1, span[1] - span[0])
 
 
-def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
+def trim(data_dir, sides, seconds: float | None, say
          ) -> tuple[list[list[manifest.Track]], dict[str, tuple[int, int]]]:
     """Leave out tracks that are mostly silent, and cut the silence at the ends of the others to
     `seconds`.
@@ -58,7 +58,7 @@ def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
     Args:
         sides: (training tracks, held-out tracks).
         seconds: None takes every track whole.
-        say: a `progress.Reporter`; keep: see `measure`.
+        say: a `progress.Reporter`.
 
     Returns:
         The sides without the tracks left out, and the samples (first, end) of every track by file.
@@ -70,7 +70,7 @@ def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
     spans = {track.file: (0, track.samples) for track in tracks}
     if seconds is None:
         return [list(side) for side in sides], spans
-    sounds = measure(data_dir, tracks, say, keep)
+    sounds = measure(data_dir, tracks, say)
     trimmed, removed, silent = 0, 0.0, {}
     for track in tracks:
         sound = sounds[track.file]
@@ -103,13 +103,8 @@ def read_sides(data_dir, split, seed: int, seconds: float | None, say
     return trim(data_dir, splits.split(manifest.read(data_dir), split, seed), seconds, say)
 
 
-def measure(data_dir, tracks, say, keep: bool = True) -> dict[str, Sound]:
-    """The `Sound` of each track, by its file.
-
-    Args:
-        say: a `progress.Reporter`.
-        keep: False leaves the cache as it is, for all but the first of several processes.
-    """
+def measure(data_dir, tracks, say) -> dict[str, Sound]:
+    """The `Sound` of each track, by its file. say: a `progress.Reporter`."""
     cache = Path(data_dir) / NAME
     known = _read(cache)
     missing = [track for track in tracks if _key(track) not in known]
@@ -119,11 +114,9 @@ def measure(data_dir, tracks, say, keep: bool = True) -> dict[str, Sound]:
             sound = known[_key(track)] = look(track.path(data_dir), track.samples,
                                               track.sample_rate)
             # A read-only folder is measured without a cache.
-            with contextlib.suppress(OSError):
-                if keep:
-                    with open(cache, "a", encoding="ascii") as log:
-                        # The line break first: a killed run may have left half a line.
-                        log.write("\n" + json.dumps([*_key(track), *dataclasses.astuple(sound)]))
+            with contextlib.suppress(OSError), open(cache, "a", encoding="ascii") as log:
+                # The line break first: a killed run may have left half a line.
+                log.write("\n" + json.dumps([*_key(track), *dataclasses.astuple(sound)]))
             say.advance(done)
         say.stop()
     return {track.file: known[_key(track)] for track in tracks}

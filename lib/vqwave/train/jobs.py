@@ -67,13 +67,13 @@ class Job:
             raise UserError(f"{self.data_dir}: is at {self.tracks[0].sample_rate} Hz, {name} at "
                             f"{sample_rate} Hz{advice}")
 
-    def split(self, record: RunRecord, samples: int, group: Group, say, what="--input-length"):
+    def split(self, record: RunRecord, samples: int, say, what="--input-length"):
         """Set `train`, `val` and `spans`: the tracks without the silence at their ends; and record
         the training tracks. Shorter tracks than `samples` are left out; `what` needs that length.
         """
         sides = splits.split(self.tracks, record.data.split, record.training.seed)
         (train, val), self.spans = silence.trim(self.data_dir, sides, record.data.trim_silence,
-                                                say, group.first)
+                                                say)
         self.train = splits.keep_long(train, samples, what, self.length)
         self.val = [t for t in val if self.length(t) >= samples]
         short = len(train) + len(val) - len(self.train) - len(self.val)
@@ -171,16 +171,16 @@ class CodecJob(Job):
 
     def prepare(self, record: RunRecord, group: Group, say):
         if self.choose_window:
-            self._fit_window(record, group, say)
+            self._fit_window(record, say)
         self.training, self.group = record.training, group
-        self.split(record, self.training.input_length, group, say)
+        self.split(record, self.training.input_length, say)
 
-    def _fit_window(self, record: RunRecord, group: Group, say):
+    def _fit_window(self, record: RunRecord, say):
         """Shorten the window until all but `SHORT_TRACKS` of the tracks are as long as a window."""
         unit, shortest = self._window_bounds
         (train, _), spans = silence.trim(
             self.data_dir, splits.split(self.tracks, record.data.split, record.training.seed),
-            record.data.trim_silence, SilentReporter(), group.first)
+            record.data.trim_silence, SilentReporter())
         lengths = sorted(last - first for first, last in (spans[t.file] for t in train))
         window, rate = record.training.input_length, self.model.sample_rate
         fits = lengths[int(SHORT_TRACKS * len(lengths))]
@@ -268,7 +268,7 @@ class GeneratorJob(Job):
         every = codes.variants(training.offsets, training.transpose, unit, training.gain)
         # The shortest variant of a track must have a frame, and a frame of the level above.
         shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in every)
-        self.split(record, shortest, group, say,
+        self.split(record, shortest, say,
                    "two frames" + (" of the level above" if model.source else ""))
         pairs = ([(t, v) for t in self.train for v in every]
                  + [(t, v) for t in self.val for v in own])
