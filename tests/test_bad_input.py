@@ -96,41 +96,14 @@ def good_files(folder):
 
 
 def harmed(content: bytes, random) -> bytes:
-    """`content` with a random damage."""
-    data = bytearray(content)
-    size = len(data)
-
-    def place(most=size):
-        # Half of the time near the beginning, where the headers are.
-        return int(random.integers(0, max(1, min(most, 200 if random.random() < 0.5 else most))))
-
-    what = random.integers(0, 9)
-    if what == 0:
-        del data[place():]
-    elif what == 1:
-        for _ in range(int(random.integers(1, 5))):
-            data[place()] ^= 1 << int(random.integers(0, 8))
-    elif what == 2:
-        for _ in range(int(random.integers(1, 100))):
-            data[place()] = int(random.integers(0, 256))
-    elif what == 3:
-        start = place()
-        data[start : start + int(random.integers(1, 500))] = bytes(int(random.integers(0, 500)))
-    elif what == 4:
-        start = place()
-        data[start:start] = random.bytes(int(random.integers(1, 500)))
-    elif what == 5:
-        start, length = place(), int(random.integers(1, 2000))
-        data[start:start] = data[start : start + length]
-    elif what == 6:  # a number that says too much
-        start = place(size - 4)
-        data[start : start + 4] = struct.pack(("<I", ">I")[int(random.integers(2))],
-                                              int(random.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])))
-    elif what == 7:
-        del data[: place()]
-    else:
-        data += random.bytes(int(random.integers(1, 5000)))
-    return bytes(data)
+    """`content` with a random damage: a part is removed, and other bytes take its place."""
+    # Half of the time near the beginning, where the headers are.
+    start = int(random.integers(min(len(content), 200) if random.random() < 0.5 else len(content)))
+    removed = int(random.choice([0, 1, 4, random.integers(1, 2000), len(content)]))
+    numbers = struct.pack(random.choice(["<I", ">I"]), random.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]))
+    fillers = [b"", bytes([content[start] ^ 1]), bytes(removed), numbers,
+               random.bytes(int(random.integers(1, 5000))), content[start : start + 2000]]
+    return content[:start] + fillers[int(random.integers(len(fillers)))] + content[start + removed :]
 
 
 def bad_files(folder, good, random, count):
