@@ -21,7 +21,7 @@ from .fields import (
 
 
 class ConditionConfig(Config):
-    """One named input of a generator, and the `channels` that are made of it.
+    """A named input of a generator, which becomes `channels` features of each step.
 
     The conditions of a generator have inputs of different names. An input is int32 [batch, *shape].
     """

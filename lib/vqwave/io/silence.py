@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import UserError
 from . import audio, manifest, splits
+from .manifest import Track
 
 NAME = ".silence.jsonl"
 WINDOW, SILENT_DB = 0.1, -60.0
@@ -29,6 +30,9 @@ NAMED = 5
 """How many of the tracks that are left out are named."""
 BLOCK = 200
 """Windows read at once."""
+
+Spans = dict[str, tuple[int, int]]
+"""The samples (first, end) of each track, by its file."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,7 @@ class Sound:
         return 1 - self.loud / max(1, span[1] - span[0])
 
 
-def trim(data_dir, sides, seconds: float | None, say
-         ) -> tuple[list[list[manifest.Track]], dict[str, tuple[int, int]]]:
+def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]], Spans]:
     """Leave out tracks that are mostly silent, and cut the silence at the ends of the others to
     `seconds`.
 
@@ -61,7 +64,7 @@ def trim(data_dir, sides, seconds: float | None, say
         say: a `progress.Reporter`.
 
     Returns:
-        The sides without the tracks left out, and the samples (first, end) of every track by file.
+        The sides without the tracks left out, and the spans of all tracks.
 
     Raises:
         UserError: no training track is left.
@@ -96,7 +99,7 @@ def trim(data_dir, sides, seconds: float | None, say
 
 
 def read_sides(data_dir, split, seed: int, seconds: float | None, say
-               ) -> tuple[list[list[manifest.Track]], dict[str, tuple[int, int]]]:
+               ) -> tuple[list[list[Track]], Spans]:
     """(training tracks, held-out tracks) of a data folder and their spans, as `trim` returns them,
     for a training with this split, seed and `trim_silence`.
     """
@@ -139,7 +142,7 @@ def look(path, samples: int, sample_rate: int) -> Sound:
     return Sound(int(where[0]) * size, last, last - int(where[-1]) * size + (where.size - 1) * size)
 
 
-def _key(track: manifest.Track) -> tuple:
+def _key(track: Track) -> tuple:
     """What a track's samples depend on."""
     return track.file, track.content, track.sample_rate, track.samples
 

@@ -155,7 +155,7 @@ class WeightSet:
 
     @property
     def trim_silence(self) -> float | None:
-        """Seconds of silence that were left at the ends of its training tracks."""
+        """Seconds of silence that training left at the ends of its tracks."""
         return (self.data or configs.DataConfig()).trim_silence
 
     @property
@@ -167,7 +167,7 @@ class WeightSet:
         return None if tracks is None else {digits[:16] for digits in tracks}
 
     def unseen(self, tracks) -> list:
-        """The tracks that it was not trained on by its record; none where that is unknown."""
+        """The tracks that the record does not name; none if the record names no tracks."""
         known = self.trained_on
         return [] if known is None else [t for t in tracks if t.sha256[:16] not in known]
 
