@@ -210,8 +210,8 @@ def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(
 def test_a_change_that_cannot_be_changes_nothing():
     stream = start()
     for change, message in (({"label": "clam"}, "did you mean 'calm'"),
-                            ({"sampling": {512: {"guidance": 0}}}, "at least 1"),
-                            ({"sampling": {512: {"guidance": 100}}}, "at most 10")):
+                            ({"sampling": {512: {"guidance": 0}}}, "guidance is 0"),
+                            ({"sampling": {512: {"guidance": 100}}}, "guidance is 100")):
         with pytest.raises(UserError, match=message):
             stream.set(**change)
     np.testing.assert_array_equal(collect(stream, 2)[0], collect(start(), 2)[0])

