@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Codecs that are trained on both recipes' music together, changed in pitch and loudness and mixed, so that they serve
-# music that they never heard.
+# Codecs that are trained on both recipes' music together, changed in pitch and loudness and mixed. The aim is
+# codecs for music that they never heard; no soundtrack that nothing was trained on has tested that yet.
 about='Codecs of the soundtracks of The Battle for Wesnoth and Endgame: Singularity together: 57 tracks, 3.2 hours.
 GPL-2.0-or-later and CC BY-SA.'
 hours=20
@@ -14,7 +14,7 @@ more_steps='One step is done only where it is asked for, before evaluate:
   control       the same codecs on each of the two alone, to test them on the other; it takes the hours twice
 With --music the folder holds the folders wesnoth and singularity.'
 ship='The codecs of the control go to weights/universal_wesnoth and
-weights/universal_singularity. To ship the universal ones, train with `--step train -- --promote`, train the decoders of
+weights/universal_singularity. To ship those of both, train with `--step train -- --promote`, train the decoders of
 512x and 128x further as recipes/adversary.yml says, copy the sets to final_weights/, and train generators on their codes.'
 
 # Also each alone, which `control` trains on and `evaluate` measures on.

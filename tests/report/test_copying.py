@@ -115,6 +115,26 @@ def test_a_copied_minute_is_found_although_it_differs_a_little(rng, change):
     assert abs(longest_shared(codes, corpus, barred).length - (MINUTE - 600)) <= 10
 
 
+@pytest.mark.parametrize(("change", "seconds"), [
+    ("three bands", 59), (1.01, 20), (1.02, 12), (1.05, 5)])
+def test_a_copied_minute_is_found_with_bands_replaced_or_stretched(rng, change, seconds):
+    """The power that docs/evaluation.md states, on bands that change as rarely as real codes do."""
+    def music(count):
+        change = rng.random((count, 14)) < 0.04
+        last = np.maximum.accumulate(np.where(change, np.arange(count)[:, None], 0))
+        return np.take_along_axis(rng.integers(0, 256, (count, 14)), last, 0)
+
+    corpus = [music(8000) for _ in range(3)]
+    copied = corpus[2][3000 : 3000 + MINUTE].copy()
+    if change == "three bands":
+        copied[:, ::5] = music(MINUTE)[:, ::5]
+    else:
+        copied = copied[(np.arange(round(MINUTE * change)) / change).astype(int)]
+    run = longest_shared(np.concatenate([music(500), copied, music(500)]), corpus)
+    assert run.track == 2 and run.length >= seconds * MINUTE / 60
+    assert longest_shared(music(4000), corpus).length < 43
+
+
 def test_music_that_is_not_copied_shares_little(rng):
     corpus = [bands(rng, 8000) for _ in range(3)]
     assert longest_shared(bands(rng, 4000), corpus).length < 43
