@@ -16,8 +16,8 @@ from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, Run, find_held, lon
 
 
 class Copying:
-    """Seconds that the first seed's piece shares with the training set; held-out music, which
-    copies nothing, shows what chance gives. "melody": without held sounds.
+    """Seconds that a generated piece, of any seed, shares with the training set; held-out music,
+    which copies nothing, shows what chance gives. "melody": without held sounds.
 
     The training set is also searched transposed and quieter, if a generator was trained so.
     """
@@ -25,7 +25,8 @@ class Copying:
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
         if corpus.side != "test":
             return
-        key = {**corpus.generated_key(), "train": corpus.checksum(corpus.copyable),
+        key = {**corpus.generated_key(), "seeds": corpus.plan.seeds,
+               "train": corpus.checksum(corpus.copyable),
                "test": corpus.checksum(corpus.tracks), "changes": augmentation(corpus)}
         excess = []
         for level in corpus.levels:
@@ -58,14 +59,15 @@ def augmentation(corpus) -> dict:
 
 
 def find_copies(corpus, level: int, moving: bool) -> dict:
-    """The longest runs of codes of a level that the piece and the held-out music share with the
-    training set, in seconds and with the place of the piece's run.
+    """The longest runs of codes of a level that the pieces and the held-out music share with the
+    training set, in seconds and with the seed and the place of the pieces' run.
 
     Memory: the codes of the training set at one pitch, and their hashes, at a time.
     """
     config = corpus.music.weight_set(corpus.music.chain.generator(level)).config
     length = max(2, round(HELD_SECONDS * corpus.rate / level))
-    pieces = [corpus.piece(corpus.plan.seeds[0])[f"codes_{level}"],
+    seeds = corpus.plan.seeds
+    pieces = [*(corpus.piece(seed)[f"codes_{level}"] for seed in seeds),
               np.concatenate([corpus.music.encode(x, level)
                               for x in corpus.passages().values()])]
     barred = [find_held(codes, length, HELD_FRAMES) if moving else None for codes in pieces]
@@ -80,8 +82,9 @@ def find_copies(corpus, level: int, moving: bool) -> dict:
             run = longest_shared(codes, sequences, barred[i])
             if run.length > best[i][0].length:
                 best[i] = run, training[run.track][0]
-    (run, track), (control, _) = best
-    return {"generated": run.length * level / corpus.rate, "track": track_name(track),
+    *generated, (control, _) = best
+    seed, (run, track) = max(zip(seeds, generated, strict=True), key=lambda x: x[1][0].length)
+    return {"generated": run.length * level / corpus.rate, "seed": seed, "track": track_name(track),
             "at": run.position * level / corpus.rate, "distinct": run.distinct,
             "held_out": control.length * level / corpus.rate}
 
@@ -90,7 +93,8 @@ def find_nearest(corpus) -> dict:
     """{"generated", "held-out music": {"least", "median"}}: distances of three-second passages to
     the nearest in the training set. Two fade-outs are near, and no copy.
     """
-    sides = {"generated": corpus.embed(corpus.sound(corpus.plan.seeds[0]), corpus.rate),
+    sides = {"generated": np.concatenate([corpus.embed(corpus.sound(seed), corpus.rate)
+                                          for seed in corpus.plan.seeds]),
              "held-out music": corpus.reference}
     distances = {name: np.full(len(patches), np.inf) for name, patches in sides.items()}
     for variant in variants(1, augmentation(corpus)["transpose"]):

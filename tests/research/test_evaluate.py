@@ -1,5 +1,6 @@
 """research/: single figures by hand, and the whole evaluation on tiny random weights."""
 
+import dataclasses
 import json
 import shutil
 
@@ -13,6 +14,7 @@ from research.evaluators import codecs, copying, generators, health, notes
 
 from vqwave import cli
 from vqwave.config import preset
+from vqwave.data import codes
 from vqwave.play import api
 
 CHAIN = preset("tiny").chain
@@ -179,11 +181,19 @@ def test_a_figure_is_measured_once_for_the_same_key(corpus):
 def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
     training = next(t for t in corpus.train if t.file.startswith("a."))
     frames = corpus.codes(512, [training])[0][2]
-    monkeypatch.setattr(corpus, "piece", lambda seed: {"codes_512": frames[40:300]})
+    corpus.plan = dataclasses.replace(corpus.plan, seeds=(1, 2))
+    monkeypatch.setattr(corpus, "piece", lambda seed: {
+        "codes_512": frames[40:300] if seed == 2 else frames[:0]})
     row = copying.find_copies(corpus, 512, moving=False)
-    assert row["track"] == "a"
+    assert (row["seed"], row["track"]) == (2, "a"), "every piece is searched"
     assert row["generated"] == pytest.approx(260 * 512 / RATE)
     assert row["held_out"] < row["generated"]
+    higher = next(variant for variant in codes.variants(1, 1) if variant.shift == 1)
+    frames = corpus.codes(512, [training], [higher])[0][2]
+    assert copying.find_copies(corpus, 512, moving=False)["generated"] < 260 * 512 / RATE
+    monkeypatch.setattr(copying, "augmentation", lambda _: {"transpose": 1, "gain": 0.0})
+    row = copying.find_copies(corpus, 512, moving=False)
+    assert row["generated"] == pytest.approx(260 * 512 / RATE), "training heard it in this key"
 
 
 def test_the_whole_evaluation_writes_a_page_and_measures_every_bound(
