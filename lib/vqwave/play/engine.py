@@ -95,23 +95,22 @@ def _frame(config) -> str:
 
 
 def check_learnt(codecs, generators):
-    """Raises `UserError` where generators were trained on the codes of another run than the codecs
-    are of, or than one another: codes mean something else then.
+    """Raises `UserError` where the generators were trained on codes from different codecs, or from
+    other codecs than those that play.
 
-    A later step of a run changes its codes little.
+    Steps of one codec training count as the same codec: its codes change little.
 
     Args:
-        codecs, generators: the `WeightSet`s; of codecs only those that decode, or that encode what
-            a piece begins with.
+        codecs, generators: `WeightSet`s. codecs: those that decode, or that encode the prompt.
     """
     def run_of(codes_id: str) -> str:  # "" where a set does not say
         return codes_id.rpartition(":")[0]
 
-    known = {codec.name: (run_of(codec.codes_id), f"the one in {codec.folder}")
-             for codec in codecs}
+    runs = {codec.name: (run_of(codec.codes_id), f"the one in {codec.folder}")
+            for codec in codecs}
     for generator in generators:
         for name, codes_id in (generator.record.get("codecs") or {}).items():
-            run, whose = known.setdefault(name, (run_of(codes_id), f"that of {generator.name}"))
+            run, whose = runs.setdefault(name, (run_of(codes_id), f"that of {generator.name}"))
             if run and run_of(codes_id) not in ("", run):
                 raise UserError(f"{generator.name} in {generator.folder} has learnt the codes of "
                                 f"another {name} than {whose}; play it with that codec, or train "
@@ -121,9 +120,9 @@ def check_learnt(codecs, generators):
 class CodecEngine:
     """audio <-> codes at one level; `config` is its `CodecConfig`.
 
-    Where the codec has no codes a frame is a vector instead: float32 [batch, N, dim] in the place
-    of int32 [batch, N, books]. label: what the piece is, of a codec that was trained with labels;
-    any way that `labels.read_labels` reads, None for no label.
+    A codec without codes has vectors instead: float32 [batch, N, dim], not int32 [batch, N, books].
+    label: the piece's label in any form that `labels.read_labels` takes, for a codec trained with
+    labels; None: no label.
 
     Attributes:
         rows: rows of a batch that one run of the decoder takes fastest; None: all of them. Rows
@@ -228,11 +227,9 @@ class CodecEngine:
 
 
 class CodecBlocks:
-    """Pieces that come in blocks, through a causal codec: what it makes is what it makes of the
-    whole.
+    """A causal codec, block by block: the blocks' codes and audio equal those of whole pieces.
 
-    held, encoding, decoding: all that it remembers, float32 arrays; a copy of them goes on from
-    there.
+    held, encoding, decoding: the whole state, float32 arrays. A copy of them continues the pieces.
     """
 
     def __init__(self, config, models, batch: int):
