@@ -129,36 +129,36 @@ def trained(shared):
     the whole run shares it.
     """
     root = shared("trained", lambda root: train_tiny_models(chain_of(root)))
-    made = chain_of(root)
-    made.output = (root / "output").read_text()
-    return made
+    chain = chain_of(root)
+    chain.output = (root / "output").read_text()
+    return chain
 
 
 def chain_of(root):
-    made = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights",
+    chain = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights",
                            steps=2, seconds=1.0)
-    made.command = ["--data-dir", str(made.data), "--output-dir", str(made.weights),
+    chain.command = ["--data-dir", str(chain.data), "--output-dir", str(chain.weights),
                     "--size", "tiny", "--no-fp16",
-                    "--steps", str(made.steps), "--epochs", "1", "--batch-size",
+                    "--steps", str(chain.steps), "--epochs", "1", "--batch-size",
                     "2", "--input-length", "4096",
                     "--offsets", "1", "--listen", "0", "--no-report"]
-    return made
+    return chain
 
 
-def train_tiny_models(made):
+def train_tiny_models(chain):
     from commands import done, stages_are_forked
     from encoded import encode
     from prepared import music
 
-    made.music.mkdir()
+    chain.music.mkdir()
     for i, suffix in enumerate((".mp3", ".flac", ".ogg", ".m4a")):
-        sound = music(made.seconds, i, 44100)
-        encode(made.music / f"song {i}{suffix}", np.stack([sound, sound], axis=1))
+        sound = music(chain.seconds, i, 44100)
+        encode(chain.music / f"song {i}{suffix}", np.stack([sound, sound], axis=1))
     output = ""
     # Forked, so that no training has to import TensorFlow first.
-    for name, *arguments in (["prepare_audio", made.music, made.data],
-                             ["train_all", *made.command]):
-        code, said, _ = done(made.music.parent / "log", name, *arguments, setting=stages_are_forked)
-        assert code == 0, said
-        output += said
-    (made.music.parent / "output").write_text(output)
+    for name, *arguments in (["prepare_audio", chain.music, chain.data],
+                             ["train_all", *chain.command]):
+        code, printed, _ = done(chain.music.parent / "log", name, *arguments, setting=stages_are_forked)
+        assert code == 0, printed
+        output += printed
+    (chain.music.parent / "output").write_text(output)

@@ -42,7 +42,7 @@ def train(tmp_path, origin, data, *more):
     code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data, "--start-from", origin,
                          "--output-dir", tmp_path / "out", "--steps", 2, "--epochs", 1,
                          "--batch-size", 2, "--offsets", 1, "--transpose", 1, "--no-fp16",
-                         "--listen", 0, "--no-report", *more, setting=no_network)
+                         *(more or ("--listen", 0, "--no-report")), setting=no_network)
     return code, said
 
 
@@ -91,10 +91,7 @@ def test_an_unsuitable_codec_is_tuned_and_the_music_heard(origin, tiny_weights, 
     weights.copy_as_best(weights.find(tiny_weights.codecs, "vqvae_512"), poor)  # says nothing of its home
     weights.save_chain(poor, weights.chain(origin))
     data_folder(tmp_path / "data", {f"t{i}": music(4.0, i) for i in range(4)})
-    code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", tmp_path / "data",
-                         "--start-from", poor, "--output-dir", tmp_path / "out", "--steps", 2,
-                         "--epochs", 1, "--batch-size", 2, "--offsets", 1, "--transpose", 0,
-                         "--no-fp16", "--listen", 5, setting=no_network)
+    code, said = train(tmp_path, poor, tmp_path / "data", "--transpose", 0, "--listen", 5)
     assert code == 0, said
     for line in ("vqvae_512 decoder", "== vqvae_512 (2 of 3)", "== generator_512 (3 of 3)"):
         assert line in said

@@ -12,14 +12,14 @@ from research.evaluators import generators, labels
 
 from vqwave import cli
 from vqwave import config as configs
-from vqwave.commands import generate, train, train_generator
+from vqwave.commands import generate
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.dsp.metrics import bits
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api, engine, listening
 from vqwave.report import fad
-from vqwave.train import options, training
+from vqwave.train import training
 from vqwave.train.options import RunOptions
 
 NAME = "generator_512"
@@ -47,9 +47,9 @@ def sounds(labels):
     return {f"{label}/{label}{i}": tone(6, pitch, i) for label, pitch in labels.items() for i in range(4)}
 
 
-def labelled(of="folder", **more):
+def labelled(**more):
     model = configs.preset("tiny").generator(NAME)
-    return configs.replace(model, conditions=[{"kind": "labels", "of": of, "channels": 8} | more])
+    return configs.replace(model, conditions=[{"kind": "labels", "of": "folder", "channels": 8} | more])
 
 
 SETTINGS = TrainingConfig(steps=STEPS, epochs=1, batch_size=8, input_length=32768, offsets=1,
@@ -254,16 +254,3 @@ def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_
     ):
         with pytest.raises(UserError, match=said):
             run(model, data, tiny_weights.codecs, tmp_path / "other", start_from=start)
-
-
-def test_labels_without_a_tag_in_the_tracks_are_refused(data, tiny_weights, tmp_path):
-    with pytest.raises(UserError, match="no training track names its genre"):
-        run(labelled("genre"), data, tiny_weights.codecs, tmp_path / "out")
-
-
-def test_trainers_take_the_option():
-    parsed = train_generator.parser().parse_args(["--generator", "generator_128", "--data-dir", "d",
-                                                  "--preset", "tiny", "--label", "album"])
-    model = options.read_settings(parsed, "generator").model
-    assert model.labels.of == "album" and model.labels.names == () and model.source
-    assert train.parser().parse_args(["--data-dir", "d", "--label", "genre"]).label == "genre"

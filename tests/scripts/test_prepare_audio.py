@@ -64,16 +64,6 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path):
     assert {t.sample_rate for t in manifest.read(dst)} == {16000}
 
 
-@pytest.mark.parametrize("args, message", (
-    (["{t}/no", "{t}/d"], "{t}/no: there is no such folder"),
-    (["{t}", "{t}/d"], "{t}: no audio in it (looked for .m4a .mp3 .wav .flac .ogg .opus .aac "
-                       ".aiff)"),
-))
-def test_user_errors_are_one_line_and_exit_code_2(tmp_path, args, message):
-    code, out, err = finished(*(a.format(t=tmp_path) for a in args))
-    assert code == 2 and out == "" and err == f"prepare_audio.py: {message.format(t=tmp_path)}\n"
-
-
 @pytest.mark.parametrize("how", (signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
 def test_an_interrupted_run_leaves_whole_tracks_and_is_continued(tmp_path, how):
     src, dst = tmp_path / "m", tmp_path / "d"

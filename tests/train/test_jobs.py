@@ -25,26 +25,26 @@ TINY = configs.preset("tiny")
 def prepared(folder, codecs, name="generator_128", data=None, changed=None, **settings):
     """A generator's job with its data prepared, its record and the printed lines. changed: keys of its config."""
     model = configs.replace(TINY.generator(name), **changed or {})
-    job, said = GeneratorJob(model, folder, codecs), RecordingReporter()
+    job, reporter = GeneratorJob(model, folder, codecs), RecordingReporter()
     job.check()
     training = TrainingConfig(**{"input_length": 4096, "batch_size": 2, "offsets": 1} | settings)
     record = RunRecord(job.model, training, data or DataConfig(split=0.2), "id")
     job.check_settings(training)
-    job.prepare(record, ALONE, said)
-    return job, record, said
+    job.prepare(record, ALONE, reporter)
+    return job, record, reporter
 
 
 def prepared_codec(folder, split=0.2, choose=False, **settings):
     """A codec's job with its data prepared, its record and the printed lines. choose: whether the
     window may become shorter.
     """
-    job, said = CodecJob(TINY.codec("vqvae_128"), folder, False), RecordingReporter()
+    job, reporter = CodecJob(TINY.codec("vqvae_128"), folder, False), RecordingReporter()
     job.check()
     job.choose_window = choose
     training = TrainingConfig(**{"input_length": 8192, "batch_size": 2} | settings)
     record = RunRecord(job.model, training, DataConfig(split=split, trim_silence=0.5), "id")
-    job.prepare(record, ALONE, said)
-    return job, record, said
+    job.prepare(record, ALONE, reporter)
+    return job, record, reporter
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def test_labels_of_held_out_tracks_alone_are_not_in_the_vocabulary(folder, tmp_p
 
 def test_a_span_longer_than_the_window_is_reported(folder, tiny_weights):
     core = {"kind": "wavenet", "channels": 8, "skip_channels": 8, "dilations": [1, 32]}
-    said = {frames: " ".join(prepared(folder, tiny_weights.codecs, changed={"core": core},
+    lines = {frames: " ".join(prepared(folder, tiny_weights.codecs, changed={"core": core},
                                       input_length=128 * frames)[2].lines) for frames in (32, 36)}
-    assert "a layer looks back over 32 frames, but windows have 32" in said[32]
-    assert "looks back" not in said[36]
+    assert "a layer looks back over 32 frames, but windows have 32" in lines[32]
+    assert "looks back" not in lines[36]
 
 
 def test_only_training_tracks_are_transposed_and_made_quieter(folder, tiny_weights):
@@ -114,11 +114,11 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
     data_folder(tmp_path, {"hush": silence, "held": music(1.0, 1),
                            "song": np.concatenate([silence, music(2.0, 2), silence])})
     split = DataConfig(split=configs.Split(validation=("held",)), trim_silence=0.5)
-    job, record, said = prepared(tmp_path, tiny_weights.codecs, data=split, input_length=8192)
-    assert said.lines[2] == "left out: hush (100 % silent)"
-    assert said.lines[3].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, 5 s in "
+    job, record, reporter = prepared(tmp_path, tiny_weights.codecs, data=split, input_length=8192)
+    assert reporter.lines[2] == "left out: hush (100 % silent)"
+    assert reporter.lines[3].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, 5 s in "
                                     "all")
-    assert said.lines[4].startswith("1 tracks to train on (0.00 h), 1 held out")
+    assert reporter.lines[4].startswith("1 tracks to train on (0.00 h), 1 held out")
     (song,) = job.train
     assert len(record.tracks) == 1 and song.sha256.startswith(record.tracks[0])
     (row,) = job.batches(0).tracks
@@ -135,8 +135,8 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
     assert all(np.square(sound).mean() > 0 for i in range(8) for sound in codec.batches(i)[0])
 
     off = configs.replace(split, trim_silence=None)
-    job, _, said = prepared(tmp_path, tiny_weights.codecs, data=off, input_length=8192)
-    assert not [line for line in said.lines if "silen" in line]
+    job, _, reporter = prepared(tmp_path, tiny_weights.codecs, data=off, input_length=8192)
+    assert not [line for line in reporter.lines if "silen" in line]
     assert len(job.train) == 2 and job.batches(0).tracks[1].first == 0
 
 
@@ -150,13 +150,13 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
     data_folder(tmp_path, {"a": music(1.5, 1), "b": music(1.4, 2), "c": music(0.3, 3),
                            "d": music(1.2, 4)})
     data = DataConfig(split=configs.Split(validation=("d",)))
-    job, _, said = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=20480)
-    assert "3 tracks to train on" in said.lines[2] and job.window == 160
-    assert "1 of 3 training tracks are shorter than a window of 0.929 s, which continues with another track" in said.lines
+    job, _, reporter = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=20480)
+    assert "3 tracks to train on" in reporter.lines[2] and job.window == 160
+    assert "1 of 3 training tracks are shorter than a window of 0.929 s, which continues with another track" in reporter.lines
     assert len(job.batches(0)[0]) == 2 and len(job.validation[0]) == 2
-    job, _, said = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=512 * 1000)
+    job, _, reporter = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=512 * 1000)
     assert job.window == 4000
-    assert [line for line in said.lines if line.startswith("3 of 3 training tracks are shorter "
+    assert [line for line in reporter.lines if line.startswith("3 of 3 training tracks are shorter "
                                                            "than a window of 23.2")]
 
 
@@ -183,15 +183,15 @@ def test_a_generator_cannot_learn_mixed_codes(folder, tiny_weights):
 def test_a_codecs_window_is_chosen_by_the_folder(tmp_path):
     lengths = [0.5] * 8 + [3.0] * 4
     data_folder(tmp_path, {f"t{i:02}": music(length, i) for i, length in enumerate(lengths)})
-    job, record, said = prepared_codec(tmp_path, choose=True, input_length=32768)
+    job, record, reporter = prepared_codec(tmp_path, choose=True, input_length=32768)
     assert record.training.input_length == job.training.input_length == 11008  # 86 * 128
-    assert said.lines[0].startswith("a window of 0.499 s in place of 1.49 s, which ")
+    assert reporter.lines[0].startswith("a window of 0.499 s in place of 1.49 s, which ")
     assert len(job.train) + len(job.val) == 12 and job.batches(0)[0][0].shape == (2, 11008)
     # A window that the user set stays, and so does one that most tracks fill.
     job, record, _ = prepared_codec(tmp_path, input_length=32768)
     assert record.training.input_length == 32768 and len(job.train) + len(job.val) == 4
-    job, record, said = prepared_codec(tmp_path, choose=True)
-    assert record.training.input_length == 8192 and "in place of" not in said.lines[0]
+    job, record, reporter = prepared_codec(tmp_path, choose=True)
+    assert record.training.input_length == 8192 and "in place of" not in reporter.lines[0]
 
 
 def test_a_window_is_never_shorter_than_the_loss_needs(tmp_path):
@@ -275,10 +275,10 @@ def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny
 
     rows = [job.rows[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
     heard = [set(read_frames(row.path, row.first, row.frames, 1)[:, 0]) for row in rows]
-    told = quiet()
-    assert told.shape == (64,) and 0.5 < told.max() < 25
-    assert not told[list(set(range(64)) - heard[0])].any()
-    np.testing.assert_array_equal(told, loudness.quietness(tmp_path, rows, 128, 64, 1)[0])
+    quietness = quiet()
+    assert quietness.shape == (64,) and 0.5 < quietness.max() < 25
+    assert not quietness[list(set(range(64)) - heard[0])].any()
+    np.testing.assert_array_equal(quietness, loudness.quietness(tmp_path, rows, 128, 64, 1)[0])
     # Older weights know nothing of it, and what other weights know is of other music.
     for cost in (0.0, 0.1):
         other = Generator(configs.replace(job.model, core={"quiet_cost": cost}))
@@ -293,7 +293,7 @@ def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny
         weights.save(folder, "generator_128", "", other.parts, other.config)
         job.take_weights(model, weights.find(folder, "generator_128"))
         job.begin(model)
-        np.testing.assert_array_equal(quiet(), told)
+        np.testing.assert_array_equal(quiet(), quietness)
         assert model.core.books.outputs[0].bias.numpy()[0] == 0.75
 
 

@@ -54,8 +54,8 @@ def test_a_preset_may_hold_data_settings(write):
     preset = write("base: tiny\ndata: {split: {test: [a]}, trim_silence: null}\n")
     assert configs.preset(preset).data == configs.DataConfig(split={"test": ["a"]},
                                                              trim_silence=None)
-    said = read("--model", "vqvae_8", "--preset", preset)
-    assert said.data == configs.preset(preset).data and said.options.set_by_user == frozenset()
+    settings = read("--model", "vqvae_8", "--preset", preset)
+    assert settings.data == configs.preset(preset).data and settings.options.set_by_user == frozenset()
     other = read("--model", "vqvae_8", "--preset", preset, "--val-split", "0.25")
     assert other.data == configs.DataConfig(split=0.25, trim_silence=None)
 
@@ -76,11 +76,17 @@ def test_every_flag_reaches_its_setting(tmp_path):
                                           distribute=True, set_by_user=settings.options.set_by_user)
 
 
+def test_a_label_becomes_a_condition_beside_the_level_above():
+    model = read("--generator", "generator_128", "--preset", "tiny", "--label", "album",
+                 role="generator").model
+    assert model.labels.of == "album" and model.labels.names == () and model.source
+
+
 def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
-    found = weights.find(tiny_weights.codecs, "vqvae_32")
-    model = configs.replace(found.config, name="my_own")
+    weight_set = weights.find(tiny_weights.codecs, "vqvae_32")
+    model = configs.replace(weight_set.config, name="my_own")
     training = configs.replace(TINY.training("vqvae_32"), batch_size=5)
-    weights.save(tmp_path, "my_own", "", {p: found.load(p) for p in found.files},
+    weights.save(tmp_path, "my_own", "", {p: weight_set.load(p) for p in weight_set.files},
                  model, {"step": 3},
                  training=training, data=configs.DataConfig(split={"test": ["a"]}))
     settings = read("--config", tmp_path / "my_own.yml")
@@ -90,13 +96,13 @@ def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
 
 def test_the_files_beside_the_shipped_weights_train_them_again():
     for path in sorted((files.CHECKOUT / "final_weights").glob("*.yml")):
-        settings, found = read("--config", path), weights.find(path.parent, path.stem)
-        assert settings.model == found.config
-        assert settings.training == (found.training or configs.preset().training(path.stem))
-        assert settings.data == (found.data or configs.preset().data)
+        settings, weight_set = read("--config", path), weights.find(path.parent, path.stem)
+        assert settings.model == weight_set.config
+        assert settings.training == (weight_set.training or configs.preset().training(path.stem))
+        assert settings.data == (weight_set.data or configs.preset().data)
 
 
-@pytest.mark.parametrize("text, role, said", [
+@pytest.mark.parametrize("text, role, message", [
     ("model: {quantiser: {}}", "codec", "did you mean 'quantizer'"),
     ("training: {batchsize: 3}", "codec", "c.yml: training: unknown key 'batchsize'; did you mean "
                                           "'batch_size'"),
@@ -104,23 +110,23 @@ def test_the_files_beside_the_shipped_weights_train_them_again():
     ("model: {kind: generator}", "codec", "describes a generator, not a codec"),
     ("schema: 99", "codec", "schema is 99"),
 ])
-def test_an_invalid_file_is_refused_in_one_line(write, text, role, said):
+def test_an_invalid_file_is_refused_in_one_line(write, text, role, message):
     name = ("--model", "vqvae_8") if role == "codec" else ("--generator", "generator_8")
-    with pytest.raises(UserError, match=said) as e:
+    with pytest.raises(UserError, match=message) as e:
         read(*name, "--config", write(text), role=role)
     assert "c.yml" in str(e.value) and "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("argv, said", [
+@pytest.mark.parametrize("argv, message", [
     ([], "--model is missing: it must be one of vqvae_512"),
-    (["--model", "vqvae_9"], "'vqvae_9'; there are vqvae_512"),
+    (["--model", "vqvae_8", "--preset", "none.yml"], "none.yml: cannot be read"),
     (["--model", "vqvae_8", "--preset", "huge"], "'huge'; there are compact"),
     *[(["--model", "vqvae_8", f"--val-split={share}"], f"--val-split is {share}; it must be a share")
       for share in ("1", "-0.1", "nan")],
     (["--model", "vqvae_8", "--val-split", "nothing.yml"], "nothing.yml"),
 ])
-def test_invalid_flags_are_refused_in_one_line(argv, said):
-    with pytest.raises(UserError, match=said):
+def test_invalid_flags_are_refused_in_one_line(argv, message):
+    with pytest.raises(UserError, match=message):
         read(*argv)
 
 

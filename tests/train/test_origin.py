@@ -1,6 +1,7 @@
 """origin.py and plan.py: the training of a chain that begins with trained models."""
 
 import argparse
+import contextlib
 import dataclasses
 
 import imported
@@ -26,7 +27,7 @@ CHAIN = configs.replace(TINY.chain, end=128)
 @pytest.fixture
 def folder(tmp_path):
     """The weights of a chain that ends at 128x, as a training leaves them, with one number in each file."""
-    folder = tmp_path / "there"
+    folder = tmp_path / "source"
     folder.mkdir()
     for level in CHAIN.sizes:
         for model in (TINY.codec(level), TINY.generator(level)):
@@ -53,9 +54,9 @@ def commands(monkeypatch):
         run.append(line)
         spend(60.0)
         if line[0].startswith("train-") and "--start-from" in line:
-            found = weights.find(option(line, "--output-dir"),
+            weight_set = weights.find(option(line, "--output-dir"),
                                  option(line, "--generator") or option(line, "--model"))
-            weights.add_to_record(found, step=len(run))
+            weights.add_to_record(weight_set, step=len(run))
         if line[0] != "judge":
             return 0, None
         rows = []
@@ -91,11 +92,11 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
                                                                      commands, capsys):
     run, out = commands[0], tmp_path / "out"
     assert begin("--hours", "1", "--val-split", "0.3", "--seed",
-                 "4", "--musicnn", "here.whl") == 0
-    assert [option(c, "--musicnn") for c in (run[0], run[-1])] == ["here.whl"] * 2
+                 "4", "--musicnn", "musicnn.whl") == 0
+    assert [option(c, "--musicnn") for c in (run[0], run[-1])] == ["musicnn.whl"] * 2
     assert [c[0] for c in run] == ["judge", "train-generator", "hear", "train-generator",
                                    "hear", "report"]
-    # Down to where the chain plays, each from what was there.
+    # Down to the level that plays, each beginning with its earlier weights.
     assert trainings(run) == ["generator_512", "generator_128"]
     for command in run[1::2][:2]:
         assert option(command, "--start-from") == str(folder)
@@ -109,12 +110,12 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
     assert float(option(run[1], "--minutes")) == pytest.approx(59 / 2)
     assert option(run[-1], "--html") == str(out / "report.html")
     for name in ("vqvae_512", "vqvae_128", "generator_512", "generator_128"):
-        there, here = weights.find(folder, name), weights.find(out, name)
-        assert (here.tag, here.checksum) == ("best", there.checksum)
+        source, copy = weights.find(folder, name), weights.find(out, name)
+        assert (copy.tag, copy.checksum) == ("best", source.checksum)
     assert weights.chain(out).sizes == (512, 128)
-    said = capsys.readouterr().out
-    assert "a table" in said and "vqvae_512      kept as it is: it suits the music" in said
-    assert "beginning with" in said and "3 semitones higher and lower" in said
+    output = capsys.readouterr().out
+    assert "a table" in output and "vqvae_512      kept as it is: it suits the music" in output
+    assert "beginning with" in output and "3 semitones higher and lower" in output
     # What is decided is decided once.
     run.clear()
     begin("--hours", "1", "--val-split", "0.3", "--seed", "4")
@@ -131,19 +132,19 @@ def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(begin, folder, tmp_pa
                               "generator_512", "generator_128"]
     codecs = [c for c in run if c[0] == "train-codec"]
     assert [option(c, "--start-from") for c in codecs] == [str(folder), str(folder), str(out)]
-    # Each is asked again once its decoder is tuned, or the whole of it.
+    # Each codec is measured again after its decoder is tuned, and after the whole codec is.
     assert [option(c, "--model") for c in run if c[0] == "judge"] == [
         "vqvae_512,vqvae_128", "vqvae_512", "vqvae_128", "vqvae_128"]
-    kept = configs.load_yaml(out / "train_all.yml")
-    assert {name: one["treatment"] for name, one in kept["verdicts"].items()} == {
+    state = configs.load_yaml(out / "train_all.yml")
+    assert {name: verdict["treatment"] for name, verdict in state["verdicts"].items()} == {
         "vqvae_512": "decoder", "vqvae_128": "whole"}
     assert [row["model"] for row in evaluate.before_tuning(out)] == [
         "vqvae_512, before it was tuned", "vqvae_128, before it was tuned"]
     assert not any(row["suitable"] for row in evaluate.before_tuning(out))
     assert evaluate.before_tuning(tmp_path) == []
-    said = capsys.readouterr().out
-    assert "== vqvae_128 decoder (2 of 4)" in said
-    assert said.count("its decoder alone is not enough, so the whole codec is tuned next") == 1
+    output = capsys.readouterr().out
+    assert "== vqvae_128 decoder (2 of 4)" in output
+    assert output.count("its decoder alone is not enough, so the whole codec is tuned next") == 1
     run.clear()
     begin("--steps", "5", "--listen", "0", "--no-report")
     assert run == []
@@ -163,8 +164,8 @@ def test_with_little_time_generators_come_before_decoders(begin, tmp_path, comma
     # The music is heard with its decoder, too.
     kinds = [c[0] for c in run if c[0] in ("train-codec", "hear")]
     assert kinds == ["hear", "hear", "train-codec", "hear", "train-codec", "hear"]
-    kept = configs.load_yaml(out / "train_all.yml")["verdicts"]
-    assert {name: one["treatment"] for name, one in kept.items()} == dict.fromkeys(kept, "decoder")
+    verdicts = configs.load_yaml(out / "train_all.yml")["verdicts"]
+    assert {name: verdict["treatment"] for name, verdict in verdicts.items()} == dict.fromkeys(verdicts, "decoder")
     # Of the 59 minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
     minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
     assert minutes[0] == pytest.approx(59 * 2.5 / 6, abs=0.01)
@@ -173,18 +174,13 @@ def test_with_little_time_generators_come_before_decoders(begin, tmp_path, comma
     assert run == []
 
 
-def test_with_enough_hours_a_whole_codec_is_tuned_before_its_generator(begin, commands):
+def test_enough_hours_tune_a_whole_codec_unless_its_codes_are_in_use(begin, folder, data, tmp_path,
+                                                                     commands):
     run, poor = commands
-    poor |= {"vqvae_512": 9}
-    begin("--hours", str(plan.WHOLE_HOURS), "--listen", "0",
-          "--no-report")
-    assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
-
-
-def test_more_hours_never_change_codes_in_use(begin, folder, data, tmp_path, commands):
-    run, poor = commands
-    poor |= {"vqvae_512": 9}
+    poor |= {"vqvae_512": 99}
     out, more = tmp_path / "out", ("--listen", "0", "--no-report")
+    begin("--hours", str(plan.WHOLE_HOURS), *more, out=tmp_path / "enough")
+    assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
     begin("--hours", "1", *more)
     # As if it had been stopped in the last training.
     plan_file = out / plan.FILE
@@ -194,12 +190,12 @@ def test_more_hours_never_change_codes_in_use(begin, folder, data, tmp_path, com
     run.clear()
     begin("--hours", "4", *more)
     assert trainings(run) == ["vqvae_512 decoder"]
-    made = plan.Plan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
-    assert not made.codes_in_use("vqvae_128")
-    # It reads the codes of its own level, and of the one above.
-    made.output_dir.mkdir()
-    (made.output_dir / "generator_128.state.npz").touch()
-    assert made.codes_in_use("vqvae_128") and made.codes_in_use("vqvae_512")
+    begun = plan.Plan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
+    assert not begun.codes_in_use("vqvae_128")
+    # A generator reads the codes of its own level and of the level above.
+    begun.output_dir.mkdir()
+    (begun.output_dir / "generator_128.state.npz").touch()
+    assert begun.codes_in_use("vqvae_128") and begun.codes_in_use("vqvae_512")
 
 
 def name_folders(data):
@@ -240,17 +236,17 @@ def test_with_enough_music_a_top_generator_without_labels_begins_with_random_wei
     assert preset.training("generator_512").passes == 0 == preset.training("generator_512").patience
     assert preset.training("generator_128").passes == origin.PASSES
     # One that knows labels goes on.
-    known = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
-    monkeypatch.setattr(Origin, "labels_of", lambda *_: known)
-    made = plan.Plan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
-    top = next(stage for stage in made.stages if stage.name == "generator_512")
-    assert made.untrained == () and made.settings(top).options.start_from == folder
+    labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
+    monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
+    labelled = plan.Plan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
+    top = next(stage for stage in labelled.stages if stage.name == "generator_512")
+    assert labelled.untrained == () and labelled.settings(top).options.start_from == folder
 
 
 def test_settings_fit_the_amount_of_music(tmp_path, folder):
     def adopted(name, hours):
-        made = Origin.find(folder)
-        made.adopt(CHAIN, tmp_path / name, Amount(3, hours, 1, 0.1))
+        begun = Origin.find(folder)
+        begun.adopt(CHAIN, tmp_path / name, Amount(3, hours, 1, 0.1))
         return configs.preset(str(tmp_path / name / origin.FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
@@ -264,8 +260,8 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         assert (training.learning_rate, training.offsets) == (rate, 2)
         # As many samples at once as memory has room for, of short windows all.
         assert training.batch_size == 32
-        made = preset.training("vqvae_8")
-        assert made.batch_size * made.input_length <= origin.SAMPLES["codec"]
+        codec_training = preset.training("vqvae_8")
+        assert codec_training.batch_size * codec_training.input_length <= origin.SAMPLES["codec"]
         assert preset.data.trim_silence == 0.3
         assert (training.passes, preset.training("vqvae_8").passes) == (passes, origin.CODEC_PASSES)
         # A codec that is tuned at full speed forgets first.
@@ -313,13 +309,12 @@ def test_a_folder_continues_only_with_its_origin(begin, data, tmp_path):
         begin("--steps", "2", out=tmp_path / "b")
 
 
-@pytest.mark.parametrize(("more", "said"), [
+@pytest.mark.parametrize(("more", "message"), [
     (["--from-scratch"], "--from-scratch with nothing: give either"),
     (["--preset", "tiny"], "--preset with nothing: give either"),
-    (["--levels", "128"], "--levels is '128'; it must be 512"),
 ])
-def test_contradicting_options_are_one_line(begin, tmp_path, commands, more, said):
-    with pytest.raises(UserError, match=said):
+def test_contradicting_options_are_one_line(begin, tmp_path, commands, more, message):
+    with pytest.raises(UserError, match=message):
         begin(*more)
     assert commands[0] == [] and not (tmp_path / "out").exists()
 
@@ -333,18 +328,24 @@ def test_several_processes_train_from_scratch_only(begin, monkeypatch):
 def test_the_origin_is_the_shipped_chain_or_a_folder_with_generators(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path / "weights")
-    found = Origin.find()
-    assert str(found.generators) == "weights" and found.chain == CHAIN
-    assert found.codecs == found.generators  # which lie in it, too
+    shipped = Origin.find()
+    assert str(shipped.generators) == "weights" and shipped.chain == CHAIN
+    assert shipped.codecs == shipped.generators  # which lie in it, too
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="none: has no generator_512 to begin with"):
         Origin.find(tmp_path / "none")
 
 
 def test_hearings_take_newer_weights_one_at_a_time(folder, data, tmp_path, monkeypatch):
-    made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder), listen=5.0)
-    made.origin.adopt(made.chain, made.output_dir, made.amount)
-    began = []
+    """Hearings begin with the first trained epoch, wherever the training began."""
+    weights.add_to_record(weights.find(folder, "generator_512"), epoch=18)
+
+    def new_plan():
+        return plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3),
+                         origin=Origin.find(folder), listen=5.0)
+
+    chain_plan, began = new_plan(), []
+    chain_plan.origin.adopt(chain_plan.chain, chain_plan.output_dir, chain_plan.amount)
 
     class Task:
         exit_code, stopped = None, False
@@ -361,27 +362,29 @@ def test_hearings_take_newer_weights_one_at_a_time(folder, data, tmp_path, monke
             self.stopped = True
 
     def learn(epoch):
-        weights.add_to_record(weights.find(made.output_dir, "generator_512"), epoch=epoch)
+        weights.add_to_record(weights.find(chain_plan.output_dir, "generator_512"), epoch=epoch)
 
     monkeypatch.setattr(run_plan, "Task", Task)
     clock = [0.0]
     monkeypatch.setattr(run_plan.time, "monotonic", lambda: clock[0])
-    with run_plan.Hearings(made, print) as hearings:
+    with contextlib.closing(run_plan.Hearings(chain_plan, print)) as hearings:
         def look(seconds, count):
             clock[0] = seconds
             hearings.poll()
             assert len(began) == count
 
-        # What it began with is not heard, what is learnt first is heard at once.
+        look(390, 0)
+        weights.add_to_record(weights.find(chain_plan.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
+        look(395, 0)
         for seconds, epoch, count in ((400, 0, 0), (410, 1, 1)):
             learn(epoch)
             look(seconds, count)
         look(600, 1)
-        assert made.state.first_music is None  # it is still being made
-        made.state.spent, began[0].exit_code = 77.0, 0
+        assert chain_plan.state.first_music is None  # the hearing is not finished
+        chain_plan.state.spent, began[0].exit_code = 77.0, 0
         look(600, 1)
-        assert made.state.first_music == 77.0
-        made.state.spent = 99.0
+        assert chain_plan.state.first_music == 77.0
+        chain_plan.state.spent = 99.0
         learn(2)
         for seconds, count in ((700, 1), (709, 1), (711, 2)):  # five minutes later
             look(seconds, count)
@@ -403,10 +406,10 @@ def test_hearings_take_newer_weights_one_at_a_time(folder, data, tmp_path, monke
         learn(5)
         look(4000, 6)
     assert began[5].stopped  # what still runs ends with the plan
-    again = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder))
+    again = new_plan()
     again.read()
-    assert made.state.first_music == again.state.first_music == 77.0
-    assert began[0].args[-2:] == (made.output_dir / "heard", "0000min")
+    assert chain_plan.state.first_music == again.state.first_music == 77.0
+    assert began[0].args[-2:] == (chain_plan.output_dir / "heard", "0000min")
 
 
 def test_encoding_shortens_no_later_training(begin, commands, monkeypatch):
@@ -440,21 +443,21 @@ def test_added_music_leaves_the_held_out_tracks(begin, data, tmp_path, capsys):
     out, more = tmp_path / "out", ("--steps", "5", "--listen", "0", "--no-report")
     begin(*more)
     held_out = configs.load_yaml(out / "split.yml")["validation"]
-    known = [track.sha256[:16] for track in manifest.read(data)]
+    trained_on = [track.sha256[:16] for track in manifest.read(data)]
     for name in ("generator_512", "generator_128"):
-        weights.add_to_record(weights.find(out, name), tracks=known)
+        weights.add_to_record(weights.find(out, name), tracks=trained_on)
     data_folder(data, {f"t{i}": music(0.5, i) for i in range(4)}
                 | {f"new{i}": music(0.5, 10 + i) for i in range(9)})
     capsys.readouterr()
     begin(*more)
     assert configs.load_yaml(out / "split.yml")["validation"] == held_out
-    said = capsys.readouterr().out
-    assert f"--val-split {out / 'split.yml'}" in said.splitlines()[-1]
+    output = capsys.readouterr().out
+    assert f"--val-split {out / 'split.yml'}" in output.splitlines()[-1]
     # Another command finds it by itself.
-    asked = argparse.Namespace(val_split=None, split_seed=None, data_dir=data)
-    split, _ = arguments.held_out(asked, out)
+    args = argparse.Namespace(val_split=None, split_seed=None, data_dir=data)
+    split, _ = arguments.held_out(args, out)
     assert list(split.validation) == held_out
-    assert arguments.held_out(asked, tmp_path)[0] == configs.DataConfig().split
+    assert arguments.held_out(args, tmp_path)[0] == configs.DataConfig().split
     # Other music is not what was trained on.
     data_folder(tmp_path / "other", {f"o{i}": music(0.5, 90 + i) for i in range(4)})
     with pytest.raises(UserError, match="none of the held-out tracks is in .*; use another"):
@@ -471,13 +474,3 @@ def test_the_next_run_lets_unheard_weights_be_heard(begin, tmp_path, commands):
     weights.add_to_record(weights.find(out, "generator_128"), epoch=7)  # then it was killed
     begin(*more)
     assert [c[0] for c in run].count("hear") == heard + 1
-
-
-def test_adopted_weights_are_not_heard(folder, data, tmp_path):
-    weights.add_to_record(weights.find(folder, "generator_512"), epoch=18)
-    made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder), listen=5.0)
-    made.origin.adopt(made.chain, made.output_dir, made.amount)
-    with run_plan.Hearings(made, print) as listener:
-        weights.add_to_record(weights.find(made.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
-        listener.poll()
-        assert listener.task is None and made.state.first_music is None

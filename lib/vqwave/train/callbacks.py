@@ -21,7 +21,7 @@ from ..errors import Interrupted, UserError, signal_handlers
 from ..io import weights
 from ..io.files import atomic_write
 from . import devices
-from .record import RunRecord, RunState, TrainingError, run_variables
+from .record import RunRecord, RunState, run_variables
 
 SAVE_EVERY_SECONDS = 120.0
 
@@ -82,9 +82,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.record.step += 1
         step, logs = self.record.step, logs or {}
         if "loss" in logs and not math.isfinite(float(logs["loss"])):
-            raise TrainingError(f"the loss is not finite at step {step}; the weights on disk are "
-                                f"those before it. Try a lower --learning-rate, or leave out "
-                                f"--fp16")
+            raise UserError(f"the loss is not finite at step {step}; the weights on disk are those "
+                            f"before it. Try a lower --learning-rate, or leave out --fp16")
         # The state after the last step of an epoch also needs the epoch's figures.
         if step % self.record.steps_per_epoch == 0 or step >= self.record.steps:
             self.epoch_logs = {key: float(value) for key, value in logs.items()}
@@ -127,8 +126,8 @@ class Checkpoint(keras.callbacks.Callback):
         record.unjudged = None
         loss = float(logs.get("val_loss", logs["loss"]))
         if not math.isfinite(loss):
-            raise TrainingError(f"the validation loss is not finite after step {record.step}; "
-                                "the weights on disk are those before it")
+            raise UserError(f"the validation loss is not finite after step {record.step}; the "
+                            f"weights on disk are those before it")
         values = record.values_of_set(number, loss)
         self._save_set(weights.epoch_tag(number), values)
         if record.best is None or loss < record.best:
@@ -151,7 +150,7 @@ class Checkpoint(keras.callbacks.Callback):
     def save_beginning(self, loss: float):
         """Save the model that the run begins with as the best set, with its validation loss."""
         if not math.isfinite(loss):
-            raise TrainingError("the validation loss is not finite before the first step")
+            raise UserError("the validation loss is not finite before the first step")
         self.record.best, self.record.best_epoch = float(loss), 0
         self.record.beginning = round(float(loss), 6)
         self._save_set("best", self.record.values_of_set(0, float(loss)))

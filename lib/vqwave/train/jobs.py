@@ -15,7 +15,6 @@ from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
-from ..progress import SilentReporter
 from . import callbacks
 from .devices import Group
 from .record import STEPS_PER_EPOCH, RunRecord
@@ -67,16 +66,20 @@ class Job:
             raise UserError(f"{self.data_dir}: is at {self.tracks[0].sample_rate} Hz, {name} at "
                             f"{sample_rate} Hz{advice}")
 
-    def split(self, record: RunRecord, samples: int, say, what="--input-length"):
-        """Set `train`, `val` and `spans`: the tracks without the silence at their ends; and record
-        the training tracks. Shorter tracks than `samples` are left out; `what` needs that length.
-        """
+    def split(self, record: RunRecord, say):
+        """Set `train`, `val` and `spans`: the tracks without the silence at their ends."""
         sides = splits.split(self.tracks, record.data.split, record.training.seed)
-        (train, val), self.spans = silence.trim(self.data_dir, sides, record.data.trim_silence,
-                                                say)
-        self.train = splits.keep_long(train, samples, what, self.length)
-        self.val = [t for t in val if self.length(t) >= samples]
-        short = len(train) + len(val) - len(self.train) - len(self.val)
+        (self.train, self.val), self.spans = silence.trim(self.data_dir, sides,
+                                                          record.data.trim_silence, say)
+
+    def keep_long(self, record: RunRecord, samples: int, say, what="--input-length"):
+        """Leave out tracks shorter than `samples`, the length that `what` needs, and record the
+        training tracks.
+        """
+        count = len(self.train) + len(self.val)
+        self.train = splits.keep_long(self.train, samples, what, self.length)
+        self.val = [t for t in self.val if self.length(t) >= samples]
+        short = count - len(self.train) - len(self.val)
         hours = [sum(self.length(t) / t.sample_rate for t in side) / 3600
                  for side in (self.train, self.val)]
         say(f"{len(self.train)} tracks to train on ({hours[0]:.2f} h), {len(self.val)} held out "
@@ -170,18 +173,16 @@ class CodecJob(Job):
                             f"of two tracks has no label: set it to 0, or train without --label")
 
     def prepare(self, record: RunRecord, group: Group, say):
+        self.split(record, say)
         if self.choose_window:
             self._fit_window(record, say)
         self.training, self.group = record.training, group
-        self.split(record, self.training.input_length, say)
+        self.keep_long(record, self.training.input_length, say)
 
     def _fit_window(self, record: RunRecord, say):
         """Shorten the window until all but `SHORT_TRACKS` of the tracks are as long as a window."""
         unit, shortest = self._window_bounds
-        (train, _), spans = silence.trim(
-            self.data_dir, splits.split(self.tracks, record.data.split, record.training.seed),
-            record.data.trim_silence, SilentReporter())
-        lengths = sorted(last - first for first, last in (spans[t.file] for t in train))
+        lengths = sorted(map(self.length, self.train))
         window, rate = record.training.input_length, self.model.sample_rate
         fits = lengths[int(SHORT_TRACKS * len(lengths))]
         chosen = max(fits // unit, -(-shortest // unit)) * unit
@@ -268,8 +269,9 @@ class GeneratorJob(Job):
         every = codes.variants(training.offsets, training.transpose, unit, training.gain)
         # The shortest variant of a track must have a frame, and a frame of the level above.
         shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in every)
-        self.split(record, shortest, say,
-                   "two frames" + (" of the level above" if model.source else ""))
+        self.split(record, say)
+        self.keep_long(record, shortest, say,
+                       "two frames" + (" of the level above" if model.source else ""))
         pairs = ([(t, v) for t in self.train for v in every]
                  + [(t, v) for t in self.val for v in own])
         corpora = [codes.encode_corpus(self.data_dir, pairs, weight_set, say, nn_codec.load_encoder,
@@ -283,11 +285,11 @@ class GeneratorJob(Job):
                                                    model.level, *source))
         self._describe_window(say)
         train, held_out = self._rows(self.train), self._rows(self.val or self.train)
-        bits = group.from_first(
+        unigram = group.from_first(
             lambda: codes.unigram_bits(train, held_out, model.num_codes, model.books))
-        say(f"{model.name}: held-out frames have {bits:.3f} bits each by the frequencies of the "
+        say(f"{model.name}: held-out frames have {unigram:.3f} bits each by the frequencies of the "
             f"codes alone ({model.books * math.log2(model.num_codes):.3f} without any knowledge)")
-        record.unigram_bits = round(bits, 4)
+        record.unigram_bits = round(unigram, 4)
 
     @property
     def window(self) -> int:
@@ -329,21 +331,15 @@ class GeneratorJob(Job):
 
     def compile_options(self) -> dict:
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                "weighted_metrics": [Bits(), keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+                "weighted_metrics": [bits, keras.metrics.SparseCategoricalAccuracy(name="top1")]}
 
 
-class Bits(keras.metrics.MeanMetricWrapper):
-    """Bits per frame: Σ over books of −log2 p of the right code; logits [batch, T, books,
-    num_codes].
+def bits(y, logits):
+    """Bits per frame [batch, T]: Σ over books of −log2 p of the right code; logits [batch, T,
+    books, num_codes].
     """
-
-    def __init__(self, name="bits", **kwargs):
-        def bits(y, logits):
-            each = (keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-                    / math.log(2))
-            return keras.ops.sum(each, axis=-1)
-
-        super().__init__(bits, name=name, **kwargs)
+    nats = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+    return keras.ops.sum(nats / math.log(2), axis=-1)
 
 
 def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None

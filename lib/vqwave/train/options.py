@@ -207,8 +207,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     base = preset.training(name) if name in preset.chain.names else TrainingConfig()
     data = dict(file.data)
     if args.val_split is not None:
-        split = parse_split(args.val_split)
-        data["split"] = config.to_dict(split) if isinstance(split, config.Split) else split
+        data["split"] = parse_split(args.val_split)
     start_from = args.start_from
     if start_from in (weights.CODECS, weights.GENERATORS):  # the shipped folders, from anywhere
         start_from = weights.find_folder(start_from, start_from)

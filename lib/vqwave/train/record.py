@@ -23,10 +23,6 @@ STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
 """The length of an epoch, at most, where the settings have no number of epochs."""
 
 
-class TrainingError(UserError):
-    """Training cannot continue: says at which step and why."""
-
-
 @dataclass
 class RunRecord:
     """The settings and the progress of a run.
@@ -118,8 +114,8 @@ class RunState:
         arrays = {f"v{i}": weights.to_numpy(v) for i, v in enumerate(variables)}
         for v, array in zip(variables, arrays.values(), strict=True):
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise TrainingError(f"step {record.step}: {v.path} is not finite; the last good "
-                                    f"state is kept")
+                raise UserError(f"step {record.step}: {v.path} is not finite; the last good state "
+                                f"is kept")
         with atomic_write(self.path) as f:
             np.savez(f, record=np.array(json.dumps(record.to_dict())), **arrays)
 

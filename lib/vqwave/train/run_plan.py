@@ -69,7 +69,7 @@ def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
         for stage in plan.stages:
             if stage not in todo:  # the others promote themselves at their end
                 say(weights.promote(plan.output_dir, stage.name))
-    with Hearings(plan, hear) as hearings:
+    with contextlib.closing(Hearings(plan, hear)) as hearings:
         _train_all(plan, judge, hearings, say)
     if report and plan.chain.can_generate and devices.is_first():
         say(f"== {REPORT}")
@@ -273,10 +273,8 @@ class Hearings:
         self.task: Task | None = None
         self._hearing: tuple[list | None, int] = None, 0  # the weights of `task`, their epoch
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
+        """End the hearing that still runs."""
         if self.task:
             self.task.stop()
 

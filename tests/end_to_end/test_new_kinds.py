@@ -1,0 +1,446 @@
+"""New kinds of three axes, defined here: a condition (a label for each piece), a core (a plain
+recurrent layer) and a quantizer without a codebook (finite scalar quantization, Mentzer et al.
+2023). Guards the registries: the classes and functions below are all that a new kind needs to train,
+to be exported, to play and to resume.
+"""
+
+import contextlib
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal, get_args, get_origin
+
+import keras
+import numpy as np
+import pytest
+from chains import save_levels
+from keras import layers, ops
+from prepared import data_folder, music
+from pydantic import Field
+
+from vqwave import cli, plots
+from vqwave import config as configs
+from vqwave.commands import plot
+from vqwave.config import (
+    CodecConfig,
+    ConditionConfig,
+    CoreConfig,
+    DataConfig,
+    GeneratorConfig,
+    QuantizerConfig,
+    TrainingConfig,
+    default_kind,
+)
+from vqwave.data import windows
+from vqwave.errors import UserError
+from vqwave.io import manifest, weights
+from vqwave.nn import generator as nn_generator
+from vqwave.nn.codebooks import Quantized
+from vqwave.nn.conditions import CONDITIONS, FrameEmbedding
+from vqwave.nn.cores import CORES
+from vqwave.nn.quantizers import QUANTIZERS
+from vqwave.onnx import loops
+from vqwave.play import api, engine
+from vqwave.play import conditions as feeds
+from vqwave.play.stream import Stream
+from vqwave.progress import SilentReporter
+from vqwave.train import training
+from vqwave.train.options import RunOptions
+
+TINY = configs.preset("tiny")
+SETTINGS = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
+GENRES = ("waltz", "march")
+NAMES = ("generator_512", "generator_128")
+
+
+# -------------------------------------------------------------------------------------- a condition
+
+
+class Label(ConditionConfig):
+    """The genre of the piece."""
+
+    input: ClassVar[str] = "genre"
+    kind: Literal["label"] = "label"
+    names: tuple[str, ...]
+    channels: int = 4
+
+    @property
+    def shape(self):
+        return ()
+
+    @property
+    def choices(self):
+        return len(self.names)
+
+
+def label_model(config, generator):
+    """genre int32 [batch] -> float32 [batch, 1, channels]. Its layer has the name of a layer in the
+    condition of the level above.
+    """
+    genre = keras.Input(config.shape, dtype="int32", name=config.input)
+    x = keras.layers.Embedding(len(config.names), config.channels, "normal",
+                               name="embedding")(genre)
+    return keras.Model(genre, keras.layers.Reshape((1, config.channels))(x))
+
+
+def genre_of(condition, generator, spans):
+    return np.int32(condition.names.index(spans[0].track.track.tags["genre"]))
+
+
+# ------------------------------------------------------------------------------------------- a core
+
+
+class PlainCore(CoreConfig):
+    """One recurrent layer."""
+
+    kind: Literal["plain"] = "plain"
+    units: int = 16
+
+    def states(self, books):
+        return {"memory": (self.units,)}
+
+
+class PlainStack(keras.Model):
+    """One book, no conditions: as small as a core can be."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(name="generator", **kwargs)
+        self.embedding = FrameEmbedding(1, config.num_codes, 8, name="embedding")
+        self.recurrent = layers.SimpleRNN(config.core.units, return_sequences=True,
+                                          name="recurrent")
+        self.logits = layers.Dense(config.num_codes, name="logits")
+        self.embedding.build((None, None, 1))
+        self.recurrent.build((None, None, 8))
+        self.logits.build((None, None, config.core.units))
+        self.built = True
+
+    def start_outputs(self, codebooks, random):
+        pass
+
+    def call(self, previous, context=None, current=None, training=False):
+        return ops.expand_dims(self.logits(self.recurrent(self.embedding(previous),
+                                                          training=training)), -2)
+
+    def step(self, previous, context, state, draw):
+        x, new = self.recurrent.cell(self.embedding(previous[:, None])[:, 0], state)
+        return ops.stack([draw(0, self.logits(x))], axis=-1), list(new)
+
+
+class PlainLoop:
+    def __init__(self, config, arrays, precision, main, body):
+        self.arrays, self.body, self.together = arrays, body, False
+
+    def features(self, previous, context):
+        body, cell = self.body, "recurrent/simple_rnn_cell"
+        heard = body("MatMul", body("Gather", self.arrays["embedding/embeddings"],
+                                    previous, axis=0),
+                     self.arrays[f"{cell}/kernel"])
+        kept = body("MatMul", "body_memory", self.arrays[f"{cell}/recurrent_kernel"])
+        body.node("Tanh", body("Add", body("Add", heard, kept), self.arrays[f"{cell}/bias"]),
+                  outputs=["body_memory_out"])
+        return "body_memory_out"
+
+    def logits(self, book, features, drawn):
+        product = self.body("MatMul", features, self.arrays["logits/kernel"])
+        return self.body("Mul", self.body("Add", product, self.arrays["logits/bias"]),
+                         "inverse_temperature")
+
+
+# -------------------------------------------------------------------------------------- a quantizer
+
+
+STEPS, NUMBERS = 4, 3
+
+
+class Scalar(QuantizerConfig):
+    kind: Literal["scalar"] = "scalar"
+    num_codes: ClassVar[int] = STEPS**NUMBERS
+    books: ClassVar[int] = 1
+    width: ClassVar[int] = NUMBERS
+
+
+class ScalarQuantizer(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.codebooks = []
+        self.place = STEPS ** np.arange(NUMBERS)
+
+    def use_loaded_codebooks(self):
+        pass
+
+    def new_metrics(self):
+        return {}
+
+    def _scale(self, latents):
+        """0 … 3, not whole yet."""
+        return (ops.tanh(ops.cast(latents, "float32")) + 1) * (STEPS - 1) / 2
+
+    def encode(self, latents):
+        whole = ops.cast(ops.round(self._scale(latents)), "int32")
+        return ops.sum(whole * ops.cast(self.place, "int32"), axis=-1, keepdims=True)
+
+    def lookup(self, codes):
+        whole = ops.mod(ops.floor_divide(codes, ops.cast(self.place, "int32")), STEPS)
+        return ops.cast(whole, "float32") * 2 / (STEPS - 1) - 1
+
+    def call(self, latents, training=False):
+        scaled, codes = self._scale(latents) * 2 / (STEPS - 1) - 1, self.encode(latents)
+        vectors = scaled + ops.stop_gradient(self.lookup(codes) - scaled)
+        return Quantized(vectors, codes, {}, {})
+
+
+# ------------------------------------------------------------------------------ using the new kinds
+
+
+@contextlib.contextmanager
+def extra_kind(config, field, kind, *entries):
+    """While it lasts, `field` of a config may also be a `kind`. entries: (registry, its entry)."""
+    info = config.model_fields[field]
+    annotation = info.annotation
+    many = get_origin(annotation) is tuple
+    union = get_args(annotation)[0] if many else annotation
+    if get_origin(union) is Annotated:
+        union = get_args(union)[0]
+    default = get_args(union)[0].model_fields["kind"].default
+    extended = Annotated[union | kind, Field(discriminator="kind"), default_kind(default)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(info, "annotation", tuple[extended, ...] if many else extended)
+        config.model_rebuild(force=True)
+        for registry, entry in entries:
+            patch.setitem(registry, kind.model_fields["kind"].default, entry)
+        yield
+    config.model_rebuild(force=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kinds():
+    """Configs may name the new kinds."""
+    with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model),
+                     (windows.SERVERS, genre_of), (feeds.FEEDS, feeds.chosen_value)),
+          extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
+                     (loops.LOOPS, PlainLoop)),
+          extra_kind(CodecConfig, "quantizer", Scalar,
+                     (QUANTIZERS, lambda config, seed, name: ScalarQuantizer(name=name)))):
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder of two tracks of each genre."""
+    data = tmp_path_factory.mktemp("data")
+    tracks = data_folder(data, {f"{name} {i}": music(1.5, i) for i in range(2) for name in GENRES})
+    manifest.write(data, [replace(t, tags=t.tags | {"genre": t.file.split()[0]}) for t in tracks])
+    return data
+
+
+def train(model, data, codecs, out):
+    training.train_generator(model, data, codecs, RunOptions(out), SETTINGS, DataConfig(),
+                             SilentReporter())
+
+
+# ----------------------------------------------------------------------------- the condition, in use
+
+
+def with_label(name):
+    """A tiny generator that has the genre as a condition as well."""
+    config = TINY.generator(name)
+    return configs.replace(config, conditions=[*map(configs.to_dict, config.conditions),
+                                               {"kind": "label", "names": GENRES}])
+
+
+@pytest.fixture(scope="module")
+def labelled(data, tiny_weights, tmp_path_factory):
+    """The folder of two generators that were trained with labels, and of their chain."""
+    out = tmp_path_factory.mktemp("out")
+    for name in NAMES:
+        train(with_label(name), data, tiny_weights.codecs, out)
+        # Two steps change the embeddings too little to be heard.
+        found = weights.find(out, name)
+        parts = {part: found.load(part) for part in found.files}
+        parts["context"]["genre/embedding/embeddings"] *= 100
+        weights.save(out, name, "", parts, found.config)
+    save_levels(out, TINY.chain, 2)
+    return out
+
+
+@pytest.fixture(params=["onnx", "onnx-float32", "keras"])
+def parts(request, labelled, tiny_weights):
+    """(codec, generators) of one engine."""
+    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_128"), request.param)
+    return codec, [engine.load_generator(weights.find(labelled, name), request.param)
+                   for name in NAMES]
+
+
+def test_conditions_have_inputs_of_different_names():
+    label = {"kind": "label", "names": GENRES}
+    with pytest.raises(configs.ConfigError, match="two conditions have the same input: genre"):
+        configs.replace(with_label("generator_128"), conditions=[label, label])
+    with pytest.raises(configs.ConfigError, match=r"kind must be one of 'codes', 'labels', 'label'"):
+        configs.replace(with_label("generator_128"), conditions=[{"kind": "odour"}])
+
+
+def test_every_level_of_a_preset_may_have_conditions(tmp_path):
+    levels = TINY.chain.generators
+    own = {name: {"conditions": [{}] * bool(i) + [{"kind": "label", "names": list(GENRES)}]}
+           for i, name in enumerate(levels.values())}
+    path = tmp_path / "own.yml"
+    path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
+    system = configs.preset(path)
+    for level in levels:
+        assert [c.kind
+                for c in system.generator(level).conditions] == ["codes"] * (level < 512) + ["label"]
+    for wrong in ([{}], [{"kind": "codes"}]):
+        own["generator_512"]["conditions"] = wrong
+        path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
+        with pytest.raises(configs.ConfigError, match="generator_512 is the top of the chain and "
+                                                      "has no level above"):
+            configs.preset(path)
+
+
+def test_training_windows_carry_the_genre_of_their_track(tmp_path):
+    config = with_label("generator_128")
+    (np.arange(400) % 64).astype("<u2").tofile(tmp_path / "codes")
+    (np.arange(100) % 64).astype("<u2").tofile(tmp_path / "above")
+    tracks = [manifest.Track(f"{genre}.u16", "", 22050, 51200, "", {"genre": genre})
+              for genre in GENRES]
+    rows = [windows.CodeTrack(tmp_path / "codes", 400, tmp_path / "above", 100, track)
+            for track in tracks]
+    served = windows.CodeWindows(rows, config, 16, 8, 0)
+    inputs, target = served[0]
+    assert set(inputs) == {"previous", "source", "genre"}
+    assert [int(g) for g in inputs["genre"]] == [served.position(i)[0] for i in range(8)]
+    assert set(inputs["genre"].tolist()) == {0, 1}
+    assert nn_generator.Generator(config)(inputs).shape == (*target.shape, config.num_codes)
+
+
+def test_the_label_is_heard(parts):
+    def piece(**chosen):
+        with Stream(*parts, block=8192, seed=1, samples=3 * 8192, chosen=chosen) as stream:
+            return np.concatenate([codes for _ in stream for codes in [stream.codes[128]]])
+
+    waltz, march = piece(genre=0), piece(genre=1)
+    assert np.mean(waltz != march) > 0.2
+    np.testing.assert_array_equal(waltz, piece(genre=0))
+
+
+def test_the_context_is_that_of_the_trained_model(parts, labelled, rng):
+    for played in parts[1]:
+        model = nn_generator.load_generator(weights.find(labelled, played.config.name))
+        inputs = {"genre": np.array([1, 0])}
+        if played.config.source:
+            inputs["source"] = rng.integers(0, 64, (2, 8 + 2 * played.config.halo, 1))
+        made = played.context(inputs)
+        frames = 8 * played.config.ratio or 1
+        assert made.shape == (2, frames, played.config.context_channels)
+        np.testing.assert_allclose(made, model.context(inputs), atol=1e-5)
+
+
+def test_each_piece_of_a_batch_has_its_own_label_and_a_resumed_one_keeps_it(parts):
+    codec, generators = parts
+
+    def start(batch, genre):
+        return Stream(codec, generators, block=8192, seed=3, batch=batch, chosen={"genre": genre})
+
+    with start(2, [1, 0]) as both, start(1, [1]) as alone:
+        first = next(both)
+        if codec.engine != "onnx":  # what int8 rounds depends on the batch
+            np.testing.assert_allclose(first[0], next(alone)[0], atol=1e-5)
+        state, second = both.state(), next(both)
+    with Stream.resume(state, codec, generators) as stream:
+        np.testing.assert_array_equal(next(stream), second)
+    with start(2, 0) as stream:
+        assert not np.allclose(next(stream)[0], first[0])
+
+
+def test_a_default_choice_is_played_where_nothing_is_chosen(labelled, tiny_weights):
+    music = api.load(tiny_weights.codecs, labelled, engine="onnx-float32", default_choice=0)
+    first = music.generate(level=128, seconds=0.5, seed=1, chosen={"genre": 0})
+    np.testing.assert_array_equal(music.generate(level=128, seconds=0.5, seed=1), first)
+
+
+@pytest.mark.parametrize("chosen, said", [
+    (None, "generator_512 wants a value for its condition 'genre', from 0 to 1"),
+    ({"genre": 2}, "genre is 2; generator_512 knows 0 to 1"),
+    ({"genre": [0, -1]}, r"genre is \[0, -1\]; generator_512 knows 0 to 1"),
+    ({"genre": 0, "mood": 1}, "no condition called 'mood'; there are genre"),
+    ({"genre": "waltz"}, "genre is 'waltz'"),
+    ({"genre": [0, 1, 1]},
+     r"genre is \[0, 1, 1\].*a whole number, or one for each of 2 pieces"),
+])
+def test_a_wrong_choice_is_refused(parts, chosen, said):
+    with pytest.raises(UserError, match=said):
+        Stream(*parts, block=8192, batch=2, chosen=chosen)
+
+
+# ----------------------------------------------------------------------------------------- the core
+
+
+@pytest.fixture(scope="module")
+def plain(data, tiny_weights, tmp_path_factory):
+    """The set of a top level that was trained with the core."""
+    out = tmp_path_factory.mktemp("out")
+    train(configs.replace(TINY.generator(512), core={"kind": "plain"}), data, tiny_weights.codecs, out)
+    return weights.find(out, "generator_512")
+
+
+def test_every_engine_plays_a_new_core_alike(plain):
+    draws = np.random.default_rng(0).random((2, 50, 1), np.float32)
+    start = np.full((2, 1), plain.config.start_token, np.int32)
+    played = {}
+    for name in engine.ENGINES:
+        generator = engine.load_generator(plain, name)
+        state = generator.initial_state(2)
+        assert [x.shape for x in state] == [(2, 16)]
+        played[name] = generator.sample(None, draws, start, state)
+    for name in ("onnx", "onnx-float32"):
+        np.testing.assert_array_equal(played[name][0], played["keras"][0])
+        np.testing.assert_allclose(played[name][1], played["keras"][1], atol=1e-5)
+        np.testing.assert_allclose(played[name][2][0], played["keras"][2][0], atol=1e-5)
+
+
+def test_a_new_core_streams_and_resumes(plain, tiny_weights):
+    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"))
+    generators = [engine.load_generator(plain)]
+    with Stream(codec, generators, block=8192, seed=1) as stream:
+        next(stream)
+        state, second = stream.state(), next(stream)
+    with Stream.resume(state, codec, generators) as stream:
+        np.testing.assert_array_equal(next(stream), second)
+
+
+# ------------------------------------------------------------------------------------ the quantizer
+
+
+@pytest.fixture(scope="module")
+def scalar(data, tmp_path_factory):
+    """The folder of a codec with the new quantizer and its generator, trained."""
+    out = tmp_path_factory.mktemp("out")
+    codec = configs.replace(TINY.codec(512), quantizer={"kind": "scalar"})
+    training.train_codec(codec, data, RunOptions(out), SETTINGS, DataConfig(), SilentReporter())
+    train(TINY.generator(512), data, out, out)
+    save_levels(out, TINY.chain)
+    return out
+
+
+def test_every_engine_encodes_and_decodes_scalar_codes_alike(scalar):
+    found = weights.find(scalar, "vqvae_512")
+    sound = music(1.0)[None]
+    made = {name: engine.load_codec(found, name) for name in ("onnx", "keras")}
+    codes = {name: codec.encode(sound) for name, codec in made.items()}
+    np.testing.assert_array_equal(codes["onnx"], codes["keras"])
+    assert found.codebooks() == [] and 1 < len(np.unique(codes["onnx"])) <= found.config.num_codes
+    np.testing.assert_allclose(made["onnx"].decode(codes["onnx"]),
+                               made["keras"].decode(codes["keras"]), atol=1e-5)
+
+
+def test_scalar_codes_are_played_and_drawn(scalar):
+    played = api.load(scalar, scalar)
+    assert np.isfinite(played.generate(seconds=0.5, seed=1)).all()
+    shades = plots.codec_shades(played.codec(512))[0]
+    assert sorted(shades) == pytest.approx(np.linspace(0, 1, 64))
+    assert len(set(np.sign(np.diff(shades)))) == 1
+
+
+def test_a_map_of_a_missing_codebook_is_refused(scalar, tmp_path, capsys):
+    code = cli.entry(plot.main, ["codebook", str(tmp_path / "none.wav"),
+                                 "--vqvae-weights-dir", str(scalar),
+                                 "--output", str(tmp_path / "a.png")])
+    assert code == 2 and "vqvae_512 has no codebook" in capsys.readouterr().err

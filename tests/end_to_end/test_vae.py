@@ -1,0 +1,257 @@
+"""A codec whose frames are vectors, not codes: a VAE, without and with labels. What needs codes
+refuses the VAE by its name. With labels, folders are genres, and the prior is sampled for a genre.
+"""
+
+import csv
+import itertools
+import json
+from dataclasses import replace
+
+import imported
+import numpy as np
+import pytest
+import soundfile
+from prepared import RecordingReporter, data_folder, music
+
+from vqwave import cli
+from vqwave import config as configs
+from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
+from vqwave.data import windows
+from vqwave.errors import UserError
+from vqwave.io import manifest, weights
+from vqwave.play import api, engine
+from vqwave.report import fad, judge
+from vqwave.train import plan, training
+from vqwave.train.options import RunOptions, training_flags
+
+GENRES = ("blues", "jazz", "metal")
+CHAIN = ChainConfig(sample_rate=22050, block=8192,
+                    levels=[ChainLevel(level=512, codec="vqvae_512")])
+SETTINGS = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096)
+REFUSED = "vqvae_512 has a quantizer of gaussian, which makes no codes"
+
+
+def vae(**more):
+    """The tiny codec of 512x, whose head must know its position, as a VAE."""
+    return configs.replace(configs.preset("tiny").codec(512), **{
+        "quantizer": {"kind": "gaussian", "dim": 6, "warmup_steps": 2}} | more)
+
+
+LABELLED = vae().with_labels(configs.Labels(of="folder"))
+
+
+def train(model, data, options, settings=SETTINGS, split=0.1):
+    """Train a codec; returns the printed lines."""
+    reporter = RecordingReporter()
+    assert training.train_codec(model, data, options, settings, DataConfig(split=split),
+                                reporter).finished
+    return reporter.lines
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder of two tracks of each genre, in a folder for each genre, as in GTZAN."""
+    data = tmp_path_factory.mktemp("data")
+    tracks = data_folder(data, {f"{name}.{i}": music(0.6, i) for i in range(2) for name in GENRES})
+    manifest.write(data, [replace(t, source=f"/music/{t.file.split('.')[0]}/{t.file}")
+                          for t in tracks])
+    return data
+
+
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory):
+    """The folder of a VAE that was trained without labels."""
+    out = tmp_path_factory.mktemp("plain")
+    train(vae(), data, RunOptions(out), configs.replace(SETTINGS, steps=3, epochs=2), 0.5)
+    weights.save_chain(out, CHAIN)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """(the folder of a VAE that was trained with labels, the lines of its training)."""
+    out = tmp_path_factory.mktemp("out")
+    lines = train(LABELLED, data, RunOptions(out))
+    weights.save_chain(out, CHAIN)
+    # Two steps change the embeddings too little to be heard.
+    found = weights.find(out, "vqvae_512")
+    parts = {part: found.load(part) for part in found.files}
+    parts["encoder"]["labels/embeddings"] *= 20
+    weights.save(out, "vqvae_512", "", parts, found.config)
+    return out, lines
+
+
+def run(capsys, script, *arguments):
+    code = cli.entry(imported.script(script).main, list(map(str, arguments)))
+    return code, *capsys.readouterr()
+
+
+# ------------------------------------------------------------------------------------ without labels
+
+
+def test_its_divergence_and_reconstruction_are_logged(plain):
+    with open(plain / "vqvae_512.csv", encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert len(rows) == 2
+    for row in rows:
+        for side in ("", "val_"):
+            assert row[f"{side}kl"] > 0 and row[f"{side}reconstruction"] > 0
+    loss = rows[-1]["val_reconstruction"] + 0.01 * rows[-1]["val_kl"] / 6
+    assert rows[-1]["val_loss"] == pytest.approx(loss, rel=0.01)
+    assert (rows[0]["beta"], rows[1]["beta"]) == (pytest.approx(0.0025), pytest.approx(0.01))
+
+
+def test_whatever_needs_codes_refuses_a_vae_by_name(plain, data, tmp_path):
+    model, sound = api.load(plain, plain), music(1.0)
+    for call in (lambda: model.encode(sound), lambda: model.decode(np.zeros(4, int)),
+                 lambda: model.prompt(sound), lambda: model.stream(seconds=1),
+                 lambda: model.generate(seconds=1)):
+        with pytest.raises(UserError, match=REFUSED):
+            call()
+    with pytest.raises(UserError, match="the chain has no level above 512"):
+        model.source(sound, 512)
+    with pytest.raises(UserError, match="generator_512 needs codes, but vqvae_512 has a quantizer "
+                                        "of gaussian, which makes none"):
+        training.train_generator(configs.preset("tiny").generator(512), data, plain,
+                                 RunOptions(tmp_path), say=RecordingReporter())
+
+
+def test_the_commands_use_a_vae_or_refuse_it_in_one_line(plain, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("song.wav", music(1.0), 22050)
+    folders = ["--vqvae-weights-dir", plain]
+    code, report, _ = run(capsys, "test_vqvae", "--model", "all", "--input", "song.wav",
+                          *folders, "--json")
+    (row,) = json.loads(report)["models"]
+    assert code == 0 and np.isfinite(row["mel"]) and "usage" not in row and "codes" not in row
+    every = [*folders, "--generator-weights-dir", plain]
+    piece = [*every, "--seconds", 1, "--output", "a.wav"]
+    for script, arguments, message in (
+            ("generate_audio", [*piece, "--top-k", 3],
+             "--top-k needs codes, but vqvae_512 has a quantizer of gaussian, which makes none"),
+            ("generate_audio", [*piece, "--label", "jazz"],
+             "vqvae_512 was trained without labels: there is none to choose"),
+            ("plot", ["codebook", "song.wav", *folders, "--output", "a.png"],
+             "vqvae_512 has no codebook"),
+            ("plot", ["codes", "song.wav", *folders, "--output", "a.png"], REFUSED),
+            ("plot", ["usage", "song.wav", *folders, "--output", "a.png"], REFUSED),
+            ("listen", ["--data-dir", data, *every], "no generator"),
+            ("radio", [*every, "--port", 0], REFUSED)):
+        code, _, errors = run(capsys, script, *arguments)
+        assert code == 2 and message in errors.splitlines()[-1], (script, errors)
+        assert "Traceback" not in errors
+
+
+# --------------------------------------------------------------------------------------- with labels
+
+
+def test_folders_are_its_vocabulary(trained):
+    out, lines = trained
+    assert any(line.startswith("labels by folder: blues (") for line in lines)
+    labels = weights.find(out, "vqvae_512").config.labels
+    assert (labels.of, labels.names) == ("folder", GENRES)
+
+
+def test_decoder_only_keeps_encoder_and_labels(trained, data, tmp_path):
+    out, _ = trained
+    before = weights.find(out, "vqvae_512")
+    train(before.config, data, RunOptions(tmp_path, start_from=out, decoder_only=True))
+    after = weights.find(tmp_path, "vqvae_512", "best").load("encoder")
+    for path, array in before.load("encoder").items():
+        np.testing.assert_array_equal(after[path], array)
+
+
+def test_mixed_windows_have_no_label(data, tmp_path):
+    with pytest.raises(UserError, match="training.mix is 0.5, but a mixture"):
+        train(LABELLED, data, RunOptions(tmp_path), configs.replace(SETTINGS, mix=0.5))
+
+
+def test_a_window_has_the_label_of_its_track(data):
+    tracks = manifest.read(data)
+    served = windows.AudioWindows(data, tracks, 4096, 4, 7,
+                                  label_config=configs.Labels(names=GENRES))
+    plain = windows.AudioWindows(data, tracks, 4096, 4, 7)
+    for batch in range(4):
+        x, y = served[batch]
+        np.testing.assert_array_equal(x["samples"], y)
+        np.testing.assert_array_equal(y, plain[batch][0])
+        assert x["label"].shape == (4, 1, 1, 2) and x["label"].dtype == np.int32
+        for row, number in zip(x["label"][:, 0, 0], served.numbers(batch), strict=True):
+            name = tracks[served.position(number)[0]].file.split(".")[0]
+            assert (GENRES[row[0]], row[1]) == (name, configs.SHARES)
+
+
+def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
+    found, sound = weights.find(trained[0], "vqvae_512"), music(1.0)[None]
+    onnx, reference = (engine.load_codec(found, name) for name in ("onnx", "keras"))
+    decoded = []
+    for label in (None, "blues", "jazz", {"blues": 1, "metal": 3}):
+        vectors = onnx.encode(sound, label)
+        np.testing.assert_allclose(vectors, reference.encode(sound, label), atol=1e-4)
+        decoded.append(onnx.decode(vectors, label))
+        np.testing.assert_allclose(decoded[-1], reference.decode(vectors, label), atol=1e-4)
+    for a, b in itertools.combinations(decoded, 2):
+        assert np.abs(a - b).max() > 1e-4
+    # Each piece of a batch may have its own label.
+    vectors = onnx.encode(sound, "blues")
+    batch = onnx.decode(np.repeat(vectors, 2, axis=0), ["blues", "jazz"])
+    for row, label in zip(batch, ("blues", "jazz"), strict=True):
+        np.testing.assert_allclose(row[None], onnx.decode(vectors, label), atol=1e-5)
+
+
+def test_the_commands_play_a_genre_or_list_the_genres(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "abcd":
+        soundfile.write(f"{name}.wav", music(0.5, ord(name)), 22050)
+    folder = ["--vqvae-weights-dir", trained[0]]
+    sample = ["generate_audio", *folder, "--seconds", 0.5, "--seed", 1, "--output"]
+    for name, label in (("any.wav", []), ("jazz.wav", ["--label", "jazz"])):
+        assert run(capsys, *sample, name, *label)[0] == 0
+    sounds = [soundfile.read(name)[0] for name in ("any.wav", "jazz.wav")]
+    assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
+    files = ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert run(capsys, "latents", "reconstruct", *files, *folder, "--label", "blues:0.5,metal:0.5",
+               "--picture", "four.png")[0] == 0
+    assert (tmp_path / "four.png").stat().st_size > 5000
+    assert run(capsys, "latents", "walk", *files[:2], *folder, "--label", "metal", "--output",
+               "w.wav")[0] == 0
+    code, _, errors = run(capsys, *sample, "x.wav", "--label", "jas")
+    assert code == 2
+    assert "no label is called 'jas'; did you mean 'jazz'?" in errors
+
+
+def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, data, tmp_path,
+                                                                       monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", music(0.5, 1), 22050)
+    test_vqvae = imported.script("test_vqvae").main
+    arguments = ["--model", "all", "--vqvae-weights-dir", str(trained[0])]
+    sounds = []
+    for label in ("jazz", "metal"):
+        assert cli.entry(test_vqvae, [*arguments, "--input", "a.wav", "--label", label]) == 0
+        sounds.append(soundfile.read("a_vqvae_512.wav")[0])
+    assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
+    judged_as = []
+    monkeypatch.setattr(fad, "load_if_available", lambda path, say: None)
+    measure = judge.judge
+    monkeypatch.setattr(judge, "judge", lambda *codec_and_sounds, track_labels, **options: (
+        judged_as.extend(track_labels), measure(*codec_and_sounds, track_labels=track_labels, **options))[1])
+    assert cli.entry(test_vqvae, [*arguments, "--data-dir", str(data)]) == 0
+    assert judged_as and set(judged_as) <= set(GENRES)
+
+
+def test_labels_need_whole_pieces_and_a_mirror_encoder():
+    with pytest.raises(configs.ConfigError, match="labels need .* padding: same"):
+        vae(labels={"names": GENRES}, padding="causal", head={"kind": "waveform"})
+    with pytest.raises(configs.ConfigError, match="labels need .* an encoder of mirror"):
+        configs.replace(configs.preset("spectrogram_vae").codec(2048), labels={"names": GENRES})
+
+
+def test_a_plan_trains_vaes_and_generators_with_labels(data, tmp_path):
+    def labelled(preset):
+        flags = training_flags(steps=1, label="folder")
+        chain = plan.Plan(data, tmp_path, preset, flags=flags)
+        return {stage.name for stage in chain.stages if chain.settings(stage).model.labels}
+
+    assert "vqvae_500" in labelled("cvae")
+    assert labelled("tiny") == set(configs.preset("tiny").chain.generators.values())
