@@ -68,7 +68,7 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     run = read_run(args.weights_dir)
     targets = results.read_targets(args.targets)
-    music = api.load(args.weights_dir, args.weights_dir, default_choice=0)
+    music = api.load(args.weights_dir, args.weights_dir)
     top = music.weight_set(music.chain.generator(music.chain.top))
     sides, spans = folder_page.read_sides(args.data_dir, splits.read_split(args.split), 0,
                                     top.trim_silence, final=True)

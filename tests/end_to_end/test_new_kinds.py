@@ -38,7 +38,7 @@ from vqwave.nn.conditions import CONDITIONS, FrameEmbedding
 from vqwave.nn.cores import CORES
 from vqwave.nn.quantizers import QUANTIZERS
 from vqwave.onnx import loops
-from vqwave.play import api, engine
+from vqwave.play import engine
 from vqwave.play import conditions as feeds
 from vqwave.play.stream import Stream
 from vqwave.progress import SilentReporter
@@ -348,12 +348,6 @@ def test_each_piece_of_a_batch_has_its_own_label_and_a_resumed_one_keeps_it(part
         np.testing.assert_array_equal(next(stream), second)
     with start(2, 0) as stream:
         assert not np.allclose(next(stream)[0], first[0])
-
-
-def test_a_default_choice_is_played_where_nothing_is_chosen(labelled, tiny_weights):
-    music = api.load(tiny_weights.codecs, labelled, engine="onnx-float32", default_choice=0)
-    first = music.generate(level=128, seconds=0.5, seed=1, chosen={"genre": 0})
-    np.testing.assert_array_equal(music.generate(level=128, seconds=0.5, seed=1), first)
 
 
 @pytest.mark.parametrize("chosen, said", [

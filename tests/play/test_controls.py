@@ -114,8 +114,6 @@ def prompt(rng, blocks, levels=LEVELS):
 class Music:
     """What stands for a `VQWave`: folders of weights by name, and a recording's codes."""
 
-    default_choice = None
-
     def __init__(self, parts, **others):
         self.parts, self.others = parts, others
 

@@ -192,7 +192,7 @@ def test_a_jump_keeps_the_label_or_begins_with_another():
 def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(names, kept):
     here, there = SimpleNamespace(), SimpleNamespace()
     for music, parts in ((here, chain()), (there, chain(names=names))):
-        music.default_choice, music.chain_engines = None, lambda parts=parts: parts
+        music.chain_engines = lambda parts=parts: parts
     stream = start(music=here, chosen={"label": "calm"})
     next(stream)
     assert stream.label == "calm"

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -228,58 +227,3 @@ def test_a_file_holds_the_notes(tmp_path):
     assert [(kind, number) for kind, number, _ in found[:2]] == [("note_on", 60), ("note_on", 67)]
     assert found[0][2] == pytest.approx(1.0, abs=0.25)
     assert found[-1][0] == "note_off" and found[-1][2] == pytest.approx(2.0, abs=0.35)
-
-
-@pytest.fixture
-def virtual():
-    """Opens one end of a cable through the system's MIDI driver: of `input` or `output`, a name."""
-    mido, opened = pytest.importorskip("mido"), []
-    pytest.importorskip("rtmidi")
-
-    def connect(kind, name):
-        try:
-            opened.append(getattr(mido, f"open_{kind}")(name, virtual=True))
-        except Exception as e:  # a driver's own
-            pytest.skip(f"this machine has no virtual MIDI ports: {e}")
-        return opened[-1]
-
-    yield connect
-    for port in opened:
-        port.close()
-
-
-def test_a_keyboard_at_a_real_port(virtual):
-    import mido
-
-    keyboard, keys, reported = virtual("output", "vqwave test keyboard"), Keys(), []
-    listening = midi.open_input("vqwave test keyboard", keys, reported.append)
-    try:
-        for number in (60, 64):
-            keyboard.send(mido.Message("note_on", note=number))
-        keyboard.send(mido.Message("control_change", control=7, value=127))
-        end = time.monotonic() + 10
-        while ([60, 64] not in keys.calls or ("loudness", 1.0) not in keys.calls) and (
-                time.monotonic() < end):
-            time.sleep(0.01)
-        assert [60, 64] in keys.calls and ("loudness", 1.0) in keys.calls
-        keyboard.close()
-        while keys.calls[-1] != [] and time.monotonic() < end:
-            time.sleep(0.01)
-        assert keys.calls[-1] == [] and len(reported) == 1
-    finally:
-        listening.close()
-
-
-def test_a_synthesizer_at_a_real_port(virtual):
-    synthesizer = virtual("input", "vqwave test synthesizer")
-    output = midi.open_output("vqwave test synthesizer", RATE, pytest.fail)
-    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE).astype(np.float32)
-    for _ in output.follow([tone]):
-        output.send(len(tone))
-    output.close()
-    told: list = []
-    end = time.monotonic() + 10
-    while len(told) < 2 and time.monotonic() < end:
-        told += [(one.type, one.note) for one in synthesizer.iter_pending()]
-        time.sleep(0.01)
-    assert told == [("note_on", 69), ("note_off", 69)]

@@ -104,7 +104,7 @@ def test_a_short_recording_is_continued_after_its_end(studio, tmp_path):
                 "level": 128, "seconds": 2, "prompt_seconds": 5}
     assert read_frames(studio.perform(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
     error = refusal(studio, **settings, prompt_start=3)
-    assert "short.wav: ends after 0.80 s" in error and str(studio.folder) not in error
+    assert "short.wav: lasts 0.80 s" in error and str(studio.folder) not in error
 
 
 @pytest.mark.parametrize("mode", ["new", "continue"])

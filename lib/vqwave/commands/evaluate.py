@@ -52,8 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     name = args.name or Path(args.data_dir).resolve().name
-    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
-                     default_choice=0)
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
     split, seed = ((read_split(args.split), 0) if args.split
                    else arguments.held_out(args, weights.find_folder(args.generator_weights_dir,
                                                                      weights.GENERATORS)))

@@ -72,8 +72,8 @@ def reconstruct(args, codec):
     signals = {}
     for path in map(Path, args.inputs):
         sound = audio.excerpt(path, rate, 0.0, args.seconds)
-        vectors = latents.encode(codec, sound, args.label)
-        decoded = latents.decode(codec, vectors, len(sound), args.label)
+        vectors = codec.encode(sound[None], args.label)
+        decoded = codec.decode(vectors, args.label)[0, : len(sound)]
         write(folder / f"{path.stem}_{name}.wav", decoded, rate)
         signals |= {f"{path.name}, before": sound, f"{path.name}, after": decoded}
     if args.picture:
@@ -84,8 +84,9 @@ def reconstruct(args, codec):
 def walk(args, codec):
     rate = codec.config.sample_rate
     sounds = [audio.excerpt(path, rate, 0.0, args.seconds) for path in args.inputs]
-    vectors = latents.walk(*(latents.encode(codec, sound, args.label) for sound in sounds))
-    write(args.output, latents.decode(codec, vectors, min(map(len, sounds)), args.label), rate)
+    vectors = latents.walk(*(codec.encode(sound[None], args.label)[0] for sound in sounds))
+    decoded = codec.decode(vectors[None], args.label)
+    write(args.output, decoded[0, : min(map(len, sounds))], rate)
 
 
 def write(path, sound, rate: int):

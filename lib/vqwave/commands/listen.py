@@ -45,7 +45,7 @@ def main(argv=None) -> int:
     chain = weights.chain(folder)
     best = "best" in weights.tags(folder, chain.generator(chain.top))
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine,
-                     "best" if best else None, default_choice=0)
+                     "best" if best else None)
     listening.playable_level(music)
     trained = music.weight_set(chain.generator(chain.top))
     (_, held_out), _ = silence.read_sides(args.data_dir, *arguments.held_out(args, folder),

@@ -18,7 +18,7 @@ from .controls import CONTROLS
 from .labels import find_labels, read_labels
 from .models import Models
 from .playback import LATENCIES
-from .prompt import Prompt, Variation
+from .prompt import Prompt, Variation, check_codes
 from .sampling import draw_seed
 from .stream import Stream
 
@@ -26,10 +26,10 @@ SILENT = 1e-4
 """A recording whose samples are all smaller (-80 dB) is silent."""
 
 
-def load(codecs=None, generators=None, engine: str = "onnx", epoch: int | str | None = None,
-         default_choice: int | None = None, preset=None) -> VQWave:
-    """The trained models in two folders. Only the chain is read before a level is used: then a
-    missing or damaged set is a `UserError`, and a new set is exported to ONNX, which takes seconds.
+class VQWave(Models):
+    """The trained models in two folders, and what they can do. Only the chain is read before a
+    level is used: then a missing or damaged set is a `UserError`, and a new set is exported to
+    ONNX, which takes seconds.
 
     Args:
         codecs, generators: folders of weights; `chain.yml` beside the generators names the models.
@@ -37,15 +37,8 @@ def load(codecs=None, generators=None, engine: str = "onnx", epoch: int | str | 
         engine: `onnx` (int8), `onnx-float32` or `keras`.
         epoch: the generators' set (of a VAE the codec's), a number or "best" (None: what ships,
             else the best).
-        default_choice: the value of each condition for which a stream is given none (None: each
-            must be given).
         preset: a name or the path of a file: the weights must have been trained as this preset.
     """
-    return VQWave(codecs, generators, engine, epoch, default_choice, preset)
-
-
-class VQWave(Models):
-    """What the models of a chain can do. See `load`."""
 
     def encode(self, audio, level: int | None = None,
                report: Callable[[float], None] | None = None) -> np.ndarray:
@@ -128,15 +121,11 @@ class VQWave(Models):
                             None if count is None else left + count + halo)
         part = window[left:] if count is None else window[left : left + count]
         part = part[: part.size // top * top]
-        if first >= end:
-            raise UserError(f"{name}: ends after {end / rate:.2f} s, before the prompt starts "
-                            f"({start:g} s)")
         if not part.size:
-            raise UserError(f"{name}: has {end - first} samples from {start:g} s on; a prompt "
-                            f"needs {top}, one code of the top level")
+            raise UserError(f"{name}: lasts {end / rate:.2f} s; a prompt from {start:g} s on needs "
+                            f"{top / rate:.3f} s more, one code of the top level")
         if np.abs(part).max() < SILENT:
-            raise UserError(f"{name}: the {part.size / rate:.2f} s from {start:g} s on are silent; "
-                            f"there is nothing to go on from")
+            raise UserError(f"{name}: is silent for {part.size / rate:.2f} s from {start:g} s on")
         codes = {x: self.encode(window, x)[left // x : (left + part.size) // x] for x in levels}
         pitches = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
         return Prompt(codes, part.copy(), keep_original, pitches, stay)
@@ -167,18 +156,8 @@ class VQWave(Models):
         A residual codec takes any number of its first books.
         """
         codec = self._encoder(self.chain.bottom if level is None else level)
-        config, codes = codec.config, np.asarray(codes)
-        frames = codes[..., None] if config.books == 1 else codes
-        if (frames.ndim not in (2, 3) or codes.dtype.kind not in "iu"
-            or not 0 < frames.shape[-1] <= config.books or frames.shape[-1] % config.positions):
-            wanted = ("[N] or [batch, N]" if config.books == 1 else
-                      f"[N, books] or [batch, N, books] of up to {config.books} books")
-            raise ValueError(f"codes are whole numbers, {wanted}, not {codes.dtype} "
-                             f"{list(codes.shape)}")
-        if codes.size and not 0 <= codes.min() <= codes.max() < config.num_codes:
-            raise ValueError(f"codes are {codes.min()} … {codes.max()}; {config.name} has 0 … "
-                             f"{config.num_codes - 1}")
-        frames = frames.astype(np.int32)
+        step = codec.config.positions
+        frames = check_codes(codes, codec.config, range(step, codec.config.books + 1, step), True)
         return codec.decode(frames) if frames.ndim == 3 else codec.decode(frames[None])[0]
 
     def generate(self, *, seconds: float | None = None, samples: int | None = None,
@@ -277,6 +256,9 @@ class VQWave(Models):
         """The codec of a level. Raises `UserError` where its frames are no codes."""
         self.weight_set(self.chain.codecs[self.chain.check_level(level)]).config.check_codes()
         return self.codec(level)
+
+
+load = VQWave
 
 
 def _without_book(codes: np.ndarray) -> np.ndarray:

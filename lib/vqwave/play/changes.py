@@ -16,7 +16,7 @@ from .chain import Engines, Options
 from .conditions import check_chosen
 from .labels import find_labels, read_labels
 from .prompt import Prompt, check_prompt
-from .sampling import check_guidance, check_seed, sampling_per_level
+from .sampling import check_seed, sampling_per_level
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
             change.pop("weights"), change.pop("sampling", None), engines, options)
     configs = engines.configs
     if "sampling" in change:
-        check_guidance(configs, sampling_per_level(configs, change["sampling"]))
+        sampling_per_level(configs, change["sampling"])
     if "label" in change:
         change["label"] = read_labels(change["label"], find_labels(configs), options.batch or 1)
     if "freeze" in change:
@@ -136,9 +136,8 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     chosen = {name: value for name, value in before.chosen.items() if name in inputs}
     if label_names(configs) != label_names(before.configs):
         chosen.pop(Labels.input, None)
-    sampling = check_guidance(configs, sampling_per_level(configs, sampling))
-    chosen = check_chosen(configs, chosen, options.batch or 1, music.default_choice)
-    return Engines(codec, generators, music, chosen, sampling)
+    chosen = check_chosen(configs, chosen, options.batch or 1)
+    return Engines(codec, generators, music, chosen, sampling_per_level(configs, sampling))
 
 
 def label_names(configs) -> tuple[str, ...]:

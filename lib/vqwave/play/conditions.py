@@ -42,16 +42,13 @@ FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels}
 """
 
 
-def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, batch: int = 1,
-                 default: int | None = None) -> dict[str, np.ndarray]:
+def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None,
+                 batch: int = 1) -> dict[str, np.ndarray]:
     """What a caller chose for the conditions of a chain, by the inputs' names: int32 [batch] each,
-    of labels what `read_labels` makes of it.
-
-    default: the value of a condition for which none was chosen; None: each must be chosen. Labels
-        need not be: without one the music is like any of them. Raises `UserError` for a missing, an
-        unknown or a wrong value.
+    of labels what `read_labels` makes of it. Only labels may be left out. Raises `UserError` for a
+    missing, an unknown or a wrong value.
     """
-    chosen = {} if chosen is None else chosen
+    chosen = chosen or {}
     conditions = [(condition, config.name)
                   for config in configs for condition in config.conditions
                   if not isinstance(condition, CodesAbove)]
@@ -63,7 +60,7 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, bat
         raise UserError(f"the chain has no condition called {name!r}; {others}")
     return {condition.input: read_labels(chosen.get(condition.input), condition, batch)
             if isinstance(condition, Labels)
-            else _read_number(chosen.get(condition.input, default), condition, generator, batch)
+            else _read_number(chosen.get(condition.input), condition, generator, batch)
             for condition, generator in conditions}
 
 

@@ -50,18 +50,6 @@ def walk(begin, end) -> np.ndarray:
     return (1.0 - share) * begin[:frames] + share * end[:frames]
 
 
-def encode(codec, audio, label=None) -> np.ndarray:
-    """The encoder's means: float32 [samples] -> float32 [frames, width]. label: of the recording,
-    see `engine.CodecEngine`.
-    """
-    return codec.encode(np.asarray(audio, np.float32)[None], label)[0]
-
-
-def decode(codec, vectors, samples: int | None = None, label=None) -> np.ndarray:
-    """Vectors [frames, width] -> audio float32 [samples]. label: see `engine.CodecEngine`."""
-    return codec.decode(np.asarray(vectors, np.float32)[None], label)[0, :samples]
-
-
 @dataclass
 class Sample:
     """A piece sampled from a VAE's prior: an iterator of one block, float32 [samples], with the
@@ -87,4 +75,4 @@ class Sample:
         vectors = sample_prior(config, -(-self.samples // config.level), self.seed,
                                self.temperature)
         self.position = self.samples
-        yield decode(self.codec, vectors, self.samples, self.label)
+        yield self.codec.decode(vectors[None], self.label)[0, : self.samples]

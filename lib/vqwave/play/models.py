@@ -17,14 +17,13 @@ from . import pitches
 
 class Models:
     """The sets of weights of a chain and the engines that play them, each loaded when it is used.
-    See `api.load`.
+    See `api.VQWave`.
     """
 
     def __init__(self, codecs=None, generators=None, engine: str = "onnx",
-                 epoch: int | str | None = None, default_choice: int | None = None, preset=None):
+                 epoch: int | str | None = None, preset=None):
         self.engine = engines.check_engine(engine)
-        self.epoch, self.default_choice = epoch, default_choice
-        self.preset = None if preset is None else config.preset(preset)
+        self.epoch, self.preset = epoch, None if preset is None else config.preset(preset)
         self._codecs, self._generators = weights.folders(codecs, generators, self.preset)
         self.chain = weights.chain(self._generators, self.preset)
         self._sets: dict[str, weights.WeightSet] = {}
@@ -41,7 +40,7 @@ class Models:
             chain = weights.chain(generators)
             own = weights.holds(generators, chain.codecs.values())
             self._others[key] = type(self)(generators if own else self._codecs, generators,
-                                           self.engine, default_choice=self.default_choice)
+                                           self.engine)
         return self._others[key]
 
     def chain_engines(self, level: int | None = None, keep: int = 0, encoded: Sequence[int] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,14 +43,17 @@ class Variation:
     samples: int
 
 
-def check_codes(codes, config) -> np.ndarray:
+def check_codes(codes, config, books: Container[int] = (), batch: bool = False) -> np.ndarray:
     """Codes that a caller gives, [n, books] (or [n] where there is one book), as int32 [n, books].
 
-    config: what says `level`, `num_codes` and `books`. Raises `ValueError` for other codes.
+    config: what says `level`, `num_codes` and `books`. books: the numbers of books that are allowed
+    instead of the config's. batch: [batch, n, books] is allowed too. Raises `ValueError` for other
+    codes.
     """
     array = np.asarray(codes)
-    frames = array[:, None] if array.ndim == 1 and config.books == 1 else array
-    if frames.ndim != 2 or frames.shape[1] != config.books or frames.dtype.kind not in "iu":
+    frames = array[..., None] if config.books == 1 and array.ndim <= 1 + batch else array
+    if (frames.ndim not in (2, 2 + batch) or frames.shape[-1] not in (books or (config.books,))
+            or frames.dtype.kind not in "iu"):
         raise ValueError(f"codes of level {config.level} are {array.dtype} {list(array.shape)}; "
                          f"they must be whole numbers [n, {config.books}]")
     if frames.size and not 0 <= frames.min() <= frames.max() < config.num_codes:

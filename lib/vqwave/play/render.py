@@ -25,7 +25,6 @@ from . import latents, mastering, performance
 from .stream import Stream
 
 Piece = Stream | latents.Sample
-NOTHING_WRITTEN = "stopped; nothing was written"
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _delayed_signals():
 
     def check():
         if received:
-            raise Interrupted(received[0], NOTHING_WRITTEN)
+            raise Interrupted(received[0], "stopped; nothing was written")
 
     with signal_handlers(receive, signal.SIGINT, signal.SIGTERM):
         yield check
@@ -163,12 +162,7 @@ def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
     streams: functions that open a stream with `log_probs=True`.
     """
     candidates = []
-
-    def end(number, _):
-        raise Interrupted(number, NOTHING_WRITTEN)
-
-    with (tempfile.TemporaryDirectory(prefix=".vqwave-", dir=path.parent) as folder,
-          signal_handlers(end, signal.SIGINT, signal.SIGTERM)):
+    with tempfile.TemporaryDirectory(prefix=".vqwave-", dir=path.parent) as folder:
         for i, open_stream in enumerate(streams, 1):
             file = Path(folder, f"{i}{path.suffix}")
             with open_stream() as stream:

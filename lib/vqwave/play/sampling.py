@@ -75,9 +75,13 @@ def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
 
 def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[int, Sampling]:
     """What each level of a chain samples with; configs: its generators, top first. See
-    `change_sampling`.
+    `change_sampling`. Raises `UserError` also for guidance of generators without labels.
     """
-    return change_sampling({c.level: c.sampling for c in configs}, chosen)
+    sampling = change_sampling({c.level: c.sampling for c in configs}, chosen)
+    if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
+        raise UserError(f"{configs[0].name} was trained without labels: there is nothing for "
+                        f"guidance to follow")
+    return sampling
 
 
 def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
@@ -103,15 +107,6 @@ def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
         changed[level] = (fields if isinstance(fields, Sampling)
                           else override(own[level], fields, name))
     return changed
-
-
-def check_guidance(configs: Sequence[GeneratorConfig],
-                   sampling: dict[int, Sampling]) -> dict[int, Sampling]:
-    """`sampling` by level. Raises `UserError` where labels guide a chain that knows none."""
-    if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
-        raise UserError(f"{configs[0].name} was trained without labels: there is nothing for "
-                        f"guidance to follow")
-    return sampling
 
 
 def distribution(logits, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008

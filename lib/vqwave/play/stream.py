@@ -18,7 +18,7 @@ from .changes import Change, check_block, check_change, engines_after, label_nam
 from .conditions import check_chosen
 from .level import Steering
 from .prompt import Prompt, Variation
-from .sampling import check_guidance, draw_seed, sampling_per_level
+from .sampling import draw_seed, sampling_per_level
 from .snapshot import Snapshot, pack
 from .transpose import Transposer
 
@@ -183,11 +183,8 @@ class Stream(StreamStatus):
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0))
-        seed = draw_seed(seed)
-        sampling = check_guidance(configs, sampling_per_level(configs, sampling))
-        default = None if music is None else music.default_choice
-        engines = Engines(codec, generators, music,
-                          check_chosen(configs, chosen, batch or 1, default))
+        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling)
+        engines = Engines(codec, generators, music, check_chosen(configs, chosen, batch or 1))
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay

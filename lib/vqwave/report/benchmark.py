@@ -84,7 +84,7 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
             cache = str(Path(codecs) / "cache")
             stack.enter_context(mock.patch.dict(os.environ, VQWAVE_CACHE=cache))
             save_random(random, codecs)
-        music = api.load(codecs, generators, default_choice=0)
+        music = api.load(codecs, generators)
         endings = list(dict.fromkeys((music.chain.ending, music.chain.bottom)))
         jobs = [(name, level) for name in PARTS if name in parts
                 for level in (endings if PARTS[name].of_streams else music.chain.sizes)]
@@ -207,7 +207,7 @@ from vqwave.play import api, engine, playback
 with contextlib.suppress(ImportError):
     import pyaudio
 samples = 0
-music = api.load(sys.argv[1], sys.argv[2], default_choice=0)
+music = api.load(sys.argv[1], sys.argv[2])
 with music.stream(level=int(sys.argv[3]), seed=1) as stream:
     while samples < playback.PREBUFFER * stream.sample_rate:
         samples += len(next(stream))
@@ -233,7 +233,7 @@ def run_process(part: str, codecs, generators, level: int, effort: Effort) -> li
 
 def child(part: str, codecs: str, generators: str, level: str, effort: str):
     """Measure a part in this process and print its rows as JSON."""
-    music = api.load(codecs, generators, default_choice=0)
+    music = api.load(codecs, generators)
     rows = PARTS[part].measure(music, Effort(*json.loads(effort)), int(level))
     if loaded := {"tensorflow", "keras"} & set(sys.modules):
         raise RuntimeError(f"playing loaded {loaded}")
