@@ -134,7 +134,6 @@ def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypa
         (["train-generator", "--generator", "generator_512", "--data-dir",
           "data", "--output-dir", "weights/mine",
           "--start-from", "weights", "--steps", 1, "--input-length", 100], "multiple of"),
-        (["benchmark", "--only", "chain", "--sizes", "none"], "none"),
     ]:
         code, _, errors = vqwave(capsys, *words)
         assert code == 2 and error in errors.splitlines()[-1], errors

@@ -38,7 +38,7 @@ from vqwave.nn.conditions import CONDITIONS, FrameEmbedding
 from vqwave.nn.cores import CORES
 from vqwave.nn.quantizers import QUANTIZERS
 from vqwave.onnx import loops
-from vqwave.play import engine
+from vqwave.play import api, engine
 from vqwave.play import conditions as feeds
 from vqwave.play.stream import Stream
 from vqwave.progress import SilentReporter

@@ -92,11 +92,6 @@ def test_seconds_are_the_nearest_number_of_samples(music):
     assert music.generate(seconds=1 / 22050, level=512, batch=2).shape == (2, 1)
 
 
-def test_float32_rows_of_a_batch_are_the_pieces_alone(exact):
-    both = exact.generate(samples=BLOCK, level=128, seed=3, batch=2)
-    np.testing.assert_allclose(both[0], exact.generate(samples=BLOCK, level=128, seed=3), atol=1e-6)
-
-
 @pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
 def test_the_stream_s_windows_see_what_the_whole_piece_sees(exact, how):
     whole_as_windows(exact, how)

@@ -298,7 +298,7 @@ def test_a_hundred_thousand_draws_follow_the_distribution(known, name, books, se
     played = engine.load_generator(known[books], name)
     codes, log_probs, _ = played.sample(*arguments(played, 1000, batch=100, seed=8), settings)
     for book in range(books):
-        expected = sampling.distribution(np.roll(LOGITS, book), settings).astype(float)
+        expected = np.asarray(sampling.distribution(np.roll(LOGITS, book), settings), float)
         counts, kept = np.bincount(codes[..., book].ravel(), minlength=12), expected > 0
         assert counts[~kept].sum() == 0
         if kept.sum() > 1:
@@ -323,8 +323,6 @@ def test_contexts_of_windows_are_those_of_the_whole(load, which, name):
     part = played.context({"source": source[:, 10 : 25 + 2 * config.halo]})
     np.testing.assert_allclose(part, whole[:, 10 * config.ratio : 25 * config.ratio], atol=1e-5)
     np.testing.assert_allclose(load(which, "keras").context({"source": source}), whole, atol=1e-5)
-    with pytest.raises(UserError, match="reads 'source', which is not given"):
-        played.context({})
 
 
 OTHER_CODECS = {

@@ -16,7 +16,7 @@ import pytest
 
 from vqwave.errors import UserError
 from vqwave.play import playback
-from vqwave.play.playback import Feed, Latency, Status, play, status_line
+from vqwave.play.playback import Feed, Latency, play
 
 RATE = 22050
 
@@ -173,13 +173,6 @@ def test_an_error_comes_after_what_was_computed_before_it():
         heard, more = feed.read(1000)
     np.testing.assert_array_equal(heard, wave(1000))
     assert not more and str(feed.error) == "broken weights"
-
-
-def test_the_status_line_says_what_matters():
-    line = status_line(8, Status(seconds=75.4, speed=6.12, buffered=3.21,
-                                 underruns=0, paused=False))
-    assert line == "1:15 · level 8 · 6.1 x real time · buffer 3.2 s · space pauses, q quits"
-    assert "· 1 underrun · paused" in status_line(8, Status(1, 1, 1, 1, True))
 
 
 def test_without_pyaudio_the_error_says_how_to_get_it(monkeypatch):

@@ -636,17 +636,6 @@ def test_what_cannot_steer_is_refused(begin, message):
         start(chain(128), begin=begin)
 
 
-@pytest.mark.parametrize("codes", [[1, 2, 3], [[1, 2]], [[[1, 2, 3]]], [[1, 2, CODES]],
-                                   [[-1, 2, 3]], [[0.5, 1, 2]]])
-def test_frames_of_several_books_are_checked(codes):
-    codec, generators = chain(128, {512: 3, 128: 2})
-    for parts, begin in (((codec, generators[1:]), Variation(512, codes, 512)),
-                         ((codec, generators),
-                          Prompt({512: codes, 128: np.zeros((4, 2), int)}, None))):
-        with pytest.raises(ValueError, match="codes of level 512 are"):
-            start(parts, begin=begin)
-
-
 def test_a_variation_is_not_longer_than_its_source_and_needs_it():
     codec, generators = chain(128)
     parts = codec, generators[1:]

@@ -52,11 +52,9 @@ def test_the_tempo_is_kept():
     places = np.arange(2 * BLOCK, 9 * BLOCK, BLOCK)
     for at in places:
         clicks[at : at + 64] = np.hanning(64)
-    transposer = Transposer(RATE, 1)
-    transposer.semitones = 7
     heard = play(clicks, {0: 7})[0]
     for at in places:
-        around = heard[at - 200 : at + transposer.delay + 200]
+        around = heard[at - 200 : at + RATE // 10]
         assert np.abs(around).max() > 0.2
 
 

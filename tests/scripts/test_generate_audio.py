@@ -14,13 +14,13 @@ import imported
 import numpy as np
 import prepared
 import pytest
-import soundfile
 from encoded import encode
 
 import vqwave
 from vqwave import cli, config
 from vqwave.io import audio, weights
-from vqwave.play import mastering
+from vqwave.play import mastering, performance
+from vqwave.play.performance import Performance
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
 
@@ -96,18 +96,6 @@ def test_the_printed_random_seed_repeats_the_piece(run, tmp_path):
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
 
 
-def test_a_batch_is_written_piece_by_piece(run, tmp_path):
-    code, said, _ = run("--length", 20, "--generators", "generator_128", "--batch", 3, "--seed", 1,
-                        "--output",
-                        tmp_path / "out.ogg")
-    assert code == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out_1.ogg", "out_2.ogg", "out_3.ogg"]
-    assert said.count("wrote") == 3
-    pieces = [soundfile.read(tmp_path / f"out_{i}.ogg")[0] for i in (1, 2, 3)]
-    assert {p.shape for p in pieces} == {(20 * 512,)}
-    assert not np.array_equal(pieces[0], pieces[1])
-
-
 def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):
     def made(*settings):
         path = tmp_path / "x.wav"
@@ -139,15 +127,11 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--epoch", "7", *FILE], "no epoch 7 of generator_512"),
     (["--generator-weights-dir", "TMP", *FILE], "no weights of generator_512"),
     (["--vqvae-weights-dir", "TMP/no", *FILE], "no such folder"),
-    (["--prompt", "TMP/no.mp3", *FILE], "no.mp3: no such file"),
     (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
      "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s"),
     (["--prompt-start", "0"], "--prompt-start needs --prompt"),
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "9", "--output", "TMP/a.wav"], "there is no level 9"),
-    (["--batch", "101", *FILE], "--batch: '101' is not a whole number from 1 to 100"),
-    (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output",
-      "TMP/a.wav"], "keep is 32; it must be one of 512, 128: a variation"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
     (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay does not go with"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
@@ -292,11 +276,6 @@ def test_the_chain_names_models_levels_and_its_end(run, renamed, recordings, mus
     assert code == 0 and "keeping the codes at 512x" in notes
     piece = music.generate(begin=music.source(recordings / "song.mp3"), seed=1, level=128)
     np.testing.assert_array_equal(audio.to_u16(samples_of(tmp_path / "a.wav")), audio.to_u16(piece))
-    code, _, notes = run(*folders, "--length", 20, "--generators", "generator_128")
-    assert code == 2
-    assert "no generator is called 'generator_128'; there are hand-512, hand-128, all" in notes
-    code, _, notes = run(*folders, "--variation-of", recordings / "song.mp3", "--keep", 128)
-    assert code == 2 and "keep is 128; it must be one of 512" in notes
 
 
 def test_a_folder_without_permission_is_refused_before_any_work(run, tmp_path, monkeypatch):
@@ -373,17 +352,11 @@ CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}],
 
 def test_a_performance_is_replayed(run, music, tmp_path):
     (tmp_path / "score.json").write_text(json.dumps({"seed": 5, "changes": CHANGES}))
-    stream = music.stream(level=128, seed=5, seconds=3.0, past=4)
-    made = []
-    changes = {sample: change for sample, change in CHANGES}
-    for i in range(-(-stream.samples // BLOCK)):
-        change = dict(changes.get(i * BLOCK, {}))
-        if "sampling" in change:
-            change["sampling"] = {512: change["sampling"]["512"]}
-        if change:
-            assert stream.set(**change) == i * BLOCK
-        made.append(next(stream))
-    audio.write(tmp_path / "made.wav", np.concatenate(made), stream.sample_rate)
+    changes = Performance.read(tmp_path / "score.json").changes
+    assert changes[-1][1] == {"sampling": {512: {"temperature": 1.4, "top_p": 0.9}}}
+    with music.stream(level=128, seed=5, seconds=3.0, past=4) as stream:
+        piece = np.concatenate(list(performance.replay(stream, changes)))
+    audio.write(tmp_path / "made.wav", piece, 22050)
     score = ["--replay", tmp_path / "score.json", "--generators", "generator_128", "--seconds", 3]
     code, said, notes = run(*score, "--output", tmp_path / "again.wav")
     assert code == 0 and "seed 5\n" in said, notes

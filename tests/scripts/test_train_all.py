@@ -118,21 +118,17 @@ def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages
     assert "generate_audio.py" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("preset, commands", [
-    ("tiny", "{generate}\n"),
-    ("cvae", "python scripts/test_vqvae.py --model all --vqvae-weights-dir {out} --input FILE\n"
-             "  {generate} --seconds 30 --output FILE\n  python scripts/latents.py --help\n"),
+@pytest.mark.parametrize("preset, scripts", [
+    ("tiny", ["generate_audio", "train_all"]), ("cvae", ["test_vqvae", "generate_audio", "latents"]),
 ])
 def test_the_last_lines_are_commands_to_hear_the_result(train_all, stages, tmp_path, capsys, preset,
-                                                        commands):
+                                                        scripts):
     assert train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--preset", preset,
                            "--steps", "1", "--seed", "7"]) == 0
-    generate = (f"python scripts/generate_audio.py --vqvae-weights-dir {tmp_path} "
-                f"--generator-weights-dir {tmp_path}")
-    out = capsys.readouterr().out
-    assert f"To hear the result:\n  {commands.format(generate=generate, out=tmp_path)}To train" in out
-    assert (f"python scripts/train_all.py --data-dir d --start-from {tmp_path} --output-dir {tmp_path}_2 "
-            f"--seed 7\n" in out) == (preset == "tiny")
+    commands = capsys.readouterr().out.partition("To hear the result:")[2]
+    assert re.findall(r"^  python scripts/(\w+)\.py", commands, re.MULTILINE) == scripts
+    assert (f"--start-from {tmp_path} --output-dir {tmp_path}_2 --seed 7\n" in commands) == (
+        preset == "tiny")
 
 
 def test_hours_are_shared_out_and_unused_time_is_shared_again(scratch, stages, capsys):

@@ -166,7 +166,7 @@ class LoopBuilder:
         return body("Squeeze", log_prob, [3]) if self.together else log_prob
 
     def _filter(self, logits: str) -> str:
-        """`sampling.filter_logits`, without sorting where top_k and top_p keep all codes."""
+        """`sampling.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
         from onnx import helper
 
         main, body, keep = self.main, self.body, Nodes("keep_")

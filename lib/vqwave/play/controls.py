@@ -24,27 +24,24 @@ STAY, HIGHEST_STAY = 1.0, 4.0
 validation tracks.
 """
 
-CURVES = {"even": lambda share, rest, full: rest + share * (full - rest),
-          # of the General MIDI volume: half way it is 12 dB softer
-          "volume": lambda share, rest, full:
-              full + 40 * math.log10(share) if share > 10 ** ((rest - full) / 40) else rest}
-"""The value of a knob at a share of its way, from 0 to 1."""
-
 
 @dataclass(frozen=True)
 class Knob:
-    """A controller of a MIDI device that turns a number: from `rest`, at 0, along one of `CURVES`
-    to `full`, at 127.
+    """A controller of a MIDI device that turns a number: from `rest`, at 0, to `full`, at 127.
+
+    volume: decibels, as of General MIDI: 12 dB softer half way.
     """
 
     controller: int
     rest: float
     full: float
-    curve: str = "even"
+    volume: bool = False
 
     def value(self, share: float) -> float:
         """At a share of its way, from 0 to 1."""
-        return CURVES[self.curve](share, self.rest, self.full)
+        if not self.volume:
+            return self.rest + share * (self.full - self.rest)
+        return max(self.rest, self.full + 40 * math.log10(max(share, 1e-9)))
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ CONTROLS = {control.name: control for control in (
     Control("guidance", "how strongly the label is followed; 1 is as it was learnt",
             1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG", exact=False, labels=True),
     Control("loudness", "louder or softer; 0 is as the music is made",
-            QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, "volume")),
+            QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, volume=True)),
     Control("transpose", "higher or lower, at the same tempo",
             -12.0, 12.0, 0.0, 1.0, "semitones", keys="[]"),
     Control("hold", "repeat the sound of the last seconds until 0",

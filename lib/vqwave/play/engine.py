@@ -275,11 +275,8 @@ class GeneratorEngine:
         The level above is "source", int32 [batch, N + 2·halo, books above]: n is N·ratio. Without
         it n may be 1, for all frames.
         """
-        names = [condition.input for condition in self.config.conditions]
-        for name in names:
-            if name not in inputs:
-                raise UserError(f"{self.config.name} reads {name!r}, which is not given here")
-        return self._models.context({name: np.asarray(inputs[name], np.int32) for name in names})
+        return self._models.context({condition.input: np.asarray(inputs[condition.input], np.int32)
+                                     for condition in self.config.conditions})
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
         """Zeros float32 [batch, …], one array for each of the core's states."""

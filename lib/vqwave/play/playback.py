@@ -230,12 +230,14 @@ def _watch(output, feed: Feed, show, press):
     with keyboard() as read_key:
         while True:
             try:
-                with _device_errors():
+                try:
                     if started and not output.is_active() or stopped and not started:
                         return
                     if feed.ready and not started:  # earlier, silence would count as underruns
                         output.start_stream()
                         started = True
+                except OSError as e:
+                    raise UserError(f"the device stopped playing: {e.args[-1]}") from e
                 key = read_key(0.05)
                 if key == " ":
                     feed.pause(not feed.status.paused)
@@ -251,14 +253,6 @@ def _watch(output, feed: Feed, show, press):
                     return
                 stopped = True
                 feed.stop()
-
-
-@contextlib.contextmanager
-def _device_errors():
-    try:
-        yield
-    except OSError as e:
-        raise UserError(f"the device stopped playing: {e.args[-1]}") from e
 
 
 def _open(pa, feed: Feed, device, period: int):

@@ -1,9 +1,8 @@
 """Logits to codes: randomness by position, temperature, top-k, top-p, greedy; and the Keras
 reference loop.
 
-The order is the same in numpy, in the Keras loop and in the ONNX loop of `loops.py`: logits /
-temperature, top-k, top-p over the rest, then the inverse of the cumulative distribution in the
-codes' own order.
+The order is the same in the Keras loop and in the ONNX loop of `loops.py`: logits / temperature,
+top-k, top-p over the rest, then the inverse of the cumulative distribution in the codes' own order.
 """
 
 from __future__ import annotations
@@ -45,25 +44,6 @@ def check_seed(what: str, seed) -> int:
     if check_number(what, seed, 0, whole=True) >= 1 << 128:
         raise UserError(f"{what} is {seed}; it must be less than 2^128")
     return int(seed)
-
-
-def filter_logits(scaled: np.ndarray, top_k: int, top_p: float) -> np.ndarray:
-    """Logits float32 [..., codes], divided by the temperature, with -inf for each code left out.
-
-    top_k keeps exactly that many (0: all), the lower code where two tie. top_p keeps, of those, the
-    smallest set of the likeliest whose share of their probability reaches it (1: all).
-    """
-    codes = scaled.shape[-1]
-    k = min(top_k, codes) if top_k else codes
-    order = np.argsort(-scaled, axis=-1, kind="stable")[..., :k]
-    ranked = np.take_along_axis(scaled, order, -1)
-    weights = np.exp(ranked - ranked[..., :1])
-    reached = np.cumsum(weights, -1, dtype=np.float32)
-    before = np.concatenate([np.zeros_like(reached[..., :1]), reached[..., :-1]], -1)
-    keep = before < np.float32(top_p if top_p < 1 else 2) * reached[..., -1:]
-    out = np.full_like(scaled, -np.inf)
-    np.put_along_axis(out, order, np.where(keep, ranked, -np.inf).astype(scaled.dtype), -1)
-    return out
 
 
 def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
@@ -109,44 +89,48 @@ def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
     return changed
 
 
-def distribution(logits, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008
-    """The probabilities that codes are drawn from: logits float32 [..., codes] -> float32 of the
-    same shape.
+def keep_likeliest(scaled, top_k, top_p):
+    """Logits float32 [..., codes], divided by the temperature, with -inf for each code left out: a
+    Keras tensor.
+
+    top_k keeps exactly that many (0: all), the lower code where two tie. top_p keeps, of those, the
+    smallest set of the likeliest whose share of their probability reaches it (1: all).
     """
-    inverse, top_k, top_p = loop_settings(sampling)
-    scaled = np.asarray(logits, np.float32) * np.float32(inverse)
-    if top_k or top_p < 1:
-        scaled = filter_logits(scaled, top_k, top_p)
-    weights = np.exp(scaled - scaled.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
-
-
-def pick(weights, u) -> np.ndarray:
-    """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
-    [0, 1) -> int32 [...].
-
-    `weights` need no normalising. In float32 u times the last sum is less than that sum (u is at
-    most 1 - 2^-24), so there is such a code, and its probability is not 0.
-    """
-    reached = np.cumsum(weights, -1, dtype=np.float32)
-    threshold = reached[..., -1] * np.asarray(u, np.float32)
-    return (reached <= threshold[..., None]).sum(-1).astype(np.int32)
-
-
-def _keep_likeliest(scaled, top_k, top_p):
-    """`filter_logits` in Keras."""
     from keras import ops
 
     num_codes = scaled.shape[-1]
     ranked, order = ops.top_k(scaled, num_codes)  # the lower index first where two tie
     within_k = ops.arange(num_codes) < ops.cast(ops.where(top_k > 0, top_k, num_codes), "int32")
-    weights = ops.where(within_k, ops.exp(ranked - ranked[:, :1]), 0.0)
+    weights = ops.where(within_k, ops.exp(ranked - ranked[..., :1]), 0.0)
     reached = ops.cumsum(weights, axis=-1)
-    before = ops.pad(reached[:, :-1], ((0, 0), (1, 0)))
+    before = ops.concatenate([ops.zeros_like(reached[..., :1]), reached[..., :-1]], axis=-1)
     share = ops.where(top_p < 1, top_p, 2.0)
-    keep = ops.logical_and(within_k, before < share * reached[:, -1:])
+    keep = ops.logical_and(within_k, before < share * reached[..., -1:])
     kept = ops.where(keep, ranked, -float("inf"))
     return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
+
+
+def distribution(logits, sampling: Sampling):
+    """The probabilities that codes are drawn from: logits float32 [..., codes] -> a Keras tensor of
+    the same shape.
+    """
+    from keras import ops
+
+    inverse, top_k, top_p = loop_settings(sampling)
+    return ops.softmax(keep_likeliest(logits * inverse, top_k, top_p))
+
+
+def pick(weights, u):
+    """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
+    [0, 1) -> int32 [...], a Keras tensor.
+
+    `weights` need no normalising. In float32 u times the last sum is less than that sum (u is at
+    most 1 - 2^-24), so there is such a code, and its probability is not 0.
+    """
+    from keras import ops
+
+    reached = ops.cumsum(weights, axis=-1)
+    return ops.sum(ops.cast(reached <= reached[..., -1:] * u[..., None], "int32"), axis=-1)
 
 
 def keras_loop(generator, with_filter: bool, guided: bool = False):
@@ -184,10 +168,8 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
                         logits = without + inputs["guidance"] * (with_labels - without)
                     scaled = (logits + inputs["bias"][book]) * inputs["inverse_temperature"]
                     if with_filter:
-                        scaled = _keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
-                    reached = ops.cumsum(ops.softmax(scaled), axis=-1)
-                    threshold = reached[:, -1:] * u[:, book, None]
-                    drawn = ops.sum(ops.cast(reached <= threshold, "int32"), axis=-1)
+                        scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
+                    drawn = pick(ops.softmax(scaled), u[:, book])
                     code = ops.where(prescribed[:, book] < 0, drawn, prescribed[:, book])
                     scores.append(ops.take_along_axis(ops.log_softmax(scaled),
                                                       code[:, None], axis=-1)[:, 0])

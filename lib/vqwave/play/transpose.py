@@ -2,12 +2,10 @@
 
 Waveform-similarity overlap-add (Verhelst and Roelands 1993) on a delay line: grains of the recent
 sound are read faster or slower, and each begins where the wave best continues the grain before. The
-result is late by up to `Transposer.delay` samples.
+result is at most 0.1 s late.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
@@ -37,14 +35,6 @@ class Transposer:
         self._past = np.zeros((batch, 4 * self._grain), np.float32)
         # Where the last grain would read next: samples behind the sound, and its rate.
         self._behind, self._rate = np.zeros(batch), 1.0
-
-    @property
-    def delay(self) -> int:
-        """Samples by which the sound is late at most."""
-        rate = 2 ** (self.semitones / 12)
-        if rate == 1:
-            return 0
-        return math.ceil(self._back(rate) + self._search + max(0.0, 1 - rate) * 1.5 * self._grain)
 
     def apply(self, audio: np.ndarray) -> np.ndarray:
         """The next block, float32 [batch, n] -> [batch, n]."""
