@@ -364,8 +364,8 @@ def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_pa
         if fits:
             music.stream(level=512).close()
             continue
-        with pytest.raises(UserError, match="generator_512 in .* has learnt the codes of another "
-                                            "vqvae_512 than the one in"):
+        with pytest.raises(UserError, match="generator_512 in .* was trained on the codes of "
+                                            "another vqvae_512 than the one in"):
             music.stream(level=512)
 
 

@@ -94,11 +94,9 @@ def _frame(config) -> str:
             else f"{config.books} books of {config.num_codes} codes")
 
 
-def check_learnt(codecs, generators):
+def check_trained_on(codecs, generators):
     """Raises `UserError` where the generators were trained on codes from different codecs, or from
-    other codecs than those that play.
-
-    Steps of one codec training count as the same codec: its codes change little.
+    other codecs than those that play. A later step of one run changes its codes little.
 
     Args:
         codecs, generators: `WeightSet`s. codecs: those that decode, or that encode the prompt.
@@ -106,15 +104,13 @@ def check_learnt(codecs, generators):
     def run_of(codes_id: str) -> str:  # "" where a set does not say
         return codes_id.rpartition(":")[0]
 
-    runs = {codec.name: (run_of(codec.codes_id), f"the one in {codec.folder}")
-            for codec in codecs}
+    runs = {codec.name: (run_of(codec.codes_id), f"the one in {codec.folder}") for codec in codecs}
     for generator in generators:
         for name, codes_id in (generator.record.get("codecs") or {}).items():
             run, whose = runs.setdefault(name, (run_of(codes_id), f"that of {generator.name}"))
             if run and run_of(codes_id) not in ("", run):
-                raise UserError(f"{generator.name} in {generator.folder} has learnt the codes of "
-                                f"another {name} than {whose}; play it with that codec, or train "
-                                f"it on these codes")
+                raise UserError(f"{generator.name} in {generator.folder} was trained on the codes "
+                                f"of another {name} than {whose}; play it with its own codec")
 
 
 class CodecEngine:

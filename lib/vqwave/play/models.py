@@ -64,7 +64,7 @@ class Models:
                 engines.check_source(chain[0].config, encoder.config)
             else:
                 engines.check_codec(generators[encoder.config.level], encoder)
-        engines.check_learnt([codec, *encoders], chain)
+        engines.check_trained_on([codec, *encoders], chain)
         return self.codec(level), [self.generator(x) for x in generators]
 
     def pitches(self, level: int) -> np.ndarray | None:
@@ -110,15 +110,15 @@ class Models:
             level = (codecs | {g: x for x, g in self.chain.generators.items()})[name]
             folder = self._codecs if name in codecs else self._generators
             epoch = None if name in codecs and self.chain.generators else self.epoch
-            found = (weights.find(folder, name, epoch) if self.preset is None
-                     else weights.find_trained(folder, name, self.preset, epoch))
-            if name in codecs and found.config.sample_rate != self.sample_rate:
-                raise UserError(f"{name} is of {found.config.sample_rate} Hz, but the chain of "
-                                f"{self.sample_rate} Hz")
-            if found.config.level != level:
-                raise UserError(f"{name} is of level {found.config.level}, but the chain has it at "
-                                f"level {level}")
-            self._sets[name] = found
+            weight_set = (weights.find(folder, name, epoch) if self.preset is None
+                          else weights.find_trained(folder, name, self.preset, epoch))
+            rate = weight_set.config.sample_rate if name in codecs else self.sample_rate
+            if rate != self.sample_rate:
+                raise UserError(f"{name} is of {rate} Hz, but the chain of {self.sample_rate} Hz")
+            if weight_set.config.level != level:
+                raise UserError(f"{name} is of level {weight_set.config.level}, but the chain has "
+                                f"it at level {level}")
+            self._sets[name] = weight_set
         return self._sets[name]
 
     def _load(self, name: str):

@@ -159,7 +159,7 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
             rows = ops.reshape(ops.arange(steps), (-1, 1, 1))
 
             def body(i, previous, codes, log_probs, *state):
-                here = None if context is None else ops.take(context, i, axis=0)
+                frame_context = None if context is None else ops.take(context, i, axis=0)
                 u, prescribed, scores = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
 
                 def draw(book, logits):
@@ -176,7 +176,7 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
                     return ops.concatenate([code, code]) if guided else code
 
                 frames = ops.concatenate([previous, previous]) if guided else previous
-                frame, state = generator.core.step(frames, here, list(state), draw)
+                frame, state = generator.core.step(frames, frame_context, list(state), draw)
                 if guided:
                     frame = ops.split(frame, 2)[0]
                 codes = ops.where(rows == i, frame, codes)

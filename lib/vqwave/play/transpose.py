@@ -60,14 +60,14 @@ class Transposer:
 
     def _write_grain(self, row: int, sound, out, begin: int, end: int, rate: float):
         """Write a grain of a piece to samples `begin` … `end` − 1 of the block `out`."""
-        here = self._past.shape[1] + begin
+        start = self._past.shape[1] + begin
         over = min(self._overlap, end - begin)
-        before = read(sound, here - self._behind[row] + self._rate * np.arange(over), self._rate)
+        before = read(sound, start - self._behind[row] + self._rate * np.arange(over), self._rate)
         if rate == 1:
             behind = 0.0
         else:
-            behind = self._back(rate) - self._best(sound, before, here - self._back(rate), rate)
-        out[begin:end] = read(sound, here - behind + rate * np.arange(end - begin), rate)
+            behind = self._back(rate) - self._best(sound, before, start - self._back(rate), rate)
+        out[begin:end] = read(sound, start - behind + rate * np.arange(end - begin), rate)
         out[begin : begin + over] = cross_fade(before, out[begin : begin + over])
         self._behind[row] = behind - (rate - 1) * (end - begin)
 
