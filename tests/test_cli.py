@@ -149,25 +149,6 @@ def test_a_flag_has_the_bounds_of_the_config_that_it_goes_into():
             parse(text)
 
 
-@pytest.mark.parametrize(("limits", "good", "bad"), [
-    (dict(kind=int, least=1), ["1", "100"], ["0", "-1", "1.0", "x", "", "nan", "inf"]),
-    (dict(least=0, most=1), ["0", "1", "0.5", "1e-3"],
-     ["-0.1", "1.1", "nan", "inf", "-inf", "1e400", "x"]),
-    (dict(above=0), ["1e-9", "3"], ["0", "-1"]),
-    (dict(), ["-5", "0", "1e10"], ["nan", "one"]),
-])
-def test_a_number_lies_in_its_bounds_or_is_refused_with_them(limits, good, bad):
-    parse = cli.number(**limits)
-    for text in good:
-        assert parse(text) == limits.get("kind", float)(text)
-    for text in bad:
-        with pytest.raises(cli.argparse.ArgumentTypeError, match="is not a") as caught:
-            parse(text)
-        assert repr(text) in str(caught.value)
-        for bound in ("least", "most", "above"):
-            assert bound not in limits or f" {limits[bound]}" in str(caught.value)
-
-
 @pytest.mark.parametrize("value, bounds, expected", [
     (3, {"whole": True}, 3), (3.0, {"whole": True, "least": 3, "most": 3}, 3), (np.int64(2), {}, 2.0),
     (np.float32(0.5), {"above": 0}, 0.5), (2**127 + 1, {"whole": True}, 2**127 + 1),

@@ -62,12 +62,6 @@ def block(audio, i):
     return audio[..., i * BLOCK : (i + 1) * BLOCK]
 
 
-def test_nothing_that_is_set_to_what_it_is_changes_anything():
-    whole = collect(start(chain(128), seed=3), 6)
-    same = [(1, {"loudness": 0}), (2, {"sampling": {128: {"temperature": 1.0}}}), (3, {})]
-    np.testing.assert_array_equal(perform(start(chain(128), seed=3, past=PAST), same, 6), whole)
-
-
 def test_loudness_moves_in_a_ramp_from_the_block_that_is_named():
     whole = collect(start(chain(128), seed=3), 6)
     heard = perform(start(chain(128), seed=3), [(2, {"loudness": -6.0}), (4, {"loudness": -80})], 6)

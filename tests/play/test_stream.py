@@ -622,8 +622,6 @@ def test_bits_are_those_of_the_codes_drawn_so_far(name):
 @pytest.mark.parametrize("begin, message", [
     (Variation(512, np.array([1]), 512), "generator_512 reads level 0"),
     (Prompt(given(BLOCK, 32), None), "the prompt has levels"),
-    (Prompt({512: [1]}, None), "the prompt has levels"),
-    (Prompt({}, None), "the prompt has levels"),
     (Prompt({512: [1], 128: [1, 2, 3]}, None), "end at different samples"),
     (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), "codes of level 128 are 1 … 64"),
     (Prompt({512: [1.5], 128: [1, 2, 3, 4]}, None), "codes of level 512 are float64"),
