@@ -11,11 +11,20 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
 
 @pytest.fixture(autouse=True)
 def quiet_jupyter(monkeypatch, tmp_path):
-    """Jupyter neither reads nor writes the settings of whoever runs the tests."""
+    """Jupyter neither reads nor writes the settings of whoever runs the tests; short trainings run
+    eagerly.
+    """
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
                  "JUPYTER_RUNTIME_DIR", "TMPDIR"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
+    startup = tmp_path / "IPYTHONDIR" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "eager.py").write_text(f"""import sys
+sys.path.append({str(Path(__file__).parent)!r})
+import commands
+commands.train_eagerly()
+""")
 
 
 def run(tmp_path, parameters):

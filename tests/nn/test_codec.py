@@ -177,12 +177,12 @@ def test_averages_of_channels_are_no_output_of_the_saved_decoder(sound):
 
 
 @pytest.mark.parametrize("axes, books, metrics", [
-    ({"quantizer": {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8}}, 3,
+    ({"quantizer": {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8},
+      "bottleneck": {"kind": "attention", "heads": 2, "back": 4}}, 3,
      {"usage_0", "usage_2", "perplexity_1"}),
-    ({"quantizer": {"kind": "som", "num_codes": 16, "code_dim": 8}}, 1,
+    ({"quantizer": {"kind": "som", "num_codes": 16, "code_dim": 8},
+      "bottleneck": {"kind": "energy", "heads": 2, "back": 4}}, 1,
      {"usage", "topographic_error"}),
-    ({"bottleneck": {"kind": "attention", "heads": 2, "back": 4}}, 1, {"usage"}),
-    ({"bottleneck": {"kind": "energy", "heads": 2, "back": 4}}, 1, {"usage"}),
 ])
 def test_a_codec_trains_with_every_part(axes, books, metrics, sound):
     config = configs.override(configs.preset("tiny").codec(32), axes, "test")
