@@ -7,6 +7,8 @@ from pathlib import Path
 import yaml
 
 from vqwave.io.audio import AUDIO_SUFFIXES
+from vqwave.play import render
+from vqwave.studio import routes
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
@@ -35,6 +37,12 @@ def test_files_that_the_notice_points_to_are_there():
     for name in ("LICENSE", "LICENSES/GPL-2.0.txt", "LICENSES/GPL-3.0.txt", "RESULTS.md",
                  "final_weights/README.md"):
         assert name in NOTICE and (ROOT / name).is_file()
+
+
+def test_the_studio_and_the_readme_state_the_terms_of_generated_music():
+    assert render.TERMS in (routes.STATIC / "index.html").read_text(encoding="utf-8")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert "claim no rights in music that you generate, but rights in the training music" in readme
 
 
 def test_the_package_is_under_the_licence_that_it_names():

@@ -262,10 +262,11 @@ def test_writing_and_reading_gives_the_samples_back(tmp_path, suffix, length):
 
     path = tmp_path / f"a{suffix}"
     x = tone(length / 22050, 22050)
-    with audio.Writer(path, 22050) as out:
+    with audio.Writer(path, 22050, "the terms") as out:
         for start in range(0, length, 7777):
             out.write(x[start : start + 7777])
     y, rate = soundfile.read(path, dtype="float32")
+    assert soundfile.SoundFile(path).copyright == "the terms"
     assert rate == 22050 and y.shape == (length,) and os.listdir(tmp_path) == [path.name]
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
     if suffix != ".ogg":

@@ -19,7 +19,7 @@ from encoded import encode
 import vqwave
 from vqwave import cli, config
 from vqwave.io import audio, weights
-from vqwave.play import mastering, performance
+from vqwave.play import mastering, performance, render
 from vqwave.play.performance import Performance
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
@@ -94,6 +94,7 @@ def test_the_printed_random_seed_repeats_the_piece(run, tmp_path):
     assert f"seed {seed}\n" not in other
     run(*arguments, tmp_path / "c.wav", "--seed", seed)
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
+    assert soundfile.SoundFile(tmp_path / "a.wav").copyright == render.TERMS
 
 
 def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):

@@ -422,14 +422,17 @@ class Writer:
     its own serial number. The file gets its final name when the block ends without an exception.
     soundfile, not PyAV: PyAV's wheels have no Vorbis encoder.
 
+    copyright: the text of the file's copyright tag.
+
     Raises:
         UserError: on construction, as `check_output`.
         OSError: the disk is full.
     """
 
-    def __init__(self, path, sample_rate: int):
+    def __init__(self, path, sample_rate: int, copyright: str = ""):
         self.path = check_output(path)
         self.sample_rate = sample_rate
+        self.copyright = copyright
         self.samples = 0
 
     def __enter__(self):
@@ -442,6 +445,8 @@ class Writer:
             opened.enter_context(self._sink.errors())
             self._sound = opened.enter_context(soundfile.SoundFile(
                 self._sink, "w", self.sample_rate, 1, subtype, format=kind))
+            if self.copyright:
+                self._sound.copyright = self.copyright
             self._opened = opened.pop_all()
         return self
 

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..io import audio
 from ..play import mastering
 from ..play.performance import replay
-from ..play.render import Finish
+from ..play.render import TERMS, Finish
 from ..play.sampling import draw_seed
 from ..play.stream import Stream
 from . import limits
@@ -69,7 +69,7 @@ class Tape:
         if finish.fade and 2 * finish.fade * self.rate > samples:
             raise UserError(f"Two fades of {finish.fade:g} s are longer than the take.")
         path = self.path.with_name(f"{self.path.stem}-{secrets.token_hex(4)}.{kind}")
-        with audio.Writer(path, self.rate) as out:
+        with audio.Writer(path, self.rate, TERMS) as out:
             for block in self._finished_blocks(samples, finish):
                 out.write(block)
         return path
