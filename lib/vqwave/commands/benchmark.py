@@ -14,18 +14,19 @@ from . import arguments
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Measure codecs, sampling, streams of the whole chain, their start, their controls and "
-        "their memory, and print a table for each part. Run nothing else meanwhile.",
+        "Measure how fast this machine makes music, and print a table for each part. Run nothing "
+        "else meanwhile.",
         "", "--part stream --part start --json out.json")
     parser.add_argument("--part", action="append", choices=benchmark.PARTS, metavar="NAME",
-                        help=f"measure this part alone; may be repeated. Parts: "
+                        help=f"measure only this part; may be repeated. Parts: "
                              f"{', '.join(benchmark.PARTS)}")
     parser.add_argument("--random", metavar="PRESET",
-                        help="measure random weights of a preset's size, by name or path; they are "
-                             "as fast as trained ones")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, rough figures")
+                        help="measure random weights of this preset (name or path), which are as "
+                             "fast as trained weights")
+    parser.add_argument("--quick", action="store_true", help="measure fewer rounds, for rough "
+                                                             "figures")
     arguments.add_weights(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write the figures into a file")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to a file")
     return parser
 
 

@@ -11,7 +11,7 @@ from .. import cli, config, progress
 from ..io import manifest, splits, weights
 from ..io.files import printable
 from ..io.splits import read_split
-from ..play import api, engine
+from ..play import api
 from ..report import fad, folder_page, tables
 from ..train import plan
 from . import arguments
@@ -22,30 +22,32 @@ MINUTES = 2.0
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Measure a trained chain: what its codecs keep of held-out tracks, bits a frame of its "
-        "generators, how near generated music is to real music, and what it copies. Prints a "
-        "table; --html writes a page with pictures and sounds. It takes some minutes and downloads "
-        "a network once (29 MB).",
+        "Measure a trained chain on held-out tracks: how well its codecs reconstruct music, how "
+        "well its generators predict codes, how close generated music is to real music, and what "
+        "is copied. Takes minutes. Prints a table; --html writes a page with pictures and sounds.",
         "--data-dir data/my_music --generator-weights-dir weights/my_music --vqvae-weights-dir "
         "weights/my_music --html report.html")
     arguments.add_data(parser)
     parser.add_argument("--html", metavar="FILE",
-                        help="write a page with pictures and sounds in it")
+                        help="write one page that contains pictures and sounds")
     parser.add_argument("--name", metavar="NAME",
-                        help="the title of the page (default: the name of the data folder)")
-    parser.add_argument("--split", metavar="F.yml",
-                        help="measure the test tracks of this split file instead")
-    arguments.add_held_out(parser)
+                        help="title of the page (default: the name of the data folder)")
     parser.add_argument("--minutes", type=cli.number(above=0), default=MINUTES, metavar="M",
-                        help=f"length of the generated music (default: {MINUTES:g})")
-    parser.add_argument("--runs", metavar="DIR", help="the folder of the training logs, whose "
-                        "curves are drawn (default: the folder of the generators)")
-    arguments.add_weights(parser)
-    arguments.add_epoch(parser, "generators")
-    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
-                        help="what runs the models")
-    arguments.add_musicnn(parser)
+                        help=f"minutes of generated music to measure (default: {MINUTES:g})")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    models = parser.add_argument_group("models")
+    arguments.add_weights(models)
+    arguments.add_epoch(models, "generators")
+    arguments.add_engine(models)
+    rare = parser.add_argument_group("rare options")
+    rare.add_argument("--split", metavar="F.yml",
+                      help="measure the test tracks of this split file instead of the held-out "
+                           "tracks")
+    arguments.add_held_out(rare)
+    rare.add_argument("--runs", metavar="DIR",
+                      help="folder of the training logs for the training curves (default: the "
+                           "folder of the generators)")
+    arguments.add_musicnn(rare)
     return parser
 
 

@@ -14,15 +14,14 @@ from . import arguments
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Export trained weights to ONNX graphs: into the cache, so that the first music need not "
-        "wait, or into --output-dir. docs/onnx.md says how other languages run them.",
+        "Export trained models as ONNX graphs, into the cache (so that playing starts without a "
+        "wait) or into --output-dir. docs/onnx.md explains how other languages run the graphs.",
         "--models vqvae_8,generator_8 --output-dir graphs",
     )
     parser.add_argument("--models", default="all", metavar="NAMES",
-                        help="all models of the chain that have weights, or names separated by "
-                             "commas")
+                        help="all, or names of models separated by commas")
     parser.add_argument("--output-dir", metavar="DIR",
-                        help="where to write NAME_KIND.onnx (default: the cache)")
+                        help="folder for the files NAME_KIND.onnx (default: the cache)")
     models = parser.add_argument_group("models")
     arguments.add_weights(models)
     arguments.add_epoch(models, "generators")

@@ -23,10 +23,9 @@ CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", 
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Generate music into a file. The generators draw codes, from the top of the chain down; "
-        "the codec of the last level decodes them. A VAE is sampled from its prior.\n"
-        f"Without --output the music is played: see `{cli.command('play')} --help`.\n"
-        "Exit codes: 0 finished; 2 an error; 130 Ctrl-C, which leaves no file.",
+        "Generate music and write it to a file. Without --output, the music plays: see "
+        f"`{cli.command('play')} --help`.\n"
+        "Exit codes: 0 finished; 2 error; 130 stopped by Ctrl-C, nothing written.",
         "--seconds 30 --seed 1 --output out.wav",
         "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
         "--variation-of song.mp3 --keep 128 --normalize --output varied.flac",
@@ -40,22 +39,22 @@ def parser() -> argparse.ArgumentParser:
     several.add_argument("--batch", type=cli.number(int, least=1, most=MOST_PIECES), metavar="N",
                          help="generate N pieces at once: out_1.wav, out_2.wav, …")
     several.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
-                         help="generate N pieces, of seeds S, S+1, …, and name each by its rank "
-                              "and its bits per code; the likeliest is also the --output file")
+                         help="generate N pieces with seeds S, S+1, …; the file names have rank "
+                              "and bits per code; the piece of rank 1 is also the --output file")
     pieces.add_recording(parser)
     finish = parser.add_argument_group("finish")
     ends = finish.add_mutually_exclusive_group()
     pieces.add_fade(ends)
     ends.add_argument("--loop", action="store_true",
-                      help="join the end to the beginning; the loop is up to half a second shorter "
-                           "than asked for (a variation: a second)")
+                      help="make a loop without a seam, up to half a second shorter than asked for "
+                           "(a variation: up to a second)")
     finish.add_argument("--normalize", action="store_true",
-                        help=f"normalise to {mastering.LOUDNESS:g} LUFS, with a limiter against "
+                        help=f"normalise to {mastering.LOUDNESS:g} LUFS; a limiter prevents "
                              f"clipping")
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--midi", action="store_true",
-                      help="also write the notes of the music, to a .mid file of the same name")
+                      help="also write the notes of the music to a .mid file of the same name")
     pieces.add_rare(rare)
     return parser
 

@@ -12,9 +12,9 @@ from . import arguments
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Recordings through a VAE, a codec whose frames are vectors instead of codes, as the "
-        "presets spectrogram_vae and cvae train one. "
-        f"`{cli.command('generate')} --output FILE` samples its prior.",
+        "Reconstruct recordings with a VAE, or blend two recordings. A VAE is a codec of vectors "
+        "instead of codes; the presets spectrogram_vae and cvae train one. "
+        f"`{cli.command('generate')} --output FILE` samples the prior of a VAE.",
         "reconstruct a.wav b.wav --vqvae-weights-dir weights/blues --output-dir heard "
         "--picture heard/waveforms.png",
         "walk a.wav b.wav --vqvae-weights-dir weights/blues --output walk.wav",
@@ -27,23 +27,24 @@ def parser() -> argparse.ArgumentParser:
                                 formatter_class=parser.formatter_class)
         kind.add_argument("inputs", nargs=inputs, metavar="INPUT", help="recordings")
         kind.add_argument("--seconds", type=cli.number(above=0, most=3600), default=30.0,
-                          metavar="S", help="how many seconds of each")
+                          metavar="S", help="seconds of each recording to use")
         arguments.add_label(kind)
         models = kind.add_argument_group("models")
         models.add_argument("--model", metavar="NAME",
-                            help="the codec (default: the first of the chain without codes)")
+                            help="name of the VAE (default: the first VAE of the chain)")
         arguments.add_codecs(models)
         arguments.add_epoch(models, "codecs")
         arguments.add_engine(models)
         return kind
 
-    reconstruct = add("reconstruct", "recordings through the codec and back", "+")
+    reconstruct = add("reconstruct", "encode and decode each recording", "+")
     reconstruct.add_argument("--output-dir", default=".", metavar="DIR",
-                             help="the folder of the sounds")
+                             help="folder for the reconstructions")
     reconstruct.add_argument("--picture", metavar="FILE",
-                             help="draw the waveforms before and after, .png or .svg")
-    walk = add("walk", "a piece that begins as one recording and ends as another", 2)
-    walk.add_argument("--output", required=True, metavar="FILE", help="the sound file")
+                             help="draw the waveforms before and after, as .png or .svg")
+    walk = add("walk", "write a piece that starts as one recording and ends as the other", 2)
+    walk.add_argument("--output", required=True, metavar="FILE", help="the .wav, .flac or .ogg "
+                                                                      "file to write")
     return parser
 
 

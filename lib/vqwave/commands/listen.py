@@ -14,16 +14,15 @@ from . import arguments
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Generate a piece (of weights with labels also a piece of each label) and continue a "
-        "held-out track, with the best weights so far of a training that may still run. The sounds "
-        "are also added to the training's TensorBoard folder. "
-        f"`{cli.command('train')}` does this every few minutes.",
+        "Generate a piece and continue a held-out track with the best weights of a training, which "
+        "may still run. Weights with labels generate a piece for each label. TensorBoard shows the "
+        f"sounds, too. `{cli.command('train')}` does this every few minutes.",
         "--data-dir data/my_music --generator-weights-dir weights/my_music --vqvae-weights-dir "
         "weights/my_music",
     )
     arguments.add_data(parser)
     parser.add_argument("--output-dir", metavar="DIR",
-                        help="the folder of the sounds (default: heard in the generators' folder)")
+                        help="folder for the sounds (default: heard/ in the generators' folder)")
     parser.add_argument("--seconds", type=cli.number(float, 1, 600), default=listening.SECONDS,
                         metavar="S", help="length of each sound")
     models = parser.add_argument_group("models")
@@ -32,10 +31,9 @@ def parser() -> argparse.ArgumentParser:
     rare = parser.add_argument_group("rare options")
     arguments.add_held_out(rare)
     rare.add_argument("--name", default="now", metavar="NAME",
-                      help="begins the names of the files; a number in it is the step in "
-                           "TensorBoard")
+                      help="start of the file names; a number in NAME is the step in TensorBoard")
     rare.add_argument("--seed", type=cli.number(int, 0), default=1, metavar="S",
-                      help="seed of each sound: with the same seed only the training differs")
+                      help="seed of the sounds; the same seed makes two trainings comparable")
     return parser
 
 

@@ -15,12 +15,12 @@ SHORTEST, LONGEST = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
 
 SAMPLING = {
-    "temperature": ("T", "below 1 safer, above 1 wilder, 0 always the likeliest code; of a VAE the "
-                         "standard deviation of its latents"),
-    "top_k": ("K", "draw from the K likeliest codes; 0 draws from all"),
-    "top_p": ("P", "draw from the likeliest codes that together have this probability"),
-    "guidance": ("G", f"how strongly the music follows --label, up to {config.MOST_GUIDANCE:g}; "
-                      f"1 is as trained, and the fastest"),
+    "temperature": ("T", "below 1 safer, above 1 wilder, 0: always the likeliest code; for a VAE, "
+                         "the standard deviation of the latents"),
+    "top_k": ("K", "draw only from the K likeliest codes; 0: from all codes"),
+    "top_p": ("P", "draw only from the likeliest codes, whose probabilities add up to P"),
+    "guidance": ("G", f"how strongly the music follows --label, from 1 to "
+                      f"{config.MOST_GUIDANCE:g}; values above 1 take twice the time"),
 }
 """Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
 
@@ -35,7 +35,7 @@ def add_main(parser):
     length.add_argument("--seconds", type=cli.number(least=SHORTEST, most=LONGEST), metavar="S",
                         help="length in seconds")
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
-                        help=f"length in codes of the top level ({config.preset().chain.top} "
+                        help=f"length in frames of the top level ({config.preset().chain.top} "
                              f"samples each in the shipped chain)")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="the same seed gives the same music (default: a random seed, which is "
@@ -45,8 +45,8 @@ def add_main(parser):
     for field, (metavar, help_text) in SAMPLING.items():
         parser.add_argument(flag(field), nargs="+", metavar=metavar,
                             type=cli.field(config.Sampling, field),
-                            help=f"{help_text} (default: {getattr(defaults, field):g}, unless the "
-                                 f"generator's config has another)")
+                            help=f"{help_text} (default: the generator's own, mostly "
+                                 f"{getattr(defaults, field):g})")
 
 
 def add_recording(parser):
@@ -55,23 +55,24 @@ def add_recording(parser):
     recording = group.add_mutually_exclusive_group()
     recording.add_argument("--prompt", metavar="FILE",
                            help="continue this recording: the piece begins with a part of the "
-                                "recording, and its length includes that part")
+                                "recording, which counts towards its length")
     group.add_argument("--prompt-start", type=cli.number(least=0), metavar="S",
-                       help="where that part begins, in seconds (default: 0)")
+                       help="second of the recording at which that part begins (default: 0)")
     group.add_argument("--prompt-seconds", type=cli.number(above=0), metavar="S",
-                       help=f"length of that part (default: {keys.PROMPT_SECONDS:g})")
+                       help=f"seconds that the part lasts (default: {keys.PROMPT_SECONDS:g})")
     group.add_argument("--keep-original", action="store_true",
-                       help="begin with the recording itself instead of its codes, cross-faded "
-                            "into what follows")
+                       help="begin with the recording itself instead of its decoded codes; a "
+                            "cross-fade leads into the new music")
     group.add_argument("--stay", metavar="S", type=cli.number(least=0, most=controls.HIGHEST_STAY),
-                       help=f"how strongly the music stays with the recording's pitches; halves "
-                            f"every minute (default: {controls.STAY:g})")
+                       help=f"how strongly the music keeps to the recording's pitches, from 0 to "
+                            f"{controls.HIGHEST_STAY:g}; halves every minute (default: "
+                            f"{controls.STAY:g})")
     recording.add_argument("--variation-of", metavar="FILE",
-                           help="vary this recording: keep its codes of one level, generate the "
+                           help="vary this recording: keep its codes of one level and generate the "
                                 "finer levels")
     group.add_argument("--keep", type=cli.number(int, least=1), metavar="LEVEL",
-                       help="the level that is kept: the smaller, the closer to the recording "
-                            "(default: the top level)")
+                       help="the level whose codes are kept; a smaller number stays closer to the "
+                            "recording (default: the top level)")
 
 
 def add_models(parser):
@@ -81,25 +82,25 @@ def add_models(parser):
     arguments.add_epoch(group, "generators")
     group.add_argument("--generators", metavar="NAMES",
                        help="all, or names separated by commas: the chain ends at the finest of "
-                            "them (default: as chain.yml says, else all)")
+                            "these generators (default: the end that chain.yml names, else all)")
     arguments.add_engine(group)
     group.add_argument("--no-gpu", action="store_true", help="do not use a GPU")
 
 
 def add_fade(parser):
     parser.add_argument("--fade", type=cli.number(above=0), metavar="S",
-                        help="fade in and out over so many seconds")
+                        help="fade in and out, S seconds each")
 
 
 def add_rare(parser):
     """The last options of both commands."""
     parser.add_argument("--latency", choices=playback.LATENCIES, default="normal",
-                        help="low: a key is heard sooner, at a higher cost; the same seed may give "
-                             "another piece")
+                        help="low: changes are heard sooner, at a higher cost; the same seed may "
+                             "give another piece")
     parser.add_argument("--replay", metavar="FILE",
-                        help="repeat a performance that --record or the studio saved: its seed and "
-                             "its changes; with --seed, the same changes of another piece")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
+                        help="repeat a performance (a seed and changes) that --record or the "
+                             "studio saved; with --seed, make the same changes to another piece")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def flag(option: str) -> str:

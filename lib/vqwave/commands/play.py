@@ -22,10 +22,10 @@ NEEDS = pieces.NEEDS | {"force": ("record",)}
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Play music to the speakers while it is generated, without end unless a length is given. "
-        "Space pauses, q or Ctrl-C fades out and stops, ? shows the keys that change the music. "
+        "Play music live while it is generated, endlessly unless a length is given. Space pauses, "
+        "q or Ctrl-C fades out and stops, ? lists the keys that change the music. "
         f"`{cli.command('generate')} --output FILE` writes a file instead.\n"
-        "Exit codes: 0 finished or stopped; 2 an error.",
+        "Exit codes: 0 finished or stopped; 2 error.",
         "",
         "--seed 1 --temperature 0.95",
         "--prompt song.mp3 --prompt-start 60",
@@ -37,21 +37,21 @@ def parser() -> argparse.ArgumentParser:
     pieces.add_recording(parser)
     live = parser.add_argument_group("while it plays")
     live.add_argument("--recordings", nargs="+", metavar="FILE",
-                      help="the key r continues from the beginning of the next of these")
+                      help="recordings for the key r, which continues the next recording")
     live.add_argument("--other-weights", nargs="+", metavar="DIR",
-                      help="the key w continues with the generators of the next of these folders, "
-                           "and with its codecs where it has some")
+                      help="folders of weights for the key w, which passes to music by the next "
+                           "folder")
     live.add_argument("--midi-in", metavar="PORT",
-                      help="listen to the MIDI port whose name contains this: held notes pull the "
-                           "music towards them, the modulation wheel turns the temperature")
+                      help="MIDI input, by a part of the port's name: held notes pull the music "
+                           "towards them, the modulation wheel raises the temperature")
     live.add_argument("--midi-out", metavar="PORT", help="send the notes of the music to this MIDI "
-                                                         "port")
+                                                         "output, by a part of its name")
     live.add_argument("--record", metavar="FILE",
-                      help="save the seed and all changes; --replay repeats them, with the same "
-                           "--latency")
+                      help="save the performance (the seed and all changes); repeat it with "
+                           "--replay and the same --latency")
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
-    rare.add_argument("--device", metavar="D", help="the sound device, by number or name")
+    rare.add_argument("--device", metavar="D", help="sound device, by number or name")
     pieces.add_fade(rare)
     pieces.add_rare(rare)
     return parser

@@ -21,26 +21,26 @@ from . import arguments
 
 OPTIONS = {
     "start": dict(type=cli.number(least=0), default=0.0, metavar="S",
-                  help="skip so many seconds"),
+                  help="second at which to start"),
     "seconds": dict(type=cli.number(above=0), metavar="S",
-                    help="seconds to draw (default: all, 30 s of notes, 10 s of codes)"),
+                    help="seconds to draw (default: all; 30 of notes, 10 of codes)"),
     "sample-rate": dict(type=cli.number(int, least=1000, most=192000),
                         default=config.preset().chain.sample_rate, metavar="HZ",
-                        help="draw up to half this rate"),
+                        help="sample rate; the picture ends at half this rate"),
     "across": dict(type=cli.number(int, least=1, most=12), metavar="N",
-                   help="panels beside each other (default: as many as fit a page)"),
+                   help="panels in a row (default: as many as fit a page)"),
     "levels": dict(type=cli.number(int, 1), nargs="+", metavar="L",
-                   help="which levels (default: all)"),
+                   help="levels to draw (default: all)"),
     "model": dict(metavar="NAME", help="the codec (default: the last codec of the chain)"),
     "book": dict(type=cli.number(int, 1), default=1, metavar="N",
-                 help="which of its codebooks"),
+                 help="number of the codebook, from 1"),
 }
 
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Draw music, its notes and codes, codebooks, or training curves, as PNG or SVG by the "
-        "ending of --output. Nothing is shown by colour alone.",
+        "Draw music, notes, codes, codebooks or training curves. The ending of --output chooses "
+        "PNG or SVG. Nothing is shown by colour alone. `KIND --help` lists the options of a kind.",
         "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
                              formatter_class=parser.formatter_class)
         p.add_argument("inputs", nargs="+", metavar="INPUT", help=kind.inputs)
         p.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
-        p.add_argument("--title", default="", help="a line above the picture")
+        p.add_argument("--title", default="", help="title of the picture")
         for option in kind.options.split():
             p.add_argument(f"--{option}", **OPTIONS[option])
         if kind.codecs:

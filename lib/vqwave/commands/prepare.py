@@ -10,24 +10,24 @@ from ..io.prepare import prepare
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Convert every audio file under SRC to a mono .u16 track under DST and list them in "
-        "DST/manifest.jsonl. Run it again to continue, or to add new files. Of identical files "
-        "only one is converted.\n"
-        "Exit codes: 0 all files are converted; 1 some could not be; 2 none could, or another "
+        "Convert a folder of music for training: each audio file under SRC becomes a mono .u16 "
+        "track under DST, listed in DST/manifest.jsonl. Run the same command again to continue, or "
+        "to add files. Identical files are converted once.\n"
+        "Exit codes: 0 all files converted; 1 some files failed; 2 all files failed, or another "
         "error.",
         "~/Music data",
     )
-    parser.add_argument("src", metavar="SRC", help="the folder of music, searched to the bottom")
-    parser.add_argument("dst", metavar="DST", help="the data folder, created if missing")
+    parser.add_argument("src", metavar="SRC", help="folder of music, with all subfolders")
+    parser.add_argument("dst", metavar="DST", help="data folder to write, created if missing")
     parser.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000),
                         default=config.preset().chain.sample_rate, metavar="HZ",
                         help="sample rate of the tracks")
     parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
-                        help="processes (default: one for each core)")
+                        help="number of processes (default: one for each core)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
-                        help="convert on the workers of a Dask cluster instead (docs/scaling.md)")
+                        help="convert on a Dask cluster (docs/scaling.md)")
     parser.add_argument("--overwrite", action="store_true",
-                        help="convert everything again, also to another sample rate")
+                        help="convert all files again, also to another sample rate")
     return parser
 
 

@@ -16,32 +16,30 @@ MOST_STATIONS = 64
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Radio over HTTP: stations that play without end, as Ogg/Opus and MP3, with a page that "
-        "lists them. All listeners of a station share one stream; stations of the same weights are "
-        "computed together; without listeners nothing is computed. Only this machine "
-        "can reach it unless --host says otherwise. Ctrl-C ends it.",
+        "Stream endless music over HTTP as Ogg/Opus and MP3, with a page that lists the stations. "
+        "All listeners of a station hear the same music. Without listeners, nothing is computed. "
+        "Only this machine can reach the radio unless --host says otherwise. Ctrl-C ends it.",
         "--stations 4 --seed 1 --host 0.0.0.0",
     )
     arguments.add_address(parser, stations.PORT)
     parser.add_argument("--stations", type=cli.number(int, least=1, most=MOST_STATIONS), default=1,
-                        metavar="N", help="stations for each folder of generators")
+                        metavar="N", help="number of stations for each folder of generators")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="the same seed, weights and number of stations give the same music "
                              "(default: a random seed)")
     arguments.add_label(parser)
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
-    arguments.add_generator_folders(models, "each has stations of its own")
+    arguments.add_generator_folders(models, "each folder has its own stations")
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
-                      help=f"how strongly the music follows --label, up to "
-                           f"{config.MOST_GUIDANCE:g}; 1 is as trained (default: as each "
-                           f"generator's config says)")
+                      help=f"how strongly the music follows --label, from 1 to "
+                           f"{config.MOST_GUIDANCE:g} (default: each generator's own)")
     rare.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
-                      metavar="KBIT", help="kbit/s of each stream")
+                      metavar="KBIT", help="bitrate of each stream")
     rare.add_argument("--listeners", type=cli.number(int, least=1), default=stations.LISTENERS,
-                      metavar="N", help="listeners at the same time, at most")
+                      metavar="N", help="maximum number of listeners")
     return parser
 
 

@@ -14,25 +14,25 @@ from . import arguments
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Open a page in the browser: generate music, continue or vary a recording, see and hear it "
-        "meanwhile, listen to the codecs. Only this machine can reach it unless --host says "
-        "otherwise; anyone who can reach it may use it. Ctrl-C ends it.",
+        "Run the studio, a page in the browser: play and steer music, continue or vary a "
+        "recording, listen to the codecs. Only this machine can reach the studio unless --host "
+        "says otherwise. There is no password. Ctrl-C ends it.",
         "--port 8000",
     )
-    arguments.add_address(parser, web.PORT, ". Only requests to it, localhost, 127.0.0.1 and "
-                                            "[::1] are answered")
+    arguments.add_address(parser, web.PORT, ". The studio answers requests to this address, "
+                                            "localhost, 127.0.0.1 and [::1]")
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
-    arguments.add_generator_folders(models, "the page offers these and the folders in them, also "
-                                            "codecs without generators")
+    arguments.add_generator_folders(models, "the page offers these folders and their subfolders, "
+                                            "also folders with codecs alone")
     models.add_argument("--follow", metavar="DIR",
-                        help="the output folder of a running training: play its newest best "
-                             "weights, and begin each piece again when they improve. Waits for the "
+                        help="output folder of a running training: play the best weights so far, "
+                             "and begin each piece again when the weights improve. Waits for the "
                              "first generator")
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
-                      help="takes that can be generated at the same time")
+                      help="pieces that can be generated at the same time")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Listen to and measure what a codec keeps of a piece of music."""
+"""Measure how well codecs reconstruct a recording, and write the reconstructions."""
 
 import argparse
 import json
@@ -30,44 +30,44 @@ FIGURES = (
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Encode and decode a recording, write the copy as a wav file, and print how near the copy "
-        "is to the original.\n"
-        "SC and mel: lower is nearer. The other distances: higher is nearer. Latency: how much of "
-        "the recording must be there before the copy can start. Encode and decode: how many times "
-        "faster than real time.\n"
-        "With a data folder: measure the codecs on its held-out tracks and say whether they suit "
-        "that music.",
+        "With --input: encode and decode a recording, write the reconstruction as a wav file, and "
+        "print how close it is to the original. SC and mel are distances: lower is better. For the "
+        "other measures of quality, higher is better. Latency is the time between a sample's "
+        "arrival and its reconstruction. Encode and decode are speeds, in times real time.\n"
+        "With --data-dir: measure the codecs on the held-out tracks, and say whether they suit "
+        "this music.",
         "--model all --input song.mp3 --output-dir copies",
         "--model all --data-dir data/my_music",
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="a codec's name, or all")
+    parser.add_argument("--model", required=True, metavar="NAME", help="name of a codec, or all")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", metavar="FILE",
-                        help="a recording, in any common format and of any length")
+                        help="a recording in any common format")
     source.add_argument("--data-dir", metavar="DIR",
-                        help="a data folder that `prepare` made: its held-out tracks")
-    arguments.add_held_out(parser)
-    arguments.add_musicnn(parser)
-    parser.add_argument("--note", action="store_true",
-                        help="with --data-dir, of the music that the codecs were trained on: save "
-                             "the figures in their YAML files; verdicts on other music are then "
-                             "relative to these figures")
+                        help=f"a data folder that `{cli.command('prepare')}` wrote")
     parser.add_argument("--output-dir", metavar="DIR",
-                        help="where the wav file goes, with a picture of both (default: this "
-                             "folder, and no picture)")
+                        help="folder for the wav files, and for pictures of original and "
+                             "reconstruction (default: this folder, without pictures)")
     parser.add_argument("--start", type=cli.number(least=0), default=0.0,
-                        metavar="S", help="seconds to skip first")
+                        metavar="S", help="second at which to start")
     parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
-                        help="seconds to take (default: to the end)")
-    arguments.add_codecs(parser)
-    arguments.add_epoch(parser, "codecs")
-    parser.add_argument("--books", type=cli.number(int, 1), metavar="N",
-                        help="of a residual codec only the first N codebooks, for fewer bits "
-                             "(default: all)")
+                        help="seconds to use (default: to the end)")
     arguments.add_label(parser)
-    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
-                        help="what runs the codec")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    models = parser.add_argument_group("models")
+    arguments.add_codecs(models)
+    arguments.add_epoch(models, "codecs")
+    models.add_argument("--books", type=cli.number(int, 1), metavar="N",
+                        help="for residual codecs: use only the first N codebooks, for a lower "
+                             "bitrate (default: all)")
+    arguments.add_engine(models)
+    rare = parser.add_argument_group("rare options, for --data-dir")
+    arguments.add_held_out(rare)
+    arguments.add_musicnn(rare)
+    rare.add_argument("--note", action="store_true",
+                      help="for the music that the codecs were trained on: save the figures in the "
+                           "codecs' YAML files; verdicts on other music are then relative to these "
+                           "figures")
     return parser
 
 

@@ -32,10 +32,10 @@ class _List(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Train a chain on your own music, beginning with the shipped models. A codec is tuned only "
-        "where it reconstructs held-out tracks badly; generators are trained further. The same "
-        "command again continues a stopped training. With --from-scratch, or a --preset, the "
-        "codecs and then the generators are trained from random weights.",
+        "Train on your own music, starting from the shipped models. Codecs that reconstruct your "
+        "music badly are tuned; generators are trained further. Run the same command again to "
+        "continue a stopped training. With --from-scratch or --preset, all models start from "
+        "random weights.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
         "--data-dir data/both --label folder",
@@ -43,29 +43,30 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action=_List, nargs=0, help="list the presets and exit")
     arguments.add_data(parser)
     parser.add_argument("--output-dir", metavar="DIR",
-                        help=f"the folder of weights, sounds and report (default: "
-                             f"{weights.GENERATORS}/NAME, NAME of the data folder)")
+                        help=f"folder for the weights, sounds and report (default: "
+                             f"{weights.GENERATORS}/NAME, with the NAME of the data folder)")
     parser.add_argument("--start-from", metavar="DIR",
-                        help="begin with the generators in this folder, and with its codecs where "
-                             "it has some (default: the shipped models)")
+                        help="start from the generators and codecs in this folder (default: the "
+                             "shipped models)")
     parser.add_argument("--from-scratch", action="store_true",
-                        help=f"begin with random weights (default preset: {config.SHIPPED})")
+                        help=f"start from random weights, with the preset {config.SHIPPED} unless "
+                             f"--preset names another")
     options.add_preset(parser)
     # Trained models bring their own configs.
     parser.set_defaults(preset=None)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
-                        help=f"time for all models together (default: {HOURS:g}, or "
-                             f"{FROM_SCRATCH_HOURS:g} from scratch, unless --steps is given)")
+                        help=f"total training time (default: {HOURS:g}, from scratch "
+                             f"{FROM_SCRATCH_HOURS:g}, with --steps no limit)")
     parser.add_argument("--levels", metavar="L,...", type=levels,
-                        help="the levels to train, coarsest first (default: those that play; from "
-                             "scratch all levels of the preset)")
+                        help="levels to train, coarsest first (default: the levels that play; from "
+                             "scratch, all levels)")
     parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
-                        help=f"every M minutes write a piece and a continuation of a held-out "
-                             f"track to the output folder's {plan.HEARD}; 0: never")
+                        help=f"every M minutes, write a piece and a continuation of a held-out "
+                             f"track to {plan.HEARD}/ in the output folder; 0: never")
     parser.add_argument("--no-report", action="store_true",
                         help=f"do not write {plan.REPORT} at the end")
     arguments.add_musicnn(parser)
-    options.add_training_flags(parser.add_argument_group("the training of each model"))
+    options.add_training_flags(parser)
     return parser
 
 

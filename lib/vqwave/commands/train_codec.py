@@ -9,15 +9,15 @@ from ..train import options, run_plan
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Train one codec (VQ-VAE) on a data folder. The same command again continues a stopped "
-        "training.",
+        "Train one codec (VQ-VAE) on a data folder. Run the same command again to continue a "
+        "stopped training.",
         "--model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
         "--preset cvae --model vqvae_500 --data-dir data/gtzan --minutes 30 --label folder",
     )
     options.add_options(parser, "codec")
     parser.add_argument("--decoder-only", action="store_true",
                         help="with --start-from: train the decoder only; the codes stay the same, "
-                             "so generators of these codes stay valid")
+                             "so their generators stay valid")
     return parser
 
 

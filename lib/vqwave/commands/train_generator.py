@@ -10,8 +10,8 @@ from . import arguments
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Train one generator on the codes of a data folder. The same command again continues a "
-        "stopped training.",
+        "Train one generator on the codes of a data folder. Run the same command again to continue "
+        "a stopped training.",
         "--generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
         "--generator generator_128 --data-dir data/both --label folder",
     )

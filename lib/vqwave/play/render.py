@@ -25,8 +25,8 @@ from . import latents, mastering, performance
 from .stream import Stream
 
 Piece = Stream | latents.Sample
-TERMS = ("VQWave's authors claim no rights in this music, but rights in the training music, or in a "
-         "recording that it continues or varies, may apply.")
+TERMS = ("VQWave's authors claim no rights in this music, but rights in the training music, or in "
+         "a recording that it continues or varies, may apply.")
 """The copyright tag of files of generated music."""
 
 

@@ -27,17 +27,19 @@ KEEP = 3
 """How many numbered sets stay, besides the best."""
 
 SETTINGS = {
-    "batch_size": ("N", "windows in a step"),
-    "input_length": ("SAMPLES", "length of a window; a codec's is shorter where many tracks are"),
-    "steps": ("N", "optimizer steps of a model"),
-    "learning_rate": ("RATE", "peak learning rate, after the warm-up"),
-    "seed": ("S", "seed of the initial weights and of the order of the windows"),
-    "patience": ("N", "stop after N epochs without a better validation loss; 0: never"),
+    "batch_size": ("N", "windows in each optimizer step"),
+    "input_length": ("SAMPLES", "length of a window; a codec shortens it if many tracks are "
+                                "shorter"),
+    "steps": ("N", "optimizer steps of each model"),
+    "learning_rate": ("RATE", "peak learning rate after the warm-up"),
+    "seed": ("S", "seed of the initial weights and the order of the windows"),
+    "patience": ("N", "stop after N epochs without improvement of the validation loss; 0: never"),
 }
 GENERATOR_SETTINGS = {
-    "offsets": ("N", "encode each track N times, each time from a later sample on"),
-    "transpose": ("SEMITONES", "encode each training track also 1 … SEMITONES higher and lower"),
-    "gain": ("DB", "encode each training track also up to so many dB quieter"),
+    "offsets": ("N", "encode each track at N offsets within a frame"),
+    "transpose": ("SEMITONES", "add copies of the training tracks, up to so many semitones higher "
+                               "and lower"),
+    "gain": ("DB", "make some of the copies up to so many dB quieter"),
 }
 """Flags that set a field of `TrainingConfig`: {field: (metavar, help)}."""
 
@@ -103,61 +105,67 @@ def add_options(p: argparse.ArgumentParser, role: str):
     """The options of a command that trains one model. role: "codec" or "generator"."""
     flag = "--model" if role == "codec" else "--generator"
     p.add_argument(flag, dest="name", metavar="NAME",
-                   help=f"the {role}: a name of the preset's chain (default: the {role} of "
-                        f"--config)")
+                   help=f"name of the {role} in the preset (default: the {role} of --config)")
     p.add_argument("--data-dir", required=True, metavar="DIR",
-                   help="the data folder that `prepare` wrote")
+                   help=f"the data folder that `{cli.command('prepare')}` wrote")
     p.add_argument("--output-dir", default=weights.GENERATORS, metavar="DIR",
-                   help="the folder of weights, state and logs")
+                   help="folder for the weights, the training state and the logs")
     add_preset(p)
     p.add_argument("--config", metavar="F.yml",
-                   help="a YAML file that overrides the preset, with the keys model, training and "
-                        "data, as beside a set of weights")
-    add_training_flags(p, role == "generator")
+                   help="a YAML file that overrides the preset; its keys are model, training and "
+                        "data, as in the YAML file beside a set of weights")
     p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
-                   help="train for about so many minutes, instead of --steps")
-    p.add_argument("--start-epoch", type=cli.number(int, 1), metavar="N",
-                   help="continue from epoch N instead of the latest step")
+                   help="train for about M minutes, instead of --steps")
     p.add_argument("--start-from", metavar="DIR",
-                   help="begin with this model's weights in DIR (the set without a number, else "
-                        "the best) instead of random weights")
+                   help="start from the weights of this model in DIR (the set without a number, "
+                        "else the best) instead of random weights")
+    rare = add_training_flags(p, role == "generator")
+    rare.add_argument("--start-epoch", type=cli.number(int, 1), metavar="N",
+                      help="continue from epoch N instead of the latest step")
 
 
 def add_preset(p: argparse.ArgumentParser):
     p.add_argument("--preset", "--size", default=config.SHIPPED, metavar="NAME",
-                   help=f"{', '.join(config.preset_names())}, or the path of a preset's YAML file")
+                   help=f"a preset (`{cli.command('train')} --list` lists all), or the path of a "
+                        f"preset's YAML file")
 
 
 def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
-    """The flags that a chain's models share. generator: with the flags of generators."""
+    """The flags that a chain's models share; returns the group of rare options.
+
+    generator: with the flags of generators.
+    """
+    settings = p.add_argument_group("training (the preset has the defaults)")
+    p, rare = settings, p.add_argument_group("rare options")
     for field, (metavar, text) in (SETTINGS | (GENERATOR_SETTINGS if generator else {})).items():
         p.add_argument(f"--{field.replace('_', '-')}", metavar=metavar,
                        type=cli.field(TrainingConfig, field),
-                       help=f"{text} (default: the preset's)")
+                       help=text)
     p.add_argument("--epochs", type=cli.number(int, 1), metavar="N",
-                   help=f"divide the steps into N epochs, each with validation and saving at its "
-                        f"end (default: an epoch for every {STEPS_PER_EPOCH} steps)")
+                   help=f"number of epochs; each ends with validation and saving (default: an "
+                        f"epoch for every {STEPS_PER_EPOCH} steps)")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
-                   help=f"the tracks held out for validation: a share of the hours, or a split.yml "
-                        f"with their names (default: {DataConfig().split})")
+                   help=f"tracks to hold out for validation: a share of the hours, or the path of "
+                        f"a split.yml (default: {DataConfig().split})")
     p.add_argument("--label", choices=get_args(config.Labels.model_fields["of"].annotation),
-                   help="train generators and VAEs with a label for each track, which can then be "
-                        "chosen when playing: the name of the recording's folder below SRC of "
-                        "`prepare`, or a tag")
+                   help="train generators and VAEs with a label for each track, which you can "
+                        "choose when you play: the folder of the recording, or a tag")
     if generator:
-        p.add_argument("--scheduler", metavar="tcp://HOST:PORT",
-                       help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")
-    p.add_argument("--distribute", action="store_true",
-                   help="train on all GPUs of this machine or of several machines, with JAX "
-                        "(docs/scaling.md); each gets a part of --batch-size")
+        rare.add_argument("--scheduler", metavar="tcp://HOST:PORT",
+                          help="encode the tracks on a Dask cluster (docs/scaling.md)")
+    rare.add_argument("--distribute", action="store_true",
+                      help="train on all GPUs of one or several machines, with JAX "
+                           "(docs/scaling.md)")
     p.add_argument("--fp16", action=argparse.BooleanOptionalAction,
                    help="mixed precision: float16 on a GPU, bfloat16 on a CPU (default: the "
-                        "preset's; of a whole chain: where the machine is fast at it)")
-    p.add_argument("--keep-all", action="store_true",
-                   help=f"keep every epoch's weights, not only the last {KEEP} and the best")
-    p.add_argument("--promote", action="store_true",
-                   help="at the end, also save the best set without a number, as float16; it is "
-                        "then loaded by default")
+                        "preset's; for a whole chain, if this machine is faster with it)")
+    rare.add_argument("--keep-all", action="store_true",
+                      help=f"keep the weights of every epoch, not only the last {KEEP} and the "
+                           f"best")
+    rare.add_argument("--promote", action="store_true",
+                      help="at the end, also save the best set without a number, as float16; this "
+                           "set is then loaded by default")
+    return rare
 
 
 def training_flags(**values) -> argparse.Namespace:
