@@ -157,10 +157,17 @@ def test_scripts_accept_every_command_shown(page):
 
 
 def vqwave_commands(page):
-    """The words behind `vqwave` in each command of a page, in its blocks and in its text."""
+    """The words behind `vqwave` in each command of a page, in its blocks and in its text; also in
+    commands that another command starts, such as `exec vqwave train` or `docker run … bin/vqwave`.
+    """
+    from vqwave import cli
+
     spans = [shlex.split(span)[1:] for span in " ".join(prose(page).split()).split("`")[1::2]
              if span.startswith("vqwave ")]
-    return spans + [words for _, words in commands(page, r"(\S*/)?vqwave", begins=True) if words]
+    own = [words for _, words in commands(page, r"(\S*/)?vqwave", begins=True) if words]
+    started = [words for program in ("vqwave", r"\S+/vqwave") for _, words in commands(page, program)
+               if words and words[0] in cli.COMMANDS]
+    return spans + own + started
 
 
 def unknown_to_vqwave(words):
@@ -277,7 +284,7 @@ def test_the_example_of_a_config_is_accepted(tmp_path):
 
     (example,) = blocks(ROOT / "docs/training.md", "yaml")
     words = shlex.split(example.splitlines()[0])
-    words = words[words.index("train_generator.py") + 1 :]
+    words = words[words.index("train-generator") + 1 :]
     file = words[words.index("--config") + 1] = str(tmp_path / words[words.index("--config") + 1])
     Path(file).write_text(example)
     parser = cli.parser("", "")
