@@ -507,7 +507,7 @@ NAMED = [
     ("train_all", [*TRAIN, "--steps", "1", "--label", "artist"], "no training track names its artist"),
     ("train_all", [*TRAIN, "--levels", "512,64"], "--levels is '512,64'"),
     ("generate_audio", ["--generators", "x", "--seconds", "1"], "no generator is called 'x'"),
-    ("generate_audio", ["--output", "OUT/a.mp3", "--seconds", "1"], "'.mp3' is none of them"),
+    ("generate_audio", ["--output", "OUT/a.mp3", "--seconds", "1"], "'.mp3' is unknown"),
     ("generate_audio", ["--label", "calm", "--output", "folder/a.wav", "--seconds", "1"],
      "generator_512 was trained without labels: there is none to choose"),
     ("generate_audio", ["--guidance", "2", "--output", "folder/a.wav", "--seconds", "1"],

@@ -251,7 +251,7 @@ def test_an_excerpt_is_given_in_seconds(tmp_path):
                                    (2.9, 5, whole[46400:]),
                                    (1, 1e-9, whole[16000:16001])):
         np.testing.assert_array_equal(audio.excerpt(path, 16000, start, seconds), wanted)
-    with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s; start before that, not at 3.5 s"):
+    with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s, so it cannot start at 3.5 s"):
         audio.excerpt(path, 16000, 3.5, 1)
 
 

@@ -238,7 +238,7 @@ def test_the_music_folder_is_not_filled_with_data(music, tmp_path):
     (tmp_path / "link").symlink_to(music)
     before = sorted(music.rglob("*"))
     for dst in (music, music / "." / "album" / "..", tmp_path / "link"):
-        with pytest.raises(UserError, match="is the folder of the music itself"):
+        with pytest.raises(UserError, match="is the folder of the music"):
             prepare(music, dst)
     assert sorted(music.rglob("*")) == before
 
@@ -474,7 +474,7 @@ def test_what_makes_a_run_impossible(music, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "file").touch()
-    for src, dst, reason in ((empty, "d", "no audio in it"),
+    for src, dst, reason in ((empty, "d", "contains no audio"),
                              (tmp_path / "no", "d", "no such folder"),
                              (tmp_path / "file", "d", "is not a folder"),
                              (music, "file", "cannot be written to")):

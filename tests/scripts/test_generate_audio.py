@@ -123,7 +123,7 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--temperature", "1", "2", *FILE], "--temperature has 2 values"),
     (["--batch", "2"], "--output FILE` has the options for files"),
     (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
-    (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
+    (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is unknown"),
     ([*FILE, "--device", "1"], "play` has the options for playing"),
     (["--epoch", "7", *FILE], "no epoch 7 of generator_512"),
     (["--generator-weights-dir", "TMP", *FILE], "no weights of generator_512"),
@@ -134,7 +134,7 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "9", "--output", "TMP/a.wav"], "there is no level 9"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
-    (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay does not go with"),
+    (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay and --candidates exclude each other"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])
 def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,

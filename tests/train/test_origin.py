@@ -114,7 +114,7 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
         assert (copy.tag, copy.checksum) == ("best", source.checksum)
     assert weights.chain(out).sizes == (512, 128)
     output = capsys.readouterr().out
-    assert "a table" in output and "vqvae_512      kept as it is: it suits the music" in output
+    assert "a table" in output and "vqvae_512      kept: this codec suits the music" in output
     assert "beginning with" in output and "3 semitones higher and lower" in output
     # What is decided is decided once.
     run.clear()
@@ -144,7 +144,7 @@ def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(begin, folder, tmp_pa
     assert evaluate.before_tuning(tmp_path) == []
     output = capsys.readouterr().out
     assert "== vqvae_128 decoder (2 of 4)" in output
-    assert output.count("its decoder alone is not enough, so the whole codec is tuned next") == 1
+    assert output.count("tuning the decoder was not enough, so the whole codec is tuned next") == 1
     run.clear()
     begin("--steps", "5", "--listen", "0", "--no-report")
     assert run == []
@@ -310,8 +310,8 @@ def test_a_folder_continues_only_with_its_origin(begin, data, tmp_path):
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    (["--from-scratch"], "--from-scratch with nothing: give either"),
-    (["--preset", "tiny"], "--preset with nothing: give either"),
+    (["--from-scratch"], "--from-scratch with random weights: give only one"),
+    (["--preset", "tiny"], "--preset with random weights: give only one"),
 ])
 def test_contradicting_options_are_one_line(begin, tmp_path, commands, more, message):
     with pytest.raises(UserError, match=message):

@@ -87,7 +87,7 @@ def check(args, paths):
     if args.candidates:
         for option in ("replay", "midi"):
             if getattr(args, option):
-                raise UserError(f"--{option} does not go with --candidates")
+                raise UserError(f"--{option} and --candidates exclude each other")
     if args.midi:
         midi.load_mido()
         paths = [*paths, *(path.with_suffix(".mid") for path in paths)]
@@ -102,8 +102,8 @@ def sample_prior(args, music):
             codec.check_codes(pieces.flag(option))
     [temperature, *more] = args.temperature or [1.0]
     if more:
-        raise UserError(f"--temperature has {1 + len(more)} values; {codec.name} has no levels of "
-                        f"codes and takes one")
+        raise UserError(f"--temperature has {1 + len(more)} values; {codec.name} is a VAE and "
+                        f"takes one value")
     pieces.describe(music, [music.vae])
     return music.sample_prior(pieces.piece_length(args, music), seed=args.seed,
                               temperature=temperature, label=args.label)

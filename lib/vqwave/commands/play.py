@@ -78,8 +78,8 @@ def main(argv=None) -> int:
         end = play(stream, args, finish, changes)
     print(f"played {end.seconds:.1f} s")
     if end.underruns:
-        print(f"times that the sound stopped: {end.underruns}. This machine is too slow or too "
-              f"busy; --generators with a coarser generator needs less", file=sys.stderr)
+        print(f"underruns, where the sound stopped: {end.underruns}. This machine is too slow or "
+              f"too busy; a coarser generator (--generators) needs less computing", file=sys.stderr)
     return 0
 
 

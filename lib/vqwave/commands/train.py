@@ -77,8 +77,8 @@ def main(argv=None) -> int:
     scratch = args.from_scratch or args.preset is not None
     if args.start_from and scratch:
         raise UserError(f"--start-from begins with trained models, "
-                        f"{'--from-scratch' if args.from_scratch else '--preset'} with nothing: "
-                        f"give either")
+                        f"{'--from-scratch' if args.from_scratch else '--preset'} with random "
+                        f"weights: give only one")
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
     chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED, args.levels, hours,

@@ -85,11 +85,11 @@ class Decoder:
 
     Iterating yields float32 [n] in [-1, 1] at `sample_rate`; n varies. Channels are mixed down with
     weights that sum to one, so the mix clips only where a channel did. NaN is silence. libsndfile
-    tries what FFmpeg refuses; where both refuse a file, the error gives FFmpeg's reason.
+    tries the files that FFmpeg refuses. If both fail, the error has FFmpeg's reason.
 
-    `seconds`: decoded so far. `expected`: seconds that the file announces, None where it announces
-    no length; a file that was cut short has less. `ended`: False where the format marks the end and
-    the file lacks this mark.
+    `seconds`: decoded so far. `expected`: the length in the file's header in seconds, None without
+    such a length; a truncated file is shorter. `ended`: False if the format has an end mark and the
+    file lacks the mark.
 
     Raises:
         UserError: names the file and the reason, before the first block or after any of them.
@@ -144,7 +144,7 @@ class Decoder:
         except (OSError, ValueError) as e:
             raise UserError(f"{name}: {reason(e) if isinstance(e, OSError) else e}") from e
         if not self.seconds:
-            raise UserError(f"{name}: there is no sound in it")
+            raise UserError(f"{name}: contains no sound")
         if not samples:
             # A few samples at a higher rate round to none.
             yield np.zeros(1, np.float32)
@@ -199,8 +199,8 @@ def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[
     """Samples `first` … `first` + `count` − 1 of a file (None: to its end). Raises as `Decoder`.
 
     Returns:
-        float32 [at most count], mono, at `sample_rate`; and the samples that were read, which are
-        all of the file where it has fewer than were asked for.
+        float32 [at most count], mono, at `sample_rate`; and the sample at which reading ended,
+        which is the end of a file that is shorter.
     """
     blocks, position = [np.empty(0, np.float32)], 0
     for block in Decoder(path, sample_rate):
@@ -222,8 +222,8 @@ def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = 
     count = None if seconds is None else max(1, round(seconds * sample_rate))
     samples, length = part(path, sample_rate, round(start * sample_rate), count)
     if not samples.size:
-        raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s; start before "
-                        f"that, not at {start:g} s")
+        raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s, so it "
+                        f"cannot start at {start:g} s")
     return samples
 
 
@@ -327,8 +327,8 @@ def transposed_length(samples: int, semitones: int) -> int:
 
 
 def transpose(blocks, samples: int, semitones: int):
-    """A signal resampled to sound so many equal-tempered semitones higher (lower where negative),
-    and as much faster. Constant memory.
+    """Resample a signal so that it sounds `semitones` higher (negative: lower), and faster by the
+    same factor. Constant memory.
 
     Args:
         blocks: float32 [n] each, of any lengths, `samples` in all.
@@ -358,8 +358,8 @@ RUMBLE = 0.01
 
 
 def rumble(blocks, sample_rate: int) -> float:
-    """RMS, of full scale, below half of `HEARING`: a constant offset, or movement too slow to hear.
-    Faulty converters leave it, and models learn to tell collections apart by it.
+    """RMS of full scale below half of `HEARING`: a constant offset, or inaudibly slow movement.
+    Faulty converters cause rumble, by which models would distinguish collections.
 
     blocks: float [n] each.
     """
@@ -370,8 +370,8 @@ def rumble(blocks, sample_rate: int) -> float:
 
 
 def high_pass(blocks, sample_rate: int):
-    """A signal without what is below `HEARING`: a Butterworth filter of second order, 3 dB down
-    there. Its state begins as if the first sample had always been there: an offset makes no click.
+    """High-pass a signal at `HEARING` with a Butterworth filter of second order. Its initial state
+    is that of a constant signal at the first sample, so that an offset makes no click.
 
     Args:
         blocks: float32 [n] each.
@@ -407,8 +407,8 @@ def check_output(path) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
-        raise UserError(f"{printable(path)}: audio is written as {', '.join(_FORMATS)}; "
-                        f"{printable(path.suffix)!r} is none of them")
+        raise UserError(f"{printable(path)}: the ending {printable(path.suffix)!r} is unknown; "
+                        f"choose {', '.join(_FORMATS)}")
     return check_place(path)
 
 
@@ -498,7 +498,7 @@ class _Sink:
 
     @contextlib.contextmanager
     def errors(self):
-        """Raise the reason of a failed call at the end of the block."""
+        """At the end of the block, raise the error of a failed call."""
         try:
             yield
         finally:

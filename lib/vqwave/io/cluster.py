@@ -30,16 +30,16 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
         ) -> Iterator[tuple[tuple, Any]]:
     """Run `function(*job)` for each job on the workers of a Dask cluster.
 
-    A job whose worker dies is given to another one. Exceptions of a job are raised here. Workers
-    need this package in the same version, and the same files under the same names. Anyone who can
-    reach a Dask scheduler can run any code on its workers: keep it in a network of its own.
+    If a worker dies, another worker does its job. Exceptions of a job are raised here. Workers need
+    this package in the same version, and the same files under the same names. Anyone who can reach
+    a Dask scheduler can run any code on its workers, so keep the scheduler in a private network.
 
     Args:
         say: called with a line when the cluster has no workers.
 
     Returns:
-        (job, its result) in the order in which they finish; the result is a `WorkerDied` where the
-        job ends its workers.
+        (job, its result) in the order in which they finish; the result is a `WorkerDied` if the job
+        kills its workers.
 
     Raises:
         UserError: the scheduler cannot be reached or goes away, it has no workers for
@@ -108,7 +108,7 @@ def _result(address, future):
     except KilledWorker as e:
         return WorkerDied(str(e))
     except ImportError as e:
-        raise UserError(f"{address}: a worker there has not this version of vqwave installed "
+        raise UserError(f"{address}: a worker does not have this version of vqwave installed "
                         f"({e})") from e
     except concurrent.futures.CancelledError as e:
         raise UserError(f"{address}: the scheduler was stopped{_KEPT}") from e

@@ -41,7 +41,7 @@ def make_folder(folder) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise UserError(f"{printable(folder)}: cannot be made: {reason(e)}") from e
+        raise UserError(f"{printable(folder)}: cannot be created: {reason(e)}") from e
     return folder
 
 
@@ -61,10 +61,10 @@ def check_place(path) -> Path:
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.
-
-    On any exception, Ctrl-C included, the new file is removed and the file before stays. A process
-    that is killed leaves a hidden `.vqwave-*.part`, which `sweep` removes later.
+    """A binary file that becomes `path` when the block ends without an exception: the data is
+    written to a temporary file, flushed and renamed. After an exception, Ctrl-C included, the old
+    file stays. A process that is killed leaves a hidden `.vqwave-*.part`, which `sweep` removes
+    later.
     """
     path = Path(path)
     # A short name of its own, since `path` may already be as long as the file system allows.
@@ -96,7 +96,7 @@ def sweep(folder, seconds: float = 60):
 def try_lock(file, otherwise: bool = False) -> bool:
     """Lock `file` until it is closed; False if another process has the lock.
 
-    otherwise: returned where the file system has no locks, as some network file systems.
+    otherwise: the result on file systems without locks, such as some network mounts.
     """
     try:
         import fcntl
@@ -111,8 +111,8 @@ def try_lock(file, otherwise: bool = False) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder, name: str, doing: str):
-    """Lock `folder` for `name` while the block runs. A process that died holds no lock. Where the
-    file system has no locks the block runs without one.
+    """Lock `folder` for `name` while the block runs. A process that died holds no lock. On a file
+    system without locks, the block runs without a lock.
 
     Raises:
         UserError: another process has the lock; the message says `name` is already `doing` there.

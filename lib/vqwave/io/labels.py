@@ -40,8 +40,8 @@ def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
         raise UserError(f"no training track names its {of}: choose another label")
     names = tuple(sorted({name or UNLABELLED for name in used}))
     if len(names) == 1:
-        raise UserError(f"every training track has the {of} {names[0]!r}: labels must tell "
-                        f"tracks apart")
+        raise UserError(f"every training track has the {of} {names[0]!r}: labels must "
+                        f"distinguish tracks")
     return names
 
 

@@ -77,7 +77,7 @@ def read(folder) -> list[Track]:
     folder = Path(folder)
     tracks = load(folder)
     if not tracks:
-        raise UserError(f"{printable(folder)}: the manifest names no track; fill it with "
+        raise UserError(f"{printable(folder)}: the manifest names no track; add music with "
                         f"{cli.command('prepare')}")
     first = tracks[0]
     for track in tracks:
@@ -115,7 +115,7 @@ def load(folder: Path) -> list[Track]:
             tracks = _tracks(path, lines)
     except FileNotFoundError as e:
         what = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
-        raise UserError(f"{printable(folder)}: {what}; make it with "
+        raise UserError(f"{printable(folder)}: {what}; create it with "
                         f"{cli.command('prepare')}") from e
     except OSError as e:
         raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
@@ -123,8 +123,8 @@ def load(folder: Path) -> list[Track]:
         raise UserError(f"{printable(path)}: is not a manifest; remove it and run "
                         f"{cli.command('prepare')} again") from e
     for file in _find_links_outside(folder, tracks):
-        raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a "
-                        f"link leads")
+        raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, "
+                        f"through a link")
     return [tracks[file] for file in sorted(tracks)]
 
 

@@ -36,8 +36,8 @@ _ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out o
 
 @dataclass
 class PrepareReport:
-    """What `prepare` did: tracks converted, tracks that were up to date, (source path, reason) of
-    each failure, and `notes`, lines on tracks that the user may want to check.
+    """The result of `prepare`: converted tracks, tracks that were up to date, (source path, reason)
+    of each failure, and `notes`, lines about tracks that the user may want to check.
     """
 
     converted: list[Track] = field(default_factory=list)
@@ -88,8 +88,8 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
 
     The report lists files that cannot be converted; the others are converted. An interrupted run
     leaves whole tracks only, and the next run continues. Copies of a file are left out, so that no
-    recording is both held out and trained on. A moved file keeps its track. Tracks whose source is
-    gone stay. Notes report copies and gone sources.
+    recording is both held out and trained on. A moved file keeps its track. Tracks of removed files
+    stay. Notes report copies and removed files.
 
     Args:
         workers: processes; None is one a core.
@@ -103,11 +103,11 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):
-        raise UserError(f"{printable(src)}: is the folder of the music itself; name another one "
+        raise UserError(f"{printable(src)}: is the folder of the music; name another folder "
                         f"for the data")
     sources, failed = _scan(src)
     if not sources and not failed:
-        raise UserError(f"{printable(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
+        raise UserError(f"{printable(src)}: contains no audio ({' '.join(AUDIO_SUFFIXES)})")
     report = PrepareReport(failed=failed)
     with _claim(dst):
         recorded = _read_manifest(dst, sample_rate, overwrite)
@@ -143,7 +143,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
 
 
 def _notes(report, tracks, copies, gone, src, dst, sample_rate) -> list[str]:
-    """Lines on tracks that a user may want to look at although nothing failed.
+    """Lines about tracks that a user may want to check although nothing failed.
 
     copies: {copy: the source that is a track}; gone: tracks whose source is gone.
     """
@@ -289,8 +289,8 @@ def _plan(dst, sources, tracks, sample_rate, failed):
 
 
 def _move_track(job, track, tracks) -> _Job:
-    """The job with the track of a source that has moved; labels may be folders, so the track moves
-    to another folder as its source did.
+    """The job with the track of a source that has moved. The track moves to the new folder of its
+    source, because labels may be folders.
     """
     if os.path.dirname(track.file) != os.path.dirname(job.file):
         (job.folder / job.file).parent.mkdir(parents=True, exist_ok=True)
@@ -301,7 +301,7 @@ def _move_track(job, track, tracks) -> _Job:
 
 
 def _is_gone(source):
-    """There is no such file; a file that cannot be examined may be there."""
+    """Whether there is no such file; False if the file cannot be examined."""
     try:
         os.stat(source)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -372,8 +372,7 @@ def _convert_all(jobs, workers, scheduler):
 def _in_processes(jobs, workers):
     """(job, result) of each job, from worker processes.
 
-    If a worker dies, each job that was in flight runs alone, so that the one that killed it is
-    known.
+    If a worker dies, each unfinished job runs alone, which reveals the job that kills its worker.
     """
     # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -422,10 +421,9 @@ def _on_cluster(jobs, scheduler):
 
 
 def _submit(executor, job):
-    """`executor.submit` with Ctrl-C and SIGTERM blocked.
-
-    A worker that is started inherits the block, so Ctrl-C never reaches it: the parent handles the
-    signal as soon as the submission is done. SIGTERM would otherwise leave a worker half started.
+    """`executor.submit` with Ctrl-C and SIGTERM blocked. New workers inherit the block, so only the
+    parent handles Ctrl-C, after the submission. Without the block, SIGTERM could leave a worker
+    half started.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -484,7 +482,7 @@ def _convert(job):
 
 
 def _note_if_cut(decoder, track) -> str | None:
-    """A line on a source that was cut short."""
+    """A line about a source that is truncated."""
     if decoder.expected and decoder.expected - track.seconds > 0.5:
         what = f"{track.seconds:.1f} s of the {decoder.expected:.1f} s that it announces"
     elif not decoder.ended:

@@ -1,4 +1,4 @@
-"""Runs of codes that occur twice: copied from the training set, or repeated within a piece.
+"""Finds runs of codes that occur twice: copied from the training set, or repeated within a piece.
 
 Frames of one book are compared exactly. Windows of a length are compared by a 64-bit hash, which is
 built for all positions at once from the hashes of shorter windows. The longest shared length is

@@ -1,4 +1,4 @@
-"""The results of training on a folder of music: one page with its pictures and sounds.
+"""The results of training on a folder of music, as one page that contains its pictures and sounds.
 
 The page needs only the folder's own split: minutes of generated music are compared with the
 held-out tracks.
@@ -44,8 +44,8 @@ BIT_RATE = 64000
 
 @dataclass
 class Results:
-    """What was measured of a folder and its models. Without held-out tracks the training tracks
-    take their place, and "training" and "held_out_seconds" are None.
+    """The measurements of a folder and its models. Without held-out tracks the training tracks take
+    their place, and "training" and "held_out_seconds" are None.
 
     codecs: rows of `judge.add_verdict`; before: the same of tuned codecs, before they were tuned;
     generators: rows of `training_figures` with "unseen", the names of training tracks that were
@@ -94,7 +94,7 @@ def read_sides(data_dir, split, seed: int, trim_silence: float | None, final: bo
 def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             embed: fad.Embedder | None = None,
             progress: Callable[[str, float], None] = lambda task, share: None) -> Results:
-    """Measure what a chain has learnt of a folder.
+    """Measure how well a chain has learnt the music of a folder.
 
     Args:
         sides, spans: what `read_sides` returns.
@@ -158,7 +158,7 @@ def _excerpts(data_dir, tracks, spans):
 
 
 def training_figures(weight_set) -> dict:
-    """What a generator records of its training: bits a frame of held-out tracks, and the epoch."""
+    """The record of a generator's training: bits a frame of held-out tracks, and the epoch."""
     record, bits = weight_set.record, weight_set.config.books / math.log(2)
     before, loss = record.get("beginning"), record.get("validation_loss")
     return {"model": weight_set.name, "epoch": record.get("epoch"),

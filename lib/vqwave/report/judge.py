@@ -1,4 +1,4 @@
-"""What a codec keeps of music, and whether that is enough: the only measurement of a codec."""
+"""Measures how well a codec reconstructs music, and judges whether that is good enough."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
           embed: fad.Embedder | None = None,
           copies: list[tuple[np.ndarray, np.ndarray]] | None = None,
           progress: Callable[[float], None] = lambda share: None) -> dict:
-    """Code and decode some sounds, and measure what comes back.
+    """Encode and decode sounds, and measure the reconstructions.
 
     Args:
         sounds: float32 [samples] each, at the codec's rate.
@@ -144,7 +144,7 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
 
 def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
             embed: fad.Embedder | None = None) -> dict:
-    """How near copies are to their originals: a figure of each of `METRICS`, "distance" and
+    """How close copies are to their originals: a figure of each of `METRICS`, "distance" and
     "seconds".
 
     Figures are None where every original is silent; "distance" also without `embed`, and for less
@@ -173,7 +173,7 @@ def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
 
 
 def code_figures(config: CodecConfig, codes: np.ndarray) -> dict:
-    """What a codec's frames cost and how its codebooks are used.
+    """The bitrate of a codec and the use of its codebooks.
 
     Args:
         codes: int [frames, books], of all books of the codec or the first of them.
@@ -208,8 +208,8 @@ def block_speed(codec: engine.CodecEngine, sound: np.ndarray) -> float:
 
 def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]],
              seconds: float | None = None) -> list[tuple[manifest.Track, np.ndarray]]:
-    """The audio that codecs are judged on: (track, float32 [samples]) of each track that sounds, in
-    an order by hash, up to `TOTAL_SECONDS`.
+    """The audio for judging codecs: (track, float32 [samples]) of each track with sound, in an
+    order by hash, up to `TOTAL_SECONDS`.
 
     Args:
         spans: (first sample, end) without silent ends, by track file.
@@ -240,7 +240,7 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
 
 
 def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
-    """Which bounds the figures of `judge` miss, in words; "" where the codec suits the music.
+    """The bounds that the figures of `judge` miss, in words; "" if the codec suits the music.
 
     in_domain: the codec's figures on held-out tracks of its own corpus.
     """

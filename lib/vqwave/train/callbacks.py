@@ -1,4 +1,4 @@
-"""The callbacks of `fit`: saving, stopping, the log and the progress that a person sees."""
+"""The callbacks of `fit`: saving, stopping, the log and the progress bar."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._stop(self._stop_signal())
 
     def _stop_signal(self) -> int:
-        """The signal that this process or another of its group received, or 0. Every process of the
-        group must call this at the same step.
+        """The signal that a process of the group received, or 0. Every process of the group must
+        call this at the same step.
         """
         return self.group.greatest(self.signal or 0)
 

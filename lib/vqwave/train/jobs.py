@@ -1,4 +1,4 @@
-"""What differs between training a codec and a generator: the data, the model, what is shown."""
+"""The parts of a training that differ between codecs and generators: data, model and examples."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class Job:
                  for side in (self.train, self.val)]
         say(f"{len(self.train)} tracks to train on ({hours[0]:.2f} h), {len(self.val)} held out "
             f"({hours[1]:.2f} h)"
-            + (f"; {short} left out as shorter than {samples} samples" if short else ""))
+            + (f"; {short} left out, shorter than {samples} samples" if short else ""))
         if not self.val:
-            say("no track is held out: the best set is chosen by the training loss, which cannot "
-                "see over-fitting")
+            say("no track is held out: the best set is chosen by the training loss, which does "
+                "not reveal over-fitting")
         if self.model.labels:
             counts = labels.count(self.train, self.model.labels)
             say(f"labels by {self.model.labels.of}: " + ", ".join(
@@ -115,7 +115,7 @@ class Job:
         return {}
 
     def begin(self, model):
-        """Set what the model needs to know of the tracks, once before the first step."""
+        """Measure properties of the tracks for the model, once before the first step."""
 
     def windows_of(self, tracks, **options) -> windows.AudioWindows | windows.CodeWindows:
         """Batches of windows of tracks."""
@@ -189,8 +189,8 @@ class CodecJob(Job):
         if chosen >= window or lengths[-1] < chosen:
             return
         short = sum(length < window for length in lengths)
-        say(f"a window of {chosen / rate:.3g} s in place of {window / rate:.3g} s, which {short} "
-            f"of {len(lengths)} training tracks are shorter than")
+        say(f"the window has {chosen / rate:.3g} s instead of {window / rate:.3g} s, because "
+            f"{short} of {len(lengths)} training tracks are shorter")
         record.training = config.replace(record.training, input_length=chosen)
 
     def windows_of(self, tracks, **options):
@@ -287,8 +287,8 @@ class GeneratorJob(Job):
         train, held_out = self._rows(self.train), self._rows(self.val or self.train)
         unigram = group.from_first(
             lambda: codes.unigram_bits(train, held_out, model.num_codes, model.books))
-        say(f"{model.name}: held-out frames have {unigram:.3f} bits each by the frequencies of the "
-            f"codes alone ({model.books * math.log2(model.num_codes):.3f} without any knowledge)")
+        say(f"{model.name}: baseline: {unigram:.3f} bits a held-out frame from the frequencies of "
+            f"the codes ({model.books * math.log2(model.num_codes):.3f} from equal frequencies)")
         record.unigram_bits = round(unigram, 4)
 
     @property
@@ -361,8 +361,8 @@ def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None 
 
 def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet],
                          seed: int):
-    """Initialise embeddings and logits from the codebooks, so that similar codes start alike.
-    Quantizers without codebooks leave them random.
+    """Initialise embeddings and logits from the codebooks, so that similar codes start with similar
+    embeddings. Quantizers without codebooks leave them random.
 
     codec_weights: the codec of the generator's level, and of the level above where it has one.
     """

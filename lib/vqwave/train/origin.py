@@ -1,5 +1,5 @@
-"""The trained models that a chain's training begins with, and settings for a small folder of music.
-TensorFlow-free.
+"""The trained models from which the training of a chain starts, and settings for a small folder of
+music. TensorFlow-free.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PATIENCE, SMALL_PATIENCE = 8, 3
 
 @dataclass(frozen=True)
 class Amount:
-    """How much music a folder has: tracks and hours that train, tracks and hours held out."""
+    """The amount of music in a folder: training and held-out tracks and hours."""
 
     tracks: int
     hours: float
@@ -65,7 +65,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class Origin:
-    """The folders of codecs and generators that a chain begins with."""
+    """The folders of the codecs and generators from which a chain starts."""
 
     codecs: Path
     generators: Path

@@ -199,9 +199,9 @@ class Plan:
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """The generators that begin with random weights in spite of an origin: the top generator,
-        where it is to learn labels and knows none. A trained generator hardly learns to use labels,
-        because the past shows already what music this is. Little music does not suffice for random
+        """The generators that start from random weights in spite of an origin: a top generator
+        without labels that shall learn labels. A trained generator hardly learns labels, because
+        the past already reveals the kind of music. Little music does not suffice for random
         weights.
         """
         if not (self.origin and self.flags.label) or self.amount.small:
@@ -263,7 +263,7 @@ class Plan:
         return self._read_split(lambda line: None)
 
     def keep_split(self, say: Callable[[str], None]):
-        """Write down the held-out tracks, and say where they are not those of `--val-split`."""
+        """Save the held-out tracks, and print a line if they differ from those of `--val-split`."""
         self.split = self._read_split(say)
         # Every process of a distributed training reads this file, and all write the same.
         splits.save(self.output_dir, self.split)
@@ -289,7 +289,7 @@ class Plan:
 
     @functools.cached_property
     def amount(self) -> Amount:
-        """How much music there is."""
+        """The amount of music in the data folder."""
         return Amount.of(self.data_dir, self.split, self.origin.trim_silence)
 
     # ------------------------------------------------------------------------- the saved state
@@ -335,7 +335,7 @@ class Plan:
             f.write(config.dump_yaml(values).encode())
 
     def spend(self, seconds: float):
-        """Count time as it passes, so that a kill loses none of the account."""
+        """Add to the time spent and save it, so that a kill loses nothing."""
         self.state.spent += seconds
         self.state.memory = max(self.state.memory, machine.children_memory())
         self.write()

@@ -171,7 +171,7 @@ def _judge_new_codecs(plan: Plan, judge, say):
     new = [name for name in plan.chain.codecs.values() if name not in plan.state.verdicts]
     if new:
         tracks = "held-out tracks" if plan.amount.held_out else "music"
-        say(f"Measuring whether the codecs of {plan.origin.codecs} serve the {tracks} of "
+        say(f"Measuring whether the codecs of {plan.origin.codecs} suit the {tracks} of "
             f"{plan.data_dir} …")
         _judge(plan, new, judge, say)
 
@@ -194,7 +194,7 @@ def _judge(plan: Plan, codecs: list[str], judge, say):
         if row["suitable"]:
             treatment = before.treatment if before else "keep"
         if before and treatment == "whole" != before.treatment:
-            say(f"  {name}: its decoder alone is not enough, so the whole codec is tuned next, "
+            say(f"  {name}: tuning the decoder was not enough, so the whole codec is tuned next, "
                 f"before the generators")
         values: dict[str, Any] = {"treatment": treatment, **figures}
         if before:  # it was tuned meanwhile
@@ -214,7 +214,7 @@ def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = pr
         _describe_origin(plan, names, say)
         for name in plan.chain.codecs.values():
             if plan.treatment(name) == "keep":
-                say(f"  {name:<14} kept as it is: it suits the music")
+                say(f"  {name:<14} kept: this codec suits the music")
     else:
         say(f"Training preset {plan.preset} on {plan.data_dir} into {plan.output_dir}:")
     for stage in plan.stages:
@@ -241,19 +241,19 @@ def _describe_origin(plan: Plan, names, say):
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
     say(f"  {amount}")
     if not amount.held_out:
-        say("  no track is held out, so over-fitting cannot be seen: "
+        say("  no track is held out, so over-fitting goes unnoticed: "
             + ("expect variations of the one track, or add music" if amount.tracks == 1 else
                "--val-split holds some out"))
     shift, gain = plan.top_setting("transpose"), plan.top_setting("gain")
     copies = ([f"{shift} semitones higher and lower"] * bool(shift)
               + [f"{gain:g} dB quieter"] * bool(gain))
     if copies:
-        say(f"  each training track is also heard up to {' and '.join(copies)}")
+        say(f"  training also uses copies of each track, up to {' and '.join(copies)}")
     if names:
         say(f"  generators learn each track's {label}: {', '.join(names)}")
     for name in plan.untrained:
-        say(f"  {name} begins with random weights, because trained weights without labels would "
-            f"hardly learn them")
+        say(f"  {name} begins with random weights, because trained weights without labels hardly "
+            f"learn labels")
     patience = plan.top_setting("patience")
     if patience and amount.held_out:
         say(f"  a generator stops after {patience} epochs without a better validation loss")

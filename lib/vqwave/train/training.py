@@ -132,7 +132,7 @@ def _promote(record: RunRecord, options: RunOptions, group, say):
         say(weights.promote(folder, name))
     elif "" in weights.tags(folder, name):
         say(f"{name}: {folder} holds another set without a number, which is loaded by default; the "
-            f"same command with --promote replaces it with the best one")
+            f"same command with --promote replaces this set with the best set")
     sys.stdout.flush()
 
 
@@ -147,8 +147,8 @@ def set_precision(mixed: bool, say) -> str:
     if mixed:
         policy = "mixed_float16" if machine.accelerator() else "mixed_bfloat16"
         if policy == "mixed_bfloat16" and not machine.has_bfloat16():
-            say("--fp16: this processor has no bfloat16 arithmetic, so it will be slower than "
-                "leaving the flag out")
+            say("--fp16: this processor has no bfloat16 arithmetic, so this flag makes "
+                "training slower")
     keras.mixed_precision.set_global_policy(policy)
     return policy
 
@@ -176,8 +176,8 @@ def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOpt
         if sufficient and sufficient < steps:
             minutes *= sufficient / steps
             steps = sufficient
-            say(f"{steps} steps suffice, about {minutes:.0f} minutes: by then the tracks were "
-                f"heard {record.training.passes} times or more")
+            say(f"{steps} steps suffice, about {minutes:.0f} minutes: then each track was seen at "
+                f"least {record.training.passes} times")
             # An epoch is a pass, or a part of a long pass, because over-fitting comes early.
             epochs = epochs or max(record.training.passes, math.ceil(minutes / EPOCH_MINUTES))
         record.plan(record.step + steps)
