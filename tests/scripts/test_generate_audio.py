@@ -14,6 +14,7 @@ import imported
 import numpy as np
 import prepared
 import pytest
+import soundfile
 from encoded import encode
 
 import vqwave
