@@ -422,7 +422,7 @@ context = played.context({"source": np.zeros((1, 4 + 2 * config.halo, 1), np.int
 for settings in ({}, {"sampling": Sampling(top_k=3)}, {"log_probs": False}):
     start, state = np.array([[config.start_token]]), played.initial_state(1)
     played.sample(context, np.zeros((1, 16, 1)), start, state, **settings)
-heavy = {"tensorflow", "keras", "onnx", "tf2onnx", "jax", "librosa", "matplotlib"}
+heavy = {"tensorflow", "keras", "onnx", "tf2onnx", "jax", "librosa", "matplotlib", "scipy", "sklearn"}
 print(sorted(heavy & set(sys.modules)))
 """
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prepared import music
+from scipy.signal import lfilter
 
 from vqwave.play import mastering
 
@@ -64,6 +65,21 @@ def test_loudness_is_that_of_the_standard():
     # show.
     between = np.sin(np.pi / 2 * np.arange(4000) + np.pi / 4) * np.hanning(4000)
     assert mastering.true_peak(between) == pytest.approx(1, abs=0.02)
+
+
+def test_loudness_is_weighted_as_in_the_standard(rng):
+    """The filters of BS.1770-4, tables 1 and 2, at 48 kHz, on noise of low, middle and high bands."""
+    filters = [([1.53512485958697, -2.69169618940638, 1.19839281085285], [1, -1.69065929318241, 0.73248077421585]),
+               ([1, -2, 1], [1, -1.99004745483398, 0.99007225036621])]
+    spectrum = np.fft.rfft(rng.normal(0, 0.1, 48000 * 4))
+    hertz = np.fft.rfftfreq(48000 * 4, 1 / 48000)
+    for low, high in ((20, 60), (200, 2000), (5000, 20000)):
+        noise = np.fft.irfft(np.where((hertz > low) & (hertz < high), spectrum, 0))
+        weighted = noise
+        for above, below in filters:
+            weighted = lfilter(above, below, weighted)
+        expected = -0.691 + 10 * np.log10(np.mean(weighted**2))
+        assert mastering.loudness(noise, 48000) == pytest.approx(expected, abs=0.2), (low, high)
 
 
 @pytest.mark.parametrize("sound", [np.zeros(0), 1e-5 * np.ones(RATE)])

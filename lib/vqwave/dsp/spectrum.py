@@ -20,11 +20,14 @@ WINDOWS = (2048, 4096, 8192)
 
 def resample(audio, sample_rate: int, target: int) -> np.ndarray:
     """audio: float [samples] at `sample_rate` -> float32 [samples] at `target`."""
-    import librosa
+    import soxr
 
     audio = np.asarray(audio, np.float32)
-    return (audio if sample_rate == target
-            else librosa.resample(audio, orig_sr=sample_rate, target_sr=target))
+    if sample_rate == target:
+        return audio
+    samples = math.ceil(len(audio) * target / sample_rate)
+    resampled = soxr.resample(audio, sample_rate, target, quality="HQ")[:samples]
+    return np.pad(resampled, (0, samples - len(resampled)))
 
 
 def magnitudes(audio, n_fft: int, hop: int, window: int | None = None,

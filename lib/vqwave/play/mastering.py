@@ -15,6 +15,9 @@ CEILING = -1.0
 _MOST_LIMITED = 9.0
 """dB that the limiter takes off a peak at most."""
 
+_GATE_SECONDS, _GATE = 0.4, -70.0
+"""Length of the windows whose loudness is averaged; LUFS under which a window does not count."""
+
 _LOOK_AHEAD = 0.02
 """Seconds before and after a peak in which the limiter's gain moves."""
 
@@ -54,14 +57,13 @@ def loop(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     What follows the new end is cross-faded into the beginning. The end is placed, within half a
     second, where what follows has the highest normalised cross-correlation with the beginning.
     """
-    from scipy.signal import correlate
-
     fade = min(round(_SEAM * sample_rate), audio.size // 3)
     if not fade:
         return audio
     first, head = audio.size - 2 * fade, audio[:fade]
     tail = audio[first:].astype(np.float64)
-    match = correlate(tail, head.astype(np.float64), "valid", method="fft")
+    spectrum = np.fft.rfft(tail) * np.fft.rfft(head.astype(np.float64), tail.size).conj()
+    match = np.fft.irfft(spectrum, tail.size)[: tail.size - fade + 1]
     sums = np.concatenate([[0.0], np.cumsum(tail**2)])
     match /= np.sqrt(np.maximum(sums[fade:] - sums[:-fade], 1e-9))
     end = first + fade - int(np.argmax(match[::-1]))  # the latest of equals
@@ -72,15 +74,45 @@ def loop(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def loudness(audio: np.ndarray, sample_rate: int) -> float:
     """Integrated loudness of float [n] in LUFS (ITU-R BS.1770-4); -inf where all is below -70."""
-    import pyloudnorm
-
-    meter = pyloudnorm.Meter(sample_rate)
-    window = math.ceil(meter.block_size * sample_rate)
     if not audio.size:
         return -math.inf
+    window = _GATE_SECONDS * sample_rate
     if audio.size < window:
-        audio = np.tile(audio, -(-window // audio.size))
-    return float(meter.integrated_loudness(audio.astype(np.float64)))
+        audio = np.tile(audio, -(-math.ceil(window) // audio.size))
+    energy = np.cumsum(np.append(0.0, _k_weighted(audio, sample_rate) ** 2))
+    # Three quarters of a window overlap with the next one.
+    starts = np.arange(round((audio.size / window - 1) * 4) + 1) * window / 4
+    ends = np.minimum((starts + window).astype(int), audio.size)
+    power = (energy[ends] - energy[starts.astype(int)]) / window
+    audible = power[power >= 10 ** ((_GATE + 0.691) / 10)]
+    if not audible.size:
+        return -math.inf
+    return -0.691 + 10 * math.log10(audible[audible > audible.mean() / 10].mean())
+
+
+def _k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """float [n] through the two filters of BS.1770: a shelf of 4 dB above 1.5 kHz and a high-pass
+    at 38 Hz (the biquads of R. Bristow-Johnson's cookbook).
+    """
+    def angles(hertz, quality):
+        angle = 2 * math.pi * hertz / sample_rate
+        return math.cos(angle), math.sin(angle) / (2 * quality)
+
+    gain = 10 ** (4 / 40)
+    (c, alpha), root = angles(1500, math.sqrt(0.5)), 2 * math.sqrt(gain)
+    shelf = ([gain * (gain + 1 + (gain - 1) * c + root * alpha),
+              -2 * gain * (gain - 1 + (gain + 1) * c),
+              gain * (gain + 1 + (gain - 1) * c - root * alpha)],
+             [gain + 1 - (gain - 1) * c + root * alpha, 2 * (gain - 1 - (gain + 1) * c),
+              gain + 1 - (gain - 1) * c - root * alpha])
+    c, alpha = angles(38, 0.5)
+    high_pass = ([(1 + c) / 2, -1 - c, (1 + c) / 2], [1 + alpha, -2 * c, 1 - alpha])
+    # A second of zeros: the filters' echoes have long died away when they would wrap around.
+    size = 1 << (audio.size + sample_rate).bit_length()
+    spectrum, z = np.fft.rfft(audio, size), np.exp(-2j * np.pi * np.fft.rfftfreq(size))
+    for above, below in (shelf, high_pass):
+        spectrum *= np.polyval(above[::-1], z) / np.polyval(below[::-1], z)
+    return np.fft.irfft(spectrum, size)[: audio.size]
 
 
 def true_peak(audio: np.ndarray) -> float:
@@ -111,21 +143,31 @@ def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS,
 
 def _limit_peaks(audio, sample_rate, looped):
     """Multiply by a slow gain: at each sample at most what every peak within reach allows."""
-    from scipy.ndimage import convolve1d, minimum_filter1d
-
     reach = max(1, round(_LOOK_AHEAD * sample_rate))
     margin = 2 * reach + 64
     wide = np.pad(audio, margin, mode="wrap" if looped else "constant")
     allowed = np.minimum(1.0, 10 ** (CEILING / 20) / np.maximum(_peaks(wide), 1e-9))
     window = np.hanning(2 * reach + 3)[1:-1]
-    gain = convolve1d(minimum_filter1d(allowed, 2 * reach + 1), window / window.sum())
-    return (wide * gain)[margin : margin + audio.size].astype(np.float32)
+    gain = np.convolve(_minima(allowed, 2 * reach + 1), window / window.sum(), "valid")
+    return (audio * gain[64 : 64 + audio.size]).astype(np.float32)
+
+
+def _minima(values, width: int):
+    """The least of each `width` values in a row: float [n] -> float [n - width + 1]."""
+    span = 1
+    while 2 * span <= width:
+        values, span = np.minimum(values[:-span], values[span:]), 2 * span
+    rest = width - span
+    return np.minimum(values[: len(values) - rest], values[rest:])
 
 
 def _peaks(audio):
     """The largest magnitude within half a sample of each sample: float [n] -> float [n]."""
-    from scipy.signal import resample_poly
-
+    # A sinc of 20 samples under a Kaiser window, at four points of each sample.
+    taps = np.sinc(np.arange(-40, 44) / 4) * np.append(np.kaiser(81, 5.0), [0, 0, 0])
+    taps *= 4 / taps.sum()
+    wide = np.pad(audio.astype(np.float64), 10)
+    fine = np.stack([np.convolve(wide, taps[i::4], "valid") for i in range(4)], axis=1)
     # Three points on either side, up to 3/4 of a sample away.
-    fine = np.pad(np.abs(resample_poly(audio.astype(np.float64), 4, 1)), 3)
+    fine = np.pad(np.abs(fine.ravel()), 3)
     return np.max([fine[i : i + 4 * audio.size : 4] for i in range(7)], axis=0)

@@ -157,13 +157,12 @@ class NoteFinder:
 
     def _peaks(self, audio: np.ndarray) -> dict[int, int]:
         """{note: velocity} of a frame."""
-        from scipy.ndimage import median_filter
-
         window = np.hanning(self._size)
         level = 20 * np.log10(np.abs(np.fft.rfft(audio * window)) * 2 / window.sum() + 1e-9)
         step = self.sample_rate / self._size
         bins = np.arange(max(1, int(self.LOWEST / step)), int(self.HIGHEST / step))
-        median = median_filter(level, 41, mode="nearest")
+        around = np.lib.stride_tricks.sliding_window_view(np.pad(level, 20, mode="edge"), 41)
+        median = np.median(around, axis=1)
         peaks = bins[(level[bins] > level[bins - 1]) & (level[bins] >= level[bins + 1])
                      & (level[bins] > max(self.SOFTEST, level.max() - self.RANGE))
                      & (level[bins] > median[bins] + self.PROMINENCE)]
