@@ -10,7 +10,14 @@ import signal
 import sys
 import textwrap
 
-from .errors import Interrupted, UserError, check_number, describe_number, signal_handlers
+from .errors import (
+    Interrupted,
+    UserError,
+    check_number,
+    describe_number,
+    not_installed,
+    signal_handlers,
+)
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -149,6 +156,8 @@ def entry(main, argv=None) -> int:
     except BrokenPipeError:
         # The reader of the output has left.
         return 0
+    except ModuleNotFoundError as e:
+        return _fail(not_installed(e))
     except MemoryError:
         return _fail(_NO_MEMORY)
     except OSError as e:

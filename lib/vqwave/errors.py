@@ -11,6 +11,12 @@ class UserError(Exception):
     """A file, a flag or a folder is wrong. The message is one line, and says what to do."""
 
 
+def not_installed(error: ModuleNotFoundError) -> str:
+    """What to do about a library that playing does without."""
+    return (f"this needs {error.name}, which is not installed: pip install 'vqwave[train]', or in "
+            f"a checkout bash setup.sh")
+
+
 def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False) -> Any:
     """`value` as a float, or as an int where it must be `whole`.
 

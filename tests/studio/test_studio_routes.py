@@ -150,8 +150,8 @@ def test_only_this_machine_s_own_names_are_answered(client):
         ("0.0.0.0", socket.gethostname().lower(), True),  # noqa: S104
     ]:
         assert guard.Guard(None, host).accepts(name) == answered, (host, name)
-    assert client("/studio/palettes", Host="localhost:1")[0] == 200
-    assert client("/studio/palettes", Host="elsewhere.example")[0] == 421
+    assert client("/studio/about", Host="localhost:1")[0] == 200
+    assert client("/studio/about", Host="elsewhere.example")[0] == 421
     assert client("/studio/takes", {}, Host="elsewhere.example", Origin="http://elsewhere.example")[0] == 421
 
 

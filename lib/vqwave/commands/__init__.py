@@ -21,7 +21,7 @@ def run(argv=None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in cli.COMMANDS:
         with cli.set_program(f"vqwave {words[0]}"):
-            return cli.entry(load(words[0]).main, words[1:])
+            return cli.entry(lambda argv: load(words[0]).main(argv), words[1:])
     with cli.set_program("vqwave"):
         return cli.entry(main, words)
 

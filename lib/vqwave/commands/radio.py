@@ -8,7 +8,7 @@ from ..errors import UserError
 from ..io import weights
 from ..play import api, engine
 from ..play.sampling import draw_seed
-from ..studio import stations, web
+from ..studio import stations
 from . import arguments
 
 MOST_STATIONS = 64
@@ -48,7 +48,6 @@ def main(argv=None) -> int:
     seed = draw_seed(args.seed)
     if args.guidance is not None and args.label is None:
         raise UserError("--guidance needs --label")
-    web.require_server("radio")
     from ..studio import radio
 
     groups: list[stations.Group] = []

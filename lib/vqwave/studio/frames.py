@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, not_installed
 from ..io import files
 
 Result = TypeVar("Result")
@@ -34,6 +34,8 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
             yield from messages(studio, request)
         except UserError as e:
             yield frame({"error": studio.recordings.rename_files(str(e))})
+        except ModuleNotFoundError as e:
+            yield frame({"error": not_installed(e)})
         except OSError as e:
             yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
 

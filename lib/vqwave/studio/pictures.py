@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import math
 
 import numpy as np
@@ -70,23 +71,32 @@ def note_filters(rate: int, n_fft: int) -> np.ndarray:
     return (weights / (1.5 * (n_fft / 4) ** 2)).astype(np.float32)
 
 
+def finds_notes() -> bool:
+    """Whether the note finder's library is installed; playing does without."""
+    return importlib.util.find_spec("librosa") is not None
+
+
 def warm_up():
     """Load the note finder."""
-    notes.roll(np.zeros(notes.HOP, np.float32), notes.SAMPLE_RATE)
+    if finds_notes():
+        notes.roll(np.zeros(notes.HOP, np.float32), notes.SAMPLE_RATE)
 
 
 class Roll:
-    """The notes of a signal that grows, found about a second at a time."""
+    """The notes of a signal that grows, found about a second at a time; none without librosa."""
 
     def __init__(self, rate: int):
         self._rate, self._margin = rate, round(notes.MARGIN * rate)
         self._signal = np.empty(0, np.float32)
         self._first = self._done = 0  # the samples at which `_signal` begins, and notes end
+        self._finds_notes = finds_notes()
 
     def push(self, block, last: bool = False) -> list[list[float]]:
         """Append float32 [n]; [second, seconds, note number (69 is A4), dB] of each note that
         begins in the part that is complete now.
         """
+        if not self._finds_notes:
+            return []
         self._signal = np.concatenate([self._signal, block])
         end = self._first + self._signal.size - (0 if last else self._margin)
         if end <= self._done or not last and end - self._done < self._rate:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
-import matplotlib
-import numpy as np
 from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
@@ -71,14 +69,6 @@ def about(studio: App):
 def settings(request: TakeRequest, studio: App):
     settings, recording = studio.settings(request)
     return {"settings": settings, "recording": recording}
-
-
-@router.get("/studio/palettes")
-def palettes() -> dict[str, list[list[int]]]:
-    """Colour maps of even lightness: 256 times [red, green, blue]."""
-    steps = np.arange(256)
-    return {name: matplotlib.colormaps[name](steps, bytes=True)[:, :3].tolist()
-            for name in ("viridis", "magma")}
 
 
 @router.post("/studio/takes")

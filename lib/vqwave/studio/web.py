@@ -34,21 +34,11 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
 
 
 def build(studio: Studio, host: str = "127.0.0.1"):
-    """The ASGI application for a host. Raises `UserError` if FastAPI is not installed."""
-    require_server("the studio")
+    """The ASGI application for a host."""
     from .guard import Guard
     from .routes import application
 
     return Guard(application(studio), host)
-
-
-def require_server(name: str):
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as e:
-        raise UserError(f"{name} needs FastAPI and uvicorn ({e}): bash setup.sh, or pip install "
-                        f"-e '.[app]'") from e
 
 
 def configure(app, connections: int = limits.CONNECTIONS, **options):

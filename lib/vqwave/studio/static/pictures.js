@@ -10,9 +10,9 @@ const FAINTEST = -58; // dB; softer notes are the noise of a pause
 
 let palettes = null;
 
-/** Bytes -> 32 bit pixels: `sound` and `codes`. */
+/** Bytes -> 32 bit pixels: `sound` and `codes`, in Matplotlib's colours of even lightness. */
 export async function tables() {
-  palettes ??= fetch("studio/palettes").then((answer) => answer.json());
+  palettes ??= fetch("studio/static/palettes.json").then((answer) => answer.json());
   const { viridis, magma } = await palettes;
   const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
   return { codes: Uint32Array.from(viridis, pixel), sound: Uint32Array.from(magma, pixel) };
