@@ -212,13 +212,13 @@ install() {
     local done_with=no
     if has_gpu; then
         say "An NVIDIA GPU is here: with TensorFlow's CUDA libraries."
-        if pip_install dev,app,cuda; then
+        if pip_install dev,train,cuda; then
             done_with=cuda
         else
             say "The CUDA libraries could not be installed ($(why)); going on without."
         fi
     fi
-    [ "$done_with" = cuda ] || pip_install dev,app ||
+    [ "$done_with" = cuda ] || pip_install dev,train ||
         fail "pip could not install the dependencies: $(why) (pip's words: $log)"
     install_playback
     works || fail "the environment does not work after installing; remove it and run this again: rm -r $venv"

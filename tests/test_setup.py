@@ -81,8 +81,8 @@ def calls(checkout):
     return [line for line in lines if "[playback]" not in line]
 
 
-CONSTRAINED = "-m pip install -e .[dev,app] -c constraints.txt"
-FREE = "-m pip install -e .[dev,app]"
+CONSTRAINED = "-m pip install -e .[dev,train] -c constraints.txt"
+FREE = "-m pip install -e .[dev,train]"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 TESTS = f"-m pytest -q -rs -m not large -n {min(8, CORES)} --dist worksteal"
 
@@ -180,7 +180,7 @@ def test_a_failure_of_pip_is_explained(checkout, refused, complaint, code, words
 def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
     tools = checkout.parent / "tools"
     (tools / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: Something (UUID: GPU-1)'\n")
-    cuda = [line.replace("[dev,app]", "[dev,app,cuda]") for line in (CONSTRAINED, FREE)]
+    cuda = [line.replace("[dev,train]", "[dev,train,cuda]") for line in (CONSTRAINED, FREE)]
     assert setup(checkout).returncode == 0
     assert calls(checkout) == cuda[:1]
     (checkout / ".venv/whole").unlink()

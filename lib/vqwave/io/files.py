@@ -13,8 +13,11 @@ from pathlib import Path
 
 from ..errors import UserError
 
-CHECKOUT = Path(__file__).resolve().parents[3]
-"""The checkout that this library runs from; an installed library has no weights there."""
+_PACKED = Path(__file__).resolve().parents[1] / "shipped"
+CHECKOUT = _PACKED if _PACKED.is_dir() else Path(__file__).resolve().parents[3]
+"""The folder with the shipped weights: the checkout that this library runs from, or in a wheel
+`vqwave/shipped`.
+"""
 
 
 def printable(path) -> str:

@@ -5,6 +5,8 @@ A *set* is the files of one codec or generator plus the YAML that describes them
     NAME_{encoder,decoder,codebook}[_TAG].weights.h5     NAME[_TAG].yml     of a codec
     NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
 
+    NAME.graphs.tar.xz     in a wheel: the ONNX graphs of a set, instead of most of its weights
+
 TAG is an epoch (`00010`), `best`, or absent: the set that ships. The YAML holds the whole run
 (model, training, data), its record and each file's sha256. It is written last, so a set without it
 was never finished. Files are HDF5 with one dataset a variable. `chain.yml` describes the chain.
@@ -32,6 +34,8 @@ from ..errors import UserError
 from .files import CHECKOUT, atomic_write, make_folder, sha256
 
 CHAIN = "chain.yml"
+GRAPHS = ".graphs.tar.xz"
+"""The end of the name of a wheel's archive of graphs, see `onnx/packing.py`."""
 UNKNOWN = "unknown"
 """In the YAML of a set: its training, its data or its tracks were not recorded."""
 PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
@@ -140,7 +144,8 @@ class Record(configs.Config):
 class WeightSet:
     """A whole set on disk, its checksums verified.
 
-    record: the fields of `Record` that training wrote. training, data: None where unknown.
+    files: its weights by part; a wheel has only the codebooks. record: the fields of
+    `Record` that training wrote. training, data: None where unknown.
     """
 
     folder: Path
@@ -216,7 +221,15 @@ class WeightSet:
 
     def load(self, part: str) -> dict[str, np.ndarray]:
         """float32 arrays of one file by variable path."""
-        return read_arrays(self.files[part])
+        return read_arrays((self if part in self.files else self.whole()).files[part])
+
+    def whole(self) -> WeightSet:
+        """The set itself. Raises `WeightsError` where a wheel left out its weights."""
+        if set(self.files) != set(parts_of(self.config)):
+            raise WeightsError(f"{self.name}: the wheel has its graphs, which play with --engine "
+                               f"onnx; for other engines and for training, its weights are in "
+                               f"VQWave's repository")
+        return self
 
     def codebooks(self) -> list[np.ndarray]:
         """The codebooks of a codec in their order, float32 [num_codes, code_dim] each; none where
@@ -522,8 +535,12 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
         raise WeightsError(str(e)) from e
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
-    files = _check_files(path, values["sha256"], {part: weights_path(folder, name, part, tag)
-                                                  for part in parts_of(config)})
+    files = {part: weights_path(folder, name, part, tag) for part in parts_of(config)}
+    sums = values["sha256"]
+    if (folder / f"{name}{GRAPHS}").exists():
+        files = {part: file for part, file in files.items() if file.exists()}
+        sums = {part: sums[part] for part in files}
+    _check_files(path, sums, files)
     # Without default values, so that a new field changes no checksum.
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), values["sha256"]],
                           sort_keys=True).encode()
@@ -531,8 +548,8 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
                      record.to_dict(), training, data)
 
 
-def _check_files(path: Path, sums, files: dict[str, Path]) -> dict[str, Path]:
-    """`files`. Raises `WeightsError` unless their checksums are `sums`, of the YAML at `path`."""
+def _check_files(path: Path, sums, files: dict[str, Path]):
+    """Raises `WeightsError` unless the files' checksums are `sums`, of the YAML at `path`."""
     if not isinstance(sums, dict) or set(sums) != set(files):
         raise WeightsError(f"{path}: sha256 must name the parts {', '.join(files)}")
     for part, file in files.items():
@@ -543,7 +560,6 @@ def _check_files(path: Path, sums, files: dict[str, Path]) -> dict[str, Path]:
         if actual != sums[part]:
             raise WeightsError(f"{file}: damaged, or of another set: its checksum is not the one "
                                f"in {path.name}")
-    return files
 
 
 def promote(folder, name: str) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import sys
+import tarfile
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ from .. import stderr
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, make_folder, printable, reason
+from ..io.weights import GRAPHS
 from .loops import LoopBuilder, loop_kinds
 
 EXPORTER = "6"
@@ -171,24 +173,27 @@ def cache_folder() -> Path:
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
-    """The graph `kind` of a set, cached or built now. A damaged file is built again.
+    """The graph `kind` of a set: cached, unpacked from the wheel, or built now. A damaged file is
+    built again.
 
-    A line on stderr names what is exported. If the cache cannot be written, another line says so,
+    A line on stderr names what is built. If the cache cannot be written, another line says so,
     and a temporary folder replaces the cache until the process ends.
     """
     shipped = weight_set.folder.resolve().parent == CHECKOUT
     folder = cache_folder() if shipped else cache_folder() / "trained"
-    exporter = f"{EXPORTER} fast" if _fast() else EXPORTER
-    key = hashlib.sha256("\n".join((weight_set.checksum, kind, exporter)).encode()).hexdigest()[:32]
-    name = f"{weight_set.name}_{kind}_{key}.onnx"
+    name = _file_name(weight_set, kind)
     for place in (folder, *_temporary_cache):
         if graph := _read_graph(place / name):
             return graph
-    print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
-    graph = build(weight_set, kind)
+    graphs = unpack(weight_set)
+    if kind not in graphs:
+        weight_set.whole()
+        print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
+        graphs = {kind: build(weight_set, kind)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_graph(folder / name, graph)
+        for other, graph in graphs.items():
+            _write_graph(folder / _file_name(weight_set, other), graph)
         if not shipped:
             _evict(folder)
     except OSError as e:
@@ -199,8 +204,25 @@ def cached_graph(weight_set, kind: str) -> bytes:
                   f"be exported again next time; VQWAVE_CACHE names another folder",
                   file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):
-            _write_graph(_temporary_cache[0] / name, graph)
-    return graph
+            for other, graph in graphs.items():
+                _write_graph(_temporary_cache[0] / _file_name(weight_set, other), graph)
+    return graphs[kind]
+
+
+def unpack(weight_set) -> dict[str, bytes]:
+    """The graphs of a set in a wheel, by kind, see `packing.py`; none of another set."""
+    path = weight_set.folder / f"{weight_set.name}{GRAPHS}"
+    if not path.exists():
+        return {}
+    with tarfile.open(path) as archive:
+        return {entry.name: archive.extractfile(entry).read() for entry in archive}
+
+
+def _file_name(weight_set, kind: str) -> str:
+    exporter = f"{EXPORTER} fast" if _fast() else EXPORTER
+    identity = "\n".join((weight_set.checksum, kind, exporter))
+    key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    return f"{weight_set.name}_{kind}_{key}.onnx"
 
 
 def _read_graph(path: Path) -> bytes | None:

@@ -97,8 +97,8 @@ class Origin:
         return self.codecs if name in self.chain.codecs.values() else self.generators
 
     def set_of(self, name: str) -> weights.WeightSet:
-        """The weights of a model of the chain."""
-        return weights.find(self.folder_of(name), name)
+        """The weights of a model of the chain. Raises `UserError` where they only play."""
+        return weights.find(self.folder_of(name), name).whole()
 
     @cached_property
     def _top(self) -> weights.WeightSet:
