@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from ..config import LEVEL_RANGE
 from ..io.files import atomic_write
 from ..onnx.export import cache_folder
+from ..progress import share_bar
 
 WINDOW = 0.3715
 """Seconds of a code that are listened to."""
@@ -53,7 +55,8 @@ def of_codec(codec) -> np.ndarray | None:
     with contextlib.suppress(OSError, ValueError, EOFError):
         return np.load(path, allow_pickle=False)
     print(f"measuring what each code of {config.name} sounds, once", file=sys.stderr, flush=True)
-    powers = measure(codec)
+    with share_bar() as update:
+        powers = measure(codec, lambda share: update("listening", share))
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
@@ -61,19 +64,22 @@ def of_codec(codec) -> np.ndarray | None:
     return powers
 
 
-def measure(codec) -> np.ndarray:
-    """`of_codec`, measured: float32 [books, codes, 12]."""
+def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.ndarray:
+    """`of_codec`, measured: float32 [books, codes, 12]. report: called with the share done."""
     config, quantizer = codec.config, codec.config.quantizer
     samples = round(WINDOW * config.sample_rate)
     frames = -(-samples // config.level) + 2 * _AROUND
 
-    def listen(values):
-        """Frames int32 [n, books] -> the powers of each, repeated: [n, 12]."""
+    def listen(values, begin=0.0, share=1.0):
+        """Frames int32 [n, books] -> the powers of each, repeated: [n, 12]. begin, share: of the
+        measurement.
+        """
         first, powers = _AROUND * config.level, []
         for i in range(0, len(values), _BATCH):
             repeated = np.repeat(values[i : i + _BATCH, None], frames, axis=1)
             audio = codec.decode_window(repeated.astype(np.int32))[:, first : first + samples]
             powers.append(classes(audio, config.sample_rate))
+            report(begin + share * len(powers) * _BATCH / len(values))
         return np.concatenate(powers)
 
     powers = np.zeros((config.books, config.num_codes, 12), np.float32)
@@ -86,11 +92,11 @@ def measure(codec) -> np.ndarray:
     if quantizer.gain_edges:  # shapes sound at a level, and a level has no pitch
         books = quantizer.bands
         silent[books:] = round(GAIN * LEVEL_RANGE / quantizer.step)
-    nothing = listen(silent[None])
+    nothing = listen(silent[None], share=0.0)
     for book in range(books):
         values = np.tile(silent, (config.num_codes, 1))
         values[:, book] = codes
-        powers[book] = np.maximum(listen(values) - nothing, 0.0)
+        powers[book] = np.maximum(listen(values, book / books, 1 / books) - nothing, 0.0)
     return powers
 
 
