@@ -123,7 +123,6 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--length", "1000000000", "--output", "TMP/a.wav"], "a piece lasts at most 24"),
     (["--temperature", "1", "2", *FILE], "--temperature has 2 values"),
     (["--batch", "2"], "--output FILE` has the options for files"),
-    (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
     (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is unknown"),
     ([*FILE, "--device", "1"], "play` has the options for playing"),
     (["--epoch", "7", *FILE], "no epoch 7 of generator_512"),

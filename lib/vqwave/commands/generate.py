@@ -15,6 +15,9 @@ from . import pieces, play
 MOST_PIECES = 100
 """Pieces of one batch: each has an open file, and with --loop or --normalize is held in memory."""
 
+SECONDS = 30.0
+"""Length of a piece by default."""
+
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
                 "prompt", "variation_of", "candidates")
@@ -33,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
         "--seconds 15 --candidates 4 --output best.wav",
         "--preset cvae --label jazz --seconds 30 --output jazz.wav",
     )
-    parser.add_argument("--output", metavar="FILE", help="the .wav, .flac or .ogg file to write")
+    parser.add_argument("-o", "--output", metavar="FILE",
+                        help=f"the .wav, .flac or .ogg file to write; {SECONDS:g} s without "
+                             f"--seconds or --length")
     pieces.add_main(parser)
     several = parser.add_mutually_exclusive_group()
     several.add_argument("--batch", type=cli.number(int, least=1, most=MOST_PIECES), metavar="N",
@@ -61,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    if not {word.split("=")[0] for word in words} & {"--output", "--help", "-h"}:
+    if not {word.split("=")[0] for word in words} & {"--output", "-o", "--help", "-h"}:
         return play.main(words)
     args = pieces.parse(parser(), words, f"`{cli.command('play')}` has the options for playing")
     paths = render.check_outputs(args.output, args.batch or 1)
@@ -81,9 +86,11 @@ def main(argv=None) -> int:
 
 
 def check(args, paths):
-    """Raises `UserError` where options contradict each other or a file would be lost."""
+    """Set the length. Raises `UserError` where options contradict each other or a file would be
+    lost.
+    """
     if args.length is None and args.seconds is None and not args.variation_of:
-        raise UserError("--output needs --length or --seconds: without them the music has no end")
+        args.seconds = SECONDS
     if args.candidates:
         for option in ("replay", "midi"):
             if getattr(args, option):
