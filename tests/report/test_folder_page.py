@@ -129,3 +129,9 @@ def test_noise_is_further_from_music_than_training_tracks():
     distance = folder_page._distances(embed, noise, real, train, 22050)
     assert distance["generated"] > 10 * distance["training"] and distance["seconds"] == 4.0
     assert folder_page._distances(lambda sound, rate: np.zeros((1, 2)), real, real, real, 22050) is None
+
+
+def test_the_example_of_held_out_music_is_no_jingle():
+    jingle, song, longer = (np.zeros(round(seconds * 1000)) for seconds in (0.5, 20, 60))
+    assert folder_page._example([jingle, song, longer], 1000) is song
+    assert folder_page._example([jingle, song[:9000], jingle], 1000).size == 9000

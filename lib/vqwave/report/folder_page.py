@@ -33,6 +33,8 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 SEEDS = (1, 2, 3)
 SHORTEST_SECONDS = 5.0
 """Shorter sounds have no note statistics."""
+EXAMPLE_SECONDS = 20.0
+"""The example of held-out music lasts this long, unless every track is shorter."""
 FAR = 3.0
 """Generated music is far if its distance is this multiple of the training tracks' distance."""
 LONG_COPY_SECONDS = 3.0
@@ -133,7 +135,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         for x in levels:
             frames[x].append(codes_of[x])
     results.continuation = listening.hear(music, data_dir, held_out, SEEDS[0]).get("continuation")
-    results.original = sounds[0]
+    results.original = _example(sounds, rate)
     pieces = list(results.pieces.values())
     joined = np.concatenate(pieces)
     progress("distances", 0.0)
@@ -155,6 +157,12 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
 
 def _excerpts(data_dir, tracks, spans):
     return [sound for _, sound in judge.excerpts(data_dir, tracks, spans)]
+
+
+def _example(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
+    """The first sound that is no jingle; the longest where all are short."""
+    return next((sound for sound in sounds if len(sound) >= EXAMPLE_SECONDS * rate),
+                max(sounds, key=len))
 
 
 def training_figures(weight_set) -> dict:
