@@ -82,6 +82,22 @@ def save_levels(folder, chain, count=1):
     weights.save_chain(folder, configs.replace(chain, levels=levels, end=None))
 
 
+SCORE = {"level": 2048, "books": 20, "num_codes": 3,
+         "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 64}}
+
+
+def with_score(preset, path):
+    """The chain of a preset led by a score, written to `path`."""
+    values = configs.load_yaml(preset.name)
+    values["chain"]["score"] = "score"
+    top = values["chain"]["levels"][0]["generator"]
+    values["generators"] |= {"score": SCORE}
+    values["generators"][top]["conditions"] = [{"kind": "score", "books": 20, "channels": 8,
+                                                "dilations": [1, 2]}]
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return configs.preset(path)
+
+
 def save_chain(root, preset, spread=1.0):
     """Weights of every model of a preset: `.codecs` and `.generators` are folders, `.chain` is the
     chain beside them."""
@@ -93,5 +109,7 @@ def save_chain(root, preset, spread=1.0):
     for level in preset.chain.sizes:
         save_codec(folders.codecs, preset.codec(level))
         save_generator(folders.generators, preset.generator(level), spread)
+    if preset.chain.score:
+        save_generator(folders.generators, preset.generator(preset.chain.score))
     weights.save_chain(folders.generators, preset.chain)
     return folders

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from .chain import Chain
 from .codecs import Codecs
 from .copying import Copying
+from .form import Form
 from .generators import Generators
 from .health import Health
 from .labels import Labels
@@ -18,7 +19,7 @@ from .variations import Variations
 
 EVALUATORS = {"codecs": Codecs(), "generators": Generators(), "chain": Chain(), "notes": Notes(),
               "variations": Variations(), "labels": Labels(), "copying": Copying(),
-              "health": Health()}
+              "health": Health(), "form": Form()}
 
 
 def run(names: Iterable[str], music, corpus) -> dict[str, dict[str, float]]:

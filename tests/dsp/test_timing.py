@@ -53,9 +53,8 @@ def test_timing_is_deaf_to_pitch_and_note_events_are_not():
 def test_notes_are_found_at_their_pitch_and_time_across_the_network_s_windows():
     times = np.arange(0.5, 9.5, 1.0)  # windows begin every 1.65 s
     notes = transcription.find_notes(plucked(times, midi=(60,), seconds=10), RATE)
-    frames = notes[60 - transcription.LOWEST_MIDI]
-    assert len(frames) == len(times)
-    np.testing.assert_allclose(frames, times * RATE / 256, atol=2)
+    assert (notes.pitches == 60).all() and len(notes.starts) == len(times)
+    np.testing.assert_allclose(notes.starts, times * RATE / 256, atol=2)
 
 
 def test_other_rates_are_resampled_and_a_copy_without_notes_keeps_none():

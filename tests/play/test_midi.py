@@ -218,7 +218,8 @@ def test_a_missing_driver_or_library_is_one_line(mido, monkeypatch, error, words
 def test_a_file_holds_the_notes(tmp_path):
     mido = pytest.importorskip("mido")
     path = tmp_path / "notes.mid"
-    assert midi.write(path, [tones((1.0, ()), (1.0, (60, 67)), (1.0, ()))], RATE) == 2
+    assert midi.write(
+        path, midi.find_notes([tones((1.0, ()), (1.0, (60, 67)), (1.0, ()))], RATE), RATE) == 2
     now, found = 0.0, []
     for message in mido.MidiFile(path):
         now += message.time

@@ -10,6 +10,7 @@ from ..io import audio
 from ..io.files import printable
 from ..play import mastering, midi, render
 from ..play.sampling import draw_seed
+from ..play.score import KEPT
 from . import pieces, play
 
 MOST_PIECES = 100
@@ -17,6 +18,9 @@ MOST_PIECES = 100
 
 SECONDS = 30.0
 """Length of a piece by default."""
+
+VELOCITY = 80
+"""Of the notes of a score in a MIDI file."""
 
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
@@ -47,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
                          help="generate N pieces with seeds S, S+1, …; the file names have rank "
                               "and bits per code; the piece of rank 1 is also the --output file")
     pieces.add_recording(parser)
+    pieces.add_score(parser)
     finish = parser.add_argument_group("finish")
     ends = finish.add_mutually_exclusive_group()
     pieces.add_fade(ends)
@@ -59,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--midi", action="store_true",
-                      help="also write the notes of the music to a .mid file of the same name")
+                      help="also write the score, or the notes that are heard, to a .mid file of the "
+                           "same name")
     pieces.add_rare(rare)
     return parser
 
@@ -122,14 +128,23 @@ def write(args, stream, paths, finish, changes=()) -> int:
     print(f"seed {stream.seed}", flush=True)
     rate = stream.sample_rate
     lengths, speed = render.write_pieces(stream, paths, finish, changes)
-    for path, count in zip(paths, lengths, strict=True):
+    for piece, (path, count) in enumerate(zip(paths, lengths, strict=True)):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
             score = path.with_suffix(".mid")
-            notes = midi.write(score, audio.Decoder(path, rate), rate)
+            notes = midi.write(score, notes_of(stream, piece, path), rate)
             print(f"wrote {printable(score)}: {notes} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
+
+
+def notes_of(stream, piece: int, path: Path) -> list[midi.Note]:
+    """The notes of the score that was performed; without one, those that are heard in the file."""
+    rate = stream.sample_rate
+    notes = [] if stream.position > KEPT * rate else stream.notes(0, stream.position, piece)
+    return ([event for start, end, pitch in notes
+             for event in (midi.Note(start, pitch, VELOCITY), midi.Note(end, pitch, 0))]
+            or midi.find_notes(audio.Decoder(path, rate), rate))
 
 
 def write_candidates(args, music, options, path: Path, finish) -> int:

@@ -4,15 +4,19 @@ import os
 import sys
 
 from .. import cli, config, progress
+from ..data.scores import Score
 from ..errors import UserError
-from ..io import weights
+from ..io import audio, weights
 from ..io.files import printable
-from ..play import api, controls, keys, mastering, playback
+from ..play import api, controls, keys, mastering, midi, playback
 from ..play.performance import Performance
 from . import arguments
 
 SHORTEST, LONGEST = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
+
+LONGEST_SCORE = 900
+"""Seconds of a recording that are transcribed."""
 
 SAMPLING = {
     "temperature": ("T", "below 1 safer, above 1 wilder, 0: always the likeliest code; for a VAE, "
@@ -73,6 +77,30 @@ def add_recording(parser):
     group.add_argument("--keep", type=cli.number(int, least=1), metavar="LEVEL",
                        help="the level whose codes are kept; a smaller number stays closer to the "
                             "recording (default: the top level)")
+
+
+def add_score(parser):
+    """Options for the score that the music follows."""
+    group = parser.add_argument_group("score")
+    for name, metavar in (("tempo", "BPM"), ("density", "D")):
+        control = controls.CONTROLS[name]
+        group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
+                           metavar=metavar, help=control.about)
+    group.add_argument("--key", metavar="KEY",
+                       help="the score keeps to this key, such as D-minor or Bb-major")
+    group.add_argument("--score-from", metavar="FILE",
+                       help="perform the notes of a .mid file, or of a recording, which are "
+                            "transcribed; the score then goes on by itself")
+
+
+def score_from(args, music):
+    """The score of the file that is to be performed, or None."""
+    if args.score_from is None:
+        return None
+    if args.score_from.lower().endswith((".mid", ".midi")):
+        return midi.read(args.score_from)
+    sound = audio.part(args.score_from, music.sample_rate, 0, LONGEST_SCORE * music.sample_rate)[0]
+    return Score.of(sound, music.sample_rate)
 
 
 def add_models(parser):
@@ -163,7 +191,12 @@ def stream_options(args, music) -> dict:
 def open_stream(args, music, options: dict, past: float = 0.0):
     """The stream, and the changes of --replay."""
     if args.replay is None:
-        return music.stream(seed=args.seed, past=past, **options), ()
+        stream = music.stream(seed=args.seed, past=past, score=score_from(args, music), **options)
+        wanted = {name: value for name in ("tempo", "density", "key")
+                  if (value := getattr(args, name)) is not None}
+        if wanted:
+            stream.set(**wanted)
+        return stream, ()
     performance = Performance.read(args.replay)
     seed = performance.seed if args.seed is None else args.seed
     stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     pieces.add_main(parser)
     pieces.add_recording(parser)
+    pieces.add_score(parser)
     live = parser.add_argument_group("while it plays")
     live.add_argument("--recordings", nargs="+", metavar="FILE",
                       help="recordings for the key r, which continues the next recording")

@@ -35,12 +35,13 @@ class ChainConfig(Config):
     """Generators from the top down, and the codecs of their levels.
 
     block: samples that are computed in one go. end: the level that is decoded by default (None: the
-    finest).
+    finest). score: the generator of the score that the top level performs; None: there is none.
     """
 
     sample_rate: Positive
     block: Positive
     end: Positive | None = None
+    score: Name | None = None
     levels: Annotated[tuple[ChainLevel, ...], Field(min_length=1)]
 
     @pydantic.model_validator(mode="after")
@@ -102,9 +103,14 @@ class ChainConfig(Config):
         return self.top in self.generators
 
     @property
+    def all_generators(self) -> list[str]:
+        """Names of the generators from the top down, that of the score first."""
+        return [*filter(None, [self.score]), *self.generators.values()]
+
+    @property
     def names(self) -> list[str]:
         """Every model: the codecs from the top down, then the generators."""
-        return [*self.codecs.values(), *self.generators.values()]
+        return [*self.codecs.values(), *self.all_generators]
 
     @property
     def summary(self) -> str:
@@ -151,8 +157,9 @@ class _PresetFile(Config):
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        for role in ("codecs", "generators"):
-            described, named = set(getattr(self, role)), set(getattr(self.chain, role).values())
+        for role, names in (("codecs", self.chain.codecs.values()),
+                            ("generators", self.chain.all_generators)):
+            described, named = set(getattr(self, role)), set(names)
             if described != named:
                 raise ValueError(f"{role} must describe the models of the chain, no more and no "
                                  f"fewer: {', '.join(sorted(described ^ named))}")
@@ -173,6 +180,9 @@ class Preset:
         self._models: dict[str, Any] = {}
         self._training: dict[str, TrainingConfig] = {}
         above = None
+        if self.chain.score:
+            self._add(GeneratorConfig, file, file.generators[self.chain.score],
+                      {"name": self.chain.score})
         for level in self.chain.levels:
             self._add_level(level, above, file)
             above = self.codec(level.codec)
@@ -228,7 +238,7 @@ class Preset:
     def generator(self, name: str | int) -> GeneratorConfig:
         """The generator of this name, or of a level."""
         return self._models[self.chain.generator(name) if isinstance(name, int) else
-                            self._check_known(name, "generator", self.chain.generators.values())]
+                            self._check_known(name, "generator", self.chain.all_generators)]
 
     def _check_known(self, name: str, role: str, names: Iterable[str]) -> str:
         if name not in names:

@@ -109,4 +109,43 @@ class Labels(ConditionConfig):
         return f"labels by {self.of} ({', '.join(names)})"
 
 
-Condition = Annotated[CodesAbove | Labels, Field(discriminator="kind"), default_kind("codes")]
+class ScoreAbove(ConditionConfig):
+    """The notes and beats of the music at the generator's own rate, through a dilated CNN.
+
+    The input has a row for each frame: what each of the score's books does (`roll.SILENT` …), and
+    the phase of the beat, or `no_score`.
+
+    channels: features of a frame. dilations, kernel_size: of the convolutions, which see `halo`
+    frames to either side. dropout: the share of training windows without a score, so that the model
+    also plays without one.
+    """
+
+    input = "score"
+    kind: Literal["score"] = "score"
+    books: Books = 64
+    channels: Positive = 128
+    dilations: Dilations = (1, 2, 4)
+    kernel_size: KernelSize = 3
+    dropout: Share = 0.12
+
+    LOWEST: ClassVar[int] = 28
+    PHASES: ClassVar[int] = 16
+    """Parts of a beat that a phase is counted in."""
+
+    @property
+    def halo(self) -> int:
+        """Frames that the context of a frame depends on, to either side."""
+        return sum(self.dilations) * (self.kernel_size // 2)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return None, self.books + 1
+
+    @property
+    def no_score(self) -> int:
+        """The phase that means that there is no score."""
+        return self.PHASES
+
+
+Condition = Annotated[CodesAbove | Labels | ScoreAbove, Field(discriminator="kind"),
+                      default_kind("codes")]

@@ -8,7 +8,7 @@ import pydantic
 from pydantic import Field
 
 from .codec import CodecConfig
-from .conditions import CodesAbove, Condition, Labels
+from .conditions import CodesAbove, Condition, Labels, ScoreAbove
 from .fields import (
     Books,
     CodeCount,
@@ -184,7 +184,40 @@ class PixelCNNCore(CoreConfig):
         return len(self.dilations) * (self.kernel_books // 2) + 1
 
 
-Core = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore,
+class RollCore(CoreConfig):
+    """A score: each book is a semitone, and all semitones share their weights, so that music in any
+    key is as likely (after Johnson 2017, "Generating polyphonic music using tied parallel
+    networks"). The codes are silent, sounding and struck.
+
+    Of each semitone an LSTM over the steps sees what the neighbours within an octave did, how often
+    they were struck of late, and what followed the `matches` moments of the piece's own past that
+    are most like the last `compared` steps.
+
+    units: of the LSTM. head_dim: features from which a semitone is drawn, given the `below`
+    semitones below it. memory: steps of the past that are remembered. strikes: notes struck in
+    a step of the training tracks, on average.
+    """
+
+    kind: Literal["roll"] = "roll"
+    units: Positive = 48
+    head_dim: Positive = 48
+    below: Positive = 24
+    memory: Annotated[int, Field(strict=True, ge=16, le=8192)] = 1024
+    matches: Annotated[int, Field(strict=True, ge=1, le=16)] = 4
+    compared: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
+    strikes: Annotated[Real, Field(gt=0)] = 0.85
+    # A semitone hears those below it.
+    drawing: Literal["in_order"] = "in_order"
+
+    def states(self, books: int) -> dict[str, tuple[int, ...]]:
+        """The last steps, the oldest first; the LSTM's state of each semitone; and the number of
+        the step within its beat.
+        """
+        return {"past": (self.memory, books), "h": (books, self.units), "c": (books, self.units),
+                "count": (1,)}
+
+
+Core = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | RollCore,
                  Field(discriminator="kind"), default_kind("lstm")]
 
 
@@ -225,6 +258,8 @@ class GeneratorConfig(Config):
         inputs = [condition.input for condition in self.conditions]
         if len(set(inputs)) < len(inputs):
             raise ValueError(f"two conditions have the same input: {', '.join(inputs)}")
+        if self.is_score and self.conditions:
+            raise ValueError("a generator of a score has no conditions")
         if self.source and (self.source_level == self.level or self.source_level % self.level):
             raise ValueError(f"the level above, {self.source_level}, must be a multiple of the "
                              f"generator's level, {self.level}")
@@ -237,6 +272,16 @@ class GeneratorConfig(Config):
     def source(self) -> CodesAbove | None:
         """The level above, or None at the top of a chain."""
         return next((c for c in self.conditions if isinstance(c, CodesAbove)), None)
+
+    @property
+    def score(self) -> ScoreAbove | None:
+        """The score that the generator performs, or None."""
+        return next((c for c in self.conditions if isinstance(c, ScoreAbove)), None)
+
+    @property
+    def is_score(self) -> bool:
+        """Whether the frames are steps of a score instead of codes of sound."""
+        return isinstance(self.core, RollCore)
 
     @property
     def labels(self) -> Labels | None:

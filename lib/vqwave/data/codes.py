@@ -28,6 +28,7 @@ from ..errors import UserError
 from ..io import audio, cluster, files, manifest, weights
 from ..io.files import atomic_write
 from . import chunking
+from .scores import Score
 
 OFFSET_STEP = 165
 """Samples between successive alignments, unless this has a factor in common with the level."""
@@ -87,6 +88,7 @@ class CodeTrack(NamedTuple):
     start: int = 0
     first: int = 0
     first_above: int = 0
+    score: Score | None = None
 
 
 def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],

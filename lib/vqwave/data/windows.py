@@ -15,7 +15,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..config import SHARES, CodesAbove, GeneratorConfig, Labels, TrainingConfig
+from ..config import (
+    SHARES,
+    CodesAbove,
+    GeneratorConfig,
+    Labels,
+    ScoreAbove,
+    TrainingConfig,
+)
 from ..io import audio, labels
 from ..io.splits import WHOLE, Share
 from . import codes
@@ -197,7 +204,22 @@ def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Spa
     return np.stack([each, np.full_like(each, SHARES)], axis=-1)[:, None]
 
 
-SERVERS: dict[str, Callable] = {"codes": window_above, "labels": labels_of}
+def score_of(condition: ScoreAbove, generator: GeneratorConfig,
+             spans: Sequence[Span]) -> np.ndarray:
+    """What the score says of a window's frames and their halo: int32 [length + 2·halo, books + 1]
+    """
+    parts, halo = [], condition.halo
+    for number, span in enumerate(spans):
+        track = span.track
+        frame = generator.level / track.track.sample_rate
+        before, after = halo * (not number), halo * (number == len(spans) - 1)
+        begin = track.start / track.track.sample_rate + (span.start - before) * frame
+        parts.append(track.score.in_frames(begin, frame, before + span.frames + after,
+                                           condition.books))
+    return np.concatenate(parts)
+
+
+SERVERS: dict[str, Callable] = {"codes": window_above, "labels": labels_of, "score": score_of}
 """The training input of each kind of condition: (condition, generator config, spans of a window) ->
 int32 array of the condition's `shape`.
 """

@@ -11,6 +11,7 @@ import functools
 import hashlib
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,11 +32,21 @@ TOLERANCE_FRAMES = 5
 """By how much a note of a copy may be early or late: 58 ms."""
 
 
-def find_notes(audio, sample_rate: int) -> list[np.ndarray]:
-    """The first frames of a recording's notes: for each of 88 semitones from A0 on, int [notes] in
-    frames of 256 samples at 22,050 Hz.
+class Notes(NamedTuple):
+    """Note events, in order of their starts.
 
-    audio: float [samples].
+    starts, ends: int [notes], frames of 256 samples at 22,050 Hz. pitches: int [notes], MIDI
+    numbers. loudness: float [notes], the mean probability that the note sounds.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    pitches: np.ndarray
+    loudness: np.ndarray
+
+
+def find_notes(audio, sample_rate: int) -> Notes:
+    """The notes of a recording, float [samples].
 
     Raises:
         UserError: the file of the network is damaged.
@@ -48,27 +59,42 @@ def find_notes(audio, sample_rate: int) -> list[np.ndarray]:
     onsets = np.maximum(onsets, rises * onsets.max() / max(rises.max(), 1e-9))
     padded = np.pad(onsets, ((1, 1), (0, 0)))
     peaks = (onsets >= LEAST_ONSET) & (onsets > padded[:-2]) & (onsets >= padded[2:])
-    return [_long_enough(np.flatnonzero(peaks[:, pitch]), sounding[:, pitch] >= LEAST_SOUNDING)
-            for pitch in range(PITCHES)]
+    notes = sorted((start, end, pitch + LOWEST_MIDI, sounding[start:end, pitch].mean())
+                   for pitch in range(PITCHES)
+                   for start, end in _long_enough(np.flatnonzero(peaks[:, pitch]),
+                                                  sounding[:, pitch] >= LEAST_SOUNDING))
+    columns = np.array(notes, float).reshape(-1, 4).T
+    starts, ends, pitches = columns[:3].astype(int)
+    return Notes(starts, ends, pitches, columns[3])
 
 
 def compare(original, copy, sample_rate: int) -> float:
     """Note events kept: F1 of pitch and onset, see `TOLERANCE_FRAMES`; higher is better."""
-    pairs = list(zip(*(find_notes(audio, sample_rate) for audio in (original, copy)), strict=True))
-    matches = sum(timing.count_matches(a, b, TOLERANCE_FRAMES) for a, b in pairs)
-    return timing.f1(matches, *(sum(map(len, side)) for side in zip(*pairs, strict=True)))
+    ours, theirs = (find_notes(audio, sample_rate) for audio in (original, copy))
+    return f1(ours, theirs)
 
 
-def _long_enough(starts, sounds) -> np.ndarray:
-    """The starts of one pitch whose note lasts long enough. sounds: bool [frames]."""
+def f1(notes: Notes, others: Notes) -> float:
+    """F1 of pitch and onset of two lists of notes, see `TOLERANCE_FRAMES`."""
+    matches = sum(timing.count_matches(notes.starts[notes.pitches == pitch],
+                                       others.starts[others.pitches == pitch], TOLERANCE_FRAMES)
+                  for pitch in np.unique(notes.pitches))
+    return timing.f1(matches, len(notes.starts), len(others.starts))
+
+
+def _long_enough(starts, sounds) -> list[tuple[int, int]]:
+    """(first frame, frame after the last) of one pitch's notes that last long enough. sounds: bool
+    [frames].
+    """
     kept = []
     for start, following in pairwise([*starts, len(sounds)]):
         silent = ~sounds[start + 1 : following]
-        ends = [first for first in range(len(silent) - MOST_GAP + 1)
+        gaps = [first for first in range(len(silent) - MOST_GAP + 1)
                 if silent[first : first + MOST_GAP].all()]
-        if 1 + (ends[0] if ends else len(silent)) >= LEAST_FRAMES:
-            kept.append(start)
-    return np.array(kept, int)
+        frames = 1 + (gaps[0] if gaps else len(silent))
+        if frames >= LEAST_FRAMES:
+            kept.append((int(start), int(start) + frames))
+    return kept
 
 
 def _probabilities(audio, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:

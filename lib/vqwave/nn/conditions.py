@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels
+from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
@@ -104,6 +104,43 @@ def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
     return keras.Model(labels, LabelEmbedding(config, name="embedding")(labels), name="labels")
 
 
+class RollFeatures(layers.Layer):
+    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 2·books + phases + 1]:
+    whether each semitone is struck, whether it sounds, and the beat's phase, one-hot.
+
+    In training, a share `dropout` of the windows has no score.
+    """
+
+    def __init__(self, config: ScoreAbove, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.seeds = keras.random.SeedGenerator()
+
+    def call(self, rows, training=False):
+        notes, phases = rows[..., :-1], rows[..., -1]
+        if training and self.config.dropout:
+            window = (ops.shape(rows)[0], 1)
+            dropped = keras.random.uniform(window, seed=self.seeds) < self.config.dropout
+            notes = ops.where(dropped[..., None], 0, notes)
+            phases = ops.where(dropped, self.config.no_score, phases)
+        kind = self.compute_dtype
+        return ops.concatenate([ops.cast(notes == 2, kind), ops.cast(notes > 0, kind),
+                                ops.one_hot(phases, self.config.no_score + 1, dtype=kind)], axis=-1)
+
+
+def score_model(config: ScoreAbove, generator: GeneratorConfig) -> keras.Model:
+    """Rows of a score int32 [batch, T + 2·halo, books + 1] -> context float32 [batch, T,
+    channels], by unpadded dilated convolutions.
+    """
+    rows = keras.Input(config.shape, dtype="int32", name=config.input)
+    x = RollFeatures(config, name="features")(rows)
+    x = layers.Dense(config.channels, activation="gelu", name="enter")(x)
+    for name, dilation in dilated_names("dilated", config.dilations):
+        x = CroppedResidual(config.channels, dilation, config.kernel_size, name=name)(x)
+    x = layers.Activation("gelu", name="activation")(x)
+    return keras.Model(rows, x, name="performance")
+
+
 def label_vector_input(config: CodecConfig):
     """A codec's input of a piece's label vector, float32 [batch, 1, channels], or None."""
     return keras.Input((1, config.labels.channels), name="label") if config.labels else None
@@ -126,5 +163,6 @@ def join(outputs: list):
                             for x in outputs], axis=-1)
 
 
-CONDITIONS: dict[str, Callable] = {"codes": codes_above_model, "labels": labels_model}
+CONDITIONS: dict[str, Callable] = {"codes": codes_above_model, "labels": labels_model,
+                                   "score": score_model}
 """The model of each kind of condition: (config, generator config) -> Keras model."""

@@ -19,6 +19,7 @@ from .blocks import gelu
 from .books import DRAWINGS, BooksOnGrid, built, dense, gated
 from .conditions import FrameEmbedding
 from .lstm import LSTM
+from .roll import RollStack
 
 
 class Core(keras.Model):
@@ -338,6 +339,6 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
 
 CORES: dict[str, type[keras.Model]] = {
     "lstm": LSTMStack, "wavenet": WaveNetStack, "transformer": TransformerStack,
-    "pixelcnn": PixelCNNStack,
+    "pixelcnn": PixelCNNStack, "roll": RollStack,
 }
 """The class of each kind of core, made with the generator's config."""

@@ -162,7 +162,7 @@ class LSTMBody(Body):
         body, units = self.body, self.config.core.units
         for i in range(self.config.core.layers):
             kernel, recurrent, bias = (
-                _onnx_gates(self.arrays[f"lstm_{i}/lstm_cell/{name}"])
+                onnx_gates(self.arrays[f"lstm_{i}/lstm_cell/{name}"])
                 for name in ("kernel", "recurrent_kernel", "bias"))
             bias = np.concatenate([bias, np.zeros_like(bias)])[None]
             state = f"body_h_{i}", f"body_c_{i}"
@@ -337,7 +337,7 @@ class PixelCNNBody(Body):
                           self.arrays[f"across_{layer}/bias"])
 
 
-def _onnx_gates(array: np.ndarray) -> np.ndarray:
+def onnx_gates(array: np.ndarray) -> np.ndarray:
     """The last axis from Keras's order of gates (input, forget, cell, output) to ONNX's (input,
     output, forget, cell).
     """

@@ -13,6 +13,7 @@ import numpy as np
 from ..config import GeneratorConfig
 from .bodies import LSTMBody, PixelCNNBody, TransformerBody, WaveNetBody
 from .nodes import FLOAT, INT32, INT64, Nodes, tensors
+from .roll import RollBody
 
 OPSET = 18
 
@@ -20,7 +21,7 @@ MANY_STREAMS = 8
 """The number of streams from which `loop_many` is faster than `loop`."""
 
 LOOPS: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
-                         "pixelcnn": PixelCNNBody}
+                         "pixelcnn": PixelCNNBody, "roll": RollBody}
 """The body of each kind of core: a class with the methods of `bodies.Body`."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..data import chunking
+from ..data.scores import Score
 from ..errors import UserError, check_number
 from ..io import audio as audio_files
 from ..io.files import printable
@@ -128,7 +129,8 @@ class VQWave(Models):
             raise UserError(f"{name}: is silent for {part.size / rate:.2f} s from {start:g} s on")
         codes = {x: self.encode(window, x)[left // x : (left + part.size) // x] for x in levels}
         pitches = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
-        return Prompt(codes, part.copy(), keep_original, pitches, stay)
+        score = Score.of(part, rate) if self.chain.score else None
+        return Prompt(codes, part.copy(), keep_original, pitches, stay, score)
 
     def source(self, recording, keep: int | None = None,
                report: Callable[[float], None] | None = None) -> Variation:
@@ -176,7 +178,7 @@ class VQWave(Models):
                seed: int | None = None, sampling=None, begin: Prompt | Variation | None = None,
                batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
                past: float = 0.0, latency: str = "normal",
-               chosen: Mapping | None = None) -> Stream:
+               chosen: Mapping | None = None, score: Score | None = None) -> Stream:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
         Args:
@@ -189,6 +191,7 @@ class VQWave(Models):
                 on, or varies it. A length counts the prompt; a variation is as long as its
                 recording unless a length cuts it.
             batch, chunk, log_probs, past, chosen: see `Stream`; labels are {"label": "calm"}.
+            score: what the piece performs; its own score goes on after it.
             latency: of `playback.LATENCIES`. With `low` what is `set` is heard sooner: blocks are
                 short, and may be another piece of the same seed.
         """
@@ -208,11 +211,15 @@ class VQWave(Models):
         elif isinstance(begin, Prompt):
             begin = self._cut_prompt(begin, self.ending(level), samples)
             encoded = list(begin.codes)
-        codec, generators = self.chain_engines(level, keep, encoded)
-        return Stream(codec, generators, block=LATENCIES[latency].samples(self.chain),
-                      samples=samples, seed=seed, sampling=sampling, chosen=chosen, begin=begin,
-                      batch=batch, chunk=chunk, log_probs=log_probs,
-                      ahead=LATENCIES[latency].ahead, past=past, music=self)
+        codec, generators, composer = self.chain_engines(level, keep, encoded)
+        if score is not None:
+            if composer is None:
+                raise UserError("these weights have no score level, so they can perform no score")
+            begin = begin or score
+        return Stream(codec, generators, score=composer,
+                      block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
+                      sampling=sampling, chosen=chosen, begin=begin, batch=batch, chunk=chunk,
+                      log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
         """A prompt with its codes of the levels down to `level`. Raises `UserError` where some are

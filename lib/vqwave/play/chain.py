@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import machine
 from ..config import Sampling
+from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
@@ -26,6 +27,7 @@ from .labels import CROSS_FADE
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import change_sampling
+from .score import ScoreLevel, ScoreState, start_score
 
 SMOOTH = 0.01
 """Seconds, at least, over which a block passes into the next one where the decoder waits for fewer
@@ -38,7 +40,8 @@ class Engines:
     """What plays: a `CodecEngine`, and the `GeneratorEngine`s from the top of the chain down.
 
     music: the `VQWave` that they are of, or None. chosen: the values of their conditions.
-    sampling: by level, of a chain that a jump goes to.
+    sampling: by level, of a chain that a jump goes to. score: the `GeneratorEngine` of the score,
+    or None.
     """
 
     codec: Any
@@ -46,6 +49,7 @@ class Engines:
     music: Any
     chosen: Mapping[str, np.ndarray]
     sampling: Mapping[int, Sampling] | None = None
+    score: Any = None
 
     @property
     def configs(self) -> list:
@@ -71,6 +75,7 @@ class ChainState:
 
     Attributes:
         source: the codes that a variation keeps, in the place of a level above the generators.
+        score: of the level that composes, where there is one.
         blocks: how many were made, or skipped where a jump begins behind a prompt.
         runs_ahead: the levels run a block ahead of the decoder, as from the second block on.
         original: float32 [prompt_samples], the recording that is heard itself, until it is over.
@@ -81,6 +86,7 @@ class ChainState:
     chosen: dict[str, np.ndarray]
     levels: list[LevelState]
     source: BufferState | None = None
+    score: ScoreState | None = None
     prompt_samples: int = 0
     blocks: int = 0
     runs_ahead: bool = False
@@ -89,7 +95,7 @@ class ChainState:
 
 
 def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[int, Sampling],
-                begin: Prompt | Variation | None = None, skip: bool = False) -> ChainState:
+                begin: Prompt | Variation | Score | None = None, skip: bool = False) -> ChainState:
     """The state of a chain before its first block; skip: a prompt of whole blocks is not heard."""
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
     state = ChainState(seed=seed, chosen=dict(engines.chosen), levels=[])
@@ -98,7 +104,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     if isinstance(begin, Variation):
         kept = check_codes(begin.codes, configs[0].source)
         state.source = BufferState(codes=np.repeat(kept[None], batch, axis=0))
-    elif begin is not None:
+    elif isinstance(begin, Prompt):
         codes, top = check_prompt(begin.codes, configs), configs[0].level
         homes = {level: pitches.Home.of(powers, codes[level], pitches.FADES * rate / level)
                  for level, powers in begin.pitches.items() if level in codes}
@@ -110,6 +116,9 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
                 raise ValueError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
                                  f"last {state.prompt_samples} samples")
             state.original = np.asarray(begin.audio, np.float32)
+    if engines.score:
+        state.score = start_score(engines.score, batch, options.log_probs, rate,
+                                  begin.score if isinstance(begin, Prompt) else begin)
     state.levels = [
         LevelState.start(generator, batch, sampling[level], engines.chosen, options.log_probs,
                          codes.get(level), homes.get(level))
@@ -133,11 +142,14 @@ class Chain:
             end = state.source.first + state.source.codes.shape[1]
             self.source = CodeBuffer(engines.configs[0].source_level, options.block, state.source,
                                      end)
+        self.score = engines.score and ScoreLevel(engines.score, state.score, state.seed, steering,
+                                                  self.sample_rate)
         self.levels: list[Level] = []
         above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
             above = Level(generator, above, level_state, state.seed, options.block, steering,
-                          state.chosen, chunk, self._least_source(above))
+                          state.chosen, chunk, self._least_source(above),
+                          None if above else self.score)
             self.levels.append(above)
         self.bottom = self.levels[-1]
         self._buffers = [self.source, *self.levels] if self.source else self.levels
@@ -314,6 +326,9 @@ class Chain:
                 keep = min(keep, below.span(group, group)[0])
             kept = 0 if level is self.source else past * level.per_block
             level.trim(max(0, min(keep, level.stop - kept)))
+        if self.score:
+            top = self.levels[0]
+            self.score.forget((top.blocks * top.per_block - top.config.score.halo) * top.level)
 
     @property
     def bits(self) -> dict[int | str, np.ndarray]:

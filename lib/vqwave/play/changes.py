@@ -18,6 +18,25 @@ from .labels import find_labels, read_labels
 from .prompt import Prompt, check_prompt
 from .sampling import check_seed, sampling_per_level
 
+SECTIONS = "new", "theme"
+"""What the next section of the score can be asked to be."""
+_TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+
+
+def read_key(key) -> tuple[int, ...]:
+    """The pitch classes of a key such as "D-minor", "Bb major" or "F#-minor"; of "" none. Raises
+    `UserError` where it is no key.
+    """
+    if key == "":
+        return ()
+    tonic, _, scale = str(key).replace("-", " ").partition(" ")
+    letter, accidental = tonic[:1].upper(), tonic[1:]
+    if letter not in _TONICS or scale not in _SCALES or accidental not in ("", "#", "b"):
+        raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or F#-minor")
+    first = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
+    return tuple(sorted((first + step) % 12 for step in _SCALES[scale]))
+
 
 @dataclass(frozen=True)
 class Change:
@@ -33,6 +52,10 @@ class Change:
     """By level what each code sounds, see `pitches.of_codec`."""
     pull: float | None = None
     stay: float | None = None
+    tempo: float | None = None
+    density: float | None = None
+    scale: tuple[int, ...] | None = None
+    section: str | None = None
     label: np.ndarray | None = None
     """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None
@@ -115,6 +138,13 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change[name] = check_number(name, change[name], control.least, control.most)
     if "notes" in change:
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
+    score = {"tempo", "density", "key", "section"} & change.keys()
+    if score and not engines.score:
+        raise UserError(f"these weights have no score, which {sorted(score)[0]} would change")
+    if "key" in change:
+        change["scale"] = read_key(change.pop("key"))
+    if change.get("section", "new") not in SECTIONS:
+        raise UserError(f"section is {change['section']!r}; it must be {' or '.join(SECTIONS)}")
     if "begin" in change:
         if "jump" not in change or not isinstance(change["begin"], Prompt):
             raise UserError("begin must be what prompt made of a recording, and goes with jump, a "
@@ -126,7 +156,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
 
 def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:
     """The engines of another `VQWave`, where they can take over."""
-    codec, generators = music.chain_engines()
+    codec, generators, score = music.chain_engines()
     configs = [g.config for g in generators]
     rate, now = codec.config.sample_rate, before.codec.config.sample_rate
     if rate != now:
@@ -137,7 +167,8 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     if label_names(configs) != label_names(before.configs):
         chosen.pop(Labels.input, None)
     chosen = check_chosen(configs, chosen, options.batch or 1)
-    return Engines(codec, generators, music, chosen, sampling_per_level(configs, sampling))
+    return Engines(codec, generators, music, chosen, sampling_per_level(configs, sampling),
+                   score)
 
 
 def label_names(configs) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..config import CodesAbove, GeneratorConfig, Labels
+from ..config import CodesAbove, GeneratorConfig, Labels, ScoreAbove
 from ..errors import UserError
 from .labels import find_labels, read_labels
 
@@ -36,7 +36,19 @@ def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray
     return level.state.labels.pairs(start, count)
 
 
-FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels}
+def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarray:
+    """What the score says of these frames and their halo: int32 [batch, count + 2·halo, books +
+    1].
+    """
+    halo = condition.halo
+    if level.score is not None:
+        return level.score.in_frames((start - halo) * level.level, count + 2 * halo, level.level)
+    rows = np.zeros((level.batch, count + 2 * halo, condition.books + 1), np.int32)
+    rows[..., -1] = condition.no_score
+    return rows
+
+
+FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels, "score": score_rows}
 """What makes the input of each kind of condition: (`level.Level`, condition, first frame, frames)
 -> int32 [batch, …].
 """
@@ -51,7 +63,7 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None,
     chosen = chosen or {}
     conditions = [(condition, config.name)
                   for config in configs for condition in config.conditions
-                  if not isinstance(condition, CodesAbove)]
+                  if not isinstance(condition, CodesAbove | ScoreAbove)]
     names = {condition.input for condition, _ in conditions}
     for name in set(chosen) - names:
         if name == Labels.input:

@@ -57,7 +57,7 @@ class Control:
         keys: on a keyboard the key for less and the one for more; one key turns it on and off.
         exact: it holds from the sample that `Stream.set` returns; else each level follows from its
             next block, which is ahead of the sound.
-        labels: only weights that were trained with labels have it.
+        labels, score: only weights that were trained with labels, or with a score, have it.
         knob: what turns it on a MIDI device.
     """
 
@@ -72,6 +72,7 @@ class Control:
     keys: str = ""
     exact: bool = True
     labels: bool = False
+    score: bool = False
     knob: Knob | None = None
 
     def clip(self, value: float) -> float:
@@ -104,6 +105,10 @@ CONTROLS = {control.name: control for control in (
     Control("pull", "how strongly held notes draw the music to them: nats that a code of nothing "
                     "else gains", 0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False,
             knob=Knob(74, 0.0, 6.0)),
+    Control("tempo", "beats a minute of the score; 0 is the piece's own",
+            0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", exact=False, score=True),
+    Control("density", "how many notes the score has; 1 is as it was learnt",
+            0.25, 3.0, 1.0, 0.25, keys="dD", exact=False, score=True),
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
 )}
@@ -112,5 +117,5 @@ MIDI all use this table.
 """
 
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
-         "notes", "label", "jump", "begin", "weights")
+         "notes", "label", "key", "section", "jump", "begin", "weights")
 """What a performance can change: keywords of `Stream.set`."""

@@ -51,7 +51,8 @@ class Keys:
         self._levels = list(coming)
         self._level = None  # the level that keys change; None: all
         self._controls = {name: control for name, control in controls.CONTROLS.items()
-                          if self.stream.labels or not control.labels}
+                          if (self.stream.labels or not control.labels)
+                          and (self.stream.has_score or not control.score)}
         self._values: dict[str, dict[int | None, float]] = {
             name: {level: getattr(sampling, name) for level, sampling in coming.items()}
             if control.sampled else {None: control.default}

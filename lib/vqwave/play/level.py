@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -79,6 +80,8 @@ class Steering:
 
     powers: by level the power of each pitch class in each code, while notes are held; see
         `pitches.of_codec`.
+    scale: the pitch classes of the key that the score keeps to; none: it is free. section: the
+        request for the score's next section, "new" or "theme", until it begins.
     """
 
     mutate: float = CONTROLS["mutate"].default
@@ -86,6 +89,10 @@ class Steering:
     powers: dict[int, np.ndarray] = field(default_factory=dict)
     pull: float = CONTROLS["pull"].default
     stay: float = CONTROLS["stay"].default
+    tempo: float = CONTROLS["tempo"].default
+    density: float = CONTROLS["density"].default
+    scale: tuple[int, ...] = ()
+    section: str = ""
 
     def bias(self, level: int, position: int, home: pitches.Home | None) -> np.ndarray | None:
         """What is added to a level's logits from a position on: float32 [books, codes], or None."""
@@ -122,7 +129,7 @@ class LevelState(BufferState):
 
     @classmethod
     def start(cls, generator, batch: int, sampling: Sampling, chosen: Mapping, log_probs: bool,
-              prompt: np.ndarray | None = None, home: pitches.Home | None = None) -> LevelState:
+              prompt: np.ndarray | None = None, home: pitches.Home | None = None) -> Self:
         """The state before the first code of a piece."""
         config = generator.config
         empty = np.empty((batch, 0, config.books), np.int32)
@@ -145,15 +152,17 @@ class Level(CodeBuffer):
         chosen: the caller's values for conditions, by their inputs' names.
         chunk: most frames sampled in one call of the generator.
         least_source: see `LEAST_SOURCE`.
+        score: the `score.ScoreLevel` that the top level performs, or None.
     """
 
     state: LevelState
 
     def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
                  block: int, steering: Steering, chosen: Mapping, chunk: int | None = None,
-                 least_source: int = LEAST_SOURCE):
+                 least_source: int = LEAST_SOURCE, score=None):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering, self.chosen = source, seed, steering, chosen
+        self.score = score
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape

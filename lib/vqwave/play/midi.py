@@ -15,12 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data.scores import Score
 from ..errors import UserError
-from ..io.files import atomic_write
+from ..io.files import atomic_write, printable
 from . import controls
 from .playback import choose
 
 INSTALL = "pip install mido python-rtmidi"
+
+MIDDLE = 60
+"""The MIDI number up to which a note is an attack in the lowest band."""
+DRUMS = 9
+"""The channel of General MIDI whose notes have no pitch."""
 
 ALL_NOTES_OFF = (120, 123)
 """Controllers that end all notes."""
@@ -230,13 +236,45 @@ def open_output(name: str, sample_rate: int, report) -> Output:
     return Output(_open("output", name)[1], sample_rate, report)
 
 
-def write(path, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
-    """Write the notes of some blocks of sound as a MIDI file; returns their number. Raises
-    `UserError` where mido is missing.
+def find_notes(blocks: Iterable[np.ndarray], sample_rate: int) -> list[Note]:
+    """The notes of some blocks of sound."""
+    finder = NoteFinder(sample_rate)
+    return [*(note for block in blocks for note in finder.push(block)), *finder.end()]
+
+
+def read(path) -> Score:
+    """The score of a MIDI file. Raises `UserError` where it cannot be read, or has no notes."""
+    mido = load_mido()
+    try:
+        file, seconds, beats, beat = mido.MidiFile(path), 0.0, [0.0], 0.5
+        sounding: dict[int, float] = {}
+        notes = []
+        for message in file:  # its times are seconds
+            seconds += message.time
+            while beats[-1] + beat <= seconds:
+                beats.append(beats[-1] + beat)
+            if message.type == "set_tempo":
+                beat = message.tempo / 1e6
+            elif message.type in ("note_on", "note_off") and message.channel != DRUMS:
+                if (start := sounding.pop(message.note, None)) is not None:
+                    notes.append((start, seconds, message.note))
+                if message.type == "note_on" and message.velocity:
+                    sounding[message.note] = seconds
+    except (OSError, ValueError, EOFError, KeyError, IndexError) as e:
+        raise UserError(f"{printable(path)}: is no MIDI file: {' '.join(str(e).split())}") from e
+    if not notes:
+        raise UserError(f"{printable(path)}: has no notes")
+    starts, ends, pitches = np.array(sorted(notes)).T
+    beats = [-beat, *beats, beats[-1] + beat, beats[-1] + 2 * beat]
+    return Score(starts, ends, pitches.astype(int), np.ones(len(starts)), starts,
+                 (pitches > MIDDLE).astype(int), np.array(beats))
+
+
+def write(path, notes: Iterable[Note], sample_rate: int) -> int:
+    """Write notes as a MIDI file; returns their number. Raises `UserError` where mido is missing.
     """
     mido = load_mido()
-    finder, track, now = NoteFinder(sample_rate), mido.MidiTrack(), 0
-    notes = [*(note for block in blocks for note in finder.push(block)), *finder.end()]
+    track, now = mido.MidiTrack(), 0
     for note in sorted(notes, key=lambda note: note.sample):
         ticks = round(note.sample / sample_rate * 960)  # 480 a beat, two beats a second
         track.append(mido.Message("note_on" if note.velocity else "note_off", note=note.note,

@@ -44,9 +44,11 @@ class Models:
         return self._others[key]
 
     def chain_engines(self, level: int | None = None, keep: int = 0, encoded: Sequence[int] = ()
-                      ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine]]:
-        """What plays the chain down to a level (None: see `ending`): the codec, and the generators
-        from the top down. Raises `UserError` where they do not fit together.
+                      ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine],
+                                 engines.GeneratorEngine | None]:
+        """What plays the chain down to a level (None: see `ending`): the codec, the generators from
+        the top down, and that of the score where the first one performs a score. Raises `UserError`
+        where they do not fit together.
 
         keep: the level whose codes a variation keeps; 0: the chain begins at its top. encoded: the
         levels of a recording's codes that the generators are given.
@@ -65,7 +67,9 @@ class Models:
             else:
                 engines.check_codec(generators[encoder.config.level], encoder)
         engines.check_trained_on([codec, *encoders], chain)
-        return self.codec(level), [self.generator(x) for x in generators]
+        score = self.chain.score if not keep and chain[0].config.score else None
+        return (self.codec(level), [self.generator(x) for x in generators],
+                self._load(score) if score else None)
 
     def pitches(self, level: int) -> np.ndarray | None:
         """The power of each pitch class in each code of a level, see `pitches.of_codec`; measured
@@ -107,7 +111,7 @@ class Models:
         """
         if name not in self._sets:
             codecs = {codec: level for level, codec in self.chain.codecs.items()}
-            level = (codecs | {g: x for x, g in self.chain.generators.items()})[name]
+            levels = codecs | {g: x for x, g in self.chain.generators.items()}
             folder = self._codecs if name in codecs else self._generators
             epoch = None if name in codecs and self.chain.generators else self.epoch
             weight_set = (weights.find(folder, name, epoch) if self.preset is None
@@ -115,9 +119,9 @@ class Models:
             rate = weight_set.config.sample_rate if name in codecs else self.sample_rate
             if rate != self.sample_rate:
                 raise UserError(f"{name} is of {rate} Hz, but the chain of {self.sample_rate} Hz")
-            if weight_set.config.level != level:
+            if weight_set.config.level != levels.get(name, weight_set.config.level):
                 raise UserError(f"{name} is of level {weight_set.config.level}, but the chain has "
-                                f"it at level {level}")
+                                f"it at level {levels[name]}")
             self._sets[name] = weight_set
         return self._sets[name]
 

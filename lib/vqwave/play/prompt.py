@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..data.scores import Score
+
 JOIN = 0.0929
 """Seconds over which a recording passes into the music that continues it, at most."""
 
@@ -23,6 +25,7 @@ class Prompt:
         pitches: what each code sounds, see `pitches.of_codec`, by the levels at which the
             continuation keeps to the recording's pitches.
         stay: how strongly it does, see `Stream.set`; None: as the stream has it.
+        score: of the recording, for a chain with a score.
     """
 
     codes: Mapping[int, np.ndarray]
@@ -30,6 +33,7 @@ class Prompt:
     keep_original: bool = False
     pitches: Mapping[int, np.ndarray] = field(default_factory=dict)
     stay: float | None = None
+    score: Score | None = None
 
 
 @dataclass(frozen=True)

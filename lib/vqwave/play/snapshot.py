@@ -23,7 +23,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-VERSION = 10
+VERSION = 11
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
@@ -112,6 +112,7 @@ class Snapshot:
     version: int
     codec: EngineReference
     generators: list[EngineReference]
+    score: EngineReference | None
     options: Options
     chain: ChainState
     steering: Steering
@@ -122,7 +123,8 @@ class Snapshot:
     def of(cls, engines: Engines, *parts) -> Snapshot:
         """Of what plays; parts: the fields from `options` on."""
         return cls(VERSION, EngineReference.of(engines.codec),
-                   [EngineReference.of(generator) for generator in engines.generators], *parts)
+                   [EngineReference.of(generator) for generator in engines.generators],
+                   engines.score and EngineReference.of(engines.score), *parts)
 
     @classmethod
     def unpack(cls, state: Mapping) -> Snapshot:
@@ -138,7 +140,7 @@ class Snapshot:
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
                         f"{VERSION}")
 
-    def engines(self, codec, generators, music) -> Engines:
+    def engines(self, codec, generators, music, score=None) -> Engines:
         """The engines of the saved chain, loaded where they are None. Raises `UserError` where
         others are given.
         """
@@ -148,7 +150,9 @@ class Snapshot:
 
         codec = codec or load(self.codec, engine.load_codec)
         generators = generators or [load(x, engine.load_generator) for x in self.generators]
-        saved, parts = [self.codec, *self.generators], [codec, *generators]
+        score = score or (self.score and load(self.score, engine.load_generator))
+        saved = [self.codec, *self.generators, *filter(None, [self.score])]
+        parts = [codec, *generators, *filter(None, [score])]
         names, others = [x.name for x in saved], [x.config.name for x in parts]
         if names != others:
             raise UserError(f"the saved state is of {', '.join(names)}, not of {', '.join(others)}")
@@ -157,4 +161,4 @@ class Snapshot:
                     != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {reference.name}")
-        return Engines(codec, generators, music, self.chain.chosen)
+        return Engines(codec, generators, music, self.chain.chosen, score=score)

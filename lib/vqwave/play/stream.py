@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..config import Labels, Sampling
+from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Playback
@@ -87,6 +88,11 @@ class StreamStatus:
         return label_names(self._coming.configs)
 
     @property
+    def has_score(self) -> bool:
+        """Whether a score leads what plays once all queued changes are made."""
+        return self._coming.score is not None
+
+    @property
     def label(self) -> str:
         """The label once all queued changes are made; "" for none, for a mixture, and where the
         pieces of a batch differ.
@@ -101,6 +107,17 @@ class StreamStatus:
         """Samples handed out so far (per piece)."""
         samples = self._playback.blocks * self.block
         return samples if self.samples is None else min(samples, self.samples)
+
+    def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
+              ) -> list[tuple[int, int, int]]:
+        """The notes of a piece's score that begin in samples begin … end − 1 (None: as far as the
+        score is composed): (first sample, sample after the last, MIDI number) each, in order. The
+        score runs ahead of the sound; its last half hour is kept. No notes without a score.
+        """
+        score = self._chain.score
+        if score is None:
+            return []
+        return score.notes(begin, score.state.times[-1] if end is None else end, piece)
 
     @property
     def bits(self) -> dict[int | str, float | np.ndarray]:
@@ -131,6 +148,7 @@ class Stream(StreamStatus):
         chunk: most frames sampled in one call of a generator; it changes no code.
         begin: a `Prompt`, which the generators continue; or a `Variation`, whose codes the first
             generator reads instead of a level above. Such a piece ends where they end.
+            A `Score` is performed, and then goes on by itself.
         log_probs: compute the log-probability of each code.
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat. They are kept
             here, and in the state.
@@ -140,6 +158,7 @@ class Stream(StreamStatus):
         ahead: seconds of codes behind a block that its decoder waits for. The last of them stands
             for the rest, and a block passes into the next one: changes are heard the sooner. None:
             all that the decoder can see, so that the sound is that of the whole piece's codes.
+        score: the `GeneratorEngine` of the score that the first generator performs; None: without.
 
     Attributes:
         codes: {level: int32 [n]} of the last block, for every level from the top (or the level
@@ -161,10 +180,10 @@ class Stream(StreamStatus):
 
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
                  batch: int | None = None, samples: int | None = None, sampling=None,
-                 chunk: int | None = None, begin: Prompt | Variation | None = None,
+                 chunk: int | None = None, begin: Prompt | Variation | Score | None = None,
                  log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None,
-                 music=None, ahead: float | None = None):
-        if begin is not None and not isinstance(begin, Prompt | Variation):
+                 music=None, ahead: float | None = None, score=None):
+        if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a "
                             f"recording")
         varied = begin if isinstance(begin, Variation) else None
@@ -184,7 +203,8 @@ class Stream(StreamStatus):
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0))
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling)
-        engines = Engines(codec, generators, music, check_chosen(configs, chosen, batch or 1))
+        engines = Engines(codec, generators, music, check_chosen(configs, chosen, batch or 1),
+                          score=score)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
@@ -238,6 +258,8 @@ class Stream(StreamStatus):
             notes: MIDI numbers of held notes: codes that sound them, in any octave, become
                 likelier; [] releases them. What each code sounds is measured the first time, which
                 takes some seconds. The codec must play by oscillators.
+            key: the score keeps to a key, such as "D-minor"; "" frees it. section: what the score
+                goes on with from its next beat on, "new" or "theme".
             label: what the music is to be like, over a second; as `labels.read_labels` reads it.
             jump: a seed: the music passes to the piece that begins with it, without a freeze.
             begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
@@ -335,7 +357,7 @@ class Stream(StreamStatus):
         if change.notes is not None:
             steering.notes = change.notes
             steering.powers |= change.pitches or {}
-        for name in ("mutate", "pull", "stay"):
+        for name in ("mutate", "pull", "stay", "tempo", "density", "scale", "section"):
             if (value := getattr(change, name)) is not None:
                 setattr(steering, name, value)
         if change.freeze is not None:

@@ -8,7 +8,8 @@ import keras
 
 from .. import config
 from ..config import QUIETNESS
-from ..data import codes, loudness, windows
+from ..config.roll import STEPS_PER_BEAT
+from ..data import codes, loudness, scores, windows
 from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..io import labels, manifest, silence, splits, weights
@@ -283,6 +284,8 @@ class GeneratorJob(Job):
             source = (above[0][2], model.source_level) if above else ()
             self.rows[track.file].append(codes.cut(track, variant, self.spans[track.file], entry,
                                                    model.level, *source))
+        if model.score:
+            self._read_scores(say)
         self._describe_window(say)
         train, held_out = self._rows(self.train), self._rows(self.val or self.train)
         unigram = group.from_first(
@@ -290,6 +293,12 @@ class GeneratorJob(Job):
         say(f"{model.name}: baseline: {unigram:.3f} bits a held-out frame from the frequencies of "
             f"the codes ({model.books * math.log2(model.num_codes):.3f} from equal frequencies)")
         record.unigram_bits = round(unigram, 4)
+
+    def _read_scores(self, say):
+        """Give each row the score of its track."""
+        for file, score in scores.of_corpus(self.data_dir, self.train + self.val, say).items():
+            self.rows[file] = [row._replace(score=score.transposed(row.shift))
+                               for row in self.rows[file]]
 
     @property
     def window(self) -> int:
@@ -332,6 +341,41 @@ class GeneratorJob(Job):
     def compile_options(self) -> dict:
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 "weighted_metrics": [bits, keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+
+
+class ScoreJob(GeneratorJob):
+    """A generator of scores on the transcribed tracks of a prepared folder, in all twelve keys."""
+
+    KEYS = range(-6, 6)
+
+    def check(self):
+        Job.check(self)
+
+    def check_settings(self, training: config.TrainingConfig):
+        if training.input_length % (self.model.level * STEPS_PER_BEAT):
+            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
+                            f"must be a multiple of a beat, "
+                            f"{self.model.level * STEPS_PER_BEAT}")
+
+    def prepare(self, record: RunRecord, group: Group, say):
+        self.training, self.group = record.training, group
+        self.split(record, 8 * self.model.level, say, "eight steps")
+        transcribed = scores.of_corpus(self.data_dir, self.train + self.val, say)
+        self.rows = {
+            track.file: [
+                codes.CodeTrack(roll, len(roll), track=track, shift=shift)
+                for shift in sorted(self.KEYS if track in self.train else [0], key=abs)
+                for roll in [transcribed[track.file].in_steps(self.model.books, shift)]]
+            for track in self.train + self.val}
+        self._describe_window(say)
+        train, held_out = self._rows(self.train), self._rows(self.val or self.train)
+        unigram = codes.unigram_bits(train, held_out, self.model.num_codes, self.model.books)
+        say(f"{self.model.name}: held-out steps have {unigram:.3f} bits each by how often each note "
+            f"is struck")
+        record.unigram_bits = round(unigram, 4)
+
+    def build(self, seed: int):
+        return nn_generator.Generator(self.model)
 
 
 def bits(y, logits):

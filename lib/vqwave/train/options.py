@@ -232,7 +232,8 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
 def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
                 path) -> tuple[str, CodecConfig | GeneratorConfig]:
     """The model's name in the preset, and its config with the keys of the `--config` file."""
-    names = list((preset.chain.codecs if role == "codec" else preset.chain.generators).values())
+    names = (list(preset.chain.codecs.values()) if role == "codec"
+             else preset.chain.all_generators)
     described = "level" in own or "stages" in own
     if own.get("kind", role) != role:
         raise ConfigError(f"{path}: describes a {own['kind']}, not a {role}")

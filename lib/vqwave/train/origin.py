@@ -138,7 +138,7 @@ class Origin:
         values = {"schema": config.SCHEMA, "about": f"the models of {self}, tuned to other music",
                   "chain": config.to_dict(chain), "data": {"trim_silence": self.trim_silence},
                   "codecs": {name: models[name] for name in chain.codecs.values()},
-                  "generators": {name: models[name] for name in chain.generators.values()}}
+                  "generators": {name: models[name] for name in chain.all_generators}}
         with atomic_write(path) as f:
             f.write(config.dump_yaml(values).encode())
 

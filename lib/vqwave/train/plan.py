@@ -161,7 +161,7 @@ class Plan:
             if treatment == "whole":
                 codecs.append(PlannedTraining("codec", name))
         return codecs + [PlannedTraining("generator", name)
-                         for name in self.chain.generators.values()] + late
+                         for name in self.chain.all_generators] + late
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
@@ -217,8 +217,10 @@ class Plan:
             # The whole codec begins with the decoder that was tuned first.
             start_from = (self.output_dir if stage.role == "codec" and not stage.decoder_only
                           else self.origin.folder_of(stage.name))
-        takes_labels = (stage.role == "generator"
-                        or not config.preset(self.preset).codec(stage.name).has_codes)
+        if stage.role == "codec":
+            takes_labels = not config.preset(self.preset).codec(stage.name).has_codes
+        else:
+            takes_labels = stage.name != self.whole.score
         return options.read_settings(
             self.flags, stage.role, preset=self.preset, name=stage.name, config=None,
             output_dir=self.output_dir, val_split=self.split, start_from=start_from,

@@ -88,7 +88,7 @@ def _check_data(plan: Plan) -> tuple[str, ...]:
     if not label:
         return ()
     names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], label)
-    for name in plan.chain.generators.values() if plan.origin else ():
+    for name in plan.chain.all_generators if plan.origin else ():
         own = plan.origin.labels_of(name)
         if own and own.of != label:
             raise UserError(f"--label {label}: {name} in {plan.origin.generators} was trained "

@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..io import files, weights
 from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
-from .jobs import CodecJob, GeneratorJob
+from .jobs import CodecJob, GeneratorJob, ScoreJob
 from .optimizer import Muon, learning_rate
 from .options import KEEP, RunOptions
 from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
@@ -50,8 +50,9 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
         chain: names the codec of each level, see also `weights.add_chain`.
         scheduler: the address of a Dask cluster that encodes the tracks.
     """
-    return _train(GeneratorJob(model, data_dir, codec_dir, codec_epoch, chain, scheduler),
-                  options, training, data, say, chain)
+    job = (ScoreJob if model.is_score else GeneratorJob)(
+        model, data_dir, codec_dir, codec_epoch, chain, scheduler)
+    return _train(job, options, training, data, say, chain)
 
 
 def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, say,

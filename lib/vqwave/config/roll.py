@@ -1,0 +1,43 @@
+"""The numbers of the core of scores, for its training and its playing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..dsp.beats import ATTACK_BANDS
+from ..dsp.beats import STEPS_PER_BEAT as STEPS_PER_BEAT
+
+SILENT, SOUNDING, STRUCK = range(3)
+"""What a semitone does in a step or frame: nothing, sound on, or begin."""
+BANDS = len(ATTACK_BANDS) - 1
+"""Books of attacks, after those of semitones."""
+STEPS_PER_SECOND = 5.5
+"""Of the mean tempo."""
+AROUND = 25
+"""Semitones that a convolution over semitones sees: an octave to either side."""
+SECONDS = (2.0, 8.0, 30.0)
+"""Over which strikes are averaged."""
+RECENT = 4
+"""Steps whose strikes are inputs of their own."""
+LEAST_AGE = 5
+"""Steps at least since the moments that a step is compared with."""
+IMPOSSIBLE = -30.0
+"""The logit of sounding on where nothing sounded."""
+ALSO, HELD = 0.5, 0.15
+"""Where steps are compared: the weights of the step before, and of what sounds."""
+
+
+def pitch_classes(books: int) -> np.ndarray:
+    """Which semitones are of one pitch class: float32 [books, books], zeros for attacks."""
+    alike = np.equal.outer(np.arange(books) % 12, np.arange(books) % 12)
+    alike[books - BANDS :] = alike[:, books - BANDS :] = False
+    return alike.astype("float32")
+
+
+def averages(memory: int) -> np.ndarray:
+    """The weights of the last steps in each average of strikes, the newest first: float32
+    [averages, memory], in strikes a second.
+    """
+    rates = np.exp(-1 / (STEPS_PER_SECOND * np.array(SECONDS)))[:, None]
+    weights = (1 - rates) * rates ** np.arange(memory) * STEPS_PER_SECOND
+    return weights.astype("float32")

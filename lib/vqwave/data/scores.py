@@ -1,0 +1,138 @@
+"""The scores of a corpus: the notes and beats of each track, transcribed once and cached.
+
+    data/.scores/<version>/<track file>.npz
+
+A score's times are seconds of the track as it is. A transposed track is shorter by the same ratio
+as its pitches are higher, see `Score.transposed`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ..config import ScoreAbove
+from ..config.roll import BANDS, SILENT, SOUNDING, STRUCK
+from ..dsp import beats, transcription
+from ..io import audio, files, manifest
+from ..io.files import atomic_write
+
+VERSION = "2"
+"""Of what a cached score holds; scores of other versions are transcribed again."""
+
+PHASES = ScoreAbove.PHASES
+ROUNDING = 1e-6
+"""Of a frame: by so much a time that is a frame's first may seem to lie before."""
+LOWEST = ScoreAbove.LOWEST
+
+
+@dataclass(frozen=True)
+class Score:
+    """Notes and beats.
+
+    starts, ends: float64 [notes], seconds; starts do not fall. pitches: int [notes], MIDI numbers.
+    loudness: float [notes], 0 … 1. attacks: float64 [attacks], seconds; bands: int [attacks], see
+    `dsp.beats.find_attacks`. beats: float64 [beats], seconds; they reach beyond both ends of the
+    music.
+
+    In rolls the attacks of each band are a semitone more, above the pitches.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    pitches: np.ndarray
+    loudness: np.ndarray
+    attacks: np.ndarray
+    bands: np.ndarray
+    beats: np.ndarray
+
+    @classmethod
+    def of(cls, sound: np.ndarray, sample_rate: int) -> Score:
+        """The score of a recording, float32 [samples]."""
+        notes = transcription.find_notes(sound, sample_rate)
+        second = transcription.SAMPLE_RATE / transcription.HOP
+        return cls(notes.starts / second, notes.ends / second, notes.pitches, notes.loudness,
+                   *beats.find_attacks(sound, sample_rate), beats.find_beats(sound, sample_rate))
+
+    def transposed(self, shift: int) -> Score:
+        """The score of the track played faster, and so `shift` semitones higher."""
+        ratio = 2 ** (shift / 12)
+        return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift, self.loudness,
+                     self.attacks / ratio, self.bands, self.beats / ratio)
+
+    def in_steps(self, books: int, shift: int = 0) -> np.ndarray:
+        """What each book does in each step of the grid: int32 [steps, books]. The books are the
+        semitones from the MIDI number `LOWEST` on, then the bands of attacks. shift: semitones by
+        which the notes are moved.
+        """
+        grid = beats.steps(self.beats)
+        middles = (grid[1:] + grid[:-1]) / 2  # a note begins in the nearest step
+        first = np.searchsorted(middles, self.starts)
+        roll = np.zeros((len(grid) - 1, books), np.int32)
+        self._add_notes(roll, first, np.maximum(np.searchsorted(middles, self.ends), first + 1),
+                        self.pitches + shift)
+        self._add_attacks(roll, np.searchsorted(middles, self.attacks))
+        return roll
+
+    def in_frames(self, begin: float, frame: float, count: int, books: int) -> np.ndarray:
+        """What each book does in each of `count` frames of `frame` seconds from `begin` on, and the
+        phase of the beat, 0 … `PHASES` − 1: int32 [count, books + 1].
+        """
+        roll = np.zeros((count, books + 1), np.int32)
+        first, end, attacks = (np.floor((times - begin) / frame + ROUNDING).astype(int)
+                               for times in (self.starts, self.ends, self.attacks))
+        self._add_notes(roll[:, :-1], first, np.maximum(end, first + 1), self.pitches)
+        self._add_attacks(roll[:, :-1], attacks)
+        middles = begin + frame * (np.arange(count) + 0.5)
+        places = np.interp(middles, self.beats, np.arange(len(self.beats)))
+        roll[:, -1] = (places % 1 * PHASES).astype(int)
+        return roll
+
+    def _add_notes(self, roll: np.ndarray, first: np.ndarray, end: np.ndarray,
+                   pitches: np.ndarray):
+        """Write the notes that sound within a roll."""
+        count, books = roll.shape
+        heard = (end > 0) & (first < count)
+        for start, stop, book in zip(first[heard], end[heard], pitches[heard] - LOWEST,
+                                     strict=True):
+            if 0 <= book < books - BANDS:
+                tail = roll[max(0, start + 1) : stop, book]
+                tail[tail == SILENT] = SOUNDING
+                if start >= 0:
+                    roll[start, book] = STRUCK
+
+    def _add_attacks(self, roll: np.ndarray, first: np.ndarray):
+        inside = (first >= 0) & (first < len(roll))
+        roll[first[inside], roll.shape[1] - BANDS + self.bands[inside]] = STRUCK
+
+
+def of_track(data_dir, track: manifest.Track) -> Score:
+    """A track's score, from the cache, or transcribed and put there."""
+    folder = Path(os.path.abspath(data_dir))
+    path = folder / ".scores" / VERSION / f"{track.file}.npz"
+    with (contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
+          open(path, "rb") as file, np.load(file, allow_pickle=False) as cached):
+        if str(cached["track"]) == track.content:
+            return Score(*(cached[field.name] for field in fields(Score)))
+    sound = audio.from_u16(audio.read_window(folder / track.file, 0, track.samples))
+    score = Score.of(sound, track.sample_rate)
+    files.make_folder(path.parent)
+    with atomic_write(path) as file:
+        np.savez_compressed(file, track=track.content, **vars(score))
+    return score
+
+
+def of_corpus(data_dir, tracks, say) -> dict[str, Score]:
+    """The scores of tracks by their files. say: a `progress.Reporter`."""
+    say.start(len(tracks), 0, "transcribing")
+    scores = {}
+    for done, track in enumerate(tracks, 1):
+        scores[track.file] = of_track(data_dir, track)
+        say.advance(done)
+    say.stop()
+    return scores

@@ -1,0 +1,157 @@
+"""One step of the core of scores as nodes of an ONNX loop."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import roll
+from .bodies import Body, onnx_gates
+from .nodes import FLOAT, INT32, INT64, Nodes
+
+
+class RollBody(Body):
+    """The body of `nn.roll.RollStack`, in float32: the network is small.
+
+    Inside, planes are [1, B, channels, books].
+    """
+
+    def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
+        super().__init__(config, arrays, "float32", main, body)
+        self.flags: list[str] = []
+        self.total = ""
+        self.mask = ""
+
+    def features(self, previous: str, context: str) -> str:
+        """[1, B, books, head_dim]."""
+        body, core, books = self.body, self.config.core, self.config.books
+        start = np.array(self.config.start_token, np.int32)
+        previous = body("Where", body("Equal", previous, start), np.array(0, np.int32), previous)
+        newest = body("Unsqueeze", body("Cast", previous, to=FLOAT), [2])
+        rest = body("Slice", "body_past", [1], [core.memory], [2])
+        body.node("Concat", rest, newest, outputs=["body_past_out"], axis=2)
+        struck = self._flag("Equal", "body_past_out", roll.STRUCK)
+        sounds = self._flag("Greater", "body_past_out", roll.SILENT)
+        now = body("Gather", sounds, [core.memory - 1], axis=2)
+        self._set_mask(now)
+        x = self._planes(struck, sounds, now)
+        x = body("Squeeze", x, [0])
+        x = body("Transpose", self._convolve("enter", x), perm=[0, 2, 1])
+        x = body("Reshape", x, [1, -1, core.units])
+        state = [body("Reshape", f"body_{s}", [1, -1, core.units]) for s in "hc"]
+        kernel, recurrent, bias = (onnx_gates(self.arrays[f"lstm/lstm_cell/{name}"])
+                                   for name in ("kernel", "recurrent_kernel", "bias"))
+        bias = np.concatenate([bias, np.zeros_like(bias)])[None]
+        body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *state,
+                  outputs=["", "flat_h", "flat_c"], hidden_size=core.units)
+        for s in "hc":
+            body.node("Reshape", f"flat_{s}", [1, -1, books, core.units],
+                      outputs=[f"body_{s}_out"])
+        self._count_step()
+        h = body("Reshape", "flat_h", [-1, books, core.units])
+        mixed = self._convolve("mix", body("Transpose", h, perm=[0, 2, 1]))
+        h = body("Add", h, body("Transpose", mixed, perm=[0, 2, 1]))
+        return body("Unsqueeze", self.layer("state", h), [0])
+
+    def logits(self, book: int, features: str, drawn: list[str]) -> str:
+        body, below = self.body, self.config.core.below
+        hidden = body("Gather", features, book, axis=2)
+        if drawn:
+            table = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
+            self.flags.append(body("Gather", table, drawn[-1], axis=0))
+            self.total = (body("Add", self.total, self.flags[-1]) if self.total
+                          else self.flags[-1])
+            near = self.flags[-below:]
+            rows = self.arrays["across/kernel"]
+            rows = np.concatenate([rows[2 * (below - len(near)) : 2 * below], 0.25 * rows[-2:]])
+            lower = body("Concat", *near, self.total, axis=-1)
+            hidden = body("Add", hidden, body("MatMul", lower, rows))
+        hidden = body("FastGelu", hidden, domain="com.microsoft")
+        logits = self.output_layer("logits", hidden)
+        return body("Add", logits, body("Gather", self.mask, book, axis=2))
+
+    def _flag(self, kind: str, x: str, value: int) -> str:
+        return self.body("Cast", self.body(kind, x, np.array(value, np.float32)), to=FLOAT)
+
+    def _set_mask(self, sounds: str):
+        """What is added to the logits, [1, B, books, 3]."""
+        body = self.body
+        sounds = body("Transpose", sounds, perm=[0, 1, 3, 2])
+        only = np.array([0, -roll.IMPOSSIBLE, 0], np.float32)
+        self.mask = body("Sub", body("Mul", sounds, only), only)
+
+    def _planes(self, struck: str, sounds: str, now: str) -> str:
+        """The inputs of all semitones, [1, B, planes, books]."""
+        body, core, books = self.body, self.config.core, self.config.books
+        ones = np.ones((1, 1, 1, books), np.float32)
+        weights = np.ascontiguousarray(roll.averages(core.memory)[:, ::-1])
+        rates = body("MatMul", weights, struck)
+        density = body("Log", body("Add", body("ReduceSum", rates, [3]), np.array(1, np.float32)))
+        of_class = body("MatMul", body("Gather", rates, [0, len(roll.SECONDS) - 1], axis=2),
+                        roll.pitch_classes(books))
+        which = np.eye(books, dtype=np.float32)[None, None, books - roll.BANDS :]
+        which = body("Add", body("Mul", now, np.array(0, np.float32)), which)
+        height = (np.arange(books, dtype=np.float32) / books - 0.5)[None, None, None]
+        height = body("Add", body("Mul", now, np.array(0, np.float32)), height)
+        recent = body("Gather", struck, [core.memory - 1 - age for age in range(roll.RECENT)],
+                      axis=2)
+        attacks = body("Slice", body("Gather", recent, [0], axis=2), [books - roll.BANDS],
+                       [books], [3])
+        attacks = body("Transpose", attacks, perm=[0, 1, 3, 2])
+        follow, alike = self._matches(struck, sounds)
+        count = body("Cast", "body_count", to=INT32)
+        phase = body("Cast", body("Equal", count,
+                                  np.arange(roll.STEPS_PER_BEAT, dtype=np.int32)), to=FLOAT)
+        alike, phase = (body("Unsqueeze", x, [3]) for x in (alike, phase))
+        return body("Concat", recent, now, rates, body("Mul", density, ones), of_class, height,
+                    which, follow, body("Mul", follow, alike), body("Mul", alike, ones),
+                    body("Mul", attacks, ones), body("Mul", phase, ones), axis=2)
+
+    def _matches(self, struck: str, sounds: str) -> tuple[str, str]:
+        """`nn.roll.RollStack._matches`: ([1, B, matches, books], [1, B, matches])."""
+        body, core = self.body, self.config.core
+        before = self._later(struck, 1)
+        x = body("Add", body("Add", struck, body("Mul", before, np.array(roll.ALSO, np.float32))),
+                 body("Mul", sounds, np.array(roll.HELD, np.float32)))
+        recent = body("Slice", x, [core.memory - core.compared], [core.memory], [2])
+        dots = body("MatMul", x, body("Transpose", recent, perm=[0, 1, 3, 2]))
+        squares = body("ReduceSum", body("Mul", x, x), [3])
+        total = own = ""
+        for age in range(core.compared):
+            products = body("Gather", dots, [core.compared - 1 - age], axis=3)
+            products, older = self._later(products, age), self._later(squares, age)
+            total = body("Add", total, products) if total else products
+            own = body("Add", own, older) if own else older
+        own = body("Sqrt", own)
+        newest = body("Gather", own, [core.memory - 1], axis=2)
+        scale = body("Add", body("Mul", own, newest), np.array(1e-3, np.float32))
+        alike = body("Squeeze", body("Div", total, scale), [3])
+        alike = body("Slice", alike, [core.compared], [core.memory - roll.LEAST_AGE], [2])
+        prefix = f"{body.prefix}matches"
+        body.node("TopK", alike, [core.matches], outputs=[f"{prefix}_alike", f"{prefix}_places"],
+                  axis=-1)
+        places = body("Add", f"{prefix}_places", np.array(core.compared + 1, np.int64))
+        places = body("Expand", body("Unsqueeze", places, [3]), [1, 1, 1, self.config.books])
+        follow = body("GatherElements", struck, places, axis=2)
+        real = self._flag("Greater", f"{prefix}_alike", 0)
+        return body("Mul", follow, body("Unsqueeze", real, [3])), f"{prefix}_alike"
+
+    def _later(self, x: str, steps: int) -> str:
+        """[1, B, memory, n] some steps later, zeros first."""
+        if not steps:
+            return x
+        padded = self.body("Pad", x, [0, 0, steps, 0, 0, 0, 0, 0])
+        return self.body("Slice", padded, [0], [self.config.core.memory], [2])
+
+    def _convolve(self, name: str, x: str) -> str:
+        """A convolution over semitones and its activation, [B, channels, books]."""
+        kernel = np.ascontiguousarray(self.arrays[f"{name}/kernel"].transpose(2, 1, 0))
+        side = roll.AROUND // 2
+        x = self.body("Conv", x, kernel, self.arrays[f"{name}/bias"], pads=[side, side])
+        return self.body("FastGelu", x, domain="com.microsoft")
+
+    def _count_step(self):
+        """The number of the next step within its beat."""
+        body = self.body
+        count = body("Add", body("Cast", "body_count", to=INT64), 1)
+        body.node("Cast", body("Mod", count, roll.STEPS_PER_BEAT), outputs=["body_count_out"],
+                  to=FLOAT)

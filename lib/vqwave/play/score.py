@@ -1,0 +1,230 @@
+"""The score at work: a level that composes beat by beat, ahead of the level that performs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..config import ScoreAbove
+from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
+from ..data.scores import Score
+from ..dsp import beats
+from .level import Level, LevelState, Steering
+from .sampling import uniforms
+
+UPBEAT = 8
+"""Beats that a piece composes before it is heard, so that it begins inside its music."""
+LONGEST_UPBEAT = 64
+
+KEPT = 1800
+"""Seconds of the score that are remembered, for a theme to come back."""
+
+TEMPI = 76.0, 116.0
+"""Beats a minute between which the tempo of a piece is drawn."""
+
+SECTIONS = 16, 16, 32
+"""Beats of a section, drawn evenly."""
+RETURNS = 0.6
+"""The share of sections that repeat an earlier one."""
+RECALL = 3.0
+"""Nats that each semitone of a section gains where it repeats what it did there."""
+
+DENSITY = 0.35, 1.8
+"""Strikes, as a share of those of the music that was learnt, between which the last `GOVERNED`
+steps should lie.
+"""
+GOVERNED = 16
+GOVERNOR = 2.0
+OUTSIDE = 4.0
+"""Nats that a strike outside the scale of a key loses."""
+
+_TEMPO, _PLAN = 1000, 1001  # numbers of draws, in place of those of books
+
+
+@dataclass(kw_only=True)
+class ScoreState(LevelState):
+    """What the score remembers between two blocks.
+
+    times: int64 [n + 1], the sample at which each step in `codes` begins, and the end of the last.
+    tempo: beats a minute, as drawn for the piece. sections: the first steps of the sections that
+    were new. theme: the first step of the section that comes back, −1: this section is new. began,
+    until: the first step of this section, and the step after its last. grid: int64 [n + 1], the
+    times of a prompt's steps.
+    """
+
+    times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+    tempo: float = 0.0
+    sections: list[int] = field(default_factory=list)
+    theme: int = -1
+    began: int = 0
+    until: int = 0
+    grid: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+
+
+def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
+                prompt: Score | None = None) -> ScoreState:
+    """The state before the first step. prompt: a score that the piece begins with."""
+    state = ScoreState.start(generator, batch, generator.config.sampling, {}, log_probs)
+    if prompt is not None and len(prompt.beats) > 2:
+        state.prompt = prompt.in_steps(generator.config.books)
+        state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)
+        state.times = state.grid[:1].copy()
+        state.tempo = 60 / float(np.median(np.diff(prompt.beats)))
+    return state
+
+
+class ScoreLevel(Level):
+    """The generator of a score at work. Its positions are steps. All pieces of a batch share their
+    tempo and their plan of sections.
+
+    sample_rate: of the music that the times are of.
+    """
+
+    state: ScoreState
+
+    def __init__(self, generator, state: ScoreState, seed: int, steering: Steering,
+                 sample_rate: int):
+        super().__init__(generator, None, state, seed, generator.config.level * STEPS_PER_BEAT,
+                         steering, {})
+        self.sample_rate = sample_rate
+
+    def _begin(self):
+        """Draw the tempo, and compose the upbeat. A prompt has both."""
+        state = self.state
+        state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(_TEMPO, 0)
+        while self.blocks < UPBEAT or (self.blocks < LONGEST_UPBEAT and not (
+                state.codes[0, -STEPS_PER_BEAT:] == STRUCK).any()):
+            self.sample(None)
+        struck = (state.codes[0, -STEPS_PER_BEAT:] == STRUCK).any(-1)
+        # The first sound of the piece is the first note of the upbeat's last beat.
+        state.times = state.times - state.times[self.stop - STEPS_PER_BEAT + struck.argmax()]
+
+    def _draw(self, stream: int, number: int) -> float:
+        return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])
+
+    def compose(self, sample: int):
+        """Compose up to a sample of the music."""
+        if not self.state.tempo:
+            self._begin()
+        while self.state.times[-1] < sample:
+            self.sample(None)
+
+    def sample(self, context):
+        """Compose one beat. The steps of a prompt or of a frozen loop stand in their places."""
+        state, start = self.state, self.stop
+        self._plan()
+        draws = np.stack([self._uniforms(start, book) for book in range(self.books)], axis=-1)
+        forced, places = self._forced(start)
+        steps, scores = [state.codes], [state.log_probs]
+        for step in range(STEPS_PER_BEAT):
+            here = slice(step, step + 1)
+            rows = [self.generator.sample(
+                        None, draws[piece : piece + 1, here], state.previous[piece : piece + 1],
+                        [x[piece : piece + 1] for x in state.memory], state.sampling,
+                        None if forced is None else forced[piece : piece + 1, here],
+                        state.log_probs is not None, bias=self._bias(piece, start + step))
+                    for piece in range(self.batch)]
+            codes, log_probs, memory = zip(*rows, strict=True)
+            steps.append(np.concatenate(codes))
+            state.previous = steps[-1][:, -1]
+            state.memory = [np.concatenate(parts) for parts in zip(*memory, strict=True)]
+            if state.log_probs is not None:
+                scores.append(np.concatenate(log_probs))
+        state.codes = np.concatenate(steps, axis=1)
+        if state.log_probs is not None:
+            state.log_probs = np.concatenate(scores, axis=1)
+        if places is not None:
+            state.loop[:, places] = state.codes[:, -STEPS_PER_BEAT:]
+        if self.stop >= len(state.prompt):
+            state.prompt = state.prompt[:0]
+        step = 60 * self.sample_rate / (self.steering.tempo or state.tempo) / STEPS_PER_BEAT
+        beat = np.rint(step * np.arange(1, STEPS_PER_BEAT + 1)).astype(np.int64)
+        if start + STEPS_PER_BEAT < len(state.grid):
+            beat = np.diff(state.grid[start : start + STEPS_PER_BEAT + 1]).cumsum()
+        state.times = np.concatenate([state.times, state.times[-1] + beat])
+
+    def _plan(self):
+        """At the end of a section, draw the next: new music, or a section that comes back."""
+        state, steering, number = self.state, self.steering, 3 * self.blocks
+        if self.stop < state.until and not steering.section:
+            return
+        request, steering.section = steering.section, ""
+        length = STEPS_PER_BEAT * SECTIONS[int(len(SECTIONS) * self._draw(_PLAN, number))]
+        earlier = [first for first in state.sections
+                   if first >= state.first and first + length <= self.stop]
+        returns = self._draw(_PLAN, number + 1) < RETURNS
+        choice = int(len(earlier) * self._draw(_PLAN, number + 2))
+        if earlier and (request == "theme" or (returns and not request)):
+            state.theme = earlier[0 if request else choice]
+        else:
+            state.theme = -1
+            state.sections.append(self.stop)
+        state.began, state.until = self.stop, self.stop + length
+
+    def _bias(self, piece: int, step: int) -> np.ndarray:
+        """What is added to a piece's logits at a step: float32 [books, 3]."""
+        state, steering = self.state, self.steering
+        bias = np.zeros((self.books, 3), np.float32)
+        expected = self.config.core.strikes * steering.density
+        recent = state.codes[piece, -GOVERNED:, :-BANDS]
+        # As if the steps that are not there yet had been as expected.
+        rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED
+        allowed = np.clip(rate, *(expected * share for share in DENSITY))
+        bias[:-BANDS, STRUCK] = np.log(steering.density) + GOVERNOR * np.log(
+            allowed / max(rate, expected / GOVERNED))
+        if steering.scale:
+            pitches = (np.arange(self.books) + ScoreAbove.LOWEST) % 12
+            outside = ~np.isin(pitches, steering.scale)
+            outside[-BANDS:] = False
+            bias[outside, STRUCK] -= OUTSIDE
+        place = step - state.began + state.theme - state.first
+        if state.theme >= 0 and 0 <= place < state.codes.shape[1]:
+            theme = state.codes[piece, place]
+            # A note that sounds on in the theme may do so only where it was struck.
+            bias[np.arange(self.books), theme] += RECALL
+        return bias
+
+    def in_frames(self, begin: int, count: int, frame: int) -> np.ndarray:
+        """What the score says of `count` frames of `frame` samples from sample `begin` on, as
+        `ScoreAbove` reads it: int32 [batch, count, books + 1].
+        """
+        self.compose(begin + count * frame)
+        state = self.state
+        ends = begin + frame * np.arange(1, count + 1)
+        steps = np.searchsorted(state.times, ends - 1, "right") - 1
+        before = np.searchsorted(state.times, ends - frame - 1, "right") - 1
+        rows = np.zeros((self.batch, count, self.books + 1), np.int32)
+        inside = (steps >= 0) & (steps < state.codes.shape[1])
+        codes = state.codes[:, steps[inside]]
+        goes_on = (before == steps)[inside][:, None] & (codes == STRUCK)
+        rows[:, inside, :-1] = np.where(goes_on, SOUNDING, codes)
+        middles = ends - frame / 2
+        places = np.interp(middles, state.times, np.arange(len(state.times)) + state.first)
+        rows[..., -1] = (places / STEPS_PER_BEAT % 1 * ScoreAbove.PHASES).astype(int)
+        # Nothing is heard of the upbeat.
+        rows[:, ends <= 0, :-1] = SILENT
+        return rows
+
+    def forget(self, sample: int):
+        """Forget the steps before a sample, but for those of the last `KEPT` seconds."""
+        sample = min(sample, int(self.state.times[-1]) - KEPT * self.sample_rate)
+        gone = int(np.searchsorted(self.state.times, sample, "right")) - 1
+        gone -= gone % STEPS_PER_BEAT
+        if gone > 0:
+            self.trim(self.state.first + gone)
+            self.state.times = self.state.times[gone:].copy()
+
+    def notes(self, begin: int, end: int, piece: int = 0) -> list[tuple[int, int, int]]:
+        """The notes that are struck from sample `begin` on and before `end`: (first sample, sample
+        after the last, MIDI number) each, in order.
+        """
+        state, notes = self.state, []
+        first, last = np.searchsorted(state.times[:-1], [begin, end])
+        for step in range(first, last):
+            for book in np.flatnonzero(state.codes[piece, step, :-BANDS] == STRUCK):
+                silent = state.codes[piece, step + 1 :, book] != SOUNDING
+                stop = step + 1 + (int(silent.argmax()) if silent.any() else silent.size)
+                notes.append((int(state.times[step]), int(state.times[stop]),
+                              int(book) + ScoreAbove.LOWEST))
+        return notes

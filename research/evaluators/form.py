@@ -1,0 +1,123 @@
+"""Beat, tune and form of generated pieces beside those of held-out tracks, by the notes that the
+transcriber hears. Measures come in pairs, so that a loop does not win: what returns, and how long
+the longest loop is; the beat, and how far tempos differ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vqwave.dsp import timing, transcription
+
+SECONDS = 180.0
+SEEDS = range(1, 13)
+STEP = 16
+"""Frames of the transcriber that a step of a top line lasts: 0.19 s."""
+WINDOW, APART = 43, 86
+"""Steps of the windows that may return, 8 s, and steps at least until they do, 16 s."""
+CHANCE = 0.05
+"""The share of windows that come back in another track: what counts as a return follows."""
+
+
+class Form:
+    """Yields each measure of the tracks, "real", and of the generated pieces."""
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        lines = {"real": [], "generated": []}
+        figures: dict[str, list[dict]] = {"real": [], "generated": []}
+        for track in corpus.tracks:
+            key = {"figure": "form", "track": track.content, "seconds": SECONDS}
+            measured = corpus.figure(key, lambda track=track: measure(
+                corpus.samples(track)[: round(SECONDS * corpus.rate)], corpus.rate))
+            lines["real"].append(np.array(measured.pop("line")))
+            figures["real"].append(measured)
+        for seed in SEEDS:
+            key = {"figure": "form", **corpus.generated_key(seed), "seconds": SECONDS}
+            measured = corpus.figure(key, lambda seed=seed: measure(
+                corpus.sound(seed, SECONDS / 60), corpus.rate))
+            lines["generated"].append(np.array(measured.pop("line")))
+            figures["generated"].append(measured)
+        for who, rows in figures.items():
+            for name in rows[0]:
+                yield f"{name}, {who}", float(np.nanmean([row[name] for row in rows]))
+        least = returning_similarity(lines["real"])
+        for who, tracks in lines.items():
+            yield f"return rate, {who}", float(np.mean([returns(line, least) for line in tracks]))
+
+
+def measure(sound: np.ndarray, rate: int) -> dict:
+    """The measures of a piece, and its top line: the highest note struck in each step, −1 where
+    there is none.
+    """
+    envelope, notes = timing.onset_envelope(sound, rate), transcription.find_notes(sound, rate)
+    steps = notes.starts // STEP
+    count = 1 + len(envelope) // STEP
+    struck = np.zeros((count, 128), bool)
+    struck[steps, notes.pitches] = True
+    line = np.full(count, -1)
+    np.maximum.at(line, steps, notes.pitches)
+    tune = line[line >= 0]
+    ten_seconds = round(10 * timing.FRAMES_PER_SECOND / STEP)
+    return {
+        "windows with a beat": timing.find_beat(envelope),
+        "notes a second": len(steps) * rate / len(sound),
+        "pitch-class entropy": entropy(struck),
+        "pitch-class entropy in 10 s": float(np.nanmean(
+            [entropy(struck[i : i + ten_seconds]) for i in range(0, count, ten_seconds)])),
+        "recurring 3-grams over chance": recurring(tune) - shuffled(tune),
+        "the same note again": float(np.mean(np.diff(tune) == 0)) if len(tune) > 1 else np.nan,
+        "line": line.tolist()}
+
+
+def entropy(struck: np.ndarray) -> float:
+    """Bits of the pitch classes of the notes struck, bool [steps, 128]; NaN for fewer than five."""
+    counts = np.bincount(np.nonzero(struck)[1] % 12, minlength=12)
+    if counts.sum() < 5:
+        return np.nan
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def recurring(tune: np.ndarray) -> float:
+    """The share of a tune's groups of three intervals that occur in it more than once."""
+    intervals = np.diff(tune)
+    groups = Counter(zip(intervals, intervals[1:], intervals[2:], strict=False))
+    total = sum(groups.values())
+    return sum(n for n in groups.values() if n > 1) / total if total else 0.0
+
+
+def shuffled(tune: np.ndarray) -> float:
+    """`recurring` of the same notes in another order, the mean of ten."""
+    random = np.random.default_rng(0)
+    return float(np.mean([recurring(random.permutation(tune)) for _ in range(10)]))
+
+
+def windows(line: np.ndarray) -> np.ndarray:
+    """Each window of a top line as a roll, flattened, of length 1: float [windows, …]."""
+    roll = np.zeros((len(line), 129), np.float32)
+    roll[np.arange(len(line)), line] = 1
+    roll[:, 128] = 0  # no note
+    roll += 0.5 * np.pad(roll, ((1, 0), (0, 0)))[:-1] + 0.5 * np.pad(roll, ((0, 1), (0, 0)))[1:]
+    flat = np.stack([roll[i : i + WINDOW].ravel() for i in range(0, len(roll) - WINDOW + 1)])
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+
+
+def returning_similarity(lines: Sequence[np.ndarray]) -> float:
+    """The similarity that a share `CHANCE` of windows reach in another track."""
+    cut = [windows(line)[::5] for line in lines if len(line) > WINDOW]
+    best = [np.max([(ours @ theirs.T).max(1) for j, theirs in enumerate(cut) if j != i], axis=0)
+            for i, ours in enumerate(cut)]
+    return float(np.quantile(np.concatenate(best), 1 - CHANCE))
+
+
+def returns(line: np.ndarray, least: float) -> float:
+    """The share of a piece's windows that are as similar to one at least 16 s later or earlier."""
+    if len(line) <= WINDOW + APART:
+        return 0.0
+    cut = windows(line)[::2]
+    alike = cut @ cut.T
+    apart = np.abs(np.subtract.outer(np.arange(len(cut)), np.arange(len(cut)))) * 2 >= APART
+    return float(np.mean(np.where(apart, alike, 0).max(1) >= least))

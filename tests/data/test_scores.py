@@ -1,0 +1,77 @@
+"""scores.py: notes, attacks and beats of a recording, in steps and in frames."""
+
+import numpy as np
+import pytest
+from prepared import data_folder
+
+from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK
+from vqwave.data import scores
+from vqwave.data.scores import LOWEST, Score
+from vqwave.dsp import beats
+
+RATE = 22050
+
+
+def clicks(period=0.5, seconds=12.0, midi=64) -> np.ndarray:
+    """A plucked note every `period` seconds."""
+    time = np.arange(int(period * RATE)) / RATE
+    note = np.exp(-6 * time) * sum(np.sin(2 * np.pi * k * 440 * 2 ** ((midi - 69) / 12) * time) / k
+                                   for k in (1, 2, 3))
+    return (0.3 * np.tile(note, int(seconds / period))).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def score():
+    return Score.of(clicks(), RATE)
+
+
+def test_beats_and_attacks_of_a_steady_pulse(score):
+    period = np.median(np.diff(score.beats))
+    assert 60 / beats.FASTEST - 0.01 <= period <= 60 / beats.SLOWEST + 0.01
+    assert abs((period + 0.25) % 0.5 - 0.25) < 0.02
+    assert score.beats[0] < 0 and score.beats[-1] > 12
+    inner = score.attacks[(score.attacks > 1) & (score.attacks < 11)]
+    assert np.abs((inner + 0.25) % 0.5 - 0.25).max() < 0.05
+
+
+def test_each_note_is_struck_once_in_steps_and_in_frames(score):
+    steps, frames = score.in_steps(64), score.in_frames(0.0, 512 / RATE, 12 * RATE // 512, 64)
+    for roll in (steps, frames[:, :-1]):
+        notes = roll[:, : 64 - BANDS] == STRUCK
+        assert abs(notes[:, 64 - LOWEST].sum() - 24) <= 2
+        assert notes.sum() - notes[:, 64 - LOWEST].sum() <= 3
+    before = np.pad(steps, ((1, 0), (0, 0)))[:-1]
+    assert (before[steps == SOUNDING] != SILENT).all()
+    assert set(np.unique(frames[:, -1])) == set(range(scores.PHASES))
+
+
+def test_a_window_has_the_rows_of_the_whole(score):
+    frame = 512 / RATE
+    whole = score.in_frames(0.0, frame, 300, 64)
+    np.testing.assert_array_equal(score.in_frames(100 * frame, frame, 50, 64), whole[100:150])
+
+
+def test_a_transposed_score_is_higher_and_faster(score):
+    higher = score.transposed(12)
+    np.testing.assert_allclose(higher.starts * 2, score.starts)
+    assert (higher.pitches == score.pitches + 12).all()
+    np.testing.assert_array_equal(score.in_steps(64, 2)[:, -BANDS:], score.in_steps(64)[:, -BANDS:])
+
+
+def test_silence_has_an_even_grid_and_no_notes():
+    empty = Score.of(np.zeros(3 * RATE, "float32"), RATE)
+    assert not len(empty.starts) and not len(empty.attacks)
+    assert np.ptp(np.diff(empty.beats)) < 1e-9 and not empty.in_steps(64).any()
+
+
+def test_a_score_is_transcribed_once_and_again_where_its_file_is_damaged(tmp_path, monkeypatch):
+    [track] = data_folder(tmp_path, {"a": clicks(seconds=4.0)}, RATE)
+    first = scores.of_track(tmp_path, track)
+    [path] = (tmp_path / ".scores").rglob("*.npz")
+    calls = []
+    monkeypatch.setattr(Score, "of", lambda *_: calls.append(1) or first)
+    np.testing.assert_array_equal(scores.of_track(tmp_path, track).starts, first.starts)
+    assert not calls
+    path.write_bytes(path.read_bytes()[:100])
+    scores.of_track(tmp_path, track)
+    assert calls

@@ -1,0 +1,64 @@
+"""roll.py: the core of scores."""
+
+import keras
+import numpy as np
+import pytest
+
+from vqwave.config import GeneratorConfig
+from vqwave.nn.generator import Generator
+
+CONFIG = GeneratorConfig.model_validate({
+    "name": "score", "level": 4096, "books": 14, "num_codes": 3,
+    "core": {"kind": "roll", "units": 8, "head_dim": 8, "below": 4, "memory": 32, "compared": 4}})
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(1)
+    return Generator(CONFIG)
+
+
+def roll(steps: int, seed: int = 0) -> np.ndarray:
+    """A score that repeats itself after 20 steps, int32 [1, steps, 14]."""
+    random = np.random.default_rng(seed)
+    struck = random.random((20, 14)) < 0.2
+    codes = np.where(struck, 2, random.random((20, 14)) < 0.3).astype(np.int32)
+    return np.tile(codes, (steps // 20 + 1, 1))[None, :steps]
+
+
+def frames_before(codes):
+    return np.concatenate([np.full_like(codes[:, :1], 3), codes[:, :-1]], axis=1)
+
+
+def test_steps_have_the_logits_of_the_whole_window_also_past_the_memory(model):
+    codes = roll(70)
+    whole = np.array(model({"previous": frames_before(codes), "current": codes}))
+    state, previous, steps = model.initial_state(1), frames_before(codes), []
+    for t in range(codes.shape[1]):
+        logits = []
+
+        def draw(book, values, t=t, logits=logits):
+            logits.append(np.array(values)[0])
+            return codes[:, t, book]
+
+        _, state = model.core.step(previous[:, t], None, state, draw)
+        steps.append(logits)
+    np.testing.assert_allclose(np.array(steps), whole[0], atol=1e-4)
+
+
+def test_no_logit_depends_on_a_later_note(model):
+    codes = roll(40)
+    before = np.array(model({"previous": frames_before(codes), "current": codes}))
+    changed = codes.copy()
+    changed[0, 30, 6:] = 2 - changed[0, 30, 6:]
+    after = np.array(model({"previous": frames_before(changed), "current": changed}))
+    np.testing.assert_array_equal(before[0, :30], after[0, :30])
+    np.testing.assert_array_equal(before[0, 30, :7], after[0, 30, :7])
+    assert (before[0, 31:] != after[0, 31:]).any()
+
+
+def test_a_semitone_sounds_on_only_where_it_sounded(model):
+    codes = roll(20)
+    logits = np.array(model({"previous": frames_before(codes), "current": codes}))
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert shares[frames_before(codes) % 3 == 0][:, 1].max() < 1e-8

@@ -1,0 +1,133 @@
+"""A score leads the chain: it composes, is steered, continued and saved."""
+
+import numpy as np
+import pytest
+from chains import preset, save_chain, with_score
+
+from vqwave.config.roll import BANDS, STRUCK
+from vqwave.data.scores import LOWEST, Score
+from vqwave.errors import UserError
+from vqwave.play import api, midi
+from vqwave.play.changes import read_key
+from vqwave.play.stream import Stream
+
+RATE = 22050
+
+
+@pytest.fixture(scope="module")
+def music(shared):
+    def fill(root):
+        plain = preset(root / "plain.yml", {512: 1, 128: 1})
+        save_chain(root, with_score(plain, root / "led.yml"), spread=3.0)
+
+    root = shared("led by a score", fill)
+    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
+
+
+def steps(stream) -> np.ndarray:
+    return stream._chain.score.state.codes
+
+
+def test_a_stopped_stream_goes_on_with_the_same_score_and_sound(music):
+    with music.stream(seed=3) as stream:
+        stream.set(tempo=150, density=1.5, key="D-minor")
+        blocks = [next(stream) for _ in range(3)]
+        saved = stream.state()
+        blocks = [next(stream) for _ in range(6)]
+        notes = stream.notes()
+    with Stream.resume(saved) as again:
+        for block in blocks:
+            np.testing.assert_array_equal(next(again), block)
+        assert again.notes() == notes
+
+
+def test_a_piece_of_a_batch_is_the_piece_alone(music):
+    with music.stream(seed=3, batch=2) as several, music.stream(seed=3) as alone:
+        blocks = [(next(several)[0], next(alone)) for _ in range(4)]
+        assert several.notes() == alone.notes()
+        assert several.notes(piece=1) != alone.notes()
+    for ours, theirs in blocks:
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
+    with music.stream(seed=5) as stream:
+        next(stream)
+        score = stream._chain.score
+        rows = score.in_frames(0, 40, 512)[0]
+        assert (rows[0, :-1] == STRUCK).any()
+        first = [start for start, _, _ in stream.notes(0, 40 * 512)]
+        struck = np.flatnonzero((rows[:, :-1 - BANDS] == STRUCK).any(1))
+        assert sorted({start // 512 for start in first}) == struck.tolist()
+
+
+def test_tempo_sets_the_time_of_a_step(music):
+    with music.stream(seed=5) as stream:
+        stream.set(tempo=120)
+        for _ in range(8):
+            next(stream)
+        times = stream._chain.score.state.times
+        np.testing.assert_allclose(np.diff(times)[-8:], RATE * 60 / 120 / 4, atol=1)
+
+
+def test_a_key_keeps_notes_to_its_scale(music):
+    scale = read_key("D-minor")
+    with music.stream(seed=5) as free, music.stream(seed=5) as keyed:
+        keyed.set(key="D-minor")
+        for _ in range(30):
+            next(free), next(keyed)
+        outside = [np.mean([pitch % 12 not in scale for _, _, pitch in stream.notes()])
+                   for stream in (free, keyed)]
+    assert outside[1] < 0.3 * outside[0]
+
+
+def test_a_theme_that_is_asked_for_comes_back(music):
+    with music.stream(seed=5) as stream:
+        stream.set(section="new")
+        for _ in range(80):
+            next(stream)
+        before = steps(stream).shape[1]
+        stream.set(section="theme")
+        for _ in range(20):
+            next(stream)
+        state = stream._chain.score.state
+        assert state.theme >= 0 and state.began >= before
+        count = min(steps(stream).shape[1] - state.began, state.until - state.began)
+        theme = steps(stream)[0, state.theme - state.first :][:count]
+        again = steps(stream)[0, state.began - state.first :][:count]
+        other = steps(stream)[0, state.theme - state.first + 3 :][:count]
+        assert (theme == again).mean() > (other == again).mean()
+
+
+def test_a_score_is_performed_at_its_times_and_then_goes_on(music):
+    beats = np.arange(-1.0, 5.0)
+    tune = Score(np.array([0.0, 0.5, 1.0]), np.array([0.4, 0.9, 1.5]),
+                 LOWEST + np.array([2, 5, 9]), np.ones(3), np.zeros(0), np.zeros(0, int), beats)
+    with music.stream(seed=5, score=tune) as stream:
+        for _ in range(16):
+            next(stream)
+        notes = stream.notes(0, RATE)
+        assert [(round(start / RATE, 1), pitch - LOWEST) for start, _, pitch in notes] == [
+            (0.0, 2), (0.5, 5)]
+        assert stream.notes(3 * RATE)
+
+
+def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
+    path = tmp_path / "tune.mid"
+    notes = [midi.Note(0, 60, 90), midi.Note(RATE // 2, 60, 0), midi.Note(RATE, 64, 90),
+             midi.Note(2 * RATE, 64, 0)]
+    assert midi.write(path, notes, RATE) == 2
+    score = midi.read(path)
+    np.testing.assert_allclose(score.starts, [0, 1], atol=0.01)
+    np.testing.assert_allclose(score.ends, [0.5, 2], atol=0.01)
+    assert score.pitches.tolist() == [60, 64]
+    path.write_bytes(b"MThd")
+    with pytest.raises(UserError, match="no MIDI file"):
+        midi.read(path)
+
+
+def test_what_cannot_be_asked_of_a_score_is_one_line(music):
+    with music.stream(seed=1) as stream:
+        for wrong in ({"key": "H-minor"}, {"section": "coda"}, {"tempo": 1000}):
+            with pytest.raises(UserError):
+                stream.set(**wrong)
