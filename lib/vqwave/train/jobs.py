@@ -359,7 +359,8 @@ class ScoreJob(GeneratorJob):
 
     def prepare(self, record: RunRecord, group: Group, say):
         self.training, self.group = record.training, group
-        self.split(record, 8 * self.model.level, say, "eight steps")
+        self.split(record, say)
+        self.keep_long(record, 8 * self.model.level, say, "eight steps")
         transcribed = scores.of_corpus(self.data_dir, self.train + self.val, say)
         self.rows = {
             track.file: [
@@ -370,8 +371,8 @@ class ScoreJob(GeneratorJob):
         self._describe_window(say)
         train, held_out = self._rows(self.train), self._rows(self.val or self.train)
         unigram = codes.unigram_bits(train, held_out, self.model.num_codes, self.model.books)
-        say(f"{self.model.name}: held-out steps have {unigram:.3f} bits each by how often each note "
-            f"is struck")
+        say(f"{self.model.name}: held-out steps have {unigram:.3f} bits each by how often a "
+            f"note is struck")
         record.unigram_bits = round(unigram, 4)
 
     def build(self, seed: int):
