@@ -127,19 +127,28 @@ class LSTMStack(Core):
             self.lstms[-1].build((None, None, width))
             self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
             width = core.units
-        return width
+        return width + self.config.context_channels * core.direct
 
     def stack(self, x, training=False):
+        inputs = x
         for i, lstm in enumerate(self.lstms):
             x = self.dropouts[i](lstm(x, training=training), training=training)
-        return x
+        return self._with_context(x, inputs)
 
     def advance(self, x, state):
-        new_state = []
+        new_state, inputs = [], x
         for i, lstm in enumerate(self.lstms):
             x, layer_state = lstm.cell(x, state[2 * i : 2 * i + 2])
             new_state.extend(layer_state)
-        return x, new_state
+        return self._with_context(x, inputs), new_state
+
+    def _with_context(self, features, inputs):
+        """The features and, where the core is `direct`, the context at the end of the inputs."""
+        channels = self.config.context_channels * self.config.core.direct
+        if not channels:
+            return features
+        context = ops.cast(inputs[..., -channels:], features.dtype)
+        return ops.concatenate([features, context], axis=-1)
 
 
 class QueuedStack(Core):
