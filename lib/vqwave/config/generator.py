@@ -78,7 +78,7 @@ class CoreConfig(Config):
 
 
 class LSTMCore(CoreConfig):
-    """A stack of LSTMs over frames. direct: the codes are drawn from the context as well as from the
+    """A stack of LSTMs over frames. direct: codes are drawn from the context as well as from the
     LSTMs' features.
     """
 
