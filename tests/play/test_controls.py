@@ -117,7 +117,7 @@ class Music:
         return self.others[name]
 
     def chain_engines(self):
-        return self.parts
+        return *self.parts, None
 
     def prompt(self, file, seconds=5.0, start=0.0, level=None):
         assert file == "song.mp3" and level == self.parts[1][-1].config.level
@@ -369,7 +369,7 @@ def test_every_number_says_what_a_player_must_know():
         if control.sampled and not control.labels:
             for value in (least, most):
                 stream.set(sampling={512: {name: value}})
-        elif name not in ("guidance", "hold", "freeze"):  # up to what the stream keeps
+        elif not control.score and name not in ("guidance", "hold", "freeze"):  # up to what the stream keeps
             for value in (least, most, control.default):
                 stream.set(**{name: value})
             for value in (least - 0.1, most + 0.1):

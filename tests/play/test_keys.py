@@ -20,8 +20,8 @@ def stream():
     return stream
 
 
-PLAIN = {name: one for name, one in controls.CONTROLS.items() if not one.labels}
-"""Those of weights that were trained without labels."""
+PLAIN = {name: one for name, one in controls.CONTROLS.items() if not one.labels and not one.score}
+"""Those of weights without labels and without a score."""
 
 
 @pytest.mark.parametrize("name", PLAIN)
