@@ -64,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--midi", action="store_true",
-                      help="also write the score, or the notes that are heard, to a .mid file of the "
-                           "same name")
+                      help="also write the score to a .mid file of the same name; without a score "
+                           "the notes that are heard")
     pieces.add_rare(rare)
     return parser
 
