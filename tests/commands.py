@@ -8,8 +8,9 @@ import runpy
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-EAGER_STEPS = {"codec": 3, "generator": 8}
+EAGER_STEPS = 8
 """Steps up to which eager training takes less time than TensorFlow's tracing of `fit`."""
 VALIDATION_WINDOWS = 4
 
@@ -72,19 +73,20 @@ def _run(argv, log, setting):
 
 
 def train_eagerly():
-    """From here on, short trainings of this process run eagerly and validate on few windows."""
-    from vqwave.train import jobs, training
+    """From here on, short trainings of this process run eagerly, validate on few windows and draw
+    no curves.
+    """
+    from vqwave.train import callbacks, jobs, training
 
     compile_model = training.compile_model
 
     def compile_quickly(model, settings, steps, **losses):
         compile_model(model, settings, steps, **losses)
-        # A codec computes its losses itself. An eager step of an adversary leaves some discriminators
-        # without gradients, and Keras warns.
-        eager_steps = EAGER_STEPS["generator" if losses else "codec"]
-        model.run_eagerly = steps <= eager_steps and not getattr(model.config, "adversary", None)
+        # An eager step of an adversary leaves some discriminators without gradients, and Keras warns.
+        model.run_eagerly = steps <= EAGER_STEPS and not getattr(model.config, "adversary", None)
 
     training.compile_model, jobs.VALIDATION_WINDOWS = compile_quickly, VALIDATION_WINDOWS
+    callbacks.plots = SimpleNamespace(loss_curves=lambda *_: None)  # half a second an epoch
 
 
 def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
