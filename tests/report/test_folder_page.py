@@ -2,9 +2,11 @@
 
 import base64
 import re
+import shutil
 
 import numpy as np
 import pytest
+from chains import save_levels
 from prepared import data_folder, music
 
 from vqwave import cli, commands
@@ -12,6 +14,15 @@ from vqwave.errors import UserError
 from vqwave.io import splits, weights
 from vqwave.report import fad, folder_page
 from vqwave.report.folder_page import Results
+
+
+@pytest.fixture(scope="module")
+def models(trained, tmp_path_factory):
+    """The folder of the trained models of the two upper levels."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(trained.weights, folder, dirs_exist_ok=True)
+    save_levels(folder, weights.chain(trained.weights), 2)
+    return folder
 
 
 def embed(sound, rate):
@@ -77,21 +88,21 @@ def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
         folder_page.write(results, tmp_path, "mine")
 
 
-def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
+def test_the_page_of_a_trained_folder(trained, models, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(fad, "load_if_available", lambda path, say: None)
     path = tmp_path / "report.html"
     code = cli.entry(commands.load("evaluate").main, [
-        "--data-dir", str(trained.data), "--vqvae-weights-dir", str(trained.weights),
-        "--generator-weights-dir", str(trained.weights), "--html", str(path), "--minutes", "0.1"])
+        "--data-dir", str(trained.data), "--vqvae-weights-dir", str(models),
+        "--generator-weights-dir", str(models), "--html", str(path), "--minutes", "0.1"])
     assert code == 0, capsys.readouterr().err
     page = path.read_text(encoding="utf-8")
     assert "Generated pieces" in page and page.count("<audio") == 5
-    for name in weights.chain(trained.weights).names:
+    for name in weights.chain(models).names:
         assert name in page
     assert f"wrote {path}" in capsys.readouterr().out
 
 
-def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, monkeypatch):
+def test_a_page_of_one_track_compares_with_nothing(models, tmp_path, capsys, monkeypatch):
     """Nothing is held out: how far the track is from itself would say nothing."""
     written = []
     write = folder_page.write
@@ -101,8 +112,8 @@ def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, mo
     data_folder(tmp_path / "one", {"song": music(8.0, 1)})
     path = tmp_path / "report.html"
     code = cli.entry(commands.load("evaluate").main, [
-        "--data-dir", str(tmp_path / "one"), "--vqvae-weights-dir", str(trained.weights),
-        "--generator-weights-dir", str(trained.weights), "--html", str(path), "--minutes", "0.3"])
+        "--data-dir", str(tmp_path / "one"), "--vqvae-weights-dir", str(models),
+        "--generator-weights-dir", str(models), "--html", str(path), "--minutes", "0.3"])
     assert code == 0, capsys.readouterr().err
     [results] = written
     assert results.distance["training"] is None and results.distance["generated"] > 0
