@@ -196,18 +196,19 @@ def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
     assert row["generated"] == pytest.approx(260 * 512 / RATE), "training heard it in this key"
 
 
-def test_the_whole_evaluation_writes_a_page_and_measures_every_bound(
-        songs, musicnn, tiny_weights, tmp_path, capsys):
+def test_the_whole_evaluation_measures_every_bound(songs, musicnn, tiny_weights, tmp_path, capsys,
+                                                   monkeypatch):
     """The wesnoth recipe's bounds, except the ones that need longer music or other models."""
     targets = results.read_targets(imported.ROOT / "recipes/wesnoth/targets.yml")
     arguments = ["--data-dir", str(songs / "songs"), "--split", str(songs / "split.yml"),
                  "--targets", str(imported.ROOT / "recipes/wesnoth/targets.yml"),
                  "--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir",
-                 str(tiny_weights.generators), "--musicnn", str(musicnn), "--depth", "8",
-                 "--cache-dir", str(tmp_path / "cache"), "--output-dir", str(tmp_path),
-                 "--seeds", "1", "--minutes", "0.15"]
-    main = imported.script("research.evaluate").main
-    assert cli.entry(main, [*arguments, "--quick", "--json"]) == 0, capsys.readouterr().err
+                 str(tiny_weights.generators), "--musicnn", str(musicnn), "--depth", "32",
+                 "--cache-dir", str(tmp_path / "cache"), "--output-dir", str(tmp_path)]
+    evaluate = imported.script("research.evaluate")
+    monkeypatch.setattr(evaluate, "replace", lambda plan, **quick: dataclasses.replace(
+        plan, **quick | {"minutes": 0.15}))
+    assert cli.entry(evaluate.main, [*arguments, "--quick", "--json"]) == 0, capsys.readouterr().err
     sides = json.loads(capsys.readouterr().out)
     assert set(sides) == {"test", "fresh"}
     names = {name for values in sides["test"].values() for name in values}
@@ -216,5 +217,5 @@ def test_the_whole_evaluation_writes_a_page_and_measures_every_bound(
         "bits a frame at the top, with 30 s of past against 2 s",
         "continuations nearer to their own track than to another, share of pairs"}
     assert not any(tmp_path.glob("research/results/*"))
-    assert cli.entry(main, [*arguments, "--quick", "--only", "health,nothing"]) == 2
+    assert cli.entry(evaluate.main, [*arguments, "--quick", "--only", "health,nothing"]) == 2
     assert "'nothing'" in capsys.readouterr().err
