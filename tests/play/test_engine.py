@@ -218,9 +218,8 @@ def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
 
 @pytest.mark.parametrize("which", [128, BOOKS, TOGETHER])
 @pytest.mark.parametrize("name", engine.ENGINES)
-@pytest.mark.parametrize("settings", SETTINGS[:2])
-def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name, settings):
-    played = load(which, name)
+def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name):
+    played, settings = load(which, name), SETTINGS[1]
     context, uniforms, previous, state = arguments(played, 96, batch=2)
     whole, scores, last = played.sample(context, uniforms, previous, state, settings)
     parts = []
@@ -290,9 +289,8 @@ def known(tmp_path_factory):
 @pytest.mark.parametrize("name", engine.ENGINES)
 @pytest.mark.parametrize("books, settings", [
     *((books, settings) for books in (1, 3) for settings in (
-        Sampling(), Sampling(temperature=1.4, top_k=7, top_p=0.9), Sampling(temperature=0))),
-    (1, Sampling(temperature=0.6)), (1, Sampling(top_k=4)), (1, Sampling(top_p=0.75)),
-    (1, Sampling(top_p=0.05)),
+        Sampling(), Sampling(temperature=1.4, top_k=7, top_p=0.9))),
+    (1, Sampling(temperature=0)), (1, Sampling(top_p=0.05)),
 ])
 def test_a_hundred_thousand_draws_follow_the_distribution(known, name, books, settings):
     played = engine.load_generator(known[books], name)
