@@ -11,7 +11,7 @@ def smaller(preset, path):
     """A preset with the same kinds on every axis but few layers, channels and codes, written to
     `path`.
 
-    Only soundstream keeps its adversary, which is slow to build.
+    Only soundstream keeps its adversary, with two discriminators: they are slow to build.
     """
     def codec(model):
         stages = [one | {"channels": 8, "dilations": one["dilations"][:1]}
@@ -22,9 +22,10 @@ def smaller(preset, path):
                       for key, value in model["bottleneck"].items()}
         block = {key: {"depth": 2}.get(key, value) for key, value in model["block"].items()}
         head = {key: {"steps": 2}.get(key, value) for key, value in model["head"].items()}
-        if preset.name != "soundstream":
-            model = model | {"adversary": None}
-        return model | {"stages": stages, "block": block, "quantizer": quantizer,
+        adversary = model["adversary"] if preset.name == "soundstream" else None
+        if adversary:
+            adversary |= {"discriminators": adversary["discriminators"][-2:]}
+        return model | {"adversary": adversary, "stages": stages, "block": block, "quantizer": quantizer,
                         "bottleneck": bottleneck, "head": head}
 
     def generator(model):

@@ -19,8 +19,13 @@ def main(argv):
     folder, name, steps, *flags = argv
     # As where it is not installed.
     sys.modules["tensorflow"] = None
-    from vqwave.train import devices, training
+    from vqwave.nn import losses
+    from vqwave.train import callbacks, devices, training
     from vqwave.train.options import RunOptions
+
+    # Most of the time is XLA's: it compiles one resolution of spectra. Curves are drawn alike anywhere.
+    losses.STFT_SCALES, losses.MEL_SCALES = losses.STFT_SCALES[-1:], losses.MEL_SCALES[-1:]
+    callbacks.plots.loss_curves = lambda *_: None
 
     class Half(devices.Group):
         def rows(self, count):

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("jax")
 
 
-def test_codecs_and_generators_train_and_resume_on_jax(tmp_path, tiny_weights):
+def test_a_codec_and_a_generator_train_and_resume_on_jax(tmp_path, tiny_weights):
     # Most of the time is XLA's: compiled without optimizing, and once for the runs that are the
     # same.
     env = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0",
