@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from page import NEEDS
 
-from vqwave.studio import limits, stations
+from vqwave.studio import limits, names, stations
 from vqwave.studio import radio as radios
 from vqwave.studio.stations import Channel, Encoder, Group, IcyTitles
 
@@ -25,11 +26,10 @@ PITCHES = (440.0, 660.0, 880.0)
 class Stream:
     """Row i is a sine of its own pitch."""
 
-    sample_rate, log_probs = RATE, {}
+    sample_rate = RATE
 
     def __init__(self, batch, seed=0):
         self.batch, self.position, self.closed = batch, 0, False
-        self.bits = {"all": 4.0 + np.arange(batch)}
 
     def __enter__(self):
         return self
@@ -138,7 +138,7 @@ def test_listeners_share_the_stream_of_their_station(running, path, expected):
         assert pitch(first) == pytest.approx(expected, abs=4)
         if path.endswith("ogg"):
             assert first.streams.audio[0].metadata["title"] == (
-                "tiny/weights · seed 7 · piece 2 · mood 1")
+                f"{names.piece_name(9)} · tiny/weights · seed 7 · piece 2 · mood 1")
         with running.player(path) as second:
             assert pitch(second, 0.5) == pytest.approx(expected, abs=4)
             assert running.metric("listeners") == 2 and len(running.streams) == 1
@@ -166,10 +166,14 @@ def test_a_new_listener_receives_the_music_of_a_channel_that_nobody_heard(row, k
 def test_a_player_that_asks_for_titles_receives_them(running):
     answer = running.get("/1.mp3", **{"Icy-MetaData": "1"})
     interval = int(answer.headers["icy-metaint"])
-    assert answer.headers["icy-name"] == "VQWave 1" and answer.headers["icy-br"] == "64"
+    assert answer.headers["icy-name"] == f"VQWave {names.piece_name(8)}" and answer.headers["icy-br"] == "64"
     sound = answer.read(interval)
     title = answer.read(16 * answer.read(1)[0]).rstrip(b"\0").decode()
-    assert title == ("StreamTitle='tiny/weights · seed 7 · piece 1 · mood 1 · 4.00 bits per code';")
+    assert title == f"StreamTitle='{names.piece_name(8)} · tiny/weights · seed 7 · piece 1 · mood 1';"
+    # Players announce each new title as a track, so it must not change while the piece plays.
+    for _ in range(3):
+        answer.read(interval)
+        assert answer.read(1) == b"\0"
     answer.close()
     running.hang_up()
     with av.open(io.BytesIO(sound), format="mp3") as container:
@@ -194,10 +198,26 @@ def test_wrong_requests_are_answered_in_a_line(running):
     assert running.text("/healthz") == (200, "ok\n")
 
 
-def test_the_page_lists_the_stations_and_the_metrics_are_prometheus_text(running):
-    status, page = running.text("/")
-    assert status == 200 and page.count("<audio") == 2 and 'src="/2.mp3"' in page
-    assert "tiny/weights · seed 7 · piece 1 · mood 1" in page
+@NEEDS[0]
+@NEEDS[1]
+def test_the_page_names_each_station_gives_its_address_and_plays_it(running, browser):
+    page, errors = browser.new_page(), []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"http://127.0.0.1:{running.port}/")
+    name = names.piece_name(9)
+    address = page.get_by_label(f"Address of {name} as MP3")
+    address.wait_for()
+    assert address.input_value() == f"http://127.0.0.1:{running.port}/2.mp3"
+    assert page.get_by_text("tiny/weights · seed 7 · piece 2 · mood 1 · 0 listeners").count() == 1
+    page.evaluate("() => document.querySelectorAll('audio')[1].play()")
+    page.wait_for_function("() => document.querySelectorAll('audio')[1].currentTime > 0.3")
+    assert running.metric("listeners") == 1
+    page.close()
+    assert not errors
+
+
+def test_the_metrics_are_prometheus_text(running):
     for line in running.text("/metrics")[1].splitlines():
         assert re.fullmatch(r'# (HELP|TYPE) vqwave_radio_\w+ .+|vqwave_radio_\w+(\{(\w+="[^"]*",?)+\})? '
                             r"[0-9.e+-]+", line), line

@@ -76,5 +76,5 @@ def opener(music: api.VQWave, seed: int, args):
     sampling = None if args.guidance is None else {
         level: {"guidance": args.guidance} for level in music.chain.sizes
         if level >= music.chain.ending}
-    return lambda: music.stream(seed=seed, batch=args.stations, log_probs=True, sampling=sampling,
+    return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling,
                                 chosen=arguments.chosen(args))

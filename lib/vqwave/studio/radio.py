@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import socket
 from collections.abc import Sequence
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
 
 from . import web
 from .guard import HostGuard
@@ -37,13 +37,7 @@ METRICS = (
      "Seconds that generating the music took."),
 )
 """Name, kind, source, attribute and description of every metric."""
-POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; base-uri 'none'"
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>VQWave radio</title>
-<style>body{font:16px system-ui;max-width:40em;margin:2em auto;padding:0 1em}
-audio{width:100%}</style>
-<h1>VQWave radio</h1>
-"""
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 
 
 class Radio:
@@ -51,7 +45,7 @@ class Radio:
 
     def __init__(self, groups: Sequence[Group], most: int = LISTENERS):
         self.groups, self.most, self.refused = groups, most, 0
-        self.stations: dict[str, Station] = {station.name: station for group in groups
+        self.stations: dict[str, Station] = {station.number: station for group in groups
                                              for station in group.stations}
 
     @property
@@ -65,7 +59,7 @@ class Radio:
     def metrics(self) -> str:
         """The text format of Prometheus, 0.0.4."""
         sources: dict[str, list] = {
-            "channel": [({"station": station.name, "format": kind}, channel)
+            "channel": [({"station": station.number, "format": kind}, channel)
                         for station in self.stations.values()
                         for kind, channel in station.channels.items()],
             "group": [({"weights": group.name, "first": group.first}, group)
@@ -80,23 +74,10 @@ class Radio:
                              f"{getattr(measured, attribute)}")
         return "\n".join(lines) + "\n"
 
-    def page(self) -> str:
-        """The page with the stations."""
-        articles = []
-        for name, station in self.stations.items():
-            sources = "".join(f'<source src="/{name}.{kind}" type="{FORMATS[kind].media_type}">'
-                              for kind in FORMATS)
-            links = " ".join(f'<a href="/{name}.{kind}">{kind}</a>' for kind in FORMATS)
-            articles.append(
-                f"<article><h2>{name}</h2><p>{html.escape(station.playing)}</p>"
-                f'<audio controls preload="none">{sources}</audio>'
-                f"<p>{links} · {station.listeners} listening</p></article>\n")
-        return PAGE + "".join(articles)
-
     def tune_in(self, address: str, request: Request) -> Response:
-        """The response to a listener. address: the name of a station and its format, `1.ogg`."""
-        name, _, kind = address.rpartition(".")
-        station = self.stations.get(name)
+        """The response to a listener. address: the number of a station and its format, `1.ogg`."""
+        number, _, kind = address.rpartition(".")
+        station = self.stations.get(number)
         if station is None or kind not in FORMATS:
             return PlainTextResponse("There is no such station.", status_code=404)
         if self.listeners >= self.most:
@@ -106,7 +87,8 @@ class Radio:
         icy = IcyTitles() if request.headers.get("icy-metadata") == "1" and kind == "mp3" else None
         headers = {"content-type": FORMATS[kind].media_type, "cache-control": "no-store",
                    "x-accel-buffering": "no", "access-control-allow-origin": "*",
-                   "icy-name": f"VQWave {name}", "icy-br": str(station.group.bitrate // 1000),
+                   "icy-name": f"VQWave {station.name}",
+                   "icy-br": str(station.group.bitrate // 1000),
                    "icy-description": station.title.encode("ascii", "replace").decode()}
         if icy:
             headers["icy-metaint"] = str(icy.INTERVAL)
@@ -130,7 +112,7 @@ class Broadcast(StreamingResponse):
         data, number = await self.channel.read(self.channel.begin())
         data = self.channel.encoder.header + data
         while True:
-            yield self.icy(data, self.channel.station.playing) if self.icy else data
+            yield self.icy(data, self.channel.station.title) if self.icy else data
             self.channel.sent += len(data)
             data, number = await self.channel.read(number)
 
@@ -155,13 +137,14 @@ def build(radio: Radio, host: str = "127.0.0.1"):
 
     @app.get("/")
     async def page():
-        return HTMLResponse(radio.page(), headers={"Content-Security-Policy": POLICY,
-                                                   "Cache-Control": "no-cache"})
+        return FileResponse(web.STATIC / "radio.html", headers={
+            "Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})
 
     @app.get("/stations")
     async def stations():
-        return [{"name": station.name, "playing": station.playing, "listeners": station.listeners,
-                 "streams": [f"/{station.name}.{kind}" for kind in FORMATS]}
+        return [{"number": station.number, "name": station.name, "about": station.about,
+                 "listeners": station.listeners,
+                 "streams": [f"/{station.number}.{kind}" for kind in FORMATS]}
                 for station in radio.stations.values()]
 
     @app.get("/healthz")
@@ -177,6 +160,7 @@ def build(radio: Radio, host: str = "127.0.0.1"):
     async def listen(address: str, request: Request):
         return radio.tune_in(address, request)
 
+    app.mount("/static", StaticFiles(directory=web.STATIC), name="static")
     return HostGuard(app, host)
 
 

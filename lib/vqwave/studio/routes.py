@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
@@ -20,8 +19,8 @@ from ..play.render import Finish
 from . import limits
 from .library import Studio
 from .requests import Change, CompareRequest, Count, Recording, TakeRequest, explain
+from .web import STATIC
 
-STATIC = Path(__file__).parent / "static"
 router = APIRouter()
 
 

@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..io.audio import to_int16
 from ..io.files import printable
 from ..report.media import MP3_RATES
+from .names import piece_name
 
 PORT = 8200
 LISTENERS = 4000
@@ -126,20 +127,18 @@ class Channel:
 
 
 class Station:
-    """One endless piece: row `row` of its group's stream. `name` is part of its address."""
+    """One endless piece: row `row` of its group's stream. `number` is its address; about: what it
+    plays.
+    """
 
-    def __init__(self, group: Group, row: int, title: str):
-        self.name, self.group, self.row, self.title = str(group.first + row), group, row, title
-        self.bits: float | None = None
-        self.channels = {kind: Channel(self, Encoder(kind, group.sample_rate, group.bitrate, title))
+    def __init__(self, group: Group, row: int, about: str):
+        self.group, self.row, self.about = group, row, about
+        self.number = str(group.first + row)
+        self.name = piece_name(group.seed + group.first + row)
+        self.title = f"{self.name} · {about}"
+        self.channels = {kind: Channel(self, Encoder(kind, group.sample_rate, group.bitrate,
+                                                     self.title))
                          for kind in FORMATS}
-
-    @property
-    def playing(self) -> str:
-        """The title, and the bits per code where they are known."""
-        if self.bits is None or not math.isfinite(self.bits):
-            return self.title
-        return f"{self.title} · {self.bits:.2f} bits per code"
 
     @property
     def listeners(self) -> int:
@@ -161,14 +160,15 @@ class Group:
     def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,
                  first: int = 1, conditions=None, bitrate: int = 64000,
                  report: Callable[[str], None] = lambda line: None):
-        self.name, self.first, self.sample_rate, self.bitrate = name, first, sample_rate, bitrate
+        self.name, self.seed, self.first = name, seed, first
+        self.sample_rate, self.bitrate = sample_rate, bitrate
         self.underruns, self.music, self.computing, self.error = 0, 0.0, 0.0, ""
         chosen = [f"{name} {value}" for name, value in (conditions or {}).items()]
         self.stations: list[Station] = []
         for row in range(count):
             piece = [f"piece {row + 1}"] if count > 1 else []
-            title = " · ".join([name, f"seed {seed}", *piece, *chosen])
-            self.stations.append(Station(self, row, title))
+            about = " · ".join([name, f"seed {seed}", *piece, *chosen])
+            self.stations.append(Station(self, row, about))
         self._open_stream, self._report = open_stream, report
         self._loop: asyncio.AbstractEventLoop  # that of the listeners
         self._changed = threading.Condition()
@@ -232,7 +232,7 @@ class Group:
             start = time.monotonic()
             block = np.atleast_2d(next(stream))
             self.computing += time.monotonic() - start
-            self._send(stream, block)
+            self._send(block)
             seconds = block.shape[1] / self.sample_rate
             self.error = ""
             self.music += seconds
@@ -246,11 +246,9 @@ class Group:
             if not self.listeners:
                 due = None
 
-    def _send(self, stream, block: np.ndarray):
+    def _send(self, block: np.ndarray):
         """Publish a block in all channels: a new listener's player fills its buffer at once."""
-        bits = np.atleast_1d(stream.bits["all"]) if stream.log_probs is not None else None
         for station in self.stations:
-            station.bits = None if bits is None else float(bits[station.row])
             samples = to_int16(block[station.row])
             for channel in station.channels.values():
                 self._loop.call_soon_threadsafe(channel.publish, channel.encoder.encode(samples))

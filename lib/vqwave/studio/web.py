@@ -10,12 +10,15 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import UserError
 from . import limits, pictures
 from .library import Studio
 
 PORT = 7860
+STATIC = Path(__file__).parent / "static"
+"""The pages of the studio and of the radio."""
 LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 """What to open in a browser if the server listens on all networks."""
 
