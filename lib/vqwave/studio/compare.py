@@ -21,17 +21,11 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
             ) -> Iterator[bytes]:
     """Encode and decode part of a recording with every codec of a folder.
 
-    Messages: {"progress"}, {"comparison"}, a {"sound"} each, {"end"}. A sound's payload is its
-    samples, its spectrogram, then its codes frame by frame, if it has codes.
+    Messages: {"comparison"}, a {"sound"} of the original and of each codec, {"progress"}, {"end"}.
+    A sound's payload is its samples, its spectrogram, then its codes frame by frame, if it has any.
     """
     rate, width = models.music.sample_rate, column(models.music.chain.sizes)
     levels = _codec_levels(models)
-
-    def read(report):
-        """Load the codecs, and read part of the recording: float32 [samples]."""
-        models.prepare((), tuple(levels), report)
-        report(f"Reading {recording.name}")
-        return audio.excerpt(recording.path, rate, request.start, request.seconds)
 
     def sound(about: dict, samples: np.ndarray, codes: np.ndarray) -> bytes:
         picture = Spectrum(rate, width).push(samples, last=True)
@@ -40,11 +34,12 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
         return frame({"sound": about}, audio.to_int16(samples).astype("<i2"), picture,
                      codes.astype("<u2"))
 
-    original = yield from while_working(read)
+    original = audio.excerpt(recording.path, rate, request.start, request.seconds)
     yield frame({"comparison": {"rate": rate, "samples": len(original), "weights": folder,
                                 "name": recording.name}})
     no_codes = np.empty(0)
-    yield sound({"name": "original"}, original, no_codes)
+    yield sound({"name": "original"}, original, no_codes)  # plays while the codecs are loaded
+    yield from while_working(lambda report: models.prepare((), tuple(levels), report))
     for i, level in enumerate(levels):
         yield frame({"progress": f"Through the codec of level {level} and back",
                      "share": i / len(levels)})

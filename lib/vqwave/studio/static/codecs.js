@@ -3,7 +3,8 @@
 import { alertIn, button, byId, element, film, inField, time } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
-import { audio, claim, clock } from "./sound.js";
+import { clock } from "./sound.js";
+import { Together } from "./together.js";
 import { ask, cutter, frames, inWords, wav } from "./wire.js";
 
 const FIGURES = [
@@ -22,9 +23,9 @@ function verdict({ notes, chroma }) {
   return words ?? (chroma >= 0.65 ? "Chords stay, melody is lost." : "Mood stays, melody is lost.");
 }
 
-export class Codecs {
+export class Codecs extends Together {
   constructor(about) {
-    Object.assign(this, { sounds: [], chosen: 0, position: 0 });
+    super();
     this.box = new RecordingBox(about, "codec", 20, about.longest_comparison);
     this.weights = element("select", { id: "codec-weights", onchange: () => this.box.recording && this.listen() }, ...about.codecs.map((name) => element("option", { value: name }, name)));
     this.several = about.codecs.length > 1;
@@ -40,10 +41,6 @@ export class Codecs {
     film(() => this.draw());
   }
 
-  pause() {
-    if (this.nodes) this.toggle();
-  }
-
   async listen() {
     this.control?.abort();
     this.silence();
@@ -51,7 +48,7 @@ export class Codecs {
     alertIn(byId("codec-alert"), "");
     this.stage.hidden = true;
     for (const { link } of this.sounds) URL.revokeObjectURL(link);
-    Object.assign(this, { sounds: [], position: 0, chosen: 0 });
+    Object.assign(this, { sounds: [], position: 0, chosen: 0, complete: false });
     this.tell("Asking the studio …", null);
     try {
       this.table = await tables();
@@ -59,9 +56,14 @@ export class Codecs {
         if (this.control !== control) return;
         if (about.error) throw new Error(about.error);
         if (about.progress) this.tell(`${about.progress} …`, about.share);
-        else if (about.comparison) this.about = about.comparison;
-        else if (about.sound) this.add(about.sound, payload);
-        else this.show();
+        else if (about.comparison) {
+          this.about = about.comparison;
+          this.lay();
+        } else if (about.sound) this.add(about.sound, payload);
+        else {
+          this.complete = true;
+          this.tell(`${this.about.name}: ${this.length.toFixed(1)} s${this.several ? `, through the codecs of ${this.about.weights}` : ""}`);
+        }
       }
     } catch (error) {
       if (control.signal.aborted) return;
@@ -77,6 +79,25 @@ export class Codecs {
     else byId("codec-waiting").value = share;
   }
 
+  /** The empty stage of a comparison, which `add` fills. */
+  lay() {
+    Object.assign(this, { picks: [], canvases: [] });
+    this.stage.hidden = false;
+    this.stage.replaceChildren(
+      element("div", { class: "bar" },
+        (this.playButton = button("Play", () => this.toggle(), { class: "main", id: "codec-play" })),
+        (this.pickBox = element("div", { class: "picks", role: "group", "aria-label": "What is heard" })),
+        (this.place = element("input", { type: "range", id: "codec-place", min: 0, max: this.length, step: 0.1, value: 0, "aria-label": "Where it is heard, in seconds", oninput: () => this.choose(this.chosen, Number(this.place.value)) })),
+        (this.clockText = element("span", { class: "time" }))),
+      (this.lanes = element("div", { class: "lanes" })),
+      element("p", { class: "faint" }, "Click on a picture to hear that version from there. The strip under it, if there is one, shows its codes."),
+      element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, element("table", {},
+        element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Level"), element("th", { scope: "col", class: "words" }, "In words"), ...FIGURES.map(([, name, , why]) => element("th", { scope: "col", title: why }, name)), element("th", { scope: "col" }, "File"))),
+        (this.rows = element("tbody", {})))),
+    );
+  }
+
+  /** Show a sound: its button, pictures and figures. The first, the original, plays at once. */
   add(about, payload) {
     const cut = cutter(payload);
     const pcm = cut(Int16Array, this.about.samples);
@@ -90,39 +111,37 @@ export class Codecs {
     const buffer = clock(this.about.rate).createBuffer(1, pcm.length, this.about.rate);
     const channel = buffer.getChannelData(0);
     for (let i = 0; i < channel.length; i++) channel[i] = pcm[i] / 32768;
-    this.sounds.push({ ...about, buffer, spectrum, codes, link: URL.createObjectURL(wav([pcm], this.about.rate)) });
+    const i = this.sounds.length;
+    this.put({ ...about, buffer, spectrum, codes, link: URL.createObjectURL(wav([pcm], this.about.rate)) });
+    this.describe(this.sounds[i], i);
+    if (!i) {
+      this.choose(0);
+      this.toggle();
+    }
   }
 
-  show() {
-    const title = (sound) => (sound.level ? `${sound.level}x` : "Original");
-    const figure = ({ figures }, [key, , digits]) => (!figures ? "" : figures[key] == null ? "–" : SHARES.includes(key) ? `${(100 * figures[key]).toFixed(0)} %` : figures[key].toFixed(digits));
-    this.tell(`${this.about.name}: ${(this.about.samples / this.about.rate).toFixed(1)} s${this.several ? `, through the codecs of ${this.about.weights}` : ""}`);
-    this.stage.hidden = false;
-    this.picks = this.sounds.map((sound, i) => button(title(sound), () => this.choose(i), { "aria-pressed": "false" }));
-    const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
-    this.canvases = this.sounds.map((sound) => [canvas(`Notes: ${title(sound)}`), canvas(`Codes: ${title(sound)}`)]);
-    this.sounds.forEach(({ codes }, i) => codes && (this.canvases[i][1].style.height = `${codes.books > 1 ? codes.high(96) : 32}px`));
-    this.stage.replaceChildren(
-      element("div", { class: "bar" },
-        (this.playButton = button("Pause", () => this.toggle(), { class: "main", id: "codec-play" })),
-        element("div", { class: "picks", role: "group", "aria-label": "What is heard" }, ...this.picks),
-        (this.place = element("input", { type: "range", id: "codec-place", min: 0, max: this.length, step: 0.1, value: 0, "aria-label": "Where it is heard, in seconds", oninput: () => this.choose(this.chosen, Number(this.place.value)) })),
-        (this.clockText = element("span", { class: "time" }))),
-      element("div", { class: "lanes" }, ...this.sounds.map((sound, i) => {
-        const [spectrum, codes] = this.canvases[i];
-        const words = sound.level ? ` ${verdict(sound.figures)}` : ` 16 bit, ${((this.about.rate * 16) / 1000).toFixed(0)} kbit/s`;
-        for (const one of [spectrum, codes]) one.addEventListener("click", (event) => this.choose(i, (event.offsetX / one.clientWidth) * this.length));
-        return element("figure", { class: "lane compared" }, element("figcaption", {}, element("span", {}, element("b", {}, title(sound)), words)), spectrum, sound.codes ? codes : null);
-      })),
-      element("p", { class: "faint" }, `Click on a picture to hear that version from there.${this.sounds.some(({ codes }) => codes) ? " The strip under it shows its codes." : ""}`),
-      element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, element("table", {},
-        element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Level"), element("th", { scope: "col", class: "words" }, "In words"), ...FIGURES.map(([, name, , why]) => element("th", { scope: "col", title: why }, name)), element("th", { scope: "col" }, "File"))),
-        element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)), element("td", { class: "words" }, sound.figures ? verdict(sound.figures) : ""),
-          ...FIGURES.map((one) => element("td", {}, figure(sound, one))),
-          element("td", {}, element("a", { class: "button small", href: sound.link, download: `${sound.name}.wav`, "aria-label": `Download ${title(sound)} as wav` }, "wav"))))))),
-    );
-    this.choose(0);
-    this.toggle();
+  describe(sound, i) {
+    const { figures, level, codes, link, name } = sound;
+    const title = level ? `${level}x` : "Original";
+    const figure = ([key, , digits]) => (!figures ? "" : figures[key] == null ? "–" : SHARES.includes(key) ? `${(100 * figures[key]).toFixed(0)} %` : figures[key].toFixed(digits));
+    const canvases = ["Notes", "Codes"].map((what) => element("canvas", { role: "img", "aria-label": `${what}: ${title}`, onclick: (event) => this.choose(i, (event.offsetX / event.target.clientWidth) * this.length) }));
+    if (codes) canvases[1].style.height = `${codes.books > 1 ? codes.high(96) : 32}px`;
+    this.canvases.push(canvases);
+    this.picks.push(button(title, () => this.choose(i), { "aria-pressed": "false" }));
+    this.pickBox.append(this.picks[i]);
+    const words = level ? ` ${verdict(figures)}` : ` 16 bit, ${((this.about.rate * 16) / 1000).toFixed(0)} kbit/s`;
+    this.lanes.append(element("figure", { class: "lane compared" }, element("figcaption", {}, element("span", {}, element("b", {}, title), words)), canvases[0], codes ? canvases[1] : null));
+    this.rows.append(element("tr", {}, element("th", { scope: "row" }, title), element("td", { class: "words" }, figures ? verdict(figures) : ""),
+      ...FIGURES.map((one) => element("td", {}, figure(one))),
+      element("td", {}, element("a", { class: "button small", href: link, download: `${name}.wav`, "aria-label": `Download ${title} as wav` }, "wav"))));
+  }
+
+  /** Draw in the colours of another theme. */
+  async repaint() {
+    if (this.table) {
+      this.table = await tables();
+      for (const { spectrum } of this.sounds) spectrum.repaint(this.table.sound);
+    }
     this.dirty = true;
   }
 
@@ -130,67 +149,19 @@ export class Codecs {
     return this.about.samples / this.about.rate;
   }
 
-  get now() {
-    return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base));
-  }
-
-  /** All sounds play together; only one has a gain. */
   choose(i, from) {
-    this.chosen = i;
+    super.choose(i, from);
     this.picks.forEach((pick, k) => pick.setAttribute("aria-pressed", String(k === i)));
-    this.gains?.forEach((gain, k) => gain.gain.setTargetAtTime(k === i ? 1 : 0, audio.currentTime, 0.01));
-    if (from !== undefined) {
-      this.silence();
-      this.position = from;
-      this.toggle();
-    }
-    this.dirty = true;
-  }
-
-  toggle() {
-    if (this.nodes) {
-      this.position = this.now >= this.length ? 0 : this.now;
-      this.silence();
-    } else {
-      claim(this);
-      const context = clock(this.about.rate);
-      context.resume();
-      if (this.position >= this.length - 0.05) this.position = 0;
-      this.base = context.currentTime + 0.05;
-      this.gains = [];
-      this.nodes = this.sounds.map(({ buffer }, i) => {
-        const [node, gain] = [context.createBufferSource(), context.createGain()];
-        node.buffer = buffer;
-        gain.gain.value = i === this.chosen ? 1 : 0;
-        node.connect(gain).connect(context.volume);
-        node.start(this.base, this.position);
-        this.gains.push(gain);
-        return node;
-      });
-      this.nodes[0].onended = () => {
-        this.position = 0;
-        this.silence();
-      };
-    }
-    this.dirty = true;
-  }
-
-  silence() {
-    for (const node of this.nodes ?? []) {
-      node.onended = null;
-      node.stop();
-    }
-    this.nodes = this.gains = this.base = null;
-    this.dirty = true;
   }
 
   draw() {
     if (!this.canvases?.[0]?.[0].clientWidth || (!this.dirty && !this.nodes)) return;
     this.dirty = false;
+    const { now, length } = this;
     this.playButton.textContent = this.nodes ? "Pause" : "Play";
-    this.place.value = this.now;
-    this.place.setAttribute("aria-valuetext", `${time(this.now)} of ${time(this.length)}`);
-    this.clockText.textContent = `${time(this.now)} / ${time(this.length)}`;
+    this.place.value = now;
+    this.place.setAttribute("aria-valuetext", `${time(now)} of ${time(length)}`);
+    this.clockText.textContent = `${time(now)} / ${time(length)}`;
     const scale = window.devicePixelRatio || 1;
     this.sounds.forEach((sound, i) => {
       [sound.spectrum, sound.codes].forEach((strip, k) => {
@@ -199,7 +170,7 @@ export class Codecs {
         context.imageSmoothingEnabled = !k;
         strip.draw(context, height, 0, width / (this.about.samples / (strip.each ?? sound.column)), width);
         if (!k) drawOctaves(context, sound, width, height, scale);
-        drawPlayhead(context, Math.round((this.now / this.length) * width), 0, height, i === this.chosen && !k);
+        drawPlayhead(context, Math.round((now / length) * width), 0, height, i === this.chosen && !k);
       });
     });
   }
