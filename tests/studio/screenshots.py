@@ -20,8 +20,8 @@ SHIPPED = SimpleNamespace(codecs=ROOT / "final_weights", generators=ROOT / "weig
 COLOURS = 256
 
 
-def opened(browser, address, width, height, scale=1):
-    page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
+def opened(browser, address, width, height, scale=1, theme="dark"):
+    page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale, color_scheme=theme)
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.wait_for_function("() => window.vqwave")
@@ -51,11 +51,10 @@ def music(browser, address, name, *size):
 
 def codecs(browser, address, name, *size):
     """A clip through the codecs, light."""
-    page = opened(browser, address, *size)
-    page.get_by_role("button", name="Light").click()
+    page = opened(browser, address, *size, theme="light")
     page.get_by_role("tab", name="Codecs").click()
     page.locator("#codec-recording .clip").first.click()
-    page.wait_for_function("() => window.vqwave.codecs.now > 2")
+    page.wait_for_function("() => window.vqwave.codecs.complete")
     page.evaluate("() => document.activeElement.blur()")
     save(page, name)
     page.close()

@@ -75,12 +75,15 @@ def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(ope
 
 
 def test_a_stopped_take_is_listed_and_its_link_generates_it_again(open_page):
-    page = open_page()
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
     ask_for(page)
     make(page)
     until(page, f"sound.position > {0.7 * RATE}")
     page.locator("#stop").click()
     page.locator("#takes li").wait_for()
+    page.locator("#share").click()
+    page.get_by_text("Copied").wait_for()
+    shared = page.evaluate("() => navigator.clipboard.readText()")
     _, wav = download(page, "wav")
     command = page.locator("#takes .command").inner_text()
     seconds = len(samples(wav)) / RATE
@@ -89,12 +92,13 @@ def test_a_stopped_take_is_listed_and_its_link_generates_it_again(open_page):
     entry = page.locator("#takes li")
     assert f"{seconds:.1f} s, seed" in entry.inner_text()
     entry.locator("summary").click()
-    entry.get_by_role("link", name="Use its settings").click()
-    page.wait_for_function("() => document.querySelector('#seed')?.value")
+    assert entry.get_by_role("link", name="Use its settings").evaluate("link => link.href") == shared
+    page.goto(shared)
+    page.get_by_text("This link holds a piece: press Play to hear it.").wait_for()
     assert page.locator("#seed").input_value() in command
     assert page.locator("#level input[value='128']").is_checked()
     assert not page.locator("#endless").is_checked()
-    make(page)
+    page.locator("#play").click()
     until(page, "player.record")
     assert download(page, "wav")[1] == wav
     assert page.locator("#takes .command").inner_text() == command
@@ -132,7 +136,7 @@ def test_a_reload_asks_first_and_keeps_what_was_heard(open_page):
     assert dialogs == ["beforeunload"]
     entry = page.locator("#takes li")
     entry.wait_for()
-    entry.get_by_role("button", name="Play New piece").click()
+    entry.get_by_role("button", name="Play ").click()
     until(page, "sound?.playing && player.record")
     assert page.evaluate("() => window.vqwave.player.record.seconds") > 5
 
@@ -197,6 +201,7 @@ def test_an_mp3_is_varied_and_a_text_file_is_refused(open_page, song, tmp_path):
     (tmp_path / "words.mp3").write_text("This is a letter, not a song.")
     drop(page, "play", tmp_path / "words.mp3", "words.mp3: not audio that can be decoded")
     drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
+    assert page.locator("#alert").is_hidden(), "the error is corrected"
     choose(page, "keep", 128)
     # An impossible level is disabled and says why.
     finest = page.locator("#level input[value='512']")
@@ -210,6 +215,20 @@ def test_an_mp3_is_varied_and_a_text_file_is_refused(open_page, song, tmp_path):
     page.wait_for_function("() => document.querySelector('.codes-32').innerText.includes('bits a frame')")
     assert page.locator(".codes-512").count() == 0
     assert "--variation-of 'my song.mp3' --keep 128" in page.locator("#takes .command").inner_text()
+
+
+def test_choices_of_a_variation_agree_and_end_with_it(open_page):
+    page = open_page()
+    ask_for(page, level=512)
+    chosen = lambda: [page.locator(f"#{group} input:checked").input_value() for group in ("level", "keep")]  # noqa: E731
+    choose(page, "mode", "vary")
+    assert chosen() == ["128", "512"]
+    choose(page, "keep", 32)
+    assert chosen() == ["8", "32"]
+    choose(page, "level", 128)
+    assert chosen() == ["128", "512"]
+    choose(page, "mode", "new")
+    assert chosen()[0] == "512", "the detail of a variation is not that of a new piece"
 
 
 @pytest.mark.large
@@ -272,7 +291,7 @@ def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_var
 
         page.get_by_role("tab", name="Codecs").click()
         drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-        page.wait_for_function("() => window.vqwave.codecs.nodes")
+        page.wait_for_function("() => window.vqwave.codecs.complete")
         assert page.locator("#codec-stage tbody tr").count() == 2
         page.get_by_role("button", name="512x", exact=True).click()
         assert painted(page, ".compared canvas >> nth=2")[1] > 20
@@ -332,6 +351,23 @@ def test_a_take_is_continued_from_where_it_is_heard(open_page):
     assert page.evaluate("() => window.vqwave.player.sound.position") >= take["prompt"], "the new take plays from the end of its prompt"
 
 
+def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):
+    page = open_page()
+    page.locator("#play").click()
+    until(page, f"sound?.position > {RATE}")
+    first = page.evaluate("() => window.vqwave.player.take.id")
+    held = []
+    page.route(re.compile("studio/takes$"), held.append)
+    page.keyboard.press("c")
+    until(page, "player.state === 'asking'")
+    page.keyboard.press("s")
+    until(page, "!player.busy")
+    assert held and page.evaluate("() => window.vqwave.player.take.id") == first
+    assert page.locator("#alert").is_hidden() and page.locator("#takes li").count() == 1
+    page.locator("#play").click()
+    until(page, f"sound.playing && sound.position > {RATE / 2}")
+
+
 # ---------------------------------------------------------------------------------------------- takes
 
 
@@ -354,6 +390,14 @@ def test_takes_are_named_starred_deleted_and_brought_back(open_page):
     assert page.locator("#takes li").count() == 1
     page.get_by_role("button", name="Undo").click()
     assert page.locator("#takes .name").first.input_value() == "Rain"
+    # Two takes play together, and one of them is heard.
+    for entry in page.locator("#takes li").all():
+        entry.get_by_role("button", name="Compare").click()
+    page.locator("#pair .picks button").nth(1).click()
+    page.wait_for_function("""() => {
+        const { chosen, gains } = window.vqwave.takes.pair;
+        return chosen === 1 && (!gains || gains[0].gain.value < 0.1 && gains[1].gain.value > 0.9);
+    }""")
     # A download can be faded.
     page.locator("#takes li").first.locator("summary").click()
     page.locator("#takes li").first.locator("[data-finish=fade]").check()

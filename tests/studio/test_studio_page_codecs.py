@@ -76,7 +76,8 @@ def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_
     with page.expect_request(lambda r: r.url.endswith("/comparisons")) as request:
         drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
     assert request.value.post_data_json["weights"] == page.locator("#weights").input_value()
-    page.wait_for_function("() => window.vqwave.codecs.nodes")
+    assert page.url.endswith("/#codecs"), "the address names the page"
+    page.wait_for_function("() => window.vqwave.codecs.complete")
     assert page.locator("#codec-stage tbody tr").count() == 5
     numbers = [float(x) for x in page.locator("#codec-stage tbody tr td:nth-child(3)").all_inner_texts() if x]
     np.testing.assert_allclose(numbers, [22.05 / level * 6 for level in CHAIN.sizes], atol=0.01)
@@ -101,12 +102,12 @@ def test_a_folder_of_codecs_alone_is_compared_and_the_music_page_explains_itself
         page.get_by_role("tab", name="Codecs").click()
         assert page.locator("#codec-weights").is_hidden()
         drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-        page.wait_for_function("() => window.vqwave.codecs.nodes && !window.vqwave.codecs.dirty")
+        page.wait_for_function("() => window.vqwave.codecs.complete && !window.vqwave.codecs.dirty")
         assert page.locator(".compared canvas").count() == 2, "no strip of codes"
         assert painted(page, ".compared canvas >> nth=1")[1] > 1
         words, bits, notes, *_, used, _ = page.locator("#codec-stage tbody tr:nth-child(2) td").all_inner_texts()
         assert (bits, used) == ("–", "–") and notes.endswith(" %") and words.endswith(".")
-        page.get_by_role("button", name="Light").click()
+        page.get_by_role("button", name="Dark").click()
         page.get_by_role("button", name="512x", exact=True).click()
 
 
@@ -158,11 +159,7 @@ UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, sele
 @pytest.mark.large
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_a_phone_and_is_drawn_on_light_and_on_dark(open_page, song, theme):
-    page = open_page(viewport={"width": 390, "height": 844})
-    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
-    if theme == "light":
-        page.get_by_role("button", name="Light").click()
-        page.reload()
+    page = open_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
     ask_for(page, seconds=1)
     make(page)
     until(page, "player.record")
@@ -180,7 +177,7 @@ def test_it_fits_a_phone_and_is_drawn_on_light_and_on_dark(open_page, song, them
     assert paper == ("rgb(12, 15, 21)" if theme == "dark" else "rgb(251, 250, 247)")
     page.get_by_role("tab", name="Codecs").click()
     drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-    page.wait_for_function("() => window.vqwave.codecs.nodes")
+    page.wait_for_function("() => window.vqwave.codecs.complete")
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate(WIDER) == []
     page.locator("#codec-stage tbody tr a").last.scroll_into_view_if_needed()
@@ -202,11 +199,28 @@ def test_tab_reaches_every_visible_control(open_page, song):
         if tab == "codecs":
             page.locator("#tab-music").press("ArrowRight")
             drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-            page.wait_for_function("() => window.vqwave.codecs.nodes")
+            page.wait_for_function("() => window.vqwave.codecs.complete")
         page.evaluate("() => document.querySelectorAll('details').forEach((details) => { details.open = true })")
         for _ in range(150):
             page.keyboard.press("Tab")
         assert page.evaluate(UNREACHED) == []
+
+
+def test_the_theme_is_that_of_the_system_until_another_is_chosen(open_page):
+    page = open_page(color_scheme="light")
+
+    def seen():
+        return page.evaluate("""() => [document.documentElement.dataset.theme,
+            document.querySelector("#picture").getContext("2d").getImageData(2, 2, 1, 1).data[0] > 128]""")
+
+    assert seen() == ["light", True]
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_timeout(300)
+    assert seen() == ["dark", False]
+    page.get_by_role("button", name="Light").click()
+    page.reload()
+    page.wait_for_function("() => window.vqwave")
+    assert seen()[0] == "light"
 
 
 def test_the_page_obeys_its_own_policy(browser, url):
@@ -226,10 +240,8 @@ def test_the_page_obeys_its_own_policy(browser, url):
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_no_barriers(open_page, song, theme):
     """What axe-core calls serious or critical, WCAG AA and its contrasts among them."""
-    page = open_page()
+    page = open_page(color_scheme=theme)
     page.add_script_tag(path=AXE)
-    if theme == "light":
-        page.get_by_role("button", name="Light").click()
 
     def barriers():
         return page.evaluate("""async () => {
@@ -253,5 +265,5 @@ def test_axe_finds_no_barriers(open_page, song, theme):
     assert barriers() == []
     page.get_by_role("tab", name="Codecs").click()
     drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-    page.wait_for_function("() => window.vqwave.codecs.nodes")
+    page.wait_for_function("() => window.vqwave.codecs.complete")
     assert barriers() == []

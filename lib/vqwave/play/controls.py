@@ -85,11 +85,11 @@ class Control:
 
 
 CONTROLS = {control.name: control for control in (
-    Control("temperature", "how freely codes are drawn: below 1 safer, above 1 wilder",
+    Control("temperature", "how freely codes are drawn: below 1 is safer, above 1 is wilder",
             0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False, knob=Knob(1, 1.0, 1.5)),
-    Control("top_p", "draw from the likeliest codes that together reach this probability",
+    Control("top_p", "draw only from the likeliest codes that together reach this probability",
             0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP", exact=False),
-    Control("guidance", "how strongly the label is followed; 1 is as it was learnt",
+    Control("guidance", "how strongly the music follows its label; 1 is as trained",
             1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG", exact=False, labels=True),
     Control("loudness", "louder or softer; 0 is as the music is made",
             QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, volume=True)),
@@ -100,11 +100,10 @@ CONTROLS = {control.name: control for control in (
     Control("freeze", "repeat the codes of the last seconds of a level, of the top one unless "
                       "another is named; finer levels go on",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
-    Control("mutate", "the share of frozen codes that each round draws anew and keeps",
+    Control("mutate", "the share of the frozen codes that each round draws again",
             0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=Knob(71, 0.0, 1.0)),
-    Control("pull", "how strongly held notes draw the music to them: nats that a code of nothing "
-                    "else gains", 0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False,
-            knob=Knob(74, 0.0, 6.0)),
+    Control("pull", "how strongly held notes pull the music towards them",
+            0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False, knob=Knob(74, 0.0, 6.0)),
     Control("tempo", "beats a minute of the score; 0 is the piece's own",
             0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", exact=False, score=True),
     Control("density", "how many notes the score has; 1 is as it was learnt",

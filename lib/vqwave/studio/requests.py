@@ -19,6 +19,7 @@ from ..play import controls
 from ..play.performance import Performance
 from ..play.sampling import draw_seed
 from . import limits
+from .names import piece_name
 
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
 
@@ -167,7 +168,9 @@ class Settings(TakeRequest):
         if self.mode == "continue":
             start = f" from {as_typed(self.prompt_start)} s" if self.prompt_start else ""
             return f"{self.name}{start}, continued after {as_typed(self.prompt_seconds)} s"
-        return f"{self.name}, varied below {self.keep}x" if self.mode == "vary" else "New piece"
+        if self.mode == "vary":
+            return f"{self.name}, varied below {self.keep}x"
+        return piece_name(self.seed)
 
     @property
     def changes_file(self) -> str:

@@ -22,7 +22,7 @@ export function time(seconds) {
   return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
-/** Whether the focused element handles keys itself. */
+/** Whether the focused element uses the space bar itself. */
 export const inField = (event) => Boolean(event.target.closest?.("input, textarea, select, button, a, [role=slider], [role=tab], summary"));
 
 export async function copy(text, button) {
@@ -68,13 +68,4 @@ export function film(draw) {
     setTimeout(() => requestAnimationFrame(next), 30);
   };
   next();
-}
-
-/** Sends "change" when the theme changes. */
-export const themes = new EventTarget();
-
-export function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  byId("theme").textContent = theme === "dark" ? "Light" : "Dark";
-  themes.dispatchEvent(new Event("change"));
 }

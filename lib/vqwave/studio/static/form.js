@@ -4,7 +4,6 @@ import { answer, ask } from "./wire.js";
 import { byId, button, element } from "./dom.js";
 import { RecordingBox } from "./recording.js";
 
-const WORDS = ["sketch", "notes", "texture", "grain"]; // what the levels add, from the top of a chain to the bottom
 const ALONE = "all there is"; // the level of a chain of one
 
 export class Form {
@@ -12,7 +11,7 @@ export class Form {
     Object.assign(this, { about, rate: about.rate });
     this.box = new RecordingBox(about, "play", 5, about.longest_recording);
     const radio = (name, value, label, note, checked) => element("label", { class: "choice" },
-      element("input", { type: "radio", name, value, checked, onchange: () => this.refresh() }), element("span", {}, label, note ? element("small", {}, ` ${note}`) : null));
+      element("input", { type: "radio", name, value, checked, onchange: () => this.refresh(name) }), element("span", {}, label, note ? element("small", {}, ` ${note}`) : null));
     this.radio = radio;
     const part = (legend, ...children) => element("fieldset", {}, element("legend", {}, legend), ...children);
     byId("form").append(
@@ -21,7 +20,8 @@ export class Form {
         (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
         (this.nearness = element("div", {}, element("p", { class: "label" }, "How near to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
       (this.labelled = part("Label", element("label", { class: "row" }, "Music like ", (this.label = element("select", { id: "label" }))))),
-      part("Detail", (this.levels = element("div", { class: "choices", id: "level" }))),
+      part("Detail", (this.levels = element("div", { class: "choices", id: "level" })),
+        (this.finer = element("p", { class: "faint" }, "The recommended detail sounds best. Finer detail takes longer to make, and its notes are less clear."))),
       part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
         (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
       part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "chosen for you", autocomplete: "off", "aria-label": "Seed" })),
@@ -47,20 +47,23 @@ export class Form {
   }
 
   word(level) {
-    const { levels } = this.folder;
+    const { levels, ending } = this.folder;
     if (levels.length === 1) return ALONE;
-    return WORDS[Math.round((levels.indexOf(level) / (levels.length - 1)) * (WORDS.length - 1))];
+    if (level === ending) return "Recommended";
+    return level > ending ? "Coarser" : "Finer";
   }
 
   /** Show the levels, epochs and labels of the chosen folder of weights. */
   lay() {
     const { levels, ending, epochs, labels, temperatures } = this.folder;
     this.labelled.hidden = !labels.length;
+    this.finer.hidden = ending === levels.at(-1);
+    this.detail = null;
     this.label.replaceChildren(element("option", { value: "" }, "any of them"), ...labels.map((name) => element("option", { value: name }, name)));
     const frames = (level) => `${level}x, ${Math.round(this.rate / level).toLocaleString("en")} frames a second`;
     this.levels.replaceChildren(...levels.map((level) => this.radio("level", level, this.word(level), frames(level), level === ending)));
     const above = levels.slice(0, -1);
-    const near = (i) => (i === 0 ? "free" : i === above.length - 1 ? "close" : "between");
+    const near = (i) => (i === 0 ? "Free" : i === above.length - 1 ? "Close" : "Between");
     this.keeps.replaceChildren(...above.map((level, i) => this.radio("keep", level, near(i), `keeps ${level}x`, i === 0)));
     this.sliders.replaceChildren(...levels.map((level, i) => {
       const shown = element("output", {}, String(temperatures[i]));
@@ -80,32 +83,36 @@ export class Form {
     if (input) input.checked = true;
   }
 
-  /** Disable the choices that do not fit together; a tooltip says why. */
-  refresh() {
-    const { levels } = this.folder;
+  /** Show what the mode needs, and keep the choices consistent: `changed`, the last choice, decides. */
+  refresh(changed) {
+    const { levels, ending } = this.folder;
+    const top = levels[0];
     const alone = levels.length === 1;
     const vary = byId("form").querySelector("input[value=vary]");
     vary.disabled = alone;
     vary.parentElement.title = alone ? "These weights have one level: a variation would keep nothing or everything." : "";
     if (alone && vary.checked) this.choose("mode", "new");
     const mode = this.chosen("mode");
+    if (mode !== this.mode) {
+      // A variation has its own detail.
+      if (mode === "vary") this.detail = this.chosen("level");
+      else if (this.mode === "vary") this.choose("level", this.detail ?? ending);
+      this.mode = mode;
+    }
     this.recorded.hidden = mode === "new";
     this.original.hidden = this.box.field("start").parentElement.hidden = this.box.field("seconds").parentElement.hidden = mode !== "continue";
     this.nearness.hidden = mode !== "vary";
     this.box.showRegion(mode === "continue");
     this.lengthBox.hidden = byId("endless").checked;
-    byId("make-four").disabled = mode === "vary" && byId("endless").checked && !this.box.recording;
-    const offer = (name, refused, why) => {
-      for (const input of byId("form").querySelectorAll(`input[name=${name}]`)) {
-        input.disabled = refused(Number(input.value));
-        input.parentElement.title = input.disabled ? why : "";
-      }
-    };
-    offer("level", (level) => mode === "vary" && level === levels[0], "A variation keeps this level: nothing would be left to make.");
-    if (mode === "vary" && Number(this.chosen("level")) === levels[0]) this.choose("level", levels[1]);
-    const level = Number(this.chosen("level"));
-    offer("keep", (kept) => kept <= level, "Choose finer detail first: the piece must be finer than what is kept.");
-    if (Number(this.chosen("keep")) <= level) this.choose("keep", levels[0]);
+    const coarsest = byId("form").querySelector(`input[name=level][value="${top}"]`);
+    coarsest.disabled = mode === "vary";
+    coarsest.parentElement.title = coarsest.disabled ? "A variation keeps this level: nothing would be left to make." : "";
+    if (mode !== "vary") return;
+    if (coarsest.checked) this.choose("level", levels[1]);
+    const [level, keep] = [Number(this.chosen("level")), Number(this.chosen("keep"))];
+    if (keep > level) return;
+    if (changed === "keep") this.choose("level", levels.find((finer) => finer < keep));
+    else this.choose("keep", levels.findLast((coarser) => coarser > level));
   }
 
   values() {
@@ -149,6 +156,7 @@ export class Form {
     this.weights.value = s.weights;
     this.lay();
     this.choose("mode", s.mode);
+    this.refresh();
     this.choose("level", s.level);
     this.choose("keep", s.keep);
     this.label.value = s.label;

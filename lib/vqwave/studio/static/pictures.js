@@ -4,18 +4,22 @@ import { element } from "./dom.js";
 
 export const PAGE = 256; // columns of pictures drawn on one canvas
 const MOST_PAIRS = 8000; // of an outline; more would be finer than a screen
-const ON_PICTURE = "#f6efe4"; // text on a picture; pictures are dark in both themes
-
+const PAPER = [246, 242, 234]; // silence in the light theme, `--picture`
+const PALE = 96; // the value up to which the light theme's colours approach PAPER
 const FAINTEST = -58; // dB; softer notes are the noise of a pause
 
 let palettes = null;
 
-/** Bytes -> 32 bit pixels: `sound` and `codes`, in Matplotlib's colours of even lightness. */
+const light = () => document.documentElement.dataset.theme === "light";
+
+/** Bytes -> 32 bit pixels in the theme's colours: `sound` and `codes`. */
 export async function tables() {
   palettes ??= fetch("studio/static/palettes.json").then((answer) => answer.json());
   const { viridis, magma } = await palettes;
   const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
-  return { codes: Uint32Array.from(viridis, pixel), sound: Uint32Array.from(magma, pixel) };
+  const fade = (colour, i) => colour.map((part, k) => part + Math.max(0, 1 - i / PALE) * (PAPER[k] - part));
+  const sound = light() ? magma.toReversed().map(fade) : magma;
+  return { codes: Uint32Array.from(viridis, pixel), sound: Uint32Array.from(sound, pixel) };
 }
 
 export function ink() {
@@ -85,6 +89,11 @@ export class Strip {
     }
   }
 
+  /** Paint what is there again, in the colours of another table. */
+  repaint(table) {
+    this.paint(0, Math.floor(this.count / this.rows), table);
+  }
+
   forget(column) {
     for (const index of this.pages.keys()) if ((index + 1) * PAGE < column) this.pages.delete(index);
   }
@@ -137,7 +146,7 @@ export function drawOctaves(context, about, width, height, scale) {
   context.textBaseline = "middle";
   for (let midi = Math.ceil(about.lowest / 12) * 12; midi < about.lowest + about.bands / 2; midi += 12) {
     const y = Math.round(noteHeight(midi, about, height));
-    context.fillStyle = "rgb(246 239 228 / 22%)";
+    context.fillStyle = ink()("grid");
     context.fillRect(30 * scale, y, width, Math.max(1, Math.round(scale / 2)));
     write(context, `C${midi / 12 - 1}`, 6 * scale, Math.min(y, height - 8 * scale), scale);
   }
@@ -147,8 +156,9 @@ export function drawOctaves(context, about, width, height, scale) {
 export function write(context, words, x, y, scale) {
   context.lineWidth = 3 * scale;
   context.lineJoin = "round";
-  context.strokeStyle = "rgb(0 0 4 / 85%)";
-  context.fillStyle = ON_PICTURE;
+  const colour = ink();
+  context.strokeStyle = colour("halo");
+  context.fillStyle = colour("on-picture");
   context.strokeText(words, x, y);
   context.fillText(words, x, y);
 }
@@ -156,7 +166,7 @@ export function write(context, words, x, y, scale) {
 /** The notes as on a piano roll: rows [second, seconds, midi, dB]. */
 export function drawNotes(context, rows, about, height, x, scale) {
   context.save();
-  context.fillStyle = ON_PICTURE;
+  context.fillStyle = ink()("on-picture");
   const tall = Math.max(2 * scale, (height / about.bands) * 1.2);
   for (const [second, seconds, midi, strength] of rows) {
     const [left, right] = [x(second), x(second + seconds)];
@@ -170,20 +180,19 @@ export function drawNotes(context, rows, about, height, x, scale) {
 /** The playhead, and a veil over the samples that are not heard yet. */
 export function drawPlayhead(context, now, end, height, glow) {
   const scale = window.devicePixelRatio || 1;
+  const colour = ink();
   context.save();
-  context.fillStyle = "rgb(0 0 4 / 45%)";
+  context.fillStyle = colour("unheard");
   context.fillRect(now, 0, Math.max(0, end - now), height);
   if (glow) {
     const wide = 70 * scale;
-    const light = context.createLinearGradient(now - wide, 0, now, 0);
-    light.addColorStop(0, "rgb(255 190 120 / 0%)");
-    light.addColorStop(1, "rgb(255 190 120 / 24%)");
-    context.globalCompositeOperation = "lighter";
-    context.fillStyle = light;
+    const shine = context.createLinearGradient(now - wide, 0, now, 0);
+    shine.addColorStop(0, `rgb(${colour("glow")} / 0%)`);
+    shine.addColorStop(1, `rgb(${colour("glow")} / 24%)`);
+    context.fillStyle = shine;
     context.fillRect(now - wide, 0, wide, height);
-    context.globalCompositeOperation = "source-over";
   }
-  context.fillStyle = "#ffb469";
+  context.fillStyle = colour("mark");
   context.fillRect(now - scale, 0, 2 * scale, height);
   context.restore();
 }
@@ -191,20 +200,20 @@ export function drawPlayhead(context, now, end, height, glow) {
 /** The line where a recording ends and the model continues. */
 export function drawJoin(context, at, height) {
   const scale = window.devicePixelRatio || 1;
-  context.fillStyle = ON_PICTURE;
+  context.fillStyle = ink()("on-picture");
   for (let y = 0; y < height; y += 8 * scale) context.fillRect(at, y, scale, 5 * scale);
 }
 
 /** Slow waves while nothing plays. */
 export function drawIdle(context, width, height, scale, seconds) {
   const back = context.createLinearGradient(0, 0, 0, height);
-  back.addColorStop(0, "#07040f");
-  back.addColorStop(1, "#1a0b2e");
+  back.addColorStop(0, ink()("idle-top"));
+  back.addColorStop(1, ink()("idle-bottom"));
   context.fillStyle = back;
   context.fillRect(0, 0, width, height);
   const colours = ["#3b0f70", "#641a80", "#8c2981", "#b73779", "#de4968", "#f7705c", "#fe9f6d", "#fecf92"];
   context.save();
-  context.globalCompositeOperation = "lighter";
+  context.globalCompositeOperation = light() ? "multiply" : "lighter";
   context.lineWidth = 1.6 * scale;
   colours.forEach((colour, i) => {
     context.strokeStyle = colour;

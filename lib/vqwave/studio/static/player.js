@@ -1,8 +1,9 @@
 // The player: requests a take, plays and draws it while it is made, and steers it.
 
-import { alertIn, byId, element, film, inField, keep, time } from "./dom.js";
+import { alertIn, byId, copy, element, film, keep, time } from "./dom.js";
+import { listen } from "./keys.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
-import { Sound, WHOLE, audio, volume } from "./sound.js";
+import { Sound, WHOLE, audio, loudness, volume } from "./sound.js";
 import { Turns } from "./turns.js";
 import { answer, ask, cutter, frames, inWords, send, wav } from "./wire.js";
 
@@ -21,12 +22,13 @@ function role(chain, level) {
 
 export class Player {
   constructor(form, takes) {
-    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [] });
+    Object.assign(this, { form, takes, state: "empty", busy: false, stops: 0, marks: [], melody: [] });
     const on = (id, act) => byId(id).addEventListener("click", act);
     on("play", () => this.press());
     on("die", () => this.another());
     on("stop", () => this.stop());
     on("save", () => this.save());
+    on("share", () => copy(new URL(`?${this.record.link}`, location.origin + location.pathname).href, byId("share")));
     on("jump", () => this.steer({ jump: true }, "somewhere else"));
     on("hold", () => this.hold());
     on("onward", () => this.goOn());
@@ -48,15 +50,11 @@ export class Player {
     this.wave.addEventListener("click", (event) => this.seek((event.offsetX / this.wave.clientWidth) * this.total));
     this.wave.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -5, ArrowRight: 5, Home: -Infinity, End: Infinity }[event.key];
-      if (!step || !this.sound) return;
+      if (!step) return;
       event.preventDefault();
-      this.seek(this.sound.position + step * this.take.rate);
+      this.move(step);
     });
-    document.addEventListener("keydown", (event) => {
-      if (event.code !== "Space" || inField(event) || byId("music").hidden) return;
-      event.preventDefault();
-      this.press();
-    });
+    listen(this);
     window.addEventListener("beforeunload", (event) => {
       if (this.live && this.sound.position > REMEMBERED * this.take.rate) event.preventDefault();
     });
@@ -81,9 +79,11 @@ export class Player {
   }
 
   /** Make a take from the form and `more`. The current take plays on until the studio has accepted the
-   *  settings. A second call meanwhile does nothing. */
+   *  settings, and is shown until the new one begins. A second call meanwhile does nothing; Stop cancels. */
   async make(more = {}) {
     if (this.busy) return;
+    const { stops } = this;
+    const cancelled = () => stops !== this.stops;
     this.busy = true;
     alertIn(byId("alert"), "");
     this.refresh();
@@ -92,11 +92,13 @@ export class Player {
       const settings = await this.form.whole(more);
       const [, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
       this.table = table;
-      await this.stop(true);
-      await this.begin(settings);
+      if (!cancelled()) await this.stop(true);
+      if (!cancelled()) await this.begin(settings);
     } catch (error) {
-      alertIn(byId("alert"), inWords(error));
-      if (!this.sound) this.reset();
+      if (!cancelled()) {
+        alertIn(byId("alert"), inWords(error));
+        if (this.state === "asking") this.giveUp();
+      }
     }
     this.busy = false;
     this.refresh();
@@ -121,7 +123,6 @@ export class Player {
   }
 
   async begin(settings) {
-    this.reset();
     this.say("Asking the studio …", null);
     const control = (this.control = new AbortController());
     this.state = "asking";
@@ -187,6 +188,7 @@ export class Player {
   }
 
   open(take) {
+    this.sound?.close();
     this.take = take;
     this.sound = new Sound(take.rate);
     this.outline = new Outline(take.column);
@@ -253,12 +255,17 @@ export class Player {
   /** End the take at the playhead and keep it. A finished take goes back to its beginning. */
   async stop(quietly = false) {
     const { control, take, sound } = this;
+    if (!quietly) this.stops += 1;
     if (this.state !== "making" && this.state !== "asking") {
       sound?.pause();
       if (!quietly) this.seek(0);
       return;
     }
     this.control = null;
+    if (this.state === "asking") {
+      control.abort();
+      return this.giveUp();
+    }
     this.state = "stopping";
     sound?.pause();
     this.refresh();
@@ -289,6 +296,15 @@ export class Player {
     this.refresh();
   }
 
+  /** No new take begins: go back to the take before it. */
+  giveUp() {
+    this.control = null;
+    if (!this.sound) return this.reset();
+    this.state = this.record ? "ended" : "lost";
+    byId("waiting").hidden = true;
+    this.refresh();
+  }
+
   reset() {
     this.sound?.close();
     Object.assign(this, { sound: null, take: null, record: null, control: null, state: "empty", dirty: true });
@@ -313,6 +329,11 @@ export class Player {
     if (sound.paused || sound.over) sound.resume();
     else sound.pause();
     this.refresh();
+  }
+
+  /** Move the playhead by so many seconds. */
+  move(seconds) {
+    if (this.sound) this.seek(this.sound.position + seconds * this.take.rate);
   }
 
   seek(position) {
@@ -364,18 +385,23 @@ export class Player {
 
   /** Begin a take that continues the last seconds before the playhead. */
   async goOn() {
-    const { sound, take } = this;
+    const { sound, take, stops } = this;
     if (!sound || this.busy) return;
+    this.busy = true;
+    this.refresh();
     try {
       const end = Math.ceil(sound.position);
       const begin = Math.max(0, end - PASSAGE * take.rate);
       const name = `vqwave-seed-${take.seed}-${(begin / take.rate).toFixed(1)}-${(end / take.rate).toFixed(1)}s.wav`;
       const passage = await send(wav(sound.samples(begin, end), take.rate), name);
+      this.busy = false;
       this.from = Infinity; // play from the end of the passage
-      await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: passage.id, name: passage.name, prompt_start: 0, prompt_seconds: passage.seconds, keep_original: true });
+      if (stops === this.stops) await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: passage.id, name: passage.name, prompt_start: 0, prompt_seconds: passage.seconds, keep_original: true });
     } catch (error) {
       alertIn(byId("alert"), inWords(error));
     }
+    this.busy = false;
+    this.refresh();
   }
 
   // ------------------------------------------------------------------------------------------------------ drawing
@@ -401,6 +427,7 @@ export class Player {
     byId("stop").disabled = !sound && this.state !== "asking";
     byId("save").hidden = !(this.live || this.state === "lost");
     byId("save").textContent = this.state === "lost" ? "Save what was heard" : "Download";
+    byId("share").hidden = this.state !== "ended";
     const steerable = this.live;
     for (const name of ["wild", "loudness", "jump", "hold"]) byId(name).disabled = !steerable;
     this.turns.allow(steerable);
@@ -415,15 +442,17 @@ export class Player {
 
   /** Samples that the width of the waveform shows. */
   get total() {
-    const { take, sound, state } = this;
+    const { take, sound } = this;
     if (!sound) return 1;
-    if (state === "ended" || state === "lost") return sound.end;
+    if (sound.finished) return sound.end;
     return take.samples ?? Math.max(sound.end, 30 * take.rate);
   }
 
   draw() {
     const { sound, take } = this;
     if (!this.picture.clientWidth) return;
+    this.level = Math.max(loudness(), (this.level ?? 0) * 0.88);
+    byId("meter").style.setProperty("--level", this.level.toFixed(3));
     if (!take || !sound) return this.idle();
     const moving = sound.playing && !sound.over;
     if (moving !== this.moving) {
@@ -456,7 +485,7 @@ export class Player {
     const first = Math.max(0, Math.min(position / column - 0.6 * columns, Math.max(last, columns) - columns));
     const left = Math.round(first * wide);
     const x = (samples) => Math.round((samples / column) * wide) - left;
-    picture.fillStyle = "#000004";
+    picture.fillStyle = colour("picture");
     picture.fillRect(0, 0, seen, tall);
     picture.imageSmoothingEnabled = true;
     this.spectrum.draw(picture, tall, left, wide, seen);
@@ -501,6 +530,15 @@ export class Player {
     this.dirty = true;
   }
 
+  /** Draw in the colours of another theme. */
+  async repaint() {
+    if (this.table) {
+      this.table = await tables();
+      this.spectrum?.repaint(this.table.sound);
+    }
+    this.dirty = true;
+  }
+
   idle() {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const now = performance.now();
@@ -514,14 +552,14 @@ export class Player {
   tell(position) {
     const { take, sound, state } = this;
     const [at, end] = [position / take.rate, sound.end / take.rate];
-    const over = state === "ended" || state === "lost";
-    const total = over ? end : take.samples ? take.samples / take.rate : null;
+    const total = sound.finished ? end : take.samples ? take.samples / take.rate : null;
     byId("clock").textContent = total === null ? time(at) : `${time(at)} / ${time(total)}`;
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = "Up is higher, brighter is louder, and light bars are notes. The glowing line is what you hear now; the dim part comes next.";
-    const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy. Less detail (under More) needs less.` : "";
+    byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next.";
+    if (this.busy) return;
+    const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;
     if (state === "lost") this.say(`${what} What was made so far can still be heard and saved.`);
     else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? "Finished. Press Play." : "Playing. The whole piece is made."}${gaps}`);

@@ -6,6 +6,7 @@ export const WHOLE = 600; // seconds that the page keeps: a shorter take is read
 const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
 const START = 0.5; // seconds that must arrive before the sound begins; doubled after each gap
 const MOST = 8;
+const FAINT = -48; // dB at the left end of the level meter
 const MUTE = 3000; // milliseconds after which the page reports that no sound begins
 
 export let audio = null;
@@ -27,9 +28,20 @@ export function clock(rate) {
     audio.volume = audio.createGain();
     audio.volume.gain.value = volume();
     audio.volume.connect(audio.destination);
+    audio.meter = audio.createAnalyser();
+    audio.volume.connect(audio.meter);
     window.vqwave.audio = audio;
   }
   return audio;
+}
+
+/** The peak of the last milliseconds, from 0 (`FAINT` dB or less) to 1 (0 dB). */
+export function loudness() {
+  if (!audio) return 0;
+  const samples = new Float32Array(audio.meter.fftSize);
+  audio.meter.getFloatTimeDomainData(samples);
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-9);
+  return Math.max(0, 1 - (20 * Math.log10(peak)) / FAINT);
 }
 
 // Browsers allow sound only after a click or a key; the first block may come too late after it.

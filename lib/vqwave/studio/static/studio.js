@@ -1,7 +1,7 @@
 // The page: tabs, theme and parts.
 
 import { Codecs } from "./codecs.js";
-import { alertIn, byId, element, keep, recall, setTheme, themes } from "./dom.js";
+import { alertIn, byId, element, keep } from "./dom.js";
 import { Form } from "./form.js";
 import { Player } from "./player.js";
 import { wake } from "./sound.js";
@@ -9,6 +9,8 @@ import { Takes } from "./takes.js";
 import { answer, inWords } from "./wire.js";
 
 const TABS = ["music", "codecs"];
+
+const tabOfAddress = () => TABS.find((name) => location.hash === `#${name}`) ?? TABS[0];
 
 function show(tab) {
   for (const name of TABS) {
@@ -19,13 +21,20 @@ function show(tab) {
   }
 }
 
+function open(tab) {
+  if (tab !== tabOfAddress()) history.pushState(null, "", `#${tab}`);
+  show(tab);
+}
+
+show(tabOfAddress());
+addEventListener("popstate", () => show(tabOfAddress()));
 for (const name of TABS) {
-  byId(`tab-${name}`).addEventListener("click", () => show(name));
+  byId(`tab-${name}`).addEventListener("click", () => open(name));
   byId(`tab-${name}`).addEventListener("keydown", ({ key }) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
     if (!step) return;
     const next = TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length];
-    show(next);
+    open(next);
     byId(`tab-${next}`).focus();
   });
 }
@@ -46,21 +55,29 @@ function followTraining(about, player) {
   }, 5000);
 }
 
-setTheme(recall("vqwave.theme", "dark"));
+const otherTheme = () => (document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+const nameTheme = () => (byId("theme").textContent = otherTheme() === "light" ? "Light" : "Dark");
+nameTheme();
+document.addEventListener("theme", nameTheme);
 byId("theme").addEventListener("click", () => {
-  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  keep("vqwave.theme", theme);
-  setTheme(theme);
+  keep("vqwave.theme", otherTheme());
+  window.showTheme();
 });
 
 /** The page of music: its form, takes and player. */
 function makeMusic(about) {
-  const form = new Form(about, () => player.make(), () => takes.four());
+  const make = () => {
+    document.querySelector(".stage").scrollIntoView({ behavior: "smooth" });
+    player.make();
+  };
+  // The next action may correct what an error message is about.
+  for (const kind of ["click", "change", "drop"]) byId("music").addEventListener(kind, () => alertIn(byId("alert"), ""), { capture: true });
+  const form = new Form(about, make, () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
   if (about.newest !== null) followTraining(about, player);
-  themes.addEventListener("change", () => {
-    player.dirty = true;
+  document.addEventListener("theme", () => {
+    player.repaint();
     takes.show();
     form.box.draw();
   });
@@ -71,8 +88,8 @@ try {
   const about = await answer(fetch("studio/about"));
   wake(about.rate);
   const codecs = new Codecs(about);
-  themes.addEventListener("change", () => {
-    codecs.dirty = true;
+  document.addEventListener("theme", () => {
+    codecs.repaint();
     codecs.box.draw();
   });
   if (about.folders.length) {
@@ -80,7 +97,9 @@ try {
     window.vqwave = { codecs, form, ...others };
     const takeOver = () => (codecs.weights.value = form.weights.value);
     form.weights.addEventListener("change", takeOver);
-    alertIn(byId("alert"), await form.follow(location.search));
+    const refused = await form.follow(location.search);
+    alertIn(byId("alert"), refused);
+    if (location.search && !refused) byId("hint").textContent = "This link holds a piece: press Play to hear it.";
     takeOver();
   } else {
     window.vqwave = { codecs };

@@ -1,6 +1,7 @@
 // The list of takes made in this browser: play, name, star, finish, download, delete.
 
 import { alertIn, button, byId, copy, element, keep, recall } from "./dom.js";
+import { Pair } from "./pair.js";
 import { Outline, drawBars, ink } from "./pictures.js";
 import { answer, ask, cutter, frames, inWords } from "./wire.js";
 
@@ -9,7 +10,7 @@ const FOUR = 12; // seconds of each of four pieces when the form gives no length
 
 export class Takes {
   constructor(form) {
-    Object.assign(this, { form, removed: null, kept: {} });
+    Object.assign(this, { form, removed: null, kept: {}, pair: new Pair(form.rate) });
     this.load();
   }
 
@@ -65,7 +66,7 @@ export class Takes {
   show() {
     const takes = this.list;
     const open = [...byId("takes").querySelectorAll("details[open]")].map((one) => one.closest("li").dataset.take);
-    const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+    const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "numeric" });
     byId("takes").replaceChildren(
       ...(this.removed ? [element("p", { class: "undone", role: "status" }, `Deleted “${this.removed.name || this.removed.title}”. `, button("Undo", () => {
         this.list = [this.removed, ...this.list].sort((a, b) => b.when - a.when);
@@ -92,10 +93,12 @@ export class Takes {
       setTimeout(() => URL.revokeObjectURL(save.href), 1000);
     };
     const changed = `You changed it ${take.changes === 1 ? "once" : `${take.changes} times`} while it played`;
-    const boxes = [["loud", "Loudness for streaming"], ["fade", "Fade in and out"], ["loop", "Loop without a seam"]].map(([key, label]) => [key, element("input", { type: "checkbox", "data-finish": key }), label]);
+    const boxes = [["loud", "Loudness for streaming"], ["fade", "Fade in and out"], ["loop", "Loop without a seam"]].map(([key, label]) => [key, element("input", { type: "checkbox", "data-finish": key, onchange: () => exclude(key) }), label]);
+    const exclude = (key) => { // a loop has no end to fade
+      for (const [other, box] of boxes) if ({ fade: "loop", loop: "fade" }[key] === other) box.checked = false;
+    };
     const fetchAs = (kind) => {
       const ticked = Object.fromEntries(boxes.map(([key, box]) => [key, box.checked]));
-      if (ticked.loop && ticked.fade) return alertIn(byId("alert"), "A loop has no end to fade: choose one of the two.");
       const query = new URLSearchParams({ ...(ticked.loud && { loud: 1 }), ...(ticked.fade && { fade: Math.min(2, take.seconds / 4) }), ...(ticked.loop && { loop: 1 }) });
       element("a", { href: `studio/takes/${take.id}.${kind}?${query}`, download: true }).click();
     };
@@ -105,6 +108,10 @@ export class Takes {
         element("input", { type: "text", class: "name", value: called, "aria-label": "Name of the take", onchange: (event) => this.change(take.id, { name: event.target.value.trim() }) }),
         element("canvas", { class: "bars", "data-take": take.id, "aria-hidden": "true" }),
         element("span", { class: "faint" }, `${take.seconds.toFixed(1)} s, seed ${take.seed}, ${take.level}x, ${day.format(take.when)}`)),
+      button("A/B", () => {
+        this.pair.choice(take.id, this.list);
+        this.show();
+      }, { class: "small", "aria-pressed": String(this.pair.ids.includes(take.id)), "aria-label": `Compare ${called}`, title: "Choose two takes, and switch between them while they play", disabled: !kept }),
       button("★", () => this.change(take.id, { star: !take.star }), { class: "star", "aria-pressed": String(Boolean(take.star)), "aria-label": `Star ${called}` }),
       element("details", {}, element("summary", { "aria-label": `Finish, download or share ${called}` }, "⋯"),
         element("div", { class: "menu" },
@@ -112,7 +119,7 @@ export class Takes {
             element("div", { class: "buttons" }, ...["wav", "flac"].map((kind) => button(`Download ${kind}`, () => fetchAs(kind), { class: "small", "data-kind": kind })))] : []),
           element("div", { class: "buttons" },
             element("a", { class: "button small", href: `?${take.link}` }, "Use its settings"),
-            button("Copy link", (event) => copy(link, event.target), { class: "small" }),
+            button("Share", (event) => copy(link, event.target), { class: "small", title: "Copy a link that plays this performance again" }),
             take.command ? button("Copy command", (event) => copy(take.command, event.target), { class: "small" }) : null,
             take.changes ? button("Download changes", saveChanges, { class: "small", "data-kind": "json" }) : null,
             button("Delete", () => this.remove(take), { class: "small" })),

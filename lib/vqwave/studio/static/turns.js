@@ -9,30 +9,38 @@ const FIRST = 60; // the MIDI number of the first
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
-    Object.assign(this, { player, controls, held: new Set(), inputs: [], timers: {} });
-    for (const one of controls.filter((one) => !one.sampled)) this.inputs.push(this.slider(one.name, one, (value) => ({ [one.name]: value })));
+    Object.assign(this, { player, controls, held: new Set(), inputs: [], sampled: [], timers: {} });
+    byId("turns").append(...controls.filter((one) => !one.sampled).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
+    this.whole = this.inputs.length; // sliders that do not depend on the take
     this.keys = NAMES.map((name, i) =>
       element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
     byId("notes").append(...this.keys);
     byId("freeze").addEventListener("click", () => this.freeze());
     byId("midi").addEventListener("click", () => this.listen());
     byId("midi").hidden = !navigator.requestMIDIAccess;
-    byId("turns").append(...this.inputs.map((input) => input.closest("label")));
   }
 
-  slider(label, one, change) {
+  /** A control, what it does, and a slider for each of `rows`: [label, the change of a value]. */
+  group(one, rows) {
+    const words = one.name.replace("_", "-");
+    const title = words[0].toUpperCase() + words.slice(1);
+    const sliders = rows.map(([label, change]) => this.slider([title, label].filter(Boolean).join(" "), label, one, change));
+    return element("div", { class: "turn" }, element("p", {}, element("b", {}, title), ` ${one.unit ? `in ${one.unit}: ` : ""}${one.about}`), ...sliders);
+  }
+
+  slider(name, label, one, change) {
     const output = element("output", {}, String(one.default));
-    const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, title: one.about, "aria-label": label });
+    const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, "aria-label": name });
     input.addEventListener("input", () => {
       output.textContent = input.value;
       // Send the last value, a few times a second.
-      this.timers[label] ??= setTimeout(() => {
-        this.timers[label] = null;
+      this.timers[name] ??= setTimeout(() => {
+        this.timers[name] = null;
         this.player.steer(change(Number(input.value)));
       }, 150);
     });
-    element("label", { class: "slide" }, element("span", {}, label), " ", input, " ", output);
-    return input;
+    this.inputs.push(input);
+    return element("label", { class: "slide" }, label ? element("span", {}, label) : null, input, output);
   }
 
   /** Show the sliders and labels of a new take; reset the other controls. */
@@ -45,13 +53,11 @@ export class Turns {
       this.labels = element("select", { "aria-label": "Label", title: "Pass into music like this over a second", onchange: () => this.player.steer({ label: this.labels.value }, `like ${this.labels.value || "any"}`) }, ...names.map((name) => element("option", { value: name, selected: name === label }, name || "any of them")));
       byId("turns").prepend(element("label", { class: "row" }, "Music like ", this.labels));
     }
-    for (const input of this.inputs.splice(this.controls.filter((one) => !one.sampled).length)) input.closest("label").remove();
-    for (const { level } of generated)
-      for (const one of this.controls.filter((one) => one.sampled && (labels.length || !one.labels))) {
-        const input = this.slider(`${one.name.replace("_", "-")} ${level}×`, one, (value) => ({ levels: { [level]: { [one.name]: value } } }));
-        this.inputs.push(input);
-        byId("turns").append(input.closest("label"));
-      }
+    for (const group of this.sampled) group.remove();
+    this.inputs.splice(this.whole);
+    this.sampled = !generated.length ? [] : this.controls.filter((one) => one.sampled && (labels.length || !one.labels)).map((one) =>
+      this.group(one, generated.map(({ level }) => [`${level}×`, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
+    byId("turns").append(...this.sampled);
     this.reset();
   }
 
