@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from page import NEEDS
 
 from vqwave.studio import limits, names, stations
 from vqwave.studio import radio as radios
@@ -196,25 +195,6 @@ def test_wrong_requests_are_answered_in_a_line(running):
         assert answer.status == status
         answer.read()
     assert running.text("/healthz") == (200, "ok\n")
-
-
-@NEEDS[0]
-@NEEDS[1]
-def test_the_page_names_each_station_gives_its_address_and_plays_it(running, browser):
-    page, errors = browser.new_page(), []
-    page.on("console", lambda message: errors.append(message.text))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"http://127.0.0.1:{running.port}/")
-    name = names.piece_name(9)
-    address = page.get_by_label(f"Address of {name} as MP3")
-    address.wait_for()
-    assert address.input_value() == f"http://127.0.0.1:{running.port}/2.mp3"
-    assert page.get_by_text("tiny/weights · seed 7 · piece 2 · mood 1 · 0 listeners").count() == 1
-    page.evaluate("() => document.querySelectorAll('audio')[1].play()")
-    page.wait_for_function("() => document.querySelectorAll('audio')[1].currentTime > 0.3")
-    assert running.metric("listeners") == 1
-    page.close()
-    assert not errors
 
 
 def test_the_metrics_are_prometheus_text(running):

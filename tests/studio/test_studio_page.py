@@ -357,7 +357,7 @@ def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):
     until(page, f"sound?.position > {RATE}")
     first = page.evaluate("() => window.vqwave.player.take.id")
     held = []
-    page.route(re.compile("studio/takes$"), held.append)
+    page.route(re.compile("studio/takes$"), lambda route: held.append(route))
     page.keyboard.press("c")
     until(page, "player.state === 'asking'")
     page.keyboard.press("s")

@@ -12,7 +12,7 @@ const audience = ({ listeners }) => (listeners === 1 ? "1 listener" : `${listene
 function address(name, stream) {
   const [label] = KINDS[stream.split(".").pop()];
   const input = element("input", { type: "text", readonly: true, value: new URL(stream, location.href).href, "aria-label": `Address of ${name} as ${label}`, onfocus: () => input.select() });
-  return element("label", { class: "address" }, element("span", {}, label), input, button("Copy", (event) => copy(input.value, event.target), { class: "small", "aria-label": `Copy the ${label} address of ${name}` }));
+  return element("div", { class: "address" }, element("span", {}, label), input, button("Copy", (event) => copy(input.value, event.target), { class: "small", "aria-label": `Copy the ${label} address of ${name}` }));
 }
 
 function article(station) {
