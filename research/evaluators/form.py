@@ -28,21 +28,24 @@ class Form:
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
         lines = {"real": [], "generated": []}
         figures: dict[str, list[dict]] = {"real": [], "generated": []}
+        seconds = min(SECONDS, 60 * corpus.plan.minutes)
         for track in corpus.tracks:
-            key = {"figure": "form", "track": track.content, "seconds": SECONDS}
+            key = {"figure": "form", "track": track.content, "seconds": seconds}
             measured = corpus.figure(key, lambda track=track: measure(
-                corpus.samples(track)[: round(SECONDS * corpus.rate)], corpus.rate))
+                corpus.samples(track)[: round(seconds * corpus.rate)], corpus.rate))
             lines["real"].append(np.array(measured.pop("line")))
             figures["real"].append(measured)
-        for seed in SEEDS:
-            key = {"figure": "form", **corpus.generated_key(seed), "seconds": SECONDS}
+        for seed in corpus.plan.seeds if corpus.plan.rough else SEEDS:
+            key = {"figure": "form", **corpus.generated_key(seed), "seconds": seconds}
             measured = corpus.figure(key, lambda seed=seed: measure(
-                corpus.sound(seed, SECONDS / 60), corpus.rate))
+                corpus.sound(seed, seconds / 60), corpus.rate))
             lines["generated"].append(np.array(measured.pop("line")))
             figures["generated"].append(measured)
         for who, rows in figures.items():
             for name in rows[0]:
-                yield f"{name}, {who}", float(np.nanmean([row[name] for row in rows]))
+                yield f"{name}, {who}", mean([row[name] for row in rows])
+        if sum(len(line) > WINDOW for line in lines["real"]) < 2:
+            return
         least = returning_similarity(lines["real"])
         for who, tracks in lines.items():
             yield f"return rate, {who}", float(np.mean([returns(line, least) for line in tracks]))
@@ -65,11 +68,17 @@ def measure(sound: np.ndarray, rate: int) -> dict:
         "windows with a beat": timing.find_beat(envelope),
         "notes a second": len(steps) * rate / len(sound),
         "pitch-class entropy": entropy(struck),
-        "pitch-class entropy in 10 s": float(np.nanmean(
-            [entropy(struck[i : i + ten_seconds]) for i in range(0, count, ten_seconds)])),
+        "pitch-class entropy in 10 s": mean(
+            [entropy(struck[i : i + ten_seconds]) for i in range(0, count, ten_seconds)]),
         "recurring 3-grams over chance": recurring(tune) - shuffled(tune),
         "the same note again": float(np.mean(np.diff(tune) == 0)) if len(tune) > 1 else np.nan,
         "line": line.tolist()}
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of the values that are numbers, or NaN."""
+    values = [value for value in values if not np.isnan(value)]
+    return float(np.mean(values)) if values else np.nan
 
 
 def entropy(struck: np.ndarray) -> float:

@@ -273,7 +273,7 @@ def test_conditions_have_inputs_of_different_names():
     label = {"kind": "label", "names": GENRES}
     with pytest.raises(configs.ConfigError, match="two conditions have the same input: genre"):
         configs.replace(with_label("generator_128"), conditions=[label, label])
-    with pytest.raises(configs.ConfigError, match=r"kind must be one of 'codes', 'labels', 'label'"):
+    with pytest.raises(configs.ConfigError, match=r"kind must be one of 'codes', 'labels', 'score', 'label'"):
         configs.replace(with_label("generator_128"), conditions=[{"kind": "odour"}])
 
 

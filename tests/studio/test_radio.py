@@ -330,7 +330,7 @@ def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
         # More than the system's buffers hold, and the player reads nothing.
         [group] = running.radio.groups
 
-        def flood(stream, block):
+        def flood(block):
             for channel in group.stations[0].channels.values():
                 if channel.listeners:
                     group._loop.call_soon_threadsafe(channel.publish, bytes(1 << 17))

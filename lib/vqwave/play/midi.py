@@ -258,7 +258,7 @@ def read(path) -> Score:
             elif message.type in ("note_on", "note_off") and message.channel != DRUMS:
                 if (start := sounding.pop(message.note, None)) is not None:
                     notes.append((start, seconds, message.note))
-                if message.type == "note_on" and message.velocity:
+                if message.velocity and message.type == "note_on":
                     sounding[message.note] = seconds
     except (OSError, ValueError, EOFError, KeyError, IndexError) as e:
         raise UserError(f"{printable(path)}: is no MIDI file: {' '.join(str(e).split())}") from e
