@@ -4,7 +4,7 @@ of the codes that other levels still read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -244,17 +244,8 @@ class Level(CodeBuffer):
         state, start = self.state, self.stop
         draws = np.stack([self._uniforms(start, book) for book in range(self.books)], axis=-1)
         forced, places = self._forced(start)
-        bias = self.steering.bias(self.level, start, state.home)
-        options = {} if bias is None else {"bias": bias}
         codes, log_probs = [state.codes], [state.log_probs]
-        for i in range(0, self.per_block, self.chunk):
-            part = slice(i, i + self.chunk)
-            frames, scores, state.memory = self.generator.sample(
-                None if context is None else context[:, part], draws[:, part],
-                state.previous, state.memory, state.sampling,
-                None if forced is None else forced[:, part], state.log_probs is not None,
-                **options)
-            state.previous = frames[:, -1]
+        for frames, scores in self._parts(context, draws, forced):
             codes.append(frames)
             log_probs.append(scores)
         state.codes = np.concatenate(codes, axis=1)
@@ -264,6 +255,21 @@ class Level(CodeBuffer):
             state.loop[:, places] = state.codes[:, -self.per_block :]
         if self.stop >= len(state.prompt):
             state.prompt = state.prompt[:0]
+
+    def _parts(self, context, draws, forced) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Sample the next block in parts: the frames of each, and their log-probabilities."""
+        state = self.state
+        bias = self.steering.bias(self.level, self.stop, state.home)
+        options = {} if bias is None else {"bias": bias}
+        for i in range(0, self.per_block, self.chunk):
+            part = slice(i, i + self.chunk)
+            frames, scores, state.memory = self.generator.sample(
+                None if context is None else context[:, part], draws[:, part],
+                state.previous, state.memory, state.sampling,
+                None if forced is None else forced[:, part], state.log_probs is not None,
+                **options)
+            state.previous = frames[:, -1]
+            yield frames, scores
 
     def _forced(self, start: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The codes that the next block is given, int32 [batch, per_block, books] with -1 for drawn

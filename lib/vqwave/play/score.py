@@ -114,9 +114,16 @@ class ScoreLevel(Level):
         """Compose one beat. The steps of a prompt or of a frozen loop stand in their places."""
         state, start = self.state, self.stop
         self._plan()
-        draws = np.stack([self._uniforms(start, book) for book in range(self.books)], axis=-1)
-        forced, places = self._forced(start)
-        steps, scores = [state.codes], [state.log_probs]
+        super().sample(context)
+        step = 60 * self.sample_rate / (self.steering.tempo or state.tempo) / STEPS_PER_BEAT
+        beat = np.rint(step * np.arange(1, STEPS_PER_BEAT + 1)).astype(np.int64)
+        if start + STEPS_PER_BEAT < len(state.grid):
+            beat = np.diff(state.grid[start : start + STEPS_PER_BEAT + 1]).cumsum()
+        state.times = np.concatenate([state.times, state.times[-1] + beat])
+
+    def _parts(self, context, draws, forced):
+        """Each step by itself, and each piece, which has a bias of its own."""
+        state, start = self.state, self.stop
         for step in range(STEPS_PER_BEAT):
             here = slice(step, step + 1)
             rows = [self.generator.sample(
@@ -126,23 +133,10 @@ class ScoreLevel(Level):
                         state.log_probs is not None, bias=self._bias(piece, start + step))
                     for piece in range(self.batch)]
             codes, log_probs, memory = zip(*rows, strict=True)
-            steps.append(np.concatenate(codes))
-            state.previous = steps[-1][:, -1]
+            frames = np.concatenate(codes)
+            state.previous = frames[:, -1]
             state.memory = [np.concatenate(parts) for parts in zip(*memory, strict=True)]
-            if state.log_probs is not None:
-                scores.append(np.concatenate(log_probs))
-        state.codes = np.concatenate(steps, axis=1)
-        if state.log_probs is not None:
-            state.log_probs = np.concatenate(scores, axis=1)
-        if places is not None:
-            state.loop[:, places] = state.codes[:, -STEPS_PER_BEAT:]
-        if self.stop >= len(state.prompt):
-            state.prompt = state.prompt[:0]
-        step = 60 * self.sample_rate / (self.steering.tempo or state.tempo) / STEPS_PER_BEAT
-        beat = np.rint(step * np.arange(1, STEPS_PER_BEAT + 1)).astype(np.int64)
-        if start + STEPS_PER_BEAT < len(state.grid):
-            beat = np.diff(state.grid[start : start + STEPS_PER_BEAT + 1]).cumsum()
-        state.times = np.concatenate([state.times, state.times[-1] + beat])
+            yield frames, None if state.log_probs is None else np.concatenate(log_probs)
 
     def _plan(self):
         """At the end of a section, draw the next: new music, or a section that comes back."""
