@@ -287,7 +287,12 @@ class GeneratorJob(Job):
         if model.score:
             self._read_scores(say)
         self._describe_window(say)
+        self._measure_baseline(record, group, say)
+
+    def _measure_baseline(self, record: RunRecord, group: Group, say):
+        """Record the bits of a held-out frame by the frequencies of the codes in training."""
         train, held_out = self._rows(self.train), self._rows(self.val or self.train)
+        model = self.model
         unigram = group.from_first(
             lambda: codes.unigram_bits(train, held_out, model.num_codes, model.books))
         say(f"{model.name}: baseline: {unigram:.3f} bits a held-out frame from the frequencies of "
@@ -369,11 +374,7 @@ class ScoreJob(GeneratorJob):
                 for roll in [transcribed[track.file].in_steps(self.model.books, shift)]]
             for track in self.train + self.val}
         self._describe_window(say)
-        train, held_out = self._rows(self.train), self._rows(self.val or self.train)
-        unigram = codes.unigram_bits(train, held_out, self.model.num_codes, self.model.books)
-        say(f"{self.model.name}: held-out steps have {unigram:.3f} bits each by how often a "
-            f"note is struck")
-        record.unigram_bits = round(unigram, 4)
+        self._measure_baseline(record, group, say)
 
     def build(self, seed: int):
         return nn_generator.Generator(self.model)
