@@ -361,8 +361,9 @@ def test_a_performance_is_replayed(run, music, tmp_path):
     score = ["--replay", tmp_path / "score.json", "--generators", "generator_128", "--seconds", 3]
     code, said, notes = run(*score, "--output", tmp_path / "again.wav")
     assert code == 0 and "seed 5\n" in said, notes
-    made, again = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("made", "again"))
-    np.testing.assert_array_equal(again, made)
+    performed, repeated = (soundfile.read(tmp_path / f"{name}.wav")[0]
+                           for name in ("made", "again"))
+    np.testing.assert_array_equal(repeated, performed)
     assert run(*score, "--seed", 6, "--output", tmp_path / "other.wav")[1].startswith("seed 6\n")
     assert (tmp_path / "other.wav").read_bytes() != (tmp_path / "made.wav").read_bytes()
 

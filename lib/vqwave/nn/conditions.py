@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
+from ..config.roll import SILENT, STRUCK
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
@@ -121,10 +122,10 @@ class RollFeatures(layers.Layer):
         if training and self.config.dropout:
             window = (ops.shape(rows)[0], 1)
             dropped = keras.random.uniform(window, seed=self.seeds) < self.config.dropout
-            notes = ops.where(dropped[..., None], 0, notes)
+            notes = ops.where(dropped[..., None], SILENT, notes)
             phases = ops.where(dropped, self.config.no_score, phases)
         kind = self.compute_dtype
-        return ops.concatenate([ops.cast(notes == 2, kind), ops.cast(notes > 0, kind),
+        return ops.concatenate([ops.cast(notes == STRUCK, kind), ops.cast(notes > SILENT, kind),
                                 ops.one_hot(phases, self.config.no_score + 1, dtype=kind)], axis=-1)
 
 
