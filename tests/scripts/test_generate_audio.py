@@ -134,6 +134,10 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "9", "--output", "TMP/a.wav"], "there is no level 9"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
+    (["--tempo", "96", "--candidates", "2", *FILE], "--tempo and --candidates exclude each other"),
+    (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
+     "--score-from and --prompt exclude each other"),
+    (["--key", "D-minor", *FILE], "these weights have no score, which key would change"),
     (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay and --candidates exclude each other"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])

@@ -79,6 +79,10 @@ def add_recording(parser):
                             "recording (default: the top level)")
 
 
+SCORE = "tempo", "density", "key"
+"""The options that steer the score."""
+
+
 def add_score(parser):
     """Options for the score that the music follows."""
     group = parser.add_argument_group("score")
@@ -144,7 +148,15 @@ def parse(parser, argv, others: str):
 
 
 def check(args, outputs=(), needs=NEEDS):
-    """Raises `UserError` where options need others, or one of the files to write would be lost."""
+    """Raises `UserError` where options need or exclude others, or one of the files to write would
+    be lost.
+    """
+    excluded = dict.fromkeys(SCORE, ("replay", "candidates", "variation_of")) | {
+        "score_from": ("replay", "candidates", "variation_of", "prompt")}
+    for option, others in excluded.items():
+        for other in others:
+            if getattr(args, option) is not None and getattr(args, other, None):
+                raise UserError(f"{flag(option)} and {flag(other)} exclude each other")
     for option, others in needs.items():
         value = getattr(args, option)
         if (value is not None and value is not False
@@ -192,11 +204,9 @@ def open_stream(args, music, options: dict, past: float = 0.0):
     """The stream, and the changes of --replay."""
     if args.replay is None:
         stream = music.stream(seed=args.seed, past=past, score=score_from(args, music), **options)
-        wanted = {name: value for name in ("tempo", "density", "key")
-                  if (value := getattr(args, name)) is not None}
-        if wanted:
-            stream.set(**wanted)
-        return stream, ()
+        change = {name: getattr(args, name) for name in SCORE if getattr(args, name) is not None}
+        stream.check(stream.engines, **change)
+        return stream, [(0, change)] if change else ()
     performance = Performance.read(args.replay)
     seed = performance.seed if args.seed is None else args.seed
     stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)

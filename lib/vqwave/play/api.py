@@ -215,7 +215,9 @@ class VQWave(Models):
         if score is not None:
             if composer is None:
                 raise UserError("these weights have no score level, so they can perform no score")
-            begin = begin or score
+            if begin is not None:
+                raise UserError("a piece begins with a recording or performs a score, not both")
+            begin = score
         return Stream(codec, generators, score=composer,
                       block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
                       sampling=sampling, chosen=chosen, begin=begin, batch=batch, chunk=chunk,
