@@ -111,7 +111,7 @@ export class Takes {
       button("A/B", () => {
         this.pair.choice(take.id, this.list);
         this.show();
-      }, { class: "small", "aria-pressed": String(this.pair.ids.includes(take.id)), "aria-label": `Compare ${called}`, title: "Choose two takes, and switch between them while they play", disabled: !kept }),
+      }, { class: "small", "aria-pressed": String(this.pair.ids.includes(take.id)), "aria-label": `A/B: compare ${called}`, title: "Choose two takes, and switch between them while they play", disabled: !kept }),
       button("★", () => this.change(take.id, { star: !take.star }), { class: "star", "aria-pressed": String(Boolean(take.star)), "aria-label": `Star ${called}` }),
       element("details", {}, element("summary", { "aria-label": `Finish, download or share ${called}` }, "⋯"),
         element("div", { class: "menu" },
