@@ -24,6 +24,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, manifest, splits
 from vqwave.io.files import atomic_write
 from vqwave.play import api
+from vqwave.play.opening import AS_COMPOSED
 from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 
@@ -251,7 +252,7 @@ class Corpus:
         minutes = self.plan.minutes if minutes is None else minutes
         key = {"figure": "piece", **self.generated_key(seed), "minutes": minutes}
         return self.arrays(key, lambda: self.collect(
-            self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed,
+            self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed, **AS_COMPOSED,
                               sampling=self.sampling(self.levels)),
             self.levels, f"generating {minutes:g} min, seed {seed}"))
 

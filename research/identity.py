@@ -49,14 +49,16 @@ def codec_part():
 def stream_part():
     """(name, checksum) of pieces, a continuation, a variation and a steered, resumed stream."""
     import vqwave
+    from vqwave.play.opening import AS_COMPOSED
 
     audio = recording(4)
     for engine in ("onnx", "onnx-float32"):
         model = vqwave.load(engine=engine)
-        yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3))
-        yield f"batch {engine}", checksum(model.generate(seconds=2, seed=4, batch=2))
+        yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3, **AS_COMPOSED))
+        yield f"batch {engine}", checksum(model.generate(seconds=2, seed=4, batch=2,
+                                                              **AS_COMPOSED))
         for level, seconds in ((128, 1.5), (32, 0.8), (8, 0.4)):
-            piece = model.generate(seconds=seconds, seed=5, level=level)
+            piece = model.generate(seconds=seconds, seed=5, level=level, **AS_COMPOSED)
             yield f"piece {level} {engine}", checksum(piece)
         yield f"continuation {engine}", checksum(model.generate(
             seconds=6, seed=6, begin=model.prompt(audio, seconds=3)))
@@ -64,7 +66,7 @@ def stream_part():
             seed=7, begin=model.source(audio, 512), level=128))
         yield f"steered {engine}", checksum(*steered(model, audio))
     model = vqwave.load(engine="keras")
-    yield "piece keras", checksum(model.generate(seconds=1, seed=3))
+    yield "piece keras", checksum(model.generate(seconds=1, seed=3, **AS_COMPOSED))
 
 
 def steered(model, audio):

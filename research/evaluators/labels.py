@@ -12,6 +12,7 @@ from vqwave import config
 from vqwave.io import audio
 from vqwave.io.labels import index_of
 from vqwave.play.labels import find_labels
+from vqwave.play.opening import AS_COMPOSED
 from vqwave.report import fad
 
 from ..corpus import thin_out
@@ -173,7 +174,7 @@ def generate_pieces(corpus, label: str, guidance: float) -> np.ndarray:
         stream = corpus.music.stream(
             level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0],
             batch=count, sampling=corpus.sampling(corpus.levels, guidance=guidance),
-            chosen={config.Labels.input: {label: 1.0}})
+            chosen={config.Labels.input: {label: 1.0}}, **AS_COMPOSED)
         return corpus.collect(stream, (), f"generating {count} pieces of {label}")
 
     key = {"figure": "labelled", "label": label, "guidance": guidance, **corpus.generated_key()}

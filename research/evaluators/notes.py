@@ -12,6 +12,7 @@ import numpy as np
 from vqwave.dsp import notes
 from vqwave.play.api import SILENT
 from vqwave.play.controls import STAY
+from vqwave.play.opening import AS_COMPOSED
 
 DEFINITION = 1
 """Increases when a note figure of the same sound changes."""
@@ -105,7 +106,7 @@ def continue_prompts(corpus) -> dict:
             done = len(profiles["tracks"])
             corpus.progress("continuations", done / plan.continuations)
             with music.stream(level=plan.depth, samples=2 * length, seed=plan.seeds[0] + done,
-                              begin=music.prompt(x[:length], level=plan.depth),
+                              begin=music.prompt(x[:length], level=plan.depth), **AS_COMPOSED,
                               sampling=corpus.sampling(corpus.levels)) as stream:
                 sound = np.concatenate(list(stream))
             for name, part in (("prompts", x[:length]), ("real", x[length:]),

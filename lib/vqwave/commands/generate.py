@@ -24,7 +24,8 @@ VELOCITY = 80
 
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
-                "prompt", "variation_of", "candidates", "score_from", *pieces.SCORE)
+                "prompt", "variation_of", "candidates", "score_from", "intro", "no_leveling",
+                *pieces.SCORE)
 """The options that a VAE has no use for: its frames are no codes."""
 
 

@@ -129,6 +129,11 @@ def add_rare(parser):
     parser.add_argument("--latency", choices=playback.LATENCIES, default="normal",
                         help="low: changes are heard sooner, at a higher cost; the same seed may "
                              "give another piece")
+    parser.add_argument("--intro", action="store_true",
+                        help="begin as recordings do, often quietly, and keep long rests; without "
+                             "it, new music begins where it sounds")
+    parser.add_argument("--no-leveling", action="store_true",
+                        help="leave every piece at the loudness it is composed at")
     parser.add_argument("--replay", metavar="FILE",
                         help="repeat a performance (a seed and changes) that --record or the "
                              "studio saved; with --seed, make the same changes to another piece")
@@ -197,7 +202,8 @@ def stream_options(args, music) -> dict:
     describe(music, [*(chain.codecs[x] for x in encoded), *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
             "sampling": sampling(args, generated), "chosen": arguments.chosen(args),
-            "begin": begin(args, music, level)}
+            "begin": begin(args, music, level), "intro": args.intro,
+            "leveling": not args.no_leveling}
 
 
 def open_stream(args, music, options: dict, past: float = 0.0):

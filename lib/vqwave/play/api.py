@@ -178,7 +178,8 @@ class VQWave(Models):
                seed: int | None = None, sampling=None, begin: Prompt | Variation | None = None,
                batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
                past: float = 0.0, latency: str = "normal",
-               chosen: Mapping | None = None, score: Score | None = None) -> Stream:
+               chosen: Mapping | None = None, score: Score | None = None, intro: bool = False,
+               leveling: bool = True) -> Stream:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
         Args:
@@ -192,6 +193,8 @@ class VQWave(Models):
                 recording unless a length cuts it.
             batch, chunk, log_probs, past, chosen: see `Stream`; labels are {"label": "calm"}.
             score: what the piece performs; its own score goes on after it.
+            intro, leveling: see `Stream`. Here a new piece begins where its music sounds, and is
+                leveled; `intro=True, leveling=False` is the music as it is composed.
             latency: of `playback.LATENCIES`. With `low` what is `set` is heard sooner: blocks are
                 short, and may be another piece of the same seed.
         """
@@ -221,7 +224,8 @@ class VQWave(Models):
         return Stream(codec, generators, score=composer,
                       block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
                       sampling=sampling, chosen=chosen, begin=begin, batch=batch, chunk=chunk,
-                      log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self)
+                      log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self,
+                      intro=intro, leveling=leveling)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
         """A prompt with its codes of the levels down to `level`. Raises `UserError` where some are

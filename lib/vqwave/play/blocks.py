@@ -73,6 +73,55 @@ class Gain:
         return audio * gain[: audio.shape[1]]
 
 
+LOUDNESS = -20.0
+"""dBFS that pieces are leveled towards."""
+LEVELED = 0.8
+"""The share of a piece's distance from `LOUDNESS` that leveling takes away."""
+MOST_LEVELED = 10.0
+"""dB by which leveling raises or lowers a piece, at most."""
+REMEMBERED, PRIOR = 8.0, 3.0
+"""Seconds after which music counts 1/e in a piece's loudness, and seconds at `LOUDNESS` that count
+as if they had come before.
+"""
+LEAST = -45.0
+"""dBFS; quieter blocks do not count in a piece's loudness."""
+PEAK = 0.97
+"""The peak that leveling raises a block to, at most."""
+
+
+@dataclass
+class Leveler:
+    """A slow gain for each piece, which moves towards `LOUDNESS` and is linear within a block.
+
+    power, seconds: float64 [batch], the weighted sum of mean squares, and of their durations.
+    gain: float32 [batch], the factor at the end of the last block.
+    """
+
+    power: np.ndarray
+    seconds: np.ndarray
+    gain: np.ndarray
+
+    @classmethod
+    def start(cls, batch: int) -> Leveler:
+        """Before the first block."""
+        return cls(np.full(batch, PRIOR * 10 ** (LOUDNESS / 10)), np.full(batch, PRIOR),
+                   np.ones(batch, np.float32))
+
+    def apply(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
+        """The next whole block, float32 [batch, block], leveled."""
+        duration = audio.shape[1] / sample_rate
+        power = np.square(audio, dtype=np.float64).mean(axis=1)
+        sounds, kept = power > 10 ** (LEAST / 10), np.exp(-duration / REMEMBERED)
+        self.power = np.where(sounds, kept * self.power + duration * power, self.power)
+        self.seconds = np.where(sounds, kept * self.seconds + duration, self.seconds)
+        loudness = 10 * np.log10(self.power / self.seconds)
+        decibels = np.clip(LEVELED * (LOUDNESS - loudness), -MOST_LEVELED, MOST_LEVELED)
+        before, peaks = self.gain, np.abs(audio).max(axis=1, initial=1e-9)
+        self.gain = np.minimum(10 ** (decibels / 20), PEAK / peaks).astype(np.float32)
+        rise = np.arange(1, audio.shape[1] + 1, dtype=np.float32) / audio.shape[1]
+        return audio * (before[:, None] + (self.gain - before)[:, None] * rise)
+
+
 @dataclass
 class Playback:
     """What happens to the chain's blocks on their way out.
@@ -83,6 +132,7 @@ class Playback:
         following: the chain's next block, which a hold ends with.
         passing: float32 [batch, n], the sound that passes into the next block.
         past: the last blocks, to repeat them.
+        leveler: None where pieces keep their own loudness.
     """
 
     blocks: int = 0
@@ -92,6 +142,7 @@ class Playback:
     passing: np.ndarray | None = None
     past: deque[Block] = field(default_factory=deque)
     gain: Gain = field(default_factory=Gain)
+    leveler: Leveler | None = None
 
     def hold(self, blocks: int, seam: int, make: Callable[[], Block]):
         """Repeat the last blocks; 0: go on. seam: samples over which a hold passes on."""

@@ -62,11 +62,13 @@ class Options:
     """What holds for a whole stream; see `Stream`."""
 
     block: int
-    batch: int | None
-    log_probs: bool
-    past: float
-    samples: int | None
-    ahead: float | None
+    batch: int | None = None
+    log_probs: bool = False
+    past: float = 0.0
+    samples: int | None = None
+    ahead: float | None = None
+    intro: bool = True
+    leveling: bool = False
 
 
 @dataclass(kw_only=True)
@@ -149,7 +151,9 @@ class Chain:
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
             above = Level(generator, above, level_state, state.seed, options.block, steering,
                           state.chosen, chunk, self._least_source(above),
-                          None if above else self.score)
+                          None if above else self.score,
+                          None if options.intro or above or self.score
+                          else self.sample_rate / generator.config.level)
             self.levels.append(above)
         self.bottom = self.levels[-1]
         self._buffers = [self.source, *self.levels] if self.source else self.levels

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
 
 from .. import stderr
-from ..config import PERIOD, Sampling
+from ..config import PERIOD, QUIETNESS, Sampling
 from ..data import chunking
 from ..data.vocoders import vocoder
 from ..errors import UserError
@@ -264,6 +264,20 @@ class GeneratorEngine:
         self.precision = precision(engine)
         self._models = (_KerasGenerator(weight_set) if engine == "keras"
                         else _OnnxGenerator(weight_set, self.precision))
+
+    @cached_property
+    def quietness(self) -> np.ndarray | None:
+        """`data.loudness.quietness` as the weights hold it, dB float32 [books, codes]; None for a
+        generator without `quiet_cost`.
+        """
+        arrays = self.weight_set.load("generator")
+        # The last layer of each book, or of all: logits, logits_1, …, logits_10, ….
+        names = sorted((name for name in arrays if name.endswith(f"/{QUIETNESS}")),
+                       key=lambda name: (len(name), name))
+        if not names:
+            return None
+        outputs = np.concatenate([arrays[name] for name in names])
+        return outputs.reshape(self.config.books, -1)[:, : self.config.num_codes]
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].

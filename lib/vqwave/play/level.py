@@ -15,6 +15,7 @@ from . import pitches
 from .conditions import FEEDS
 from .controls import CONTROLS
 from .labels import Mixture, read_labels, without
+from .opening import skip_rests
 from .sampling import uniforms
 
 LEAST_SOURCE = 64
@@ -112,6 +113,7 @@ class LevelState(BufferState):
         memory: the generator's state, float32 [rows, …] each.
         prompt: int32 [n, books], codes that the piece begins with; empty once all were used.
         loop: int32 [batch, n, books], the frozen codes, which repeat from position `loop_start` on.
+        rest: int64 [batch], frames for which each piece has rested.
         drawn, nats: of the codes handed out, how many were drawn, and their negative
             log-likelihood, float64 [batch].
     """
@@ -122,6 +124,7 @@ class LevelState(BufferState):
     prompt: np.ndarray
     loop: np.ndarray
     nats: np.ndarray
+    rest: np.ndarray
     loop_start: int = 0
     drawn: int = 0
     labels: Mixture | None = None
@@ -141,7 +144,8 @@ class LevelState(BufferState):
                    memory=[np.asarray(x) for x in generator.initial_state(rows)],
                    sampling=sampling, prompt=empty[0] if prompt is None else prompt, loop=empty,
                    log_probs=empty.astype(np.float32) if log_probs else None,
-                   nats=np.zeros(batch), labels=labels, home=home)
+                   nats=np.zeros(batch), rest=np.zeros(batch, np.int64), labels=labels,
+                   home=home)
 
 
 class Level(CodeBuffer):
@@ -153,16 +157,18 @@ class Level(CodeBuffer):
         chunk: most frames sampled in one call of the generator.
         least_source: see `LEAST_SOURCE`.
         score: the `score.ScoreLevel` that the top level performs, or None.
+        second: in frames, of a level that skips openings and rests, see `opening`; None: of one
+            that does not.
     """
 
     state: LevelState
 
     def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
                  block: int, steering: Steering, chosen: Mapping, chunk: int | None = None,
-                 least_source: int = LEAST_SOURCE, score=None):
+                 least_source: int = LEAST_SOURCE, score=None, second: float | None = None):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering, self.chosen = source, seed, steering, chosen
-        self.score = score
+        self.score, self.second = score, second
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape
@@ -242,6 +248,8 @@ class Level(CodeBuffer):
     def sample(self, context):
         """Sample one block. The codes of a prompt or of a frozen loop stand in their places."""
         state, start = self.state, self.stop
+        if self.second:
+            skip_rests(self, self.second)
         draws = np.stack([self._uniforms(start, book) for book in range(self.books)], axis=-1)
         forced, places = self._forced(start)
         codes, log_probs = [state.codes], [state.log_probs]

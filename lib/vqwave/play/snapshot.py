@@ -23,7 +23,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-VERSION = 11
+VERSION = 12
 
 
 def pack(value, name: str = "") -> dict[str, Any]:

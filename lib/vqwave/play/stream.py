@@ -13,7 +13,7 @@ from ..config import Labels, Sampling
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
-from .blocks import PASSAGE, SEAM, Block, Playback
+from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, label_names, load_named
 from .conditions import check_chosen
@@ -159,6 +159,9 @@ class Stream(StreamStatus):
             for the rest, and a block passes into the next one: changes are heard the sooner. None:
             all that the decoder can see, so that the sound is that of the whole piece's codes.
         score: the `GeneratorEngine` of the score that the first generator performs; None: without.
+        intro: a new piece begins as recordings do, often quietly. Otherwise it begins where its
+            music sounds, see `opening`.
+        leveling: pieces without a recording are brought to a similar loudness, see `Leveler`.
 
     Attributes:
         codes: {level: int32 [n]} of the last block, for every level from the top (or the level
@@ -182,7 +185,8 @@ class Stream(StreamStatus):
                  batch: int | None = None, samples: int | None = None, sampling=None,
                  chunk: int | None = None, begin: Prompt | Variation | Score | None = None,
                  log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None,
-                 music=None, ahead: float | None = None, score=None):
+                 music=None, ahead: float | None = None, score=None, intro: bool = True,
+                 leveling: bool = False):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a "
                             f"recording")
@@ -201,7 +205,8 @@ class Stream(StreamStatus):
         # In whole blocks, which may be a little longer.
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
         options = Options(block, batch, log_probs, past, samples,
-                          None if ahead is None else check_number("ahead", ahead, 0))
+                          None if ahead is None else check_number("ahead", ahead, 0), intro,
+                          leveling and begin is None)
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling)
         engines = Engines(codec, generators, music, check_chosen(configs, chosen, batch or 1),
                           score=score)
@@ -209,7 +214,8 @@ class Stream(StreamStatus):
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
         self._open_at(engines, options, start_chain(engines, options, seed, sampling, begin),
-                      steering, Playback(), chunk)
+                      steering, Playback(leveler=Leveler.start(batch or 1)
+                                         if options.leveling else None), chunk)
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
                  playback: Playback, chunk: int | None):
@@ -307,7 +313,11 @@ class Stream(StreamStatus):
             try:
                 self._make_changes(playback.blocks + 1)
                 block = playback.next_block(self._in_samples(SEAM), samples == self.block,
-                                            lambda: self._next_of_chain(samples)).cut(samples)
+                                            lambda: self._next_of_chain(samples))
+                if playback.leveler:
+                    block = replace(block, audio=playback.leveler.apply(block.audio,
+                                                                        self.sample_rate))
+                block = block.cut(samples)
             except BaseException:
                 # A level may stand in the middle of a block: nothing can go on from here.
                 self._failed = True

@@ -1,0 +1,66 @@
+"""Where music is composed but not heard: at the opening of a piece, and instead of long rests.
+
+Recordings begin and end quietly, and so does music that is generated from nothing. The loudness of
+a frame is estimated from its codes, see `data.loudness.quietness`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .sampling import uniforms
+
+AS_COMPOSED = {"intro": True, "leveling": False}
+"""The options of a stream in which everything that is composed is heard, at its own loudness."""
+
+LONGEST = 60.0
+"""Seconds that are composed unheard at a time, at most."""
+SOUNDING = (1.0, 0.1), (4.0, 0.5)
+"""(seconds, dB): music sounds where the mean quietness over so many seconds is below so many dB."""
+RESTING, REST = 2.0, 2.0
+"""dB of mean quietness from which a block rests; seconds of rest that are heard, at most."""
+
+_DRAWS = 2000  # numbers of draws, in place of those of books
+
+
+def skip_rests(level, second: float):
+    """Advance the pieces of a `Level` that have rested for too long, and those that have not begun,
+    to where their music sounds. second: in frames.
+    """
+    state, quiet, count = level.state, level.generator.quietness, level.per_block
+    if quiet is None or len(state.prompt) or state.loop.shape[1]:
+        return
+    if level.stop:
+        rests = _quietness(quiet, state.codes[:, -count:]).mean(axis=1) >= RESTING
+        state.rest = np.where(rests, state.rest + count, 0)
+    for piece in np.flatnonzero(state.rest >= REST * second if level.stop
+                                else np.ones(level.batch, bool)):
+        _advance(level, piece, second)
+        state.rest[piece] = 0
+
+
+def _advance(level, piece: int, second: float):
+    """Compose blocks of one piece until it sounds."""
+    state, count, context = level.state, level.per_block, level.context(level.blocks)
+    rows = [piece, *([level.batch + piece] if level.guided else [])]
+    previous, memory = state.previous[[piece]], [x[rows] for x in state.memory]
+    heard = np.zeros(0)
+    while len(heard) < LONGEST * second:
+        draws = [uniforms(level.seed, piece, level.level, level.stop + len(heard), count,
+                          _DRAWS + book) for book in range(level.books)]
+        frames, _, memory = level.generator.sample(
+            None if context is None else context[rows], np.stack(draws, axis=-1)[None], previous,
+            memory, state.sampling, log_probs=False)
+        previous = frames[:, -1]
+        heard = np.append(heard, _quietness(level.generator.quietness, frames[0]))
+        if all(len(heard) >= seconds * second and heard[-round(seconds * second):].mean() < decibels
+               for seconds, decibels in SOUNDING):
+            break
+    state.previous[piece] = previous[0]
+    for whole, own in zip(state.memory, memory, strict=True):
+        whole[rows] = own
+
+
+def _quietness(quiet: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """The mean quietness of the codes of each frame, int [..., books] -> float32 [...], dB."""
+    return quiet[np.arange(len(quiet)), frames].mean(axis=-1)
