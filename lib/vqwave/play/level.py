@@ -15,7 +15,7 @@ from . import pitches
 from .conditions import FEEDS
 from .controls import CONTROLS
 from .labels import Mixture, read_labels, without
-from .opening import skip_rests
+from .opening import count_rests, skip_rests
 from .sampling import uniforms
 
 LEAST_SOURCE = 64
@@ -259,6 +259,8 @@ class Level(CodeBuffer):
         state.codes = np.concatenate(codes, axis=1)
         if state.log_probs is not None:
             state.log_probs = np.concatenate(log_probs, axis=1)
+        if self.second:
+            count_rests(self)
         if places is not None:
             state.loop[:, places] = state.codes[:, -self.per_block :]
         if self.stop >= len(state.prompt):

@@ -27,16 +27,20 @@ def skip_rests(level, second: float):
     """Advance the pieces of a `Level` that have rested for too long, and those that have not begun,
     to where their music sounds. second: in frames.
     """
-    state, quiet, count = level.state, level.generator.quietness, level.per_block
-    if quiet is None or len(state.prompt) or state.loop.shape[1]:
+    state = level.state
+    if level.generator.quietness is None or len(state.prompt) or state.loop.shape[1]:
         return
-    if level.stop:
-        rests = _quietness(quiet, state.codes[:, -count:]).mean(axis=1) >= RESTING
-        state.rest = np.where(rests, state.rest + count, 0)
-    for piece in np.flatnonzero(state.rest >= REST * second if level.stop
-                                else np.ones(level.batch, bool)):
+    for piece in np.flatnonzero((state.rest >= REST * second) | (not level.stop)):
         _advance(level, piece, second)
         state.rest[piece] = 0
+
+
+def count_rests(level):
+    """Note for how long each piece has rested, after a block was sampled."""
+    if (quiet := level.generator.quietness) is not None:
+        block = level.state.codes[:, -level.per_block :]
+        rests = _quietness(quiet, block).mean(axis=1) >= RESTING
+        level.state.rest = np.where(rests, level.state.rest + level.per_block, 0)
 
 
 def _advance(level, piece: int, second: float):

@@ -21,7 +21,7 @@ from .. import progress
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import audio
 from ..io.files import atomic_write
-from . import latents, mastering, performance
+from . import latents, mastering, performance, ranking
 from .stream import Stream
 
 Piece = Stream | latents.Sample
@@ -148,10 +148,13 @@ def _speed_bar():
 
 @dataclass(frozen=True)
 class Candidate:
-    """A piece among several. bits: bits per code under its generators, by level and over "all"."""
+    """A piece among several. bits: bits per code under its generators, by level and over "all".
+    score: see `ranking.score`.
+    """
 
     seed: int
     bits: dict
+    score: float
     path: Path
     samples: int
     speed: float
@@ -159,8 +162,8 @@ class Candidate:
 
 def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
                      finish: Finish) -> list[Candidate]:
-    """Write a piece for each stream to a file named by its rank and bits per code, the likeliest
-    first; and the best to `path` too. All files appear when the last piece is done.
+    """Write a piece for each stream to a file named by its rank and score, the highest first; and
+    the best to `path` too. All files appear when the last piece is done.
 
     streams: functions that open a stream with `log_probs=True`.
     """
@@ -172,13 +175,17 @@ def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
                 finish.check(stream)
                 [samples], speed = write_pieces(stream, [file], finish,
                                                 task=f"candidate {i} of {len(streams)}")
-            candidates.append(Candidate(stream.seed, stream.bits, file, samples, speed))
-        candidates.sort(key=lambda candidate: (candidate.bits["all"], candidate.seed))
+            typical = ranking.typical_bits(stream.engines.generators)
+            rate = stream.sample_rate
+            sound = audio.part(file, rate, 0, ranking.MOST * rate)[0]
+            score = ranking.score(sound, rate, stream.bits, typical)
+            candidates.append(Candidate(stream.seed, stream.bits, score, file, samples, speed))
+        candidates.sort(key=lambda candidate: (-candidate.score, candidate.seed))
         with open(candidates[0].path, "rb") as best, atomic_write(path) as copy:
             shutil.copyfileobj(best, copy)
         digits = len(str(len(candidates)))
         for i, candidate in enumerate(candidates):
-            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_{candidate.bits['all']:.3f}bits"
+            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_score{candidate.score:.3f}"
                                   f"{path.suffix}")
             os.replace(candidate.path, name)
             candidates[i] = replace(candidate, path=name)

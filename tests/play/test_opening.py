@@ -1,0 +1,165 @@
+"""A piece begins where its music sounds, long rests are skipped, and pieces are leveled."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vqwave
+from vqwave.config import GeneratorConfig
+from vqwave.dsp import metrics
+from vqwave.play import ranking
+from vqwave.play.blocks import LOUDNESS, Leveler
+from vqwave.play.opening import AS_COMPOSED, REST
+from vqwave.play.stream import Stream
+
+ROOT = Path(__file__).parents[2]
+RATE, BLOCK, LEVEL, CODES = 22050, 8192, 512, 64
+INTRO, MUSIC, PAUSE = 700, 500, 300
+"""Frames: of the quiet opening, and of music and pauses, which then alternate."""
+
+
+class Alternating:
+    """A generator whose code is 0, which is quiet, in its opening and its pauses. Its state is the
+    position; the piece's first random number delays the position by up to 60 frames.
+    """
+
+    def __init__(self, weight_set):
+        self.config = GeneratorConfig(name="generator_512", level=LEVEL, num_codes=CODES)
+        self.weight_set, self.engine = weight_set, "alternating"
+        self.quietness = np.array([[10.0, *[0.0] * (CODES - 1)]], np.float32)
+
+    def initial_state(self, batch):
+        return [np.full((batch, 1), -1.0, np.float32)]
+
+    def sample(self, context, uniforms, previous, state, sampling=None, forced=None,
+               log_probs=True):
+        position = np.where(state[0] < 0, -np.floor(60 * uniforms[:, 0]), state[0])
+        steps = position + np.arange(uniforms.shape[1])
+        sounds = (steps >= INTRO) & ((steps - INTRO) % (MUSIC + PAUSE) < MUSIC)
+        codes = np.where(sounds, 1 + np.floor(uniforms[:, :, 0] * (CODES - 1)), 0)
+        state = [(position + uniforms.shape[1]).astype(np.float32)]
+        return codes.astype(np.int32)[:, :, None], None, state
+
+
+class Constant:
+    """A codec that plays code c at c / 64."""
+
+    rows, splits, decode_halo = 1, False, 0
+
+    def __init__(self, codec):
+        self.config, self.weight_set, self.engine = codec.config, codec.weight_set, "constant"
+
+    def decode_part(self, codes, start, first, count):
+        return np.repeat(codes[:, first : first + count, 0] / CODES, LEVEL, axis=1)
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_weights):
+    codec, [generator, *_], _ = vqwave.load(tiny_weights.codecs,
+                                            tiny_weights.generators).chain_engines(512)
+    return Constant(codec), [Alternating(generator.weight_set)]
+
+
+def codes_of(parts, blocks, **options):
+    """int32 [frames], or [batch, frames]."""
+    with Stream(*parts, block=BLOCK, **options) as stream:
+        rows = []
+        for _ in range(blocks):
+            next(stream)
+            rows.append(stream.codes[LEVEL])
+    return np.concatenate(rows, axis=-1)
+
+
+def test_a_piece_begins_where_its_music_sounds(parts):
+    composed = codes_of(parts, 60, seed=3)
+    assert (composed[: INTRO - 60] == 0).all() and composed[INTRO : INTRO + 100].all()
+    opened = codes_of(parts, 4, seed=3, intro=False)
+    assert opened.all()
+    np.testing.assert_array_equal(opened, codes_of(parts, 4, seed=3, intro=False, chunk=5))
+
+
+def test_long_rests_are_skipped_and_short_ones_kept(parts):
+    edges = np.flatnonzero(np.diff(codes_of(parts, 200, seed=3, intro=False) == 0))
+    rests, block = np.diff(edges)[::2], BLOCK / LEVEL
+    assert len(rests) >= 2 and rests.max() <= REST * RATE / LEVEL + 2 * block
+    assert rests.min() > REST * RATE / LEVEL - block
+
+
+def test_each_piece_of_a_batch_opens_for_itself(parts):
+    together = codes_of(parts, 30, seed=3, intro=False, batch=3)
+    np.testing.assert_array_equal(together[0], codes_of(parts, 30, seed=3, intro=False))
+    assert together[:, 0].all() and (together[1] != together[2]).any()
+
+
+def test_a_stream_resumes_within_a_rest(parts):
+    options = {"seed": 3, "intro": False, "leveling": True}
+    with Stream(*parts, block=BLOCK, **options) as stream:
+        whole = [next(stream) for _ in range(60)]
+    for stop in (1, 34, 37):
+        with Stream(*parts, block=BLOCK, **options) as stream:
+            for _ in range(stop):
+                next(stream)
+            file = io.BytesIO()
+            np.savez(file, **stream.state())
+        file.seek(0)
+        with Stream.resume(np.load(file), *parts) as stream:
+            for expected in whole[stop:]:
+                np.testing.assert_array_equal(next(stream), expected)
+
+
+def test_a_leveled_piece_is_the_endless_one_cut(parts):
+    options = {"seed": 3, "intro": False, "leveling": True, "block": BLOCK}
+    with Stream(*parts, **options) as stream:
+        endless = np.concatenate([next(stream) for _ in range(3)])
+    with Stream(*parts, samples=20000, **options) as stream:
+        np.testing.assert_array_equal(np.concatenate(list(stream)), endless[:20000])
+
+
+@pytest.mark.parametrize("decibels", [-38, -30, -20, -8])
+def test_leveling_brings_pieces_to_a_similar_loudness(decibels):
+    sine = np.sin(np.arange(60 * BLOCK) * 0.1).astype(np.float32)
+    sound = sine * np.float32(np.sqrt(2) * 10 ** (decibels / 20))
+    leveler = Leveler.start(2)
+    blocks = [leveler.apply(np.stack([block, 0 * block]), RATE)
+              for block in sound.reshape(60, BLOCK)]
+    leveled, silent = np.concatenate(blocks, axis=1)
+    before, after = (abs(metrics.rms_db(x[-BLOCK:]) - LOUDNESS) for x in (sound, leveled))
+    assert after <= max(0.3 * before, before - 9.5) + 0.01
+    assert not silent.any() and np.abs(leveled).max() <= 1
+    gains = leveled[1:] / np.where(np.abs(sound[1:]) < 0.1 * np.abs(sound).max(), np.nan, sound[1:])
+    assert np.nanmax(np.abs(np.diff(gains))) < 1e-3  # no steps
+
+
+def test_the_shipped_music_begins_at_once():
+    """These pieces are nearly silent for more than 20 s as they are composed."""
+    music = vqwave.load()
+    for seed in (2, 10):
+        composed = music.generate(seconds=1.5, seed=seed, **AS_COMPOSED)
+        heard = music.generate(seconds=1.5, seed=seed)
+        loudest = [max(metrics.rms_db(x) for x in sound.reshape(15, -1)[:, :2200])
+                   for sound in (composed, heard)]
+        assert loudest[0] < -30 < loudest[1]
+
+
+def test_real_music_ranks_above_silence_and_noise(rng):
+    music = vqwave.load()
+    [generator] = music.chain_engines()[1]
+    typical, count = ranking.typical_bits([generator]), 5 * RATE
+    white = rng.standard_normal(count)
+    pink = np.fft.irfft(np.fft.rfft(white) / np.sqrt(np.arange(count // 2 + 1) + 1), count)
+    brown = np.cumsum(white)
+    sounds = {"music": ROOT / "docs/results/wesnoth/original.ogg"} | {
+        name: (0.3 * x / np.abs(x).max()).astype(np.float32)
+        for name, x in {"white": white, "pink": pink, "brown": brown}.items()}
+    scores = {}
+    for name, sound in sounds.items():
+        prompt = music.prompt(sound, seconds=4.5)
+        with music.stream(begin=prompt, samples=len(prompt.audio) + 1, seed=1,
+                          log_probs=True) as stream:
+            logs = np.concatenate([stream.log_probs[LEVEL] for _ in stream])
+        bits = {LEVEL: metrics.bits(logs)}
+        scores[name] = ranking.score(prompt.audio, RATE, bits, typical)
+    assert scores.pop("music") > 2 * max(scores.values())
+    assert ranking.score(np.zeros(count), RATE, {LEVEL: 0.01}, typical) == 0
