@@ -25,7 +25,7 @@ def describe() -> dict:
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return {"cpu": _cpu(), "cores": cores(), "memory_bytes": _memory_bytes(),
+    return {"cpu": _cpu(), "cores": cores(), "memory_bytes": memory_bytes(),
             "os": platform.platform(), "python": platform.python_version(), "versions": versions}
 
 
@@ -85,7 +85,17 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory_bytes() -> int | None:
+def open_files() -> int:
+    """The files that this process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def memory_bytes() -> int | None:
+    """The memory of this machine, or None."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

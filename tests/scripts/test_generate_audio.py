@@ -18,7 +18,7 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import cli, config
+from vqwave import cli, config, machine
 from vqwave.io import audio, weights
 from vqwave.play import mastering, performance, render
 from vqwave.play.performance import Performance
@@ -196,6 +196,18 @@ def test_a_recording_is_varied(run, recordings, music, tmp_path):
         "--output",
         tmp_path / "b.wav")
     np.testing.assert_array_equal(samples_of(tmp_path / "b.wav"), samples_of(tmp_path / "a.wav")[:15435])
+
+
+def test_a_batch_is_bounded_by_open_files_and_memory(run, tmp_path, monkeypatch):
+    line = "--output", tmp_path / "a.wav", "--seconds", 3600, "--generators", "generator_512"
+    code, _, notes = run(*line, "--batch", 10**9)
+    assert code == 2 and len(notes.splitlines()) == 1
+    monkeypatch.setattr(machine, "open_files", lambda: 80)
+    assert "has open files for 16 such pieces at once" in run(*line, "--batch", 17)[2]
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 1 << 30)
+    code, _, notes = run(*line, "--batch", 8, "--normalize")
+    assert code == 2 and "has memory for 1 such pieces at once" in notes
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recordings, tmp_path):

@@ -4,7 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import cli
+import numpy as np
+
+from .. import cli, machine
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
@@ -13,8 +15,10 @@ from ..play.sampling import draw_seed
 from ..play.score import KEPT
 from . import pieces, play
 
-MOST_PIECES = 100
-"""Pieces of one batch: each has an open file, and with --loop or --normalize is held in memory."""
+OTHER_FILES = 64
+"""Files that are open besides those of a batch."""
+PIECE_BYTES = 1 << 20
+"""Memory of a piece of a batch, besides the samples that --loop and --normalize hold."""
 
 SECONDS = 30.0
 """Length of a piece by default."""
@@ -46,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
                              f"--seconds or --length")
     pieces.add_main(parser)
     several = parser.add_mutually_exclusive_group()
-    several.add_argument("--batch", type=cli.number(int, least=1, most=MOST_PIECES), metavar="N",
+    several.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
                          help="generate N pieces at once: out_1.wav, out_2.wav, …")
     several.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
                          help="generate N pieces with seeds S, S+1, …; the file names have rank "
@@ -76,6 +80,7 @@ def main(argv=None) -> int:
     if not {word.split("=")[0] for word in words} & {"--output", "-o", "--help", "-h"}:
         return play.main(words)
     args = pieces.parse(parser(), words, f"`{cli.command('play')}` has the options for playing")
+    check_batch(args.batch)
     paths = render.check_outputs(args.output, args.batch or 1)
     check(args, paths)
     finish = render.Finish(args.fade, args.loop, args.normalize)
@@ -87,9 +92,24 @@ def main(argv=None) -> int:
         return write_candidates(args, music, options, paths[0], finish)
     if len(paths) > 1:
         options["batch"] = len(paths)
+        check_batch(args.batch, (options["samples"] or 0) if finish.whole else 0)
     stream, changes = pieces.open_stream(args, music, options)
     with stream:
         return write(args, stream, paths, finish, changes)
+
+
+def check_batch(pieces: int | None, held: int = 0):
+    """Raises `UserError` where a batch needs more files or memory than there are. held: samples of
+    each piece that are in memory at once.
+    """
+    memory = machine.memory_bytes()
+    most = [(machine.open_files() - OTHER_FILES, "open files")]
+    if memory:  # half of the memory is left to others
+        most.append((memory // 2 // (PIECE_BYTES + np.float32().nbytes * held), "memory"))
+    limit, reason = min(most)
+    if pieces and pieces > limit:
+        raise UserError(f"--batch {pieces}: this machine has {reason} for {limit} such pieces at "
+                        f"once")
 
 
 def check(args, paths):
