@@ -245,12 +245,3 @@ def test_usage_shows_how_many_codes_and_how_evenly(tmp_path):
     for words in ("even: 64 of 64 codes", "perplexity 64", "two: 2 of 64 codes",
                   "perplexity 2", "one: 1 of 64 codes"):
         assert words in text
-
-
-@pytest.mark.parametrize(("codes", "dim", "unused"), [(64, 32, 10), (64, 1, 0), (8, 4, 8)])
-def test_a_codebook_of_any_size_is_mapped(tmp_path, rng, codes, dim, unused):
-    counts = np.arange(1, codes + 1)
-    counts[:unused] = 0
-    plots.codebook_map(rng.normal(size=(codes, dim)), counts, tmp_path / "a.svg")
-    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    assert f"{codes - unused} codes in use" in text and ("never used" in text) == (unused > 0)

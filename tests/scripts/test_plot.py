@@ -81,7 +81,6 @@ def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
     shared = [songs / "b.wav", "--seconds", 1, "--vqvae-weights-dir", tiny_weights.codecs,
               "--output"]
     for kind, more, words in (("usage", ["--levels", 512, 8], ["512x: ", "8x: ", " of 64 codes"]),
-                              ("codebook", ["--model", "vqvae_32"], ["vqvae_32", "codes in use"]),
                               ("codes", ["--levels", 128, 32],
                                ["128x", "32x", "b.wav", "Time (s)"])):
         output = tmp_path / f"{kind}.svg"
@@ -111,8 +110,6 @@ def test_user_errors_are_one_line_and_draw_nothing(main, capsys,
         assert (code, said) == (2, "") and why in notes.splitlines()[-1]
         assert len(notes.splitlines()) == 1 and not list(tmp_path.glob("*.png"))
     for arguments, why in [
-        (["codebook", "--model", "vqvae_9"], "no codec of the chain is called 'vqvae_9'"),
-        (["codebook", "--model", "vqvae_8", "--book", 2], "vqvae_8 has 1"),
         (["usage", "--levels", 64], "there is no level 64"),
     ]:
         code, _, notes = run(main, capsys, arguments[0], songs / "b.wav",

@@ -1,4 +1,4 @@
-"""Draw music, its notes, codes, codebooks and training."""
+"""Draw music, its notes, codes and training."""
 
 import argparse
 import os
@@ -16,7 +16,6 @@ from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
 from ..play import api
-from ..report import maps
 from . import arguments
 
 OPTIONS = {
@@ -31,22 +30,17 @@ OPTIONS = {
                    help="panels in a row (default: as many as fit a page)"),
     "levels": dict(type=cli.number(int, 1), nargs="+", metavar="L",
                    help="levels to draw (default: all)"),
-    "model": dict(metavar="NAME", help="the codec (default: the last codec of the chain)"),
-    "book": dict(type=cli.number(int, 1), default=1, metavar="N",
-                 help="number of the codebook, from 1"),
 }
 
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Draw music, notes, codes, codebooks or training curves. The ending of --output chooses "
+        "Draw music, notes, codes or training curves. The ending of --output chooses "
         "PNG or SVG. Nothing is shown by colour alone. `KIND --help` lists the options of a kind.",
         "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
         "usage song.mp3 --output usage.png",
-        "codebook song.mp3 --model vqvae_128 --output codebook.png",
-        "map song.mp3 --vqvae-weights-dir weights/mapped --output map.png",
         "codes song.mp3 --start 60 --seconds 10 --output codes.png",
         "notes song.mp3 out.wav --seconds 30 --output notes.png",
     )
@@ -109,33 +103,6 @@ def draw_usage(args):
     plots.code_usage(counts, args.output, args.title)
 
 
-def draw_codebook(args):
-    music = load(args)
-    name, level = codec_of(args, music)
-    codebooks = music.weight_set(name).codebooks()
-    if not codebooks:
-        raise UserError(f"{name} has no codebook: its codes are no vectors that could be drawn")
-    if args.book > len(codebooks):
-        raise UserError(f"--book is {args.book}; {name} has {len(codebooks)}")
-    counts = count_codes(music, level, read(args, music.sample_rate))[args.book - 1]
-    plots.codebook_map(codebooks[args.book - 1], counts, args.output, args.title or name)
-
-
-def draw_map(args):
-    music = load(args)
-    name, level = codec_of(args, music)
-    weight_set = music.weight_set(name)
-    maps.check_map(weight_set.config)
-    sounds, grid = read(args, music.sample_rate), weight_set.config.quantizer.grid
-    spectra = maps.sounds_of_codes(music.codec(level))
-    figures = (f"{name}: topographic error "
-               f"{maps.topographic_error(weight_set, list(sounds.values())):.3f}, neighbours "
-               f"{maps.neighbour_ratio(spectra, grid):.2f} as far apart as any two codes")
-    plots.code_map(spectra, count_codes(music, level, sounds)[0], grid, args.output,
-                   args.title or figures)
-    print(figures)
-
-
 def draw_codes(args):
     music = load(args)
     sounds = read(args, music.sample_rate)
@@ -172,10 +139,6 @@ KINDS = {
                    inputs="the folder of a run, or the .csv log of one model"),
     "usage": Kind(draw_usage, "how often music uses each code of every level",
                   "start seconds levels", codecs=True),
-    "codebook": Kind(draw_codebook, "a map of a codebook: which codes are similar, how often music "
-                     "uses them", "start seconds model book", codecs=True),
-    "map": Kind(draw_map, "the codes of a self-organizing map in their places, with their spectra",
-                "start seconds model", codecs=True),
     "codes": Kind(draw_codes, "the codes of the levels under the spectrogram of one file",
                   "start seconds levels", codecs=True, seconds=10.0),
 }
@@ -185,14 +148,6 @@ def load(args) -> api.VQWave:
     """The codecs of a folder, by its chain.yml or the default chain."""
     return api.load(args.vqvae_weights_dir,
                     weights.find_folder(args.vqvae_weights_dir, weights.CODECS))
-
-
-def codec_of(args, music) -> tuple[str, int]:
-    """The name and the level of --model."""
-    codecs = {name: level for level, name in music.chain.codecs.items()}
-    name = arguments.find_name(args.model or music.chain.codecs[music.level], codecs,
-                               "codec of the chain")
-    return name, codecs[name]
 
 
 def levels(args, music) -> list[int]:

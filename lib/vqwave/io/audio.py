@@ -87,9 +87,8 @@ class Decoder:
     weights that sum to one, so the mix clips only where a channel did. NaN is silence. libsndfile
     tries the files that FFmpeg refuses. If both fail, the error has FFmpeg's reason.
 
-    `seconds`: decoded so far. `expected`: the length in the file's header in seconds, None without
-    such a length; a truncated file is shorter. `ended`: False if the format has an end mark and the
-    file lacks the mark.
+    `seconds`: decoded so far. `expected`: the length that the file's header gives in seconds, or
+    that FFmpeg guesses; None without either.
 
     Raises:
         UserError: names the file and the reason, before the first block or after any of them.
@@ -100,33 +99,32 @@ class Decoder:
         self.sample_rate = sample_rate
         self.seconds = 0.0
         self.expected = None
-        self.ended = True
 
     def __iter__(self):
         with contextlib.ExitStack() as opened:
             try:
                 # A file object, not a name: FFmpeg takes "a:b.mp3" for a protocol.
                 file = opened.enter_context(open(self.path, "rb"))
-                head = file.read(1 << 16)
+                magic = file.read(4)
             except (OSError, ValueError) as e:
                 why = reason(e) if isinstance(e, OSError) else e
                 raise UserError(f"{printable(self.path)}: {why}") from e
-            if not head:
+            if not magic:
                 raise UserError(f"{printable(self.path)}: the file is empty")
             try:
-                yield from self._blocks(self._ffmpeg(file, head))
+                yield from self._blocks(self._ffmpeg(file))
                 return
             except UserError as e:
-                if self.seconds or head[:4] not in _SNDFILE_STARTS:
+                if self.seconds or magic not in _SNDFILE_STARTS:
                     raise
-                refused = e
+                ffmpeg_error = e
             # FFmpeg refuses Vorbis files that hold their headers twice, for instance.
             try:
                 yield from self._blocks(self._libsndfile(file))
             except UserError:
                 if self.seconds:
                     raise
-                raise refused from None
+                raise ffmpeg_error from None
 
     def _blocks(self, frames):
         """Frames of either decoder -> blocks. Raises `UserError`."""
@@ -154,20 +152,17 @@ class Decoder:
             self.seconds += frame.samples / frame.sample_rate
             yield frame
 
-    def _ffmpeg(self, file, head: bytes):
+    def _ffmpeg(self, file):
         """The file's frames as FFmpeg decodes them."""
         import av
 
-        options = {"format_whitelist": _DEMUXERS}
-        self.ended = head[:4] != b"OggS" or _has_ogg_end(file)
         file.seek(0)
-        with av.open(_Nameless(file), options=options, buffer_size=1 << 18,
+        with av.open(_Nameless(file), options={"format_whitelist": _DEMUXERS}, buffer_size=1 << 18,
                      metadata_errors="ignore") as container:
             stream = container.streams.best("audio")
             if stream is None:
                 return
-            size = os.fstat(file.fileno()).st_size
-            self.expected = _announced_seconds(container.format.name, stream, head, size)
+            self.expected = stream.duration and float(stream.duration * stream.time_base)
             yield from container.decode(stream)
 
     def _libsndfile(self, file):
@@ -232,31 +227,6 @@ class _Nameless:
 
     def __init__(self, file):
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
-
-
-def _announced_seconds(kind: str, stream, head: bytes, size: int) -> float | None:
-    """Seconds that a file says it has; None where FFmpeg would guess them from the file's size."""
-    if not stream.duration:
-        return None
-    seconds = float(stream.duration * stream.time_base)
-    if kind == "wav":
-        # FFmpeg goes by the file's size; the header has the real one, except in a wav from a pipe.
-        riff = 8 + int.from_bytes(head[4:8], "little")
-        return seconds * riff / size if head[:4] == b"RIFF" and riff < 0x7FFFFFFF else None
-    if kind == "mp3":
-        return seconds if b"Xing" in head or b"Info" in head else None
-    return seconds if kind.split(",")[0] in ("aiff", "flac", "mov", "ogg") else None
-
-
-def _has_ogg_end(file) -> bool:
-    """Whether the last page of an Ogg file is marked as the last; a file that was cut between two
-    pages lacks only this mark.
-    """
-    # A page has at most 65,307 bytes.
-    file.seek(-min(1 << 17, file.seek(0, os.SEEK_END)), os.SEEK_END)
-    tail = file.read()
-    page = tail.rfind(b"OggS")
-    return page < 0 or page + 5 >= len(tail) or bool(tail[page + 5] & 4)
 
 
 def _mono(frames, rate):

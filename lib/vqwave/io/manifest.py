@@ -55,6 +55,10 @@ class Track:
     def seconds(self) -> float:
         return self.samples / self.sample_rate
 
+    def is_of(self, size: int, mtime_ns: int) -> bool:
+        """Whether its music file had this size and time."""
+        return (self.source_size, self.source_mtime_ns) == (size, mtime_ns)
+
     def path(self, folder) -> Path:
         return Path(folder, self.file)
 

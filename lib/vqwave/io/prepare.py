@@ -31,7 +31,7 @@ from .manifest import Track
 _SAVE_EVERY = 5.0
 _BLOCK = 1 << 20  # samples
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out of memory)", None
+_ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out of memory)"
 
 
 @dataclass
@@ -76,9 +76,9 @@ class _Job:
     @property
     def is_up_to_date(self) -> bool:
         """The track is up to date by size and time alone."""
-        t = self.track
-        return t is not None and (t.sample_rate, t.source_size, t.source_mtime_ns) == (
-            self.sample_rate, self.source.size, self.source.mtime_ns)
+        track, source = self.track, self.source
+        return (track is not None and track.sample_rate == self.sample_rate
+                and track.is_of(source.size, source.mtime_ns))
 
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
@@ -87,9 +87,9 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
     the manifest. `a/song.mp3` becomes `a/song.mp3.u16`.
 
     The report lists files that cannot be converted; the others are converted. An interrupted run
-    leaves whole tracks only, and the next run continues. Copies of a file are left out, so that no
-    recording is both held out and trained on. A moved file keeps its track. Tracks of removed files
-    stay. Notes report copies and removed files.
+    leaves whole tracks only, and the next run continues. Of identical files one becomes a track, so
+    that no recording is both held out and trained on. A renamed file keeps its track, and so does
+    a removed one.
 
     Args:
         workers: processes; None is one a core.
@@ -124,51 +124,31 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
         try:
             with bar, contextlib.closing(results):
                 for job, result in results:
-                    log.add(job, result)
+                    log.add(job, *result)
                     bar.advance(task, job.source.size)
         finally:
             # Also where Ctrl-C or a full disk ends the run. Killed workers leave unfinished tracks.
             _sweep(dst)
             log.save()
-    # A copy of a file that cannot be converted cannot be converted either.
-    reasons, kept = dict(failed), {t.source for t in tracks.values()}
-    failed += [(copy, reasons[first]) for copy, first in copies.items() if first not in kept]
     failed.sort()
-    present = {job.source.path for job in jobs}
-    gone = [t for t in tracks.values() if t.source not in present
-            and t.source.startswith(os.path.join(src, "")) and _is_gone(t.source)]
-    left_out = {copy: first for copy, first in copies.items() if first in kept}
-    report.notes += _notes(report, tracks.values(), left_out, gone, src, dst, sample_rate)
+    report.notes += _notes(report, copies)
     return report
 
 
-def _notes(report, tracks, copies, gone, src, dst, sample_rate) -> list[str]:
-    """Lines about tracks that a user may want to check although nothing failed.
-
-    copies: {copy: the source that is a track}; gone: tracks whose source is gone.
+def _notes(report: PrepareReport, copies: dict[str, str]) -> list[str]:
+    """Lines about tracks that a user may want to check. copies: {copy: the file that is a track}.
     """
-    def files(some):
-        first = printable(some[0].file)
-        return first if len(some) == 1 else f"{len(some)} tracks (for instance {first})"
-
     notes = []
-    if high_passed := [track for track in report.converted if track.high_passed]:
+    if high_passed := [printable(track.file) for track in report.converted if track.high_passed]:
         notes.append(f"inaudible sound below {audio.HEARING:g} Hz is strong in "
-                     f"{files(high_passed)}, and taken out")
-    if others := [t for t in tracks if t.sample_rate != sample_rate]:
-        notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, for "
-                     f"instance {printable(others[0].file)} ({others[0].sample_rate} Hz); training "
-                     f"refuses such a folder")
+                     f"{_count(high_passed)}, and taken out")
     if copies:
-        copy, kept = map(printable, next(iter(copies.items())))
-        which = (f"{copy} is a copy of {kept}" if len(copies) == 1 else
-                 f"{len(copies)} files are copies of others (for instance {copy} of {kept})")
-        notes.append(f"{which}, byte for byte, and left out")
-    if gone:
-        notes.append(f"the source of {files(gone)} is gone from {printable(src)}; a track stays, "
-                     f"and is trained on, until its .u16 file is removed from {printable(dst)} "
-                     f"and {cli.command('prepare')} runs again")
+        notes.append(f"copies of other files are left out: {_count(list(map(printable, copies)))}")
     return notes
+
+
+def _count(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} files (for instance {names[0]})"
 
 
 def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
@@ -244,71 +224,47 @@ def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
 
 
 def _plan(dst, sources, tracks, sample_rate, failed):
-    """A `_Job` for each source that is to be a track, and {copy: source that is kept} of the rest.
-    What cannot be read is added to `failed`.
+    """A `_Job` for each source that is to be a track, and {copy: the file that is a track} of the
+    other sources. What cannot be read is added to `failed`.
     """
     paths, by_source = {source.path for source in sources}, {t.source: t for t in tracks.values()}
-    sizes = Counter(source.size for source in sources)
-    sizes.update(t.source_size for t in tracks.values() if t.source not in paths)
-    jobs, contents = [], {}
-    for source in sources:
-        track = by_source.get(source.path)
-        job = _Job(source, dst, track.file if track else _new_file(source, tracks), sample_rate,
-                   track)
+    others = [track for track in tracks.values() if track.source not in paths]
+    # By content: tracks whose file was renamed or removed, and the file of every other track.
+    orphans = {track.sha256: track for track in others if not os.path.exists(track.source)}
+    owners = {track.sha256: track.source for track in others if track.sha256 not in orphans}
+    # Only files of one size can have the same content.
+    sizes = Counter([source.size for source in sources] + [track.source_size for track in others])
+    jobs, copies = [], {}
+    for source in sorted(sources, key=lambda source: source.path not in by_source):
+        track, content = by_source.get(source.path), None
         try:
-            if track and replace(job, sample_rate=track.sample_rate).is_up_to_date:
-                contents[source.path] = track.sha256
+            if track and track.is_of(source.size, source.mtime_ns):
+                content = track.sha256
             elif sizes[source.size] > 1:
-                contents[source.path] = sha256(source.path)
+                content = sha256(source.path)
         except OSError as e:
             failed.append((source.path, reason(e)))
             continue
-        jobs.append(job)
-    # By content: a source that is there, and the tracks whose source is not.
-    kept = {contents[job.source.path]: job.source.path for job in reversed(jobs)
-            if job.track and job.source.path in contents}
-    gone, taken, wanted = {}, {job.file for job in jobs}, set(contents.values())
-    for track in tracks.values():
-        if track.file not in taken and track.sha256 in wanted:
-            if _is_gone(track.source):
-                gone.setdefault(track.sha256, []).append(track)
-            else:
-                kept.setdefault(track.sha256, track.source)
-    planned, copies = [], {}
-    for job in jobs:
-        content = contents.get(job.source.path)
-        if content and not job.track:
-            if gone.get(content):
-                job = _move_track(job, gone[content].pop(0), tracks)
-            elif content in kept:
-                copies[job.source.path] = kept[content]
-                continue
-            kept[content] = job.source.path
-        planned.append(job)
-    return planned, copies
+        if track is None and content in owners:
+            copies[source.path] = owners[content]
+            continue
+        track = track or _take_over(dst, source, orphans.pop(content, None), tracks)
+        file = track.file if track else _new_file(source, tracks)
+        jobs.append(_Job(source, dst, file, sample_rate, track))
+        if content:
+            owners.setdefault(content, source.path)
+    return sorted(jobs, key=lambda job: job.source.relative), copies
 
 
-def _move_track(job, track, tracks) -> _Job:
-    """The job with the track of a source that has moved. The track moves to the new folder of its
-    source, because labels may be folders.
+def _take_over(dst, source, orphan: Track | None, tracks) -> Track | None:
+    """The track of a renamed file. In another folder, which may be another label, the file becomes
+    a new track, and the orphan is removed.
     """
-    if os.path.dirname(track.file) != os.path.dirname(job.file):
-        (job.folder / job.file).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(job.folder / track.file, job.folder / job.file)
-        del tracks[track.file]
-        track = tracks[job.file] = replace(track, file=job.file)
-    return replace(job, file=track.file, track=track)
-
-
-def _is_gone(source):
-    """Whether there is no such file; False if the file cannot be examined."""
-    try:
-        os.stat(source)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return True
-    except OSError:
-        pass
-    return False
+    if orphan and os.path.dirname(orphan.file) != os.path.dirname(source.relative):
+        (dst / orphan.file).unlink(missing_ok=True)
+        del tracks[orphan.file]
+        return None
+    return orphan
 
 
 def _new_file(source, tracks) -> str:
@@ -332,15 +288,12 @@ class _Log:
         self.dst, self.tracks, self.report, self.changed = dst, tracks, report, changed
         self._saved, self._pause = time.monotonic(), _SAVE_EVERY
 
-    def add(self, job, result):
-        """result: (state, `Track` or reason, note), as `_convert` returns it."""
-        state, value, note = result
+    def add(self, job, state: str, value):
+        """state, value: what `_convert` returns."""
         if state == "failed":
             self.report.failed.append((job.source.path, value))
             return
         (self.report.converted if state == "converted" else self.report.up_to_date).append(value)
-        if note:
-            self.report.notes.append(note)
         self.changed = self.changed or self.tracks.get(value.file) != value
         self.tracks[value.file] = value
         if (start := time.monotonic()) - self._saved > self._pause:
@@ -360,7 +313,7 @@ def _convert_all(jobs, workers, scheduler):
     waiting = []
     for job in jobs:
         if job.is_up_to_date:
-            yield job, ("up to date", replace(job.track, source=job.source.path), None)
+            yield job, ("up to date", replace(job.track, source=job.source.path))
         else:
             waiting.append(job)
     if waiting and scheduler:
@@ -447,7 +400,7 @@ def _begin():
 
 
 def _convert(job):
-    """One source -> (state, `Track` or reason, note). Raises only where the disk is full."""
+    """One source -> (state, `Track` or reason). Raises only where the disk is full."""
     path = job.source.path
     try:
         status, checksum = os.stat(path), sha256(path)
@@ -456,40 +409,28 @@ def _convert(job):
         old = job.track
         if old and (old.sha256, old.sample_rate) == (checksum, job.sample_rate):
             return "up to date", replace(track, samples=old.samples, tags=old.tags,
-                                         high_passed=old.high_passed), None
-        decoder = Decoder(path, job.sample_rate)
+                                         high_passed=old.high_passed)
         out = job.folder / job.file
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(out) as file:
-            samples = _write(file, decoder)
+            samples = _write(file, Decoder(path, job.sample_rate))
             high_passed = audio.rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
             if high_passed:
                 _write(file, audio.high_pass(_blocks(file), job.sample_rate))
         track = replace(track, samples=samples, tags=_tags(path), high_passed=high_passed)
-        return "converted", track, _note_if_cut(decoder, track)
+        return "converted", track
     except UserError as e:
-        return "failed", str(e).removeprefix(f"{printable(path)}: "), None
+        return "failed", str(e).removeprefix(f"{printable(path)}: ")
     except OSError as e:
         if e.errno in _NO_SPACE:
             raise OSError(e.errno, e.strerror, os.fspath(job.folder)) from e
         where = "" if e.filename in (None, path) else f"{printable(e.filename)}: "
-        return "failed", where + reason(e), None
+        return "failed", where + reason(e)
     except MemoryError:
-        return "failed", "out of memory", None
+        return "failed", "out of memory"
     except Exception as e:
         # A decoder may raise anything for foreign bytes; the other files are still converted.
-        return "failed", printable(f"{type(e).__name__}: {e}"), None
-
-
-def _note_if_cut(decoder, track) -> str | None:
-    """A line about a source that is truncated."""
-    if decoder.expected and decoder.expected - track.seconds > 0.5:
-        what = f"{track.seconds:.1f} s of the {decoder.expected:.1f} s that it announces"
-    elif not decoder.ended:
-        what = f"the mark of its end is missing after {track.seconds:.1f} s"
-    else:
-        return None
-    return f"{printable(track.source)}: cut short: {what}; what is there was converted"
+        return "failed", printable(f"{type(e).__name__}: {e}")
 
 
 def _write(file, blocks) -> int:
