@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from .. import cli, machine, progress
+from .. import machine, progress
 from ..errors import UserError
 from . import audio, cluster, manifest
 from .audio import AUDIO_SUFFIXES, Decoder, to_u16
