@@ -76,7 +76,7 @@ def measure(weight_set, tracks: TestTracks, embed, engine_name: str) -> dict:
     """The figures of one codec on one corpus."""
     config = weight_set.config
     leaked = judge.find_leaked(weight_set, tracks.tracks)
-    return judge.judge(engine.load_codec(weight_set, engine_name), tracks.sounds, embed=embed,
+    return judge.judge(engine.CodecEngine(weight_set, engine_name), tracks.sounds, embed=embed,
                        track_labels=tracks.labels(config)) | {
         "level": f"{config.level}x", "steps": weight_set.record.get("step"),
         "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
@@ -145,7 +145,7 @@ def draw(pairs, corpora: Sequence[TestTracks], folder, engine_name: str, pieces=
             key = f"{name}_{weight_set.config.level}"
             if own is not tracks or key in sounds:
                 continue
-            codec = engine.load_codec(weight_set, engine_name)
+            codec = engine.CodecEngine(weight_set, engine_name)
             label = tracks.labels(weight_set.config)[0]
             sounds[key] = codec.decode(codec.encode(sounds["original"][None], label),
                                        label)[0, : len(sounds["original"])]

@@ -496,8 +496,6 @@ NAMED = [
     ("train_vqvae", [*CODEC, "--output-dir", "text.yml"], "text.yml: cannot be written to"),
     ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-from", "folder"],
      "folder: no weights of vqvae_8"),
-    ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-epoch", "3"],
-     "no epoch 3 of vqvae_8"),
     ("train_vqvae", [*CODEC, "--decoder-only"], "--decoder-only needs --start-from"),
     ("train_generator", ["--generator", "vqvae_8", *TRAIN], "'vqvae_8'; there are generator_512"),
     ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "folder"], "no weights of vqvae_512"),

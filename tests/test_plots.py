@@ -209,7 +209,7 @@ def test_a_codecs_shades_are_those_of_its_codebook(tiny_weights):
     from vqwave.io import weights
     from vqwave.play import engine
 
-    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"))
+    codec = engine.CodecEngine(weights.find(tiny_weights.codecs, "vqvae_512"))
     [shades] = plots.codec_shades(codec)
     assert shades.shape == (codec.config.num_codes,)
     assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20, 0]] <= 0.5

@@ -110,7 +110,7 @@ def measure_bits(corpus, weight_set) -> dict:
     if config.labels:
         variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
                      "mislabelled": {"labels": swap_labels(spans, config)}}
-    generator = engine.load_generator(weight_set, corpus.music.engine)
+    generator = engine.GeneratorEngine(weight_set, corpus.music.engine)
     for name, inputs in variants.items():
         nats = score(generator, spans, **inputs, report=lambda share, name=name:
                              corpus.progress(f"{config.name}, {name}", share))
@@ -150,7 +150,7 @@ def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
     """{seconds of past: bits a frame} of the same frames of the top level."""
     stderr.import_keras()
     config, codec = weight_set.config, corpus.music.codec(weight_set.config.level)
-    generator = engine.load_generator(weight_set, corpus.music.engine)
+    generator = engine.GeneratorEngine(weight_set, corpus.music.engine)
 
     def frames(seconds):
         return max(1, round(seconds * corpus.rate / config.level))
@@ -221,7 +221,7 @@ def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
     of "none".
     """
     labels = config.labels
-    return [i if i == labels.none else (i + 1) % labels.choices
+    return [i if i == labels.none else (i + 1) % labels.none
             for i in (index_of(span.track.track, labels) for span in spans)]
 
 

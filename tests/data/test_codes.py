@@ -185,22 +185,6 @@ def test_codes_of_another_codec_lie_beside(corpus, codec, tmp_path):
     np.testing.assert_array_equal(read(encoded[0]), before)
 
 
-def test_codes_of_earlier_codecs_are_named_with_the_command_that_removes_them(corpus, codec,
-                                                                              tmp_path):
-    first, second = RecordingReporter(), RecordingReporter()
-    codes.encode_corpus(corpus[0], copies(corpus[1], 1), codec, first, load_encoder)
-    assert not [line for line in first.lines if "rm -r" in line]
-    (old,) = (corpus[0] / ".codes").iterdir()
-    (old / "a.ogg.u16.0.u16").write_bytes(bytes(50_000_000))
-    (corpus[0] / ".codes" / "foreign").mkdir()
-    (corpus[0] / ".codes" / "foreign" / "index.jsonl").write_bytes(b'{"codec": "vqvae_8"}\n')
-    codes.encode_corpus(corpus[0], copies(corpus[1], 1), reverse_codebook(codec, tmp_path), second,
-                        load_encoder)
-    (line,) = [line for line in second.lines if "rm -r" in line]
-    assert line == (f"codes of earlier {NAME}s take 0.05 GB; to remove them, where those codecs "
-                    f"are gone: rm -r '{old}'")
-
-
 def test_a_changed_track_is_encoded_again(corpus, codec):
     folder, _ = corpus
     encode(corpus, codec)
@@ -257,5 +241,3 @@ def test_unigram_bits_of_several_books_add_up(tmp_path, rng):
     costs = codes.unigram_costs(codes.count_codes([frames], 8, 3))
     assert costs.shape == (3, 8)
     assert costs[np.arange(3), frames].sum(1).mean() == pytest.approx(total)
-
-

@@ -86,8 +86,8 @@ def test_the_vocabulary_stands_beside_the_weights(trained):
 
 
 def test_music_is_likeliest_with_its_own_label(trained, data, tiny_weights):
-    played = engine.load_generator(weights.find(trained[0], NAME), "onnx-float32")
-    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"), "onnx-float32")
+    played = engine.GeneratorEngine(weights.find(trained[0], NAME), "onnx-float32")
+    codec = engine.CodecEngine(weights.find(tiny_weights.codecs, "vqvae_512"), "onnx-float32")
     spans = []
     for track in manifest.read(data)[::2]:
         label = track.file.split()[0]

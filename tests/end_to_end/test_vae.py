@@ -183,7 +183,7 @@ def test_a_window_has_the_label_of_its_track(data):
 
 def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
     found, sound = weights.find(trained[0], "vqvae_512"), music(1.0)[None]
-    onnx, reference = (engine.load_codec(found, name) for name in ("onnx", "keras"))
+    onnx, reference = (engine.CodecEngine(found, name) for name in ("onnx", "keras"))
     decoded = []
     for label in (None, "blues", "jazz", {"blues": 1, "metal": 3}):
         vectors = onnx.encode(sound, label)

@@ -171,7 +171,7 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, teacher_forced):
     # The mean error, as a share of the spread of the logits.
     for name, limit in (("onnx", 0.03), ("onnx-float32", 1e-5)):
         with exact_int8():
-            played = engine.load_generator(case.weight_set, name)
+            played = engine.GeneratorEngine(case.weight_set, name)
             codes, scored, _ = played.sample(case.context, case.draws, case.start,
                                              played.initial_state(3), Sampling(temperature=0.9),
                                              forced=case.codes)
@@ -180,7 +180,7 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, teacher_forced):
 
 
 def test_chunks_and_saved_states_continue_bit_for_bit(case):
-    played = engine.load_generator(case.weight_set)
+    played = engine.GeneratorEngine(case.weight_set)
     state, previous = played.initial_state(3), case.start
     whole, scored, last = played.sample(case.context, case.draws, previous, state)
     codes, log_probs, begin = [], [], 0
@@ -203,7 +203,7 @@ def test_chunks_and_saved_states_continue_bit_for_bit(case):
 
 
 def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
-    played = engine.load_generator(case.weight_set, "onnx-float32")
+    played = engine.GeneratorEngine(case.weight_set, "onnx-float32")
     together, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
     for i in range(3):
         row = slice(i, i + 1)
@@ -213,7 +213,7 @@ def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
 
 
 def test_many_streams_draw_the_codes_of_few(case):
-    played = engine.load_generator(case.weight_set, "onnx-float32")
+    played = engine.GeneratorEngine(case.weight_set, "onnx-float32")
     context, draws, start = (x if x is None else np.concatenate([x] * 3)
                              for x in (case.context, case.draws, case.start))
     many, _, _ = played.sample(context, draws, start, played.initial_state(9), log_probs=False)

@@ -240,7 +240,7 @@ def test_metadata_hold_the_numbers_that_a_player_needs(tiny_weights, cache):
                 "num_codes": "64", "books": "1", "start_token": "64", "pad_token": "64"}
     for kind in ("loop_int8", "context"):
         assert metadata(generator, kind) == expected
-    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_128"))
+    codec = engine.CodecEngine(weights.find(tiny_weights.codecs, "vqvae_128"))
     for kind in ("encode", "decode"):
         assert metadata(codec.weight_set, kind) == {
             "level": "128", "num_codes": "64", "books": "1", "sample_rate": "22050",

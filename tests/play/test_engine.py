@@ -66,7 +66,7 @@ def load(lively):
     def load(which, name):
         if (which, name) not in engines:
             generator = which if isinstance(which, str) else f"generator_{which}"
-            engines[which, name] = engine.load_generator(weights.find(lively, generator), name)
+            engines[which, name] = engine.GeneratorEngine(weights.find(lively, generator), name)
         return engines[which, name]
 
     with exact_int8():
@@ -162,7 +162,7 @@ def test_settings_do_the_same_in_every_engine(load, which, settings):
 
 
 def test_a_generator_s_own_sampling_holds_where_none_is_given(lively):
-    played = engine.load_generator(weights.find(lively, BOOKS_TOP), "onnx-float32")
+    played = engine.GeneratorEngine(weights.find(lively, BOOKS_TOP), "onnx-float32")
     given, own = arguments(played, 200), Sampling(temperature=0.6, top_k=9, top_p=0.9)
     expected, scores, _ = played.sample(*given, own)
     played.config = configs.replace(played.config, sampling=own)
@@ -293,7 +293,7 @@ def known(tmp_path_factory):
     (1, Sampling(temperature=0)), (1, Sampling(top_p=0.05)),
 ])
 def test_a_hundred_thousand_draws_follow_the_distribution(known, name, books, settings):
-    played = engine.load_generator(known[books], name)
+    played = engine.GeneratorEngine(known[books], name)
     codes, log_probs, _ = played.sample(*arguments(played, 1000, batch=100, seed=8), settings)
     for book in range(books):
         expected = np.asarray(sampling.distribution(np.roll(LOGITS, book), settings), float)
@@ -348,7 +348,7 @@ def codecs(tiny_weights, tmp_path_factory):
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual", "som", "spectrogram"])
 def test_codecs_are_the_same_in_every_engine(codecs, rng, which):
-    played, reference = (engine.load_codec(codecs[which], name) for name in ("onnx", "keras"))
+    played, reference = (engine.CodecEngine(codecs[which], name) for name in ("onnx", "keras"))
     level, books = played.config.level, played.config.books
     audio = rng.normal(0, 0.1, (2, 10_001)).astype(np.float32)
     codes = played.encode(audio)
@@ -368,7 +368,7 @@ def test_codecs_are_the_same_in_every_engine(codecs, rng, which):
 
 @pytest.mark.parametrize("which", ["residual", "som"])
 def test_windows_of_codes_are_decoded_as_the_whole(codecs, rng, which):
-    played = engine.load_codec(codecs[which])
+    played = engine.CodecEngine(codecs[which])
     level, step, halo = played.config.level, 40, played.decode_halo
     codes = played.encode(rng.normal(0, 0.1, (2, 8_000)).astype(np.float32))
     whole = played.decode_window(codes)
@@ -383,7 +383,7 @@ def test_windows_of_codes_are_decoded_as_the_whole(codecs, rng, which):
 @pytest.mark.parametrize("which", [*LEVELS, "residual"])
 def test_rows_decoded_apart_are_the_rows_decoded_together(codecs, rng, which):
     """Bit for bit: a stream of several pieces decodes a few of them at a time."""
-    played = engine.load_codec(codecs[which])
+    played = engine.CodecEngine(codecs[which])
     codes = played.encode(rng.normal(0, 0.1, (7, 8192)).astype(np.float32))
     together = played.decode_window(codes, 3)
     for rows in (1, played.rows, 3):
@@ -394,7 +394,7 @@ def test_rows_decoded_apart_are_the_rows_decoded_together(codecs, rng, which):
 @pytest.mark.parametrize("which", [*LEVELS, "residual"])
 def test_a_part_of_a_window_is_what_the_whole_has_there(codecs, rng, which):
     """At the edges of the window too: zeros stand around it."""
-    played = engine.load_codec(codecs[which])
+    played = engine.CodecEngine(codecs[which])
     level, config = played.config.level, played.config
     codes = rng.integers(0, config.num_codes, (2, 64, config.books)).astype(np.int32)
     assert played.splits
@@ -412,9 +412,9 @@ from vqwave.io import weights
 from vqwave.config import Sampling
 from vqwave.play import engine
 name, codecs, generators = sys.argv[1:]
-codec = engine.load_codec(weights.find(codecs, "vqvae_32"), name)
+codec = engine.CodecEngine(weights.find(codecs, "vqvae_32"), name)
 codec.decode(codec.encode(np.zeros((1, 4096), np.float32)))
-played = engine.load_generator(weights.find(generators, "generator_128"), name)
+played = engine.GeneratorEngine(weights.find(generators, "generator_128"), name)
 config = played.config
 context = played.context({"source": np.zeros((1, 4 + 2 * config.halo, 1), np.int32)})
 for settings in ({}, {"sampling": Sampling(top_k=3)}, {"log_probs": False}):
@@ -475,7 +475,7 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
 
 def test_an_unknown_engine_is_refused(lively):
     with pytest.raises(UserError, match="no engine is called 'onx'; there are onnx, onnx-float32"):
-        engine.load_generator(weights.find(lively, "generator_512"), "onx")
+        engine.GeneratorEngine(weights.find(lively, "generator_512"), "onx")
 
 
 @pytest.mark.parametrize("engine", ["onnx-float32", "keras"])
@@ -492,7 +492,7 @@ def test_a_bias_on_the_logits_decides_where_it_is_strong(load, engine):
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])
 def test_a_causal_codec_makes_of_blocks_what_it_makes_of_the_whole(codecs, name, rng):
-    codec = engine.load_codec(codecs["causal"], name)
+    codec = engine.CodecEngine(codecs["causal"], name)
     sound = rng.normal(0, 0.1, (2, 32 * 50 + 7)).astype("float32")
     blocks = codec.in_blocks(2)
     codes = [blocks.encode(sound[:, begin:end])
@@ -515,4 +515,4 @@ def test_a_causal_codec_makes_of_blocks_what_it_makes_of_the_whole(codecs, name,
 
 def test_a_codec_that_sees_both_sides_does_not_go_block_by_block(codecs):
     with pytest.raises(UserError, match="vqvae_32 has a padding of same .* padding is causal"):
-        engine.load_codec(codecs[32]).in_blocks()
+        engine.CodecEngine(codecs[32]).in_blocks()

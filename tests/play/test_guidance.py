@@ -69,7 +69,7 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
     settings = Sampling(guidance=GUIDANCE, temperature=0.9, top_k=30)
     codes_of = {}
     for kind in engine.ENGINES if name == "generator_512" else ("keras", "onnx-float32"):
-        played = engine.load_generator(weight_set, kind)
+        played = engine.GeneratorEngine(weight_set, kind)
         context, uniforms, previous, state = arguments = given(played, 60)
         codes, log_probs, after = played.sample(*arguments, settings)
         codes_of[kind] = codes
@@ -90,7 +90,7 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
 
 @pytest.mark.parametrize("kind", ["onnx", "onnx-float32"])
 def test_chunks_of_a_guided_piece_make_what_one_call_makes(folder, kind):
-    played = engine.load_generator(weights.find(folder, "generator_128"), kind)
+    played = engine.GeneratorEngine(weights.find(folder, "generator_128"), kind)
     context, uniforms, previous, state = given(played, 64, batch=2)
     settings = Sampling(guidance=2)
     whole, _, _ = played.sample(context, uniforms, previous, state, settings)

@@ -71,7 +71,7 @@ def compare(studio, song, **settings):
 
 def heard_through(folder, name, song):
     """A recording through a codec and back, without a label: int16."""
-    codec, original = engine.load_codec(weights.find(folder, name)), audio.decode(song, RATE)
+    codec, original = engine.CodecEngine(weights.find(folder, name)), audio.decode(song, RATE)
     return audio.to_int16(codec.decode(codec.encode(original[None]))[0, : len(original)])
 
 

@@ -275,7 +275,7 @@ def test_a_state_holds_no_python_objects(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["text", "cut", "flip"])
-def test_a_damaged_state_names_start_epoch(run, tmp_path, model, harm):
+def test_a_damaged_state_is_named(run, tmp_path, model, harm):
     state = RunState(tmp_path, NAME)
     state.save(new_record(step=1), run_variables(model))
     data = bytearray(state.path.read_bytes())
@@ -283,7 +283,7 @@ def test_a_damaged_state_names_start_epoch(run, tmp_path, model, harm):
         data[len(data) // 2] ^= 255
     state.path.write_bytes({"text": b"hello", "cut": data[: len(data) // 2],
                             "flip": data}[harm])
-    with pytest.raises(UserError, match=r"state.npz: damaged.*--start-epoch"):
+    with pytest.raises(UserError, match=r"state.npz: damaged.*--start-from"):
         state.load()
 
 

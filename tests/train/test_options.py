@@ -63,15 +63,15 @@ def test_a_preset_may_hold_data_settings(write):
 def test_every_flag_reaches_its_setting(tmp_path):
     (tmp_path / "s.yml").write_text("validation: [a]\n")
     line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all "
-            f"--promote --epochs 6 --val-split {tmp_path}/s.yml --learning-rate 1e-4 --start-epoch "
-            f"2 --batch-size 3 --input-length 16 --steps 8 --start-from w --distribute")
+            f"--promote --epochs 6 --val-split {tmp_path}/s.yml --learning-rate 1e-4 "
+            f"--batch-size 3 --input-length 16 --steps 8 --start-from w --distribute")
     settings = read(*line.split())
     assert settings.training == configs.replace(
         configs.preset().training("vqvae_8"), seed=4, patience=5, mixed_precision=True,
         epochs=6, learning_rate=1e-4,
         batch_size=3, input_length=16, steps=8)
     assert settings.data.split == configs.Split(validation=("a",))
-    assert settings.options == RunOptions("o", minutes=3.0, start_epoch=2,
+    assert settings.options == RunOptions("o", minutes=3.0,
                                           start_from="w", keep_all=True, promote=True,
                                           distribute=True, set_by_user=settings.options.set_by_user)
 

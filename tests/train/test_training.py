@@ -163,9 +163,6 @@ def test_half_written_files_of_a_killed_run_are_ignored(train, straight, begun):
     saved = RunState(begun, GENERATOR)
     shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}.state.npz", saved.path)
     assert train(begun).record.finished
-    again = train(begun, start_epoch=2)
-    assert again.reporter.steps == [7]
-    assert weights.find(begun, GENERATOR, 3).record["step"] == STEPS
 
 
 # --------------------------------------------------------------------------------- going on, or not
@@ -260,31 +257,7 @@ def test_codes_are_identified_by_the_encoders_values(straight, tmp_path):
     assert single.checksum != half.checksum and single.encoding_checksum == half.encoding_checksum
 
 
-def test_start_epoch_continues_from_that_epoch(train, begun, straight):
-    earlier = weights.find(begun, GENERATOR, 1)
-    again = train(begun, start_epoch=1, learning_rate=1e-9)
-    assert again.reporter.steps == [4, 5, 6, 7]
-    # At this learning rate the weights stay where they began.
-    for key, array in weights.find(begun, GENERATOR, 3).load("generator").items():
-        np.testing.assert_allclose(array, earlier.load("generator")[key], atol=1e-6)
-    # The earlier best set was better and stays.
-    best = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
-    if best.record["epoch"] != 1:
-        assert weights.find(begun, GENERATOR, "best").checksum == best.checksum
-
-
-def test_start_epoch_without_a_state_keeps_the_length_of_an_epoch(train, begun):
-    (begun / f"{GENERATOR}.state.npz").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="--start-epoch"):
-        train(begun)
-    (begun / f"{GENERATOR}.state.npz").unlink()
-    again = train(begun, start_epoch=2, epochs=None)
-    assert again.record.steps_per_epoch == 3
-    assert again.reporter.steps == [7]
-
-
 @pytest.mark.parametrize("more, message", [
-    ({"start_epoch": 2, "steps": 6}, "epoch 2 .*step 6 already; --steps 6"),
     ({"config": configs.override(WIDE, {"core": {"units": 32}}, "test")},
      r"with core.units 40, not 32; use another --output-dir"),
 ])
@@ -343,8 +316,6 @@ def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
     again = train(tmp_path, minutes=0.01, epochs=None)
     assert "already finished" in again.reporter.text
     assert "measuring" not in again.reporter.text
-    more = train(tmp_path, minutes=0.01, epochs=None, start_epoch=1, steps=1)
-    assert more.record.step == more.record.steps >= first.record.steps
 
 
 @pytest.mark.parametrize(("passes", "minutes", "steps", "per_epoch"), [

@@ -63,7 +63,7 @@ def load(args) -> engine.CodecEngine:
     sets = [weights.find(folder, name, args.epoch) for name in names]
     vae = next((codec for codec in sets if not codec.config.has_codes), sets[0])
     latents.check_latents(vae.config)
-    return engine.load_codec(vae, args.engine)
+    return engine.CodecEngine(vae, args.engine)
 
 
 def reconstruct(args, codec):

@@ -135,7 +135,7 @@ def _judge_recording(args, sets) -> int:
             if rate not in originals:
                 originals[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original, copies = originals[rate], []
-            figures = judge.judge(engine.load_codec(weight_set, args.engine), [original],
+            figures = judge.judge(engine.CodecEngine(weight_set, args.engine), [original],
                                   track_labels=[args.label], books=args.books, copies=copies)
             if np.var(original) <= metrics.SILENCE_POWER:
                 _say(f"{args.input}: is silent, so no distance to it can be measured")

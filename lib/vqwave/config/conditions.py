@@ -34,11 +34,6 @@ class ConditionConfig(Config):
         """Of the input without the batch axis; None is an axis as long as the window."""
         raise NotImplementedError
 
-    @property
-    def choices(self) -> int:
-        """The number of values 0 … choices − 1, where the caller chooses one."""
-        raise NotImplementedError
-
 
 class CodesAbove(ConditionConfig):
     """The frames of the level above, through a dilated CNN, at the generator's own rate."""
@@ -93,10 +88,6 @@ class Labels(ConditionConfig):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return None, None, 2
-
-    @property
-    def choices(self) -> int:
-        return len(self.names)
 
     @property
     def none(self) -> int:

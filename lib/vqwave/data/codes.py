@@ -3,9 +3,8 @@
 
     data/.codes/<checksum>/<track file>.<variant>.u16      data/.codes/<checksum>/index.jsonl
 
-<checksum> is that of front end, encoder and codebook. The index's first line names the codec; each
-other line holds a file with the checksums of its track and of its own bytes. A file that differs
-is encoded again.
+<checksum> is that of front end, encoder and codebook. Each line of the index holds a file with the
+checksums of its track and of its own bytes. A file that differs is encoded again.
 """
 
 from __future__ import annotations
@@ -155,10 +154,6 @@ def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load,
     if missing:
         say.start(len(missing), 0, f"encoding at {level}x")
         say(f"encoding {len(missing)} of {len(copies)} copies of tracks at {level}x, once")
-        if earlier := _find_earlier(folder, codec_weights.name):
-            size = sum(p.stat().st_size for other in earlier for p in other.rglob("*.u16")) / 1e9
-            say(f"codes of earlier {codec_weights.name}s take {size:.2f} GB; to remove them, where "
-                f"those codecs are gone: rm -r " + " ".join(f"'{other}'" for other in earlier))
         _encode_missing(data_dir, folder, missing, codec_weights, say, load, scheduler)
         say.stop()
     return [(track.file, variant, (path, count)) for track, variant, path, count in copies]
@@ -179,8 +174,6 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
     results = (cluster.run(scheduler, _encode, jobs, say) if scheduler else
                ((job, _encode(*job)) for job in jobs))
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
-        if not log.tell():
-            log.write(json.dumps({"codec": codec_weights.name}))
         for done, (job, result) in enumerate(results, 1):
             path, track = job[-1], tracks[job[-1]]
             if isinstance(result, cluster.WorkerDied):
@@ -251,17 +244,6 @@ def _find_missing(folder: Path, copies: list) -> list:
         return False
 
     return [copy for copy in copies if not is_cached(copy[0], *copy[2:])]
-
-
-def _find_earlier(folder: Path, name: str) -> list[Path]:
-    """The folders next to `folder` with codes of other codecs called `name`."""
-    first = json.dumps({"codec": name})
-    folders = []
-    for index in sorted(folder.parent.glob("*/index.jsonl")):
-        with open(index, encoding="utf-8", errors="replace") as file:
-            if index.parent != folder and file.readline().rstrip() == first:
-                folders.append(index.parent)
-    return folders
 
 
 def _read_index(folder: Path) -> dict[str, dict]:

@@ -2,8 +2,8 @@
 `conditions`.
 
 Each makes the input of some frames of one level, as the condition's `shape` says. The level above
-is in the chain. The caller chooses any other value, by the name of the input: one for all pieces,
-or one for each piece of a batch.
+is in the chain. The caller chooses labels, by the name of the input: the same for all pieces, or
+others for each piece of a batch.
 """
 
 from __future__ import annotations
@@ -24,11 +24,6 @@ def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.nda
     begin, end = level.span(start, start + count)
     level.source.fill(end)
     return level.source.window(begin, end, level.config.pad_token)
-
-
-def chosen_value(level, condition, start: int, count: int) -> np.ndarray:
-    """What the caller chose for each piece: int32 [batch]."""
-    return np.broadcast_to(level.chosen[condition.input], (level.batch,))
 
 
 def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray:
@@ -54,35 +49,24 @@ FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels, "sc
 """
 
 
+READERS: dict[str, Callable] = {"labels": read_labels}
+"""What checks a caller's choice, for each kind of condition that has one: (value, condition, batch)
+-> an array with a row for each piece, which `Level.chosen` holds.
+"""
+
+
 def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None,
                  batch: int = 1) -> dict[str, np.ndarray]:
-    """What a caller chose for the conditions of a chain, by the inputs' names: int32 [batch] each,
-    of labels what `read_labels` makes of it. Only labels may be left out. Raises `UserError` for a
-    missing, an unknown or a wrong value.
+    """What a caller chose for the conditions of a chain, by the inputs' names. Raises `UserError`
+    for an unknown condition or a wrong value.
     """
     chosen = chosen or {}
-    conditions = [(condition, config.name)
-                  for config in configs for condition in config.conditions
-                  if not isinstance(condition, CodesAbove | ScoreAbove)]
-    names = {condition.input for condition, _ in conditions}
-    for name in set(chosen) - names:
+    conditions = {condition.input: condition for config in configs
+                  for condition in config.conditions if condition.kind in READERS}
+    for name in chosen.keys() - conditions.keys():
         if name == Labels.input:
             find_labels(configs)
-        others = f"there are {', '.join(sorted(names))}" if names else "it has none to choose"
+        others = f"there are {', '.join(conditions)}" if conditions else "it has none to choose"
         raise UserError(f"the chain has no condition called {name!r}; {others}")
-    return {condition.input: read_labels(chosen.get(condition.input), condition, batch)
-            if isinstance(condition, Labels)
-            else _read_number(chosen.get(condition.input), condition, generator, batch)
-            for condition, generator in conditions}
-
-
-def _read_number(value, condition, generator: str, batch: int) -> np.ndarray:
-    """The value of a condition that is a number: int32 [batch]."""
-    name, most, numbers = condition.input, condition.choices - 1, np.asarray(value)
-    if value is None:
-        raise UserError(f"{generator} wants a value for its condition {name!r}, from 0 to {most}")
-    if (numbers.dtype.kind not in "iu" or numbers.shape not in ((), (1,), (batch,))
-            or numbers.min() < 0 or numbers.max() > most):
-        raise UserError(f"{name} is {value!r}; {generator} knows 0 to {most}: it must be a whole "
-                        f"number, or one for each of {batch} pieces")
-    return np.broadcast_to(numbers, (batch,)).astype(np.int32)
+    return {name: READERS[condition.kind](chosen.get(name), condition, batch)
+            for name, condition in conditions.items()}

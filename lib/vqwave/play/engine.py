@@ -28,16 +28,6 @@ from .sampling import loop_settings
 ENGINES = ("onnx", "onnx-float32", "keras")
 
 
-def load_codec(weight_set, engine: str = "onnx") -> CodecEngine:
-    """The codec of a set. Raises `UserError` where no engine has that name."""
-    return CodecEngine(weight_set, check_engine(engine))
-
-
-def load_generator(weight_set, engine: str = "onnx") -> GeneratorEngine:
-    """The generator of a set. Raises `UserError` where no engine has that name."""
-    return GeneratorEngine(weight_set, check_engine(engine))
-
-
 def check_engine(engine: str) -> str:
     """`engine`. Raises `UserError` where there is none of that name."""
     if engine not in ENGINES:
@@ -126,8 +116,9 @@ class CodecEngine:
         splits: whether a part of a window can be decoded alone.
     """
 
-    def __init__(self, weight_set, engine: str):
-        self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
+    def __init__(self, weight_set, engine: str = "onnx"):
+        self.config, self.weight_set = weight_set.config, weight_set
+        self.engine = check_engine(engine)
         # What the layers between convolutions read and write then stays in the caches.
         self.rows = None if engine == "keras" else 2
         self.splits = engine != "keras" and self.config.can_decode_part
@@ -259,8 +250,9 @@ class GeneratorEngine:
     number format of the weights.
     """
 
-    def __init__(self, weight_set, engine: str):
-        self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
+    def __init__(self, weight_set, engine: str = "onnx"):
+        self.config, self.weight_set = weight_set.config, weight_set
+        self.engine = check_engine(engine)
         self.precision = precision(engine)
         self._models = (_KerasGenerator(weight_set) if engine == "keras"
                         else _OnnxGenerator(weight_set, self.precision))

@@ -128,6 +128,6 @@ class Models:
     def _load(self, name: str):
         if name not in self._engines:
             is_codec = name in self.chain.codecs.values()
-            load = engines.load_codec if is_codec else engines.load_generator
+            load = engines.CodecEngine if is_codec else engines.GeneratorEngine
             self._engines[name] = load(self.weight_set(name), self.engine)
         return self._engines[name]

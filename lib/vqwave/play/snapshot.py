@@ -148,9 +148,9 @@ class Snapshot:
             return loader(weights.find(reference.folder, reference.name, reference.tag or None),
                           reference.engine)
 
-        codec = codec or load(self.codec, engine.load_codec)
-        generators = generators or [load(x, engine.load_generator) for x in self.generators]
-        score = score or (self.score and load(self.score, engine.load_generator))
+        codec = codec or load(self.codec, engine.CodecEngine)
+        generators = generators or [load(x, engine.GeneratorEngine) for x in self.generators]
+        score = score or (self.score and load(self.score, engine.GeneratorEngine))
         saved = [self.codec, *self.generators, *filter(None, [self.score])]
         parts = [codec, *generators, *filter(None, [score])]
         names, others = [x.name for x in saved], [x.config.name for x in parts]

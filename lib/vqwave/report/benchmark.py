@@ -138,7 +138,7 @@ def measure_steps(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     """
     stderr.import_keras()
     weight_set = music.weight_set(music.chain.generator(level))
-    engines = {name: engine.load_generator(weight_set, name) for name in engine.ENGINES}
+    engines = {name: engine.GeneratorEngine(weight_set, name) for name in engine.ENGINES}
     rows = []
     for streams in effort.streams:
         samplers = {name: sampler(generator, streams) for name, generator in engines.items()}

@@ -289,7 +289,7 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
     audible, sounds = zip(*excerpts(data_dir, tracks, spans), strict=True)
     rows = []
     for weight_set in weight_sets:
-        figures = judge(engine.load_codec(weight_set, engine_name), sounds, embed=embed,
+        figures = judge(engine.CodecEngine(weight_set, engine_name), sounds, embed=embed,
                         track_labels=[labels.known_label(track, weight_set.config.labels)
                                       for track in audible],
                         progress=functools.partial(progress, weight_set.name))

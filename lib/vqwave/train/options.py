@@ -48,15 +48,14 @@ GENERATOR_SETTINGS = {
 class RunOptions:
     """The options of one invocation, which say nothing about the model.
 
-    minutes: train for about this long, instead of the config's steps. start_epoch: continue from
-    this epoch. start_from: the folder of the weights to begin with. decoder_only: freeze encoder
-    and codebook. set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a
-    run that continues keeps its others (None: the fields that the configs were created with).
+    minutes: train for about this long, instead of the config's steps. start_from: the folder of the
+    weights to begin with. decoder_only: freeze encoder and codebook. set_by_user: the fields of
+    `TrainingConfig` and `DataConfig` that the user set; a run that continues keeps its others
+    (None: the fields that the configs were created with).
     """
 
     output_dir: str | Path
     minutes: float | None = None
-    start_epoch: int | None = None
     start_from: str | Path | None = None
     decoder_only: bool = False
     keep_all: bool = False
@@ -119,9 +118,7 @@ def add_options(p: argparse.ArgumentParser, role: str):
     p.add_argument("--start-from", metavar="DIR",
                    help="start from the weights of this model in DIR (the set without a number, "
                         "else the best) instead of random weights")
-    rare = add_training_flags(p, role == "generator")
-    rare.add_argument("--start-epoch", type=cli.number(int, 1), metavar="N",
-                      help="continue from epoch N instead of the latest step")
+    add_training_flags(p, role == "generator")
 
 
 def add_preset(p: argparse.ArgumentParser):
@@ -131,10 +128,7 @@ def add_preset(p: argparse.ArgumentParser):
 
 
 def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
-    """The flags that a chain's models share; returns the group of rare options.
-
-    generator: with the flags of generators.
-    """
+    """The flags that a chain's models share. generator: with the flags of generators."""
     settings = p.add_argument_group("training (the preset has the defaults)")
     p, rare = settings, p.add_argument_group("rare options")
     for field, (metavar, text) in (SETTINGS | (GENERATOR_SETTINGS if generator else {})).items():
@@ -165,7 +159,6 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
     rare.add_argument("--promote", action="store_true",
                       help="at the end, also save the best set without a number, as float16; this "
                            "set is then loaded by default")
-    return rare
 
 
 def training_flags(**values) -> argparse.Namespace:
@@ -223,7 +216,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     return TrainingSettings(
         model, config.override(base, own, f"{where}training"),
         config.validate(DataConfig, config.to_dict(preset.data) | data, f"{where}data"),
-        RunOptions(args.output_dir, args.minutes, args.start_epoch, start_from,
+        RunOptions(args.output_dir, args.minutes, start_from,
                    getattr(args, "decoder_only", False), args.keep_all, args.promote,
                    args.distribute, frozenset(own) | frozenset(data)),
         preset.chain)

@@ -107,8 +107,8 @@ class RunState:
             return RunRecord.from_dict(values), arrays
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile,
                 zlib.error) as e:
-            raise UserError(f"{self.path}: damaged ({e}); remove it and continue from the last "
-                            f"whole epoch with --start-epoch") from e
+            raise UserError(f"{self.path}: damaged ({e}); use another --output-dir, with "
+                            f"--start-from {self.path.parent}") from e
 
     def save(self, record: RunRecord, variables: list):
         arrays = {f"v{i}": weights.to_numpy(v) for i, v in enumerate(variables)}

@@ -1,8 +1,7 @@
-"""Where a run begins: random weights, its saved state, a numbered set, or other weights."""
+"""Where a run begins: random weights, its saved state, or other weights."""
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from .record import RunRecord, RunState
 
 @dataclass
 class Start:
-    """A record and what the model is restored from: the variables of a saved run, or a set of
-    weights, or neither.
+    """A record and what the model is restored from: the variables of a saved run, a set of weights,
+    or neither.
     """
 
     record: RunRecord
@@ -58,40 +57,31 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     folder, name = options.output_dir, job.model.name
     state = RunState(folder, name)
     saved, variables = state.load() or (None, None)
-    epoch = None if options.start_epoch is None else weights.find(folder, name, options.start_epoch)
-    if (epoch and saved and epoch.record.get("step") == saved.step
-        and epoch.record.get("id") == saved.id):
-        epoch = None  # the saved state is of the same step
     source = None
-    if not saved and not epoch and options.start_from:
+    if not saved and options.start_from:
         source = weights.find(options.start_from, name)
-    models = epoch and epoch.config, saved and saved.model, source and source.config
-    job.complete(next(filter(None, models), None), data.split, training.seed)
-    set_by_user = options.set_fields(training, data)
-    if earlier := saved or (epoch if epoch and epoch.training else None):
-        training = _override(earlier.training, training, set_by_user)
-        data = _override(earlier.data or DataConfig(trim_silence=None), data, set_by_user)
+    before = saved.model if saved else source.config if source else None
+    job.complete(before, data.split, training.seed)
     codecs = {codec.name: codec.codes_id for codec in job.codec_weights} or None
-    if saved and not epoch:
+    if saved:
+        set_by_user = options.set_fields(training, data)
+        training = _override(saved.training, training, set_by_user)
+        data = _override(saved.data, data, set_by_user)
         _check_same(saved, job.model, codecs, options)
         _adopt(saved, training, data, options, say)
         return Start(saved, state.path, variables)
     record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
                        steps=None if options.minutes else training.steps)
-    if before := epoch or source:
-        if not (job.gives_labels and before.config.labels is None):
-            _check_labels(before.summary, before.config.labels, job.model.labels)
-        record.tracks = list(before.record.get("tracks") or ())
-        record.held_out = before.record.get("held_out")
-    if epoch:
-        _check_part(epoch.record.get("codes_of"), name, options)
-        _rewind(record, epoch, options, saved)
-    elif source:
-        new = job.model.labels and not source.config.labels
+    if source:
+        new_labels = job.model.labels and not source.config.labels
+        if not (new_labels and job.gives_labels):
+            _check_labels(source.summary, source.config.labels, job.model.labels)
+        record.tracks = list(source.record.get("tracks") or ())
+        record.held_out = source.record.get("held_out")
         say(f"begins with {source.summary}"
-            + (f", and learns {job.model.labels.summary}" if new else ""))
+            + (f", and learns {job.model.labels.summary}" if new_labels else ""))
         record.codes_of = source.codes_id if options.decoder_only else None
-    return Start(record, state.path, weights=before)
+    return Start(record, state.path, weights=source)
 
 
 def _override(earlier, settings, set_by_user):
@@ -122,7 +112,10 @@ def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
                             f"{new.get(key)!r}; {advice}")
     if saved.codecs != codecs:
         raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; {advice}")
-    _check_part(saved.codes_of, name, options)
+    if options.decoder_only != (saved.codes_of is not None):
+        begun = "without" if options.decoder_only else "with"
+        raise UserError(f"{folder}: holds a run of {name} that was begun {begun} --decoder-only; "
+                        f"use another --output-dir")
 
 
 def _flat(values: dict, prefix: str = "") -> dict:
@@ -132,13 +125,6 @@ def _flat(values: dict, prefix: str = "") -> dict:
         flat |= (_flat(value, f"{prefix}{key}.") if isinstance(value, dict)
                  else {prefix + key: value})
     return flat
-
-
-def _check_part(codes_of: str | None, name: str, options: RunOptions):
-    if options.decoder_only != (codes_of is not None):
-        begun = "with" if codes_of is not None else "without"
-        raise UserError(f"{options.output_dir}: holds a run of {name} that was begun {begun} "
-                        f"--decoder-only; use another --output-dir")
 
 
 def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
@@ -164,24 +150,3 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
             raise UserError(f"{record.name} in {options.output_dir} is at step {record.step} of "
                             f"{record.steps} already; --steps {steps} is not beyond that")
     record.training = config.replace(record.training, steps=record.steps)
-
-
-def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions,
-            saved: RunRecord | None):
-    """Set a new record to the step at which a numbered set was saved."""
-    step, epoch = begin.record.get("step"), options.start_epoch
-    if not step:
-        raise UserError(f"{begin.summary}: does not say at which step it was saved, so no run can "
-                        f"continue from it")
-    if record.steps is not None and record.steps <= step:
-        raise UserError(f"{begin.summary}: is step {step} already; --steps {record.steps} is not "
-                        f"beyond that")
-    best, best_epoch = begin.record.get("validation_loss"), epoch
-    with contextlib.suppress(UserError, KeyError):
-        # A later epoch may have been better; it stays the best until a better one comes.
-        best_record = weights.find(begin.folder, begin.name, "best").record
-        if best is None or best_record["validation_loss"] < best:
-            best, best_epoch = best_record["validation_loss"], best_record["epoch"]
-    record.step, record.best, record.best_epoch = step, best, best_epoch
-    record.steps_per_epoch = saved.steps_per_epoch if saved else -(-step // epoch)
-    record.codes_of = begin.record.get("codes_of")

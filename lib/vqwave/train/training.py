@@ -102,7 +102,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group)
         hooks = _hooks(job, checkpoint, folder, say)
         with checkpoint.listen():
-            if start.weights is not None and record.step == 0:
+            if start.weights is not None:
                 _judge_beginning(job, model, checkpoint, say)
             _fit(job, model, checkpoint, hooks)
         say.stop()
@@ -218,14 +218,13 @@ def _restore(job: CodecJob | GeneratorJob, model, start: resume.Start):
     model.reset_metrics()
     if start.weights is not None:
         job.take_weights(model, start.weights)
-        model.optimizer.iterations.assign(start.record.step)
     if start.variables is None:
         job.begin(model)
         return
     variables = run_variables(model)
     if [tuple(v.shape) for v in variables] != [a.shape for a in start.variables]:
-        raise UserError(f"{start.path}: holds other variables than the model; remove it and use "
-                        f"--start-epoch")
+        raise UserError(f"{start.path}: holds other variables than the model; use another "
+                        f"--output-dir")
     for v, array in zip(variables, start.variables, strict=True):
         v.assign(array)
 
