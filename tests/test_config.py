@@ -173,7 +173,6 @@ def test_bitrate_is_codes_a_second_times_bits_a_code():
 def test_a_map_is_as_square_as_it_can_be():
     assert SOMQuantizer(num_codes=1024).grid == (32, 32)
     assert SOMQuantizer(num_codes=96).grid == (8, 12)
-    assert SOMQuantizer(num_codes=97, dimensions=1).grid == (1, 97)
 
 
 def test_a_split_that_is_neither_a_share_nor_tracks_is_refused():
@@ -264,11 +263,9 @@ WRONG_CODECS = [
     ("front_end: {kind: spectrogram, hop: 16}", "hop of 16; it must be one of 1, 8"),
     ("front_end: {kind: log_frequency, hop: 8, lowest: 60}", "lowest is 60"),
     ("front_end: {kind: log_frequency, hop: 8, octaves: 9}", "front_end goes up to 28160 Hz"),
-    ("front_end: {kind: spectrogram, hop: 8, highest: 12000}", "front_end goes up to 12000 Hz.* 11025 Hz"),
     ("front_end: {kind: spectrogram, hop: 8, n_fft: 1000}", "n_fft is 1000.*16"),
     ("front_end: {kind: spectrogram, hop: 8, n_fft: 1024, mels: 512}", "512 mel bands, 76 of which hold no bin"),
-    ("block: {kind: resnet, norm: instance}", "a norm of instance"),
-    (BANDED + "\nbottleneck: {kind: attention}", "needs bottleneck of kind none, not attention"),
+    (BANDED + "\nbottleneck: {kind: energy}", "needs bottleneck of kind none, not energy"),
     (BANDED.replace("quantizer: {kind: banded", "quantizer: {kind: banded, books: 5"), "168 quarter tones, which 5 bands do not divide"),
     (BANDED.replace("hop: 8", "hop: 1"), "whose hop, 1, is the product of the strides, 8"),
     (BANDED + "\nhead: {kind: notes, overtones: {above: 9000}}", "overtones are above 9000 Hz.*7040 Hz"),

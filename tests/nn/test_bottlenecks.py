@@ -1,17 +1,16 @@
 """bottlenecks.py: a frame sees its window and no more, and a step descends the energy."""
 
 import numpy as np
-import pytest
 from keras import ops
 
-from vqwave.config import AttentionBottleneck, EnergyBottleneck
-from vqwave.nn.bottlenecks import EnergyDescent, LocalAttention
+from vqwave.config import EnergyBottleneck
+from vqwave.nn.bottlenecks import EnergyDescent
 
-BACK, AHEAD, WIDTH, FRAMES = 5, 2, 8, 40
+BACK, WIDTH, FRAMES = 5, 8, 40
 
 
 def lively(layer, rng):
-    """With random weights: attention begins as the identity."""
+    """With random weights."""
     layer.build((None, None, WIDTH))
     for v in layer.variables:
         v.assign(rng.normal(0, 0.5, v.shape))
@@ -22,51 +21,24 @@ def descent(**values):
     return EnergyDescent(EnergyBottleneck(heads=2, back=BACK, memories=6, **values))
 
 
-MAKERS = [
-    lambda ahead: LocalAttention(AttentionBottleneck(heads=2, back=BACK, ahead=ahead)),
-    lambda ahead: descent(ahead=ahead, steps=3, rate=0.2),
-]
-
-
-@pytest.mark.parametrize("ahead", [0, AHEAD])
-@pytest.mark.parametrize("make", MAKERS, ids=["attention", "energy"])
-def test_a_frame_sees_its_window_and_no_further(make, ahead, rng):
-    layer = lively(make(ahead), rng)
+def test_a_frame_sees_its_window_and_no_further(rng):
+    layer = lively(descent(steps=3, rate=0.2), rng)
     x = rng.normal(size=(1, FRAMES, WIDTH)).astype("float32")
     changed = x.copy()
     changed[0, 20, :3] += 1.0
     moved = np.abs(np.asarray(layer(changed)) - np.asarray(layer(x))).max((0, 2))
-    assert list(np.flatnonzero(moved > 1e-6)) == list(range(20 - ahead, 20 + BACK + 1))
-    assert layer.receptive_field == (BACK, ahead)
+    assert list(np.flatnonzero(moved > 1e-6)) == list(range(20, 20 + BACK + 1))
+    assert layer.receptive_field == (BACK, 0)
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["attention", "energy"])
-def test_blocks_equal_the_whole(make, rng):
-    layer = lively(make(0), rng)
+def test_blocks_equal_the_whole(rng):
+    layer = lively(descent(steps=3, rate=0.2), rng)
     x = rng.normal(size=(2, FRAMES, WIDTH)).astype("float32")
     outputs, past = [], np.zeros((2, layer.past_steps, WIDTH), "float32")
     for begin, end in ((0, 1), (1, 8), (8, FRAMES)):
         outputs.append(np.asarray(layer(x[:, begin:end], past=past)))
         past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past_steps :]
     np.testing.assert_allclose(np.concatenate(outputs, axis=1), layer(x), atol=1e-5)
-
-
-def test_attention_is_that_of_the_paper(rng):
-    """One frame by hand."""
-    layer = lively(MAKERS[0](AHEAD), rng)
-    layer.narrowing.kernel.assign(0 * layer.narrowing.kernel)
-    layer.narrowing.bias.assign(0 * layer.narrowing.bias)
-    x = rng.normal(size=(1, FRAMES, WIDTH)).astype("float32")
-    seen = np.asarray(layer.norms[0](x))[0]
-    query, key, value = (np.asarray(dense(seen)).reshape(FRAMES, 2, -1) for dense in layer.three)
-    at, window = 20, slice(20 - BACK, 20 + AHEAD + 1)
-    mixed = []
-    for head in range(2):
-        scores = key[window, head] @ query[at, head] / 2 + np.asarray(layer.places)[:, head]
-        shares = np.exp(scores - scores.max())
-        mixed.append(shares / shares.sum() @ value[window, head])
-    expected = x[0, at] + np.asarray(layer.out(np.concatenate(mixed)[None]))[0]
-    np.testing.assert_allclose(np.asarray(layer(x))[0, at], expected, atol=1e-5)
 
 
 def energy(layer, x, seen):
@@ -81,7 +53,7 @@ def test_a_step_is_the_gradient_of_the_energy(rng):
     """∂E/∂x by the tape is ∂g/∂x, by the tape, times the ∂E/∂g that the step went along."""
     import tensorflow as tf
 
-    layer = lively(descent(ahead=AHEAD, steps=1, rate=0.1), rng)
+    layer = lively(descent(steps=1, rate=0.1), rng)
     x = tf.constant(rng.normal(size=(2, FRAMES, WIDTH)).astype("float32"))
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)

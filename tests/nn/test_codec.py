@@ -80,8 +80,7 @@ def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
 
 
 @pytest.mark.parametrize("axes", [
-    {}, {"bottleneck": {"kind": "attention", "heads": 2, "back": 3, "layers": 2}},
-    {"bottleneck": {"kind": "energy", "heads": 2, "back": 3, "memories": 5}},
+    {}, {"bottleneck": {"kind": "energy", "heads": 2, "back": 3, "memories": 5}},
     {"block": {"kind": "multiresolution", "depth": 2}},
     {"head": {"kind": "spectrogram", "n_fft": 32}},
 ], ids=lambda axes: "-".join(part["kind"] for part in axes.values()))
@@ -177,8 +176,7 @@ def test_averages_of_channels_are_no_output_of_the_saved_decoder(sound):
 
 
 @pytest.mark.parametrize("axes, books, metrics", [
-    ({"quantizer": {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8},
-      "bottleneck": {"kind": "attention", "heads": 2, "back": 4}}, 3,
+    ({"quantizer": {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8}}, 3,
      {"usage_0", "usage_2", "perplexity_1"}),
     ({"quantizer": {"kind": "som", "num_codes": 16, "code_dim": 8},
       "bottleneck": {"kind": "energy", "heads": 2, "back": 4}}, 1,

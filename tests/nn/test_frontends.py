@@ -120,11 +120,9 @@ def test_a_sine_has_its_level_at_its_bin():
     assert (levels[5:-5].argmax(1) == bin_).all() and levels[5:-5, 100:].max() < 0.1
 
 
-def test_bands_are_the_mean_of_their_bins_up_to_the_highest(rng):
+def test_bands_are_the_mean_of_their_bins(rng):
     sound = rng.normal(0, 0.1, (1, 128 * 20)).astype("float32")
     bins = amplitude_of(np.asarray(spectrogram(mels=0)(sound)))
     bands = amplitude_of(np.asarray(spectrogram(mels=20)(sound)))
     filters = spectrum.mel_filters(RATE, 512, 20)[:, :-1]  # which have nothing of the last bin
     np.testing.assert_allclose(bands, bins @ (filters / filters.sum(1, keepdims=True)).T, rtol=1e-3)
-    low = np.asarray(spectrogram(mels=20, highest=2000.0)(sine(5000)[None]))
-    assert low[0, 5:-5].max() < 0.2 < np.asarray(spectrogram(mels=20)(sine(5000)[None])).max()

@@ -21,7 +21,6 @@ CODES, STEPS = 16, 24
 SMALL = {
     "lstm": {"kind": "lstm", "units": 12},
     "lstm-deep": {"kind": "lstm", "units": 12, "layers": 3},
-    "lstm-direct": {"kind": "lstm", "units": 12, "direct": True},
     "lstm-quiet": {"kind": "lstm", "units": 12, "quiet_cost": 0.25},
     "wavenet": {"kind": "wavenet", "channels": 12, "skip_channels": 10, "dilations": [1, 2, 4, 1]},
     "wavenet-wide": {"kind": "wavenet", "channels": 8, "skip_channels": 10, "kernel_size": 3,

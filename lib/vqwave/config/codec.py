@@ -8,22 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from .codec_parts import (
-    Block,
-    Bottleneck,
-    CodecPart,
-    DilatedBlock,
-    Encoder,
-    FrontEnd,
-    Hierarchy,
-    MirrorEncoder,
-    NoBottleneck,
-    SingleLevelHierarchy,
-    Stage,
-    SubPixel,
-    Upsampling,
-    WaveformFrontEnd,
-)
+from . import codec_parts as parts
 from .conditions import Labels
 from .fields import MAX_BOOKS, Config, ConfigError, Fraction, Name, Positive, replace
 from .heads import AdversaryConfig, HeadConfig, LossConfig, WaveformHead
@@ -49,15 +34,15 @@ class CodecConfig(Config):
     kind: Literal["codec"] = "codec"
     name: Name
     sample_rate: Positive
-    front_end: FrontEnd = WaveformFrontEnd()
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    encoder: Encoder = MirrorEncoder()
-    block: Block = DilatedBlock()
-    upsampling: Upsampling = SubPixel()
-    bottleneck: Bottleneck = NoBottleneck()
+    front_end: parts.FrontEnd = parts.WaveformFrontEnd()
+    stages: Annotated[tuple[parts.Stage, ...], Field(min_length=1)]
+    encoder: parts.Encoder = parts.MirrorEncoder()
+    block: parts.Block = parts.DilatedBlock()
+    upsampling: parts.Upsampling = parts.SubPixel()
+    bottleneck: parts.Bottleneck = parts.NoBottleneck()
     padding: Literal["same", "causal"] = "same"
     quantizer: Quantizer = EMAQuantizer()
-    hierarchy: Hierarchy = SingleLevelHierarchy()
+    hierarchy: parts.Hierarchy = parts.SingleLevelHierarchy()
     head: HeadConfig = WaveformHead()
     even: Fraction = 0.0
     loss: LossConfig = LossConfig()
@@ -78,10 +63,10 @@ class CodecConfig(Config):
                              f"{', '.join(map(str, hops))}, the products of the first strides")
         if self.loss.channel_average and (len(self.stages) == 1 or self.encoder.kind == "plane"):
             raise ValueError("channel_average needs two stages that up-sample audio")
-        parts = {axis: part for axis, part in self if isinstance(part, CodecPart)}
-        for axis, part in parts.items():
+        axes = {axis: part for axis, part in self if isinstance(part, parts.CodecPart)}
+        for axis, part in axes.items():
             self._check_part(axis, part)
-        for part in parts.values():  # which relies on the kinds of the others
+        for part in axes.values():  # which relies on the kinds of the others
             part.check(self)
         if self.labels and (self.quantizer.kind, self.encoder.kind, self.padding) != (
                 "gaussian", "mirror", "same"):
@@ -89,7 +74,7 @@ class CodecConfig(Config):
                              "padding: same")
         return self
 
-    def _check_part(self, axis: str, part: CodecPart):
+    def _check_part(self, axis: str, part: parts.CodecPart):
         if self.in_blocks and part.noncausal:
             raise ValueError(f"padding is causal, but the {axis}, {part.kind}, sees later samples")
         for other, kinds in part.requires.items():

@@ -15,10 +15,8 @@ from .fields import (
     Dilations,
     Heads,
     KernelSize,
-    Layers,
     Positive,
     Real,
-    Share,
     Whole,
     WindowSize,
     default_kind,
@@ -99,9 +97,8 @@ class SpectrogramFrontEnd(CodecPart):
     """The encoder sees the levels of a spectrogram, a frame every `hop` samples. The spectrogram
     replaces the encoder's stages up to that hop.
 
-    n_fft: samples of a window. mels: bands on the mel scale, up to `highest` Hz (None: up to half
-    the sample rate); 0: the bins of the window without the last, so that strides divide their
-    number.
+    n_fft: samples of a window. mels: bands on the mel scale; 0: the bins of the window without the
+    last, so that strides divide their number.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
@@ -109,7 +106,6 @@ class SpectrogramFrontEnd(CodecPart):
     hop: Positive = 256
     n_fft: WindowSize = 1024
     mels: Annotated[int, Field(strict=True, ge=0, le=1024)] = 80
-    highest: AboveZero | None = None
 
     @pydantic.model_validator(mode="after")
     def _check(self):
@@ -118,13 +114,8 @@ class SpectrogramFrontEnd(CodecPart):
                              f"{2 * self.hop}")
         return self
 
-    @property
-    def highest_frequency(self) -> float:
-        return self.highest or 0.0
-
     def check(self, codec):
-        empty = self.mels and empty_mel_filters(codec.sample_rate, self.n_fft, self.mels,
-                                                self.highest)
+        empty = self.mels and empty_mel_filters(codec.sample_rate, self.n_fft, self.mels)
         if empty:
             raise ValueError(f"front_end has {self.mels} mel bands, {empty} of which hold no bin "
                              f"of a window of {self.n_fft} samples at {codec.sample_rate} Hz")
@@ -255,22 +246,12 @@ class MultiresolutionBlock(CodecPart):
 
 
 class ResNetBlock(CodecPart):
-    """Residual blocks of two normalised convolutions with LeakyReLU (He et al. 2016).
-
-    norm: over the batch and time (batch), or for each window over time (instance). slope: of the
-    LeakyReLU below zero.
+    """Residual blocks of two convolutions with batch normalisation and LeakyReLU (He et al. 2016).
     """
 
     kind: Literal["resnet"] = "resnet"
     noncausal = True
     kernel_size: KernelSize = 3
-    norm: Literal["batch", "instance"] = "batch"
-    slope: Share = 0.2
-
-    def check(self, codec):
-        if self.norm == "instance" and codec.has_codes:
-            raise ValueError(f"a norm of instance needs whole pieces, but a quantizer of "
-                             f"{codec.quantizer.kind} makes codes, which play in blocks")
 
 
 Block = Annotated[DilatedBlock | MultiresolutionBlock | ResNetBlock, Field(discriminator="kind"),
@@ -300,16 +281,18 @@ class NoBottleneck(CodecPart):
     kind: Literal["none"] = "none"
 
 
-class WindowBottleneck(CodecPart):
-    """Attention of each frame to `back` frames before it and `ahead` frames after it."""
+class EnergyBottleneck(CodecPart):
+    """The energy transformer (Hoover et al. 2023): each frame takes `steps` steps down the gradient
+    of an energy, `rate` of the gradient each. The energy attends to the `back` frames before it and
+    to `memories`.
+    """
 
+    kind: Literal["energy"] = "energy"
     heads: Heads = 4
     back: Positive = 32
-    ahead: Whole = 0
-
-    @property
-    def noncausal(self) -> bool:  # type: ignore[override]
-        return self.ahead > 0
+    memories: Positive = 512
+    steps: Annotated[int, Field(strict=True, ge=1, le=100)] = 4
+    rate: AboveZero = 0.1
 
     def check(self, codec):
         channels = codec.stages[-1].channels
@@ -318,23 +301,5 @@ class WindowBottleneck(CodecPart):
                              f"{channels} channels of the last stage")
 
 
-class AttentionBottleneck(WindowBottleneck):
-    """Layers of attention to a window."""
-
-    kind: Literal["attention"] = "attention"
-    layers: Layers = 1
-
-
-class EnergyBottleneck(WindowBottleneck):
-    """The energy transformer (Hoover et al. 2023): each frame takes `steps` steps down the gradient
-    of an energy, `rate` of the gradient each. The energy attends to a window and to `memories`.
-    """
-
-    kind: Literal["energy"] = "energy"
-    memories: Positive = 512
-    steps: Annotated[int, Field(strict=True, ge=1, le=100)] = 4
-    rate: AboveZero = 0.1
-
-
-Bottleneck = Annotated[NoBottleneck | AttentionBottleneck | EnergyBottleneck,
-                       Field(discriminator="kind"), default_kind("none")]
+Bottleneck = Annotated[NoBottleneck | EnergyBottleneck, Field(discriminator="kind"),
+                       default_kind("none")]

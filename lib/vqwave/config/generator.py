@@ -78,14 +78,11 @@ class CoreConfig(Config):
 
 
 class LSTMCore(CoreConfig):
-    """A stack of LSTMs over frames. direct: codes are drawn from the context as well as from the
-    LSTMs' features.
-    """
+    """A stack of LSTMs over frames."""
 
     kind: Literal["lstm"] = "lstm"
     units: Positive = 512
     layers: Layers = 2
-    direct: Flag = False
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {f"{name}_{i}": (self.units,) for i in range(self.layers) for name in "hc"}

@@ -106,8 +106,8 @@ class ResidualQuantizer(CodebookConfig):
 
 
 class SOMQuantizer(CodebookConfig):
-    """One codebook on a grid of one or two dimensions, whose neighbours are alike: a
-    self-organizing map (Kohonen 1982; SOM-VQ).
+    """One codebook on a grid, whose neighbours are alike: a self-organizing map (Kohonen 1982;
+    SOM-VQ).
 
     radius: how far the first updates reach, as a share of the grid's longest side. Over
     `shrink_steps` training steps the reach shrinks to `final_radius`, in steps of the grid.
@@ -117,7 +117,6 @@ class SOMQuantizer(CodebookConfig):
 
     kind: Literal["som"] = "som"
     revival_threshold: Weight = 0.0
-    dimensions: Literal[1, 2] = 2
     radius: Annotated[Real, Field(gt=0, le=1)] = 0.25
     final_radius: AboveZero = 1.0
     shrink_steps: Positive = 2000
@@ -126,9 +125,7 @@ class SOMQuantizer(CodebookConfig):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns, as square as possible; one row in one dimension."""
-        if self.dimensions == 1:
-            return 1, self.num_codes
+        """Rows and columns, as square as possible."""
         rows = next(r for r in range(math.isqrt(self.num_codes), 0, -1) if self.num_codes % r == 0)
         return rows, self.num_codes // rows
 

@@ -13,9 +13,6 @@ import numpy as np
 
 WINDOW_SAMPLES = 1 << 18
 
-ALL = 1 << 30
-"""The halo of a codec whose frames see the whole piece: the whole piece is one window."""
-
 
 def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None,
            segment: int = 1) -> np.ndarray:
@@ -70,7 +67,6 @@ def _encode(run, blocks, level: int, halo: int, window: int | None, segment: int
         return
     audio = np.concatenate(pending, axis=1)
     count = left - (-held // level)
-    size = count if halo >= ALL else size
     while start < count:
         stop = min(start + size, count)
         yield encode_until(audio, stop, min(count, stop + halo))
@@ -90,7 +86,7 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     """
     codes = np.asarray(codes)
     batch, count = codes.shape[:2]
-    window = max(1, count if halo >= ALL else window or WINDOW_SAMPLES // level)
+    window = max(1, window or WINDOW_SAMPLES // level)
     audio = np.empty((batch, count * level), np.float32)
     for start in range(0, count, window):
         stop = min(start + window, count)

@@ -25,7 +25,7 @@ class GriffinLim:
         self.hop, self.n_fft, self.channels = front.hop, front.n_fft, front.channels
         self.bins = None
         if front.mels:
-            filters = mean_filters(config.sample_rate, front.n_fft, front.mels, front.highest)
+            filters = mean_filters(config.sample_rate, front.n_fft, front.mels)
             self.bins = np.linalg.pinv(filters.astype(np.float64))
 
     @property

@@ -57,30 +57,27 @@ def _hann(n_fft: int, window: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def mel_filters(sample_rate: int, n_fft: int, bands: int,
-                highest: float | None = None) -> np.ndarray:
+def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
     """librosa's default mel filters: float32 [bands, n_fft // 2 + 1], Slaney's scale, unit area,
-    from 0 Hz to `highest`, by default half the sample rate.
+    from 0 Hz to half the sample rate.
     """
     import librosa
 
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands, fmax=highest)
+    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands)
 
 
 @functools.lru_cache(maxsize=8)
-def mean_filters(sample_rate: int, n_fft: int, bands: int,
-                 highest: float | None = None) -> np.ndarray:
+def mean_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
     """`mel_filters` that take the weighted mean of their bins: float32 [bands, n_fft // 2 + 1]."""
-    filters = mel_filters(sample_rate, n_fft, bands, highest)
+    filters = mel_filters(sample_rate, n_fft, bands)
     return filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)
 
 
-def empty_mel_filters(sample_rate: int, n_fft: int, bands: int,
-                      highest: float | None = None) -> int:
+def empty_mel_filters(sample_rate: int, n_fft: int, bands: int) -> int:
     """How many of `mel_filters` hold no bin, from the edges of Slaney's scale: 3 mels per 200 Hz up
     to 1,000 Hz, 27 per factor of 6.4 above. It does not import librosa.
     """
-    highest, octave = highest or sample_rate / 2, math.log(6.4) / 27
+    highest, octave = sample_rate / 2, math.log(6.4) / 27
     top = highest * 3 / 200 if highest < 1000 else 15 + math.log(highest / 1000) / octave
     mels = np.linspace(0.0, top, bands + 2)
     edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((np.maximum(mels, 15) - 15) * octave))

@@ -110,9 +110,6 @@ class BandedConv(layers.Layer):
         y = ops.reshape(ops.matmul(by_band, kernels), (bands, batch, -1, self.units))
         return ops.transpose(y, (1, 2, 0, 3)) + self.bias
 
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], self.units)
-
 
 class BandSplit(layers.Layer):
     """Levels and peaks [batch, frames, 2·bins] -> [batch, frames, bands, 2·(bins / bands +
@@ -132,9 +129,6 @@ class BandSplit(layers.Layer):
         padded = ops.pad(levels, edge, constant_values=-2.0), ops.pad(peaks, edge)
         place = np.arange(self.bands)[:, None] * width + np.arange(width + 2 * self.overlap)
         return ops.concatenate([ops.take(part, place, axis=-1) for part in padded], axis=-1)
-
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], self.bands, shape[-1] // self.bands + 4 * self.overlap)
 
 
 class UnitLength(layers.Layer):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 from keras import layers, ops
@@ -154,28 +152,23 @@ class MultiresolutionResidual(layers.Layer):
         return x + self.mix(gelu(mixed + shares[-1] * a))
 
 
-NORMS: dict[str, Any] = {
-    "batch": layers.BatchNormalization,
-    # With a group for each channel, over the time of each row (Ulyanov et al. 2016).
-    "instance": functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5),
-}
-"""The layer of each `norm` of a `ResNetBlock`."""
+SLOPE = 0.2
+"""Of the LeakyReLU below zero."""
 
 
 class ResNetResidual(layers.Layer):
     """x + conv(act(norm(dilated conv(act(norm(x)))))): [batch, time, channels] -> the same shape.
 
     A residual block with pre-activation (He et al. 2016, "Identity mappings", figure 4e) and
-    LeakyReLU.
+    LeakyReLU; norm is over the batch and time.
     """
 
     def __init__(self, config: ResNetBlock, channels: int, dilation: int, padding: str = "same",
                  **kwargs):
         super().__init__(**kwargs)
-        self.config = config
         side = (dilation + 1) * (config.kernel_size // 2)
-        self.receptive_field = (math.inf, math.inf) if config.norm == "instance" else (side, side)
-        self.norms = [NORMS[config.norm](name=f"norm_{k}", dtype=self.dtype_policy)
+        self.receptive_field = (side, side)
+        self.norms = [layers.BatchNormalization(name=f"norm_{k}", dtype=self.dtype_policy)
                       for k in range(2)]
         self.dilated = layers.Conv1D(channels, config.kernel_size, dilation_rate=dilation,
                                      padding=padding, name="dilated", dtype=self.dtype_policy)
@@ -184,10 +177,9 @@ class ResNetResidual(layers.Layer):
                                  kernel_initializer="zeros", dtype=self.dtype_policy)
 
     def call(self, x, training=False):
-        config, y = self.config, x
+        y = x
         for norm, conv in zip(self.norms, (self.dilated, self.out), strict=True):
-            y = norm(y, training=training) if config.norm == "batch" else norm(y)
-            y = conv(ops.leaky_relu(y, negative_slope=config.slope))
+            y = conv(ops.leaky_relu(norm(y, training=training), negative_slope=SLOPE))
         return x + y
 
 

@@ -8,85 +8,27 @@ from collections.abc import Callable
 
 from keras import layers, ops
 
-from ..config import WindowBottleneck
-from .blocks import gelu, prepend_past
+from ..config import EnergyBottleneck
+from .blocks import prepend_past
 
 
-class Window(layers.Layer):
-    """A window of `back` frames before and `ahead` after each frame, zeros outside the piece."""
-
-    def __init__(self, config: WindowBottleneck, **kwargs):
-        super().__init__(**kwargs)
-        self.config, self.heads = config, config.heads
-        self.back, self.ahead = config.back, config.ahead
-        self.past_steps = config.back
-        self.receptive_field = (config.back, config.ahead)
-
-    def widen(self, x, past=None):
-        """x [batch, N, c] with the frames around it: [batch, back + N + ahead, c]."""
-        x = prepend_past(x, self.back, past)
-        return ops.pad(x, [[0, 0], [0, self.ahead], [0, 0]]) if self.ahead else x
-
-    def around(self, wide, offsets):
-        """The frames at these offsets from each frame: [batch, back + N + ahead, heads·d] ->
-        [batch, N, offsets, heads, d].
-        """
-        batch, total = ops.shape(wide)[:2]
-        frames = total - self.back - self.ahead
-        near = ops.stack([wide[:, self.back + o : self.back + o + frames] for o in offsets], axis=2)
-        return ops.reshape(near, (batch, frames, len(offsets), self.heads,
-                                  wide.shape[-1] // self.heads))
-
-
-class LocalAttention(Window):
-    """x + attention of each frame to a window around it + a feed-forward layer: [batch, N, c] ->
-    the same shape (Vaswani et al. 2017, with pre-normalisation).
-
-    A learnt bias for each distance encodes positions. Both sums start as the identity.
-    """
-
-    def build(self, shape):
-        width = shape[-1]
-        self.norms = [layers.LayerNormalization(name=f"norm_{k}", dtype=self.dtype_policy)
-                      for k in range(2)]
-
-        def dense(units, name, **more):
-            return layers.Dense(units, name=name, dtype=self.dtype_policy, **more)
-
-        self.three = [dense(width, name) for name in ("query", "key", "value")]
-        self.out = dense(width, "out", kernel_initializer="zeros")
-        self.widening = dense(2 * width, "widening")
-        self.narrowing = dense(width, "narrowing", kernel_initializer="zeros")
-        for layer in (*self.norms, *self.three, self.out, self.widening):
-            layer.build((None, None, width))
-        self.narrowing.build((None, None, 2 * width))
-        self.places = self.add_weight(shape=(self.back + 1 + self.ahead, self.heads),
-                                      initializer="zeros", name="places")
-
-    def call(self, x, past=None):
-        normalised = self.norms[0](self.widen(x, past))
-        query, key, value = (layer(normalised) for layer in self.three)
-        offsets = range(-self.back, self.ahead + 1)
-        query, key = self.around(query, [0]), self.around(key, offsets)
-        scores = ops.sum(query * key, axis=-1) * key.shape[-1] ** -0.5
-        shares = ops.softmax(scores + ops.cast(self.places, scores.dtype), axis=2)
-        mixed = ops.sum(shares[..., None] * self.around(value, offsets), axis=2)
-        x = x + self.out(ops.reshape(mixed, ops.shape(x)))
-        return x + self.narrowing(gelu(self.widening(self.norms[1](x))))
-
-
-class EnergyDescent(Window):
+class EnergyDescent(layers.Layer):
     """`steps` steps of gradient descent on an energy of each frame: [batch, N, c] -> the same
     shape.
 
     The energy transformer (Hoover et al. 2023, eqs. 3, 5 and 6), its sums over a window: with g the
-    normalised frame, Q = W_Q g, K_B = W_K g_B of the other frames B in the window and ξ_μ memories,
+    normalised frame, Q = W_Q g, K_B = W_K g_B of the `back` frames B before it and ξ_μ memories,
 
         E = −(1/β) Σ_heads ln Σ_B exp(β K_B·Q)  −  ½ Σ_μ relu(ξ_μ·g)²        x <- x − rate·∂E/∂g
 
-    The other frames stay fixed, so that a piece can be processed in blocks. All steps share the
-    matrices of keys, queries and memories.
+    The other frames stay fixed, so that a piece can be processed in blocks; zeros stand before the
+    piece. All steps share the matrices of keys, queries and memories.
     """
+
+    def __init__(self, config: EnergyBottleneck, **kwargs):
+        super().__init__(**kwargs)
+        self.config, self.past_steps = config, config.back
+        self.receptive_field = (config.back, 0)
 
     def build(self, shape):
         width = shape[-1]
@@ -107,13 +49,16 @@ class EnergyDescent(Window):
         return scale * centred * size + ops.cast(self.bias, x.dtype)
 
     def _keys(self, x, past):
-        """The keys of the other frames in each window [batch, N, others, heads, d]."""
-        normalised = self.normalise(self.widen(x, past))
-        others = [o for o in range(-self.back, self.ahead + 1) if o]
-        return self.around(ops.matmul(normalised, ops.cast(self.key, x.dtype)), others)
+        """The keys of the other frames in each window [batch, N, back, heads, d]."""
+        normalised = self.normalise(prepend_past(x, self.past_steps, past))
+        keys = ops.matmul(normalised, ops.cast(self.key, x.dtype))
+        batch, frames = ops.shape(keys)[0], ops.shape(keys)[1] - self.past_steps
+        before = ops.stack([keys[:, o : o + frames] for o in range(self.past_steps)], axis=2)
+        heads = self.config.heads
+        return ops.reshape(before, (batch, frames, self.past_steps, heads, self.width // heads))
 
     def _scores(self, g, keys):
-        """β K_B·Q [batch, N, others, heads]."""
+        """β K_B·Q [batch, N, back, heads]."""
         # The keys' shape, because tf2onnx loses the batch axis of a product's shape.
         query = ops.reshape(ops.matmul(g, ops.cast(self.query, g.dtype)),
                             (*ops.shape(keys)[:2], *keys.shape[-2:]))
@@ -135,8 +80,6 @@ class EnergyDescent(Window):
 
 BOTTLENECKS: dict[str, Callable] = {
     "none": lambda config: [],
-    "attention": lambda config: [LocalAttention(config, name=f"attention_{k}")
-                                 for k in range(config.layers)],
     "energy": lambda config: [EnergyDescent(config, name="energy")],
 }
 """The new layers of each kind of bottleneck, in order: (config) -> layers."""

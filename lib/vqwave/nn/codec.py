@@ -11,7 +11,6 @@ import keras
 from keras import layers, ops
 
 from ..config import PERIOD, CodecConfig
-from ..data import chunking
 from ..errors import UserError
 from ..io import weights
 from .autoencoders import AUTOENCODERS, with_averages, with_state
@@ -64,7 +63,7 @@ class Codec(keras.Model):
         self.built = True
 
     def _measure(self, encoder: ReceptiveField):
-        """Receptive fields, in codes to either side; `chunking.ALL` is the whole piece.
+        """Receptive fields, in codes to either side.
 
         encode_halo: of a code. decode_halo: of a code's samples; decode_near: of the stages after
             the first. latency: samples from the first of a frame on that encoder and decoder need
@@ -75,14 +74,15 @@ class Codec(keras.Model):
         before, after = self.front_end.receptive_field
         overlap = config.quantizer.overlap + max(getattr(self.quantizer, "receptive_field", (0,)))
         frames = max(before + encoder.left * hop, after + encoder.right * hop) / level + overlap
-        self.encode_halo = _whole(frames / segment) * segment
+        self.encode_halo = math.ceil(frames / segment) * segment
         fields, first = self.head.receptive_fields, self.head.first_stage
-        self.decode_halo = self.decode_near = _whole(max(max(f.left, f.right) for f in fields))
-        if first is not None and self.decode_halo != chunking.ALL:
-            self.decode_near = _whole(max(max(f.left - first.left, f.right - first.right)
-                                          for f in fields))
+        self.decode_halo = self.decode_near = math.ceil(
+            max(max(f.left, f.right) for f in fields))
+        if first is not None:
+            self.decode_near = math.ceil(max(max(f.left - first.left, f.right - first.right)
+                                             for f in fields))
         waiting = overlap + segment - 1 + max(f.right for f in fields)
-        self.latency = _whole(level + after + encoder.right * hop + waiting * level)
+        self.latency = math.ceil(level + after + encoder.right * hop + waiting * level)
 
     def _make_metrics(self):
         config = self.config
@@ -264,11 +264,6 @@ def _one_or_all(tensors: list):
 def _samples(audio):
     """[batch, samples, 1] -> [batch, samples]."""
     return layers.Reshape((-1,), name="samples")(audio)
-
-
-def _whole(count: float) -> int:
-    """`count`, rounded up; `chunking.ALL` where it is infinite."""
-    return math.ceil(count) if math.isfinite(count) else chunking.ALL
 
 
 class _Method(layers.Layer):

@@ -127,28 +127,19 @@ class LSTMStack(Core):
             self.lstms[-1].build((None, None, width))
             self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
             width = core.units
-        return width + self.config.context_channels * core.direct
+        return width
 
     def stack(self, x, training=False):
-        inputs = x
         for i, lstm in enumerate(self.lstms):
             x = self.dropouts[i](lstm(x, training=training), training=training)
-        return self._with_context(x, inputs)
+        return x
 
     def advance(self, x, state):
-        new_state, inputs = [], x
+        new_state = []
         for i, lstm in enumerate(self.lstms):
             x, layer_state = lstm.cell(x, state[2 * i : 2 * i + 2])
             new_state.extend(layer_state)
-        return self._with_context(x, inputs), new_state
-
-    def _with_context(self, features, inputs):
-        """The features and, where the core is `direct`, the context at the end of the inputs."""
-        channels = self.config.context_channels * self.config.core.direct
-        if not channels:
-            return features
-        context = ops.cast(inputs[..., -channels:], features.dtype)
-        return ops.concatenate([features, context], axis=-1)
+        return x, new_state
 
 
 class QueuedStack(Core):

@@ -56,7 +56,7 @@ class Spectrogram(layers.Layer):
         self.receptive_field = (n_fft // 2, n_fft // 2)
         self.kernel = spectrum.hann_kernel(n_fft, config.hop,
                                            n_fft // 2 + 1 if mels else config.channels)
-        self.filters = mean_filters(sample_rate, n_fft, mels, config.highest).T if mels else None
+        self.filters = mean_filters(sample_rate, n_fft, mels).T if mels else None
 
     def call(self, audio):
         amplitudes = spectrum.windowed_amplitudes(spectrum.to_blocks(audio, self.hop), self.kernel)

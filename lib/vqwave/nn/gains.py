@@ -101,9 +101,6 @@ class RelativeLevels(layers.Layer):
         peaks = ops.clip(peaks / ops.maximum(levels, 0.05), 0.0, 1.0)
         return ops.concatenate([relative, peaks * relative], axis=-1)
 
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], 2 * self.bins)
-
 
 class Gains(layers.Layer):
     """The last `count` channels, float32: the gains behind features, latents or vectors."""
@@ -114,9 +111,6 @@ class Gains(layers.Layer):
 
     def call(self, x):
         return ops.cast(x[..., -self.count :], "float32")
-
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], self.count)
 
 
 class SetLevels(layers.Layer):

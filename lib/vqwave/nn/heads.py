@@ -48,17 +48,7 @@ def frame_numbers(x, start):
     return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
 
 
-class Bank(layers.Layer):
-    """Frames [batch, frames, c], start int32 [batch] -> audio [batch, frames·hop, 1]."""
-
-    hop: int
-
-    def compute_output_shape(self, x_shape, start_shape):
-        batch, frames, _ = x_shape
-        return (batch, None if frames is None else frames * self.hop, 1)
-
-
-class ToneBank(Bank):
+class ToneBank(layers.Layer):
     """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch,
     frames·hop, 1].
 
@@ -110,7 +100,7 @@ class Loudness(layers.Layer):
         return 2.0 * ops.sigmoid(self.conv(x)) ** 2.3
 
 
-class NoiseBank(Bank):
+class NoiseBank(layers.Layer):
     """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch,
     frames·hop, 1].
 
@@ -246,10 +236,6 @@ class InverseSTFT(layers.Layer):
         total = sum(pieces[:, last - k : last - k + frames, k]
                     for k in range(self.overlap))
         return ops.reshape(total, (batch, frames * self.hop, 1))
-
-    def compute_output_shape(self, x_shape, past_shape=None):
-        batch, frames, _ = x_shape
-        return (batch, None if frames is None else frames * self.hop, 1)
 
 
 class Head:

@@ -6,29 +6,15 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import GeneratorConfig
-from ..config.roll import (
-    ALSO,
-    AROUND,
-    BANDS,
-    HELD,
-    IMPOSSIBLE,
-    LEAST_AGE,
-    RECENT,
-    SECONDS,
-    SILENT,
-    STEPS_PER_BEAT,
-    STRUCK,
-    averages,
-    pitch_classes,
-)
+from ..config import GeneratorConfig, roll
 from .blocks import gelu
 from .lstm import LSTM
 
 
 def planes(matches: int) -> int:
     """Inputs of each semitone."""
-    return RECENT + 1 + 2 * len(SECONDS) + 2 + 1 + BANDS + 3 * matches + BANDS + STEPS_PER_BEAT
+    return (roll.RECENT + 1 + 2 * len(roll.SECONDS) + 2 + 1 + roll.BANDS + 3 * matches + roll.BANDS
+            + roll.STEPS_PER_BEAT)
 
 
 class RollStack(keras.Model):
@@ -46,11 +32,11 @@ class RollStack(keras.Model):
         super().__init__(name="generator", **kwargs)
         self.config, core = config, config.core
         units, hidden = core.units, core.head_dim
-        self.enter = layers.Conv1D(units, AROUND, padding="same", name="enter")
+        self.enter = layers.Conv1D(units, roll.AROUND, padding="same", name="enter")
         self.enter.build((None, config.books, planes(core.matches)))
         self.lstm = LSTM(units, return_sequences=True, name="lstm")
         self.lstm.build((None, None, units))
-        self.mix = layers.Conv1D(units, AROUND, padding="same", name="mix")
+        self.mix = layers.Conv1D(units, roll.AROUND, padding="same", name="mix")
         self.mix.build((None, config.books, units))
         self.state = layers.Dense(hidden, name="state")
         self.state.build((None, units))
@@ -61,31 +47,32 @@ class RollStack(keras.Model):
         self.draws.build((None, hidden))
         self.dropout = layers.Dropout(core.dropout, name="dropout")
         self.seeds = keras.random.SeedGenerator()
-        self.weights_of_past = averages(core.memory)
+        self.weights_of_past = roll.averages(core.memory)
         self.built = True
 
     def call(self, previous, context=None, current=None, training=False):
         """Teacher-forced logits float32 [batch, T, books, 3]; see `cores.Core.call`."""
-        before = ops.where(previous == self.config.start_token, SILENT, previous)
-        sounds = ops.cast(before > SILENT, "float32")
+        before = ops.where(previous == self.config.start_token, roll.SILENT, previous)
+        sounds = ops.cast(before > roll.SILENT, "float32")
         mask = possible(sounds)
         if training and self.config.core.input_dropout:
             kept = keras.random.uniform(ops.shape(before), seed=self.seeds)
-            before = ops.where(kept < self.config.core.input_dropout, SILENT, before)
-            sounds = ops.cast(before > SILENT, "float32")
-        struck = ops.cast(before == STRUCK, "float32")
+            before = ops.where(kept < self.config.core.input_dropout, roll.SILENT, before)
+            sounds = ops.cast(before > roll.SILENT, "float32")
+        struck = ops.cast(before == roll.STRUCK, "float32")
         batch, steps, books = ops.shape(previous)
         ages = ops.arange(steps)[:, None] - ops.arange(steps)[None]
         inside = (ages >= 0) & (ages < self.config.core.memory)
         weights = ops.take(self.weights_of_past, ops.clip(ages, 0, self.config.core.memory - 1),
                            axis=1) * ops.cast(inside, "float32")
-        rates = [ops.matmul(weights[i], struck) for i in range(len(SECONDS))]
+        rates = [ops.matmul(weights[i], struck) for i in range(len(roll.SECONDS))]
         recent = [struck]
-        for _ in range(RECENT - 1):
+        for _ in range(roll.RECENT - 1):
             recent.append(_later(recent[-1]))
         follow, alike = self._matches(struck, sounds, ages)
-        phases = ops.one_hot(ops.arange(steps) % STEPS_PER_BEAT, STEPS_PER_BEAT, dtype="float32")
-        phases = ops.broadcast_to(phases, (batch, steps, STEPS_PER_BEAT))
+        phases = ops.one_hot(ops.arange(steps) % roll.STEPS_PER_BEAT, roll.STEPS_PER_BEAT,
+                             dtype="float32")
+        phases = ops.broadcast_to(phases, (batch, steps, roll.STEPS_PER_BEAT))
         x = join_planes([*recent, sounds], rates, follow, alike, phases)
         units = self.config.core.units
         x = ops.reshape(x, (-1, books, planes(self.config.core.matches)))
@@ -106,7 +93,7 @@ class RollStack(keras.Model):
         [batch, T, matches]).
         """
         core = self.config.core
-        x = struck + ALSO * _later(struck) + HELD * sounds
+        x = struck + roll.ALSO * _later(struck) + roll.HELD * sounds
         dots = ops.matmul(x, ops.swapaxes(x, 1, 2))
         total = dots
         for _ in range(core.compared - 1):
@@ -114,7 +101,7 @@ class RollStack(keras.Model):
             total = total + dots
         own = ops.sqrt(ops.diagonal(total, axis1=1, axis2=2))
         alike = total / (own[:, :, None] * own[:, None] + 1e-3)
-        allowed = (ages >= LEAST_AGE) & (ages < core.memory - core.compared)
+        allowed = (ages >= roll.LEAST_AGE) & (ages < core.memory - core.compared)
         alike, places = ops.top_k(ops.where(allowed, alike, 0.0), core.matches)
         places = ops.reshape(places, (ops.shape(places)[0], -1))
         after = ops.pad(struck[:, 1:], [[0, 0], [0, 1], [0, 0]])
@@ -127,14 +114,14 @@ class RollStack(keras.Model):
         """One step, for sampling; see `cores.Core.step`."""
         past, h, c, count = state
         core, books = self.config.core, self.config.books
-        previous = ops.where(previous == self.config.start_token, SILENT, previous)
+        previous = ops.where(previous == self.config.start_token, roll.SILENT, previous)
         past = ops.concatenate([past[:, 1:], ops.cast(previous, "float32")[:, None]], axis=1)
-        struck = ops.cast(past == STRUCK, "float32")
-        sounds = ops.cast(past > SILENT, "float32")
+        struck = ops.cast(past == roll.STRUCK, "float32")
+        sounds = ops.cast(past > roll.SILENT, "float32")
         weights = self.weights_of_past[:, ::-1].copy()
-        rates = ops.split(ops.matmul(weights, struck), len(SECONDS), axis=1)
+        rates = ops.split(ops.matmul(weights, struck), len(roll.SECONDS), axis=1)
         rates = [rate[:, 0] for rate in rates]
-        x = struck + ALSO * _later(struck) + HELD * sounds
+        x = struck + roll.ALSO * _later(struck) + roll.HELD * sounds
         dots = ops.matmul(x, ops.swapaxes(x[:, -core.compared :], 1, 2))
         squares = ops.sum(x * x, axis=-1)
         total, own = 0.0, 0.0
@@ -144,13 +131,13 @@ class RollStack(keras.Model):
             own = own + ops.pad(squares, [[0, 0], [age, 0]])[:, : core.memory]
         own = ops.sqrt(own)
         alike = total / (own[:, -1:] * own + 1e-3)
-        last = core.memory - LEAST_AGE
+        last = core.memory - roll.LEAST_AGE
         alike = ops.pad(alike[:, core.compared : last], [[0, 0], [core.compared, 0]])
         alike, places = ops.top_k(alike, core.matches)
         follow = ops.take_along_axis(struck, places[..., None] + 1, axis=1)
         follow = follow * ops.cast(alike > 0, "float32")[..., None]
-        phase = ops.one_hot(ops.cast(count[:, 0], "int32"), STEPS_PER_BEAT, dtype="float32")
-        recent = [struck[:, -1 - age] for age in range(RECENT)]
+        phase = ops.one_hot(ops.cast(count[:, 0], "int32"), roll.STEPS_PER_BEAT, dtype="float32")
+        recent = [struck[:, -1 - age] for age in range(roll.RECENT)]
         x = join_planes([*recent, sounds[:, -1]], rates, ops.swapaxes(follow, 1, 2), alike, phase)
         x = gelu(self.enter(x))
         flat, (h, c) = self.lstm.cell(ops.reshape(x, (-1, core.units)),
@@ -164,7 +151,7 @@ class RollStack(keras.Model):
             lower = lower_codes(ops.pad(lower, [[0, 0], [0, books - k]]), core.below)[:, k]
             hidden = gelu(features[:, k] + self.across(ops.cast(lower, features.dtype)))
             codes.append(draw(k, self.draws(hidden) + masks[:, k]))
-        count = (count + 1) % STEPS_PER_BEAT
+        count = (count + 1) % roll.STEPS_PER_BEAT
         shape = (-1, books, core.units)
         return ops.stack(codes, axis=-1), [past, ops.reshape(h, shape), ops.reshape(c, shape),
                                            count]
@@ -178,7 +165,7 @@ def _later(x):
 def possible(sounds):
     """What is added to the logits [..., books, 3]: a semitone sounds on only where it sounded."""
     zeros = ops.zeros_like(sounds)
-    return ops.stack([zeros, IMPOSSIBLE * (1 - sounds), zeros], axis=-1)
+    return ops.stack([zeros, roll.IMPOSSIBLE * (1 - sounds), zeros], axis=-1)
 
 
 def join_planes(own: list, rates: list, follow, alike, phase):
@@ -188,16 +175,16 @@ def join_planes(own: list, rates: list, follow, alike, phase):
     matches]. alike: [..., matches]. phase: [..., steps of a beat].
     """
     books = rates[0].shape[-1]
-    classes = pitch_classes(books)
+    classes = roll.pitch_classes(books)
     densities = [ops.broadcast_to(ops.log1p(ops.sum(rate, axis=-1, keepdims=True)),
                                   ops.shape(rate)) for rate in rates]
     of_class = [ops.matmul(rate, classes) for rate in (rates[0], rates[-1])]
     height = ops.zeros_like(rates[0]) + (np.arange(books, dtype="float32") / books - 0.5)
-    attacks = own[0][..., books - BANDS :]
+    attacks = own[0][..., books - roll.BANDS :]
     shared = ops.concatenate([alike, attacks, phase], axis=-1)[..., None, :]
     shared = ops.broadcast_to(shared, (*ops.shape(rates[0]), shared.shape[-1]))
-    which = np.eye(books, dtype="float32")[:, books - BANDS :]
-    which = ops.broadcast_to(which, (*ops.shape(rates[0]), BANDS))
+    which = np.eye(books, dtype="float32")[:, books - roll.BANDS :]
+    which = ops.broadcast_to(which, (*ops.shape(rates[0]), roll.BANDS))
     each = ops.stack([*own, *rates, *densities, *of_class, height], axis=-1)
     each = ops.concatenate([each, which], axis=-1)
     return ops.concatenate([each, follow, follow * alike[..., None, :], shared], axis=-1)
@@ -208,8 +195,8 @@ def lower_codes(codes, below: int):
     books, 2·below + 2]: whether each of the `below` next lower ones sounds and is struck, the
     nearest last, and a quarter of how many sound and are struck in all.
     """
-    flags = ops.stack([ops.cast(codes > SILENT, "float32"), ops.cast(codes == STRUCK, "float32")],
-                      axis=-1)
+    flags = ops.stack([ops.cast(codes > roll.SILENT, "float32"),
+                       ops.cast(codes == roll.STRUCK, "float32")], axis=-1)
     ahead = [[0, 0]] * (len(flags.shape) - 2)
     books = flags.shape[-2]
     padded = ops.pad(flags, [*ahead, [below, 0], [0, 0]])

@@ -160,9 +160,6 @@ class LSTMBody(Body):
 
     def stack(self, x: str) -> str:
         body, units = self.body, self.config.core.units
-        channels = self.config.context_channels * self.config.core.direct
-        context = body.split(x, self.config.books * self.config.core.embedding_dim,
-                             channels)[1] if channels else ""
         for i in range(self.config.core.layers):
             kernel, recurrent, bias = (
                 onnx_gates(self.arrays[f"lstm_{i}/lstm_cell/{name}"])
@@ -179,7 +176,7 @@ class LSTMBody(Body):
                 body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *state,
                           outputs=outputs, hidden_size=units)
             x = outputs[1]
-        return body("Concat", x, context, axis=-1) if channels else x
+        return x
 
 
 class WaveNetBody(Body):
