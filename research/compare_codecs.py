@@ -11,13 +11,14 @@ from vqwave import cli, plots, progress
 from vqwave.commands import arguments
 from vqwave.config import DataConfig
 from vqwave.errors import UserError
-from vqwave.io import audio, labels, splits, weights
+from vqwave.io import audio, labels, weights
 from vqwave.io.files import CHECKOUT, printable
 from vqwave.play import engine
-from vqwave.report import fad, folder_page, judge
+from vqwave.report import fad, judge
 from vqwave.report.tables import Column, render
 
 from . import results
+from .corpus import read_sides
 from .evaluators.codecs import measure_baseline
 
 LISTEN_SECONDS = 10.0
@@ -59,8 +60,7 @@ class TestTracks:
 
     def __init__(self, data_dir, split):
         self.name, self.data_dir = Path(data_dir).resolve().name, Path(data_dir)
-        (_, self.tracks), spans = folder_page.read_sides(
-            data_dir, splits.read_split(split), 0, DataConfig().trim_silence, final=True)
+        (_, self.tracks), spans = read_sides(data_dir, split, DataConfig().trim_silence)
         if not self.tracks:
             raise UserError(f"{split}: names no test track")
         self.rate = self.tracks[0].sample_rate

@@ -21,7 +21,7 @@ import numpy as np
 from vqwave import stderr
 from vqwave.data import codes
 from vqwave.errors import UserError
-from vqwave.io import audio, manifest, splits
+from vqwave.io import audio, manifest, silence, splits
 from vqwave.io.files import atomic_write
 from vqwave.play import api
 from vqwave.play.opening import AS_COMPOSED
@@ -33,6 +33,19 @@ PROTOCOL = 2
 """Increases when a figure of the same weights changes; cached figures of other protocols are
 ignored.
 """
+
+
+def read_sides(data_dir, split, trim_silence: float | None):
+    """The training and the test tracks of a split file, and their spans; the held-out tracks where
+    the split names no test tracks.
+    """
+    split = splits.read_split(split)
+    (train, held_out), spans = silence.read_sides(data_dir, split, 0, trim_silence,
+                                                  SilentReporter())
+    if split.test:
+        held_out = [t for t in manifest.read(data_dir) if splits.is_named(t, split.test)]
+        spans |= {t.file: (0, t.samples) for t in held_out}
+    return (train, held_out), spans
 
 
 @dataclass(frozen=True)

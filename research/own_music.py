@@ -8,7 +8,7 @@ from pathlib import Path
 from vqwave import cli, config, progress
 from vqwave.commands import arguments
 from vqwave.errors import UserError
-from vqwave.io import splits, weights
+from vqwave.io import weights
 from vqwave.io.files import printable
 from vqwave.play import api
 from vqwave.report import fad, folder_page
@@ -16,6 +16,7 @@ from vqwave.report.tables import render
 from vqwave.train import plan
 
 from . import results
+from .corpus import read_sides
 
 
 def parser():
@@ -70,8 +71,7 @@ def main(argv=None) -> int:
     targets = results.read_targets(args.targets)
     music = api.load(args.weights_dir, args.weights_dir)
     top = music.weight_set(music.chain.generator(music.chain.top))
-    sides, spans = folder_page.read_sides(args.data_dir, splits.read_split(args.split), 0,
-                                    top.trim_silence, final=True)
+    sides, spans = read_sides(args.data_dir, args.split, top.trim_silence)
     embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.share_bar() as show:
         measured = folder_page.measure(music, args.data_dir, sides, spans, args.minutes, embed,

@@ -99,7 +99,7 @@ SEEN = [
     (lambda: SubPixelUpsampling(3, 4, 3, 0.5, padding="causal"), 1, 4),
     (lambda: multiresolution(3, 2, 3), 1, 1),
     (lambda: multiresolution(3, 1, 3, "causal"), 1, 1),
-    (lambda: ResNetResidual(configs.ResNetBlock(kernel_size=5, norm="batch"), 3, 3), 1, 1),
+    (lambda: ResNetResidual(configs.ResNetBlock(kernel_size=5), 3, 3), 1, 1),
     (lambda: TransposedUpsampling(3, 2, 3), 1, 2), (lambda: TransposedUpsampling(3, 4, 7), 1, 4),
 ]
 

@@ -75,13 +75,6 @@ def test_contenders_take_turns_and_rates_are_steps_a_second(monkeypatch):
     assert turns == ["a", "b"] * 3
 
 
-def test_random_weights_are_those_of_a_preset(tmp_path):
-    benchmark.save_random(preset("tiny"), tmp_path)
-    music = api.load(tmp_path, tmp_path)
-    assert music.weight_set("generator_8").config == preset("tiny").generator(8)
-    assert music.weight_set("vqvae_512").config.num_codes == 64
-
-
 def test_the_command_prints_a_table_and_writes_json(main, tiny_weights, tmp_path, capsys):
     out = tmp_path / "out.json"
     assert cli.entry(main, ["--part", "codecs", "--quick", "--json", str(out),
@@ -94,7 +87,7 @@ def test_the_command_prints_a_table_and_writes_json(main, tiny_weights, tmp_path
 
 
 @pytest.mark.parametrize(("arguments", "option"), [
-    (["--random", "huge"], "huge"), (["--part", "tea"], "--part"),
+    (["--part", "tea"], "--part"),
     (["--json", "/nowhere/out.json"], "/nowhere")])
 def test_mistakes_are_one_line(main, capsys, arguments, option):
     try:

@@ -11,7 +11,7 @@ from prepared import data_folder, music
 
 from vqwave import cli, commands
 from vqwave.errors import UserError
-from vqwave.io import splits, weights
+from vqwave.io import weights
 from vqwave.report import fad, folder_page
 from vqwave.report.folder_page import Results
 
@@ -122,16 +122,6 @@ def test_a_page_of_one_track_compares_with_nothing(models, tmp_path, capsys, mon
     page = path.read_text(encoding="utf-8")
     assert "s of the training tracks: " in page and "times as far" not in page
     assert "Nothing was held out" in page and "Held-out music shows" not in page
-
-
-def test_a_final_page_is_of_the_test_tracks(tmp_path):
-    data_folder(tmp_path, {name: music(1.0, i) for i, name in enumerate("abcd")})
-    split = splits.Split(validation=("b",), test=("c",))
-    (train, held_out), _ = folder_page.read_sides(tmp_path, split, 0, 1.0)
-    assert [splits.track_name(t) for t in held_out] == ["b"]
-    (train, held_out), spans = folder_page.read_sides(tmp_path, split, 0, 1.0, final=True)
-    assert [splits.track_name(t) for t in train] == ["a", "d"]
-    assert [splits.track_name(t) for t in held_out] == ["c"] and spans["c.ogg.u16"] == (0, 22050)
 
 
 def test_noise_is_further_from_music_than_training_tracks():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 from research import results
-from research.corpus import Corpus, Plan
+from research.corpus import Corpus, Plan, read_sides
 from research.evaluators import codecs, copying, generators, health, notes
 
 from vqwave import cli
@@ -219,3 +219,12 @@ def test_the_whole_evaluation_measures_every_bound(songs, musicnn, tiny_weights,
     assert not any(tmp_path.glob("research/results/*"))
     assert cli.entry(evaluate.main, [*arguments, "--quick", "--only", "health,nothing"]) == 2
     assert "'nothing'" in capsys.readouterr().err
+
+
+def test_the_test_tracks_of_a_split_are_taken_whole(tmp_path):
+    data_folder(tmp_path, {name: music(1.0, i) for i, name in enumerate("abcd")})
+    for text, expected in (("validation: [b]\n", "b"), ("validation: [b]\ntest: [c]\n", "c")):
+        (tmp_path / "split.yml").write_text(text)
+        (_, held_out), spans = read_sides(tmp_path, tmp_path / "split.yml", 1.0)
+        assert [track.file for track in held_out] == [f"{expected}.ogg.u16"]
+    assert spans["c.ogg.u16"] == (0, 22050)

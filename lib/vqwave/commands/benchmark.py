@@ -20,9 +20,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", action="append", choices=benchmark.PARTS, metavar="NAME",
                         help=f"measure only this part; may be repeated. Parts: "
                              f"{', '.join(benchmark.PARTS)}")
-    parser.add_argument("--random", metavar="PRESET",
-                        help="measure random weights of this preset (name or path), which are as "
-                             "fast as trained weights")
     parser.add_argument("--quick", action="store_true", help="measure fewer rounds, for rough "
                                                              "figures")
     arguments.add_weights(parser)
@@ -40,7 +37,7 @@ def main(argv=None) -> int:
             args.part or list(benchmark.PARTS),
             weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
             weights.find_folder(args.generator_weights_dir, weights.GENERATORS),
-            benchmark.QUICK if args.quick else benchmark.FULL, preset=args.random,
+            benchmark.QUICK if args.quick else benchmark.FULL,
             progress=lambda done, total, name: bar.update(task, completed=done, total=total,
                                                           description=name))
     out = Console()

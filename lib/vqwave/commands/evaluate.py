@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import cli, config, progress
-from ..io import manifest, splits, weights
+from ..io import manifest, silence, splits, weights
 from ..io.files import printable
-from ..io.splits import read_split
 from ..play import api
+from ..progress import SilentReporter
 from ..report import fad, folder_page, tables
 from ..train import plan
 from . import arguments
@@ -40,13 +40,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_epoch(models, "generators")
     arguments.add_engine(models)
     rare = parser.add_argument_group("rare options")
-    rare.add_argument("--split", metavar="F.yml",
-                      help="measure the test tracks of this split file instead of the held-out "
-                           "tracks")
     arguments.add_held_out(rare)
-    rare.add_argument("--runs", metavar="DIR",
-                      help="folder of the training logs for the training curves (default: the "
-                           "folder of the generators)")
     arguments.add_musicnn(rare)
     return parser
 
@@ -55,19 +49,18 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     name = args.name or Path(args.data_dir).resolve().name
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    split, seed = ((read_split(args.split), 0) if args.split
-                   else arguments.held_out(args, weights.find_folder(args.generator_weights_dir,
-                                                                     weights.GENERATORS)))
+    split, seed = arguments.held_out(args, weights.find_folder(args.generator_weights_dir,
+                                                               weights.GENERATORS))
     top = music.weight_set(music.chain.generator(music.chain.top))
-    sides, spans = folder_page.read_sides(args.data_dir, split, seed, top.trim_silence,
-                                          bool(args.split))
+    sides, spans = silence.read_sides(args.data_dir, split, seed, top.trim_silence,
+                                      SilentReporter())
     embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.share_bar() as show:
         measured = folder_page.measure(music, args.data_dir, sides, spans, args.minutes, embed,
                                        show)
     folder = music.weight_set(music.chain.codecs[music.chain.top]).folder
     recorded = splits.load(folder, manifest.read(args.data_dir))
-    if recorded and recorded[0] == split and not recorded[1] and not args.split:
+    if recorded and recorded[0] == split and not recorded[1]:
         measured.before = before_tuning(folder)
     rows = figures(measured)
     if args.json:
@@ -78,8 +71,7 @@ def main(argv=None) -> int:
         for line in measured.advice:
             print(line)
     if args.html:
-        folder_page.write(measured, args.html, name, args.runs or args.generator_weights_dir,
-                      music.chain.names)
+        folder_page.write(measured, args.html, name, args.generator_weights_dir, music.chain.names)
         print(f"wrote {printable(args.html)}", file=sys.stderr if args.json else sys.stdout)
     return 0
 

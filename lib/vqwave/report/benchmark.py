@@ -15,18 +15,14 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
 
-from .. import config, machine, stderr
-from ..config import Preset
-from ..io import weights
+from .. import machine, stderr
 from ..onnx import export
 from ..play import api, controls, engine, playback
 from . import tables
@@ -60,63 +56,29 @@ QUICK = Effort(rounds=2, turn=0.04, stream_rounds=1, stream_turn=1.0, starts=1, 
 
 
 def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
-        preset: str | None = None,
         progress: Callable[[int, int, str], None] = lambda done, total, name: None) -> dict:
     """Measure some `PARTS` of a chain: {"machine", "when", "load", "checksums", part: rows}.
 
-    Args:
-        codecs, generators: folders of trained weights.
-        preset: measure random weights of this preset instead.
-        progress: called with (done, total, name) when a job begins.
-
-    Raises:
-        UserError: there is no such preset, or weights are missing or damaged.
-        RuntimeError: a process fails, or loads TensorFlow.
+    codecs, generators: folders of trained weights. progress: called with (done, total, name) when a
+    job begins. Raises `RuntimeError` where a process fails, or loads TensorFlow.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     results: dict[str, Any] = {"when": now, "machine": machine.describe(),
                                "load": [os.getloadavg()[0]]}
-    with contextlib.ExitStack() as stack:
-        if preset is not None:
-            random = config.preset(preset)
-            codecs = generators = stack.enter_context(tempfile.TemporaryDirectory())
-            # Graphs of random weights stay out of the user's cache, also in child processes.
-            cache = str(Path(codecs) / "cache")
-            stack.enter_context(mock.patch.dict(os.environ, VQWAVE_CACHE=cache))
-            save_random(random, codecs)
-        music = api.load(codecs, generators)
-        endings = list(dict.fromkeys((music.chain.ending, music.chain.bottom)))
-        jobs = [(name, level) for name in PARTS if name in parts
-                for level in (endings if PARTS[name].of_streams else music.chain.sizes)]
-        progress(0, len(jobs), "exporting graphs")
-        results["checksums"] = export_graphs(music)
-        for done, (name, level) in enumerate(jobs):
-            progress(done, len(jobs), f"{name}, {level}x")
-            rows = (measure_steps(music, effort, level) if name == "steps"
-                    else run_process(name, codecs, generators, level, effort))
-            results.setdefault(name, []).extend({"level": level, **row} for row in rows)
-        progress(len(jobs), len(jobs), "done")
+    music = api.load(codecs, generators)
+    endings = list(dict.fromkeys((music.chain.ending, music.chain.bottom)))
+    jobs = [(name, level) for name in PARTS if name in parts
+            for level in (endings if PARTS[name].of_streams else music.chain.sizes)]
+    progress(0, len(jobs), "exporting graphs")
+    results["checksums"] = export_graphs(music)
+    for done, (name, level) in enumerate(jobs):
+        progress(done, len(jobs), f"{name}, {level}x")
+        rows = (measure_steps(music, effort, level) if name == "steps"
+                else run_process(name, codecs, generators, level, effort))
+        results.setdefault(name, []).extend({"level": level, **row} for row in rows)
+    progress(len(jobs), len(jobs), "done")
     results["load"].append(os.getloadavg()[0])
     return results
-
-
-def save_random(preset: Preset, folder):
-    """Save random weights of a preset's models, and its chain."""
-    stderr.import_keras()
-    import keras
-
-    from ..nn.codec import Codec
-    from ..nn.generator import Generator
-
-    keras.utils.set_random_seed(0)
-    noise = np.random.default_rng(0).normal(
-        0.0, 0.1, (2, 65536 // preset.chain.top * preset.chain.top)).astype(np.float32)
-    for level in preset.chain.sizes:
-        generator, codec = preset.generator(level), Codec(preset.codec(level))
-        codec(noise, training=True)  # a codebook in which most codes are in use
-        weights.save(folder, codec.config.name, "", codec.parts, codec.config)
-        weights.save(folder, generator.name, "", Generator(generator).parts, generator)
-    weights.save_chain(folder, preset.chain)
 
 
 def export_graphs(music: api.VQWave) -> dict[str, str]:

@@ -22,7 +22,7 @@ from ..config import TrainingConfig
 from ..data import codes
 from ..dsp import notes
 from ..errors import UserError
-from ..io import audio, manifest, silence, splits
+from ..io import audio, manifest, splits
 from ..io.files import atomic_write, printable
 from ..play import api, listening
 from ..progress import SilentReporter
@@ -81,25 +81,13 @@ class Results:
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def read_sides(data_dir, split, seed: int, trim_silence: float | None, final: bool = False):
-    """The training and the held-out tracks, and their spans; see `silence.read_sides`. A `final`
-    page is of the test tracks, if the split names some.
-    """
-    (train, held_out), spans = silence.read_sides(data_dir, split, seed, trim_silence,
-                                                  SilentReporter())
-    if test := getattr(split, "test", ()) if final else ():
-        held_out = [t for t in manifest.read(data_dir) if splits.is_named(t, test)]
-        spans |= {t.file: (0, t.samples) for t in held_out}
-    return (train, held_out), spans
-
-
 def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             embed: fad.Embedder | None = None,
             progress: Callable[[str, float], None] = lambda task, share: None) -> Results:
     """Measure how well a chain has learnt the music of a folder.
 
     Args:
-        sides, spans: what `read_sides` returns.
+        sides, spans: what `silence.read_sides` returns.
         minutes: of music to generate, in a piece for each of `SEEDS`.
         embed: None leaves out distances.
 

@@ -1,5 +1,5 @@
-"""Radio over HTTP: endless streams for any player, a page with the stations, `/healthz` and
-`/metrics`. Needs FastAPI.
+"""Radio over HTTP: endless streams for any player, a page with the stations, and `/healthz`. Needs
+FastAPI.
 """
 
 from __future__ import annotations
@@ -20,23 +20,7 @@ from .stations import FORMATS, LISTENERS, PORT, Channel, Group, IcyTitles, Stati
 STALL_SECONDS = 20.0
 """A listener that reads nothing for this long is disconnected."""
 SPARE = 256
-"""Connections beside the listeners: for the page, metrics, and listeners that are refused."""
-METRICS = (
-    ("listeners", "gauge", "channel", "listeners", "Current listeners."),
-    ("joined_total", "counter", "channel", "joined", "Listeners so far."),
-    ("sent_bytes_total", "counter", "channel", "sent", "Bytes sent."),
-    ("dropped_total", "counter", "channel", "dropped",
-     "Times that a slow listener was moved to live music."),
-    ("stalled_total", "counter", "channel", "stalled",
-     "Listeners disconnected because they read nothing."),
-    ("refused_total", "counter", "radio", "refused", "Listeners refused by a full radio."),
-    ("underruns_total", "counter", "group", "underruns", "Times that music came too late."),
-    ("music_seconds_total", "counter", "group", "music",
-     "Seconds of music generated per station."),
-    ("computing_seconds_total", "counter", "group", "computing",
-     "Seconds that generating the music took."),
-)
-"""Name, kind, source, attribute and description of every metric."""
+"""Connections beside the listeners: for the page, and listeners that are refused."""
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 
 
@@ -44,7 +28,7 @@ class Radio:
     """The stations of all groups. most: listeners at the same time."""
 
     def __init__(self, groups: Sequence[Group], most: int = LISTENERS):
-        self.groups, self.most, self.refused = groups, most, 0
+        self.groups, self.most = groups, most
         self.stations: dict[str, Station] = {station.number: station for group in groups
                                              for station in group.stations}
 
@@ -56,24 +40,6 @@ class Radio:
         for group in self.groups:
             group.close()
 
-    def metrics(self) -> str:
-        """The text format of Prometheus, 0.0.4."""
-        sources: dict[str, list] = {
-            "channel": [({"station": station.number, "format": kind}, channel)
-                        for station in self.stations.values()
-                        for kind, channel in station.channels.items()],
-            "group": [({"weights": group.name, "first": group.first}, group)
-                      for group in self.groups],
-            "radio": [({}, self)]}
-        lines = []
-        for name, kind, source, attribute, text in METRICS:
-            lines += [f"# HELP vqwave_radio_{name} {text}", f"# TYPE vqwave_radio_{name} {kind}"]
-            for labels, measured in sources[source]:
-                pairs = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
-                lines.append(f"vqwave_radio_{name}{f'{{{pairs}}}' if pairs else ''} "
-                             f"{getattr(measured, attribute)}")
-        return "\n".join(lines) + "\n"
-
     def tune_in(self, address: str, request: Request) -> Response:
         """The response to a listener. address: the number of a station and its format, `1.ogg`."""
         number, _, kind = address.rpartition(".")
@@ -81,7 +47,6 @@ class Radio:
         if station is None or kind not in FORMATS:
             return PlainTextResponse("There is no such station.", status_code=404)
         if self.listeners >= self.most:
-            self.refused += 1
             return PlainTextResponse("The radio is full.", status_code=503,
                                      headers={"Retry-After": "30"})
         icy = IcyTitles() if request.headers.get("icy-metadata") == "1" and kind == "mp3" else None
@@ -97,10 +62,6 @@ class Radio:
         return Broadcast(station.channels[kind], headers, icy)
 
 
-def _escape(text) -> str:
-    return str(text).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
 class Broadcast(StreamingResponse):
     """The endless response that one listener of a channel receives. icy: with titles."""
 
@@ -113,7 +74,6 @@ class Broadcast(StreamingResponse):
         data = self.channel.encoder.header + data
         while True:
             yield self.icy(data, self.channel.station.title) if self.icy else data
-            self.channel.sent += len(data)
             data, number = await self.channel.read(number)
 
     async def stream_response(self, send):
@@ -121,10 +81,8 @@ class Broadcast(StreamingResponse):
             async with asyncio.timeout(STALL_SECONDS):
                 await send(message)
 
-        try:
+        with contextlib.suppress(TimeoutError):
             await super().stream_response(send_in_time)
-        except TimeoutError:
-            self.channel.stalled += 1
 
     async def __call__(self, scope, receive, send):
         with self.channel.station.group.listening(self.channel):
@@ -151,10 +109,6 @@ def build(radio: Radio, host: str = "127.0.0.1"):
     async def health():
         errors = [f"{group.name}: {group.error}" for group in radio.groups if group.error]
         return PlainTextResponse("\n".join(errors or ["ok"]) + "\n", 503 if errors else 200)
-
-    @app.get("/metrics")
-    async def metrics():
-        return PlainTextResponse(radio.metrics(), media_type="text/plain; version=0.0.4")
 
     @app.api_route("/{address}", methods=["GET", "HEAD"])
     async def listen(address: str, request: Request):

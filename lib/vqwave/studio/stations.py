@@ -93,8 +93,8 @@ class Channel:
 
     def __init__(self, station: Station, encoder: Encoder):
         self.station, self.encoder = station, encoder
-        self.listeners = self.joined = self.dropped = self.stalled = self.sent = 0
-        self.first, self._chunks = 0, deque[tuple[float, bytes]]()
+        self.listeners = self.first = 0
+        self._chunks = deque[tuple[float, bytes]]()
         self._published = asyncio.Event()
 
     def publish(self, chunk: bytes):
@@ -118,7 +118,6 @@ class Channel:
         chunk is gone continues with live music.
         """
         if number < self.first:
-            self.dropped += 1
             number = self.begin()
         while number >= self.first + len(self._chunks):
             await self._published.wait()
@@ -162,7 +161,7 @@ class Group:
                  report: Callable[[str], None] = lambda line: None):
         self.name, self.seed, self.first = name, seed, first
         self.sample_rate, self.bitrate = sample_rate, bitrate
-        self.underruns, self.music, self.computing, self.error = 0, 0.0, 0.0, ""
+        self.error = ""
         chosen = [f"{name} {value}" for name, value in (conditions or {}).items()]
         self.stations: list[Station] = []
         for row in range(count):
@@ -186,7 +185,6 @@ class Group:
         with self._changed:
             self._loop = asyncio.get_running_loop()
             channel.listeners += 1
-            channel.joined += 1
             self._changed.notify()
         try:
             yield
@@ -229,18 +227,13 @@ class Group:
         """Generate blocks in real time, `LEAD_SECONDS` ahead, while somebody listens."""
         due = None  # when players need the next block
         while self._wait(self._needed):
-            start = time.monotonic()
             block = np.atleast_2d(next(stream))
-            self.computing += time.monotonic() - start
             self._send(block)
-            seconds = block.shape[1] / self.sample_rate
             self.error = ""
-            self.music += seconds
             now = time.monotonic()
-            due = (now - LEAD_SECONDS if due is None else due) + seconds
-            if now - due > LEAD_SECONDS:
-                self.underruns += 1
-                due = now - LEAD_SECONDS
+            earliest = now - LEAD_SECONDS  # further behind, players have run dry
+            due = max(earliest, (earliest if due is None else due)
+                      + block.shape[1] / self.sample_rate)
             if due > now:
                 self._wait(lambda: not self.listeners, due - now)
             if not self.listeners:
