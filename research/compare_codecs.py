@@ -27,7 +27,7 @@ COLUMNS = (Column("codecs", "codecs"), Column("corpus", "corpus"), Column("level
            Column("chroma", "chroma", ".3f"), Column("SC dB", "sc_db", ".2f"),
            Column("mel", "mel", ".3f"), Column("SI-SDR dB", "si_sdr_db", ".2f"),
            Column("distance", "distance", ".1f"), Column("perplexity", "perplexity", ".0f"),
-           Column("latency ms", "latency_ms", ".0f"), Column("blocks ×", "block_speed", ".1f"),
+           Column("latency ms", "latency_ms", ".0f"),
            Column("steps", "steps"), Column("trained on", "leaked"))
 
 

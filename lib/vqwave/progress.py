@@ -21,11 +21,8 @@ def console() -> Console:
 
 
 def bar(*columns, transient: bool = True, elapsed: bool = False) -> Progress:
-    """A progress bar with a description; invisible if stderr is no terminal.
-
-    Args:
-        columns: shown instead of the percentage and the time left (or `elapsed`).
-        transient: remove the bar at the end.
+    """A progress bar with a description; invisible if stderr is no terminal. columns: shown instead
+    of the percentage and the time left (or `elapsed`). transient: remove the bar at the end.
     """
     columns = columns or (TextColumn("{task.percentage:.0f} %"),
                           TimeElapsedColumn() if elapsed else TimeRemainingColumn())

@@ -13,7 +13,6 @@ from vqwave import stderr
 from vqwave.config import GeneratorConfig
 from vqwave.data.codes import CodeTrack, count_codes, unigram_costs
 from vqwave.data.windows import SERVERS, Span, window_above
-from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.labels import index_of
@@ -114,7 +113,7 @@ def measure_bits(corpus, weight_set) -> dict:
     for name, inputs in variants.items():
         nats = score(generator, spans, **inputs, report=lambda share, name=name:
                              corpus.progress(f"{config.name}, {name}", share))
-        bits[name] = metrics.bits(nats[:, warm_up:])
+        bits[name] = float(-nats[:, warm_up:].mean(dtype=float) / np.log(2))
     return bits
 
 
@@ -172,7 +171,7 @@ def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
             before = np.stack([span.track.path[span.start - 1] if span.start else start_frame
                                for span in spans])
             nats.append(score(generator, spans, before)[:, length:])
-        bits[f"{past:g}"] = metrics.bits(np.concatenate(nats))
+        bits[f"{past:g}"] = float(-np.concatenate(nats).mean(dtype=float) / np.log(2))
     return bits
 
 

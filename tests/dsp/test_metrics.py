@@ -132,16 +132,6 @@ def test_each_codebook_has_figures_of_its_own():
     np.testing.assert_array_equal(metrics.histogram(codes[..., :1], 8, (0, 1, 0)), counts[:1])
 
 
-def test_bits_of_a_uniform_a_certain_and_a_wrong_model():
-    assert metrics.bits(np.full((2, 5), -math.log(1024))) == pytest.approx(10.0)
-    assert metrics.bits(np.zeros(3)) == 0.0
-    assert metrics.bits(np.log([0.5, 0.125])) == pytest.approx(2.0)
-    assert metrics.bits(np.array([0.0, -np.inf])) == math.inf
-    for bad in ([], [np.nan, 0.0]):
-        with pytest.raises(ValueError, match="log_probs"):
-            metrics.bits(np.array(bad))
-
-
 @pytest.mark.parametrize("rate, n_fft, bands", [
     (22050, 1024, 80), (22050, 1024, 512), (22050, 64, 32), (3000, 256, 100)])
 def test_mel_filters_without_a_bin_are_counted(rate, n_fft, bands):

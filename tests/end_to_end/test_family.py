@@ -95,4 +95,3 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
         assert math.isfinite(one["mel"]) and one["latency_ms"] > 999 * codec.level / rate
         if codec.has_codes:
             assert len(one.get("books", [one])) == len(set(codec.codebook_of))
-        assert one.get("block_speed", 0) > 0 if codec.in_blocks else "block_speed" not in one

@@ -55,7 +55,7 @@ def test_what_is_no_label_is_refused_in_one_line(given, message):
 
 def test_a_label_passes_evenly_into_another():
     calm, battle = (read_labels(one, KNOWN, 1) for one in ("calm", "battle"))
-    mixture = Mixture.constant(calm).turn(battle, 10, 4)
+    mixture = Mixture(calm, calm).turn(battle, 10, 4)
     shares = mixture.shares(8, 8)[0]
     np.testing.assert_allclose(shares[:, 0], [0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
     np.testing.assert_allclose(shares.sum(-1), 1)
@@ -64,7 +64,7 @@ def test_a_label_passes_evenly_into_another():
     pairs = mixture.pairs(0, 16)
     assert pairs.dtype == np.int32 and pairs.shape == (1, 16, 2, 2)
     assert (pairs[..., 1].sum(-1) == SHARES).all() and set(pairs[..., 0].flat) == {0, 1}
-    np.testing.assert_array_equal(Mixture.constant(calm).pairs(5, 2), [[[[1, SHARES]]] * 2])
+    np.testing.assert_array_equal(Mixture(calm, calm).pairs(5, 2), [[[[1, SHARES]]] * 2])
     np.testing.assert_array_equal(labels.without(pairs, KNOWN)[0, 3], [[4, SHARES], [4, 0]])
 
 

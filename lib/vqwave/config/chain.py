@@ -274,11 +274,7 @@ def preset_names() -> list[str]:
 
 
 def preset(name=SHIPPED) -> Preset:
-    """A preset by name, or by the path of its YAML file.
-
-    Raises:
-        ConfigError: no preset has this name, or its file is invalid.
-    """
+    """A preset by name, or by the path of its YAML file."""
     name = os.fspath(name)
     if name in preset_names():
         return Preset(PRESETS / f"{name}.yml")

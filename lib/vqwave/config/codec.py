@@ -170,9 +170,7 @@ class CodecConfig(Config):
 
     def check_books(self, books: int | None) -> int | None:
         """The number of codes in the first `books` codebooks of a frame; None for all of them.
-
-        Raises:
-            ConfigError: the codec has fewer codebooks, or needs all of them.
+        Raises `ConfigError` where the codec has fewer codebooks, or needs all of them.
         """
         if books is None:
             return None

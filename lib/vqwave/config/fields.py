@@ -109,14 +109,8 @@ def default_kind(kind: str) -> BeforeValidator:
 
 
 def validate(kind: type[ConfigType], values, who: str = "config") -> ConfigType:
-    """A config of class `kind`.
-
-    Args:
-        values: mappings, lists, numbers and text, as YAML holds them.
-        who: the file or section of `values`. Each error begins with it.
-
-    Raises:
-        ConfigError: one line that names the key, its value and what the value must be.
+    """A config of class `kind`. values: mappings, lists, numbers and text, as YAML holds them; who:
+    their file or section, with which the line of a `ConfigError` begins.
     """
     try:
         return kind.model_validate(values)
@@ -183,11 +177,7 @@ def override(config: ConfigType, changes: dict, who: str) -> ConfigType:
 
 
 def load_yaml(path) -> dict:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: the file is unreadable, holds no mapping, or names another schema.
-    """
+    """The mapping in a YAML file. Raises `ConfigError` where it is none, or of another schema."""
     path = os.fspath(path)
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -135,12 +135,9 @@ def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load,
     """[(track file, variant, (codes file, frames))] of all `copies`, (track, variant) each. Copies
     that are not cached are encoded one at a time.
 
-    Args:
-        say: a `progress.Reporter`.
-        load: `nn.codec.load_encoder`, or a function like it that workers of a cluster can import.
-        here: False waits until another process has encoded the tracks.
-        scheduler: the address of a Dask cluster whose workers encode. They need data and codec
-            under the same paths.
+    load: `nn.codec.load_encoder`, or a function like it that workers of a cluster can import. here:
+    False waits until another process has encoded the tracks. scheduler: the address of a Dask
+    cluster whose workers encode; they need data and codec under the same paths.
     """
     data_dir = Path(os.path.abspath(data_dir))
     folder = files.make_folder(data_dir / ".codes" / codec_weights.encoding_checksum[:16])

@@ -1,4 +1,4 @@
-"""Metrics: how near a copy is to its original, how codes are used, bits of a code.
+"""Metrics: how near a copy is to its original, and how codes are used.
 
 Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow
 with the length. Every figure is finite: decibels stay within ±120, the figures of equal signals and
@@ -160,18 +160,6 @@ def codebook_figures(counts) -> dict:
     books = [{"usage": usage(row), "perplexity": perplexity(row)} for row in np.atleast_2d(counts)]
     mean = {key: float(np.mean([row[key] for row in books])) for key in books[0]}
     return mean | ({"books": books} if len(books) > 1 else {})
-
-
-def bits(log_probs) -> float:
-    """Bits a frame, the mean of -log2 p, from the natural logarithms of the probabilities of the
-    true frames under a model (any shape).
-
-    A uniform model has books · log2(num_codes); a frame of probability 0 makes them infinite.
-    """
-    log_probs = np.asarray(log_probs, np.float64)
-    if log_probs.size == 0 or np.isnan(log_probs).any():
-        raise ValueError("log_probs is empty or holds NaN")
-    return float(-log_probs.mean() / math.log(2.0)) + 0.0  # + 0.0: no negative zero
 
 
 def _decibels(power: float) -> float:

@@ -62,11 +62,7 @@ def _clip_finite(samples, most):
 
 
 def read_window(path, start: int, count: int) -> np.ndarray:
-    """`count` uint16 of a `.u16` file from position `start` on.
-
-    Raises:
-        UserError: the file cannot be read, or ends before that.
-    """
+    """`count` uint16 of a `.u16` file from position `start` on."""
     try:
         values = np.fromfile(path, "<u2", count, offset=2 * start)
     except OSError as e:
@@ -88,10 +84,7 @@ class Decoder:
     tries the files that FFmpeg refuses. If both fail, the error has FFmpeg's reason.
 
     `seconds`: decoded so far. `expected`: the length that the file's header gives in seconds, or
-    that FFmpeg guesses; None without either.
-
-    Raises:
-        UserError: names the file and the reason, before the first block or after any of them.
+    that FFmpeg guesses; None without either. A `UserError` names the file and the reason.
     """
 
     def __init__(self, path, sample_rate: int):
@@ -210,9 +203,7 @@ def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[
 
 def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
     """Up to `seconds` of a file (None: to its end) from second `start` on: float32 [samples].
-
-    Raises:
-        UserError: as `Decoder`, and where the file ends before `start`.
+    Raises as `Decoder`, and where the file ends before `start`.
     """
     count = None if seconds is None else max(1, round(seconds * sample_rate))
     samples, length = part(path, sample_rate, round(start * sample_rate), count)
@@ -390,13 +381,7 @@ class Writer:
 
     Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has
     its own serial number. The file gets its final name when the block ends without an exception.
-    soundfile, not PyAV: PyAV's wheels have no Vorbis encoder.
-
-    copyright: the text of the file's copyright tag.
-
-    Raises:
-        UserError: on construction, as `check_output`.
-        OSError: the disk is full.
+    soundfile, not PyAV: PyAV's wheels have no Vorbis encoder. copyright: the text of the tag.
     """
 
     def __init__(self, path, sample_rate: int, copyright: str = ""):

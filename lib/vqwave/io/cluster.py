@@ -28,22 +28,12 @@ class WorkerDied(Exception):
 def run(address: str, function: Callable, jobs: Iterable[tuple],
         say: Callable[[str], object] = lambda line: print(line, file=sys.stderr, flush=True)
         ) -> Iterator[tuple[tuple, Any]]:
-    """Run `function(*job)` for each job on the workers of a Dask cluster.
+    """Run `function(*job)` for each job on the workers of a Dask cluster: (job, its result) in the
+    order in which they finish.
 
-    If a worker dies, another worker does its job. Exceptions of a job are raised here. Workers need
-    this package in the same version, and the same files under the same names. Anyone who can reach
-    a Dask scheduler can run any code on its workers, so keep the scheduler in a private network.
-
-    Args:
-        say: called with a line when the cluster has no workers.
-
-    Returns:
-        (job, its result) in the order in which they finish; the result is a `WorkerDied` if the job
-        kills its workers.
-
-    Raises:
-        UserError: the scheduler cannot be reached or goes away, it has no workers for
-            `UNSTAFFED` seconds, or its workers cannot import the function.
+    Workers need this package in the same version, and the same files under the same names. If a
+    worker dies, another does its job; the result is a `WorkerDied` if the job kills its workers.
+    Exceptions of a job are raised here. say: called with a line when the cluster has no workers.
     """
     waiting, running, more = iter(jobs), {}, True
     with _connect(address) as client, client.get_executor(pure=False) as executor:

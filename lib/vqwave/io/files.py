@@ -114,12 +114,9 @@ def try_lock(file, otherwise: bool = False) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder, name: str, doing: str):
-    """Lock `folder` for `name` while the block runs. A process that died holds no lock. On a file
-    system without locks, the block runs without a lock.
-
-    Raises:
-        UserError: another process has the lock; the message says `name` is already `doing` there.
-        OSError: the folder cannot be written to.
+    """Lock `folder` for `name` while the block runs, without a lock on file systems that have none.
+    A process that died holds no lock. Raises `UserError` where another process has the lock; the
+    message says that `name` is already `doing` there.
     """
     path = Path(folder) / f".{name}.lock"
     with contextlib.ExitStack() as opened:

@@ -71,12 +71,8 @@ class Track:
 
 
 def read(folder) -> list[Track]:
-    """The tracks of a data folder in the order of their names, each with its file in place, all at
-    one sample rate.
-
-    Raises:
-        UserError: as `load`; there is no track; a file is missing or has another length; sample
-            rates are mixed.
+    """The tracks of a data folder in the order of their names. Raises `UserError` as `load` does;
+    where there is no track; where a file is missing or has another length; for mixed sample rates.
     """
     folder = Path(folder)
     tracks = load(folder)
@@ -106,11 +102,8 @@ def write(folder, tracks):
 
 
 def load(folder: Path) -> list[Track]:
-    """The tracks of a data folder; their files may be missing, their sample rates mixed.
-
-    Raises:
-        UserError: there is no folder or no manifest; a line is broken (the message has its number);
-            a file is outside the folder, by its name or by a link.
+    """The tracks of a data folder; their files may be missing, their sample rates mixed. Raises
+    `UserError` for a broken line, and for a file outside the folder, by its name or by a link.
     """
     path = folder / NAME
     try:

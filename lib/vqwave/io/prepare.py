@@ -88,18 +88,11 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
 
     The report lists files that cannot be converted; the others are converted. An interrupted run
     leaves whole tracks only, and the next run continues. Of identical files one becomes a track, so
-    that no recording is both held out and trained on. A renamed file keeps its track, and so does
-    a removed one.
+    that no recording is both held out and trained on. Renamed and removed files keep their tracks.
 
-    Args:
-        workers: processes; None is one a core.
-        overwrite: convert tracks again whose source has not changed (size and time, else SHA-256).
-        scheduler: the address of a Dask cluster that does the converting; its workers see `src` and
-            `dst` under the same names.
-
-    Raises:
-        UserError: `src` is no folder, holds no audio or is `dst`; `dst` cannot be written to, is in
-            use, or has all its tracks at another sample rate (`overwrite` converts them).
+    workers: processes; None is one a core. overwrite: also convert tracks whose source has not
+    changed (size and time, else SHA-256). scheduler: the address of a Dask cluster whose workers
+    see `src` and `dst` under the same names.
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):

@@ -55,19 +55,10 @@ class Sound:
 
 
 def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]], Spans]:
-    """Leave out tracks that are mostly silent, and cut the silence at the ends of the others to
-    `seconds`.
+    """The sides (training tracks, held-out tracks) without tracks that are mostly silent, and the
+    spans of all tracks, whose silence at either end is cut to `seconds` (None: left as it is).
 
-    Args:
-        sides: (training tracks, held-out tracks).
-        seconds: None takes every track whole.
-        say: a `progress.Reporter`.
-
-    Returns:
-        The sides without the tracks left out, and the spans of all tracks.
-
-    Raises:
-        UserError: no training track is left.
+    say: a `progress.Reporter`. Raises `UserError` where no training track is left.
     """
     tracks = [track for side in sides for track in side]
     spans = {track.file: (0, track.samples) for track in tracks}

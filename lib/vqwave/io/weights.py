@@ -75,10 +75,8 @@ def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
     """The folders of codecs and of generators.
 
-    Args:
-        codecs, generators: None takes the shipped folder, or of a preset `weights/NAME`, with the
-            shipped codecs if it has only generators. A chain without generators (a VAE) lies in one
-            folder, which either argument names.
+    None takes the shipped folder, or of a preset `weights/NAME`, with the shipped codecs if it has
+    only generators. A chain without generators (a VAE) lies in one folder, which either names.
     """
     def stands_alone(folder):
         return not (chain(folder) if preset is None else preset.chain).generators
@@ -259,10 +257,9 @@ def describe(sets) -> list[str]:
 def read_arrays(path) -> dict[str, np.ndarray]:
     """Every dataset of an HDF5 file as float32, by its path.
 
-    Raises:
-        WeightsError: the file holds a link, an object under two names, anything but arrays of
-            finite floats, more than `MOST_OBJECTS` objects, or arrays larger than the file. All but
-            finiteness is checked before the first array is read.
+    Raises `WeightsError` for links, objects under two names, anything but arrays of finite floats,
+    more than `MOST_OBJECTS` objects, and arrays larger than the file. All but finiteness is checked
+    before the first array is read.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -316,10 +313,8 @@ def write_arrays(path, arrays: dict[str, np.ndarray]):
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
-    """Set Keras variables from `arrays` by path.
-
-    Raises:
-        WeightsError: names the file, the layer, and the two shapes that differ.
+    """Set Keras variables from `arrays` by path. A `WeightsError` names the file, the layer, and
+    the two shapes that differ.
     """
     for v in variables:
         if v.path not in arrays:
@@ -336,11 +331,8 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
 
 def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None,
          dtype="float32", training=None, data=None):
-    """Write a set. The YAML goes last and makes it whole.
-
-    Args:
-        parts: Keras variables, or arrays by path, by part.
-        config: the model; record, training, data: as in `WeightSet`.
+    """Write a set. The YAML goes last and makes it whole. parts: Keras variables, or arrays by
+    path, by part. record, training, data: as in `WeightSet`.
     """
     rounded = {}
     for part, variables in parts.items():
@@ -400,9 +392,6 @@ def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.Generato
 def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
     """The chain of the generators in `folder`: of its `chain.yml`, else of the preset. Without both
     its levels are named as in `compact`: the upper ones whose generators are there, or all four.
-
-    Raises:
-        WeightsError: `chain.yml` has neither the preset's levels nor the upper ones of these.
     """
     path = Path(folder) / CHAIN
     if not path.exists():
@@ -449,12 +438,7 @@ def epochs(folder, name: str) -> list[int]:
 
 def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     """The set of an epoch, or the best, or (None) the one that ships and, if none ships, the best.
-
     If a crash left only a part of `best`, the numbered set that it was copied from is returned.
-
-    Raises:
-        WeightsError: names what is missing and what there is, or the file whose checksum is not the
-            recorded one.
     """
     folder, present = Path(folder), tags(folder, name)
     if epoch in (None, "best"):
@@ -494,11 +478,8 @@ def _source_of_best(folder: Path, name: str) -> WeightSet | None:
 
 def find_trained(folder, name: str, preset: configs.Preset,
                  epoch: int | str | None = None) -> WeightSet:
-    """As `find`, of a model of this preset.
-
-    Raises:
-        WeightsError: as `find`, and if the model has another kind of part than the preset's; if
-            there is no model, the message says what trains it.
+    """As `find`, of a model of this preset. Raises `WeightsError` also if the model has another
+    kind of part than the preset's; if there is no model, the message says what trains it.
     """
     expected = preset.model(name)
     if not tags(folder, name):

@@ -195,7 +195,7 @@ class CodecEngine:
         if self.config.labels is None and not label:
             return []
         shares = read_labels(label, find_labels([self.config]), batch)
-        return [Mixture.constant(shares).pairs(0, 1)]
+        return [Mixture(shares, shares).pairs(0, 1)]
 
     def _start_input(self, start: int, batch: int) -> list[np.ndarray]:
         """Where the piece's codes begin, int32 [batch]; none where the decoder need not know."""

@@ -31,13 +31,9 @@ def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
     """Which labels each piece has: float64 [batch, labels + 1] of shares that add up to 1, the last
     that of no label.
 
-    Args:
-        label: a label; several, as text with commas between and a colon before the share of each
-            ("calm:0.7,battle:0.3"), or as {label: share}; "" or None for no label; a list of these,
-            one for each piece; or what this function returned.
-
-    Raises:
-        UserError: a label is not in the vocabulary, or a share is no number above 0.
+    label: a label; several, as text with commas between and a colon before the share of each
+    ("calm:0.7,battle:0.3"), or as {label: share}; "" or None for no label; a list of these, one for
+    each piece; or what this function returned. Raises `UserError` for an unknown label or share.
     """
     width = len(labels.names) + 1
     if isinstance(label, np.ndarray):
@@ -103,11 +99,6 @@ class Mixture:
     after: np.ndarray
     begin: int = 0
     end: int = 0
-
-    @classmethod
-    def constant(cls, shares: np.ndarray) -> Mixture:
-        """The same labels for all frames."""
-        return cls(shares, shares)
 
     def shares(self, start: int, count: int) -> np.ndarray:
         """Of the frames from `start` on: float64 [batch, count, labels + 1]."""

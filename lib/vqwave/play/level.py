@@ -137,8 +137,8 @@ class LevelState(BufferState):
         config = generator.config
         empty = np.empty((batch, 0, config.books), np.int32)
         rows = batch * (1 + config.is_guided(sampling))
-        labels = config.labels and Mixture.constant(
-            read_labels(chosen.get(config.labels.input), config.labels, batch))
+        labels = config.labels and Mixture(*[
+            read_labels(chosen.get(config.labels.input), config.labels, batch)] * 2)
         return cls(codes=empty, previous=np.full((batch, config.books), config.start_token,
                                                  np.int32),
                    memory=[np.asarray(x) for x in generator.initial_state(rows)],

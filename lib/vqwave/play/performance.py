@@ -23,15 +23,8 @@ from .controls import NAMES
 
 
 def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarray]:
-    """The blocks of a performance.
-
-    Args:
-        stream: a fresh `Stream` of the same weights, seed and options.
-        changes: (sample that `Stream.set` returned, its keywords) of each change, in order.
-
-    Example:
-        for block in replay(music.stream(seed=1), [(65536, {"loudness": -6})]):
-            speaker.write(block)
+    """The blocks of a performance. stream: a fresh `Stream` of the same weights, seed and options.
+    changes: (sample that `Stream.set` returned, its keywords) of each change.
     """
     pending = deque(sorted(changes, key=lambda change: change[0]))
     while True:
@@ -71,9 +64,7 @@ class Performance(Config):
 
     @classmethod
     def read(cls, path) -> Performance:
-        """The performance in a JSON file, {"seed": …, "changes": [[sample, {control: value}], …]}.
-        Raises `UserError`.
-        """
+        """The performance in a file {"seed": …, "changes": [[sample, {control: value}], …]}."""
         name = printable(path)
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))

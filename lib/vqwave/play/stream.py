@@ -136,9 +136,12 @@ class StreamStatus:
 class Stream(StreamStatus):
     """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
 
+    An error of any thread is raised by the iterator, and closes the stream. While the thread that
+    calls `next` samples a block of the bottom level, workers run the levels above for the next
+    block and decode the one before.
+
     Args:
-        codec: a `CodecEngine` at the level of the last generator.
-        generators: `GeneratorEngine`s from the top of the chain down.
+        codec, generators: a `CodecEngine`, and `GeneratorEngine`s from the top of the chain down.
         block: samples of a block, a multiple of the top level.
         seed: decides everything; a whole number of at least 0. None draws one, see `.seed`.
         batch: None for one piece, blocks [block]; N for N independent pieces side by side, blocks
@@ -146,14 +149,12 @@ class Stream(StreamStatus):
         samples: length of the piece, which is the endless one cut; None is endless.
         sampling: see `sampling_per_level`.
         chunk: most frames sampled in one call of a generator; it changes no code.
-        begin: a `Prompt`, which the generators continue; or a `Variation`, whose codes the first
-            generator reads instead of a level above. Such a piece ends where they end.
-            A `Score` is performed, and then goes on by itself.
+        begin: a `Prompt`, which the generators continue; a `Variation`, whose codes the first
+            generator reads instead of a level above, and which ends where they end; or a `Score`,
+            which is performed and then goes on by itself.
         log_probs: compute the log-probability of each code.
-        past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat. They are kept
-            here, and in the state.
-        chosen: a value for each of the generators' conditions but the level above, by its input's
-            name; one for all pieces, or one for each.
+        past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
+        chosen: labels, by their input's name; one for all pieces, or one for each.
         music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
         ahead: seconds of codes behind a block that its decoder waits for. The last of them stands
             for the rest, and a block passes into the next one: changes are heard the sooner. None:
@@ -170,15 +171,6 @@ class Stream(StreamStatus):
         log_probs: {level: float32 of the same shape}, for the levels that have a generator: the
             natural log of the probability that each code had. None without `log_probs`.
         performed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
-
-    An error of any thread is raised by the iterator, and closes the stream. While the thread that
-    calls `next` samples a block of the bottom level, workers run the levels above for the next
-    block and decode the one before.
-
-    Example:
-        with Stream(codec, generators, block=8192, seed=1) as stream:
-            for block in stream:
-                speaker.write(block)
     """
 
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
@@ -274,12 +266,9 @@ class Stream(StreamStatus):
                 codecs where it has some. They are loaded before the change is queued. Earlier
                 blocks can no longer be held then, and held notes are released.
 
-        Returns:
-            The sample (of the stream) that the change holds from. The same changes at the same
-            samples are the same music, see `performance.replay`; they are part of the state.
-
-        Raises:
-            UserError: what cannot be; nothing is changed then.
+        Returns the sample (of the stream) that the change holds from. The same changes at the same
+        samples are the same music, see `performance.replay`; they are part of the state. Raises
+        `UserError` for what cannot be; nothing is changed then.
         """
         loaded = load_named(change, self._coming)
         with self._set_lock:

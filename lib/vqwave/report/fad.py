@@ -43,12 +43,7 @@ _BATCH = 16
 
 def checkpoint(path=None) -> Path:
     """The folder with the network's two files, which pip downloads into the cache if need be.
-
-    Args:
-        path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder with its files.
-
-    Raises:
-        UserError: `path` is neither, or the wheel cannot be downloaded.
+    path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder with its files.
     """
     cached = cache_folder() / PACKAGE.replace("==", "-")
     folder = Path(path) if path is not None and Path(path).is_dir() else cached

@@ -84,15 +84,9 @@ class Results:
 def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             embed: fad.Embedder | None = None,
             progress: Callable[[str, float], None] = lambda task, share: None) -> Results:
-    """Measure how well a chain has learnt the music of a folder.
-
-    Args:
-        sides, spans: what `silence.read_sides` returns.
-        minutes: of music to generate, in a piece for each of `SEEDS`.
-        embed: None leaves out distances.
-
-    Raises:
-        UserError: a model is missing, or the music has another sample rate.
+    """Measure how well a chain has learnt the music of a folder. sides, spans: what
+    `silence.read_sides` returns. minutes: of music to generate, in a piece for each of `SEEDS`.
+    embed: None leaves out distances.
     """
     train, held_out = sides
     rate, level = music.sample_rate, listening.playable_level(music)
@@ -284,10 +278,7 @@ def _distance_ratio(results: Results) -> float | None:
 
 
 def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):
-    """Write the page. Raises `UserError` if it cannot be written there.
-
-    Args:
-        name: of the corpus. runs_dir: the folder with the training logs of `models`.
+    """Write the page. name: of the corpus. runs_dir: the folder with the training logs of `models`.
     """
     path = Path(path)
     if path.is_dir():

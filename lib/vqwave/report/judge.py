@@ -21,8 +21,6 @@ from . import fad, tables
 HIGHER, LOWER = "higher", "lower"
 EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
 """Of a track at least, from a third of its length; of all tracks together at most."""
-BLOCK_SECONDS = 2.0
-"""How much audio is coded frame by frame for `block_speed`."""
 LEAST_DISTANCE_SECONDS = 60.0
 """The Fréchet distance of less audio is biased upwards and is in no verdict."""
 NAMED_TRACKS = 3
@@ -107,11 +105,8 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
             books].
 
     Returns:
-        The figures of `compare` and `code_figures`; `latency_ms`; `encode_speed`, `decode_speed`
-        and, of a causal codec, `block_speed`, in seconds of audio a second.
-
-    Raises:
-        UserError: the codec cannot do without its other codebooks, or does not know a label.
+        The figures of `compare` and `code_figures`; `latency_ms`; `encode_speed` and
+        `decode_speed`, in seconds of audio a second.
     """
     config, track_labels = codec.config, track_labels or [None] * len(sounds)
     kept, frames, seconds = config.check_books(books), [], np.zeros(2)
@@ -137,8 +132,6 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
     figures["latency_ms"] = 1000.0 * codec.latency
     figures["encode_speed"], figures["decode_speed"] = map(
         float, figures["seconds"] / np.maximum(seconds, 1e-9))
-    if config.in_blocks:
-        figures["block_speed"] = block_speed(codec, sounds[0])
     return figures
 
 
@@ -190,33 +183,13 @@ def code_figures(config: CodecConfig, codes: np.ndarray) -> dict:
         "codes": int(codes.size)}
 
 
-def block_speed(codec: engine.CodecEngine, sound: np.ndarray) -> float:
-    """Seconds of audio a second through a causal codec that encodes and decodes each frame before
-    the next. sound: float32 [samples].
-    """
-    config = codec.config
-    count = max(1, int(min(len(sound), BLOCK_SECONDS * config.sample_rate)) // config.level)
-    piece = np.zeros(count * config.level, np.float32)
-    piece[: len(sound)] = sound[: len(piece)]
-    blocks = codec.in_blocks()
-    blocks.decode(blocks.encode(np.zeros((1, config.level), np.float32)))
-    began = time.perf_counter()
-    for frame in piece.reshape(count, 1, config.level):
-        blocks.decode(blocks.encode(frame))
-    return len(piece) / config.sample_rate / max(time.perf_counter() - began, 1e-9)
-
-
 def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]],
              seconds: float | None = None) -> list[tuple[manifest.Track, np.ndarray]]:
     """The audio for judging codecs: (track, float32 [samples]) of each track with sound, in an
-    order by hash, up to `TOTAL_SECONDS`.
+    order by hash, up to `TOTAL_SECONDS`. Raises `UserError` where every track is silent.
 
-    Args:
-        spans: (first sample, end) without silent ends, by track file.
-        seconds: of a track; None: `EXCERPT_SECONDS`, or more where there are few tracks.
-
-    Raises:
-        UserError: every track is silent.
+    spans: (first sample, end) without silent ends, by track file. seconds: of a track; None:
+    `EXCERPT_SECONDS`, or more where there are few tracks.
     """
     seconds = seconds or max(EXCERPT_SECONDS, TOTAL_SECONDS / max(1, len(tracks)))
     chosen: list[tuple[manifest.Track, np.ndarray]] = []
@@ -271,15 +244,10 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
                  engine_name: str = engine.ENGINES[0], embed: fad.Embedder | None = None,
                  progress: Callable[[str, float], None] = lambda name, share: None,
                  record: bool = False) -> list[dict]:
-    """Judge codecs on the same excerpts of a corpus: a row of `add_verdict` each.
+    """Judge codecs on the same excerpts of held-out tracks: a row of `add_verdict` each.
 
-    Args:
-        tracks: held-out tracks; spans: see `excerpts`.
-        progress: called with a codec's name and the share of it that is done.
-        record: save the figures in the weight sets, as the codecs' figures on their own corpus.
-
-    Raises:
-        UserError: a codec has another sample rate than the corpus, or every track is silent.
+    spans: see `excerpts`. progress: called with a codec's name and the share of it that is done.
+    record: save the figures in the weight sets, as the codecs' figures on their own corpus.
     """
     rate = tracks[0].sample_rate
     for weight_set in weight_sets:

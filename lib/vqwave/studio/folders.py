@@ -20,13 +20,9 @@ from . import limits
 class Folders:
     """Folders of weights by name, those with generators first.
 
-    Args:
-        codecs: folder of codecs, for generators without codecs of their own.
-        generators: folders of generators; their subfolders are offered too.
-        follow: the output folder of a running training. It comes first and plays its best sets.
-
-    Raises:
-        UserError: no folder holds generators or codecs.
+    codecs: folder of codecs, for generators without their own. generators: folders; their
+    subfolders are offered too. follow: the output folder of a running training, which comes first
+    and plays its best sets. Raises `UserError` where no folder holds generators or codecs.
     """
 
     def __init__(self, codecs, generators, engine: str, follow=None):

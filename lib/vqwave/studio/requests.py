@@ -47,19 +47,12 @@ class Request(BaseModel):
 
 
 class TakeRequest(Request):
-    """A request for a piece.
+    """A request for a piece. Empty: the first folder of weights, its shipped or best epoch, the
+    level where the chain ends, the top level to keep, any label.
 
-    Attributes:
-        weights: a folder that the studio offers; "": its first.
-        epoch: "": the shipped weights, else the best.
-        level: at which the music is decoded; None: where the chain ends.
-        seconds: None, in requests "endless": without an end.
-        temperature: by level; in a link "512:1,128:0.9".
-        recording: the id of a recording; name: its file name.
-        keep: the level that a variation keeps; None: the top.
-        label: a label or a mixture, as in `Stream.set`; "": any.
-        changes: (sample, keywords of `Stream.set`) of each change while the piece plays.
-        until: samples that may be generated for now; None: all.
+    seconds: None, in requests "endless": without an end. temperature: by level; in a link
+    "512:1,128:0.9". recording: its id; name: its file name. changes: (sample, keywords of
+    `Stream.set`) of each change. until: samples that may be generated for now; None: all.
     """
 
     weights: Text = ""
@@ -195,13 +188,8 @@ class CompareRequest(Request):
 class Change(BaseModel):
     """What the page changes while a take plays; `Stream.set` checks the values.
 
-    Attributes:
-        until: samples that may be generated for now.
-        wild: temperatures and top-p of all levels, from -1 (calm) to 1 (wild).
-        hold, freeze: seconds that are repeated; 0: continue.
-        notes: MIDI numbers that are held.
-        levels: {level: {temperature, top_p, guidance}}.
-        jump: pass to another piece.
+    until: samples that may be generated for now. wild: temperatures and top-p of all levels, from
+    -1 (calm) to 1 (wild). levels: {level: {temperature, top_p, guidance}}. jump: to another piece.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

@@ -147,13 +147,9 @@ class Station:
 class Group:
     """The stations of one folder of weights, and the thread that generates their music.
 
-    Args:
-        name: of the weights.
-        open_stream: opens a stream with a row for each station; called for the first listener, and
-            again after a failure.
-        first: the number of the first station.
-        conditions: what the pieces are conditioned on, by name.
-        report: called with a line when the stream fails.
+    name: of the weights. open_stream: opens a stream with a row for each station, for the first
+    listener, and again after a failure. first: the number of the first station. conditions: what
+    the pieces are conditioned on, by name. report: called with a line when the stream fails.
     """
 
     def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,

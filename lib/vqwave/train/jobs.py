@@ -391,11 +391,7 @@ def bits(y, logits):
 def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None
                ) -> weights.WeightSet:
     """The codec of a level in a folder, by its name in `chain`, or else in the folder's chain.
-
     epoch: see `weights.find`.
-
-    Raises:
-        UserError: no chain names a codec of this level, or the folder has no weights of it.
     """
     names = [named.codecs[level] for named in (chain, weights.chain(folder))
              if named and level in named.codecs]

@@ -186,15 +186,8 @@ def parse_split(text) -> float | config.Split:
 
 
 def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSettings:
-    """The settings of one training, from preset, `--config` and flags.
-
-    Args:
-        args: what a parser with `add_options` has parsed.
-        role: "codec" or "generator".
-        changes: values that replace those of `args`.
-
-    Raises:
-        UserError: a setting is invalid.
+    """The settings of one training, from preset, `--config` and flags. args: what a parser with
+    `add_options` has parsed; changes: values that replace those of `args`.
     """
     args = argparse.Namespace(**vars(args) | changes)
     preset, path = config.preset(args.preset), args.config

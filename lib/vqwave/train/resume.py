@@ -46,13 +46,8 @@ def open_folder(folder, name: str, chain: ChainConfig | None = None):
 
 
 def find_start(job, options: RunOptions, training: TrainingConfig, data: DataConfig, say) -> Start:
-    """Where this run begins. `say` receives the settings that differ from those of the earlier run.
-
-    Args:
-        training, data: the settings; an earlier run keeps its own where the user did not set them.
-
-    Raises:
-        UserError: the folder holds a run that this one cannot continue.
+    """Where this run begins. An earlier run keeps its own settings where the user did not set
+    them; `say` receives those that differ. Raises `UserError` where a run cannot be continued.
     """
     folder, name = options.output_dir, job.model.name
     state = RunState(folder, name)

@@ -44,11 +44,7 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
                     say: Reporter | None = None, codec_epoch=None, chain: ChainConfig | None = None,
                     scheduler: str | None = None) -> RunRecord:
     """Train one generator on the codes of a prepared folder under the codecs in `codec_dir`.
-
-    Args:
-        codec_epoch: see `weights.find`.
-        chain: names the codec of each level, see also `weights.add_chain`.
-        scheduler: the address of a Dask cluster that encodes the tracks.
+    codec_epoch, chain, scheduler: see `GeneratorJob` and `weights.add_chain`.
     """
     job = (ScoreJob if model.is_score else GeneratorJob)(
         model, data_dir, codec_dir, codec_epoch, chain, scheduler)
