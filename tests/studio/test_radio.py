@@ -330,7 +330,7 @@ def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
 @pytest.mark.parametrize("kind", stations.FORMATS)
 @pytest.mark.parametrize("rate", [8000, 22050, 44100])
 def test_a_player_may_begin_at_any_chunk(kind, rate):
-    encoder, chunks = Encoder(kind, rate, 64000, "a title"), []
+    encoder, chunks = Encoder(kind, rate, "a title"), []
     at = np.arange(4 * rate) / rate
     sound = np.round(9000 * np.sin(2 * np.pi * 440 * at)).astype(np.int16)
     for i in range(0, len(sound), 3000):

@@ -115,7 +115,7 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
                            "song": np.concatenate([silence, music(2.0, 2), silence])})
     split = DataConfig(split=configs.Split(validation=("held",)), trim_silence=0.5)
     job, record, reporter = prepared(tmp_path, tiny_weights.codecs, data=split, input_length=8192)
-    assert reporter.lines[2] == "left out: hush (100 % silent)"
+    assert reporter.lines[2] == "left out, because they are mostly silent: hush (100 % silent)"
     assert reporter.lines[3].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, 5 s in "
                                     "all")
     assert reporter.lines[4].startswith("1 tracks to train on (0.00 h), 1 held out")

@@ -23,11 +23,6 @@ OPTIONS = {
                   help="second at which to start"),
     "seconds": dict(type=cli.number(above=0), metavar="S",
                     help="seconds to draw (default: all; 30 of notes, 10 of codes)"),
-    "sample-rate": dict(type=cli.number(int, least=1000, most=192000),
-                        default=config.preset().chain.sample_rate, metavar="HZ",
-                        help="sample rate; the picture ends at half this rate"),
-    "across": dict(type=cli.number(int, least=1, most=12), metavar="N",
-                   help="panels in a row (default: as many as fit a page)"),
     "levels": dict(type=cli.number(int, 1), nargs="+", metavar="L",
                    help="levels to draw (default: all)"),
 }
@@ -68,9 +63,9 @@ def main(argv=None) -> int:
 
 
 def draw_sounds(args):
-    rate = args.sample_rate
+    rate = config.preset().chain.sample_rate
     draw = {"waveforms": plots.waveforms, "spectrograms": plots.spectrograms}[args.kind]
-    draw(read(args, rate), args.output, rate, args.title, start=args.start, across=args.across)
+    draw(read(args, rate), args.output, rate, args.title, start=args.start)
 
 
 def draw_notes(args):
@@ -116,8 +111,8 @@ def draw_codes(args):
 
 
 class Kind(NamedTuple):
-    """A kind of picture. options: names of `OPTIONS`. codecs: whether it needs codecs. seconds: how
-    much of a file is drawn by default; None: all.
+    """A kind of picture. options: names of `OPTIONS`. codecs: whether it needs codecs. seconds: of
+    a file that are drawn by default; None: all.
     """
 
     draw: Callable
@@ -129,10 +124,8 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "waveforms": Kind(draw_sounds, "the waveforms of many files, a panel each",
-                      "start seconds sample-rate across"),
-    "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side",
-                         "start seconds sample-rate across"),
+    "waveforms": Kind(draw_sounds, "the waveforms of many files, a panel each"),
+    "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side"),
     "notes": Kind(draw_notes, "piano rolls over spectrograms, one under the other", seconds=30.0),
     "curves": Kind(draw_curves, "training curves, also of a run that still trains: all models of a "
                    "folder, or every metric of one model", "",

@@ -36,8 +36,6 @@ def parser() -> argparse.ArgumentParser:
     rare.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
                       help=f"how strongly the music follows --label, from 1 to "
                            f"{config.MOST_GUIDANCE:g} (default: each generator's own)")
-    rare.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
-                      metavar="KBIT", help="bitrate of each stream")
     rare.add_argument("--listeners", type=cli.number(int, least=1), default=stations.LISTENERS,
                       metavar="N", help="maximum number of listeners")
     return parser
@@ -63,7 +61,6 @@ def main(argv=None) -> int:
         groups.append(stations.Group(
             folder, args.stations, seed, open_stream, rates[folder],
             first=1 + len(groups) * args.stations, conditions=arguments.chosen(args),
-            bitrate=1000 * args.bitrate,
             report=lambda line: print(line, file=sys.stderr, flush=True)))
     print(f"seed {seed}", flush=True)
     radio.run(radio.Radio(groups, args.listeners), args.host, args.port,

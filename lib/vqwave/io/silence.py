@@ -76,10 +76,9 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
         elif end - first < track.samples:
             trimmed += 1
             removed += (track.samples - end + first) / track.sample_rate
-    for line in list(silent.values())[:NAMED]:
-        say(f"left out: {line}")
-    if len(silent) > NAMED:
-        say(f"left out: {len(silent) - NAMED} more tracks that are mostly silent")
+    if silent:
+        names = [*list(silent.values())[:NAMED], *["…"] * (len(silent) > NAMED)]
+        say(f"left out, because they are mostly silent: {', '.join(names)}")
     kept = [[track for track in side if track.file not in silent] for side in sides]
     if sides[0] and not kept[0]:
         raise UserError(f"{data_dir}: every training track is mostly silent; add music to train on")

@@ -6,11 +6,9 @@ generator's core becomes an ONNX loop, built in `loops.py` without TensorFlow.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import os
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -36,9 +34,6 @@ of shipped sets are not counted.
 
 GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
                       "books", "start_token", "pad_token")
-
-_temporary_cache: list[Path] = []
-"""The folder that replaces a cache that cannot be written; empty while there is none."""
 
 
 def kinds(weight_set, engine: str) -> list[str]:
@@ -176,15 +171,12 @@ def cached_graph(weight_set, kind: str) -> bytes:
     """The graph `kind` of a set: cached, unpacked from the wheel, or built now. A damaged file is
     built again.
 
-    A line on stderr names what is built. If the cache cannot be written, another line says so,
-    and a temporary folder replaces the cache until the process ends.
+    A line on stderr names what is built. If the cache cannot be written, another line says so.
     """
     shipped = weight_set.folder.resolve().parent == CHECKOUT
     folder = cache_folder() if shipped else cache_folder() / "trained"
-    name = _file_name(weight_set, kind)
-    for place in (folder, *_temporary_cache):
-        if graph := _read_graph(place / name):
-            return graph
+    if graph := _read_graph(folder / _file_name(weight_set, kind)):
+        return graph
     graphs = unpack(weight_set)
     if kind not in graphs:
         weight_set.whole()
@@ -197,15 +189,9 @@ def cached_graph(weight_set, kind: str) -> bytes:
         if not shipped:
             _evict(folder)
     except OSError as e:
-        if not _temporary_cache:
-            _temporary_cache.append(Path(tempfile.mkdtemp(prefix="vqwave_")))
-            atexit.register(shutil.rmtree, _temporary_cache[0], ignore_errors=True)
-            print(f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will "
-                  f"be exported again next time; VQWAVE_CACHE names another folder",
-                  file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError):
-            for other, graph in graphs.items():
-                _write_graph(_temporary_cache[0] / _file_name(weight_set, other), graph)
+        print(f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will be "
+              f"exported again next time; VQWAVE_CACHE names another folder", file=sys.stderr,
+              flush=True)
     return graphs[kind]
 
 

@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 
 from . import web
 from .guard import HostGuard
-from .stations import FORMATS, LISTENERS, PORT, Channel, Group, IcyTitles, Station
+from .stations import BITRATE, FORMATS, LISTENERS, PORT, Channel, Group, IcyTitles, Station
 
 STALL_SECONDS = 20.0
 """A listener that reads nothing for this long is disconnected."""
@@ -53,7 +53,7 @@ class Radio:
         headers = {"content-type": FORMATS[kind].media_type, "cache-control": "no-store",
                    "x-accel-buffering": "no", "access-control-allow-origin": "*",
                    "icy-name": f"VQWave {station.name}",
-                   "icy-br": str(station.group.bitrate // 1000),
+                   "icy-br": str(BITRATE // 1000),
                    "icy-description": station.title.encode("ascii", "replace").decode()}
         if icy:
             headers["icy-metaint"] = str(icy.INTERVAL)

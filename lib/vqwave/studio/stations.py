@@ -25,6 +25,7 @@ from ..report.media import MP3_RATES
 from .names import piece_name
 
 PORT = 8200
+BITRATE = 64000
 LISTENERS = 4000
 """The default for the most listeners; one more receives status 503."""
 LEAD_SECONDS = 2.0
@@ -54,7 +55,7 @@ FORMATS = {
 class Encoder:
     """Encodes samples as they are generated. A player receives `header` first, then any chunk."""
 
-    def __init__(self, kind: str, sample_rate: int, bitrate: int, title: str):
+    def __init__(self, kind: str, sample_rate: int, title: str):
         form = FORMATS[kind]
         rate = next((rate for rate in form.rates if rate >= sample_rate), form.rates[-1])
         self.sample_rate, self._position, self._bytes = sample_rate, 0, bytearray()
@@ -62,7 +63,7 @@ class Encoder:
                                   options=form.options | {"flush_packets": "1"})
         self._container.metadata["title"] = title
         self._stream = self._container.add_stream(form.encoder, rate=rate, layout="mono")
-        self._stream.bit_rate = bitrate
+        self._stream.bit_rate = BITRATE
         self._container.start_encoding()
         self.header = self._take()
 
@@ -135,8 +136,7 @@ class Station:
         self.number = str(group.first + row)
         self.name = piece_name(group.seed + group.first + row)
         self.title = f"{self.name} · {about}"
-        self.channels = {kind: Channel(self, Encoder(kind, group.sample_rate, group.bitrate,
-                                                     self.title))
+        self.channels = {kind: Channel(self, Encoder(kind, group.sample_rate, self.title))
                          for kind in FORMATS}
 
     @property
@@ -153,10 +153,10 @@ class Group:
     """
 
     def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,
-                 first: int = 1, conditions=None, bitrate: int = 64000,
+                 first: int = 1, conditions=None,
                  report: Callable[[str], None] = lambda line: None):
         self.name, self.seed, self.first = name, seed, first
-        self.sample_rate, self.bitrate = sample_rate, bitrate
+        self.sample_rate = sample_rate
         self.error = ""
         chosen = [f"{name} {value}" for name, value in (conditions or {}).items()]
         self.stations: list[Station] = []
