@@ -48,7 +48,17 @@ def frame_numbers(x, start):
     return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
 
 
-class ToneBank(layers.Layer):
+class Bank(layers.Layer):
+    """Frames [batch, frames, c], start int32 [batch] -> audio [batch, frames·hop, 1]."""
+
+    hop: int
+
+    def compute_output_shape(self, x_shape, start_shape):
+        batch, frames, _ = x_shape
+        return (batch, None if frames is None else frames * self.hop, 1)
+
+
+class ToneBank(Bank):
     """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch,
     frames·hop, 1].
 
@@ -100,7 +110,7 @@ class Loudness(layers.Layer):
         return 2.0 * ops.sigmoid(self.conv(x)) ** 2.3
 
 
-class NoiseBank(layers.Layer):
+class NoiseBank(Bank):
     """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch,
     frames·hop, 1].
 
