@@ -33,7 +33,7 @@ def frames_before(codes):
 def test_steps_have_the_logits_of_the_whole_window_also_past_the_memory(model):
     codes = roll(70)
     whole = np.array(model({"previous": frames_before(codes), "current": codes}))
-    state, previous, steps = model.initial_state(1), frames_before(codes), []
+    state, previous, steps = [np.zeros((1, *shape), np.float32) for shape in model.config.states.values()], frames_before(codes), []
     for t in range(codes.shape[1]):
         logits = []
 

@@ -123,7 +123,7 @@ def test_teacher_forced_logits_are_those_of_step_after_step(lively, load, rng, w
         context = np.asarray(model.context(inputs))
     whole = np.asarray(model(inputs))
     assert whole.shape == (2, steps, config.books, config.num_codes)
-    state, by_step = model.initial_state(2), []
+    state, by_step = [np.zeros((2, *shape), np.float32) for shape in model.config.states.values()], []
     for t in range(steps):
         logits = []
 

@@ -34,13 +34,8 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
     """The mean quietness of each code over the n frames that hold it,
     Σ min(MOST_QUIET, max(0, median − QUIET_UNDER − loudness)) / (n + PRIOR_FRAMES).
 
-    Args:
-        data_dir: the prepared folder.
-        rows: tracks at their own pitch; evenly spaced ones where there are over `MOST_TRACKS`.
-        level: samples a frame.
-
-    Returns:
-        dB, float32 [books, num_codes]; 0 for codes that occur in no quiet music.
+    rows: tracks at their own pitch, of which at most `MOST_TRACKS` are measured. Returns dB,
+    float32 [books, num_codes]; 0 for codes that occur in no quiet music.
     """
     rows = rows[:: -(-len(rows) // MOST_TRACKS) or 1]
     below, counts = np.zeros((2, books, num_codes))

@@ -99,15 +99,11 @@ def chroma(magnitudes) -> np.ndarray:
 
 
 def compare(original, copy, sample_rate: int) -> dict[str, float]:
-    """How much of a signal's notes a copy keeps; higher is better.
+    """How much of a signal's notes a copy keeps, float [samples] each; higher is better.
 
-    Args:
-        original, copy: float [samples], of one length.
-
-    Returns:
-        notes: notes kept, the F1 of the peaks, frame by frame; a peak a quarter tone away matches.
-        chroma: mean cosine of the `chroma` of both, over frames in which both have peaks. On music,
-        chance is about 0.24 for notes and 0.34 for chroma.
+    notes: notes kept, the F1 of the peaks, frame by frame; a peak a quarter tone away matches.
+    chroma: mean cosine of the `chroma` of both, over frames in which both have peaks. On music,
+    chance is about 0.24 for notes and 0.34 for chroma.
     """
     from scipy.ndimage import maximum_filter1d
 
@@ -262,12 +258,8 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
     one frame filled.
 
     To draw a piece while it grows, pass each part with `MARGIN` seconds of its surroundings, and
-    keep the notes that begin in the part.
-
-    Args:
-        shortest: seconds of the shortest note; 0 keeps each peak.
-        start: seconds, where the signal begins; added to every time.
-        columns: of the spectrum, at most.
+    keep the notes that begin in the part. shortest: seconds of the shortest note; 0 keeps each
+    peak. start: seconds, added to every time. columns: of the spectrum, at most.
     """
     gain = _unit_gain_db()
     frames = 1 + len(audio) * SAMPLE_RATE // (HOP * sample_rate)

@@ -32,15 +32,11 @@ def onset_envelope(audio, sample_rate: int) -> np.ndarray:
 
 
 def compare(original, copy, sample_rate: int) -> dict[str, float]:
-    """How much of the timing of a recording is in a copy, higher is better.
+    """How much of the timing of a recording is in a copy, float [samples] each; higher is better.
 
-    Args:
-        original, copy: float [samples], of one length.
-
-    Returns:
-        contour: the correlation of the onset envelopes; attacks: F1 of the onsets, see
-        `TOLERANCE_SECONDS`; beat, beat_of_original: the share of windows of the copy and of the
-        original that have a beat, see `find_beat`.
+    contour: the correlation of the onset envelopes; attacks: F1 of the onsets, see
+    `TOLERANCE_SECONDS`; beat, beat_of_original: the share of windows of the copy and of the
+    original that have a beat, see `find_beat`.
     """
     envelopes = [onset_envelope(audio, sample_rate) for audio in (original, copy)]
     return {"contour": _contour(*envelopes), "attacks": _attacks(*envelopes),

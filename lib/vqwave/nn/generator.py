@@ -68,10 +68,6 @@ class Generator(keras.Model):
         context = self.context({x.name: x for x in inputs})
         return keras.Model(inputs if len(inputs) > 1 else inputs[0], context, name="context")
 
-    def initial_state(self, batch: int) -> list:
-        """Zeros, [batch, …] for each of the core's states."""
-        return [ops.zeros((batch, *shape)) for shape in self.config.states.values()]
-
 
 def load_generator(weight_set: weights.WeightSet) -> Generator:
     """The Keras `Generator` of a set."""

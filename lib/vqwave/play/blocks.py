@@ -126,13 +126,10 @@ class Leveler:
 class Playback:
     """What happens to the chain's blocks on their way out.
 
-    Attributes:
-        blocks: how many were handed out.
-        held: how many of the last blocks are repeated; place: which of them comes next.
-        following: the chain's next block, which a hold ends with.
-        passing: float32 [batch, n], the sound that passes into the next block.
-        past: the last blocks, to repeat them.
-        leveler: None where pieces keep their own loudness.
+    blocks: how many were handed out. held: how many of the last blocks, `past`, are repeated;
+    place: which of them comes next. following: the chain's next block, which a hold ends with.
+    passing: float32 [batch, n], the sound that passes into the next block. leveler: None where
+    pieces keep their own loudness.
     """
 
     blocks: int = 0

@@ -28,8 +28,7 @@ validation tracks.
 @dataclass(frozen=True)
 class Knob:
     """A controller of a MIDI device that turns a number: from `rest`, at 0, to `full`, at 127.
-
-    volume: decibels, as of General MIDI: 12 dB softer half way.
+    volume: in decibels, as in General MIDI: 12 dB softer half way.
     """
 
     controller: int
@@ -48,17 +47,11 @@ class Knob:
 class Control:
     """A number that a player turns while music plays, as sliders, keys and knobs use it.
 
-    Attributes:
-        name: keyword of `Stream.set`; where it is an option of `Sampling`, of that.
-        about: what it does, for people.
-        least, most, default, step: of its value; one press of a key is a step.
-        unit: what the value is counted in, "" where it is a share or a factor.
-        sampled: an option of `Sampling`, which each level has for itself.
-        keys: on a keyboard the key for less and the one for more; one key turns it on and off.
-        exact: it holds from the sample that `Stream.set` returns; else each level follows from its
-            next block, which is ahead of the sound.
-        labels, score: only weights that were trained with labels, or with a score, have it.
-        knob: what turns it on a MIDI device.
+    name: keyword of `Stream.set`. about: what it does, for people. step: of one press of a key.
+    unit: "" of a share or a factor. sampled: an option of `Sampling`, which each level has for
+    itself. keys: for less and for more; a single key turns it on and off. exact: it holds from the
+    sample that `Stream.set` returns; else each level follows from its next block, which is ahead
+    of the sound. labels, score: only weights trained with labels, or with a score, have it.
     """
 
     name: str

@@ -17,15 +17,11 @@ JOIN = 0.0929
 class Prompt:
     """A recording that a piece begins with.
 
-    Attributes:
-        codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples.
-        audio: float32 [samples].
-        keep_original: the recording itself is heard in place of its decoded codes. It passes into
-            them over the last `JOIN` seconds (fewer where a block begins in between).
-        pitches: what each code sounds, see `pitches.of_codec`, by the levels at which the
-            continuation keeps to the recording's pitches.
-        stay: how strongly it does, see `Stream.set`; None: as the stream has it.
-        score: of the recording, for a chain with a score.
+    codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples. audio:
+    float32 [samples]. keep_original: the recording is heard instead of its decoded codes, into
+    which it passes over the last `JOIN` seconds (fewer where a block begins in between). pitches:
+    what each code sounds (`pitches.of_codec`), by the levels that keep to the recording's pitches.
+    stay: how strongly they do, see `Stream.set`. score: of the recording, for a chain with a score.
     """
 
     codes: Mapping[int, np.ndarray]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import itertools
 import json
 import math
 import os
@@ -350,16 +349,11 @@ def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict
 
 def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     """Memory of a process that plays one stream as fast as possible, after some minutes of music.
-    Labels change every half minute.
     """
     readings, began = [], time.perf_counter()
     with music.stream(level=level, seed=0) as stream:
-        half_minutes, labels = 0, itertools.cycle(stream.labels)
         for minutes in effort.minutes:
             while stream.position < minutes * 60 * stream.sample_rate:
-                if stream.labels and stream.position >= half_minutes * 30 * stream.sample_rate:
-                    stream.set(label={next(labels): 1.0})
-                    half_minutes += 1
                 next(stream)
             readings.append(machine.memory_use())
         rtf = stream.position / stream.sample_rate / (time.perf_counter() - began)

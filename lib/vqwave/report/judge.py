@@ -137,14 +137,9 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
 
 def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
             embed: fad.Embedder | None = None) -> dict:
-    """How close copies are to their originals: a figure of each of `METRICS`, "distance" and
-    "seconds".
-
-    Figures are None where every original is silent; "distance" also without `embed`, and for less
-    than two patches of audio.
-
-    Args:
-        pairs: (original, copy), float32 [samples] each.
+    """How close copies are to their originals, from pairs (original, copy), float32 [samples] each:
+    a figure of each of `METRICS`, "distance" and "seconds". Figures are None where every original
+    is silent; "distance" also without `embed`, and for less than two patches of audio.
     """
     rows, lengths, patches, samples = [], [], [], 0
     for original, copy in pairs:
@@ -166,14 +161,8 @@ def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
 
 
 def code_figures(config: CodecConfig, codes: np.ndarray) -> dict:
-    """The bitrate of a codec and the use of its codebooks.
-
-    Args:
-        codes: int [frames, books], of all books of the codec or the first of them.
-
-    Returns:
-        `metrics.codebook_figures`, `bitrate_kbps` and the number of `codes`; {} of a codec without
-        codes.
+    """`metrics.codebook_figures`, `bitrate_kbps` and the number of `codes`; {} of a codec without
+    codes. codes: int [frames, books], of all books of the codec or the first of them.
     """
     if not config.has_codes:
         return {}

@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from .. import cli, config
-from ..config import (
-    ChainConfig,
-    CodecConfig,
-    ConfigError,
-    DataConfig,
-    GeneratorConfig,
-    TrainingConfig,
-)
+from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
 from ..errors import UserError
 from ..io import weights
 from ..io.splits import read_split
@@ -222,11 +215,12 @@ def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
              else preset.chain.all_generators)
     described = "level" in own or "stages" in own
     if own.get("kind", role) != role:
-        raise ConfigError(f"{path}: describes a {own['kind']}, not a {role}")
+        raise config.ConfigError(f"{path}: describes a {own['kind']}, not a {role}")
     if not names and not described:
         for codec in preset.chain.codecs:
             preset.codec(codec).check_codes("a generator")
-        raise ConfigError(f"preset {preset.name}: has no generators; --config must describe one")
+        raise config.ConfigError(f"preset {preset.name}: has no generators; --config must describe "
+                                 f"one")
     name = name or own.get("name")
     if name is None:
         raise UserError(f"--{'model' if role == 'codec' else role} is missing: it must be one of "
