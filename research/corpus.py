@@ -343,3 +343,8 @@ def thin_out(patches: np.ndarray, count: int) -> np.ndarray:
     blocks = np.array_split(patches, max(1, len(patches) // 10))
     starts = np.linspace(0, len(blocks), max(1, -(-count // 10)), endpoint=False).astype(int)
     return np.concatenate([blocks[i] for i in starts])[:count]
+
+
+def patch_count(seconds: float) -> int:
+    """The number of patches of so many seconds of sound, at least two."""
+    return max(2, int((seconds - fad.PATCH_SECONDS) / fad.STEP_SECONDS) + 1)

@@ -10,9 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from vqwave.report import fad
-
-from ..corpus import thin_out
+from ..corpus import patch_count, thin_out
 
 
 class Chain:
@@ -52,4 +50,4 @@ class Chain:
         for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
             if tracks and side != corpus.side:
                 yield f"{side} tracks", lambda tracks=tracks: thin_out(
-                    corpus.embeddings(tracks), fad.patch_count(seconds))
+                    corpus.embeddings(tracks), patch_count(seconds))

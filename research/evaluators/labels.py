@@ -15,7 +15,7 @@ from vqwave.play.labels import find_labels
 from vqwave.play.opening import AS_COMPOSED
 from vqwave.report import fad
 
-from ..corpus import thin_out
+from ..corpus import patch_count, thin_out
 
 PIECE_SECONDS = 30.0
 """Length of a piece that is classified."""
@@ -139,7 +139,7 @@ def share_named(classifier, pieces: Sequence[np.ndarray], label: str) -> float:
 
 def cut_pieces(patches: np.ndarray) -> list[np.ndarray]:
     """A track's embeddings in pieces of `PIECE_SECONDS`; a shorter track is one piece."""
-    count = fad.patch_count(PIECE_SECONDS)
+    count = patch_count(PIECE_SECONDS)
     if len(patches) < count:
         return [patches] if len(patches) else []
     return [patches[i : i + count] for i in range(0, len(patches) - count + 1, count)]

@@ -14,6 +14,9 @@ from vqwave.play.api import SILENT
 from vqwave.play.controls import STAY
 from vqwave.play.opening import AS_COMPOSED
 
+PIECE_SECONDS = 60.0
+"""Length of a piece that is portrayed."""
+
 DEFINITION = 1
 """Increases when a note figure of the same sound changes."""
 
@@ -48,7 +51,7 @@ class Notes:
     def _portray_piece(self, corpus, seed: int) -> dict:
         key = {"figure": "portrait", "definition": DEFINITION, "seconds": piece_seconds(corpus),
                **corpus.generated_key(seed)}
-        return corpus.figure(key, lambda: as_json(notes.portraits(
+        return corpus.figure(key, lambda: as_json(portraits(
             corpus.sound(seed), corpus.rate, piece_seconds(corpus))))
 
     def _continuations(self, music, corpus) -> Iterable[tuple[str, float]]:
@@ -66,7 +69,7 @@ class Notes:
 
 def piece_seconds(corpus) -> float:
     """The length of what is portrayed: a minute, or what tracks and pieces allow."""
-    return min(notes.PIECE_SECONDS, 60 * corpus.plan.minutes,
+    return min(PIECE_SECONDS, 60 * corpus.plan.minutes,
                max(t.seconds for t in corpus.tracks))
 
 
@@ -80,12 +83,26 @@ def portray_tracks(corpus, tracks) -> dict | None:
            "tracks": corpus.checksum(tracks)}
     return corpus.figure(key, lambda: as_json(
         [portrait for track in tracks
-         for portrait in notes.portraits(corpus.samples(track), corpus.rate, seconds)]))
+         for portrait in portraits(corpus.samples(track), corpus.rate, seconds)]))
 
 
-def as_json(portraits) -> dict:
+def portraits(audio, sample_rate: int, seconds: float) -> list[dict]:
+    """A `notes.portrait` of each whole piece of `seconds` of a signal."""
+    count = round(seconds * sample_rate)
+    return [notes.portrait(audio[i : i + count], sample_rate)
+            for i in range(0, len(audio) - count + 1, count)]
+
+
+def profile(audio, sample_rate: int) -> np.ndarray:
+    """How much each pitch class sounds: float64 [12] of unit length, C first; zeros for silence."""
+    total = sum(notes.chroma(block).sum(axis=0, dtype=np.float64)
+                for block in notes.constant_q(audio, sample_rate))
+    return total / max(float(np.linalg.norm(total)), 1e-9)
+
+
+def as_json(pieces: list[dict]) -> dict:
     """The mean of portraits, arrays as lists."""
-    return {key: np.asarray(value).tolist() for key, value in notes.average(portraits).items()}
+    return {key: np.asarray(value).tolist() for key, value in notes.average(pieces).items()}
 
 
 def continue_prompts(corpus) -> dict:
@@ -111,7 +128,7 @@ def continue_prompts(corpus) -> dict:
                 sound = np.concatenate(list(stream))
             for name, part in (("prompts", x[:length]), ("real", x[length:]),
                                ("generated", sound[length:])):
-                profiles[name].append(notes.profile(part, corpus.rate).tolist())
+                profiles[name].append(profile(part, corpus.rate).tolist())
             profiles["tracks"].append(number)
     return profiles
 

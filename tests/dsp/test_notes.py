@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from research.evaluators.notes import portraits, profile
 
 from vqwave.dsp import notes
 
@@ -86,9 +87,9 @@ def test_a_portrait_counts_the_intervals_and_the_durations_of_a_scale():
 
 def test_a_chord_has_its_pitch_classes_and_its_key():
     chord = sum(tone(midi, 12.0) for midi in (48, 64, 67))  # C, E, G in two octaves
-    profile = notes.profile(chord, RATE)
-    assert sorted(np.argsort(profile)[-3:]) == [0, 4, 7] and profile @ profile == pytest.approx(1.0)
-    assert np.delete(profile, [0, 4, 7]).max() < 0.05
+    classes = profile(chord, RATE)
+    assert sorted(np.argsort(classes)[-3:]) == [0, 4, 7] and classes @ classes == pytest.approx(1.0)
+    assert np.delete(classes, [0, 4, 7]).max() < 0.05
     portrait = notes.portrait(chord, RATE)
     assert portrait["harmony"][-1] > 0.95 and portrait["alike"] > 0.95
     # A major triad fits its key with 0.9, by the profiles' own figures.
@@ -132,7 +133,7 @@ def test_divergence_is_zero_for_the_same_music_and_one_for_other_notes():
 
 def test_portraits_are_of_whole_pieces_and_have_a_mean():
     scale = melody(C_MAJOR)
-    assert len(notes.portraits(scale, RATE, 1.3)) == 3 and notes.portraits(scale, RATE) == []
+    assert len(portraits(scale, RATE, 1.3)) == 3 and portraits(scale, RATE, 60.0) == []
     a, b = notes.portrait(scale, RATE), notes.portrait(tone(60, 4.0), RATE)
     mean = notes.average([a, b])
     assert mean["line"] == (a["line"] + b["line"]) / 2

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from chains import save_levels
 from prepared import RecordingReporter, data_folder
-from research.corpus import Corpus, Plan
+from research.corpus import Corpus, Plan, patch_count
 from research.evaluators import generators, labels
 
 from vqwave import cli
 from vqwave import config as configs
 from vqwave.commands import generate
 from vqwave.config import DataConfig, TrainingConfig
-from vqwave.dsp.metrics import bits
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api, engine, listening
@@ -95,8 +94,9 @@ def test_music_is_likeliest_with_its_own_label(trained, data, tiny_weights):
                                      track, 0)
         spans.append(generators.Span(coded, 0, 250))
     none = [played.config.labels.none] * len(spans)
-    right, without, wrong = (bits(generators.score(played, spans, labels=told))
-                             for told in (None, none, generators.swap_labels(spans, played.config)))
+    right, without, wrong = (
+        -generators.score(played, spans, labels=given).mean(dtype=float) / np.log(2)
+        for given in (None, none, generators.swap_labels(spans, played.config)))
     assert right < without < wrong
     assert without - right > 0.01 and wrong - right > 0.2
 
@@ -160,7 +160,7 @@ def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
 def test_pieces_are_thirty_seconds_of_a_track(rng):
     patches = rng.normal(size=(45, 2))
     pieces = labels.cut_pieces(patches)
-    assert [len(piece) for piece in pieces] == [fad.patch_count(30)] * 2
+    assert [len(piece) for piece in pieces] == [patch_count(30)] * 2
     np.testing.assert_array_equal(np.concatenate(pieces), patches[:38])
     assert [len(piece) for piece in labels.cut_pieces(patches[:5])] == [5]
     assert labels.cut_pieces(patches[:0]) == []

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from research.corpus import patch_count
 
 from vqwave.errors import UserError
 from vqwave.report import fad
@@ -41,7 +42,7 @@ def test_the_distance_is_exact_where_covariances_are_singular(rng):
 def test_patches_last_three_seconds_and_come_every_one_and_a_half(rng, seconds, count):
     cut = fad.patches(rng.normal(size=round(seconds * RATE)).astype(np.float32) * 0.1, RATE)
     assert cut.shape == (count, 187, 96) and cut.dtype == np.float32
-    assert fad.patch_count(seconds) == max(count, 2)
+    assert patch_count(seconds) == max(count, 2)
 
 
 def test_the_network_equals_the_same_layers_of_keras(rng):

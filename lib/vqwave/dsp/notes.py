@@ -37,8 +37,6 @@ MARGIN = 0.3
 
 SHORTEST = 4
 """Frames of the shortest note in durations and in the strongest line: 93 ms."""
-PIECE_SECONDS = 60.0
-"""Length of the music in a `portrait`."""
 KEY_SECONDS, SECOND = 10.0, 43
 """Length of the music in which a key is measured; frames in a second."""
 
@@ -153,13 +151,6 @@ def portrait(audio, sample_rate: int) -> dict:
     }
 
 
-def portraits(audio, sample_rate: int, seconds: float = PIECE_SECONDS) -> list[dict]:
-    """A `portrait` of each whole piece of `seconds` of a signal."""
-    count = round(seconds * sample_rate)
-    return [portrait(audio[i : i + count], sample_rate)
-            for i in range(0, len(audio) - count + 1, count)]
-
-
 def average(portraits: Sequence[dict]) -> dict:
     """The mean of several portraits."""
     return {name: np.mean([p[name] for p in portraits], axis=0) for name in portraits[0]}
@@ -174,13 +165,6 @@ def divergences(real: dict, other: dict) -> dict[str, float]:
     """
     return {name: _jensen_shannon(np.asarray(real[name]), np.asarray(other[name]))
             for name in STATISTICS} | {name: float(other[name]) for name in ("line", "alike")}
-
-
-def profile(audio, sample_rate: int) -> np.ndarray:
-    """How much each pitch class sounds: float64 [12] of unit length, C first; zeros for silence."""
-    total = sum(chroma(block).sum(axis=0, dtype=np.float64)
-                for block in constant_q(audio, sample_rate))
-    return total / max(float(np.linalg.norm(total)), 1e-9)
 
 
 def _held_frames(is_peak):

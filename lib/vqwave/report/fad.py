@@ -179,8 +179,3 @@ def frechet(a, b) -> float:
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(half @ cov_b @ half), 0.0)).sum()
     distance = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
     return max(float(distance), 0.0)
-
-
-def patch_count(seconds: float) -> int:
-    """The number of patches of so many seconds of sound, at least two."""
-    return max(2, int((seconds - PATCH_SECONDS) / STEP_SECONDS) + 1)
