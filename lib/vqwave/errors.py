@@ -4,6 +4,7 @@ import contextlib
 import math
 import numbers
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -15,6 +16,11 @@ def not_installed(error: ModuleNotFoundError) -> str:
     """What to do about a library that playing does without."""
     return (f"this needs {error.name}, which is not installed: pip install 'vqwave[train]', or in "
             f"a checkout bash setup.sh")
+
+
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list, in one line, with "…" for the others."""
+    return ", ".join([*names[:most], *["…"] * (len(names) > most)])
 
 
 def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False) -> Any:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from ..errors import first_names
 from .fields import (
     Books,
     CodeCount,
@@ -96,8 +97,7 @@ class Labels(ConditionConfig):
 
     @property
     def summary(self) -> str:
-        names = [*self.names[:5], *["…"] * (len(self.names) > 5)]
-        return f"labels by {self.of} ({', '.join(names)})"
+        return f"labels by {self.of} ({first_names(self.names)})"
 
 
 class ScoreAbove(ConditionConfig):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, first_names
 from . import audio, manifest, splits
 from .manifest import Track
 
@@ -26,8 +26,6 @@ single peaks of 20 dB more.
 """
 MOSTLY = 0.5
 """A track is mostly silent if more than this share is silent between its trimmed ends."""
-NAMED = 5
-"""How many of the tracks that are left out are named."""
 BLOCK = 200
 """Windows read at once."""
 
@@ -77,8 +75,7 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
             trimmed += 1
             removed += (track.samples - end + first) / track.sample_rate
     if silent:
-        names = [*list(silent.values())[:NAMED], *["…"] * (len(silent) > NAMED)]
-        say(f"left out, because they are mostly silent: {', '.join(names)}")
+        say(f"left out, because they are mostly silent: {first_names([*silent.values()])}")
     kept = [[track for track in side if track.file not in silent] for side in sides]
     if sides[0] and not kept[0]:
         raise UserError(f"{data_dir}: every training track is mostly silent; add music to train on")

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import SHARES, CodecConfig, GeneratorConfig, Labels
-from ..errors import UserError, check_number
+from ..errors import UserError, check_number, first_names
 
 CROSS_FADE = 1.0
 """Seconds over which one label passes into another."""
-
-_SHOWN = 8
-"""Labels that an error names, at most."""
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
@@ -56,13 +53,13 @@ def _read_piece(label, labels: Labels) -> np.ndarray:
         shares[labels.none] = 1
         return shares
     if not isinstance(label, str | Mapping):
-        raise UserError(f"label is {label!r}; it must be one of {_list(labels.names)}, or a "
+        raise UserError(f"label is {label!r}; it must be one of {first_names(labels.names)}, or a "
                         f"mapping from label to share")
     for name, share in label.items() if isinstance(label, Mapping) else _split(label, labels):
         if name not in labels.names:
             near = difflib.get_close_matches(str(name), labels.names, n=3, cutoff=0.5)
             hint = (f"did you mean {' or '.join(map(repr, near))}?" if near
-                    else f"there are {_list(labels.names)}")
+                    else f"there are {first_names(labels.names)}")
             raise UserError(f"no label is called {name!r}; {hint}")
         shares[labels.names.index(name)] += check_number(f"the share of label {name!r}", share,
                                                          above=0)
@@ -83,10 +80,6 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
             with contextlib.suppress(ValueError):
                 share = float(share)
             yield name.strip(), share
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join([*names[:_SHOWN], *["…"] * (len(names) > _SHOWN)])
 
 
 @dataclass(frozen=True, eq=False)

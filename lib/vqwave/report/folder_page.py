@@ -21,7 +21,7 @@ from .. import cli, plots, stderr
 from ..config import TrainingConfig
 from ..data import codes
 from ..dsp import notes
-from ..errors import UserError
+from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
 from ..io.files import atomic_write, printable
 from ..play import api, listening
@@ -250,8 +250,8 @@ def advise(results: Results) -> Iterator[str]:
     for row in results.generators:
         if row["unseen"]:
             yield (f"{row['model']} was not trained on {len(row['unseen'])} of the "
-                   f"{results.tracks} tracks ({judge.shorten(row['unseen'])}): {train} with "
-                   f"--start-from this folder and another --output-dir learns them.")
+                   f"{results.tracks} tracks ({printable(first_names(row['unseen']))}): {train} "
+                   f"with --start-from this folder and another --output-dir learns them.")
         if row["epoch"] == 0:
             yield (f"{row['model']} did not improve: no epoch was better on held-out tracks. More "
                    f"music helps, more time does not.")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import CodecConfig
 from ..dsp import metrics, notes, timing, transcription
-from ..errors import UserError
+from ..errors import UserError, first_names
 from ..io import audio, labels, manifest, splits, weights
 from ..io.files import printable
 from ..play import engine
@@ -23,7 +23,6 @@ EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
 """Of a track at least, from a third of its length; of all tracks together at most."""
 LEAST_DISTANCE_SECONDS = 60.0
 """The Fréchet distance of less audio is biased upwards and is in no verdict."""
-NAMED_TRACKS = 3
 IN_DOMAIN_KEY = "held_out"
 """Of a weight set's record: the codec's figures on held-out tracks of its own corpus."""
 
@@ -294,11 +293,6 @@ def leakage_warnings(weight_sets: Iterable[weights.WeightSet],
         if leaked := find_leaked(weight_set, held_out):
             codec = "" if isinstance(weight_set.config, CodecConfig) else ", or its codec,"
             lines.append(f"{weight_set.name}{codec} was trained on {len(leaked)} of the "
-                         f"{len(held_out)} held-out tracks ({shorten(leaked)}): its figures there "
-                         f"say little about new music")
+                         f"{len(held_out)} held-out tracks ({printable(first_names(leaked))}): its "
+                         f"figures there say little about new music")
     return lines
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first `NAMED_TRACKS` names of a list, in one line."""
-    return ", ".join([*map(printable, names[:NAMED_TRACKS]), *["…"] * (len(names) > NAMED_TRACKS)])
