@@ -179,11 +179,12 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
 
 def codec_shades(codec_engine) -> list[np.ndarray]:
     """`code_shades` of each of a codec's books; without codebooks the codes are in order."""
-    quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
-    quiet = quiet[len(quiet) // 2]
+    silence = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
+    silent_codes = silence[len(silence) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
-    books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(quiet)
-    return [code_shades(book, int(code)) for book, code in zip(books, quiet, strict=True)]
+    books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
+    return [code_shades(book, int(code))
+            for book, code in zip(books, silent_codes, strict=True)]
 
 
 def code_raster(codes, level: int, shades, column: int) -> np.ndarray:

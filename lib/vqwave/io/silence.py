@@ -76,13 +76,13 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
             removed += (track.samples - end + first) / track.sample_rate
     if silent:
         say(f"left out, because they are mostly silent: {first_names([*silent.values()])}")
-    kept = [[track for track in side if track.file not in silent] for side in sides]
-    if sides[0] and not kept[0]:
+    audible = [[track for track in side if track.file not in silent] for side in sides]
+    if sides[0] and not audible[0]:
         raise UserError(f"{data_dir}: every training track is mostly silent; add music to train on")
     if trimmed:
         say(f"silence at the ends of {trimmed} tracks is cut to {seconds:g} s each, "
             f"{removed:.0f} s in all")
-    return kept, spans
+    return audible, spans
 
 
 def read_sides(data_dir, split, seed: int, seconds: float | None, say

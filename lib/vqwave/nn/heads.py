@@ -102,8 +102,8 @@ class Loudness(layers.Layer):
     def __init__(self, count: int, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         # Quiet at first, because two hundred tones at once are loud.
-        quiet = keras.initializers.Constant(-3.0)
-        self.conv = Conv(count, 3, bias_initializer=quiet, name="conv", dtype="float32")
+        bias = keras.initializers.Constant(-3.0)
+        self.conv = Conv(count, 3, bias_initializer=bias, name="conv", dtype="float32")
         self.receptive_field = self.conv.receptive_field
 
     def call(self, x):

@@ -56,8 +56,8 @@ class RollStack(keras.Model):
         sounds = ops.cast(before > roll.SILENT, "float32")
         mask = possible(sounds)
         if training and self.config.core.input_dropout:
-            kept = keras.random.uniform(ops.shape(before), seed=self.seeds)
-            before = ops.where(kept < self.config.core.input_dropout, roll.SILENT, before)
+            numbers = keras.random.uniform(ops.shape(before), seed=self.seeds)
+            before = ops.where(numbers < self.config.core.input_dropout, roll.SILENT, before)
             sounds = ops.cast(before > roll.SILENT, "float32")
         struck = ops.cast(before == roll.STRUCK, "float32")
         batch, steps, books = ops.shape(previous)

@@ -138,8 +138,8 @@ class Models:
         """Generate one sample, which runs every graph."""
         chain, begin = self.music.chain, None
         if levels[0] != chain.top:
-            kept = chain.sizes[chain.sizes.index(levels[0]) - 1]
-            begin = self.music.source(np.full(kept, 0.1, np.float32), kept)
+            above = chain.sizes[chain.sizes.index(levels[0]) - 1]
+            begin = self.music.source(np.full(above, 0.1, np.float32), above)
         self.music.generate(level=levels[-1], samples=1, seed=0, log_probs=True, begin=begin)
 
     def shades(self, level: int) -> list[list[int]]:
