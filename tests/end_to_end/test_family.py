@@ -42,8 +42,8 @@ def play_vae(out, folder, chain, named):
     assert (folder / "heard" / "both.png").stat().st_size > 5000
     run("generate_audio", *named, *codecs, "--seconds", 1, "--output", folder / "sample.wav")
     run("latents", "walk", *tracks, *codecs, "--seconds", 1, "--output", folder / "walk.wav")
-    for made in (*(folder / "heard").glob("*.wav"), folder / "sample.wav", folder / "walk.wav"):
-        sound, heard = soundfile.read(made)
+    for path in (*(folder / "heard").glob("*.wav"), folder / "sample.wav", folder / "walk.wav"):
+        sound, heard = soundfile.read(path)
         assert heard == chain.sample_rate and len(sound) >= heard and sound.std() > 0
 
 

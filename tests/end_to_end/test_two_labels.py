@@ -204,14 +204,14 @@ def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_pat
         assert play(*more)[0] == 0
         heard.add((tmp_path / "out.wav").read_bytes())
     assert len(heard) == 5
-    for more, said in (
+    for more, message in (
         (("--label", "lo"), "no label is called 'lo'; did you mean 'low'?"),
         (("--guidance", "2"), "--guidance needs --label"),
         (("--label", "low", "--generator-weights-dir", str(tiny_weights.generators)),
          "generator_512 was trained without labels: there is none to choose"),
     ):
         code, error = play(*more)
-        assert code == 2 and said in error, error
+        assert code == 2 and message in error, error
     for guidance in ("0", "100"):
         with pytest.raises(SystemExit) as refused:
             play("--label", "low", "--guidance", guidance)
@@ -247,10 +247,10 @@ def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_
     say = RecordingReporter()
     run(labelled(), data, tiny_weights.codecs, tmp_path / "on", say, start_from=source)
     assert any("begins with" in line for line in say.lines)
-    for model, start, said in (
+    for model, start, message in (
         (labelled(names=["low", "mid"]), source,
          r"with labels by folder \(high, low\); it cannot be trained with labels by folder \(low, mid\)"),
         (configs.preset("tiny").generator(NAME), source, "it cannot be trained with no labels"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             run(model, data, tiny_weights.codecs, tmp_path / "other", start_from=start)

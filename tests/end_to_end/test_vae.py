@@ -74,10 +74,10 @@ def trained(data, tmp_path_factory):
     lines = train(LABELLED, data, RunOptions(out))
     weights.save_chain(out, CHAIN)
     # Two steps change the embeddings too little to be heard.
-    found = weights.find(out, "vqvae_512")
-    parts = {part: found.load(part) for part in found.files}
+    saved = weights.find(out, "vqvae_512")
+    parts = {part: saved.load(part) for part in saved.files}
     parts["encoder"]["labels/embeddings"] *= 20
-    weights.save(out, "vqvae_512", "", parts, found.config)
+    weights.save(out, "vqvae_512", "", parts, saved.config)
     return out, lines
 
 
@@ -182,8 +182,8 @@ def test_a_window_has_the_label_of_its_track(data):
 
 
 def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
-    found, sound = weights.find(trained[0], "vqvae_512"), music(1.0)[None]
-    onnx, reference = (engine.CodecEngine(found, name) for name in ("onnx", "keras"))
+    saved, sound = weights.find(trained[0], "vqvae_512"), music(1.0)[None]
+    onnx, reference = (engine.CodecEngine(saved, name) for name in ("onnx", "keras"))
     decoded = []
     for label in (None, "blues", "jazz", {"blues": 1, "metal": 3}):
         vectors = onnx.encode(sound, label)

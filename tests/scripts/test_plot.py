@@ -28,16 +28,16 @@ def songs(tmp_path_factory):
 
 def run(main, capsys, *arguments):
     code = cli.entry(main, list(map(str, arguments)))
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("kind", ["waveforms", "spectrograms"])
 def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, tmp_path, kind):
     output = tmp_path / "picture.svg"
-    code, said, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds",
+    code, printed, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds",
                         0.5, "--output", output, "--title", "All")
-    assert code == 0 and said == f"wrote {output}\n"
+    assert code == 0 and printed == f"wrote {output}\n"
     text = output.read_text(encoding="utf-8")
     for words in ("All", "b.wav", "<!-- a song.mp3 -->", "<!-- more/a song.mp3 -->"):
         assert words in text
@@ -46,10 +46,10 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
 
 def test_notes_of_a_part_are_drawn_with_their_names(main, capsys, songs, tmp_path):
     output = tmp_path / "notes.svg"
-    code, said, _ = run(main, capsys, "notes", songs / "b.wav", songs / "a song.mp3",
+    code, printed, _ = run(main, capsys, "notes", songs / "b.wav", songs / "a song.mp3",
                         "--start", 1, "--seconds", 0.5,
                         "--output", output)
-    assert code == 0 and said == f"wrote {output}\n"
+    assert code == 0 and printed == f"wrote {output}\n"
     text = output.read_text(encoding="utf-8")
     for words in ("b.wav", "a song.mp3", "C4", "Note", "Time (s)", "1.5"):
         assert f">{words}<" in text or f"<!-- {words} -->" in text, words
@@ -62,8 +62,8 @@ def test_unreadable_files_are_left_out_and_reported(main, capsys, songs, tmp_pat
     (folder / "noise.ogg").write_bytes(b"noise" * 99)
     for kind in ("waveforms", "spectrograms"):
         output = tmp_path / f"{kind}.svg"
-        code, said, notes = run(main, capsys, kind, folder, "--start", 2.5, "--output", output)
-        assert code == 0 and said == f"wrote {output}\n"
+        code, printed, notes = run(main, capsys, kind, folder, "--start", 2.5, "--output", output)
+        assert code == 0 and printed == f"wrote {output}\n"
         assert [line.split(": ")[:2] for line in notes.splitlines()] == [
             ["left out", f"{folder / name}"] for name in ("a song.mp3", "empty.mp3", "noise.ogg")]
         assert "b.wav" in output.read_text(encoding="utf-8")
@@ -84,8 +84,8 @@ def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
                               ("codes", ["--levels", 128, 32],
                                ["128x", "32x", "b.wav", "Time (s)"])):
         output = tmp_path / f"{kind}.svg"
-        code, _, said = run(main, capsys, kind, *shared, output, *more)
-        assert code == 0, said
+        code, _, error = run(main, capsys, kind, *shared, output, *more)
+        assert code == 0, error
         text = output.read_text(encoding="utf-8")
         assert all(word in text for word in words)
 
@@ -106,8 +106,8 @@ def test_user_errors_are_one_line_and_draw_nothing(main, capsys,
         (["usage", songs / "b.wav", "--vqvae-weights-dir", tmp_path / "none", "--output", output],
          "no such folder"),
     ]:
-        code, said, notes = run(main, capsys, *arguments)
-        assert (code, said) == (2, "") and why in notes.splitlines()[-1]
+        code, printed, notes = run(main, capsys, *arguments)
+        assert (code, printed) == (2, "") and why in notes.splitlines()[-1]
         assert len(notes.splitlines()) == 1 and not list(tmp_path.glob("*.png"))
     for arguments, why in [
         (["usage", "--levels", 64], "there is no level 64"),

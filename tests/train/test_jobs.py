@@ -229,11 +229,11 @@ def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
     model = Generator(config)
     model.compile(**GeneratorJob.compile_options(None))
     # Of 12 + 5 frames the places are 1 and 5: validation counts short tracks by their duration.
-    made = windows.CodeWindows(rows, config, 12, 3, 0, fixed=6)
-    found = model.evaluate(made, verbose=0, return_dict=True)
+    batches = windows.CodeWindows(rows, config, 12, 3, 0, fixed=6)
+    figures = model.evaluate(batches, verbose=0, return_dict=True)
     each, right = [], []
-    for batch in range(made.num_batches):
-        inputs, target, weights = made[batch]
+    for batch in range(batches.num_batches):
+        inputs, target, weights = batches[batch]
         logits = np.asarray(model(inputs), np.float64)
         p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         inside = weights[..., 0] > 0
@@ -241,9 +241,9 @@ def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
         right.append(logits.argmax(-1)[inside] == target[inside])
     bits = np.concatenate(each)
     assert bits.shape == (12 + 5 * 5, 2)
-    assert found["bits"] == pytest.approx(bits.sum(-1).mean(), rel=1e-4)
-    assert found["loss"] == pytest.approx(bits.mean() * np.log(2), rel=1e-4)
-    assert found["top1"] == pytest.approx(np.concatenate(right).mean(), rel=1e-4)
+    assert figures["bits"] == pytest.approx(bits.sum(-1).mean(), rel=1e-4)
+    assert figures["loss"] == pytest.approx(bits.mean() * np.log(2), rel=1e-4)
+    assert figures["top1"] == pytest.approx(np.concatenate(right).mean(), rel=1e-4)
     # And what is past a track's end moves no weight.
     inputs, target, weights = windows.CodeWindows(rows[1:] + rows[:1], config, 12, 4, 0, fixed=6)[0]
     other = np.where(weights > 0, target, 7)
@@ -304,5 +304,5 @@ def test_a_quiet_cost_of_zero_changes_nothing(tmp_path):
     weights.save(tmp_path, "generator_512", "", costly.parts,
                  configs.replace(model, core={"quiet_cost": 0.0}))
     given = {"previous": np.full((1, 3, 1), 5, np.int32)}
-    made = load_generator(weights.find(tmp_path, "generator_512"))(given)
-    np.testing.assert_allclose(made, costly(given) + 0.1 * np.arange(64), atol=1e-5)
+    logits = load_generator(weights.find(tmp_path, "generator_512"))(given)
+    np.testing.assert_allclose(logits, costly(given) + 0.1 * np.arange(64), atol=1e-5)

@@ -269,10 +269,10 @@ def test_a_run_that_cannot_continue_is_refused_and_no_file_changes(train, begun,
 
 
 def test_codes_of_other_codecs_are_refused(train, begun, tmp_path, tiny_weights):
-    found = weights.find(tiny_weights.codecs, "vqvae_512")
-    parts = {p: found.load(p) for p in found.files}
+    saved = weights.find(tiny_weights.codecs, "vqvae_512")
+    parts = {p: saved.load(p) for p in saved.files}
     parts["codebook"] = {k: a[::-1] for k, a in parts["codebook"].items()}
-    weights.save(tmp_path, "vqvae_512", "", parts, found.config)
+    weights.save(tmp_path, "vqvae_512", "", parts, saved.config)
     with pytest.raises(UserError, match="codes of other codecs"):
         train(begun, codecs=tmp_path)
 
@@ -419,17 +419,17 @@ def test_settings_without_a_flag_stay_as_the_run_has_them(begun, data, tiny_weig
 
 def test_a_set_records_its_training_and_tracks(straight):
     for name, run in straight.items():
-        found = weights.find(run.folder, name, "best")
-        assert found.training == run.record.training and found.training.batch_size == 2
-        assert found.data == DataConfig(split=0.1)
-        assert found.record["tracks"] == sorted(found.record["tracks"]) == run.record.tracks
-        assert len(found.record["tracks"]) == 2 and all(len(t) == 16
-                                                        for t in found.record["tracks"])
+        saved = weights.find(run.folder, name, "best")
+        assert saved.training == run.record.training and saved.training.batch_size == 2
+        assert saved.data == DataConfig(split=0.1)
+        assert saved.record["tracks"] == sorted(saved.record["tracks"]) == run.record.tracks
+        assert len(saved.record["tracks"]) == 2 and all(len(t) == 16
+                                                        for t in saved.record["tracks"])
 
 
 def test_a_generator_records_the_tracks_of_its_codecs(train, tmp_path, tiny_weights):
-    found = weights.find(tiny_weights.codecs, "vqvae_512")
-    weights.save(tmp_path, "vqvae_512", "", {p: found.load(p) for p in found.files}, found.config,
+    saved = weights.find(tiny_weights.codecs, "vqvae_512")
+    weights.save(tmp_path, "vqvae_512", "", {p: saved.load(p) for p in saved.files}, saved.config,
                  {"tracks": ["0" * 16]})
     run = train(tmp_path / "run", codecs=tmp_path, steps=1, epochs=1)
     assert run.record.tracks[0] == "0" * 16 and len(run.record.tracks) == 3
