@@ -35,45 +35,22 @@ def cores() -> int:
 
 
 def children_memory() -> int:
-    """Bytes of memory of the child processes: the sum of the peaks of those that run, with their
-    own children, or the peak of the largest that has ended.
-    """
+    """Bytes of memory of the largest child process that has ended: its peak."""
     import resource
 
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _RSS_UNIT
-    return max(ended, sum(map(_peak_below, _children("self"))))
-
-
-def _children(process: str) -> list[str]:
-    """The running children of a process; none if the system does not list them."""
-    children: list[str] = []
-    for path in Path("/proc", process, "task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            children += path.read_text().split()
-    return children
-
-
-def _peak_below(process: str) -> int:
-    """Bytes: the peak of a process and of its children; 0 if it has ended."""
-    return _status(process).get("VmHWM", 0) + sum(map(_peak_below, _children(process)))
-
-
-def _status(process: str) -> dict[str, int]:
-    """Bytes of memory by name, from Linux; {} on other systems."""
-    with contextlib.suppress(OSError):
-        lines = re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc", process, "status").read_text(),
-                           re.MULTILINE)
-        return {name: int(value) << 10 for name, value in lines}
-    return {}
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _RSS_UNIT
 
 
 def memory_use() -> dict[str, int]:
     """Bytes of memory of this process, {"now", "peak"}; `now` is the peak if only that is known."""
     import resource
 
-    status = _status("self")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
-    return {"now": status.get("VmRSS", peak), "peak": status.get("VmHWM", peak)}
+    with contextlib.suppress(OSError):
+        sizes = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(),
+                                re.MULTILINE))
+        return {"now": int(sizes["VmRSS"]) << 10, "peak": int(sizes["VmHWM"]) << 10}
+    return {"now": peak, "peak": peak}
 
 
 def _cpu() -> str:
