@@ -56,9 +56,19 @@ def run_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(run_folder):
-    """Tests and the scripts they start use a cache of their own, not the user's."""
-    os.environ["VQWAVE_CACHE"] = str(run_folder / "cache")
+def cache(shared):
+    """Tests and the scripts they start use a cache of their own, not the user's. The graphs of the
+    shipped weights, which setup.sh has exported, are links.
+    """
+    from vqwave.onnx.export import cache_folder
+
+    exported = cache_folder()
+
+    def link(folder):
+        for path in exported.glob("*.onnx*"):
+            (folder / path.name).symlink_to(path.resolve())
+
+    os.environ["VQWAVE_CACHE"] = str(shared("cache", link))
 
 
 @pytest.fixture(scope="session", autouse=True)

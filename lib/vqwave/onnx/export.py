@@ -128,8 +128,10 @@ def keras_graph(model, *outputs: str):
 
 
 def _faster():
-    """A context without tf2onnx's optimizer, 41 % of an export, with VQWAVE_FAST_EXPORT (tests)."""
-    if not _fast():
+    """A context without tf2onnx's optimizer, 41 % of an export, with VQWAVE_FAST_EXPORT (tests,
+    which have a cache of their own).
+    """
+    if not os.environ.get("VQWAVE_FAST_EXPORT"):
         return contextlib.nullcontext()
     from unittest import mock
 
@@ -138,10 +140,6 @@ def _faster():
     optimize = optimizer.optimize_graph
     return mock.patch.object(optimizer, "optimize_graph",
                              lambda graph, *_, **__: optimize(graph, optimizers={}))
-
-
-def _fast() -> bool:
-    return bool(os.environ.get("VQWAVE_FAST_EXPORT"))
 
 
 def _replace_erfc(graph):
@@ -219,8 +217,7 @@ def unpack(weight_set) -> dict[str, bytes]:
 
 
 def _file_name(weight_set, kind: str) -> str:
-    exporter = f"{EXPORTER} fast" if _fast() else EXPORTER
-    identity = "\n".join((weight_set.checksum, kind, exporter))
+    identity = "\n".join((weight_set.checksum, kind, EXPORTER))
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return f"{weight_set.name}_{kind}_{key}.onnx"
 
