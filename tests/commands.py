@@ -14,6 +14,10 @@ import numpy as np
 
 EAGER_STEPS = 8
 """Steps up to which eager training takes less time than TensorFlow's tracing of `fit`."""
+EAGER_ADVERSARY = False
+"""Whether adversaries train eagerly, too. A step of theirs leaves some discriminators without
+gradients, of which Keras then warns.
+"""
 VALIDATION_WINDOWS = 4
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -84,8 +88,8 @@ def train_eagerly():
 
     def compile_quickly(model, settings, steps, **losses):
         compile_model(model, settings, steps, **losses)
-        # An eager step of an adversary leaves some discriminators without gradients, and Keras warns.
-        model.run_eagerly = steps <= EAGER_STEPS and not getattr(model.config, "adversary", None)
+        adversary = getattr(model.config, "adversary", None)
+        model.run_eagerly = steps <= EAGER_STEPS and (EAGER_ADVERSARY or not adversary)
 
     training.compile_model, jobs.VALIDATION_WINDOWS = compile_quickly, VALIDATION_WINDOWS
     callbacks.plots = SimpleNamespace(loss_curves=lambda *_: None)  # half a second an epoch
