@@ -182,6 +182,7 @@ class Studio:
         s, recording = self.settings(request)
         take = self.takes.admit(s)
         try:
+            yield frame({"progress": "Loading the models", "share": None})
             models = self.folders.models(s.weights, s.epoch)
             yield from while_working(lambda report: take.prepare(models, recording, report))
             yield frame({"take": take.header})
