@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,9 @@ of shipped sets are not counted.
 
 GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
                       "books", "start_token", "pad_token")
+
+listeners: list[Callable[[], None]] = []
+"""Called before each graph that must be built, see `listen`."""
 
 _temporary_cache: list[Path] = []
 """The folder that replaces a cache that cannot be written; empty while there is none."""
@@ -187,6 +191,8 @@ def cached_graph(weight_set, kind: str) -> bytes:
     if kind not in graphs:
         weight_set.whole()
         print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
+        for listener in tuple(listeners):
+            listener()
         graphs = {kind: build(weight_set, kind)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -205,6 +211,16 @@ def cached_graph(weight_set, kind: str) -> bytes:
             for other, graph in graphs.items():
                 _write_graph(_temporary_cache[0] / _file_name(weight_set, other), graph)
     return graphs[kind]
+
+
+@contextlib.contextmanager
+def listen(listener: Callable[[], None]):
+    """Call `listener` before each graph that any thread builds meanwhile."""
+    listeners.append(listener)
+    try:
+        yield
+    finally:
+        listeners.remove(listener)
 
 
 def unpack(weight_set) -> dict[str, bytes]:
