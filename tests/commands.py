@@ -10,8 +10,14 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+
 EAGER_STEPS = 8
 """Steps up to which eager training takes less time than TensorFlow's tracing of `fit`."""
+EAGER_ADVERSARY = False
+"""Whether adversaries train eagerly, too. A step of theirs leaves some discriminators without
+gradients, of which Keras then warns.
+"""
 VALIDATION_WINDOWS = 4
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -82,11 +88,17 @@ def train_eagerly():
 
     def compile_quickly(model, settings, steps, **losses):
         compile_model(model, settings, steps, **losses)
-        # An eager step of an adversary leaves some discriminators without gradients, and Keras warns.
-        model.run_eagerly = steps <= EAGER_STEPS and not getattr(model.config, "adversary", None)
+        adversary = getattr(model.config, "adversary", None)
+        model.run_eagerly = steps <= EAGER_STEPS and (EAGER_ADVERSARY or not adversary)
 
     training.compile_model, jobs.VALIDATION_WINDOWS = compile_quickly, VALIDATION_WINDOWS
     callbacks.plots = SimpleNamespace(loss_curves=lambda *_: None)  # half a second an epoch
+
+
+def draw_pitches(codec) -> np.ndarray:
+    """In place of `pitches.of_codec`, which listens to each code of a shipped codec for a minute."""
+    shape = codec.config.books, codec.config.num_codes, 12
+    return np.random.default_rng(0).exponential(size=shape).astype(np.float32)
 
 
 def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:

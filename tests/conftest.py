@@ -39,7 +39,9 @@ hypothesis.settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONG = ("end_to_end", "test_faults.py", "test_studio_page.py", "train")
+LONG = ("end_to_end", "test_faults.py", "test_notebook.py", "test_docs.py", "test_folder_page.py",
+        "test_benchmark.py", "test_evaluate.py", "test_other_chains.py", "test_studio_page.py",
+        "test_studio_page_codecs.py", "test_cluster.py", "train")
 """Files and folders of tests that take long."""
 
 
@@ -56,15 +58,29 @@ def run_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(run_folder):
-    """Tests and the scripts they start use a cache of their own, not the user's."""
-    os.environ["VQWAVE_CACHE"] = str(run_folder / "cache")
+def cache(shared):
+    """Tests and the scripts they start use a cache of their own, not the user's. The graphs of the
+    shipped weights, which setup.sh has exported, are links.
+    """
+    from vqwave.onnx.export import cache_folder
+
+    exported = cache_folder()
+
+    def link(folder):
+        for path in exported.glob("*.onnx*"):
+            (folder / path.name).symlink_to(path.resolve())
+
+    os.environ["VQWAVE_CACHE"] = str(shared("cache", link))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def speed():
-    """The collector leaves out what was imported; short trainings run eagerly."""
+    """The collector leaves out what was imported; short trainings run eagerly; the search for the
+    cheapest codes, which a graph holds step by step, takes few steps.
+    """
     gc.freeze()
+    for quantizer in (configs.BandedQuantizer, configs.GainShapeQuantizer):
+        quantizer.segment, quantizer.overlap = 16, 4
     if "vqwave.train.training" in sys.modules:  # a test file has imported it
         train_eagerly()
 

@@ -46,6 +46,7 @@ def test_help_lists_the_commands(capsys):
 
 @pytest.mark.parametrize(("words", "error"), [
     (["nonsense"], "vqwave: no command is called 'nonsense'; there are play, generate"),
+    (["studio", "--prot", "1"], "vqwave studio: unrecognized arguments: --prot 1; did you mean --port?"),
     (["generat", "--seed", "1"], "vqwave: no command is called 'generat'; did you mean 'generate'?"),
     (["--completion", "sh"], "vqwave: argument --completion: invalid choice: 'sh'"),
     (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav; `vqwave "

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import draw_pitches
 from imported import unknown
 
 from vqwave.config import Sampling, TrainingConfig
 from vqwave.io import weights
+from vqwave.play import pitches
 from vqwave.studio import radio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +90,7 @@ def test_python_examples_run_with_the_shipped_weights(monkeypatch):
     if not weights.tags(ROOT / weights.CODECS, "vqvae_512"):
         pytest.skip("no weights ship here")
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(pitches, "of_codec", draw_pitches)
     text, own = (ROOT / "docs/python.md").read_text(encoding="utf-8").split("\n## With your own weights\n")
     examples = [example for _, example in FENCE.findall(text)]
     assert len(examples) >= 6 and "weights/mine" in own

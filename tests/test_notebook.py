@@ -14,7 +14,7 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
 @pytest.fixture(autouse=True)
 def quiet_jupyter(monkeypatch, tmp_path):
     """Jupyter neither reads nor writes the settings of whoever runs the tests; short trainings run
-    eagerly.
+    eagerly, and the pitches of codes are not measured.
     """
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
                  "JUPYTER_RUNTIME_DIR", "TMPDIR"):
@@ -25,7 +25,9 @@ def quiet_jupyter(monkeypatch, tmp_path):
     (startup / "eager.py").write_text(f"""import sys
 sys.path.append({str(Path(__file__).parent)!r})
 import commands
+from vqwave.play import pitches
 commands.train_eagerly()
+pitches.of_codec = commands.draw_pitches
 """)
 
 

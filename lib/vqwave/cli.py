@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import errno
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -42,7 +44,10 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         """One line; argparse's own error prints the whole usage before it."""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        near = unknown and difflib.get_close_matches(unknown[1], self._option_string_actions, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}{hint} (see --help)\n")
 
 
 COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {

@@ -5,6 +5,7 @@ through each codec. Guards the combinations of parts that only presets have.
 import json
 import math
 
+import commands
 import imported
 import numpy as np
 import pytest
@@ -47,10 +48,12 @@ def play_vae(out, folder, chain, named):
         assert heard == chain.sample_rate and len(sound) >= heard and sound.std() > 0
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.parametrize("name", [*FAMILY, *(pytest.param(name, marks=pytest.mark.large)
                                              for name in OTHERS)])
 def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "EAGER_ADVERSARY", True)
     preset = configs.preset(name)
     small = smaller(preset, tmp_path / "small.yml")
     chain, data, out = small.chain, tmp_path / "data", tmp_path / "out"

@@ -1,4 +1,6 @@
-"""The same training on JAX, where it is installed; TensorFlow then need not be."""
+"""A generator trains on JAX, where it is installed; TensorFlow then need not be. Codecs: see
+test_distributed.py.
+"""
 
 import os
 import subprocess
@@ -10,7 +12,7 @@ import pytest
 pytest.importorskip("jax")
 
 
-def test_a_codec_and_a_generator_train_and_resume_on_jax(tmp_path, tiny_weights):
+def test_a_generator_trains_and_resumes_on_jax(tmp_path, tiny_weights):
     # Most of the time is XLA's: compiled without optimizing, and once for the runs that are the
     # same.
     env = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0",

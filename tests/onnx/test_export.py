@@ -19,7 +19,7 @@ from vqwave.config import GeneratorConfig
 from vqwave.io import weights
 from vqwave.nn.generator import Generator
 from vqwave.onnx import export
-from vqwave.play import engine
+from vqwave.play import api, engine
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 
@@ -101,6 +101,15 @@ def test_a_damaged_graph_is_exported_again(small, cache, capsys, damaged, damage
     damage(graph if damaged == "graph" else graph.with_name(f"{graph.name}.sha256"))
     assert export.cached_graph(small, "loop_int8") == good
     assert capsys.readouterr().err.count("exporting") == 2
+
+
+def test_a_listener_hears_of_graphs_that_must_be_built(small, cache):
+    calls = []
+    for _ in range(2):
+        with export.listen(lambda: calls.append(1)):
+            export.cached_graph(small, "loop_int8")
+    export.cached_graph(small, "loop_full_int8")
+    assert calls == [1]
 
 
 def test_other_weights_and_another_exporter_make_other_graphs(small, cache, tmp_path, monkeypatch):
@@ -188,7 +197,9 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
             assert session.run([output_name], {x.name: array})[0].shape == shape
 
 
-def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights):
+def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights, monkeypatch):
+    measured = []
+    monkeypatch.setattr(api.VQWave, "pitches", lambda self, level: measured.append(level))
     weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")
     folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)
     arguments = ("--engine", "onnx-float32", *folders)
@@ -198,7 +209,7 @@ def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_we
     loops = {f"generator_512_{loop}_float32" for loop in ("loop", "loop_full", "loop_many")}
     assert kinds == loops | {f"vqvae_512_{part}" for part in ("encode", "decode", "decode_part")}
     code, output, notes = run(*arguments)
-    assert code == 0 and "exporting" not in notes
+    assert code == 0 and "exporting" not in notes and measured == [512, 512]
 
 
 def test_the_script_names_mistakes(run, tmp_path):

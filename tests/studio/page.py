@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import vqwave
+from vqwave import commands
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NEEDS = [
@@ -70,9 +71,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @contextlib.contextmanager
 def serve(tiny_weights, folder):
-    """A studio as a user starts it: its process and address."""
+    """A studio as a user starts it after `vqwave export`, without TensorFlow: its process and address."""
     script = Path(__file__).parents[2] / "scripts" / "app.py"
-    folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+    folders = ["--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir", str(tiny_weights.generators)]
+    assert commands.load("export").main(folders) == 0
     environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1]), "TMPDIR": str(folder)}
     line = [sys.executable, "-c", WATCHED, folder / "reached", script, "--port", "0", "--streams", STREAMS, *folders]
     with open(folder / "errors", "w+") as errors, subprocess.Popen(

@@ -1,8 +1,10 @@
-"""Takes the pictures of docs/studio.md, of the weights that ship: python tests/studio/screenshots.py
+"""Takes the pictures and the clip of docs/studio.md and README.md: python tests/studio/screenshots.py
 
 Needs Chromium and playwright.
 """
 
+import base64
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +19,8 @@ from playwright.sync_api import sync_playwright  # noqa: E402
 
 SEED, SECONDS, RATE = 1, 9, 22050
 SHIPPED = SimpleNamespace(codecs=ROOT / "final_weights", generators=ROOT / "weights")
-COLOURS = 256
+QUALITY, QUALITY_OF_CLIP = 80, 40
+CLIP, PICTURES = 6.0, 50  # seconds of the clip, and its pictures
 
 
 def opened(browser, address, width, height, scale=1, theme="dark"):
@@ -29,24 +32,55 @@ def opened(browser, address, width, height, scale=1, theme="dark"):
 
 
 def save(page, name):
-    """A picture of what the window shows, in few colours."""
-    path = ROOT / "docs" / name
+    """A picture of what the window shows."""
     page.mouse.move(0, 0)
-    page.screenshot(path=path)
-    with Image.open(path) as picture:
-        few = picture.convert("RGB").quantize(COLOURS, kmeans=3, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+    write(name, [picture(page)])
+
+
+def picture(page):
+    return Image.open(io.BytesIO(page.screenshot()))
+
+
+def write(name, pictures, quality=QUALITY, **options):
+    path = ROOT / "docs" / name
+    pictures[0].convert("RGB").save(path, quality=quality, method=6, **options)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB")
 
 
-def music(browser, address, name, *size):
-    """A piece that plays, after some seconds."""
+def playing(browser, address, *size):
+    """The page with a piece that has played for some seconds."""
     page = opened(browser, f"{address}/?seed={SEED}&seconds=endless", *size)
+    page.get_by_text("This link holds a piece").wait_for()
     page.locator("#more").evaluate("one => { one.open = false }")
     page.locator("#play").click()
     until(page, f"sound?.position > {SECONDS * RATE}")
+    return page
+
+
+def music(browser, address, name, *size):
+    page = playing(browser, address, *size)
     save(page, name)
     page.close(run_before_unload=False)
+
+
+def clip(browser, address, name, *size):
+    """Some seconds of a piece that plays, over and over."""
+    page, seen = playing(browser, address, *size), []
+    page.evaluate("() => scrollTo(0, 0)")
+    session = page.context.new_cdp_session(page)
+    session.on("Page.screencastFrame", lambda shot: seen.append(shot))
+    session.send("Page.startScreencast", {"format": "png"})
+    pictures = {}  # by time
+    while not pictures or max(pictures) - min(pictures) < CLIP:
+        page.wait_for_timeout(20)
+        for shot in seen:
+            session.send("Page.screencastFrameAck", {"sessionId": shot["sessionId"]})
+            pictures[shot["metadata"]["timestamp"]] = Image.open(io.BytesIO(base64.b64decode(shot["data"])))
+        seen.clear()
+    page.close(run_before_unload=False)
+    first, rate = min(pictures), PICTURES / CLIP
+    chosen = [pictures[max(t for t in pictures if t <= first + i / rate)] for i in range(PICTURES)]
+    write(name, chosen, QUALITY_OF_CLIP, save_all=True, append_images=chosen[1:], duration=round(1000 / rate), loop=0)
 
 
 def codecs(browser, address, name, *size):
@@ -64,9 +98,10 @@ def main():
     with (tempfile.TemporaryDirectory() as folder, serve(SHIPPED, Path(folder)) as (_, address),
           sync_playwright() as playwright):
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        music(browser, address, "studio.png", 1400, 900)
-        music(browser, address, "studio-390.png", 390, 844, 2)
-        codecs(browser, address, "studio-1920.png", 1920, 1080)
+        clip(browser, address, "playing.webp", 900, 700)
+        music(browser, address, "studio.webp", 1400, 900)
+        music(browser, address, "studio-390.webp", 390, 844, 2)
+        codecs(browser, address, "studio-1920.webp", 1920, 1080)
         browser.close()
 
 

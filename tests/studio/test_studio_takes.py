@@ -45,8 +45,8 @@ def check_codes(header, blocks, codes, books):
 
 def command_line(words, codecs, tmp_path, **replaced):
     """Run a command the studio gave, in this process; the bytes of the file it writes."""
-    python, script, *arguments = shlex.split(words)
-    assert (python, script) == ("python", "scripts/generate_audio.py")
+    program, command, *arguments = shlex.split(words)
+    assert (program, command) == ("vqwave", "generate")
     module = imported.script("generate_audio")
     arguments = [str(replaced.get(a, a)) for a in arguments]
     assert arguments[-2:] == ["--output", "take.wav"]

@@ -16,7 +16,7 @@ from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.nn.generator import Generator
 from vqwave.progress import Reporter
-from vqwave.train import callbacks
+from vqwave.train import callbacks, devices
 from vqwave.train.callbacks import Checkpoint, Log
 from vqwave.train.record import RunRecord, RunState, run_variables
 
@@ -154,6 +154,36 @@ def test_non_finite_weights_reach_no_file(run, monkeypatch):
     with pytest.raises(UserError, match="step 7.*not finite"):
         run.step()
     assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
+
+
+# ------------------------------------------------------------------------------------ the deadline
+
+
+def test_the_learning_rate_ends_its_schedule_in_time(run, model, monkeypatch):
+    """30 steps of a second are planned in 32 s; from the second epoch on they take three."""
+    clock = [100.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: clock[0])
+    iterations = model.optimizer.iterations
+    deadline = run.checkpoint.deadline = callbacks.Deadline(132.0, 30, devices.ALONE)
+    iterations.assign(0)
+    deadline.set_model(model)
+    places = []
+    for epoch, seconds in enumerate((1, 3, 3, 3)):
+        deadline.on_epoch_begin(epoch)
+        for _ in range(PER_EPOCH):
+            clock[0] += seconds
+            iterations.assign(iterations + 1)
+            deadline.on_train_batch_end(0)
+            run.step()
+            if model.stop_training:
+                break
+        deadline.on_epoch_end(epoch)
+        places.append(int(iterations))
+        clock[0] += 2.0  # validation
+        run.checkpoint.on_epoch_end(epoch, {"loss": 1.0})
+    # The last epoch ends early, so that its validation is in time.
+    assert places == [3, 14, 25, 30] and run.record.step == 10 and clock[0] == 132.0
+    assert run.record.finished == "all 10 steps done"
 
 
 # ------------------------------------------------------------------------------------------ signals

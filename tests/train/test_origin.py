@@ -107,7 +107,7 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
     assert configs.load_yaml(out / "split.yml")["validation"] == [
         track.file.removesuffix(".u16") for track in drawn]
     # The hour is shared out among the generators, after the minute that measuring took.
-    assert float(option(run[1], "--minutes")) == pytest.approx(59 / 2)
+    assert float(option(run[1], "--minutes")) == pytest.approx((59 - plan.ENDING / 60) / 2)
     assert option(run[-1], "--html") == str(out / "report.html")
     for name in ("vqvae_512", "vqvae_128", "generator_512", "generator_128"):
         source, copy = weights.find(folder, name), weights.find(out, name)
@@ -166,9 +166,9 @@ def test_with_little_time_generators_come_before_decoders(begin, tmp_path, comma
     assert kinds == ["hear", "hear", "train-codec", "hear", "train-codec", "hear"]
     verdicts = configs.load_yaml(out / "train_all.yml")["verdicts"]
     assert {name: verdict["treatment"] for name, verdict in verdicts.items()} == dict.fromkeys(verdicts, "decoder")
-    # Of the 59 minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
+    # Of the minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
     minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
-    assert minutes[0] == pytest.approx(59 * 2.5 / 6, abs=0.01)
+    assert minutes[0] == pytest.approx((59 - plan.ENDING / 60) * 2.5 / 6, abs=0.01)
     run.clear()
     begin(*more)
     assert run == []
@@ -412,22 +412,23 @@ def test_hearings_take_newer_weights_one_at_a_time(folder, data, tmp_path, monke
     assert began[0].args[-2:] == (chain_plan.output_dir / "heard", "0000min")
 
 
-def test_encoding_shortens_no_later_training(begin, commands, monkeypatch):
+def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_others(
+        begin, commands, monkeypatch):
     run, poor = commands
     poor |= {"vqvae_512": 9}
     more = ("--hours", "1", "--no-report", "--listen", "0")
-    plain, killed = run_plan.Task, []
+    plain, trained = run_plan.Task, []
 
     class Slow(plain):
-        """The first generator encodes for an hour and is then killed."""
+        """The first generator is killed after ten minutes, then takes an hour to prepare."""
 
         def wait(self, spend, meanwhile=None):
             code = super().wait(spend)
-            if self.line[0] == "train-generator" and not killed:
-                killed.append(self)
-                spend(3600.0)
-                return 137
-            return code
+            if self.line[0].startswith("train-"):
+                trained.append(self)
+                if len(trained) <= 2:
+                    spend((600.0, 3600.0)[len(trained) - 1])
+            return 137 if trained == [self] else code
 
     monkeypatch.setattr(run_plan, "Task", Slow)
     with pytest.raises(UserError, match="was killed"):
@@ -436,7 +437,8 @@ def test_encoding_shortens_no_later_training(begin, commands, monkeypatch):
     minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
     assert trainings(run) == [
         "generator_512", "generator_512", "generator_128", "vqvae_512 decoder"]
-    assert minutes == pytest.approx([59 * part / 5.5 for part in (2.5, 2.5, 2.5, 0.5)], abs=0.05)
+    first = (59 - plan.ENDING / 60) * 2.5 / 5.5
+    assert minutes == pytest.approx([first, first - 11, 0.01, 0.01], abs=0.05)
 
 
 def test_added_music_leaves_the_held_out_tracks(begin, data, tmp_path, capsys):

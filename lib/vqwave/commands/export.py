@@ -41,6 +41,8 @@ def main(argv=None) -> int:
         else:
             for kind in export.kinds(weight_set, args.engine):
                 export.cached_graph(weight_set, kind)
+            if name in music.chain.codecs.values() and weight_set.config.has_codes:
+                music.pitches(weight_set.config.level)  # a continuation then starts at once
     return 0
 
 

@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
     # Trained models bring their own configs.
     parser.set_defaults(preset=None)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
-                        help=f"total training time (default: {HOURS:g}, from scratch "
+                        help=f"time for everything, the report included; trainings adapt their "
+                             f"steps to the speed of the machine (default: {HOURS:g}, from scratch "
                              f"{FROM_SCRATCH_HOURS:g}, with --steps no limit)")
     parser.add_argument("--levels", metavar="L,...", type=levels,
                         help="levels to train, coarsest first (default: the levels that play; from "

@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ of shipped sets are not counted.
 
 GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
                       "books", "start_token", "pad_token")
+
+listeners: list[Callable[[], None]] = []
+"""Called before each graph that must be built, see `listen`."""
 
 
 def kinds(weight_set, engine: str) -> list[str]:
@@ -123,8 +127,10 @@ def keras_graph(model, *outputs: str):
 
 
 def _faster():
-    """A context without tf2onnx's optimizer, 41 % of an export, with VQWAVE_FAST_EXPORT (tests)."""
-    if not _fast():
+    """A context without tf2onnx's optimizer, 41 % of an export, with VQWAVE_FAST_EXPORT (tests,
+    which have a cache of their own).
+    """
+    if not os.environ.get("VQWAVE_FAST_EXPORT"):
         return contextlib.nullcontext()
     from unittest import mock
 
@@ -133,10 +139,6 @@ def _faster():
     optimize = optimizer.optimize_graph
     return mock.patch.object(optimizer, "optimize_graph",
                              lambda graph, *_, **__: optimize(graph, optimizers={}))
-
-
-def _fast() -> bool:
-    return bool(os.environ.get("VQWAVE_FAST_EXPORT"))
 
 
 def _replace_erfc(graph):
@@ -181,6 +183,8 @@ def cached_graph(weight_set, kind: str) -> bytes:
     if kind not in graphs:
         weight_set.whole()
         print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
+        for listener in tuple(listeners):
+            listener()
         graphs = {kind: build(weight_set, kind)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,6 +199,16 @@ def cached_graph(weight_set, kind: str) -> bytes:
     return graphs[kind]
 
 
+@contextlib.contextmanager
+def listen(listener: Callable[[], None]):
+    """Call `listener` before each graph that any thread builds meanwhile."""
+    listeners.append(listener)
+    try:
+        yield
+    finally:
+        listeners.remove(listener)
+
+
 def unpack(weight_set) -> dict[str, bytes]:
     """The graphs of a set in a wheel, by kind, see `packing.py`; none of another set."""
     path = weight_set.folder / f"{weight_set.name}{GRAPHS}"
@@ -205,8 +219,7 @@ def unpack(weight_set) -> dict[str, bytes]:
 
 
 def _file_name(weight_set, kind: str) -> str:
-    exporter = f"{EXPORTER} fast" if _fast() else EXPORTER
-    identity = "\n".join((weight_set.checksum, kind, exporter))
+    identity = "\n".join((weight_set.checksum, kind, EXPORTER))
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return f"{weight_set.name}_{kind}_{key}.onnx"
 

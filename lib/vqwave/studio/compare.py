@@ -39,6 +39,7 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
                                 "name": recording.name}})
     no_codes = np.empty(0)
     yield sound({"name": "original"}, original, no_codes)  # plays while the codecs are loaded
+    yield frame({"progress": "Loading the codecs", "share": None})
     yield from while_working(lambda report: models.prepare((), tuple(levels), report))
     for i, level in enumerate(levels):
         yield frame({"progress": f"Through the codec of level {level} and back",

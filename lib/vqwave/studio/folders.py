@@ -13,6 +13,7 @@ from .. import plots
 from ..config import GeneratorConfig
 from ..errors import UserError
 from ..io import files, weights
+from ..onnx import export
 from ..play import api
 from . import limits
 
@@ -124,9 +125,8 @@ class Models:
 
     def prepare(self, new: tuple[int, ...], encode: tuple[int, ...], report):
         """Load the generators of the levels `new` and the codecs of the levels `encode`."""
-        report("Loading the models (the first time they are converted, which takes a minute or "
-               "two)")
-        with self._lock:
+        with self._lock, export.listen(lambda: report("Converting the new models, once; this "
+                                                      "takes a minute or two")):
             if new and new not in self._ready:
                 self._generate_sample(new)
             for level in {*encode} - self._ready:

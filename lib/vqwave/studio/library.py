@@ -182,6 +182,7 @@ class Studio:
         s, recording = self.settings(request)
         take = self.takes.admit(s)
         try:
+            yield frame({"progress": "Loading the models", "share": None})
             models = self.folders.models(s.weights, s.epoch)
             yield from while_working(lambda report: take.prepare(models, recording, report))
             yield frame({"take": take.header})
@@ -227,10 +228,12 @@ class Studio:
         """The command line that generates the same piece. It uses the user's name of a recording,
         and `Settings.changes_file` for the changes.
         """
-        words = ["python", "scripts/generate_audio.py"]
+        words = ["vqwave", "generate"]
+        codecs, generators = (weights.find_folder(default, default)
+                              for default in (weights.CODECS, weights.GENERATORS))
         for flag, value, default in (
-            ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)), weights.CODECS),
-            ("--generator-weights-dir", str(self.folders.paths[s.weights]), weights.GENERATORS),
+            ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)), str(codecs)),
+            ("--generator-weights-dir", str(self.folders.paths[s.weights]), str(generators)),
             ("--epoch", s.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:

@@ -30,18 +30,20 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the run: its state often, a numbered set of weights each epoch, and the best set.
 
     It also stops the run: on a non-finite loss, with an error that names the step; after `patience`
-    epochs without a better validation loss; and on SIGTERM or Ctrl-C after the current step. The
-    state before a validation is saved with the epoch's training figures (`unjudged`), so that an
-    interrupted validation is repeated.
+    epochs without a better validation loss; after the step at which its time is over; and on
+    SIGTERM or Ctrl-C after the current step. The state before a validation is saved with the
+    epoch's training figures (`unjudged`), so that an interrupted validation is repeated.
 
     In a group of processes only the first one writes, and a signal to one of them stops all at the
-    same step. keep: how many numbered sets stay besides the best; None keeps all.
+    same step. keep: how many numbered sets stay besides the best; None keeps all. ends: see
+    `Deadline`.
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None,
-                 group: devices.Group = devices.ALONE):
+                 group: devices.Group = devices.ALONE, ends: float = math.inf):
         super().__init__()
         self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group
+        self.deadline = Deadline(ends, record.steps, group)
         self.state = RunState(folder, record.name)
         self.signal = None
         self.saved_at = time.monotonic()
@@ -84,6 +86,8 @@ class Checkpoint(keras.callbacks.Callback):
         if "loss" in logs and not math.isfinite(float(logs["loss"])):
             raise UserError(f"the loss is not finite at step {step}; the weights on disk are those "
                             f"before it. Try a lower --learning-rate, or leave out --fp16")
+        if self.deadline.is_over():
+            self.record.steps, self.model.stop_training = step, True
         # The state after the last step of an epoch also needs the epoch's figures.
         if step % self.record.steps_per_epoch == 0 or step >= self.record.steps:
             self.epoch_logs = {key: float(value) for key, value in logs.items()}
@@ -175,6 +179,50 @@ class Checkpoint(keras.callbacks.Callback):
                     weights.weights_path(self.folder, name, part, tag).unlink(missing_ok=True)
 
 
+class Deadline(keras.callbacks.Callback):
+    """Keeps a training to its time. Where steps are slower than planned, the learning rate's
+    schedule skips the steps that will not be reached: on TensorFlow after each step, on JAX, whose
+    variables rest during an epoch, after each epoch.
+
+    ends: by the clock of `time.monotonic`, or infinite. steps: the length of the schedule.
+    """
+
+    def __init__(self, ends: float, steps: int, group: devices.Group):
+        super().__init__()
+        self.ends, self.steps, self.group = ends, steps, group
+        self.began: tuple[float, int] | None = None  # the time of the first step, its iteration
+        self.stepped_at, self.finishing = math.inf, 0.0  # seconds from an epoch's last step on
+
+    def is_over(self) -> bool:
+        """Whether the epoch must end now. Every process of the group must call this."""
+        return self.ends < math.inf and bool(
+            self.group.greatest(time.monotonic() + self.finishing >= self.ends))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.finishing = max(0.0, time.monotonic() - self.stepped_at)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.stepped_at = time.monotonic()
+        if keras.backend.backend() == "tensorflow":
+            self._skip()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._skip()
+
+    def _skip(self):
+        if math.inf in (self.ends, self.stepped_at):
+            return
+        iterations = self.model.optimizer.iterations
+        now, place = self.stepped_at, int(iterations)
+        self.began = self.began or (now, place)
+        begin, first = self.began
+        share = (now - begin) / max(1e-9, self.ends - self.finishing - begin)
+        planned = first + int(min(1.0, share) * (self.steps - first))
+        planned = self.group.from_first(lambda: planned)
+        if planned > place:
+            iterations.assign(planned)
+
+
 class Log(keras.callbacks.Callback):
     """Writes a row of figures for each epoch to a CSV file, in the columns of the first epoch, and
     draws the curves beside it.
@@ -205,12 +253,12 @@ class Log(keras.callbacks.Callback):
 
 class Progress(keras.callbacks.Callback):
     """A bar over all steps and a line for each epoch; only the lines without a terminal. show: the
-    figures of the line.
+    figures of the line. ends: by the clock of `time.monotonic`, when the training ends.
     """
 
-    def __init__(self, record: RunRecord, say, show: tuple[str, ...]):
+    def __init__(self, record: RunRecord, say, show: tuple[str, ...], ends: float = math.inf):
         super().__init__()
-        self.record, self.say, self.show = record, say, show
+        self.record, self.say, self.show, self.ends = record, say, show, ends
         self.started = False
         # A step is timed from the step before it in the same epoch, so that the time of compiling,
         # validating and saving does not count.
@@ -244,6 +292,7 @@ class Progress(keras.callbacks.Callback):
             rate = self.timed_steps / max(self.seconds, 1e-9)
             left = ((record.steps - record.step) / rate
                     + (epochs - epoch - 1) * self.validation_seconds)
+            left = min(left, max(0.0, self.ends - time.monotonic()))
             parts += [f"{rate:.2f} steps/s", f"{datetime.timedelta(seconds=int(left))} left"]
         parts += ["(best)"] * (record.best_epoch == epoch + 1)
         self.say("  ".join(parts))

@@ -5,6 +5,9 @@ TensorFlow-free.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -41,7 +44,8 @@ GENERATOR_SETTINGS = {
 class RunOptions:
     """The options of one invocation, which say nothing about the model.
 
-    minutes: train for about this long, instead of the config's steps. start_from: the folder of the
+    minutes: the time of the training, instead of the config's steps; it began at `began`, by the
+    clock of `time.monotonic`, which all processes of a machine share. start_from: the folder of the
     weights to begin with. decoder_only: freeze encoder and codebook. set_by_user: the fields of
     `TrainingConfig` and `DataConfig` that the user set; a run that continues keeps its others
     (None: the fields that the configs were created with).
@@ -55,6 +59,12 @@ class RunOptions:
     promote: bool = False
     distribute: bool = False
     set_by_user: frozenset[str] | None = None
+    began: float = dataclasses.field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def ends(self) -> float:
+        """When the time is over, by the same clock."""
+        return self.began + 60 * self.minutes if self.minutes else math.inf
 
     def set_fields(self, training: TrainingConfig, data: DataConfig) -> frozenset[str]:
         """The fields that the user set, see `set_by_user`."""
@@ -107,7 +117,7 @@ def add_options(p: argparse.ArgumentParser, role: str):
                    help="a YAML file that overrides the preset; its keys are model, training and "
                         "data, as in the YAML file beside a set of weights")
     p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
-                   help="train for about M minutes, instead of --steps")
+                   help="end after M minutes, preparations included, instead of after --steps")
     p.add_argument("--start-from", metavar="DIR",
                    help="start from the weights of this model in DIR (the set without a number, "
                         "else the best) instead of random weights")

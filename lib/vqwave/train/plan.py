@@ -35,6 +35,10 @@ WHOLE_HOURS = 3.0
 Generators come first then, and decoders after them.
 """
 
+ENDING = 240.0
+"""Seconds of the hours that are kept for the last hearing and the report, at most a sixth of them.
+"""
+
 FILE = "train_all.yml"
 HEARD, REPORT = "heard", "report.html"
 """In the output folder: the sounds generated during the training, and the final report."""
@@ -78,9 +82,9 @@ class PlanState(pydantic.BaseModel):
     """How far a plan is, as `train_all.yml` holds it.
 
     spent: seconds so far. first_music: seconds until the first hearing of a trained generator.
-    memory: bytes, the peak of the trainings and of what ran beside them. time_budget: by training,
-    its part of the hours. finished: by training, its steps (1 for a share of the hours). heard:
-    identifies the weights of the last hearing. origin: the folders of the origin.
+    memory: bytes, the peak of the trainings and of what ran beside them. spent_on: seconds by
+    training. finished: by training, its steps (1 for a share of the hours). heard: identifies the
+    weights of the last hearing. origin: the folders of the origin.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -89,7 +93,7 @@ class PlanState(pydantic.BaseModel):
     spent: NotNegative = 0.0
     finished: dict[str, Annotated[int, pydantic.Field(strict=True)]] = {}
     memory: NotNegative = 0
-    time_budget: dict[str, NotNegative] = {}
+    spent_on: dict[str, NotNegative] = {}
     label: str | None = None
     first_music: NotNegative | None = None
     heard: list[int] | None = None
@@ -224,27 +228,21 @@ class Plan:
         return options.read_settings(
             self.flags, stage.role, preset=self.preset, name=stage.name, config=None,
             output_dir=self.output_dir, val_split=self.split, start_from=start_from,
-            start_epoch=None, decoder_only=stage.decoder_only,
+            decoder_only=stage.decoder_only,
             label=self.flags.label if takes_labels else None,
-            minutes=None if seconds is None else max(0.2, round(seconds / 60, 2)))
+            minutes=None if seconds is None else max(0.01, round(seconds / 60, 2)))
 
     # ------------------------------------------------------------------------------ the time
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
-        """The time of a training: its budget, or more where others left more time."""
-        left = max(0.0, self.hours * 3600 - self.state.spent)
-        return max(left * stage.share / sum(other.share for other in among),
-                   self.state.time_budget.get(stage.key, 0.0) * self.hours * 3600)
-
-    def share_out(self):
-        """Give each new training its part of the hours that the finished ones left."""
-        todo, budget = self.open_stages, self.state.time_budget
-        if not self.hours or all(stage.key in budget for stage in todo):
-            return
-        used = (sum(budget.get(key, 0.0) for key in self.state.finished) if budget
-                else self.state.spent / (3600 * self.hours))
-        left, shares = max(0.0, 1 - used), sum(stage.share for stage in todo)
-        budget |= {stage.key: round(left * stage.share / shares, 4) for stage in todo}
+        """The time that is left to a training: its share of the time of all open trainings, less
+        what it has spent.
+        """
+        total, spent_on = self.hours * 3600, self.state.spent_on
+        left = (total - min(ENDING, total / 6) - self.state.spent
+                + sum(spent_on.get(other.key, 0.0) for other in among))
+        part = left * stage.share / sum(other.share for other in among)
+        return max(0.0, part - spent_on.get(stage.key, 0.0))
 
     def top_setting(self, field: str):
         """A field of the top generator's `TrainingConfig`, unless a flag sets it."""
@@ -336,9 +334,12 @@ class Plan:
         with atomic_write(self.output_dir / FILE) as f:
             f.write(config.dump_yaml(values).encode())
 
-    def spend(self, seconds: float):
-        """Add to the time spent and save it, so that a kill loses nothing."""
+    def spend(self, seconds: float, stage: PlannedTraining | None = None):
+        """Add to the time spent, in all and on a training, and save both for after a kill."""
         self.state.spent += seconds
+        if stage:
+            spent = self.state.spent_on.get(stage.key, 0.0) + seconds
+            self.state.spent_on[stage.key] = round(spent, 1)
         self.state.memory = max(self.state.memory, machine.children_memory())
         self.write()
 

@@ -6,6 +6,7 @@ A plan that was killed continues where it was. Only `train_model` loads TensorFl
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import time
 from collections.abc import Callable
@@ -62,7 +63,6 @@ def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
     _prepare_folder(plan, say)
     if plan.origin:
         _judge_new_codecs(plan, judge, say)
-    plan.share_out()
     describe(plan, names, say)
     if plan.flags.promote and devices.is_first():
         todo = plan.open_stages
@@ -115,7 +115,6 @@ def _train_all(plan: Plan, judge, hearings: Hearings, say):
         hearings.finish()  # the previous run was stopped during its last hearing
     while todo := plan.open_stages:
         stage, seconds, length = todo[0], None, ""
-        plan.share_out()
         if plan.hours:
             seconds = plan.seconds(stage, todo)
             length = f", {_at_most(plan)} {format_hours(seconds)}"
@@ -124,7 +123,8 @@ def _train_all(plan: Plan, judge, hearings: Hearings, say):
             _drop_decoder_run(plan, stage.name)
         task = Task(train_model, plan.settings(stage, seconds), plan.data_dir, plan.output_dir,
                     None, plan.flags.scheduler if stage.role == "generator" else None)
-        code = task.wait(plan.spend, hearings.poll if stage.role == "generator" else None)
+        code = task.wait(functools.partial(plan.spend, stage=stage),
+                         hearings.poll if stage.role == "generator" else None)
         if code == 0:
             plan.state.finished[stage.key] = plan.flags.steps or 1
         plan.write()

@@ -95,7 +95,8 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
             + f", {group.devices} devices" * (group.devices > 1))
 
         # Train.
-        checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group)
+        checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group,
+                                          options.ends)
         hooks = _hooks(job, checkpoint, folder, say)
         with checkpoint.listen():
             if start.weights is not None:
@@ -167,7 +168,9 @@ def _build(job: CodecJob | GeneratorJob, record: RunRecord, steps: int | None = 
 
 def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOptions, group, say):
     """Fill in the number of steps, and of steps in an epoch, where the record has none."""
-    minutes, epochs = options.minutes or 0.0, record.training.epochs
+    epochs, minutes = record.training.epochs, 0.0
+    if options.minutes:
+        minutes = max(0.0, (options.ends - time.monotonic()) / 60)
     if record.steps is None:
         steps, sufficient = _steps_in(minutes, job, record, group, say), job.steps_of_passes()
         if sufficient and sufficient < steps:
@@ -185,7 +188,7 @@ def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOpt
 
 def _steps_in(minutes: float, job: CodecJob | GeneratorJob, record: RunRecord, group, say) -> int:
     """How many steps fit into so many minutes, from a short trial with a model of its own."""
-    say(f"measuring the speed of a step to fill {minutes:g} minutes …")
+    say(f"measuring the speed of a step to fill {minutes:.1f} minutes …")
     model, times = _build(job, record, steps=1000), [time.monotonic()]
 
     def note_time(batch, logs):
@@ -235,7 +238,9 @@ def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folde
     if checkpoint.group.first:
         log = callbacks.Log(folder / f"{record.name}.csv", record.step // record.steps_per_epoch)
         # The log first: the checkpoint may end the run, and every saved epoch must have its row.
-        hooks = [log, checkpoint, callbacks.Progress(record, say, job.shown)]
+        hooks = [log, checkpoint,
+                 callbacks.Progress(record, say, job.shown, checkpoint.deadline.ends)]
+    hooks.insert(0, checkpoint.deadline)  # first, because the checkpoint saves what it changes
     if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
         board = folder / "tensorboard" / record.name
         hooks += [keras.callbacks.TensorBoard(str(board), write_graph=False), *job.examples(board)]

@@ -148,7 +148,8 @@ export function drawOctaves(context, about, width, height, scale) {
     const y = Math.round(noteHeight(midi, about, height));
     context.fillStyle = ink()("grid");
     context.fillRect(30 * scale, y, width, Math.max(1, Math.round(scale / 2)));
-    write(context, `C${midi / 12 - 1}`, 6 * scale, Math.min(y, height - 8 * scale), scale);
+    // In a low picture the name at the lower edge would touch the next one.
+    if (y <= height - 8 * scale || height > about.bands * scale) write(context, `C${midi / 12 - 1}`, 6 * scale, Math.min(y, height - 8 * scale), scale);
   }
   context.restore();
 }
