@@ -6,7 +6,7 @@ import pytest
 from int8 import exact_int8
 
 from vqwave import config as configs
-from vqwave.config import GeneratorConfig
+from vqwave.config import VECTOR_SCALE, GeneratorConfig
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.nn.generator import Generator
@@ -31,7 +31,6 @@ def model(codebooks):
     keras.utils.set_random_seed(1)
     model = Generator(CONFIG)
     model.core.start_outputs(codebooks, np.random.default_rng(0))
-    model.core.vectors.kernel.assign(3 * model.core.vectors.kernel)
     return model
 
 
@@ -43,7 +42,7 @@ def context(model):
 
 def test_logits_are_minus_the_squared_distances_of_codes(model, context, codebooks):
     logits = np.array(model.core(None, context))
-    vectors = np.array(model.core.vectors(context)).reshape(2, FRAMES, BOOKS, 5)
+    vectors = VECTOR_SCALE * np.array(model.core.vectors(context)).reshape(2, FRAMES, BOOKS, 5)
     for book, (codebook, weight) in enumerate(zip(codebooks, (8 / 5, 8 / 5, 8), strict=True)):
         wide = np.pad(codebook, ((0, 0), (0, 5 - codebook.shape[1])))
         distances = np.square(vectors[:, :, book, None] - wide).sum(-1)

@@ -34,6 +34,9 @@ from .fields import (
 QUIETNESS = "quiet"
 """The variable of a core's last layers that holds how quiet the music of each code is."""
 
+VECTOR_SCALE = 8.0
+"""A performer's last layer is multiplied by so much, so that small steps of its weights suffice."""
+
 NORM_EPSILON = 1e-5
 """A core's layer normalisation adds this to the variance."""
 

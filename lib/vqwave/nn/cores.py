@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import FAR, NORM_EPSILON, GeneratorConfig
+from ..config import FAR, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
 from .books import DRAWINGS, BooksOnGrid, built, dense, gated
@@ -395,7 +395,7 @@ class FramesStack(keras.Model):
 
     def call(self, previous, context, current=None, training=False):
         """Logits float32 [batch, T, books, codes] of the context alone; see `Core.call`."""
-        vectors = self.vectors(context)
+        vectors = VECTOR_SCALE * self.vectors(context)
         shape = (*ops.shape(vectors)[:-1], self.config.books, self.config.core.code_dim)
         return self.nearest(ops.reshape(vectors, shape))
 
