@@ -106,6 +106,14 @@ def test_the_decoded_sound_is_as_loud_as_the_gains_say(codec, rng):
     assert np.isfinite(codec.decode_model()([drawn, start])).all()
 
 
+def test_codebooks_are_in_the_order_of_the_codes_of_a_frame(codec, tmp_path):
+    weights.save(tmp_path, "timed", "", codec.parts, codec.config)
+    books = weights.find(tmp_path, "timed").codebooks_of_frame()
+    codes = np.arange(len(books))[None, None]  # a different code of each book
+    vectors = np.concatenate([book[code] for book, code in zip(books, codes[0, 0], strict=True)])
+    np.testing.assert_allclose(np.asarray(codec.quantizer.lookup(codes))[0, 0], vectors, atol=1e-6)
+
+
 def test_a_part_is_decoded_as_the_whole_and_the_engines_agree(codec, tmp_path):
     weights.save(tmp_path, "timed", "", codec.parts, codec.config)
     weight_set = weights.find(tmp_path, "timed")

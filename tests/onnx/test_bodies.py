@@ -125,8 +125,8 @@ def test_new_labels_change_nothing_until_they_are_trained(case, teacher_forced):
 
 def test_every_weight_has_its_own_path(case):
     assert set(CORES) == set(LOOPS)
-    # A score's codes are not any number: test_roll_body.py.
-    assert {describe(core).core.kind for core in SMALL} == set(CORES) - {"roll"}
+    # Of a score and of a performer: test_roll_body.py, nn/test_frames.py.
+    assert {describe(core).core.kind for core in SMALL} == set(CORES) - {"roll", "frames"}
     held = case.model.parts["generator"]
     assert len({v.path for v in held}) == len(held) == len({id(v) for v in held})
     assert {v.path for v in held} == set(case.weight_set.load("generator"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from chains import preset, save_chain, with_score
 
-from vqwave.config.roll import BANDS, STRUCK
+from vqwave.config.roll import BANDS
 from vqwave.data.scores import LOWEST, Score
 from vqwave.errors import UserError
 from vqwave.play import api, midi
@@ -55,9 +55,9 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         next(stream)
         score = stream._chain.score
         rows = score.in_frames(0, 40, 512)[0]
-        assert (rows[0, :-1] == STRUCK).any()
+        assert (rows[0, :-1] == 1).any()
         first = [start for start, _, _ in stream.notes(0, 40 * 512)]
-        struck = np.flatnonzero((rows[:, :-1 - BANDS] == STRUCK).any(1))
+        struck = np.flatnonzero((rows[:, :-1 - BANDS] == 1).any(1))
         assert sorted({start // 512 for start in first}) == struck.tolist()
 
 

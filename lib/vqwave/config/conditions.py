@@ -103,8 +103,8 @@ class Labels(ConditionConfig):
 class ScoreAbove(ConditionConfig):
     """The notes and beats of the music at the generator's own rate, through a dilated CNN.
 
-    The input has a row for each frame: what each of the score's books does (`roll.SILENT` …), and
-    the phase of the beat, or `no_score`.
+    The input has a row for each frame: for each of the score's books 0 where it is silent, or 1 +
+    the frames since it was struck; and the phase of the beat, or `no_score`.
 
     channels: features of a frame. dilations, kernel_size: of the convolutions, which see `halo`
     frames to either side. dropout: the share of training windows without a score, so that the model
@@ -122,6 +122,10 @@ class ScoreAbove(ConditionConfig):
     LOWEST: ClassVar[int] = 28
     PHASES: ClassVar[int] = 16
     """Parts of a beat that a phase is counted in."""
+    OLDEST: ClassVar[int] = 255
+    """Frames after which the age of a note is no longer counted."""
+    RINGING: ClassVar[int] = 64
+    """Frames for which an attack sounds."""
 
     @property
     def halo(self) -> int:

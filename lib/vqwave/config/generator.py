@@ -34,6 +34,9 @@ from .fields import (
 QUIETNESS = "quiet"
 """The variable of a core's last layers that holds how quiet the music of each code is."""
 
+VECTOR_SCALE = 8.0
+"""A performer's last layer is multiplied by so much, so that small steps of its weights suffice."""
+
 NORM_EPSILON = 1e-5
 """A core's layer normalisation adds this to the variance."""
 
@@ -184,6 +187,22 @@ class PixelCNNCore(CoreConfig):
         return len(self.dilations) * (self.kernel_books // 2) + 1
 
 
+class FramesCore(CoreConfig):
+    """A performer without memory: each frame follows from the conditions alone. They give a vector
+    for each book, and the logit of a code is minus the squared distance of its codebook's vector.
+    Temperature 0 takes the nearest code.
+
+    code_dim: of the codebooks' vectors, at most.
+    """
+
+    kind: Literal["frames"] = "frames"
+    code_dim: Positive = 16
+    drawing: Literal["together"] = "together"
+
+    def states(self, books: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+
 class RollCore(CoreConfig):
     """A score: each book is a semitone, and all semitones share their weights, so that music in any
     key is as likely (after Johnson 2017, "Generating polyphonic music using tied parallel
@@ -217,7 +236,7 @@ class RollCore(CoreConfig):
                 "count": (1,)}
 
 
-Core = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | RollCore,
+Core = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | FramesCore | RollCore,
                  Field(discriminator="kind"), default_kind("lstm")]
 
 
@@ -260,6 +279,8 @@ class GeneratorConfig(Config):
             raise ValueError(f"two conditions have the same input: {', '.join(inputs)}")
         if self.is_score and self.conditions:
             raise ValueError("a generator of a score has no conditions")
+        if self.is_performer and (not self.conditions or self.books == 1):
+            raise ValueError("a core of kind frames needs conditions and several books")
         if self.source and (self.source_level == self.level or self.source_level % self.level):
             raise ValueError(f"the level above, {self.source_level}, must be a multiple of the "
                              f"generator's level, {self.level}")
@@ -282,6 +303,11 @@ class GeneratorConfig(Config):
     def is_score(self) -> bool:
         """Whether the frames are steps of a score instead of codes of sound."""
         return isinstance(self.core, RollCore)
+
+    @property
+    def is_performer(self) -> bool:
+        """Whether frames follow from the conditions alone, see `FramesCore`."""
+        return isinstance(self.core, FramesCore)
 
     @property
     def labels(self) -> Labels | None:

@@ -80,14 +80,19 @@ class Score:
         return roll
 
     def in_frames(self, begin: float, frame: float, count: int, books: int) -> np.ndarray:
-        """What each book does in each of `count` frames of `frame` seconds from `begin` on, and the
-        phase of the beat, 0 … `PHASES` − 1: int32 [count, books + 1].
+        """The rows of `count` frames of `frame` seconds from `begin` on, as `ScoreAbove` reads
+        them: int32 [count, books + 1].
         """
         roll = np.zeros((count, books + 1), np.int32)
         first, end, attacks = (np.floor((times - begin) / frame + ROUNDING).astype(int)
                                for times in (self.starts, self.ends, self.attacks))
-        self._add_notes(roll[:, :-1], first, np.maximum(end, first + 1), self.pitches)
-        self._add_attacks(roll[:, :-1], attacks)
+        events = [*zip(first, np.maximum(end, first + 1), self.pitches - LOWEST, strict=True),
+                  *zip(attacks, attacks + ScoreAbove.RINGING, books - BANDS + self.bands,
+                       strict=True)]
+        for start, stop, book in events:
+            if stop > 0 and start < count and 0 <= book < books:
+                heard = np.arange(max(start, 0), min(stop, count))
+                roll[heard, book] = 1 + np.minimum(heard - start, ScoreAbove.OLDEST)
         middles = begin + frame * (np.arange(count) + 0.5)
         places = np.interp(middles, self.beats, np.arange(len(self.beats)))
         roll[:, -1] = (places % 1 * PHASES).astype(int)

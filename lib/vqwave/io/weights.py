@@ -234,9 +234,9 @@ class WeightSet:
         its codes are not looked up.
         """
         arrays = self.load("codebook")
-        # By the numbers in their names: book_10 comes after book_2.
+        # Gains are the last codes of a frame; book_10 comes after book_2.
         return [arrays[path] for path in sorted(
-            arrays, key=lambda path: [int(n) for n in re.findall(r"\d+", path)])]
+            arrays, key=lambda path: ("/gain_" in path, *map(int, re.findall(r"\d+", path))))]
 
     def codebooks_of_frame(self) -> list[np.ndarray]:
         """The codebook of each code of a frame; none where there are no codebooks."""

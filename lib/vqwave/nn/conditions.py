@@ -16,7 +16,6 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
-from ..config.roll import SILENT, STRUCK
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
@@ -106,11 +105,15 @@ def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
 
 
 class RollFeatures(layers.Layer):
-    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 2·books + phases + 1]:
-    whether each semitone is struck, whether it sounds, and the beat's phase, one-hot.
+    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 5·books + phases + 1]:
+    whether each semitone is struck, whether it sounds, its decays since it was struck, and the
+    beat's phase, one-hot.
 
     In training, a share `dropout` of the windows has no score.
     """
+
+    DECAYS = 2.5, 13.0, 65.0
+    """Frames in which each decay falls to 1/e."""
 
     def __init__(self, config: ScoreAbove, **kwargs):
         super().__init__(**kwargs)
@@ -122,10 +125,13 @@ class RollFeatures(layers.Layer):
         if training and self.config.dropout:
             window = (ops.shape(rows)[0], 1)
             dropped = keras.random.uniform(window, seed=self.seeds) < self.config.dropout
-            notes = ops.where(dropped[..., None], SILENT, notes)
+            notes = ops.where(dropped[..., None], 0, notes)
             phases = ops.where(dropped, self.config.no_score, phases)
         kind = self.compute_dtype
-        return ops.concatenate([ops.cast(notes == STRUCK, kind), ops.cast(notes > SILENT, kind),
+        sounds = ops.cast(notes > 0, kind)
+        decays = [sounds * ops.exp((1.0 - ops.cast(notes, kind)) / frames)
+                  for frames in self.DECAYS]
+        return ops.concatenate([ops.cast(notes == 1, kind), sounds, *decays,
                                 ops.one_hot(phases, self.config.no_score + 1, dtype=kind)], axis=-1)
 
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import FAR, NORM_EPSILON, GeneratorConfig
+from ..config import FAR, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
 from .books import DRAWINGS, BooksOnGrid, built, dense, gated
@@ -337,8 +337,67 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
     return built(layers.LayerNormalization(epsilon=NORM_EPSILON, name=name), width)
 
 
+class NearestCodes(layers.Layer):
+    """Vectors [..., books, dim] -> logits float32 [..., books, codes]: −weight·|vector − code|².
+
+    codebook: float32 [books, codes, dim]; weight: [books]. Both are taken from a codec.
+    """
+
+    LEAST = 8.0
+    """A code of fewer numbers has as much weight as one of so many."""
+
+    def __init__(self, config: GeneratorConfig, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.codebook = self.add_weight(
+            shape=(config.books, config.num_codes, config.core.code_dim), initializer="zeros",
+            trainable=False, name="codebook")
+        self.weight = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
+                                      name="weight")
+        self.built = True
+
+    def start_from(self, codebooks: list[np.ndarray]):
+        """codebooks: float32 [codes, at most dim] of each book, scaled to a deviation of 1."""
+        width = self.codebook.shape[-1]
+        self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
+                                       for book in codebooks]))
+        self.weight.assign([max(1.0, self.LEAST / book.shape[1]) for book in codebooks])
+
+    def call(self, vectors):
+        vectors, weight = ops.cast(vectors, "float32"), self.weight[:, None]
+        products = ops.einsum("...kd,kcd->...kc", vectors, self.codebook)
+        squares = ops.sum(vectors**2, axis=-1, keepdims=True)
+        return weight * (2 * products - squares - ops.sum(self.codebook**2, axis=-1))
+
+
+class FramesStack(keras.Model):
+    """The core of kind `frames`, with the interface of `Core`."""
+
+    def __init__(self, config: GeneratorConfig, **kwargs):
+        super().__init__(name="generator", **kwargs)
+        self.config = config
+        self.vectors = dense(config.context_channels, config.books * config.core.code_dim,
+                             "vectors")
+        self.nearest = NearestCodes(config, name="nearest")
+        self.built = True
+
+    def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
+        """Take the codebooks."""
+        self.nearest.start_from(codebooks)
+
+    def call(self, previous, context, current=None, training=False):
+        """Logits float32 [batch, T, books, codes] of the context alone; see `Core.call`."""
+        vectors = VECTOR_SCALE * self.vectors(context)
+        shape = (*ops.shape(vectors)[:-1], self.config.books, self.config.core.code_dim)
+        return self.nearest(ops.reshape(vectors, shape))
+
+    def step(self, previous, context, state, draw):
+        """One frame, for sampling; see `Core.step`."""
+        logits = self.call(previous, context)
+        return ops.stack([draw(k, logits[:, k]) for k in range(self.config.books)], axis=-1), state
+
+
 CORES: dict[str, type[keras.Model]] = {
     "lstm": LSTMStack, "wavenet": WaveNetStack, "transformer": TransformerStack,
-    "pixelcnn": PixelCNNStack, "roll": RollStack,
+    "pixelcnn": PixelCNNStack, "frames": FramesStack, "roll": RollStack,
 }
 """The class of each kind of core, made with the generator's config."""

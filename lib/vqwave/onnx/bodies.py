@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import FAR, LARGEST, NORM_EPSILON, QUIETNESS
+from ..config import FAR, LARGEST, NORM_EPSILON, QUIETNESS, VECTOR_SCALE
 from .nodes import INT32, INT64, Nodes, int8
 
 
@@ -335,6 +335,24 @@ class PixelCNNBody(Body):
         kernel = self.kernel_slices.setdefault((path, width), self.arrays[path][-width:])
         return self.dense(self.body("Concat", *row, axis=-1), kernel,
                           self.arrays[f"across_{layer}/bias"])
+
+
+class FramesBody(Body):
+    """The body of `nn.cores.FramesStack`."""
+
+    def features(self, previous: str, context: str) -> str:
+        return context
+
+    def logits(self, book: int, features: str, drawn: list[str]) -> str:
+        """Without the squares of the vectors, which all codes of a book share."""
+        body, books = self.body, self.config.books
+        codebook, weight = self.arrays["nearest/codebook"], self.arrays["nearest/weight"]
+        kernel = 2 * VECTOR_SCALE * weight[:, None, None] * codebook.transpose(0, 2, 1)
+        bias = -weight[:, None] * (codebook**2).sum(-1)
+        vectors = body("Reshape", self.layer("vectors", features), [0, 0, books, -1])
+        products = body("MatMul", body("Transpose", vectors, perm=[0, 2, 1, 3]), kernel)
+        logits = body("Add", body("Transpose", products, perm=[0, 2, 1, 3]), bias)
+        return body("Mul", logits, "inverse_temperature")
 
 
 def onnx_gates(array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import GeneratorConfig
-from .bodies import LSTMBody, PixelCNNBody, TransformerBody, WaveNetBody
+from .bodies import FramesBody, LSTMBody, PixelCNNBody, TransformerBody, WaveNetBody
 from .nodes import FLOAT, INT32, INT64, Nodes, tensors
 from .roll import RollBody
 
@@ -21,7 +21,7 @@ MANY_STREAMS = 8
 """The number of streams from which `loop_many` is faster than `loop`."""
 
 LOOPS: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
-                         "pixelcnn": PixelCNNBody, "roll": RollBody}
+                         "pixelcnn": PixelCNNBody, "frames": FramesBody, "roll": RollBody}
 """The body of each kind of core: a class with the methods of `bodies.Body`."""
 
 

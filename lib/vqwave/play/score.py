@@ -17,6 +17,9 @@ UPBEAT = 8
 """Beats that a piece composes before it is heard, so that it begins inside its music."""
 LONGEST_UPBEAT = 64
 
+LOOKED_BACK = 64
+"""Steps in which a note that sounds was struck."""
+
 KEPT = 1800
 """Seconds of the score that are remembered, for a theme to come back."""
 
@@ -187,18 +190,29 @@ class ScoreLevel(Level):
         state = self.state
         ends = begin + frame * np.arange(1, count + 1)
         steps = np.searchsorted(state.times, ends - 1, "right") - 1
-        before = np.searchsorted(state.times, ends - frame - 1, "right") - 1
         rows = np.zeros((self.batch, count, self.books + 1), np.int32)
         inside = (steps >= 0) & (steps < state.codes.shape[1])
-        codes = state.codes[:, steps[inside]]
-        goes_on = (before == steps)[inside][:, None] & (codes == STRUCK)
-        rows[:, inside, :-1] = np.where(goes_on, SOUNDING, codes)
+        rows[:, inside, :-1] = self._ages(steps[inside], (ends[inside] - 1) // frame, frame)
         middles = ends - frame / 2
         places = np.interp(middles, state.times, np.arange(len(state.times)) + state.first)
         rows[..., -1] = (places / STEPS_PER_BEAT % 1 * ScoreAbove.PHASES).astype(int)
         # Nothing is heard of the upbeat.
         rows[:, ends <= 0, :-1] = SILENT
         return rows
+
+    def _ages(self, steps: np.ndarray, frames: np.ndarray, frame: int) -> np.ndarray:
+        """0 where a book is silent, or 1 + the frames since it was struck: int32 [batch, n, books],
+        for the frames number `frames`, in which these steps sound.
+        """
+        first = max(0, int(steps.min(initial=0)) - LOOKED_BACK)
+        codes = self.state.codes[:, first : int(steps.max(initial=0)) + 1]
+        places = np.where(codes == STRUCK, np.arange(codes.shape[1])[:, None], 0)
+        struck = np.maximum.accumulate(places, axis=1)[:, steps - first]
+        ages = frames[:, None] - self.state.times[first + struck] // frame
+        sounds = codes[:, steps - first] > SILENT
+        attacks = (codes == STRUCK).any(axis=1, keepdims=True) & (ages < ScoreAbove.RINGING)
+        sounds[..., -BANDS:] = attacks[..., -BANDS:]
+        return np.where(sounds, 1 + np.clip(ages, 0, ScoreAbove.OLDEST), 0).astype(np.int32)
 
     def forget(self, sample: int):
         """Forget the steps before a sample, but for those of the last `KEPT` seconds."""

@@ -1,0 +1,71 @@
+"""The core of a performer: the conditions give vectors, and the nearest codes are played."""
+
+import keras
+import numpy as np
+import pytest
+from int8 import exact_int8
+
+from vqwave import config as configs
+from vqwave.config import VECTOR_SCALE, GeneratorConfig
+from vqwave.errors import UserError
+from vqwave.io import weights
+from vqwave.nn.generator import Generator
+from vqwave.play import engine
+from vqwave.train.jobs import squared_distance
+
+CODES, BOOKS, FRAMES = 16, 3, 20
+CONFIG = configs.validate(GeneratorConfig, {
+    "name": "generator_512", "level": 512, "books": BOOKS, "num_codes": CODES,
+    "core": {"kind": "frames", "code_dim": 5}, "sampling": {"temperature": 0.0},
+    "conditions": [{"kind": "score", "books": 12, "channels": 8, "dilations": [1, 2]}]})
+
+
+@pytest.fixture(scope="module")
+def codebooks():
+    random = np.random.default_rng(2)
+    return [random.normal(size=(CODES, dim)).astype("float32") for dim in (5, 5, 1)]
+
+
+@pytest.fixture(scope="module")
+def model(codebooks):
+    keras.utils.set_random_seed(1)
+    model = Generator(CONFIG)
+    model.core.start_outputs(codebooks, np.random.default_rng(0))
+    return model
+
+
+@pytest.fixture(scope="module")
+def context(model):
+    rows = np.random.default_rng(3).integers(0, 3, (2, FRAMES + 2 * CONFIG.score.halo, 13))
+    return np.array(model.context({"score": rows.astype(np.int32)}))
+
+
+def test_logits_are_minus_the_squared_distances_of_codes(model, context, codebooks):
+    logits = np.array(model.core(None, context))
+    vectors = VECTOR_SCALE * np.array(model.core.vectors(context)).reshape(2, FRAMES, BOOKS, 5)
+    for book, (codebook, weight) in enumerate(zip(codebooks, (8 / 5, 8 / 5, 8), strict=True)):
+        wide = np.pad(codebook, ((0, 0), (0, 5 - codebook.shape[1])))
+        distances = np.square(vectors[:, :, book, None] - wide).sum(-1)
+        np.testing.assert_allclose(logits[:, :, book], -weight * distances, rtol=1e-4, atol=1e-3)
+    right = logits.argmax(-1)
+    assert float(squared_distance(right, logits).numpy().mean()) == pytest.approx(
+        -logits.max(-1).mean(), rel=1e-5)
+
+
+def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
+    weights.save(tmp_path, CONFIG.name, "", model.parts, CONFIG)
+    weight_set = weights.find(tmp_path, CONFIG.name)
+    nearest = np.array(model.core(None, context)).argmax(-1)
+    draws, start = np.random.default_rng(4).random((2, FRAMES, BOOKS), np.float32), np.full(
+        (2, BOOKS), CODES, np.int32)
+    for name, differing in (("keras", 0), ("onnx-float32", 0), ("onnx", 0.1)):
+        with exact_int8():
+            played = engine.load_generator(weight_set, name)
+            codes, _, state = played.sample(context, draws, start, played.initial_state(2))
+        assert (codes != nearest).mean() <= differing, name
+        assert state == []
+
+
+def test_a_performer_needs_something_to_perform():
+    with pytest.raises(UserError, match="needs conditions"):
+        configs.validate(GeneratorConfig, configs.to_dict(CONFIG) | {"conditions": []})
