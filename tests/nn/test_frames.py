@@ -55,7 +55,10 @@ def test_logits_are_minus_the_squared_distances_of_codes(model, context, codeboo
 def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
     weights.save(tmp_path, CONFIG.name, "", model.parts, CONFIG)
     weight_set = weights.find(tmp_path, CONFIG.name)
-    nearest = np.array(model.core(None, context)).argmax(-1)
+    # Vectors are sharpened, except that of a gain.
+    assert np.array(model.core.nearest.scale).tolist() == [2.0, 2.0, 1.0]
+    vectors = np.array(model.core._vectors(context)) * np.array([2.0, 2.0, 1.0])[:, None]
+    nearest = np.array(model.core.nearest(vectors.astype("float32"))).argmax(-1)
     draws, start = np.random.default_rng(4).random((2, FRAMES, BOOKS), np.float32), np.full(
         (2, BOOKS), CODES, np.int32)
     for name, differing in (("keras", 0), ("onnx-float32", 0), ("onnx", 0.1)):

@@ -192,11 +192,14 @@ class FramesCore(CoreConfig):
     for each book, and the logit of a code is minus the squared distance of its codebook's vector.
     Temperature 0 takes the nearest code.
 
-    code_dim: of the codebooks' vectors, at most.
+    code_dim: of the codebooks' vectors, at most. sharpness: by so much vectors are multiplied when
+    they are played, except gains: what the conditions leave open is averaged in training, which
+    shrinks them, and codes near the middle are noise.
     """
 
     kind: Literal["frames"] = "frames"
     code_dim: Positive = 16
+    sharpness: Annotated[Real, Field(gt=0)] = 2.0
     drawing: Literal["together"] = "together"
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:

@@ -340,7 +340,8 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
 class NearestCodes(layers.Layer):
     """Vectors [..., books, dim] -> logits float32 [..., books, codes]: −weight·|vector − code|².
 
-    codebook: float32 [books, codes, dim]; weight: [books]. Both are taken from a codec.
+    codebook: float32 [books, codes, dim]; weight: [books]; scale: [books], by which vectors are
+    multiplied when they are played. They are taken from a codec and the config.
     """
 
     LEAST = 8.0
@@ -353,7 +354,9 @@ class NearestCodes(layers.Layer):
             trainable=False, name="codebook")
         self.weight = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
                                       name="weight")
-        self.built = True
+        self.scale = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
+                                     name="scale")
+        self.sharpness, self.built = config.core.sharpness, True
 
     def start_from(self, codebooks: list[np.ndarray]):
         """codebooks: float32 [codes, at most dim] of each book, scaled to a deviation of 1."""
@@ -361,6 +364,7 @@ class NearestCodes(layers.Layer):
         self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
                                        for book in codebooks]))
         self.weight.assign([max(1.0, self.LEAST / book.shape[1]) for book in codebooks])
+        self.scale.assign([self.sharpness if book.shape[1] > 1 else 1.0 for book in codebooks])
 
     def call(self, vectors):
         vectors, weight = ops.cast(vectors, "float32"), self.weight[:, None]
@@ -386,13 +390,16 @@ class FramesStack(keras.Model):
 
     def call(self, previous, context, current=None, training=False):
         """Logits float32 [batch, T, books, codes] of the context alone; see `Core.call`."""
+        return self.nearest(self._vectors(context))
+
+    def _vectors(self, context):
         vectors = VECTOR_SCALE * self.vectors(context)
         shape = (*ops.shape(vectors)[:-1], self.config.books, self.config.core.code_dim)
-        return self.nearest(ops.reshape(vectors, shape))
+        return ops.reshape(vectors, shape)
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling; see `Core.step`."""
-        logits = self.call(previous, context)
+        logits = self.nearest(self.nearest.scale[:, None] * self._vectors(context))
         return ops.stack([draw(k, logits[:, k]) for k in range(self.config.books)], axis=-1), state
 
 

@@ -347,7 +347,8 @@ class FramesBody(Body):
         """Without the squares of the vectors, which all codes of a book share."""
         body, books = self.body, self.config.books
         codebook, weight = self.arrays["nearest/codebook"], self.arrays["nearest/weight"]
-        kernel = 2 * VECTOR_SCALE * weight[:, None, None] * codebook.transpose(0, 2, 1)
+        factors = 2 * VECTOR_SCALE * weight * self.arrays["nearest/scale"]
+        kernel = factors[:, None, None] * codebook.transpose(0, 2, 1)
         bias = -weight[:, None] * (codebook**2).sum(-1)
         vectors = body("Reshape", self.layer("vectors", features), [0, 0, books, -1])
         products = body("MatMul", body("Transpose", vectors, perm=[0, 2, 1, 3]), kernel)
