@@ -56,14 +56,14 @@ def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
     weights.save(tmp_path, CONFIG.name, "", model.parts, CONFIG)
     weight_set = weights.find(tmp_path, CONFIG.name)
     # Vectors are sharpened, except that of a gain.
-    assert np.array(model.core.nearest.scale).tolist() == [2.0, 2.0, 1.0]
-    vectors = np.array(model.core._vectors(context)) * np.array([2.0, 2.0, 1.0])[:, None]
-    nearest = np.array(model.core.nearest(vectors.astype("float32"))).argmax(-1)
+    assert model.core.nearest.scale.numpy().tolist() == [2.0, 2.0, 1.0]
+    vectors = model.core._vectors(context).numpy() * np.array([2.0, 2.0, 1.0])[:, None]
+    nearest = model.core.nearest(vectors.astype("float32")).numpy().argmax(-1)
     draws, start = np.random.default_rng(4).random((2, FRAMES, BOOKS), np.float32), np.full(
         (2, BOOKS), CODES, np.int32)
     for name, differing in (("keras", 0), ("onnx-float32", 0), ("onnx", 0.1)):
         with exact_int8():
-            played = engine.load_generator(weight_set, name)
+            played = engine.GeneratorEngine(weight_set, name)
             codes, _, state = played.sample(context, draws, start, played.initial_state(2))
         assert (codes != nearest).mean() <= differing, name
         assert state == []
