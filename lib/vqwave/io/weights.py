@@ -85,6 +85,9 @@ def folders(codecs=None, generators=None,
         generators = codecs
     if generators is None and preset is not None:
         own = Path(GENERATORS) / Path(preset.name).stem
+        shipped = CHECKOUT / own
+        if not own.is_dir() and shipped.is_dir():
+            own = shipped
         generators = own if own.is_dir() or preset.name != configs.SHIPPED else None
     generators = find_folder(GENERATORS if generators is None else generators, GENERATORS)
     if codecs is None:
