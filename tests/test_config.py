@@ -256,7 +256,6 @@ WRONG_CODECS = [
     ("padding: valid", "padding is 'valid'; it must be 'same' or 'causal'"),
     ("padding: causal\nhead: {kind: tones}", "padding is causal, but the head, tones"),
     ("padding: causal\nquantizer: {kind: banded}", "padding is causal, but the quantizer, banded"),
-    ("padding: causal\nbottleneck: {kind: energy, ahead: 1}", "padding is causal, but the bottleneck, energy"),
     ("padding: causal\nfront_end: {kind: spectrogram, hop: 8}", "padding is causal, but the front_end"),
     ("padding: causal\nupsampling: {kind: transposed}", "padding is causal, but the upsampling"),
     ("padding: causal\nblock: {kind: resnet}", "padding is causal, but the block, resnet"),

@@ -20,6 +20,7 @@ from imported import unknown
 from vqwave.config import Sampling, TrainingConfig
 from vqwave.io import weights
 from vqwave.play import pitches
+from vqwave.play.controls import CONTROLS
 from vqwave.studio import radio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -243,7 +244,7 @@ def test_every_flag_in_the_text_belongs_to_some_command(page):
     known = set(re.findall(r"--[a-z][\w-]+", shell))
     for path in [*(ROOT / "scripts").glob("*.py"), *(ROOT / "lib").rglob("*.py")]:
         known |= set(re.findall(r'"(--[a-z][\w-]*)"', path.read_text(encoding="utf-8")))
-    fields = {**Sampling.model_fields, **TrainingConfig.model_fields}
+    fields = {**Sampling.model_fields, **TrainingConfig.model_fields, **CONTROLS}
     known |= {f"--{field.replace('_', '-')}" for field in fields}
     spans = " ".join(prose(page).split()).split("`")[1::2]
     others = re.compile(r"(pip|docker|pytest|kubectl|dask|tensorboard) ")

@@ -75,6 +75,10 @@ class Running:
         assert not self.thread.is_alive()
         self.radio.close()
 
+    @property
+    def listeners(self):
+        return sum(station.listeners for station in self.radio.stations.values())
+
     def get(self, path, method="GET", **headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         self.connections.append(connection)
@@ -134,8 +138,8 @@ def test_listeners_share_the_stream_of_their_station(running, path, expected):
                 f"{names.piece_name(9)} · tiny/weights · seed 7 · piece 2 · mood 1")
         with running.player(path) as second:
             assert pitch(second, 0.5) == pytest.approx(expected, abs=4)
-            assert running.metric("listeners") == 2 and len(running.streams) == 1
-    until(lambda: running.metric("listeners") == 0)
+            assert running.listeners == 2 and len(running.streams) == 1
+    until(lambda: running.listeners == 0)
 
 
 @pytest.mark.parametrize("row, kind", [(1, "mp3"), (0, "ogg")])
@@ -145,7 +149,8 @@ def test_a_new_listener_receives_the_music_of_a_channel_that_nobody_heard(row, k
 
     async def listen():
         with group.listening(playing):
-            while group.music < stations.LEAD_SECONDS:
+            heard = group.stations[0].channels["ogg"].encoder
+            while heard._position < stations.LEAD_SECONDS * RATE:
                 await asyncio.sleep(0.02)
             chunks, _ = await channel.read(channel.begin())
         return io.BytesIO(channel.encoder.header + chunks)

@@ -22,6 +22,6 @@ def test_the_page_names_each_station_gives_its_address_and_plays_it(browser):
         assert page.get_by_text("tiny/weights · seed 7 · piece 2 · mood 1 · 0 listeners").count() == 1
         page.evaluate("() => document.querySelectorAll('audio')[1].play()")
         page.wait_for_function("() => document.querySelectorAll('audio')[1].currentTime > 0.3")
-        assert running.metric("listeners") == 1
+        assert running.listeners == 1
         page.close()
     assert not errors

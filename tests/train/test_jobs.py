@@ -1,6 +1,7 @@
 """jobs.py: the tracks of each side, their variants and windows."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -227,7 +228,7 @@ def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
         (tmp_path / name).write_bytes(rng.integers(0, 8, (count, 2)).astype("<u2").tobytes())
         rows.append(windows.CodeTrack(tmp_path / name, count))
     model = Generator(config)
-    model.compile(**GeneratorJob.compile_options(None))
+    model.compile(**GeneratorJob.compile_options(SimpleNamespace(model=config)))
     # Of 12 + 5 frames the places are 1 and 5: validation counts short tracks by their duration.
     batches = windows.CodeWindows(rows, config, 12, 3, 0, fixed=6)
     figures = model.evaluate(batches, verbose=0, return_dict=True)
@@ -252,7 +253,7 @@ def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
     for codes in (target, other):
         keras.utils.set_random_seed(0)
         again = Generator(config)
-        again.compile(optimizer=keras.optimizers.SGD(0.5), **GeneratorJob.compile_options(None))
+        again.compile(optimizer=keras.optimizers.SGD(0.5), **GeneratorJob.compile_options(SimpleNamespace(model=config)))
         again.train_on_batch(inputs, codes, weights)
         ends.append(again.get_weights())
     for a, b in zip(*ends, strict=True):

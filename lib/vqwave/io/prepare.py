@@ -123,14 +123,16 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
             # Also where Ctrl-C or a full disk ends the run. Killed workers leave unfinished tracks.
             _sweep(dst)
             log.save()
+    # A copy of a file that cannot be converted cannot be converted either.
+    reasons = dict(failed)
+    failed += [(copy, reasons[first]) for copy, first in copies.items() if first in reasons]
     failed.sort()
-    report.notes += _notes(report, copies)
+    report.notes += _notes(report, [copy for copy in copies if copies[copy] not in reasons])
     return report
 
 
-def _notes(report: PrepareReport, copies: dict[str, str]) -> list[str]:
-    """Lines about tracks that a user may want to check. copies: {copy: the file that is a track}.
-    """
+def _notes(report: PrepareReport, copies: list[str]) -> list[str]:
+    """Lines about tracks that a user may want to check. copies: files that are no tracks."""
     notes = []
     if high_passed := [printable(track.file) for track in report.converted if track.high_passed]:
         notes.append(f"inaudible sound below {audio.HEARING:g} Hz is strong in "
