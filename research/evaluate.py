@@ -113,8 +113,10 @@ def draw(corpus: Corpus, folder) -> list[Path]:
         sounds[f"reconstruction_{level}"] = music.decode(codes, level)[: len(sounds["original"])]
     gallery.picture("reconstructions.png", plots.spectrograms, dict(sounds),
                     sample_rate=corpus.rate)
-    pieces = {f"generated_{seed}": corpus.sound(seed, EXAMPLE_SECONDS / 60)
-              for seed in corpus.plan.seeds}
+    # As a listener hears them: from where the music sounds, and leveled.
+    pieces = {f"generated_{seed}": music.generate(
+                  level=corpus.plan.depth, seconds=EXAMPLE_SECONDS, seed=seed,
+                  sampling=corpus.sampling(corpus.levels)) for seed in corpus.plan.seeds}
     gallery.picture("generated.png", plots.spectrograms, pieces, sample_rate=corpus.rate)
     for name, sound in (sounds | pieces).items():
         gallery.example(name, sound)
