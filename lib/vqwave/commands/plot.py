@@ -22,7 +22,7 @@ OPTIONS = {
     "start": dict(type=cli.number(least=0), default=0.0, metavar="S",
                   help="second at which to start"),
     "seconds": dict(type=cli.number(above=0), metavar="S",
-                    help="seconds to draw (default: all; 30 of notes, 10 of codes)"),
+                    help="seconds to draw (default: {})"),
     "levels": dict(type=cli.number(int, 1), nargs="+", metavar="L",
                    help="levels to draw (default: all)"),
 }
@@ -44,11 +44,12 @@ def parser() -> argparse.ArgumentParser:
     for name, kind in KINDS.items():
         p = kinds.add_parser(name, help=kind.help, description=kind.help,
                              formatter_class=parser.formatter_class)
-        p.add_argument("inputs", nargs="+", metavar="INPUT", help=kind.inputs)
+        p.add_argument("inputs", nargs=kind.count, metavar="INPUT", help=kind.inputs)
         p.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
         p.add_argument("--title", default="", help="title of the picture")
         for option in kind.options.split():
-            p.add_argument(f"--{option}", **OPTIONS[option])
+            p.add_argument(f"--{option}", **OPTIONS[option]).help = OPTIONS[option]["help"].format(
+                "all" if kind.seconds is None else f"{kind.seconds:g}")
         if kind.codecs:
             arguments.add_codecs(p)
     return parser
@@ -76,8 +77,6 @@ def draw_notes(args):
 
 
 def draw_curves(args):
-    if len(args.inputs) > 1:
-        raise UserError("curves draws one run: give one folder, or one .csv log")
     path = Path(args.inputs[0])
     if path.is_dir():
         drawn = plots.training_curves(plots.logs(path, weights.chain(path).names),
@@ -112,7 +111,7 @@ def draw_codes(args):
 
 class Kind(NamedTuple):
     """A kind of picture. options: names of `OPTIONS`. codecs: whether it needs codecs. seconds: of
-    a file that are drawn by default; None: all.
+    a file that are drawn by default; None: all. count: of inputs, as argparse names it.
     """
 
     draw: Callable
@@ -121,6 +120,7 @@ class Kind(NamedTuple):
     codecs: bool = False
     seconds: float | None = None
     inputs: str = "files of music, or folders of them, searched to the bottom"
+    count: str | int = "+"
 
 
 KINDS = {
@@ -129,11 +129,12 @@ KINDS = {
     "notes": Kind(draw_notes, "piano rolls over spectrograms, one under the other", seconds=30.0),
     "curves": Kind(draw_curves, "training curves, also of a run that still trains: all models of a "
                    "folder, or every metric of one model", "",
-                   inputs="the folder of a run, or the .csv log of one model"),
+                   inputs="the folder of a run, or the .csv log of one model", count=1),
     "usage": Kind(draw_usage, "how often music uses each code of every level",
                   "start seconds levels", codecs=True),
     "codes": Kind(draw_codes, "the codes of the levels under the spectrogram of one file",
-                  "start seconds levels", codecs=True, seconds=10.0),
+                  "start seconds levels", codecs=True, seconds=10.0, inputs="a file of music",
+                  count=1),
 }
 
 
