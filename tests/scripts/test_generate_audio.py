@@ -137,7 +137,7 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--tempo", "96", "--candidates", "2", *FILE], "--tempo and --candidates exclude each other"),
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
      "--score-from and --prompt exclude each other"),
-    (["--key", "D-minor", *FILE], "these weights have no score, which key would change"),
+    (["--key", "D-minor", *FILE], "key needs weights with a score (preset timed); these have none"),
     (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay and --candidates exclude each other"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])

@@ -69,8 +69,8 @@ def parser() -> argparse.ArgumentParser:
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--midi", action="store_true",
-                      help="also write the score to a .mid file of the same name; without a score "
-                           "the notes that are heard")
+                      help="also write a .mid file of the same name: the score, or, for weights "
+                           "without a score, the notes found in the sound")
     pieces.add_rare(rare)
     return parser
 

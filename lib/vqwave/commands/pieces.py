@@ -85,16 +85,17 @@ SCORE = "tempo", "density", "key"
 
 def add_score(parser):
     """Options for the score that the music follows."""
-    group = parser.add_argument_group("score")
-    for name, metavar in (("tempo", "BPM"), ("density", "D")):
-        control = controls.CONTROLS[name]
-        group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
+    group = parser.add_argument_group("score (only for weights with a score, such as preset timed; "
+                                      "the shipped weights have none)")
+    for option, metavar in (("--tempo", "BPM"), ("--density", "D")):
+        control = controls.CONTROLS[option.removeprefix("--")]
+        group.add_argument(option, type=cli.number(least=control.least, most=control.most),
                            metavar=metavar, help=control.about)
     group.add_argument("--key", metavar="KEY",
                        help="the score keeps to this key, such as D-minor or Bb-major")
     group.add_argument("--score-from", metavar="FILE",
-                       help="perform the notes of a .mid file, or of a recording, which are "
-                            "transcribed; the score then goes on by itself")
+                       help="perform the notes of a .mid file, or transcribe a recording and "
+                            "perform its notes; after them, the model composes the score")
 
 
 def score_from(args, music):
@@ -130,10 +131,10 @@ def add_rare(parser):
                         help="low: changes are heard sooner, at a higher cost; the same seed may "
                              "give another piece")
     parser.add_argument("--intro", action="store_true",
-                        help="begin as recordings do, often quietly, and keep long rests; without "
-                             "it, new music begins where it sounds")
+                        help="keep the quiet opening and long rests of a new piece (default: skip "
+                             "them)")
     parser.add_argument("--no-leveling", action="store_true",
-                        help="leave every piece at the loudness it is composed at")
+                        help="do not bring new pieces to a similar loudness")
     parser.add_argument("--replay", metavar="FILE",
                         help="repeat a performance (a seed and changes) that --record or the "
                              "studio saved; with --seed, make the same changes to another piece")

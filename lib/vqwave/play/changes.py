@@ -140,7 +140,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
     score = {"tempo", "density", "key", "section"} & change.keys()
     if score and not engines.score:
-        raise UserError(f"these weights have no score, which {sorted(score)[0]} would change")
+        raise UserError(f"{sorted(score)[0]} needs weights with a score (preset timed); these have "
+                        f"none")
     if "key" in change:
         change["scale"] = read_key(change.pop("key"))
     if change.get("section", "new") not in SECTIONS:

@@ -88,7 +88,7 @@ CONTROLS = {control.name: control for control in (
             QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, volume=True)),
     Control("transpose", "higher or lower, at the same tempo",
             -12.0, 12.0, 0.0, 1.0, "semitones", keys="[]"),
-    Control("hold", "repeat the sound of the last seconds until 0",
+    Control("hold", "repeat the last seconds of sound; 0 stops the repetition",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="h"),
     Control("freeze", "repeat the codes of the last seconds of a level, of the top one unless "
                       "another is named; finer levels go on",
@@ -97,9 +97,11 @@ CONTROLS = {control.name: control for control in (
             0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=Knob(71, 0.0, 1.0)),
     Control("pull", "how strongly held notes pull the music towards them",
             0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False, knob=Knob(74, 0.0, 6.0)),
-    Control("tempo", "beats a minute of the score; 0 is the piece's own",
+    Control("tempo", "tempo of the score in beats per minute; 0: the tempo that the model "
+                     "chooses",
             0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", exact=False, score=True),
-    Control("density", "how many notes the score has; 1 is as it was learnt",
+    Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as in the "
+                       "training music",
             0.25, 3.0, 1.0, 0.25, keys="dD", exact=False, score=True),
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
