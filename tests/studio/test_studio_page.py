@@ -92,7 +92,7 @@ def test_a_stopped_take_is_listed_and_its_link_generates_it_again(open_page):
     entry = page.locator("#takes li")
     assert f"{seconds:.1f} s, seed" in entry.inner_text()
     entry.locator("summary").click()
-    assert entry.get_by_role("link", name="Use its settings").evaluate("link => link.href") == shared
+    assert entry.get_by_role("link", name="Make again in the form").evaluate("link => link.href") == shared
     page.goto(shared)
     page.get_by_text("This link holds a piece: press Play to hear it.").wait_for()
     assert page.locator("#seed").input_value() in command
@@ -326,7 +326,7 @@ def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page
     _, _, *arguments = shlex.split(page.locator("#takes .command").inner_text())
     assert imported.script("generate_audio").main(arguments) == 0
     assert (tmp_path / "take.wav").read_bytes() == wav
-    page.locator("#takes a", has_text="Use its settings").click()
+    page.locator("#takes a", has_text="Make again in the form").click()
     page.wait_for_function("() => document.querySelector('#seed')?.value")
     assert page.locator("#replay").is_checked()
     make(page)

@@ -26,7 +26,7 @@ export class Form {
         (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
       part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "chosen for you", autocomplete: "off", "aria-label": "Seed" })),
         element("p", { class: "faint" }, "The same seed and settings make exactly the same music."),
-        (this.replayed = element("label", { class: "choice", hidden: true }, element("input", { type: "checkbox", id: "replay", checked: true }), element("span", {}, "Change it again where it was changed while it played")))),
+        (this.replayed = element("label", { class: "choice", hidden: true }, element("input", { type: "checkbox", id: "replay", checked: true }), element("span", {}, "Repeat the changes that were made while it played")))),
       element("details", { class: "fold" }, element("summary", {}, "Temperatures and weights"),
         element("p", { class: "faint" }, "Below 1 is safer, above 1 is wilder; 0 always takes the likeliest code."),
         (this.sliders = element("div", { id: "temperatures" })),

@@ -103,7 +103,7 @@ export class Takes {
       element("a", { href: `studio/takes/${take.id}.${kind}?${query}`, download: true }).click();
     };
     return element("li", { "data-take": take.id },
-      button("▶", () => window.vqwave.player.playAgain(take.id), { class: "round", "aria-label": `Play ${called}`, disabled: !kept, title: kept ? "" : "The studio no longer has this take. Use its settings to make it again." }),
+      button("▶", () => window.vqwave.player.playAgain(take.id), { class: "round", "aria-label": `Play ${called}`, disabled: !kept, title: kept ? "" : "The studio no longer has this take. Open ⋯ and choose “Make again in the form”." }),
       element("div", { class: "what" },
         element("input", { type: "text", class: "name", value: called, "aria-label": "Name of the take", onchange: (event) => this.change(take.id, { name: event.target.value.trim() }) }),
         element("canvas", { class: "bars", "data-take": take.id, "aria-hidden": "true" }),
@@ -118,7 +118,7 @@ export class Takes {
           ...(kept ? [element("div", { class: "checks" }, ...boxes.map(([, box, label]) => element("label", {}, box, ` ${label}`))),
             element("div", { class: "buttons" }, ...["wav", "flac"].map((kind) => button(`Download ${kind}`, () => fetchAs(kind), { class: "small", "data-kind": kind })))] : []),
           element("div", { class: "buttons" },
-            element("a", { class: "button small", href: `?${take.link}` }, "Use its settings"),
+            element("a", { class: "button small", href: `?${take.link}` }, "Make again in the form"),
             button("Share", (event) => copy(link, event.target), { class: "small", title: "Copy a link that plays this performance again" }),
             take.command ? button("Copy command", (event) => copy(take.command, event.target), { class: "small" }) : null,
             take.changes ? button("Download changes", saveChanges, { class: "small", "data-kind": "json" }) : null,
