@@ -46,7 +46,7 @@ def test_the_studio_and_the_readme_state_the_terms_of_generated_music():
 
 
 def test_the_package_is_under_the_licence_that_it_names():
-    """The wheel holds what lies in lib/: the program alone, so that MIT is all of its licence."""
+    """What lies in lib/ is the program alone; the wheel adds graphs, which NOTICE covers."""
     project = PROJECT["project"]
     assert project["license"] == "MIT" and {"LICENSE", "NOTICE"} <= set(project["license-files"])
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
