@@ -57,10 +57,12 @@ BY_DEFAULT = ("tiny", configs.SHIPPED, "prior_transformer", "prior_wavenet",
     for size in configs.preset_names() for level in configs.preset(size).chain.generators])
 def test_every_preset_has_the_shapes_it_says(level, size, rng):
     config = configs.preset(size).generator(level)
-    generator = Generator(config)
-    assert generator(inputs(config, rng, 1, 1)).shape == (1, config.ratio or 4,
-                                                          config.books, config.num_codes)
-    assert bool(generator.conditions) == bool(config.source)
+    generator, given = Generator(config), inputs(config, rng, 1, 1)
+    if config.score:
+        rows = 4 + 2 * config.score.halo
+        given["score"] = np.zeros((1, rows, config.score.books + 1), "int32")
+    assert generator(given).shape == (1, config.ratio or 4, config.books, config.num_codes)
+    assert set(generator.conditions) == {condition.input for condition in config.conditions}
     if config.source:
         layers = generator.conditions["source"].layers
         assert config.halo == sum(x.receptive_field[0] for x in layers
