@@ -304,7 +304,7 @@ def test_only_promote_saves_the_best_set_without_a_number(train, begun):
         np.testing.assert_array_equal(array, wanted.astype("float16").astype("float32"))
     before = shipped.checksum
     reporter = train(begun, steps=9).reporter.text
-    assert "another set without a number" in reporter and "the same command with --promote" in reporter
+    assert "another default set" in reporter and "the same command with --promote" in reporter
     assert weights.find(begun, GENERATOR).checksum == before
 
 

@@ -38,6 +38,6 @@ def averages(memory: int) -> np.ndarray:
     """The weights of the last steps in each average of strikes, the newest first: float32
     [averages, memory], in strikes a second.
     """
-    rates = np.exp(-1 / (STEPS_PER_SECOND * np.array(SECONDS)))[:, None]
-    weights = (1 - rates) * rates ** np.arange(memory) * STEPS_PER_SECOND
+    decays = np.exp(-1 / (STEPS_PER_SECOND * np.array(SECONDS)))[:, None]
+    weights = (1 - decays) * decays ** np.arange(memory) * STEPS_PER_SECOND
     return weights.astype("float32")

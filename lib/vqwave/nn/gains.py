@@ -116,8 +116,8 @@ class Gains(layers.Layer):
 class SetLevels(layers.Layer):
     """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio at these levels.
 
-    Each band is multiplied by the difference of its gain and its own level, in dB and limited by
-    `CUT` and `BOOST`. From frame to frame the difference follows a straight line, but a rise of
+    Each band is amplified by the difference between its gain and its own level, limited to
+    −`CUT` … `BOOST`. From frame to frame the difference follows a straight line, but a rise of
     more than `ATTACK` is an attack: a jump in the middle of the frame.
     """
 

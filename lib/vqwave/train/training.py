@@ -122,15 +122,15 @@ def _check_agreement(group: devices.Group, record: RunRecord):
 
 
 def _promote(record: RunRecord, options: RunOptions, group, say):
-    """Save the best set without a number, or say how to where another set has none."""
+    """Save the best set as the default set, or say how to replace another default set."""
     if not group.first:
         return
     folder, name = options.output_dir, record.name
     if options.promote:
         say(weights.promote(folder, name))
     elif "" in weights.tags(folder, name):
-        say(f"{name}: {folder} holds another set without a number, which is loaded by default; the "
-            f"same command with --promote replaces this set with the best set")
+        say(f"{name}: {folder} holds another default set; the same command with --promote replaces "
+            f"this set with the best set")
     sys.stdout.flush()
 
 
