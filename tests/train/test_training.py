@@ -345,7 +345,7 @@ def test_minutes_end_after_the_passes(monkeypatch, passes, minutes, steps, per_e
     job, reporter = SimpleNamespace(steps_of_passes=lambda: passes * 8 + bool(passes)), RecordingReporter()
     training._plan_steps(job, record, RunOptions("out", minutes=minutes), None, reporter)
     assert (record.steps, record.steps_per_epoch) == (steps, per_epoch)
-    assert ("steps suffice" in reporter.text) == (passes == 2)
+    assert ("training takes" in reporter.text) == (passes == 2)
 
 
 # ----------------------------------------------------------------------------------- other settings

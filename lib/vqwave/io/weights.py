@@ -292,7 +292,7 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
             item = group[key]
             address = h5py.h5o.get_info(item.id).addr
             if address in addresses:
-                raise WeightsError(f"{path}: {name} is another object of the file again")
+                raise WeightsError(f"{path}: {name} is a second name of another object in the file")
             addresses.add(address)
             if isinstance(item, h5py.Group):
                 groups.append((f"{name}/", item))
@@ -394,8 +394,8 @@ def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.Generato
 
 
 def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
-    """The chain of the generators in `folder`: of its `chain.yml`, else of the preset. Without both
-    its levels are named as in `compact`: the upper ones whose generators are there, or all four.
+    """The chain in `chain.yml`, else that of the preset. Without either, the chain of the preset
+    `compact`, cut to the upper levels where only these have generators.
     """
     path = Path(folder) / CHAIN
     if not path.exists():

@@ -18,8 +18,8 @@ from .labels import find_labels, read_labels
 
 
 def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.ndarray:
-    """The frames of the level above with their halo, sampled as far as that: int32 [batch, count /
-    ratio + 2·halo, books above].
+    """The frames of the level above and their halo; the level above is sampled up to there first:
+    int32 [batch, count / ratio + 2·halo, books above].
     """
     begin, end = level.span(start, start + count)
     level.source.fill(end)
@@ -44,14 +44,14 @@ def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarr
 
 
 FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels, "score": score_rows}
-"""What makes the input of each kind of condition: (`level.Level`, condition, first frame, frames)
+"""The function that makes the input of each kind of condition: (`level.Level`, condition, first frame, frames)
 -> int32 [batch, …].
 """
 
 
 READERS: dict[str, Callable] = {"labels": read_labels}
-"""What checks a caller's choice, for each kind of condition that has one: (value, condition, batch)
--> an array with a row for each piece, which `Level.chosen` holds.
+"""The function that validates a caller's value, for each kind of condition that has one: (value,
+condition, batch) -> an array with a row for each piece, which `Level.chosen` holds.
 """
 
 

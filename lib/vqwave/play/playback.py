@@ -57,7 +57,7 @@ class Latency:
 
 LATENCIES = {"normal": Latency(),
              "low": Latency(block=0.0235, ahead=0.07, prebuffer=0.068, buffer=0.08, period=256)}
-"""What `--latency` can be. With `low` three blocks wait to be heard while one is computed."""
+"""The values of `--latency`. With `low`, three blocks are buffered while the next is computed."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How fast a chain plays on this machine: a table for each part.
 
 Playing is measured in processes without TensorFlow. What is compared takes turns within one run, so
-that ratios hold although the machine's speed varies. Speeds and times are medians,
-unless a column says otherwise.
+that ratios hold although the machine's speed varies. Speeds and times are medians, unless a
+column says otherwise.
 """
 
 from __future__ import annotations

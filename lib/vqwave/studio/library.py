@@ -73,8 +73,8 @@ class TakeList:
         """A take by its id. Raises `UserError` if it is not here."""
         take = self.by_id.get(identity)
         if take is None:
-            raise UserError("That take is not in this studio any more. Its settings make it again, "
-                            "the same.")
+            raise UserError("This take is no longer in the studio. The same settings generate it "
+                            "again.")
         return take
 
     def bytes_in_use(self) -> int:

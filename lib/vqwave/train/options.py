@@ -160,7 +160,7 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                       help=f"keep the weights of every epoch, not only the last {KEEP} and the "
                            f"best")
     rare.add_argument("--promote", action="store_true",
-                      help="at the end, also save the best set as the default set, as float16")
+                      help="at the end, also save the best set, as float16, as the default set")
 
 
 def training_flags(**values) -> argparse.Namespace:

@@ -74,7 +74,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         _check_agreement(group, record)
         if record.finished:
             say(f"{name}: already finished ({record.finished}); best {job.judgement(record.best)} "
-                f"at epoch {record.best_epoch}. More --steps continue from here")
+                f"at epoch {record.best_epoch}; a larger --steps continues the training")
             _promote(record, options, group, say)
             return record
         group.check_batch(record.training.batch_size)
@@ -176,8 +176,8 @@ def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOpt
         if sufficient and sufficient < steps:
             minutes *= sufficient / steps
             steps = sufficient
-            say(f"{steps} steps suffice, about {minutes:.0f} minutes: then each track was seen at "
-                f"least {record.training.passes} times")
+            say(f"training takes {steps} steps, about {minutes:.0f} minutes, in which each track is "
+                f"seen at least {record.training.passes} times")
             # An epoch is a pass, or a part of a long pass, because over-fitting comes early.
             epochs = epochs or max(record.training.passes, math.ceil(minutes / EPOCH_MINUTES))
         record.plan(record.step + steps)
