@@ -55,8 +55,8 @@ class Core(keras.Model):
         self.built = True
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Initialise the output layers so that similar codes get similar logits: a random projection
-        of the features (Glorot's scale for one book), multiplied by the code vectors.
+        """Initialise the output layers so that similar codes get similar logits: a random
+        projection of the features (Glorot's scale for one book), multiplied by the code vectors.
         """
         remaining = list(codebooks)
         for layer in self.books.outputs:

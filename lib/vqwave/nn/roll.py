@@ -13,8 +13,8 @@ from .lstm import LSTM
 
 def planes(matches: int) -> int:
     """Inputs of each semitone."""
-    return (roll.RECENT + 1 + 2 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 3 * matches + roll.BANDS
-            + roll.STEPS_PER_BEAT)
+    return (roll.RECENT + 1 + 2 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 3 * matches
+            + roll.BANDS + roll.STEPS_PER_BEAT)
 
 
 class RollStack(keras.Model):

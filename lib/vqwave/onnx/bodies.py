@@ -217,9 +217,7 @@ class TransformerBody(Body):
         return self.norm("norm", x)
 
     def _slot(self, count: str) -> str:
-        """Indices of this frame's slot in the rings, as ScatterND takes them: int64 [1, B, heads,
-        4].
-        """
+        """ScatterND's indices of this frame's slot in the rings: int64 [1, B, heads, 4]."""
         main, body, heads = self.main, self.body, self.config.core.heads
         rows = main("Gather", main("Shape", "count"), 0)
         row = main("Reshape", main("Range", 0, rows, 1), [1, -1, 1, 1])
@@ -230,8 +228,8 @@ class TransformerBody(Body):
         return body("Concat", first_axes, body("Add", zeros, slot), axis=-1)
 
     def _distance(self, count: str) -> str:
-        """The ALiBi penalty of each slot and of the sinks (0 for a sink): float32 [1, B, heads, window
-        + sinks].
+        """The ALiBi penalty of each slot and of the sinks (0 for a sink): float32 [1, B, heads,
+        window + sinks].
         """
         body, core = self.body, self.config.core
         window, heads = core.window, core.heads

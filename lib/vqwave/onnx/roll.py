@@ -109,8 +109,8 @@ class RollBody(Body):
     def _matches(self, struck: str, sounds: str) -> tuple[str, str]:
         """`nn.roll.RollStack._matches`: ([1, B, matches, books], [1, B, matches])."""
         body, core = self.body, self.config.core
-        before = self._later(struck, 1)
-        x = body("Add", body("Add", struck, body("Mul", before, np.array(roll.PREVIOUS_WEIGHT, np.float32))),
+        before = body("Mul", self._later(struck, 1), np.array(roll.PREVIOUS_WEIGHT, np.float32))
+        x = body("Add", body("Add", struck, before),
                  body("Mul", sounds, np.array(roll.SOUNDING_WEIGHT, np.float32)))
         recent = body("Slice", x, [core.memory - core.compared], [core.memory], [2])
         dots = body("MatMul", x, body("Transpose", recent, perm=[0, 1, 3, 2]))

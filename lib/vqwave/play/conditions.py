@@ -32,9 +32,7 @@ def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray
 
 
 def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarray:
-    """What the score says of these frames and their halo: int32 [batch, count + 2·halo, books +
-    1].
-    """
+    """The score of these frames and their halo: int32 [batch, count + 2·halo, books + 1]."""
     halo = condition.halo
     if level.score is not None:
         return level.score.in_frames((start - halo) * level.level, count + 2 * halo, level.level)
@@ -44,8 +42,8 @@ def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarr
 
 
 FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels, "score": score_rows}
-"""The function that makes the input of each kind of condition: (`level.Level`, condition, first frame, frames)
--> int32 [batch, …].
+"""The function that makes the input of each kind of condition: (`level.Level`, condition, first
+frame, frames) -> int32 [batch, …].
 """
 
 

@@ -209,8 +209,8 @@ class CodecEngine:
         is not causal.
         """
         if not self.config.in_blocks:
-            raise UserError(f"{self.config.name} has a padding of {self.config.padding}; only codecs "
-                            f"with causal padding can run block by block")
+            raise UserError(f"{self.config.name} has a padding of {self.config.padding}; only "
+                            f"codecs with causal padding can run block by block")
         return CodecBlocks(self.config, self._models, batch)
 
 

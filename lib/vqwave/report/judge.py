@@ -20,9 +20,7 @@ from . import fad, tables
 
 HIGHER, LOWER = "higher", "lower"
 EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
-"""Seconds of audio from each track, more where there are few tracks, less from a short track; and
-the most seconds from all tracks together.
-"""
+"""Seconds of each track (more of few tracks, less of a short one); of all tracks, at most."""
 LEAST_DISTANCE_SECONDS = 60.0
 """The Fréchet distance of less audio is biased upwards and is in no verdict."""
 IN_DOMAIN_KEY = "held_out"
