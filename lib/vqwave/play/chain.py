@@ -29,9 +29,7 @@ from .sampling import change_sampling
 from .score import ScoreLevel, ScoreState, start_score
 
 SMOOTH = 0.01
-"""Seconds, at least, over which a block passes into the next one where the decoder waits for fewer
-codes than it can see.
-"""
+"""The shortest cross-fade of blocks, in seconds, if the decoder waits for less than its halo."""
 
 
 @dataclass(frozen=True)
@@ -186,16 +184,16 @@ class Chain:
         """How each level draws."""
         return {level.level: level.state.sampling for level in self.levels}
 
-    def resample(self, chosen: Sampling | Mapping):
+    def set_sampling(self, chosen: Sampling | Mapping):
         """Draw as `chosen` says from each level's next block on; see `change_sampling`."""
         sampling = change_sampling(self.sampling, chosen)
         for level in self.levels:
-            level.resample(sampling[level.level])
+            level.set_sampling(sampling[level.level])
 
-    def relabel(self, shares: np.ndarray):
+    def set_labels(self, shares: np.ndarray):
         """Pass into other labels; shares: as of `labels.read_labels`."""
         for level in self.levels:
-            level.relabel(shares, round(CROSS_FADE * self.sample_rate / level.level))
+            level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
 
     def freeze(self, seconds: Mapping[int, float]):
         """Repeat the last codes of levels, 0: no longer."""
