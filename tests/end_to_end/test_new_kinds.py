@@ -220,7 +220,7 @@ def kinds():
                      (windows.SERVERS, genre_of), (feeds.FEEDS, chosen_genre),
                      (feeds.READERS, read_genre)),
           extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
-                     (loops.LOOPS, PlainLoop)),
+                     (loops.BODIES, PlainLoop)),
           extra_kind(CodecConfig, "quantizer", Scalar,
                      (QUANTIZERS, lambda config, seed, name: ScalarQuantizer(name=name)))):
         yield

@@ -117,7 +117,7 @@ def test_which_set_is_taken_and_described(save, tmp_path):
     save("", shift=0.0)
     shipped = weights.find(tmp_path, NAME)
     assert first(shipped) == pytest.approx(base, abs=1e-5)
-    assert shipped.summary == f"{NAME}: the set without a number in {tmp_path}"
+    assert shipped.summary == f"{NAME}: the default set in {tmp_path}"
     for epoch, shift in ((2, 2.0), ("2", 2.0), (10, 10.0), ("best", 3.0)):
         assert first(weights.find(tmp_path, NAME, epoch)) == pytest.approx(base + shift)
     assert "epoch 10" in weights.find(tmp_path, NAME, 10).summary
@@ -136,7 +136,7 @@ def test_an_error_names_the_missing_set_and_those_there_are(save, tmp_path):
     refused("newest", "best", call=lambda: weights.find(tmp_path, NAME, "newest"))
     save("best")
     save()
-    refused("2, 10, best, one without a number", call=lambda: weights.find(tmp_path, NAME, 99))
+    refused("2, 10, best, the default set", call=lambda: weights.find(tmp_path, NAME, 99))
 
 
 # ------------------------------------------------------------------------------------------- damage

@@ -7,7 +7,7 @@ from keras import ops
 from vqwave import config as configs
 from vqwave.data import chunking
 from vqwave.nn.codec import Codec
-from vqwave.nn.planes import Places, PlaneUpsampling
+from vqwave.nn.planes import PlaneUpsampling, Positions
 
 BASE = {
     "name": "vqvae_64", "sample_rate": 22050,
@@ -64,20 +64,20 @@ def test_chunks_with_a_halo_are_the_whole(codec):
     assert max(codec.encode_halo, codec.decode_halo) < 20
 
 
-def test_the_quantized_top_conditions_the_finer_level():
+def test_the_quantized_top_conditions_the_bottom():
     model = Codec(configs.validate(configs.CodecConfig, BASE | KINDS["vqvae2"]))
     layer = model.quantizer
     model(sound(40), training=True)
     latents = model.encoder(model.front_end(sound(40)))
     top_codes = layer.top.encode(latents[..., : layer.top_width])
     top = layer.top.lookup(top_codes)
-    finer = layer._finer_latents(latents, top)
-    assert finer.shape == (2, 80, 4 * 3)
-    assert np.abs(np.asarray(finer - layer._finer_latents(latents, 2.0 * top))).max() > 1e-3
-    # In a frame the top's two codes come first, then four of each of its two finer frames.
+    bottom = layer._bottom_latents(latents, top)
+    assert bottom.shape == (2, 80, 4 * 3)
+    assert np.abs(np.asarray(bottom - layer._bottom_latents(latents, 2.0 * top))).max() > 1e-3
+    # In a frame the top's two codes come first, then four of each of its two bottom frames.
     codes = np.asarray(layer.encode(latents))
     np.testing.assert_array_equal(codes[..., :2], top_codes)
-    np.testing.assert_array_equal(codes[..., 2:].reshape(2, 80, 4), layer.finer.encode(finer))
+    np.testing.assert_array_equal(codes[..., 2:].reshape(2, 80, 4), layer.bottom.encode(bottom))
     assert {"usage_top", "usage_bottom"} <= {metric.name for metric in model.metrics}
     # Every variable that encoding needs is in its part.
     paths = [v.path for v in model.parts["encoder"]]
@@ -86,17 +86,17 @@ def test_the_quantized_top_conditions_the_finer_level():
         id(v) for part in model.parts.values() for v in part}
 
 
-def test_places_share_codebooks_and_keep_their_order(rng):
+def test_positions_share_codebooks_and_keep_their_order(rng):
     config = configs.ResidualQuantizer(books=2, dropout=0.0, **BOOK)
     x = rng.normal(size=(2, 20, 5 * 3)).astype("float32")
-    layer = Places(config, 5)
+    layer = Positions(config, 5)
     inner = layer.quantizer
     vectors, codes, _, _ = layer(x, training=True)
     assert vectors.shape == x.shape and codes.shape == (2, 20, 10)
     codes = np.asarray(layer.encode(x))
-    for place in range(5):
-        alone = np.asarray(inner.encode(x[..., 3 * place : 3 * place + 3]))
-        np.testing.assert_array_equal(codes[..., [place, 5 + place]], alone)
+    for position in range(5):
+        alone = np.asarray(inner.encode(x[..., 3 * position : 3 * position + 3]))
+        np.testing.assert_array_equal(codes[..., [position, 5 + position]], alone)
     np.testing.assert_allclose(layer.lookup(codes), layer(x)[0], atol=1e-5)
     first = np.asarray(layer.lookup(codes[..., :5])).reshape(2, 20, 5, 3)
     np.testing.assert_allclose(first[:, :, 1], inner.lookup(codes[..., 1:2]), atol=1e-6)
@@ -108,5 +108,5 @@ def test_up_sampling_folds_channels_into_both_axes():
     x[0, 1, 2] = 1.0
     y = np.asarray(layer(ops.convert_to_tensor(x)))
     assert y.shape == (1, 6, 8, 2)
-    frames, places = np.nonzero(np.abs(y[0]).sum(-1))
-    assert (frames.min(), frames.max(), places.min(), places.max()) == (0, 5, 2, 7)
+    frames, positions = np.nonzero(np.abs(y[0]).sum(-1))
+    assert (frames.min(), frames.max(), positions.min(), positions.max()) == (0, 5, 2, 7)

@@ -14,7 +14,7 @@ from vqwave.config import QUIETNESS, SHARES, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator, take_weights
-from vqwave.onnx.loops import LOOPS
+from vqwave.onnx.loops import BODIES
 from vqwave.play import engine
 
 CODES, STEPS = 16, 24
@@ -124,7 +124,7 @@ def test_new_labels_change_nothing_until_they_are_trained(case, teacher_forced):
 
 
 def test_every_weight_has_its_own_path(case):
-    assert set(CORES) == set(LOOPS)
+    assert set(CORES) == set(BODIES)
     # Of a score and of a performer: test_roll_body.py, nn/test_frames.py.
     assert {describe(core).core.kind for core in SMALL} == set(CORES) - {"roll", "frames"}
     held = case.model.parts["generator"]

@@ -59,7 +59,7 @@ def drain(feed, count):
 def test_a_feed_gives_every_sample_once_in_order(count):
     audio = wave(20_000)
     with feeding(blocks_of(audio)) as feed:
-        wait_until(lambda: feed._finished)
+        wait_until(lambda: feed._exhausted)
         heard = drain(feed, count)
     np.testing.assert_array_equal(heard[: len(audio)], audio)
     assert not heard[len(audio) :].any() and len(heard) < len(audio) + count
@@ -111,7 +111,7 @@ def test_a_slow_producer_is_counted_and_loses_nothing():
         # block to block.
         assert not feed.read(500)[0].any()
         gate.open.release(6)
-        wait_until(lambda: feed._finished)
+        wait_until(lambda: feed._exhausted)
         heard = np.concatenate([first, drain(feed, 700)])
     np.testing.assert_array_equal(heard[heard != 0], audio)
     assert feed.underruns == 1
@@ -126,7 +126,7 @@ def test_a_block_longer_than_the_buffer_passes():
 
 def test_stopping_fades_out_and_ends():
     with feeding([np.full(1000, 0.5, np.float32)] * 100, fade=2000 / RATE) as feed:
-        wait_until(lambda: feed._finished or feed._full)
+        wait_until(lambda: feed._exhausted or feed._full)
         assert feed.read(500)[0].min() == 0.5
         feed.stop()
         heard = drain(feed, 512)
@@ -138,7 +138,7 @@ def test_stopping_fades_out_and_ends():
 def test_pausing_holds_and_resuming_loses_nothing():
     audio = np.full(60_000, 0.5, np.float32)
     with feeding(blocks_of(audio), fade=1000 / RATE) as feed:
-        wait_until(lambda: feed._finished)
+        wait_until(lambda: feed._exhausted)
         feed.read(500)
         feed.pause(True)
         assert feed.status.paused
@@ -169,7 +169,7 @@ def test_an_error_comes_after_what_was_computed_before_it():
         raise UserError("broken weights")
 
     with feeding(breaks()) as feed:
-        wait_until(lambda: feed._finished)
+        wait_until(lambda: feed._exhausted)
         heard, more = feed.read(1000)
     np.testing.assert_array_equal(heard, wave(1000))
     assert not more and str(feed.error) == "broken weights"

@@ -638,7 +638,7 @@ def test_a_variation_is_not_longer_than_its_source_and_needs_it():
     codec, generators = chain(128)
     parts = codec, generators[1:]
     assert start(parts, begin=Variation(512, [1, 2], 1024), samples=1025).samples == 1024
-    with pytest.raises(UserError, match="generator_128 reads level 512, but the chain begins"):
+    with pytest.raises(UserError, match="generator_128 reads level 512, but no level stands above it"):
         start(parts, begin=Prompt({128: [1, 2, 3, 4]}, None))
 
 

@@ -62,7 +62,7 @@ def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, s
         assert model["sc_db"] == pytest.approx(metrics.spectral_convergence(original, copy), abs=0.05)
         assert model["si_sdr_db"] == pytest.approx(metrics.si_sdr(original, copy), abs=0.5, rel=0.02)
         assert Path(model["picture"]).read_bytes().startswith(b"\x89PNG")
-        assert f"vqvae_{level}: the set without a number" in notes
+        assert f"vqvae_{level}: the default set" in notes
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         f"a song [1]_vqvae_{level}.{kind}" for level in LEVELS for kind in ("wav", "png"))
 

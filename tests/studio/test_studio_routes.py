@@ -84,7 +84,7 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio)
 
 
 @pytest.mark.parametrize("path, body, words", [
-    ("/studio/takes/none.wav", None, b"not in this studio any more"),
+    ("/studio/takes/none.wav", None, b"no longer in the studio"),
     ("/studio/takes", b"{}", b"must be"),
     ("/studio/takes", [1], b"request"),
     ("/studio/takes", {"x": "y" * (2 << 20)}, b"too long"),

@@ -296,7 +296,7 @@ def test_a_take_stopped_before_its_first_block_is_removed(studio):
     frames, take = begin(studio)
     assert studio.stop(take["id"], 0) is None
     frames.close()
-    with pytest.raises(UserError, match="not in this studio any more"):
+    with pytest.raises(UserError, match="no longer in the studio"):
         studio.takes.get(take["id"])
 
 

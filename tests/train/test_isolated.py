@@ -24,7 +24,7 @@ def fail():
 def test_a_value_comes_back_and_an_error_is_one_line(capfd):
     spent = []
     task = Task(total, 1, 2)
-    assert task.wait(spent.append) == 0 and task.value == 3
+    assert task.wait(spent.append) == 0 and task.receive_value() == 3
     assert sum(spent) > 0
     assert Task(fail).wait(spent.append) == 2
     err = capfd.readouterr().err

@@ -144,7 +144,7 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
 def test_bits_a_frame_are_summed_over_books():
     model = configs.replace(TINY.generator(512), books=3)
     job = GeneratorJob(model, "data", "codecs")
-    assert job.judgement(2 * np.log(2)) == "validation 6 bits a frame"
+    assert job.describe_loss(2 * np.log(2)) == "validation 6 bits a frame"
 
 
 def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):

@@ -304,7 +304,7 @@ def test_only_promote_saves_the_best_set_without_a_number(train, begun):
         np.testing.assert_array_equal(array, wanted.astype("float16").astype("float32"))
     before = shipped.checksum
     reporter = train(begun, steps=9).reporter.text
-    assert "another set without a number" in reporter and "the same command with --promote" in reporter
+    assert "another default set" in reporter and "the same command with --promote" in reporter
     assert weights.find(begun, GENERATOR).checksum == before
 
 
@@ -345,7 +345,7 @@ def test_minutes_end_after_the_passes(monkeypatch, passes, minutes, steps, per_e
     job, reporter = SimpleNamespace(steps_of_passes=lambda: passes * 8 + bool(passes)), RecordingReporter()
     training._plan_steps(job, record, RunOptions("out", minutes=minutes), None, reporter)
     assert (record.steps, record.steps_per_epoch) == (steps, per_epoch)
-    assert ("steps suffice" in reporter.text) == (passes == 2)
+    assert ("training takes" in reporter.text) == (passes == 2)
 
 
 # ----------------------------------------------------------------------------------- other settings

@@ -57,7 +57,7 @@ def add_epoch(parser, of: str):
     """--epoch. of: "codecs" or "generators"."""
     parser.add_argument("--epoch", metavar="N|best",
                         help=f"the {of}' weights of epoch N, or those with the best validation "
-                             f"loss (default: the set without a number, else the best)")
+                             f"loss (default: the default set, else the best)")
 
 
 def add_engine(parser, engines=engine.ENGINES):

@@ -113,8 +113,8 @@ def check_batch(pieces: int | None, held: int = 0):
 
 
 def check(args, paths):
-    """Set the length. Raises `UserError` where options contradict each other or a file would be
-    lost.
+    """Fill in the default length. Raises `UserError` where options contradict each other or a file
+    would be overwritten.
     """
     if args.length is None and args.seconds is None and not args.variation_of:
         args.seconds = SECONDS

@@ -189,12 +189,12 @@ class PixelCNNCore(CoreConfig):
 
 class FramesCore(CoreConfig):
     """A performer without memory: each frame follows from the conditions alone. They give a vector
-    for each book, and the logit of a code is minus the squared distance of its codebook's vector.
-    Temperature 0 takes the nearest code.
+    for each book. In training, the logit of a code is minus its weighted squared distance from the
+    vector. In playing, the vector is first multiplied by `sharpness`; temperature 0 takes the code
+    nearest to the product. Gains are not multiplied.
 
-    code_dim: of the codebooks' vectors, at most. sharpness: by so much vectors are multiplied when
-    they are played, except gains: what the conditions leave open is averaged in training, which
-    shrinks them, and codes near the middle are noise.
+    code_dim: of the codebooks' vectors, at most. sharpness: training averages what the conditions
+    leave open, which shrinks vectors, and codes near the middle are noise.
     """
 
     kind: Literal["frames"] = "frames"

@@ -54,8 +54,8 @@ class NotesHead(HeadPart):
     """The decoder predicts which tones sound, their loudness, and noise.
 
     Oscillators follow the peaks of the log-frequency spectrum that the decoder predicts, on the
-    front end's grid. A peak lies near the loudest of its frame; `overtones` adds those far below it
-    (None: the noise stands for them).
+    front end's grid. Only peaks near the loudest peak of the frame become tones. `overtones` adds
+    tones for weaker peaks; with None, noise represents them.
     """
 
     kind: Literal["notes"] = "notes"

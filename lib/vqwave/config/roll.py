@@ -1,4 +1,4 @@
-"""The numbers of the core of scores, for its training and its playing."""
+"""Constants of the core `roll`, shared by `nn/roll.py` and `onnx/roll.py`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ SILENT, SOUNDING, STRUCK = range(3)
 BANDS = len(ATTACK_BANDS) - 1
 """Books of attacks, after those of semitones."""
 STEPS_PER_SECOND = 5.5
-"""Of the mean tempo."""
-AROUND = 25
+"""Steps per second at the mean tempo."""
+KERNEL_SEMITONES = 25
 """Semitones that a convolution over semitones sees: an octave to either side."""
-SECONDS = (2.0, 8.0, 30.0)
-"""Over which strikes are averaged."""
+AVERAGE_SECONDS = (2.0, 8.0, 30.0)
+"""Time constants, in seconds, of the averages of strikes."""
 RECENT = 4
 """Steps whose strikes are inputs of their own."""
 LEAST_AGE = 5
-"""Steps at least since the moments that a step is compared with."""
+"""The fewest steps between a step and the past moments it is compared with."""
 IMPOSSIBLE = -30.0
 """The logit of sounding on where nothing sounded."""
-ALSO, HELD = 0.5, 0.15
-"""Where steps are compared: the weights of the step before, and of what sounds."""
+PREVIOUS_WEIGHT, SOUNDING_WEIGHT = 0.5, 0.15
+"""Weights, in the comparison of steps, of the previous step's strikes and of sounding notes;
+strikes have weight 1.
+"""
 
 
 def pitch_classes(books: int) -> np.ndarray:
@@ -38,6 +40,6 @@ def averages(memory: int) -> np.ndarray:
     """The weights of the last steps in each average of strikes, the newest first: float32
     [averages, memory], in strikes a second.
     """
-    rates = np.exp(-1 / (STEPS_PER_SECOND * np.array(SECONDS)))[:, None]
-    weights = (1 - rates) * rates ** np.arange(memory) * STEPS_PER_SECOND
+    decays = np.exp(-1 / (STEPS_PER_SECOND * np.array(AVERAGE_SECONDS)))[:, None]
+    weights = (1 - decays) * decays ** np.arange(memory) * STEPS_PER_SECOND
     return weights.astype("float32")

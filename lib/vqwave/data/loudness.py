@@ -16,8 +16,8 @@ from ..io.silence import SILENT_DB
 from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
-"""dB: music this far below the median of all sound is quiet; what lies further below counts no more
-than the second figure.
+"""Music is quiet from `QUIET_UNDER` dB below the median loudness of non-silent frames. Quietness
+counts from there, up to `MOST_QUIET` dB.
 """
 WINDOW = 0.2
 """Seconds around a frame over which the loudness is measured."""
@@ -38,18 +38,18 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
     float32 [books, num_codes]; 0 for codes that occur in no quiet music.
     """
     rows = rows[:: -(-len(rows) // MOST_TRACKS) or 1]
-    below, counts = np.zeros((2, books, num_codes))
+    quiet_sums, counts = np.zeros((2, books, num_codes))
     levels = [loudness(data_dir, row, level) for row in rows]
-    every = np.concatenate(levels or [np.zeros(0)])
-    sounding = every[every > SILENT_DB]
+    all_levels = np.concatenate(levels or [np.zeros(0)])
+    sounding = all_levels[all_levels > SILENT_DB]
     floor = (np.median(sounding) if sounding.size else 0.0) - QUIET_UNDER
     for row, decibels in zip(rows, levels, strict=True):
         frames = codes.read_frames(row.path, row.first, row.frames, books)
         quiet = np.clip(floor - decibels, 0, MOST_QUIET)
         counts += codes.count_codes([frames], num_codes, books)
         for book in range(books):
-            below[book] += np.bincount(frames[:, book], quiet, minlength=num_codes)
-    return (below / (counts + PRIOR_FRAMES)).astype(np.float32)
+            quiet_sums[book] += np.bincount(frames[:, book], quiet, minlength=num_codes)
+    return (quiet_sums / (counts + PRIOR_FRAMES)).astype(np.float32)
 
 
 def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:

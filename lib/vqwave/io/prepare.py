@@ -88,7 +88,8 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
 
     The report lists files that cannot be converted; the others are converted. An interrupted run
     leaves whole tracks only, and the next run continues. Of identical files one becomes a track, so
-    that no recording is both held out and trained on. Renamed and removed files keep their tracks.
+    that no recording is both held out and trained on. A file that is removed, or renamed within its
+    folder, keeps its track; a file moved to another folder becomes a new track.
 
     workers: processes; None is one a core. overwrite: also convert tracks whose source has not
     changed (size and time, else SHA-256). scheduler: the address of a Dask cluster whose workers

@@ -7,9 +7,10 @@ A *set* is the files of one codec or generator plus the YAML that describes them
 
     NAME.graphs.tar.xz     in a wheel: the ONNX graphs of a set, instead of most of its weights
 
-TAG is an epoch (`00010`), `best`, or absent: the set that ships. The YAML holds the whole run
-(model, training, data), its record and each file's sha256. It is written last, so a set without it
-was never finished. Files are HDF5 with one dataset a variable. `chain.yml` describes the chain.
+TAG is an epoch (`00010`) or `best`. The set without a tag is the default: the shipped set, or a
+promoted one. The YAML holds the whole run (model, training, data), its record and each file's
+sha256. It is written last, so a set without it was never finished. Files are HDF5 with one dataset
+a variable. `chain.yml` describes the chain.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class WeightSet:
         if self.tag in ("", "best"):
             shipped = self.folder.resolve().parent == CHECKOUT
             return ("the best set" if self.tag else "the shipped set" if shipped
-                    else "the set without a number")
+                    else "the default set")
         return f"epoch {self.tag.lstrip('0') or '0'}"
 
     @property
@@ -291,7 +292,7 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
             item = group[key]
             address = h5py.h5o.get_info(item.id).addr
             if address in addresses:
-                raise WeightsError(f"{path}: {name} is another object of the file again")
+                raise WeightsError(f"{path}: {name} is a second name of another object in the file")
             addresses.add(address)
             if isinstance(item, h5py.Group):
                 groups.append((f"{name}/", item))
@@ -370,8 +371,8 @@ def to_numpy(variable) -> np.ndarray:
 
 
 def tags(folder, name: str) -> list[str]:
-    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then `` if
-    one ships.
+    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then the
+    empty tag if there is a set without one.
     """
     pattern = re.compile(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml")
     paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
@@ -393,8 +394,8 @@ def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.Generato
 
 
 def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
-    """The chain of the generators in `folder`: of its `chain.yml`, else of the preset. Without both
-    its levels are named as in `compact`: the upper ones whose generators are there, or all four.
+    """The chain in `chain.yml`, else that of the preset. Without either, the chain of the preset
+    `compact`, cut to the upper levels where only these have generators.
     """
     path = Path(folder) / CHAIN
     if not path.exists():
@@ -440,7 +441,7 @@ def epochs(folder, name: str) -> list[int]:
 
 
 def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
-    """The set of an epoch, or the best, or (None) the one that ships and, if none ships, the best.
+    """The set of an epoch, or the best, or (None) the default set and, if there is none, the best.
     If a crash left only a part of `best`, the numbered set that it was copied from is returned.
     """
     folder, present = Path(folder), tags(folder, name)
@@ -454,7 +455,7 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     if tag not in present:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
-        have = ", ".join(str(int(t)) if t.isdigit() else t or "one without a number"
+        have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set"
                          for t in present)
         what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
         raise WeightsError(f"{folder}: no {what} of {name}; there are"
@@ -547,10 +548,10 @@ def _check_files(path: Path, sums, files: dict[str, Path]):
 
 
 def promote(folder, name: str) -> str:
-    """Copy the best set to the set without a number, as float16; returns a line that says so."""
+    """Copy the best set to the default set, as float16; returns a line that says so."""
     copy_set(find(folder, name, "best"), folder, "", "float16")
-    return (f"{name}: the best set now stands without a number in {folder} (float16) and is "
-            "loaded by default")
+    return (f"{name}: the best set was copied to {folder} as the default set (float16), which is "
+            "loaded unless --epoch names another")
 
 
 def copy_as_best(source: WeightSet, folder) -> WeightSet:

@@ -74,14 +74,14 @@ def _attend(q, k, v, sinks: Sinks | None, ages):
     """q [..., heads, n, d], k and v [..., heads, m, d], ages int32 that fit [..., heads, n, m] ->
     [..., heads, n, d]. Scores and their softmax are float32 under mixed precision.
     """
-    kind, count = q.dtype, k.shape[-2]
-    far = ops.cast(ages, "float32") * ops.reshape(slopes(q.shape[-3]), (-1, 1, 1))
+    dtype, count = q.dtype, k.shape[-2]
+    penalty = ops.cast(ages, "float32") * ops.reshape(slopes(q.shape[-3]), (-1, 1, 1))
     q = q * q.shape[-1] ** -0.5
-    scores = ops.cast(ops.matmul(q, ops.swapaxes(k, -1, -2)), "float32") - far
+    scores = ops.cast(ops.matmul(q, ops.swapaxes(k, -1, -2)), "float32") - penalty
     if sinks is None:
-        return ops.matmul(ops.cast(ops.softmax(scores), kind), v)
-    always = ops.matmul(q, ops.cast(ops.swapaxes(sinks.keys, -1, -2), kind))
-    shares = ops.softmax(ops.concatenate([scores, ops.cast(always, "float32")], axis=-1))
-    shares = ops.cast(shares, kind)
-    return (ops.matmul(shares[..., :count], v)
-            + ops.matmul(shares[..., count:], ops.cast(ops.convert_to_tensor(sinks.values), kind)))
+        return ops.matmul(ops.cast(ops.softmax(scores), dtype), v)
+    sink_scores = ops.matmul(q, ops.cast(ops.swapaxes(sinks.keys, -1, -2), dtype))
+    weights = ops.softmax(ops.concatenate([scores, ops.cast(sink_scores, "float32")], axis=-1))
+    weights, values = ops.cast(weights, dtype), ops.convert_to_tensor(sinks.values)
+    return (ops.matmul(weights[..., :count], v)
+            + ops.matmul(weights[..., count:], ops.cast(values, dtype)))

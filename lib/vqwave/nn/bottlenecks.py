@@ -44,9 +44,9 @@ class EnergyDescent(layers.Layer):
         function of x and the energy falls.
         """
         centred = x - ops.mean(x, axis=-1, keepdims=True)
-        size = ops.rsqrt(ops.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
+        inverse_std = ops.rsqrt(ops.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
         scale = ops.cast(ops.exp(self.scale), x.dtype)
-        return scale * centred * size + ops.cast(self.bias, x.dtype)
+        return scale * centred * inverse_std + ops.cast(self.bias, x.dtype)
 
     def _keys(self, x, past):
         """The keys of the other frames in each window [batch, N, back, heads, d]."""

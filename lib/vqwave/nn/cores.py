@@ -55,8 +55,8 @@ class Core(keras.Model):
         self.built = True
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Before training: similar codes get similar logits, the products of each book's vectors
-        with a random projection of the features, at the scale of Glorot's initialiser for one book.
+        """Initialise the output layers so that similar codes get similar logits: a random
+        projection of the features (Glorot's scale for one book), multiplied by the code vectors.
         """
         remaining = list(codebooks)
         for layer in self.books.outputs:
@@ -345,7 +345,7 @@ class NearestCodes(layers.Layer):
     """
 
     LEAST = 8.0
-    """A code of fewer numbers has as much weight as one of so many."""
+    """The distances of shorter codes are weighted as if they had this many dimensions."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(dtype="float32", **kwargs)

@@ -21,8 +21,7 @@ CUT, BOOST = 0.6, 0.35
 """The most by which `SetLevels` changes a band: -48 and +28 dB."""
 
 ATTACK = 0.075
-"""A rise of a band's gain from one frame to the next that begins to be an attack: 6 dB. Twice as
-much is one entirely."""
+"""A rise of more than 6 dB from frame to frame is treated as an attack, in full from 12 dB."""
 
 
 class BandLevels:
@@ -103,7 +102,7 @@ class RelativeLevels(layers.Layer):
 
 
 class Gains(layers.Layer):
-    """The last `count` channels, float32: the gains behind features, latents or vectors."""
+    """The last `count` channels, float32: the gains that follow features, latents or vectors."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
@@ -116,8 +115,8 @@ class Gains(layers.Layer):
 class SetLevels(layers.Layer):
     """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio at these levels.
 
-    Each band is multiplied by the difference of its gain and its own level, in dB and limited by
-    `CUT` and `BOOST`. From frame to frame the difference follows a straight line, but a rise of
+    Each band is amplified by the difference between its gain and its own level, limited to
+    −`CUT` … `BOOST`. From frame to frame the difference follows a straight line, but a rise of
     more than `ATTACK` is an attack: a jump in the middle of the frame.
     """
 

@@ -68,7 +68,8 @@ def multi_mel(x, y, sample_rate: int):
 
 
 def hum(x, y, level: int):
-    """How much more, or less, lines at the rate of the codes stand out of y than of x.
+    """Difference between y and x in how far the spectral lines at multiples of the code rate rise
+    above their surroundings.
 
     With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate
     over P beside that line: mean over k of (e_k(y) − e_k(x))². The floor is 80 dB under x's

@@ -2,8 +2,8 @@
 one or of two levels between encoder and decoder, one class for each kind of the config's
 `hierarchy`.
 
-A plane is [batch, frames, places, channels]. Between networks it is flattened to frames, [batch,
-frames, places·channels]. Receptive fields are along the frames alone.
+A plane is [batch, frames, positions, channels]. Between networks it is flattened to frames, [batch,
+frames, positions·channels]. Receptive fields are along the frames alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD_CHANNELS = 8
 
 
 class PlaneConv(layers.Conv2D):
-    """Keras's 2-D convolution over frames and places, padded with zeros, with a receptive field.
+    """Keras's 2-D convolution over frames and positions, padded with zeros, with a receptive field.
     dilation: along the frames.
     """
 
@@ -57,22 +57,22 @@ class PlaneUpsampling(layers.Layer):
         self.conv.build(shape)
 
     def call(self, x):
-        r, places = self.ratio, x.shape[2]
+        r, positions = self.ratio, x.shape[2]
         x = self.conv(x)
-        x = ops.reshape(x, (ops.shape(x)[0], -1, places, r, r * self.channels))
+        x = ops.reshape(x, (ops.shape(x)[0], -1, positions, r, r * self.channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4))
-        return ops.reshape(x, (ops.shape(x)[0], -1, places * r, self.channels))
+        return ops.reshape(x, (ops.shape(x)[0], -1, positions * r, self.channels))
 
 
 def top_upsamplings(config: CodecConfig, name: str) -> list[PlaneUpsampling]:
-    """New layers that bring the top to the rate and the positions of the finer level."""
+    """New layers that bring the top to the rate and the positions of the bottom."""
     return [PlaneUpsampling(config.stages[i - 1].channels, config.stages[i].stride,
                             name=f"{name}_{i}")
             for i in reversed(range(config.hierarchy.bottom + 1, len(config.stages)))]
 
 
 def to_frames(plane, per_frame: int = 1, **kwargs):
-    """[batch, N·per_frame, places, c] -> frames float32 [batch, N, per_frame·places·c]."""
+    """[batch, N·per_frame, positions, c] -> frames float32 [batch, N, per_frame·positions·c]."""
     width = per_frame * plane.shape[2] * plane.shape[3]
     return layers.Reshape((-1, width), dtype="float32", **kwargs)(plane)
 
@@ -81,43 +81,43 @@ def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Receptiv
     """The decoder's stages in reverse, those after the spectrogram: [batch, frames, bands] ->
     latents [batch, N, positions·width].
 
-    A hierarchy with a finer level appends the features of its stage to those of the top: [batch, N,
+    A hierarchy appends the features of the bottom's stage to those of the top: [batch, N,
     positions·width + bottom_frames·bottom_positions·channels].
     """
     features = keras.Input((None, front_end.channels), name="spectrogram")
     # Levels of 0.1 … 1.1, centred and scaled to about 1.
     x = layers.Rescaling(4.0, -2.0, name="scale")(features)
     x = layers.Reshape((-1, front_end.channels, 1), name="plane")(x)
-    field, finer = ReceptiveField(), []
+    field, bottom = ReceptiveField(), []
     for i in config.encoder_stages:
         stage = config.stages[i]
         x = field.through(x, PlaneConv(stage.channels, 2 * stage.stride, strides=stage.stride,
                                        name=f"down_{i}"), *stage_blocks(config, i, PlaneBlock))
         if i == config.hierarchy.bottom:
-            finer = [to_frames(x, config.bottom_frames, name="finer")]
+            bottom = [to_frames(x, config.bottom_frames, name="finer")]
     x = layers.Activation(gelu, name="activation")(x)
     x = field.through(x, PlaneConv(config.quantizer.width, 3, name="latents"))
     latents = to_frames(x, name="frames")
-    if finer:
-        latents = layers.Concatenate(name="both", dtype="float32")([latents, *finer])
+    if bottom:
+        latents = layers.Concatenate(name="both", dtype="float32")([latents, *bottom])
     return keras.Model(features, latents, name="encoder"), field
 
 
 def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     """(vectors float32 [batch, N, vector_width] -> audio float32 [batch, N·level, 1], the head).
-    With two levels the vectors are those of the top, then those of the finer level.
+    With two levels the vectors are those of the top, then those of the bottom.
     """
     vectors = keras.Input((None, config.vector_width), name="vectors")
-    width, places, field = config.quantizer.vector_width, config.positions, ReceptiveField()
-    x = layers.Reshape((-1, places, width), name="plane")(vectors[..., : places * width])
+    width, positions, field = config.quantizer.vector_width, config.positions, ReceptiveField()
+    x = layers.Reshape((-1, positions, width), name="plane")(vectors[..., : positions * width])
     last = len(config.stages) - 1
-    if (bottom := config.hierarchy.bottom) is not None:
-        last = bottom
-        finer = layers.Reshape((-1, config.bottom_positions, width), name="finer")(
-            vectors[..., places * width :])
+    if config.hierarchy.bottom is not None:
+        last = config.hierarchy.bottom
+        bottom = layers.Reshape((-1, config.bottom_positions, width), name="finer")(
+            vectors[..., positions * width :])
         for up in top_upsamplings(config, "top"):
             x = gelu(field.through(x, up))
-        x = layers.Concatenate(name="both")([x, finer])
+        x = layers.Concatenate(name="both")([x, bottom])
     x = field.through(x, PlaneConv(config.stages[last].channels, 3, name="expand"))
     for i in reversed(range(last + 1)):
         x = field.through(x, *stage_blocks(config, i, PlaneBlock))
@@ -131,37 +131,38 @@ def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     return keras.Model(vectors, head.outputs(audio), name="decoder"), head
 
 
-class Places(Quantizer):
-    """A quantizer of one vector, for each of the places of a frame: latents float32 [batch, N,
-    places·width] -> `Quantized` with vectors [batch, N, places·vector_width] and codes int32
-    [batch, N, books·places].
+class Positions(Quantizer):
+    """A quantizer of one vector, for each of the positions of a frame: latents float32 [batch, N,
+    positions·width] -> `Quantized` with vectors [batch, N, positions·vector_width] and codes int32
+    [batch, N, books·positions].
 
-    All places share the codebooks. In a frame, all places' codes of the first book come first, so
-    the first n·places codes are those of n books alone.
+    All positions share the codebooks. In a frame, all positions' codes of the first book come
+    first, so the first n·positions codes are those of n books alone.
     """
 
-    def __init__(self, config, places: int, seed: int = 0, **kwargs):
+    def __init__(self, config, positions: int, seed: int = 0, **kwargs):
         super().__init__(config, **kwargs)
-        self.places, self.quantizer = places, new_quantizer(config, seed)
+        self.positions, self.quantizer = positions, new_quantizer(config, seed)
         self.parts, self.suffixes = [self.quantizer], [""]
 
     def build(self, shape):
         self.quantizer.build((None, None, self.config.width))
 
     def encode(self, latents):
-        """latents -> codes int32 [batch, N, books·places], or vectors where there are no codes."""
+        """latents -> codes int32 [batch, N, books·positions], or vectors without codes."""
         return self._join_codes(self.quantizer.encode(self._split(latents)))
 
     def lookup(self, codes):
-        """codes int32 [batch, N, n·places], n up to the number of books, or vectors -> vectors
-        float32 [batch, N, places·vector_width].
+        """codes int32 [batch, N, n·positions], n up to the number of books, or vectors -> vectors
+        float32 [batch, N, positions·vector_width].
         """
         if not self.config.has_codes:
             return self.quantizer.lookup(codes)
         batch, frames, count = ops.shape(codes)
-        books = count // self.places
-        codes = ops.transpose(ops.reshape(codes, (batch, frames, books, self.places)), (0, 1, 3, 2))
-        codes = ops.reshape(codes, (batch, frames * self.places, books))
+        books = count // self.positions
+        codes = ops.reshape(codes, (batch, frames, books, self.positions))
+        codes = ops.transpose(codes, (0, 1, 3, 2))
+        codes = ops.reshape(codes, (batch, frames * self.positions, books))
         return self._join(self.quantizer.lookup(codes), self.config.vector_width)
 
     def call(self, latents, training=False):
@@ -170,59 +171,60 @@ class Places(Quantizer):
                          losses, metrics)
 
     def _split(self, latents):
-        """[batch, N, places·width] -> [batch, N·places, width]."""
+        """[batch, N, positions·width] -> [batch, N·positions, width]."""
         return ops.reshape(latents, (ops.shape(latents)[0], -1, self.config.width))
 
     def _join(self, x, width):
-        """[batch, N·places, width] -> [batch, N, places·width]."""
-        return ops.reshape(x, (ops.shape(x)[0], -1, self.places * width))
+        """[batch, N·positions, width] -> [batch, N, positions·width]."""
+        return ops.reshape(x, (ops.shape(x)[0], -1, self.positions * width))
 
     def _join_codes(self, codes):
-        """The codes of each place [batch, N·places, n] -> of a frame [batch, N, n·places]."""
+        """Codes of each position [batch, N·positions, n] -> of a frame [batch, N, n·positions]."""
         count = codes.shape[-1]
         if not self.config.has_codes:
             return self._join(codes, count)
-        codes = ops.reshape(codes, (ops.shape(codes)[0], -1, self.places, count))
+        codes = ops.reshape(codes, (ops.shape(codes)[0], -1, self.positions, count))
         return ops.reshape(ops.transpose(codes, (0, 1, 3, 2)),
-                           (ops.shape(codes)[0], -1, count * self.places))
+                           (ops.shape(codes)[0], -1, count * self.positions))
 
 
 class TopDown(Quantizer):
-    """Two levels of latents, of which the coarser conditions the finer: VQ-VAE-2 (Razavi et al.
+    """Two levels of latents, of which the top conditions the bottom: VQ-VAE-2 (Razavi et al.
     2019, section 3.1, algorithm 1).
 
-    latents float32 [batch, N, top + finer features] of `plane_encoder` -> `Quantized` with vectors
+    latents float32 [batch, N, top + bottom features] of `plane_encoder` -> `Quantized` with vectors
     [batch, N, vector_width] and codes int32 [batch, N, books]. The quantized top is up-sampled and
-    concatenated with the finer features; a convolution of both is quantized with separate
+    concatenated with the bottom features; a convolution of both is quantized with separate
     codebooks. The top's codes come first in a frame.
     """
 
     def __init__(self, config: CodecConfig, seed: int = 0, **kwargs):
         super().__init__(config, name="levels", dtype=None, **kwargs)
-        self.top = Places(config.quantizer, config.positions, seed, name="level_0")
-        self.finer = Places(config.quantizer, config.bottom_positions, seed + 100, name="level_1")
-        self.parts, self.suffixes = [self.top, self.finer], ["_top", "_bottom"]
-        self.top_width = config.positions * config.quantizer.width
-        self.top_codes = config.quantizer.books * config.positions
+        quantizer = config.quantizer
+        self.top = Positions(quantizer, config.positions, seed, name="level_0")
+        self.bottom = Positions(quantizer, config.bottom_positions, seed + 100, name="level_1")
+        self.parts, self.suffixes = [self.top, self.bottom], ["_top", "_bottom"]
+        self.top_width = config.positions * quantizer.width
+        self.top_codes = quantizer.books * config.positions
         channels = config.stages[config.hierarchy.bottom].channels
-        self.finer_shape = (-1, config.bottom_positions, channels)
+        self.bottom_shape = (-1, config.bottom_positions, channels)
         self.upsamplings = top_upsamplings(config, "up")
         self.mix = PlaneConv(channels, 3, name="mix")
-        self.latents = PlaneConv(config.quantizer.width, 3, name="latents")
+        self.latents = PlaneConv(quantizer.width, 3, name="latents")
         field = ReceptiveField()
         for layer in (*self.upsamplings, self.mix, self.latents):
             field.add(layer)
         self.receptive_field = (field.left, field.right)
 
     def build(self, shape):
-        width, channels = self.config.quantizer.vector_width, self.finer_shape[-1]
+        width, channels = self.config.quantizer.vector_width, self.bottom_shape[-1]
         for up in self.upsamplings:
             up.build((None, None, None, width))
             width = up.channels
         self.mix.build((None, None, None, width + channels))
         self.latents.build((None, None, None, channels))
         self.top.build(None)
-        self.finer.build(None)
+        self.bottom.build(None)
 
     @property
     def encoder_weights(self) -> list:
@@ -233,47 +235,45 @@ class TopDown(Quantizer):
     def encode(self, latents):
         """latents -> codes int32 [batch, N, books]."""
         codes = self.top.encode(latents[..., : self.top_width])
-        finer = self._finer_latents(latents, self.top.lookup(codes))
-        return self._pack(codes, self.finer.encode(finer))
+        bottom = self._bottom_latents(latents, self.top.lookup(codes))
+        return self._pack(codes, self.bottom.encode(bottom))
 
     def lookup(self, codes):
         """codes int32 [batch, N, books] -> vectors float32 [batch, N, vector_width]."""
-        top, finer = codes[..., : self.top_codes], codes[..., self.top_codes :]
-        width = finer.shape[-1] // self.config.bottom_frames
-        finer = ops.reshape(finer, (ops.shape(finer)[0], -1, width))
-        return self._pack(self.top.lookup(top), self.finer.lookup(finer))
+        top, bottom = codes[..., : self.top_codes], codes[..., self.top_codes :]
+        width = bottom.shape[-1] // self.config.bottom_frames
+        bottom = ops.reshape(bottom, (ops.shape(bottom)[0], -1, width))
+        return self._pack(self.top.lookup(top), self.bottom.lookup(bottom))
 
     def call(self, latents, training=False):
         top = self.top(latents[..., : self.top_width], training=training)
-        finer = self.finer(self._finer_latents(latents, top.vectors), training=training)
-        return Quantized(self._pack(top.vectors, finer.vectors), self._pack(top.codes, finer.codes),
-                         *self.combine([top, finer]))
+        bottom = self.bottom(self._bottom_latents(latents, top.vectors), training=training)
+        return Quantized(self._pack(top.vectors, bottom.vectors),
+                         self._pack(top.codes, bottom.codes), *self.combine([top, bottom]))
 
-    def _finer_latents(self, latents, top):
-        """The finer level's latents [batch, N·r, P·width], from the encoder's latents and the top's
-        vectors.
-        """
+    def _bottom_latents(self, latents, top):
+        """The bottom's latents [batch, N·r, P·width] from the encoder's latents and top vectors."""
         batch = ops.shape(top)[0]
         x = ops.reshape(top, (batch, -1, self.config.positions, self.config.quantizer.vector_width))
         for up in self.upsamplings:
             x = gelu(up(x))
-        features = ops.reshape(latents[..., self.top_width :], (batch, *self.finer_shape))
+        features = ops.reshape(latents[..., self.top_width :], (batch, *self.bottom_shape))
         x = ops.concatenate([ops.cast(features, x.dtype), x], axis=-1)
         x = self.latents(gelu(self.mix(gelu(x))))
         return ops.reshape(x, (batch, -1, x.shape[2] * x.shape[3]))
 
-    def _pack(self, top, finer):
+    def _pack(self, top, bottom):
         """[batch, N, a] and [batch, N·r, b] -> [batch, N, a + r·b]."""
         per_frame = self.config.bottom_frames
-        finer = ops.reshape(finer, (ops.shape(finer)[0], -1, per_frame * finer.shape[-1]))
-        return ops.concatenate([top, finer], axis=-1)
+        bottom = ops.reshape(bottom, (ops.shape(bottom)[0], -1, per_frame * bottom.shape[-1]))
+        return ops.concatenate([top, bottom], axis=-1)
 
 
 def single_level(config: CodecConfig, seed: int = 0):
-    """One quantizer, for one place or for each place of a frame."""
+    """One quantizer, for one position or for each position of a frame."""
     if config.positions == 1:
         return new_quantizer(config.quantizer, seed)
-    return Places(config.quantizer, config.positions, seed, name="places")
+    return Positions(config.quantizer, config.positions, seed, name="places")
 
 
 HIERARCHIES: dict[str, Callable] = {"single_level": single_level, "vqvae2": TopDown}

@@ -13,8 +13,8 @@ from .lstm import LSTM
 
 def planes(matches: int) -> int:
     """Inputs of each semitone."""
-    return (roll.RECENT + 1 + 2 * len(roll.SECONDS) + 2 + 1 + roll.BANDS + 3 * matches + roll.BANDS
-            + roll.STEPS_PER_BEAT)
+    return (roll.RECENT + 1 + 2 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 3 * matches
+            + roll.BANDS + roll.STEPS_PER_BEAT)
 
 
 class RollStack(keras.Model):
@@ -32,11 +32,11 @@ class RollStack(keras.Model):
         super().__init__(name="generator", **kwargs)
         self.config, core = config, config.core
         units, hidden = core.units, core.head_dim
-        self.enter = layers.Conv1D(units, roll.AROUND, padding="same", name="enter")
+        self.enter = layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="enter")
         self.enter.build((None, config.books, planes(core.matches)))
         self.lstm = LSTM(units, return_sequences=True, name="lstm")
         self.lstm.build((None, None, units))
-        self.mix = layers.Conv1D(units, roll.AROUND, padding="same", name="mix")
+        self.mix = layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="mix")
         self.mix.build((None, config.books, units))
         self.state = layers.Dense(hidden, name="state")
         self.state.build((None, units))
@@ -65,7 +65,7 @@ class RollStack(keras.Model):
         inside = (ages >= 0) & (ages < self.config.core.memory)
         weights = ops.take(self.weights_of_past, ops.clip(ages, 0, self.config.core.memory - 1),
                            axis=1) * ops.cast(inside, "float32")
-        rates = [ops.matmul(weights[i], struck) for i in range(len(roll.SECONDS))]
+        rates = [ops.matmul(weights[i], struck) for i in range(len(roll.AVERAGE_SECONDS))]
         recent = [struck]
         for _ in range(roll.RECENT - 1):
             recent.append(_later(recent[-1]))
@@ -93,7 +93,7 @@ class RollStack(keras.Model):
         [batch, T, matches]).
         """
         core = self.config.core
-        x = struck + roll.ALSO * _later(struck) + roll.HELD * sounds
+        x = struck + roll.PREVIOUS_WEIGHT * _later(struck) + roll.SOUNDING_WEIGHT * sounds
         dots = ops.matmul(x, ops.swapaxes(x, 1, 2))
         total = dots
         for _ in range(core.compared - 1):
@@ -119,9 +119,9 @@ class RollStack(keras.Model):
         struck = ops.cast(past == roll.STRUCK, "float32")
         sounds = ops.cast(past > roll.SILENT, "float32")
         weights = self.weights_of_past[:, ::-1].copy()
-        rates = ops.split(ops.matmul(weights, struck), len(roll.SECONDS), axis=1)
+        rates = ops.split(ops.matmul(weights, struck), len(roll.AVERAGE_SECONDS), axis=1)
         rates = [rate[:, 0] for rate in rates]
-        x = struck + roll.ALSO * _later(struck) + roll.HELD * sounds
+        x = struck + roll.PREVIOUS_WEIGHT * _later(struck) + roll.SOUNDING_WEIGHT * sounds
         dots = ops.matmul(x, ops.swapaxes(x[:, -core.compared :], 1, 2))
         squares = ops.sum(x * x, axis=-1)
         total, own = 0.0, 0.0

@@ -217,9 +217,7 @@ class TransformerBody(Body):
         return self.norm("norm", x)
 
     def _slot(self, count: str) -> str:
-        """Indices of this frame's slot in the rings, as ScatterND takes them: int64 [1, B, heads,
-        4].
-        """
+        """ScatterND's indices of this frame's slot in the rings: int64 [1, B, heads, 4]."""
         main, body, heads = self.main, self.body, self.config.core.heads
         rows = main("Gather", main("Shape", "count"), 0)
         row = main("Reshape", main("Range", 0, rows, 1), [1, -1, 1, 1])
@@ -230,12 +228,12 @@ class TransformerBody(Body):
         return body("Concat", first_axes, body("Add", zeros, slot), axis=-1)
 
     def _distance(self, count: str) -> str:
-        """What is subtracted from the scores of the slots, by their age, and of the sinks: float32
-        [1, B, heads, window + sinks].
+        """The ALiBi penalty of each slot and of the sinks (0 for a sink): float32 [1, B, heads,
+        window + sinks].
         """
         body, core = self.body, self.config.core
         window, heads = core.window, core.heads
-        # By count − slot; a negative index counts from the end.
+        # Indexed by count − slot. A negative index is a slot not written yet: its age is `FAR`.
         ages = np.concatenate([np.arange(window), np.arange(window), np.full(window, FAR)])
         age = body("Gather", ages.astype(np.float32), body("Sub", count, np.arange(window)))
         slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)

@@ -127,8 +127,8 @@ def keras_graph(model, *outputs: str):
 
 
 def _faster():
-    """A context without tf2onnx's optimizer, 41 % of an export, with VQWAVE_FAST_EXPORT (tests,
-    which have a cache of their own).
+    """If VQWAVE_FAST_EXPORT is set, a context that skips tf2onnx's optimizer, which takes 41 % of
+    an export. Tests set it, with their own cache.
     """
     if not os.environ.get("VQWAVE_FAST_EXPORT"):
         return contextlib.nullcontext()

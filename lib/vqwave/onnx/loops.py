@@ -20,8 +20,8 @@ OPSET = 18
 MANY_STREAMS = 8
 """The number of streams from which `loop_many` is faster than `loop`."""
 
-LOOPS: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
-                         "pixelcnn": PixelCNNBody, "frames": FramesBody, "roll": RollBody}
+BODIES: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
+                          "pixelcnn": PixelCNNBody, "frames": FramesBody, "roll": RollBody}
 """The body of each kind of core: a class with the methods of `bodies.Body`."""
 
 
@@ -73,7 +73,7 @@ class LoopBuilder:
         self.guided, self.many = form == "loop_guided", form == "loop_many"
         self.full = form in ("loop_full", "loop_guided")
         self.main, self.body = Nodes("main_"), Nodes("body_")
-        self.core = LOOPS[config.core.kind](config, arrays, precision, self.main, self.body)
+        self.core = BODIES[config.core.kind](config, arrays, precision, self.main, self.body)
         self.together = self.core.together
         self.code_axis = 3 if self.together else 2
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]

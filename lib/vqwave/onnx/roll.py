@@ -86,7 +86,7 @@ class RollBody(Body):
         weights = np.ascontiguousarray(roll.averages(core.memory)[:, ::-1])
         rates = body("MatMul", weights, struck)
         density = body("Log", body("Add", body("ReduceSum", rates, [3]), np.array(1, np.float32)))
-        of_class = body("MatMul", body("Gather", rates, [0, len(roll.SECONDS) - 1], axis=2),
+        of_class = body("MatMul", body("Gather", rates, [0, len(roll.AVERAGE_SECONDS) - 1], axis=2),
                         roll.pitch_classes(books))
         which = np.eye(books, dtype=np.float32)[None, None, books - roll.BANDS :]
         which = body("Add", body("Mul", now, np.array(0, np.float32)), which)
@@ -109,9 +109,9 @@ class RollBody(Body):
     def _matches(self, struck: str, sounds: str) -> tuple[str, str]:
         """`nn.roll.RollStack._matches`: ([1, B, matches, books], [1, B, matches])."""
         body, core = self.body, self.config.core
-        before = self._later(struck, 1)
-        x = body("Add", body("Add", struck, body("Mul", before, np.array(roll.ALSO, np.float32))),
-                 body("Mul", sounds, np.array(roll.HELD, np.float32)))
+        before = body("Mul", self._later(struck, 1), np.array(roll.PREVIOUS_WEIGHT, np.float32))
+        x = body("Add", body("Add", struck, before),
+                 body("Mul", sounds, np.array(roll.SOUNDING_WEIGHT, np.float32)))
         recent = body("Slice", x, [core.memory - core.compared], [core.memory], [2])
         dots = body("MatMul", x, body("Transpose", recent, perm=[0, 1, 3, 2]))
         squares = body("ReduceSum", body("Mul", x, x), [3])
@@ -145,7 +145,7 @@ class RollBody(Body):
     def _convolve(self, name: str, x: str) -> str:
         """A convolution over semitones and its activation, [B, channels, books]."""
         kernel = np.ascontiguousarray(self.arrays[f"{name}/kernel"].transpose(2, 1, 0))
-        side = roll.AROUND // 2
+        side = roll.KERNEL_SEMITONES // 2
         x = self.body("Conv", x, kernel, self.arrays[f"{name}/bias"], pads=[side, side])
         return self.body("FastGelu", x, domain="com.microsoft")
 

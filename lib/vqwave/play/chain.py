@@ -1,10 +1,9 @@
 """The chain at work: levels from the top down and the decoder, which make one block after another.
 
-Every level works on one grid of blocks: of 8,192 samples, say, so 16, 64, 256 and 1,024 frames at
-512, 128, 32 and 8 samples a frame. A level pulls codes from the level above only as far as its
-context model looks ahead; the top levels therefore run a few blocks before the sound. Context and
-decoder always see the same spans of that grid, which is why neither the chunk size nor a stop and a
-resume changes a bit.
+All levels share one grid of blocks. A block of 8,192 samples holds 16, 64, 256 and 1,024 frames at
+the levels 512, 128, 32 and 8. A level pulls codes from the level above only as far as its context
+model looks ahead, so the top levels are a few blocks ahead of the sound. Context and decoder always
+see the same spans of that grid, so neither the chunk size nor a stop and a resume changes a bit.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ from .sampling import change_sampling
 from .score import ScoreLevel, ScoreState, start_score
 
 SMOOTH = 0.01
-"""Seconds, at least, over which a block passes into the next one where the decoder waits for fewer
-codes than it can see.
-"""
+"""The shortest cross-fade of blocks, in seconds, if the decoder waits for less than its halo."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +158,9 @@ class Chain:
         self._set_view()
 
     def _set_view(self):
-        """How many codes the decoder is given: `_halo` before a block and `_beyond` behind it, the
-        last of which stands for `_assumed` more. `_smooth` more than the block are decoded.
+        """Set how many codes the decoder sees: `_halo` before the block and `_beyond` after it. The
+        last code is repeated `_assumed` times. `_smooth` codes after the block are decoded too, for
+        the cross-fade.
         """
         self._halo = self._beyond = self.codec.decode_halo
         self._assumed = self._smooth = 0
@@ -186,16 +184,16 @@ class Chain:
         """How each level draws."""
         return {level.level: level.state.sampling for level in self.levels}
 
-    def resample(self, chosen: Sampling | Mapping):
+    def set_sampling(self, chosen: Sampling | Mapping):
         """Draw as `chosen` says from each level's next block on; see `change_sampling`."""
         sampling = change_sampling(self.sampling, chosen)
         for level in self.levels:
-            level.resample(sampling[level.level])
+            level.set_sampling(sampling[level.level])
 
-    def relabel(self, shares: np.ndarray):
+    def set_labels(self, shares: np.ndarray):
         """Pass into other labels; shares: as of `labels.read_labels`."""
         for level in self.levels:
-            level.relabel(shares, round(CROSS_FADE * self.sample_rate / level.level))
+            level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
 
     def freeze(self, seconds: Mapping[int, float]):
         """Repeat the last codes of levels, 0: no longer."""
@@ -291,7 +289,7 @@ class Chain:
         """
         block, end = self.options.block, self.state.prompt_samples
         begin = self.state.blocks * block
-        # It passes within one block, which no earlier block must know of.
+        # The cross-fade lies within one block, so earlier blocks need not take account of it.
         fade = max(end - round(JOIN * self.sample_rate), (end - 1) // block * block) - begin
         heard = self.state.original[begin : begin + block]
         clear = min(max(fade, 0), len(heard))
@@ -361,8 +359,8 @@ class Workers:
                                         thread_name_prefix="vqwave-stream")
 
     def start(self, function: Callable, *arguments) -> Callable[[], Any]:
-        """Call a function in a thread. What is returned waits for the result; it makes the call
-        itself where no thread has begun it.
+        """Call a function in a thread. Returns a function that waits for the result, and that makes
+        the call itself if no thread has started it.
         """
         future = self._pool.submit(function, *arguments)
         return lambda: function(*arguments) if future.cancel() else future.result()

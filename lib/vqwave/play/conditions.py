@@ -18,8 +18,8 @@ from .labels import find_labels, read_labels
 
 
 def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.ndarray:
-    """The frames of the level above with their halo, sampled as far as that: int32 [batch, count /
-    ratio + 2·halo, books above].
+    """The frames of the level above and their halo; the level above is sampled up to there first:
+    int32 [batch, count / ratio + 2·halo, books above].
     """
     begin, end = level.span(start, start + count)
     level.source.fill(end)
@@ -32,9 +32,7 @@ def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray
 
 
 def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarray:
-    """What the score says of these frames and their halo: int32 [batch, count + 2·halo, books +
-    1].
-    """
+    """The score of these frames and their halo: int32 [batch, count + 2·halo, books + 1]."""
     halo = condition.halo
     if level.score is not None:
         return level.score.in_frames((start - halo) * level.level, count + 2 * halo, level.level)
@@ -44,14 +42,14 @@ def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarr
 
 
 FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels, "score": score_rows}
-"""What makes the input of each kind of condition: (`level.Level`, condition, first frame, frames)
--> int32 [batch, …].
+"""The function that makes the input of each kind of condition: (`level.Level`, condition, first
+frame, frames) -> int32 [batch, …].
 """
 
 
 READERS: dict[str, Callable] = {"labels": read_labels}
-"""What checks a caller's choice, for each kind of condition that has one: (value, condition, batch)
--> an array with a row for each piece, which `Level.chosen` holds.
+"""The function that validates a caller's value, for each kind of condition that has one: (value,
+condition, batch) -> an array with a row for each piece, which `Level.chosen` holds.
 """
 
 

@@ -46,7 +46,8 @@ def check_chain(codec, generators, kept: int = 0):
         raise UserError("a chain needs at least one generator")
     configs = [g.config for g in generators]
     if configs[0].source_level != kept:
-        above = f"level {kept} is what is kept" if kept else "the chain begins with it"
+        above = (f"the variation keeps level {kept}" if kept
+                 else "no level stands above it in this chain")
         raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but {above}")
     for above, below in pairwise(configs):
         if below.source_level != above.level:
@@ -155,8 +156,8 @@ class CodecEngine:
 
     @property
     def latency(self) -> float:
-        """Seconds of a piece that must be there before the first of it can be heard, however fast
-        the machine is.
+        """Algorithmic latency: seconds of audio that the codec needs before it can output its first
+        sample.
         """
         return self._models.fact("encode", "latency") / self.config.sample_rate
 
@@ -176,8 +177,8 @@ class CodecEngine:
                                          *self._label_input(label, len(codes)))[0])
 
     def decode_part(self, codes, start: int, first: int, count: int) -> np.ndarray:
-        """Of what `decode_window` makes, frames number first … first + count − 1 of these: float32
-        [batch, count·level], fewer where the codes end before.
+        """The audio of the frames `first` … `first + count − 1` of these codes, equal to that part
+        of `decode_window`: float32 [batch, count·level], fewer samples where the codes end before.
         """
         level = self.config.level
         if not self.splits:
@@ -208,8 +209,8 @@ class CodecEngine:
         is not causal.
         """
         if not self.config.in_blocks:
-            raise UserError(f"{self.config.name} has a padding of {self.config.padding} and sees "
-                            f"what comes later; block by block go codecs whose padding is causal")
+            raise UserError(f"{self.config.name} has a padding of {self.config.padding}; only "
+                            f"codecs with causal padding can run block by block")
         return CodecBlocks(self.config, self._models, batch)
 
 
@@ -340,11 +341,11 @@ def session(graph: bytes, arena: bool = True):
     """An ONNX Runtime session that keeps to the thread it is called from, so that levels can run
     side by side.
 
-    Without the arena a loop, whose tensors are small, runs 3 % faster; a convolution, whose are
-    large, runs slower.
+    Without the arena, loops run 3 % faster because their tensors are small; convolutions have large
+    tensors and run slower.
     """
-    # From 1.29 on it otherwise reports each session to its makers, from threads of its own, for
-    # which memory grows too.
+    # ONNX Runtime 1.29 and later send telemetry for each session, from background threads that also
+    # use memory.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 

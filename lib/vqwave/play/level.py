@@ -220,7 +220,7 @@ class Level(CodeBuffer):
         unlabelled = inputs | {labels.input: without(inputs[labels.input], labels)}
         return {name: np.concatenate([x, unlabelled[name]]) for name, x in inputs.items()}
 
-    def resample(self, sampling: Sampling):
+    def set_sampling(self, sampling: Sampling):
         """Draw with these settings from here on. With guidance, the unlabelled rows begin with the
         memory of the labelled ones.
         """
@@ -229,7 +229,7 @@ class Level(CodeBuffer):
         state.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
                         for x in state.memory]
 
-    def relabel(self, shares: np.ndarray, frames: int):
+    def set_labels(self, shares: np.ndarray, frames: int):
         """Pass into other labels over the next frames; shares: as of `read_labels`."""
         if self.state.labels:
             self.state.labels = self.state.labels.turn(shares, self.stop, frames)

@@ -44,8 +44,8 @@ def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
          seconds: float = SECONDS) -> dict[str, np.ndarray]:
     """{"piece", "continuation"}: float32 [samples], and "piece_LABEL" of weights with labels.
 
-    Continued is the longest held-out track, from a third of its length; there is no continuation
-    where no track is held out, or that part is silent.
+    The continuation follows the longest held-out track, from a third of its length. It is missing
+    if no track is held out or that part is silent.
     """
     options = {"level": playable_level(music), "seconds": seconds, "seed": seed}
     sounds = {"piece": music.generate(**options)}

@@ -19,7 +19,7 @@ from ..data.scores import Score
 from ..errors import UserError
 from ..io.files import atomic_write, printable
 from . import controls
-from .playback import choose
+from .playback import find_by_name
 
 INSTALL = "pip install mido python-rtmidi"
 
@@ -303,7 +303,7 @@ def _open(direction: str, name: str) -> tuple[str, Any]:
     mido = load_mido()
     try:
         names = getattr(mido, f"get_{direction}_names")()
-        port = choose(name, {port: port for port in names}, f"MIDI {direction}")
+        port = find_by_name(name, {port: port for port in names}, f"MIDI {direction}")
         return port, getattr(mido, f"open_{direction}")(port)
     except UserError:
         raise

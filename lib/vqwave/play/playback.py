@@ -19,8 +19,7 @@ from ..errors import UserError
 from ..io.audio import to_int16
 
 PREBUFFER = 0.7
-"""Seconds in the queue before the sound starts; doubled after each underrun, up to the whole queue.
-"""
+"""Seconds queued before the sound starts; doubled after each underrun, up to the whole queue."""
 
 BUFFER = 4.0
 """Seconds that the queue holds at most."""
@@ -57,7 +56,7 @@ class Latency:
 
 LATENCIES = {"normal": Latency(),
              "low": Latency(block=0.0235, ahead=0.07, prebuffer=0.068, buffer=0.08, period=256)}
-"""What `--latency` can be. With `low` three blocks wait to be heard while one is computed."""
+"""The values of `--latency`. With `low`, three blocks are buffered while the next is computed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Feed:
         self._changed = threading.Condition()  # guards the queue
         self._played = 0  # samples
         self._pace = collections.deque(maxlen=20)  # (samples, seconds of computing) of blocks
-        self._full = self._finished = self._ended = self._stopping = False
+        self._full = self._exhausted = self._closed = self._stopping = False
         self._filling = True
         self._gain = self._target = 1.0
         self._thread = threading.Thread(target=self._produce, name="vqwave-producer", daemon=True)
@@ -105,7 +104,7 @@ class Feed:
     def close(self):
         """End the thread, after the current block."""
         with self._changed:
-            self._ended = True
+            self._closed = True
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()
@@ -123,7 +122,7 @@ class Feed:
     @property
     def ready(self) -> bool:
         """Whether there is enough to begin, or to continue after an underrun."""
-        return self._finished or self._full or len(self._queue) >= self._prebuffer
+        return self._exhausted or self._full or len(self._queue) >= self._prebuffer
 
     @property
     def status(self) -> Status:
@@ -142,7 +141,7 @@ class Feed:
             piece, self._queue = self._queue[:count], self._queue[count:]
             audio[: len(piece)] = piece
             self._played += len(piece)
-            at_end = self._finished and not len(self._queue)
+            at_end = self._exhausted and not len(self._queue)
             self._filling = len(piece) < count and not at_end
             if self._filling:
                 self.underruns += 1
@@ -172,16 +171,16 @@ class Feed:
                 self._pace.append((len(block), time.perf_counter() - started))
                 with self._changed:
                     self._full = not self._fits(block)
-                    self._changed.wait_for(lambda block=block: self._ended or self._fits(block))
+                    self._changed.wait_for(lambda block=block: self._closed or self._fits(block))
                     self._full = False
                     self._queue = np.concatenate([self._queue, np.asarray(block, np.float32)])
-                if self._ended:
+                if self._closed:
                     return
                 started = time.perf_counter()
         except BaseException as e:
             self.error = e
         finally:
-            self._finished = True
+            self._exhausted = True
 
 
 def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATENCIES["normal"], *,
@@ -267,7 +266,7 @@ def _open(pa, feed: Feed, device, period: int):
         raise UserError("there is no device to play on; --output FILE writes the sound instead")
     text = str(device)
     index = (None if device is None else int(text) if text.isdigit() and int(text) in names
-             else choose(text, names, "device"))
+             else find_by_name(text, names, "device"))
     for channels in (1, 2):  # some hardware plays stereo only
 
         def callback(_, count, *__, channels=channels):
@@ -289,7 +288,7 @@ def _open(pa, feed: Feed, device, period: int):
                     f"device may be busy. There are: {list_names(names)}")
 
 
-def choose(text: str, names: Mapping, what: str):
+def find_by_name(text: str, names: Mapping, what: str):
     """The key of the name that is `text`, or of the only name with `text` in it, in any case.
     Raises `UserError`, which lists the names, where there is no such name, or several.
     """

@@ -343,7 +343,7 @@ class Stream(StreamStatus):
     def _make_change(self, change: Change):
         chain, steering = self._chain, self._steering
         if change.sampling is not None:
-            chain.resample(change.sampling)
+            chain.set_sampling(change.sampling)
         if change.loudness is not None:
             self._playback.gain.decibel = change.loudness
         if change.transpose is not None:
@@ -352,7 +352,7 @@ class Stream(StreamStatus):
             self._jump(change)
         elif change.label is not None:
             chain.state.chosen[Labels.input] = change.label
-            chain.relabel(change.label)
+            chain.set_labels(change.label)
         if change.notes is not None:
             steering.notes = change.notes
             steering.powers |= change.pitches or {}

@@ -1,7 +1,8 @@
 """How fast a chain plays on this machine: a table for each part.
 
 Playing is measured in processes without TensorFlow. What is compared takes turns within one run, so
-that ratios hold although the machine's speed varies. Figures are medians.
+that ratios hold although the machine's speed varies. Speeds and times are medians, unless a
+column says otherwise.
 """
 
 from __future__ import annotations
@@ -301,7 +302,7 @@ class Sink:
                 return played_at + differing[0] / self.feed.sample_rate
 
     def _take(self) -> tuple[np.ndarray, float]:
-        """The next samples, and the time at which the first is played_at."""
+        """The next samples, and the time at which the first of them is played."""
         rate = self.feed.sample_rate
         played_at = self.start + self.position / rate
         time.sleep(max(0.0, played_at - time.perf_counter()))
@@ -309,7 +310,7 @@ class Sink:
         count = round(self.feed.status.seconds * rate) - self.position
         if not (count or more):
             raise self.feed.error or RuntimeError("the music ended before the control took effect")
-        # After an underrun the music is late by the silence that was played_at.
+        # After an underrun the music is late by the silence that was played.
         audio, self.start = audio[:count], self.start + (self.period - count) / rate
         self.position += len(audio)
         return audio, played_at

@@ -20,7 +20,7 @@ from . import fad, tables
 
 HIGHER, LOWER = "higher", "lower"
 EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
-"""Of a track at least, from a third of its length; of all tracks together at most."""
+"""Seconds of each track (more of few tracks, less of a short one); of all tracks, at most."""
 LEAST_DISTANCE_SECONDS = 60.0
 """The Fréchet distance of less audio is biased upwards and is in no verdict."""
 IN_DOMAIN_KEY = "held_out"
@@ -138,7 +138,7 @@ def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
             embed: fad.Embedder | None = None) -> dict:
     """How close copies are to their originals, from pairs (original, copy), float32 [samples] each:
     a figure of each of `METRICS`, "distance" and "seconds". Figures are None where every original
-    is silent; "distance" also without `embed`, and for less than two patches of audio.
+    is silent; "distance" also without `embed`, and for fewer than two patches of audio.
     """
     rows, lengths, patches, samples = [], [], [], 0
     for original, copy in pairs:

@@ -73,8 +73,8 @@ class TakeList:
         """A take by its id. Raises `UserError` if it is not here."""
         take = self.by_id.get(identity)
         if take is None:
-            raise UserError("That take is not in this studio any more. Its settings make it again, "
-                            "the same.")
+            raise UserError("This take is no longer in the studio. The same settings generate it "
+                            "again.")
         return take
 
     def bytes_in_use(self) -> int:
@@ -86,8 +86,8 @@ class TakeList:
         return total
 
     def trim(self, keep: Take | None = None, room: int = 0) -> bool:
-        """Remove the oldest finished takes except `keep`, until `room` more bytes fit. Returns
-        whether the bytes fit.
+        """Remove finished takes except `keep`: empty ones, and the oldest until `room` more bytes
+        fit and at most `TAKES_KEPT` takes remain. Returns whether the bytes fit.
         """
         with self._lock:
             finished = [t for t in self.by_id.values() if not t.busy and t is not keep]

@@ -28,7 +28,7 @@ def studio_of(request: Request) -> Studio:
     return request.app.state.studio
 
 
-App = Annotated[Studio, Depends(studio_of)]
+CurrentStudio = Annotated[Studio, Depends(studio_of)]
 
 
 class Frames(StreamingResponse):
@@ -60,44 +60,44 @@ def index():
 
 
 @router.get("/studio/about")
-def about(studio: App):
+def about(studio: CurrentStudio):
     return studio.about()
 
 
 @router.post("/studio/settings")
-def settings(request: TakeRequest, studio: App):
+def settings(request: TakeRequest, studio: CurrentStudio):
     settings, recording = studio.settings(request)
     return {"settings": settings, "recording": recording}
 
 
 @router.post("/studio/takes")
-def perform(settings: TakeRequest, request: Request, studio: App):
+def perform(settings: TakeRequest, request: Request, studio: CurrentStudio):
     return Frames(request, studio.perform(settings))
 
 
 @router.get("/studio/takes")
-def list_takes(studio: App, ids: str = ""):
+def list_takes(studio: CurrentStudio, ids: str = ""):
     return studio.records(ids.split(",")[:limits.TAKES_KEPT])
 
 
 @router.post("/studio/takes/{take}/set")
-def steer(take: str, change: Change, studio: App):
+def steer(take: str, change: Change, studio: CurrentStudio):
     return studio.takes.get(take).steer(change)
 
 
 @router.post("/studio/takes/{take}/stop")
-def stop(take: str, sample: Annotated[Count, Body(embed=True)], studio: App):
+def stop(take: str, sample: Annotated[Count, Body(embed=True)], studio: CurrentStudio):
     return studio.stop(take, sample)
 
 
 @router.get("/studio/takes/{take}/frames")
-def replay(take: str, request: Request, studio: App):
+def replay(take: str, request: Request, studio: CurrentStudio):
     return Frames(request, studio.replay(take))
 
 
 @router.get("/studio/takes/{take}.{kind}")
-def download(take: str, kind: Literal["wav", "flac"], studio: App, afterwards: BackgroundTasks,
-             loop: bool = False, loud: bool = False,
+def download(take: str, kind: Literal["wav", "flac"], studio: CurrentStudio,
+             afterwards: BackgroundTasks, loop: bool = False, loud: bool = False,
              fade: Annotated[float, Query(ge=0, le=30)] = 0, heard: Count = 0):
     playing = studio.takes.get(take)
     path = studio.takes.file(take, kind, Finish(fade or None, loop, loud), heard)
@@ -107,7 +107,7 @@ def download(take: str, kind: Literal["wav", "flac"], studio: App, afterwards: B
 
 
 @router.post("/studio/recordings")
-async def receive(request: Request, studio: App, name: str = "") -> Recording:
+async def receive(request: Request, studio: CurrentStudio, name: str = "") -> Recording:
     name = files.printable(name)[:200] or "recording"
     path, size = studio.folder / f"upload-{secrets.token_hex(8)}", 0
     async with request.app.state.uploads:
@@ -125,7 +125,7 @@ async def receive(request: Request, studio: App, name: str = "") -> Recording:
 
 
 @router.get("/studio/recordings/{recording}.wav")
-def excerpt(recording: str, studio: App,
+def excerpt(recording: str, studio: CurrentStudio,
             start: Annotated[float, Query(ge=0, le=limits.LONGEST_RECORDING)] = 0,
             seconds: Annotated[float, Query(gt=0, le=limits.LONGEST_EXCERPT)]
             = limits.LONGEST_EXCERPT):
@@ -133,12 +133,12 @@ def excerpt(recording: str, studio: App,
 
 
 @router.post("/studio/clips/{clip}")
-def take_clip(clip: str, studio: App) -> Recording:
+def take_clip(clip: str, studio: CurrentStudio) -> Recording:
     return studio.recordings.clip(clip)
 
 
 @router.post("/studio/comparisons")
-def compare(settings: CompareRequest, request: Request, studio: App):
+def compare(settings: CompareRequest, request: Request, studio: CurrentStudio):
     return Frames(request, studio.compare(settings))
 
 

@@ -40,9 +40,8 @@ class Task:
         code = self._process.exitcode
         return code if code is None or code >= 0 else 128 - code
 
-    @property
-    def value(self) -> Any:
-        """What the function returned. The exit code must be 0."""
+    def receive_value(self) -> Any:
+        """The function's return value. Call this once, after `wait` returned 0."""
         return self._receiver.recv()
 
     def wait(self, spend: Callable[[float], None],

@@ -131,7 +131,7 @@ class Job:
         """The validation batches; None where no track is held out."""
         return self.windows_of(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
 
-    def judgement(self, loss: float) -> str:
+    def describe_loss(self, loss: float) -> str:
         """A validation loss in words."""
         return f"validation loss {loss:.5g}"
 
@@ -233,7 +233,7 @@ class GeneratorJob(Job):
         self.chain = chain
         self.codec_dir, self.codec_epoch, self.scheduler = codec_dir, codec_epoch, scheduler
 
-    def judgement(self, loss: float) -> str:
+    def describe_loss(self, loss: float) -> str:
         if self.model.is_performer:
             return f"validation {loss:.5g}, the squared distance of a code's vector"
         # The loss is a mean over the books of a frame.

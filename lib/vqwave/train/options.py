@@ -119,8 +119,8 @@ def add_options(p: argparse.ArgumentParser, role: str):
     p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
                    help="end after M minutes, preparations included, instead of after --steps")
     p.add_argument("--start-from", metavar="DIR",
-                   help="start from the weights of this model in DIR (the set without a number, "
-                        "else the best) instead of random weights")
+                   help="start from the weights of this model in DIR (the default set, else "
+                        "the best) instead of random weights")
     add_training_flags(p, role == "generator")
 
 
@@ -160,8 +160,7 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                       help=f"keep the weights of every epoch, not only the last {KEEP} and the "
                            f"best")
     rare.add_argument("--promote", action="store_true",
-                      help="at the end, also save the best set without a number, as float16; this "
-                           "set is then loaded by default")
+                      help="at the end, also save the best set, as float16, as the default set")
 
 
 def training_flags(**values) -> argparse.Namespace:

@@ -182,7 +182,7 @@ def _judge(plan: Plan, codecs: list[str], judge, say):
     """
     task = Task(judge, *_folders(plan), codecs)
     _check_ending("measuring the codecs", task.wait(plan.spend))
-    rows, lines = task.value
+    rows, lines = task.receive_value()
     for line in lines:
         say(f"  {line}")
     verdicts = plan.state.verdicts

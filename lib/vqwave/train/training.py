@@ -73,8 +73,9 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
                              and "input_length" not in options.set_fields(training, data))
         _check_agreement(group, record)
         if record.finished:
-            say(f"{name}: already finished ({record.finished}); best {job.judgement(record.best)} "
-                f"at epoch {record.best_epoch}. More --steps continue from here")
+            say(f"{name}: already finished ({record.finished}); best "
+                f"{job.describe_loss(record.best)} at epoch {record.best_epoch}; a larger --steps "
+                f"continues the training")
             _promote(record, options, group, say)
             return record
         group.check_batch(record.training.batch_size)
@@ -103,7 +104,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
                 _judge_beginning(job, model, checkpoint, say)
             _fit(job, model, checkpoint, hooks)
         say.stop()
-        say(f"{name}: {record.finished}; best {job.judgement(record.best)} at epoch "
+        say(f"{name}: {record.finished}; best {job.describe_loss(record.best)} at epoch "
             f"{record.best_epoch}")
         _promote(record, options, group, say)
         return record
@@ -122,15 +123,15 @@ def _check_agreement(group: devices.Group, record: RunRecord):
 
 
 def _promote(record: RunRecord, options: RunOptions, group, say):
-    """Save the best set without a number, or say how to where another set has none."""
+    """Save the best set as the default set, or say how to replace another default set."""
     if not group.first:
         return
     folder, name = options.output_dir, record.name
     if options.promote:
         say(weights.promote(folder, name))
     elif "" in weights.tags(folder, name):
-        say(f"{name}: {folder} holds another set without a number, which is loaded by default; the "
-            f"same command with --promote replaces this set with the best set")
+        say(f"{name}: {folder} holds another default set; the same command with --promote replaces "
+            f"this set with the best set")
     sys.stdout.flush()
 
 
@@ -176,8 +177,8 @@ def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOpt
         if sufficient and sufficient < steps:
             minutes *= sufficient / steps
             steps = sufficient
-            say(f"{steps} steps suffice, about {minutes:.0f} minutes: then each track was seen at "
-                f"least {record.training.passes} times")
+            say(f"training takes {steps} steps, about {minutes:.0f} minutes, in which each track "
+                f"is seen at least {record.training.passes} times")
             # An epoch is a pass, or a part of a long pass, because over-fitting comes early.
             epochs = epochs or max(record.training.passes, math.ceil(minutes / EPOCH_MINUTES))
         record.plan(record.step + steps)
@@ -268,7 +269,7 @@ def _judge_beginning(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.
     checkpoint.set_model(model)
     checkpoint.save_beginning(figures["loss"])
     model.reset_metrics()
-    say(f"{checkpoint.record.name}: before training {job.judgement(checkpoint.record.best)}")
+    say(f"{checkpoint.record.name}: before training {job.describe_loss(checkpoint.record.best)}")
 
 
 def _judge(model, checkpoint, hooks, validation):
