@@ -20,7 +20,7 @@ more_steps='Two steps are done only where they are asked for:
                 the last `own`'
 ship='To ship them, train with
   recipes/$name/run.sh --step train -- --promote
-and copy the sets without a number: vqvae_* to final_weights/, generator_* to weights/. The decoders of 512x and 128x that ship
+and copy the default sets: vqvae_* to final_weights/, generator_* to weights/. The decoders of 512x and 128x that ship
 were trained further against an adversary: recipes/adversary.yml says how. Then let the codecs remember what they
 do on this music, which is what train_all.py holds them to on other music:
   python scripts/test_vqvae.py --model all --data-dir data/$name --val-split recipes/$name/split.yml --note'
