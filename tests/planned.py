@@ -47,6 +47,9 @@ def record(monkeypatch, end):
             code, self.value = end(self.line, spend)
             return code
 
+        def receive_value(self):
+            return self.value
+
         def stop(self):
             pass
 

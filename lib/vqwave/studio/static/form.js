@@ -70,7 +70,7 @@ export class Form {
       return element("label", { class: "slide" }, element("span", {}, `${level}x`), element("input", { type: "range", id: `temperature-${level}`, min: 0, max: 2, step: 0.01, value: temperatures[i], "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
     }));
     const named = epochs.filter(Boolean).map((tag) => element("option", { value: tag }, tag === "best" ? "best" : `epoch ${Number(tag)}`));
-    this.epoch.replaceChildren(element("option", { value: "" }, epochs.includes("") ? "the shipped set" : "the best set"), ...named);
+    this.epoch.replaceChildren(element("option", { value: "" }, epochs.includes("") ? "the default set" : "the best set"), ...named);
     this.refresh();
   }
 
