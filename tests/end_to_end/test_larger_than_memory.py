@@ -33,12 +33,10 @@ def test_twenty_gigabytes_train_in_flat_memory(tmp_path):
     data, tracks = tmp_path / "data", []
     data.mkdir()
     for i in range(TRACKS):
-        # Sound at both ends, and a hole that takes no room and reads as zeros.
-        sound = audio.to_u16(music(1.0, i)).astype("<u2").tobytes()
+        # Sound at the start, and holes that take no room and read as zeros.
         with open(data / f"{i}.ogg.u16", "wb") as file:
-            file.write(sound)
-            file.seek(BYTES - len(sound))
-            file.write(sound)
+            file.write(audio.to_u16(music(1.0, i)).astype("<u2").tobytes())
+            file.truncate(BYTES)
         tracks.append(manifest.Track(f"{i}.ogg.u16", f"/music/{i}.ogg",
                                      22050, BYTES // 2, f"{i:064x}",
                                      dict.fromkeys(manifest.TAGS)))

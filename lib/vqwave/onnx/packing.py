@@ -1,4 +1,5 @@
-"""The graphs of the default chain in a wheel, so that playing needs ONNX Runtime and nothing else.
+"""The graphs of the default chain in a wheel, so that playing needs ONNX Runtime and nothing else;
+and how quiet the music of each code is.
 
 An archive holds all graphs of a set. Graphs of a set share most of their bytes, so that xz with a
 large dictionary packs them into a third of one.
@@ -12,7 +13,10 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
+
 from .. import config
+from ..config import QUIETNESS
 from ..io import weights
 from ..io.files import CHECKOUT, atomic_write, make_folder
 from . import export
@@ -39,10 +43,34 @@ def pack(folder, source=CHECKOUT):
         kept = [weights.config_path(source / place, name), weight_set.files.get("codebook")]
         for path in filter(None, kept):
             shutil.copy(path, target)
+        if weight_set.config.kind == "generator" and (table := quietness(weight_set)) is not None:
+            with atomic_write(_quietness_path(target, name)) as file:
+                np.save(file, table)
         graphs = {kind: export.cached_graph(weight_set, kind)
                   for kind in export.kinds(weight_set, "onnx")}
         with atomic_write(target / f"{name}{weights.GRAPHS}") as file:
             _write(file, graphs)
+
+
+def quietness(weight_set) -> np.ndarray | None:
+    """`data.loudness.quietness` as a generator's weights or a wheel hold it, dB float32 [books,
+    codes]; None for a generator without `quiet_cost`.
+    """
+    if "generator" not in weight_set.files:
+        path = _quietness_path(weight_set.folder, weight_set.name)
+        return np.load(path) if path.exists() else None
+    arrays = weight_set.load("generator")
+    # The last layer of each book, or of all: logits, logits_1, …, logits_10, ….
+    names = sorted((name for name in arrays if name.endswith(f"/{QUIETNESS}")),
+                   key=lambda name: (len(name), name))
+    if not names:
+        return None
+    outputs = np.concatenate([arrays[name] for name in names])
+    return outputs.reshape(weight_set.config.books, -1)[:, : weight_set.config.num_codes]
+
+
+def _quietness_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}_quietness.npy"
 
 
 def _write(file, graphs: dict[str, bytes]):

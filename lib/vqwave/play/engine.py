@@ -15,11 +15,11 @@ from itertools import pairwise
 import numpy as np
 
 from .. import stderr
-from ..config import PERIOD, QUIETNESS, Sampling
+from ..config import PERIOD, Sampling
 from ..data import chunking
 from ..data.vocoders import vocoder
 from ..errors import UserError
-from ..onnx import export
+from ..onnx import export, packing
 from ..onnx.loops import loop_kind, precision
 from . import sampling
 from .labels import Mixture, find_labels, read_labels
@@ -260,17 +260,8 @@ class GeneratorEngine:
 
     @cached_property
     def quietness(self) -> np.ndarray | None:
-        """`data.loudness.quietness` as the weights hold it, dB float32 [books, codes]; None for a
-        generator without `quiet_cost`.
-        """
-        arrays = self.weight_set.load("generator")
-        # The last layer of each book, or of all: logits, logits_1, …, logits_10, ….
-        names = sorted((name for name in arrays if name.endswith(f"/{QUIETNESS}")),
-                       key=lambda name: (len(name), name))
-        if not names:
-            return None
-        outputs = np.concatenate([arrays[name] for name in names])
-        return outputs.reshape(self.config.books, -1)[:, : self.config.num_codes]
+        """See `packing.quietness`."""
+        return packing.quietness(self.weight_set)
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].
