@@ -54,3 +54,17 @@ def test_a_damaged_codebook_of_a_wheel_is_named(checkout, tmp_path):
     codebook.write_bytes(b"torn")
     with pytest.raises(UserError, match=f"{codebook.name}: damaged"):
         weights.find(codebook.parent, "vqvae_512")
+
+
+def test_a_wheel_knows_how_quiet_codes_are(checkout, tmp_path):
+    folder = checkout / weights.GENERATORS
+    config = weights.find(folder, "generator_512").config
+    table = np.arange(config.num_codes, dtype=np.float32)
+    quiet = {"logits/quiet": table, "x": np.ones(3)}
+    weights.save(folder, "generator_512", "", {"generator": quiet}, config)
+    packing.pack(tmp_path / "wheel", checkout)
+    for place in (folder, tmp_path / "wheel" / weights.GENERATORS):
+        weight_set = weights.find(place, "generator_512")
+        np.testing.assert_array_equal(packing.quietness(weight_set), [table])
+    other = weights.find(tmp_path / "wheel" / weights.GENERATORS, "generator_128")
+    assert packing.quietness(other) is None
