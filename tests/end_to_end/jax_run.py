@@ -50,8 +50,8 @@ def main(folder, codecs):
         except Interrupted:
             assert stop_after is not None
             training.train_generator(generator, data, codecs, chosen, settings)
-        found = weights.find(folder / name, generator.name, 2)
-        ends.append({k: a for part in found.files for k, a in found.load(part).items()})
+        weight_set = weights.find(folder / name, generator.name, 2)
+        ends.append({k: a for part in weight_set.files for k, a in weight_set.load(part).items()})
     straight, stopped = ends
     assert all(abs(straight[k] - stopped[k]).max() < 1e-5 for k in straight)
 

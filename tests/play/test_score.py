@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from chains import preset, save_chain, with_score
 
-from vqwave.config.roll import BANDS
+from vqwave.config.roll import BANDS, STRUCK
 from vqwave.data.scores import LOWEST, Score
 from vqwave.errors import UserError
 from vqwave.play import api, midi
@@ -59,6 +59,17 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         first = [start for start, _, _ in stream.notes(0, 40 * 512)]
         struck = np.flatnonzero((rows[:, :-1 - BANDS] == 1).any(1))
         assert sorted({start // 512 for start in first}) == struck.tolist()
+
+
+def test_an_attack_is_not_heard_before_it_is_struck(music):
+    with music.stream(seed=5) as stream:
+        next(stream)
+        score = stream._chain.score
+        score.state.codes = np.zeros((1, 8, score.books), np.int32)
+        score.state.codes[0, 5, -1] = STRUCK
+        score.state.times = 512 * np.arange(9)
+        ages = score._ages(np.arange(8), np.arange(8), 512)
+    assert ages[0, :, -1].tolist() == [0, 0, 0, 0, 0, 1, 2, 3] and not ages[..., :-1].any()
 
 
 def test_tempo_sets_the_time_of_a_step(music):

@@ -206,12 +206,12 @@ class ScoreLevel(Level):
         """
         first = max(0, int(steps.min(initial=0)) - LOOKED_BACK)
         codes = self.state.codes[:, first : int(steps.max(initial=0)) + 1]
-        places = np.where(codes == STRUCK, np.arange(codes.shape[1])[:, None], 0)
+        places = np.where(codes == STRUCK, np.arange(codes.shape[1])[:, None], -1)
         struck = np.maximum.accumulate(places, axis=1)[:, steps - first]
-        ages = frames[:, None] - self.state.times[first + struck] // frame
+        ages = frames[:, None] - self.state.times[first + np.maximum(struck, 0)] // frame
         sounds = codes[:, steps - first] > SILENT
-        attacks = (codes == STRUCK).any(axis=1, keepdims=True) & (ages < ScoreAbove.RINGING)
-        sounds[..., -BANDS:] = attacks[..., -BANDS:]
+        rings = (struck >= 0) & (ages < ScoreAbove.RINGING)
+        sounds[..., -BANDS:] = rings[..., -BANDS:]
         return np.where(sounds, 1 + np.clip(ages, 0, ScoreAbove.OLDEST), 0).astype(np.int32)
 
     def forget(self, sample: int):
