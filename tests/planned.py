@@ -13,6 +13,7 @@ def words(function, args) -> list[str]:
         optional = {"--start-from": options.start_from, "--minutes": options.minutes,
                     "--scheduler": scheduler,
                     "--vqvae-weights-dir": None if role == "codec" else folder,
+                    "--performer": options.performer,
                     "--label": settings.model.labels and settings.model.labels.of}
         optional |= {f"--{key.replace('_', '-')}": getattr(settings.training, key)
                      for key in options.set_by_user if hasattr(settings.training, key)}

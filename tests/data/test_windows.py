@@ -10,7 +10,7 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import TrainingConfig
-from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, Sampler
+from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, PerformedWindows, Sampler
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest, splits
 
@@ -42,9 +42,9 @@ def positions(dataset, batch):
     return [dataset.position(number) for number in dataset.numbers(batch)]
 
 
-def windows(folder, **more):
+def windows(folder, kind=AudioWindows, **more):
     tracks = splits.keep_long(manifest.read(folder), LENGTH + 1000)
-    return AudioWindows(folder, tracks, LENGTH, **({"batch_size": 4, "seed": 7} | more))
+    return kind(folder, tracks, LENGTH, **({"batch_size": 4, "seed": 7} | more))
 
 
 def test_windows_are_audio_of_the_tracks_where_they_say(folder):
@@ -165,6 +165,30 @@ def test_many_tracks_hold_no_file_open(tmp_path):
     for i in range(6):
         dataset[i]
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+
+def test_a_performance_stands_beside_the_sound_of_its_frames(folder):
+    # Each code is the number of its frame.
+    performed = {track.file: np.arange(track.samples // 256, dtype=np.int16)[:, None]
+                 for track in manifest.read(folder)}
+    dataset = windows(folder, PerformedWindows, level=256, performed=performed,
+                      augmentation=TrainingConfig(gain=6.0))
+    plain, counts = windows(folder, augmentation=TrainingConfig(gain=6.0)), []
+    for batch in range(40):
+        inputs, y = dataset[batch]
+        for row, codes, other, (item, _) in zip(y, inputs["codes"], plain[batch][1],
+                                                positions(dataset, batch), strict=True):
+            counts.append(codes[0, 0] >= 0)
+            if counts[-1]:
+                first = codes[0, 0] * 256
+                assert np.diff(codes[:, 0]).tolist() == [1] * (LENGTH // 256 - 1)
+                sound = np.fromfile(dataset.folder / dataset.files[item], "<u2")
+                other = audio.from_u16(sound[first : first + LENGTH])
+            else:
+                assert (codes == -1).all()
+            np.testing.assert_array_equal(row, other)
+    assert 0.6 < np.mean(counts) < 0.8
 
 
 # ------------------------------------------------------------------------------------- code windows

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from int8 import exact_int8
+from keras import ops
 
 from vqwave import config as configs
 from vqwave.config import VECTOR_SCALE, GeneratorConfig
@@ -42,7 +43,8 @@ def context(model):
 
 def test_logits_are_minus_the_squared_distances_of_codes(model, context, codebooks):
     logits = np.array(model.core(None, context))
-    vectors = VECTOR_SCALE * np.array(model.core.vectors(context)).reshape(2, FRAMES, BOOKS, 5)
+    features = ops.gelu(model.core.hidden(context))
+    vectors = VECTOR_SCALE * np.array(model.core.vectors(features)).reshape(2, FRAMES, BOOKS, 5)
     for book, (codebook, weight) in enumerate(zip(codebooks, (8 / 5, 8 / 5, 8), strict=True)):
         wide = np.pad(codebook, ((0, 0), (0, 5 - codebook.shape[1])))
         distances = np.square(vectors[:, :, book, None] - wide).sum(-1)

@@ -5,6 +5,7 @@ import re
 import signal
 from pathlib import Path
 
+import chains
 import imported
 import planned
 import pytest
@@ -115,6 +116,21 @@ def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages
         # Without a flag the preset decides.
         assert option(command, "--input-length") is option(command, "--offsets") is None
     assert "generate_audio.py" in capsys.readouterr().out
+
+
+def test_the_decoder_of_a_performer_learns_its_performances_at_last(train_all, stages, tmp_path,
+                                                                   capsys):
+    run, _ = stages
+    led = chains.with_score(chains.preset(tmp_path / "plain.yml", {512: 2}), tmp_path / "led.yml")
+    out = tmp_path / "out"
+    assert train_all.main(["--data-dir", "d", "--output-dir", str(out), "--preset", led.name,
+                           "--steps", "9"]) == 0
+    assert names(run) == ["codec-of-512", "score", "generator-of-512", "codec-of-512"]
+    first, *_, last = run
+    assert option(first, "--start-from") is None and "--decoder-only" not in first
+    assert option(last, "--start-from") == option(last, "--performer") == str(out)
+    assert "--decoder-only" in last
+    assert "codec-of-512 decoder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("preset, scripts", [

@@ -18,6 +18,7 @@ from vqwave.nn.generator import Generator, load_generator
 from vqwave.train import jobs
 from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
+from vqwave.train.options import RunOptions
 from vqwave.train.record import RunRecord
 
 TINY = configs.preset("tiny")
@@ -39,7 +40,7 @@ def prepared_codec(folder, split=0.2, choose=False, **settings):
     """A codec's job with its data prepared, its record and the printed lines. choose: whether the
     window may become shorter.
     """
-    job, reporter = CodecJob(TINY.codec("vqvae_128"), folder, False), RecordingReporter()
+    job, reporter = CodecJob(TINY.codec("vqvae_128"), folder, RunOptions(folder)), RecordingReporter()
     job.check()
     job.choose_window = choose
     training = TrainingConfig(**{"input_length": 8192, "batch_size": 2} | settings)
@@ -77,7 +78,7 @@ def test_labels_of_held_out_tracks_alone_are_not_in_the_vocabulary(folder, tmp_p
                             conditions=[{"kind": "labels", "of": "genre", "channels": 8}])
     job = GeneratorJob(model, tmp_path, None)
     job.tracks = tracks
-    job.complete(None, Split(validation=["track 3"]), 0)
+    job.complete(None, DataConfig(split=Split(validation=["track 3"]), trim_silence=None), 0)
     assert job.model.labels.names == ("air", "jig")
 
 
@@ -206,7 +207,7 @@ def test_a_window_is_never_shorter_than_the_loss_needs(tmp_path):
 def test_a_window_too_short_for_the_adversary_is_refused(folder):
     discriminators = [{"n_fft": 65536, "hop": 1024, "kind": "complex_stft"}, {"n_fft": 64, "hop": 16}]
     model = configs.replace(TINY.codec(8), adversary={"discriminators": discriminators})
-    job = CodecJob(model, folder, False)
+    job = CodecJob(model, folder, RunOptions(folder))
     with pytest.raises(UserError, match="--input-length is 32768.* at least 32769"):
         job.check_settings(TrainingConfig(input_length=32768))
     job.check_settings(TrainingConfig(input_length=32776))

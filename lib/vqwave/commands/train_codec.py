@@ -18,6 +18,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--decoder-only", action="store_true",
                         help="with --start-from: train the decoder only; the codes stay the same, "
                              "so their generators stay valid")
+    parser.add_argument("--performer", metavar="FOLDER",
+                        help="with --decoder-only: the decoder also learns how the generator in "
+                             "this folder plays the scores of the tracks")
     return parser
 
 
@@ -26,5 +29,8 @@ def main(argv=None) -> int:
     if args.decoder_only and not args.start_from:
         raise UserError("--decoder-only needs --start-from, because an untrained encoder has no "
                         "codes worth decoding")
+    if args.performer and not args.decoder_only:
+        raise UserError("--performer needs --decoder-only, because a performer plays codes that "
+                        "must stay as they are")
     run_plan.train_model(options.read_settings(args, "codec"), args.data_dir)
     return 0

@@ -63,19 +63,20 @@ SHARES = 1 << 16
 
 
 class Labels(ConditionConfig):
-    """The folder or a tag of a track, as a learnt vector for each label.
+    """The folder or a tag of a track, or the track itself, as a learnt vector for each label.
 
     The input has the labels of each frame: [T, labels, 2] of (number of the label, share), the
     shares in `SHARES`ths.
 
-    of: where labels come from. names: the vocabulary, in the order of the labels' numbers; empty:
-    that of the training data. channels: of the vector. dropout: the share of training windows
-    without a label, so that the model also plays without one, and for guidance.
+    of: where labels come from. A piece without a label plays like a "track" that its seed draws.
+    names: the vocabulary, in the order of the labels' numbers; empty: that of the training data.
+    channels: of the vector. dropout: the share of training windows without a label, so that the
+    model also plays without one, and for guidance.
     """
 
     input = "label"
     kind: Literal["labels"] = "labels"
-    of: Literal["folder", "genre", "artist", "album"] = "folder"
+    of: Literal["folder", "genre", "artist", "album", "track"] = "folder"
     names: Annotated[tuple[Text, ...], Field(max_length=4096)] = ()
     channels: Positive = 32
     dropout: Share = 0.1

@@ -193,7 +193,8 @@ class FramesCore(CoreConfig):
     vector. In playing, the vector is first multiplied by `sharpness`; temperature 0 takes the code
     nearest to the product. Gains are not multiplied.
 
-    code_dim: of the codebooks' vectors, at most. sharpness: training averages what the conditions
+    head_dim: of the hidden layer between the conditions and the vectors. code_dim: of the
+    codebooks' vectors, at most. sharpness: training averages what the conditions
     leave open, which shrinks vectors, and codes near the middle are noise.
     """
 

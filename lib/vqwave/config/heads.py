@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from .codec_parts import CodecPart
-from .fields import AboveZero, Config, Real, Weight, Whole, WindowSize, default_kind
+from .fields import AboveZero, Config, Flag, Real, Weight, Whole, WindowSize, default_kind
 
 
 class HeadPart(CodecPart):
@@ -174,7 +174,8 @@ class AdversaryConfig(Config):
 
     turn: which discriminators play in a step: all, or one drawn by the seed. weight,
     feature_matching: of the two terms in the decoder's loss. repulsion: weight of a term that
-    pushes apart the scores of a recording and of its reconstruction.
+    pushes apart the scores of a recording and of its reconstruction. late: the adversary plays only
+    while the decoder is trained alone, once the codes are learnt.
     """
 
     discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
@@ -185,6 +186,7 @@ class AdversaryConfig(Config):
     weight: Weight = 0.2
     feature_matching: Weight = 1.0
     repulsion: Weight = 0.0
+    late: Flag = False
 
     @property
     def longest(self) -> int:

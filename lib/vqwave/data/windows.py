@@ -29,7 +29,10 @@ from . import codes
 from .codes import CodeTrack
 
 # The purposes of random numbers; each has a key of its own.
-_WINDOW, START, _NEXT, _CHANGE = 2, 3, 4, 5
+_WINDOW, START, _NEXT, _CHANGE, _PERFORMED = 2, 3, 4, 5, 6
+
+PERFORMED = 0.7
+"""The share of windows whose codes are those of a performance, where a decoder learns these."""
 
 UNCHANGED = TrainingConfig()
 """The training whose windows are the recordings themselves."""
@@ -160,6 +163,35 @@ class AudioWindows(_Batches):
         if shift:
             sound = np.concatenate(list(audio.transpose([sound], count, shift)))
         return sound[: self.length]
+
+
+class PerformedWindows(AudioWindows):
+    """Batches ({"samples": x, "codes": int32 [batch, frames, books]}, x). A share `PERFORMED` of
+    the windows has the codes of a performance of the track; of the others every code is −1.
+
+    level: of the codes, in samples per frame. performed: {file: codes int [frames, books]} from the
+    first sample of each track on. Windows with these codes are not augmented.
+    """
+
+    def __init__(self, *args, level: int, performed: dict[str, np.ndarray], **options):
+        super().__init__(*args, **options)
+        self.level, self.performed = level, [performed[file] for file in self.files]
+
+    def __getitem__(self, batch: int):
+        sounds, performed = zip(*map(self._pair, self.numbers(batch)), strict=True)
+        x = np.stack(sounds)
+        return {"samples": x, "codes": np.stack(performed)}, x.copy()
+
+    def _pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The sound of a window, float32 [length], and the codes to decode, int32 [frames, books].
+        """
+        item, place = self.position(number)
+        performed, frames = self.performed[item], self.length // self.level
+        if rng(self.sampler.seed, _PERFORMED, number).random() >= PERFORMED:
+            return self.window(number), np.full((frames, performed.shape[1]), -1, np.int32)
+        first = min((self.spans[item][0] + place) // self.level, len(performed) - frames)
+        sound = audio.read_window(self.folder / self.files[item], first * self.level, self.length)
+        return audio.from_u16(sound), performed[first : first + frames].astype(np.int32)
 
 
 @dataclass(frozen=True)

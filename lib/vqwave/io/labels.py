@@ -18,10 +18,12 @@ def label_of(track: Track, of: str) -> str | None:
     """The label of a track, None if it has none.
 
     Args:
-        of: a tag of `manifest.TAGS`, or "folder": the outermost folder of the recording below the
-            prepared one, or the prepared one itself.
+        of: a tag of `manifest.TAGS`; "track": the name of the recording's file; or "folder": the
+            outermost folder of the recording below the prepared one, or the prepared one itself.
     """
-    if of == "folder":
+    if of == "track":
+        label = PurePosixPath(track.source).stem
+    elif of == "folder":
         *folders, _ = PurePosixPath(track.file).parts
         label = folders[0] if folders else PurePosixPath(track.source).parent.name
     else:

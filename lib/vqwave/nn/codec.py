@@ -29,7 +29,9 @@ class Codec(keras.Model):
 
     `encode_model` and `decode_model` are its exported halves. Where the head makes no audio, the
     input of a vocoder (`data/vocoders.py`) replaces the samples. decoder_only: training leaves
-    encoder and codebook, and so every code, unchanged.
+    encoder and codebook, and so every code, unchanged. The input may then be {"samples": audio,
+    "codes": int32 [batch, T / level, books]}: codes to decode instead of the audio's own, which are
+    decoded where a code is negative.
 
     With labels this is a conditional VAE (Sohn, Lee and Yan 2015) with the prior N(0, 1) for all
     labels. The input is {"samples": audio, "label": int32 [batch, 1, n, 2]}, the labels as in
@@ -58,7 +60,8 @@ class Codec(keras.Model):
         self.encoder.trainable = self.quantizer.trainable = not decoder_only
         self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.needs_position
                                else None)
-        self.adversary = build_adversary(config.adversary, seed + 2)
+        late = config.adversary is not None and config.adversary.late and not decoder_only
+        self.adversary = None if late else build_adversary(config.adversary, seed + 2)
         self._make_metrics()
         self.built = True
 
@@ -111,13 +114,19 @@ class Codec(keras.Model):
 
     def call(self, inputs, training=False):
         audio, label = inputs, []
-        if self.label_embedding is not None:
+        if isinstance(inputs, dict):
             audio = inputs["samples"]
+        if self.label_embedding is not None:
             label = [self.label_embedding(inputs["label"], training=training)]
         features = self.front_end(audio)
         encoding = training and not self.decoder_only
         latents = self.encoder(_one_or_all([features, *label]), training=encoding)
         quantized = self.quantizer(latents, training=encoding)
+        vectors = quantized.vectors
+        if "codes" in (inputs if isinstance(inputs, dict) else ()):
+            given = inputs["codes"]
+            vectors = ops.where(given[..., :1] < 0, vectors,
+                                self.quantizer.lookup(ops.maximum(given, 0)))
         start = []
         if self.config.needs_position:
             # In training a random position, so that all phases and all noise are learnt.
@@ -125,7 +134,7 @@ class Codec(keras.Model):
             start = [keras.random.randint(batch, 0, PERIOD // self.config.level,
                                           seed=self.seed_generator)
                      if training else ops.zeros(batch, "int32")]
-        outputs = self.decoder_in_training(_one_or_all([quantized.vectors, *start, *label]),
+        outputs = self.decoder_in_training(_one_or_all([vectors, *start, *label]),
                                            training=training)
         audio, *rest = outputs if isinstance(outputs, list | tuple) else [outputs]
         auxiliary = rest.pop(0) if self.head.auxiliary_output is not None else None

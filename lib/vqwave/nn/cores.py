@@ -379,8 +379,10 @@ class FramesStack(keras.Model):
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
         self.config = config
-        self.vectors = dense(config.context_channels, config.books * config.core.code_dim,
-                             "vectors")
+        core = config.core
+        self.hidden = dense(config.context_channels, core.head_dim, "hidden")
+        self.dropout = layers.Dropout(core.dropout)
+        self.vectors = dense(core.head_dim, config.books * core.code_dim, "vectors")
         self.nearest = NearestCodes(config, name="nearest")
         self.built = True
 
@@ -390,10 +392,11 @@ class FramesStack(keras.Model):
 
     def call(self, previous, context, current=None, training=False):
         """Logits float32 [batch, T, books, codes] of the context alone; see `Core.call`."""
-        return self.nearest(self._vectors(context))
+        return self.nearest(self._vectors(context, training))
 
-    def _vectors(self, context):
-        vectors = VECTOR_SCALE * self.vectors(context)
+    def _vectors(self, context, training=False):
+        features = self.dropout(ops.gelu(self.hidden(context)), training=training)
+        vectors = VECTOR_SCALE * self.vectors(features)
         shape = (*ops.shape(vectors)[:-1], self.config.books, self.config.core.code_dim)
         return ops.reshape(vectors, shape)
 

@@ -339,7 +339,7 @@ class FramesBody(Body):
     """The body of `nn.cores.FramesStack`."""
 
     def features(self, previous: str, context: str) -> str:
-        return context
+        return self.body("FastGelu", self.layer("hidden", context), domain="com.microsoft")
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         """Without the squares of the vectors, which all codes of a book share."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import CodesAbove, GeneratorConfig, Labels, ScoreAbove
 from ..errors import UserError
-from .labels import find_labels, read_labels
+from .labels import draw_labels, find_labels, read_labels
 
 
 def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.ndarray:
@@ -53,12 +53,14 @@ condition, batch) -> an array with a row for each piece, which `Level.chosen` ho
 """
 
 
-def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None,
-                 batch: int = 1) -> dict[str, np.ndarray]:
+def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, batch: int = 1,
+                 seed: int | None = None) -> dict[str, np.ndarray]:
     """What a caller chose for the conditions of a chain, by the inputs' names. Raises `UserError`
     for an unknown condition or a wrong value.
+
+    seed: draws the tracks that new pieces sound like, where labels are tracks and none is chosen.
     """
-    chosen = chosen or {}
+    chosen = {name: value for name, value in (chosen or {}).items() if value is not None}
     conditions = {condition.input: condition for config in configs
                   for condition in config.conditions if condition.kind in READERS}
     for name in chosen.keys() - conditions.keys():
@@ -66,5 +68,8 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None,
             find_labels(configs)
         others = f"there are {', '.join(conditions)}" if conditions else "it has none to choose"
         raise UserError(f"the chain has no condition called {name!r}; {others}")
+    labels = conditions.get(Labels.input)
+    if seed is not None and labels and labels.of == "track":
+        chosen = {Labels.input: draw_labels(labels, seed, batch)} | chosen
     return {name: READERS[condition.kind](chosen.get(name), condition, batch)
             for name, condition in conditions.items()}

@@ -200,8 +200,9 @@ class Stream(StreamStatus):
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
                           leveling and begin is None)
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling)
-        engines = Engines(codec, generators, music, check_chosen(configs, chosen, batch or 1),
-                          score=score)
+        own = begin is None or isinstance(begin, Score)
+        engines = Engines(codec, generators, music, check_chosen(
+            configs, chosen, batch or 1, seed if own else None), score=score)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay

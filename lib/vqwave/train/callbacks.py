@@ -32,7 +32,8 @@ class Checkpoint(keras.callbacks.Callback):
     It also stops the run: on a non-finite loss, with an error that names the step; after `patience`
     epochs without a better validation loss; after the step at which its time is over; and on
     SIGTERM or Ctrl-C after the current step. The state before a validation is saved with the
-    epoch's training figures (`unjudged`), so that an interrupted validation is repeated.
+    epoch's training figures (`unjudged`), so that an interrupted validation is repeated. Against an
+    adversary the newest set is the best.
 
     In a group of processes only the first one writes, and a signal to one of them stops all at the
     same step. keep: how many numbered sets stay besides the best; None keeps all. ends: see
@@ -134,7 +135,9 @@ class Checkpoint(keras.callbacks.Callback):
                             f"weights on disk are those before it")
         values = record.values_of_set(number, loss)
         self._save_set(weights.epoch_tag(number), values)
-        if record.best is None or loss < record.best:
+        # Spectral distances prefer a dull decoder to one that has learnt from an adversary.
+        newest = getattr(self.model, "adversary", None) is not None
+        if record.best is None or loss < record.best or newest:
             record.best, record.best_epoch, record.waited = loss, number, 0
             self._save_set("best", values)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
 
 from .. import config
 from ..config import QUIETNESS
@@ -16,8 +17,10 @@ from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
-from . import callbacks
+from ..progress import SilentReporter
+from . import callbacks, performances
 from .devices import Group
+from .options import RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord
 
 VALIDATION_WINDOWS = 64
@@ -50,16 +53,20 @@ class Job:
         self.tracks = manifest.read(self.data_dir)
 
     def complete(self, before: config.CodecConfig | config.GeneratorConfig | None,
-                 split: float | config.Split, seed: int):
+                 data: config.DataConfig, seed: int):
         """Fill in the names of the labels: those of the model that the run begins with, else those
-        of the training tracks. split, seed: see `splits.split`.
+        of the training tracks. seed: see `splits.split`.
         """
         own = self.model.labels
         if own is None or own.names:
             return
         earlier = before.labels if before else None
-        names = (earlier.names if earlier and earlier.of == own.of
-                 else labels.vocabulary(splits.split(self.tracks, split, seed)[0], own.of))
+        if earlier and earlier.of == own.of:
+            names = earlier.names
+        else:
+            sides = splits.split(self.tracks, data.split, seed)
+            (train, _), _ = silence.trim(self.data_dir, sides, data.trim_silence, SilentReporter())
+            names = labels.vocabulary(train, own.of)
         self.model = self.model.with_labels(config.replace(own, names=names))
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
@@ -146,9 +153,11 @@ class CodecJob(Job):
     shown = ("loss", "val_loss", "val_mel", "val_spectral_convergence",
              "val_usage", "val_perplexity", "val_reconstruction", "val_kl")
 
-    def __init__(self, model: config.CodecConfig, data_dir, decoder_only: bool):
+    def __init__(self, model: config.CodecConfig, data_dir, options: RunOptions):
         super().__init__(model, data_dir)
-        self.decoder_only = decoder_only
+        self.options = options
+        self.performed: dict[str, np.ndarray] = {}
+        """The codes of performances, see `performances.perform`."""
 
     def check(self):
         super().check()
@@ -179,6 +188,10 @@ class CodecJob(Job):
             self._fit_window(record, say)
         self.training, self.group = record.training, group
         self.keep_long(record, self.training.input_length, say)
+        if folder := self.options.performer:
+            codec = weights.find(self.options.start_from, self.model.name)
+            self.performed = performances.perform(folder, codec, self.data_dir,
+                                                  self.train + self.val, say)
 
     def _fit_window(self, record: RunRecord, say):
         """Shorten the window until all but `SHORT_TRACKS` of the tracks are as long as a window."""
@@ -194,14 +207,17 @@ class CodecJob(Job):
             f"{short} of {len(lengths)} training tracks are shorter")
         record.training = config.replace(record.training, input_length=chosen)
 
-    def windows_of(self, tracks, **options):
-        return windows.AudioWindows(
-            self.data_dir, tracks, self.training.input_length, seed=self.training.seed,
-            spans=self.spans, label_config=self.model.labels,
-            **{"batch_size": self.training.batch_size, "share": self.group} | options)
+    def windows_of(self, tracks, kind=windows.AudioWindows, **options):
+        return kind(self.data_dir, tracks, self.training.input_length, seed=self.training.seed,
+                    spans=self.spans, label_config=self.model.labels,
+                    **{"batch_size": self.training.batch_size, "share": self.group} | options)
 
     def batches(self, step: int):
-        return self.windows_of(self.train, start=step, augmentation=self.training)
+        options: dict = {"start": step, "augmentation": self.training}
+        if self.performed:
+            options |= {"kind": windows.PerformedWindows, "level": self.model.level,
+                        "performed": self.performed}
+        return self.windows_of(self.train, **options)
 
     def examples(self, folder):
         inputs, sound = self.windows_of(self.val or self.train, batch_size=4, fixed=4,
@@ -210,7 +226,7 @@ class CodecJob(Job):
                                         vocoder(self.model))]
 
     def build(self, seed: int):
-        return nn_codec.Codec(self.model, seed, self.decoder_only)
+        return nn_codec.Codec(self.model, seed, self.options.decoder_only)
 
     def take_weights(self, model, weight_set: weights.WeightSet):
         nn_codec.take_weights(model, weight_set)

@@ -46,7 +46,8 @@ class RunOptions:
 
     minutes: the time of the training, instead of the config's steps; it began at `began`, by the
     clock of `time.monotonic`, which all processes of a machine share. start_from: the folder of the
-    weights to begin with. decoder_only: freeze encoder and codebook. set_by_user: the fields of
+    weights to begin with. decoder_only: freeze encoder and codebook. performer: the folder of a
+    generator whose performances the decoder learns too. set_by_user: the fields of
     `TrainingConfig` and `DataConfig` that the user set; a run that continues keeps its others
     (None: the fields that the configs were created with).
     """
@@ -55,6 +56,7 @@ class RunOptions:
     minutes: float | None = None
     start_from: str | Path | None = None
     decoder_only: bool = False
+    performer: str | Path | None = None
     keep_all: bool = False
     promote: bool = False
     distribute: bool = False
@@ -212,8 +214,9 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
         model, config.override(base, own, f"{where}training"),
         config.validate(DataConfig, config.to_dict(preset.data) | data, f"{where}data"),
         RunOptions(args.output_dir, args.minutes, start_from,
-                   getattr(args, "decoder_only", False), args.keep_all, args.promote,
-                   args.distribute, frozenset(own) | frozenset(data)),
+                   getattr(args, "decoder_only", False), getattr(args, "performer", None),
+                   args.keep_all, args.promote, args.distribute,
+                   frozenset(own) | frozenset(data)),
         preset.chain)
 
 

@@ -1,4 +1,5 @@
-"""The plan of a chain's training: every codec, then every generator, and the time of each.
+"""The plan of a chain's training: every codec, then every generator, and the time of each. Where a
+generator performs a score, its codec's decoder at last learns the performances.
 
 A chain may begin with trained models (`origin.Origin`), by default with the shipped ones. Codecs
 that suit the folder's held-out tracks are then kept. Of the others the decoder is tuned first,
@@ -154,12 +155,15 @@ class Plan:
     @property
     def stages(self) -> list[PlannedTraining]:
         """Every training in order: the codecs from the top down, then the generators. Of an
-        origin's codecs only the unsuitable ones; with `little_time` their decoders come last.
+        origin's codecs only the unsuitable ones; with `little_time` their decoders come last, as
+        does a decoder that learns performances.
         """
         codecs, late = [], []
+        if self.performed:
+            late.append(PlannedTraining("codec", self.performed, decoder_only=True))
         for name in self.chain.codecs.values():
             treatment = self.treatment(name) if self.origin else "whole"
-            if self.origin and treatment != "keep":
+            if self.origin and treatment != "keep" and name != self.performed:
                 (late if self.little_time and treatment == "decoder" else codecs).append(
                     PlannedTraining("codec", name, decoder_only=True))
             if treatment == "whole":
@@ -181,6 +185,11 @@ class Plan:
 
         return [stage for stage in self.stages
                 if self.state.finished.get(stage.key, 0) < steps_of(stage)]
+
+    @property
+    def performed(self) -> str | None:
+        """The codec whose decoder learns performances of scores, if there is one."""
+        return self.chain.codecs[self.chain.top] if self.chain.score else None
 
     @property
     def little_time(self) -> bool:
@@ -216,8 +225,14 @@ class Plan:
     def settings(self, stage: PlannedTraining, seconds: float | None = None
                  ) -> options.TrainingSettings:
         """The settings of one training. seconds: its time; None trains for the steps."""
-        start_from = None
-        if self.origin and stage.name not in self.untrained:
+        performs = stage.decoder_only and stage.name == self.performed
+        start_from, changes = self.output_dir if performs else None, {}
+        if performs:
+            own = config.preset(self.preset).training(stage.name)
+            changes = {"performer": self.output_dir,
+                       "learning_rate": self.flags.learning_rate or own.learning_rate / 2,
+                       "input_length": self.flags.input_length or own.input_length // 2}
+        elif self.origin and stage.name not in self.untrained:
             # The whole codec begins with the decoder that was tuned first.
             start_from = (self.output_dir if stage.role == "codec" and not stage.decoder_only
                           else self.origin.folder_of(stage.name))
@@ -230,7 +245,7 @@ class Plan:
             output_dir=self.output_dir, val_split=self.split, start_from=start_from,
             decoder_only=stage.decoder_only,
             label=self.flags.label if takes_labels else None,
-            minutes=None if seconds is None else max(0.01, round(seconds / 60, 2)))
+            minutes=None if seconds is None else max(0.01, round(seconds / 60, 2)), **changes)
 
     # ------------------------------------------------------------------------------ the time
 

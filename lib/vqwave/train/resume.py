@@ -56,7 +56,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     if not saved and options.start_from:
         source = weights.find(options.start_from, name)
     before = saved.model if saved else source.config if source else None
-    job.complete(before, data.split, training.seed)
+    job.complete(before, data, training.seed)
     codecs = {codec.name: codec.codes_id for codec in job.codec_weights} or None
     if saved:
         set_by_user = options.set_fields(training, data)

@@ -20,7 +20,8 @@ from ..io import labels, manifest, splits, weights
 from . import devices
 from .isolated import Task
 from .options import TrainingSettings
-from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, Verdict, format_hours
+from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
+from .record import RunState
 
 FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
 """The keys of a codec's measurement that a verdict holds."""
@@ -119,8 +120,8 @@ def _train_all(plan: Plan, judge, hearings: Hearings, say):
             seconds = plan.seconds(stage, todo)
             length = f", {_at_most(plan)} {format_hours(seconds)}"
         say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{length})")
-        if plan.origin and stage.role == "codec" and not stage.decoder_only:
-            _drop_decoder_run(plan, stage.name)
+        if stage.role == "codec":
+            _drop_other_run(plan, stage)
         task = Task(train_model, plan.settings(stage, seconds), plan.data_dir, plan.output_dir,
                     None, plan.flags.scheduler if stage.role == "generator" else None)
         code = task.wait(functools.partial(plan.spend, stage=stage),
@@ -158,10 +159,13 @@ def _check_ending(what: str, code: int):
         raise UserError(f"{what} {ended}; what is finished is kept, and the same command continues")
 
 
-def _drop_decoder_run(plan: Plan, codec: str):
-    """Keep the weights of a codec whose decoder was tuned, and remove the state of that run."""
-    if "codes_of" in weights.find(plan.output_dir, codec, "best").record:
-        (plan.output_dir / f"{codec}.state.npz").unlink(missing_ok=True)
+def _drop_other_run(plan: Plan, stage: PlannedTraining):
+    """Keep the weights of a codec, and remove the state of its run where that trained the decoder
+    alone and this training does not, or the other way round.
+    """
+    state = RunState(plan.output_dir, stage.name)
+    if (saved := state.load()) and (saved[0].codes_of is not None) != stage.decoder_only:
+        state.path.unlink()
 
 
 # ------------------------------------------------------------------------------------- verdicts

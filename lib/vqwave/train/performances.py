@@ -1,0 +1,59 @@
+"""How a trained performer plays the training tracks, so that a decoder learns performances too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from keras import ops
+
+from ..data import scores, windows
+from ..data.codes import CodeTrack
+from ..errors import UserError
+from ..io import manifest, weights
+from ..nn.generator import Generator, load_generator
+from ..progress import Reporter
+
+PART = 2048
+"""Frames that are performed in one go."""
+
+
+def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifest.Track],
+            say: Reporter) -> dict[str, np.ndarray]:
+    """The codes that the performer in a folder plays from the score of each track, from the track's
+    first sample on: {file: int16 [frames, books]}.
+
+    Raises `UserError` where the folder has no performer of the codec's codes.
+    """
+    level = codec.config.level
+    performer = weights.generators(folder, weights.chain(folder)).get(level)
+    if performer is None or not performer.is_performer:
+        raise UserError(f"{folder}: has no generator of level {level} that performs a score")
+    weight_set = weights.find(folder, performer.name)
+    if weight_set.record.get("codecs", {}).get(codec.name) != codec.codes_id:
+        raise UserError(f"{weight_set.summary}: plays the codes of another codec than "
+                        f"{codec.summary}")
+    say(f"performances of {weight_set.summary}")
+    model, codes = load_generator(weight_set), {}
+    played = scores.of_corpus(data_dir, tracks, say)
+    say.start(len(tracks), 0, "performing")
+    for done, track in enumerate(tracks, 1):
+        codes[track.file] = _perform(model, track, played[track.file])
+        say.advance(done)
+    say.stop()
+    return codes
+
+
+def _perform(model: Generator, track: manifest.Track, score: scores.Score) -> np.ndarray:
+    """The codes of one track: int16 [frames, books]."""
+    config = model.config
+    frames = track.samples // config.level
+    row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, track=track, score=score)
+    parts = []
+    for start in range(0, frames, PART):
+        spans = [windows.Span(row, start, min(PART, frames - start))]
+        context = model.context({c.input: windows.SERVERS[c.kind](c, config, spans)[None]
+                                 for c in config.conditions})
+        codes, _ = model.core.step(None, context[0], [], lambda _, logits: ops.argmax(logits, -1))
+        parts.append(np.asarray(codes, np.int16))
+    return np.concatenate(parts)

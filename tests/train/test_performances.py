@@ -1,0 +1,96 @@
+"""A decoder learns the codes that a performer plays from the scores of the tracks."""
+
+import keras
+import numpy as np
+import pytest
+from chains import preset, save_chain, with_score
+from prepared import RecordingReporter, data_folder, music
+
+from vqwave import config as configs
+from vqwave.config import DataConfig, TrainingConfig
+from vqwave.data import scores
+from vqwave.errors import UserError
+from vqwave.io import manifest, weights
+from vqwave.nn.codec import Codec
+from vqwave.nn.generator import Generator
+from vqwave.play import engine
+from vqwave.play.labels import Mixture, read_labels
+from vqwave.train import performances
+from vqwave.train.options import RunOptions
+from vqwave.train.training import train_codec
+
+CODEC, PERFORMER = "codec-of-512", "generator-of-512"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    data_folder(folder, {"a": music(3, 1), "b": music(2.5, 2)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(shared):
+    """A codec with two books and a performer with labels of tracks."""
+    def fill(root):
+        described = with_score(preset(root / "plain.yml", {512: 2}), root / "led.yml")
+        values = configs.load_yaml(described.name)
+        performer = values["generators"][PERFORMER]
+        performer["core"] = {"kind": "frames", "code_dim": 8, "head_dim": 16}
+        performer["sampling"] = {"temperature": 0.0}
+        performer["conditions"].append({"kind": "labels", "of": "track", "names": ["a", "b"],
+                                        "channels": 6})
+        (root / "led.yml").write_text(configs.dump_yaml(values))
+        described = configs.preset(root / "led.yml")
+        save_chain(root, described)
+        codec = weights.find(root / "codecs", CODEC)
+        model = Generator(described.generator(PERFORMER))
+        model.core.start_outputs(codec.codebooks_of_frame(), np.random.default_rng(0))
+        weights.save(root / "generators", PERFORMER, "", model.parts, model.config,
+                     {"codecs": {CODEC: codec.codes_id}})
+
+    root = shared("a performer of tracks", fill)
+    return root
+
+
+def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypatch):
+    monkeypatch.setattr(performances, "PART", 50)
+    tracks = manifest.read(folder)
+    codec = weights.find(trained / "codecs", CODEC)
+    codes = performances.perform(trained / "generators", codec, folder, tracks,
+                                 RecordingReporter())
+    assert {file: len(rows) for file, rows in codes.items()} == {
+        track.file: track.samples // 512 for track in tracks}
+    player = engine.GeneratorEngine(weights.find(trained / "generators", PERFORMER), "keras")
+    frames, halo = len(codes[tracks[1].file]), player.config.score.halo
+    rows = scores.of_track(folder, tracks[1]).in_frames(-halo * 512 / 22050, 512 / 22050,
+                                                        frames + 2 * halo, 20)
+    labels = Mixture(*[read_labels("b", player.config.labels, 1)] * 2).pairs(0, frames)
+    context = player.context({"score": rows[None], "label": labels})
+    played, *_ = player.sample(context, np.zeros((1, frames, 2), np.float32),
+                               np.full((1, 2), 64, np.int32), [])
+    np.testing.assert_array_equal(codes[tracks[1].file], played[0])
+    assert len(np.unique(played[..., 1])) > 1
+
+
+def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
+    other = weights.find(trained / "codecs", CODEC)
+    weights.save(tmp_path, CODEC, "", Codec(other.config, seed=5).parts, other.config)
+    with pytest.raises(UserError, match="plays the codes of another codec"):
+        performances.perform(trained / "generators", weights.find(tmp_path, CODEC), "", [], print)
+
+
+def test_a_decoder_learns_performances_and_the_codes_stay(trained, folder, tmp_path):
+    codec = weights.find(trained / "codecs", CODEC)
+    model = configs.replace(codec.config, adversary={"late": True, "discriminators": [
+        {"kind": "stft", "n_fft": 512, "hop": 128}]})
+    keras.utils.set_random_seed(0)
+    say = RecordingReporter()
+    train_codec(model, folder, RunOptions(
+        tmp_path, start_from=trained / "codecs", decoder_only=True,
+        performer=trained / "generators"), TrainingConfig(
+        steps=2, epochs=2, batch_size=2, input_length=8192), DataConfig(split=0.0), say)
+    assert "performances of generator-of-512" in say.text
+    best = weights.find(tmp_path, CODEC, "best")
+    assert best.record["epoch"] == 2 and best.codes_id == codec.codes_id
+    np.testing.assert_array_equal(best.codebooks()[0], codec.codebooks()[0])
