@@ -39,6 +39,12 @@ steps should lie.
 """
 GOVERNED = 16
 GOVERNOR = 2.0
+MOST_SHARE = 0.2
+"""The share of the last `WATCHED` steps' strikes that a semitone may have. Otherwise a score that
+repeats itself is soon left with a note or two (the "tunnels" of Pachet 2026).
+"""
+WATCHED = 64
+OVERUSE = 3.0
 OUTSIDE = 4.0
 """Nats that a strike outside the scale of a key loses."""
 
@@ -170,6 +176,9 @@ class ScoreLevel(Level):
         allowed = np.clip(rate, *(expected * share for share in DENSITY))
         bias[:-BANDS, STRUCK] = np.log(steering.density) + GOVERNOR * np.log(
             allowed / max(rate, expected / GOVERNED))
+        strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
+        share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
+        bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
         if steering.scale:
             pitches = (np.arange(self.books) + ScoreAbove.LOWEST) % 12
             outside = ~np.isin(pitches, steering.scale)
