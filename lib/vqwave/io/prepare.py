@@ -23,7 +23,7 @@ from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColu
 
 from .. import machine, progress
 from ..errors import UserError
-from . import audio, cluster, manifest
+from . import audio, cluster, manifest, silence
 from .audio import AUDIO_SUFFIXES, Decoder, to_u16
 from .files import atomic_write, lock_folder, printable, reason, sha256, sweep
 from .manifest import Track
@@ -75,9 +75,10 @@ class _Job:
 
     @property
     def is_up_to_date(self) -> bool:
-        """The track is up to date by size and time alone."""
+        """The track is complete, and up to date by size and time alone."""
         track, source = self.track, self.source
-        return (track is not None and track.sample_rate == self.sample_rate
+        return (track is not None and track.sound is not None
+                and track.sample_rate == self.sample_rate
                 and track.is_of(source.size, source.mtime_ns))
 
 
@@ -402,19 +403,20 @@ def _convert(job):
         status, checksum = os.stat(path), sha256(path)
         track = Track(job.file, path, job.sample_rate, 0, checksum, {}, status.st_size,
                       status.st_mtime_ns)
-        old = job.track
+        old, out = job.track, job.folder / job.file
         if old and (old.sha256, old.sample_rate) == (checksum, job.sample_rate):
             return "up to date", replace(track, samples=old.samples, tags=old.tags,
-                                         high_passed=old.high_passed)
-        out = job.folder / job.file
+                                         high_passed=old.high_passed, sound=old.sound
+                                         or silence.look(out, old.samples, old.sample_rate))
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(out) as file:
             samples = _write(file, Decoder(path, job.sample_rate))
             high_passed = audio.rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
             if high_passed:
                 _write(file, audio.high_pass(_blocks(file), job.sample_rate))
-        track = replace(track, samples=samples, tags=_tags(path), high_passed=high_passed)
-        return "converted", track
+        return "converted", replace(track, samples=samples, tags=_tags(path),
+                                    high_passed=high_passed,
+                                    sound=silence.look(out, samples, job.sample_rate))
     except UserError as e:
         return "failed", str(e).removeprefix(f"{printable(path)}: ")
     except OSError as e:
