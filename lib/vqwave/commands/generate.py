@@ -113,9 +113,7 @@ def check_batch(pieces: int | None, held: int = 0):
 
 
 def check(args, paths):
-    """Fill in the default length. Raises `UserError` where options contradict each other or a file
-    would be overwritten.
-    """
+    """Fill in the default length. Raises `UserError` for contradictions and existing files."""
     if args.length is None and args.seconds is None and not args.variation_of:
         args.seconds = SECONDS
     if args.candidates:

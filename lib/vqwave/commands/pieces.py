@@ -154,9 +154,7 @@ def parse(parser, argv, others: str):
 
 
 def check(args, outputs=(), needs=NEEDS):
-    """Raises `UserError` where options need or exclude others, or one of the files to write would
-    be lost.
-    """
+    """Raises `UserError` where options contradict each other, or a file would be lost."""
     excluded = dict.fromkeys(SCORE, ("replay", "candidates", "variation_of")) | {
         "score_from": ("replay", "candidates", "variation_of", "prompt")}
     for option, others in excluded.items():

@@ -149,9 +149,7 @@ def levels(args, music) -> list[int]:
 
 
 def read(args, rate: int) -> dict[str, np.ndarray]:
-    """The part of each input that is drawn: {name: float32 [samples]}. Unreadable files are
-    reported and left out.
-    """
+    """The part of each input to draw: {name: float32 [samples]}. Reports unreadable files."""
     files, sounds, errors = find_files(map(Path, args.inputs)), {}, []
     names = [path.name for path in files]
     common = os.path.commonpath([path.absolute().parent for path in files])

@@ -29,9 +29,7 @@ class WaveformHead(HeadPart):
 
 
 class TonesHead(HeadPart):
-    """The decoder sets the loudness of `tones` oscillators (0: none) and of a source of noise, as
-    in DDSP.
-    """
+    """The decoder sets the loudness of `tones` oscillators and of noise, as in DDSP."""
 
     kind: Literal["tones"] = "tones"
     noncausal = True

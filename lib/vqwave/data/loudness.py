@@ -53,9 +53,7 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
 
 
 def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:
-    """The rms of `WINDOW` around each frame of a track, dBFS, not less than -120: float32
-    [row.frames].
-    """
+    """The rms of `WINDOW` around each frame, dBFS, at least -120: float32 [row.frames]."""
     path, samples = row.track.path(Path(data_dir)), row.track.samples - row.start
     power = np.zeros(row.frames)
     for first in range(0, row.frames, BLOCK):

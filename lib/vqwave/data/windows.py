@@ -238,8 +238,7 @@ def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Spa
 
 def score_of(condition: ScoreAbove, generator: GeneratorConfig,
              spans: Sequence[Span]) -> np.ndarray:
-    """What the score says of a window's frames and their halo: int32 [length + 2·halo, books + 1]
-    """
+    """What the score says of a window's frames and halo: int32 [length + 2·halo, books + 1]"""
     parts, halo = [], condition.halo
     for number, span in enumerate(spans):
         track = span.track

@@ -1,6 +1,4 @@
-"""Files <-> samples: decode (PyAV, else soundfile), resample, float32 in [-1, 1] <-> uint16, write
-wav, flac and ogg.
-"""
+"""Files <-> float32 samples in [-1, 1] <-> uint16: decode, resample, write wav, flac and ogg."""
 
 from __future__ import annotations
 
@@ -221,9 +219,7 @@ class _Nameless:
 
 
 def _mono(frames, rate):
-    """Decoded frames -> finite float32 blocks [n] in [-1, 1] at `rate`, through one FFmpeg graph
-    for each source format.
-    """
+    """Decoded frames -> float32 blocks [n] in [-1, 1] at `rate`, by a graph a source format."""
     graph, key, pending = None, None, 0
     for frame in frames:
         frame_key = (frame.sample_rate, frame.format.name, frame.layout.name)
@@ -363,9 +359,7 @@ def _filter(blocks, order: int, hertz: float, kind: str, sample_rate: int, settl
 
 
 def check_output(path) -> Path:
-    """The path, if audio can be written there. Raises `UserError` for another suffix, and as
-    `check_place` does.
-    """
+    """The path, if audio can be written there. Raises `UserError` as `check_place` does."""
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise UserError(f"{printable(path)}: the ending {printable(path.suffix)!r} is unknown; "
@@ -432,9 +426,7 @@ def write(path, audio, sample_rate: int):
 
 
 class _Sink:
-    """The file that soundfile writes through. libsndfile loses the reason of a failed call, so it
-    is kept here.
-    """
+    """The file that soundfile writes through. It keeps the errors that libsndfile loses."""
 
     def __init__(self, file):
         self._file, self._failed = file, None

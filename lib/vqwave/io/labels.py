@@ -61,9 +61,7 @@ def known_label(track: Track, labels: Labels | None) -> str | None:
 
 
 def count(tracks: Iterable[Track], labels: Labels) -> dict[str, int]:
-    """The number of tracks of each label, in the vocabulary's order; last, under "", of those
-    without a label, if there are any.
-    """
+    """The number of tracks of each label; last, under "", of those without one, if any."""
     numbers = Counter(index_of(track, labels) for track in tracks)
     counts = {name: numbers[i] for i, name in enumerate(labels.names)}
     return counts | ({"": numbers[labels.none]} if numbers[labels.none] else {})

@@ -149,9 +149,7 @@ def _count(names: list[str]) -> str:
 
 
 def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
-    """The audio files under `src`, sorted, and (path, reason) of what failed. Links are followed,
-    each folder entered once.
-    """
+    """The audio files under `src`, sorted, and (path, reason) of failures. Follows links."""
     if not src.is_dir():
         raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists()
                                                  else "there is no such folder"))

@@ -29,9 +29,7 @@ Spans = dict[str, tuple[int, int]]
 
 
 class Sound(NamedTuple):
-    """The sound of a track: `loud` samples, in windows from sample `first` up to `last`. All three
-    are 0 for a silent track.
-    """
+    """The sound of a track: `loud` samples from `first` to `last`; all are 0 for silence."""
 
     first: int
     last: int

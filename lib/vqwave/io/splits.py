@@ -1,6 +1,4 @@
-"""Which tracks are trained on and which are held out, by track and never by window; and which rows
-of a batch a process reads.
-"""
+"""Which tracks are trained on and held out, and which rows of a batch a process reads."""
 
 from __future__ import annotations
 
@@ -68,8 +66,7 @@ def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None
 
 
 def save(folder, split: Split):
-    """Record the split of a training into a folder; tracks that are added later do not change it.
-    """
+    """Record the split of a training into a folder; tracks that come later do not change it."""
     path = make_folder(folder) / FILE
     if not (path.is_file() and read_split(path) == split):
         with atomic_write(path) as f:

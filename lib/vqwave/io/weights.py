@@ -194,9 +194,7 @@ class WeightSet:
 
     @property
     def codes_id(self) -> str:
-        """The run and step of a codec's encoder: equal where the codes are equal, whatever the
-        decoder and the precision.
-        """
+        """The run and step of a codec's encoder, which decide the codes, not the decoder."""
         run = (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
                else self.checksum[:16])
         return self.record.get("codes_of", run)
@@ -234,9 +232,7 @@ class WeightSet:
         return self
 
     def codebooks(self) -> list[np.ndarray]:
-        """The codebooks of a codec in their order, float32 [num_codes, code_dim] each; none where
-        its codes are not looked up.
-        """
+        """The codebooks in their order, float32 [num_codes, code_dim] each; none without codes."""
         arrays = self.load("codebook")
         # Gains are the last codes of a frame; book_10 comes after book_2.
         return [arrays[path] for path in sorted(
@@ -317,9 +313,7 @@ def write_arrays(path, arrays: dict[str, np.ndarray]):
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
-    """Set Keras variables from `arrays` by path. A `WeightsError` names the file, the layer, and
-    the two shapes that differ.
-    """
+    """Set Keras variables by path. A `WeightsError` names file, layer and both shapes."""
     for v in variables:
         if v.path not in arrays:
             raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")

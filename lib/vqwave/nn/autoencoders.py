@@ -132,9 +132,7 @@ class BandSplit(layers.Layer):
 
 
 class UnitLength(layers.Layer):
-    """[batch, frames, bands, d] -> float32 [batch, frames, bands·d], each band's part with a mean
-    square of 1.
-    """
+    """[batch, frames, bands, d] -> [batch, frames, bands·d], each band with mean square 1."""
 
     def call(self, x):
         x = ops.cast(x, "float32")

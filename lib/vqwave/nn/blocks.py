@@ -239,9 +239,7 @@ class SubPixelUpsampling(layers.Layer):
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
     def _even(self, kernel, share: float):
-        """kernel [taps, c, ratio·channels], with `share` of each phase's own sum over the taps
-        removed.
-        """
+        """kernel [taps, c, ratio·channels], less `share` of each phase's sum over the taps."""
         kernel = ops.convert_to_tensor(kernel)
         phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
         mean = ops.mean(phases, axis=0, keepdims=True)

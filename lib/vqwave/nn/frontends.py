@@ -1,5 +1,4 @@
-"""Front ends: the encoder's view of the audio, one class for each kind of the config's `front_end`.
-"""
+"""Front ends: the encoder's view of the audio, a class for each kind of `front_end`."""
 
 from __future__ import annotations
 

@@ -57,8 +57,7 @@ class Generator(keras.Model):
         return self.core(previous, context, inputs.get("current"), training=training)
 
     def context(self, inputs, training=False):
-        """The conditions' inputs by name -> float32 [batch, T or 1, context_channels], see `join`.
-        """
+        """The conditions' inputs by name -> [batch, T or 1, context_channels], see `join`."""
         return join([condition(inputs[name], training=training)
                      for name, condition in self.conditions.items()])
 

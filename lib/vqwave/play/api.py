@@ -164,9 +164,7 @@ class VQWave(Models):
 
     def generate(self, *, seconds: float | None = None, samples: int | None = None,
                  begin: Prompt | Variation | None = None, **options) -> np.ndarray:
-        """A piece: float32 [samples], or [batch, samples] with `batch=`; the collected `stream` of
-        those options.
-        """
+        """The collected `stream` of these options: float32 [samples], or [batch, samples]."""
         if seconds is None and samples is None and not isinstance(begin, Variation):
             raise UserError("give either seconds or samples")
         with self.stream(seconds=seconds, samples=samples, begin=begin, **options) as stream:
@@ -280,9 +278,7 @@ def _without_book(codes: np.ndarray) -> np.ndarray:
 
 
 def _check_samples(audio, dimensions) -> np.ndarray:
-    """float32 [samples] or [batch, samples]. Raises `ValueError` for another shape, or what is not
-    finite.
-    """
+    """float32 [samples] or [batch, samples]. Raises `ValueError` for another shape or NaN."""
     audio = np.asarray(audio, np.float32)
     if audio.ndim not in dimensions:
         wanted = " or ".join(("[samples]", "[batch, samples]")[d - 1] for d in dimensions)

@@ -30,9 +30,7 @@ def fade_in(audio: np.ndarray, before: np.ndarray):
 
 @dataclass
 class Block:
-    """A block of the chain: audio float32 [batch, block], codes and log-probabilities by level,
-    [batch, n, books].
-    """
+    """A block: audio float32 [batch, block]; codes, log-probabilities [batch, n, books]."""
 
     audio: np.ndarray
     codes: dict[int, np.ndarray]

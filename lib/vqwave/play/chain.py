@@ -284,9 +284,7 @@ class Chain:
         return audio
 
     def _lay_original(self, audio: np.ndarray):
-        """Lay the recording over the next block, [batch, block]; at its end it passes into the
-        decoded codes.
-        """
+        """Lay the recording over the next block, and pass into the decoded codes at its end."""
         block, end = self.options.block, self.state.prompt_samples
         begin = self.state.blocks * block
         # The cross-fade lies within one block, so earlier blocks need not take account of it.
@@ -298,9 +296,7 @@ class Chain:
             fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
 
     def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
-        """The codes of the block that was decoded last and their log-probabilities, by level; and
-        what `bits` counts.
-        """
+        """The codes and log-probabilities of the last decoded block by level; counts `bits`."""
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}
         for level in self._buffers:

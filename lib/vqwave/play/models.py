@@ -16,9 +16,7 @@ from . import pitches
 
 
 class Models:
-    """The sets of weights of a chain and the engines that play them, each loaded when it is used.
-    See `api.VQWave`.
-    """
+    """The weights of a chain and their engines, loaded when used. See `api.VQWave`."""
 
     def __init__(self, codecs=None, generators=None, engine: str = "onnx",
                  epoch: int | str | None = None, preset=None):

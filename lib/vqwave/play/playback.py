@@ -255,9 +255,7 @@ def _watch(output, feed: Feed, show, press):
 
 
 def _open(pa, feed: Feed, device, period: int):
-    """A PyAudio stream that plays a feed as 16-bit samples, to PortAudio's default device where
-    `device` is None.
-    """
+    """A PyAudio stream that plays a feed as 16 bit. device: None is PortAudio's default."""
     import pyaudio
 
     infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]

@@ -18,9 +18,7 @@ N_FFT, BINS, BANDS = 2048, 16, 15
 
 
 def typical_bits(generators) -> dict[int, float]:
-    """Bits per code of the music that each generator was validated on, by level, as its record
-    holds them.
-    """
+    """Bits per code of each generator's validation music, by level, from its record."""
     losses = {g.config.level: g.weight_set.record.get("validation_loss", 0.0) for g in generators
               if not g.config.is_performer}
     return {level: loss / math.log(2) for level, loss in losses.items() if loss > 0}

@@ -32,9 +32,7 @@ TERMS = ("VQWave's authors claim no rights in this music, but rights in the trai
 
 @dataclass(frozen=True)
 class Finish:
-    """Fade in and out over `fade` seconds, join the end to the beginning, normalise to
-    `mastering.LOUDNESS`.
-    """
+    """Fade in and out over `fade` seconds, loop, normalise to `mastering.LOUDNESS`."""
 
     fade: float | None = None
     loop: bool = False
@@ -148,9 +146,7 @@ def _speed_bar():
 
 @dataclass(frozen=True)
 class Candidate:
-    """A piece among several. bits: bits per code under its generators, by level and over "all".
-    score: see `ranking.score`.
-    """
+    """A piece among several. bits: per code, by level and over "all". See `ranking.score`."""
 
     seed: int
     bits: dict
@@ -193,9 +189,7 @@ def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
 
 
 def check_outputs(output, batch: int) -> list[Path]:
-    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. Raises `UserError` where
-    audio cannot be written there.
-    """
+    """The files to write: one, or out_1.wav, out_2.wav, … for a batch."""
     path = audio.check_output(output)
     if batch == 1:
         return [path]

@@ -291,9 +291,7 @@ class Sink:
             self._take()
 
     def await_change(self) -> float:
-        """The time, by `perf_counter`, at which the change of loudness is heard. Raises
-        `RuntimeError` if the music ends before.
-        """
+        """The time at which a change of loudness is heard. Raises `RuntimeError` at the end."""
         while True:
             first, audio, played_at = self.position, *self._take()
             before = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
@@ -349,8 +347,7 @@ def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict
 
 
 def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Memory of a process that plays one stream as fast as possible, after some minutes of music.
-    """
+    """Memory of a process that plays one stream at full speed, after minutes of music."""
     readings, began = [], time.perf_counter()
     with music.stream(level=level, seed=0) as stream:
         for minutes in effort.minutes:

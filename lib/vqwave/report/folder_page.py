@@ -179,9 +179,7 @@ def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> 
 
 
 def _distances(embed, generated, held_out, train, rate) -> dict | None:
-    """Fréchet distances to held-out music; None if a side is too short. train: float32 [samples],
-    or None.
-    """
+    """Fréchet distances to held-out music; None if a side is too short. train: or None."""
     sides = [embed(sound, rate) for sound in (held_out, generated, train) if sound is not None]
     if min(map(len, sides)) < 2:
         return None
@@ -278,8 +276,7 @@ def _distance_ratio(results: Results) -> float | None:
 
 
 def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):
-    """Write the page. name: of the corpus. runs_dir: the folder with the training logs of `models`.
-    """
+    """Write the page. name: of the corpus. runs_dir: with the training logs of `models`."""
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{printable(path)}: is a folder; name a file")

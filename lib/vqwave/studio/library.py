@@ -141,8 +141,7 @@ class Studio:
         self._temporary.cleanup()
 
     def settings(self, request: TakeRequest) -> tuple[Settings, Recording | None]:
-        """The settings of a piece, and its recording. Raises `UserError` for an impossible piece.
-        """
+        """The settings of a piece, and its recording. Raises `UserError` if it is impossible."""
         folder = self.folders.name(request.weights)
         if folder not in self.folders.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
@@ -272,9 +271,7 @@ class Studio:
 
 
 def sweep_folders():
-    """Remove the folders of killed studios, whose locks are free and older than a minute: a new
-    folder is not locked at once.
-    """
+    """Remove the folders of killed studios, whose locks are free for a minute."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:
             if time.time() - os.fstat(lock.fileno()).st_mtime >= 60 and files.try_lock(lock):

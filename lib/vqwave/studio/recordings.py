@@ -87,8 +87,7 @@ class Recordings:
             oldest.path.unlink()
 
     def get(self, identity: str, name: str = "") -> Recording:
-        """A recording, under the name that its user gave it. Raises `UserError` if it is not here.
-        """
+        """A recording under its user's name for it. Raises `UserError` if it is not here."""
         if not identity:
             raise UserError(NO_RECORDING)
         with self._lock:

@@ -127,9 +127,7 @@ class Channel:
 
 
 class Station:
-    """One endless piece: row `row` of its group's stream. `number` is its address; about: what it
-    plays.
-    """
+    """One endless piece, row `row` of its group's stream. about: what it plays."""
 
     def __init__(self, group: Group, row: int, about: str):
         self.group, self.row, self.about = group, row, about

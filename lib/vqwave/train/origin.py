@@ -1,6 +1,4 @@
-"""The trained models from which the training of a chain starts, and settings for a small folder of
-music. TensorFlow-free.
-"""
+"""The trained models that a chain starts from, and settings for a small folder of music."""
 
 from __future__ import annotations
 
@@ -144,9 +142,7 @@ class Origin:
 
 
 def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> dict:
-    """A model as a preset has it, with the training that fits the amount of music; an untrained
-    model is trained as it was.
-    """
+    """A model as a preset has it, with training that fits the music; untrained: its own."""
     model = config.to_dict(weight_set.config)
     kind = model.pop("kind")
     training = config.to_dict(weight_set.training or _default_training(weight_set))

@@ -37,8 +37,7 @@ Generators come first then, and decoders after them.
 """
 
 ENDING = 240.0
-"""Seconds of the hours that are kept for the last hearing and the report, at most a sixth of them.
-"""
+"""Seconds of the hours for the last hearing and the report, at most a sixth."""
 
 FILE = "train_all.yml"
 HEARD, REPORT = "heard", "report.html"
@@ -47,9 +46,7 @@ HEARD, REPORT = "heard", "report.html"
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One training: the model's role ("codec" or "generator") and name. decoder_only: tune the
-    decoder of a codec alone.
-    """
+    """One training. role: "codec" or "generator". decoder_only: of a codec."""
 
     role: str
     name: str
@@ -250,9 +247,7 @@ class Plan:
     # ------------------------------------------------------------------------------ the time
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
-        """The time that is left to a training: its share of the time of all open trainings, less
-        what it has spent.
-        """
+        """The time left to a training: its share of that of all open ones, less what it spent."""
         total, spent_on = self.hours * 3600, self.state.spent_on
         left = (total - min(ENDING, total / 6) - self.state.spent
                 + sum(spent_on.get(other.key, 0.0) for other in among))
