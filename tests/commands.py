@@ -68,6 +68,7 @@ def _run(argv, log, setting):
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
     train_eagerly()
+    fork_workers("fork")
     if setting:
         setting()
     sys.argv = argv
@@ -93,6 +94,13 @@ def train_eagerly():
 
     training.compile_model, jobs.VALIDATION_WINDOWS = compile_quickly, VALIDATION_WINDOWS
     callbacks.plots = SimpleNamespace(loss_curves=lambda *_: None)  # half a second an epoch
+
+
+def fork_workers(method="forkserver"):
+    """From here on, workers that convert music are forked, so that none imports the library again."""
+    from vqwave.io import prepare
+
+    prepare.CONTEXT = multiprocessing.get_context(method)
 
 
 def draw_pitches(codec) -> np.ndarray:

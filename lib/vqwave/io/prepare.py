@@ -30,6 +30,8 @@ from .manifest import Track
 
 _SAVE_EVERY = 5.0
 _BLOCK = 1 << 20  # samples
+# Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
+CONTEXT = multiprocessing.get_context("spawn")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out of memory)"
 
@@ -322,14 +324,12 @@ def _in_processes(jobs, workers):
 
     If a worker dies, each unfinished job runs alone, which reveals the job that kills its worker.
     """
-    # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     waiting, suspects = jobs[::-1], []
     while waiting or suspects:
         alone = bool(suspects)
         queue, running = [suspects.pop()] if alone else waiting, {}
-        with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, context,
+        with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, CONTEXT,
                                                     initializer=_begin) as executor:
             try:
                 while queue or running:
