@@ -16,9 +16,7 @@ from ..io.silence import SILENT_DB
 from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
-"""Music is quiet from `QUIET_UNDER` dB below the median loudness of non-silent frames. Quietness
-counts from there, up to `MOST_QUIET` dB.
-"""
+"""Quietness counts from `QUIET_UNDER` to `MOST_QUIET` dB below the median loudness."""
 WINDOW = 0.2
 """Seconds around a frame over which the loudness is measured."""
 BLOCK = 4096

@@ -200,9 +200,7 @@ def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[
 
 
 def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
-    """Up to `seconds` of a file (None: to its end) from second `start` on: float32 [samples].
-    Raises as `Decoder`, and where the file ends before `start`.
-    """
+    """Up to `seconds` of a file from second `start` on: float32 [samples]."""
     count = None if seconds is None else max(1, round(seconds * sample_rate))
     samples, length = part(path, sample_rate, round(start * sample_rate), count)
     if not samples.size:

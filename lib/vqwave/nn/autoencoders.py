@@ -162,15 +162,11 @@ AUTOENCODERS: dict[str, tuple[Callable, Callable]] = {
     "mirror": (mirror_encoder, mirror_decoder), "banded": (banded_encoder, mirror_decoder),
     "plane": (plane_encoder, plane_decoder),
 }
-"""The encoder of each kind, (codec config, front end) -> (model, receptive field), and its decoder,
-(codec config) -> (model, head).
-"""
+"""Of each kind: (codec config, front end) -> (encoder, field), config -> (decoder, head)."""
 
 
 def with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:
-    """The decoder with one more output for each up-sampled stage: the mean over its channels before
-    the activation, [batch, samples / hop].
-    """
+    """The decoder, and for each up-sampled stage the mean of its channels [batch, steps]."""
     stages = [decoder.get_layer(f"activation_{i}").input for i in range(len(config.stages) - 1)]
     return keras.Model(decoder.inputs, [*decoder.outputs, *(ops.mean(x, axis=-1) for x in stages)])
 

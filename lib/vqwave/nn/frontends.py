@@ -23,9 +23,7 @@ class WaveformInput(layers.Reshape):
 
 
 class LogFrequencySpectrum(layers.Layer):
-    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones,
-    then the same levels at peaks only.
-    """
+    """audio [batch, T] -> [batch, T / hop, 2·bins]: levels of quarter tones, then of peaks."""
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int, **kwargs):
         super().__init__(dtype="float32", name="log_frequency", **kwargs)

@@ -1,6 +1,4 @@
-"""Sound from a VAE, whose frames are vectors instead of codes: reconstructions, samples of its
-prior, walks between two recordings.
-"""
+"""Sound from a VAE: reconstructions, samples of its prior, walks between two recordings."""
 
 from __future__ import annotations
 

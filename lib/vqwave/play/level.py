@@ -1,6 +1,4 @@
-"""One level of a chain at work: a generator that samples its codes block by block, and the buffer
-of the codes that other levels still read.
-"""
+"""One level of a chain at work: a generator that samples blocks, and a buffer of codes."""
 
 from __future__ import annotations
 

@@ -61,9 +61,7 @@ LATENCIES = {"normal": Latency(),
 
 @dataclass(frozen=True)
 class Status:
-    """A moment of playing. seconds: heard so far; speed: real-time factor of the last blocks;
-    buffered: seconds; underruns: how often the sound ran dry.
-    """
+    """A moment of playing, in seconds; speed: real-time factor; underruns: a count."""
 
     seconds: float
     speed: float

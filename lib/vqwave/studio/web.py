@@ -53,9 +53,7 @@ def configure(app, connections: int = limits.CONNECTIONS, **options):
 
 
 def serve(config, listening: socket.socket, close: Callable[[], None]):
-    """Serve until Ctrl-C or SIGTERM. `close` is called before the connections are closed, so that
-    listeners receive the end of what they hear.
-    """
+    """Serve until Ctrl-C or SIGTERM; `close` is called before the connections are closed."""
     import uvicorn
 
     class Server(uvicorn.Server):
