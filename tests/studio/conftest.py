@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from encoded import encode
-from messages import read_frames
+from messages import read_messages
 from page import CHROMIUM, LISTEN, PATIENCE, serve
 from prepared import music as tune
 
@@ -38,7 +38,7 @@ def perform(studio):
     """Generates a take to its end: (header, blocks as (about, payload), record)."""
 
     def perform(**settings):
-        frames = read_frames(studio.perform(TakeRequest(**settings)))
+        frames = read_messages(studio.perform(TakeRequest(**settings)))
         kinds = [next(iter(about)) for about, _ in frames]
         assert kinds[-1] == "end", frames[-1][0]
         first = kinds.index("take")

@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from messages import count_busy, parse_frames
+from messages import count_busy, parse
 
 import vqwave
 from vqwave.config import preset
@@ -69,7 +69,7 @@ def client(studio):
 
 def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio):
     status, body, headers = client("/studio/takes", {"level": 128, "seconds": 1, "seed": 9})
-    record = parse_frames(body)[-1][0]["end"]
+    record = parse(body)[-1][0]["end"]
     assert status == 200 and record["seconds"] == 1.0
     assert "default-src 'self'" in headers["content-security-policy"]
     for kind in ("wav", "flac"):

@@ -13,7 +13,7 @@ import imported
 import numpy as np
 import pydantic
 import pytest
-from messages import begin, count_busy, join_blocks, parse_frames, read_frames, record_of, refusal
+from messages import begin, count_busy, join_blocks, parse, read_messages, record_of, refusal
 from prepared import music as tune
 
 import vqwave
@@ -102,7 +102,7 @@ def test_a_short_recording_is_continued_after_its_end(studio, tmp_path):
     recording = studio.recordings.receive(tmp_path / "short.wav")
     settings = {"mode": "continue", "recording": recording.id, "name": recording.name,
                 "level": 128, "seconds": 2, "prompt_seconds": 5}
-    assert read_frames(studio.perform(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
+    assert read_messages(studio.perform(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
     error = refusal(studio, **settings, prompt_start=3)
     assert "short.wav: lasts 0.80 s" in error and str(studio.folder) not in error
 
@@ -116,7 +116,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_aga
     frames = studio.perform(TakeRequest(**settings))
     frames_so_far = []
     while sum("bits" in about for about, _ in frames_so_far) < 6:
-        frames_so_far += parse_frames(next(frames))
+        frames_so_far += parse(next(frames))
     take = next(about["take"] for about, _ in frames_so_far if "take" in about)
     so_far = studio.takes.file(take["id"], "wav", heard=10_000)
     assert len(audio.decode(so_far, RATE)) == 10_000
@@ -124,7 +124,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_aga
         studio.takes.file(take["id"], "wav")
     record = studio.stop(take["id"], 30_000)
     assert record["seconds"] == 30_208 / RATE
-    rest = read_frames(frames)
+    rest = read_messages(frames)
     assert all("bits" not in about for about, _ in rest)
     wav = studio.takes.file(take["id"], "wav")
     heard = join_blocks([block for block in frames_so_far if "bits" in block[0]])
@@ -150,10 +150,10 @@ def test_closing_a_take_frees_its_stream_at_any_time(studio):
 
 def test_no_more_is_generated_than_is_allowed(studio):
     frames, take = begin(studio, until=10_000)
-    messages = [parse_frames(next(frames))[0] for _ in range(3)]
+    messages = [parse(next(frames))[0] for _ in range(3)]
     assert [about.get("samples") for about, _ in messages] == [8192, 8192, None] and "wait" in messages[2][0]
     studio.takes.get(take["id"]).steer(Change(until=20_000))
-    assert parse_frames(next(frames))[0][0]["samples"] == 8192
+    assert parse(next(frames))[0][0]["samples"] == 8192
     frames.close()
 
 
@@ -168,7 +168,7 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     for i in range(16):
         if i in changes:
             assert playing.steer(Change(**changes[i]))["sample"] == 8192 * i
-        blocks_heard += parse_frames(next(frames))
+        blocks_heard += parse(next(frames))
     record = studio.stop(take["id"], 16 * 8192)
     frames.close()
     assert record["changes"] == 8 and record["changes_file"] == f"vqwave-seed-4-{record['seconds']:.1f}s.json"
@@ -189,17 +189,17 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
 
 def test_a_slider_that_is_dragged_is_one_change_a_block(studio, perform):
     frames, take = begin(studio, seed=4)
-    playing, blocks_heard = studio.takes.get(take["id"]), parse_frames(next(frames))
+    playing, blocks_heard = studio.takes.get(take["id"]), parse(next(frames))
     dragged = [{"loudness": -1}, {"wild": 0.3}, {"levels": {"512": {"top_p": 0.8}}}, {"loudness": -7}, {"transpose": 2},
                {"levels": {"512": {"temperature": 1.1}, "128": {"temperature": 0.9}}}, {"transpose": 0}, {"notes": []}]
     for change in dragged:
         assert playing.steer(Change(**change))["sample"] == 8192
-    blocks_heard += parse_frames(next(frames))
+    blocks_heard += parse(next(frames))
     # Changes whose order matters are not merged.
     for change in ({"loudness": -3}, {"freeze": 0.5}, {"loudness": -2}, {"jump": True}, {"loudness": -1}, {"loudness": 0}):
         playing.steer(Change(**change))
     for _ in range(4):
-        blocks_heard += parse_frames(next(frames))
+        blocks_heard += parse(next(frames))
     record = studio.stop(take["id"], 6 * 8192)
     frames.close()
     first, *others = playing.settings.changes
@@ -272,7 +272,7 @@ def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
 
 def test_a_take_is_played_again_from_its_tape(studio, perform):
     header, blocks, record = perform(level=128, seconds=2.5, seed=3)
-    again = read_frames(studio.replay(record["id"]))
+    again = read_messages(studio.replay(record["id"]))
     assert again[0][0]["take"] == header | {"levels": []} and again[-1][0]["end"] == record
     np.testing.assert_array_equal(join_blocks(again[1:-1]), join_blocks(blocks))
     columns = sum(about["columns"] for about, _ in again[1:-1])
@@ -302,7 +302,7 @@ def test_a_take_stopped_before_its_first_block_is_removed(studio):
 
 def test_simultaneous_takes_share_the_models(studio, tiny_weights):
     def perform(seed):
-        frames = read_frames(studio.perform(TakeRequest(level=32, seed=seed, seconds=3)))
+        frames = read_messages(studio.perform(TakeRequest(level=32, seed=seed, seconds=3)))
         return join_blocks([frame for frame in frames if "bits" in frame[0]])
 
     with ThreadPoolExecutor(6) as pool:
@@ -324,7 +324,7 @@ def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, 
     third = studio.perform(TakeRequest(level=128, seconds="endless"))
     next(third)
     assert not studio.takes.get(idle["id"]).busy and studio.takes.get(active["id"]).busy
-    assert "end" in parse_frames(b"".join(first))[-1][0]
+    assert "end" in parse(b"".join(first))[-1][0]
     third.close()
     second.close()
     assert count_busy(studio) == 0
@@ -383,7 +383,7 @@ def test_codes_of_several_codebooks_are_generated_shown_and_compared(books, open
     studio = open_studio(trained.codecs, [trained.generators])
     recording = {"recording": studio.recordings.receive(song).id, "name": song.name}
     for mode in ("new", "continue"):
-        frames = read_frames(studio.perform(TakeRequest(seed=4, seconds=2, mode=mode, prompt_seconds=1, **recording)))
+        frames = read_messages(studio.perform(TakeRequest(seed=4, seconds=2, mode=mode, prompt_seconds=1, **recording)))
         header = next(about["take"] for about, _ in frames if "take" in about)
         blocks, record = [block for block in frames if "bits" in block[0]], frames[-1][0]["end"]
         assert header["column"] % max(books) == 0 and header["column"] >= 256
@@ -396,7 +396,7 @@ def test_codes_of_several_codebooks_are_generated_shown_and_compared(books, open
         assert command_line(record["command"], trained.codecs, tmp_path, **{song.name: song}) == wav
     if len(books) == 1:
         assert "no level above 512" in refusal(studio, mode="vary", **recording)
-    frames = read_frames(studio.compare(CompareRequest(seconds=1, **recording)))
+    frames = read_messages(studio.compare(CompareRequest(seconds=1, **recording)))
     sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
     assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]
     for (about, payload), (level, n) in zip(sounds[1:], books.items(), strict=True):

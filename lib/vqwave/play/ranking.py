@@ -1,4 +1,4 @@
-"""The score by which candidates are ranked: real music is above silence and above noise."""
+"""The rating of candidates: real music is above silence and above noise."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def typical_bits(generators) -> dict[int, float]:
     return {level: loss / math.log(2) for level, loss in losses.items() if loss > 0}
 
 
-def score(sound: np.ndarray, sample_rate: int, bits: Mapping, typical: Mapping) -> float:
+def rate(sound: np.ndarray, sample_rate: int, bits: Mapping, typical: Mapping) -> float:
     """The product of three shares, 0 … 1: of the moments that sound; their mean clarity; and, for
     each level, the smaller of bits / typical and its inverse.
 
     Clarity is 1 less the spectral flatness within bands, in which noise of any colour is flat. The
-    score is deaf to melody, harmony and rhythm.
+    rating is deaf to melody, harmony and rhythm.
 
     Args:
         sound: float [samples].

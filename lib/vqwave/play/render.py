@@ -146,11 +146,11 @@ def _speed_bar():
 
 @dataclass(frozen=True)
 class Candidate:
-    """A piece among several. bits: per code, by level and over "all". See `ranking.score`."""
+    """A piece among several. bits: per code, by level and over "all". See `ranking.rate`."""
 
     seed: int
     bits: dict
-    score: float
+    rating: float
     path: Path
     samples: int
     speed: float
@@ -158,7 +158,7 @@ class Candidate:
 
 def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
                      finish: Finish) -> list[Candidate]:
-    """Write a piece for each stream to a file named by its rank and score, the highest first; and
+    """Write a piece for each stream to a file named by its rank and rating, the highest first; and
     the best to `path` too. All files appear when the last piece is done.
 
     streams: functions that open a stream with `log_probs=True`.
@@ -174,14 +174,14 @@ def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
             typical = ranking.typical_bits(stream.engines.generators)
             rate = stream.sample_rate
             sound = audio.part(file, rate, 0, ranking.MOST * rate)[0]
-            score = ranking.score(sound, rate, stream.bits, typical)
-            candidates.append(Candidate(stream.seed, stream.bits, score, file, samples, speed))
-        candidates.sort(key=lambda candidate: (-candidate.score, candidate.seed))
+            rating = ranking.rate(sound, rate, stream.bits, typical)
+            candidates.append(Candidate(stream.seed, stream.bits, rating, file, samples, speed))
+        candidates.sort(key=lambda candidate: (-candidate.rating, candidate.seed))
         with open(candidates[0].path, "rb") as best, atomic_write(path) as copy:
             shutil.copyfileobj(best, copy)
         digits = len(str(len(candidates)))
         for i, candidate in enumerate(candidates):
-            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_score{candidate.score:.3f}"
+            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_rating{candidate.rating:.3f}"
                                   f"{path.suffix}")
             os.replace(candidate.path, name)
             candidates[i] = replace(candidate, path=name)

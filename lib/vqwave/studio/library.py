@@ -25,7 +25,7 @@ from ..play.render import Finish
 from . import limits
 from .compare import compare
 from .folders import Folders
-from .frames import frame, while_working, with_errors
+from .messages import pack_message, while_working, with_errors
 from .recordings import Recordings
 from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
 from .take import SLIDERS, Take
@@ -175,22 +175,22 @@ class Studio:
     def perform(self, request: TakeRequest) -> Iterator[bytes]:
         """Generate a take. It ends when the iterator is closed.
 
-        Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.frames`),
+        Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.messages`),
         {"end": record}; {"error": text} ends it at any time.
         """
         s, recording = self.settings(request)
         take = self.takes.admit(s)
         try:
-            yield frame({"progress": "Loading the models", "share": None})
+            yield pack_message({"progress": "Loading the models", "share": None})
             models = self.folders.models(s.weights, s.epoch)
             yield from while_working(lambda report: take.prepare(models, recording, report))
-            yield frame({"take": take.header})
-            for message in take.frames():
+            yield pack_message({"take": take.header})
+            for message in take.messages():
                 yield message
                 if not self.takes.trim():
                     raise UserError(f"{FULL}, so this take ends here: download it, or wait until "
                                     f"others end.")
-            yield frame({"end": self.record(take)})
+            yield pack_message({"end": self.record(take)})
         finally:
             take.end()
             self.takes.trim()
@@ -200,9 +200,9 @@ class Studio:
         take = self.takes.get(identity)
         if take.busy or not take.tape.samples:
             raise UserError("The take is still being made: stop it, or wait for its end.")
-        yield frame({"take": take.header | {"levels": [], "samples": take.tape.samples}})
+        yield pack_message({"take": take.header | {"levels": [], "samples": take.tape.samples}})
         yield from take.play_tape()
-        yield frame({"end": self.record(take)})
+        yield pack_message({"end": self.record(take)})
 
     def stop(self, identity: str, heard: int) -> dict | None:
         """Stop a take after `heard` samples; its record, or None if nothing of it is left."""
