@@ -118,8 +118,7 @@ def keras_graph(model, *outputs: str):
     inputs = [tf.TensorSpec(x.shape, x.dtype, x.name) for x in model.inputs]
     function = tf.function(model.__call__, autograph=False,
                            input_signature=[inputs if len(inputs) > 1 else inputs[0]])
-    with _faster():
-        proto, _ = tf2onnx.convert.from_function(function, function.input_signature)
+    proto, _ = tf2onnx.convert.from_function(function, function.input_signature)
     graph = proto.graph
     new_names = dict(zip((tensor.name for tensor in graph.output), outputs, strict=True))
     for node in graph.node:
@@ -132,21 +131,6 @@ def keras_graph(model, *outputs: str):
             axis.dim_param = name
     _replace_erfc(graph)
     return proto
-
-
-def _faster():
-    """If VQWAVE_FAST_EXPORT is set, a context that skips tf2onnx's optimizer, which takes 41 % of
-    an export. Tests set it, with their own cache.
-    """
-    if not os.environ.get("VQWAVE_FAST_EXPORT"):
-        return contextlib.nullcontext()
-    from unittest import mock
-
-    from tf2onnx import optimizer
-
-    optimize = optimizer.optimize_graph
-    return mock.patch.object(optimizer, "optimize_graph",
-                             lambda graph, *_, **__: optimize(graph, optimizers={}))
 
 
 def _replace_erfc(graph):
