@@ -1,4 +1,4 @@
-"""Performs takes of a studio and reads the messages."""
+"""Makes takes of a studio and reads the messages."""
 
 import json
 import struct
@@ -31,7 +31,7 @@ def join_blocks(blocks):
 
 def begin(studio, **settings):
     """(the frames of an endless take that has begun, its header)."""
-    frames = studio.perform(TakeRequest(**{"level": 128, "seconds": "endless", **settings}))
+    frames = studio.make_take(TakeRequest(**{"level": 128, "seconds": "endless", **settings}))
     while "take" not in (about := parse(next(frames))[0][0]):
         pass
     return frames, about["take"]
@@ -39,12 +39,12 @@ def begin(studio, **settings):
 
 def record_of(studio, **settings):
     """The record of a take that is generated to its end."""
-    return read_messages(studio.perform(TakeRequest(**settings)))[-1][0]["end"]
+    return read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]
 
 
 def refusal(studio, **settings):
     """The error that the studio sends instead of a take."""
-    [*_, (about, _)] = read_messages(studio.perform(TakeRequest(**settings)))
+    [*_, (about, _)] = read_messages(studio.make_take(TakeRequest(**settings)))
     assert list(about) == ["error"]
     return about["error"]
 

@@ -233,8 +233,8 @@ def test_a_connection_that_breaks_frees_its_stream(client, studio):
     wait_until(lambda: not count_busy(studio))
 
 
-def test_ctrl_c_ends_a_playing_studio_silently(perform, tiny_weights, tmp_path):
-    perform(level=128, seconds=0.5)  # exports graphs, so that the studio prints nothing
+def test_ctrl_c_ends_a_playing_studio_silently(make_take, tiny_weights, tmp_path):
+    make_take(level=128, seconds=0.5)  # exports graphs, so that the studio prints nothing
     script = Path(__file__).parents[2] / "scripts" / "app.py"
     line = [sys.executable, script, "--port", "0", "--vqvae-weights-dir", tiny_weights.codecs,
             "--generator-weights-dir", tiny_weights.generators]

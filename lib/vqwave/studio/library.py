@@ -172,7 +172,7 @@ class Studio:
     # ---------------------------------------------------------------------------------------- takes
 
     @with_errors
-    def perform(self, request: TakeRequest) -> Iterator[bytes]:
+    def make_take(self, request: TakeRequest) -> Iterator[bytes]:
         """Generate a take. It ends when the iterator is closed.
 
         Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.messages`),

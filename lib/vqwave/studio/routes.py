@@ -71,8 +71,8 @@ def settings(request: TakeRequest, studio: CurrentStudio):
 
 
 @router.post("/studio/takes")
-def perform(settings: TakeRequest, request: Request, studio: CurrentStudio):
-    return Messages(request, studio.perform(settings))
+def make_take(settings: TakeRequest, request: Request, studio: CurrentStudio):
+    return Messages(request, studio.make_take(settings))
 
 
 @router.get("/studio/takes")
