@@ -184,7 +184,7 @@ def test_structure_names_samples_and_tags(music, tmp_path):
     for t in tracks.values():
         assert np.array_equal(samples(dst, t.file), audio.to_u16(audio.decode(t.source, 22050)))
         assert t.samples == len(samples(dst, t.file)) and t.sample_rate == 22050
-        assert t.sound == silence.look(t.path(dst), t.samples, 22050) and t.sound[2] > 0
+        assert t.sound == silence.measure_file(t.path(dst), t.samples, 22050) and t.sound[2] > 0
     assert tracks["a.flac.u16"].tags == TAGS | {"title": "Ä", "artist": "B"}
     assert tracks["a.wav.u16"].tags == TAGS
     assert tracks["a.wav.u16"].source == str(music / "a.wav")

@@ -8,7 +8,7 @@ from prepared import data_folder, music
 
 from vqwave.errors import UserError
 from vqwave.io import silence
-from vqwave.io.silence import Sound, look, measure, trim
+from vqwave.io.silence import Sound, measure, measure_file, trim
 from vqwave.progress import SilentReporter
 
 RATE = 22050
@@ -47,20 +47,20 @@ def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
     monkeypatch.setattr(silence, "BLOCK", block)
     folder, (track,) = write_tracks(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20),
                                                6 * WINDOW - 5 + rest))
-    sound = look(track.path(folder), track.samples, RATE)
+    sound = measure_file(track.path(folder), track.samples, RATE)
     assert sound == Sound(3 * WINDOW, 8 * WINDOW, 5 * WINDOW)
     assert sound.silent((2 * WINDOW, 10 * WINDOW)) == pytest.approx(3 / 8)
 
 
 def test_sound_up_to_the_last_short_window_is_not_cut(tmp_path):
     folder, (track,) = write_tracks(tmp_path, a=noise(WINDOW + 7, -40))
-    assert look(track.path(folder), track.samples, RATE) == Sound(0, WINDOW + 7, WINDOW + 7)
+    assert measure_file(track.path(folder), track.samples, RATE) == Sound(0, WINDOW + 7, WINDOW + 7)
 
 
 @pytest.mark.parametrize("decibels, silent", [(-59.5, False), (-60.5, True)])
 def test_silence_is_below_60_db(tmp_path, decibels, silent):
     folder, (track,) = write_tracks(tmp_path, a=noise(RATE, decibels))
-    sound = look(track.path(folder), track.samples, RATE)
+    sound = measure_file(track.path(folder), track.samples, RATE)
     assert sound == (Sound(0, 0, 0) if silent else Sound(0, RATE, RATE))
     assert sound.silent((0, RATE)) == silent
 

@@ -156,7 +156,7 @@ def read(args, rate: int) -> dict[str, np.ndarray]:
     for path in files:
         name = path.name if names.count(path.name) == 1 else os.path.relpath(path, common)
         try:
-            sounds[printable(name)] = audio.excerpt(path, rate, args.start,
+            sounds[printable(name)] = audio.read_excerpt(path, rate, args.start,
                                                     args.seconds or KINDS[args.kind].seconds)
         except UserError as e:
             errors.append(e)

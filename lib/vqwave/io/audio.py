@@ -181,7 +181,8 @@ def decode(path, sample_rate: int) -> np.ndarray:
     return np.concatenate(list(Decoder(path, sample_rate)))
 
 
-def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[np.ndarray, int]:
+def read_part(path, sample_rate: int, first: int,
+              count: int | None = None) -> tuple[np.ndarray, int]:
     """Samples `first` … `first` + `count` − 1 of a file (None: to its end). Raises as `Decoder`.
 
     Returns:
@@ -199,10 +200,11 @@ def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[
     return np.concatenate(blocks)[:count], position
 
 
-def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+def read_excerpt(path, sample_rate: int, start: float = 0.0,
+                 seconds: float | None = None) -> np.ndarray:
     """Up to `seconds` of a file from second `start` on: float32 [samples]."""
     count = None if seconds is None else max(1, round(seconds * sample_rate))
-    samples, length = part(path, sample_rate, round(start * sample_rate), count)
+    samples, length = read_part(path, sample_rate, round(start * sample_rate), count)
     if not samples.size:
         raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s, so it "
                         f"cannot start at {start:g} s")
@@ -309,10 +311,10 @@ def transpose(blocks, samples: int, semitones: int):
 HEARING = 20.0
 """Hz: lower frequencies are inaudible."""
 RUMBLE = 0.01
-"""Of full scale (-40 dBFS): with more `rumble` a recording is high-passed."""
+"""Of full scale (-40 dBFS): with more rumble a recording is high-passed."""
 
 
-def rumble(blocks, sample_rate: int) -> float:
+def measure_rumble(blocks, sample_rate: int) -> float:
     """RMS of full scale below half of `HEARING`: a constant offset, or inaudibly slow movement.
     Faulty converters cause rumble, by which models would distinguish collections.
 

@@ -399,16 +399,16 @@ def _convert(job):
         if old and (old.sha256, old.sample_rate) == (checksum, job.sample_rate):
             return "up to date", replace(track, samples=old.samples, tags=old.tags,
                                          high_passed=old.high_passed, sound=old.sound
-                                         or silence.look(out, old.samples, old.sample_rate))
+                                         or silence.measure_file(out, old.samples, old.sample_rate))
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(out) as file:
             samples = _write(file, Decoder(path, job.sample_rate))
-            high_passed = audio.rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
+            high_passed = audio.measure_rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
             if high_passed:
                 _write(file, audio.high_pass(_blocks(file), job.sample_rate))
         return "converted", replace(track, samples=samples, tags=_tags(path),
                                     high_passed=high_passed,
-                                    sound=silence.look(out, samples, job.sample_rate))
+                                    sound=silence.measure_file(out, samples, job.sample_rate))
     except UserError as e:
         return "failed", str(e).removeprefix(f"{printable(path)}: ")
     except OSError as e:

@@ -90,13 +90,14 @@ def measure(data_dir, tracks, say) -> dict[str, Sound]:
     if missing:
         say.start(len(missing), 0, "looking for silence")
         for done, track in enumerate(missing, 1):
-            sounds[track.file] = look(track.path(data_dir), track.samples, track.sample_rate)
+            path = track.path(data_dir)
+            sounds[track.file] = measure_file(path, track.samples, track.sample_rate)
             say.advance(done)
         say.stop()
     return sounds
 
 
-def look(path, samples: int, sample_rate: int) -> Sound:
+def measure_file(path, samples: int, sample_rate: int) -> Sound:
     """The `Sound` of one file of uint16 samples, read in blocks. A last window may be shorter."""
     size, floor, loud = max(1, int(sample_rate * WINDOW)), 10.0 ** (SILENT_DB / 10), []
     for start in range(0, samples, BLOCK * size):

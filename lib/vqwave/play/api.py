@@ -291,7 +291,7 @@ def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarr
     if not isinstance(recording, str | os.PathLike):
         audio = _check_samples(recording, (1,))
         return audio[begin:][:count], audio.size
-    return audio_files.part(recording, rate, begin, count)
+    return audio_files.read_part(recording, rate, begin, count)
 
 
 def samples_in(seconds: float, sample_rate: int) -> int:

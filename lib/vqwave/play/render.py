@@ -173,7 +173,7 @@ def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
                                                 task=f"candidate {i} of {len(streams)}")
             typical = ranking.typical_bits(stream.engines.generators)
             rate = stream.sample_rate
-            sound = audio.part(file, rate, 0, ranking.MOST * rate)[0]
+            sound = audio.read_part(file, rate, 0, ranking.MOST * rate)[0]
             rating = ranking.rate(sound, rate, stream.bits, typical)
             candidates.append(Candidate(stream.seed, stream.bits, rating, file, samples, speed))
         candidates.sort(key=lambda candidate: (-candidate.rating, candidate.seed))

@@ -131,7 +131,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         progress("copies", i / len(levels))
         results.copies.append(
             _copies(music, data_dir, x, frames[x], sounds if held_out else None, train))
-    results.vitals = health.vitals(joined, {}, rate)
+    results.vitals = health.measure(joined, {}, rate)
     results.advice = list(advise(results)) or ["Nothing stands out. Listen, and add music if you "
                                                "wish for more."]
     return results
@@ -258,7 +258,7 @@ def advise(results: Results) -> Iterator[str]:
             shift = "" if row["transpose"] else "transposition (--transpose 3), "
             yield (f"At {row['level']}x {row['seconds']:.1f} s are copied from a training track: "
                    f"more music, {shift}or a higher temperature make copies rarer.")
-    for fault in health.ailments(results.vitals):
+    for fault in health.find_faults(results.vitals):
         yield f"The pieces have a fault: {fault}. Another temperature may help."
 
 

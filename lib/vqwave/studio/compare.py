@@ -34,7 +34,7 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
         return pack_message({"sound": about}, audio.to_int16(samples).astype("<i2"), picture,
                      codes.astype("<u2"))
 
-    original = audio.excerpt(recording.path, rate, request.start, request.seconds)
+    original = audio.read_excerpt(recording.path, rate, request.start, request.seconds)
     yield pack_message({"comparison": {"rate": rate, "samples": len(original), "weights": folder,
                                 "name": recording.name}})
     no_codes = np.empty(0)

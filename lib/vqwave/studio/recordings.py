@@ -118,7 +118,7 @@ class Recordings:
 
     def excerpt(self, identity: str, start: float, seconds: float) -> bytes:
         """Part of a recording as a wav file."""
-        samples = audio.excerpt(self.get(identity).path, self.rate, start, seconds)
+        samples = audio.read_excerpt(self.get(identity).path, self.rate, start, seconds)
         wav = io.BytesIO()
         soundfile.write(wav, audio.to_int16(samples), self.rate, format="WAV")
         return wav.getvalue()
