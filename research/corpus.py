@@ -30,15 +30,11 @@ from vqwave.report import fad, judge
 
 SIDES = ("test", "fresh", "validation")
 PROTOCOL = 2
-"""Increases when a figure of the same weights changes; cached figures of other protocols are
-ignored.
-"""
+"""Increases when a figure of the same weights changes: other protocols' cache is ignored."""
 
 
 def read_sides(data_dir, split, trim_silence: float | None):
-    """The training and the test tracks of a split file, and their spans; the held-out tracks where
-    the split names no test tracks.
-    """
+    """(training, test or else held-out) tracks of a split file, and their spans."""
     split = splits.read_split(split)
     (train, held_out), spans = silence.read_sides(data_dir, split, 0, trim_silence,
                                                   SilentReporter())
@@ -123,9 +119,7 @@ class Corpus:
         return other
 
     def leaked(self) -> dict[str, list[str] | None]:
-        """{model: the names of this side's tracks in its training data, or in that of its codecs};
-        None where its record lists no tracks.
-        """
+        """{model: this side's tracks in the training of it or its codecs; None: unknown}."""
         return {name: judge.find_leaked(self.music.weight_set(name), self.tracks)
                 for name in self.music.chain.names}
 
@@ -226,9 +220,7 @@ class Corpus:
 
     @cached_property
     def copyable(self) -> list[manifest.Track]:
-        """The tracks that a piece may copy: the training tracks, and the fresh tracks that a model
-        has, or may have, trained on.
-        """
+        """The tracks that a piece may copy: of the training, and fresh ones that may be in it."""
         leaked = self.for_side("fresh").leaked() if self.sides["fresh"] else {}
         return [*self.train, *(t for t in self.sides["fresh"] if any(
             names is None or splits.track_name(t) in names for names in leaked.values()))]
@@ -246,9 +238,7 @@ class Corpus:
         return dict.fromkeys(levels, changes) if changes else {}
 
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
-        """A finite stream as {"audio": uint16 [samples] or [batch, samples], "codes_L": uint16 [n]
-        or [n, books] for each level L of `levels`}.
-        """
+        """A finite stream as {"audio": uint16 [(batch,) n], "codes_L": uint16 [n(, books)]}."""
         blocks, frames = [], {level: [] for level in levels}
         with stream:
             for block in stream:

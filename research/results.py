@@ -38,9 +38,7 @@ class Bound:
 
 
 def read_targets(path) -> dict[str, dict[str, Bound]]:
-    """{figure: {"must": Bound, "aim": Bound}}, or one of the two, of a `targets.yml` with lines
-    such as `mel, 8x: {must: ≤ 0.32, aim: ≤ 0.25}`.
-    """
+    """{figure: {"must": Bound, "aim": Bound}} of lines like `mel, 8x: {must: ≤ 0.32}`."""
     targets = {}
     for name, bounds in config.load_yaml(path).items():
         matches = {kind: re.fullmatch(r"([≤<≥]) (-?[0-9.]+)", str(text)) for kind, text in

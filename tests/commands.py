@@ -7,8 +7,10 @@ import os
 import runpy
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 
@@ -68,6 +70,8 @@ def _run(argv, log, setting):
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
     train_eagerly()
+    export_quickly()
+    fork_workers("fork")
     if setting:
         setting()
     sys.argv = argv
@@ -93,6 +97,31 @@ def train_eagerly():
 
     training.compile_model, jobs.VALIDATION_WINDOWS = compile_quickly, VALIDATION_WINDOWS
     callbacks.plots = SimpleNamespace(loss_curves=lambda *_: None)  # half a second an epoch
+
+
+def export_quickly():
+    """From here on, exports of this process go without tf2onnx's optimizer, which takes half of the
+    time. Such graphs need a cache of their own.
+    """
+    from vqwave.onnx import export
+
+    keras_graph = export.keras_graph
+
+    def unoptimized(model, *outputs):
+        from tf2onnx import optimizer
+
+        optimize = partial(optimizer.optimize_graph, optimizers={})
+        with mock.patch.object(optimizer, "optimize_graph", lambda graph, *_, **__: optimize(graph)):
+            return keras_graph(model, *outputs)
+
+    export.keras_graph = unoptimized
+
+
+def fork_workers(method="forkserver"):
+    """From here on, workers that convert music are forked, so that none imports the library again."""
+    from vqwave.io import prepare
+
+    prepare.CONTEXT = multiprocessing.get_context(method)
 
 
 def draw_pitches(codec) -> np.ndarray:

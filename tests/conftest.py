@@ -11,13 +11,11 @@ from types import SimpleNamespace
 # Before anything imports TensorFlow or matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
-# Exports without tf2onnx's optimizer take half the time.
-os.environ["VQWAVE_FAST_EXPORT"] = "1"
 
 import hypothesis
 import numpy as np
 import pytest
-from commands import train_eagerly
+from commands import export_quickly, fork_workers, train_eagerly
 
 from vqwave import config as configs
 
@@ -75,10 +73,12 @@ def cache(shared):
 
 @pytest.fixture(scope="session", autouse=True)
 def speed():
-    """The collector leaves out what was imported; short trainings run eagerly; the search for the
-    cheapest codes, which a graph holds step by step, takes few steps.
+    """The collector leaves out what was imported; short trainings run eagerly; workers are forked;
+    the search for the cheapest codes, which a graph holds step by step, takes few steps.
     """
     gc.freeze()
+    export_quickly()
+    fork_workers()
     for quantizer in (configs.BandedQuantizer, configs.GainShapeQuantizer):
         quantizer.segment, quantizer.overlap = 16, 4
     if "vqwave.train.training" in sys.modules:  # a test file has imported it

@@ -27,6 +27,7 @@ import imported
 import numpy as np
 import pytest
 import yaml
+from commands import done
 from encoded import encode, tone, with_headers_twice
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,7 +153,7 @@ def probe(path) -> tuple[str, object]:
 
 @pytest.fixture(scope="module")
 def pool():
-    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
+    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as executor:
         yield executor
 
 
@@ -185,12 +186,9 @@ def test_every_file_is_sound_or_one_line_and_no_good_track_is_lost(tmp_path, poo
         # Lossy formats pad, by a frame or two of theirs.
         assert -0.01 < value / 22050 - seconds < 0.4, path
 
-    done = subprocess.run([sys.executable, SCRIPTS / "prepare_audio.py",
-                           src, tmp_path / "data", "--workers", "2"],
-                          capture_output=True, text=True, timeout=len(paths) + TIMEOUT, check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr and "ended the process" not in done.stderr
-    lines = done.stderr.splitlines()
+    code, output, _ = done(tmp_path / "log", "prepare_audio", src, tmp_path / "data", "--workers", 2)
+    assert code == 1 and "Traceback" not in output and "ended the process" not in output
+    *lines, _ = output.splitlines()
     assert all(line.startswith(("failed: ", "note: ")) for line in lines)
     # Of files that are the same, one is a track.
     tracks = {t.sha256: t for t in manifest.read(tmp_path / "data")}
@@ -221,10 +219,10 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
     (tmp_path / "shut").mkdir(mode=0o555)
 
     def prepared(dst):
-        done = subprocess.run([*plain, sys.executable, SCRIPTS / "prepare_audio.py",
-                               src, dst, "--workers", "1"],
-                              capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr
+        ended = subprocess.run([*plain, sys.executable, SCRIPTS / "prepare_audio.py",
+                                src, dst, "--workers", "1"],
+                               capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stderr
 
     assert prepared(tmp_path / "data") == (1, f"failed: {src}/locked: permission denied\n"
                                               f"failed: {src}/secret.wav: permission denied\n")

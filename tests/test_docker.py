@@ -73,12 +73,6 @@ def test_everything_else_stays_out_of_the_build():
     assert not is_ignored("weights/generator_8.yml") and not is_ignored("lib/vqwave/config/codec.py")
 
 
-def test_the_image_has_the_python_that_is_tested():
-    (base,) = arguments("FROM")
-    tested = re.search(r"\(Python (\d+\.\d+),", (ROOT / "constraints.txt").read_text())[1]
-    assert re.fullmatch(rf"python:{re.escape(tested)}-slim-\w+", base)
-
-
 def test_setup_runs_with_the_files_that_are_copied_before(checkout):  # noqa: F811
     """With the commands of the Dockerfile, and the Python and pip of test_setup.py."""
     for name in ("setup.py", "setup.sh", "activate.sh", "pyproject.toml", "constraints.txt"):

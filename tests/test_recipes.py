@@ -207,20 +207,6 @@ def test_where_apt_cannot_fetch_it_says_what_to_do(checkout, tmp_path):
     assert not (checkout / "data" / "music" / "singularity").exists()
 
 
-def test_recipes_name_packages_and_no_address():
-    for path in (ROOT / "recipes").rglob("*"):
-        assert path.is_dir() or "://" not in path.read_text(encoding="utf-8")
-
-
-def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):
-    count = songs(tmp_path / "music", "wesnoth", 0.1)
-    done = run(checkout, "wesnoth", "--music", tmp_path / "music", "--step",
-               "prepare", "--", "--workers", "1")
-    assert done.returncode == 0, done.stderr
-    assert f"{count} converted" in done.stdout
-    assert len(list((checkout / "data" / "wesnoth").glob("*.u16"))) == count
-
-
 def commands_of(checkout, tmp_path, name, *arguments):
     """(script, words) for each script that a recipe calls; a stand-in for Python runs none."""
     log = tmp_path / "calls"

@@ -152,15 +152,6 @@ def test_an_interrupted_installation_is_completed_by_the_next_run(checkout):
     assert calls(checkout) == [CONSTRAINED]
 
 
-def test_a_failed_installation_is_completed_by_the_next_run(checkout):
-    (checkout / "refused").write_text("dev\n")
-    assert setup(checkout).returncode == 2
-    calls(checkout)
-    (checkout / "refused").write_text("")
-    assert setup(checkout).returncode == 0
-    assert calls(checkout) == [CONSTRAINED]
-
-
 @pytest.mark.parametrize("refused, complaint, code, words, requests", [
     ("constraints.txt", "ERROR: this", 0, "constraints.txt do not install here",
      [CONSTRAINED, FREE]),
@@ -245,16 +236,6 @@ def test_the_tests_get_chromium_if_apt_may_install_it(checkout, no_chromium):
     assert installed.returncode == 0 and "Installing chromium (apt)" in installed.stderr
     assert hint not in installed.stderr and "chromium" in apt_calls.read_text()
     assert calls(checkout)[-1] == TESTS
-
-
-def test_help_names_every_package_that_apt_may_install(checkout):
-    """Each is in a list or an argument of `apt_install`; the Python's version is filled in."""
-    script, text = (checkout / "setup.sh").read_text(), setup(checkout, "--help").stdout
-    packages = re.search(r"^playback_packages=\((.*)\)$", script, re.MULTILINE)[1].split(" ", 2)[:2]
-    packages += re.findall(r"apt_install (\w+)", script) + ["python3.X-dev", "python3.X-venv"]
-    assert {"portaudio19-dev", "gcc", "chromium"} <= set(packages)
-    assert re.findall(r'print\("(python\S*)" %', script) == ["python%d.%d-venv", "python%d.%d-dev"]
-    assert [name for name in packages if name not in text] == []
 
 
 def test_the_demo_prints_its_path(checkout):

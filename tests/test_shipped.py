@@ -11,7 +11,7 @@ import vqwave
 from vqwave import config
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.report.health import ailments, vitals
+from vqwave.report.health import find_faults, measure
 
 ROOT = Path(__file__).parent.parent
 CODECS, GENERATORS = ROOT / weights.CODECS, ROOT / weights.GENERATORS
@@ -98,9 +98,9 @@ def test_what_codecs_make_of_digital_silence_counts_as_a_pause():
     music, silence = vqwave.load(CODECS, GENERATORS), np.zeros(5 * CHAIN.sample_rate, np.float32)
     for level in (CHAIN.ending, CHAIN.top):
         sound = music.decode(music.encode(silence, level), level)
-        figures = vitals(np.tile(sound, 5), {}, CHAIN.sample_rate)
+        figures = measure(np.tile(sound, 5), {}, CHAIN.sample_rate)
         assert figures["pause"] > 24 and figures["pause_peak_db"] > -60, level
-        assert ailments(figures)[0].startswith("silent for 25 s")
+        assert find_faults(figures)[0].startswith("silent for 25 s")
 
 
 @pytest.mark.large
@@ -114,6 +114,6 @@ def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
             codes.setdefault(level, []).append(made)
         if sum(map(len, parts)) >= 600 * CHAIN.sample_rate:
             break
-    figures = vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()},
-                     CHAIN.sample_rate)
-    assert ailments(figures) == []
+    figures = measure(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()},
+                      CHAIN.sample_rate)
+    assert find_faults(figures) == []

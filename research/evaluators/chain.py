@@ -14,9 +14,7 @@ from ..corpus import patch_count, thin_out
 
 
 class Chain:
-    """Distances to the tracks: of generated music (mean of the seeds), of other real music, of
-    noise and of silence.
-    """
+    """Distances to the tracks: of generated music, real music, noise and silence."""
 
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
         seconds = 60 * corpus.plan.minutes

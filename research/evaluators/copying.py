@@ -1,6 +1,4 @@
-"""What is copied: the longest run of generated codes that the training set holds, and the nearest
-training passage.
-"""
+"""What is copied: the longest run of codes, and the nearest passage, of the training set."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ class Copying:
 
 
 def augmentation(corpus) -> dict:
-    """{"transpose": semitones, "gain": dB}: the most that training changed the tracks of any
-    generator.
-    """
+    """{"transpose": semitones, "gain": dB}: the most of any generator's training."""
     chain = corpus.music.chain
     trainings = [corpus.music.weight_set(chain.generator(level)).training
                  for level in corpus.levels]

@@ -52,9 +52,7 @@ class Form:
 
 
 def measure(sound: np.ndarray, rate: int) -> dict:
-    """The measures of a piece, and its top line: the highest note struck in each step, −1 where
-    there is none.
-    """
+    """The measures of a piece, and the highest note struck in each step, or −1."""
     envelope, notes = timing.onset_envelope(sound, rate), transcription.find_notes(sound, rate)
     steps = notes.starts // STEP
     count = 1 + len(envelope) // STEP

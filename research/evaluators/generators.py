@@ -1,6 +1,4 @@
-"""Bits a frame of real music: of each generator, without its context or label, with less past, and
-of the unigram.
-"""
+"""Bits a frame of real music: with and without context, label and past, and of the unigram."""
 
 from __future__ import annotations
 
@@ -118,9 +116,7 @@ def measure_bits(corpus, weight_set) -> dict:
 
 
 def cut_middles(corpus, config) -> tuple[list, int]:
-    """A `Span` of the middle of each track, all as long as the shortest track allows, and the
-    number of frames at its start that are not counted.
-    """
+    """A `Span` of the middle of each track, all equally long, and its uncounted frames."""
     plan, top = corpus.plan, corpus.music.chain.top
     warm_up = corpus.cut(round(plan.warm_up * corpus.rate))
     count = corpus.cut(min(warm_up + round(plan.bits_seconds * corpus.rate),
@@ -216,9 +212,7 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
 
 
 def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
-    """For each span the index of the next label of the vocabulary; for a span without label that
-    of "none".
-    """
+    """The index of the next label of the vocabulary for each span, or of "none"."""
     labels = config.labels
     return [i if i == labels.none else (i + 1) % labels.none
             for i in (index_of(span.track.track, labels) for span in spans)]
@@ -248,9 +242,7 @@ def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
 
 
 def swap_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
-    """The span of another track for each span. A single track is paired with itself, its frames
-    above rotated by half of their length.
-    """
+    """For each span that of another track; a single one's frames above are rotated."""
     if len(spans) > 1:
         return [spans[-1], *spans[:-1]]
     above = window_above(config.source, config, spans)

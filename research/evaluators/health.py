@@ -9,7 +9,7 @@ import numpy as np
 from vqwave.dsp import metrics
 from vqwave.io import audio, silence
 from vqwave.progress import SilentReporter
-from vqwave.report.health import ailments, vitals
+from vqwave.report.health import find_faults, measure
 
 MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS = 0.4, -40.0, 30.0
 """Below this rms in dBFS a moment is quiet."""
@@ -28,7 +28,7 @@ class Health:
         for level in rows[0]["repeat"]:
             yield (f"longest exact repeat, {level}x",
                    max(row["repeat"][level]["seconds"] for row in rows))
-        yield "pieces with a fault", sum(bool(ailments(row)) for row in rows)
+        yield "pieces with a fault", sum(bool(find_faults(row)) for row in rows)
         key = {"figure": "loudness", "moments": [MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS]}
         subjects = {"generated": (key | corpus.generated_key() | {"seeds": corpus.plan.seeds},
                                   lambda: [moments(corpus.sound(seed), corpus.rate)
@@ -36,15 +36,15 @@ class Health:
         for side, tracks in ((corpus.side, corpus.tracks), ("training", corpus.train)):
             subjects[f"{side} tracks"] = (key | {"tracks": corpus.checksum(tracks)},
                                           lambda tracks=tracks: track_moments(corpus, tracks))
-        for what, (key, measure) in subjects.items():
-            row = corpus.figure(key, lambda measure=measure: describe(measure()))
+        for what, (key, compute) in subjects.items():
+            row = corpus.figure(key, lambda compute=compute: describe(compute()))
             for name, value in row.items():
                 yield f"{name}, {what}", value
 
     def _examine(self, corpus, seed: int) -> dict:
         piece = corpus.piece(seed)
-        return vitals(audio.from_u16(piece["audio"]),
-                      {x: piece[f"codes_{x}"] for x in corpus.levels}, corpus.rate)
+        return measure(audio.from_u16(piece["audio"]),
+                       {x: piece[f"codes_{x}"] for x in corpus.levels}, corpus.rate)
 
 
 def track_moments(corpus, tracks) -> list[np.ndarray]:

@@ -71,9 +71,7 @@ def tracks_by_label(tracks: Iterable, known: config.Labels) -> dict[str, list]:
 
 
 def measure_labels(corpus, known: config.Labels) -> list[dict]:
-    """Rows {"what", "label"} with the shares of pieces that each classifier names right, and "to":
-    {label: Fréchet distance to its held-out tracks}.
-    """
+    """Rows {"what", "label"}: shares named right, and "to": {label: Fréchet distance}."""
     train, held_out = (tracks_by_label(x, known) for x in (corpus.train, corpus.tracks))
     held_out = {label: tracks for label, tracks in held_out.items() if label in train}
     real = {label: corpus.embeddings(tracks) for label, tracks in train.items()}
@@ -124,9 +122,7 @@ def fit_classifier(patches: dict[str, np.ndarray]):
 
 
 def share_named(classifier, pieces: Sequence[np.ndarray], label: str) -> float:
-    """The share of pieces, embeddings [n, d] each, whose patches together make `label` the
-    likeliest.
-    """
+    """The share of pieces, [n, d] each, whose patches make `label` the likeliest."""
     def name(patches):
         # Sums of scores, not of log-probabilities: a probability of 0 would decide alone.
         scores = np.sum(classifier.decision_function(patches), axis=0, keepdims=True)

@@ -22,9 +22,7 @@ DEFINITION = 1
 
 
 class Notes:
-    """Divergences of note statistics from the tracks', in bits, and the share of continuations
-    that are nearer to their own track than to another.
-    """
+    """Divergences of note statistics, in bits; continuations nearer to their own track."""
 
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
         own = portray_tracks(corpus, corpus.tracks)

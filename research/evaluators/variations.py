@@ -1,5 +1,4 @@
-"""What survives where the codes of one level are real and those of the levels below are generated.
-"""
+"""What survives where one level's codes are real and those of lower levels are generated."""
 
 from __future__ import annotations
 
@@ -11,9 +10,7 @@ from vqwave.dsp import notes
 
 
 class Variations:
-    """Each level's codes kept, decoded where the chain ends or one level below; and the last
-    level's codes, decoded.
-    """
+    """Each level's codes kept, decoded one level below or at the end of the chain."""
 
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
         chain, ending = music.chain, corpus.plan.depth

@@ -29,11 +29,11 @@ def test_an_offset_is_rumble_and_the_lowest_tone_of_a_piano_is_not(rate):
     time = np.arange(4 * rate) / rate
     sounds = {"offset": 0.1 + 0 * time, "slow": 0.1 * np.sin(2 * np.pi * 3 * time),
               "A0": 0.3 * np.sin(2 * np.pi * 27.5 * time)}
-    rms = {name: audio.rumble(np.array_split(sound.astype("float32"), [1, 7, rate, rate]), rate)
+    rms = {name: audio.measure_rumble(np.array_split(sound.astype("float32"), [1, 7, rate, rate]), rate)
            for name, sound in sounds.items()}
     assert rms["offset"] == pytest.approx(0.1, rel=0.05)
     assert rms["slow"] == pytest.approx(0.1 / np.sqrt(2), rel=0.05)
-    assert rms["A0"] < audio.RUMBLE and audio.rumble([], rate) == 0
+    assert rms["A0"] < audio.RUMBLE and audio.measure_rumble([], rate) == 0
 
 
 def test_what_is_below_hearing_is_taken_out_and_nothing_else():
@@ -198,17 +198,17 @@ def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path)
     whole = audio.decode(path, 22050)
     end = len(whole)
     for first, count in ((0, None), (0, 5), (1, 1), (65530, 12), (100_000, 70_000)):
-        samples, read = audio.part(path, 22050, first, count)
+        samples, read = audio.read_part(path, 22050, first, count)
         np.testing.assert_array_equal(samples, whole[first:][:count])
         assert read == end if count is None else first + count <= read < first + count + 65536
     for first in (end - 3, end, end + 1):
-        samples, read = audio.part(path, 22050, first, 9)
+        samples, read = audio.read_part(path, 22050, first, 9)
         np.testing.assert_array_equal(samples, whole[first:])
         assert read == end
     # Damage after the part is not read.
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    np.testing.assert_array_equal(audio.part(path, 22050, 100, 1000)[0], whole[100:1100])
+    np.testing.assert_array_equal(audio.read_part(path, 22050, 100, 1000)[0], whole[100:1100])
 
 
 def test_an_excerpt_is_given_in_seconds(tmp_path):
@@ -217,9 +217,9 @@ def test_an_excerpt_is_given_in_seconds(tmp_path):
     for start, seconds, wanted in ((0, None, whole), (1.5, 0.25, whole[24000:28000]),
                                    (2.9, 5, whole[46400:]),
                                    (1, 1e-9, whole[16000:16001])):
-        np.testing.assert_array_equal(audio.excerpt(path, 16000, start, seconds), wanted)
+        np.testing.assert_array_equal(audio.read_excerpt(path, 16000, start, seconds), wanted)
     with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s, so it cannot start at 3.5 s"):
-        audio.excerpt(path, 16000, 3.5, 1)
+        audio.read_excerpt(path, 16000, 3.5, 1)
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg", ".WAV"))

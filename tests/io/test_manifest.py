@@ -13,7 +13,7 @@ import pytest
 from encoded import encode, tone
 
 from vqwave.errors import UserError
-from vqwave.io import audio, files, manifest
+from vqwave.io import audio, files, manifest, silence
 from vqwave.io import prepare as preparing
 from vqwave.io.manifest import Track
 
@@ -89,6 +89,7 @@ def test_a_line_without_the_optional_keys_and_with_unknown_ones_is_read(tmp_path
     (lambda t: json.dumps(t | {"samples": 0}), "samples is 0"),
     (lambda t: json.dumps(t | {"sample_rate": -1}), "sample_rate is -1"),
     (lambda t: json.dumps(t | {"tags": []}), "tags is"),
+    (lambda t: json.dumps(t | {"sound": [0, -1, 0]}), "sound"),
     (lambda t: json.dumps(t | {"file": "/etc/passwd"}), "outside the folder"),
     (lambda t: json.dumps(t | {"file": "a/../../b.u16"}), "outside the folder"),
     (lambda t: json.dumps(t | {"file": "."}), "outside the folder"),
@@ -183,6 +184,7 @@ def test_structure_names_samples_and_tags(music, tmp_path):
     for t in tracks.values():
         assert np.array_equal(samples(dst, t.file), audio.to_u16(audio.decode(t.source, 22050)))
         assert t.samples == len(samples(dst, t.file)) and t.sample_rate == 22050
+        assert t.sound == silence.measure_file(t.path(dst), t.samples, 22050) and t.sound[2] > 0
     assert tracks["a.flac.u16"].tags == TAGS | {"title": "Ä", "artist": "B"}
     assert tracks["a.wav.u16"].tags == TAGS
     assert tracks["a.wav.u16"].source == str(music / "a.wav")
@@ -194,6 +196,11 @@ def test_a_second_run_touches_nothing(music, tmp_path):
     report = prepare(music, tmp_path / "d")
     assert len(report.up_to_date) == 3 and not report.converted and report.exit_code == 0
     assert state(tmp_path / "d") == before
+    # Tracks whose sound was not measured yet are measured, not converted.
+    tracks = manifest.read(tmp_path / "d")
+    manifest.write(tmp_path / "d", [dataclasses.replace(t, sound=None) for t in tracks])
+    assert len(prepare(music, tmp_path / "d").up_to_date) == 3
+    assert manifest.read(tmp_path / "d") == tracks
 
 
 def test_what_changed_is_converted_again(music, tmp_path):

@@ -1,6 +1,6 @@
-"""silence.py: where sound begins and ends, to the window; what is left out; what is cached."""
+"""silence.py: where sound begins and ends, to the window; what is left out; what is measured."""
 
-import json
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from prepared import data_folder, music
 
 from vqwave.errors import UserError
 from vqwave.io import silence
-from vqwave.io.silence import Sound, look, measure, trim
+from vqwave.io.silence import Sound, measure, measure_file, trim
 from vqwave.progress import SilentReporter
 
 RATE = 22050
@@ -47,20 +47,20 @@ def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
     monkeypatch.setattr(silence, "BLOCK", block)
     folder, (track,) = write_tracks(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20),
                                                6 * WINDOW - 5 + rest))
-    sound = look(track.path(folder), track.samples, RATE)
+    sound = measure_file(track.path(folder), track.samples, RATE)
     assert sound == Sound(3 * WINDOW, 8 * WINDOW, 5 * WINDOW)
     assert sound.silent((2 * WINDOW, 10 * WINDOW)) == pytest.approx(3 / 8)
 
 
 def test_sound_up_to_the_last_short_window_is_not_cut(tmp_path):
     folder, (track,) = write_tracks(tmp_path, a=noise(WINDOW + 7, -40))
-    assert look(track.path(folder), track.samples, RATE) == Sound(0, WINDOW + 7, WINDOW + 7)
+    assert measure_file(track.path(folder), track.samples, RATE) == Sound(0, WINDOW + 7, WINDOW + 7)
 
 
 @pytest.mark.parametrize("decibels, silent", [(-59.5, False), (-60.5, True)])
 def test_silence_is_below_60_db(tmp_path, decibels, silent):
     folder, (track,) = write_tracks(tmp_path, a=noise(RATE, decibels))
-    sound = look(track.path(folder), track.samples, RATE)
+    sound = measure_file(track.path(folder), track.samples, RATE)
     assert sound == (Sound(0, 0, 0) if silent else Sound(0, RATE, RATE))
     assert sound.silent((0, RATE)) == silent
 
@@ -94,7 +94,6 @@ def test_without_a_limit_every_track_is_whole_and_none_is_measured(tmp_path):
     (train, held), spans = trim(folder, [tracks, []], None, log := Log())
     assert (train, held, log.measured) == (tracks, [], 0)
     assert spans == {t.file: (0, t.samples) for t in tracks}
-    assert not (folder / silence.NAME).exists()
 
 
 def test_of_many_that_are_left_out_a_few_are_named(tmp_path):
@@ -110,22 +109,10 @@ def test_a_folder_of_silence_is_one_line(tmp_path):
         trim(folder, [tracks[:1], tracks[1:]], 1.0, SilentReporter())
 
 
-def test_measurements_are_cached_until_the_track_changes(tmp_path):
-    folder, tracks = write_tracks(tmp_path, a=music(0.5), b=between(RATE, music(0.5), 0))
-    first = measure(folder, tracks, log := Log())
-    assert log.measured == 2
-    assert measure(folder, tracks, log := Log()) == first and log.measured == 0
-    kept = folder / silence.NAME
-    # A torn line, and rubbish, cost what they held.
-    kept.write_text("rubbish\n[1]\n{}\n[[1], 2, 3, 4, 5, 6, 7]\n" + kept.read_text()[:-9])
-    assert measure(folder, tracks, log := Log()) == first and log.measured == 1
-    assert measure(folder, tracks, log := Log()) == first and log.measured == 0
-    changed = data_folder(folder, {"a": music(0.5), "b": music(0.5)})
-    assert measure(folder, changed, log := Log())["b.ogg.u16"].first == 0 and log.measured == 1
-    assert all(json.loads(line) for line in kept.read_text().splitlines()[-1:])
-
-
-def test_a_folder_that_cannot_be_written_to_is_measured_all_the_same(tmp_path):
-    folder, tracks = write_tracks(tmp_path, a=music(0.5))
-    (folder / silence.NAME).mkdir()
-    assert measure(folder, tracks, SilentReporter())["a.ogg.u16"].last > 0
+def test_a_track_is_measured_only_where_the_manifest_does_not_say_its_sound(tmp_path):
+    folder, (a, b) = write_tracks(tmp_path, a=music(0.5), b=between(RATE, noise(WINDOW, -20), 0))
+    known = dataclasses.replace(a, sound=(1, 2, 3))
+    log = Log()
+    assert measure(folder, [known, b], log) == {a.file: Sound(1, 2, 3),
+                                                b.file: Sound(RATE, RATE + WINDOW, WINDOW)}
+    assert log.measured == 1

@@ -154,12 +154,12 @@ def test_real_music_ranks_above_silence_and_noise(rng):
     sounds = {"music": audio.decode(ROOT / "docs/results/wesnoth/original.ogg", RATE)[:count]} | {
         name: (0.3 * x / np.abs(x).max()).astype(np.float32)
         for name, x in {"white": white, "pink": pink, "brown": brown}.items()}
-    scores, start = {}, np.full((1, generator.config.books), generator.config.start_token)
+    ratings, start = {}, np.full((1, generator.config.books), generator.config.start_token)
     for name, sound in sounds.items():
         codes = music.encode(sound, LEVEL)[None]
         _, logs, _ = generator.sample(None, np.zeros(codes.shape), start,
                                       generator.initial_state(1), forced=codes)
         bits = {LEVEL: -logs.mean() / np.log(2)}
-        scores[name] = ranking.score(sound, RATE, bits, typical)
-    assert scores.pop("music") > 2 * max(scores.values())
-    assert ranking.score(np.zeros(count), RATE, {LEVEL: 0.01}, typical) == 0
+        ratings[name] = ranking.rate(sound, RATE, bits, typical)
+    assert ratings.pop("music") > 2 * max(ratings.values())
+    assert ranking.rate(np.zeros(count), RATE, {LEVEL: 0.01}, typical) == 0

@@ -9,7 +9,7 @@ RATE = 22050
 
 
 def vitals(sound, codes=None):
-    return health.vitals(np.asarray(sound, np.float32), codes or {512: np.arange(50)}, RATE)
+    return health.measure(np.asarray(sound, np.float32), codes or {512: np.arange(50)}, RATE)
 
 
 def test_faults_are_named(rng):
@@ -22,9 +22,9 @@ def test_faults_are_named(rng):
             (vitals(noise), []), (vitals(pausing), []),
             (vitals(ending), ["silent for 30 s (peaks of -120 dBFS)", "ends in silence"]),
             (vitals(noise, {512: loop}), ["50 s repeated exactly at 512x"])):
-        assert health.ailments(figures) == faults
-    assert any("over ten seconds" in x for x in health.ailments(vitals(np.sign(noise))))
-    assert any("at full scale" in x for x in health.ailments(vitals(np.clip(4 * noise, -1, 1))))
+        assert health.find_faults(figures) == faults
+    assert any("over ten seconds" in x for x in health.find_faults(vitals(np.sign(noise))))
+    assert any("at full scale" in x for x in health.find_faults(vitals(np.clip(4 * noise, -1, 1))))
 
 
 def test_a_pause_is_measured_by_rms_not_by_its_peaks(rng):
@@ -37,7 +37,7 @@ def test_a_pause_is_measured_by_rms_not_by_its_peaks(rng):
     assert figures["pause"] == pytest.approx(25, abs=0.21)
     assert figures["pause_at"] == pytest.approx(10, abs=0.11)
     assert figures["pause_peak_db"] == pytest.approx(-48, abs=0.1)
-    assert health.ailments(figures) == ["silent for 25 s (peaks of -48 dBFS)"]
+    assert health.find_faults(figures) == ["silent for 25 s (peaks of -48 dBFS)"]
     assert figures["pause_inside"] == pytest.approx(25, abs=0.21)
     assert vitals(0.1 * rng.normal(size=RATE))["pause_peak_db"] is None
 

@@ -243,17 +243,17 @@ def test_candidates_are_ranked_by_their_scores(run, music, tmp_path):
     seed, head, *rows, wrote = said.splitlines()
     assert seed == "seed 5"
     assert wrote == f"wrote {tmp_path / 'a.wav'}: 1.00 s, 22050 samples, the piece of rank 1"
-    assert head.split() == ["rank", "seed", "score", "bits", "per", "code", "512x", "128x", "file"]
-    scores = []
+    assert head.split() == ["rank", "seed", "rating", "bits", "per", "code", "512x", "128x", "file"]
+    ratings = []
     for i, row in enumerate(rows, 1):
-        rank, seed, score, *bits, name = row.split()
-        assert rank == str(i) and Path(name).name == f"a_{i}_score{score}.wav"
+        rank, seed, rating, *bits, name = row.split()
+        assert rank == str(i) and Path(name).name == f"a_{i}_rating{rating}.wav"
         with music.stream(samples=22050, seed=int(seed), level=128, log_probs=True) as stream:
             piece = np.concatenate(list(stream))
         assert bits == [f"{stream.bits[x]:.3f}" for x in ("all", 512, 128)]
         np.testing.assert_array_equal(audio.to_u16(samples_of(name)), audio.to_u16(piece))
-        scores.append(float(score))
-    assert scores == sorted(scores, reverse=True) and len(scores) == 3
+        ratings.append(float(rating))
+    assert ratings == sorted(ratings, reverse=True) and len(ratings) == 3
     assert (tmp_path / "a.wav").read_bytes() == next(tmp_path.glob("a_1_*")).read_bytes()
     assert len(list(tmp_path.iterdir())) == 4
 

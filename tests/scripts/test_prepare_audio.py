@@ -1,4 +1,4 @@
-"""prepare_audio.py as a process: exit codes and output."""
+"""prepare_audio.py: exit codes and output, and what an interrupted process leaves."""
 
 import os
 import signal
@@ -7,31 +7,35 @@ import sys
 import time
 from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 from encoded import encode, tone
 
+from vqwave import cli
 from vqwave.io import audio, manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
 
 
-def run(*args, **options):
+def start(*args):
     # The source root, so that the test also runs where the package is not installed.
     path = os.pathsep.join(p for p in (str(Path(manifest.__file__).parents[2]),
                                        os.environ.get("PYTHONPATH")) if p)
-    return subprocess.Popen([sys.executable, SCRIPT, *map(str, args)],
+    # A group of its own, so that Ctrl-C reaches the workers too, as in a terminal.
+    return subprocess.Popen([sys.executable, SCRIPT, *map(str, args)], start_new_session=True,
                             env=os.environ | {"PYTHONPATH": path},
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finished(*args):
-    process = run(*args)
-    out, err = process.communicate()
-    return process.returncode, out, err
+@pytest.fixture
+def finished(capsys):
+    """(exit code, stdout, stderr) of a run in this process."""
+    main = imported.script("prepare_audio").main
+    return lambda *args: (cli.entry(main, list(map(str, args))), *capsys.readouterr())
 
 
-def test_mixed_formats_with_bad_ones_among_them(tmp_path):
+def test_mixed_formats_with_bad_ones_among_them(tmp_path, finished):
     src, dst = tmp_path / "my music", tmp_path / "data"
     (src / "sub").mkdir(parents=True)
     for suffix in (".mp3", ".flac", ".ogg", ".m4a", ".wav", ".aiff", ".aac"):
@@ -65,13 +69,12 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path):
 
 
 @pytest.mark.parametrize("how", (signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
-def test_an_interrupted_run_leaves_whole_tracks_and_is_continued(tmp_path, how):
+def test_an_interrupted_run_leaves_whole_tracks_and_is_continued(tmp_path, finished, how):
     src, dst = tmp_path / "m", tmp_path / "d"
     src.mkdir()
     for i in range(30):
         encode(src / f"{i}.flac", tone(20, frequency=440 + i))
-    # A group of its own, so that Ctrl-C reaches the workers too, as in a terminal.
-    process = run(src, dst, "--workers", "2", start_new_session=True)
+    process = start(src, dst, "--workers", "2")
     while len(list(dst.glob("*.u16"))) < 6:  # so that some results have reached the parent
         assert process.poll() is None
         time.sleep(0.005)
@@ -89,6 +92,4 @@ def test_an_interrupted_run_leaves_whole_tracks_and_is_continued(tmp_path, how):
     assert code == 0 and err == "" and len(manifest.read(dst)) == 30
     if how != signal.SIGKILL:
         assert not out.startswith("30 converted")  # What was done counted.
-    assert sorted(p.name
-                  for p in dst.iterdir()) == sorted([manifest.NAME,
-                                                     *(f"{i}.flac.u16" for i in range(30))])
+    assert {p.name for p in dst.iterdir()} == {manifest.NAME, *(f"{i}.flac.u16" for i in range(30))}

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from encoded import encode
-from messages import read_frames
+from messages import read_messages
 from page import CHROMIUM, LISTEN, PATIENCE, serve
 from prepared import music as tune
 
@@ -34,18 +34,18 @@ def song(tmp_path_factory):
 
 
 @pytest.fixture
-def perform(studio):
+def make_take(studio):
     """Generates a take to its end: (header, blocks as (about, payload), record)."""
 
-    def perform(**settings):
-        frames = read_frames(studio.perform(TakeRequest(**settings)))
+    def make_take(**settings):
+        frames = read_messages(studio.make_take(TakeRequest(**settings)))
         kinds = [next(iter(about)) for about, _ in frames]
         assert kinds[-1] == "end", frames[-1][0]
         first = kinds.index("take")
         assert set(kinds[:first]) <= {"progress"}
         return frames[first][0]["take"], frames[first + 1 : -1], frames[-1][0]["end"]
 
-    return perform
+    return make_take
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Performs takes of a studio and reads the messages."""
+"""Makes takes of a studio and reads the messages."""
 
 import json
 import struct
@@ -8,7 +8,7 @@ import numpy as np
 from vqwave.studio import TakeRequest
 
 
-def parse_frames(data):
+def parse(data):
     """The messages in `data`, as (about, payload)."""
     messages, at = [], 0
     while at < len(data):
@@ -19,8 +19,8 @@ def parse_frames(data):
     return messages
 
 
-def read_frames(frames):
-    return parse_frames(b"".join(frames))
+def read_messages(frames):
+    return parse(b"".join(frames))
 
 
 def join_blocks(blocks):
@@ -31,20 +31,20 @@ def join_blocks(blocks):
 
 def begin(studio, **settings):
     """(the frames of an endless take that has begun, its header)."""
-    frames = studio.perform(TakeRequest(**{"level": 128, "seconds": "endless", **settings}))
-    while "take" not in (about := parse_frames(next(frames))[0][0]):
+    frames = studio.make_take(TakeRequest(**{"level": 128, "seconds": "endless", **settings}))
+    while "take" not in (about := parse(next(frames))[0][0]):
         pass
     return frames, about["take"]
 
 
 def record_of(studio, **settings):
     """The record of a take that is generated to its end."""
-    return read_frames(studio.perform(TakeRequest(**settings)))[-1][0]["end"]
+    return read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]
 
 
 def refusal(studio, **settings):
     """The error that the studio sends instead of a take."""
-    [*_, (about, _)] = read_frames(studio.perform(TakeRequest(**settings)))
+    [*_, (about, _)] = read_messages(studio.make_take(TakeRequest(**settings)))
     assert list(about) == ["error"]
     return about["error"]
 

@@ -6,7 +6,7 @@ import chains
 import keras
 import numpy as np
 import pytest
-from messages import read_frames, refusal
+from messages import read_messages, refusal
 from prepared import music as tune
 
 from vqwave.config import ChainConfig, preset, replace
@@ -58,7 +58,7 @@ def song(tmp_path_factory):
 
 def compare(studio, song, **settings):
     """(the comparison, its sounds by name as (about, samples, what follows its spectrogram))."""
-    frames = read_frames(studio.compare(CompareRequest(recording=studio.recordings.receive(song).id, **settings)))
+    frames = read_messages(studio.compare(CompareRequest(recording=studio.recordings.receive(song).id, **settings)))
     assert "end" in frames[-1][0], frames[-1][0]
     [comparison] = [about["comparison"] for about, _ in frames if "comparison" in about]
     samples, sounds = comparison["samples"], {}

@@ -13,7 +13,7 @@ import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from messages import count_busy, read_frames, record_of, refusal
+from messages import count_busy, read_messages, record_of, refusal
 from prepared import music as tune
 
 import vqwave
@@ -175,7 +175,7 @@ def test_files_without_music_are_refused_by_name(studio, tmp_path, monkeypatch):
 
 def test_each_codec_is_heard_seen_and_measured(studio, song, tiny_weights):
     recording = studio.recordings.receive(song).id
-    frames = read_frames(studio.compare(CompareRequest(recording=recording, start=1, seconds=0.5)))
+    frames = read_messages(studio.compare(CompareRequest(recording=recording, start=1, seconds=0.5)))
     heard = next(about["comparison"] for about, _ in frames if "comparison" in about)
     sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
     assert heard["samples"] == round(0.5 * RATE)
@@ -200,7 +200,7 @@ def test_a_comparison_without_a_valid_recording_is_refused(studio, song):
     recording = studio.recordings.receive(song).id
     for values, words in (({"recording": ""}, "There is no recording yet"), ({"start": 100}, "my song.mp3: lasts 2."),
                           ({"recording": "gone", "name": "a.mp3"}, "a.mp3 is not in")):
-        frames = read_frames(studio.compare(CompareRequest(**{"recording": recording, **values})))
+        frames = read_messages(studio.compare(CompareRequest(**{"recording": recording, **values})))
         assert words in frames[-1][0]["error"]
 
 
@@ -209,9 +209,9 @@ def test_the_number_of_comparisons_is_limited(studio, song, monkeypatch):
     request = {"recording": studio.recordings.receive(song).id, "seconds": 0.5}
     first = studio.compare(CompareRequest(**request))
     next(first)
-    assert "Other recordings are going through the codecs" in read_frames(studio.compare(CompareRequest(**request)))[-1][0]["error"]
+    assert "Other recordings are going through the codecs" in read_messages(studio.compare(CompareRequest(**request)))[-1][0]["error"]
     first.close()
-    assert "end" in read_frames(studio.compare(CompareRequest(**request)))[-1][0]
+    assert "end" in read_messages(studio.compare(CompareRequest(**request)))[-1][0]
 
 
 def test_only_so_many_recordings_are_kept(studio, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from messages import count_busy, parse_frames
+from messages import count_busy, parse
 
 import vqwave
 from vqwave.config import preset
@@ -69,7 +69,7 @@ def client(studio):
 
 def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio):
     status, body, headers = client("/studio/takes", {"level": 128, "seconds": 1, "seed": 9})
-    record = parse_frames(body)[-1][0]["end"]
+    record = parse(body)[-1][0]["end"]
     assert status == 200 and record["seconds"] == 1.0
     assert "default-src 'self'" in headers["content-security-policy"]
     for kind in ("wav", "flac"):
@@ -233,8 +233,8 @@ def test_a_connection_that_breaks_frees_its_stream(client, studio):
     wait_until(lambda: not count_busy(studio))
 
 
-def test_ctrl_c_ends_a_playing_studio_silently(perform, tiny_weights, tmp_path):
-    perform(level=128, seconds=0.5)  # exports graphs, so that the studio prints nothing
+def test_ctrl_c_ends_a_playing_studio_silently(make_take, tiny_weights, tmp_path):
+    make_take(level=128, seconds=0.5)  # exports graphs, so that the studio prints nothing
     script = Path(__file__).parents[2] / "scripts" / "app.py"
     line = [sys.executable, script, "--port", "0", "--vqvae-weights-dir", tiny_weights.codecs,
             "--generator-weights-dir", tiny_weights.generators]

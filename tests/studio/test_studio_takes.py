@@ -13,7 +13,7 @@ import imported
 import numpy as np
 import pydantic
 import pytest
-from messages import begin, count_busy, join_blocks, parse_frames, read_frames, record_of, refusal
+from messages import begin, count_busy, join_blocks, parse, read_messages, record_of, refusal
 from prepared import music as tune
 
 import vqwave
@@ -57,8 +57,8 @@ def command_line(words, codecs, tmp_path, **replaced):
 
 
 @pytest.mark.parametrize("level, seconds", [(8, 1.0), (128, 2.00003)])
-def test_a_take_is_the_piece_that_the_library_generates_and_shows_its_codes(perform, studio, tiny_weights, level, seconds):
-    header, blocks, record = perform(level=level, seed=5, seconds=seconds, temperature=dict(zip(LEVELS, [1, 0.9, 1, 0.8], strict=True)))
+def test_a_take_is_the_piece_that_the_library_generates_and_shows_its_codes(make_take, studio, tiny_weights, level, seconds):
+    header, blocks, record = make_take(level=level, seed=5, seconds=seconds, temperature=dict(zip(LEVELS, [1, 0.9, 1, 0.8], strict=True)))
     music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
     used = [t for t, x in zip([1, 0.9, 1, 0.8], LEVELS, strict=True) if x >= level]
     heard = join_blocks(blocks)
@@ -85,13 +85,13 @@ def test_a_take_is_the_piece_that_the_library_generates_and_shows_its_codes(perf
      "keep_original": True},
     {"mode": "vary", "keep": 128, "level": 32, "seed": 6, "seconds": 30},
 ])
-def test_the_command_and_the_link_generate_the_same_wav_byte_for_byte(perform, studio, song, tiny_weights, tmp_path, settings):
+def test_the_command_and_the_link_generate_the_same_wav_byte_for_byte(make_take, studio, song, tiny_weights, tmp_path, settings):
     if "mode" in settings:
         settings = settings | {"recording": studio.recordings.receive(song).id, "name": song.name}
-    header, blocks, record = perform(**settings)
+    header, blocks, record = make_take(**settings)
     wav = studio.takes.file(record["id"], "wav").read_bytes()
     assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav
-    _, _, again = perform(**dict(urllib.parse.parse_qsl(record["link"])))
+    _, _, again = make_take(**dict(urllib.parse.parse_qsl(record["link"])))
     assert studio.takes.file(again["id"], "wav").read_bytes() == wav
     assert again["link"] == record["link"] and again["command"] == record["command"]
 
@@ -102,7 +102,7 @@ def test_a_short_recording_is_continued_after_its_end(studio, tmp_path):
     recording = studio.recordings.receive(tmp_path / "short.wav")
     settings = {"mode": "continue", "recording": recording.id, "name": recording.name,
                 "level": 128, "seconds": 2, "prompt_seconds": 5}
-    assert read_frames(studio.perform(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
+    assert read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
     error = refusal(studio, **settings, prompt_start=3)
     assert "short.wav: lasts 0.80 s" in error and str(studio.folder) not in error
 
@@ -113,10 +113,10 @@ def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_aga
 ):
     settings = {"level": 128, "seed": 2, "seconds": "endless", "mode": mode,
                 "recording": studio.recordings.receive(song).id, "name": song.name, "prompt_seconds": 1}
-    frames = studio.perform(TakeRequest(**settings))
+    frames = studio.make_take(TakeRequest(**settings))
     frames_so_far = []
     while sum("bits" in about for about, _ in frames_so_far) < 6:
-        frames_so_far += parse_frames(next(frames))
+        frames_so_far += parse(next(frames))
     take = next(about["take"] for about, _ in frames_so_far if "take" in about)
     so_far = studio.takes.file(take["id"], "wav", heard=10_000)
     assert len(audio.decode(so_far, RATE)) == 10_000
@@ -124,7 +124,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_aga
         studio.takes.file(take["id"], "wav")
     record = studio.stop(take["id"], 30_000)
     assert record["seconds"] == 30_208 / RATE
-    rest = read_frames(frames)
+    rest = read_messages(frames)
     assert all("bits" not in about for about, _ in rest)
     wav = studio.takes.file(take["id"], "wav")
     heard = join_blocks([block for block in frames_so_far if "bits" in block[0]])
@@ -134,7 +134,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_its_command_generates_it_aga
 
 
 def test_closing_a_take_frees_its_stream_at_any_time(studio):
-    frames = studio.perform(TakeRequest(level=128, seconds="endless"))
+    frames = studio.make_take(TakeRequest(level=128, seconds="endless"))
     next(frames)
     assert count_busy(studio) == 1
     frames.close()
@@ -150,15 +150,15 @@ def test_closing_a_take_frees_its_stream_at_any_time(studio):
 
 def test_no_more_is_generated_than_is_allowed(studio):
     frames, take = begin(studio, until=10_000)
-    messages = [parse_frames(next(frames))[0] for _ in range(3)]
+    messages = [parse(next(frames))[0] for _ in range(3)]
     assert [about.get("samples") for about, _ in messages] == [8192, 8192, None] and "wait" in messages[2][0]
     studio.takes.get(take["id"]).steer(Change(until=20_000))
-    assert parse_frames(next(frames))[0][0]["samples"] == 8192
+    assert parse(next(frames))[0][0]["samples"] == 8192
     frames.close()
 
 
 def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
-    studio, tiny_weights, tmp_path, perform
+    studio, tiny_weights, tmp_path, make_take
 ):
     frames, take = begin(studio, seed=4)
     playing, blocks_heard = studio.takes.get(take["id"]), []
@@ -168,7 +168,7 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     for i in range(16):
         if i in changes:
             assert playing.steer(Change(**changes[i]))["sample"] == 8192 * i
-        blocks_heard += parse_frames(next(frames))
+        blocks_heard += parse(next(frames))
     record = studio.stop(take["id"], 16 * 8192)
     frames.close()
     assert record["changes"] == 8 and record["changes_file"] == f"vqwave-seed-4-{record['seconds']:.1f}s.json"
@@ -178,28 +178,28 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     score.write_text(f'{{"seed": {settings["seed"]}, "changes": {settings["changes"]}}}')
     wav = studio.takes.file(take["id"], "wav").read_bytes()
     assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{record["changes_file"]: score}) == wav
-    _, blocks, again = perform(**settings)
+    _, blocks, again = make_take(**settings)
     np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))
     assert again["link"] == record["link"]
-    plain = perform(**{key: value for key, value in settings.items() if key != "changes"})
+    plain = make_take(**{key: value for key, value in settings.items() if key != "changes"})
     assert not np.array_equal(join_blocks(plain[1]), join_blocks(blocks_heard))
     with pytest.raises(UserError, match="has ended"):
         playing.steer(Change(wild=0))
 
 
-def test_a_slider_that_is_dragged_is_one_change_a_block(studio, perform):
+def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
     frames, take = begin(studio, seed=4)
-    playing, blocks_heard = studio.takes.get(take["id"]), parse_frames(next(frames))
+    playing, blocks_heard = studio.takes.get(take["id"]), parse(next(frames))
     dragged = [{"loudness": -1}, {"wild": 0.3}, {"levels": {"512": {"top_p": 0.8}}}, {"loudness": -7}, {"transpose": 2},
                {"levels": {"512": {"temperature": 1.1}, "128": {"temperature": 0.9}}}, {"transpose": 0}, {"notes": []}]
     for change in dragged:
         assert playing.steer(Change(**change))["sample"] == 8192
-    blocks_heard += parse_frames(next(frames))
+    blocks_heard += parse(next(frames))
     # Changes whose order matters are not merged.
     for change in ({"loudness": -3}, {"freeze": 0.5}, {"loudness": -2}, {"jump": True}, {"loudness": -1}, {"loudness": 0}):
         playing.steer(Change(**change))
     for _ in range(4):
-        blocks_heard += parse_frames(next(frames))
+        blocks_heard += parse(next(frames))
     record = studio.stop(take["id"], 6 * 8192)
     frames.close()
     first, *others = playing.settings.changes
@@ -207,7 +207,7 @@ def test_a_slider_that_is_dragged_is_one_change_a_block(studio, perform):
     assert first[1]["sampling"][512] == {"temperature": 1.1, "top_p": 0.8}
     assert first[1]["sampling"][128]["temperature"] == 0.9 and first[1]["sampling"][128]["top_p"] == 1
     assert [sorted(change) for _, change in others] == [["loudness"], ["freeze"], ["loudness"], ["jump"], ["loudness"]]
-    _, blocks, _ = perform(**dict(urllib.parse.parse_qsl(record["link"])))
+    _, blocks, _ = make_take(**dict(urllib.parse.parse_qsl(record["link"])))
     np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))
 
 
@@ -270,17 +270,17 @@ def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
     assert "no label is called 'waltz'" in refusal(labelled, weights=folder["name"], label="waltz")
 
 
-def test_a_take_is_played_again_from_its_tape(studio, perform):
-    header, blocks, record = perform(level=128, seconds=2.5, seed=3)
-    again = read_frames(studio.replay(record["id"]))
+def test_a_take_is_played_again_from_its_tape(studio, make_take):
+    header, blocks, record = make_take(level=128, seconds=2.5, seed=3)
+    again = read_messages(studio.replay(record["id"]))
     assert again[0][0]["take"] == header | {"levels": []} and again[-1][0]["end"] == record
     np.testing.assert_array_equal(join_blocks(again[1:-1]), join_blocks(blocks))
     columns = sum(about["columns"] for about, _ in again[1:-1])
     assert columns == sum(about["columns"] for about, _ in blocks)
 
 
-def test_a_take_is_faded_looped_and_normalized(studio, perform):
-    record = perform(level=128, seconds=4, seed=3)[2]
+def test_a_take_is_faded_looped_and_normalized(studio, make_take):
+    record = make_take(level=128, seconds=4, seed=3)[2]
     plain = audio.decode(studio.takes.file(record["id"], "wav"), RATE)
     faded = audio.decode(studio.takes.file(record["id"], "flac", Finish(fade=1.0)), RATE)
     assert np.abs(faded[:100]).max() < 0.02 * np.abs(plain).max() and len(faded) == len(plain)
@@ -301,12 +301,12 @@ def test_a_take_stopped_before_its_first_block_is_removed(studio):
 
 
 def test_simultaneous_takes_share_the_models(studio, tiny_weights):
-    def perform(seed):
-        frames = read_frames(studio.perform(TakeRequest(level=32, seed=seed, seconds=3)))
+    def make_take(seed):
+        frames = read_messages(studio.make_take(TakeRequest(level=32, seed=seed, seconds=3)))
         return join_blocks([frame for frame in frames if "bits" in frame[0]])
 
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(perform, range(6)))
+        together = list(pool.map(make_take, range(6)))
     music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
     for seed in (0, 5):
         np.testing.assert_array_equal(together[seed], audio.to_int16(music.generate(seconds=3, seed=seed, level=32)))
@@ -321,10 +321,10 @@ def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, 
     assert "2 takes are being made" in refusal(studio)
     monkeypatch.setattr(limits, "IDLE_SECONDS", 0.0)
     next(second)
-    third = studio.perform(TakeRequest(level=128, seconds="endless"))
+    third = studio.make_take(TakeRequest(level=128, seconds="endless"))
     next(third)
     assert not studio.takes.get(idle["id"]).busy and studio.takes.get(active["id"]).busy
-    assert "end" in parse_frames(b"".join(first))[-1][0]
+    assert "end" in parse(b"".join(first))[-1][0]
     third.close()
     second.close()
     assert count_busy(studio) == 0
@@ -383,7 +383,7 @@ def test_codes_of_several_codebooks_are_generated_shown_and_compared(books, open
     studio = open_studio(trained.codecs, [trained.generators])
     recording = {"recording": studio.recordings.receive(song).id, "name": song.name}
     for mode in ("new", "continue"):
-        frames = read_frames(studio.perform(TakeRequest(seed=4, seconds=2, mode=mode, prompt_seconds=1, **recording)))
+        frames = read_messages(studio.make_take(TakeRequest(seed=4, seconds=2, mode=mode, prompt_seconds=1, **recording)))
         header = next(about["take"] for about, _ in frames if "take" in about)
         blocks, record = [block for block in frames if "bits" in block[0]], frames[-1][0]["end"]
         assert header["column"] % max(books) == 0 and header["column"] >= 256
@@ -396,7 +396,7 @@ def test_codes_of_several_codebooks_are_generated_shown_and_compared(books, open
         assert command_line(record["command"], trained.codecs, tmp_path, **{song.name: song}) == wav
     if len(books) == 1:
         assert "no level above 512" in refusal(studio, mode="vary", **recording)
-    frames = read_frames(studio.compare(CompareRequest(seconds=1, **recording)))
+    frames = read_messages(studio.compare(CompareRequest(seconds=1, **recording)))
     sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
     assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]
     for (about, payload), (level, n) in zip(sounds[1:], books.items(), strict=True):
@@ -409,7 +409,7 @@ NO_TENSORFLOW = """
 import sys
 from vqwave.studio import Studio, TakeRequest
 studio = Studio(sys.argv[1], [sys.argv[2]])
-*_, last = studio.perform(TakeRequest(weights=sys.argv[2], level=512, seconds=0.5))
+*_, last = studio.make_take(TakeRequest(weights=sys.argv[2], level=512, seconds=0.5))
 assert b'"end"' in last, last
 studio.close()
 loaded = {"keras", "tensorflow", "fastapi"} & set(sys.modules)
@@ -417,8 +417,8 @@ assert not loaded, loaded
 """
 
 
-def test_making_music_loads_neither_tensorflow_nor_a_server(perform, tiny_weights):
-    perform(level=512, seconds=0.5)  # exports what is missing, so that the other process need not
+def test_making_music_loads_neither_tensorflow_nor_a_server(make_take, tiny_weights):
+    make_take(level=512, seconds=0.5)  # exports what is missing, so that the other process need not
     done = subprocess.run([sys.executable, "-W", "error", "-c", NO_TENSORFLOW, tiny_weights.codecs,
                            tiny_weights.generators], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

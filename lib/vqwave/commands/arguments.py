@@ -92,9 +92,7 @@ def add_held_out(parser):
 
 
 def held_out(args, folder) -> tuple[float | Split, int]:
-    """The split and the seed of `splits.split`: of --val-split, else what the training into
-    `folder` recorded.
-    """
+    """The split and seed of `splits.split`: of --val-split, else as recorded by the training."""
     seed = TrainingConfig().seed if args.split_seed is None else args.split_seed
     if args.val_split is not None:
         return options.parse_split(args.val_split), seed

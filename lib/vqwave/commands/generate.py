@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
                          help="generate N pieces at once: out_1.wav, out_2.wav, …")
     several.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
                          help="generate N pieces with seeds S, S+1, …; the file names have rank "
-                              "and score; the piece of rank 1 is also the --output file")
+                              "and rating; the piece of rank 1 is also the --output file")
     pieces.add_recording(parser)
     pieces.add_score(parser)
     finish = parser.add_argument_group("finish")
@@ -99,9 +99,7 @@ def main(argv=None) -> int:
 
 
 def check_batch(pieces: int | None, held: int = 0):
-    """Raises `UserError` where a batch needs more files or memory than there are. held: samples of
-    each piece that are in memory at once.
-    """
+    """Raises `UserError` where a batch needs more files or memory than there are."""
     memory = machine.memory_bytes()
     most = [(machine.open_files() - OTHER_FILES, "open files")]
     if memory:  # half of the memory is left to others
@@ -113,9 +111,7 @@ def check_batch(pieces: int | None, held: int = 0):
 
 
 def check(args, paths):
-    """Fill in the default length. Raises `UserError` where options contradict each other or a file
-    would be overwritten.
-    """
+    """Fill in the default length. Raises `UserError` for contradictions and existing files."""
     if args.length is None and args.seconds is None and not args.variation_of:
         args.seconds = SECONDS
     if args.candidates:
@@ -176,11 +172,11 @@ def write_candidates(args, music, options, path: Path, finish) -> int:
         [lambda seed=seed: music.stream(seed=seed, log_probs=True, **options)
          for seed in range(first, first + args.candidates)], path, finish)
     levels = [level for level in ranked[0].bits if level != "all"]
-    row = "{:>4}  {:>10}  {:>5}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
-    print(row.format("rank", "seed", "score", "bits per code", *(f"{x}x" for x in levels),
+    row = "{:>4}  {:>10}  {:>6}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
+    print(row.format("rank", "seed", "rating", "bits per code", *(f"{x}x" for x in levels),
                      "file"))
     for rank, candidate in enumerate(ranked, 1):
-        print(row.format(rank, candidate.seed, f"{candidate.score:.3f}",
+        print(row.format(rank, candidate.seed, f"{candidate.rating:.3f}",
                          *(f"{candidate.bits[x]:.3f}" for x in ("all", *levels)),
                          printable(candidate.path)))
     best = ranked[0]

@@ -72,7 +72,7 @@ def reconstruct(args, codec):
         plots.check_output(args.picture)
     signals = {}
     for path in map(Path, args.inputs):
-        sound = audio.excerpt(path, rate, 0.0, args.seconds)
+        sound = audio.read_excerpt(path, rate, 0.0, args.seconds)
         vectors = codec.encode(sound[None], args.label)
         decoded = codec.decode(vectors, args.label)[0, : len(sound)]
         write(folder / f"{path.stem}_{name}.wav", decoded, rate)
@@ -84,7 +84,7 @@ def reconstruct(args, codec):
 
 def walk(args, codec):
     rate = codec.config.sample_rate
-    sounds = [audio.excerpt(path, rate, 0.0, args.seconds) for path in args.inputs]
+    sounds = [audio.read_excerpt(path, rate, 0.0, args.seconds) for path in args.inputs]
     vectors = latents.walk(*(codec.encode(sound[None], args.label)[0] for sound in sounds))
     decoded = codec.decode(vectors[None], args.label)
     write(args.output, decoded[0, : min(map(len, sounds))], rate)

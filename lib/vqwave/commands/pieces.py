@@ -104,8 +104,8 @@ def score_from(args, music):
         return None
     if args.score_from.lower().endswith((".mid", ".midi")):
         return midi.read(args.score_from)
-    sound = audio.part(args.score_from, music.sample_rate, 0, LONGEST_SCORE * music.sample_rate)[0]
-    return Score.of(sound, music.sample_rate)
+    rate = music.sample_rate
+    return Score.of(audio.read_part(args.score_from, rate, 0, LONGEST_SCORE * rate)[0], rate)
 
 
 def add_models(parser):
@@ -154,9 +154,7 @@ def parse(parser, argv, others: str):
 
 
 def check(args, outputs=(), needs=NEEDS):
-    """Raises `UserError` where options need or exclude others, or one of the files to write would
-    be lost.
-    """
+    """Raises `UserError` where options contradict each other, or a file would be lost."""
     excluded = dict.fromkeys(SCORE, ("replay", "candidates", "variation_of")) | {
         "score_from": ("replay", "candidates", "variation_of", "prompt")}
     for option, others in excluded.items():

@@ -128,9 +128,7 @@ def record(path, stream, seed: int, pressed, changes):
 
 
 class Display:
-    """The last line of a terminal: the effect of the keys, and the position in the music. notices:
-    lines from the MIDI ports.
-    """
+    """The last line of a terminal: keys, position. notices: lines from the MIDI ports."""
 
     def __init__(self, stream, pressed: keys.Keys):
         self.stream, self.pressed = stream, pressed

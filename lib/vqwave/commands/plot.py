@@ -149,16 +149,14 @@ def levels(args, music) -> list[int]:
 
 
 def read(args, rate: int) -> dict[str, np.ndarray]:
-    """The part of each input that is drawn: {name: float32 [samples]}. Unreadable files are
-    reported and left out.
-    """
+    """The part of each input to draw: {name: float32 [samples]}. Reports unreadable files."""
     files, sounds, errors = find_files(map(Path, args.inputs)), {}, []
     names = [path.name for path in files]
     common = os.path.commonpath([path.absolute().parent for path in files])
     for path in files:
         name = path.name if names.count(path.name) == 1 else os.path.relpath(path, common)
         try:
-            sounds[printable(name)] = audio.excerpt(path, rate, args.start,
+            sounds[printable(name)] = audio.read_excerpt(path, rate, args.start,
                                                     args.seconds or KINDS[args.kind].seconds)
         except UserError as e:
             errors.append(e)

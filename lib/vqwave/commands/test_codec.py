@@ -128,7 +128,7 @@ def _judge_recording(args, sets) -> int:
         rate, name = weight_set.config.sample_rate, weight_set.name
         with console.status(f"{name}: encoding, decoding, comparing"):
             if rate not in originals:
-                originals[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
+                originals[rate] = audio.read_excerpt(args.input, rate, args.start, args.seconds)
             original, copies = originals[rate], []
             figures = judge.judge(engine.CodecEngine(weight_set, args.engine), [original],
                                   track_labels=[args.label], books=args.books, copies=copies)

@@ -127,8 +127,7 @@ class ChainConfig(Config):
         return level
 
     def check_keep(self, keep: int, level: int) -> int:
-        """The level `keep`. Raises `ConfigError` where a chain down to `level` has none below.
-        """
+        """`keep`. Raises `ConfigError` where a chain down to `level` has no such level above."""
         above = [x for x in self.sizes if x > level]
         if not above:
             raise ConfigError(f"the chain has no level above {level} that a variation could keep")

@@ -111,9 +111,7 @@ class CodecConfig(Config):
 
     @property
     def tone_stage(self) -> int:
-        """The stage whose features set the loudness of tones: the coarsest whose hop is at most
-        `TONE_HOP`.
-        """
+        """The stage that sets the loudness of tones: the coarsest, of a hop up to `TONE_HOP`."""
         return max((i for i in range(len(self.stages)) if self.hop(i) <= TONE_HOP), default=0)
 
     @property
@@ -129,8 +127,7 @@ class CodecConfig(Config):
                               else f"{reason} no codes: `vqwave generate --output FILE` samples it")
 
     def check_generator(self, who: str):
-        """Raises `ConfigError` where no generator can draw or read the frames. who: the generator.
-        """
+        """Raises `ConfigError` where the generator `who` cannot draw or read the frames."""
         self.check_codes(who)
         if self.books > MAX_BOOKS:
             raise ConfigError(f"{who} takes at most {MAX_BOOKS} codes a frame, and {self.name} "
@@ -225,8 +222,7 @@ class CodecConfig(Config):
 
     @property
     def can_decode_part(self) -> bool:
-        """Whether the decoder's later stages can leave out frames that only the first stage needs.
-        """
+        """Whether the decoder's later stages can leave out frames that only the first needs."""
         return self.encoder.kind != "plane" and self.has_codes and self.head.makes_audio
 
     @property

@@ -246,8 +246,7 @@ class MultiresolutionBlock(CodecPart):
 
 
 class ResNetBlock(CodecPart):
-    """Residual blocks of two convolutions with batch normalisation and LeakyReLU (He et al. 2016).
-    """
+    """Residual blocks of two convolutions, batch normalisation, LeakyReLU (He et al. 2016)."""
 
     kind: Literal["resnet"] = "resnet"
     noncausal = True

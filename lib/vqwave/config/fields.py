@@ -158,9 +158,7 @@ def replace(config: ConfigType, **changes) -> ConfigType:
 
 
 def merge(base: dict, changes: dict) -> dict:
-    """`base` with `changes` laid over it, mappings within mappings. A mapping of another `kind`
-    replaces the old mapping.
-    """
+    """`base` with `changes` laid over it. A mapping of another `kind` replaces the old one."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)

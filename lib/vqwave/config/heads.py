@@ -17,9 +17,7 @@ class HeadPart(CodecPart):
     """Whether the head must know where in the piece the decoder's codes stand."""
 
     makes_audio: ClassVar[bool] = True
-    """Whether the network makes the audio, so that the loss can compare it. Otherwise
-    `data/vocoders.py` makes the audio of the network's output.
-    """
+    """Whether the network makes the audio; otherwise `data/vocoders.py` does."""
 
 
 class WaveformHead(HeadPart):
@@ -29,9 +27,7 @@ class WaveformHead(HeadPart):
 
 
 class TonesHead(HeadPart):
-    """The decoder sets the loudness of `tones` oscillators (0: none) and of a source of noise, as
-    in DDSP.
-    """
+    """The decoder sets the loudness of `tones` oscillators and of noise, as in DDSP."""
 
     kind: Literal["tones"] = "tones"
     noncausal = True

@@ -26,8 +26,7 @@ Decay = Annotated[Real, Field(gt=0, lt=1)]
 
 
 class QuantizerConfig(CodecPart):
-    """A quantizer. A quantizer with codes also has `num_codes`, and `books`, the codes of a frame.
-    """
+    """A quantizer; with codes it also has `num_codes`, and `books`, the codes of a frame."""
 
     has_codes: ClassVar[bool] = True
     """Whether a frame is codes, which a generator can learn, or a vector of float32."""

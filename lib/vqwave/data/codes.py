@@ -198,9 +198,7 @@ def _encoder(load, *source):
 
 
 def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> dict:
-    """Write the codes of a variant of a track's file of `count` samples to `path`; returns their
-    number and checksum.
-    """
+    """Write the codes of a variant of a track to `path`; returns their number and checksum."""
     first = 0 if variant.shift else variant.start
     blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK, count - start)))
               for start in range(first, count, BLOCK))
@@ -228,9 +226,7 @@ def _drop(blocks, count: int):
 
 
 def _find_missing(folder: Path, copies: list) -> list:
-    """The copies, (track, variant, path, frames) each, whose files are missing or differ from the
-    index.
-    """
+    """The copies, (track, variant, path, frames), whose files are missing or have changed."""
     index = _read_index(folder)
 
     def is_cached(track, path, count):
@@ -264,9 +260,7 @@ def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) ->
 
 
 def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
-    """How often each code occurs in each book, int [books, num_codes], over arrays int [frames,
-    books].
-    """
+    """How often each code of each book occurs in int [frames, books]: [books, num_codes]."""
     counts = np.zeros((books, num_codes), np.int64)
     for array in frames:
         for book in range(books):
@@ -280,9 +274,7 @@ def unigram_costs(counts: np.ndarray) -> np.ndarray:
 
 
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits of a held-out frame, all books added, when each code costs its `unigram_costs` in
-    training. train, held_out: lists of `CodeTrack`.
-    """
+    """Bits of a held-out frame if each code costs its `unigram_costs` in training."""
     in_training, in_held_out = (
         count_codes((read_frames(t.path, t.first, t.frames, books) for t in tracks), num_codes,
                     books) for tracks in (train, held_out))

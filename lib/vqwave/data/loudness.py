@@ -16,9 +16,7 @@ from ..io.silence import SILENT_DB
 from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
-"""Music is quiet from `QUIET_UNDER` dB below the median loudness of non-silent frames. Quietness
-counts from there, up to `MOST_QUIET` dB.
-"""
+"""Quietness counts from `QUIET_UNDER` to `MOST_QUIET` dB below the median loudness."""
 WINDOW = 0.2
 """Seconds around a frame over which the loudness is measured."""
 BLOCK = 4096
@@ -53,9 +51,7 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
 
 
 def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:
-    """The rms of `WINDOW` around each frame of a track, dBFS, not less than -120: float32
-    [row.frames].
-    """
+    """The rms of `WINDOW` around each frame, dBFS, at least -120: float32 [row.frames]."""
     path, samples = row.track.path(Path(data_dir)), row.track.samples - row.start
     power = np.zeros(row.frames)
     for first in range(0, row.frames, BLOCK):

@@ -21,9 +21,7 @@ LEAST_PULSE = 0.25
 
 
 def onset_envelope(audio, sample_rate: int) -> np.ndarray:
-    """audio float [samples] -> float32 [1 + samples // 256], at 22,050 Hz; a signal shorter than a
-    window is followed by silence.
-    """
+    """audio float [samples] -> float32 [1 + samples // 256], at 22,050 Hz."""
     import librosa
 
     audio = resample(audio, sample_rate, SAMPLE_RATE)

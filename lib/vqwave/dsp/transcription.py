@@ -83,9 +83,7 @@ def f1(notes: Notes, others: Notes) -> float:
 
 
 def _long_enough(starts, sounds) -> list[tuple[int, int]]:
-    """(first frame, frame after the last) of one pitch's notes that last long enough. sounds: bool
-    [frames].
-    """
+    """(first frame, end) of a pitch's notes that last long enough. sounds: bool [frames]."""
     kept = []
     for start, following in pairwise([*starts, len(sounds)]):
         silent = ~sounds[start + 1 : following]

@@ -1,6 +1,4 @@
-"""Files <-> samples: decode (PyAV, else soundfile), resample, float32 in [-1, 1] <-> uint16, write
-wav, flac and ogg.
-"""
+"""Files <-> float32 samples in [-1, 1] <-> uint16: decode, resample, write wav, flac and ogg."""
 
 from __future__ import annotations
 
@@ -183,7 +181,8 @@ def decode(path, sample_rate: int) -> np.ndarray:
     return np.concatenate(list(Decoder(path, sample_rate)))
 
 
-def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[np.ndarray, int]:
+def read_part(path, sample_rate: int, first: int,
+              count: int | None = None) -> tuple[np.ndarray, int]:
     """Samples `first` … `first` + `count` − 1 of a file (None: to its end). Raises as `Decoder`.
 
     Returns:
@@ -201,12 +200,11 @@ def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[
     return np.concatenate(blocks)[:count], position
 
 
-def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
-    """Up to `seconds` of a file (None: to its end) from second `start` on: float32 [samples].
-    Raises as `Decoder`, and where the file ends before `start`.
-    """
+def read_excerpt(path, sample_rate: int, start: float = 0.0,
+                 seconds: float | None = None) -> np.ndarray:
+    """Up to `seconds` of a file from second `start` on: float32 [samples]."""
     count = None if seconds is None else max(1, round(seconds * sample_rate))
-    samples, length = part(path, sample_rate, round(start * sample_rate), count)
+    samples, length = read_part(path, sample_rate, round(start * sample_rate), count)
     if not samples.size:
         raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s, so it "
                         f"cannot start at {start:g} s")
@@ -221,9 +219,7 @@ class _Nameless:
 
 
 def _mono(frames, rate):
-    """Decoded frames -> finite float32 blocks [n] in [-1, 1] at `rate`, through one FFmpeg graph
-    for each source format.
-    """
+    """Decoded frames -> float32 blocks [n] in [-1, 1] at `rate`, by a graph a source format."""
     graph, key, pending = None, None, 0
     for frame in frames:
         frame_key = (frame.sample_rate, frame.format.name, frame.layout.name)
@@ -315,10 +311,10 @@ def transpose(blocks, samples: int, semitones: int):
 HEARING = 20.0
 """Hz: lower frequencies are inaudible."""
 RUMBLE = 0.01
-"""Of full scale (-40 dBFS): with more `rumble` a recording is high-passed."""
+"""Of full scale (-40 dBFS): with more rumble a recording is high-passed."""
 
 
-def rumble(blocks, sample_rate: int) -> float:
+def measure_rumble(blocks, sample_rate: int) -> float:
     """RMS of full scale below half of `HEARING`: a constant offset, or inaudibly slow movement.
     Faulty converters cause rumble, by which models would distinguish collections.
 
@@ -363,9 +359,7 @@ def _filter(blocks, order: int, hertz: float, kind: str, sample_rate: int, settl
 
 
 def check_output(path) -> Path:
-    """The path, if audio can be written there. Raises `UserError` for another suffix, and as
-    `check_place` does.
-    """
+    """The path, if audio can be written there. Raises `UserError` as `check_place` does."""
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise UserError(f"{printable(path)}: the ending {printable(path.suffix)!r} is unknown; "
@@ -432,9 +426,7 @@ def write(path, audio, sample_rate: int):
 
 
 class _Sink:
-    """The file that soundfile writes through. libsndfile loses the reason of a failed call, so it
-    is kept here.
-    """
+    """The file that soundfile writes through. It keeps the errors that libsndfile loses."""
 
     def __init__(self, file):
         self._file, self._failed = file, None

@@ -1,6 +1,4 @@
-"""Work on other machines: one function over many jobs, through the `concurrent.futures` interface
-of a Dask cluster.
-"""
+"""Work on other machines: one function over many jobs, on a Dask cluster."""
 
 from __future__ import annotations
 

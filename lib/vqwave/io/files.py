@@ -1,6 +1,4 @@
-"""Files and folders, for every room: all-or-nothing writing, locks, checksums, and names and errors
-as one line of text.
-"""
+"""Files and folders: all-or-nothing writing, locks, checksums, and names as one line."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from ..errors import UserError
 
 _PACKED = Path(__file__).resolve().parents[1] / "shipped"
 CHECKOUT = _PACKED if _PACKED.is_dir() else Path(__file__).resolve().parents[3]
-"""The folder with the shipped weights: the checkout that this library runs from, or in a wheel
-`vqwave/shipped`.
-"""
+"""The folder with the shipped weights: this checkout, or in a wheel `vqwave/shipped`."""
 
 
 def printable(path) -> str:
@@ -49,9 +45,7 @@ def make_folder(folder) -> Path:
 
 
 def check_place(path) -> Path:
-    """The path, if a file can be written there. Raises `UserError` if it is a folder, or if its
-    folder is missing or read-only.
-    """
+    """The path. Raises `UserError` for a folder, and where its folder takes no file."""
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{printable(path)}: is a folder; name a file")

@@ -32,9 +32,7 @@ def label_of(track: Track, of: str) -> str | None:
 
 
 def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
-    """Every label of the training tracks, sorted; with `UNLABELLED` if a track has none. Raises
-    `UserError` where all have the same label, or none.
-    """
+    """Every label of the training tracks, sorted. Raises `UserError` for a single one."""
     used = {label_of(track, of) for track in tracks}
     if used == {None}:
         raise UserError(f"no training track names its {of}: choose another label")
@@ -61,9 +59,7 @@ def known_label(track: Track, labels: Labels | None) -> str | None:
 
 
 def count(tracks: Iterable[Track], labels: Labels) -> dict[str, int]:
-    """The number of tracks of each label, in the vocabulary's order; last, under "", of those
-    without a label, if there are any.
-    """
+    """The number of tracks of each label; last, under "", of those without one, if any."""
     numbers = Counter(index_of(track, labels) for track in tracks)
     counts = {name: numbers[i] for i, name in enumerate(labels.names)}
     return counts | ({"": numbers[labels.none]} if numbers[labels.none] else {})

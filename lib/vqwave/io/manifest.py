@@ -24,6 +24,7 @@ from .files import atomic_write, printable, reason
 NAME = "manifest.jsonl"
 TAGS = ("artist", "title", "album", "genre", "year")
 _Count = Annotated[int, Field(strict=True, ge=1)]
+_Size = Annotated[int, Field(strict=True, ge=0)]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Track:
 
     `source` is the absolute path of the music file; `sha256`, `source_size` (bytes) and
     `source_mtime_ns` describe it. `tags` has every name of `TAGS`, None where the file has no such
-    tag. `high_passed`: strong sound below hearing was removed.
+    tag. `high_passed`: strong sound below hearing was removed. `sound`: the values of a
+    `silence.Sound`, None where `prepare` has not measured them.
     """
 
     file: Text
@@ -45,6 +47,7 @@ class Track:
     source_size: Annotated[int, Field(strict=True)] = -1
     source_mtime_ns: Annotated[int, Field(strict=True)] = -1
     high_passed: Flag = False
+    sound: tuple[_Size, _Size, _Size] | None = None
 
     @property
     def content(self) -> str:

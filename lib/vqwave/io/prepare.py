@@ -23,13 +23,15 @@ from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColu
 
 from .. import machine, progress
 from ..errors import UserError
-from . import audio, cluster, manifest
+from . import audio, cluster, manifest, silence
 from .audio import AUDIO_SUFFIXES, Decoder, to_u16
 from .files import atomic_write, lock_folder, printable, reason, sha256, sweep
 from .manifest import Track
 
 _SAVE_EVERY = 5.0
 _BLOCK = 1 << 20  # samples
+# Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
+CONTEXT = multiprocessing.get_context("spawn")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out of memory)"
 
@@ -75,9 +77,10 @@ class _Job:
 
     @property
     def is_up_to_date(self) -> bool:
-        """The track is up to date by size and time alone."""
+        """The track is complete, and up to date by size and time alone."""
         track, source = self.track, self.source
-        return (track is not None and track.sample_rate == self.sample_rate
+        return (track is not None and track.sound is not None
+                and track.sample_rate == self.sample_rate
                 and track.is_of(source.size, source.mtime_ns))
 
 
@@ -148,9 +151,7 @@ def _count(names: list[str]) -> str:
 
 
 def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
-    """The audio files under `src`, sorted, and (path, reason) of what failed. Links are followed,
-    each folder entered once.
-    """
+    """The audio files under `src`, sorted, and (path, reason) of failures. Follows links."""
     if not src.is_dir():
         raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists()
                                                  else "there is no such folder"))
@@ -220,9 +221,7 @@ def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
 
 
 def _plan(dst, sources, tracks, sample_rate, failed):
-    """A `_Job` for each source that is to be a track, and {copy: the file that is a track} of the
-    other sources. What cannot be read is added to `failed`.
-    """
+    """A `_Job` for each source that becomes a track, and {copy: the file that is a track}."""
     paths, by_source = {source.path for source in sources}, {t.source: t for t in tracks.values()}
     others = [track for track in tracks.values() if track.source not in paths]
     # By content: tracks whose file was renamed or removed, and the file of every other track.
@@ -253,9 +252,7 @@ def _plan(dst, sources, tracks, sample_rate, failed):
 
 
 def _take_over(dst, source, orphan: Track | None, tracks) -> Track | None:
-    """The track of a renamed file. In another folder, which may be another label, the file becomes
-    a new track, and the orphan is removed.
-    """
+    """The track of a renamed file; a file in another folder becomes a new track."""
     if orphan and os.path.dirname(orphan.file) != os.path.dirname(source.relative):
         (dst / orphan.file).unlink(missing_ok=True)
         del tracks[orphan.file]
@@ -264,9 +261,7 @@ def _take_over(dst, source, orphan: Track | None, tracks) -> Track | None:
 
 
 def _new_file(source, tracks) -> str:
-    """The file of a source without a track: its name with .u16, numbered where a track has this
-    file. A name too long for file systems is cut and gets a hash.
-    """
+    """The file of a source without a track: its name with .u16, numbered, cut if too long."""
     path = PurePosixPath(Path(source.relative))
     name, raw = path.name, os.fsencode(path.name)
     if len(raw) > 240:
@@ -323,14 +318,12 @@ def _in_processes(jobs, workers):
 
     If a worker dies, each unfinished job runs alone, which reveals the job that kills its worker.
     """
-    # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     waiting, suspects = jobs[::-1], []
     while waiting or suspects:
         alone = bool(suspects)
         queue, running = [suspects.pop()] if alone else waiting, {}
-        with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, context,
+        with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, CONTEXT,
                                                     initializer=_begin) as executor:
             try:
                 while queue or running:
@@ -402,19 +395,20 @@ def _convert(job):
         status, checksum = os.stat(path), sha256(path)
         track = Track(job.file, path, job.sample_rate, 0, checksum, {}, status.st_size,
                       status.st_mtime_ns)
-        old = job.track
+        old, out = job.track, job.folder / job.file
         if old and (old.sha256, old.sample_rate) == (checksum, job.sample_rate):
             return "up to date", replace(track, samples=old.samples, tags=old.tags,
-                                         high_passed=old.high_passed)
-        out = job.folder / job.file
+                                         high_passed=old.high_passed, sound=old.sound
+                                         or silence.measure_file(out, old.samples, old.sample_rate))
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(out) as file:
             samples = _write(file, Decoder(path, job.sample_rate))
-            high_passed = audio.rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
+            high_passed = audio.measure_rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
             if high_passed:
                 _write(file, audio.high_pass(_blocks(file), job.sample_rate))
-        track = replace(track, samples=samples, tags=_tags(path), high_passed=high_passed)
-        return "converted", track
+        return "converted", replace(track, samples=samples, tags=_tags(path),
+                                    high_passed=high_passed,
+                                    sound=silence.measure_file(out, samples, job.sample_rate))
     except UserError as e:
         return "failed", str(e).removeprefix(f"{printable(path)}: ")
     except OSError as e:

@@ -1,17 +1,13 @@
 """Silence in the tracks of a data folder: where the sound of each begins and ends, and how much of
 it is silent.
 
-A window of 0.1 s is silent if its RMS is below −60 dB of full scale. The data folder caches the
-measurements in `.silence.jsonl`, a line a track.
+A window of 0.1 s is silent if its RMS is below −60 dB of full scale. `prepare` writes the
+measurements into the manifest, so that a training reads only the windows of its batches.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +15,6 @@ from ..errors import UserError, first_names
 from . import audio, manifest, splits
 from .manifest import Track
 
-NAME = ".silence.jsonl"
 WINDOW, SILENT_DB = 0.1, -60.0
 """Seconds, and dB of full scale. Codecs decode digital silence to an RMS of -66 to -70 dBFS, with
 single peaks of 20 dB more.
@@ -33,11 +28,8 @@ Spans = dict[str, tuple[int, int]]
 """The samples (first, end) of each track, by its file."""
 
 
-@dataclass(frozen=True)
-class Sound:
-    """The sound of a track: `loud` samples, in windows from sample `first` up to `last`. All three
-    are 0 for a silent track.
-    """
+class Sound(NamedTuple):
+    """The sound of a track: `loud` samples from `first` to `last`; all are 0 for silence."""
 
     first: int
     last: int
@@ -87,32 +79,25 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
 
 def read_sides(data_dir, split, seed: int, seconds: float | None, say
                ) -> tuple[list[list[Track]], Spans]:
-    """(training tracks, held-out tracks) of a data folder and their spans, as `trim` returns them,
-    for a training with this split, seed and `trim_silence`.
-    """
+    """`trim` of the tracks of a data folder, for a training with this split and seed."""
     return trim(data_dir, splits.split(manifest.read(data_dir), split, seed), seconds, say)
 
 
 def measure(data_dir, tracks, say) -> dict[str, Sound]:
     """The `Sound` of each track, by its file. say: a `progress.Reporter`."""
-    cache = Path(data_dir) / NAME
-    known = _read(cache)
-    missing = [track for track in tracks if _key(track) not in known]
+    sounds = {track.file: Sound(*track.sound) for track in tracks if track.sound}
+    missing = [track for track in tracks if not track.sound]
     if missing:
         say.start(len(missing), 0, "looking for silence")
         for done, track in enumerate(missing, 1):
-            sound = known[_key(track)] = look(track.path(data_dir), track.samples,
-                                              track.sample_rate)
-            # A read-only folder is measured without a cache.
-            with contextlib.suppress(OSError), open(cache, "a", encoding="ascii") as log:
-                # The line break first: a killed run may have left half a line.
-                log.write("\n" + json.dumps([*_key(track), *dataclasses.astuple(sound)]))
+            path = track.path(data_dir)
+            sounds[track.file] = measure_file(path, track.samples, track.sample_rate)
             say.advance(done)
         say.stop()
-    return {track.file: known[_key(track)] for track in tracks}
+    return sounds
 
 
-def look(path, samples: int, sample_rate: int) -> Sound:
+def measure_file(path, samples: int, sample_rate: int) -> Sound:
     """The `Sound` of one file of uint16 samples, read in blocks. A last window may be shorter."""
     size, floor, loud = max(1, int(sample_rate * WINDOW)), 10.0 ** (SILENT_DB / 10), []
     for start in range(0, samples, BLOCK * size):
@@ -127,19 +112,3 @@ def look(path, samples: int, sample_rate: int) -> Sound:
         return Sound(0, 0, 0)
     last = min(samples, (int(where[-1]) + 1) * size)
     return Sound(int(where[0]) * size, last, last - int(where[-1]) * size + (where.size - 1) * size)
-
-
-def _key(track: Track) -> tuple:
-    """What a track's samples depend on."""
-    return track.file, track.content, track.sample_rate, track.samples
-
-
-def _read(path: Path) -> dict[tuple, Sound]:
-    """The cached measurements; broken lines are ignored."""
-    sounds = {}
-    with contextlib.suppress(OSError):
-        for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
-                *key, first, last, loud = json.loads(line)
-                sounds[tuple(key)] = Sound(int(first), int(last), int(loud))
-    return sounds

@@ -1,6 +1,4 @@
-"""Which tracks are trained on and which are held out, by track and never by window; and which rows
-of a batch a process reads.
-"""
+"""Which tracks are trained on and held out, and which rows of a batch a process reads."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ WHOLE = Share()
 FILE = "split.yml"
 """In a folder of weights: the tracks that its training holds out."""
 LARGEST = 0.4
-"""A single held-out track has at most this share of the hours, or twice the share that is held out:
-otherwise little would be left to train on.
-"""
+"""A held-out track has at most this share of the hours, or twice the held-out share."""
 
 
 def read_split(path) -> Split:
@@ -68,8 +64,7 @@ def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None
 
 
 def save(folder, split: Split):
-    """Record the split of a training into a folder; tracks that are added later do not change it.
-    """
+    """Record the split of a training into a folder; tracks that come later do not change it."""
     path = make_folder(folder) / FILE
     if not (path.is_file() and read_split(path) == split):
         with atomic_write(path) as f:
@@ -77,9 +72,7 @@ def save(folder, split: Split):
 
 
 def names(track: manifest.Track) -> tuple[str, str, str]:
-    """The names of a track in a split: its own, its unique file in the data folder without `.u16`,
-    and the first digits of its sha256.
-    """
+    """The names of a track in a split: its own, its file without `.u16`, its sha256's start."""
     return track_name(track), track.file.removesuffix(".u16"), track.sha256[:16]
 
 

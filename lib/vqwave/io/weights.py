@@ -167,9 +167,7 @@ class WeightSet:
 
     @property
     def trained_on(self) -> set[str] | None:
-        """The first 16 digits of the sha256 of every training track, including those of its codecs
-        and of the set that it started from; None where unknown.
-        """
+        """The first digits of the sha256 of every track in the training; None where unknown."""
         tracks = self.record.get("tracks")
         return None if tracks is None else {digits[:16] for digits in tracks}
 
@@ -194,18 +192,14 @@ class WeightSet:
 
     @property
     def codes_id(self) -> str:
-        """The run and step of a codec's encoder: equal where the codes are equal, whatever the
-        decoder and the precision.
-        """
+        """The run and step of a codec's encoder, which decide the codes, not the decoder."""
         run = (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
                else self.checksum[:16])
         return self.record.get("codes_of", run)
 
     @property
     def encoding_checksum(self) -> str:
-        """A checksum of what encoding depends on: fields of the config, and encoder and codebook as
-        float32, whatever their precision on disk.
-        """
+        """A checksum of what encoding depends on, whatever the precision on disk."""
         values = configs.to_dict(self.config)
         fields = {key: values[key] for key in ("sample_rate", "front_end", "stages", "block")}
         # At its default an axis is left out, so that adding an axis changes no checksum.
@@ -234,9 +228,7 @@ class WeightSet:
         return self
 
     def codebooks(self) -> list[np.ndarray]:
-        """The codebooks of a codec in their order, float32 [num_codes, code_dim] each; none where
-        its codes are not looked up.
-        """
+        """The codebooks in their order, float32 [num_codes, code_dim] each; none without codes."""
         arrays = self.load("codebook")
         # Gains are the last codes of a frame; book_10 comes after book_2.
         return [arrays[path] for path in sorted(
@@ -317,9 +309,7 @@ def write_arrays(path, arrays: dict[str, np.ndarray]):
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
-    """Set Keras variables from `arrays` by path. A `WeightsError` names the file, the layer, and
-    the two shapes that differ.
-    """
+    """Set Keras variables by path. A `WeightsError` names file, layer and both shapes."""
     for v in variables:
         if v.path not in arrays:
             raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
@@ -371,9 +361,7 @@ def to_numpy(variable) -> np.ndarray:
 
 
 def tags(folder, name: str) -> list[str]:
-    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then the
-    empty tag if there is a set without one.
-    """
+    """The tags of the whole sets in `folder`: epochs in order, `best`, the empty tag."""
     pattern = re.compile(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml")
     paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
     return sorted((match[1] or "" for path in paths if (match := pattern.fullmatch(path.name))),
@@ -425,9 +413,7 @@ def save_chain(folder, chain: configs.ChainConfig):
 
 
 def add_chain(folder, described: configs.ChainConfig):
-    """`save_chain`, for models trained one by one: only in a folder without weights whose models
-    would be taken for those of another chain.
-    """
+    """`save_chain`, unless models in the folder would be taken for another chain's."""
     if (Path(folder) / CHAIN).exists():
         return
     assumed = chain(folder)

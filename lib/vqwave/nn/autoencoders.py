@@ -132,9 +132,7 @@ class BandSplit(layers.Layer):
 
 
 class UnitLength(layers.Layer):
-    """[batch, frames, bands, d] -> float32 [batch, frames, bands·d], each band's part with a mean
-    square of 1.
-    """
+    """[batch, frames, bands, d] -> [batch, frames, bands·d], each band with mean square 1."""
 
     def call(self, x):
         x = ops.cast(x, "float32")
@@ -164,15 +162,11 @@ AUTOENCODERS: dict[str, tuple[Callable, Callable]] = {
     "mirror": (mirror_encoder, mirror_decoder), "banded": (banded_encoder, mirror_decoder),
     "plane": (plane_encoder, plane_decoder),
 }
-"""The encoder of each kind, (codec config, front end) -> (model, receptive field), and its decoder,
-(codec config) -> (model, head).
-"""
+"""Of each kind: (codec config, front end) -> (encoder, field), config -> (decoder, head)."""
 
 
 def with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:
-    """The decoder with one more output for each up-sampled stage: the mean over its channels before
-    the activation, [batch, samples / hop].
-    """
+    """The decoder, and for each up-sampled stage the mean of its channels [batch, steps]."""
     stages = [decoder.get_layer(f"activation_{i}").input for i in range(len(config.stages) - 1)]
     return keras.Model(decoder.inputs, [*decoder.outputs, *(ops.mean(x, axis=-1) for x in stages)])
 

@@ -184,9 +184,7 @@ class ResNetResidual(layers.Layer):
 
 
 class CroppedResidual(layers.Layer):
-    """x[r:-r] + gelu(unpadded dilated conv(x)), r steps seen to either side: [batch, time,
-    channels] -> [batch, time − 2·r, channels].
-    """
+    """x[r:-r] + gelu(unpadded dilated conv(x)): [batch, time − 2·r, channels]."""
 
     def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
         super().__init__(**kwargs)
@@ -239,9 +237,7 @@ class SubPixelUpsampling(layers.Layer):
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
     def _even(self, kernel, share: float):
-        """kernel [taps, c, ratio·channels], with `share` of each phase's own sum over the taps
-        removed.
-        """
+        """kernel [taps, c, ratio·channels], less `share` of each phase's sum over the taps."""
         kernel = ops.convert_to_tensor(kernel)
         phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
         mean = ops.mean(phases, axis=0, keepdims=True)
@@ -267,9 +263,7 @@ class TransposedUpsampling(layers.Layer):
 
 
 def dilated_names(name: str, dilations) -> list[tuple[str, int]]:
-    """For each dilation the layer's name in weights files, and the dilation: `name`_1, and
-    `name`_1_2, `name`_1_3 for repeated ones.
-    """
+    """The layer's name in weights files, and the dilation: `name`_1, then `name`_1_2."""
     counts = [dilations[: i + 1].count(dilation) for i, dilation in enumerate(dilations)]
     return [(f"{name}_{dilation}" + (f"_{count}" if count > 1 else ""), dilation)
             for dilation, count in zip(dilations, counts, strict=True)]

@@ -1,6 +1,4 @@
-"""The books of a frame: how their codes are drawn from the core's features, one class for each
-`drawing` of a core.
-"""
+"""The books of a frame: how codes are drawn from features, a class for each `drawing`."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from ..config import QUIETNESS, GeneratorConfig
 from .blocks import gelu
 
 REPEAT_BIAS = 6.0
-"""The initial logit of repeating the previous code: among 256 codes, it repeats in two of three
-frames.
-"""
+"""The initial logit of repeating the previous code: 256 codes repeat in two of three frames."""
 
 
 def built(layer, inputs: int | None = None):

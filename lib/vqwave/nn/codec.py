@@ -1,6 +1,4 @@
-"""The codec of one level: front end, encoder, quantizer, decoder and head, built from a
-`CodecConfig`.
-"""
+"""The codec of one level: front end, encoder, quantizer, decoder and head."""
 
 from __future__ import annotations
 

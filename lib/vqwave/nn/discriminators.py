@@ -114,9 +114,7 @@ DISCRIMINATORS: dict[str, type[Discriminator]] = {
 
 
 class Game(NamedTuple):
-    """The loss of each score D: the discriminator's for a recording and for a reconstruction, and
-    the decoder's for its reconstruction.
-    """
+    """The loss of each score: the discriminator's of both sides, and the decoder's."""
 
     recording: Callable
     reconstruction: Callable

@@ -1,5 +1,4 @@
-"""Front ends: the encoder's view of the audio, one class for each kind of the config's `front_end`.
-"""
+"""Front ends: the encoder's view of the audio, a class for each kind of `front_end`."""
 
 from __future__ import annotations
 
@@ -24,9 +23,7 @@ class WaveformInput(layers.Reshape):
 
 
 class LogFrequencySpectrum(layers.Layer):
-    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones,
-    then the same levels at peaks only.
-    """
+    """audio [batch, T] -> [batch, T / hop, 2·bins]: levels of quarter tones, then of peaks."""
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int, **kwargs):
         super().__init__(dtype="float32", name="log_frequency", **kwargs)

@@ -57,8 +57,7 @@ class Generator(keras.Model):
         return self.core(previous, context, inputs.get("current"), training=training)
 
     def context(self, inputs, training=False):
-        """The conditions' inputs by name -> float32 [batch, T or 1, context_channels], see `join`.
-        """
+        """The conditions' inputs by name -> [batch, T or 1, context_channels], see `join`."""
         return join([condition(inputs[name], training=training)
                      for name, condition in self.conditions.items()])
 
@@ -97,9 +96,7 @@ def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: st
 
 
 def _take_unlabelled(model: Generator, plain: Generator):
-    """Copy the weights of the same model without labels, with zeros for the kernel rows that read
-    the labels' channels of the context.
-    """
+    """Copy the weights of the same model without labels; kernel rows of labels are zero."""
     for name, condition in plain.conditions.items():
         model.conditions[name].set_weights(condition.get_weights())
     conditions = model.config.conditions

@@ -28,9 +28,7 @@ def quarter_tones(count: int, first: int = 0) -> np.ndarray:
 
 
 def tone_cycles(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
-    """The bank's tones as whole cycles in `PERIOD` samples, int64 [count]: `quarter_tones` below
-    Nyquist.
-    """
+    """Whole cycles of the `quarter_tones` below Nyquist in `PERIOD` samples: int64 [count]."""
     hertz = quarter_tones(count, first)
     return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
 
@@ -41,9 +39,7 @@ def scattered_phases(count: int) -> np.ndarray:
 
 
 def frame_numbers(x, start):
-    """The numbers of the frames of x [batch, frames, …] from `start` [batch] on: int32 [batch,
-    frames].
-    """
+    """The numbers of the frames of x [batch, frames, …] from `start` on: int32 [batch, frames]."""
     ones = ops.ones_like(x[..., 0], dtype="int32")
     return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
 
@@ -95,9 +91,7 @@ class ToneBank(Bank):
 
 
 class Loudness(layers.Layer):
-    """Features [batch, frames, c] -> amplitudes of `count` tones, float32: 2·sigmoid(conv(x))^2.3,
-    DDSP's scale.
-    """
+    """Features [batch, frames, c] -> amplitudes of tones: 2·sigmoid(conv(x))^2.3, as DDSP."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -235,9 +229,7 @@ class InverseSTFT(layers.Layer):
         return self.overlap_add(size * ops.cos(phase), size * ops.sin(phase))
 
     def overlap_add(self, real, imag):
-        """Spectra of the frames and of those that overlap them, [batch, frames +
-        overlap − 1, bins] -> audio [batch, frames·hop, 1].
-        """
+        """Spectra [batch, frames + overlap − 1, bins] -> audio [batch, frames·hop, 1]."""
         pieces = ops.matmul(ops.concatenate([real, imag], axis=-1), self.basis)
         batch, count = ops.shape(pieces)[:2]
         pieces = ops.reshape(pieces, (batch, count, self.overlap, self.hop))
@@ -271,9 +263,7 @@ class Head:
         return audio if self.auxiliary_output is None else [audio, self.auxiliary_output]
 
     def losses_of(self, features, auxiliary) -> dict:
-        """The head's own loss terms: the front end's features of the recording against the
-        auxiliary output.
-        """
+        """The head's own loss terms: the recording's features against the auxiliary output."""
         raise NotImplementedError
 
     def tap(self, stage: int, features, start, field: ReceptiveField):
@@ -383,8 +373,7 @@ class SpectrogramOutput(Head):
 
 
 class GriffinLimOutput(Head):
-    """Levels of the front end's spectrogram for Griffin and Lim's algorithm, all frames in one row.
-    """
+    """Levels of the spectrogram for Griffin and Lim's algorithm, all frames in one row."""
 
     TERMS = ("spectrum",)
 

@@ -61,9 +61,7 @@ def mel_distances(x, y, scales, sample_rate: int) -> list:
 
 
 def multi_mel(x, y, sample_rate: int):
-    """`mel_distances` averaged over the scales of SoundStream (Zeghidour et al. 2021, section
-    III.E), with up to 64 bands.
-    """
+    """`mel_distances` averaged over SoundStream's scales (Zeghidour et al. 2021, III.E)."""
     return sum(mel_distances(x, y, MULTI_MEL_SCALES, sample_rate)) / len(MULTI_MEL_SCALES)
 
 

@@ -73,9 +73,7 @@ def run_steps(x, h, c, kernel, recurrent, bias):
 
 
 def _forward(z, h, c, recurrent):
-    """The loop over z = W·x + b [T, batch, 4·units] -> h_t, c_t, the gates side by side, and the
-    last c.
-    """
+    """The loop over z = W·x + b [T, batch, 4·units] -> h_t, c_t, the gates, the last c."""
     kind, units = z.dtype, recurrent.shape[0]
 
     def step(state, z):

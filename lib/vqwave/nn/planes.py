@@ -24,9 +24,7 @@ HEAD_CHANNELS = 8
 
 
 class PlaneConv(layers.Conv2D):
-    """Keras's 2-D convolution over frames and positions, padded with zeros, with a receptive field.
-    dilation: along the frames.
-    """
+    """Keras's 2-D convolution over frames and positions. dilation: along the frames."""
 
     past_steps = 0
 
@@ -43,9 +41,7 @@ class PlaneBlock(ResidualBlock):
 
 
 class PlaneUpsampling(layers.Layer):
-    """A convolution folded into both axes: [batch, N, P, c] -> [batch, N·ratio, P·ratio, channels]
-    (Shi et al. 2016).
-    """
+    """A convolution folded into both axes: [batch, N·ratio, P·ratio, channels]."""
 
     def __init__(self, channels: int, ratio: int, **kwargs):
         super().__init__(**kwargs)

@@ -30,9 +30,7 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
         return ops.concatenate(codes, axis=-1)
 
     def lookup(self, codes):
-        """codes int32 [batch, N, n], n up to the number of books -> vectors float32 [batch, N,
-        code_dim].
-        """
+        """codes int32 [batch, N, n], n up to all books -> vectors [batch, N, code_dim]."""
         table = ops.concatenate([book.codebook for book in self.books], axis=0)
         book = ops.cumsum(ops.ones_like(codes), axis=-1) - 1
         return ops.sum(ops.take(table, codes + book * self.config.num_codes, axis=0), axis=-2)

@@ -17,8 +17,7 @@ from ..dsp.notes import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
 from ..dsp.spectrum import mel_filters
 
 QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
-"""Periods in a window of the constant-Q transform, enough to separate neighbouring quarter tones.
-"""
+"""Periods in a window of the constant-Q transform: it separates quarter tones."""
 
 DECIBELS = 20 / math.log(10)
 """dB in a natural logarithm of an amplitude."""
@@ -37,8 +36,7 @@ def magnitude(audio, n_fft: int, hop: int, window: int | None = None):
 
 
 def mel_magnitude(audio, n_fft: int, bands: int, sample_rate: int):
-    """Mel bands of the magnitudes, a hop a quarter of the window: float32 [batch, frames, bands].
-    """
+    """Mel bands of the magnitudes, hop n_fft / 4: float32 [batch, frames, bands]."""
     return ops.matmul(magnitude(audio, n_fft, n_fft // 4),
                       mel_filters(sample_rate, n_fft, bands).T)
 
@@ -72,8 +70,7 @@ def windowed_amplitudes(blocks, kernel):
 
 
 def hann_kernel(n_fft: int, hop: int, bins: int) -> np.ndarray:
-    """The kernel of the first `bins` bins of an STFT, scaled so that a sine of amplitude a gives a.
-    """
+    """The first `bins` bins of an STFT as a kernel: a sine of amplitude a gives a."""
     window = 1.0 - np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     angle = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
     kernel = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * window[:, None]
@@ -158,9 +155,7 @@ def neighbourhoods(x, count: int):
 
 
 def larger_neighbour(x, outside: float):
-    """The larger of the two neighbours of each bin: [..., bins] -> the same shape. outside: the
-    value beyond the ends.
-    """
+    """The larger neighbour of each bin [..., bins]; `outside` stands beyond the ends."""
     edge = ops.full_like(x[..., :1], outside)
     return ops.maximum(ops.concatenate([edge, x[..., :-1]], axis=-1),
                        ops.concatenate([x[..., 1:], edge], axis=-1))

@@ -11,10 +11,10 @@ import hashlib
 import os
 import sys
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +38,9 @@ GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
 
 listeners: list[Callable[[], None]] = []
 """Called before each graph that must be built, see `listen`."""
+
+_models: dict[str, Any] = {}
+"""The Keras model of the last set by its checksum: a codec has several graphs."""
 
 
 def kinds(weight_set, engine: str) -> list[str]:
@@ -87,7 +90,9 @@ def _keras_part(weight_set, kind: str):
                 {key: getattr(config, key) for key in GENERATOR_METADATA})
     from ..nn.codec import load_codec
 
-    codec = load_codec(weight_set)
+    codec = _models.get(weight_set.checksum) or load_codec(weight_set)
+    _models.clear()
+    _models[weight_set.checksum] = codec
     model, outputs = getattr(codec, f"{kind}_model")(), ["codes" if "encode" in kind else "samples"]
     frame_keys = ("num_codes", "books") if config.has_codes else ("frame_width",)
     metadata = {key: getattr(config, key) for key in ("level", *frame_keys, "sample_rate")}
@@ -106,12 +111,14 @@ def keras_graph(model, *outputs: str):
     """A functional Keras model as an `onnx.ModelProto` with these names of outputs. The batch and
     time axes are free: "B", and the name of the tensor.
     """
-    import onnx
+    import tensorflow as tf
+    import tf2onnx
 
-    with tempfile.TemporaryDirectory() as folder, _faster():
-        path = os.path.join(folder, "model.onnx")
-        model.export(path, format="onnx", verbose=False, input_signature=[model.input])
-        proto = onnx.load(path)
+    # Keras's `export` would trace the model twice.
+    inputs = [tf.TensorSpec(x.shape, x.dtype, x.name) for x in model.inputs]
+    function = tf.function(model.__call__, autograph=False,
+                           input_signature=[inputs if len(inputs) > 1 else inputs[0]])
+    proto, _ = tf2onnx.convert.from_function(function, function.input_signature)
     graph = proto.graph
     new_names = dict(zip((tensor.name for tensor in graph.output), outputs, strict=True))
     for node in graph.node:
@@ -124,21 +131,6 @@ def keras_graph(model, *outputs: str):
             axis.dim_param = name
     _replace_erfc(graph)
     return proto
-
-
-def _faster():
-    """If VQWAVE_FAST_EXPORT is set, a context that skips tf2onnx's optimizer, which takes 41 % of
-    an export. Tests set it, with their own cache.
-    """
-    if not os.environ.get("VQWAVE_FAST_EXPORT"):
-        return contextlib.nullcontext()
-    from unittest import mock
-
-    from tf2onnx import optimizer
-
-    optimize = optimizer.optimize_graph
-    return mock.patch.object(optimizer, "optimize_graph",
-                             lambda graph, *_, **__: optimize(graph, optimizers={}))
 
 
 def _replace_erfc(graph):

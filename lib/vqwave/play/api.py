@@ -164,9 +164,7 @@ class VQWave(Models):
 
     def generate(self, *, seconds: float | None = None, samples: int | None = None,
                  begin: Prompt | Variation | None = None, **options) -> np.ndarray:
-        """A piece: float32 [samples], or [batch, samples] with `batch=`; the collected `stream` of
-        those options.
-        """
+        """The collected `stream` of these options: float32 [samples], or [batch, samples]."""
         if seconds is None and samples is None and not isinstance(begin, Variation):
             raise UserError("give either seconds or samples")
         with self.stream(seconds=seconds, samples=samples, begin=begin, **options) as stream:
@@ -228,9 +226,7 @@ class VQWave(Models):
                       intro=intro, leveling=leveling)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
-        """A prompt with its codes of the levels down to `level`. Raises `UserError` where some are
-        missing, or nothing is left to generate.
-        """
+        """A prompt with codes down to `level`. Raises `UserError` where nothing is left to do."""
         levels = [x for x in self.chain.sizes if x >= level]
         if missing := [x for x in levels if x not in prompt.codes]:
             raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no "
@@ -243,9 +239,7 @@ class VQWave(Models):
 
     @property
     def vae(self) -> str | None:
-        """The codec that plays alone, by its own prior: of a chain without generators the first one
-        without codes; None where there is none.
-        """
+        """The codec that plays by its own prior, in a chain without generators; or None."""
         if self.chain.generators:
             return None
         return next((name for name in self.chain.codecs.values()
@@ -280,9 +274,7 @@ def _without_book(codes: np.ndarray) -> np.ndarray:
 
 
 def _check_samples(audio, dimensions) -> np.ndarray:
-    """float32 [samples] or [batch, samples]. Raises `ValueError` for another shape, or what is not
-    finite.
-    """
+    """float32 [samples] or [batch, samples]. Raises `ValueError` for another shape or NaN."""
     audio = np.asarray(audio, np.float32)
     if audio.ndim not in dimensions:
         wanted = " or ".join(("[samples]", "[batch, samples]")[d - 1] for d in dimensions)
@@ -299,7 +291,7 @@ def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarr
     if not isinstance(recording, str | os.PathLike):
         audio = _check_samples(recording, (1,))
         return audio[begin:][:count], audio.size
-    return audio_files.part(recording, rate, begin, count)
+    return audio_files.read_part(recording, rate, begin, count)
 
 
 def samples_in(seconds: float, sample_rate: int) -> int:

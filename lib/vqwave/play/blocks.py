@@ -30,9 +30,7 @@ def fade_in(audio: np.ndarray, before: np.ndarray):
 
 @dataclass
 class Block:
-    """A block of the chain: audio float32 [batch, block], codes and log-probabilities by level,
-    [batch, n, books].
-    """
+    """A block: audio float32 [batch, block]; codes, log-probabilities [batch, n, books]."""
 
     audio: np.ndarray
     codes: dict[int, np.ndarray]
@@ -156,9 +154,7 @@ class Playback:
         self.held, self.following = 0, None
 
     def _pass_on(self, samples: int, make: Callable[[], Block] | None = None):
-        """Where a hold ends half way, its next block passes into what follows; elsewhere the block
-        of the chain does, if there is `make`.
-        """
+        """The rest of a hold that ends half way passes into what follows, or the chain's block."""
         if self.passing is not None:
             return
         if self.held and self.place:

@@ -260,9 +260,7 @@ class Chain:
         return audio
 
     def _decode(self) -> list[Callable[[], np.ndarray]]:
-        """Begin to decode the next block, and a little of the one after it. Returns the results of
-        a few rows each, float32 [rows, block + a little].
-        """
+        """Begin to decode the next block; returns functions that wait for a few rows each."""
         bottom = self.bottom
         begin = self.state.blocks * bottom.per_block
         first = max(0, begin - self._halo)
@@ -284,9 +282,7 @@ class Chain:
         return audio
 
     def _lay_original(self, audio: np.ndarray):
-        """Lay the recording over the next block, [batch, block]; at its end it passes into the
-        decoded codes.
-        """
+        """Lay the recording over the next block, and pass into the decoded codes at its end."""
         block, end = self.options.block, self.state.prompt_samples
         begin = self.state.blocks * block
         # The cross-fade lies within one block, so earlier blocks need not take account of it.
@@ -298,9 +294,7 @@ class Chain:
             fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
 
     def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
-        """The codes of the block that was decoded last and their log-probabilities, by level; and
-        what `bits` counts.
-        """
+        """The codes and log-probabilities of the last decoded block by level; counts `bits`."""
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}
         for level in self._buffers:
@@ -316,9 +310,7 @@ class Chain:
         return codes, log_probs if self.options.log_probs else None
 
     def _trim(self, past: int):
-        """Forget the codes that neither the decoder, nor the context of a later block, nor a freeze
-        of the last `past` blocks will read.
-        """
+        """Forget the codes that decoder, contexts and freezes of `past` blocks will not read."""
         for level, below in zip(self._buffers, [*self._buffers[1:], None], strict=True):
             keep = self.state.blocks * level.per_block
             if below is None:
@@ -359,9 +351,7 @@ class Workers:
                                         thread_name_prefix="vqwave-stream")
 
     def start(self, function: Callable, *arguments) -> Callable[[], Any]:
-        """Call a function in a thread. Returns a function that waits for the result, and that makes
-        the call itself if no thread has started it.
-        """
+        """Call a function in a thread; returns a function that waits, or makes the call itself."""
         future = self._pool.submit(function, *arguments)
         return lambda: function(*arguments) if future.cancel() else future.result()
 

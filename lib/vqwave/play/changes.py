@@ -25,9 +25,7 @@ _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
 def read_key(key) -> tuple[int, ...]:
-    """The pitch classes of a key such as "D-minor", "Bb major" or "F#-minor"; of "" none. Raises
-    `UserError` where it is no key.
-    """
+    """The pitch classes of a key like "D-minor" or "F#-minor"; of "" none."""
     if key == "":
         return ()
     tonic, _, scale = str(key).replace("-", " ").partition(" ")
@@ -81,9 +79,7 @@ def check_block(block: int, configs) -> int:
 
 
 def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
-    """Keywords of `Stream.set` with the recordings and weights that they name loaded, and the
-    pitches of codes measured, which may take seconds.
-    """
+    """Keywords of `Stream.set` with recordings, weights and pitches of codes loaded."""
     keywords = {name: value for name, value in keywords.items() if value is not None}
     music, configs = engines.music, engines.configs
     weights, begin = keywords.get("weights"), keywords.get("begin")
@@ -109,9 +105,7 @@ def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
 
 
 def check_change(keywords: Mapping, engines: Engines, options: Options) -> Change:
-    """The change that these keywords of `Stream.set`, loaded, make where `engines` play. Raises
-    `UserError` where they make none.
-    """
+    """The change that these loaded keywords of `Stream.set` make. Raises `UserError`."""
     change = dict(keywords)
     for name in change.keys() - set(controls.NAMES):
         raise UserError(f"no control is called {name!r}; there are {', '.join(controls.NAMES)}")

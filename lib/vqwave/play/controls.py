@@ -20,9 +20,7 @@ HIGHEST_PULL = 12.0
 """Nats by which held notes can make a code likelier, at most."""
 
 STAY, HIGHEST_STAY = 1.0, 4.0
-"""How strongly a continuation keeps to its recording's pitches, see `pitches.Home`; chosen on
-validation tracks.
-"""
+"""How strongly a continuation keeps to its recording's pitches, see `pitches.Home`."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,7 @@ CONTROLS = {control.name: control for control in (
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
 )}
-"""Every number that can be turned while music plays. The studio, the terminal, performances and
-MIDI all use this table.
-"""
+"""Every number that a player can turn: in the studio, a terminal, by MIDI or a file."""
 
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
          "notes", "label", "key", "section", "jump", "begin", "weights")

@@ -71,9 +71,7 @@ def check_codec(generator, codec):
 
 
 def check_source(below, above):
-    """Raises `UserError` where the generator `below` reads other codes than `above`, a codec or
-    generator, makes.
-    """
+    """Raises `UserError` where generator `below` reads other codes than `above` makes."""
     source = below.source
     if (source.num_codes, source.books) != (above.num_codes, above.books):
         raise UserError(f"{below.name} reads {_frame(source)}, but {above.name} makes "
@@ -156,9 +154,7 @@ class CodecEngine:
 
     @property
     def latency(self) -> float:
-        """Algorithmic latency: seconds of audio that the codec needs before it can output its first
-        sample.
-        """
+        """Algorithmic latency: seconds of audio that the codec needs before its first sample."""
         return self._models.fact("encode", "latency") / self.config.sample_rate
 
     def encode_window(self, audio, label=None) -> np.ndarray:
@@ -205,9 +201,7 @@ class CodecEngine:
         return [np.full(batch, start % (PERIOD // self.config.level), np.int32)]
 
     def in_blocks(self, batch: int = 1) -> CodecBlocks:
-        """A piece, or `batch` of them side by side, as it comes. Raises `UserError` where the codec
-        is not causal.
-        """
+        """`batch` pieces, block by block. Raises `UserError` where the codec is not causal."""
         if not self.config.in_blocks:
             raise UserError(f"{self.config.name} has a padding of {self.config.padding}; only "
                             f"codecs with causal padding can run block by block")
@@ -228,9 +222,7 @@ class CodecBlocks:
             for kind in ("encode_block", "decode_block"))
 
     def encode(self, audio) -> np.ndarray:
-        """The next samples float32 [batch, n], any n -> int32 [batch, m, books], the codes of the
-        frames that they end.
-        """
+        """The next samples float32 [batch, n] -> codes of the frames that they end."""
         audio = np.concatenate([self.held, np.asarray(audio, np.float32)], axis=1)
         whole = audio.shape[1] // self.config.level * self.config.level
         self.held = audio[:, whole:]
@@ -247,9 +239,7 @@ class CodecBlocks:
 
 
 class GeneratorEngine:
-    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`, `precision` the
-    number format of the weights.
-    """
+    """Codes of one level, a chunk at a time. precision: the number format of the weights."""
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set

@@ -119,8 +119,7 @@ class Mixture:
         return np.stack([np.broadcast_to(numbers.astype(np.int32), parts.shape), parts], axis=-1)
 
     def turn(self, after: np.ndarray, start: int, frames: int) -> Mixture:
-        """This mixture up to frame `start`, from which it passes into `after` over so many frames.
-        """
+        """This mixture up to frame `start`, then passing into `after` over so many frames."""
         return Mixture(self.shares(start - 1, 1)[:, 0], after, start, start + frames)
 
 

@@ -1,6 +1,4 @@
-"""Sound from a VAE, whose frames are vectors instead of codes: reconstructions, samples of its
-prior, walks between two recordings.
-"""
+"""Sound from a VAE: reconstructions, samples of its prior, walks between two recordings."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np
 
 
 def walk(begin, end) -> np.ndarray:
-    """z_t = (1 − s)·begin_t + s·end_t, s rising evenly from 0 to 1: float32 [frames, width], as
-    long as the shorter recording.
-    """
+    """z_t = (1 − s)·begin_t + s·end_t, s from 0 to 1: float32 [least frames, width]."""
     frames = min(len(begin), len(end))
     if not frames:
         raise UserError("there is nothing to walk between: a recording is shorter than a frame")

@@ -1,6 +1,4 @@
-"""One level of a chain at work: a generator that samples its codes block by block, and the buffer
-of the codes that other levels still read.
-"""
+"""One level of a chain at work: a generator that samples blocks, and a buffer of codes."""
 
 from __future__ import annotations
 
@@ -19,8 +17,7 @@ from .opening import count_rests, skip_rests
 from .sampling import uniforms
 
 LEAST_SOURCE = 64
-"""Source codes that one run of a context model covers at least: each run computes its halo again.
-"""
+"""Least source codes of a run of a context model: each run computes its halo again."""
 
 ENDLESS = 2**62
 """A position that no piece reaches."""
@@ -198,9 +195,7 @@ class Level(CodeBuffer):
             self.sample(self.context(self.blocks))
 
     def context(self, block: int) -> np.ndarray | None:
-        """The context of one block: float32 [rows, per_block, channels]; None without conditions.
-        Fills the level above.
-        """
+        """The context of a block: float32 [rows, per_block, channels]. Fills the level above."""
         if not self.config.conditions:
             return None
         group, row = divmod(block, self.group)
@@ -221,9 +216,7 @@ class Level(CodeBuffer):
         return {name: np.concatenate([x, unlabelled[name]]) for name, x in inputs.items()}
 
     def set_sampling(self, sampling: Sampling):
-        """Draw with these settings from here on. With guidance, the unlabelled rows begin with the
-        memory of the labelled ones.
-        """
+        """Draw with these settings from here on. Unlabelled rows begin with the labelled memory."""
         state = self.state
         state.sampling = sampling
         state.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]

@@ -1,6 +1,4 @@
-"""Sounds of a training's progress: a piece of a fixed seed, and the continuation of a held-out
-track.
-"""
+"""Sounds of a training's progress: a piece of a fixed seed, a continued held-out track."""
 
 from __future__ import annotations
 

@@ -198,9 +198,7 @@ class Output:
             yield block
 
     def send(self, sample: float, paused: bool = False):
-        """Send the notes up to this sample. A pause ends the notes that sound, and its end strikes
-        them again.
-        """
+        """Send the notes up to this sample. A pause ends the notes, its end strikes them again."""
         if paused != self._paused:
             self._paused = paused
             for note, velocity in sorted(self._sounding.items()):
@@ -271,8 +269,7 @@ def read(path) -> Score:
 
 
 def write(path, notes: Iterable[Note], sample_rate: int) -> int:
-    """Write notes as a MIDI file; returns their number. Raises `UserError` where mido is missing.
-    """
+    """Write notes as a MIDI file; returns their number. Raises `UserError` without mido."""
     mido = load_mido()
     track, now = mido.MidiTrack(), 0
     for note in sorted(notes, key=lambda note: note.sample):

@@ -16,9 +16,7 @@ from . import pitches
 
 
 class Models:
-    """The sets of weights of a chain and the engines that play them, each loaded when it is used.
-    See `api.VQWave`.
-    """
+    """The weights of a chain and their engines, loaded when used. See `api.VQWave`."""
 
     def __init__(self, codecs=None, generators=None, engine: str = "onnx",
                  epoch: int | str | None = None, preset=None):
@@ -32,9 +30,7 @@ class Models:
         self._pitches: dict[int, np.ndarray | None] = {}
 
     def open(self, generators) -> Models:
-        """The models of another folder of generators, for the same engine; with the codecs that are
-        in it where there are some, else with these.
-        """
+        """The models of another folder of generators, with its own codecs or else with these."""
         key = os.path.abspath(generators)
         if key not in self._others:
             chain = weights.chain(generators)
@@ -72,9 +68,7 @@ class Models:
                 self._load(score) if score else None)
 
     def pitches(self, level: int) -> np.ndarray | None:
-        """The power of each pitch class in each code of a level, see `pitches.of_codec`; measured
-        once, which takes some seconds.
-        """
+        """The power of each pitch class in each code, see `pitches.of_codec`; measured once."""
         if level not in self._pitches:
             self._pitches[level] = pitches.of_codec(self.codec(level))
         return self._pitches[level]
@@ -90,9 +84,7 @@ class Models:
         return self.chain.ending
 
     def ending(self, level: int | None, keep: int | None = None) -> int:
-        """`level`, or the chain's own (`level`) where it is None; by default a variation that keeps
-        that level ends one level below.
-        """
+        """`level`, or by default the chain's own (of a variation, one level below `keep`)."""
         if level is None:
             return self.level if keep is None or self.level < keep else self.chain.below(keep)
         return self.chain.check_level(level)
@@ -106,9 +98,7 @@ class Models:
         return self._load(self.chain.generator(level))
 
     def weight_set(self, name: str) -> weights.WeightSet:
-        """The set of weights of a model of the chain. Raises `UserError` where it is missing, or
-        of another level or sample rate than the chain says.
-        """
+        """The weights of a model of the chain. Raises `UserError` where they do not fit."""
         if name not in self._sets:
             codecs = {codec: level for level, codec in self.chain.codecs.items()}
             levels = codecs | {g: x for x, g in self.chain.generators.items()}

@@ -23,9 +23,7 @@ WINDOW = 0.3715
 """Seconds of a code that are listened to."""
 
 LOWEST, HIGHEST = 100.0, 1500.0
-"""Hertz between which a pitch is heard. What sounds above are overtones, whose pitch classes are
-often others than their notes'.
-"""
+"""Hertz of pitches. Above are overtones, often of other pitch classes than their notes."""
 
 FLOOR = 1e-6
 """Power, 1 of a full-scale sine: a softer code has no pitch."""
@@ -71,9 +69,7 @@ def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.n
     frames = -(-samples // config.level) + 2 * _AROUND
 
     def listen(values, begin=0.0, share=1.0):
-        """Frames int32 [n, books] -> the powers of each, repeated: [n, 12]. begin, share: of the
-        measurement.
-        """
+        """Frames int32 [n, books], each repeated -> powers [n, 12]. begin, share: of the work."""
         first, powers = _AROUND * config.level, []
         for i in range(0, len(values), _BATCH):
             repeated = np.repeat(values[i : i + _BATCH, None], frames, axis=1)
@@ -101,9 +97,7 @@ def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.n
 
 
 def classes(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The power of each pitch class, C first: float [n, samples] -> float64 [n, 12]. A sine of
-    amplitude a has a².
-    """
+    """The power of each pitch class: [n, samples] -> [n, 12]. A sine of amplitude a has a²."""
     count = audio.shape[-1]
     window = np.hanning(count)
     power = np.abs(np.fft.rfft(audio * window)) ** 2 / (count * (window**2).sum() / 4)
@@ -165,8 +159,6 @@ class Home:
         return cls((shares @ np.log(12 * target)).astype(np.float32), len(codes), half)
 
     def bias(self, position: int, stay: float) -> np.ndarray | None:
-        """What is added to the logits from `position` on: float32 [books, codes]; None where that
-        is as good as nothing.
-        """
+        """Added to the logits from `position` on: float32 [books, codes]; None: nothing."""
         faded = stay * 0.5 ** (max(0, position - self.begin) / self.half)
         return (faded * self.scores).astype(np.float32) if faded > LEAST_STAY else None

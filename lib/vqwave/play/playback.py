@@ -61,9 +61,7 @@ LATENCIES = {"normal": Latency(),
 
 @dataclass(frozen=True)
 class Status:
-    """A moment of playing. seconds: heard so far; speed: real-time factor of the last blocks;
-    buffered: seconds; underruns: how often the sound ran dry.
-    """
+    """A moment of playing, in seconds; speed: real-time factor; underruns: a count."""
 
     seconds: float
     speed: float
@@ -255,9 +253,7 @@ def _watch(output, feed: Feed, show, press):
 
 
 def _open(pa, feed: Feed, device, period: int):
-    """A PyAudio stream that plays a feed as 16-bit samples, to PortAudio's default device where
-    `device` is None.
-    """
+    """A PyAudio stream that plays a feed as 16 bit. device: None is PortAudio's default."""
     import pyaudio
 
     infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]

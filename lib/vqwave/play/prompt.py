@@ -34,9 +34,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Variation:
-    """A recording that is varied: its codes at `level`, int32 [n] (or [n, books]), which are kept;
-    and its length in samples.
-    """
+    """A recording that is varied: its kept codes at `level`, int32 [n(, books)]; its length."""
 
     level: int
     codes: np.ndarray
@@ -63,9 +61,7 @@ def check_codes(codes, config, books: Container[int] = (), batch: bool = False) 
 
 
 def check_prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
-    """A prompt's codes by level. Raises `ValueError` where levels are missing, or do not end at the
-    same sample.
-    """
+    """A prompt's codes by level. Raises `ValueError` for missing levels or unequal ends."""
     levels = [c.level for c in configs]
     if sorted(prompt, reverse=True) != levels:
         raise ValueError(f"the prompt has levels {sorted(prompt, reverse=True)}; the chain has "

@@ -1,4 +1,4 @@
-"""The score by which candidates are ranked: real music is above silence and above noise."""
+"""The rating of candidates: real music is above silence and above noise."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ N_FFT, BINS, BANDS = 2048, 16, 15
 
 
 def typical_bits(generators) -> dict[int, float]:
-    """Bits per code of the music that each generator was validated on, by level, as its record
-    holds them.
-    """
+    """Bits per code of each generator's validation music, by level, from its record."""
     losses = {g.config.level: g.weight_set.record.get("validation_loss", 0.0) for g in generators
               if not g.config.is_performer}
     return {level: loss / math.log(2) for level, loss in losses.items() if loss > 0}
 
 
-def score(sound: np.ndarray, sample_rate: int, bits: Mapping, typical: Mapping) -> float:
+def rate(sound: np.ndarray, sample_rate: int, bits: Mapping, typical: Mapping) -> float:
     """The product of three shares, 0 … 1: of the moments that sound; their mean clarity; and, for
     each level, the smaller of bits / typical and its inverse.
 
     Clarity is 1 less the spectral flatness within bands, in which noise of any colour is flat. The
-    score is deaf to melody, harmony and rhythm.
+    rating is deaf to melody, harmony and rhythm.
 
     Args:
         sound: float [samples].
@@ -49,9 +47,7 @@ def score(sound: np.ndarray, sample_rate: int, bits: Mapping, typical: Mapping) 
 
 
 def _flatness(moment: np.ndarray) -> float:
-    """The ratio of the geometric to the arithmetic mean of the power in each band, averaged with
-    the fourth roots of the bands' powers as weights.
-    """
+    """The spectral flatness of each band, averaged by the fourth roots of their powers."""
     power = np.mean(np.concatenate(list(magnitudes(moment, N_FFT, N_FFT // 4))) ** 2, axis=0)
     first = BINS // 2
     bands = power[first : first + BINS * BANDS].reshape(BANDS, BINS) + 1e-12

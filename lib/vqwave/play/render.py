@@ -32,9 +32,7 @@ TERMS = ("VQWave's authors claim no rights in this music, but rights in the trai
 
 @dataclass(frozen=True)
 class Finish:
-    """Fade in and out over `fade` seconds, join the end to the beginning, normalise to
-    `mastering.LOUDNESS`.
-    """
+    """Fade in and out over `fade` seconds, loop, normalise to `mastering.LOUDNESS`."""
 
     fade: float | None = None
     loop: bool = False
@@ -148,13 +146,11 @@ def _speed_bar():
 
 @dataclass(frozen=True)
 class Candidate:
-    """A piece among several. bits: bits per code under its generators, by level and over "all".
-    score: see `ranking.score`.
-    """
+    """A piece among several. bits: per code, by level and over "all". See `ranking.rate`."""
 
     seed: int
     bits: dict
-    score: float
+    rating: float
     path: Path
     samples: int
     speed: float
@@ -162,7 +158,7 @@ class Candidate:
 
 def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
                      finish: Finish) -> list[Candidate]:
-    """Write a piece for each stream to a file named by its rank and score, the highest first; and
+    """Write a piece for each stream to a file named by its rank and rating, the highest first; and
     the best to `path` too. All files appear when the last piece is done.
 
     streams: functions that open a stream with `log_probs=True`.
@@ -177,15 +173,15 @@ def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
                                                 task=f"candidate {i} of {len(streams)}")
             typical = ranking.typical_bits(stream.engines.generators)
             rate = stream.sample_rate
-            sound = audio.part(file, rate, 0, ranking.MOST * rate)[0]
-            score = ranking.score(sound, rate, stream.bits, typical)
-            candidates.append(Candidate(stream.seed, stream.bits, score, file, samples, speed))
-        candidates.sort(key=lambda candidate: (-candidate.score, candidate.seed))
+            sound = audio.read_part(file, rate, 0, ranking.MOST * rate)[0]
+            rating = ranking.rate(sound, rate, stream.bits, typical)
+            candidates.append(Candidate(stream.seed, stream.bits, rating, file, samples, speed))
+        candidates.sort(key=lambda candidate: (-candidate.rating, candidate.seed))
         with open(candidates[0].path, "rb") as best, atomic_write(path) as copy:
             shutil.copyfileobj(best, copy)
         digits = len(str(len(candidates)))
         for i, candidate in enumerate(candidates):
-            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_score{candidate.score:.3f}"
+            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_rating{candidate.rating:.3f}"
                                   f"{path.suffix}")
             os.replace(candidate.path, name)
             candidates[i] = replace(candidate, path=name)
@@ -193,9 +189,7 @@ def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
 
 
 def check_outputs(output, batch: int) -> list[Path]:
-    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. Raises `UserError` where
-    audio cannot be written there.
-    """
+    """The files to write: one, or out_1.wav, out_2.wav, … for a batch."""
     path = audio.check_output(output)
     if batch == 1:
         return [path]

@@ -111,9 +111,7 @@ def keep_likeliest(scaled, top_k, top_p):
 
 
 def distribution(logits, sampling: Sampling):
-    """The probabilities that codes are drawn from: logits float32 [..., codes] -> a Keras tensor of
-    the same shape.
-    """
+    """The probabilities of codes: logits float32 [..., codes] -> a Keras tensor."""
     from keras import ops
 
     inverse, top_k, top_p = loop_settings(sampling)

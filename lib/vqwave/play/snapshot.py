@@ -128,9 +128,7 @@ class Snapshot:
 
     @classmethod
     def unpack(cls, state: Mapping) -> Snapshot:
-        """The snapshot in the result of `pack`. Raises `UserError` where that is damaged, or of
-        another version.
-        """
+        """The snapshot of `pack`. Raises `UserError` where it is damaged or of another version."""
         try:
             packed = dict(state)
             if int(packed["version"]) == VERSION:
@@ -141,9 +139,7 @@ class Snapshot:
                         f"{VERSION}")
 
     def engines(self, codec, generators, music, score=None) -> Engines:
-        """The engines of the saved chain, loaded where they are None. Raises `UserError` where
-        others are given.
-        """
+        """The engines of the saved chain. Raises `UserError` where others are given."""
         def load(reference, loader):
             return loader(weights.find(reference.folder, reference.name, reference.tag or None),
                           reference.engine)

@@ -94,9 +94,7 @@ class StreamStatus:
 
     @property
     def label(self) -> str:
-        """The label once all queued changes are made; "" for none, for a mixture, and where the
-        pieces of a batch differ.
-        """
+        """The label after all queued changes; "" for none, a mixture, or different labels."""
         shares = self._coming.chosen.get(Labels.input)
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
@@ -283,9 +281,7 @@ class Stream(StreamStatus):
         return sample
 
     def check(self, engines: Engines, **change) -> Change:
-        """The change that `set` would make where `engines` play. Raises `UserError` where it cannot
-        be made.
-        """
+        """The change that `set` would make where `engines` play. Raises `UserError` like `set`."""
         return check_change(load_named(change, engines), engines, self._options)
 
     def hear_codes(self):

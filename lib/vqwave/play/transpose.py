@@ -24,9 +24,7 @@ _TAPS = 16  # of the interpolation, on either side
 
 
 class Transposer:
-    """Transposes `batch` pieces by `semitones`, which may change between two blocks; 0 leaves the
-    sound as it is, bit for bit.
-    """
+    """Transposes `batch` pieces by `semitones`; 0 leaves the sound as it is, bit for bit."""
 
     def __init__(self, sample_rate: int, batch: int):
         self.semitones = 0.0
@@ -53,9 +51,7 @@ class Transposer:
         return audio
 
     def _back(self, rate: float) -> float:
-        """Samples behind the sound at which a grain of this rate must begin, so that it does not
-        overtake the sound.
-        """
+        """Samples of delay with which a grain of this rate begins, not to overtake the sound."""
         return self._search + _TAPS + 1 + max(0.0, rate - 1) * 1.5 * self._grain
 
     def _write_grain(self, row: int, sound, out, begin: int, end: int, rate: float):

@@ -247,9 +247,7 @@ def measure_streams(music: api.VQWave, effort: Effort, level: int) -> list[dict]
 
 
 def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Seconds until the first block of a piece, and until its sound starts: cold, in a new process
-    with cached graphs; warm, with loaded models.
-    """
+    """Seconds to the first block and to the sound: cold (a new process), and warm."""
     folders = [music.weight_set(names[music.chain.top]).folder
                for names in (music.chain.codecs, music.chain.generators)]
     marks = {"cold": [], "warm": []}
@@ -291,9 +289,7 @@ class Sink:
             self._take()
 
     def await_change(self) -> float:
-        """The time, by `perf_counter`, at which the change of loudness is heard. Raises
-        `RuntimeError` if the music ends before.
-        """
+        """The time at which a change of loudness is heard. Raises `RuntimeError` at the end."""
         while True:
             first, audio, played_at = self.position, *self._take()
             before = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
@@ -317,9 +313,7 @@ class Sink:
 
 
 def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Milliseconds from `Stream.set` to the first sample that follows, for each of
-    `playback.LATENCIES`; the underruns; the RTF of such blocks.
-    """
+    """Milliseconds from `Stream.set` to the first changed sample, for each latency."""
     rows, random = [], np.random.default_rng(0)
     for name, latency in playback.LATENCIES.items():
         wait = latency.buffer + 0.5  # until a change has been heard, and its ramp is over
@@ -349,8 +343,7 @@ def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict
 
 
 def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Memory of a process that plays one stream as fast as possible, after some minutes of music.
-    """
+    """Memory of a process that plays one stream at full speed, after minutes of music."""
     readings, began = [], time.perf_counter()
     with music.stream(level=level, seed=0) as stream:
         for minutes in effort.minutes:

@@ -170,9 +170,7 @@ def _cover(starts, ends, count: int) -> np.ndarray:
 
 
 def longest_repeat(codes) -> Run:
-    """The longest run of `codes` (int [n], or [n, books]) that occurs in them twice, exactly; a
-    loop is one long run.
-    """
+    """The longest run of `codes` (int [n(, books)]) that occurs twice; a loop is one run."""
     codes = _hash_frames(codes)
 
     def mark_repeats(hashes):

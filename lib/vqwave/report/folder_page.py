@@ -131,7 +131,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         progress("copies", i / len(levels))
         results.copies.append(
             _copies(music, data_dir, x, frames[x], sounds if held_out else None, train))
-    results.vitals = health.vitals(joined, {}, rate)
+    results.vitals = health.measure(joined, {}, rate)
     results.advice = list(advise(results)) or ["Nothing stands out. Listen, and add music if you "
                                                "wish for more."]
     return results
@@ -179,9 +179,7 @@ def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> 
 
 
 def _distances(embed, generated, held_out, train, rate) -> dict | None:
-    """Fréchet distances to held-out music; None if a side is too short. train: float32 [samples],
-    or None.
-    """
+    """Fréchet distances to held-out music; None if a side is too short. train: or None."""
     sides = [embed(sound, rate) for sound in (held_out, generated, train) if sound is not None]
     if min(map(len, sides)) < 2:
         return None
@@ -192,9 +190,7 @@ def _distances(embed, generated, held_out, train, rate) -> dict | None:
 
 
 def _statistics(pieces, held_out, train, rate) -> dict | None:
-    """Divergences of the notes of generated, and of training, music from held-out music's; None if
-    a side is too short. train: sounds, or None.
-    """
+    """Divergences of notes from held-out music's; None if a side is too short."""
     portraits = []
     for side in filter(None, (held_out, pieces, train)):
         long = [sound for sound in side if len(sound) >= SHORTEST_SECONDS * rate]
@@ -207,9 +203,7 @@ def _statistics(pieces, held_out, train, rate) -> dict | None:
 
 
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
-    """The longest runs that the pieces, and held-out music, share with the training tracks as the
-    generator saw them. Held sounds do not count.
-    """
+    """The longest runs shared with the training tracks; held sounds do not count."""
     stderr.import_keras()
     from ..nn import codec
 
@@ -264,7 +258,7 @@ def advise(results: Results) -> Iterator[str]:
             shift = "" if row["transpose"] else "transposition (--transpose 3), "
             yield (f"At {row['level']}x {row['seconds']:.1f} s are copied from a training track: "
                    f"more music, {shift}or a higher temperature make copies rarer.")
-    for fault in health.ailments(results.vitals):
+    for fault in health.find_faults(results.vitals):
         yield f"The pieces have a fault: {fault}. Another temperature may help."
 
 
@@ -278,8 +272,7 @@ def _distance_ratio(results: Results) -> float | None:
 
 
 def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):
-    """Write the page. name: of the corpus. runs_dir: the folder with the training logs of `models`.
-    """
+    """Write the page. name: of the corpus. runs_dir: with the training logs of `models`."""
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{printable(path)}: is a folder; name a file")

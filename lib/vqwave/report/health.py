@@ -16,8 +16,8 @@ samples at full scale.
 """
 
 
-def vitals(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
-    """The measurements that `ailments` judges.
+def measure(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
+    """The measurements that `find_faults` judges.
 
     Args:
         sound: float32 [samples] at `rate`.
@@ -53,8 +53,8 @@ def vitals(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
             "pause_inside": max(inside, default=0) * hop / rate, "repeat": repeats}
 
 
-def ailments(figures: dict) -> list[str]:
-    """The faults of a piece with these `vitals`, in words; an empty list if it is healthy."""
+def find_faults(figures: dict) -> list[str]:
+    """The faults of a piece with these figures of `measure`, in words; empty if it is healthy."""
     faults = []
     if figures["pause"] > LONGEST_PAUSE:
         faults.append(f"silent for {figures['pause']:.0f} s (peaks of "

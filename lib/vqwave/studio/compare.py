@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..io import audio
 from ..report import judge
 from .folders import Models
-from .frames import frame, while_working
+from .messages import pack_message, while_working
 from .pictures import BANDS, Spectrum, column
 from .requests import CompareRequest, Recording
 
@@ -31,18 +31,18 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
         picture = Spectrum(rate, width).push(samples, last=True)
         about |= {"column": width, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
                   "columns": len(picture), "codes": codes.size}
-        return frame({"sound": about}, audio.to_int16(samples).astype("<i2"), picture,
+        return pack_message({"sound": about}, audio.to_int16(samples).astype("<i2"), picture,
                      codes.astype("<u2"))
 
-    original = audio.excerpt(recording.path, rate, request.start, request.seconds)
-    yield frame({"comparison": {"rate": rate, "samples": len(original), "weights": folder,
+    original = audio.read_excerpt(recording.path, rate, request.start, request.seconds)
+    yield pack_message({"comparison": {"rate": rate, "samples": len(original), "weights": folder,
                                 "name": recording.name}})
     no_codes = np.empty(0)
     yield sound({"name": "original"}, original, no_codes)  # plays while the codecs are loaded
-    yield frame({"progress": "Loading the codecs", "share": None})
+    yield pack_message({"progress": "Loading the codecs", "share": None})
     yield from while_working(lambda report: models.prepare((), tuple(levels), report))
     for i, level in enumerate(levels):
-        yield frame({"progress": f"Through the codec of level {level} and back",
+        yield pack_message({"progress": f"Through the codec of level {level} and back",
                      "share": i / len(levels)})
         codec, copies = models.music.codec(level), []
         about = {"name": str(level), "level": level,
@@ -52,7 +52,7 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
             shades = models.shades(level)
             about |= {"books": len(shades), "shades": shades}
         yield sound(about, copy, codes if codec.config.has_codes else no_codes)
-    yield frame({"end": {}})
+    yield pack_message({"end": {}})
 
 
 def _codec_levels(models: Models) -> list[int]:

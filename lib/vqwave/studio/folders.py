@@ -168,9 +168,7 @@ def plays(folder) -> bool:
 
 
 def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:
-    """These folders and subfolders by name: those with a generator of the top level, and those
-    with codecs only.
-    """
+    """These folders and their subfolders: those with a top generator; those with codecs only."""
     playing, codecs_only = {}, {}
     for name_of_root in roots:
         root = weights.find_folder(name_of_root, weights.GENERATORS)

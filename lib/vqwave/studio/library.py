@@ -25,7 +25,7 @@ from ..play.render import Finish
 from . import limits
 from .compare import compare
 from .folders import Folders
-from .frames import frame, while_working, with_errors
+from .messages import pack_message, while_working, with_errors
 from .recordings import Recordings
 from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
 from .take import SLIDERS, Take
@@ -141,8 +141,7 @@ class Studio:
         self._temporary.cleanup()
 
     def settings(self, request: TakeRequest) -> tuple[Settings, Recording | None]:
-        """The settings of a piece, and its recording. Raises `UserError` for an impossible piece.
-        """
+        """The settings of a piece, and its recording. Raises `UserError` if it is impossible."""
         folder = self.folders.name(request.weights)
         if folder not in self.folders.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
@@ -173,25 +172,25 @@ class Studio:
     # ---------------------------------------------------------------------------------------- takes
 
     @with_errors
-    def perform(self, request: TakeRequest) -> Iterator[bytes]:
+    def make_take(self, request: TakeRequest) -> Iterator[bytes]:
         """Generate a take. It ends when the iterator is closed.
 
-        Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.frames`),
+        Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.messages`),
         {"end": record}; {"error": text} ends it at any time.
         """
         s, recording = self.settings(request)
         take = self.takes.admit(s)
         try:
-            yield frame({"progress": "Loading the models", "share": None})
+            yield pack_message({"progress": "Loading the models", "share": None})
             models = self.folders.models(s.weights, s.epoch)
             yield from while_working(lambda report: take.prepare(models, recording, report))
-            yield frame({"take": take.header})
-            for message in take.frames():
+            yield pack_message({"take": take.header})
+            for message in take.messages():
                 yield message
                 if not self.takes.trim():
                     raise UserError(f"{FULL}, so this take ends here: download it, or wait until "
                                     f"others end.")
-            yield frame({"end": self.record(take)})
+            yield pack_message({"end": self.record(take)})
         finally:
             take.end()
             self.takes.trim()
@@ -201,9 +200,9 @@ class Studio:
         take = self.takes.get(identity)
         if take.busy or not take.tape.samples:
             raise UserError("The take is still being made: stop it, or wait for its end.")
-        yield frame({"take": take.header | {"levels": [], "samples": take.tape.samples}})
+        yield pack_message({"take": take.header | {"levels": [], "samples": take.tape.samples}})
         yield from take.play_tape()
-        yield frame({"end": self.record(take)})
+        yield pack_message({"end": self.record(take)})
 
     def stop(self, identity: str, heard: int) -> dict | None:
         """Stop a take after `heard` samples; its record, or None if nothing of it is left."""
@@ -225,9 +224,7 @@ class Studio:
                 "changes": len(s.changes), "changes_file": s.changes_file}
 
     def command(self, s: Settings) -> str:
-        """The command line that generates the same piece. It uses the user's name of a recording,
-        and `Settings.changes_file` for the changes.
-        """
+        """The command line that generates the same piece, with the user's names of files."""
         words = ["vqwave", "generate"]
         codecs, generators = (weights.find_folder(default, default)
                               for default in (weights.CODECS, weights.GENERATORS))
@@ -272,9 +269,7 @@ class Studio:
 
 
 def sweep_folders():
-    """Remove the folders of killed studios, whose locks are free and older than a minute: a new
-    folder is not locked at once.
-    """
+    """Remove the folders of killed studios, whose locks are free for a minute."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:
             if time.time() - os.fstat(lock.fileno()).st_mtime >= 60 and files.try_lock(lock):

@@ -1,6 +1,4 @@
-"""Radio over HTTP: endless streams for any player, a page with the stations, and `/healthz`. Needs
-FastAPI.
-"""
+"""Radio over HTTP: endless streams, a page with the stations, `/healthz`. Needs FastAPI."""
 
 from __future__ import annotations
 
@@ -125,9 +123,7 @@ def configure(radio: Radio, host: str, **options):
 
 
 def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
-    """Serve until Ctrl-C or SIGTERM. Port 0 takes a free port. Raises `UserError` if the port
-    cannot be opened.
-    """
+    """Serve until Ctrl-C or SIGTERM. Port 0 takes a free port. Raises as `web.listen`."""
     _raise_file_limit()
     listening = web.listen(host, port)
     with contextlib.suppress(AttributeError, OSError):

@@ -87,8 +87,7 @@ class Recordings:
             oldest.path.unlink()
 
     def get(self, identity: str, name: str = "") -> Recording:
-        """A recording, under the name that its user gave it. Raises `UserError` if it is not here.
-        """
+        """A recording under its user's name for it. Raises `UserError` if it is not here."""
         if not identity:
             raise UserError(NO_RECORDING)
         with self._lock:
@@ -119,7 +118,7 @@ class Recordings:
 
     def excerpt(self, identity: str, start: float, seconds: float) -> bytes:
         """Part of a recording as a wav file."""
-        samples = audio.excerpt(self.get(identity).path, self.rate, start, seconds)
+        samples = audio.read_excerpt(self.get(identity).path, self.rate, start, seconds)
         wav = io.BytesIO()
         soundfile.write(wav, audio.to_int16(samples), self.rate, format="WAV")
         return wav.getvalue()

@@ -31,7 +31,7 @@ def studio_of(request: Request) -> Studio:
 CurrentStudio = Annotated[Studio, Depends(studio_of)]
 
 
-class Frames(StreamingResponse):
+class Messages(StreamingResponse):
     """Messages from an iterator that runs in threads; closed when the browser leaves."""
 
     def __init__(self, request: Request, messages):
@@ -71,8 +71,8 @@ def settings(request: TakeRequest, studio: CurrentStudio):
 
 
 @router.post("/studio/takes")
-def perform(settings: TakeRequest, request: Request, studio: CurrentStudio):
-    return Frames(request, studio.perform(settings))
+def make_take(settings: TakeRequest, request: Request, studio: CurrentStudio):
+    return Messages(request, studio.make_take(settings))
 
 
 @router.get("/studio/takes")
@@ -92,7 +92,7 @@ def stop(take: str, sample: Annotated[Count, Body(embed=True)], studio: CurrentS
 
 @router.get("/studio/takes/{take}/frames")
 def replay(take: str, request: Request, studio: CurrentStudio):
-    return Frames(request, studio.replay(take))
+    return Messages(request, studio.replay(take))
 
 
 @router.get("/studio/takes/{take}.{kind}")
@@ -139,7 +139,7 @@ def take_clip(clip: str, studio: CurrentStudio) -> Recording:
 
 @router.post("/studio/comparisons")
 def compare(settings: CompareRequest, request: Request, studio: CurrentStudio):
-    return Frames(request, studio.compare(settings))
+    return Messages(request, studio.compare(settings))
 
 
 def application(studio: Studio) -> FastAPI:

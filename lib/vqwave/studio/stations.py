@@ -115,9 +115,7 @@ class Channel:
         return self.first + sum(published <= earliest for published, _ in self._chunks)
 
     async def read(self, number: int) -> tuple[bytes, int]:
-        """The chunks from `number` on, at least one, and the number of the next. A listener whose
-        chunk is gone continues with live music.
-        """
+        """At least one chunk from `number` on, and the next number; late listeners skip ahead."""
         if number < self.first:
             number = self.begin()
         while number >= self.first + len(self._chunks):
@@ -127,9 +125,7 @@ class Channel:
 
 
 class Station:
-    """One endless piece: row `row` of its group's stream. `number` is its address; about: what it
-    plays.
-    """
+    """One endless piece, row `row` of its group's stream. about: what it plays."""
 
     def __init__(self, group: Group, row: int, about: str):
         self.group, self.row, self.about = group, row, about
@@ -208,9 +204,7 @@ class Group:
                 self._wait(lambda: False, RETRY_SECONDS)
 
     def _needed(self) -> bool:
-        """Whether music is needed: for listeners, or to find out that a failed stream works again,
-        since a balancer sends nobody here until then.
-        """
+        """Whether music is needed: for listeners, or to find out if a failed stream works."""
         return bool(self.listeners or self.error)
 
     def _wait(self, ready: Callable, seconds: float | None = None) -> bool:

@@ -22,7 +22,7 @@ from ..play.sampling import draw_seed
 from ..play.stream import Stream
 from . import limits
 from .folders import Models
-from .frames import frame
+from .messages import pack_message
 from .pictures import BANDS, Roll, Spectrum, column
 from .requests import Change, Recording, Settings
 
@@ -175,7 +175,7 @@ class Take:
                 "most_bits": config.books * math.log2(config.num_codes),
                 "shades": models.shades(level)}
 
-    def frames(self) -> Iterator[bytes]:
+    def messages(self) -> Iterator[bytes]:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
         16-bit samples, spectrogram and codes; {"wait": true} while no block is allowed.
 
@@ -187,7 +187,7 @@ class Take:
         blocks = replay(stream, s.changes) if stream else iter(())
         while tape.samples < longest:
             if not self._wait_until_allowed():
-                yield frame({"wait": True})
+                yield pack_message({"wait": True})
                 continue
             start = time.monotonic()
             block = next(blocks, None)
@@ -200,7 +200,7 @@ class Take:
                     return
                 tape.append(samples)
             self.touched = time.monotonic()
-            yield _block_frame(samples, pictures, tape.samples >= longest,
+            yield _pack_block(samples, pictures, tape.samples >= longest,
                                {x: _bits(stream.log_probs[x]) for x in s.new_levels},
                                [stream.codes[x] for x in s.levels],
                                speed=round(self.seconds / max(self.computing, 1e-6), 2))
@@ -220,7 +220,7 @@ class Take:
         pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
         for begin in range(0, tape.samples, step):
             samples = audio.to_int16(tape.read(begin, begin + step))
-            yield _block_frame(samples, pictures, begin + step >= tape.samples)
+            yield _pack_block(samples, pictures, begin + step >= tape.samples)
 
     # ------------------------------------------------------------------------------------- steering
 
@@ -298,12 +298,13 @@ def _bits(log_probs) -> float:
     return round(float(-nats.sum() / len(nats) / math.log(2)), 2)
 
 
-def _block_frame(samples: np.ndarray, pictures: tuple[Spectrum, Roll], last: bool,
+def _pack_block(samples: np.ndarray, pictures: tuple[Spectrum, Roll], last: bool,
                  bits: dict[int, float] | None = None, codes=(), **more) -> bytes:
-    """The message of a block, int16 [n], see `Take.frames`."""
+    """The message of a block, int16 [n], see `Take.messages`."""
     spectrum, roll = pictures
     heard = audio.from_int16(samples)
     columns = spectrum.push(heard, last)
     about = {"samples": samples.size, "columns": len(columns), "codes": [c.size for c in codes],
              "bits": bits or {}, "notes": roll.push(heard, last)}
-    return frame(about | more, samples.astype("<i2"), columns, *(c.astype("<u2") for c in codes))
+    return pack_message(about | more, samples.astype("<i2"), columns,
+                        *(c.astype("<u2") for c in codes))

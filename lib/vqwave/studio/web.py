@@ -1,6 +1,4 @@
-"""The server of the studio and of the radio. The page works without a network: everything is
-served from here.
-"""
+"""The server of the studio and of the radio. The page works without a network."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa
 
 
 def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
-    """Serve a studio until Ctrl-C. Port 0 takes a free port. Raises `UserError` if the port cannot
-    be opened.
-    """
+    """Serve a studio until Ctrl-C. Port 0 takes a free port. Raises as `listen`."""
     config = configure(build(studio, host))
     listening = listen(host, port)
     say(f"The studio is at http://{LOCAL_ADDRESS.get(host, host)}:{listening.getsockname()[1]} "
@@ -57,9 +53,7 @@ def configure(app, connections: int = limits.CONNECTIONS, **options):
 
 
 def serve(config, listening: socket.socket, close: Callable[[], None]):
-    """Serve until Ctrl-C or SIGTERM. `close` is called before the connections are closed, so that
-    listeners receive the end of what they hear.
-    """
+    """Serve until Ctrl-C or SIGTERM; `close` is called before the connections are closed."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -79,9 +73,7 @@ def serve(config, listening: socket.socket, close: Callable[[], None]):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `UserError` if the port is taken, or if the address is not one of
-    this machine.
-    """
+    """A listening socket. Raises `UserError` if the port or the address cannot be used."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM,
                                                       flags=socket.AI_PASSIVE)[0]

@@ -109,9 +109,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._stop(self._stop_signal())
 
     def _stop_signal(self) -> int:
-        """The signal that a process of the group received, or 0. Every process of the group must
-        call this at the same step.
-        """
+        """The signal that any process of the group received, or 0. All must call this together."""
         return self.group.greatest(self.signal or 0)
 
     def _stop(self, signal_number: int):

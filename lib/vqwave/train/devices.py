@@ -38,9 +38,7 @@ class Group(Share):
         return self.rank == 0
 
     def from_first(self, compute: Callable[[], Any]) -> Any:
-        """The first process's result of `compute`, or its `UserError`, in every process. The result
-        is small and fits into JSON.
-        """
+        """The first process's small result of `compute`, or its `UserError`, in every process."""
         if self.processes == 1:
             return compute()
         from jax.experimental import multihost_utils

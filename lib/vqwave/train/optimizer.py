@@ -10,9 +10,7 @@ from keras import ops
 from ..config import TrainingConfig
 
 NARROW = 32
-"""AdamW trains kernels with no more channels than this on one side: code vectors, waveforms, tiny
-models.
-"""
+"""AdamW trains kernels with fewer channels on a side: code vectors, tiny models."""
 
 
 class Muon(keras.optimizers.Muon):

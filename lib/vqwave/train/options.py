@@ -1,6 +1,4 @@
-"""The options of a training. A flag overrides the `--config` file, which overrides the preset.
-TensorFlow-free.
-"""
+"""The options of a training. A flag overrides the `--config` file, and this the preset."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The trained models from which the training of a chain starts, and settings for a small folder of
-music. TensorFlow-free.
-"""
+"""The trained models that a chain starts from, and settings for a small folder of music."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ class Origin:
 
     @classmethod
     def find(cls, folder=None) -> Origin:
-        """The models in `folder`, with the shipped codecs where it has none; None: all shipped.
-        Raises `UserError` where the folder has no generators.
-        """
+        """The models in `folder`, with the shipped codecs where it has none; None: all shipped."""
         codecs = weights.find_folder(weights.CODECS, weights.CODECS)
         generators = weights.find_folder(folder or weights.GENERATORS, weights.GENERATORS)
         chain = weights.chain(generators)
@@ -144,9 +140,7 @@ class Origin:
 
 
 def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> dict:
-    """A model as a preset has it, with the training that fits the amount of music; an untrained
-    model is trained as it was.
-    """
+    """A model as a preset has it, with training that fits the music; untrained: its own."""
     model = config.to_dict(weight_set.config)
     kind = model.pop("kind")
     training = config.to_dict(weight_set.training or _default_training(weight_set))

@@ -32,13 +32,10 @@ SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """Parts of the time. A generator improves for as long as it trains; a codec needs less."""
 
 WHOLE_HOURS = 3.0
-"""With fewer hours no codec is tuned as a whole, because generators would wait for its codes.
-Generators come first then, and decoders after them.
-"""
+"""With fewer hours no codec is tuned as a whole, and decoders come after generators."""
 
 ENDING = 240.0
-"""Seconds of the hours that are kept for the last hearing and the report, at most a sixth of them.
-"""
+"""Seconds of the hours for the last hearing and the report, at most a sixth."""
 
 FILE = "train_all.yml"
 HEARD, REPORT = "heard", "report.html"
@@ -47,9 +44,7 @@ HEARD, REPORT = "heard", "report.html"
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One training: the model's role ("codec" or "generator") and name. decoder_only: tune the
-    decoder of a codec alone.
-    """
+    """One training. role: "codec" or "generator". decoder_only: of a codec."""
 
     role: str
     name: str
@@ -69,9 +64,7 @@ NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False, strict=
 
 
 class Verdict(pydantic.BaseModel):
-    """What happens to a codec of the origin. Its other keys are the measured figures; "first" holds
-    the figures from before it was tuned.
-    """
+    """What happens to a codec of the origin, its figures, and "first", those before tuning."""
 
     model_config = pydantic.ConfigDict(extra="allow")
 
@@ -201,9 +194,7 @@ class Plan:
         return verdict.treatment if verdict else "keep"
 
     def codes_in_use(self, codec: str) -> bool:
-        """Whether the training of a generator on a codec's codes has begun: the generator of its
-        level, or of the next level down.
-        """
+        """Whether the training of a generator on a codec's codes has begun."""
         sizes, generators = self.chain.sizes, self.chain.generators
         at = list(self.chain.codecs.values()).index(codec)
         readers = [generators[x] for x in sizes[at: at + 2] if x in generators]
@@ -250,9 +241,7 @@ class Plan:
     # ------------------------------------------------------------------------------ the time
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
-        """The time that is left to a training: its share of the time of all open trainings, less
-        what it has spent.
-        """
+        """The time left to a training: its share of that of all open ones, less what it spent."""
         total, spent_on = self.hours * 3600, self.state.spent_on
         left = (total - min(ENDING, total / 6) - self.state.spent
                 + sum(spent_on.get(other.key, 0.0) for other in among))

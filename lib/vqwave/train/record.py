@@ -1,6 +1,4 @@
-"""The saved state of a run: its models and settings, its progress, and every variable that the
-next step depends on.
-"""
+"""The saved state of a run: models, settings, progress and all variables."""
 
 from __future__ import annotations
 

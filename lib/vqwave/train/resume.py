@@ -19,9 +19,7 @@ from .record import RunRecord, RunState
 
 @dataclass
 class Start:
-    """A record and what the model is restored from: the variables of a saved run, a set of weights,
-    or neither.
-    """
+    """A record, and variables of a saved run, a set of weights, or neither."""
 
     record: RunRecord
     path: Path
@@ -30,9 +28,7 @@ class Start:
 
 
 def open_folder(folder, name: str, chain: ChainConfig | None = None):
-    """Create the output folder and check that files can be written there, before hours of work.
-    chain: see `weights.add_chain`.
-    """
+    """Create the output folder and try to write there. chain: see `weights.add_chain`."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
@@ -94,9 +90,7 @@ def _check_labels(who: str, before: config.Labels | None, now: config.Labels | N
 
 
 def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
-    """Raises `UserError` where the saved run has another model, other codes, or trains another
-    part.
-    """
+    """Raises `UserError` where the saved run has another model, other codes or parts."""
     folder, name = options.output_dir, saved.name
     advice = f"use another --output-dir, or remove {name}.state.npz"
     _check_labels(f"{folder}: {name}", saved.model.labels, model.labels)

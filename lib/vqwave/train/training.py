@@ -53,9 +53,7 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
 
 def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, say,
            chain) -> RunRecord:
-    """Run one training from its current step to its end. In a group every process is here, and the
-    first one writes.
-    """
+    """Run one training to its end. In a group every process is here; the first one writes."""
     folder, name = Path(options.output_dir), job.model.name
     with devices.join(options.distribute) as group, contextlib.ExitStack() as closing:
         say = (say or Reporter()) if group.first else SilentReporter()
@@ -139,9 +137,7 @@ def _promote(record: RunRecord, options: RunOptions, group, say):
 
 
 def set_precision(mixed: bool, say) -> str:
-    """Set Keras's global policy: float32, or (`mixed`) float16 on a GPU and bfloat16 on a CPU.
-    Returns its name.
-    """
+    """Set Keras's policy: float32, or (`mixed`) float16 on a GPU, bfloat16 on a CPU."""
     policy = "float32"
     if mixed:
         policy = "mixed_float16" if machine.accelerator() else "mixed_bfloat16"
@@ -284,9 +280,7 @@ def _judge(model, checkpoint, hooks, validation):
 
 
 def _stretches(step: int, steps: int, per_epoch: int):
-    """(initial_epoch, epochs, steps_per_epoch) for `fit`: the rest of a begun epoch, whole ones, a
-    last short one.
-    """
+    """(initial_epoch, epochs, steps_per_epoch) for `fit`: rest of an epoch, whole ones, rest."""
     while step < steps:
         epoch, done = divmod(step, per_epoch)
         whole = (steps - step) // per_epoch

@@ -18,7 +18,7 @@ from ..io import files
 Result = TypeVar("Result")
 
 
-def frame(about: dict, *parts: np.ndarray) -> bytes:
+def pack_message(about: dict, *parts: np.ndarray) -> bytes:
     """One message: two little-endian uint32 lengths, `about` as JSON, the bytes of `parts`."""
     text = json.dumps(about).encode()
     payload = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
@@ -33,11 +33,11 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
         try:
             yield from messages(studio, request)
         except UserError as e:
-            yield frame({"error": studio.recordings.rename_files(str(e))})
+            yield pack_message({"error": studio.recordings.rename_files(str(e))})
         except ModuleNotFoundError as e:
-            yield frame({"error": not_installed(e)})
+            yield pack_message({"error": not_installed(e)})
         except OSError as e:
-            yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
+            yield pack_message({"error": f"The studio's disk failed: {files.reason(e)}."})
 
     return with_error
 
@@ -63,7 +63,7 @@ def while_working(work: Callable[..., Result]) -> Generator[bytes, None, Result]
             while not wait([task], 0.15).done:
                 if latest is not sent:
                     sent = latest
-                    yield frame(sent)
+                    yield pack_message(sent)
         finally:
             closed.set()
         return task.result()
