@@ -1,6 +1,6 @@
 // Sound through a ring buffer on the audio thread: a busy page or a tab in the background makes no gaps.
 
-import { MOST, MUTE, SCHEDULED, Sound } from "./sound.js";
+import { MUTE, SCHEDULED, Sound } from "./sound.js";
 
 export class RingSound extends Sound {
   constructor(rate) {

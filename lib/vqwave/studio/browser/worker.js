@@ -5,17 +5,20 @@ import { Spectrum } from "./spectrum.js";
 import { Stream } from "./stream.js";
 
 globalThis.ort = ort;
+const at = (path) => new URL(`../../${path}`, import.meta.url).href;
 let about = null;
 let take = null;
 
 /** The bytes of a packed file of the site: from the cache, else from the host, and then kept for a time without a network. */
 async function read(path, report) {
   const { bytes } = about.files[path];
-  const kept = await globalThis.caches?.match(path);
-  const response = kept ?? (await fetch(path).catch(() => null));
+  const kept = await globalThis.caches?.match(at(path));
+  const response = kept ?? (await fetch(at(path)).catch(() => null));
   if (!response?.ok) throw new Error(`The file ${path} is missing, so nothing can play: put the whole folder on the host again.`);
-  if (!kept) globalThis.caches?.open(about.cache).then((cache) => cache.put(path, copy)).catch(() => {});
-  const copy = kept ? null : response.clone();
+  if (!kept) {
+    const copy = response.clone();
+    globalThis.caches?.open(about.cache).then((cache) => cache.put(at(path), copy)).catch(() => {});
+  }
   const parts = [];
   for (const reader = response.body.getReader(); ; ) {
     const { value, done } = await reader.read();
@@ -29,7 +32,7 @@ async function read(path, report) {
 }
 
 async function open() {
-  about = await (await fetch("site.json")).json();
+  about = await (await fetch(at("site.json"))).json();
   const paths = Object.keys(about.files);
   const total = paths.reduce((sum, path) => sum + about.files[path].bytes, 0);
   let loaded = 0;
