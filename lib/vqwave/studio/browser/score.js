@@ -59,12 +59,14 @@ export class ScoreLevel extends Level {
     for (let i = 1; i <= this.steps_per_beat; i++) this.times.push(end + rint(step * i));
   }
 
-  /** Each step by itself, since each has a bias of its own. */
+  /** Each step by itself, since each has a bias of its own. The bias counts the strikes up to this beat. */
   async runBlock(context, forced) {
+    const [start, steps] = [this.stop, []];
     for (let i = 0; i < this.perBlock; i++) {
       const given = forced && forced.slice(i * this.books, (i + 1) * this.books);
-      this.append(...(await this.run(this.draws(this.stop, 1), null, this.state, given, this.biasOf(this.stop))));
+      steps.push(await this.run(this.draws(start + i, 1), null, this.state, given, this.biasOf(start + i)));
     }
+    for (const step of steps) this.append(...step);
   }
 
   /** At the end of a section, draw the next: new music, or a section that comes back. */
