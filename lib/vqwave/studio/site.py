@@ -159,6 +159,7 @@ class Site:
 
     def _constants(self, music) -> dict:
         chain, column = music.chain, pictures.column(music.chain.sizes)
+        trained = self.generators[0].config.labels
         names = ("temperature", "top_p", "loudness", *SLIDERS[1:], *SCORE_CONTROLS)
         listed = [dataclasses.asdict(controls.CONTROLS[name]) for name in names
                   if self.composer or name not in SCORE_CONTROLS]
@@ -166,8 +167,8 @@ class Site:
             "title": "A new piece", "rate": chain.sample_rate, "block": chain.block,
             "column": column, "past": limits.PAST, "wildest": WILDEST,
             "tagline": "A neural network composes this music on your device. Nothing is sent.",
-            "labels": list(self.generators[0].config.labels.names
-                           if self.generators[0].config.labels else ()),
+            "labels": list(trained.names if trained else ()),
+            "label_draw": labels.LABEL if trained and trained.of == "track" else None,
             "controls": listed, "names": self._names(), "least_source": level.LEAST_SOURCE,
             "pitch_floor": pitches.FLOOR, "cross_fade": labels.CROSS_FADE, "seam": blocks.SEAM,
             "passage": blocks.PASSAGE, "ramp": blocks.RAMP, "quietest": controls.QUIETEST,

@@ -1,6 +1,7 @@
 // A stream of blocks of music that a player steers (`play/stream.py`, `play/chain.py`, `play/blocks.py`).
 
 import { Level, mean, tensor } from "./level.js";
+import { uniforms } from "./philox.js";
 import { ScoreLevel } from "./score.js";
 
 const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
@@ -55,7 +56,9 @@ function readKey(key) {
 export class Stream {
   /** about: site.json, with the graphs of its models open. seed: BigInt. settings: {temperature: by level, label}. */
   constructor(about, seed, { temperature = {}, label = "" } = {}) {
-    Object.assign(this, { about, label, pending: [], past: [], heard: 0, begun: 0, held: 0, place: 0 });
+    // A piece without a label plays like a track that its seed draws.
+    const drawn = about.label_draw ? about.labels[Math.floor(about.labels.length * uniforms(seed, 0, 0, 0, 1, about.label_draw)[0])] : "";
+    Object.assign(this, { about, label: label || drawn, pending: [], past: [], heard: 0, begun: 0, held: 0, place: 0 });
     this.steering = { notes: [], scale: [], section: "", ...Object.fromEntries(about.controls.map(({ name, default: value }) => [name, value])) };
     this.sampling = Object.fromEntries(about.levels.map(({ level, sampling }) => [level, { ...sampling, temperature: temperature[level] ?? sampling.temperature }]));
     this.loudness = new Loudness(about);
