@@ -21,7 +21,6 @@ import numpy as np
 from .. import plots
 from ..config import SHARES, ScoreAbove
 from ..config import roll as rolls
-from ..dsp import notes
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, make_folder, printable
 from ..onnx import export

@@ -4,7 +4,7 @@ import { alertIn, byId, button, element, showThemes } from "./dom.js";
 import { Player } from "./player.js";
 import { RingSound } from "./ringsound.js";
 import { Sound, wake } from "./sound.js";
-import { linked, load } from "./wire.js";
+import { linked, load, prepare } from "./wire.js";
 
 /** What the next piece is made of: a seed, a label, and what a link says. */
 class Form {
@@ -58,6 +58,7 @@ try {
   addEventListener("hashchange", () => form.follow());
   form.loaded = load(({ progress, share }) => player.say(`${progress} …`, share));
   await form.loaded;
+  prepare(await form.whole());
   if (player.state === "empty") player.say("Ready. Press Play.");
   window.vqwave.ready = true;
 } catch (error) {

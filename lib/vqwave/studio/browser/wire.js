@@ -38,11 +38,20 @@ export async function load(report) {
   return about;
 }
 
+let next = null; // the seed of a piece that is prepared before it is asked for
+
+/** Compose the opening of the piece that these settings begin, before it is asked for. */
+export function prepare(settings) {
+  const { changes, ...piece } = complete(settings);
+  next = piece.seed;
+  if (!changes.length || changes[0][0]) call("prepare", piece);
+}
+
 const draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 /** The settings of a link or a form, complete. */
 function complete({ seed, changes = [], label = "", temperature = {} }) {
-  const text = String(seed ?? "").trim() || String(draw());
+  const text = String(seed ?? "").trim() || next || String(draw());
   if (!/^\d{1,38}$/.test(text)) throw new Error(`The seed is ${text}; it must be a whole number of at most 38 digits.`);
   const list = typeof changes === "string" ? JSON.parse(changes || "[]") : changes;
   if (!Array.isArray(list) || list.some((change) => !Array.isArray(change) || !(change[0] >= 0) || typeof change[1] !== "object")) throw new Error("The changes of this link are damaged.");
@@ -79,14 +88,16 @@ const linkOf = ({ seed, changes, label, temperature }) => new URLSearchParams({
 });
 
 async function* perform(settings, signal) {
-  const take = { ...complete(settings), id: `take-${Math.random()}`, title: about.title, queue: [], made: 0 };
+  const made = complete(settings);
+  next = null;
+  const take = { ...made, id: `take-${Math.random()}`, title: about.title, queue: [], made: 0 };
   const planned = [...take.changes];
   takes.set(take.id, take);
   signal?.addEventListener("abort", () => takes.delete(take.id) && call("end"));
   call("begin", take.id, { ...take, changes: planned, queue: undefined, until: settings.until ?? 0 });
   const { rate, column, block, picture, score, levels, labels } = about;
   yield [{ take: { id: take.id, title: take.title, seed: take.seed, level: levels.at(-1).level, rate, column, block, bands: picture.bands, lowest: picture.lowest, samples: null, prompt: 0,
-    labels, label: take.label, score: Boolean(score), chain: levels.map(({ level }) => level),
+    local: true, labels, label: take.label, score: Boolean(score), chain: levels.map(({ level }) => level),
     levels: levels.map(({ level, num_codes, books, shades }) => ({ level, num_codes, books, shades, generated: true, most_bits: books * Math.log2(num_codes) })) } }];
   while (takes.has(take.id)) {
     while (take.queue.length) {
@@ -116,8 +127,5 @@ export const inWords = (error) => error.message;
 export const cutter = (parts) => (kind) => parts.shift();
 
 /** The address of a performance, and its settings in the address of this page. */
-export const address = (record) => new URL(`#${record.link}`, location.href.split("#")[0]).href;
+export const address = ({ id, link }) => new URL(`#${link ?? linkOf(takes.get(id))}`, location.href.split("#")[0]).href;
 export const linked = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
-
-/** The page is left: the worker ends with it. */
-export function leave() {}

@@ -8,6 +8,7 @@ globalThis.ort = ort;
 const at = (path) => new URL(`../../${path}`, import.meta.url).href;
 let about = null;
 let take = null;
+let prepared = null;
 
 /** The bytes of a packed file of the site: from the cache, else from the host, and then kept for a time without a network. */
 async function read(path, report) {
@@ -56,10 +57,19 @@ async function open() {
   return about;
 }
 
+/** A stream and its first block, which takes the longest: it begins where the music sounds. */
+function prepare({ seed, temperature, label }) {
+  const key = JSON.stringify([seed, temperature, label]);
+  if (prepared?.key === key) return prepared;
+  const stream = new Stream(about, BigInt(seed), { temperature, label });
+  return { key, stream, first: null };
+}
+
 /** One piece: makes blocks while it is allowed to. */
 class Take {
-  constructor(id, { seed, until, changes, temperature, label }) {
-    Object.assign(this, { id, until, stream: new Stream(about, BigInt(seed), { temperature, label }), samples: 0, planned: changes, computing: 0 });
+  constructor(id, { until, changes, ...settings }) {
+    Object.assign(this, prepare(settings), { id, until, samples: 0, planned: changes, paced: 0, computing: 0 });
+    prepared = null;
     this.spectrum = new Spectrum(about);
   }
 
@@ -71,8 +81,9 @@ class Take {
       if (take !== this) return;
       while (this.planned.length && this.planned[0][0] <= this.samples) stream.set(this.planned.shift()[1]);
       const began = performance.now();
-      const block = await stream.next();
-      this.computing += performance.now() - began;
+      const block = await (this.first ?? stream.next());
+      this.first = null;
+      if (this.samples) [this.paced, this.computing] = [this.paced + block.audio.length, this.computing + performance.now() - began];
       this.send(block);
     }
   }
@@ -88,7 +99,7 @@ class Take {
       take: this.id,
       about: {
         samples: pcm.length, columns: columns.length / about.picture.bands, codes: parts.map((part) => part.length), bits,
-        notes: notes.map(([first, length, midi]) => [second(begin + first), second(length), midi, about.picture.note]), speed: second(this.samples) / (this.computing / 1000),
+        notes: notes.map(([first, length, midi]) => [second(begin + first), second(length), midi, about.picture.note]), speed: this.computing ? second(this.paced) / (this.computing / 1000) : undefined,
       },
       payload: [pcm, columns, ...parts],
     });
@@ -97,6 +108,11 @@ class Take {
 
 const jobs = {
   open,
+  prepare: (settings) => {
+    prepared = prepare(settings);
+    prepared.first = prepared.stream.next();
+    prepared.first.catch(() => {}); // the take reports the error
+  },
   begin: (id, settings) => {
     take?.wake?.();
     take = new Take(id, settings);
