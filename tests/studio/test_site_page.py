@@ -146,9 +146,9 @@ def test_a_link_repeats_a_performance_in_the_browser_and_in_python(led, open_sit
         page.wait_for_timeout(700)
     page.locator("#hold").click()
     page.locator("#steer-more").evaluate("one => { one.open = true }")
-    page.get_by_label("Key").select_option("D-minor")
+    page.get_by_label("Key", exact=True).select_option("D-minor")
     page.get_by_role("button", name="Bring the theme back").click()
-    page.get_by_label("Tempo").fill("140")
+    page.get_by_label("Tempo", exact=True).fill("140")
     page.wait_for_function(f"() => window.vqwave.player.sound.position >= {8 * RATE}")
     link = page.evaluate("""async () => {
         const { address } = await import("/studio/static/wire.js");

@@ -44,7 +44,6 @@ CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
 PORT = 7870
 NOTE_STRENGTH = -15.0
 """dB at which the page draws the notes of a score."""
-SCORE_CONTROLS = ("tempo", "density")
 
 
 # --- ONNX Runtime Web -----------------------------------------------------------------------------
@@ -159,16 +158,17 @@ class Site:
     def _constants(self, music) -> dict:
         chain, column = music.chain, pictures.column(music.chain.sizes)
         trained = self.generators[0].config.labels
-        names = ("temperature", "top_p", "loudness", *SLIDERS[1:], *SCORE_CONTROLS)
-        listed = [dataclasses.asdict(controls.CONTROLS[name]) for name in names
-                  if self.composer or name not in SCORE_CONTROLS]
+        shown = [control for control in controls.CONTROLS.values()
+                 if control.sampled and not control.labels or control.name in SLIDERS]
         return {
             "title": "A new piece", "rate": chain.sample_rate, "block": chain.block,
             "column": column, "past": limits.PAST, "wildest": WILDEST,
             "tagline": "A neural network composes this music on your device. Nothing is sent.",
             "labels": list(trained.names if trained else ()),
             "label_draw": labels.LABEL if trained and trained.of == "track" else None,
-            "controls": listed, "names": self._names(), "least_source": level.LEAST_SOURCE,
+            "controls": [dataclasses.asdict(control) for control in shown
+                         if control.name != "transpose" and (self.composer or not control.score)],
+            "names": self._names(), "least_source": level.LEAST_SOURCE,
             "pitch_floor": pitches.FLOOR, "cross_fade": labels.CROSS_FADE, "seam": blocks.SEAM,
             "passage": blocks.PASSAGE, "ramp": blocks.RAMP, "quietest": controls.QUIETEST,
             "leveling": {"loudness": blocks.LOUDNESS, "share": blocks.LEVELED,
@@ -183,7 +183,7 @@ class Site:
     def _names(self) -> list[str]:
         """What a performance can change in the browser."""
         labelled = ["label"] if self.generators[0].config.labels else []
-        scored = [*SCORE_CONTROLS, "key", "section"] if self.composer else []
+        scored = ["tempo", "density", "key", "section"] if self.composer else []
         return ["sampling", "loudness", "hold", "freeze", "mutate", "pull", "notes", "jump",
                 *labelled, *scored]
 
