@@ -6,8 +6,7 @@ from ..io.files import printable
 from ..play import api, engine
 from . import arguments
 
-SITE = "site"
-
+PORT = 7870
 
 def parser():
     parser = cli.parser(
@@ -18,11 +17,11 @@ def parser():
     )
     parser.add_argument("weights", nargs="?", default=weights.GENERATORS, metavar="WEIGHTS",
                         help="folder of generators, with their codecs or for the shipped ones")
-    parser.add_argument("site", nargs="?", default=SITE, metavar="SITE",
+    parser.add_argument("site", nargs="?", default="site", metavar="SITE",
                         help="folder to write")
     parser.add_argument("--serve", action="store_true",
                         help="then serve the folder, to try it on this machine")
-    arguments.add_address(parser, 7870, " (other machines get the page without its offline mode)")
+    arguments.add_address(parser, PORT, " (other machines get the page without its offline mode)")
     models = parser.add_argument_group("models")
     models.add_argument("--vqvae-weights-dir", metavar="DIR",
                         help=f"folder of the codecs (default: WEIGHTS if it holds any, else "

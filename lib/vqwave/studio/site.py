@@ -26,7 +26,6 @@ from ..io.files import CHECKOUT, atomic_write, make_folder, printable
 from ..onnx import export
 from ..onnx.loops import loop_kind
 from ..play import blocks, controls, labels, level, opening, pitches, score
-from ..play.sampling import loop_settings
 from . import limits, pictures
 from .take import SLIDERS, WILDEST
 from .web import LOCAL_ADDRESS, STATIC, listen
@@ -41,7 +40,6 @@ BROWSER = Path(__file__).parent / "browser"
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "sound.js", "turns.js", "theme.js",
           "studio.css", "icon.svg", "palettes.json")
 CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
-PORT = 7870
 NOTE_STRENGTH = -15.0
 """dB at which the page draws the notes of a score."""
 
@@ -158,6 +156,9 @@ class Site:
     def _constants(self, music) -> dict:
         chain, column = music.chain, pictures.column(music.chain.sizes)
         trained = self.generators[0].config.labels
+        names = ["sampling", "loudness", "hold", "freeze", "mutate", "pull", "notes", "jump",
+                 *["label"] * bool(trained),
+                 *["tempo", "density", "key", "section"] * bool(self.composer)]
         shown = [control for control in controls.CONTROLS.values()
                  if control.sampled and not control.labels or control.name in SLIDERS]
         return {
@@ -168,7 +169,7 @@ class Site:
             "label_draw": labels.LABEL if trained and trained.of == "track" else None,
             "controls": [dataclasses.asdict(control) for control in shown
                          if control.name != "transpose" and (self.composer or not control.score)],
-            "names": self._names(), "least_source": level.LEAST_SOURCE,
+            "names": names, "least_source": level.LEAST_SOURCE,
             "pitch_floor": pitches.FLOOR, "cross_fade": labels.CROSS_FADE, "seam": blocks.SEAM,
             "passage": blocks.PASSAGE, "ramp": blocks.RAMP, "quietest": controls.QUIETEST,
             "leveling": {"loudness": blocks.LOUDNESS, "share": blocks.LEVELED,
@@ -179,13 +180,6 @@ class Site:
                         "draws": opening.DRAWS},
             "picture": pictures.Spectrum.describe(chain.sample_rate) | {"note": NOTE_STRENGTH},
         }
-
-    def _names(self) -> list[str]:
-        """What a performance can change in the browser."""
-        labelled = ["label"] if self.generators[0].config.labels else []
-        scored = ["tempo", "density", "key", "section"] if self.composer else []
-        return ["sampling", "loudness", "hold", "freeze", "mutate", "pull", "notes", "jump",
-                *labelled, *scored]
 
     def _model(self, generator) -> dict:
         """What plays one generator."""
@@ -198,7 +192,6 @@ class Site:
         quiet = generator.quietness
         if quiet is not None:
             graphs["quiet"] = self.pack(f"{config.name}_quiet", np.float32(quiet).tobytes())
-        inverse, top_k, top_p = loop_settings(config.sampling)
         return graphs | {
             "level": config.level, "books": config.books, "num_codes": config.num_codes,
             "start": config.start_token,
@@ -207,8 +200,8 @@ class Site:
                  "input": c.input}
                 | ({"halo": c.halo, "books": c.books, "no_score": c.no_score}
                    if c.kind == "score" else {}) for c in config.conditions],
-            "sampling": {"temperature": config.sampling.temperature,
-                         "top_k": config.sampling.top_k, "top_p": config.sampling.top_p},
+            "sampling": {name: getattr(config.sampling, name)
+                         for name in ("temperature", "top_k", "top_p")},
             "labels": config.labels and {"names": config.labels.names, "whole": SHARES},
         }
 
@@ -234,20 +227,16 @@ class Site:
                 "period": int(facts["period"])}
 
     def _score(self) -> dict:
-        performer = self.generators[0].config.score
-        return {
-            "model": self._model(self.composer) | {
-                "strikes": self.composer.config.core.strikes},
-            "halo": performer.halo, "struck": rolls.STRUCK, "sounding": rolls.SOUNDING,
-            "bands": rolls.BANDS, "steps_per_beat": rolls.STEPS_PER_BEAT,
-            "lowest": ScoreAbove.LOWEST, "phases": ScoreAbove.PHASES, "oldest": ScoreAbove.OLDEST,
-            "ringing": ScoreAbove.RINGING, "tempi": score.TEMPI, "upbeat": score.UPBEAT,
-            "longest_upbeat": score.LONGEST_UPBEAT, "looked_back": score.LOOKED_BACK,
-            "kept": score.KEPT, "section_beats": score.SECTIONS, "returns": score.RETURNS,
-            "recall": score.RECALL, "density": score.DENSITY, "governed": score.GOVERNED,
-            "governor": score.GOVERNOR, "outside": score.OUTSIDE,
-            "draws_of": {"tempo": score.TEMPO, "plan": score.PLAN},
-        }
+        constants = {name.lower(): getattr(place, name) for place, names in (
+            (score, "TEMPI UPBEAT LONGEST_UPBEAT LOOKED_BACK KEPT RETURNS RECALL DENSITY GOVERNED "
+                    "GOVERNOR OUTSIDE"),
+            (ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
+            (rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")) for name in names.split()}
+        strikes = {"strikes": self.composer.config.core.strikes}
+        return constants | {
+            "model": self._model(self.composer) | strikes, "section_beats": score.SECTIONS,
+            "halo": self.generators[0].config.score.halo,
+            "draws_of": {"tempo": score.TEMPO, "plan": score.PLAN}}
 
     def write(self, folder) -> int:
         """Write the site into a folder; returns the bytes that a first visit transfers."""
