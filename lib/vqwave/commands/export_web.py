@@ -8,6 +8,7 @@ from . import arguments
 
 PORT = 7870
 
+
 def parser():
     parser = cli.parser(
         "Write a folder of static files that plays music in any modern browser, on the device of "
@@ -16,7 +17,7 @@ def parser():
         "weights/mine site", "--serve",
     )
     parser.add_argument("weights", nargs="?", default=weights.GENERATORS, metavar="WEIGHTS",
-                        help="folder of generators, with their codecs or for the shipped ones")
+                        help="folder of generators, with their own codecs if they have any")
     parser.add_argument("site", nargs="?", default="site", metavar="SITE",
                         help="folder to write")
     parser.add_argument("--serve", action="store_true",
@@ -36,10 +37,9 @@ def parser():
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    music = api.load(args.vqvae_weights_dir or weights.CODECS, engine=args.engine)
-    folder = weights.find_folder(args.weights, weights.GENERATORS)
-    music = (api.load(args.vqvae_weights_dir, folder, args.engine) if args.vqvae_weights_dir
-             else music.open(folder))
+    music = api.load(engine=args.engine)
+    folder, codecs = weights.find_folder(args.weights, weights.GENERATORS), args.vqvae_weights_dir
+    music = api.load(codecs, folder, args.engine) if codecs else music.open(folder)
     from ..studio import site
 
     transferred = site.Site(music, args.runtime).write(args.site)

@@ -194,8 +194,7 @@ class Site:
             graphs["quiet"] = self.pack(f"{config.name}_quiet", np.float32(quiet).tobytes())
         return graphs | {
             "level": config.level, "books": config.books, "num_codes": config.num_codes,
-            "start": config.start_token,
-            "states": list(config.states.items()), "conditions": [
+            "start": config.start_token, "states": list(config.states.items()), "conditions": [
                 {"kind": {"codes": "codes", "labels": "labelled", "score": "score_rows"}[c.kind],
                  "input": c.input}
                 | ({"halo": c.halo, "books": c.books, "no_score": c.no_score}
