@@ -18,7 +18,8 @@ As root, or with a sudo that asks for no password, it installs these Debian pack
   portaudio19-dev gcc python3.X-dev   for live playback (without them music goes to files)
   python3.X-venv                      where Python has no venv module
   chromium                            with --test, for the tests of the studio's page (skipped without it)
-With --test and npm, it also fetches axe-core, which finds what keeps people from using a page, into .venv.
+With --test and npm, it also fetches axe-core, which finds what keeps people from using a page, into .venv, and
+ONNX Runtime Web, with which pages play without a server, into the cache.
 Otherwise it shows the command to type, and goes on without them where it can.
 
 Outside this folder it writes ~/.cache/vqwave (the exported models, 70 MB; VQWAVE_CACHE moves it) and pip's cache;
@@ -257,8 +258,8 @@ exec 9<&-
 
 if [ $demo = yes ]; then
     say "Generating 20 seconds of music ..."
-    "$py" scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force
-    say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && vqwave play"
+    "$py" scripts/generate_audio.py --preset timed --seconds 20 --seed 1 --output demo.wav --force
+    say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && vqwave play --preset timed"
 fi
 if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true
@@ -268,6 +269,8 @@ if [ $test = yes ]; then
         npm install --prefix "$venv/axe" --no-save --no-audit --no-fund --silent axe-core@4.14.1 >/dev/null 2>&1 || true
     fi
     [ -e "$axe" ] || say "Without axe-core (it needs npm) the studio's page is not searched for barriers."
+    "$py" -c 'from vqwave.studio.site import runtime; runtime()' >/dev/null 2>&1 ||
+        say "Without ONNX Runtime Web (it needs npm) the page that export-web writes is not tested."
     "$py" -m ruff check .
     "$py" -m mypy
     # A process a core, up to eight: each holds TensorFlow. -rs: what was skipped, and why.

@@ -113,3 +113,9 @@ def save_chain(root, preset, spread=1.0):
         save_generator(folders.generators, preset.generator(preset.chain.score))
     weights.save_chain(folders.generators, preset.chain)
     return folders
+
+
+def save_led(folder):
+    """A chain of two levels that a score leads."""
+    plain = preset(folder / "plain.yml", {512: 1, 128: 1})
+    save_chain(folder, with_score(plain, folder / "led.yml"), spread=3.0)

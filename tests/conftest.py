@@ -57,15 +57,15 @@ def run_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(shared):
-    """Tests and the scripts they start use a cache of their own, not the user's. The graphs of the
-    shipped weights, which setup.sh has exported, are links.
+    """Tests and the scripts they start use a cache of their own, not the user's. What setup.sh has
+    put there, the graphs of the shipped weights and ONNX Runtime Web, are links.
     """
     from vqwave.onnx.export import cache_folder
 
     exported = cache_folder()
 
     def link(folder):
-        for path in exported.glob("*.onnx*"):
+        for path in [*exported.glob("*.onnx*"), *exported.glob("onnxruntime-web-*")]:
             (folder / path.name).symlink_to(path.resolve())
 
     os.environ["VQWAVE_CACHE"] = str(shared("cache", link))

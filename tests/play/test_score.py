@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from chains import preset, save_chain, with_score
+from chains import save_led
 
 from vqwave.config.roll import BANDS, STRUCK
 from vqwave.data.scores import LOWEST, Score
@@ -16,11 +16,7 @@ RATE = 22050
 
 @pytest.fixture(scope="module")
 def music(shared):
-    def fill(root):
-        plain = preset(root / "plain.yml", {512: 1, 128: 1})
-        save_chain(root, with_score(plain, root / "led.yml"), spread=3.0)
-
-    root = shared("led by a score", fill)
+    root = shared("led by a score", save_led)
     return api.load(root / "codecs", root / "generators", engine="onnx-float32")
 
 

@@ -16,7 +16,7 @@ from .sampling import uniforms
 CROSS_FADE = 1.0
 """Seconds over which one label passes into another."""
 
-_LABEL = 1002  # the number of this draw, in place of a book's
+LABEL = 1002  # the number of this draw, in place of a book's
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
@@ -87,7 +87,7 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
 
 def draw_labels(labels: Labels, seed: int, batch: int) -> list[str]:
     """A label for each piece, every label as likely."""
-    return [labels.names[int(len(labels.names) * uniforms(seed, piece, 0, 0, 1, _LABEL)[0])]
+    return [labels.names[int(len(labels.names) * uniforms(seed, piece, 0, 0, 1, LABEL)[0])]
             for piece in range(batch)]
 
 

@@ -20,7 +20,7 @@ SOUNDING = (1.0, 0.1), (4.0, 0.5)
 RESTING, REST = 2.0, 2.0
 """dB of mean quietness from which a block rests; seconds of rest that are heard, at most."""
 
-_DRAWS = 2000  # numbers of draws, in place of those of books
+DRAWS = 2000  # numbers of draws, in place of those of books
 
 
 def skip_rests(level, second: float):
@@ -49,7 +49,7 @@ def _advance(level, piece: int, second: float):
     heard = np.zeros(0)
     while len(heard) < LONGEST * second:
         draws = [uniforms(level.seed, piece, level.level, level.stop + len(heard), count,
-                          _DRAWS + book) for book in range(level.books)]
+                          DRAWS + book) for book in range(level.books)]
         frames, _, memory = level.generator.sample(
             None if context is None else context[rows], np.stack(draws, axis=-1)[None], previous,
             memory, state.sampling, log_probs=False)

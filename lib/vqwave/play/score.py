@@ -48,7 +48,7 @@ OVERUSE = 3.0
 OUTSIDE = 4.0
 """Nats that a strike outside the scale of a key loses."""
 
-_TEMPO, _PLAN = 1000, 1001  # numbers of draws, in place of those of books
+TEMPO, PLAN = 1000, 1001  # numbers of draws, in place of those of books
 
 
 @dataclass(kw_only=True)
@@ -101,7 +101,7 @@ class ScoreLevel(Level):
     def _begin(self):
         """Draw the tempo, and compose the upbeat. A prompt has both."""
         state = self.state
-        state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(_TEMPO, 0)
+        state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(TEMPO, 0)
         while self.blocks < UPBEAT or (self.blocks < LONGEST_UPBEAT and not (
                 state.codes[0, -STEPS_PER_BEAT:] == STRUCK).any()):
             self.sample(None)
@@ -153,11 +153,11 @@ class ScoreLevel(Level):
         if self.stop < state.until and not steering.section:
             return
         request, steering.section = steering.section, ""
-        length = STEPS_PER_BEAT * SECTIONS[int(len(SECTIONS) * self._draw(_PLAN, number))]
+        length = STEPS_PER_BEAT * SECTIONS[int(len(SECTIONS) * self._draw(PLAN, number))]
         earlier = [first for first in state.sections
                    if first >= state.first and first + length <= self.stop]
-        returns = self._draw(_PLAN, number + 1) < RETURNS
-        choice = int(len(earlier) * self._draw(_PLAN, number + 2))
+        returns = self._draw(PLAN, number + 1) < RETURNS
+        choice = int(len(earlier) * self._draw(PLAN, number + 2))
         if earlier and (request == "theme" or (returns and not request)):
             state.theme = earlier[0 if request else choice]
         else:

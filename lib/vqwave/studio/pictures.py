@@ -33,11 +33,17 @@ class Spectrum:
     """
 
     def __init__(self, rate: int, column: int):
-        self.column = column
-        self.n_fft = 1 << round(math.log2(WINDOW_SECONDS * rate))
+        self.column, self.n_fft = column, self.describe(rate)["n_fft"]
         self.filters = note_filters(rate, self.n_fft)
         self._signal = np.empty(0, np.float32)
         self._first = self._next = 0  # the columns at which `_signal` begins, and to return next
+
+    @staticmethod
+    def describe(rate: int) -> dict:
+        """What a page needs that computes its columns itself."""
+        return {"n_fft": 1 << round(math.log2(WINDOW_SECONDS * rate)), "bands": BANDS,
+                "lowest": notes.LOWEST_MIDI, "lowest_hz": notes.LOWEST_HZ, "loudest": LOUDEST_DB,
+                "range": RANGE_DB}
 
     def push(self, block, last: bool = False) -> np.ndarray:
         """Append float32 [n]; the columns that are ready now, with `last` all of them."""

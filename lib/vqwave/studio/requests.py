@@ -202,6 +202,10 @@ class Change(BaseModel):
     freeze: float | None = None
     mutate: float | None = None
     pull: float | None = None
+    tempo: float | None = None
+    density: float | None = None
+    key: Text | None = None
+    section: Text | None = None
     notes: list[int] | None = None
     label: Text | None = None
     levels: dict[int, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None

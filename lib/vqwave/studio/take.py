@@ -26,9 +26,9 @@ from .messages import pack_message
 from .pictures import BANDS, Roll, Spectrum, column
 from .requests import Change, Recording, Settings
 
-SLIDERS = ("transpose", "mutate", "pull")
+SLIDERS = ("transpose", "mutate", "pull", "tempo", "density")
 """Numbers of `controls.CONTROLS` that the page shows as plain sliders."""
-REPLACEABLE = {"sampling", "loudness", "transpose", "mutate", "pull", "notes"}
+REPLACEABLE = {"sampling", "loudness", "notes", "key", *SLIDERS}
 """Controls of which only the last value counts."""
 WILDEST = 1.5
 """The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
@@ -158,7 +158,7 @@ class Take:
                        "rate": stream.sample_rate, "column": self.column,
                        "block": music.chain.block, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
                        "samples": stream.samples, "prompt": stream.prompt_samples,
-                       "labels": list(stream.labels), "label": s.label,
+                       "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
                        "chain": s.chain, "levels": levels}
         with self._lock:
             if self.busy:

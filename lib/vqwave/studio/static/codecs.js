@@ -3,9 +3,9 @@
 import { alertIn, button, byId, element, film, inField, time } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
-import { clock } from "./sound.js";
+import { clock, wav } from "./sound.js";
 import { Together } from "./together.js";
-import { ask, cutter, frames, inWords, wav } from "./wire.js";
+import { ask, cutter, frames, inWords } from "./wire.js";
 
 const FIGURES = [
   ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["notes", "notes kept", 0, "share of the notes that are still there"],

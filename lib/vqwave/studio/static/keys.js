@@ -14,17 +14,17 @@ const BUSY = { // focused elements that use a key themselves
 };
 
 export function listen(player) {
-  byId("keys").append(...KEYS.map(([key, words]) => element("span", {}, element("kbd", {}, key), ` ${words}`)));
+  byId("keys").append(...KEYS.filter(([key]) => byId(BUTTONS[key.toLowerCase()] ?? "keys")).map(([key, words]) => element("span", {}, element("kbd", {}, key), ` ${words}`)));
   document.addEventListener("keydown", (event) => {
     const { code, key, target } = event;
     const kind = code === "Space" ? "Space" : key.startsWith("Arrow") ? "Arrow" : "letter";
     if (byId("music").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
     if (kind === "Space" ? inField(event) : target.closest?.(BUSY[kind])) return;
     const step = { ArrowLeft: -STEP, ArrowRight: STEP }[key];
-    const button = BUTTONS[key.toLowerCase()];
+    const button = byId(BUTTONS[key.toLowerCase()]);
     if (code === "Space") player.press();
     else if (step) player.move(step);
-    else if (button) byId(button).click();
+    else if (button) button.click();
     else return;
     event.preventDefault();
   });

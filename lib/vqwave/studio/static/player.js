@@ -3,9 +3,11 @@
 import { alertIn, byId, copy, element, film, keep, time } from "./dom.js";
 import { listen } from "./keys.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
-import { Sound, WHOLE, audio, loudness, volume } from "./sound.js";
+import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
-import { answer, ask, cutter, frames, inWords, send, wav } from "./wire.js";
+import * as wire from "./wire.js";
+
+const { address, answer, ask, cutter, frames, inWords } = wire;
 
 const AHEAD = 10; // seconds at most that a long take is made ahead of the playhead
 const NEAR = 1.5; // seconds ahead while the sound has no gaps, so that a change is heard soon
@@ -21,14 +23,15 @@ function role(chain, level) {
 }
 
 export class Player {
-  constructor(form, takes) {
-    Object.assign(this, { form, takes, state: "empty", busy: false, stops: 0, marks: [], melody: [] });
-    const on = (id, act) => byId(id).addEventListener("click", act);
+  /** Device: the class of what sounds. */
+  constructor(form, takes, Device = Sound) {
+    Object.assign(this, { form, takes, Device, state: "empty", busy: false, stops: 0, marks: [], melody: [] });
+    const on = (id, act) => byId(id)?.addEventListener("click", act);
     on("play", () => this.press());
     on("die", () => this.another());
     on("stop", () => this.stop());
     on("save", () => this.save());
-    on("share", () => copy(new URL(`?${this.record.link}`, location.origin + location.pathname).href, byId("share")));
+    on("share", () => copy(address(this.record ?? this.take), byId("share")));
     on("jump", () => this.steer({ jump: true }, "somewhere else"));
     on("hold", () => this.hold());
     on("onward", () => this.goOn());
@@ -56,7 +59,7 @@ export class Player {
     });
     listen(this);
     window.addEventListener("beforeunload", (event) => {
-      if (this.live && this.sound.position > REMEMBERED * this.take.rate) event.preventDefault();
+      if (this.live && !this.take.local && this.sound.position > REMEMBERED * this.take.rate) event.preventDefault();
     });
     window.addEventListener("pagehide", () => this.leave());
     new ResizeObserver(() => (this.dirty = true)).observe(this.picture);
@@ -190,7 +193,7 @@ export class Player {
   open(take) {
     this.sound?.close();
     this.take = take;
-    this.sound = new Sound(take.rate);
+    this.sound = new this.Device(take.rate);
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
     this.codes = take.levels.map((one) => new Codes(one, take.column));
@@ -317,7 +320,7 @@ export class Player {
 
   /** The browser leaves the page: end the take at the playhead and keep it. */
   leave() {
-    if (!this.live || !this.sound.position) return;
+    if (!this.live || this.take.local || !this.sound.position) return;
     const { take, sound } = this;
     const body = new Blob([JSON.stringify({ sample: Math.ceil(sound.position) })], { type: "application/json" });
     navigator.sendBeacon(`studio/takes/${take.id}/stop`, body);
@@ -345,8 +348,9 @@ export class Player {
   /** Download the take up to the playhead; from the page itself where the studio is gone. */
   save() {
     const { sound, take } = this;
-    if (this.state === "lost") {
-      const link = element("a", { href: URL.createObjectURL(wav(sound.blocks.map(({ pcm }) => pcm), take.rate)), download: `vqwave-seed-${take.seed}.wav` });
+    if (this.state === "lost" || take.local) {
+      const heard = sound.samples(0, take.local ? Math.ceil(sound.position) : sound.end);
+      const link = element("a", { href: URL.createObjectURL(wav(heard, take.rate)), download: `vqwave-seed-${take.seed}.wav` });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     } else element("a", { href: `studio/takes/${take.id}.wav?heard=${Math.ceil(sound.position)}`, download: true }).click();
@@ -393,7 +397,7 @@ export class Player {
       const end = Math.ceil(sound.position);
       const begin = Math.max(0, end - PASSAGE * take.rate);
       const name = `vqwave-seed-${take.seed}-${(begin / take.rate).toFixed(1)}-${(end / take.rate).toFixed(1)}s.wav`;
-      const passage = await send(wav(sound.samples(begin, end), take.rate), name);
+      const passage = await wire.send(wav(sound.samples(begin, end), take.rate), name);
       this.busy = false;
       this.from = Infinity; // play from the end of the passage
       if (stops === this.stops) await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: passage.id, name: passage.name, prompt_start: 0, prompt_seconds: passage.seconds, keep_original: true });
@@ -425,13 +429,13 @@ export class Player {
     byId("die").disabled = this.busy;
     byId("make").disabled = this.busy;
     byId("stop").disabled = !sound && this.state !== "asking";
-    byId("save").hidden = !(this.live || this.state === "lost");
+    byId("save").hidden = !(this.live || this.state === "lost" || this.take?.local);
     byId("save").textContent = this.state === "lost" ? "Save what was heard" : "Download";
-    byId("share").hidden = this.state !== "ended";
+    byId("share").hidden = this.state !== "ended" && !(this.live && this.take.local);
     const steerable = this.live;
     for (const name of ["wild", "loudness", "jump", "hold"]) byId(name).disabled = !steerable;
     this.turns.allow(steerable);
-    byId("onward").disabled = !sound || this.busy || this.state === "lost";
+    if (byId("onward")) byId("onward").disabled = !sound || this.busy || this.state === "lost";
     byId("steer-why").hidden = steerable;
     if (!steerable) {
       byId("hold").setAttribute("aria-pressed", "false");

@@ -3,11 +3,11 @@
 import { recall } from "./dom.js";
 
 export const WHOLE = 600; // seconds that the page keeps: a shorter take is read at once and can be replayed from anywhere
-const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
+export const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
 const START = 0.5; // seconds that must arrive before the sound begins; doubled after each gap
 const MOST = 8;
 const FAINT = -48; // dB at the left end of the level meter
-const MUTE = 3000; // milliseconds after which the page reports that no sound begins
+export const MUTE = 3000; // milliseconds after which the page reports that no sound begins
 
 export let audio = null;
 export const volume = () => Number(recall("vqwave.volume", 0.9));
@@ -102,17 +102,12 @@ export class Sound {
   tick() {
     if (this.paused || !this.context) return;
     if (!this.base) {
-      const waiting = this.end - this.from;
-      if (!waiting || (waiting < this.need * this.rate && !this.finished)) return;
-      if (this.context.state === "suspended") this.context.resume();
+      if (!this.ready) return;
       // At a whole sample of the device, so that no block is interpolated.
       this.base = [this.from, Math.ceil((this.context.currentTime + 0.08) * this.rate) / this.rate];
       this.began = performance.now();
     } else if (this.due < this.context.currentTime && !(this.finished && this.from >= this.end)) {
-      // The device ran out of samples. One longer pause is better than many short pauses.
-      this.gaps += 1;
-      this.need = Math.min(2 * this.need, MOST);
-      this.base = null;
+      this.starve();
       return;
     }
     while (this.from < this.end && this.due < this.context.currentTime + SCHEDULED) {
@@ -128,6 +123,21 @@ export class Sound {
       this.nodes.push(node);
       this.from = block.start + block.pcm.length;
     }
+  }
+
+  /** Whether enough has arrived for the sound to begin. */
+  get ready() {
+    const waiting = this.end - this.from;
+    if (!waiting || (waiting < this.need * this.rate && !this.finished)) return false;
+    if (this.context.state === "suspended") this.context.resume();
+    return true;
+  }
+
+  /** The device ran out of samples. One longer pause is better than many short pauses. */
+  starve() {
+    this.gaps += 1;
+    this.need = Math.min(2 * this.need, MOST);
+    this.base = null;
   }
 
   /** When the next block must begin to sound. */
@@ -170,4 +180,24 @@ export class Sound {
     this.silence();
     clearInterval(this.timer);
   }
+}
+
+/** 16 bit samples as a wav file. */
+export function wav(parts, rate) {
+  const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+  const head = new DataView(new ArrayBuffer(44));
+  const text = (at, word) => [...word].forEach((letter, i) => head.setUint8(at + i, letter.charCodeAt(0)));
+  text(0, "RIFF");
+  head.setUint32(4, 36 + bytes, true);
+  text(8, "WAVEfmt ");
+  head.setUint32(16, 16, true);
+  head.setUint16(20, 1, true);
+  head.setUint16(22, 1, true);
+  head.setUint32(24, rate, true);
+  head.setUint32(28, 2 * rate, true);
+  head.setUint16(32, 2, true);
+  head.setUint16(34, 16, true);
+  text(36, "data");
+  head.setUint32(40, bytes, true);
+  return new Blob([head, ...parts], { type: "audio/wav" });
 }

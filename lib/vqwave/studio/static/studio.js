@@ -1,7 +1,7 @@
 // The page: tabs, theme and parts.
 
 import { Codecs } from "./codecs.js";
-import { alertIn, byId, element, keep } from "./dom.js";
+import { alertIn, byId, element, showThemes } from "./dom.js";
 import { Form } from "./form.js";
 import { Player } from "./player.js";
 import { wake } from "./sound.js";
@@ -55,14 +55,7 @@ function followTraining(about, player) {
   }, 5000);
 }
 
-const otherTheme = () => (document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-const nameTheme = () => (byId("theme").textContent = otherTheme() === "light" ? "Light" : "Dark");
-nameTheme();
-document.addEventListener("theme", nameTheme);
-byId("theme").addEventListener("click", () => {
-  keep("vqwave.theme", otherTheme());
-  window.showTheme();
-});
+showThemes();
 
 /** The page of music: its form, takes and player. */
 function makeMusic(about) {

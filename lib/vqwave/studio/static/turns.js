@@ -4,13 +4,14 @@ import { byId, element } from "./dom.js";
 
 const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
+const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]; // as `Stream.set` takes them
 const FIRST = 60; // the MIDI number of the first
 
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
     Object.assign(this, { player, controls, held: new Set(), inputs: [], sampled: [], timers: {} });
-    byId("turns").append(...controls.filter((one) => !one.sampled).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
+    byId("turns").append(...controls.filter((one) => !one.sampled && !one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
     this.whole = this.inputs.length; // sliders that do not depend on the take
     this.keys = NAMES.map((name, i) =>
       element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
@@ -44,7 +45,7 @@ export class Turns {
   }
 
   /** Show the sliders and labels of a new take; reset the other controls. */
-  begin({ levels, labels = [], label = "" }) {
+  begin({ levels, labels = [], label = "", score = false }) {
     const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
     this.labels = null;
@@ -57,14 +58,25 @@ export class Turns {
     this.inputs.splice(this.whole);
     this.sampled = !generated.length ? [] : this.controls.filter((one) => one.sampled && (labels.length || !one.labels)).map((one) =>
       this.group(one, generated.map(({ level }) => [`${level}×`, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
+    if (score) this.sampled.push(...this.controls.filter((one) => one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])), this.form());
     byId("turns").append(...this.sampled);
     this.reset();
   }
 
+  /** The key and the sections of the score. */
+  form() {
+    const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
+    const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...[["", "any key"], ...keys].map(([value, words]) => element("option", { value }, words)));
+    const ask = (section, label, mark) => element("button", { type: "button", onclick: () => this.player.steer({ section }, mark) }, label);
+    const buttons = [ask("new", "New section", "a new section"), ask("theme", "Bring the theme back", "the theme again")];
+    this.inputs.push(key, ...buttons);
+    return element("div", { class: "turn" }, element("label", { class: "row" }, element("b", {}, "Key"), key), element("div", { class: "buttons" }, ...buttons));
+  }
+
   reset() {
     for (const input of this.inputs) {
-      input.value = input.defaultValue;
-      input.closest("label").querySelector("output").textContent = input.value;
+      if (input.type === "range") input.closest("label").querySelector("output").textContent = input.value = input.defaultValue;
+      else if (input.type === "select-one") input.value = "";
     }
     this.held.clear();
     this.show();

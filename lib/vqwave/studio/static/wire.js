@@ -52,22 +52,5 @@ export function cutter(payload) {
   };
 }
 
-/** 16 bit samples as a wav file. */
-export function wav(parts, rate) {
-  const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-  const head = new DataView(new ArrayBuffer(44));
-  const text = (at, word) => [...word].forEach((letter, i) => head.setUint8(at + i, letter.charCodeAt(0)));
-  text(0, "RIFF");
-  head.setUint32(4, 36 + bytes, true);
-  text(8, "WAVEfmt ");
-  head.setUint32(16, 16, true);
-  head.setUint16(20, 1, true);
-  head.setUint16(22, 1, true);
-  head.setUint32(24, rate, true);
-  head.setUint32(28, 2 * rate, true);
-  head.setUint16(32, 2, true);
-  head.setUint16(34, 16, true);
-  text(36, "data");
-  head.setUint32(40, bytes, true);
-  return new Blob([head, ...parts], { type: "audio/wav" });
-}
+/** The address of a finished take. */
+export const address = (record) => new URL(`?${record.link}`, location.origin + location.pathname).href;

@@ -1,0 +1,49 @@
+"""A web page that plays a model in the browser, without a server."""
+
+from .. import cli
+from ..io import weights
+from ..io.files import printable
+from ..play import api, engine
+from . import arguments
+
+PORT = 7870
+
+
+def parser():
+    parser = cli.parser(
+        "Write a folder of static files that plays music in any modern browser, on the device of "
+        "whoever opens it. Any static host can serve it; nothing is sent anywhere. docs/web.md "
+        "shows how to publish it.",
+        "weights/mine site", "--serve",
+    )
+    parser.add_argument("weights", nargs="?", default=weights.GENERATORS, metavar="WEIGHTS",
+                        help="folder of generators, with their own codecs if they have any")
+    parser.add_argument("site", nargs="?", default="site", metavar="SITE",
+                        help="folder to write")
+    parser.add_argument("--serve", action="store_true",
+                        help="then serve the folder, to try it on this machine")
+    arguments.add_address(parser, PORT, " (other machines get the page without its offline mode)")
+    models = parser.add_argument_group("models")
+    models.add_argument("--vqvae-weights-dir", metavar="DIR",
+                        help=f"folder of the codecs (default: WEIGHTS if it holds any, else "
+                             f"{weights.CODECS})")
+    arguments.add_engine(models, engine.ENGINES[:2])
+    rare = parser.add_argument_group("rare options")
+    rare.add_argument("--runtime", metavar="FILE",
+                      help="the package of ONNX Runtime Web, as `npm pack` writes it (default: "
+                           "npm downloads it once)")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    music = api.load(engine=args.engine)
+    folder, codecs = weights.find_folder(args.weights, weights.GENERATORS), args.vqvae_weights_dir
+    music = api.load(codecs, folder, args.engine) if codecs else music.open(folder)
+    from ..studio import site
+
+    transferred = site.Site(music, args.runtime).write(args.site)
+    print(f"wrote {printable(args.site)}: {transferred / 1e6:.1f} MB", flush=True)
+    if args.serve:
+        site.serve(args.site, args.host, args.port, say=lambda line: print(line, flush=True))
+    return 0

@@ -1,0 +1,330 @@
+"""A folder of static files that plays a chain in the browser, without a server; see docs/web.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gzip
+import hashlib
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from .. import plots
+from ..config import SHARES, ScoreAbove
+from ..config import roll as rolls
+from ..errors import UserError
+from ..io.files import CHECKOUT, atomic_write, make_folder, printable
+from ..onnx import export
+from ..onnx.loops import loop_kind
+from ..play import blocks, controls, labels, level, opening, pitches, score
+from . import limits, pictures
+from .take import SLIDERS, WILDEST
+from .web import LOCAL_ADDRESS, STATIC, listen
+
+PACKAGE = "onnxruntime-web@1.30.0"
+PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+_MEMBERS = {"ort.js": "package/dist/ort.wasm.bundle.min.mjs",
+            "ort.wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
+
+BROWSER = Path(__file__).parent / "browser"
+"""The files of the site that the studio does not have, or has differently."""
+SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "sound.js", "turns.js", "theme.js",
+          "studio.css", "icon.svg", "palettes.json")
+CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
+NOTE_STRENGTH = -15.0
+"""dB at which the page draws the notes of a score."""
+
+
+# --- ONNX Runtime Web -----------------------------------------------------------------------------
+
+
+def runtime(package=None) -> Path:
+    """The folder with ONNX Runtime Web's two files, which npm downloads into the cache if need be.
+    package: the file that `npm pack` wrote.
+    """
+    folder = export.cache_folder() / PACKAGE.replace("@", "-")
+    if package is not None:
+        _unpack(Path(package), folder)
+    elif not all((folder / name).is_file() for name in _MEMBERS):
+        print(f"downloading ONNX Runtime for browsers ({PACKAGE}, 33 MB), once", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as temporary:
+            _unpack(_download(temporary), folder)
+    return folder
+
+
+def _download(folder: str) -> Path:
+    npm, error = shutil.which("npm"), "npm is not installed"
+    if npm:
+        result = subprocess.run([npm, "pack", PACKAGE, "--silent",  # noqa: S603
+                                 "--pack-destination", folder],
+                                capture_output=True, text=True, check=False)
+        if not result.returncode:
+            return next(Path(folder).glob("*.tgz"))
+        error = (result.stderr.strip().splitlines() or ["no message from npm"])[-1]
+    raise UserError(f"{PACKAGE} could not be downloaded ({error}); on a machine with npm and a "
+                    f"network: npm pack {PACKAGE}, and name the .tgz file here with --runtime FILE")
+
+
+def _unpack(package: Path, folder: Path):
+    try:
+        if hashlib.sha256(package.read_bytes()).hexdigest() != PACKAGE_SHA256:
+            raise UserError(f"{printable(package)}: is not the package {PACKAGE}")
+        with tarfile.open(package) as archive:
+            for name, member in _MEMBERS.items():
+                with atomic_write(make_folder(folder) / name) as file:
+                    shutil.copyfileobj(archive.extractfile(member), file)
+    except OSError as e:
+        raise UserError(f"{printable(e.filename or package)}: "
+                        f"{(e.strerror or str(e)).lower()}") from e
+
+
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+def halve(graph: bytes, exactly: bool) -> bytes:
+    """A graph whose large float32 weights are stored as float16, each before a Cast. exactly: only
+    weights that lose nothing.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    def visit(graph):
+        casts = []
+        for weights in graph.initializer:
+            if weights.data_type != onnx.TensorProto.FLOAT:
+                continue
+            name, values = weights.name, numpy_helper.to_array(weights)
+            with np.errstate(over="ignore"):
+                halves = values.astype(np.float16)
+            same = np.array_equal(halves.astype(np.float32), values)
+            if values.size < 1024 or not (np.isfinite(halves).all() if not exactly else same):
+                continue
+            weights.CopyFrom(numpy_helper.from_array(halves, f"{name}_half"))
+            casts.append(helper.make_node("Cast", [weights.name], [name],
+                                          to=onnx.TensorProto.FLOAT))
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    visit(attribute.g)
+        nodes = [*casts, *graph.node]
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+    model = onnx.load_from_string(graph)
+    visit(model.graph)
+    return model.SerializeToString()
+
+
+# --- the site -------------------------------------------------------------------------------------
+
+
+class Site:
+    """The files of a site by their paths. `about` is what the page must know."""
+
+    def __init__(self, music, package=None):
+        self.codec, self.generators, self.composer = music.chain_engines()
+        config = self.codec.config
+        if not config.head.makes_audio:
+            raise UserError(f"{config.name} needs a vocoder, which a browser does not have")
+        self.files: dict[str, bytes] = {}
+        self.packed: dict[str, dict] = {}
+        package = runtime(package)
+        self.files[f"{CODE}/ort.js"] = (package / "ort.js").read_bytes()
+        self.about = self._constants(music) | {
+            "wasm": self.pack("ort.wasm", (package / "ort.wasm").read_bytes()),
+            "levels": [self._generator(generator, music) for generator in self.generators],
+            "codec": self._codec(), "score": self.composer and self._score(),
+        }
+
+    def pack(self, name: str, content: bytes) -> str:
+        """The path at which a large file is stored, compressed: it changes with the content."""
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        path = f"{MODELS}/{name}.{digest}.packed"
+        self.files[path] = gzip.compress(content, 9, mtime=0)
+        self.packed[path] = {"bytes": len(self.files[path])}
+        return path
+
+    def _constants(self, music) -> dict:
+        chain, column = music.chain, pictures.column(music.chain.sizes)
+        trained = self.generators[0].config.labels
+        names = ["sampling", "loudness", "hold", "freeze", "mutate", "pull", "notes", "jump",
+                 *["label"] * bool(trained),
+                 *["tempo", "density", "key", "section"] * bool(self.composer)]
+        shown = [control for control in controls.CONTROLS.values()
+                 if control.sampled and not control.labels or control.name in SLIDERS]
+        return {
+            "title": "A new piece", "rate": chain.sample_rate, "block": chain.block,
+            "column": column, "past": limits.PAST, "wildest": WILDEST,
+            "tagline": "A neural network composes this music on your device. Nothing is sent.",
+            "labels": list(trained.names if trained else ()),
+            "label_draw": labels.LABEL if trained and trained.of == "track" else None,
+            "controls": [dataclasses.asdict(control) for control in shown
+                         if control.name != "transpose" and (self.composer or not control.score)],
+            "names": names, "least_source": level.LEAST_SOURCE,
+            "pitch_floor": pitches.FLOOR, "cross_fade": labels.CROSS_FADE, "seam": blocks.SEAM,
+            "passage": blocks.PASSAGE, "ramp": blocks.RAMP, "quietest": controls.QUIETEST,
+            "leveling": {"loudness": blocks.LOUDNESS, "share": blocks.LEVELED,
+                         "most": blocks.MOST_LEVELED, "remembered": blocks.REMEMBERED,
+                         "prior": blocks.PRIOR, "least": blocks.LEAST, "peak": blocks.PEAK},
+            "opening": {"longest": opening.LONGEST, "sounding": opening.SOUNDING,
+                        "resting": opening.RESTING, "rest": opening.REST,
+                        "draws": opening.DRAWS},
+            "picture": pictures.Spectrum.describe(chain.sample_rate) | {"note": NOTE_STRENGTH},
+        }
+
+    def _model(self, generator) -> dict:
+        """What plays one generator."""
+        config, graphs = generator.config, {}
+        for kind in ("loop", "context"):
+            if kind == "loop" or config.conditions:
+                name = loop_kind(generator.precision, 1, True) if kind == "loop" else kind
+                graph = halve(export.cached_graph(generator.weight_set, name), exactly=True)
+                graphs[kind] = self.pack(f"{config.name}_{kind}.onnx", graph)
+        quiet = generator.quietness
+        if quiet is not None:
+            graphs["quiet"] = self.pack(f"{config.name}_quiet", np.float32(quiet).tobytes())
+        return graphs | {
+            "level": config.level, "books": config.books, "num_codes": config.num_codes,
+            "start": config.start_token, "states": list(config.states.items()), "conditions": [
+                {"kind": {"codes": "codes", "labels": "labelled", "score": "score_rows"}[c.kind],
+                 "input": c.input}
+                | ({"halo": c.halo, "books": c.books, "no_score": c.no_score}
+                   if c.kind == "score" else {}) for c in config.conditions],
+            "sampling": {name: getattr(config.sampling, name)
+                         for name in ("temperature", "top_k", "top_p")},
+            "labels": config.labels and {"names": config.labels.names, "whole": SHARES},
+        }
+
+    def _generator(self, generator, music) -> dict:
+        config, codec = generator.config, music.codec(generator.config.level)
+        model = self._model(generator)
+        if config.source:
+            model |= {"ratio": config.ratio, "halo": config.halo, "pad": config.pad_token}
+        if (powers := music.pitches(config.level)) is not None:
+            model["pitches"] = self.pack(f"{config.name}_pitches", np.float32(powers).tobytes())
+        return model | {"shades": [np.rint(255 * shades).astype(int).tolist()
+                                   for shades in plots.codec_shades(codec)]}
+
+    def _codec(self) -> dict:
+        import onnx
+
+        codec, config = self.codec, self.codec.config
+        kind = "decode_part" if codec.splits else "decode"
+        graph = halve(export.cached_graph(codec.weight_set, kind), exactly=False)
+        facts = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
+        return {"path": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
+                "halo": codec.decode_halo, "near": int(facts.get("decode_near", 0)),
+                "period": int(facts["period"])}
+
+    def _score(self) -> dict:
+        constants = {name.lower(): getattr(place, name) for place, names in (
+            (score, "TEMPI UPBEAT LONGEST_UPBEAT LOOKED_BACK KEPT RETURNS RECALL DENSITY GOVERNED "
+                    "GOVERNOR OUTSIDE"),
+            (ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
+            (rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")) for name in names.split()}
+        strikes = {"strikes": self.composer.config.core.strikes}
+        return constants | {
+            "model": self._model(self.composer) | strikes, "section_beats": score.SECTIONS,
+            "halo": self.generators[0].config.score.halo,
+            "draws_of": {"tempo": score.TEMPO, "plan": score.PLAN}}
+
+    def write(self, folder) -> int:
+        """Write the site into a folder; returns the bytes that a first visit transfers."""
+        files = self.files
+        for path in [STATIC / name for name in SHARED] + list(BROWSER.glob("*.js")):
+            files[f"{CODE}/{path.name}"] = path.read_bytes()
+        worker = files.pop(f"{CODE}/sw.js").decode()
+        files["index.html"] = _page((STATIC / "index.html").read_text(encoding="utf-8")).encode()
+        files["licences.txt"] = _licences().encode()
+        contents = hashlib.sha256(b"".join(files[path] for path in sorted(files)))
+        contents.update(json.dumps(self.about).encode())
+        version = contents.hexdigest()[:12]
+        about = self.about | {"cache": f"vqwave-{version}", "files": self.packed}
+        files[ABOUT] = json.dumps(about).encode()
+        lists = {"small": ["./", *sorted(files.keys() - self.packed.keys())],
+                 "large": list(self.packed)}
+        files["sw.js"] = (f"const VERSION = {json.dumps(version)};\n"
+                          f"const FILES = {json.dumps(lists)};\n{worker}").encode()
+        _write(_check(Path(folder)), files)
+        return sum(map(len, files.values()))
+
+
+def _page(html: str) -> str:
+    """The studio's page without what needs a studio."""
+    html = re.sub(r"<!-- studio -->.*?<!-- /studio -->", "", html, flags=re.DOTALL)
+    for old, new in (
+            ("VQWave studio", "VQWave"), (' role="tabpanel" aria-labelledby="tab-music"', ""),
+            (", and keep what was heard as a take", ""), ("The studio needs", "This page needs"),
+            (f'<script type="module" src="{CODE}/studio.js"></script>',
+             f'<script defer src="{CODE}/old.js"></script>\n'
+             f'  <script type="module" src="{CODE}/site.js"></script>'),
+            ("  </main>", '    <p class="faint">Made with VQWave. <a href="licences.txt">Terms of '
+                          'the program, of the model and of its music</a></p>\n  </main>')):
+        html = html.replace(old, new)
+    return html
+
+
+def _licences() -> str:
+    """The terms of what is on the site."""
+    texts = [path.read_text(encoding="utf-8") for path in
+             (BROWSER / "licences.txt", CHECKOUT / "LICENSE", CHECKOUT / "NOTICE")
+             if path.is_file()]
+    return ("\n\n" + "=" * 80 + "\n\n").join(texts)
+
+
+def _check(folder: Path) -> Path:
+    """The folder, if it is new, empty or an earlier site."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
+        raise UserError(f"{printable(folder)}: holds other files; name a new folder for the site")
+    return make_folder(folder)
+
+
+def _write(folder: Path, files: dict[str, bytes]):
+    for path in (folder / MODELS).glob("*.packed"):
+        if f"{MODELS}/{path.name}" not in files:
+            path.unlink()
+    for path, content in files.items():
+        with atomic_write(make_folder((folder / path).parent) / Path(path).name) as file:
+            file.write(content)
+
+
+# --- trying it ------------------------------------------------------------------------------------
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the site with the headers that allow threads."""
+
+    def end_headers(self):
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(folder, host: str, port: int, say=print):
+    """Serve a site until Ctrl-C."""
+    listening = listen(host, port)
+    port = listening.getsockname()[1]
+    server = http.server.ThreadingHTTPServer(
+        listening.getsockname()[:2], functools.partial(_Handler, directory=str(folder)), False)
+    server.socket.close()
+    server.socket = listening
+    say(f"The site is at http://{LOCAL_ADDRESS.get(host, host)}:{port} (Ctrl-C ends it)")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
