@@ -240,7 +240,7 @@ def test_the_tests_get_chromium_if_apt_may_install_it(checkout, no_chromium):
 
 def test_the_demo_prints_its_path(checkout):
     result = setup(checkout, "--demo")
-    assert calls(checkout)[-1] == "scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force"
+    assert calls(checkout)[-1] == "scripts/generate_audio.py --preset timed --seconds 20 --seed 1 --output demo.wav --force"
     assert f"{checkout}/demo.wav" in result.stderr
 
 
