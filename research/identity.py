@@ -57,9 +57,8 @@ def stream_part():
         yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3, **AS_COMPOSED))
         yield f"batch {engine}", checksum(model.generate(seconds=2, seed=4, batch=2,
                                                               **AS_COMPOSED))
-        for level, seconds in ((128, 1.5), (32, 0.8), (8, 0.4)):
-            piece = model.generate(seconds=seconds, seed=5, level=level, **AS_COMPOSED)
-            yield f"piece {level} {engine}", checksum(piece)
+        piece = model.generate(seconds=1.5, seed=5, level=128, **AS_COMPOSED)
+        yield f"piece 128 {engine}", checksum(piece)
         yield f"continuation {engine}", checksum(model.generate(
             seconds=6, seed=6, begin=model.prompt(audio, seconds=3)))
         yield f"variation {engine}", checksum(model.generate(
