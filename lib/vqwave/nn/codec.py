@@ -111,9 +111,8 @@ class Codec(keras.Model):
         }
 
     def call(self, inputs, training=False):
-        audio, label = inputs, []
-        if isinstance(inputs, dict):
-            audio = inputs["samples"]
+        inputs, label = inputs if isinstance(inputs, dict) else {"samples": inputs}, []
+        audio = inputs["samples"]
         if self.label_embedding is not None:
             label = [self.label_embedding(inputs["label"], training=training)]
         features = self.front_end(audio)
@@ -121,10 +120,10 @@ class Codec(keras.Model):
         latents = self.encoder(_one_or_all([features, *label]), training=encoding)
         quantized = self.quantizer(latents, training=encoding)
         vectors = quantized.vectors
-        if "codes" in (inputs if isinstance(inputs, dict) else ()):
-            given = inputs["codes"]
-            vectors = ops.where(given[..., :1] < 0, vectors,
-                                self.quantizer.lookup(ops.maximum(given, 0)))
+        if "codes" in inputs:
+            codes = inputs["codes"]
+            vectors = ops.where(codes[..., :1] < 0, vectors,
+                                self.quantizer.lookup(ops.maximum(codes, 0)))
         start = []
         if self.config.needs_position:
             # In training a random position, so that all phases and all noise are learnt.
