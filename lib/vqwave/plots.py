@@ -52,7 +52,9 @@ def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: flo
 
 def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int | None = None,
                  start: float = 0.0):
-    """Waveform over spectrogram of each of {name: audio}; 0 dB is the first one's loudest."""
+    """Waveform over spectrogram of each of {name: audio}, on the same axes, `across` in a row. 0 dB
+    is the loudest point of the first.
+    """
     signals, count = _finite(signals), len(signals)
     across = min(count, across or (3, 4, 6)[bisect_left((9, 16), count)])
     down = -(-count // across)
@@ -196,7 +198,9 @@ def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
 
 
 def code_usage(counts: dict, path, title: str = ""):
-    """A panel for each of {name: counts}: the share of each code by rank; dotted: even use."""
+    """A panel for each of {name: counts int [num_codes]}: the share of each code, by rank. The
+    dotted line is the share of evenly used codes.
+    """
     figure, axes = figures.panels(len(counts), title)
     for i, (axis, (name, count)) in enumerate(zip(axes, counts.items(), strict=True)):
         count = np.sort(np.asarray(count, np.float64))[::-1]
@@ -226,7 +230,9 @@ def logs(folder, names=()) -> dict[str, Path]:
 
 
 def loss_curves(csv_path, path, title: str = "") -> bool:
-    """A panel for each metric of one log. False if the log has no complete row."""
+    """A panel for each metric of one log, the loss first, training and validation. False if the log
+    has no complete row: nothing is drawn.
+    """
     epochs, columns = read_log(csv_path)
     names = sorted((n for n in columns if not n.startswith("val_")), key=lambda n: n != "loss")
     names += [n for n in columns if n.startswith("val_") and n.removeprefix("val_") not in columns]

@@ -51,7 +51,9 @@ def _flush():
 
 
 def import_keras():
-    """Import Keras without the lines that TensorFlow writes to stderr by default."""
+    """Import Keras, and with it TensorFlow, without the lines that TensorFlow writes to stderr.
+    They are shown if TF_CPP_MIN_LOG_LEVEL is below 3.
+    """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return
     with mute(unless_error=True):

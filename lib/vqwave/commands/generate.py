@@ -99,7 +99,9 @@ def main(argv=None) -> int:
 
 
 def check_batch(pieces: int | None, held: int = 0):
-    """Raises `UserError` where a batch needs more files or memory than there are."""
+    """Raises `UserError` where a batch needs more files or memory than there are. held: samples of
+    each piece that are in memory at once.
+    """
     memory = machine.memory_bytes()
     most = [(machine.open_files() - OTHER_FILES, "open files")]
     if memory:  # half of the memory is left to others

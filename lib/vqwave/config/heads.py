@@ -17,7 +17,9 @@ class HeadPart(CodecPart):
     """Whether the head must know where in the piece the decoder's codes stand."""
 
     makes_audio: ClassVar[bool] = True
-    """Whether the network makes the audio; otherwise `data/vocoders.py` does."""
+    """Whether the network makes the audio, so that the loss can compare it. Otherwise
+    `data/vocoders.py` makes the audio of the network's output.
+    """
 
 
 class WaveformHead(HeadPart):

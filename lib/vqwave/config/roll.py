@@ -37,7 +37,9 @@ def pitch_classes(books: int) -> np.ndarray:
 
 
 def averages(memory: int) -> np.ndarray:
-    """The weights of the last steps in each average, the newest first: [averages, memory]."""
+    """The weights of the last steps in each average of strikes, the newest first: float32
+    [averages, memory], in strikes a second.
+    """
     decays = np.exp(-1 / (STEPS_PER_SECOND * np.array(AVERAGE_SECONDS)))[:, None]
     weights = (1 - decays) * decays ** np.arange(memory) * STEPS_PER_SECOND
     return weights.astype("float32")

@@ -34,7 +34,9 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
                   window: int | None = None, segment: int = 1):
-    """`encode` of a signal in blocks [n] of any lengths: an iterator of [frames, books]."""
+    """`encode` of a signal in float32 blocks [n] of any lengths: an iterator of int32 [frames,
+    books], in the memory of one window.
+    """
     for codes in _encode(run, (block[None] for block in blocks), level, halo, window, segment):
         yield codes[0]
 

@@ -274,7 +274,9 @@ def unigram_costs(counts: np.ndarray) -> np.ndarray:
 
 
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits of a held-out frame if each code costs its `unigram_costs` in training."""
+    """Bits of a held-out frame, all books added, when each code costs its `unigram_costs` in
+    training. train, held_out: lists of `CodeTrack`.
+    """
     in_training, in_held_out = (
         count_codes((read_frames(t.path, t.first, t.frames, books) for t in tracks), num_codes,
                     books) for tracks in (train, held_out))

@@ -16,7 +16,9 @@ from ..io.silence import SILENT_DB
 from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
-"""Quietness counts from `QUIET_UNDER` to `MOST_QUIET` dB below the median loudness."""
+"""Music is quiet from `QUIET_UNDER` dB below the median loudness of non-silent frames. Quietness
+counts from there, up to `MOST_QUIET` dB.
+"""
 WINDOW = 0.2
 """Seconds around a frame over which the loudness is measured."""
 BLOCK = 4096

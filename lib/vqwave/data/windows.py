@@ -151,7 +151,9 @@ class AudioWindows(_Batches):
         return sound * np.float32(10 ** (-random.uniform(0.0, self.augmentation.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
-        """float32 [length] from a place of a track; a short track is not transposed up."""
+        """float32 [length] from a place of a track on, or as near as its length allows. A track too
+        short to be transposed up is not transposed.
+        """
         first, end = self.spans[item]
         count = math.ceil(self.length * 2 ** (shift / 12))
         if count > end - first:
@@ -208,7 +210,9 @@ class Span:
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig,
                  spans: Sequence[Span]) -> np.ndarray:
-    """The frames above a window and its halo: int32 [length / ratio + 2·halo, books above]."""
+    """The frames above a window of these spans and its halo: int32 [length / ratio + 2·halo, books
+    above], the pad token outside a track.
+    """
     halo, ratio, parts = generator.halo, generator.ratio, []
     for number, span in enumerate(spans):
         track = span.track
@@ -247,11 +251,15 @@ def score_of(condition: ScoreAbove, generator: GeneratorConfig,
 
 
 SERVERS: dict[str, Callable] = {"codes": window_above, "labels": labels_of, "score": score_of}
-"""The input of each kind of condition: (condition, generator, spans) -> int32 array."""
+"""The training input of each kind of condition: (condition, generator config, spans of a window) ->
+int32 array of the condition's `shape`.
+"""
 
 
 def count_places(frames: int, length: int, unit: int) -> int:
-    """The places, `unit` frames apart, where a window in a track can begin; at least 1."""
+    """The number of places, `unit` frames apart, where a window inside a track of `frames` frames
+    can begin; 1 for a track shorter than a window.
+    """
     return max(0, frames - length) // unit + 1
 
 

@@ -154,7 +154,9 @@ def perplexity(counts) -> float:
 
 
 def codebook_figures(counts) -> dict:
-    """{"usage", "perplexity"}: means over the books; "books": a row for each of several."""
+    """{"usage", "perplexity"} of a `histogram` int [books, num_codes]: the means over the books,
+    and with several books also "books": a row of both for each.
+    """
     books = [{"usage": usage(row), "perplexity": perplexity(row)} for row in np.atleast_2d(counts)]
     mean = {key: float(np.mean([row[key] for row in books])) for key in books[0]}
     return mean | ({"books": books} if len(books) > 1 else {})

@@ -87,7 +87,9 @@ def peaks(magnitudes) -> np.ndarray:
 
 
 def chroma(magnitudes) -> np.ndarray:
-    """Energy of the peaks by pitch class, each frame of unit length: float32 [frames, 12]."""
+    """The root of the peaks' energy in each pitch class, C first, each frame of unit length:
+    float32 [frames, 12]; zeros in frames without peaks.
+    """
     energy = np.where(peaks(magnitudes), np.square(magnitudes), 0.0)
     classes = np.sqrt(energy.reshape(len(energy), -1, 12, BINS_A_SEMITONE).sum(axis=(1, 3)))
     return (classes / np.maximum(np.linalg.norm(classes, axis=1, keepdims=True),

@@ -58,7 +58,9 @@ def _hann(n_fft: int, window: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
-    """librosa's mel filters (Slaney's, of unit area): float32 [bands, n_fft // 2 + 1]."""
+    """librosa's default mel filters: float32 [bands, n_fft // 2 + 1], Slaney's scale, unit area,
+    from 0 Hz to half the sample rate.
+    """
     import librosa
 
     return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands)

@@ -21,7 +21,9 @@ LEAST_PULSE = 0.25
 
 
 def onset_envelope(audio, sample_rate: int) -> np.ndarray:
-    """audio float [samples] -> float32 [1 + samples // 256], at 22,050 Hz."""
+    """audio float [samples] -> float32 [1 + samples // 256], at 22,050 Hz; a signal shorter than a
+    window is followed by silence.
+    """
     import librosa
 
     audio = resample(audio, sample_rate, SAMPLE_RATE)

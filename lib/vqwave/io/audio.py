@@ -202,7 +202,9 @@ def read_part(path, sample_rate: int, first: int,
 
 def read_excerpt(path, sample_rate: int, start: float = 0.0,
                  seconds: float | None = None) -> np.ndarray:
-    """Up to `seconds` of a file from second `start` on: float32 [samples]."""
+    """Up to `seconds` of a file (None: to its end) from second `start` on: float32 [samples].
+    Raises as `Decoder`, and where the file ends before `start`.
+    """
     count = None if seconds is None else max(1, round(seconds * sample_rate))
     samples, length = read_part(path, sample_rate, round(start * sample_rate), count)
     if not samples.size:

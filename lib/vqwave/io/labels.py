@@ -32,7 +32,9 @@ def label_of(track: Track, of: str) -> str | None:
 
 
 def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
-    """Every label of the training tracks, sorted. Raises `UserError` for a single one."""
+    """Every label of the training tracks, sorted; with `UNLABELLED` if a track has none. Raises
+    `UserError` where all have the same label, or none.
+    """
     used = {label_of(track, of) for track in tracks}
     if used == {None}:
         raise UserError(f"no training track names its {of}: choose another label")

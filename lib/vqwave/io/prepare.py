@@ -221,7 +221,9 @@ def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
 
 
 def _plan(dst, sources, tracks, sample_rate, failed):
-    """A `_Job` for each source that becomes a track, and {copy: the file that is a track}."""
+    """A `_Job` for each source that is to be a track, and {copy: the file that is a track} of the
+    other sources. What cannot be read is added to `failed`.
+    """
     paths, by_source = {source.path for source in sources}, {t.source: t for t in tracks.values()}
     others = [track for track in tracks.values() if track.source not in paths]
     # By content: tracks whose file was renamed or removed, and the file of every other track.
@@ -252,7 +254,9 @@ def _plan(dst, sources, tracks, sample_rate, failed):
 
 
 def _take_over(dst, source, orphan: Track | None, tracks) -> Track | None:
-    """The track of a renamed file; a file in another folder becomes a new track."""
+    """The track of a renamed file. In another folder, which may be another label, the file becomes
+    a new track, and the orphan is removed.
+    """
     if orphan and os.path.dirname(orphan.file) != os.path.dirname(source.relative):
         (dst / orphan.file).unlink(missing_ok=True)
         del tracks[orphan.file]
@@ -261,7 +265,9 @@ def _take_over(dst, source, orphan: Track | None, tracks) -> Track | None:
 
 
 def _new_file(source, tracks) -> str:
-    """The file of a source without a track: its name with .u16, numbered, cut if too long."""
+    """The file of a source without a track: its name with .u16, numbered where a track has this
+    file. A name too long for file systems is cut and gets a hash.
+    """
     path = PurePosixPath(Path(source.relative))
     name, raw = path.name, os.fsencode(path.name)
     if len(raw) > 240:

@@ -79,7 +79,9 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
 
 def read_sides(data_dir, split, seed: int, seconds: float | None, say
                ) -> tuple[list[list[Track]], Spans]:
-    """`trim` of the tracks of a data folder, for a training with this split and seed."""
+    """(training tracks, held-out tracks) of a data folder and their spans, as `trim` returns them,
+    for a training with this split, seed and `trim_silence`.
+    """
     return trim(data_dir, splits.split(manifest.read(data_dir), split, seed), seconds, say)
 
 

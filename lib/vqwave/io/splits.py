@@ -36,7 +36,9 @@ WHOLE = Share()
 FILE = "split.yml"
 """In a folder of weights: the tracks that its training holds out."""
 LARGEST = 0.4
-"""A held-out track has at most this share of the hours, or twice the held-out share."""
+"""A single held-out track has at most this share of the hours, or twice the share that is held out:
+otherwise little would be left to train on.
+"""
 
 
 def read_split(path) -> Split:
@@ -72,7 +74,9 @@ def save(folder, split: Split):
 
 
 def names(track: manifest.Track) -> tuple[str, str, str]:
-    """The names of a track in a split: its own, its file without `.u16`, its sha256's start."""
+    """The names of a track in a split: its own, its unique file in the data folder without `.u16`,
+    and the first digits of its sha256.
+    """
     return track_name(track), track.file.removesuffix(".u16"), track.sha256[:16]
 
 

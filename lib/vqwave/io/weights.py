@@ -167,7 +167,9 @@ class WeightSet:
 
     @property
     def trained_on(self) -> set[str] | None:
-        """The first digits of the sha256 of every track in the training; None where unknown."""
+        """The first 16 digits of the sha256 of every training track, including those of its codecs
+        and of the set that it started from; None where unknown.
+        """
         tracks = self.record.get("tracks")
         return None if tracks is None else {digits[:16] for digits in tracks}
 
@@ -199,7 +201,9 @@ class WeightSet:
 
     @property
     def encoding_checksum(self) -> str:
-        """A checksum of what encoding depends on, whatever the precision on disk."""
+        """A checksum of what encoding depends on: fields of the config, and encoder and codebook as
+        float32, whatever their precision on disk.
+        """
         values = configs.to_dict(self.config)
         fields = {key: values[key] for key in ("sample_rate", "front_end", "stages", "block")}
         # At its default an axis is left out, so that adding an axis changes no checksum.
@@ -361,7 +365,9 @@ def to_numpy(variable) -> np.ndarray:
 
 
 def tags(folder, name: str) -> list[str]:
-    """The tags of the whole sets in `folder`: epochs in order, `best`, the empty tag."""
+    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then the
+    empty tag if there is a set without one.
+    """
     pattern = re.compile(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml")
     paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
     return sorted((match[1] or "" for path in paths if (match := pattern.fullmatch(path.name))),
@@ -413,7 +419,9 @@ def save_chain(folder, chain: configs.ChainConfig):
 
 
 def add_chain(folder, described: configs.ChainConfig):
-    """`save_chain`, unless models in the folder would be taken for another chain's."""
+    """`save_chain`, for models trained one by one: only in a folder without weights whose models
+    would be taken for those of another chain.
+    """
     if (Path(folder) / CHAIN).exists():
         return
     assumed = chain(folder)

@@ -64,7 +64,9 @@ def attend_to_window(q, k, v, sinks: Sinks | None, window: int):
 
 
 def attend_to_ring(q, keys, values, sinks: Sinks | None, ages):
-    """One frame: q [batch, heads, d], a ring [batch, heads, window, d] -> [batch, heads, d]."""
+    """One frame: q [batch, heads, d]; keys and values of a ring [batch, heads, window, d]; ages
+    int32 [batch, window] -> [batch, heads, d].
+    """
     return _attend(q[:, :, None], keys, values, sinks, ages[:, None, None])[:, :, 0]
 
 

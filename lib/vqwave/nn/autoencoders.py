@@ -162,11 +162,15 @@ AUTOENCODERS: dict[str, tuple[Callable, Callable]] = {
     "mirror": (mirror_encoder, mirror_decoder), "banded": (banded_encoder, mirror_decoder),
     "plane": (plane_encoder, plane_decoder),
 }
-"""Of each kind: (codec config, front end) -> (encoder, field), config -> (decoder, head)."""
+"""The encoder of each kind, (codec config, front end) -> (model, receptive field), and its decoder,
+(codec config) -> (model, head).
+"""
 
 
 def with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:
-    """The decoder, and for each up-sampled stage the mean of its channels [batch, steps]."""
+    """The decoder with one more output for each up-sampled stage: the mean over its channels before
+    the activation, [batch, samples / hop].
+    """
     stages = [decoder.get_layer(f"activation_{i}").input for i in range(len(config.stages) - 1)]
     return keras.Model(decoder.inputs, [*decoder.outputs, *(ops.mean(x, axis=-1) for x in stages)])
 

@@ -184,7 +184,9 @@ class ResNetResidual(layers.Layer):
 
 
 class CroppedResidual(layers.Layer):
-    """x[r:-r] + gelu(unpadded dilated conv(x)): [batch, time − 2·r, channels]."""
+    """x[r:-r] + gelu(unpadded dilated conv(x)), r steps seen to either side: [batch, time,
+    channels] -> [batch, time − 2·r, channels].
+    """
 
     def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
         super().__init__(**kwargs)
@@ -263,7 +265,9 @@ class TransposedUpsampling(layers.Layer):
 
 
 def dilated_names(name: str, dilations) -> list[tuple[str, int]]:
-    """The layer's name in weights files, and the dilation: `name`_1, then `name`_1_2."""
+    """For each dilation the layer's name in weights files, and the dilation: `name`_1, and
+    `name`_1_2, `name`_1_3 for repeated ones.
+    """
     counts = [dilations[: i + 1].count(dilation) for i, dilation in enumerate(dilations)]
     return [(f"{name}_{dilation}" + (f"_{count}" if count > 1 else ""), dilation)
             for dilation, count in zip(dilations, counts, strict=True)]

@@ -40,7 +40,9 @@ class EnergyDescent(layers.Layer):
         self.memory = self.add_weight(shape=(width, self.config.memories), name="memory")
 
     def normalise(self, x):
-        """g. All channels have one positive scale, so that the energy falls."""
+        """g. Its scale is one positive number for all channels, so g is the gradient of a convex
+        function of x and the energy falls.
+        """
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         inverse_std = ops.rsqrt(ops.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
         scale = ops.cast(ops.exp(self.scale), x.dtype)

@@ -114,7 +114,9 @@ DISCRIMINATORS: dict[str, type[Discriminator]] = {
 
 
 class Game(NamedTuple):
-    """The loss of each score: the discriminator's of both sides, and the decoder's."""
+    """The loss of each score D: the discriminator's for a recording and for a reconstruction, and
+    the decoder's for its reconstruction.
+    """
 
     recording: Callable
     reconstruction: Callable

@@ -23,7 +23,9 @@ class WaveformInput(layers.Reshape):
 
 
 class LogFrequencySpectrum(layers.Layer):
-    """audio [batch, T] -> [batch, T / hop, 2·bins]: levels of quarter tones, then of peaks."""
+    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones,
+    then the same levels at peaks only.
+    """
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int, **kwargs):
         super().__init__(dtype="float32", name="log_frequency", **kwargs)

@@ -96,7 +96,9 @@ def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: st
 
 
 def _take_unlabelled(model: Generator, plain: Generator):
-    """Copy the weights of the same model without labels; kernel rows of labels are zero."""
+    """Copy the weights of the same model without labels, with zeros for the kernel rows that read
+    the labels' channels of the context.
+    """
     for name, condition in plain.conditions.items():
         model.conditions[name].set_weights(condition.get_weights())
     conditions = model.config.conditions

@@ -229,7 +229,9 @@ class InverseSTFT(layers.Layer):
         return self.overlap_add(size * ops.cos(phase), size * ops.sin(phase))
 
     def overlap_add(self, real, imag):
-        """Spectra [batch, frames + overlap − 1, bins] -> audio [batch, frames·hop, 1]."""
+        """Spectra of the frames and of those that overlap them, [batch, frames +
+        overlap − 1, bins] -> audio [batch, frames·hop, 1].
+        """
         pieces = ops.matmul(ops.concatenate([real, imag], axis=-1), self.basis)
         batch, count = ops.shape(pieces)[:2]
         pieces = ops.reshape(pieces, (batch, count, self.overlap, self.hop))

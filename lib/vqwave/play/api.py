@@ -226,7 +226,9 @@ class VQWave(Models):
                       intro=intro, leveling=leveling)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
-        """A prompt with codes down to `level`. Raises `UserError` where nothing is left to do."""
+        """A prompt with its codes of the levels down to `level`. Raises `UserError` where some are
+        missing, or nothing is left to generate.
+        """
         levels = [x for x in self.chain.sizes if x >= level]
         if missing := [x for x in levels if x not in prompt.codes]:
             raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no "
@@ -239,7 +241,9 @@ class VQWave(Models):
 
     @property
     def vae(self) -> str | None:
-        """The codec that plays by its own prior, in a chain without generators; or None."""
+        """The codec that plays alone, by its own prior: of a chain without generators the first one
+        without codes; None where there is none.
+        """
         if self.chain.generators:
             return None
         return next((name for name in self.chain.codecs.values()

@@ -154,7 +154,9 @@ class Playback:
         self.held, self.following = 0, None
 
     def _pass_on(self, samples: int, make: Callable[[], Block] | None = None):
-        """The rest of a hold that ends half way passes into what follows, or the chain's block."""
+        """Where a hold ends half way, its next block passes into what follows; elsewhere the block
+        of the chain does, if there is `make`.
+        """
         if self.passing is not None:
             return
         if self.held and self.place:

@@ -260,7 +260,9 @@ class Chain:
         return audio
 
     def _decode(self) -> list[Callable[[], np.ndarray]]:
-        """Begin to decode the next block; returns functions that wait for a few rows each."""
+        """Begin to decode the next block, and a little of the one after it. Returns the results of
+        a few rows each, float32 [rows, block + a little].
+        """
         bottom = self.bottom
         begin = self.state.blocks * bottom.per_block
         first = max(0, begin - self._halo)
@@ -310,7 +312,9 @@ class Chain:
         return codes, log_probs if self.options.log_probs else None
 
     def _trim(self, past: int):
-        """Forget the codes that decoder, contexts and freezes of `past` blocks will not read."""
+        """Forget the codes that neither the decoder, nor the context of a later block, nor a freeze
+        of the last `past` blocks will read.
+        """
         for level, below in zip(self._buffers, [*self._buffers[1:], None], strict=True):
             keep = self.state.blocks * level.per_block
             if below is None:
@@ -351,7 +355,9 @@ class Workers:
                                         thread_name_prefix="vqwave-stream")
 
     def start(self, function: Callable, *arguments) -> Callable[[], Any]:
-        """Call a function in a thread; returns a function that waits, or makes the call itself."""
+        """Call a function in a thread. Returns a function that waits for the result, and that makes
+        the call itself if no thread has started it.
+        """
         future = self._pool.submit(function, *arguments)
         return lambda: function(*arguments) if future.cancel() else future.result()
 

@@ -79,7 +79,9 @@ def check_block(block: int, configs) -> int:
 
 
 def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
-    """Keywords of `Stream.set` with recordings, weights and pitches of codes loaded."""
+    """Keywords of `Stream.set` with the recordings and weights that they name loaded, and the
+    pitches of codes measured, which may take seconds.
+    """
     keywords = {name: value for name, value in keywords.items() if value is not None}
     music, configs = engines.music, engines.configs
     weights, begin = keywords.get("weights"), keywords.get("begin")
@@ -105,7 +107,9 @@ def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
 
 
 def check_change(keywords: Mapping, engines: Engines, options: Options) -> Change:
-    """The change that these loaded keywords of `Stream.set` make. Raises `UserError`."""
+    """The change that these keywords of `Stream.set`, loaded, make where `engines` play. Raises
+    `UserError` where they make none.
+    """
     change = dict(keywords)
     for name in change.keys() - set(controls.NAMES):
         raise UserError(f"no control is called {name!r}; there are {', '.join(controls.NAMES)}")

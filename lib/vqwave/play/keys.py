@@ -164,7 +164,9 @@ class Keys:
 
 
     def put(self, name: str, share: float):
-        """Turn a control's knob to a share of its range, 0 to 1; all levels move alike."""
+        """Turn the knob of a control to a share of its range, from 0 to 1. The values of all levels
+        move by the same amount from where each began.
+        """
         control = controls.CONTROLS[name]
         value = control.turned(share)
         with self._lock, self._notice_errors():

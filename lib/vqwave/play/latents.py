@@ -1,4 +1,6 @@
-"""Sound from a VAE: reconstructions, samples of its prior, walks between two recordings."""
+"""Sound from a VAE, whose frames are vectors instead of codes: reconstructions, samples of its
+prior, walks between two recordings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One level of a chain at work: a generator that samples blocks, and a buffer of codes."""
+"""One level of a chain at work: a generator that samples its codes block by block, and the buffer
+of the codes that other levels still read.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ class Models:
         self._pitches: dict[int, np.ndarray | None] = {}
 
     def open(self, generators) -> Models:
-        """The models of another folder of generators, with its own codecs or else with these."""
+        """The models of another folder of generators, for the same engine; with the codecs that are
+        in it where there are some, else with these.
+        """
         key = os.path.abspath(generators)
         if key not in self._others:
             chain = weights.chain(generators)
@@ -68,7 +70,9 @@ class Models:
                 self._load(score) if score else None)
 
     def pitches(self, level: int) -> np.ndarray | None:
-        """The power of each pitch class in each code, see `pitches.of_codec`; measured once."""
+        """The power of each pitch class in each code of a level, see `pitches.of_codec`; measured
+        once, which takes some seconds.
+        """
         if level not in self._pitches:
             self._pitches[level] = pitches.of_codec(self.codec(level))
         return self._pitches[level]
@@ -84,7 +88,9 @@ class Models:
         return self.chain.ending
 
     def ending(self, level: int | None, keep: int | None = None) -> int:
-        """`level`, or by default the chain's own (of a variation, one level below `keep`)."""
+        """`level`, or the chain's own (`level`) where it is None; by default a variation that keeps
+        that level ends one level below.
+        """
         if level is None:
             return self.level if keep is None or self.level < keep else self.chain.below(keep)
         return self.chain.check_level(level)
@@ -98,7 +104,9 @@ class Models:
         return self._load(self.chain.generator(level))
 
     def weight_set(self, name: str) -> weights.WeightSet:
-        """The weights of a model of the chain. Raises `UserError` where they do not fit."""
+        """The set of weights of a model of the chain. Raises `UserError` where it is missing, or
+        of another level or sample rate than the chain says.
+        """
         if name not in self._sets:
             codecs = {codec: level for level, codec in self.chain.codecs.items()}
             levels = codecs | {g: x for x, g in self.chain.generators.items()}

@@ -24,7 +24,9 @@ DRAWS = 2000  # numbers of draws, in place of those of books
 
 
 def skip_rests(level, second: float):
-    """Advance pieces that rest too long, or have not begun, to sound. second: in frames."""
+    """Advance the pieces of a `Level` that have rested for too long, and those that have not begun,
+    to where their music sounds. second: in frames.
+    """
     state = level.state
     if level.generator.quietness is None or len(state.prompt) or state.loop.shape[1]:
         return

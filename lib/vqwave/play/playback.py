@@ -61,7 +61,9 @@ LATENCIES = {"normal": Latency(),
 
 @dataclass(frozen=True)
 class Status:
-    """A moment of playing, in seconds; speed: real-time factor; underruns: a count."""
+    """A moment of playing. seconds: heard so far; speed: real-time factor of the last blocks;
+    buffered: seconds; underruns: how often the sound ran dry.
+    """
 
     seconds: float
     speed: float

@@ -47,7 +47,9 @@ def rate(sound: np.ndarray, sample_rate: int, bits: Mapping, typical: Mapping) -
 
 
 def _flatness(moment: np.ndarray) -> float:
-    """The spectral flatness of each band, averaged by the fourth roots of their powers."""
+    """The ratio of the geometric to the arithmetic mean of the power in each band, averaged with
+    the fourth roots of the bands' powers as weights.
+    """
     power = np.mean(np.concatenate(list(magnitudes(moment, N_FFT, N_FFT // 4))) ** 2, axis=0)
     first = BINS // 2
     bands = power[first : first + BINS * BANDS].reshape(BANDS, BINS) + 1e-12

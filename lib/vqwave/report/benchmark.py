@@ -247,7 +247,9 @@ def measure_streams(music: api.VQWave, effort: Effort, level: int) -> list[dict]
 
 
 def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Seconds to the first block and to the sound: cold (a new process), and warm."""
+    """Seconds until the first block of a piece, and until its sound starts: cold, in a new process
+    with cached graphs; warm, with loaded models.
+    """
     folders = [music.weight_set(names[music.chain.top]).folder
                for names in (music.chain.codecs, music.chain.generators)]
     marks = {"cold": [], "warm": []}
@@ -313,7 +315,9 @@ class Sink:
 
 
 def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Milliseconds from `Stream.set` to the first changed sample, for each latency."""
+    """Milliseconds from `Stream.set` to the first sample that follows, for each of
+    `playback.LATENCIES`; the underruns; the RTF of such blocks.
+    """
     rows, random = [], np.random.default_rng(0)
     for name, latency in playback.LATENCIES.items():
         wait = latency.buffer + 0.5  # until a change has been heard, and its ramp is over

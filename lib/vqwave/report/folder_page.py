@@ -190,7 +190,9 @@ def _distances(embed, generated, held_out, train, rate) -> dict | None:
 
 
 def _statistics(pieces, held_out, train, rate) -> dict | None:
-    """Divergences of notes from held-out music's; None if a side is too short."""
+    """Divergences of the notes of generated, and of training, music from held-out music's; None if
+    a side is too short. train: sounds, or None.
+    """
     portraits = []
     for side in filter(None, (held_out, pieces, train)):
         long = [sound for sound in side if len(sound) >= SHORTEST_SECONDS * rate]
@@ -203,7 +205,9 @@ def _statistics(pieces, held_out, train, rate) -> dict | None:
 
 
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
-    """The longest runs shared with the training tracks; held sounds do not count."""
+    """The longest runs that the pieces, and held-out music, share with the training tracks as the
+    generator saw them. Held sounds do not count.
+    """
     stderr.import_keras()
     from ..nn import codec
 

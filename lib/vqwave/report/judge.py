@@ -277,7 +277,9 @@ def row_cells(row: dict) -> tuple[str, ...]:
 
 def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
                 ) -> list[str] | None:
-    """The names of the tracks that a model or its codecs trained on; None where unknown."""
+    """The names of those of `tracks` that a model, or its codecs, were trained on; None where the
+    weight set does not record its tracks.
+    """
     trained_on = weight_set.trained_on
     return None if trained_on is None else [splits.track_name(t) for t in tracks
                                             if t.sha256[:16] in trained_on]

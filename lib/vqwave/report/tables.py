@@ -18,7 +18,9 @@ class Column:
     form: str = ""
 
     def cell(self, row: Mapping) -> str:
-        """The formatted value of a row. A list becomes its mean, then its values in brackets."""
+        """The formatted value of a row; `EMPTY` where the row has none. A list becomes its mean,
+        followed by its values in brackets.
+        """
         value = row.get(self.key)
         if value is None or value == []:
             return EMPTY

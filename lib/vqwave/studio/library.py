@@ -224,7 +224,9 @@ class Studio:
                 "changes": len(s.changes), "changes_file": s.changes_file}
 
     def command(self, s: Settings) -> str:
-        """The command line that generates the same piece, with the user's names of files."""
+        """The command line that generates the same piece. It uses the user's name of a recording,
+        and `Settings.changes_file` for the changes.
+        """
         words = ["vqwave", "generate"]
         codecs, generators = (weights.find_folder(default, default)
                               for default in (weights.CODECS, weights.GENERATORS))

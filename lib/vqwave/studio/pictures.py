@@ -98,7 +98,9 @@ class Roll:
         self._finds_notes = finds_notes()
 
     def push(self, block, last: bool = False) -> list[list[float]]:
-        """Append float32 [n]; [second, seconds, note, dB] of the notes that are complete now."""
+        """Append float32 [n]; [second, seconds, note number (69 is A4), dB] of each note that
+        begins in the part that is complete now.
+        """
         if not self._finds_notes:
             return []
         self._signal = np.concatenate([self._signal, block])

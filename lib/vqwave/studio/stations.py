@@ -115,7 +115,9 @@ class Channel:
         return self.first + sum(published <= earliest for published, _ in self._chunks)
 
     async def read(self, number: int) -> tuple[bytes, int]:
-        """At least one chunk from `number` on, and the next number; late listeners skip ahead."""
+        """The chunks from `number` on, at least one, and the number of the next. A listener whose
+        chunk is gone continues with live music.
+        """
         if number < self.first:
             number = self.begin()
         while number >= self.first + len(self._chunks):
@@ -204,7 +206,9 @@ class Group:
                 self._wait(lambda: False, RETRY_SECONDS)
 
     def _needed(self) -> bool:
-        """Whether music is needed: for listeners, or to find out if a failed stream works."""
+        """Whether music is needed: for listeners, or to find out that a failed stream works again,
+        since a balancer sends nobody here until then.
+        """
         return bool(self.listeners or self.error)
 
     def _wait(self, ready: Callable, seconds: float | None = None) -> bool:

@@ -53,7 +53,9 @@ def configure(app, connections: int = limits.CONNECTIONS, **options):
 
 
 def serve(config, listening: socket.socket, close: Callable[[], None]):
-    """Serve until Ctrl-C or SIGTERM; `close` is called before the connections are closed."""
+    """Serve until Ctrl-C or SIGTERM. `close` is called before the connections are closed, so that
+    listeners receive the end of what they hear.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):

@@ -70,7 +70,9 @@ class Origin:
 
     @classmethod
     def find(cls, folder=None) -> Origin:
-        """The models in `folder`, with the shipped codecs where it has none; None: all shipped."""
+        """The models in `folder`, with the shipped codecs where it has none; None: all shipped.
+        Raises `UserError` where the folder has no generators.
+        """
         codecs = weights.find_folder(weights.CODECS, weights.CODECS)
         generators = weights.find_folder(folder or weights.GENERATORS, weights.GENERATORS)
         chain = weights.chain(generators)

@@ -32,7 +32,9 @@ SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """Parts of the time. A generator improves for as long as it trains; a codec needs less."""
 
 WHOLE_HOURS = 3.0
-"""With fewer hours no codec is tuned as a whole, and decoders come after generators."""
+"""With fewer hours no codec is tuned as a whole, because generators would wait for its codes.
+Generators come first then, and decoders after them.
+"""
 
 ENDING = 240.0
 """Seconds of the hours for the last hearing and the report, at most a sixth."""
@@ -64,7 +66,9 @@ NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False, strict=
 
 
 class Verdict(pydantic.BaseModel):
-    """What happens to a codec of the origin, its figures, and "first", those before tuning."""
+    """What happens to a codec of the origin. Its other keys are the measured figures; "first" holds
+    the figures from before it was tuned.
+    """
 
     model_config = pydantic.ConfigDict(extra="allow")
 
@@ -194,7 +198,9 @@ class Plan:
         return verdict.treatment if verdict else "keep"
 
     def codes_in_use(self, codec: str) -> bool:
-        """Whether the training of a generator on a codec's codes has begun."""
+        """Whether the training of a generator on a codec's codes has begun: the generator of its
+        level, or of the next level down.
+        """
         sizes, generators = self.chain.sizes, self.chain.generators
         at = list(self.chain.codecs.values()).index(codec)
         readers = [generators[x] for x in sizes[at: at + 2] if x in generators]
