@@ -66,6 +66,12 @@ def test_levels_are_frozen_separately(stream):
     assert "freeze" not in keys.line
 
 
+def test_a_clock_changes_nothing_where_there_is_no_score(stream):
+    keys = Keys(stream)
+    keys.follow(120.0)
+    assert not keys.changes and not keys.notice
+
+
 def test_errors_are_shown_and_change_nothing():
     keys = Keys(start(chain(128), seed=3))
     for key, words in (("h", "keeps nothing to hold"), ("f", "keeps nothing to freeze")):

@@ -29,6 +29,9 @@ class Keys:
         self.calls.append((name, share))
         self.changed.set()
 
+    def follow(self, tempo):
+        self.calls.append(tempo)
+
     def hold_notes(self, notes):
         self.calls.append(list(notes))
         self.changed.set()
@@ -83,6 +86,24 @@ def test_notes_are_released(listener):
     listener.handle([note(67, 0)])
     listener.handle([note(70), knob(123, 0)])
     assert listener.keys.calls == [[60, 64, 67], [60, 67], [60], []]
+
+
+def test_the_tempo_follows_a_clock(listener):
+    def send(beats, tempo, now=0.0):
+        """Clock messages, which are read up to 5 ms late."""
+        times = now + np.arange(24 * beats + 1) * 60 / tempo / 24
+        for late in times + np.random.default_rng(1).uniform(0, 0.005, len(times)):
+            listener.handle([SimpleNamespace(type="clock")], late)
+        return times[-1]
+
+    end = send(20, 120)
+    assert 1 <= len(listener.keys.calls) <= 2 and abs(listener.keys.calls[-1] - 120) < 1
+    listener.keys.calls.clear()
+    end = send(20, 93.5, end)
+    assert len(listener.keys.calls) <= 6 and abs(listener.keys.calls[-1] - 93.5) < 1
+    listener.keys.calls.clear()
+    send(1, 140, end + 5)  # a beat of another tempo after a pause is too little
+    assert not listener.keys.calls
 
 
 def test_a_port_is_read_in_a_thread(listener):

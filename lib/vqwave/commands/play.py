@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
                            "folder")
     live.add_argument("--midi-in", metavar="PORT",
                       help="MIDI input, by a part of the port's name: held notes pull the music "
-                           "towards them, the modulation wheel raises the temperature")
+                           "towards them, the modulation wheel raises the temperature, a clock "
+                           "sets the tempo of a score")
     live.add_argument("--midi-out", metavar="PORT", help="send the notes of the music to this MIDI "
                                                          "output, by a part of its name")
     live.add_argument("--record", metavar="FILE",

@@ -174,6 +174,12 @@ class Keys:
                 level: control.clip(first + value - control.default) if control.sampled else value
                 for level, first in self._first[name].items()})
 
+    def follow(self, tempo: float):
+        """Set the tempo of the score, where there is a score, to a clock's beats a minute."""
+        with self._lock, self._notice_errors():
+            if control := self._controls.get("tempo"):
+                self._change(control, {None: control.clip(tempo)})
+
     def hold_notes(self, notes):
         """These notes, and no others, are held."""
         with self._notice_errors():

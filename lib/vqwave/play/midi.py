@@ -35,6 +35,39 @@ _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""
 
 
+class Clock:
+    """The tempo of a MIDI clock, in beats a minute; 0 until two beats have passed."""
+
+    TICKS = 24
+    """Messages of a quarter note."""
+    BEATS = 4
+    """Over which times are averaged, because messages wait for the next read of the port."""
+    PAUSE = 0.25
+    """Seconds between two messages after which the clock begins again."""
+    CHANGE = 0.75
+    """The least change that counts."""
+
+    def __init__(self):
+        self.tempo, self._count = 0.0, 0
+        self._times: deque[float] = deque(maxlen=self.TICKS * self.BEATS + 1)
+
+    def tick(self, now: float) -> bool:
+        """Whether a message that arrives at `now`, in seconds, changes the tempo."""
+        if self._times and now - self._times[-1] > self.PAUSE:
+            self._times.clear()
+            self._count = 0
+        self._times.append(now)
+        beats, between = divmod(self._count, self.TICKS)
+        self._count += 1
+        if between or beats < 2:
+            return False
+        beat = (now - self._times[0]) * self.TICKS / (len(self._times) - 1)
+        tempo = round(60 / max(beat, 1e-3), 1)
+        changed = abs(tempo - self.tempo) >= self.CHANGE
+        self.tempo = tempo if changed else self.tempo
+        return changed
+
+
 class Input:
     """Passes the messages of a MIDI port to a stream's `Keys`, from its own thread.
 
@@ -46,6 +79,7 @@ class Input:
                  report: Callable[[str], None] = lambda line: None):
         self.port, self.keys, self.connected, self.report = port, keys, connected, report
         self.held: set[int] = set()
+        self.clock = Clock()
         self._knobs = {control.knob.controller: name
                        for name, control in controls.CONTROLS.items() if control.knob is not None}
         self._ended = threading.Event()
@@ -59,8 +93,10 @@ class Input:
         with contextlib.suppress(Exception):  # the port may be gone
             self.port.close()
 
-    def handle(self, messages: Iterable):
-        """Apply some messages; notes that are struck together are held together."""
+    def handle(self, messages: Iterable, now: float = 0.0):
+        """Apply some messages; notes that are struck together are held together. now: the time, in
+        seconds.
+        """
         before, knobs = set(self.held), {}
         for message in messages:
             if message.type == "note_on" and message.velocity:
@@ -72,6 +108,8 @@ class Input:
                     self.held.clear()
                 elif message.control in self._knobs:
                     knobs[self._knobs[message.control]] = message.value / 127
+            elif message.type == "clock" and self.clock.tick(now):
+                self.keys.follow(self.clock.tempo)
         for name, share in knobs.items():
             self.keys.put(name, share)
         if self.held != before:
@@ -81,7 +119,7 @@ class Input:
         checked = time.monotonic()
         try:
             while not self._ended.wait(_POLL):
-                self.handle(self.port.iter_pending())
+                self.handle(self.port.iter_pending(), time.monotonic())
                 if time.monotonic() - checked > _CHECK:
                     checked = time.monotonic()
                     if not self.connected():
