@@ -137,6 +137,31 @@ def test_a_site_draws_the_same_codes_as_python_and_plays_without_a_network(led, 
     play_until(page, 0.2)
 
 
+def test_four_taps_set_the_tempo(led, open_site):
+    page = open_site(led[0])
+    play_until(page, 0.2)
+    page.locator("#steer-more").evaluate("one => { one.open = true }")
+    page.evaluate("""() => {
+        window.taps = [];
+        document.addEventListener("click", ({ timeStamp }) => window.taps.push(timeStamp), true);
+    }""")
+    tempo, tap = page.get_by_label("Tempo", exact=True), page.get_by_role("button", name="Tap")
+    for taps in range(1, 6):
+        tap.click()
+        page.wait_for_timeout(450)
+        at = page.evaluate("() => window.taps")[-4:]
+        expected = min(200, round(180000 / (at[-1] - at[0]))) if taps >= 4 else 0
+        assert abs(float(tempo.input_value()) - expected) <= 1
+    page.wait_for_function("() => performance.now() > window.taps.at(-1) + 2000")
+    before = tempo.input_value()
+    tap.click()
+    assert tempo.input_value() == before
+    page.wait_for_function("""async () => {
+        const { address } = await import("/studio/static/wire.js");
+        return address(window.vqwave.player.take).includes("tempo");
+    }""")
+
+
 @pytest.mark.large
 def test_a_link_repeats_a_performance_in_the_browser_and_in_python(led, open_site):
     address, music = led

@@ -6,6 +6,8 @@ const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
 const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]; // as `Stream.set` takes them
 const FIRST = 60; // the MIDI number of the first
+const TAPS = 4; // taps that set the tempo
+const PAUSE = 2000; // milliseconds after which taps are counted from the beginning
 
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
@@ -60,7 +62,22 @@ export class Turns {
       this.group(one, generated.map(({ level }) => [`${level}×`, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
     if (score) this.sampled.push(...this.controls.filter((one) => one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])), this.form());
     byId("turns").append(...this.sampled);
+    if (score) this.tap(byId("turns").querySelector("[aria-label=Tempo]"));
     this.reset();
+  }
+
+  /** Add a button beside the slider of the tempo, which four taps set. */
+  tap(slider) {
+    let taps = [];
+    const button = element("button", { type: "button", class: "small", title: "Tap four beats to set the tempo", onclick: ({ timeStamp }) => {
+      taps = timeStamp - taps.at(-1) < PAUSE ? [...taps, timeStamp].slice(-TAPS) : [timeStamp];
+      if (taps.length < TAPS) return;
+      slider.value = Math.round((60000 * (TAPS - 1)) / (timeStamp - taps[0]));
+      slider.dispatchEvent(new Event("input"));
+    } }, "Tap");
+    slider.step = 1;
+    slider.closest(".turn").append(button);
+    this.inputs.push(button);
   }
 
   /** The key and the sections of the score. */
