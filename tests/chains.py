@@ -71,7 +71,7 @@ def save_generator(folder, config, spread=1.0):
     """
     model = Generator(config)
     for variables in model.parts.values():
-        for v in variables:
+        for v in [] if isinstance(variables, dict) else variables:
             v.assign(v * spread * (15.0 if v.path.startswith("before_") else 1.0))
     weights.save(folder, config.name, "", model.parts, config)
 

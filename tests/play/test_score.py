@@ -1,15 +1,21 @@
 """A score leads the chain: it composes, is steered, continued and saved."""
 
+import shutil
+
 import numpy as np
 import pytest
 from chains import save_led
 
 from vqwave.config.roll import BANDS, STRUCK
+from vqwave.data import melody
 from vqwave.data.scores import LOWEST, Score
 from vqwave.errors import UserError
+from vqwave.io import weights
 from vqwave.play import api, midi
 from vqwave.play.changes import read_key
+from vqwave.play.keys import Keys
 from vqwave.play.stream import Stream
+from vqwave.report.copying import longest_shared
 
 RATE = 22050
 
@@ -77,6 +83,15 @@ def test_tempo_sets_the_time_of_a_step(music):
         np.testing.assert_allclose(np.diff(times)[-8:], RATE * 60 / 120 / 4, atol=1)
 
 
+def test_a_clock_sets_the_tempo_and_the_change_is_kept(music):
+    with music.stream(seed=5) as stream:
+        next(stream)
+        keys = Keys(stream)
+        keys.follow(132.5)
+        keys.follow(1000.0)
+        assert keys.changes == [(stream.position, {"tempo": 132.5}), (stream.position, {"tempo": 200.0})]
+
+
 def test_a_key_keeps_notes_to_its_scale(music):
     scale = read_key("D-minor")
     with music.stream(seed=5) as free, music.stream(seed=5) as keyed:
@@ -86,6 +101,33 @@ def test_a_key_keeps_notes_to_its_scale(music):
         outside = [np.mean([pitch % 12 not in scale for _, _, pitch in stream.notes()])
                    for stream in (free, keyed)]
     assert outside[1] < 0.3 * outside[0]
+
+
+@pytest.mark.parametrize("engine", ["onnx-float32", "keras"])
+def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, tmp_path, engine):
+    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
+    folder, lines = tmp_path / "generators", []
+
+    def load():
+        return api.load(tmp_path / "codecs", folder, engine=engine).stream(seed=5)
+
+    def compose(stream):
+        stream._chain.score.compose(20 * RATE)
+        lines.append(melody.moves(*melody.top_line(steps(stream)[0])))
+        return steps(stream)
+
+    with load() as stream:
+        track = compose(stream)
+    found = weights.find(folder, "score")
+    learnt = {"ngrams": melody.to_digits(melody.ngrams(track))}
+    weights.save(folder, "score", "", {"generator": found.load("generator"), "ngrams": learnt}, found.config)
+    with load() as stream:
+        next(stream)
+        saved = stream.state()
+        piece = compose(stream)
+    with Stream.resume(saved) as stream:
+        np.testing.assert_array_equal(compose(stream), piece)
+    assert longest_shared(lines[1], lines[:1]).length == melody.ORDER - 1
 
 
 def test_a_theme_that_is_asked_for_comes_back(music):

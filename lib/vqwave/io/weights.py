@@ -4,6 +4,7 @@ A *set* is the files of one codec or generator plus the YAML that describes them
 
     NAME_{encoder,decoder,codebook}[_TAG].weights.h5     NAME[_TAG].yml     of a codec
     NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
+    NAME_{generator,ngrams}[_TAG].weights.h5             NAME[_TAG].yml     of a score
 
     NAME.graphs.tar.xz     in a wheel: the ONNX graphs of a set, instead of most of its weights
 
@@ -55,7 +56,7 @@ class WeightsError(UserError):
 def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
     """The files of a set of this model, by part."""
     if isinstance(config, configs.GeneratorConfig) and not config.conditions:
-        return ("generator",)
+        return ("generator", "ngrams") if config.is_score else ("generator",)
     return PARTS[config.kind]
 
 

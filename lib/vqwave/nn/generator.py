@@ -24,6 +24,8 @@ class Generator(keras.Model):
     call({"previous": int32 [batch, T, books], "current": int32 [batch, T, books], and each
     condition's input by name}) -> logits float32 [batch, T, books, num_codes]. With one book there
     is no "current". The level above is "source", int32 [batch, T / ratio + 2·halo, books above].
+
+    ngrams: float32 [n, 3], of the scores that a generator of scores learns, see `melody.to_digits`.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -37,12 +39,15 @@ class Generator(keras.Model):
                      else keras.name_scope(condition.input))
             with scope:
                 self.conditions[condition.input] = CONDITIONS[condition.kind](condition, config)
+        self.ngrams = np.zeros((0, 3), np.float32)
         self.built = True
 
     @property
-    def parts(self) -> dict[str, list]:
-        """The variables of each file of a weights set, by part name."""
-        parts = {"generator": self.core.weights}
+    def parts(self) -> dict[str, list | dict]:
+        """The variables, or arrays by path, of each file of a weights set, by part name."""
+        parts: dict[str, list | dict] = {"generator": self.core.weights}
+        if self.config.is_score:
+            parts["ngrams"] = {"ngrams": self.ngrams}
         if self.conditions:
             parts["context"] = [v for condition in self.conditions.values()
                                 for v in condition.weights]
@@ -87,6 +92,8 @@ def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: st
         _take_unlabelled(model, plain)
         return
     for part, variables in model.parts.items():
+        if isinstance(variables, dict):
+            continue
         arrays = weight_set.load(part)
         if except_for:
             variables = [v for v in variables if v.name != except_for]

@@ -26,7 +26,8 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 def pack(folder, source=CHECKOUT):
     """Write what plays the chain of `source`/weights/chain.yml, down to the level that it decodes
-    by default, into `folder`: the chain, and of each set the YAML, the codebooks and the graphs.
+    by default, into `folder`: the chain, and of each set the YAML, the codebooks, what a score must
+    not copy, and the graphs.
 
     Raises `UserError` where weights are missing. Exporting the graphs needs TensorFlow.
     """
@@ -40,7 +41,8 @@ def pack(folder, source=CHECKOUT):
         place = weights.CODECS if name in chain.codecs.values() else weights.GENERATORS
         weight_set = weights.find(source / place, name)
         target = make_folder(folder / place)
-        kept = [weights.config_path(source / place, name), weight_set.files.get("codebook")]
+        kept = [weights.config_path(source / place, name),
+                *map(weight_set.files.get, ("codebook", "ngrams"))]
         for path in filter(None, kept):
             shutil.copy(path, target)
         if weight_set.config.kind == "generator" and (table := quietness(weight_set)) is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import stderr
 from ..config import PERIOD, Sampling
-from ..data import chunking
+from ..data import chunking, melody
 from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..onnx import export, packing
@@ -252,6 +252,11 @@ class GeneratorEngine:
     def quietness(self) -> np.ndarray | None:
         """See `packing.quietness`."""
         return packing.quietness(self.weight_set)
+
+    @cached_property
+    def ngrams(self) -> frozenset[int]:
+        """What a score must not copy, see `melody.ngrams`."""
+        return melody.from_digits(self.weight_set.load("ngrams")["ngrams"])
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].

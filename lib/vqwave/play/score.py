@@ -8,6 +8,7 @@ import numpy as np
 
 from ..config import ScoreAbove
 from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
+from ..data import melody
 from ..data.scores import Score
 from ..dsp import beats
 from .level import Level, LevelState, Steering
@@ -47,6 +48,8 @@ WATCHED = 64
 OVERUSE = 3.0
 OUTSIDE = 4.0
 """Nats that a strike outside the scale of a key loses."""
+BANNED = 1e9
+"""Nats that a strike loses which would copy more than `melody.ORDER` notes of a training track."""
 
 TEMPO, PLAN = 1000, 1001  # numbers of draws, in place of those of books
 
@@ -59,7 +62,8 @@ class ScoreState(LevelState):
     tempo: beats a minute, as drawn for the piece. sections: the first steps of the sections that
     were new. theme: the first step of the section that comes back, −1: this section is new. began,
     until: the first step of this section, and the step after its last. grid: int64 [n + 1], the
-    times of a prompt's steps.
+    times of a prompt's steps. line: int64 [batch, `melody.ORDER`, 2], the step and the book of
+    the last notes of the top line, −1 before the first.
     """
 
     times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -69,12 +73,14 @@ class ScoreState(LevelState):
     began: int = 0
     until: int = 0
     grid: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+    line: np.ndarray = field(default_factory=lambda: np.full((1, melody.ORDER, 2), -1))
 
 
 def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
                 prompt: Score | None = None) -> ScoreState:
     """The state before the first step. prompt: a score that the piece begins with."""
     state = ScoreState.start(generator, batch, generator.config.sampling, {}, log_probs)
+    state.line = state.line.repeat(batch, axis=0)
     if prompt is not None and len(prompt.beats) > 2:
         state.prompt = prompt.in_steps(generator.config.books)
         state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)
@@ -133,17 +139,23 @@ class ScoreLevel(Level):
     def _parts(self, context, draws, forced):
         """Each step by itself, and each piece, which has a bias of its own."""
         state, start = self.state, self.stop
+        if forced is None:
+            forced = np.full_like(draws, -1, np.int32)
         for step in range(STEPS_PER_BEAT):
             here = slice(step, step + 1)
             rows = [self.generator.sample(
                         None, draws[piece : piece + 1, here], state.previous[piece : piece + 1],
                         [x[piece : piece + 1] for x in state.memory], state.sampling,
-                        None if forced is None else forced[piece : piece + 1, here],
-                        state.log_probs is not None, bias=self._bias(piece, start + step))
+                        forced[piece : piece + 1, here], state.log_probs is not None,
+                        bias=self._bias(piece, start + step, forced[piece, step] < 0))
                     for piece in range(self.batch)]
             codes, log_probs, memory = zip(*rows, strict=True)
             frames = np.concatenate(codes)
             state.previous = frames[:, -1]
+            for piece, frame in enumerate(frames):
+                for _, book in zip(*melody.top_line(frame), strict=True):
+                    note = [[start + step, book]]
+                    state.line[piece] = np.concatenate([state.line[piece, 1:], note])
             state.memory = [np.concatenate(parts) for parts in zip(*memory, strict=True)]
             yield frames, None if state.log_probs is None else np.concatenate(log_probs)
 
@@ -165,8 +177,8 @@ class ScoreLevel(Level):
             state.sections.append(self.stop)
         state.began, state.until = self.stop, self.stop + length
 
-    def _bias(self, piece: int, step: int) -> np.ndarray:
-        """What is added to a piece's logits at a step: float32 [books, 3]."""
+    def _bias(self, piece: int, step: int, drawn: np.ndarray) -> np.ndarray:
+        """What is added to a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
         expected = self.config.core.strikes * steering.density
@@ -189,6 +201,10 @@ class ScoreLevel(Level):
             theme = state.codes[piece, place]
             # A note that sounds on in the theme may do so only where it was struck.
             bias[np.arange(self.books), theme] += RECALL
+        if state.line[piece, 0, 0] >= 0:
+            copied = melody.completing(state.line[piece], step, self.books - BANDS,
+                                       self.generator.ngrams)
+            bias[:-BANDS, STRUCK][copied & drawn[:-BANDS]] = -BANNED
         return bias
 
     def in_frames(self, begin: int, count: int, frame: int) -> np.ndarray:

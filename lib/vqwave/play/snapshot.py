@@ -23,7 +23,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-VERSION = 12
+VERSION = 13
 
 
 def pack(value, name: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import config
 from ..config import QUIETNESS
 from ..config.roll import STEPS_PER_BEAT
-from ..data import codes, loudness, scores, windows
+from ..data import codes, loudness, melody, scores, windows
 from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..io import labels, manifest, silence, splits, weights
@@ -398,7 +398,10 @@ class ScoreJob(GeneratorJob):
         self._measure_baseline(record, group, say)
 
     def build(self, seed: int):
-        return nn_generator.Generator(self.model)
+        model = nn_generator.Generator(self.model)
+        model.ngrams = melody.to_digits(melody.ngrams(
+            self.rows[track.file][0].path for track in self.train))
+        return model
 
 
 def squared_distance(y, logits):
