@@ -347,21 +347,6 @@ def test_a_log_begins_with_its_header_keeps_its_columns_and_draws_them(tmp_path,
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_examples_can_be_heard_in_tensorboard(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    sound = np.zeros((2, 256), "float32")
-    model = keras.Sequential([keras.layers.Identity()])
-    hook = callbacks.AudioExamples(tmp_path / "board", sound, 22050, sound)
-    hook.set_model(model)
-    for epoch in (0, 1):
-        hook.on_epoch_end(epoch)
-    written = EventAccumulator(str(tmp_path / "board"))
-    written.Reload()
-    assert [e.step for e in written.Tensors("reconstruction")] == [0, 1]
-    assert [e.step for e in written.Tensors("original")] == [0]
-
-
 def test_rate_and_time_left_exclude_compiling(monkeypatch, capsys):
     """The first epoch has one step, which is slow because it compiles: no rate yet."""
     clock, record = [0.0], new_record(step=9, steps=40, steps_per_epoch=10)

@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
-from keras import ops
 
 from .. import plots
 from ..errors import Interrupted, UserError, signal_handlers
@@ -297,29 +295,3 @@ class Progress(keras.callbacks.Callback):
             parts += [f"{rate:.2f} steps/s", f"{datetime.timedelta(seconds=int(left))} left"]
         parts += ["(best)"] * (record.best_epoch == epoch + 1)
         self.say("  ".join(parts))
-
-
-class AudioExamples(keras.callbacks.Callback):
-    """Writes a few originals once, and their reconstructions after each epoch, to TensorBoard.
-
-    audio: float32 [examples, samples]. inputs: of the model, for these examples. vocoder: makes
-    audio of the model's output.
-    """
-
-    def __init__(self, folder, audio: np.ndarray, sample_rate: int, inputs, vocoder=np.asarray):
-        super().__init__()
-        self.folder, self.audio, self.sample_rate = folder, audio, sample_rate
-        self.inputs, self.vocoder = inputs, vocoder
-
-    def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf
-
-        output = ops.convert_to_numpy(self.model(self.inputs, training=False))
-        sounds = {"reconstruction": np.clip(self.vocoder(output), -1, 1)}
-        if epoch == 0:
-            sounds["original"] = self.audio
-        writer = tf.summary.create_file_writer(os.fspath(self.folder))
-        with writer.as_default(step=epoch):
-            for name, sound in sounds.items():
-                tf.summary.audio(name, sound[..., None], self.sample_rate, max_outputs=4)
-        writer.close()

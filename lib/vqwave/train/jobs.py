@@ -1,4 +1,4 @@
-"""The parts of a training that differ between codecs and generators: data, model and examples."""
+"""The parts of a training that differ between codecs and generators: data and model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from .. import config
 from ..config import QUIETNESS
 from ..config.roll import STEPS_PER_BEAT
 from ..data import codes, loudness, scores, windows
-from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
 from ..progress import SilentReporter
-from . import callbacks, performances
+from . import performances
 from .devices import Group
 from .options import RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord
@@ -142,9 +141,6 @@ class Job:
         """A validation loss in words."""
         return f"validation loss {loss:.5g}"
 
-    def examples(self, folder) -> list[keras.callbacks.Callback]:
-        """Callbacks that show examples in TensorBoard."""
-        return []
 
 
 class CodecJob(Job):
@@ -218,12 +214,6 @@ class CodecJob(Job):
             options |= {"kind": windows.PerformedWindows, "level": self.model.level,
                         "performed": self.performed}
         return self.windows_of(self.train, **options)
-
-    def examples(self, folder):
-        inputs, sound = self.windows_of(self.val or self.train, batch_size=4, fixed=4,
-                                     share=splits.WHOLE)[0]
-        return [callbacks.AudioExamples(folder, sound, self.model.sample_rate, inputs,
-                                        vocoder(self.model))]
 
     def build(self, seed: int):
         return nn_codec.Codec(self.model, seed, self.options.decoder_only)

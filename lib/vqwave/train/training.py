@@ -240,7 +240,7 @@ def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folde
     hooks.insert(0, checkpoint.deadline)  # first, because the checkpoint saves what it changes
     if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
         board = folder / "tensorboard" / record.name
-        hooks += [keras.callbacks.TensorBoard(str(board), write_graph=False), *job.examples(board)]
+        hooks.append(keras.callbacks.TensorBoard(str(board), write_graph=False))
     return hooks
 
 
