@@ -170,7 +170,7 @@ def generate_pieces(corpus, label: str, guidance: float) -> np.ndarray:
         stream = corpus.music.stream(
             level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0],
             batch=count, sampling=corpus.sampling(corpus.levels, guidance=guidance),
-            chosen={config.Labels.input: {label: 1.0}}, **AS_COMPOSED)
+            label={label: 1.0}, **AS_COMPOSED)
         return corpus.collect(stream, (), f"generating {count} pieces of {label}")
 
     key = {"figure": "labelled", "label": label, "guidance": guidance, **corpus.generated_key()}

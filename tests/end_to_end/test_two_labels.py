@@ -119,7 +119,7 @@ def test_each_label_is_heard_while_it_is_learnt(trained, data, tiny_weights):
     music = api.load(tiny_weights.codecs, trained[0])
     sounds = listening.hear(music, data, [], seconds=1.0)
     assert list(sounds) == ["piece", "piece_high", "piece_low"]
-    own = music.generate(level=512, seconds=1.0, seed=1, chosen={"label": "low"})
+    own = music.generate(level=512, seconds=1.0, seed=1, label="low")
     np.testing.assert_array_equal(sounds["piece_low"], own)
     assert not np.array_equal(sounds["piece_low"], sounds["piece_high"])
 

@@ -200,7 +200,7 @@ def stream_options(args, music) -> dict:
         music.weight_set(chain.codecs[x]).config.check_codes()
     describe(music, [*(chain.codecs[x] for x in encoded), *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
-            "sampling": sampling(args, generated), "chosen": arguments.chosen(args),
+            "sampling": sampling(args, generated), "label": args.label,
             "begin": begin(args, music, level), "intro": args.intro,
             "leveling": not args.no_leveling}
 

@@ -50,7 +50,7 @@ def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
     labels = music.weight_set(music.chain.generator(music.chain.top)).config.labels
     for label in labels.names[:MOST_LABELS] if labels else ():
         name = re.sub(r"[^\w-]+", "_", label)
-        sounds[f"piece_{name}"] = music.generate(**options, chosen={labels.input: label})
+        sounds[f"piece_{name}"] = music.generate(**options, label=label)
     if not held_out:
         return sounds
     track, top = max(held_out, key=lambda track: track.samples), music.chain.top

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..config import Labels, Sampling
+from ..config import Sampling
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, label_names, load_named
-from .conditions import check_chosen
+from .labels import choose_labels
 from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import draw_seed, sampling_per_level
@@ -95,7 +95,7 @@ class StreamStatus:
     @property
     def label(self) -> str:
         """The label after all queued changes; "" for none, a mixture, or different labels."""
-        shares = self._coming.chosen.get(Labels.input)
+        shares = self._coming.label
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
         return [*self.labels, ""][shares[0].argmax()]
@@ -152,7 +152,7 @@ class Stream(StreamStatus):
             which is performed and then goes on by itself.
         log_probs: compute the log-probability of each code.
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
-        chosen: labels, by their input's name; one for all pieces, or one for each.
+        label: what the music is like, as `labels.read_labels` reads it.
         music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
         ahead: seconds of codes behind a block that its decoder waits for. The last of them stands
             for the rest, and a block passes into the next one: changes are heard the sooner. None:
@@ -174,7 +174,7 @@ class Stream(StreamStatus):
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
                  batch: int | None = None, samples: int | None = None, sampling=None,
                  chunk: int | None = None, begin: Prompt | Variation | Score | None = None,
-                 log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None,
+                 log_probs: bool = False, past: float = 0.0, label=None,
                  music=None, ahead: float | None = None, score=None, intro: bool = True,
                  leveling: bool = False):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
@@ -199,8 +199,8 @@ class Stream(StreamStatus):
                           leveling and begin is None)
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling)
         own = begin is None or isinstance(begin, Score)
-        engines = Engines(codec, generators, music, check_chosen(
-            configs, chosen, batch or 1, seed if own else None), score=score)
+        engines = Engines(codec, generators, music, choose_labels(
+            configs, label, batch or 1, seed if own else None), score=score)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
@@ -348,7 +348,7 @@ class Stream(StreamStatus):
         if change.jump is not None:
             self._jump(change)
         elif change.label is not None:
-            chain.state.chosen[Labels.input] = change.label
+            chain.state.label = change.label
             chain.set_labels(change.label)
         if change.notes is not None:
             steering.notes = change.notes
@@ -366,7 +366,7 @@ class Stream(StreamStatus):
     def _jump(self, change: Change):
         """Pass to the piece of another seed, label, recording or other weights."""
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
-        engines, sampling = replace(self._engines, chosen=self._chain.state.chosen), self.sampling
+        engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
         if change.engines is not None:
             engines, sampling = change.engines, change.engines.sampling
             self._playback.past.clear()  # the codes of other levels
