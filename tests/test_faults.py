@@ -172,7 +172,7 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
     out, random = tmp_path / "out", np.random.default_rng(times)
     arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16",
                  "--levels", 512, "--steps", STEPS, "--epochs", 3, "--batch-size", 2,
-                 "--input-length", 4096, "--offsets", 1, "--keep-all", "--listen", 0,
+                 "--input-length", 4096, "--offsets", 1, "--keep-all",
                  "--no-report"]
 
     class TrainAll(Command):

@@ -281,7 +281,7 @@ def test_from_the_music_to_figures(checkout, tmp_path):
     songs(tmp_path / "music", "singularity", 4.0)
     steps = [("prepare", []),
              ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1", "--batch-size", "2", "--input-length",
-                        "4096", "--offsets", "1", "--no-fp16", "--listen", "0", "--no-report"]),
+                        "4096", "--offsets", "1", "--no-fp16", "--no-report"]),
              ("evaluate", ["--only", "health", "--minutes", "0.1", "--json"])]
     for step, options in steps:
         done = run(checkout, "singularity", "--music", tmp_path / "music",

@@ -63,7 +63,6 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
         "train": ("train_all", "train on your music, starting from the shipped models"),
         "train-codec": ("train_vqvae", "train one codec"),
         "train-generator": ("train_generator", "train one generator"),
-        "listen": ("listen", "write sounds of a running or finished training"),
     },
     "research": {
         "test-codec": ("test_vqvae", "measure how well a codec reconstructs music"),

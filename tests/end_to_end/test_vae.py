@@ -133,7 +133,6 @@ def test_the_commands_use_a_vae_or_refuse_it_in_one_line(plain, data, tmp_path, 
              "vqvae_512 was trained without labels: there is none to choose"),
             ("plot", ["codes", "song.wav", *folders, "--output", "a.png"], REFUSED),
             ("plot", ["usage", "song.wav", *folders, "--output", "a.png"], REFUSED),
-            ("listen", ["--data-dir", data, *every], "no generator"),
             ("radio", [*every, "--port", 0], REFUSED)):
         code, _, errors = run(capsys, script, *arguments)
         assert code == 2 and message in errors.splitlines()[-1], (script, errors)
