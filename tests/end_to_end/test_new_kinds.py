@@ -79,12 +79,12 @@ def genre_of(condition, generator, spans):
     return np.int32(condition.names.index(spans[0].track.track.tags["genre"]))
 
 
-PLAYED = [0]
+PLAYED = {"genre": 0}
 """The genre that streams play."""
 
 
 def played_genre(level, condition, start, count):
-    return np.full(level.batch, PLAYED[0], np.int32)
+    return np.full(level.batch, PLAYED["genre"], np.int32)
 
 
 # ------------------------------------------------------------------------------------------- a core
@@ -315,7 +315,7 @@ def test_training_windows_carry_the_genre_of_their_track(tmp_path):
 
 def test_the_label_is_heard(parts, monkeypatch):
     def piece(genre):
-        monkeypatch.setitem(PLAYED, 0, genre)
+        monkeypatch.setitem(PLAYED, "genre", genre)
         with Stream(*parts, block=8192, seed=1, samples=3 * 8192) as stream:
             return np.concatenate([codes for _ in stream for codes in [stream.codes[128]]])
 

@@ -173,7 +173,7 @@ def test_enough_hours_tune_a_whole_codec_unless_its_codes_are_in_use(begin, fold
                                                                      commands):
     run, poor = commands
     poor |= {"vqvae_512": 99}
-    out, more = tmp_path / "out", ("--no-report")
+    out, more = tmp_path / "out", ("--no-report",)
     begin("--hours", str(plan.WHOLE_HOURS), *more, out=tmp_path / "enough")
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
     begin("--hours", "1", *more)
