@@ -180,7 +180,7 @@ def unknown_to_vqwave(words):
     from vqwave import commands as library
 
     first, *rest = words
-    if first in ("--help", "--version", "--completion"):
+    if first in ("--help", "--version"):
         return []
     if first not in cli.COMMANDS:
         return [first]
