@@ -134,11 +134,9 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "9", "--output", "TMP/a.wav"], "there is no level 9"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
-    (["--tempo", "96", "--candidates", "2", *FILE], "--tempo and --candidates exclude each other"),
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
      "--score-from and --prompt exclude each other"),
     (["--key", "D-minor", *FILE], "key needs weights with a score (preset timed); these have none"),
-    (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay and --candidates exclude each other"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])
 def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,
@@ -233,29 +231,6 @@ def test_a_loop_has_no_seam_and_at_most_its_length(run, tmp_path):
     assert 2.5 * 22050 <= len(made) <= 3 * 22050 and f"{len(made)} samples" in said
     steps = np.abs(np.diff(np.tile(made, 2)))
     assert steps[len(made) - 20 : len(made) + 20].max() <= steps[1000 : len(made) - 1000].max()
-
-
-def test_candidates_are_ranked_by_their_scores(run, music, tmp_path):
-    code, said, notes = run("--seconds", 1, "--candidates", 3, "--seed", 5, "--generators",
-                            "generator_128", "--output",
-                            tmp_path / "a.wav")
-    assert code == 0, notes
-    seed, head, *rows, wrote = said.splitlines()
-    assert seed == "seed 5"
-    assert wrote == f"wrote {tmp_path / 'a.wav'}: 1.00 s, 22050 samples, the piece of rank 1"
-    assert head.split() == ["rank", "seed", "rating", "bits", "per", "code", "512x", "128x", "file"]
-    ratings = []
-    for i, row in enumerate(rows, 1):
-        rank, seed, rating, *bits, name = row.split()
-        assert rank == str(i) and Path(name).name == f"a_{i}_rating{rating}.wav"
-        with music.stream(samples=22050, seed=int(seed), level=128, log_probs=True) as stream:
-            piece = np.concatenate(list(stream))
-        assert bits == [f"{stream.bits[x]:.3f}" for x in ("all", 512, 128)]
-        np.testing.assert_array_equal(audio.to_u16(samples_of(name)), audio.to_u16(piece))
-        ratings.append(float(rating))
-    assert ratings == sorted(ratings, reverse=True) and len(ratings) == 3
-    assert (tmp_path / "a.wav").read_bytes() == next(tmp_path.glob("a_1_*")).read_bytes()
-    assert len(list(tmp_path.iterdir())) == 4
 
 
 @pytest.fixture(scope="module")

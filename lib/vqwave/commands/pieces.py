@@ -155,8 +155,8 @@ def parse(parser, argv, others: str):
 
 def check(args, outputs=(), needs=NEEDS):
     """Raises `UserError` where options contradict each other, or a file would be lost."""
-    excluded = dict.fromkeys(SCORE, ("replay", "candidates", "variation_of")) | {
-        "score_from": ("replay", "candidates", "variation_of", "prompt")}
+    excluded = dict.fromkeys(SCORE, ("replay", "variation_of")) | {
+        "score_from": ("replay", "variation_of", "prompt")}
     for option, others in excluded.items():
         for other in others:
             if getattr(args, option) is not None and getattr(args, other, None):
