@@ -11,7 +11,7 @@ from test_stream import BLOCK, IntegerCodec, IntegerGenerator, frame, origin
 from vqwave import config as configs
 from vqwave.config import SHARES, Labels, Sampling
 from vqwave.errors import UserError
-from vqwave.play import blocks, engine, labels, performance
+from vqwave.play import blocks, engine, labels, session
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
 from vqwave.play.stream import Stream
@@ -158,7 +158,7 @@ def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
         np.testing.assert_array_equal(collect(resumed, 14 - stop, left)[0], heard[stop * BLOCK :])
 
 
-def test_a_performance_does_not_depend_on_chunks_or_other_pieces():
+def test_a_session_does_not_depend_on_chunks_or_other_pieces():
     heard, _ = collect(start(), 8, PERFORMANCE)
     np.testing.assert_array_equal(collect(start(chunk=7), 8, PERFORMANCE)[0], heard)
     np.testing.assert_array_equal(collect(start(batch=2), 8, PERFORMANCE)[0][0], heard)
@@ -239,11 +239,11 @@ def test_a_chain_has_one_vocabulary():
         engine.check_chain(codec, [top, bottom])
 
 
-def test_a_recorded_performance_may_change_labels():
-    recorded = performance.Performance(seed=3, changes=[
+def test_a_recorded_session_may_change_labels():
+    recorded = session.Session(seed=3, changes=[
         [0, {"label": {"calm": 0.5, "dance": 0.5}}], [BLOCK, {"label": ""}]])
     recorded.check(start())
-    again = performance.replay(start(), recorded.changes)
+    again = session.replay(start(), recorded.changes)
     expected, _ = collect(start(), 4, {0: {"label": "calm,dance"}, 1: {"label": ""}})
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(4)]), expected)
 

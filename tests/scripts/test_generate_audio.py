@@ -20,8 +20,8 @@ from encoded import encode
 import vqwave
 from vqwave import cli, config, machine
 from vqwave.io import audio, weights
-from vqwave.play import mastering, performance, render
-from vqwave.play.performance import Performance
+from vqwave.play import mastering, render, session
+from vqwave.play.session import Session
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
 
@@ -342,12 +342,12 @@ CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}],
            [5 * BLOCK, {"sampling": {"512": {"temperature": 1.4, "top_p": 0.9}}}]]
 
 
-def test_a_performance_is_replayed(run, music, tmp_path):
+def test_a_session_is_replayed(run, music, tmp_path):
     (tmp_path / "score.json").write_text(json.dumps({"seed": 5, "changes": CHANGES}))
-    changes = Performance.read(tmp_path / "score.json").changes
+    changes = Session.read(tmp_path / "score.json").changes
     assert changes[-1][1] == {"sampling": {512: {"temperature": 1.4, "top_p": 0.9}}}
     with music.stream(level=128, seed=5, seconds=3.0, past=4) as stream:
-        piece = np.concatenate(list(performance.replay(stream, changes)))
+        piece = np.concatenate(list(session.replay(stream, changes)))
     audio.write(tmp_path / "made.wav", piece, 22050)
     score = ["--replay", tmp_path / "score.json", "--generators", "generator_128", "--seconds", 3]
     code, said, notes = run(*score, "--output", tmp_path / "again.wav")
@@ -363,11 +363,11 @@ def test_a_performance_is_replayed(run, music, tmp_path):
     (None, "score.json: cannot be read"),
     (b"\xff", "score.json: not valid JSON"),
     ('{"seed": 1, "changes": [[0, {"loudness": -3}], [9, {"loudness": 99}]]}',
-     "change 2 of the performance: loudness is 99"),
-    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the performance: there is nothing to "
+     "change 2 of the session: loudness is 99"),
+    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the session: there is nothing to "
                                                    "hold yet"),
 ])
-def test_a_broken_performance_is_refused_before_any_music(run, tmp_path, text, message):
+def test_a_broken_session_is_refused_before_any_music(run, tmp_path, text, message):
     score = tmp_path / "score.json"
     if text is not None:
         score.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
 from ..play import api, controls, keys, mastering, midi, playback
-from ..play.performance import Performance
+from ..play.session import Session
 from . import arguments
 
 SHORTEST, LONGEST = 0.01, 24 * 3600
@@ -136,7 +136,7 @@ def add_rare(parser):
     parser.add_argument("--no-leveling", action="store_true",
                         help="do not bring new pieces to a similar loudness")
     parser.add_argument("--replay", metavar="FILE",
-                        help="repeat a performance (a seed and changes) that --record or the "
+                        help="repeat a session (a seed and changes) that --record or the "
                              "studio saved; with --seed, make the same changes to another piece")
     parser.add_argument("--force", action="store_true", help="replace existing files")
 
@@ -212,11 +212,11 @@ def open_stream(args, music, options: dict, past: float = 0.0):
         change = {name: getattr(args, name) for name in SCORE if getattr(args, name) is not None}
         stream.check(stream.engines, **change)
         return stream, [(0, change)] if change else ()
-    performance = Performance.read(args.replay)
-    seed = performance.seed if args.seed is None else args.seed
+    session = Session.read(args.replay)
+    seed = session.seed if args.seed is None else args.seed
     stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)
-    performance.check(stream)
-    return stream, performance.changes
+    session.check(stream)
+    return stream, session.changes
 
 
 def piece_length(args, music) -> int | None:

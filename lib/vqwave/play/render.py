@@ -17,7 +17,7 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from .. import progress
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import audio
-from . import latents, mastering, performance
+from . import latents, mastering, session
 from .stream import Stream
 
 Piece = Stream | latents.Sample
@@ -51,9 +51,9 @@ class Finish:
                             f"the piece lasts {stream.samples / stream.sample_rate:.2f} s")
 
     def fade_blocks(self, stream: Piece, changes=()) -> Iterator[np.ndarray]:
-        """The stream's blocks with fades; changes: see `performance.replay`."""
+        """The stream's blocks with fades; changes: see `session.replay`."""
         position = 0
-        for block in performance.replay(stream, changes) if changes else stream:
+        for block in session.replay(stream, changes) if changes else stream:
             if self.fade:
                 length = round(self.fade * stream.sample_rate)
                 block = mastering.fade(block, position, length, stream.samples)
@@ -75,7 +75,7 @@ def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish,
 
     Args:
         stream: finite; `paths` has as many files as its batch, or one.
-        changes: see `performance.replay`.
+        changes: see `session.replay`.
 
     Returns:
         The samples in each file, and the real-time factor after the first block, which mostly loads

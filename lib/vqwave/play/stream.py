@@ -168,7 +168,7 @@ class Stream(StreamStatus):
             ceil(len(block) / level).
         log_probs: {level: float32 of the same shape}, for the levels that have a generator: the
             natural log of the probability that each code had. None without `log_probs`.
-        performed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
+        changed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
     """
 
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
@@ -221,7 +221,7 @@ class Stream(StreamStatus):
         self._transposer = Transposer(self.sample_rate, options.batch or 1)
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if options.log_probs else None
-        self.performed: list[tuple[int, dict]] | None = None
+        self.changed: list[tuple[int, dict]] | None = None
         self._pending: list[Change] = []
         self._begun = playback.blocks  # blocks that no change can alter any more
         self._lock, self._set_lock = threading.Lock(), threading.Lock()
@@ -260,13 +260,13 @@ class Stream(StreamStatus):
             label: what the music is to be like, over a second; as `labels.read_labels` reads it.
             jump: a seed: the music passes to the piece that begins with it, without a freeze.
             begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
-                or a recording as a performance names it, `{"file": …, "start": s, "seconds": s}`.
+                or a recording as a session names it, `{"file": …, "start": s, "seconds": s}`.
             weights: with `jump`, the folder of the generators that play that piece, with their
                 codecs where it has some. They are loaded before the change is queued. Earlier
                 blocks can no longer be held then, and held notes are released.
 
         Returns the sample (of the stream) that the change holds from. The same changes at the same
-        samples are the same music, see `performance.replay`; they are part of the state. Raises
+        samples are the same music, see `session.replay`; they are part of the state. Raises
         `UserError` for what cannot be; nothing is changed then.
         """
         loaded = load_named(change, self._coming)
@@ -276,8 +276,8 @@ class Stream(StreamStatus):
                 raise UserError("there is nothing to hold yet: nothing was played")
             self._pending.append(checked)
             self._coming, sample = engines_after(checked, self._coming), self._begun * self.block
-            if self.performed is not None:
-                self.performed.append((sample, change))
+            if self.changed is not None:
+                self.changed.append((sample, change))
         return sample
 
     def check(self, engines: Engines, **change) -> Change:

@@ -16,9 +16,9 @@ from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
 from ..play import mastering
-from ..play.performance import replay
 from ..play.render import TERMS, Finish
 from ..play.sampling import draw_seed
+from ..play.session import replay
 from ..play.stream import Stream
 from . import limits
 from .folders import Models

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import keras
 import numpy as np
 
 from .. import config
@@ -16,6 +15,7 @@ from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
+from ..nn.cores import CORES
 from ..progress import SilentReporter
 from . import performances
 from .devices import Group
@@ -240,10 +240,7 @@ class GeneratorJob(Job):
         self.codec_dir, self.codec_epoch, self.scheduler = codec_dir, codec_epoch, scheduler
 
     def describe_loss(self, loss: float) -> str:
-        if self.model.is_performer:
-            return f"validation {loss:.5g}, the squared distance of a code's vector"
-        # The loss is a mean over the books of a frame.
-        return f"validation {self.model.books * loss / math.log(2):.5g} bits a frame"
+        return self.model.core.describe_loss(loss, self.model.books)
 
     def check(self):
         super().check()
@@ -352,11 +349,7 @@ class GeneratorJob(Job):
                 self.model.num_codes, self.model.books))
 
     def compile_options(self) -> dict:
-        if self.model.is_performer:
-            return {"loss": squared_distance, "weighted_metrics": [
-                keras.metrics.SparseCategoricalAccuracy(name="top1")]}
-        return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                "weighted_metrics": [bits, keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+        return CORES[self.model.core.kind].compile_options()
 
 
 class ScoreJob(GeneratorJob):
@@ -391,21 +384,8 @@ class ScoreJob(GeneratorJob):
         return nn_generator.Generator(self.model)
 
 
-def squared_distance(y, logits):
-    """The squared distance of a performer's vectors from those of the right codes [batch, T,
-    books], mean over books: [batch, T]. logits [batch, T, books, num_codes]: minus the distances
-    from all codes.
-    """
-    distances = -keras.ops.take_along_axis(logits, y[..., None], axis=-1)
-    return keras.ops.mean(distances[..., 0], axis=-1)
-
-
-def bits(y, logits):
-    """Bits per frame [batch, T]: Σ over books of −log2 p of the right code; logits [batch, T,
-    books, num_codes].
-    """
-    nats = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-    return keras.ops.sum(nats / math.log(2), axis=-1)
+GENERATOR_JOBS = {"codes": GeneratorJob, "scores": ScoreJob}
+"""By what a core learns, `CoreConfig.learns`."""
 
 
 def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None
@@ -432,8 +412,8 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
     own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
                     for vectors in weight_set.codebooks_of_frame()]
                    for weight_set in codec_weights]
-    if own and not model.config.is_performer:
-        model.core.embedding.start_from(own, random)
+    if own:
+        model.core.start_inputs(own, random)
     if model.config.source and above[0]:
         condition = model.conditions[model.config.source.input]
         condition.get_layer("embedding").start_from(above[0], random)

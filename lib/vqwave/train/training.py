@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..io import files, weights
 from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
-from .jobs import CodecJob, GeneratorJob, ScoreJob
+from .jobs import GENERATOR_JOBS, CodecJob, GeneratorJob
 from .optimizer import Muon, learning_rate
 from .options import KEEP, RunOptions
 from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
@@ -46,8 +46,8 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
     """Train one generator on the codes of a prepared folder under the codecs in `codec_dir`.
     codec_epoch, chain, scheduler: see `GeneratorJob` and `weights.add_chain`.
     """
-    job = (ScoreJob if model.is_score else GeneratorJob)(
-        model, data_dir, codec_dir, codec_epoch, chain, scheduler)
+    job = GENERATOR_JOBS[model.core.learns](model, data_dir, codec_dir, codec_epoch, chain,
+                                            scheduler)
     return _train(job, options, training, data, say, chain)
 
 
