@@ -296,7 +296,7 @@ class Chain:
             fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
 
     def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
-        """The codes and log-probabilities of the last decoded block by level; counts `bits`."""
+        """The codes and log-probabilities of the last decoded block by level."""
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}
         for level in self._buffers:
@@ -304,11 +304,7 @@ class Chain:
             end = begin - (-samples // rate)
             codes[rate] = level.window(begin, end, pad=0)
             if self.options.log_probs and isinstance(level, Level):
-                scores = level.window(begin, end, np.nan, level.state.log_probs)
-                log_probs[rate] = scores
-                drawn = scores[:, max(0, self.state.prompt_samples // rate - begin) :]
-                level.state.drawn += drawn.shape[1] * drawn.shape[2]
-                level.state.nats -= drawn.sum((1, 2), dtype=np.float64)
+                log_probs[rate] = level.window(begin, end, np.nan, level.state.log_probs)
         return codes, log_probs if self.options.log_probs else None
 
     def _trim(self, past: int):
@@ -327,14 +323,6 @@ class Chain:
         if self.score:
             top = self.levels[0]
             self.score.forget((top.blocks * top.per_block - top.config.score.halo) * top.level)
-
-    @property
-    def bits(self) -> dict[int | str, np.ndarray]:
-        """Bits per drawn code, see `Stream.bits`: float64 [batch] by level and under "all"."""
-        counts = {level.level: (level.state.nats, level.state.drawn) for level in self.levels}
-        counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))
-        return {name: nats / np.log(2) / drawn if drawn else np.full_like(nats, np.nan)
-                for name, (nats, drawn) in counts.items()}
 
 
 def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:

@@ -113,8 +113,6 @@ class LevelState(BufferState):
         prompt: int32 [n, books], codes that the piece begins with; empty once all were used.
         loop: int32 [batch, n, books], the frozen codes, which repeat from position `loop_start` on.
         rest: int64 [batch], frames for which each piece has rested.
-        drawn, nats: of the codes handed out, how many were drawn, and their negative
-            log-likelihood, float64 [batch].
     """
 
     previous: np.ndarray
@@ -122,10 +120,8 @@ class LevelState(BufferState):
     sampling: Sampling
     prompt: np.ndarray
     loop: np.ndarray
-    nats: np.ndarray
     rest: np.ndarray
     loop_start: int = 0
-    drawn: int = 0
     labels: Mixture | None = None
     home: pitches.Home | None = None
 
@@ -143,8 +139,7 @@ class LevelState(BufferState):
                    memory=[np.asarray(x) for x in generator.initial_state(rows)],
                    sampling=sampling, prompt=empty[0] if prompt is None else prompt, loop=empty,
                    log_probs=empty.astype(np.float32) if log_probs else None,
-                   nats=np.zeros(batch), rest=np.zeros(batch, np.int64), labels=labels,
-                   home=home)
+                   rest=np.zeros(batch, np.int64), labels=labels, home=home)
 
 
 class Level(CodeBuffer):

@@ -117,19 +117,6 @@ class StreamStatus:
             return []
         return score.notes(begin, score.state.times[-1] if end is None else end, piece)
 
-    @property
-    def bits(self) -> dict[int | str, float | np.ndarray]:
-        """Bits per code since the last jump, by level, and under "all" of all levels together;
-        [batch] with a batch. NaN before the first code.
-
-        Codes that were drawn count, under the distribution they were drawn from, and those of a
-        frozen level; those of a prompt do not. Takes `log_probs`.
-        """
-        if self.log_probs is None:
-            raise ValueError("bits are counted where the stream was made with log_probs=True")
-        bits = self._chain.bits
-        return bits if self.batch else {name: float(x[0]) for name, x in bits.items()}
-
 
 class Stream(StreamStatus):
     """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
