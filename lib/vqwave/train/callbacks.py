@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
 import math
 import os
@@ -204,17 +205,25 @@ class Deadline(keras.callbacks.Callback):
             iterations.assign(planned)
 
 
-class Log(keras.callbacks.CSVLogger):
-    """Appends a row of figures for each epoch to a CSV file, and draws the curves beside it. A
-    killed run may repeat an epoch: `read_log` takes its last row.
+class Log(keras.callbacks.Callback):
+    """Appends a row of figures for each epoch to a CSV file, in the columns of the first epoch, and
+    draws the curves beside it. A killed run may repeat an epoch: `read_log` takes its last row.
     """
 
     def __init__(self, path):
-        super().__init__(path, append=True)
+        super().__init__()
+        self.path = Path(path)
 
     def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
-        plots.loss_curves(self.filename, Path(self.filename).with_suffix(".png"))
+        with open(self.path, "a+", newline="", encoding="utf-8", errors="replace") as file:
+            file.seek(0)
+            header = next(csv.reader(file), None)
+            rows = csv.DictWriter(file, header or ["epoch", *logs], "NA", "ignore",
+                                  lineterminator="\n")
+            if not header:
+                rows.writeheader()
+            rows.writerow({"epoch": epoch} | logs)
+        plots.loss_curves(self.path, self.path.with_suffix(".png"))
 
 
 class Progress(keras.callbacks.Callback):
