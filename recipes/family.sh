@@ -12,10 +12,10 @@ usage() {
 usage: recipes/family.sh [--step STEP] [--presets NAME,...] [--minutes M] [--steps N] [--seeds S,...]
                          [--generator-minutes M] [--output-dir DIR] [-- OPTION...]
 
-Trains the codecs of presets and writes research/results/family.md, with sounds and pictures. The
+Trains the codecs of presets and writes research/results/family.md. The
 presets soundstream* differ in one axis each and train for equally many steps, once with each seed; the others for M
 minutes, shared out over their codecs. Over each codec that makes codes the generator of the top level is trained too,
-and 30 s of what it makes are listed. What is trained already is not trained again: the same command again goes on where
+and generates 30 s. What is trained already is not trained again: the same command again goes on where
 it was stopped. Needs two CPU cores, 8 GB of memory and 4 GB of disk.
 
   --step STEP            do one step only: ${steps// /, }
@@ -115,13 +115,12 @@ print(chain.generators.get(chain.top, ''))")
 }
 
 compare() {
-    local preset folder found=() pieces=() alone=()
+    local preset folder found=() alone=()
     local data=(data/wesnoth data/wesnoth_44100 data/universal_3000)
     local splits=(recipes/wesnoth/split.yml recipes/wesnoth/split.yml recipes/both/split.yml)
     for preset in ${presets//,/ }; do
         for folder in $(folders_of "$preset"); do
             found+=("$preset=$folder")
-            [[ ! -f $folder/piece.wav || " ${pieces[*]}" == *" $preset="* ]] || pieces+=("$preset=$folder/piece.wav")
         done
         [[ " ${found[*]}" == *" $preset="* ]] || continue
         if [ "$preset" = cvae_22050 ]; then
@@ -130,10 +129,9 @@ compare() {
         fi
     done
     [ ${#found[@]} -gt 0 ] || fail "$output: holds none of these presets; the step before this one is train"
-    [ ${#pieces[@]} -eq 0 ] || pieces=(--pieces "${pieces[@]}")
     say "measuring"
     python -m research.compare_codecs --name family --codecs "${found[@]}" --data-dirs "${data[@]}" \
-        --splits "${splits[@]}" "${alone[@]}" "${pieces[@]}" "$@"
+        --splits "${splits[@]}" "${alone[@]}" "$@"
 }
 
 while [ $# -gt 0 ]; do

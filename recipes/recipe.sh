@@ -12,12 +12,10 @@ cd "$here/../.."
 models='eight models'
 trains='the chain that ships at every level'
 begin=''
-steps='fetch prepare train evaluate own scratch'
-more_steps='Two steps are done only where they are asked for:
+steps='fetch prepare train evaluate own'
+more_steps='A step is done only where it is asked for:
   own           an hour of training (--hours) on this music as a user has it, beginning with what was trained on other
-                music, and research/results/NAME_own.md; options after -- are of train_all.py
-  scratch       eight hours (--hours) of the same generators from nothing on the same codecs, to compare with: before
-                the last `own`'
+                music; options after -- are of train_all.py'
 ship='To ship them, train with
   recipes/$name/run.sh --step train -- --promote
 and copy the default sets: vqvae_* to final_weights/, generator_* to weights/. The decoders of 512x and 128x that ship
@@ -89,27 +87,11 @@ evaluate() {
 }
 
 own() {
-    local folder=weights/${name}_own scratch=weights/${name}_scratch compared=()
     local length=(--hours "${asked:-1}")
     [[ " $* " != *" --steps "* ]] || length=()
     say "training, beginning with ${begin:-what ships}"
-    python scripts/train_all.py --data-dir "data/$name" --output-dir "$folder" "${length[@]}" --no-report \
+    python scripts/train_all.py --data-dir "data/$name" --output-dir "weights/${name}_own" "${length[@]}" \
         ${begin:+--start-from "$begin"} --val-split "recipes/$name/split.yml" "$@"
-    [ ! -d "$scratch" ] || compared=(--scratch "$scratch")
-    say "measuring"
-    python -m research.own_music --data-dir "data/$name" --split "recipes/$name/split.yml" --weights-dir "$folder" "${compared[@]}"
-}
-
-scratch() {
-    local folder=weights/${name}_own generators generator minutes
-    [ -f "$folder/chain.yml" ] || fail "$folder: holds no chain; the step before this one is own"
-    generators=$(python -c "from vqwave.io import weights; print(*weights.chain('$folder').generators.values())")
-    minutes=$(awk -v hours="${asked:-8}" -v models="$(wc -w <<< "$generators")" 'BEGIN { print 60 * hours / models }')
-    for generator in $generators; do
-        say "training $generator from nothing"
-        python scripts/train_generator.py --generator "$generator" --data-dir "data/$name" --vqvae-weights-dir "$folder" \
-            --output-dir "weights/${name}_scratch" --val-split "recipes/$name/split.yml" --minutes "$minutes" --fp16 "$@"
-    done
 }
 
 run() {

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vqwave import cli, plots, progress
+from vqwave import cli, progress
 from vqwave.commands import arguments
 from vqwave.config import DataConfig
 from vqwave.errors import UserError
-from vqwave.io import audio, labels, weights
+from vqwave.io import labels, weights
 from vqwave.io.files import CHECKOUT, printable
 from vqwave.play import engine
 from vqwave.report import fad, judge
@@ -21,7 +21,6 @@ from . import results
 from .corpus import read_sides
 from .evaluators.codecs import measure_baseline
 
-LISTEN_SECONDS = 10.0
 COLUMNS = (Column("codecs", "codecs"), Column("corpus", "corpus"), Column("level", "level"),
            Column("kbit/s", "bitrate_kbps", ".2f"), Column("notes kept", "notes", ".3f"),
            Column("chroma", "chroma", ".3f"), Column("SC dB", "sc_db", ".2f"),
@@ -35,7 +34,7 @@ def parser():
     parser = cli.parser(
         "Measure the codecs of every folder on the test tracks of every data folder of their "
         "sample rate. Several folders of one name are trainings with different seeds: their mean "
-        "is shown. Writes research/results/NAME.md, sounds and pictures.",
+        "is shown. Writes research/results/NAME.md.",
         "--codecs shipped=final_weights mine=weights/mine --data-dirs data/wesnoth")
     parser.add_argument("--name", default="codecs_on_other_music", metavar="NAME",
                         help="of the page (default: codecs_on_other_music)")
@@ -47,8 +46,6 @@ def parser():
     parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
                         type=results.named,
                         help="codecs of one data folder, on which no other codecs are measured")
-    parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE",
-                        type=results.named, help="pieces of generators, to listen to")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
     arguments.add_musicnn(parser)
     results.add_results(parser)
@@ -128,34 +125,8 @@ def main(argv=None) -> int:
     page = results.page(args.name, command, *(
         results.describe_side("test", tracks.tracks, {}) for tracks in corpora),
         render(rows, COLUMNS))
-    for path in (results.write(args.output_dir, args.name, page),
-                 *draw(pairs, corpora, Path(args.output_dir) / "docs/results" / args.name,
-                       args.engine, args.pieces)):
-        print(f"wrote {printable(path)}")
+    print(f"wrote {printable(results.write(args.output_dir, args.name, page))}")
     return 0
-
-
-def draw(pairs, corpora: Sequence[TestTracks], folder, engine_name: str, pieces=()) -> list[Path]:
-    """Write a few seconds of each corpus through each codec, and the given pieces."""
-    written = []
-    for tracks in corpora:
-        gallery = results.Gallery(folder, tracks.rate)
-        sounds = {"original": tracks.sounds[0][: round(LISTEN_SECONDS * tracks.rate)]}
-        for name, weight_set, own in pairs:
-            key = f"{name}_{weight_set.config.level}"
-            if own is not tracks or key in sounds:
-                continue
-            codec = engine.CodecEngine(weight_set, engine_name)
-            label = tracks.labels(weight_set.config)[0]
-            sounds[key] = codec.decode(codec.encode(sounds["original"][None], label),
-                                       label)[0, : len(sounds["original"])]
-        for key, sound in sounds.items():
-            gallery.example(f"{tracks.name}_{key}", sound)
-        gallery.picture(f"{tracks.name}.png", plots.spectrograms, sounds, sample_rate=tracks.rate)
-        for name, file in pieces if tracks is corpora[0] else ():
-            gallery.example(f"{name}_piece", audio.decode(file, tracks.rate))
-        written += gallery.written
-    return written
 
 
 if __name__ == "__main__":

@@ -298,21 +298,15 @@ class Corpus:
         """The network of the Fréchet distance."""
         return fad.load(self.musicnn)
 
-    def embeddings(self, tracks, shift: int = 0) -> np.ndarray:
-        """float32 [patches, 256] of whole tracks, one after the other; shift: in semitones."""
+    def embeddings(self, tracks) -> np.ndarray:
+        """float32 [patches, 256] of whole tracks, one after the other."""
         patches = []
         for i, track in enumerate(tracks):
             self.progress("embedding tracks", i / len(tracks))
 
-            def embed(track=track):
-                sound = self.samples(track)
-                if shift:
-                    sound = np.concatenate(list(audio.transpose([sound], len(sound), shift)))
-                return {"patches": self.embed(sound, self.rate)}
-
             key = {"figure": "heard", "track": track.content, "samples": track.samples}
-            patches.append(self.arrays(key | ({"shift": shift} if shift else {}),
-                                       embed)["patches"])
+            patches.append(self.arrays(key, lambda track=track: {
+                "patches": self.embed(self.samples(track), self.rate)})["patches"])
         return np.concatenate(patches)
 
     @cached_property

@@ -66,6 +66,12 @@ def stream_part():
         yield f"steered {engine}", checksum(*steered(model, audio))
     model = vqwave.load(engine="keras")
     yield "piece keras", checksum(model.generate(seconds=1, seed=3, **AS_COMPOSED))
+    model = vqwave.load(preset="timed")
+    yield "piece timed", checksum(model.generate(seconds=6, seed=3))
+    with model.stream(seed=4, seconds=12) as stream:
+        blocks = [next(stream), next(stream)]
+        stream.set(tempo=90.0, density=2.0, key="D-minor", section="new")
+        yield "score timed", checksum(*blocks, *stream, np.array(stream.notes()))
 
 
 def steered(model, audio):

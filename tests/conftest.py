@@ -157,7 +157,7 @@ def chain_of(root):
                     "--size", "tiny", "--no-fp16",
                     "--steps", str(chain.steps), "--epochs", "1", "--batch-size",
                     "2", "--input-length", "4096",
-                    "--offsets", "1", "--listen", "0", "--no-report"]
+                    "--offsets", "1", "--no-report"]
     return chain
 
 

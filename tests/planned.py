@@ -26,7 +26,6 @@ def words(function, args) -> list[str]:
         data_dir, folder, split, *rest = args
         line = [name, "--data-dir", data_dir, "--output-dir", folder, "--val-split", split]
         line += {"judge": lambda: ["--model", ",".join(rest[0])],
-                 "hear": lambda: ["--sounds", rest[0], "--name", rest[1]],
                  "report": lambda: ["--html", rest[0]]}[name]()
         line += ["--musicnn", *function.args] if getattr(function, "args", (None,)) != (None,) else []
     return [str(word) for word in line]
@@ -44,14 +43,11 @@ def record(monkeypatch, end):
         def __init__(self, function, *args):
             self.line = words(function, args)
 
-        def wait(self, spend, meanwhile=None):
+        def wait(self, spend):
             code, self.value = end(self.line, spend)
             return code
 
         def receive_value(self):
             return self.value
-
-        def stop(self):
-            pass
 
     monkeypatch.setattr(run_plan, "Task", Task)

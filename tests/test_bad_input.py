@@ -232,19 +232,6 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
     (src / "locked").chmod(0o700)
 
 
-@pytest.mark.parametrize("hours", [0.1, pytest.param(6, marks=pytest.mark.large)])
-def test_hours_of_silence_are_hours_of_silence(tmp_path, pool, hours):
-    import soundfile
-
-    for suffix in (".flac", ".ogg", ".wav"):
-        path = tmp_path / f"silence{suffix}"
-        with soundfile.SoundFile(str(path), "w", 8000, 1) as out:
-            for _ in range(round(hours * 60)):
-                out.write(np.zeros(8000 * 60, np.float32))
-        kind, samples = pool.submit(probe, path).result(TIMEOUT + 600 * hours)
-        assert kind == "sound" and samples == pytest.approx(hours * 3600 * 22050, abs=50)
-
-
 # --------------------------------------------------------------------------------- every config key
 
 
@@ -455,15 +442,6 @@ def test_a_wrong_value_of_any_option_is_one_line_that_names_it(capsys, name):
         [line] = stderr.splitlines()
         assert flag in line, line
         assert " ".join(repr(value).split()) in line or " ".join(value.split()) in line
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_unknown_option_and_a_missing_value_are_one_line(capsys, name):
-    takers = [[*command, action.option_strings[-1]]
-              for command, action in options(name) if action.nargs is None]
-    for argv in (["--no-such-option"], *takers):
-        code, stderr = run(capsys, name, *argv)
-        assert code == 2 and len(stderr.splitlines()) == 1
 
 
 @pytest.fixture(scope="module")

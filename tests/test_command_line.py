@@ -1,4 +1,4 @@
-"""`vqwave`: every command's help and mistakes, what starts quickly, completion, and the other forms
+"""`vqwave`: every command's help and mistakes, what starts quickly, and the other forms
 of the same commands.
 """
 
@@ -48,7 +48,6 @@ def test_help_lists_the_commands(capsys):
     (["nonsense"], "vqwave: no command is called 'nonsense'; there are play, generate"),
     (["studio", "--prot", "1"], "vqwave studio: unrecognized arguments: --prot 1; did you mean --port?"),
     (["generat", "--seed", "1"], "vqwave: no command is called 'generat'; did you mean 'generate'?"),
-    (["--completion", "sh"], "vqwave: argument --completion: invalid choice: 'sh'"),
     (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav; `vqwave "
                                     "generate --output FILE` has the options for files"),
     (["train"], "vqwave train: the following arguments are required: --data-dir"),
@@ -74,19 +73,6 @@ def test_other_commands_are_named_in_the_form_that_was_typed(monkeypatch):
     with cli.set_program("vqwave train"):
         assert cli.command("generate") == "vqwave generate"
     assert cli.program() == "train_all.py"
-
-
-@pytest.mark.parametrize("shell", commands.SHELLS)
-def test_completion_knows_commands_options_and_choices(capsys, shell):
-    code, text, errors = vqwave(capsys, "--completion", shell)
-    assert (code, errors) == (0, "")
-    for word in (*NAMES, "temperature", "variation-of", "spectrograms", "onnx-float32"):
-        assert word in text
-    if shell == "bash":
-        typed = 'COMP_WORDS=(vqwave train-); COMP_CWORD=1; _shtab_vqwave; echo "${COMPREPLY[*]}"'
-        done = subprocess.run(["bash"], input=f"{text}\n{typed}\n", text=True,
-                              capture_output=True, check=False)
-        assert done.stdout.split() == ["train-codec", "train-generator"], done.stderr
 
 
 def test_help_and_arguments_import_nothing_heavy():

@@ -172,7 +172,7 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
     out, random = tmp_path / "out", np.random.default_rng(times)
     arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16",
                  "--levels", 512, "--steps", STEPS, "--epochs", 3, "--batch-size", 2,
-                 "--input-length", 4096, "--offsets", 1, "--keep-all", "--listen", 0,
+                 "--input-length", 4096, "--offsets", 1, "--keep-all",
                  "--no-report"]
 
     class TrainAll(Command):
@@ -358,18 +358,6 @@ def test_a_training_on_a_full_disk_continues_once_there_is_room(tiny, tmp_path, 
     assert_trained_as(out, tiny.weights, name)
 
 
-def test_a_full_disk_under_the_cache_of_codes(tiny, tmp_path, disk):
-    data = disk.folder / "data"
-    shutil.copytree(tiny.data, data, ignore=shutil.ignore_patterns(".codes"))
-    used = os.statvfs(disk.folder)
-    disk.limit((used.f_blocks - used.f_bfree) * used.f_frsize + 2 * 4096)
-    command = tiny.generator(tmp_path / "out", data)
-    assert "no space left" in fail(Command(tmp_path / "log", *command)).lower()
-    disk.limit(64 << 20)
-    succeed(Command(tmp_path / "log", *command))
-    assert_trained_as(tmp_path / "out", tiny.weights, GENERATOR)
-
-
 def test_preparing_onto_a_full_disk(tmp_path, disk):
     src, dst = tmp_path / "music", disk.folder / "data"
     src.mkdir()
@@ -441,16 +429,3 @@ def test_without_memory_the_error_names_the_two_flags_to_lower(tiny, tmp_path, b
 
 
 # ------------------------------------------------------------------------------------------- damage
-
-
-def test_damaged_data_is_named_by_every_command_that_reads_it(tiny, tmp_path):
-    data = tmp_path / "data"
-    shutil.copytree(tiny.data, data)
-    path = data / manifest.NAME
-    content = bytearray(path.read_bytes())
-    content[content.index(b":")] ^= 1
-    path.write_bytes(content)
-    for command in (tiny.codec(tmp_path / "out", data), tiny.generator(tmp_path / "out", data)):
-        output = fail(Command(tmp_path / "log", *command))
-        assert len(output.splitlines()) == 1
-        assert str(path) in output and "run python scripts/prepare_audio.py again" in output

@@ -84,11 +84,8 @@ def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
 
 def test_the_time_axis_begins_where_the_part_does(tmp_path):
     sound, start = music(4.0), 60.0
-    shades = {512: np.linspace(0, 1, 64)}
     for draw in (lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
-                 lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start),
-                 lambda path: plots.codes({512: np.arange(173) % 64}, shades, path, RATE, 512,
-                                          sound, start=start)):
+                 lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start)):
         draw(tmp_path / "a.svg")
         labels = {float(text) for text in texts(tmp_path / "a.svg")
                   if re.fullmatch(r"\d+(\.\d+)?", text)}
@@ -213,35 +210,3 @@ def test_a_codecs_shades_are_those_of_its_codebook(tiny_weights):
     [shades] = plots.codec_shades(codec)
     assert shades.shape == (codec.config.num_codes,)
     assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20, 0]] <= 0.5
-
-
-@pytest.mark.parametrize("level, count", [(512, 5), (128, 20), (8, 64 * 5 - 3)])
-def test_a_raster_holds_every_code_with_time_from_top_to_bottom(rng, level, count):
-    codes, shades = rng.integers(0, 64, count), np.arange(64) / 63
-    raster = plots.code_raster(codes, level, shades, 512)
-    two_books = np.stack([codes, rng.integers(0, 64, count)], axis=1)
-    np.testing.assert_array_equal(raster, plots.code_raster(two_books, level, shades, 512))
-    assert raster.shape == (512 // level, 5) and raster.dtype == np.float32
-    values = raster.T.ravel()
-    np.testing.assert_allclose(values[:count] * 63, codes, atol=1e-4)
-    assert np.isnan(values[count:]).all()
-
-
-def test_the_codes_of_the_levels_are_drawn_with_and_without_the_sound(tmp_path, rng):
-    codes = {level: rng.integers(0, 64, 43 * 512 // level) for level in (512, 128, 32, 8)}
-    shades = dict.fromkeys(codes, np.linspace(0, 1, 64))
-    plots.codes(codes, shades, tmp_path / "a.png", RATE, 512, title="$a$")
-    plots.codes({512: codes[512]}, shades, tmp_path / "b.svg", RATE, 512, audio=music())
-    assert read_png(tmp_path / "a.png")[..., :3].std() > 0.1
-    assert "Level (dB)" in texts(tmp_path / "b.svg")
-
-
-def test_usage_shows_how_many_codes_and_how_evenly(tmp_path):
-    even, two, one = np.full(64, 3), np.zeros(64, int), np.zeros(64, int)
-    two[[5, 7]], one[9] = 10, 1
-    plots.code_usage({"even": even, "two": two, "one": one, "x": even, "y": even},
-                     tmp_path / "a.svg")
-    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    for words in ("even: 64 of 64 codes", "perplexity 64", "two: 2 of 64 codes",
-                  "perplexity 2", "one: 1 of 64 codes"):
-        assert words in text

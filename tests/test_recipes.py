@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import pytest
 from imported import unknown
 from prepared import music
 
-from vqwave.config import preset, replace
 from vqwave.io import audio, splits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,16 +43,6 @@ def songs(folder, name, seconds=1.0):
     return len(held) + 2
 
 
-def test_universal_codecs_are_the_shipped_ones_on_changed_music():
-    shipped, universal = preset(), preset(ROOT / "recipes" / "universal" / "preset.yml")
-    changed = {"transpose": 3, "gain": 6.0, "mix": 0.25}
-    for name in universal.chain.codecs.values():
-        assert universal.codec(name) == shipped.codec(name)
-        assert universal.training(name) == replace(shipped.training(name), **changed)
-    for name in universal.chain.generators.values():
-        assert universal.training(name) == shipped.training(name)
-
-
 def test_a_split_holds_tracks_out_and_none_of_them_twice():
     for name in RECIPES:
         split = splits.read_split(ROOT / "recipes" / name / "split.yml")
@@ -69,85 +57,6 @@ def test_both_hold_out_what_each_does(name):
     for side in ("test", "fresh", "validation", "excluded"):
         named = [track for split in each for track in getattr(split, side)]
         assert sorted(getattr(both, side)) == sorted(named)
-
-
-def test_cores_are_trained_on_the_same_codes_and_then_compared(checkout, tmp_path):
-    """Stand-ins for the programs write down their arguments."""
-    path = path_with(tmp_path / "bin", python=f'echo "$@" >> {tmp_path}/calls; echo a table')
-    done = subprocess.run(
-        ["bash", checkout / "recipes" / "cores.sh", "--presets", "notes,prior_wavenet",
-         "--minutes", "2", "--data-dir", "data/mine", "--val-split", "0.2", "--", "--fp16"],
-        cwd="/", capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
-    assert done.returncode == 0, done.stderr
-    first, second = (tmp_path / "calls").read_text().splitlines()
-    assert "--output-dir weights/cores/notes --seed 1 --minutes 2 --fp16" in first
-    assert second == first.replace("--preset notes", "--preset prior_wavenet").replace(
-        "cores/notes", "cores/prior_wavenet")
-    wrong = subprocess.run(["bash", checkout / "recipes" / "cores.sh", "--hours", "2"],
-                           capture_output=True, text=True, check=False)
-    assert wrong.returncode == 2
-    assert wrong.stderr == "recipes/cores.sh: unknown argument '--hours' (see --help)\n"
-
-
-def test_the_family_is_trained_and_then_compared(checkout, tmp_path):
-    """Stand-ins for the programs write down their arguments."""
-    path = path_with(tmp_path / "bin", python=f"""case $1 in
-    -c) exec {sys.executable} "$@" ;;
-    *) echo "$@" >> {tmp_path}/calls
-       while [ $# -gt 0 ]; do [ "$1" != --output-dir ] || mkdir -p "$2"; shift; done ;;
-esac""")
-
-    def family(*more):
-        done = subprocess.run(["bash", checkout / "recipes" / "family.sh", *more], cwd="/",
-                              capture_output=True, text=True, check=False,
-                              env=os.environ | {"PATH": path,
-                                                "PYTHONPATH": str(ROOT / "lib")})
-        return done.returncode, done.stderr
-
-    wanted = ("--presets", "soundstream_som,jukebox,technogen,cvae", "--output-dir", "weights/few")
-    code, stderr = family("--step", "compare", *wanted)
-    assert code == 2 and "holds none of these presets" in stderr
-    code, stderr = family("--step", "train", "--minutes", "12", "--steps", "9", *wanted, "--", "--quiet")
-    assert code == 0, stderr
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert [re.findall("--(?:preset|model|seed|minutes|steps) ([^ ]*)", line) for line in calls] == [
-        ["soundstream_som", "vqvae_512", "1", "9"], ["soundstream_som", "vqvae_512", "2", "9"],
-        ["jukebox", "vqvae_128", "1", "4"], ["jukebox", "vqvae_32", "1", "4"],
-        ["jukebox", "vqvae_8", "1", "4"], ["technogen", "vqvae_16", "1", "12"],
-        ["cvae", "vqvae_500", "1", "12"]]
-    assert all(line.endswith("--fp16 --quiet") for line in calls)
-    assert "--data-dir data/wesnoth_44100" in calls[5] and "--label folder" in calls[6]
-    # Another seed later has a folder of its own.
-    family("--step", "train", "--seeds", "3", *wanted[:1], "soundstream_som", *wanted[2:], "--", "--steps=4")
-    last = (tmp_path / "calls").read_text().splitlines()[-1]
-    assert "few/soundstream_som_3 " in last and "--steps 1000" not in last and last.endswith("--steps=4")
-
-    code, stderr = family("--step", "generators", "--generator-minutes", "3", *wanted)
-    assert code == 0, stderr
-    later = (tmp_path / "calls").read_text().splitlines()[8:]
-    assert [re.findall("--(?:preset|generators?|minutes|output) ([^ ]*)", line) for line in later] == [
-        values for name, generator, folder in (("soundstream_som", "generator_512", "soundstream_som_1"),
-                                            ("jukebox", "generator_128", "jukebox"),
-                                            ("technogen", "generator_16", "technogen"))
-        for values in ([name, generator, "3"], [name, generator, f"weights/few/{folder}/piece.wav"])]
-    (checkout / "weights/few/jukebox/piece.wav").touch()
-    code, stderr = family("--step", "compare", *wanted[:1], wanted[1] + ",cvae_22050", *wanted[2:])
-    assert code == 0, stderr
-    last = (tmp_path / "calls").read_text().splitlines()[-1]
-    folders = ["soundstream_som_1", "soundstream_som_2", "soundstream_som_3", "jukebox", "technogen", "cvae"]
-    assert last.startswith("-m research.compare_codecs --name family --codecs " + " ".join(
-        f"{re.sub('_[0-9]$', '', folder)}=weights/few/{folder}" for folder in folders)
-        + " --data-dirs data/wesnoth data/wesnoth_44100 data/universal_3000 --splits ")
-    assert last.endswith("--pieces jukebox=weights/few/jukebox/piece.wav")
-    (checkout / "weights/few/cvae_22050").mkdir()
-    family("--step", "compare", "--presets", "cvae_22050", *wanted[2:])
-    words = (tmp_path / "calls").read_text().splitlines()[-1].split()
-    assert words[-2:] == ["--only-on", "cvae_22050=data/universal"] and "data/universal" in words
-    for line in (tmp_path / "calls").read_text().splitlines():
-        script, *words = line.removeprefix("-m ").split()
-        script = script if script.startswith("research.") else Path(script).stem
-        assert set(unknown(script, words)) <= {"--quiet"}
-    assert family("--hours", "2") == (2, "recipes/family.sh: unknown argument '--hours' (see --help)\n")
 
 
 def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
@@ -199,14 +108,6 @@ def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkou
     assert done.returncode == 2 and "wesnoth-1.16-music holds no folder usr/share" in done.stderr.splitlines()[-1]
 
 
-def test_where_apt_cannot_fetch_it_says_what_to_do(checkout, tmp_path):
-    done = run(checkout, "singularity", "--step", "fetch",
-               PATH=path_with(tmp_path / "bin", apt_get="exit 100"))
-    assert done.returncode == 2
-    assert "give the folder of music with --music" in done.stderr.splitlines()[-1]
-    assert not (checkout / "data" / "music" / "singularity").exists()
-
-
 def commands_of(checkout, tmp_path, name, *arguments):
     """(script, words) for each script that a recipe calls; a stand-in for Python runs none."""
     log = tmp_path / "calls"
@@ -226,53 +127,11 @@ def value(words, flag):
 
 @pytest.mark.parametrize("name, begin", [("singularity", None), ("wesnoth", "weights/singularity")])
 def test_an_hour_begins_with_what_never_heard_the_music(checkout, tmp_path, name, begin):
-    (train, trained), (evaluate, measured) = commands_of(checkout, tmp_path, name, "--step", "own",
-                                                         "--", "--seed", "3")
-    assert (train, evaluate) == ("train_all", "research.own_music")
+    [(train, trained)] = commands_of(checkout, tmp_path, name, "--step", "own", "--", "--seed", "3")
+    assert train == "train_all" and unknown(train, trained) == []
     assert value(trained, "--start-from") == begin and value(trained, "--hours") == "1"
-    assert value(trained, "--seed") == "3" and "--no-report" in trained
-    assert value(measured, "--weights-dir") == value(trained, "--output-dir") == f"weights/{name}_own"
-    assert value(measured, "--scratch") is None
-    for script, words in ((train, trained), (evaluate, measured)):
-        assert unknown(script, words) == []
-    (checkout / "weights" / f"{name}_scratch").mkdir(parents=True)
-    _, (_, measured) = commands_of(checkout, tmp_path, name, "--step", "own")
-    assert value(measured, "--scratch") == f"weights/{name}_scratch"
-
-
-def test_what_an_hour_is_compared_with_has_its_codecs_and_shares_out_its_hours(checkout, tmp_path):
-    done = run(checkout, "singularity", "--step", "scratch")
-    assert done.returncode == 2 and "the step before this one is own" in done.stderr
-    folder = checkout / "weights" / "singularity_own"
-    folder.mkdir(parents=True)
-    (folder / "chain.yml").touch()
-    calls = commands_of(checkout, tmp_path, "singularity", "--step", "scratch", "--hours", "3")
-    assert [value(words, "--generator") for _, words in calls] == ["a", "b"]
-    for script, words in calls:
-        assert script == "train_generator" and unknown(script, words) == []
-        assert value(words, "--minutes") == "90" and value(words, "--start-from") is None
-        assert value(words, "--vqvae-weights-dir") == "weights/singularity_own"
-
-
-def test_universal_codecs_and_their_control_differ_in_their_music_alone(checkout, tmp_path):
-    calls = {step: commands_of(checkout, tmp_path, "universal", "--step", step, "--hours", "2")
-            for step in ("train", "control", "evaluate")}
-    assert [(value(words, "--data-dir"), value(words, "--output-dir"))
-            for _, words in (*calls["train"], *calls["control"])][::2] == [
-        ("data/universal", "weights/universal"), ("data/wesnoth", "weights/universal_wesnoth"),
-        ("data/singularity", "weights/universal_singularity")]
-    for script, words in (*calls["train"], *calls["control"], *calls["evaluate"]):
-        assert unknown(script, words) == []
-    places = ("--data-dir", "--output-dir", "--val-split")
-    settings = {tuple(word for flag, word in zip(["", *words], words, strict=False)
-                      if flag not in places) for _, words in (*calls["train"], *calls["control"])}
-    assert len(settings) == 2  # one for each codec
-    [(script, words)] = calls["evaluate"]
-    assert script == "research.compare_codecs" and "both=weights/universal" in words
-    assert not [word for word in words if word.startswith("wesnoth=")]
-    (checkout / "weights" / "universal_wesnoth").mkdir(parents=True)
-    [(_, words)] = commands_of(checkout, tmp_path, "universal", "--step", "evaluate")
-    assert "wesnoth=weights/universal_wesnoth" in words
+    assert value(trained, "--seed") == "3"
+    assert value(trained, "--output-dir") == f"weights/{name}_own"
 
 
 @pytest.mark.parametrize("name, each", [
@@ -288,23 +147,12 @@ def test_both_soundtracks_become_one_data_folder(checkout, tmp_path, name, each)
     assert counts_prepared == {name: sum(counts.values())} | (counts if each else {})
 
 
-def test_a_generator_is_told_the_soundtrack_and_what_that_is_worth_is_measured(checkout, tmp_path):
-    calls = [*commands_of(checkout, tmp_path, "both", "--step", "train", "--hours", "0.5"),
-             *commands_of(checkout, tmp_path, "both", "--step", "evaluate")]
-    assert [script for script, _ in calls] == ["train_generator", "research.evaluate"]
-    (_, trained), (_, measured) = calls
-    assert all(unknown(script, words) == [] for script, words in calls)
-    assert (value(trained, "--label"), value(trained, "--minutes")) == ("folder", "30")
-    assert value(measured, "--generator-weights-dir") == value(trained, "--output-dir") == "weights/both"
-    assert value(measured, "--split") == value(trained, "--val-split") == "recipes/both/split.yml"
-
-
 @pytest.mark.large
 def test_from_the_music_to_figures(checkout, tmp_path):
     songs(tmp_path / "music", "singularity", 4.0)
     steps = [("prepare", []),
              ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1", "--batch-size", "2", "--input-length",
-                        "4096", "--offsets", "1", "--no-fp16", "--listen", "0", "--no-report"]),
+                        "4096", "--offsets", "1", "--no-fp16", "--no-report"]),
              ("evaluate", ["--only", "health", "--minutes", "0.1", "--json"])]
     for step, options in steps:
         done = run(checkout, "singularity", "--music", tmp_path / "music",

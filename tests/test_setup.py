@@ -5,7 +5,6 @@ apt-get, sudo, npm and nvidia-smi are scripts of the test.
 """
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -100,15 +99,6 @@ def test_shellcheck_finds_nothing():
     assert result.returncode == 0, result.stdout
 
 
-def test_help_lists_the_flags_and_does_nothing(checkout):
-    for flag in ("--help", "-h"):
-        result = setup(checkout, flag)
-        assert result.returncode == 0 and result.stderr == ""
-        assert all(word in result.stdout for word in ("--demo", "--test", "--no-apt", "--help",
-                                                      "PYTHON="))
-    assert not (checkout / ".venv").exists()
-
-
 def test_an_unknown_flag_and_another_python_are_one_line_and_code_2(checkout):
     for result, word in ((setup(checkout, "--demmo"), "--demmo"),
                          (setup(checkout, PYTHON="/bin/false"), "PYTHON=/bin/false")):
@@ -181,14 +171,6 @@ def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
     assert calls(checkout) == [*cuda, CONSTRAINED]
 
 
-def test_the_oldest_python_is_that_of_the_package():
-    script = (ROOT / "setup.sh").read_text()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    oldest = project["requires-python"].removeprefix(">=")
-    assert set(re.findall(r"(?<=Python )\(?(3\.\d+) or later", script)) == {oldest}
-    assert re.findall(r"sys.version_info < \((\d+), (\d+)\)", script) == [tuple(oldest.split("."))]
-
-
 def test_package_data_names_every_other_file_of_the_library():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = [f"{module.replace('.', '/')}/{pattern}" for module, names in
@@ -205,45 +187,6 @@ def test_the_tests_run_last_and_their_exit_code_is_that_of_ci(checkout):
     assert setup(checkout, script=".ci/run").returncode == 1
 
 
-@pytest.fixture
-def no_chromium(checkout):
-    """A PATH on which there is no browser."""
-    programs = checkout.parent / "programs"
-    programs.mkdir()
-    for program in Path("/usr/bin").iterdir():
-        if not program.name.startswith(("chromium", "google-chrome")):
-            (programs / program.name).symlink_to(program)
-    return f"{checkout.parent / 'tools'}:{programs}"
-
-
-def allow_apt(checkout):
-    """Let apt-get install without a password; the file where it lists its arguments."""
-    tools = checkout.parent / "tools"
-    (tools / "sudo").write_text('#!/bin/sh\nshift; exec "$@"\n')
-    (tools / "apt-get").write_text(f'#!/bin/sh\ncp {tools}/nvidia-smi {tools}/chromium\necho "$@" '
-                                   f'>>{tools}/apt-calls\n')
-    return tools / "apt-calls"
-
-
-def test_the_tests_get_chromium_if_apt_may_install_it(checkout, no_chromium):
-    hint, apt_calls = "sudo apt-get install chromium", allow_apt(checkout)
-    without = setup(checkout, "--no-apt", "--test", PATH=no_chromium)
-    assert without.returncode == 0 and "(apt)" not in without.stderr and not apt_calls.exists()
-    assert hint in without.stderr
-    assert "sudo apt-get install portaudio19-dev gcc python3." in without.stderr
-    assert calls(checkout)[-1] == TESTS
-    installed = setup(checkout, "--test", PATH=no_chromium)
-    assert installed.returncode == 0 and "Installing chromium (apt)" in installed.stderr
-    assert hint not in installed.stderr and "chromium" in apt_calls.read_text()
-    assert calls(checkout)[-1] == TESTS
-
-
-def test_the_demo_prints_its_path(checkout):
-    result = setup(checkout, "--demo")
-    assert calls(checkout)[-1] == "scripts/generate_audio.py --preset timed --seconds 20 --seed 1 --output demo.wav --force"
-    assert f"{checkout}/demo.wav" in result.stderr
-
-
 def test_shipped_weights_are_exported(checkout):
     (checkout / "final_weights").mkdir()
     (checkout / "final_weights/vqvae_8_decoder.weights.h5").touch()
@@ -252,41 +195,6 @@ def test_shipped_weights_are_exported(checkout):
     (checkout / "exit-code").write_text("2")
     failed = setup(checkout)
     assert failed.returncode == 2 and failed.stderr.splitlines()[-1].startswith("setup.sh: ")
-
-
-def test_activate_enters_an_existing_environment(checkout):
-    def source(command):
-        return subprocess.run(["bash", "-c", command], cwd=checkout, text=True, capture_output=True)
-
-    result = source("source ./activate.sh; echo code $?")
-    assert result.stdout == "code 2\n" and "bash " in result.stderr and "setup.sh" in result.stderr
-    (checkout / ".venv/bin").mkdir(parents=True)
-    (checkout / ".venv/bin/activate").write_text("ENTERED=yes\n")
-    assert source("source ./activate.sh; echo $ENTERED").stdout == "yes\n"
-    assert source('cd /; source "$OLDPWD/activate.sh"; echo $ENTERED').stdout == "yes\n"
-    direct = source("bash activate.sh")
-    assert direct.returncode == 2 and "source activate.sh" in direct.stderr
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"),
-                    reason="needs a git checkout")
-def test_git_ignores_files_of_trainings_but_not_shipped_files():
-    ships = ["lib/vqwave/config/codec.py", "weights/generator_512_generator.weights.h5",
-             "weights/generator_8.yml",
-             "weights/generator_8_context.weights.h5", "final_weights/vqvae_8.yml",
-             "recipes/any/plot.png",
-             *(f"final_weights/vqvae_8_{part}.weights.h5"
-               for part in ("encoder", "decoder", "codebook"))]
-    stays = [".venv/bin/python", "data/a.u16", "demo.wav",
-             "lib/vqwave/__pycache__/config.pyc",
-             *(f"weights/generator_8_{part}.weights.h5"
-               for part in ("generator_00010", "context_best")),
-             "weights/generator_8_00010.yml", "weights/generator_8_best.yml", "weights/logs/events",
-             "weights/vqvae_8_encoder.weights.h5", "final_weights/vqvae_8_encoder_00010.weights.h5",
-             "final_weights/vqvae_8_best.yml"]
-    command = ["git", "check-ignore", "--no-index", *ships, *stays]
-    result = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    assert result.stdout.splitlines() == stays
 
 
 def test_every_dependency_has_a_lower_bound_and_a_recorded_version_within_it():

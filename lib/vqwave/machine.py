@@ -34,13 +34,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def children_memory() -> int:
-    """Bytes of memory of the largest child process that has ended: its peak."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _RSS_UNIT
-
-
 def memory_use() -> dict[str, int]:
     """Bytes of memory of this process, {"now", "peak"}; `now` is the peak if only that is known."""
     import resource

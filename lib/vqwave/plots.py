@@ -124,44 +124,6 @@ def notes(rolls: dict, path, title: str = ""):
 # --- codes ----------------------------------------------------------------------------------------
 
 
-def codes(codes_of: dict, shades: dict, path, sample_rate: int, column: int, audio=None,
-          title: str = "", start: float = 0.0):
-    """The codes of several levels over time, under the spectrogram of `audio`, if there is one.
-
-    Args:
-        codes_of: {level: codes int [n], or [n, books], of which the first book is drawn}.
-        shades: {level: `codec_shades` of that codec's first book}.
-        column: samples of a column, a multiple of every level; it holds its codes from top to
-            bottom.
-    """
-    levels = sorted(codes_of, reverse=True)
-    rasters = [code_raster(codes_of[level], level, shades[level], column) for level in levels]
-    heights = [0.5 + 0.35 * math.log2(r.shape[0]) for r in rasters]
-    above = [] if audio is None else [sum(heights) * 0.75]
-    figure, axes = figures.create(10.0, 1.4 + sum(heights) * 0.75 + 2.6 * len(above), title,
-                                  len(above + heights), sharex=True,
-                                  height_ratios=above + heights, grid=False)
-    axes = list(axes[:, 0])
-    panels, seconds = axes[-len(levels):], rasters[-1].shape[1] * column / sample_rate
-    if audio is not None:
-        spectrum = log_spectrogram(audio, sample_rate)
-        image = _spectrogram(axes[0], spectrum, len(audio), sample_rate, float(spectrum.max()),
-                             start)
-        axes[0].set_ylabel("Pitch")
-        figures.colorbar(figure, image, axes[:1], "Level (dB)")
-        seconds = min(seconds, len(audio) / sample_rate)
-    for axis, level, raster in zip(panels, levels, rasters, strict=True):
-        end = start + raster.shape[1] * column / sample_rate
-        image = axis.imshow(raster[:, :: -(-raster.shape[1] // (4 * COLUMNS))], aspect="auto",
-                            cmap="viridis", vmin=0.0, vmax=1.0, interpolation="nearest",
-                            extent=(start, end, raster.shape[0], 0.0))
-        axis.set_yticks([])
-        axis.set_ylabel(f"{level}x", rotation=0, ha="right", va="center")
-    figures.time_axis(axes, start, start + seconds)
-    figures.colorbar(figure, image, panels, "Codes: similar ones have similar colours", ticks=[])
-    figures.save(figure, path)
-
-
 def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
     """A shade for each code, similar for similar vectors: float32 [num_codes], evenly spread over
     0 … 1.
@@ -185,39 +147,6 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
     return [code_shades(book, int(code))
             for book, code in zip(books, silent_codes, strict=True)]
-
-
-def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
-    """The first book of codes int [n] or [n, books] as a picture: float32 [column / level,
-    ceil(n·level / column)]. Time runs down each column; the last column may end in NaN.
-    """
-    rows = column // level
-    codes = np.asarray(codes, np.int64)
-    values = np.asarray(shades, np.float32)[codes[:, 0] if codes.ndim == 2 else codes]
-    return np.pad(values, (0, -len(values) % rows), constant_values=np.nan).reshape(-1, rows).T
-
-
-def code_usage(counts: dict, path, title: str = ""):
-    """A panel for each of {name: counts int [num_codes]}: the share of each code, by rank. The
-    dotted line is the share of evenly used codes.
-    """
-    figure, axes = figures.panels(len(counts), title)
-    for i, (axis, (name, count)) in enumerate(zip(axes, counts.items(), strict=True)):
-        count = np.sort(np.asarray(count, np.float64))[::-1]
-        share = 100 * count / count.sum()
-        used = int((count > 0).sum())
-        axis.fill_between(np.arange(used + 1), np.append(share[:used], share[used - 1]),
-                          1e-6, step="post", facecolor=PALETTE[i % len(PALETTE)], edgecolor="none",
-                          alpha=0.85)
-        axis.axhline(100 / len(count), color=BLACK, linestyle=":", linewidth=1.1)
-        axis.set_title(f"{name}: {used} of {len(count)} codes\nperplexity "
-                       f"{metrics.perplexity(count):.0f}", fontsize="medium", parse_math=False)
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("")
-        axis.set(xlim=(0, len(count)), xlabel="Code, by rank", ylabel="Share of all codes (%)",
-                 ylim=(share[used - 1] / 2, max(2 * share[0], 200 / len(count))))
-    figures.save(figure, path)
 
 
 # --- training and speed ---------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ..corpus import patch_count, thin_out
 
 
 class Chain:
-    """Distances to the tracks: of generated music, real music, noise and silence."""
+    """Distances to the tracks: of generated music, and of other real music."""
 
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
         seconds = 60 * corpus.plan.minutes
@@ -28,24 +28,11 @@ class Chain:
                 corpus.embed(corpus.sound(seed), corpus.rate))))
             yield f"Fréchet distance, seed {seed}", distances[-1]
         yield "Fréchet distance of the chain", float(np.mean(distances))
-        for what, embed in self._controls(corpus, round(seconds)):
-            key = {"figure": "control", "what": what, "seconds": seconds,
-                   "tracks": [corpus.checksum(x) for x in (corpus.tracks, corpus.train,
-                                                           corpus.validation)]}
-            yield (f"Fréchet distance, {what}",
-                   corpus.figure(key, lambda embed=embed: corpus.distance(embed())))
-
-    def _controls(self, corpus, seconds: int):
-        """(what, function that returns embeddings) of as much sound as is generated."""
-        def noise():
-            random = np.random.Generator(np.random.Philox(key=0))
-            return corpus.embed(random.normal(0, 0.1, seconds * corpus.rate).astype(np.float32),
-                                corpus.rate)
-
-        yield "white noise", noise
-        yield "silence", lambda: corpus.embed(np.zeros(seconds * corpus.rate, np.float32),
-                                              corpus.rate)
         for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
             if tracks and side != corpus.side:
-                yield f"{side} tracks", lambda tracks=tracks: thin_out(
-                    corpus.embeddings(tracks), patch_count(seconds))
+                key = {"figure": "control", "what": f"{side} tracks", "seconds": seconds,
+                       "tracks": [corpus.checksum(x) for x in (corpus.tracks, corpus.train,
+                                                               corpus.validation)]}
+                yield f"Fréchet distance, {side} tracks", corpus.figure(
+                    key, lambda tracks=tracks: corpus.distance(thin_out(
+                        corpus.embeddings(tracks), patch_count(round(seconds)))))

@@ -1,4 +1,4 @@
-"""What is copied: the longest run of codes, and the nearest passage, of the training set."""
+"""What is copied: the longest run of codes of the training set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from vqwave.data.codes import variants
 from vqwave.io.splits import track_name
@@ -38,11 +37,6 @@ class Copying:
             excess.append(row["generated"] - row["held_out"])
         yield ("longest copy but for held sounds, beyond test music's own, worst level",
                max(excess))
-        nearest = corpus.figure(key | {"figure": "nearest"}, lambda: find_nearest(corpus))
-        for what, distances in nearest.items():
-            yield f"distance to the nearest training passage, {what}", distances["least"]
-            yield (f"median distance to the nearest training passage, {what}",
-                   distances["median"])
 
 
 def augmentation(corpus) -> dict:
@@ -83,22 +77,3 @@ def find_copies(corpus, level: int, moving: bool) -> dict:
     return {"generated": run.length * level / corpus.rate, "seed": seed, "track": track_name(track),
             "at": run.position * level / corpus.rate, "distinct": run.distinct,
             "held_out": control.length * level / corpus.rate}
-
-
-def find_nearest(corpus) -> dict:
-    """{"generated", "held-out music": {"least", "median"}}: distances of three-second passages to
-    the nearest in the training set. Two fade-outs are near, and no copy.
-    """
-    sides = {"generated": np.concatenate([corpus.embed(corpus.sound(seed), corpus.rate)
-                                          for seed in corpus.plan.seeds]),
-             "held-out music": corpus.reference}
-    distances = {name: np.full(len(patches), np.inf) for name, patches in sides.items()}
-    for variant in variants(1, augmentation(corpus)["transpose"]):
-        training = corpus.embeddings(corpus.copyable, variant.shift)
-        for name, patches in sides.items():
-            # In blocks: all distances at once would take gigabytes.
-            nearest = [cdist(patches[i : i + 256], training).min(axis=1)
-                       for i in range(0, len(patches), 256)]
-            distances[name] = np.minimum(distances[name], np.concatenate(nearest))
-    return {name: {"least": float(values.min()), "median": float(np.median(values))}
-            for name, values in distances.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from vqwave import stderr
 from vqwave.config import GeneratorConfig
 from vqwave.data.codes import CodeTrack, count_codes, unigram_costs
-from vqwave.data.windows import SERVERS, Span, window_above
+from vqwave.data.windows import SERVERS, Span
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.labels import index_of
@@ -25,18 +25,14 @@ BATCH = 24
 CHUNK = 2048
 """Frames that a generator scores in one call."""
 GAINS = {"unigram": "bits under the unigram",
-         "padded": "bits that the context is worth, asked without it",
          "context_free": "bits that the context is worth, against one trained without",
          "unlabelled": "bits that the label is worth, against none",
          "mislabelled": "bits that the label is worth, against another"}
 
 
 class Generators:
-    """Bits a frame of the middle of each track, given the real frames before.
-
-    padded: source codes replaced by padding; foreign: by those of another track. Both overstate
-    what the context is worth to a model that was trained with it; `context_free` is a model
-    trained without.
+    """Bits a frame of the middle of each track, given the real frames before. What the context is
+    worth shows a model that was trained without, `context_free`.
     """
 
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
@@ -54,9 +50,9 @@ class Generators:
             rows.append(row)
             yield f"bits a second to predict, {level}x", row["bits"] * corpus.rate / level
             yield from ((f"bits a frame{what}, {level}x", row[key]) for key, what in (
-                ("bits", ""), ("unigram", " of the unigram"), ("padded", ", padded context"),
-                ("foreign", ", foreign context"), ("unlabelled", " without the label"),
-                ("mislabelled", " with another label")) if key in row)
+                ("bits", ""), ("unigram", " of the unigram"),
+                ("unlabelled", " without the label"), ("mislabelled", " with another label"))
+                if key in row)
         for key, title in GAINS.items():
             if gains := [row[key] - row["bits"] for row in rows if key in row]:
                 yield f"{title}, worst level", min(gains)
@@ -101,9 +97,6 @@ def measure_bits(corpus, weight_set) -> dict:
     bits = {"unigram": float(sum(costs[book][frames[:, book]].mean()
                                  for book in range(config.books)))}
     variants: dict[str, dict] = {"bits": {}}
-    if config.source:
-        variants |= {"padded": {"sources": pad_sources(spans, config)},
-                     "foreign": {"sources": swap_sources(spans, config)}}
     if config.labels:
         variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
                      "mislabelled": {"labels": swap_labels(spans, config)}}
@@ -172,14 +165,13 @@ def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
 
 
 def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarray | None = None,
-          sources: Sequence[Span] | None = None, labels: Sequence[int] | None = None,
+          labels: Sequence[int] | None = None,
           report: Callable[[float], None] = lambda share: None) -> np.ndarray:
     """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
 
     Args:
         spans: n frames each, which also give the conditions.
         previous: int32 [spans, books], the frames before the first; None: the start token.
-        sources: spans that give the level above instead.
         labels: the index of a label for each span, instead of its own.
         report: called with the share that is complete.
     """
@@ -189,14 +181,12 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
         previous = np.full((len(spans), config.books), config.start_token, np.int32)
     state, nats = generator.initial_state(len(spans)), []
     for i in range(0, count, chunk):
-        parts, others = ([replace(span, start=span.start + i, frames=min(chunk, count - i))
-                          for span in side]
-                         for side in (spans, sources or spans))
+        parts = [replace(span, start=span.start + i, frames=min(chunk, count - i))
+                 for span in spans]
         frames = read_spans(parts, config.books)
         context = None
         if config.conditions:
-            inputs = {c.input: np.stack([SERVERS[c.kind](c, config, [part])
-                                         for part in (others if c is config.source else parts)])
+            inputs = {c.input: np.stack([SERVERS[c.kind](c, config, [part]) for part in parts])
                       for c in config.conditions}
             if labels is not None:
                 inputs[config.labels.input][..., 0] = np.reshape(labels, (-1, 1, 1))
@@ -233,20 +223,3 @@ def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | Non
 def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:
     """The frames of spans of one length: int32 [spans, n, books]."""
     return np.stack([span.read(books) for span in spans])
-
-
-def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
-    """The spans with the pad token for every frame above."""
-    return [replace(span, track=span.track._replace(
-        above=np.full_like(span.track.above, config.pad_token))) for span in spans]
-
-
-def swap_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
-    """For each span that of another track; a single one's frames above are rotated."""
-    if len(spans) > 1:
-        return [spans[-1], *spans[:-1]]
-    above = window_above(config.source, config, spans)
-    above = np.roll(above, len(above) // 2, 0)
-    # Its first frame is the first of the halo.
-    track = spans[0].track._replace(above=above, frames_above=len(above))
-    return [replace(spans[0], track=track, start=config.halo * config.ratio)]

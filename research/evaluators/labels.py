@@ -22,11 +22,7 @@ PIECE_SECONDS = 30.0
 
 
 class Labels:
-    """Nothing of a chain without labels, or where fewer than two labels have tracks on both sides.
-
-    "through the codec": the classifier was trained on decoded music. It measures the generator; the
-    other also measures what the codec removes.
-    """
+    """Nothing of a chain without labels, or of fewer than two labels with tracks on both sides."""
 
     def run(self, music, corpus) -> Iterable[tuple[str, float]]:
         configs = [music.weight_set(name).config for name in music.chain.generators.values()]
@@ -42,9 +38,8 @@ class Labels:
         rows = corpus.figure(key, lambda: measure_labels(corpus, known))
         for row in rows:
             subject = f"{row['label']}, {row['what']}"
-            for name in ("named", "named through the codec"):
-                if name in row:
-                    yield f"pieces {name} {subject}", 100 * row[name]
+            if "named" in row:
+                yield f"pieces named {subject}", 100 * row["named"]
             for label, distance in row.get("to", {}).items():
                 yield f"Fréchet distance to {label}, {subject}", distance
         for what, title in (("generated", "pieces that sound like their label"),
@@ -76,24 +71,17 @@ def measure_labels(corpus, known: config.Labels) -> list[dict]:
     held_out = {label: tracks for label, tracks in held_out.items() if label in train}
     real = {label: corpus.embeddings(tracks) for label, tracks in train.items()}
     references = {label: corpus.embeddings(tracks) for label, tracks in held_out.items()}
-    decoded, decoded_held_out = ({label: [x for t in tracks for x in decode_pieces(corpus, t)]
-                                  for label, tracks in side.items()} for side in (train, held_out))
-    classifiers = {"named": fit_classifier(real)}
-    if all(decoded.values()):
-        classifiers["named through the codec"] = fit_classifier(
-            {label: np.concatenate(pieces) for label, pieces in decoded.items()})
+    classifier = fit_classifier(real)
     rows = [({"what": "training tracks", "label": label}, patches)
             for label, patches in real.items()]
 
-    def add(what, label, pieces, names=tuple(classifiers)):
-        shares = {name: share_named(classifiers[name], pieces, label) for name in names}
-        rows.append(({"what": what, "label": label} | shares, np.concatenate(pieces)))
+    def add(what, label, pieces):
+        rows.append(({"what": what, "label": label,
+                      "named": share_named(classifier, pieces, label)}, np.concatenate(pieces)))
 
     for label, tracks in held_out.items():
         add("held-out tracks", label,
-            [piece for t in tracks for piece in cut_pieces(corpus.embeddings([t]))], ("named",))
-        if decoded_held_out[label]:
-            add("held-out tracks, decoded", label, decoded_held_out[label])
+            [piece for t in tracks for piece in cut_pieces(corpus.embeddings([t]))])
     for what, guidance in (("generated", 1.0), ("guided", corpus.plan.guidance)):
         for label in train:
             add(what, label, [corpus.embed(sound, corpus.rate)
@@ -141,26 +129,6 @@ def cut_pieces(patches: np.ndarray) -> list[np.ndarray]:
     return [patches[i : i + count] for i in range(0, len(patches) - count + 1, count)]
 
 
-def decode_pieces(corpus, track) -> list[np.ndarray]:
-    """The embeddings of a track's pieces, each encoded and decoded by the chain's last codec."""
-    level = corpus.plan.depth
-    codec = corpus.music.codec(level)
-    length = min(corpus.cut(round(PIECE_SECONDS * corpus.rate)), corpus.cut(track.samples))
-    pieces = []
-    for start in range(0, track.samples - length + 1, length):
-        def decode(start=start):
-            sound = corpus.samples(track, start, length)
-            return {"patches": corpus.embed(codec.decode(codec.encode(sound[None]))[0],
-                                            corpus.rate)}
-
-        key = {"figure": "decoded", "track": track.content, "samples": track.samples,
-               "start": start, "length": length, "by": corpus.codec_key(level),
-               "engine": corpus.music.engine}
-        pieces.append(corpus.arrays(key, decode)["patches"])
-        corpus.progress("decoding tracks", start / track.samples)
-    return [patches for patches in pieces if len(patches)]
-
-
 def generate_pieces(corpus, label: str, guidance: float) -> np.ndarray:
     """Pieces of about `PIECE_SECONDS` for a label: float32 [pieces, samples]."""
     plan = corpus.plan
@@ -170,7 +138,7 @@ def generate_pieces(corpus, label: str, guidance: float) -> np.ndarray:
         stream = corpus.music.stream(
             level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0],
             batch=count, sampling=corpus.sampling(corpus.levels, guidance=guidance),
-            chosen={config.Labels.input: {label: 1.0}}, **AS_COMPOSED)
+            label={label: 1.0}, **AS_COMPOSED)
         return corpus.collect(stream, (), f"generating {count} pieces of {label}")
 
     key = {"figure": "labelled", "label": label, "guidance": guidance, **corpus.generated_key()}

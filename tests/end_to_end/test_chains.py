@@ -36,7 +36,7 @@ def test_any_chain_trains_and_plays(preset, tmp_path):
                                 str(rate), "--workers", "1"]) == 0
     code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data,
                          "--output-dir", out, "--preset", preset,
-                         "--steps", 2, "--epochs", 1, "--no-fp16", "--listen", 0,
+                         "--steps", 2, "--epochs", 1, "--no-fp16",
                          "--no-report", setting=stages_are_forked)
     assert code == 0, said
     assert re.findall(r"^== (\S+)", said, re.MULTILINE) == chain.names

@@ -29,7 +29,6 @@ from vqwave.config import (
     default_kind,
 )
 from vqwave.data import windows
-from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.nn import generator as nn_generator
 from vqwave.nn.codebooks import Quantized
@@ -80,12 +79,12 @@ def genre_of(condition, generator, spans):
     return np.int32(condition.names.index(spans[0].track.track.tags["genre"]))
 
 
-def read_genre(value, condition, batch):
-    return np.broadcast_to(np.int32(value), (batch,))
+PLAYED = {"genre": 0}
+"""The genre that streams play."""
 
 
-def chosen_genre(level, condition, start, count):
-    return level.chosen[condition.input]
+def played_genre(level, condition, start, count):
+    return np.full(level.batch, PLAYED["genre"], np.int32)
 
 
 # ------------------------------------------------------------------------------------------- a core
@@ -217,8 +216,7 @@ def extra_kind(config, field, kind, *entries):
 def kinds():
     """Configs may name the new kinds."""
     with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model),
-                     (windows.SERVERS, genre_of), (feeds.FEEDS, chosen_genre),
-                     (feeds.READERS, read_genre)),
+                     (windows.SERVERS, genre_of), (feeds.FEEDS, played_genre)),
           extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
                      (loops.BODIES, PlainLoop)),
           extra_kind(CodecConfig, "quantizer", Scalar,
@@ -315,14 +313,15 @@ def test_training_windows_carry_the_genre_of_their_track(tmp_path):
     assert nn_generator.Generator(config)(inputs).shape == (*target.shape, config.num_codes)
 
 
-def test_the_label_is_heard(parts):
-    def piece(**chosen):
-        with Stream(*parts, block=8192, seed=1, samples=3 * 8192, chosen=chosen) as stream:
+def test_the_label_is_heard(parts, monkeypatch):
+    def piece(genre):
+        monkeypatch.setitem(PLAYED, "genre", genre)
+        with Stream(*parts, block=8192, seed=1, samples=3 * 8192) as stream:
             return np.concatenate([codes for _ in stream for codes in [stream.codes[128]]])
 
-    waltz, march = piece(genre=0), piece(genre=1)
+    waltz, march = piece(0), piece(1)
     assert np.mean(waltz != march) > 0.2
-    np.testing.assert_array_equal(waltz, piece(genre=0))
+    np.testing.assert_array_equal(waltz, piece(0))
 
 
 def test_the_context_is_that_of_the_trained_model(parts, labelled, rng):
@@ -335,28 +334,6 @@ def test_the_context_is_that_of_the_trained_model(parts, labelled, rng):
         frames = 8 * played.config.ratio or 1
         assert context.shape == (2, frames, played.config.context_channels)
         np.testing.assert_allclose(context, model.context(inputs), atol=1e-5)
-
-
-def test_each_piece_of_a_batch_has_its_own_label_and_a_resumed_one_keeps_it(parts):
-    codec, generators = parts
-
-    def start(batch, genre):
-        return Stream(codec, generators, block=8192, seed=3, batch=batch, chosen={"genre": genre})
-
-    with start(2, [1, 0]) as both, start(1, [1]) as alone:
-        first = next(both)
-        if codec.engine != "onnx":  # what int8 rounds depends on the batch
-            np.testing.assert_allclose(first[0], next(alone)[0], atol=1e-5)
-        state, second = both.state(), next(both)
-    with Stream.resume(state, codec, generators) as stream:
-        np.testing.assert_array_equal(next(stream), second)
-    with start(2, 0) as stream:
-        assert not np.allclose(next(stream)[0], first[0])
-
-
-def test_an_unknown_condition_is_refused(parts):
-    with pytest.raises(UserError, match="no condition called 'mood'; there are genre"):
-        Stream(*parts, block=8192, batch=2, chosen={"genre": 0, "mood": 1})
 
 
 # ----------------------------------------------------------------------------------------- the core

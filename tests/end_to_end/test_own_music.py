@@ -2,7 +2,6 @@
 crashes on degenerate music. The training begins with random weights of the tiny top level.
 """
 
-import re
 from functools import partial
 
 import numpy as np
@@ -50,7 +49,7 @@ def train(tmp_path, origin, data, *more):
     code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data, "--start-from", origin,
                          "--output-dir", tmp_path / "out", "--steps", 2, "--epochs", 1,
                          "--batch-size", 2, "--offsets", 1, "--transpose", 1, "--no-fp16",
-                         *(more or ("--listen", 0, "--no-report")), setting=short_report)
+                         *(more or ("--no-report")), setting=short_report)
     return code, said
 
 
@@ -92,20 +91,18 @@ def test_silence_is_refused_in_one_line_and_nothing_is_written(origin, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unsuitable_codec_is_tuned_and_the_music_heard(origin, tiny_weights, tmp_path):
+def test_an_unsuitable_codec_is_tuned(origin, tiny_weights, tmp_path):
     codec = weights.find(origin, "vqvae_512")
     poor = tmp_path / "poor"
     weights.copy_as_best(weights.find(origin, "generator_512"), poor)
     weights.copy_as_best(weights.find(tiny_weights.codecs, "vqvae_512"), poor)  # says nothing of its home
     weights.save_chain(poor, weights.chain(origin))
     data_folder(tmp_path / "data", {f"t{i}": music(4.0, i) for i in range(4)})
-    code, said = train(tmp_path, poor, tmp_path / "data", "--transpose", 0, "--listen", 5)
+    code, said = train(tmp_path, poor, tmp_path / "data", "--transpose", 0)
     assert code == 0, said
     for line in ("vqvae_512 decoder", "== vqvae_512 (2 of 3)", "== generator_512 (3 of 3)"):
         assert line in said
     tuned = weights.find(tmp_path / "out", "vqvae_512")
     assert "codes_of" not in tuned.record and tuned.checksum != codec.checksum
-    heard = sorted(path.name for path in (tmp_path / "out" / "heard").iterdir())
-    assert [re.sub(r"^\d{4}min_", "", name) for name in heard] == ["continuation.ogg", "piece.ogg"]
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 5 and "vqvae_512" in page

@@ -16,7 +16,7 @@ from vqwave.commands import generate
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
-from vqwave.play import api, engine, listening
+from vqwave.play import api, engine
 from vqwave.report import fad
 from vqwave.train import training
 from vqwave.train.options import RunOptions
@@ -115,13 +115,10 @@ def test_bits_show_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
         without - bits_right)
 
 
-def test_each_label_is_heard_while_it_is_learnt(trained, data, tiny_weights):
+def test_each_label_is_heard(trained, tiny_weights):
     music = api.load(tiny_weights.codecs, trained[0])
-    sounds = listening.hear(music, data, [], seconds=1.0)
-    assert list(sounds) == ["piece", "piece_high", "piece_low"]
-    own = music.generate(level=512, seconds=1.0, seed=1, chosen={"label": "low"})
-    np.testing.assert_array_equal(sounds["piece_low"], own)
-    assert not np.array_equal(sounds["piece_low"], sounds["piece_high"])
+    sounds = [music.generate(level=512, seconds=1.0, seed=1, label=label) for label in ("low", "high")]
+    assert not np.array_equal(*sounds)
 
 
 @pytest.fixture

@@ -131,9 +131,6 @@ def test_the_commands_use_a_vae_or_refuse_it_in_one_line(plain, data, tmp_path, 
              "--top-k needs codes, but vqvae_512 has a quantizer of gaussian, which makes none"),
             ("generate_audio", [*piece, "--label", "jazz"],
              "vqvae_512 was trained without labels: there is none to choose"),
-            ("plot", ["codes", "song.wav", *folders, "--output", "a.png"], REFUSED),
-            ("plot", ["usage", "song.wav", *folders, "--output", "a.png"], REFUSED),
-            ("listen", ["--data-dir", data, *every], "no generator"),
             ("radio", [*every, "--port", 0], REFUSED)):
         code, _, errors = run(capsys, script, *arguments)
         assert code == 2 and message in errors.splitlines()[-1], (script, errors)
@@ -199,7 +196,7 @@ def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
 
 def test_the_commands_play_a_genre_or_list_the_genres(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in "abcd":
+    for name in "ab":
         soundfile.write(f"{name}.wav", music(0.5, ord(name)), 22050)
     folder = ["--vqvae-weights-dir", trained[0]]
     sample = ["generate_audio", *folder, "--seconds", 0.5, "--seed", 1, "--output"]
@@ -207,11 +204,7 @@ def test_the_commands_play_a_genre_or_list_the_genres(trained, tmp_path, capsys,
         assert run(capsys, *sample, name, *label)[0] == 0
     sounds = [soundfile.read(name)[0] for name in ("any.wav", "jazz.wav")]
     assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
-    files = ["a.wav", "b.wav", "c.wav", "d.wav"]
-    assert run(capsys, "latents", "reconstruct", *files, *folder, "--label", "blues:0.5,metal:0.5",
-               "--picture", "four.png")[0] == 0
-    assert (tmp_path / "four.png").stat().st_size > 5000
-    assert run(capsys, "latents", "walk", *files[:2], *folder, "--label", "metal", "--output",
+    assert run(capsys, "latents", "walk", "a.wav", "b.wav", *folder, "--label", "metal", "--output",
                "w.wav")[0] == 0
     code, _, errors = run(capsys, *sample, "x.wav", "--label", "jas")
     assert code == 2

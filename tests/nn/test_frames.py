@@ -11,8 +11,8 @@ from vqwave.config import VECTOR_SCALE, GeneratorConfig
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.nn.generator import Generator
+from vqwave.nn.losses import squared_distance
 from vqwave.play import engine
-from vqwave.train.jobs import squared_distance
 
 CODES, BOOKS, FRAMES = 16, 3, 20
 CONFIG = configs.validate(GeneratorConfig, {

@@ -236,8 +236,8 @@ def test_noting_log_probabilities_changes_no_music(music):
         made = np.concatenate(list(stream))
     np.testing.assert_array_equal(made, music.generate(seed=1, samples=2 * BLOCK))
     # What was never trained knows next to nothing of 64 codes.
-    assert all(5 < bits < 7 for bits in stream.bits.values())
-    assert list(stream.bits) == [*LEVELS, "all"]
+    assert list(stream.log_probs) == list(LEVELS)
+    assert all(5 < -nats.mean() / np.log(2) < 7 for nats in stream.log_probs.values())
 
 
 SHORT = Variation(128, np.zeros(9, int), 1152)

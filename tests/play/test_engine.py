@@ -473,11 +473,6 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
             engine.check_chain(last, bad)
 
 
-def test_an_unknown_engine_is_refused(lively):
-    with pytest.raises(UserError, match="no engine is called 'onx'; there are onnx, onnx-float32"):
-        engine.GeneratorEngine(weights.find(lively, "generator_512"), "onx")
-
-
 @pytest.mark.parametrize("engine", ["onnx-float32", "keras"])
 def test_a_bias_on_the_logits_decides_where_it_is_strong(load, engine):
     played = load(128, engine)

@@ -8,7 +8,7 @@ import pytest
 from test_controls import OTHER, PAST, Music, Sounding, leaning, prompt
 from test_stream import BLOCK, chain, start
 
-from vqwave.play import controls, performance
+from vqwave.play import controls, session
 from vqwave.play.keys import Keys
 
 
@@ -140,7 +140,7 @@ def test_changes_are_repeated_bit_for_bit(stream):
     for key in "T-]h>j1f[":
         keys.press(key)
         heard.append(next(stream))
-    again = performance.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.changes)
+    again = session.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.changes)
     whole = [next(again) for _ in range(17)]
     np.testing.assert_array_equal(whole[8:], heard)
 
@@ -179,7 +179,7 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
     keys._loading.join()
     assert "no weights here" in keys.notice
     fresh = start(chain(128), music=Music(chain(128), other=Music(OTHER)), **options)
-    again = performance.replay(fresh, keys.changes)
+    again = session.replay(fresh, keys.changes)
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(6)]), np.concatenate(heard))
 
 

@@ -11,7 +11,7 @@ from test_stream import BLOCK, IntegerCodec, IntegerGenerator, frame, origin
 from vqwave import config as configs
 from vqwave.config import SHARES, Labels, Sampling
 from vqwave.errors import UserError
-from vqwave.play import blocks, engine, labels, performance
+from vqwave.play import blocks, engine, labels, session
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
 from vqwave.play.stream import Stream
@@ -129,17 +129,17 @@ PERFORMANCE = {2: {"label": "battle"}, 4: {"label": "dance:0.5,calm:0.5", "sampl
 
 
 def test_each_label_plays_other_music_and_so_does_none():
-    heard = {label: collect(start(chosen={"label": label}), 3)[0].tobytes()
+    heard = {label: collect(start(label=label), 3)[0].tobytes()
              for label in ("battle", "calm", "calm:0.5,dance:0.5", "")}
     assert len(set(heard.values())) == 4
     assert collect(start(), 3)[0].tobytes() == heard[""]
 
 
 def test_a_guided_stream_hears_each_piece_twice():
-    plain, guided = (collect(start(chosen={"label": "calm"}, sampling=Sampling(guidance=g)), 3)[1]
+    plain, guided = (collect(start(label="calm", sampling=Sampling(guidance=g)), 3)[1]
                      for g in (1.0, 3.0))
     assert (plain[512] != guided[512]).any()
-    stream = start(chosen={"label": "calm"}, sampling=GUIDED)
+    stream = start(label="calm", sampling=GUIDED)
     assert [level.rows for level in stream._chain.levels] == [2, 2]
     stream.set(sampling={512: {"guidance": 1.0}})
     next(stream)
@@ -147,9 +147,9 @@ def test_a_guided_stream_hears_each_piece_twice():
 
 
 def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
-    heard, _ = collect(start(chosen={"label": "calm"}), 14, PERFORMANCE)
+    heard, _ = collect(start(label="calm"), 14, PERFORMANCE)
     for stop in range(1, 14):
-        stream = start(chosen={"label": "calm"})
+        stream = start(label="calm")
         collect(stream, stop, PERFORMANCE)
         if stop in PERFORMANCE:  # queued, and not yet made
             stream.set(**PERFORMANCE[stop])
@@ -158,18 +158,18 @@ def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
         np.testing.assert_array_equal(collect(resumed, 14 - stop, left)[0], heard[stop * BLOCK :])
 
 
-def test_a_performance_does_not_depend_on_chunks_or_other_pieces():
+def test_a_session_does_not_depend_on_chunks_or_other_pieces():
     heard, _ = collect(start(), 8, PERFORMANCE)
     np.testing.assert_array_equal(collect(start(chunk=7), 8, PERFORMANCE)[0], heard)
     np.testing.assert_array_equal(collect(start(batch=2), 8, PERFORMANCE)[0][0], heard)
 
 
 def test_what_was_played_before_a_change_stays_and_what_follows_passes_over():
-    still, before = collect(start(chosen={"label": "calm"}), 16)
-    turned, after = collect(start(chosen={"label": "calm"}), 16, {3: {"label": "dance"}})
+    still, before = collect(start(label="calm"), 16)
+    turned, after = collect(start(label="calm"), 16, {3: {"label": "dance"}})
     np.testing.assert_array_equal(turned[: 3 * BLOCK], still[: 3 * BLOCK])
     assert (after[512] != before[512]).any()
-    stream = start(chosen={"label": "calm"})
+    stream = start(label="calm")
     collect(stream, 3)
     stops = {level.level: level.stop for level in stream._chain.levels}
     stream.set(label="dance")
@@ -182,8 +182,8 @@ def test_what_was_played_before_a_change_stays_and_what_follows_passes_over():
 
 def test_a_jump_keeps_the_label_or_begins_with_another():
     for change, label in (({}, "calm"), ({"label": "dance"}, "dance")):
-        jumped, _ = collect(start(chosen={"label": "calm"}), 5, {2: {"jump": 9} | change})
-        fresh, _ = collect(start(chosen={"label": label}, seed=9), 3)
+        jumped, _ = collect(start(label="calm"), 5, {2: {"jump": 9} | change})
+        fresh, _ = collect(start(label=label, seed=9), 3)
         passage = round(blocks.PASSAGE * 22050)
         np.testing.assert_array_equal(jumped[2 * BLOCK + passage :], fresh[passage:])
 
@@ -193,7 +193,7 @@ def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(
     here, there = SimpleNamespace(), SimpleNamespace()
     for music, parts in ((here, chain()), (there, chain(names=names))):
         music.chain_engines = lambda parts=parts: (*parts, None)
-    stream = start(music=here, chosen={"label": "calm"})
+    stream = start(music=here, label="calm")
     next(stream)
     assert stream.label == "calm"
     stream.set(label="dance")
@@ -202,7 +202,7 @@ def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(
     stream.set(label=names[1])
     stream.set(jump=10, weights=there)
     heard = np.concatenate([next(stream) for _ in range(2)])
-    fresh, _ = collect(start(parts=there.chain_engines()[:2], chosen={"label": names[1]}, seed=10), 2)
+    fresh, _ = collect(start(parts=there.chain_engines()[:2], label=names[1], seed=10), 2)
     passage = round(blocks.PASSAGE * 22050)
     np.testing.assert_array_equal(heard[passage:], fresh[passage:])
 
@@ -219,7 +219,7 @@ def test_a_change_that_cannot_be_changes_nothing():
 
 def test_weights_without_labels_have_none_to_choose_and_nothing_to_follow():
     parts = test_stream.chain(128)
-    for options, message in (({"chosen": {"label": "calm"}}, "there is none to choose"),
+    for options, message in (({"label": "calm"}, "there is none to choose"),
                              ({"sampling": Sampling(guidance=2)}, "nothing for guidance to follow")):
         with pytest.raises(UserError, match=f"trained without labels: .*{message}"):
             start(parts=parts, **options)
@@ -239,17 +239,17 @@ def test_a_chain_has_one_vocabulary():
         engine.check_chain(codec, [top, bottom])
 
 
-def test_a_recorded_performance_may_change_labels():
-    recorded = performance.Performance(seed=3, changes=[
+def test_a_recorded_session_may_change_labels():
+    recorded = session.Session(seed=3, changes=[
         [0, {"label": {"calm": 0.5, "dance": 0.5}}], [BLOCK, {"label": ""}]])
     recorded.check(start())
-    again = performance.replay(start(), recorded.changes)
+    again = session.replay(start(), recorded.changes)
     expected, _ = collect(start(), 4, {0: {"label": "calm,dance"}, 1: {"label": ""}})
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(4)]), expected)
 
 
 def test_keys_go_from_label_to_label():
-    stream = start(chosen={"label": "battle"})
+    stream = start(label="battle")
     keys = Keys(stream)
     shown = " ".join(keys.help(80))
     assert "l/L label" in shown and "g/G guidance" in shown

@@ -11,9 +11,9 @@ from test_stream import BLOCK, chain, start
 from vqwave import progress
 from vqwave.commands import play as command
 from vqwave.errors import UserError
-from vqwave.play import midi, performance, playback
-from vqwave.play.performance import Performance
+from vqwave.play import midi, playback, session
 from vqwave.play.render import Finish
+from vqwave.play.session import Session
 
 PAST = 4 * BLOCK / 22050
 
@@ -37,7 +37,7 @@ def play(monkeypatch):
 
 def test_what_was_pressed_is_recorded_and_nothing_where_nothing_played(play, tmp_path):
     path = tmp_path / "score.json"
-    path.write_text("a good performance")
+    path.write_text("a good session")
 
     def fail(blocks, keys, status):
         raise UserError("there is no device to play on")
@@ -48,7 +48,7 @@ def test_what_was_pressed_is_recorded_and_nothing_where_nothing_played(play, tmp
 
     with pytest.raises(UserError, match="no device"):
         play(start(chain(128), seed=3), fail, record=path)
-    assert path.read_text() == "a good performance"
+    assert path.read_text() == "a good session"
     play(start(chain(128), seed=3), perform, record=path)
     assert json.loads(path.read_text()) == {"seed": 3, "changes": [[BLOCK, {"loudness": -2.0}]]}
 
@@ -76,10 +76,10 @@ def test_what_was_recorded_over_a_replay_plays_again_bit_for_bit(play, tmp_path)
             keys(key)
 
     play(start(chain(128), seed=3), perform, changes, record=path)
-    score = Performance.read(path)
+    score = Session.read(path)
     assert [change for _, change in score.changes[:2]] == [{"loudness": -2.0}, {"loudness": -6}]
     assert score.changes[-1] == (9 * BLOCK, {"hold": 0}), "what the score had yet to change"
-    again = performance.replay(start(chain(128), seed=score.seed), score.changes)
+    again = session.replay(start(chain(128), seed=score.seed), score.changes)
     np.testing.assert_array_equal([next(again) for _ in heard], heard)
 
 
@@ -92,7 +92,7 @@ def test_what_a_midi_port_changes_as_it_ends_is_recorded(play, monkeypatch, tmp_
     path = tmp_path / "score.json"
     play(start(chain(128), seed=3), lambda blocks, keys, status: next(blocks),
          [(BLOCK, {"loudness": -6})], record=path, midi_in="keys")
-    assert Performance.read(path).changes == ((BLOCK, {"mutate": 1.0}),
+    assert Session.read(path).changes == ((BLOCK, {"mutate": 1.0}),
                                                  (BLOCK, {"loudness": -6}))
 
 

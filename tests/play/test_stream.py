@@ -547,7 +547,6 @@ def test_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
         assert getattr(resumed, key) == getattr(first, key)
     tail = blocks_of(resumed, 7 - stop)
     np.testing.assert_array_equal(np.concatenate([*head, tail[0]], axis=-1), whole[0])
-    np.testing.assert_equal(resumed.bits, unbroken.bits)
     for values, expected in zip(tail[1:], whole[1:], strict=True):
         for level, frames in values.items():
             time = 1 if batch else 0
@@ -593,30 +592,6 @@ def test_log_probabilities_belong_to_the_codes_of_the_block():
                      for book in range(layout[level])]
             np.testing.assert_array_equal(scores, -without_book(np.stack(draws, axis=-1)))
     assert start(chain(32)).log_probs is None
-
-
-@pytest.mark.parametrize("name", ["plain", "books at both ends"])
-def test_bits_are_those_of_the_codes_drawn_so_far(name):
-    layout, samples = LAYOUTS[name], 2 * BLOCK + 1000
-    begin = prompted(given(BLOCK + 512, 128, layout=layout))
-    with start(chain(128, layout), seed=2, batch=2, log_probs=True, begin=begin,
-               samples=samples) as stream:
-        next(stream)
-        assert np.isnan(stream.bits[512]).all() and np.isnan(stream.bits["all"]).all()
-        for _ in stream:
-            pass
-    nats = {}
-    for level in (512, 128):
-        rows = [[uniforms(2, row, level, 0, -(-samples // level), book)
-                 for book in range(layout[level])]
-                for row in range(2)]
-        nats[level] = np.array(rows, float)[:, :, (BLOCK + 512) // level :].reshape(2, -1)
-    for level, drawn in nats.items():
-        np.testing.assert_allclose(stream.bits[level], drawn.mean(1) / np.log(2))
-    np.testing.assert_allclose(stream.bits["all"],
-                               np.concatenate(list(nats.values()), axis=1).mean(1) / np.log(2))
-    with pytest.raises(ValueError, match="log_probs=True"):
-        start(chain(128)).bits  # noqa: B018
 
 
 @pytest.mark.parametrize("begin, message", [

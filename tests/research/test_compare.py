@@ -1,17 +1,14 @@
-"""research: codecs and chains compared, and a training on one's own music."""
+"""research: codecs of several folders on several corpora."""
 
 import json
 
-import imported
 import pytest
 from prepared import data_folder, music
-from research import compare_codecs, own_music, results
+from research import compare_codecs
 
 from vqwave import cli
-from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.report import fad, folder_page
-from vqwave.train import plan
+from vqwave.report import fad
 
 
 @pytest.fixture
@@ -60,31 +57,4 @@ def test_codecs_of_one_name_become_one_row_and_a_page_is_written(compare, corpor
     rows = [line.split(" | ")[:3] for line in lines if line.startswith(("| tiny", "| copy"))]
     assert rows == [["| tiny", "one", f"{level}x"] for level in (512, 128, 32, 8)] + [
         ["| copy", "two", "32x"]]
-    sounds = corpora / "docs/results/codecs_on_other_music"
-    assert (sounds / "two_copy_32.ogg").is_file() and (sounds / "one.png").is_file()
-    assert printed.count("wrote ") == len(list(sounds.iterdir())) + 1
-
-
-RUN = {"origin": ["a"], "first_music": 300.0, "memory": 1.4e9}
-
-
-def filled(**changes):
-    values = {"generators": [{"model": name, "bits": bits, "before": 10.0, "epoch": 3}
-                             for name, bits in (("top", 6.0), ("below", 8.0))],
-              "distance": {"generated": 25.0, "training": 10.0, "seconds": 60.0}}
-    return folder_page.Results(9, 0.5, 1, 0.1, 22050, 512, **values | changes)
-
-
-def test_own_music_is_compared_with_its_bounds():
-    targets = results.read_targets(imported.ROOT / "recipes/own_music.yml")
-    figures = own_music.figures(filled(), RUN, [{"bits": 7.5}, {"bits": 8.0}])
-    assert list(figures.values()) == pytest.approx([5.0, 2.5, -20.0, 0.0, 1.4])
-    assert figures.keys() == targets.keys()
-    nothing = own_music.figures(filled(distance=None, generators=[]), {"origin": ["a"]}, [])
-    assert nothing == {}
-
-
-def test_a_training_from_nothing_is_refused(tmp_path):
-    (tmp_path / plan.FILE).write_text("preset: tiny\nspent: 1.0\nfinished: {}\n")
-    with pytest.raises(UserError, match="did not begin with trained models"):
-        own_music.read_run(tmp_path)
+    assert printed.count("wrote ") == 1

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import imported
 import pytest
 from prepared import data_folder, music
-from research import releases, results
+from research import results
 from research.results import Bound
 
 from vqwave.errors import UserError
@@ -41,8 +41,7 @@ def test_every_bound_has_a_row_measured_or_not():
 
 
 @pytest.mark.parametrize(("bounds", "page"), [
-    ("wesnoth/targets.yml", "wesnoth"), ("both/targets.yml", "both"),
-    ("own_music.yml", "wesnoth_own"), ("own_music.yml", "singularity_own")])
+    ("wesnoth/targets.yml", "wesnoth"), ("both/targets.yml", "both")])
 def test_every_bound_of_a_recipe_has_a_row_in_its_published_table(bounds, page):
     text = (ROOT / "research/results" / f"{page}.md").read_text(encoding="utf-8")
     for name in results.read_targets(ROOT / "recipes" / bounds):
@@ -103,17 +102,6 @@ def test_the_documents_agree_on_what_was_chosen_by_test_tracks():
     chosen = splits.read_split(ROOT / "recipes/wesnoth/split.yml").chosen_by_test
     for page in ("RESULTS.md", "final_weights/README.md", "research/sound.md"):
         assert chosen in " ".join((ROOT / page).read_text(encoding="utf-8").split()), page
-
-
-def test_the_page_of_releases_ends_with_what_ships_and_keeps_what_was_better_before():
-    text = (ROOT / "research/results/releases.md").read_text(encoding="utf-8")
-    rows = {line.split("|")[1].strip(): [x.strip() for x in line.split("|")[2:-1]]
-            for line in text.splitlines() if line.startswith("| ")}
-    shipped = releases.read_figures(releases.read_page("research/results/wesnoth.md"))
-    last = {name: cells[-1] for name, cells in rows.items() if name and cells[-1]}
-    assert last == {name: value for name, value in shipped.items() if not name.endswith("at most")}
-    assert rows["Fréchet distance of the chain"][-2:] == ["14.16 / 19.92", "16.8 / 22.07"]
-    assert rows["moments under -40 dBFS in the first 30 s"][-2:] == ["3.1%", "32.4%"]
 
 
 def test_a_page_is_written_and_hides_places_of_one_machine(tmp_path):

@@ -20,8 +20,8 @@ from encoded import encode
 import vqwave
 from vqwave import cli, config, machine
 from vqwave.io import audio, weights
-from vqwave.play import mastering, performance, render
-from vqwave.play.performance import Performance
+from vqwave.play import mastering, render, session
+from vqwave.play.session import Session
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
 
@@ -134,11 +134,9 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "9", "--output", "TMP/a.wav"], "there is no level 9"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
-    (["--tempo", "96", "--candidates", "2", *FILE], "--tempo and --candidates exclude each other"),
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
      "--score-from and --prompt exclude each other"),
     (["--key", "D-minor", *FILE], "key needs weights with a score (preset timed); these have none"),
-    (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay and --candidates exclude each other"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])
 def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,
@@ -233,29 +231,6 @@ def test_a_loop_has_no_seam_and_at_most_its_length(run, tmp_path):
     assert 2.5 * 22050 <= len(made) <= 3 * 22050 and f"{len(made)} samples" in said
     steps = np.abs(np.diff(np.tile(made, 2)))
     assert steps[len(made) - 20 : len(made) + 20].max() <= steps[1000 : len(made) - 1000].max()
-
-
-def test_candidates_are_ranked_by_their_scores(run, music, tmp_path):
-    code, said, notes = run("--seconds", 1, "--candidates", 3, "--seed", 5, "--generators",
-                            "generator_128", "--output",
-                            tmp_path / "a.wav")
-    assert code == 0, notes
-    seed, head, *rows, wrote = said.splitlines()
-    assert seed == "seed 5"
-    assert wrote == f"wrote {tmp_path / 'a.wav'}: 1.00 s, 22050 samples, the piece of rank 1"
-    assert head.split() == ["rank", "seed", "rating", "bits", "per", "code", "512x", "128x", "file"]
-    ratings = []
-    for i, row in enumerate(rows, 1):
-        rank, seed, rating, *bits, name = row.split()
-        assert rank == str(i) and Path(name).name == f"a_{i}_rating{rating}.wav"
-        with music.stream(samples=22050, seed=int(seed), level=128, log_probs=True) as stream:
-            piece = np.concatenate(list(stream))
-        assert bits == [f"{stream.bits[x]:.3f}" for x in ("all", 512, 128)]
-        np.testing.assert_array_equal(audio.to_u16(samples_of(name)), audio.to_u16(piece))
-        ratings.append(float(rating))
-    assert ratings == sorted(ratings, reverse=True) and len(ratings) == 3
-    assert (tmp_path / "a.wav").read_bytes() == next(tmp_path.glob("a_1_*")).read_bytes()
-    assert len(list(tmp_path.iterdir())) == 4
 
 
 @pytest.fixture(scope="module")
@@ -367,12 +342,12 @@ CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}],
            [5 * BLOCK, {"sampling": {"512": {"temperature": 1.4, "top_p": 0.9}}}]]
 
 
-def test_a_performance_is_replayed(run, music, tmp_path):
+def test_a_session_is_replayed(run, music, tmp_path):
     (tmp_path / "score.json").write_text(json.dumps({"seed": 5, "changes": CHANGES}))
-    changes = Performance.read(tmp_path / "score.json").changes
+    changes = Session.read(tmp_path / "score.json").changes
     assert changes[-1][1] == {"sampling": {512: {"temperature": 1.4, "top_p": 0.9}}}
     with music.stream(level=128, seed=5, seconds=3.0, past=4) as stream:
-        piece = np.concatenate(list(performance.replay(stream, changes)))
+        piece = np.concatenate(list(session.replay(stream, changes)))
     audio.write(tmp_path / "made.wav", piece, 22050)
     score = ["--replay", tmp_path / "score.json", "--generators", "generator_128", "--seconds", 3]
     code, said, notes = run(*score, "--output", tmp_path / "again.wav")
@@ -388,11 +363,11 @@ def test_a_performance_is_replayed(run, music, tmp_path):
     (None, "score.json: cannot be read"),
     (b"\xff", "score.json: not valid JSON"),
     ('{"seed": 1, "changes": [[0, {"loudness": -3}], [9, {"loudness": 99}]]}',
-     "change 2 of the performance: loudness is 99"),
-    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the performance: there is nothing to "
+     "change 2 of the session: loudness is 99"),
+    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the session: there is nothing to "
                                                    "hold yet"),
 ])
-def test_a_broken_performance_is_refused_before_any_music(run, tmp_path, text, message):
+def test_a_broken_session_is_refused_before_any_music(run, tmp_path, text, message):
     score = tmp_path / "score.json"
     if text is not None:
         score.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -165,7 +165,7 @@ def test_a_sample_has_fades_loops_and_loudness(run, tmp_path):
 NEED_CODES = [["--generators", "all"], ["--length", 3], ["--top-k", 3], ["--top-p", 0.9],
               ["--guidance", 2, "--label", "jazz"], ["--replay", "score.json"],
               ["--batch", 2], ["--latency", "low"], ["--prompt", "song.mp3"],
-              ["--variation-of", "song.mp3"], ["--candidates", 2]]
+              ["--variation-of", "song.mp3"]]
 
 
 @pytest.mark.parametrize("words", NEED_CODES, ids=lambda words: words[0])

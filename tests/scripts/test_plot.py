@@ -77,21 +77,7 @@ def test_curves_of_a_run_and_of_one_model(main, capsys, tmp_path):
         assert code == 0 and "vqvae_8" in output.read_text(encoding="utf-8")
 
 
-def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
-    shared = [songs / "b.wav", "--seconds", 1, "--vqvae-weights-dir", tiny_weights.codecs,
-              "--output"]
-    for kind, more, words in (("usage", ["--levels", 512, 8], ["512x: ", "8x: ", " of 64 codes"]),
-                              ("codes", ["--levels", 128, 32],
-                               ["128x", "32x", "b.wav", "Time (s)"])):
-        output = tmp_path / f"{kind}.svg"
-        code, _, error = run(main, capsys, kind, *shared, output, *more)
-        assert code == 0, error
-        text = output.read_text(encoding="utf-8")
-        assert all(word in text for word in words)
-
-
-def test_user_errors_are_one_line_and_draw_nothing(main, capsys,
-                                                                 songs, tiny_weights, tmp_path):
+def test_user_errors_are_one_line_and_draw_nothing(main, capsys, songs, tmp_path):
     output = tmp_path / "a.png"
     (tmp_path / "empty").mkdir()
     for arguments, why in [
@@ -101,17 +87,7 @@ def test_user_errors_are_one_line_and_draw_nothing(main, capsys,
         (["waveforms", tmp_path / "none.mp3", "--output", output], "no such file"),
         (["spectrograms", songs, "--start", 60, "--output", output], "lasts 2.0 s"),
         (["curves", tmp_path / "empty", "--output", output], "no epoch"),
-        (["codes", songs, "--output", output], "one file"),
-        (["usage", songs / "b.wav", "--vqvae-weights-dir", tmp_path / "none", "--output", output],
-         "no such folder"),
     ]:
         code, printed, notes = run(main, capsys, *arguments)
         assert (code, printed) == (2, "") and why in notes.splitlines()[-1]
         assert len(notes.splitlines()) == 1 and not list(tmp_path.glob("*.png"))
-    for arguments, why in [
-        (["usage", "--levels", 64], "there is no level 64"),
-    ]:
-        code, _, notes = run(main, capsys, arguments[0], songs / "b.wav",
-                             *arguments[1:], "--vqvae-weights-dir",
-                             tiny_weights.codecs, "--output", output)
-        assert code == 2 and why in notes and not output.exists()

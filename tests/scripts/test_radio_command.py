@@ -58,4 +58,4 @@ def test_guidance_is_that_of_each_level(tiny_weights, monkeypatch):
     music = VQWave(tiny_weights.codecs, tiny_weights.generators)
     options = command.opener(music, 1, SimpleNamespace(guidance=2.5, stations=2, label="calm"))()
     assert options["sampling"] == {level: {"guidance": 2.5} for level in music.chain.sizes}
-    assert (options["batch"], options["chosen"]) == (2, {"label": "calm"})
+    assert (options["batch"], options["label"]) == (2, "calm")

@@ -53,7 +53,7 @@ class Running:
             return self.streams[-1]
 
         group = Group("tiny/weights", count, 7, open_stream or new, RATE,
-                      report=self.reports.append, conditions={"mood": 1})
+                      report=self.reports.append, label="calm")
         self.radio = radios.Radio([group], **more)
         self.port = None
 
@@ -135,7 +135,7 @@ def test_listeners_share_the_stream_of_their_station(running, path, expected):
         assert pitch(first) == pytest.approx(expected, abs=4)
         if path.endswith("ogg"):
             assert first.streams.audio[0].metadata["title"] == (
-                f"{names.piece_name(9)} · tiny/weights · seed 7 · piece 2 · mood 1")
+                f"{names.piece_name(9)} · tiny/weights · seed 7 · piece 2 · label calm")
         with running.player(path) as second:
             assert pitch(second, 0.5) == pytest.approx(expected, abs=4)
             assert running.listeners == 2 and len(running.streams) == 1
@@ -167,7 +167,7 @@ def test_a_player_that_asks_for_titles_receives_them(running):
     assert answer.headers["icy-name"] == f"VQWave {names.piece_name(8)}" and answer.headers["icy-br"] == "64"
     sound = answer.read(interval)
     title = answer.read(16 * answer.read(1)[0]).rstrip(b"\0").decode()
-    assert title == f"StreamTitle='{names.piece_name(8)} · tiny/weights · seed 7 · piece 1 · mood 1';"
+    assert title == f"StreamTitle='{names.piece_name(8)} · tiny/weights · seed 7 · piece 1 · label calm';"
     # Players announce each new title as a track, so it must not change while the piece plays.
     for _ in range(3):
         answer.read(interval)

@@ -18,7 +18,7 @@ from page import NEEDS, PATIENCE, RATE
 
 from vqwave import commands
 from vqwave.onnx.export import cache_folder
-from vqwave.play import api, performance
+from vqwave.play import api, session
 from vqwave.play.sampling import uniforms
 from vqwave.studio import site
 
@@ -110,7 +110,7 @@ def native_codes(music, seed, seconds, changes=()):
     """The codes of a piece by level, as Python makes them."""
     codes = {}
     with music.stream(seed=seed, seconds=seconds, past=8.0) as stream:
-        for _ in performance.replay(stream, changes):
+        for _ in session.replay(stream, changes):
             for level, values in stream.codes.items():
                 codes.setdefault(level, []).append(values)
     return {level: np.concatenate(values) for level, values in codes.items()}
@@ -163,7 +163,7 @@ def test_four_taps_set_the_tempo(led, open_site):
 
 
 @pytest.mark.large
-def test_a_link_repeats_a_performance_in_the_browser_and_in_python(led, open_site):
+def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     address, music = led
     page = open_site(address)
     play_until(page, 1.0, seed=3)

@@ -1,7 +1,6 @@
 """origin.py and plan.py: the training of a chain that begins with trained models."""
 
 import argparse
-import contextlib
 import dataclasses
 
 import imported
@@ -94,13 +93,12 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
     assert begin("--hours", "1", "--val-split", "0.3", "--seed",
                  "4", "--musicnn", "musicnn.whl") == 0
     assert [option(c, "--musicnn") for c in (run[0], run[-1])] == ["musicnn.whl"] * 2
-    assert [c[0] for c in run] == ["judge", "train-generator", "hear", "train-generator",
-                                   "hear", "report"]
+    assert [c[0] for c in run] == ["judge", "train-generator", "train-generator", "report"]
     # Down to the level that plays, each beginning with its earlier weights.
     assert trainings(run) == ["generator_512", "generator_128"]
-    for command in run[1::2][:2]:
+    for command in run[1:3]:
         assert option(command, "--start-from") == str(folder)
-    for command in (run[0], run[2], run[-1]):
+    for command in (run[0], run[-1]):
         assert option(command, "--val-split") == str(out / "split.yml")
     # A share is drawn once, and written down by file.
     drawn = splits.split(manifest.read(data), 0.3, 4)[1]
@@ -127,7 +125,7 @@ def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(begin, folder, tmp_pa
     run, poor = commands
     poor |= {"vqvae_512": 1, "vqvae_128": 2}
     out = tmp_path / "out"
-    begin("--steps", "5", "--listen", "0", "--no-report")
+    begin("--steps", "5", "--no-report")
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_128 decoder", "vqvae_128",
                               "generator_512", "generator_128"]
     codecs = [c for c in run if c[0] == "train-codec"]
@@ -146,24 +144,21 @@ def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(begin, folder, tmp_pa
     assert "== vqvae_128 decoder (2 of 4)" in output
     assert output.count("tuning the decoder was not enough, so the whole codec is tuned next") == 1
     run.clear()
-    begin("--steps", "5", "--listen", "0", "--no-report")
+    begin("--steps", "5", "--no-report")
     assert run == []
     # More steps are of what the treatment came to, and change no codes that a generator knows.
-    begin("--steps", "9", "--listen", "0", "--no-report")
+    begin("--steps", "9", "--no-report")
     assert trainings(run) == ["vqvae_512 decoder", "generator_512", "generator_128"]
 
 
 def test_with_little_time_generators_come_before_decoders(begin, tmp_path, commands):
-    """Music is heard after minutes, and no codes change while generators train."""
+    """No codes change while generators train."""
     run, poor = commands
     poor |= {"vqvae_512": 9, "vqvae_128": 1}
     out, more = tmp_path / "out", ("--hours", "1", "--no-report")
     begin(*more)
     assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder",
                               "vqvae_128 decoder"]
-    # The music is heard with its decoder, too.
-    kinds = [c[0] for c in run if c[0] in ("train-codec", "hear")]
-    assert kinds == ["hear", "hear", "train-codec", "hear", "train-codec", "hear"]
     verdicts = configs.load_yaml(out / "train_all.yml")["verdicts"]
     assert {name: verdict["treatment"] for name, verdict in verdicts.items()} == dict.fromkeys(verdicts, "decoder")
     # Of the minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
@@ -178,7 +173,7 @@ def test_enough_hours_tune_a_whole_codec_unless_its_codes_are_in_use(begin, fold
                                                                      commands):
     run, poor = commands
     poor |= {"vqvae_512": 99}
-    out, more = tmp_path / "out", ("--listen", "0", "--no-report")
+    out, more = tmp_path / "out", ("--no-report",)
     begin("--hours", str(plan.WHOLE_HOURS), *more, out=tmp_path / "enough")
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
     begin("--hours", "1", *more)
@@ -207,7 +202,7 @@ def name_folders(data):
 def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, capsys):
     run = commands[0]
     name_folders(data)
-    more = ("--steps", "2", "--listen", "0", "--no-report")
+    more = ("--steps", "2", "--no-report")
     begin("--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
     assert [option(c, "--start-from") for c in run] == [None, str(folder), str(folder)]
@@ -227,7 +222,7 @@ def test_with_enough_music_a_top_generator_without_labels_begins_with_random_wei
     run, out = commands[0], tmp_path / "out"
     name_folders(data)
     monkeypatch.setattr(origin, "SMALL_HOURS", 0.0)
-    begin("--label", "folder", "--steps", "2", "--listen", "0", "--no-report")
+    begin("--label", "folder", "--steps", "2", "--no-report")
     assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
     assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
     assert "  generator_512 begins with random weights" in capsys.readouterr().out
@@ -281,7 +276,7 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
 
 def test_levels_can_be_added_later(begin, tmp_path, commands):
     run, out = commands[0], tmp_path / "out"
-    more = ("--steps", "2", "--listen", "0", "--no-report")
+    more = ("--steps", "2", "--no-report")
     begin("--levels", "512", *more)
     assert trainings(run) == ["generator_512"] and weights.chain(out).sizes == (512,)
     run.clear()
@@ -336,93 +331,17 @@ def test_the_origin_is_the_shipped_chain_or_a_folder_with_generators(folder, tmp
         Origin.find(tmp_path / "none")
 
 
-def test_hearings_take_newer_weights_one_at_a_time(folder, data, tmp_path, monkeypatch):
-    """Hearings begin with the first trained epoch, wherever the training began."""
-    weights.add_to_record(weights.find(folder, "generator_512"), epoch=18)
-
-    def new_plan():
-        return plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3),
-                         origin=Origin.find(folder), listen=5.0)
-
-    chain_plan, began = new_plan(), []
-    chain_plan.origin.adopt(chain_plan.chain, chain_plan.output_dir, chain_plan.amount)
-
-    class Task:
-        exit_code, stopped = None, False
-
-        def __init__(self, function, *args):
-            began.append(self)
-            self.args = args
-
-        def wait(self, spend, meanwhile=None):
-            self.exit_code = 0
-            return 0
-
-        def stop(self):
-            self.stopped = True
-
-    def learn(epoch):
-        weights.add_to_record(weights.find(chain_plan.output_dir, "generator_512"), epoch=epoch)
-
-    monkeypatch.setattr(run_plan, "Task", Task)
-    clock = [0.0]
-    monkeypatch.setattr(run_plan.time, "monotonic", lambda: clock[0])
-    with contextlib.closing(run_plan.Hearings(chain_plan, print)) as hearings:
-        def look(seconds, count):
-            clock[0] = seconds
-            hearings.poll()
-            assert len(began) == count
-
-        look(390, 0)
-        weights.add_to_record(weights.find(chain_plan.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
-        look(395, 0)
-        for seconds, epoch, count in ((400, 0, 0), (410, 1, 1)):
-            learn(epoch)
-            look(seconds, count)
-        look(600, 1)
-        assert chain_plan.state.first_music is None  # the hearing is not finished
-        chain_plan.state.spent, began[0].exit_code = 77.0, 0
-        look(600, 1)
-        assert chain_plan.state.first_music == 77.0
-        chain_plan.state.spent = 99.0
-        learn(2)
-        for seconds, count in ((700, 1), (709, 1), (711, 2)):  # five minutes later
-            look(seconds, count)
-        began[1].exit_code = 0
-        look(2000, 2)  # nothing is newer
-        learn(3)
-        look(2000, 3)
-        # One that fails is tried again, five minutes later.
-        began[2].exit_code = 2
-        for seconds, count in ((2001, 3), (2299, 3), (2301, 4)):
-            look(seconds, count)
-        # When a training ends its hearing is waited for, and nothing newer means no other one.
-        hearings.finish()
-        assert began[3].exit_code == 0 and len(began) == 4
-        learn(4)
-        hearings.finish()
-        hearings.finish()
-        assert len(began) == 5
-        learn(5)
-        look(4000, 6)
-    assert began[5].stopped  # what still runs ends with the plan
-    again = new_plan()
-    again.read()
-    assert chain_plan.state.first_music == again.state.first_music == 77.0
-    assert began[0].args[-2:] == (chain_plan.output_dir / "heard", "0000min")
-
-
 def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_others(
         begin, commands, monkeypatch):
     run, poor = commands
     poor |= {"vqvae_512": 9}
-    more = ("--hours", "1", "--no-report", "--listen", "0")
+    more = ("--hours", "1", "--no-report")
     plain, trained = run_plan.Task, []
 
     class Slow(plain):
         """The first generator is killed after ten minutes, then takes an hour to prepare."""
 
-        def wait(self, spend, meanwhile=None):
+        def wait(self, spend):
             code = super().wait(spend)
             if self.line[0].startswith("train-"):
                 trained.append(self)
@@ -442,7 +361,7 @@ def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_
 
 
 def test_added_music_leaves_the_held_out_tracks(begin, data, tmp_path, capsys):
-    out, more = tmp_path / "out", ("--steps", "5", "--listen", "0", "--no-report")
+    out, more = tmp_path / "out", ("--steps", "5", "--no-report")
     begin(*more)
     held_out = configs.load_yaml(out / "split.yml")["validation"]
     trained_on = [track.sha256[:16] for track in manifest.read(data)]
@@ -464,15 +383,3 @@ def test_added_music_leaves_the_held_out_tracks(begin, data, tmp_path, capsys):
     data_folder(tmp_path / "other", {f"o{i}": music(0.5, 90 + i) for i in range(4)})
     with pytest.raises(UserError, match="none of the held-out tracks is in .*; use another"):
         begin(*more, data=tmp_path / "other")
-
-
-def test_the_next_run_lets_unheard_weights_be_heard(begin, tmp_path, commands):
-    run, out, more = commands[0], tmp_path / "out", ("--steps", "5", "--no-report")
-    begin(*more)
-    heard = [c[0] for c in run].count("hear")
-    assert heard == 2
-    begin(*more)
-    assert [c[0] for c in run].count("hear") == heard
-    weights.add_to_record(weights.find(out, "generator_128"), epoch=7)  # then it was killed
-    begin(*more)
-    assert [c[0] for c in run].count("hear") == heard + 1

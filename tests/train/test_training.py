@@ -138,19 +138,15 @@ def test_a_run_leaves_its_epochs_the_best_and_a_log(straight, name):
 
 
 def test_a_run_stopped_repeatedly_ends_the_same(train, straight, tmp_path):
-    """A signal stops the run after the next step, or during the validation of the finished epoch."""
-    for expected in (2, 3, 5, 6, 7):
+    """A signal stops the run after the next step, or after the validation of the finished epoch."""
+    for expected in (2, 3, 5, 6):
         with pytest.raises(Interrupted) as e:
             train(tmp_path, at_step=lambda done: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(UserError, match=f"step {expected} of 7 already; --steps 1"):
             train(tmp_path, steps=1)
         assert e.value.code == 143
-        record = state(tmp_path, GENERATOR)[0]
-        assert record.step == expected
-        assert (record.unjudged is not None) == (expected in (3, 6, 7))
-    # What is left is the validation of the last epoch.
-    last = train(tmp_path)
-    assert last.reporter.steps == [] and "all 7 steps done" in last.reporter.text
+        assert state(tmp_path, GENERATOR)[0].step == expected
+    assert "all 7 steps done" in train(tmp_path).reporter.text
     assert_alike(tmp_path, straight[GENERATOR].folder, GENERATOR)
 
 

@@ -11,10 +11,6 @@ import sys
 from .. import __version__, cli
 from ..errors import UserError
 
-SHELLS = ("bash", "zsh", "fish", "tcsh")
-FILES, FOLDERS = {"FILE", "F.yml", "INPUT", "PATH"}, {"DIR", "SRC", "DST"}
-"""Metavars that a shell completes with files, and with folders."""
-
 
 def run(argv=None) -> int:
     """The command `vqwave`; returns its exit code."""
@@ -37,11 +33,8 @@ def main(argv=None) -> int:
         near = difflib.get_close_matches(argv[0], cli.COMMANDS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cli.COMMANDS)}"
         raise UserError(f"no command is called {argv[0]!r}; {hint}")
-    args = parser().parse_args(argv)
-    if args.completion:
-        print(completion(args.completion))
-    else:
-        parser().print_help()
+    parser().parse_args(argv)
+    parser().print_help()
     return 0
 
 
@@ -56,32 +49,4 @@ def parser() -> argparse.ArgumentParser:
     parser.usage = "vqwave COMMAND [OPTION ...]"
     parser.add_argument("--version", action="version", version=f"vqwave {__version__}",
                         help="print the version and exit")
-    parser.add_argument("--completion", metavar="SHELL", choices=SHELLS,
-                        help=f"print a script that completes commands and options in a shell "
-                             f"({', '.join(SHELLS)})")
     return parser
-
-
-def completion(shell: str) -> str:
-    """A script that completes commands, options, choices and files without starting Python."""
-    import shtab
-
-    vqwave = parser()
-    commands = vqwave.add_subparsers()
-    for name, (_, description) in cli.COMMANDS.items():
-        with cli.set_program(f"vqwave {name}"):
-            command = load(name).parser()
-        commands.add_parser(name, help=description, parents=[command], add_help=False)
-    _complete_files(vqwave, shtab)
-    return shtab.complete(vqwave, shell)
-
-
-def _complete_files(parser, shtab):
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                _complete_files(command, shtab)
-        elif action.metavar in FILES:
-            action.complete = shtab.FILE
-        elif action.metavar in FOLDERS:
-            action.complete = shtab.DIRECTORY

@@ -102,11 +102,6 @@ def held_out(args, folder) -> tuple[float | Split, int]:
     return (recorded[0] if recorded and recorded[0].held_out_tracks else DataConfig().split), seed
 
 
-def chosen(args) -> dict:
-    """--label, as `Stream` takes it."""
-    return {} if args.label is None else {"label": args.label}
-
-
 def find_name(name: str, names, what: str) -> str:
     """`name`. Raises `UserError` where it is not among the names of every `what`."""
     if name not in names:

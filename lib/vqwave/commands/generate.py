@@ -11,7 +11,6 @@ from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
 from ..play import mastering, midi, render
-from ..play.sampling import draw_seed
 from ..play.score import KEPT
 from . import pieces, play
 
@@ -28,8 +27,7 @@ VELOCITY = 80
 
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
-                "prompt", "variation_of", "candidates", "score_from", "intro", "no_leveling",
-                *pieces.SCORE)
+                "prompt", "variation_of", "score_from", "intro", "no_leveling", *pieces.SCORE)
 """The options that a VAE has no use for: its frames are no codes."""
 
 
@@ -42,19 +40,14 @@ def parser() -> argparse.ArgumentParser:
         "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
         "--variation-of song.mp3 --keep 128 --normalize --output varied.flac",
         "--seconds 20 --loop --output loop.wav",
-        "--seconds 15 --candidates 4 --output best.wav",
         "--preset cvae --label jazz --seconds 30 --output jazz.wav",
     )
     parser.add_argument("-o", "--output", metavar="FILE",
                         help=f"the .wav, .flac or .ogg file to write; {SECONDS:g} s without "
                              f"--seconds or --length")
     pieces.add_main(parser)
-    several = parser.add_mutually_exclusive_group()
-    several.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
-                         help="generate N pieces at once: out_1.wav, out_2.wav, …")
-    several.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
-                         help="generate N pieces with seeds S, S+1, …; the file names have rank "
-                              "and rating; the piece of rank 1 is also the --output file")
+    parser.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
+                        help="generate N pieces at once: out_1.wav, out_2.wav, …")
     pieces.add_recording(parser)
     pieces.add_score(parser)
     finish = parser.add_argument_group("finish")
@@ -88,8 +81,6 @@ def main(argv=None) -> int:
     if music.vae is not None:
         return write(args, sample_prior(args, music), paths, finish)
     options = pieces.stream_options(args, music)
-    if args.candidates:
-        return write_candidates(args, music, options, paths[0], finish)
     if len(paths) > 1:
         options["batch"] = len(paths)
         check_batch(args.batch, (options["samples"] or 0) if finish.whole else 0)
@@ -116,10 +107,6 @@ def check(args, paths):
     """Fill in the default length. Raises `UserError` for contradictions and existing files."""
     if args.length is None and args.seconds is None and not args.variation_of:
         args.seconds = SECONDS
-    if args.candidates:
-        for option in ("replay", "midi"):
-            if getattr(args, option):
-                raise UserError(f"--{option} and --candidates exclude each other")
     if args.midi:
         midi.load_mido()
         paths = [*paths, *(path.with_suffix(".mid") for path in paths)]
@@ -164,25 +151,3 @@ def notes_of(stream, piece: int, path: Path) -> list[midi.Note]:
     return ([event for start, end, pitch in notes
              for event in (midi.Note(start, pitch, VELOCITY), midi.Note(end, pitch, 0))]
             or midi.find_notes(audio.Decoder(path, rate), rate))
-
-
-def write_candidates(args, music, options, path: Path, finish) -> int:
-    """Write pieces of successive seeds, and print a table of them by rank."""
-    first = draw_seed(args.seed)
-    print(f"seed {first}", flush=True)
-    ranked = render.write_candidates(
-        [lambda seed=seed: music.stream(seed=seed, log_probs=True, **options)
-         for seed in range(first, first + args.candidates)], path, finish)
-    levels = [level for level in ranked[0].bits if level != "all"]
-    row = "{:>4}  {:>10}  {:>6}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
-    print(row.format("rank", "seed", "rating", "bits per code", *(f"{x}x" for x in levels),
-                     "file"))
-    for rank, candidate in enumerate(ranked, 1):
-        print(row.format(rank, candidate.seed, f"{candidate.rating:.3f}",
-                         *(f"{candidate.bits[x]:.3f}" for x in ("all", *levels)),
-                         printable(candidate.path)))
-    best = ranked[0]
-    print(f"wrote {printable(path)}: {best.samples / music.sample_rate:.2f} s, {best.samples} "
-          f"samples, the piece of rank 1")
-    print(f"{best.speed:.1f} x real time", file=sys.stderr)
-    return 0

@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
 from ..play import api, controls, keys, mastering, midi, playback
-from ..play.performance import Performance
+from ..play.session import Session
 from . import arguments
 
 SHORTEST, LONGEST = 0.01, 24 * 3600
@@ -136,7 +136,7 @@ def add_rare(parser):
     parser.add_argument("--no-leveling", action="store_true",
                         help="do not bring new pieces to a similar loudness")
     parser.add_argument("--replay", metavar="FILE",
-                        help="repeat a performance (a seed and changes) that --record or the "
+                        help="repeat a session (a seed and changes) that --record or the "
                              "studio saved; with --seed, make the same changes to another piece")
     parser.add_argument("--force", action="store_true", help="replace existing files")
 
@@ -155,8 +155,8 @@ def parse(parser, argv, others: str):
 
 def check(args, outputs=(), needs=NEEDS):
     """Raises `UserError` where options contradict each other, or a file would be lost."""
-    excluded = dict.fromkeys(SCORE, ("replay", "candidates", "variation_of")) | {
-        "score_from": ("replay", "candidates", "variation_of", "prompt")}
+    excluded = dict.fromkeys(SCORE, ("replay", "variation_of")) | {
+        "score_from": ("replay", "variation_of", "prompt")}
     for option, others in excluded.items():
         for other in others:
             if getattr(args, option) is not None and getattr(args, other, None):
@@ -200,7 +200,7 @@ def stream_options(args, music) -> dict:
         music.weight_set(chain.codecs[x]).config.check_codes()
     describe(music, [*(chain.codecs[x] for x in encoded), *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
-            "sampling": sampling(args, generated), "chosen": arguments.chosen(args),
+            "sampling": sampling(args, generated), "label": args.label,
             "begin": begin(args, music, level), "intro": args.intro,
             "leveling": not args.no_leveling}
 
@@ -212,11 +212,11 @@ def open_stream(args, music, options: dict, past: float = 0.0):
         change = {name: getattr(args, name) for name in SCORE if getattr(args, name) is not None}
         stream.check(stream.engines, **change)
         return stream, [(0, change)] if change else ()
-    performance = Performance.read(args.replay)
-    seed = performance.seed if args.seed is None else args.seed
+    session = Session.read(args.replay)
+    seed = session.seed if args.seed is None else args.seed
     stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)
-    performance.check(stream)
-    return stream, performance.changes
+    session.check(stream)
+    return stream, session.changes
 
 
 def piece_length(args, music) -> int | None:

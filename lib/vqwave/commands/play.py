@@ -11,7 +11,7 @@ from ..errors import Interrupted, UserError, signal_handlers
 from ..io import files, weights
 from ..io.files import printable
 from ..play import keys, midi, playback, render
-from ..play.performance import Performance
+from ..play.session import Session
 from . import pieces
 
 PAST = 16.0
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     live.add_argument("--midi-out", metavar="PORT", help="send the notes of the music to this MIDI "
                                                          "output, by a part of its name")
     live.add_argument("--record", metavar="FILE",
-                      help="save the performance (the seed and all changes); repeat it with "
+                      help="save the session (the seed and all changes); repeat it with "
                            "--replay and the same --latency")
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
@@ -89,7 +89,7 @@ def play(stream, args, finish, changes=()) -> playback.Status:
     """Play a stream until it ends or the listener stops it."""
     pressed = keys.Keys(stream, args.recordings or (), args.other_weights or ())
     latency = playback.LATENCIES[args.latency]
-    first_seed, stream.performed = stream.seed, []
+    first_seed, stream.changed = stream.seed, []
     blocks, sender = finish.fade_blocks(stream, changes), None
     display = Display(stream, pressed)
 
@@ -119,12 +119,12 @@ def play(stream, args, finish, changes=()) -> playback.Status:
 
 
 def record(path, stream, seed: int, pressed, changes):
-    """Save the performance: the changes so far, then the rest of the changes of --replay."""
+    """Save the session: the changes so far, then the rest of the changes of --replay."""
     if not stream.position:
         return
-    replayed = len(stream.performed) - len(pressed.changes)
+    replayed = len(stream.changed) - len(pressed.changes)
     rest = sorted(changes, key=lambda change: change[0])[replayed:]
-    Performance(seed=seed, changes=(*stream.performed, *rest)).write(path)
+    Session(seed=seed, changes=(*stream.changed, *rest)).write(path)
     print(f"wrote {printable(Path(path))}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Draw music, its notes, codes and training."""
+"""Draw music, its notes and training."""
 
 import argparse
 import os
@@ -10,33 +10,26 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import cli, config, plots
-from ..dsp import metrics
 from ..dsp import notes as note_finder
 from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
-from ..play import api
-from . import arguments
 
 OPTIONS = {
     "start": dict(type=cli.number(least=0), default=0.0, metavar="S",
                   help="second at which to start"),
     "seconds": dict(type=cli.number(above=0), metavar="S",
                     help="seconds to draw (default: {})"),
-    "levels": dict(type=cli.number(int, 1), nargs="+", metavar="L",
-                   help="levels to draw (default: all)"),
 }
 
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Draw music, notes, codes or training curves. The ending of --output chooses "
+        "Draw music, notes or training curves. The ending of --output chooses "
         "PNG or SVG. Nothing is shown by colour alone. `KIND --help` lists the options of a kind.",
         "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
-        "usage song.mp3 --output usage.png",
-        "codes song.mp3 --start 60 --seconds 10 --output codes.png",
         "notes song.mp3 out.wav --seconds 30 --output notes.png",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
@@ -50,8 +43,6 @@ def parser() -> argparse.ArgumentParser:
         for option in kind.options.split():
             p.add_argument(f"--{option}", **OPTIONS[option]).help = OPTIONS[option]["help"].format(
                 "all" if kind.seconds is None else f"{kind.seconds:g}")
-        if kind.codecs:
-            arguments.add_codecs(p)
     return parser
 
 
@@ -87,37 +78,14 @@ def draw_curves(args):
         raise UserError(f"{printable(path)}: no epoch of any model is logged there yet")
 
 
-def draw_usage(args):
-    music = load(args)
-    sounds, counts = read(args, music.sample_rate), {}
-    for level in levels(args, music):
-        books = count_codes(music, level, sounds)
-        counts |= {f"{level}x" + f", book {i}" * (len(books) > 1): book
-                   for i, book in enumerate(books, 1)}
-    plots.code_usage(counts, args.output, args.title)
-
-
-def draw_codes(args):
-    music = load(args)
-    sounds = read(args, music.sample_rate)
-    if len(sounds) > 1:
-        raise UserError("codes draws one file")
-    [(name, sound)] = sounds.items()
-    codes = {level: music.encode(sound, level) for level in levels(args, music)}
-    shades = {level: plots.codec_shades(music.codec(level))[0] for level in codes}
-    plots.codes(codes, shades, args.output, music.sample_rate, music.chain.top, sound,
-                args.title or name, args.start)
-
-
 class Kind(NamedTuple):
-    """A kind of picture. options: names of `OPTIONS`. codecs: whether it needs codecs. seconds: of
-    a file that are drawn by default; None: all. count: of inputs, as argparse names it.
+    """A kind of picture. options: names of `OPTIONS`. seconds: of a file that are drawn by default;
+    None: all. count: of inputs, as argparse names it.
     """
 
     draw: Callable
     help: str
     options: str = "start seconds"
-    codecs: bool = False
     seconds: float | None = None
     inputs: str = "files of music, or folders of them, searched to the bottom"
     count: str | int = "+"
@@ -130,22 +98,7 @@ KINDS = {
     "curves": Kind(draw_curves, "training curves, also of a run that still trains: all models of a "
                    "folder, or every metric of one model", "",
                    inputs="the folder of a run, or the .csv log of one model", count=1),
-    "usage": Kind(draw_usage, "how often music uses each code of every level",
-                  "start seconds levels", codecs=True),
-    "codes": Kind(draw_codes, "the codes of the levels under the spectrogram of one file",
-                  "start seconds levels", codecs=True, seconds=10.0, inputs="a file of music",
-                  count=1),
 }
-
-
-def load(args) -> api.VQWave:
-    """The codecs of a folder, by its chain.yml or the default chain."""
-    return api.load(args.vqvae_weights_dir,
-                    weights.find_folder(args.vqvae_weights_dir, weights.CODECS))
-
-
-def levels(args, music) -> list[int]:
-    return sorted(map(music.chain.check_level, args.levels or music.chain.sizes), reverse=True)
 
 
 def read(args, rate: int) -> dict[str, np.ndarray]:
@@ -178,10 +131,3 @@ def find_files(paths) -> list[Path]:
                             f"({', '.join(audio.AUDIO_SUFFIXES)})")
         files += music
     return files
-
-
-def count_codes(music, level, sounds) -> np.ndarray:
-    """How often each code of each codebook occurs: int [codebooks, num_codes]."""
-    codec = music.codec(level)
-    return sum(metrics.histogram(codec.encode(sound[None])[0], codec.config.num_codes,
-                                 codec.config.codebook_of) for sound in sounds.values())

@@ -60,7 +60,7 @@ def main(argv=None) -> int:
     for folder, open_stream in openers.items():
         groups.append(stations.Group(
             folder, args.stations, seed, open_stream, rates[folder],
-            first=1 + len(groups) * args.stations, conditions=arguments.chosen(args),
+            first=1 + len(groups) * args.stations, label=args.label,
             report=lambda line: print(line, file=sys.stderr, flush=True)))
     print(f"seed {seed}", flush=True)
     radio.run(radio.Radio(groups, args.listeners), args.host, args.port,
@@ -74,4 +74,4 @@ def opener(music: api.VQWave, seed: int, args):
         level: {"guidance": args.guidance} for level in music.chain.sizes
         if level >= music.chain.ending}
     return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling,
-                                chosen=arguments.chosen(args))
+                                label=args.label)

@@ -15,8 +15,6 @@ from . import arguments
 
 HOURS, FROM_SCRATCH_HOURS = 1.0, 8.0
 """Default hours: of a training that begins with trained models, and from scratch."""
-LISTEN = 5.0
-"""Default minutes between two times that sounds are written."""
 
 
 def levels(text: str) -> tuple[int, ...]:
@@ -43,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action=_List, nargs=0, help="list the presets and exit")
     arguments.add_data(parser)
     parser.add_argument("--output-dir", metavar="DIR",
-                        help=f"folder for the weights, sounds and report (default: "
+                        help=f"folder for the weights and the report (default: "
                              f"{weights.GENERATORS}/NAME, with the NAME of the data folder)")
     parser.add_argument("--start-from", metavar="DIR",
                         help="start from the generators and codecs in this folder (default: the "
@@ -61,9 +59,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--levels", metavar="L,...", type=levels,
                         help="levels to train, coarsest first (default: the levels that play; from "
                              "scratch, all levels)")
-    parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
-                        help=f"every M minutes, write a piece and a continuation of a held-out "
-                             f"track to {plan.HEARD}/ in the output folder; 0: never")
     parser.add_argument("--no-report", action="store_true",
                         help=f"do not write {plan.REPORT} at the end")
     arguments.add_musicnn(parser)
@@ -83,8 +78,8 @@ def main(argv=None) -> int:
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
     chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED, args.levels, hours,
-                       args, None if scratch else Origin.find(args.start_from), args.listen)
-    run_plan.run(chosen, hear, functools.partial(judge, args.musicnn),
+                       args, None if scratch else Origin.find(args.start_from))
+    run_plan.run(chosen, functools.partial(judge, args.musicnn),
                  None if args.no_report else functools.partial(report, args.musicnn))
     print(f"Trained {', '.join(dict.fromkeys(stage.name for stage in chosen.stages))} in "
           f"{plan.format_hours(chosen.state.spent)}. To hear the result:")
@@ -94,14 +89,6 @@ def main(argv=None) -> int:
           + _next_command(args, chosen, output) if chosen.chain.can_generate else
           "To train further: the same command with more --steps")
     return 0
-
-
-def hear(data_dir, folder, split, sounds, name: str):
-    """Write what the weights in a folder sound like."""
-    from . import listen
-
-    listen.main([*_folders(data_dir, folder), "--val-split", str(split),
-                 "--output-dir", str(sounds), "--name", name])
 
 
 def judge(musicnn, data_dir, folder, split, names: list[str]) -> tuple[list[dict], list[str]]:
@@ -117,13 +104,9 @@ def report(musicnn, data_dir, folder, split, page):
     """Write a page about the weights in a folder."""
     from . import evaluate
 
-    evaluate.main([*_folders(data_dir, folder), "--val-split", str(split), "--html", str(page),
-                   *(["--musicnn", musicnn] if musicnn else [])])
-
-
-def _folders(data_dir, folder) -> list[str]:
-    return ["--data-dir", str(data_dir), "--vqvae-weights-dir", str(folder),
-            "--generator-weights-dir", str(folder)]
+    evaluate.main(["--data-dir", str(data_dir), "--vqvae-weights-dir", str(folder),
+                   "--generator-weights-dir", str(folder), "--val-split", str(split),
+                   "--html", str(page), *(["--musicnn", musicnn] if musicnn else [])])
 
 
 def _describe_presets() -> str:

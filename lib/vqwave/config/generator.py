@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
@@ -62,6 +63,8 @@ class CoreConfig(Config):
     """
 
     kind: str
+    learns: ClassVar[Literal["codes", "scores"]] = "codes"
+    """What the frames are: codes of sound, or steps of a score."""
     embedding_dim: Positive = 32
     dropout: Share = 0.0
     input_dropout: Share = 0.0
@@ -78,6 +81,10 @@ class CoreConfig(Config):
     def span(self) -> int:
         """Frames before the current one that a layer can see, at most; 0: no limit is set."""
         return 0
+
+    def describe_loss(self, loss: float, books: int) -> str:
+        """A validation loss, the mean over the books of a frame, in words."""
+        return f"validation {books * loss / math.log(2):.5g} bits a frame"
 
 
 class LSTMCore(CoreConfig):
@@ -206,6 +213,9 @@ class FramesCore(CoreConfig):
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {}
 
+    def describe_loss(self, loss: float, books: int) -> str:
+        return f"validation {loss:.5g}, the squared distance of a code's vector"
+
 
 class RollCore(CoreConfig):
     """A score: each book is a semitone, and all semitones share their weights, so that music in any
@@ -222,6 +232,7 @@ class RollCore(CoreConfig):
     """
 
     kind: Literal["roll"] = "roll"
+    learns: ClassVar[Literal["codes", "scores"]] = "scores"
     units: Positive = 48
     head_dim: Positive = 48
     below: Positive = 24
@@ -281,7 +292,7 @@ class GeneratorConfig(Config):
         inputs = [condition.input for condition in self.conditions]
         if len(set(inputs)) < len(inputs):
             raise ValueError(f"two conditions have the same input: {', '.join(inputs)}")
-        if self.is_score and self.conditions:
+        if self.core.learns == "scores" and self.conditions:
             raise ValueError("a generator of a score has no conditions")
         if self.is_performer and (not self.conditions or self.books == 1):
             raise ValueError("a core of kind frames needs conditions and several books")
@@ -302,11 +313,6 @@ class GeneratorConfig(Config):
     def score(self) -> ScoreAbove | None:
         """The score that the generator performs, or None."""
         return next((c for c in self.conditions if isinstance(c, ScoreAbove)), None)
-
-    @property
-    def is_score(self) -> bool:
-        """Whether the frames are steps of a score instead of codes of sound."""
-        return isinstance(self.core, RollCore)
 
     @property
     def is_performer(self) -> bool:

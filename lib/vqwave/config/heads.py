@@ -156,15 +156,8 @@ class ComplexSTFTConfig(SpectrumConfig):
     kind: Literal["complex_stft"] = "complex_stft"
 
 
-class WaveformConfig(Config):
-    """Convolutions over the waveform, averaged over `factor` samples."""
-
-    kind: Literal["waveform"] = "waveform"
-    factor: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
-
-
-Discriminator = Annotated[STFTConfig | ComplexSTFTConfig | WaveformConfig,
-                          Field(discriminator="kind"), default_kind("stft")]
+Discriminator = Annotated[STFTConfig | ComplexSTFTConfig, Field(discriminator="kind"),
+                          default_kind("stft")]
 
 
 class AdversaryConfig(Config):
@@ -188,6 +181,5 @@ class AdversaryConfig(Config):
 
     @property
     def longest(self) -> int:
-        """Samples of the longest window of a spectrum; 0 where there is none."""
-        return max((discriminator.n_fft for discriminator in self.discriminators
-                    if isinstance(discriminator, SpectrumConfig)), default=0)
+        """Samples of the longest window of a spectrum."""
+        return max(discriminator.n_fft for discriminator in self.discriminators)

@@ -1,4 +1,4 @@
-"""The CSV logs that Keras writes while it trains."""
+"""The CSV logs of trainings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .files import printable, reason
 
 
 def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
-    """Epochs, counted from 1, and each column's numbers (NaN for a gap) of a Keras `CSVLogger`
-    file. Broken rows are left out; of two rows of an epoch the later counts.
+    """Epochs, counted from 1, and each column's numbers (NaN for a gap) of a log. Broken rows are
+    left out; of two rows of an epoch the later counts.
     """
     try:
         text = Path(csv_path).read_text(encoding="utf-8", errors="replace")

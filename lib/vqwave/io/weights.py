@@ -45,8 +45,6 @@ PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator",
 CODECS = "final_weights"
 GENERATORS = "weights"
 """The folders of the shipped weights, in the working folder or else in this checkout."""
-MOST_OBJECTS = 10_000
-"""Groups and arrays in a weights file, at most."""
 
 
 class WeightsError(UserError):
@@ -258,9 +256,8 @@ def describe(sets) -> list[str]:
 def read_arrays(path) -> dict[str, np.ndarray]:
     """Every dataset of an HDF5 file as float32, by its path.
 
-    Raises `WeightsError` for links, objects under two names, anything but arrays of finite floats,
-    more than `MOST_OBJECTS` objects, and arrays larger than the file. All but finiteness is checked
-    before the first array is read.
+    Raises `WeightsError` for anything but arrays of finite floats, and for arrays larger than the
+    file. All but finiteness is checked before the first array is read.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -275,34 +272,26 @@ def read_arrays(path) -> dict[str, np.ndarray]:
 
 
 def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
-    """The datasets of an open file by their paths, unread. Raises `WeightsError`."""
+    """The datasets of an open file by their paths, unread, each once. Links to elsewhere are not
+    followed. Raises `WeightsError`.
+    """
     datasets, room = {}, os.path.getsize(path)
-    groups, addresses = [("", file)], {h5py.h5o.get_info(file.id).addr}
-    while groups:
-        prefix, group = groups.pop()
-        if len(addresses) + len(group) > MOST_OBJECTS:
-            raise WeightsError(f"{path}: holds more than {MOST_OBJECTS} objects")
-        for key in group:
-            name = prefix + key
-            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise WeightsError(f"{path}: {name} is a link, which a weights file may not hold")
-            item = group[key]
-            address = h5py.h5o.get_info(item.id).addr
-            if address in addresses:
-                raise WeightsError(f"{path}: {name} is a second name of another object in the file")
-            addresses.add(address)
-            if isinstance(item, h5py.Group):
-                groups.append((f"{name}/", item))
-                continue
-            if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
+
+    def visit(name, item):
+        nonlocal room
+        if isinstance(item, h5py.Group):
+            return
+        if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
                 or item.dtype.kind != "f"):
-                raise WeightsError(f"{path}: {name} is not an array of floats in the file itself")
-            # HDF5 fills up missing bytes with zeros, and unpacks compressed arrays.
-            room -= item.nbytes
-            if item.id.get_storage_size() != item.nbytes or room < 0:
-                raise WeightsError(f"{path}: {name} has a shape of {item.nbytes} bytes, which the "
-                                   f"file does not hold")
-            datasets[name] = item
+            raise WeightsError(f"{path}: {name} is not an array of floats in the file itself")
+        # HDF5 fills up missing bytes with zeros, and unpacks compressed arrays.
+        room -= item.nbytes
+        if item.id.get_storage_size() != item.nbytes or room < 0:
+            raise WeightsError(f"{path}: {name} has a shape of {item.nbytes} bytes, which the file "
+                               f"does not hold")
+        datasets[name] = item
+
+    file.visititems(visit)
     return datasets
 
 

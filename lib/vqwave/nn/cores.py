@@ -1,8 +1,9 @@
 """Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
 
 Every core offers `call`, teacher-forced over whole windows; `step`, the same logits one position at
-a time; `start_outputs`, which initialises the logits from codebooks. The config
-has the shapes of the states; `onnx/bodies.py` has the step in ONNX.
+a time; `start_inputs` and `start_outputs`, which initialise embeddings and logits from codebooks;
+`compile_options`, its loss and metrics. The config has the shapes of the states; `onnx/bodies.py`
+has the step in ONNX.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import FAR, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
+from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
 from .books import DRAWINGS, BooksOnGrid, built, dense, gated
@@ -53,6 +55,12 @@ class Core(keras.Model):
         self.books = (self.BOOKS or DRAWINGS[core.drawing])(config, width)
         self.book_layers = self.books.layers
         self.built = True
+
+    compile_options = staticmethod(losses.judge_codes)
+
+    def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
+        """Initialise the embedding of the previous frame, see `FrameEmbedding.start_from`."""
+        self.embedding.start_from(codebooks, random)
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Initialise the output layers so that similar codes get similar logits: a random
@@ -385,6 +393,11 @@ class FramesStack(keras.Model):
         self.vectors = dense(core.head_dim, config.books * core.code_dim, "vectors")
         self.nearest = NearestCodes(config, name="nearest")
         self.built = True
+
+    compile_options = staticmethod(losses.judge_vectors)
+
+    def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
+        """Nothing: the previous frame is no input."""
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Take the codebooks."""

@@ -1,5 +1,5 @@
-"""The decoder's adversary: convolutions over spectrograms and waveforms that learn to distinguish
-recordings from reconstructions.
+"""The decoder's adversary: convolutions over spectrograms that learn to distinguish recordings from
+reconstructions.
 
 A decoder trained on spectral distances alone replaces what it cannot predict by hiss and hum: these
 distances punish a wrong guess more than a dull one. A discriminator has no such preference.
@@ -9,37 +9,37 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import layers, ops
 
-from ..config import AdversaryConfig, ComplexSTFTConfig, STFTConfig, WaveformConfig
+from ..config import AdversaryConfig, ComplexSTFTConfig, STFTConfig
 from . import spectrum
 
-CHANNELS = (16, 32, 64)
+CHANNELS, STRIDES = (16, 32, 64), ((1, 4), (2, 4), (2, 2))
+"""Of each convolution; strides along time and frequency."""
 
 
-class Discriminator(layers.Layer):
+class STFTDiscriminator(layers.Layer):
     """audio float32 [batch, samples] -> the features of each layer, the last of them the scores
     [batch, t, f, 1].
 
-    Three strided convolutions and a score over the subclass's `view` of the audio.
+    Three strided convolutions and a score over real and imaginary part, compressed to the 0.3th
+    power of the magnitude so that quiet partials count, and the log magnitude. Complex spectra at
+    several resolutions as in EnCodec (Défossez et al. 2022, section 3.4), but far narrower and with
+    strides along frequency, for two CPU cores.
     """
 
-    VIEW_CHANNELS: ClassVar[int]
-    KERNEL: ClassVar[tuple[int, int]]
-    STRIDES: ClassVar[tuple[tuple[int, int], ...]]
-    SCORE_KERNEL: ClassVar[tuple[int, int]]
+    VIEW_CHANNELS = 3
 
-    def __init__(self, config, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, config: STFTConfig | ComplexSTFTConfig, **kwargs):
+        super().__init__(name=f"{config.kind}_{config.n_fft}_{config.hop}", **kwargs)
         self.config = config
         same = {"padding": "same", "dtype": self.dtype_policy}
-        self.convolutions = [
-            layers.Conv2D(c, self.KERNEL, strides, name=f"conv_{i}", **same)
-            for i, (c, strides) in enumerate(zip(CHANNELS, self.STRIDES, strict=True))]
-        self.score = layers.Conv2D(1, self.SCORE_KERNEL, name="score", **same)
+        self.convolutions = [layers.Conv2D(c, (3, 9), strides, name=f"conv_{i}", **same)
+                             for i, (c, strides) in enumerate(zip(CHANNELS, STRIDES, strict=True))]
+        self.score = layers.Conv2D(1, (3, 3), name="score", **same)
 
     def build(self, shape):
         inputs = (self.VIEW_CHANNELS, *CHANNELS)
@@ -48,7 +48,10 @@ class Discriminator(layers.Layer):
 
     def view(self, audio):
         """audio float32 [batch, samples] -> [batch, t, f, VIEW_CHANNELS]."""
-        raise NotImplementedError
+        real, imag = spectrum.stft(audio, self.config.n_fft, self.config.hop)
+        power = real**2 + imag**2 + 1e-8
+        compression = power**-0.35
+        return ops.stack([real * compression, imag * compression, ops.log(power) / 8.0], axis=-1)
 
     def call(self, audio):
         x = ops.cast(self.view(ops.cast(audio, "float32")), self.compute_dtype)
@@ -57,26 +60,6 @@ class Discriminator(layers.Layer):
             x = ops.leaky_relu(conv(x), 0.2)
             features.append(ops.cast(x, "float32"))
         return [*features, ops.cast(self.score(x), "float32")]
-
-
-class STFTDiscriminator(Discriminator):
-    """Sees real and imaginary part, compressed to the 0.3th power of the magnitude so that quiet
-    partials count, and the log magnitude.
-
-    Complex spectra at several resolutions as in EnCodec (Défossez et al. 2022, section 3.4), but
-    far narrower and with strides along frequency, for two CPU cores.
-    """
-
-    VIEW_CHANNELS, KERNEL, STRIDES, SCORE_KERNEL = 3, (3, 9), ((1, 4), (2, 4), (2, 2)), (3, 3)
-
-    def __init__(self, config: STFTConfig | ComplexSTFTConfig, **kwargs):
-        super().__init__(config, name=f"{config.kind}_{config.n_fft}_{config.hop}", **kwargs)
-
-    def view(self, audio):
-        real, imag = spectrum.stft(audio, self.config.n_fft, self.config.hop)
-        power = real**2 + imag**2 + 1e-8
-        compression = power**-0.35
-        return ops.stack([real * compression, imag * compression, ops.log(power) / 8.0], axis=-1)
 
 
 class ComplexSTFTDiscriminator(STFTDiscriminator):
@@ -91,24 +74,8 @@ class ComplexSTFTDiscriminator(STFTDiscriminator):
         return ops.stack(spectrum.stft(audio, n_fft, self.config.hop), axis=-1) * n_fft**-0.5
 
 
-class WaveformDiscriminator(Discriminator):
-    """Sees the waveform averaged over `factor` samples (MelGAN, Kumar et al. 2019, section 2.2)."""
-
-    VIEW_CHANNELS, KERNEL, STRIDES, SCORE_KERNEL = 1, (15, 1), ((4, 1),) * 3, (3, 1)
-
-    def __init__(self, config: WaveformConfig, **kwargs):
-        super().__init__(config, name=f"waveform_{config.factor}", **kwargs)
-
-    def view(self, audio):
-        factor = self.config.factor
-        length = ops.shape(audio)[1] // factor * factor
-        steps = ops.reshape(audio[:, :length], (ops.shape(audio)[0], -1, factor))
-        return ops.mean(steps, axis=-1)[..., None, None]
-
-
-DISCRIMINATORS: dict[str, type[Discriminator]] = {
+DISCRIMINATORS: dict[str, type[STFTDiscriminator]] = {
     "stft": STFTDiscriminator, "complex_stft": ComplexSTFTDiscriminator,
-    "waveform": WaveformDiscriminator,
 }
 """The layer of each kind of discriminator: (config, dtype=) -> layer."""
 

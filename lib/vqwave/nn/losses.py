@@ -1,12 +1,15 @@
-"""The terms of a codec's loss that compare a reconstruction with its recording.
+"""The terms of a codec's loss that compare a reconstruction with its recording; the losses of
+generators.
 
 x: the recording; y: the reconstruction; both float32 [batch, samples]. All terms are dimensionless.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -150,3 +153,35 @@ def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
     first = next(iter(TERMS))
     return {names: compute for names, compute in TERMS.items()
             if names == first or any(getattr(loss, name) for name in names)}
+
+
+# --- generators -----------------------------------------------------------------------------------
+
+
+def judge_codes() -> dict:
+    """The arguments of `compile` for a core whose logits are of codes."""
+    return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            "weighted_metrics": [bits, keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+
+
+def judge_vectors() -> dict:
+    """The same for a core whose logits are distances, see `FramesCore`."""
+    return {"loss": squared_distance,
+            "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+
+
+def squared_distance(y, logits):
+    """The squared distance of a performer's vectors from those of the right codes [batch, T,
+    books], mean over books: [batch, T]. logits [batch, T, books, num_codes]: minus the distances
+    from all codes.
+    """
+    distances = -ops.take_along_axis(logits, y[..., None], axis=-1)
+    return ops.mean(distances[..., 0], axis=-1)
+
+
+def bits(y, logits):
+    """Bits per frame [batch, T]: Σ over books of −log2 p of the right code; logits [batch, T,
+    books, num_codes].
+    """
+    nats = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+    return ops.sum(nats / math.log(2), axis=-1)

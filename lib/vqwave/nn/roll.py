@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import GeneratorConfig, roll
+from . import losses
 from .blocks import gelu
 from .lstm import LSTM
 
@@ -49,6 +50,8 @@ class RollStack(keras.Model):
         self.seeds = keras.random.SeedGenerator()
         self.weights_of_past = roll.averages(core.memory)
         self.built = True
+
+    compile_options = staticmethod(losses.judge_codes)
 
     def call(self, previous, context=None, current=None, training=False):
         """Teacher-forced logits float32 [batch, T, books, 3]; see `cores.Core.call`."""

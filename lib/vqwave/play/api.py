@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -176,7 +176,7 @@ class VQWave(Models):
                seed: int | None = None, sampling=None, begin: Prompt | Variation | None = None,
                batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
                past: float = 0.0, latency: str = "normal",
-               chosen: Mapping | None = None, score: Score | None = None, intro: bool = False,
+               label=None, score: Score | None = None, intro: bool = False,
                leveling: bool = True) -> Stream:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
@@ -189,7 +189,7 @@ class VQWave(Models):
             begin: what `prompt` or `source` made of a recording: the piece begins with it and goes
                 on, or varies it. A length counts the prompt; a variation is as long as its
                 recording unless a length cuts it.
-            batch, chunk, log_probs, past, chosen: see `Stream`; labels are {"label": "calm"}.
+            batch, chunk, log_probs, past, label: see `Stream`.
             score: what the piece performs; its own score goes on after it.
             intro, leveling: see `Stream`. Here a new piece begins where its music sounds, and is
                 leveled; `intro=True, leveling=False` is the music as it is composed.
@@ -221,7 +221,7 @@ class VQWave(Models):
             begin = score
         return Stream(codec, generators, score=composer,
                       block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
-                      sampling=sampling, chosen=chosen, begin=begin, batch=batch, chunk=chunk,
+                      sampling=sampling, label=label, begin=begin, batch=batch, chunk=chunk,
                       log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self,
                       intro=intro, leveling=leveling)
 

@@ -36,7 +36,7 @@ SMOOTH = 0.01
 class Engines:
     """What plays: a `CodecEngine`, and the `GeneratorEngine`s from the top of the chain down.
 
-    music: the `VQWave` that they are of, or None. chosen: the values of their conditions.
+    music: the `VQWave` that they are of, or None. label: see `labels.choose_labels`.
     sampling: by level, of a chain that a jump goes to. score: the `GeneratorEngine` of the score,
     or None.
     """
@@ -44,7 +44,7 @@ class Engines:
     codec: Any
     generators: Sequence
     music: Any
-    chosen: Mapping[str, np.ndarray]
+    label: np.ndarray | None
     sampling: Mapping[int, Sampling] | None = None
     score: Any = None
 
@@ -82,7 +82,7 @@ class ChainState:
     """
 
     seed: int
-    chosen: dict[str, np.ndarray]
+    label: np.ndarray | None
     levels: list[LevelState]
     source: BufferState | None = None
     score: ScoreState | None = None
@@ -97,7 +97,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
                 begin: Prompt | Variation | Score | None = None, skip: bool = False) -> ChainState:
     """The state of a chain before its first block; skip: a prompt of whole blocks is not heard."""
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
-    state = ChainState(seed=seed, chosen=dict(engines.chosen), levels=[])
+    state = ChainState(seed=seed, label=engines.label, levels=[])
     codes: dict[int, np.ndarray] = {}
     homes: dict[int, pitches.Home] = {}
     if isinstance(begin, Variation):
@@ -119,7 +119,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
         state.score = start_score(engines.score, batch, options.log_probs, rate,
                                   begin.score if isinstance(begin, Prompt) else begin)
     state.levels = [
-        LevelState.start(generator, batch, sampling[level], engines.chosen, options.log_probs,
+        LevelState.start(generator, batch, sampling[level], engines.label, options.log_probs,
                          codes.get(level), homes.get(level))
         for generator in engines.generators for level in [generator.config.level]]
     return state
@@ -147,7 +147,7 @@ class Chain:
         above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
             above = Level(generator, above, level_state, state.seed, options.block, steering,
-                          state.chosen, chunk, self._least_source(above),
+                          chunk, self._least_source(above),
                           None if above else self.score,
                           None if options.intro or above or self.score
                           else self.sample_rate / generator.config.level)
@@ -296,7 +296,7 @@ class Chain:
             fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
 
     def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
-        """The codes and log-probabilities of the last decoded block by level; counts `bits`."""
+        """The codes and log-probabilities of the last decoded block by level."""
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}
         for level in self._buffers:
@@ -304,11 +304,7 @@ class Chain:
             end = begin - (-samples // rate)
             codes[rate] = level.window(begin, end, pad=0)
             if self.options.log_probs and isinstance(level, Level):
-                scores = level.window(begin, end, np.nan, level.state.log_probs)
-                log_probs[rate] = scores
-                drawn = scores[:, max(0, self.state.prompt_samples // rate - begin) :]
-                level.state.drawn += drawn.shape[1] * drawn.shape[2]
-                level.state.nats -= drawn.sum((1, 2), dtype=np.float64)
+                log_probs[rate] = level.window(begin, end, np.nan, level.state.log_probs)
         return codes, log_probs if self.options.log_probs else None
 
     def _trim(self, past: int):
@@ -327,14 +323,6 @@ class Chain:
         if self.score:
             top = self.levels[0]
             self.score.forget((top.blocks * top.per_block - top.config.score.halo) * top.level)
-
-    @property
-    def bits(self) -> dict[int | str, np.ndarray]:
-        """Bits per drawn code, see `Stream.bits`: float64 [batch] by level and under "all"."""
-        counts = {level.level: (level.state.nats, level.state.drawn) for level in self.levels}
-        counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))
-        return {name: nats / np.log(2) / drawn if drawn else np.full_like(nats, np.nan)
-                for name, (nats, drawn) in counts.items()}
 
 
 def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:

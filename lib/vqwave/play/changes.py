@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Labels
 from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
-from .conditions import check_chosen
-from .labels import find_labels, read_labels
+from .labels import choose_labels, find_labels, read_labels
 from .prompt import Prompt, check_prompt
 from .sampling import check_seed, sampling_per_level
 
@@ -67,7 +65,7 @@ def engines_after(change: Change, engines: Engines) -> Engines:
     """What plays once a change is made."""
     engines = change.engines or engines
     return (engines if change.label is None else
-            replace(engines, chosen={**engines.chosen, Labels.input: change.label}))
+            replace(engines, label=change.label))
 
 
 def check_block(block: int, configs) -> int:
@@ -161,13 +159,9 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     if rate != now:
         raise UserError(f"the other weights are of {rate} Hz, but this plays at {now} Hz")
     check_block(options.block, configs)
-    inputs = {c.input for config in configs for c in config.conditions}
-    chosen = {name: value for name, value in before.chosen.items() if name in inputs}
-    if label_names(configs) != label_names(before.configs):
-        chosen.pop(Labels.input, None)
-    chosen = check_chosen(configs, chosen, options.batch or 1)
-    return Engines(codec, generators, music, chosen, sampling_per_level(configs, sampling),
-                   score)
+    alike = label_names(configs) == label_names(before.configs)
+    label = choose_labels(configs, before.label if alike else None, options.batch or 1)
+    return Engines(codec, generators, music, label, sampling_per_level(configs, sampling), score)
 
 
 def label_names(configs) -> tuple[str, ...]:

@@ -108,4 +108,4 @@ CONTROLS = {control.name: control for control in (
 
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
          "notes", "label", "key", "section", "jump", "begin", "weights")
-"""What a performance can change: keywords of `Stream.set`."""
+"""What a session can change: keywords of `Stream.set`."""

@@ -91,6 +91,21 @@ def draw_labels(labels: Labels, seed: int, batch: int) -> list[str]:
             for piece in range(batch)]
 
 
+def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
+                  seed: int | None = None) -> np.ndarray | None:
+    """The labels of a chain's pieces as `read_labels` returns them; None of a chain without labels.
+    Raises `UserError` for a label that the chain does not know.
+
+    seed: draws the tracks that new pieces sound like, where labels are tracks and none is chosen.
+    """
+    if label is None and not any(config.labels for config in configs):
+        return None
+    labels = find_labels(configs)
+    if label is None and seed is not None and labels.of == "track":
+        label = draw_labels(labels, seed, batch)
+    return read_labels(label, labels, batch)
+
+
 @dataclass(frozen=True, eq=False)
 class Mixture:
     """The labels of a level's frames: `before` up to frame `begin`, `after` from frame `end` on,

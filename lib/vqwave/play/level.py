@@ -4,7 +4,7 @@ of the codes that other levels still read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -14,7 +14,7 @@ from ..config import Sampling
 from . import pitches
 from .conditions import FEEDS
 from .controls import CONTROLS
-from .labels import Mixture, read_labels, without
+from .labels import Mixture, without
 from .opening import count_rests, skip_rests
 from .sampling import uniforms
 
@@ -113,8 +113,6 @@ class LevelState(BufferState):
         prompt: int32 [n, books], codes that the piece begins with; empty once all were used.
         loop: int32 [batch, n, books], the frozen codes, which repeat from position `loop_start` on.
         rest: int64 [batch], frames for which each piece has rested.
-        drawn, nats: of the codes handed out, how many were drawn, and their negative
-            log-likelihood, float64 [batch].
     """
 
     previous: np.ndarray
@@ -122,29 +120,26 @@ class LevelState(BufferState):
     sampling: Sampling
     prompt: np.ndarray
     loop: np.ndarray
-    nats: np.ndarray
     rest: np.ndarray
     loop_start: int = 0
-    drawn: int = 0
     labels: Mixture | None = None
     home: pitches.Home | None = None
 
     @classmethod
-    def start(cls, generator, batch: int, sampling: Sampling, chosen: Mapping, log_probs: bool,
-              prompt: np.ndarray | None = None, home: pitches.Home | None = None) -> Self:
-        """The state before the first code of a piece."""
+    def start(cls, generator, batch: int, sampling: Sampling, label: np.ndarray | None,
+              log_probs: bool, prompt: np.ndarray | None = None,
+              home: pitches.Home | None = None) -> Self:
+        """The state before the first code of a piece. label: see `labels.choose_labels`."""
         config = generator.config
         empty = np.empty((batch, 0, config.books), np.int32)
         rows = batch * (1 + config.is_guided(sampling))
-        labels = config.labels and Mixture(*[
-            read_labels(chosen.get(config.labels.input), config.labels, batch)] * 2)
+        labels = config.labels and Mixture(label, label)
         return cls(codes=empty, previous=np.full((batch, config.books), config.start_token,
                                                  np.int32),
                    memory=[np.asarray(x) for x in generator.initial_state(rows)],
                    sampling=sampling, prompt=empty[0] if prompt is None else prompt, loop=empty,
                    log_probs=empty.astype(np.float32) if log_probs else None,
-                   nats=np.zeros(batch), rest=np.zeros(batch, np.int64), labels=labels,
-                   home=home)
+                   rest=np.zeros(batch, np.int64), labels=labels, home=home)
 
 
 class Level(CodeBuffer):
@@ -152,7 +147,6 @@ class Level(CodeBuffer):
 
     Args:
         source: the level above, None at the top.
-        chosen: the caller's values for conditions, by their inputs' names.
         chunk: most frames sampled in one call of the generator.
         least_source: see `LEAST_SOURCE`.
         score: the `score.ScoreLevel` that the top level performs, or None.
@@ -163,10 +157,10 @@ class Level(CodeBuffer):
     state: LevelState
 
     def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
-                 block: int, steering: Steering, chosen: Mapping, chunk: int | None = None,
+                 block: int, steering: Steering, chunk: int | None = None,
                  least_source: int = LEAST_SOURCE, score=None, second: float | None = None):
         self.generator, self.config = generator, generator.config
-        self.source, self.seed, self.steering, self.chosen = source, seed, steering, chosen
+        self.source, self.seed, self.steering = source, seed, steering
         self.score, self.second = score, second
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)

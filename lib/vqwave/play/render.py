@@ -1,17 +1,14 @@
-"""Pieces to files: written block by block, or finished as a whole; candidates are ranked."""
+"""Pieces to files: written block by block, or finished as a whole."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +17,7 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from .. import progress
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import audio
-from ..io.files import atomic_write
-from . import latents, mastering, performance, ranking
+from . import latents, mastering, session
 from .stream import Stream
 
 Piece = Stream | latents.Sample
@@ -55,9 +51,9 @@ class Finish:
                             f"the piece lasts {stream.samples / stream.sample_rate:.2f} s")
 
     def fade_blocks(self, stream: Piece, changes=()) -> Iterator[np.ndarray]:
-        """The stream's blocks with fades; changes: see `performance.replay`."""
+        """The stream's blocks with fades; changes: see `session.replay`."""
         position = 0
-        for block in performance.replay(stream, changes) if changes else stream:
+        for block in session.replay(stream, changes) if changes else stream:
             if self.fade:
                 length = round(self.fade * stream.sample_rate)
                 block = mastering.fade(block, position, length, stream.samples)
@@ -73,13 +69,13 @@ class Finish:
         return piece
 
 
-def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish, changes=(),
-                 task: str = "generating") -> tuple[list[int], float]:
+def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish,
+                 changes=()) -> tuple[list[int], float]:
     """Write every piece of a stream to its file, all or nothing, with a progress bar.
 
     Args:
         stream: finite; `paths` has as many files as its batch, or one.
-        changes: see `performance.replay`. task: the text beside the bar.
+        changes: see `session.replay`.
 
     Returns:
         The samples in each file, and the real-time factor after the first block, which mostly loads
@@ -92,7 +88,7 @@ def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish, changes=(
     whole: list[list] | None = [[] for _ in paths] if finish.whole else None
     started, counted, speed = time.monotonic(), 0, 0.0
     with _delayed_signals() as check_signals, _speed_bar() as bar, ExitStack() as stack:
-        shown = bar.add_task(task, total=stream.samples, speed=0.0)
+        shown = bar.add_task("generating", total=stream.samples, speed=0.0)
         files = [stack.enter_context(audio.Writer(path, rate, TERMS)) for path in paths]
         for block in finish.fade_blocks(stream, changes):
             for i, piece in enumerate(block if stream.batch else [block]):
@@ -142,50 +138,6 @@ def _speed_bar():
     return progress.bar(TextColumn("{task.percentage:.0f} %"),
                         TextColumn("{task.fields[speed]:.1f} x real time"), TimeRemainingColumn(),
                         transient=False)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A piece among several. bits: per code, by level and over "all". See `ranking.rate`."""
-
-    seed: int
-    bits: dict
-    rating: float
-    path: Path
-    samples: int
-    speed: float
-
-
-def write_candidates(streams: Sequence[Callable[[], Stream]], path: Path,
-                     finish: Finish) -> list[Candidate]:
-    """Write a piece for each stream to a file named by its rank and rating, the highest first; and
-    the best to `path` too. All files appear when the last piece is done.
-
-    streams: functions that open a stream with `log_probs=True`.
-    """
-    candidates = []
-    with tempfile.TemporaryDirectory(prefix=".vqwave-", dir=path.parent) as folder:
-        for i, open_stream in enumerate(streams, 1):
-            file = Path(folder, f"{i}{path.suffix}")
-            with open_stream() as stream:
-                finish.check(stream)
-                [samples], speed = write_pieces(stream, [file], finish,
-                                                task=f"candidate {i} of {len(streams)}")
-            typical = ranking.typical_bits(stream.engines.generators)
-            rate = stream.sample_rate
-            sound = audio.read_part(file, rate, 0, ranking.MOST * rate)[0]
-            rating = ranking.rate(sound, rate, stream.bits, typical)
-            candidates.append(Candidate(stream.seed, stream.bits, rating, file, samples, speed))
-        candidates.sort(key=lambda candidate: (-candidate.rating, candidate.seed))
-        with open(candidates[0].path, "rb") as best, atomic_write(path) as copy:
-            shutil.copyfileobj(best, copy)
-        digits = len(str(len(candidates)))
-        for i, candidate in enumerate(candidates):
-            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_rating{candidate.rating:.3f}"
-                                  f"{path.suffix}")
-            os.replace(candidate.path, name)
-            candidates[i] = replace(candidate, path=name)
-    return candidates
 
 
 def check_outputs(output, batch: int) -> list[Path]:

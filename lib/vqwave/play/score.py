@@ -79,7 +79,7 @@ class ScoreState(LevelState):
 def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
                 prompt: Score | None = None) -> ScoreState:
     """The state before the first step. prompt: a score that the piece begins with."""
-    state = ScoreState.start(generator, batch, generator.config.sampling, {}, log_probs)
+    state = ScoreState.start(generator, batch, generator.config.sampling, None, log_probs)
     state.line = state.line.repeat(batch, axis=0)
     if prompt is not None and len(prompt.beats) > 2:
         state.prompt = prompt.in_steps(generator.config.books)
@@ -101,7 +101,7 @@ class ScoreLevel(Level):
     def __init__(self, generator, state: ScoreState, seed: int, steering: Steering,
                  sample_rate: int):
         super().__init__(generator, None, state, seed, generator.config.level * STEPS_PER_BEAT,
-                         steering, {})
+                         steering)
         self.sample_rate = sample_rate
 
     def _begin(self):

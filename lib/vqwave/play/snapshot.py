@@ -157,4 +157,4 @@ class Snapshot:
                     != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {reference.name}")
-        return Engines(codec, generators, music, self.chain.chosen, score=score)
+        return Engines(codec, generators, music, self.chain.label, score=score)

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..config import Labels, Sampling
+from ..config import Sampling
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, label_names, load_named
-from .conditions import check_chosen
+from .labels import choose_labels
 from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import draw_seed, sampling_per_level
@@ -95,7 +95,7 @@ class StreamStatus:
     @property
     def label(self) -> str:
         """The label after all queued changes; "" for none, a mixture, or different labels."""
-        shares = self._coming.chosen.get(Labels.input)
+        shares = self._coming.label
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
         return [*self.labels, ""][shares[0].argmax()]
@@ -116,19 +116,6 @@ class StreamStatus:
         if score is None:
             return []
         return score.notes(begin, score.state.times[-1] if end is None else end, piece)
-
-    @property
-    def bits(self) -> dict[int | str, float | np.ndarray]:
-        """Bits per code since the last jump, by level, and under "all" of all levels together;
-        [batch] with a batch. NaN before the first code.
-
-        Codes that were drawn count, under the distribution they were drawn from, and those of a
-        frozen level; those of a prompt do not. Takes `log_probs`.
-        """
-        if self.log_probs is None:
-            raise ValueError("bits are counted where the stream was made with log_probs=True")
-        bits = self._chain.bits
-        return bits if self.batch else {name: float(x[0]) for name, x in bits.items()}
 
 
 class Stream(StreamStatus):
@@ -152,7 +139,7 @@ class Stream(StreamStatus):
             which is performed and then goes on by itself.
         log_probs: compute the log-probability of each code.
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
-        chosen: labels, by their input's name; one for all pieces, or one for each.
+        label: what the music is like, as `labels.read_labels` reads it.
         music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
         ahead: seconds of codes behind a block that its decoder waits for. The last of them stands
             for the rest, and a block passes into the next one: changes are heard the sooner. None:
@@ -168,13 +155,13 @@ class Stream(StreamStatus):
             ceil(len(block) / level).
         log_probs: {level: float32 of the same shape}, for the levels that have a generator: the
             natural log of the probability that each code had. None without `log_probs`.
-        performed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
+        changed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
     """
 
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
                  batch: int | None = None, samples: int | None = None, sampling=None,
                  chunk: int | None = None, begin: Prompt | Variation | Score | None = None,
-                 log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None,
+                 log_probs: bool = False, past: float = 0.0, label=None,
                  music=None, ahead: float | None = None, score=None, intro: bool = True,
                  leveling: bool = False):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
@@ -199,8 +186,8 @@ class Stream(StreamStatus):
                           leveling and begin is None)
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling)
         own = begin is None or isinstance(begin, Score)
-        engines = Engines(codec, generators, music, check_chosen(
-            configs, chosen, batch or 1, seed if own else None), score=score)
+        engines = Engines(codec, generators, music, choose_labels(
+            configs, label, batch or 1, seed if own else None), score=score)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
@@ -221,7 +208,7 @@ class Stream(StreamStatus):
         self._transposer = Transposer(self.sample_rate, options.batch or 1)
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if options.log_probs else None
-        self.performed: list[tuple[int, dict]] | None = None
+        self.changed: list[tuple[int, dict]] | None = None
         self._pending: list[Change] = []
         self._begun = playback.blocks  # blocks that no change can alter any more
         self._lock, self._set_lock = threading.Lock(), threading.Lock()
@@ -260,13 +247,13 @@ class Stream(StreamStatus):
             label: what the music is to be like, over a second; as `labels.read_labels` reads it.
             jump: a seed: the music passes to the piece that begins with it, without a freeze.
             begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
-                or a recording as a performance names it, `{"file": …, "start": s, "seconds": s}`.
+                or a recording as a session names it, `{"file": …, "start": s, "seconds": s}`.
             weights: with `jump`, the folder of the generators that play that piece, with their
                 codecs where it has some. They are loaded before the change is queued. Earlier
                 blocks can no longer be held then, and held notes are released.
 
         Returns the sample (of the stream) that the change holds from. The same changes at the same
-        samples are the same music, see `performance.replay`; they are part of the state. Raises
+        samples are the same music, see `session.replay`; they are part of the state. Raises
         `UserError` for what cannot be; nothing is changed then.
         """
         loaded = load_named(change, self._coming)
@@ -276,8 +263,8 @@ class Stream(StreamStatus):
                 raise UserError("there is nothing to hold yet: nothing was played")
             self._pending.append(checked)
             self._coming, sample = engines_after(checked, self._coming), self._begun * self.block
-            if self.performed is not None:
-                self.performed.append((sample, change))
+            if self.changed is not None:
+                self.changed.append((sample, change))
         return sample
 
     def check(self, engines: Engines, **change) -> Change:
@@ -348,7 +335,7 @@ class Stream(StreamStatus):
         if change.jump is not None:
             self._jump(change)
         elif change.label is not None:
-            chain.state.chosen[Labels.input] = change.label
+            chain.state.label = change.label
             chain.set_labels(change.label)
         if change.notes is not None:
             steering.notes = change.notes
@@ -366,7 +353,7 @@ class Stream(StreamStatus):
     def _jump(self, change: Change):
         """Pass to the piece of another seed, label, recording or other weights."""
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
-        engines, sampling = replace(self._engines, chosen=self._chain.state.chosen), self.sampling
+        engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
         if change.engines is not None:
             engines, sampling = change.engines, change.engines.sampling
             self._playback.past.clear()  # the codes of other levels

@@ -22,25 +22,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import machine, stderr
+from .. import machine
 from ..onnx import export
-from ..play import api, controls, engine, playback
+from ..play import api, controls, playback
 from . import tables
 from .tables import Column
-
-MOST_STEPS = 1024
-"""Most steps of one call of a sampler; their random numbers are drawn before the clock starts."""
 
 
 class Effort(NamedTuple):
     """How long each part is measured.
 
-    turn, stream_turn: seconds of a turn of a sampler, of a stream; minutes: of music before each
-    reading of memory; seconds: of audio through each codec; changes: of a control.
+    rounds, stream_rounds: turns of each codec, of each batch of streams; stream_turn: seconds of
+    a turn of streams; starts: of a piece; minutes: of music before each reading of memory;
+    seconds: of audio through each codec; changes: of a control.
     """
 
     rounds: int = 5
-    turn: float = 0.12
     stream_rounds: int = 4
     stream_turn: float = 2.5
     starts: int = 5
@@ -51,7 +48,7 @@ class Effort(NamedTuple):
 
 
 FULL = Effort()
-QUICK = Effort(rounds=2, turn=0.04, stream_rounds=1, stream_turn=1.0, starts=1, minutes=(0.1, 0.5),
+QUICK = Effort(rounds=2, stream_rounds=1, stream_turn=1.0, starts=1, minutes=(0.1, 0.5),
                seconds=3.0, changes=3)
 
 
@@ -73,8 +70,7 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
     results["checksums"] = export_graphs(music)
     for done, (name, level) in enumerate(jobs):
         progress(done, len(jobs), f"{name}, {level}x")
-        rows = (measure_steps(music, effort, level) if name == "steps"
-                else run_process(name, codecs, generators, level, effort))
+        rows = run_process(name, codecs, generators, level, effort)
         results.setdefault(name, []).extend({"level": level, **row} for row in rows)
     progress(len(jobs), len(jobs), "done")
     results["load"].append(os.getloadavg()[0])
@@ -90,68 +86,10 @@ def export_graphs(music: api.VQWave) -> dict[str, str]:
     return {name: weight_set.checksum[:16] for name, weight_set in sets.items()}
 
 
-# --- steps a second -------------------------------------------------------------------------------
-
-
-def measure_steps(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """A row for each number of streams and each engine.
-
-    A step is a frame of each stream: codes/s = streams · steps/s · books.
-    """
-    stderr.import_keras()
-    weight_set = music.weight_set(music.chain.generator(level))
-    engines = {name: engine.GeneratorEngine(weight_set, name) for name in engine.ENGINES}
-    rows = []
-    for streams in effort.streams:
-        samplers = {name: sampler(generator, streams) for name, generator in engines.items()}
-        for name, rates in race(samplers, effort.rounds, effort.turn).items():
-            steps = float(np.median(rates))
-            rows.append({"streams": streams, "engine": name,
-                         "codes_per_s": steps * streams * weight_set.config.books,
-                         "rtf": steps * streams * level / music.sample_rate})
-    return rows
-
-
-def race(contenders: dict, rounds: int, turn: float) -> dict[str, list[float]]:
-    """Steps/s of each contender, a function that takes n steps, in each round. They take turns."""
-    sizes, rates = {}, {name: [] for name in contenders}
-    for name, take in contenders.items():
-        take(4)  # compiles and allocates
-        sizes[name] = int(np.clip(4 * turn / _time(take, 4), 4, MOST_STEPS))
-        take(sizes[name])
-    for _ in range(rounds):
-        for name, take in contenders.items():
-            steps, seconds = 0, 0.0
-            while seconds < turn:
-                seconds += _time(take, sizes[name])
-                steps += sizes[name]
-            rates[name].append(steps / seconds)
-    return rates
-
-
 def _time(function, *arguments) -> float:
     start = time.perf_counter()
     function(*arguments)
     return max(time.perf_counter() - start, 1e-9)
-
-
-def sampler(generator: engine.GeneratorEngine, streams: int) -> Callable[[int], None]:
-    """A function that samples the next n steps of some streams, in one call."""
-    c, random = generator.config, np.random.default_rng(0)
-    context = (random.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32)
-               if c.conditions else None)
-    draws = random.random((streams, MOST_STEPS, c.books), np.float32)
-    previous = np.full((streams, c.books), c.start_token, np.int32)
-    state = generator.initial_state(streams)
-
-    def take(n):
-        nonlocal previous, state
-        codes, _, state = generator.sample(None if context is None else context[:, :n],
-                                           draws[:, :n], previous, state, c.sampling.unguided,
-                                           log_probs=False)
-        previous = codes[:, -1]
-
-    return take
 
 
 # --- processes without TensorFlow -----------------------------------------------------------------
@@ -378,9 +316,6 @@ class Part(NamedTuple):
 PARTS = {
     "codecs": Part(measure_codec, False, "Codecs, times real time", (
         Column("encode", "encode_rtf", ".1f"), Column("decode", "decode_rtf", ".1f"))),
-    "steps": Part(measure_steps, False, "Sampling: codes a second, times real time", (
-        Column("streams", "streams"), Column("engine", "engine"),
-        Column("codes/s", "codes_per_s", ",.0f"), Column("real time", "rtf", ".2f"))),
     "stream": Part(measure_streams, True, "Streams of the chain, decoded at a level", (
         Column("streams", "streams"), Column("total RTF", "rtf", ".2f"),
         Column("block median s", "block_median_s", ".3f"),

@@ -1,8 +1,6 @@
 """Finds runs of codes that occur twice: copied from the training set, or repeated within a piece.
 
-Frames of one book are compared exactly. Windows of a length are compared by a 64-bit hash, which is
-built for all positions at once from the hashes of shorter windows. The longest shared length is
-found by doubling and then halving: a longer run can only begin where a shorter run begins.
+Frames of one book are compared exactly. Windows of a length are compared by a 64-bit hash.
 
 Frames of several books are alike if most of their books are, so that a copy with small differences
 is found. Candidates are short windows in which every fourth book is equal.
@@ -13,7 +11,7 @@ Deaf to: other transpositions and tempi than those that the corpus holds.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,34 +51,27 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
     if codes.ndim == 2 and codes.shape[1] > 1:
         runs = [_longest_alike(codes, track, i, ~barred) for i, track in enumerate(corpus)]
         return max(runs, key=lambda run: run.length, default=Run(0))
-    sequences = [_hash_frames(codes), *map(_hash_frames, corpus)]
-    # Numbers that occur nowhere else.
-    random = np.random.Generator(np.random.Philox(key=0))
-    unique = random.integers(1 << 63, size=len(codes), dtype=np.uint64)
-    sequences[0] = np.where(barred, unique, sequences[0])
+    frames, tracks = _hash_frames(codes), [*map(_hash_frames, corpus)]
+    hashes, hashes_of = _WindowHashes(frames), [*map(_WindowHashes, tracks)]
+    barred_before = np.concatenate([[0], np.cumsum(barred)])
+    # A longer run can only begin where a shorter run begins.
+    places = [np.arange(len(track)) for track in tracks]
 
-    def mark_shared(hashes):
-        piece, masks = np.unique(hashes[0]), []
-        shared = np.zeros(len(piece), bool)
-        for track in hashes[1:]:
-            # Sorted queries keep to the cache; there may be many millions.
-            order = np.argsort(track)
-            place = np.searchsorted(piece, track[order])
-            mask = np.zeros(len(track), bool)
-            if len(piece):
-                place = np.minimum(place, len(piece) - 1)
-                mask[order] = piece[place] == track[order]
-                shared[place[mask[order]]] = True
-            masks.append(mask)
-        return [np.isin(hashes[0], piece[shared]), *masks]
+    def find(length: int) -> Run | None:
+        nonlocal places
+        starts = np.flatnonzero(barred_before[length:] == barred_before[:-length])
+        windows = hashes(length)[starts]
+        found = [here[np.isin(theirs(length)[here], windows)] for theirs, here in (
+            (theirs, here[here <= len(track) - length])
+            for theirs, here, track in zip(hashes_of, places, tracks, strict=True))]
+        track = next((i for i, here in enumerate(found) if len(here)), None)
+        if track is None:
+            return None
+        places, other = found, int(found[track][0])
+        position = int(starts[windows == hashes_of[track](length)[other]][0])
+        return _run(frames, tracks[track], length, position, track, other)
 
-    length, (piece, *tracks) = _longest(sequences, mark_shared)
-    if not length:
-        return Run(0)
-    track, (others, hashes) = next((i, windows) for i, windows in enumerate(tracks)
-                                   if len(windows[0]))
-    position, other = int(piece[0][piece[1] == hashes[0]][0]), int(others[0])
-    return _run(sequences[0], sequences[track + 1], length, position, track, other)
+    return _longest(find, len(frames))
 
 
 def _longest_alike(codes, track, number: int, free) -> Run:
@@ -171,17 +162,19 @@ def _cover(starts, ends, count: int) -> np.ndarray:
 
 def longest_repeat(codes) -> Run:
     """The longest run of `codes` (int [n(, books)]) that occurs twice; a loop is one run."""
-    codes = _hash_frames(codes)
+    frames = _hash_frames(codes)
+    hashes = _WindowHashes(frames)
 
-    def mark_repeats(hashes):
-        _, inverse, counts = np.unique(hashes[0], return_inverse=True, return_counts=True)
-        return [counts[inverse] > 1]
+    def find(length: int) -> Run | None:
+        windows = hashes(length)
+        order = np.argsort(windows, kind="stable")
+        twice = np.flatnonzero(windows[order[1:]] == windows[order[:-1]])
+        if not len(twice):
+            return None
+        first, second = map(int, order[twice[0] : twice[0] + 2])
+        return _run(frames, frames, length, first, 0, second)
 
-    length, ((positions, hashes),) = _longest([codes], mark_repeats)
-    if not length:
-        return Run(0)
-    first, second = map(int, positions[hashes == hashes[0]][:2])
-    return _run(codes, codes, length, first, 0, second)
+    return _longest(find, len(frames) - 1)
 
 
 def _run(codes, others, length, position, track, other) -> Run:
@@ -191,38 +184,38 @@ def _run(codes, others, length, position, track, other) -> Run:
     return Run(length, position, track, other, len(np.unique(run)))
 
 
-def _longest(sequences, mark):
-    """The greatest length of a window that occurs twice, and for each sequence (positions, hashes)
-    of those windows. mark: hashes of windows, by sequence -> masks of those that occur twice.
+def _longest(find: Callable[[int], Run | None], most: int) -> Run:
+    """The longest run. find: a run of a length, None where there is none. Every part of a run is a
+    run, so the length is found by doubling and then halving.
+    """
+    best, step = Run(0), 1
+    while best.length + step <= most and (run := find(best.length + step)):
+        best, step = run, run.length
+    while step := step // 2:
+        if best.length + step <= most and (run := find(best.length + step)):
+            best = run
+    return best
+
+
+class _WindowHashes:
+    """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64: the sum over a
+    window, divided by m to the power of its place, does not depend on the place.
     """
 
-    def keep(windows):
-        masks = mark([hashes for _, hashes in windows])
-        return [(where[mask], hashes[mask]) for (where, hashes), mask in
-                zip(windows, masks, strict=True)]
+    MULTIPLIER = 0x9E3779B97F4A7C15
+    """m. It is odd, so it has an inverse modulo 2^64."""
 
-    def extend(windows, length, tails):
-        """Windows longer than `length` by the windows of which `tails` holds the hashes."""
-        extended = []
-        for (where, hashes), tail in zip(windows, tails, strict=True):
-            inside = where + length < len(tail)
-            extended.append((where[inside], _join(hashes[inside], tail[where[inside] + length])))
-        return keep(extended)
+    def __init__(self, frames: np.ndarray):
+        powers, self.inverse = (np.cumprod(np.append(np.uint64(1), np.full(
+            len(frames), m, np.uint64))) for m in (
+                self.MULTIPLIER, pow(self.MULTIPLIER, -1, 1 << 64)))
+        terms = _join(frames, np.uint64(0)) * powers[:-1]
+        self.sums = np.append(np.uint64(0), np.cumsum(terms))
 
-    def count(windows):
-        return sum(len(where) for where, _ in windows)
-
-    powers = [sequences]  # hashes of all windows of 1, 2, 4 … codes
-    length, windows = 1, keep([(np.arange(len(s)), s) for s in sequences])
-    if not count(windows):
-        return 0, windows
-    while count(doubled := extend(windows, length, powers[-1])):
-        powers.append([_join(h[: max(0, len(h) - length)], h[length:]) for h in powers[-1]])
-        length, windows = 2 * length, doubled
-    for power in reversed(range(len(powers) - 1)):
-        if count(extended := extend(windows, length, powers[power])):
-            length, windows = length + (1 << power), extended
-    return length, windows
+    def __call__(self, length: int) -> np.ndarray:
+        """uint64 [n - length + 1]; empty for a shorter sequence."""
+        count = max(0, len(self.sums) - length)
+        return (self.sums[length:] - self.sums[:count]) * self.inverse[:count]
 
 
 def _hash_frames(codes) -> np.ndarray:

@@ -116,7 +116,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
                                                    seed)
         for x in levels:
             frames[x].append(codes_of[x])
-    results.continuation = listening.hear(music, data_dir, held_out, SEEDS[0]).get("continuation")
+    results.continuation = listening.continue_track(music, data_dir, held_out, SEEDS[0])
     results.original = _example(sounds, rate)
     pieces = list(results.pieces.values())
     joined = np.concatenate(pieces)

@@ -16,8 +16,8 @@ from ..config import ChainConfig
 from ..errors import UserError
 from ..io import files
 from ..play import controls
-from ..play.performance import Performance
 from ..play.sampling import draw_seed
+from ..play.session import Session
 from . import limits
 from .names import piece_name
 
@@ -91,7 +91,7 @@ class TakeRequest(Request):
             # pydantic's reader refuses deep nesting, NaN, and text that is not Unicode.
             text = changes.encode() if isinstance(changes, str) else pydantic_core.to_json(changes)
             changes = pydantic_core.from_json(text, allow_inf_nan=False)
-            changes = Performance(seed=0, changes=changes).changes
+            changes = Session(seed=0, changes=changes).changes
         except (UserError, ValueError) as e:
             raise ValueError("cannot be read; use the link as it was copied") from e
         if any({"begin", "weights"} & set(change) for _, change in changes):

@@ -146,22 +146,21 @@ class Group:
     """The stations of one folder of weights, and the thread that generates their music.
 
     name: of the weights. open_stream: opens a stream with a row for each station, for the first
-    listener, and again after a failure. first: the number of the first station. conditions: what
-    the pieces are conditioned on, by name. report: called with a line when the stream fails.
+    listener, and again after a failure. first: the number of the first station. label: of all
+    pieces. report: called with a line when the stream fails.
     """
 
     def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,
-                 first: int = 1, conditions=None,
+                 first: int = 1, label: str | None = None,
                  report: Callable[[str], None] = lambda line: None):
         self.name, self.seed, self.first = name, seed, first
         self.sample_rate = sample_rate
         self.error = ""
-        chosen = [f"{name} {value}" for name, value in (conditions or {}).items()]
         self.stations: list[Station] = []
         for row in range(count):
-            piece = [f"piece {row + 1}"] if count > 1 else []
-            about = " · ".join([name, f"seed {seed}", *piece, *chosen])
-            self.stations.append(Station(self, row, about))
+            about = [name, f"seed {seed}", f"piece {row + 1}" * (count > 1),
+                     f"label {label}" * bool(label)]
+            self.stations.append(Station(self, row, " · ".join(filter(None, about))))
         self._open_stream, self._report = open_stream, report
         self._loop: asyncio.AbstractEventLoop  # that of the listeners
         self._changed = threading.Condition()

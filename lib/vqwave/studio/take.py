@@ -16,9 +16,9 @@ from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
 from ..play import mastering
-from ..play.performance import replay
 from ..play.render import TERMS, Finish
 from ..play.sampling import draw_seed
+from ..play.session import replay
 from ..play.stream import Stream
 from . import limits
 from .folders import Models
@@ -152,7 +152,7 @@ class Take:
         stream = music.stream(
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin,
             sampling={level: {"temperature": t} for level, t in s.temperatures.items()},
-            chosen={"label": s.label} if s.label else None, past=limits.PAST)
+            label=s.label or None, past=limits.PAST)
         self.tape.rate = stream.sample_rate
         self.header = {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
                        "rate": stream.sample_rate, "column": self.column,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
-import io
 import math
 import os
 import signal
@@ -13,13 +12,10 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
-from keras import ops
 
 from .. import plots
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import weights
-from ..io.files import atomic_write
 from . import devices
 from .record import RunRecord, RunState, run_variables
 
@@ -31,9 +27,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     It also stops the run: on a non-finite loss, with an error that names the step; after `patience`
     epochs without a better validation loss; after the step at which its time is over; and on
-    SIGTERM or Ctrl-C after the current step. The state before a validation is saved with the
-    epoch's training figures (`unjudged`), so that an interrupted validation is repeated. Against an
-    adversary the newest set is the best.
+    SIGTERM or Ctrl-C after the current step or validation. Against an adversary the newest set is
+    the best.
 
     In a group of processes only the first one writes, and a signal to one of them stops all at the
     same step. keep: how many numbered sets stay besides the best; None keeps all. ends: see
@@ -48,7 +43,6 @@ class Checkpoint(keras.callbacks.Callback):
         self.state = RunState(folder, record.name)
         self.signal = None
         self.saved_at = time.monotonic()
-        self.epoch_logs: dict[str, float] = {}
         # Until the end of the first batch, which compiles for seconds and changes no saved state.
         self.compiling = True
 
@@ -89,24 +83,12 @@ class Checkpoint(keras.callbacks.Callback):
                             f"before it. Try a lower --learning-rate, or leave out --fp16")
         if self.deadline.is_over():
             self.record.steps, self.model.stop_training = step, True
-        # The state after the last step of an epoch also needs the epoch's figures.
         if step % self.record.steps_per_epoch == 0 or step >= self.record.steps:
-            self.epoch_logs = {key: float(value) for key, value in logs.items()}
-            return
+            return  # the end of the epoch saves
         signal_number = self._stop_signal()
         if signal_number or time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
             self.save_state()
         self._stop(signal_number)
-
-    def on_test_begin(self, logs=None):
-        self.compiling = True
-        if self.record.unjudged is None:
-            self.record.unjudged = self.epoch_logs
-            self.save_state()
-
-    def on_test_batch_end(self, batch, logs=None):
-        self.compiling = False
-        self._stop(self._stop_signal())
 
     def _stop_signal(self) -> int:
         """The signal that any process of the group received, or 0. All must call this together."""
@@ -126,7 +108,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         record, number = self.record, epoch + 1
-        record.unjudged = None
         loss = float(logs.get("val_loss", logs["loss"]))
         if not math.isfinite(loss):
             raise UserError(f"the validation loss is not finite after step {record.step}; the "
@@ -225,30 +206,23 @@ class Deadline(keras.callbacks.Callback):
 
 
 class Log(keras.callbacks.Callback):
-    """Writes a row of figures for each epoch to a CSV file, in the columns of the first epoch, and
-    draws the curves beside it.
-
-    epochs_done: rows of later epochs, which a killed run left, are dropped.
+    """Appends a row of figures for each epoch to a CSV file, in the columns of the first epoch, and
+    draws the curves beside it. A killed run may repeat an epoch: `read_log` takes its last row.
     """
 
-    def __init__(self, path, epochs_done: int):
+    def __init__(self, path):
         super().__init__()
-        self.path, self.rows = Path(path), []
-        if self.path.exists():
-            # A crash of the machine can leave anything in the last lines, zero bytes included.
-            text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
-            header, *rows = list(csv.reader(text.splitlines())) or [[]]
-            self.rows = [header] * bool(header) + [
-                row for row in rows if len(row) == len(header) and row[0].isdigit()
-                and int(row[0]) < epochs_done]
+        self.path = Path(path)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.rows = self.rows or [["epoch", *logs]]
-        self.rows.append([epoch, *(logs.get(key, "NA") for key in self.rows[0][1:])])
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self.rows)
-        with atomic_write(self.path) as f:
-            f.write(text.getvalue().encode())
+        with open(self.path, "a+", newline="", encoding="utf-8", errors="replace") as file:
+            file.seek(0)
+            header = next(csv.reader(file), None)
+            rows = csv.DictWriter(file, header or ["epoch", *logs], "NA", "ignore",
+                                  lineterminator="\n")
+            if not header:
+                rows.writeheader()
+            rows.writerow({"epoch": epoch} | logs)
         plots.loss_curves(self.path, self.path.with_suffix(".png"))
 
 
@@ -297,29 +271,3 @@ class Progress(keras.callbacks.Callback):
             parts += [f"{rate:.2f} steps/s", f"{datetime.timedelta(seconds=int(left))} left"]
         parts += ["(best)"] * (record.best_epoch == epoch + 1)
         self.say("  ".join(parts))
-
-
-class AudioExamples(keras.callbacks.Callback):
-    """Writes a few originals once, and their reconstructions after each epoch, to TensorBoard.
-
-    audio: float32 [examples, samples]. inputs: of the model, for these examples. vocoder: makes
-    audio of the model's output.
-    """
-
-    def __init__(self, folder, audio: np.ndarray, sample_rate: int, inputs, vocoder=np.asarray):
-        super().__init__()
-        self.folder, self.audio, self.sample_rate = folder, audio, sample_rate
-        self.inputs, self.vocoder = inputs, vocoder
-
-    def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf
-
-        output = ops.convert_to_numpy(self.model(self.inputs, training=False))
-        sounds = {"reconstruction": np.clip(self.vocoder(output), -1, 1)}
-        if epoch == 0:
-            sounds["original"] = self.audio
-        writer = tf.summary.create_file_writer(os.fspath(self.folder))
-        with writer.as_default(step=epoch):
-            for name, sound in sounds.items():
-                tf.summary.audio(name, sound[..., None], self.sample_rate, max_outputs=4)
-        writer.close()

@@ -44,13 +44,9 @@ class Task:
         """The function's return value. Call this once, after `wait` returned 0."""
         return self._receiver.recv()
 
-    def wait(self, spend: Callable[[float], None],
-             meanwhile: Callable[[], None] | None = None) -> int:
-        """The exit code. SIGTERM is passed on to the process; Ctrl-C reaches it by itself.
-
-        Args:
-            spend: receives the seconds that passed, every half minute and at the end.
-            meanwhile: called every half minute.
+    def wait(self, spend: Callable[[float], None]) -> int:
+        """The exit code. SIGTERM is passed on to the process; Ctrl-C reaches it by itself. spend:
+        receives the seconds that passed, every half minute and at the end.
         """
         since = time.monotonic()
         with (signal_handlers(lambda *_: self._process.terminate(), signal.SIGTERM),
@@ -62,13 +58,6 @@ class Task:
                 since = now
                 if self.exit_code is not None:
                     return self.exit_code
-                if meanwhile:
-                    meanwhile()
-
-    def stop(self):
-        """End the process at once, if it still runs."""
-        self._process.kill()
-        self._process.join()
 
 
 def _run(sender, program: str, function: Callable, args: tuple):

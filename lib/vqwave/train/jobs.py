@@ -1,24 +1,23 @@
-"""The parts of a training that differ between codecs and generators: data, model and examples."""
+"""The parts of a training that differ between codecs and generators: data and model."""
 
 from __future__ import annotations
 
 import math
 
-import keras
 import numpy as np
 
 from .. import config
 from ..config import QUIETNESS
 from ..config.roll import STEPS_PER_BEAT
 from ..data import codes, loudness, melody, scores, windows
-from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
+from ..nn.cores import CORES
 from ..progress import SilentReporter
-from . import callbacks, performances
+from . import performances
 from .devices import Group
 from .options import RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord
@@ -142,9 +141,6 @@ class Job:
         """A validation loss in words."""
         return f"validation loss {loss:.5g}"
 
-    def examples(self, folder) -> list[keras.callbacks.Callback]:
-        """Callbacks that show examples in TensorBoard."""
-        return []
 
 
 class CodecJob(Job):
@@ -219,12 +215,6 @@ class CodecJob(Job):
                         "performed": self.performed}
         return self.windows_of(self.train, **options)
 
-    def examples(self, folder):
-        inputs, sound = self.windows_of(self.val or self.train, batch_size=4, fixed=4,
-                                     share=splits.WHOLE)[0]
-        return [callbacks.AudioExamples(folder, sound, self.model.sample_rate, inputs,
-                                        vocoder(self.model))]
-
     def build(self, seed: int):
         return nn_codec.Codec(self.model, seed, self.options.decoder_only)
 
@@ -250,10 +240,7 @@ class GeneratorJob(Job):
         self.codec_dir, self.codec_epoch, self.scheduler = codec_dir, codec_epoch, scheduler
 
     def describe_loss(self, loss: float) -> str:
-        if self.model.is_performer:
-            return f"validation {loss:.5g}, the squared distance of a code's vector"
-        # The loss is a mean over the books of a frame.
-        return f"validation {self.model.books * loss / math.log(2):.5g} bits a frame"
+        return self.model.core.describe_loss(loss, self.model.books)
 
     def check(self):
         super().check()
@@ -362,11 +349,7 @@ class GeneratorJob(Job):
                 self.model.num_codes, self.model.books))
 
     def compile_options(self) -> dict:
-        if self.model.is_performer:
-            return {"loss": squared_distance, "weighted_metrics": [
-                keras.metrics.SparseCategoricalAccuracy(name="top1")]}
-        return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                "weighted_metrics": [bits, keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+        return CORES[self.model.core.kind].compile_options()
 
 
 class ScoreJob(GeneratorJob):
@@ -404,21 +387,8 @@ class ScoreJob(GeneratorJob):
         return model
 
 
-def squared_distance(y, logits):
-    """The squared distance of a performer's vectors from those of the right codes [batch, T,
-    books], mean over books: [batch, T]. logits [batch, T, books, num_codes]: minus the distances
-    from all codes.
-    """
-    distances = -keras.ops.take_along_axis(logits, y[..., None], axis=-1)
-    return keras.ops.mean(distances[..., 0], axis=-1)
-
-
-def bits(y, logits):
-    """Bits per frame [batch, T]: Σ over books of −log2 p of the right code; logits [batch, T,
-    books, num_codes].
-    """
-    nats = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-    return keras.ops.sum(nats / math.log(2), axis=-1)
+GENERATOR_JOBS = {"codes": GeneratorJob, "scores": ScoreJob}
+"""By what a core learns, `CoreConfig.learns`."""
 
 
 def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None
@@ -445,8 +415,8 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
     own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
                     for vectors in weight_set.codebooks_of_frame()]
                    for weight_set in codec_weights]
-    if own and not model.config.is_performer:
-        model.core.embedding.start_from(own, random)
+    if own:
+        model.core.start_inputs(own, random)
     if model.config.source and above[0]:
         condition = model.conditions[model.config.source.input]
         condition.get_layer("embedding").start_from(above[0], random)

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from .. import cli, config, machine
+from .. import cli, config
 from ..config import ChainConfig
 from ..errors import UserError
 from ..io import manifest, splits
@@ -37,11 +37,11 @@ Generators come first then, and decoders after them.
 """
 
 ENDING = 240.0
-"""Seconds of the hours for the last hearing and the report, at most a sixth."""
+"""Seconds of the hours for the report, at most a sixth."""
 
 FILE = "train_all.yml"
-HEARD, REPORT = "heard", "report.html"
-"""In the output folder: the sounds generated during the training, and the final report."""
+REPORT = "report.html"
+"""In the output folder: the final report."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,8 @@ class Verdict(pydantic.BaseModel):
 class PlanState(pydantic.BaseModel):
     """How far a plan is, as `train_all.yml` holds it.
 
-    spent: seconds so far. first_music: seconds until the first hearing of a trained generator.
-    memory: bytes, the peak of the trainings and of what ran beside them. spent_on: seconds by
-    training. finished: by training, its steps (1 for a share of the hours). heard: identifies the
-    weights of the last hearing. origin: the folders of the origin.
+    spent: seconds so far. spent_on: seconds by training. finished: by training, its steps (1 for a
+    share of the hours). origin: the folders of the origin.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -90,11 +88,8 @@ class PlanState(pydantic.BaseModel):
     preset: str
     spent: NotNegative = 0.0
     finished: dict[str, Annotated[int, pydantic.Field(strict=True)]] = {}
-    memory: NotNegative = 0
     spent_on: dict[str, NotNegative] = {}
     label: str | None = None
-    first_music: NotNegative | None = None
-    heard: list[int] | None = None
     origin: list[str] | None = None
     verdicts: dict[str, Verdict] = {}
 
@@ -106,8 +101,7 @@ class Plan:
     preset: a preset's name or file. levels: the levels to train, from the top down; None for the
     whole chain, or with an origin for the levels that play. hours: for all trainings together; None
     where `flags` hold the steps of each. flags: the parsed flags of `options.add_training_flags`.
-    origin: the trained models to begin with; None begins with random weights. listen: minutes
-    between two hearings (0: none).
+    origin: the trained models to begin with; None begins with random weights.
     """
 
     data_dir: Path
@@ -117,7 +111,6 @@ class Plan:
     hours: float | None = None
     flags: argparse.Namespace = field(default_factory=options.training_flags)
     origin: Origin | None = None
-    listen: float = 0.0
 
     def __post_init__(self):
         if (self.hours is None) == (self.flags.steps is None):
@@ -350,7 +343,6 @@ class Plan:
         if stage:
             spent = self.state.spent_on.get(stage.key, 0.0) + seconds
             self.state.spent_on[stage.key] = round(spent, 1)
-        self.state.memory = max(self.state.memory, machine.children_memory())
         self.write()
 
 

@@ -31,8 +31,8 @@ class RunRecord:
     first 16 digits of the sha256 of every track in the training of the model, its codecs and the
     weights it began with. codecs: the `codes_id` of the codecs of a generator, by name; codes_of:
     of the codec whose decoder is trained alone. held_out: of a codec that began with another
-    codec, the figures of that one on its own corpus (`report.judge`). unjudged: the training
-    figures of an epoch whose validation is not finished. finished: why the run ended.
+    codec, the figures of that one on its own corpus (`report.judge`). finished: why the run
+    ended.
     """
 
     model: CodecConfig | GeneratorConfig
@@ -51,7 +51,6 @@ class RunRecord:
     codes_of: str | None = None
     held_out: dict | None = None
     unigram_bits: float | None = None
-    unjudged: dict[str, float] | None = None
     finished: str | None = None
 
     @property

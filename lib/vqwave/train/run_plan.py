@@ -1,14 +1,12 @@
-"""Running a plan: each training in a process of its own, hearings beside them, a report at the end.
+"""Running a plan: each training in a process of its own, and a report at the end.
 
 A plan that was killed continues where it was. Only `train_model` loads TensorFlow.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from ..io import labels, manifest, splits, weights
 from . import devices
 from .isolated import Task
 from .options import TrainingSettings
-from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
+from .plan import REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
 from .record import RunState
 
 FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
@@ -41,15 +39,13 @@ def train_model(settings: TrainingSettings, data_dir, codec_dir=None, codec_epoc
                                  codec_epoch=codec_epoch, scheduler=scheduler)
 
 
-def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
-        report: Callable | None = None, say: Callable[[str], None] = print):
+def run(plan: Plan, judge: Callable | None = None, report: Callable | None = None,
+        say: Callable[[str], None] = print):
     """Run the trainings that a plan has open.
 
     Each callable runs in a process of its own, so another process must be able to import it.
 
     Args:
-        hear: (data folder, weights folder, split file, folder for the sounds, their name): write
-            what the weights sound like; None: never.
         judge: (data folder, weights folder, split file, names of codecs) -> (a row for each codec,
             lines to show); needed with an origin.
         report: (data folder, weights folder, split file, page): write a page about the result.
@@ -70,8 +66,7 @@ def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
         for stage in plan.stages:
             if stage not in todo:  # the others promote themselves at their end
                 say(weights.promote(plan.output_dir, stage.name))
-    with contextlib.closing(Hearings(plan, hear)) as hearings:
-        _train_all(plan, judge, hearings, say)
+    _train_all(plan, judge, say)
     if report and plan.chain.can_generate and devices.is_first():
         say(f"== {REPORT}")
         # A report that fails leaves the trained models as they are.
@@ -111,9 +106,7 @@ def _prepare_folder(plan: Plan, say):
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
 
 
-def _train_all(plan: Plan, judge, hearings: Hearings, say):
-    if not plan.open_stages and (plan.state.heard or plan.state.first_music is None):
-        hearings.finish()  # the previous run was stopped during its last hearing
+def _train_all(plan: Plan, judge, say):
     while todo := plan.open_stages:
         stage, seconds, length = todo[0], None, ""
         if plan.hours:
@@ -124,17 +117,13 @@ def _train_all(plan: Plan, judge, hearings: Hearings, say):
             _drop_other_run(plan, stage)
         task = Task(train_model, plan.settings(stage, seconds), plan.data_dir, plan.output_dir,
                     None, plan.flags.scheduler if stage.role == "generator" else None)
-        code = task.wait(functools.partial(plan.spend, stage=stage),
-                         hearings.poll if stage.role == "generator" else None)
+        code = task.wait(functools.partial(plan.spend, stage=stage))
         if code == 0:
             plan.state.finished[stage.key] = plan.flags.steps or 1
         plan.write()
         _check_ending(stage.key, code)
         if plan.origin and stage.role == "codec":
             _judge(plan, [stage.name], judge, say)
-        # Without generators the music cannot be heard yet.
-        if stage.role == "generator" or all(other.role == "codec" for other in todo):
-            hearings.finish()
 
 
 def _folders(plan: Plan) -> tuple[Path, Path, Path]:
@@ -261,84 +250,3 @@ def _describe_origin(plan: Plan, names, say):
     patience = plan.top_setting("patience")
     if patience and amount.held_out:
         say(f"  a generator stops after {patience} epochs without a better validation loss")
-
-
-# ------------------------------------------------------------------------------------- hearings
-
-
-class Hearings:
-    """Lets a person hear the music of the newest weights while a plan runs, beside the training:
-    as soon as a generator has learnt something, then every few minutes.
-    """
-
-    def __init__(self, plan: Plan, hear: Callable | None):
-        self.plan, self.hear, self.began = plan, hear, time.monotonic()
-        self.waits = plan.state.first_music is not None
-        self.task: Task | None = None
-        self._hearing: tuple[list | None, int] = None, 0  # the weights of `task`, their epoch
-
-    def close(self):
-        """End the hearing that still runs."""
-        if self.task:
-            self.task.stop()
-
-    def poll(self):
-        """Begin a hearing if it is time for one; called while a training runs."""
-        if self.task:
-            if self.task.exit_code is None:
-                return
-            self._end(self.task.exit_code)
-        if self.waits and time.monotonic() - self.began < 60 * self.plan.listen:
-            return
-        if self._is_newer() and self._trained_epoch():
-            self._begin()
-
-    def finish(self):
-        """Wait for the running hearing, then let newer weights be heard, if there are any."""
-        if not self.task and self._is_newer():
-            self._begin()
-        while self.task:
-            code = self.task.wait(self.plan.spend)
-            self._end(code)
-            _check_stopped(code)
-            if code == 0 and self._is_newer():
-                self._begin()
-
-    def _begin(self):
-        self.began, self.waits = time.monotonic(), True
-        self._hearing = self._newest(), self._trained_epoch()
-        self.task = Task(self.hear, *_folders(self.plan), self.plan.output_dir / HEARD,
-                         f"{round(self.plan.state.spent / 60):04d}min")
-
-    def _end(self, code: int):
-        """Record the end of a hearing. A failed hearing stops no training, and is repeated."""
-        self.task = None
-        weights_heard, epoch = self._hearing
-        if code == 0:
-            state = self.plan.state
-            state.heard = weights_heard
-            if epoch and state.first_music is None:
-                state.first_music = round(state.spent, 1)
-            self.plan.write()
-
-    def _is_newer(self) -> bool:
-        newest = self._newest()
-        return newest is not None and newest != self.plan.state.heard
-
-    def _newest(self) -> list | None:
-        """Identifies the best weights; None where nothing can or shall be heard."""
-        folder, chain = self.plan.output_dir, self.plan.chain
-        if not (self.hear and self.plan.listen and chain.can_generate and devices.is_first()
-                and weights.tags(folder, chain.generator(chain.top))):
-            return None
-        paths = [weights.config_path(folder, name, "best") for name in chain.names]
-        return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
-
-    def _trained_epoch(self) -> int:
-        """The epoch of the top generator's best weights; 0 while they are the origin's."""
-        plan, top = self.plan, self.plan.chain.generator(self.plan.chain.top)
-        with contextlib.suppress(UserError):  # the files are being replaced
-            best = weights.find(plan.output_dir, top, "best")
-            if not (plan.origin and best.record == plan.origin.set_of(top).record):
-                return best.record.get("epoch") or 0
-        return 0

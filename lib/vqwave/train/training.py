@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..io import files, weights
 from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
-from .jobs import CodecJob, GeneratorJob, ScoreJob
+from .jobs import GENERATOR_JOBS, CodecJob, GeneratorJob
 from .optimizer import Muon, learning_rate
 from .options import KEEP, RunOptions
 from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
@@ -46,8 +46,8 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
     """Train one generator on the codes of a prepared folder under the codecs in `codec_dir`.
     codec_epoch, chain, scheduler: see `GeneratorJob` and `weights.add_chain`.
     """
-    job = (ScoreJob if model.is_score else GeneratorJob)(
-        model, data_dir, codec_dir, codec_epoch, chain, scheduler)
+    job = GENERATOR_JOBS[model.core.learns](model, data_dir, codec_dir, codec_epoch, chain,
+                                            scheduler)
     return _train(job, options, training, data, say, chain)
 
 
@@ -233,22 +233,19 @@ def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folde
     """The callbacks of `fit`."""
     hooks, record = [checkpoint], checkpoint.record
     if checkpoint.group.first:
-        log = callbacks.Log(folder / f"{record.name}.csv", record.step // record.steps_per_epoch)
         # The log first: the checkpoint may end the run, and every saved epoch must have its row.
-        hooks = [log, checkpoint,
+        hooks = [callbacks.Log(folder / f"{record.name}.csv"), checkpoint,
                  callbacks.Progress(record, say, job.shown, checkpoint.deadline.ends)]
     hooks.insert(0, checkpoint.deadline)  # first, because the checkpoint saves what it changes
     if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
         board = folder / "tensorboard" / record.name
-        hooks += [keras.callbacks.TensorBoard(str(board), write_graph=False), *job.examples(board)]
+        hooks.append(keras.callbacks.TensorBoard(str(board), write_graph=False))
     return hooks
 
 
 def _fit(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.Checkpoint, hooks: list):
     """Train every step that is left."""
     record, validation = checkpoint.record, job.validation
-    if record.unjudged is not None:
-        _judge(model, checkpoint, hooks, validation)
     for first, last, count in _stretches(record.step, record.steps, record.steps_per_epoch):
         if record.finished:
             break
@@ -266,17 +263,6 @@ def _judge_beginning(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.
     checkpoint.save_beginning(figures["loss"])
     model.reset_metrics()
     say(f"{checkpoint.record.name}: before training {job.describe_loss(checkpoint.record.best)}")
-
-
-def _judge(model, checkpoint, hooks, validation):
-    """Finish an epoch whose validation was interrupted, as `fit` would have finished it."""
-    record = checkpoint.record
-    figures = model.evaluate(validation, return_dict=True, verbose=0, callbacks=[checkpoint])
-    logs = record.unjudged | {f"val_{key}": value for key, value in figures.items()}
-    every = keras.callbacks.CallbackList(hooks, model=model)
-    every.on_train_begin()
-    every.on_epoch_end(math.ceil(record.step / record.steps_per_epoch) - 1, logs)
-    every.on_train_end()
 
 
 def _stretches(step: int, steps: int, per_epoch: int):

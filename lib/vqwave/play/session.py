@@ -1,4 +1,4 @@
-"""A performance: a seed, and the changes that a player made while the stream played.
+"""A session: a seed, and the changes that a listener made while the stream played.
 
 A change holds from a block that had not begun when `Stream.set` was called. So `replay` plays the
 same music again, bit for bit.
@@ -23,7 +23,7 @@ from .controls import NAMES
 
 
 def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarray]:
-    """The blocks of a performance. stream: a fresh `Stream` of the same weights, seed and options.
+    """The blocks of a session. stream: a fresh `Stream` of the same weights, seed and options.
     changes: (sample that `Stream.set` returned, its keywords) of each change.
     """
     pending = deque(sorted(changes, key=lambda change: change[0]))
@@ -53,7 +53,7 @@ Sample = Annotated[int, Field(strict=True, ge=0)]
 Keywords = Annotated[dict[str, Any], AfterValidator(_check_keywords)]
 
 
-class Performance(Config):
+class Session(Config):
     """A seed, and the changes in order: (sample, keywords of `Stream.set`).
 
     The stream checks the values of the keywords.
@@ -63,8 +63,8 @@ class Performance(Config):
     changes: tuple[tuple[Sample, Keywords], ...]
 
     @classmethod
-    def read(cls, path) -> Performance:
-        """The performance in a file {"seed": …, "changes": [[sample, {control: value}], …]}."""
+    def read(cls, path) -> Session:
+        """The session in a file {"seed": …, "changes": [[sample, {control: value}], …]}."""
         name = printable(path)
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -93,4 +93,4 @@ class Performance(Config):
                     raise UserError("there is nothing to hold yet at sample 0")
                 engines = engines_after(stream.check(engines, **change), engines)
             except UserError as e:
-                raise UserError(f"change {i} of the performance: {e}") from e
+                raise UserError(f"change {i} of the session: {e}") from e
