@@ -14,7 +14,7 @@ from vqwave.data import loudness, windows
 from vqwave.data.codes import OFFSET_STEP, read_frames
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
-from vqwave.nn.generator import Generator, load_generator
+from vqwave.nn.generator import Generator, load_generator, take_labels
 from vqwave.train import jobs
 from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
@@ -78,8 +78,30 @@ def test_labels_of_held_out_tracks_alone_are_not_in_the_vocabulary(folder, tmp_p
                             conditions=[{"kind": "labels", "of": "genre", "channels": 8}])
     job = GeneratorJob(model, tmp_path, None)
     job.tracks = tracks
-    job.complete(None, DataConfig(split=Split(validation=["track 3"]), trim_silence=None), 0)
+    job.complete(None, None, DataConfig(split=Split(validation=["track 3"]), trim_silence=None), 0)
     assert job.model.labels.names == ("air", "jig")
+
+
+def test_tracks_are_labels_of_their_own_corpus(folder):
+    """A model that is trained further on other music forgets the names of the tracks before."""
+    label = {"kind": "labels", "of": "track", "channels": 8}
+    before, again = (configs.replace(TINY.generator("generator_512"),
+                                     conditions=[label | {"names": names}])
+                     for names in (["elvish", "track 1"], ["track 0"]))
+    job = GeneratorJob(before, folder, None)
+    job.tracks = manifest.read(folder)
+    data = DataConfig(split=Split(validation=["track 3"]), trim_silence=None)
+    job.complete(None, before, data, 0)
+    assert job.model.labels.names == ("track 0", "track 1", "track 2")
+    model, source = Generator(job.model), Generator(before)
+    take_labels(model, source)
+    rows, earlier = (x.conditions["label"].get_weights()[0] for x in (model, source))
+    none = 2
+    np.testing.assert_array_equal(rows, earlier[[none, 1, none, none]])
+    for ours, theirs in zip(model.core.get_weights(), source.core.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    job.complete(again, None, data, 0)
+    assert job.model.labels.names == ("track 0",), "a run that goes on keeps its names"
 
 
 def test_a_span_longer_than_the_window_is_reported(folder, tiny_weights):

@@ -33,13 +33,13 @@ def label_of(track: Track, of: str) -> str | None:
 
 def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
     """Every label of the training tracks, sorted; with `UNLABELLED` if a track has none. Raises
-    `UserError` where all have the same label, or none.
+    `UserError` where none has a label, or all have the same one, unless a track is its own label.
     """
     used = {label_of(track, of) for track in tracks}
     if used == {None}:
         raise UserError(f"no training track names its {of}: choose another label")
     names = tuple(sorted({name or UNLABELLED for name in used}))
-    if len(names) == 1:
+    if len(names) == 1 and of != "track":
         raise UserError(f"every training track has the {of} {names[0]!r}: labels must "
                         f"distinguish tracks")
     return names

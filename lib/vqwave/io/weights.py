@@ -54,7 +54,7 @@ class WeightsError(UserError):
 def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
     """The files of a set of this model, by part."""
     if isinstance(config, configs.GeneratorConfig) and not config.conditions:
-        return ("generator", "ngrams") if config.is_score else ("generator",)
+        return ("generator", "ngrams") if config.core.learns == "scores" else ("generator",)
     return PARTS[config.kind]
 
 

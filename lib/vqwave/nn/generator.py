@@ -46,7 +46,7 @@ class Generator(keras.Model):
     def parts(self) -> dict[str, list | dict]:
         """The variables, or arrays by path, of each file of a weights set, by part name."""
         parts: dict[str, list | dict] = {"generator": self.core.weights}
-        if self.config.is_score:
+        if self.config.core.learns == "scores":
             parts["ngrams"] = {"ngrams": self.ngrams}
         if self.conditions:
             parts["context"] = [v for condition in self.conditions.values()
@@ -84,12 +84,16 @@ def load_generator(weight_set: weights.WeightSet) -> Generator:
 def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: str = ""):
     """Load the weights of a set into a model of its shapes, without variables of the name
     `except_for`. A model with labels also takes a set without labels; its labels then have no
-    effect until they are trained.
+    effect until they are trained. Labels that the set does not have begin as its `none`.
     """
-    if model.config.labels and not weight_set.config.labels:
-        plain = Generator(model.config.with_labels(None))
-        take_weights(plain, weight_set, except_for)
-        _take_unlabelled(model, plain)
+    labels, known = model.config.labels, weight_set.config.labels
+    if labels and (known is None or known.names != labels.names):
+        other = Generator(model.config.with_labels(known))
+        take_weights(other, weight_set, except_for)
+        if known:
+            take_labels(model, other)
+        else:
+            _take_unlabelled(model, other)
         return
     for part, variables in model.parts.items():
         if isinstance(variables, dict):
@@ -100,6 +104,17 @@ def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: st
             arrays = {path: array for path, array in arrays.items()
                       if path.rsplit("/", 1)[-1] != except_for}
         weights.assign(variables, arrays, weight_set.files[part])
+
+
+def take_labels(model: Generator, other: Generator):
+    """Copy the weights of the same model with other names of labels."""
+    old, new = other.config.labels, model.config.labels
+    numbers = {name: i for i, name in enumerate(old.names)}
+    rows = [numbers.get(name, old.none) for name in (*new.names, None)]
+    for name, condition in other.conditions.items():
+        arrays = condition.get_weights()
+        model.conditions[name].set_weights([arrays[0][rows]] if name == new.input else arrays)
+    model.core.set_weights(other.core.get_weights())
 
 
 def _take_unlabelled(model: Generator, plain: Generator):

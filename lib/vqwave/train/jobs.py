@@ -51,14 +51,17 @@ class Job:
         """Read the manifest. Raises `UserError` where the model cannot train on the data."""
         self.tracks = manifest.read(self.data_dir)
 
-    def complete(self, before: config.CodecConfig | config.GeneratorConfig | None,
+    def complete(self, saved: config.CodecConfig | config.GeneratorConfig | None,
+                 source: config.CodecConfig | config.GeneratorConfig | None,
                  data: config.DataConfig, seed: int):
-        """Fill in the names of the labels: those of the model that the run begins with, else those
-        of the training tracks. seed: see `splits.split`.
+        """Fill in the names of the labels: those of the run that goes on or of the model that it
+        begins with, else those of the training tracks. Tracks are labels of their own corpus: no
+        other run has their names. seed: see `splits.split`.
         """
         own = self.model.labels
-        if own is None or own.names:
+        if own is None or (own.names and own.of != "track"):
             return
+        before = saved or (None if own.of == "track" else source)
         earlier = before.labels if before else None
         if earlier and earlier.of == own.of:
             names = earlier.names

@@ -51,8 +51,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     source = None
     if not saved and options.start_from:
         source = weights.find(options.start_from, name)
-    before = saved.model if saved else source.config if source else None
-    job.complete(before, data, training.seed)
+    job.complete(saved and saved.model, source and source.config, data, training.seed)
     codecs = {codec.name: codec.codes_id for codec in job.codec_weights} or None
     if saved:
         set_by_user = options.set_fields(training, data)
@@ -64,7 +63,8 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
                        steps=None if options.minutes else training.steps)
     if source:
-        new_labels = job.model.labels and not source.config.labels
+        own, known = job.model.labels, source.config.labels
+        new_labels = own and (not known or own.of == known.of == "track")
         if not (new_labels and job.gives_labels):
             _check_labels(source.summary, source.config.labels, job.model.labels)
         record.tracks = list(source.record.get("tracks") or ())
