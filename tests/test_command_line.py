@@ -117,7 +117,6 @@ def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypa
          "no generator is called 'x'"),
         (["test-codec", "--model", "vqvae_512", "--input", "none.wav"], "none.wav: no such file"),
         (["export", "--models", "x"], "no model is called 'x'; there are vqvae_512"),
-        (["plot", "codes", "none.wav", "--output", "a.png"], "none.wav: no such file"),
         (["train-generator", "--generator", "generator_512", "--data-dir",
           "data", "--output-dir", "weights/mine",
           "--start-from", "weights", "--steps", 1, "--input-length", 100], "multiple of"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
+from vqwave import plots
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.io.training_log import read_log
@@ -292,15 +293,14 @@ def test_a_damaged_state_is_named(run, tmp_path, model, harm):
 
 
 @pytest.mark.parametrize("tail", ["", "3,0.1,0.1\n", "\x00garbage\n"])
-def test_a_log_goes_on_and_is_drawn(tmp_path, tail):
+def test_a_log_goes_on_and_is_drawn(tmp_path, monkeypatch, tail):
+    monkeypatch.setattr(callbacks, "plots", plots)
     path = tmp_path / "run.csv"
     logs = [{"loss": 9.0 - epoch, "val_loss": 8.0 - epoch} for epoch in range(4)]
     for epochs in (range(3), [3]):
         log = Log(path)
-        log.on_train_begin()
         for epoch in epochs:
             log.on_epoch_end(epoch, logs[epoch])
-        log.on_train_end()
         with open(path, "a") as file:
             file.write(tail * (len(epochs) > 1))
     assert read_log(path) == ([1, 2, 3, 4], {"loss": [9.0, 8.0, 7.0, 6.0], "val_loss": [8.0, 7.0, 6.0, 5.0]})

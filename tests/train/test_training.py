@@ -17,6 +17,7 @@ from vqwave.config import DataConfig, TrainingConfig
 from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import files, weights
+from vqwave.io.training_log import read_log
 from vqwave.nn.generator import Generator
 from vqwave.train import callbacks, jobs, training
 from vqwave.train.options import RunOptions
@@ -176,8 +177,7 @@ def test_more_steps_continue_a_finished_run(train, begun):
     assert more.reporter.steps == [8, 9, 10]
     assert more.record.step == 10
     assert weights.epochs(begun, GENERATOR)[-1] == 4
-    assert [line.split(",")[0]
-            for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
+    assert read_log(begun / f"{GENERATOR}.csv")[0] == [1, 2, 3, 4]
 
 
 def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monkeypatch):
