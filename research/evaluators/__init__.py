@@ -15,11 +15,12 @@ from .generators import Generators
 from .health import Health
 from .labels import Labels
 from .notes import Notes
+from .scores import Scores
 from .variations import Variations
 
 EVALUATORS = {"codecs": Codecs(), "generators": Generators(), "chain": Chain(), "notes": Notes(),
               "variations": Variations(), "labels": Labels(), "copying": Copying(),
-              "health": Health(), "form": Form()}
+              "health": Health(), "form": Form(), "scores": Scores()}
 
 
 def run(names: Iterable[str], music, corpus) -> dict[str, dict[str, float]]:

@@ -60,17 +60,20 @@ def measure(sound: np.ndarray, rate: int) -> dict:
     struck[steps, notes.pitches] = True
     line = np.full(count, -1)
     np.maximum.at(line, steps, notes.pitches)
-    tune = line[line >= 0]
-    ten_seconds = round(10 * timing.FRAMES_PER_SECOND / STEP)
+    return {"windows with a beat": timing.find_beat(envelope),
+            "notes a second": len(steps) * rate / len(sound),
+            **describe(struck, line), "line": line.tolist()}
+
+
+def describe(struck: np.ndarray, line: np.ndarray) -> dict[str, float]:
+    """The measures of the notes struck, bool [steps, pitches], and of the highest of each step."""
+    tune, ten_seconds = line[line >= 0], 10 * WINDOW // 8
     return {
-        "windows with a beat": timing.find_beat(envelope),
-        "notes a second": len(steps) * rate / len(sound),
         "pitch-class entropy": entropy(struck),
         "pitch-class entropy in 10 s": mean(
-            [entropy(struck[i : i + ten_seconds]) for i in range(0, count, ten_seconds)]),
+            [entropy(struck[i : i + ten_seconds]) for i in range(0, len(struck), ten_seconds)]),
         "recurring 3-grams over chance": recurring(tune) - shuffled(tune),
-        "the same note again": float(np.mean(np.diff(tune) == 0)) if len(tune) > 1 else np.nan,
-        "line": line.tolist()}
+        "the same note again": float(np.mean(np.diff(tune) == 0)) if len(tune) > 1 else np.nan}
 
 
 def mean(values: Sequence[float]) -> float:
@@ -80,7 +83,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def entropy(struck: np.ndarray) -> float:
-    """Bits of the pitch classes of the notes struck, bool [steps, 128]; NaN for fewer than five."""
+    """Bits of the pitch classes of what is struck, bool [steps, pitches]; NaN under five notes."""
     counts = np.bincount(np.nonzero(struck)[1] % 12, minlength=12)
     if counts.sum() < 5:
         return np.nan

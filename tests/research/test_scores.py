@@ -1,0 +1,55 @@
+"""Measures of scores: loops, density and copies by hand, a Markov model, and all on a tiny chain."""
+
+import numpy as np
+import pytest
+from chains import save_led
+from prepared import data_folder, music
+from research.corpus import Corpus, Plan
+from research.evaluators import scores
+
+from vqwave.config.roll import STRUCK
+from vqwave.play import api
+
+
+def tune(count, seed=0, books=24):
+    """A score with a note in every other step."""
+    codes = np.zeros((2 * count, books), np.int32)
+    codes[np.arange(count) * 2, np.random.default_rng(seed).integers(0, books - 4, count)] = STRUCK
+    return codes
+
+
+def test_a_loop_is_as_long_as_what_comes_again_at_once():
+    start, bar, end = tune(20), tune(7, 1), tune(20, 2)
+    assert scores.longest_loop(scores.moves(np.concatenate([start, bar, bar, bar, end]))) == 7 * 2 - 1
+    assert scores.longest_loop(scores.moves(tune(30))) < 4
+
+
+def test_a_steady_piece_neither_runs_away_nor_freezes():
+    even = np.arange(0, 60, 0.25)
+    assert scores.steady(even) == 1
+    assert scores.steady(even[(even < 20) | (even > 31)]) == 4 / 5
+    assert scores.steady(np.sort(np.concatenate([even, np.linspace(20, 30, 60)]))) == 4 / 5
+    assert not scores.steady(np.zeros(1))
+
+
+def test_a_markov_model_knows_what_it_has_learnt():
+    model, codes = scores.Markov(), tune(100)
+    first = model.learn(codes)
+    assert np.log2(model.learn(codes)).mean() > np.log2(first).mean() + 1 and first.min() > 0
+    drawn = model.draw(1, 200, 24)
+    assert (model.draw(1, 200, 24) == drawn).all() and (drawn == STRUCK).sum() > 50
+    contexts = model._contexts(7, [(0, 3), (2, 9), (4, 5)])
+    assert model._shares(contexts, 5, 20).sum() == pytest.approx(1)
+
+
+def test_all_is_measured_on_both_models(shared, tmp_path):
+    root = shared("led by a score", save_led)
+    data_folder(tmp_path / "songs", {name: music(40.0, i) for i, name in enumerate("abcd")})
+    (tmp_path / "split.yml").write_text("test: [a]\nvalidation: [b]\nfresh: [c]\n")
+    chain = api.load(root / "codecs", root / "generators")
+    corpus = Corpus(chain, tmp_path / "songs", tmp_path / "split.yml", Plan(128, rough=True))
+    figures = dict(scores.Scores().run(chain, corpus))
+    names = {name.rsplit(", ", 1)[0] for name in figures}
+    assert {"return rate", "longest loop, notes", "longest run copied, notes", "bits a step of the top line",
+            "bits a step with 2 s of past", "pieces with 2 to 8 notes a second throughout"} <= names
+    assert not dict(scores.Scores().run(chain, corpus.for_side("fresh")))
