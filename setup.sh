@@ -17,7 +17,7 @@ models for playing. It skips what is done already; if it was interrupted, run it
 As root, or with a sudo that asks for no password, it installs these Debian packages through apt where they are missing:
   portaudio19-dev gcc python3.X-dev   for live playback (without them music goes to files)
   python3.X-venv                      where Python has no venv module
-  chromium                            with --test, for the tests of the studio's page (skipped without it)
+  chromium, firefox-esr, pulseaudio   with --test, for the tests of the pages (skipped without them)
 With --test and npm, it also fetches axe-core, which finds what keeps people from using a page, into .venv, and
 ONNX Runtime Web, with which pages play without a server, into the cache.
 Otherwise it shows the command to type, and goes on without them where it can.
@@ -87,6 +87,9 @@ can_build_pyaudio() {
 }
 
 has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+
+# Firefox plays nothing without a sound server.
+has_firefox() { command -v firefox-esr && command -v pulseaudio; } >/dev/null
 
 has_pyaudio() { "$py" -c 'import pyaudio' 2>/dev/null; }
 
@@ -264,6 +267,8 @@ fi
 if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true
     has_chromium || say "Without Chromium the tests of the studio's page are left out. To have them: sudo apt-get install chromium"
+    has_firefox || apt_install firefox-esr pulseaudio --no-install-recommends || true
+    has_firefox || say "Without Firefox one test is left out. To have it: sudo apt-get install firefox-esr pulseaudio"
     axe=$venv/axe/node_modules/axe-core/axe.min.js
     if ! [ -e "$axe" ] && command -v npm >/dev/null; then
         npm install --prefix "$venv/axe" --no-save --no-audit --no-fund --silent axe-core@4.14.1 >/dev/null 2>&1 || true

@@ -7,9 +7,10 @@ import socket
 import subprocess
 import time
 
-FIREFOX = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
-PREFERENCES = {"marionette.port": 0, "media.autoplay.default": 0, "browser.shell.checkDefaultBrowser": False,
-               "datareporting.policy.dataSubmissionEnabled": False, "app.update.enabled": False, "media.cubeb.backend": "alsa"}
+FIREFOX, PULSEAUDIO = map(shutil.which, ("firefox-esr", "pulseaudio"))
+PREFERENCES = {"marionette.port": 0, "browser.shell.checkDefaultBrowser": False, "browser.startup.page": 0,
+               "browser.startup.homepage_override.mstone": "ignore", "app.normandy.enabled": False, "app.update.enabled": False,
+               "datareporting.policy.dataSubmissionEnabled": False, "services.settings.server": "data:,"}
 
 
 class Firefox:
@@ -49,23 +50,43 @@ class Firefox:
 
 
 @contextlib.contextmanager
+def loudspeaker(folder):
+    """A PulseAudio server whose one loudspeaker nobody hears; without one, Firefox plays no sound. Returns its address."""
+    socket = folder / "pulseaudio"
+    modules = ["-L", "module-null-sink", "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
+    line = [PULSEAUDIO, "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", *modules]
+    environment = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            wait(process, socket.exists)
+            yield f"unix:{socket}"
+        finally:
+            process.kill()
+
+
+def wait(process, condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end, f"{process.args[0]} did not start"
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
 def firefox(folder):
     """A Firefox without a window, with a new profile in a folder."""
     profile, port = folder / "profile", folder / "profile" / "MarionetteActivePort"
     profile.mkdir()
-    (folder / ".asoundrc").write_text("pcm.!default { type null }\nctl.!default { type null }\n")
     (profile / "user.js").write_text("".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items()))
     line = [FIREFOX, "--headless", "--no-remote", "--marionette", "--profile", str(profile)]
-    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": str(folder), "PATH": "/usr/bin:/bin"}) as process:
-        try:
-            end = time.monotonic() + 60
-            while not port.exists() or not port.read_text():
-                assert process.poll() is None and time.monotonic() < end, "Firefox did not start"
-                time.sleep(0.1)
-            browser = Firefox(int(port.read_text()))
-            yield browser
-            browser.call("Marionette:Quit", flags=["eForceQuit"])
-            browser.connection.close()
-            process.wait(60)
-        finally:
-            process.kill()
+    with loudspeaker(folder) as address:
+        environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "PULSE_SERVER": address}
+        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+            try:
+                wait(process, lambda: port.exists() and port.read_text())
+                browser = Firefox(int(port.read_text()))
+                with contextlib.closing(browser.connection):
+                    yield browser
+                    browser.call("Marionette:Quit", flags=["eForceQuit"])
+                process.wait(60)
+            finally:
+                process.kill()

@@ -19,7 +19,7 @@ from .sampling import check_seed, sampling_per_level
 SECTIONS = "new", "theme"
 """What the next section of the score can be asked to be."""
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
 def read_key(key) -> tuple[int, ...]:
@@ -28,10 +28,10 @@ def read_key(key) -> tuple[int, ...]:
         return ()
     tonic, _, scale = str(key).replace("-", " ").partition(" ")
     letter, accidental = tonic[:1].upper(), tonic[1:]
-    if letter not in _TONICS or scale not in _SCALES or accidental not in ("", "#", "b"):
+    if letter not in _TONICS or scale not in SCALES or accidental not in ("", "#", "b"):
         raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or F#-minor")
     first = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
-    return tuple(sorted((first + step) % 12 for step in _SCALES[scale]))
+    return tuple(sorted((first + step) % 12 for step in SCALES[scale]))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ def column(levels: tuple[int, ...]) -> int:
     return levels[0] * -(-LEAST_COLUMN // levels[0])
 
 
+def window(rate: int) -> int:
+    """Samples of a window."""
+    return 1 << round(math.log2(WINDOW_SECONDS * rate))
+
+
 class Spectrum:
     """A spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to
     `LOUDEST_DB`.
@@ -33,17 +38,10 @@ class Spectrum:
     """
 
     def __init__(self, rate: int, column: int):
-        self.column, self.n_fft = column, self.describe(rate)["n_fft"]
+        self.column, self.n_fft = column, window(rate)
         self.filters = note_filters(rate, self.n_fft)
         self._signal = np.empty(0, np.float32)
         self._first = self._next = 0  # the columns at which `_signal` begins, and to return next
-
-    @staticmethod
-    def describe(rate: int) -> dict:
-        """What a page needs that computes its columns itself."""
-        return {"n_fft": 1 << round(math.log2(WINDOW_SECONDS * rate)), "bands": BANDS,
-                "lowest": notes.LOWEST_MIDI, "lowest_hz": notes.LOWEST_HZ, "loudest": LOUDEST_DB,
-                "range": RANGE_DB}
 
     def push(self, block, last: bool = False) -> np.ndarray:
         """Append float32 [n]; the columns that are ready now, with `last` all of them."""

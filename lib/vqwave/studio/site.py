@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import http.server
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -21,11 +22,13 @@ import numpy as np
 from .. import plots
 from ..config import SHARES, ScoreAbove
 from ..config import roll as rolls
+from ..dsp import notes
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, make_folder, printable
 from ..onnx import export
-from ..onnx.loops import loop_kind
-from ..play import blocks, controls, labels, level, opening, pitches, score
+from ..onnx.loops import OPSET, loop_kind
+from ..onnx.nodes import FLOAT, Nodes, tensors
+from ..play import blocks, changes, controls, labels, level, opening, pitches, score
 from . import limits, pictures
 from .take import SLIDERS, WILDEST
 from .web import LOCAL_ADDRESS, STATIC, listen
@@ -37,8 +40,8 @@ _MEMBERS = {"ort.js": "package/dist/ort.wasm.bundle.min.mjs",
 
 BROWSER = Path(__file__).parent / "browser"
 """The files of the site that the studio does not have, or has differently."""
-SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "sound.js", "turns.js", "theme.js",
-          "studio.css", "icon.svg", "palettes.json")
+SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
+          "theme.js", "studio.css", "icon.svg", "palettes.json")
 CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
 NOTE_STRENGTH = -15.0
 """dB at which the page draws the notes of a score."""
@@ -124,6 +127,29 @@ def halve(graph: bytes, exactly: bool) -> bytes:
     return model.SerializeToString()
 
 
+def picture(rate: int, column: int) -> bytes:
+    """The graph of `pictures.Spectrum`: audio float32 [1, n, 1] -> uint8 [1, columns, bands]. The
+    first column is centred on the middle of the first window.
+    """
+    from onnx import helper
+
+    graph, size = Nodes("picture_"), pictures.window(rate)
+    hann = np.hanning(size + 1)[:-1].astype(np.float32)
+    waves = graph("STFT", "audio", np.int64(column), hann, np.int64(size))
+    power = graph("ReduceSumSquare", waves, [3], keepdims=0)
+    energy = graph("Max", graph("MatMul", power, pictures.note_filters(rate, size)),
+                   np.float32(1e-18))
+    scale, loudest = 255 / pictures.RANGE_DB, pictures.LOUDEST_DB
+    level = graph("Add", graph("Mul", graph("Log", energy), np.float32(scale * 10 / math.log(10))),
+                  np.float32(255 - scale * loudest))
+    level = graph("Round", graph("Clip", level, np.float32(0), np.float32(255)))
+    graph.node("Cast", level, outputs=["columns"], to=2)
+    shapes = {"audio": (FLOAT, [1, None, 1])}, {"columns": (2, [1, None, pictures.BANDS])}
+    return helper.make_model(
+        helper.make_graph(graph.nodes, "picture", *map(tensors, shapes), graph.constants),
+        opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9).SerializeToString()
+
+
 # --- the site -------------------------------------------------------------------------------------
 
 
@@ -136,12 +162,14 @@ class Site:
         if not config.head.makes_audio:
             raise UserError(f"{config.name} needs a vocoder, which a browser does not have")
         self.files: dict[str, bytes] = {}
-        self.packed: dict[str, dict] = {}
+        self.packed: dict[str, int] = {}
         package = runtime(package)
         self.files[f"{CODE}/ort.js"] = (package / "ort.js").read_bytes()
         self.about = self._constants(music) | {
             "wasm": self.pack("ort.wasm", (package / "ort.wasm").read_bytes()),
-            "levels": [self._generator(generator, music) for generator in self.generators],
+            "levels": [self._model(generator, quiet=generator.quietness,
+                                   pitches=music.pitches(generator.config.level))
+                       for generator in self.generators],
             "codec": self._codec(), "score": self.composer and self._score(),
         }
 
@@ -150,7 +178,7 @@ class Site:
         digest = hashlib.sha256(content).hexdigest()[:12]
         path = f"{MODELS}/{name}.{digest}.packed"
         self.files[path] = gzip.compress(content, 9, mtime=0)
-        self.packed[path] = {"bytes": len(self.files[path])}
+        self.packed[path] = len(self.files[path])
         return path
 
     def _constants(self, music) -> dict:
@@ -161,58 +189,75 @@ class Site:
                  *["tempo", "density", "key", "section"] * bool(self.composer)]
         shown = [control for control in controls.CONTROLS.values()
                  if control.sampled and not control.labels or control.name in SLIDERS]
-        return {
-            "title": "A new piece", "rate": chain.sample_rate, "block": chain.block,
-            "column": column, "past": limits.PAST, "wildest": WILDEST,
-            "tagline": "A neural network composes this music on your device. Nothing is sent.",
-            "labels": list(trained.names if trained else ()),
+        keys = [f"{letter}{accidental}{between}{scale}" for letter in "ABCDEFG"
+                for accidental in ("", "#", "b") for between in "- " for scale in changes.SCALES]
+        about = {"rate": chain.sample_rate, "block": chain.block, "column": column,
+                 "labels": list(trained.names if trained else ())}
+        return about | {
+            "take": about | self._take(music), "wildest": WILDEST,
             "label_draw": labels.LABEL if trained and trained.of == "track" else None,
             "controls": [dataclasses.asdict(control) for control in shown
                          if control.name != "transpose" and (self.composer or not control.score)],
-            "names": names, "least_source": level.LEAST_SOURCE,
+            "names": names, "keys": {key: changes.read_key(key) for key in keys},
+            "least_source": level.LEAST_SOURCE, "past": limits.PAST, "kept": self._kept(),
             "pitch_floor": pitches.FLOOR, "cross_fade": labels.CROSS_FADE, "seam": blocks.SEAM,
             "passage": blocks.PASSAGE, "ramp": blocks.RAMP, "quietest": controls.QUIETEST,
             "leveling": {"loudness": blocks.LOUDNESS, "share": blocks.LEVELED,
                          "most": blocks.MOST_LEVELED, "remembered": blocks.REMEMBERED,
-                         "prior": blocks.PRIOR, "least": blocks.LEAST, "peak": blocks.PEAK},
+                         "seconds": blocks.PRIOR, "least": blocks.LEAST, "peak": blocks.PEAK,
+                         "power": blocks.PRIOR * 10 ** (blocks.LOUDNESS / 10)},
             "opening": {"longest": opening.LONGEST, "sounding": opening.SOUNDING,
                         "resting": opening.RESTING, "rest": opening.REST,
                         "draws": opening.DRAWS},
-            "picture": pictures.Spectrum.describe(chain.sample_rate) | {"note": NOTE_STRENGTH},
+            "picture": {"graph": self.pack("picture.onnx", picture(chain.sample_rate, column)),
+                        "window": pictures.window(chain.sample_rate), "bands": pictures.BANDS,
+                        "note": NOTE_STRENGTH},
         }
 
-    def _model(self, generator) -> dict:
-        """What plays one generator."""
-        config, graphs = generator.config, {}
-        for kind in ("loop", "context"):
-            if kind == "loop" or config.conditions:
-                name = loop_kind(generator.precision, 1, True) if kind == "loop" else kind
-                graph = halve(export.cached_graph(generator.weight_set, name), exactly=True)
-                graphs[kind] = self.pack(f"{config.name}_{kind}.onnx", graph)
-        quiet = generator.quietness
-        if quiet is not None:
-            graphs["quiet"] = self.pack(f"{config.name}_quiet", np.float32(quiet).tobytes())
-        return graphs | {
+    def _take(self, music) -> dict:
+        """What the page's player must know of every piece; see `Take.header`."""
+        levels = [generator.config for generator in self.generators]
+        return {
+            "id": "piece", "title": "A new piece", "level": levels[-1].level, "samples": None,
+            "prompt": 0, "local": True, "score": bool(self.composer), "bands": pictures.BANDS,
+            "lowest": notes.LOWEST_MIDI, "chain": [config.level for config in levels],
+            "levels": [{"level": config.level, "generated": True, "num_codes": config.num_codes,
+                        "books": config.books,
+                        "most_bits": config.books * math.log2(config.num_codes),
+                        "shades": [np.rint(255 * shades).astype(int).tolist() for shades in
+                                   plots.codec_shades(music.codec(config.level))]}
+                       for config in levels]}
+
+    def _kept(self) -> float:
+        """Seconds of codes that each level remembers: what a freeze, the decoder and the contexts
+        of the levels below read.
+        """
+        reach = self.codec.decode_halo * self.codec.config.level + sum(
+            2 * (config.halo + level.LEAST_SOURCE) * config.source_level
+            for config in (generator.config for generator in self.generators) if config.source)
+        return limits.PAST + reach / self.codec.config.sample_rate + 2.0
+
+    def _model(self, generator, **tables) -> dict:
+        """What plays one generator. tables: float32 arrays, or None."""
+        config, kinds = generator.config, {"loop": loop_kind(generator.precision, 1, True)}
+        if config.conditions:
+            kinds["context"] = "context"
+        return {
+            "graphs": {name: self.pack(f"{config.name}_{name}.onnx", halve(
+                export.cached_graph(generator.weight_set, kind), exactly=True))
+                       for name, kind in kinds.items()},
+            "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
+                       for name, values in tables.items() if values is not None},
             "level": config.level, "books": config.books, "num_codes": config.num_codes,
-            "start": config.start_token, "states": list(config.states.items()), "conditions": [
-                {"kind": {"codes": "codes", "labels": "labelled", "score": "score_rows"}[c.kind],
-                 "input": c.input}
-                | ({"halo": c.halo, "books": c.books, "no_score": c.no_score}
-                   if c.kind == "score" else {}) for c in config.conditions],
+            "start": config.start_token, "states": list(config.states.items()),
+            "conditions": [
+                {"kind": c.kind, "input": c.input, "ratio": config.ratio, "pad": config.pad_token}
+                | {name: getattr(c, name) for name in ("halo", "books", "no_score")
+                   if hasattr(c, name)} for c in config.conditions],
             "sampling": {name: getattr(config.sampling, name)
                          for name in ("temperature", "top_k", "top_p")},
             "labels": config.labels and {"names": config.labels.names, "whole": SHARES},
         }
-
-    def _generator(self, generator, music) -> dict:
-        config, codec = generator.config, music.codec(generator.config.level)
-        model = self._model(generator)
-        if config.source:
-            model |= {"ratio": config.ratio, "halo": config.halo, "pad": config.pad_token}
-        if (powers := music.pitches(config.level)) is not None:
-            model["pitches"] = self.pack(f"{config.name}_pitches", np.float32(powers).tobytes())
-        return model | {"shades": [np.rint(255 * shades).astype(int).tolist()
-                                   for shades in plots.codec_shades(codec)]}
 
     def _codec(self) -> dict:
         import onnx
@@ -221,56 +266,41 @@ class Site:
         kind = "decode_part" if codec.splits else "decode"
         graph = halve(export.cached_graph(codec.weight_set, kind), exactly=False)
         facts = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
-        return {"path": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
-                "halo": codec.decode_halo, "near": int(facts.get("decode_near", 0)),
-                "period": int(facts["period"])}
+        return {"graph": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
+                "halo": codec.decode_halo, "period": int(facts["period"]),
+                "near": int(facts["decode_near"]) if codec.splits else None}
 
     def _score(self) -> dict:
         constants = {name.lower(): getattr(place, name) for place, names in (
-            (score, "TEMPI UPBEAT LONGEST_UPBEAT LOOKED_BACK KEPT RETURNS RECALL DENSITY GOVERNED "
-                    "GOVERNOR OUTSIDE"),
+            (score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED GOVERNOR "
+                    "MOST_SHARE WATCHED OVERUSE OUTSIDE TEMPO PLAN"),
             (ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             (rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")) for name in names.split()}
-        strikes = {"strikes": self.composer.config.core.strikes}
         return constants | {
-            "model": self._model(self.composer) | strikes, "section_beats": score.SECTIONS,
-            "halo": self.generators[0].config.score.halo,
-            "draws_of": {"tempo": score.TEMPO, "plan": score.PLAN}}
+            "model": self._model(self.composer), "strikes": self.composer.config.core.strikes,
+            "section_beats": score.SECTIONS, "halo": self.generators[0].config.score.halo}
 
     def write(self, folder) -> int:
         """Write the site into a folder; returns the bytes that a first visit transfers."""
         files = self.files
         for path in [STATIC / name for name in SHARED] + list(BROWSER.glob("*.js")):
             files[f"{CODE}/{path.name}"] = path.read_bytes()
-        worker = files.pop(f"{CODE}/sw.js").decode()
         files["index.html"] = _page((STATIC / "index.html").read_text(encoding="utf-8")).encode()
         files["licences.txt"] = _licences().encode()
-        contents = hashlib.sha256(b"".join(files[path] for path in sorted(files)))
-        contents.update(json.dumps(self.about).encode())
-        version = contents.hexdigest()[:12]
-        about = self.about | {"cache": f"vqwave-{version}", "files": self.packed}
-        files[ABOUT] = json.dumps(about).encode()
-        lists = {"small": ["./", *sorted(files.keys() - self.packed.keys())],
-                 "large": list(self.packed)}
-        files["sw.js"] = (f"const VERSION = {json.dumps(version)};\n"
-                          f"const FILES = {json.dumps(lists)};\n{worker}").encode()
+        files[ABOUT] = json.dumps(self.about | {"files": self.packed}).encode()
+        worker = files.pop(f"{CODE}/sw.js").decode()
+        # A browser finds a new version by the bytes of the service worker.
+        version = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()
+        files["sw.js"] = (f"const FILES = {json.dumps(['./', *sorted(files)])}; // {version}\n"
+                          f"{worker}").encode()
         _write(_check(Path(folder)), files)
         return sum(map(len, files.values()))
 
 
 def _page(html: str) -> str:
-    """The studio's page without what needs a studio."""
+    """The studio's page without what needs a studio, and with what only a site has."""
     html = re.sub(r"<!-- studio -->.*?<!-- /studio -->", "", html, flags=re.DOTALL)
-    for old, new in (
-            ("VQWave studio", "VQWave"), (' role="tabpanel" aria-labelledby="tab-music"', ""),
-            (", and keep what was heard as a take", ""), ("The studio needs", "This page needs"),
-            (f'<script type="module" src="{CODE}/studio.js"></script>',
-             f'<script defer src="{CODE}/old.js"></script>\n'
-             f'  <script type="module" src="{CODE}/site.js"></script>'),
-            ("  </main>", '    <p class="faint">Made with VQWave. <a href="licences.txt">Terms of '
-                          'the program, of the model and of its music</a></p>\n  </main>')):
-        html = html.replace(old, new)
-    return html
+    return re.sub(r"<!-- site\b(.*?)-->", r"\1", html, flags=re.DOTALL)
 
 
 def _licences() -> str:

@@ -1,28 +1,17 @@
 // The score at work: composes beat by beat, ahead of the level that performs it (`play/score.py`).
 
-import { Level } from "./level.js";
+import { Level, clip, sum } from "./level.js";
 import { uniforms } from "./philox.js";
 
 /** The nearest whole number, the even one of two. */
-const rint = (x) => (x % 1 === 0.5 || x % 1 === -0.5 ? 2 * Math.round(x / 2) : Math.round(x));
-const clip = (x, least, most) => Math.min(Math.max(x, least), most);
-
-/** How many of the rising `values` are at most x, or with `before` less than x. */
-function count(values, x, before = false) {
-  let [low, high] = [0, values.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (before ? values[middle] < x : values[middle] <= x) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+const rint = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
 /** Positions are steps. times: the sample at which each step begins, and the end of the last. */
 export class ScoreLevel extends Level {
   constructor(model, about, seed, steering) {
     super(model, { ...about, block: model.level * about.score.steps_per_beat }, seed, steering);
-    Object.assign(this, about.score, { rate: about.rate, times: [0], tempo: 0, sections: [], theme: -1, began: 0, until: 0, skips: false });
+    Object.assign(this, about.score, { rate: about.rate, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
+    Object.assign(this, { skips: false, chunk: 1 }); // each step by itself, since each has a bias of its own
     this.pitched = this.books - this.bands; // the books before those of attacks
   }
 
@@ -30,121 +19,111 @@ export class ScoreLevel extends Level {
     return uniforms(this.seed, 0, this.level, number, 1, stream)[0];
   }
 
-  strikes(step) {
-    return this.frames[step - this.first].includes(this.struck);
-  }
-
   /** Draw the tempo, and compose the upbeat: the first sound of the piece is the first note of its last beat. */
   async begin() {
     const [slow, fast] = this.tempi;
-    const beat = this.steps_per_beat;
-    const last = () => Array.from({ length: beat }, (_, i) => this.strikes(this.stop - beat + i));
-    this.tempo = slow * (fast / slow) ** this.draw(this.draws_of.tempo, 0);
-    while (this.blocks < this.upbeat || (this.blocks < this.longest_upbeat && !last().includes(true))) await this.sample();
-    const first = this.times[this.stop - beat + Math.max(0, last().indexOf(true))];
-    this.times = this.times.map((time) => time - first);
+    this.chosenTempo = slow * (fast / slow) ** this.draw(this.tempo, 0);
+    let first = -1; // the first step of the last beat that has a strike
+    while (this.blocks < this.upbeat || (this.blocks < this.longest_upbeat && first < 0)) {
+      await this.sample();
+      first = this.frames.slice(-this.perBlock).findIndex((frame) => frame.includes(this.struck));
+    }
+    const start = this.times[this.stop - this.perBlock + Math.max(0, first)];
+    this.times = this.times.map((time) => time - start);
   }
 
   async compose(sample) {
-    if (!this.tempo) await this.begin();
+    if (!this.chosenTempo) await this.begin();
     while (this.times.at(-1) < sample) await this.sample();
   }
 
   /** Compose one beat. */
   async sample() {
-    this.plan();
+    this.planSection();
     await super.sample(null);
-    const step = (60 * this.rate) / (this.steering.tempo || this.tempo) / this.steps_per_beat;
+    const step = (60 * this.rate) / (this.steering.tempo || this.chosenTempo) / this.perBlock;
     const end = this.times.at(-1);
-    for (let i = 1; i <= this.steps_per_beat; i++) this.times.push(end + rint(step * i));
-  }
-
-  /** Each step by itself, since each has a bias of its own. The bias counts the strikes up to this beat. */
-  async runBlock(context, forced) {
-    const [start, steps] = [this.stop, []];
-    for (let i = 0; i < this.perBlock; i++) {
-      const given = forced && forced.slice(i * this.books, (i + 1) * this.books);
-      steps.push(await this.run(this.draws(start + i, 1), null, this.state, given, this.biasOf(start + i)));
-    }
-    for (const step of steps) this.append(...step);
+    for (let i = 1; i <= this.perBlock; i++) this.times.push(end + rint(step * i));
   }
 
   /** At the end of a section, draw the next: new music, or a section that comes back. */
-  plan() {
+  planSection() {
     const { steering, stop } = this;
     if (stop < this.until && !steering.section) return;
     const [request, number] = [steering.section, 3 * this.blocks];
     steering.section = "";
-    const drawn = (i, most) => Math.floor(most * this.draw(this.draws_of.plan, number + i));
-    const length = this.steps_per_beat * this.section_beats[drawn(0, this.section_beats.length)];
+    const choose = (i, list) => list[Math.floor(list.length * this.draw(this.plan, number + i))];
+    const length = this.perBlock * choose(0, this.section_beats);
     const earlier = this.sections.filter((first) => first >= this.first && first + length <= stop);
-    const returns = this.draw(this.draws_of.plan, number + 1) < this.returns;
-    if (earlier.length && (request === "theme" || (returns && !request))) this.theme = earlier[request ? 0 : drawn(2, earlier.length)];
-    else {
-      this.theme = -1;
-      this.sections.push(stop);
-    }
+    const returns = request ? request === "theme" : this.draw(this.plan, number + 1) < this.returns;
+    this.theme = earlier.length && returns ? (request ? earlier[0] : choose(2, earlier)) : -1;
+    if (this.theme < 0) this.sections.push(stop);
     [this.began, this.until] = [stop, stop + length];
   }
 
-  /** What is added to the logits of a step: density, the key, and the theme that comes back. */
-  biasOf(step) {
-    const { steering, struck, books, pitched, governed } = this;
+  /** What is added to the logits of a step: density, the key, and the theme that comes back. Strikes count up to this beat. */
+  bias(step) {
+    const { steering, struck, books, pitched, governed, watched } = this;
     const bias = new Float32Array(3 * books);
-    const expected = this.model.strikes * steering.density;
+    const expected = this.strikes * steering.density;
+    const strikes = (frames) => Array.from({ length: pitched }, (_, book) => sum(frames.map((frame) => Number(frame[book] === struck))));
     const recent = this.frames.slice(-governed);
-    const strikes = recent.reduce((sum, frame) => sum + frame.subarray(0, pitched).filter((code) => code === struck).length, 0);
-    const rate = (strikes + expected * (governed - recent.length)) / governed;
+    // As if the steps that are not there yet had been as expected.
+    const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
     const gain = Math.log(steering.density) + this.governor * Math.log(allowed / Math.max(rate, expected / governed));
-    const scale = new Set(steering.scale);
-    for (let book = 0; book < pitched; book++) {
-      bias[3 * book + struck] = gain;
-      if (scale.size && !scale.has((book + this.lowest) % 12)) bias[3 * book + struck] -= this.outside;
-    }
+    const counts = strikes(this.frames.slice(-watched));
+    const all = Math.max(1, sum(counts), (expected * watched) / 2);
+    counts.forEach((count, book) => {
+      const at = 3 * book + struck;
+      bias[at] = gain;
+      bias[at] -= this.overuse * Math.log(Math.max(count / all / this.most_share, 1));
+      if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) bias[at] -= this.outside;
+    });
     const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
     if (theme) theme.forEach((code, book) => (bias[3 * book + code] += this.recall));
     return bias;
   }
 
+  /** The place of a sample: the step that sounds, counted from the first that is remembered, and a share of it; −1: none. */
+  placeOf(sample) {
+    const { times } = this;
+    let step = times.length - 1;
+    while (step >= 0 && times[step] > sample) step -= 1;
+    return step < 0 || step === times.length - 1 ? step : step + (sample - times[step]) / (times[step + 1] - times[step]);
+  }
+
+  stepAt(sample) {
+    return Math.floor(this.placeOf(sample));
+  }
+
   /** The score of `rows` frames of `frame` samples from sample `begin` on: for each book 0 or 1 + its age, then the phase. */
   async inFrames(begin, rows, frame) {
     await this.compose(begin + rows * frame);
-    const { times, frames, books } = this;
-    const values = new Int32Array(rows * (books + 1));
-    const ends = Array.from({ length: rows }, (_, i) => begin + frame * (i + 1));
-    const steps = ends.map((end) => count(times, end - 1) - 1);
-    const inside = steps.filter((step) => step >= 0 && step < frames.length);
-    const oldest = Math.max(0, Math.min(...inside, Infinity) - this.looked_back);
-    ends.forEach((end, i) => {
-      const row = values.subarray(i * (books + 1), (i + 1) * (books + 1));
-      row[books] = Math.floor(this.phase(end - frame / 2) * this.phases);
-      if (end <= 0 || steps[i] < 0 || steps[i] >= frames.length) return; // nothing is heard of the upbeat
-      for (let book = 0; book < books; book++) row[book] = this.age(book, steps[i], oldest, Math.floor((end - 1) / frame), frame);
-    });
-    return values;
+    return Int32Array.from(Array.from({ length: rows }, (_, i) => begin + frame * (i + 1)).flatMap((end) => {
+      const step = this.stepAt(end - 1);
+      const heard = end > 0 && step >= 0 && step < this.frames.length; // nothing is heard of the upbeat
+      const ages = Array.from({ length: this.books }, (_, book) => (heard ? this.age(book, step, Math.floor((end - 1) / frame), frame) : 0));
+      const beats = (this.first + Math.max(0, this.placeOf(end - frame / 2))) / this.steps_per_beat;
+      return [...ages, Math.floor((beats % 1) * this.phases)];
+    }));
   }
 
-  age(book, step, oldest, at, frame) {
+  /** 0 where a book is silent, or 1 + the frames since it was struck, in frame number `at`, in which a step sounds. */
+  age(book, step, at, frame) {
+    if (book < this.pitched && !this.frames[step][book]) return 0;
+    let age = 0;
     let struck = step;
-    while (struck >= oldest && this.frames[struck][book] !== this.struck) struck -= 1;
-    const age = at - Math.floor(this.times[Math.max(struck, oldest)] / frame);
-    const sounds = book < this.pitched ? this.frames[step][book] > 0 : struck >= oldest && age < this.ringing;
-    return sounds ? 1 + clip(age, 0, this.oldest) : 0;
-  }
-
-  /** The place of a sample within its beat, from 0 to 1. */
-  phase(sample) {
-    const { times } = this;
-    const at = clip(count(times, sample) - 1, 0, times.length - 2);
-    const share = clip((sample - times[at]) / (times[at + 1] - times[at]), 0, 1);
-    const beats = (this.first + at + share) / this.steps_per_beat;
-    return beats - Math.floor(beats);
+    for (; struck >= 0 && age <= this.oldest; struck--) {
+      age = at - Math.floor(this.times[struck] / frame);
+      if (this.frames[struck][book] === this.struck) break;
+    }
+    return book < this.pitched || (struck >= 0 && age < this.ringing) ? 1 + clip(age, 0, this.oldest) : 0;
   }
 
   /** Forget the steps before a sample, but for those of the last half hour. */
   forget(sample) {
-    let gone = count(this.times, Math.min(sample, this.times.at(-1) - this.kept * this.rate)) - 1;
+    let gone = this.stepAt(Math.min(sample, this.times.at(-1) - this.kept * this.rate));
     gone -= gone % this.steps_per_beat;
     if (gone <= 0) return;
     this.trim(this.first + gone);
@@ -153,13 +132,13 @@ export class ScoreLevel extends Level {
 
   /** The notes struck from sample `begin` on and before `end`: [first sample, sample after the last, MIDI number]. */
   notes(begin, end) {
+    const { frames, times, pitched } = this;
     const notes = [];
-    for (let step = count(this.times, begin, true); step < Math.min(count(this.times, end, true), this.frames.length); step++) {
-      for (let book = 0; book < this.pitched; book++) {
-        if (this.frames[step][book] !== this.struck) continue;
+    for (let step = this.stepAt(begin - 1) + 1; step < frames.length && times[step] < end; step++) {
+      for (let book = 0; book < pitched; book++) {
         let stop = step + 1;
-        while (stop < this.frames.length && this.frames[stop][book] === this.sounding) stop += 1;
-        notes.push([this.times[step], this.times[stop], book + this.lowest]);
+        while (frames[stop]?.[book] === this.sounding) stop += 1;
+        if (frames[step][book] === this.struck) notes.push([times[step], times[stop], book + this.lowest]);
       }
     }
     return notes;

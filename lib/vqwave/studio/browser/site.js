@@ -1,64 +1,51 @@
 // The page of a site that `vqwave export-web` wrote: the studio's player, with the model in this browser.
 
-import { alertIn, byId, button, element, showThemes } from "./dom.js";
+import { alertIn, byId, element } from "./dom.js";
 import { Player } from "./player.js";
-import { RingSound } from "./ringsound.js";
-import { Sound, wake } from "./sound.js";
-import { linked, load, prepare } from "./wire.js";
+import { wake } from "./sound.js";
+import { answer, ask, load } from "./wire.js";
 
-/** What the next piece is made of: a seed, a label, and what a link says. */
+const linked = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+
+/** What the next piece is made of: a seed, a label, and the changes that a link holds. */
 class Form {
   constructor(about) {
     Object.assign(this, { about, rate: about.rate });
-    this.seed = element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "chosen for you", autocomplete: "off" });
-    const names = ["", ...about.labels];
-    this.label = element("select", { id: "label" }, ...names.map((name) => element("option", { value: name }, name || "any of them")));
-    byId("form").append(
-      element("label", { class: "row" }, "Seed ", this.seed),
-      element("p", { class: "faint" }, "The same seed and changes make the same music on this device."),
-      ...(about.labels.length ? [element("label", { class: "row" }, "Music like ", this.label)] : []),
-      button("Make this", () => window.vqwave.player.make(), { id: "make", class: "main" }),
-    );
+    byId("label").append(...about.labels.map((name) => element("option", { value: name }, name)));
+    byId("label").parentElement.hidden = !about.labels.length;
     byId("form").addEventListener("submit", (event) => {
       event.preventDefault();
-      byId("make").click();
+      window.vqwave.player.make();
     });
+    addEventListener("hashchange", () => this.follow());
+    this.follow();
   }
 
   /** Fill the form from the address of the page. */
   follow() {
-    const { seed = "", label = "", changes = "", temperature = "{}" } = linked();
-    Object.assign(this, { changes, temperature: JSON.parse(temperature) });
-    this.seed.value = seed;
-    this.label.value = label;
+    const { seed = "", label = "" } = linked();
+    [byId("seed").value, byId("label").value] = [seed, label];
     if (seed) byId("hint").textContent = "This link holds a piece: press Play to hear it.";
   }
 
+  /** The settings of the next piece, once the models are loaded. */
   async whole(more = {}) {
-    const seed = this.seed.value.trim();
-    const own = seed === linked().seed ? { changes: this.changes, temperature: this.temperature } : {};
     await this.loaded;
-    return { seconds: "endless", seed, label: this.label.value, ...own, ...more };
+    const [seed, link] = [byId("seed").value.trim(), linked()];
+    return { seconds: "endless", seed, label: byId("label").value, changes: seed === link.seed ? link.changes : "", ...more };
   }
 }
 
-showThemes();
 window.vqwave = {};
-for (const kind of ["click", "change"]) byId("music").addEventListener(kind, () => alertIn(byId("alert"), ""), { capture: true });
 navigator.serviceWorker?.register("sw.js").catch(() => {});
 try {
   const about = await (await fetch("site.json")).json();
-  byId("music").querySelector(".tagline").textContent = about.tagline;
   wake(about.rate);
   const form = new Form(about);
-  const player = new Player(form, { add() {}, expect() {} }, globalThis.AudioWorkletNode ? RingSound : Sound);
+  const player = new Player(form, { add() {}, expect() {} });
   Object.assign(window.vqwave, { about, form, player });
-  document.addEventListener("theme", () => player.repaint());
-  form.follow();
-  addEventListener("hashchange", () => form.follow());
-  form.loaded = load(({ progress, share }) => player.say(`${progress} …`, share));
-  await form.loaded;
-  prepare(await form.whole());
+  form.loaded = load(about, ({ progress, share }) => player.say(`${progress} …`, share));
+  await answer(ask("studio/settings", await form.whole()));
   if (player.state === "empty") player.say("Ready. Press Play.");
   window.vqwave.ready = true;
 } catch (error) {

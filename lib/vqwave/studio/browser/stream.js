@@ -1,27 +1,30 @@
 // A stream of blocks of music that a player steers (`play/stream.py`, `play/chain.py`, `play/blocks.py`).
 
-import { Level, mean, tensor } from "./level.js";
+import { Level, clip } from "./level.js";
+import { Tensor } from "./ort.js";
 import { uniforms } from "./philox.js";
 import { ScoreLevel } from "./score.js";
 
-const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+const dot = (a, b) => a.reduce((total, x, i) => total + x * b[i], 0);
+
+/** The share of the `i`th of n samples in a fade from 0 to 1. */
+const fade = (i, n) => 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / n);
 
 /** Let `before` pass into the first samples of `audio`, at constant loudness (`mastering.cross_fade`). */
 function fadeIn(audio, before) {
   const now = audio.slice(0, before.length);
   const power = Math.sqrt(dot(before, before) * dot(now, now));
   const alike = power > 0 ? Math.max(0, dot(before, now)) / power : 1;
-  for (let i = 0; i < now.length; i++) {
-    const up = 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / now.length);
-    audio[i] = (before[i] * (1 - up) + now[i] * up) / Math.sqrt(up ** 2 + (1 - up) ** 2 + 2 * alike * up * (1 - up));
-  }
+  now.forEach((x, i) => {
+    const up = fade(i, now.length);
+    audio[i] = (before[i] * (1 - up) + x * up) / Math.sqrt(up ** 2 + (1 - up) ** 2 + 2 * alike * up * (1 - up));
+  });
 }
 
 /** A slow gain towards one loudness, and the loudness that the player sets. */
 class Loudness {
   constructor({ rate, leveling, ramp, quietest }) {
-    Object.assign(this, { rate, ramp: Math.round(ramp * rate), quietest, decibel: 0, before: 1, gain: 1 }, leveling);
-    Object.assign(this, { power: this.prior * 10 ** (this.loudness / 10), seconds: this.prior });
+    Object.assign(this, leveling, { rate, ramp: Math.round(ramp * rate), quietest, decibel: 0, before: 1, gain: 1 });
   }
 
   apply(audio) {
@@ -32,85 +35,72 @@ class Loudness {
     }
     const away = this.share * (this.loudness - 10 * Math.log10(this.power / this.seconds));
     const peak = audio.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-9);
-    const [first, last] = [this.gain, Math.min(10 ** (Math.min(this.most, Math.max(-this.most, away)) / 20), this.peak / peak)];
-    const [before, set] = [this.before, this.decibel <= this.quietest ? 0 : 10 ** (this.decibel / 20)];
-    [this.gain, this.before] = [last, set];
+    const { gain, before, ramp } = this;
+    this.gain = Math.min(10 ** (clip(away, -this.most, this.most) / 20), this.peak / peak);
+    this.before = this.decibel <= this.quietest ? 0 : 10 ** (this.decibel / 20);
     return audio.map((x, i) => {
-      const turned = i < this.ramp ? before + (set - before) * (0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / this.ramp)) : set;
-      return x * (first + (last - first) * ((i + 1) / audio.length)) * turned;
+      const set = before + (this.before - before) * (i < ramp ? fade(i, ramp) : 1);
+      return x * (gain + (this.gain - gain) * ((i + 1) / audio.length)) * set;
     });
   }
 }
 
-const LETTERS = { C: 0, D: 2, E: 4, F: 5, G: 7, A: 9, B: 11 };
-const SCALES = { major: [0, 2, 4, 5, 7, 9, 11], minor: [0, 2, 3, 5, 7, 8, 10] };
-
-/** The pitch classes of a key such as "D-minor"; of "" none. */
-function readKey(key) {
-  if (!key) return [];
-  const [, letter, accidental, scale] = /^([A-G])([#b]?)[- ](major|minor)$/.exec(key) ?? [];
-  if (!letter) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or F#-minor.`);
-  return SCALES[scale].map((step) => (LETTERS[letter] + { "": 0, "#": 1, b: 11 }[accidental] + step) % 12);
-}
-
 export class Stream {
-  /** about: site.json, with the graphs of its models open. seed: BigInt. settings: {temperature: by level, label}. */
-  constructor(about, seed, { temperature = {}, label = "" } = {}) {
+  /** about: site.json, with the graphs of its models open. seed: BigInt. */
+  constructor(about, seed, label = "") {
     // A piece without a label plays like a track that its seed draws.
-    const drawn = about.label_draw ? about.labels[Math.floor(about.labels.length * uniforms(seed, 0, 0, 0, 1, about.label_draw)[0])] : "";
-    Object.assign(this, { about, label: label || drawn, pending: [], past: [], heard: 0, begun: 0, held: 0, place: 0 });
-    this.steering = { notes: [], scale: [], section: "", ...Object.fromEntries(about.controls.map(({ name, default: value }) => [name, value])) };
-    this.sampling = Object.fromEntries(about.levels.map(({ level, sampling }) => [level, { ...sampling, temperature: temperature[level] ?? sampling.temperature }]));
+    const draw = () => about.labels[Math.floor(about.labels.length * uniforms(seed, 0, 0, 0, 1, about.label_draw)[0])];
+    Object.assign(this, { about, label: label || (about.label_draw ? draw() : ""), pending: [], past: [], heard: 0, begun: 0, held: 0, place: 0 });
+    this.steering = { notes: [], scale: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
+    this.sampling = Object.fromEntries(about.levels.map(({ level, sampling }) => [level, { ...sampling }]));
     this.loudness = new Loudness(about);
     this.start(seed);
   }
 
   /** Begin a piece. */
   start(seed) {
-    const { about, steering } = this;
-    Object.assign(this, { seed, levels: [], blocks: 0, runsAhead: false });
+    const { about, steering, sampling, label } = this;
+    Object.assign(this, { levels: [], bottom: null, blocks: 0, runsAhead: false });
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering);
     for (const model of about.levels) {
-      const source = this.levels.at(-1) ?? null;
-      this.levels.push(new Level(model, about, seed, steering, { source, score: source ? null : this.score, label: this.label }));
-      this.levels.at(-1).sampling = this.sampling[model.level];
+      const source = this.bottom;
+      this.bottom = new Level(model, about, seed, steering, { source, score: source ? null : this.score, label, sampling: sampling[model.level] });
+      this.levels.push(this.bottom);
     }
-    this.bottom = this.levels.at(-1);
   }
 
   /** Change what plays, see `Stream.set` in Python: the sample that the change holds from. */
   set(change) {
-    const { about } = this;
-    const [known, levels] = [about.names, about.levels.map(({ level }) => String(level))];
+    const { names, controls, keys, block } = this.about;
     for (const [name, value] of Object.entries(change)) {
-      if (!known.includes(name)) throw new Error(`This page cannot change ${name}; it can change ${known.join(", ")}.`);
-      const { least, most } = about.controls.find((control) => control.name === name) ?? {};
-      for (const number of least === undefined ? [] : typeof value === "object" ? Object.values(value) : [value]) if (!(number >= least && number <= most)) throw new Error(`${name} is ${number}; it must be from ${least} to ${most}.`);
-      const missing = ["sampling", "freeze"].includes(name) && typeof value === "object" && Object.keys(value).find((level) => !levels.includes(level));
-      if (missing) throw new Error(`${name} names level ${missing}; there are ${levels.join(", ")}.`);
+      if (!names.includes(name)) throw new Error(`This page cannot change ${name}; it can change ${names.join(", ")}.`);
+      const { least, most } = controls.find((control) => control.name === name) ?? {};
+      if (value < least || value > most) throw new Error(`${name} is ${value}; it must be from ${least} to ${most}.`);
     }
-    if (change.key) readKey(change.key);
+    if (change.key && !keys[change.key]) throw new Error(`The key is ${change.key}; it must be like D-minor, Bb-major or F#-minor.`);
     if (change.hold && !this.begun) throw new Error("There is nothing to hold yet.");
     this.pending.push(change);
-    return this.begun * about.block;
+    return this.begun * block;
   }
 
   async change({ sampling = {}, jump, label, loudness, key, freeze, hold, ...steering }) {
     const { about, levels } = this;
-    const frames = (level, seconds) => Math.round((seconds * about.rate) / level);
-    for (const [level, values] of Object.entries(sampling)) Object.assign(this.sampling[level], values);
+    const frames = (level, seconds) => Math.round((seconds * about.rate) / level.level);
+    for (const [level, values] of Object.entries(sampling)) Object.assign(this.sampling[level] ?? {}, values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
     if (label !== undefined) this.label = label;
     if (jump !== undefined) {
       if (this.heard) await this.passOn(about.passage, true);
-      this.held = 0;
-      this.following = null;
+      [this.held, this.following] = [0, null];
       this.start(BigInt(jump));
-    } else if (label !== undefined) for (const level of levels) level.labels?.turn(label, level.stop, frames(level.level, about.cross_fade));
-    if (key !== undefined) this.steering.scale = readKey(key);
+    } else if (label !== undefined) for (const level of levels) if (level.labels) level.turn(label, frames(level, about.cross_fade));
+    if (key !== undefined) this.steering.scale = about.keys[key] ?? [];
     Object.assign(this.steering, steering);
-    const frozen = typeof freeze === "number" ? { [levels[0].level]: freeze } : freeze ?? {};
-    for (const [level, seconds] of Object.entries(frozen)) levels.find((one) => String(one.level) === level).freeze(seconds && Math.max(1, frames(level, seconds)));
+    const frozen = typeof freeze === "number" ? { [this.levels[0].level]: freeze } : freeze ?? {};
+    for (const level of this.levels) {
+      const seconds = frozen[level.level];
+      if (seconds !== undefined) level.freeze(seconds && Math.max(1, frames(level, seconds)));
+    }
     if (hold !== undefined) await this.hold(hold && Math.max(1, Math.round((hold * about.rate) / about.block)));
   }
 
@@ -131,20 +121,18 @@ export class Stream {
 
   /** The next block: {audio, codes and bits a frame by level, notes of the score}. */
   async next() {
-    const { about, past } = this;
+    const { about, past, pending } = this;
     this.begun = this.heard + 1;
-    for (const change of this.pending.splice(0)) await this.change(change);
-    let block;
-    if (this.held) {
-      block = { ...past.at(this.place - this.held) };
-      block.audio = block.audio.slice();
-      if (!this.place && !this.passing) fadeIn(block.audio, this.following.audio.slice(0, Math.round(about.seam * about.rate)));
-      this.place = (this.place + 1) % this.held;
-    } else if (this.following) [block, this.following] = [this.following, null];
-    else block = await this.nextOfChain();
+    for (const change of pending.splice(0)) await this.change(change);
+    const { held, following } = this;
+    const block = { ...(held ? past.at(this.place - held) : following ?? (await this.nextOfChain())) };
+    block.audio = block.audio.slice();
+    if (held && !this.place && !this.passing) fadeIn(block.audio, following.audio.slice(0, Math.round(about.seam * about.rate)));
     if (this.passing) fadeIn(block.audio, this.passing);
     this.passing = null;
-    if (!this.held) {
+    if (held) this.place = (this.place + 1) % held;
+    else {
+      this.following = null;
       past.push(block);
       if (past.length > Math.round((about.past * about.rate) / about.block)) past.shift();
     }
@@ -153,23 +141,22 @@ export class Stream {
   }
 
   async nextOfChain() {
-    const { about, bottom } = this;
-    const needed = (this.blocks + 1) * bottom.perBlock + about.codec.halo;
+    const { about, blocks, bottom } = this;
+    const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
     // From the second block on, sampling runs one block ahead.
     if (this.runsAhead) await this.sample();
     this.runsAhead = true;
     const audio = await this.decode();
-    const [codes, bits] = [{}, {}];
-    for (const level of this.levels) {
-      const begin = this.blocks * level.perBlock;
-      codes[level.level] = level.window(begin, begin + level.perBlock, 0);
-      bits[level.level] = mean(level.nats.slice(begin - level.first, begin - level.first + level.perBlock)) / Math.LN2;
-    }
-    const begin = this.blocks * about.block;
-    const notes = this.score ? this.score.notes(begin, begin + about.block).map(([first, last, midi]) => [first - begin, last - first, midi]) : [];
+    const byLevel = (value) => Object.fromEntries(this.levels.map((level) => [level.level, value(level)]));
+    const codes = byLevel((level) => level.window(blocks * level.perBlock, (blocks + 1) * level.perBlock));
+    const bits = byLevel((level) => level.bits.shift());
+    const begin = blocks * about.block;
+    const notes = this.score?.notes(begin, begin + about.block).map(([first, last, midi]) => [first - begin, last - first, midi]) ?? [];
     this.blocks += 1;
-    this.trim();
+    for (const level of this.levels) level.trim(level.stop - Math.ceil((about.kept * about.rate) / level.level));
+    const [top] = this.levels;
+    this.score?.forget((top.blocks * top.perBlock - about.score.halo) * top.level);
     return { audio, codes, bits, notes };
   }
 
@@ -182,36 +169,19 @@ export class Stream {
     await bottom.sample(context);
   }
 
+  /** The sound of the next block. The last stages of the decoder run only on its frames and a few around them. */
   async decode() {
-    const { bottom } = this;
-    const { graph, halo, near, period, level } = this.about.codec;
-    const begin = this.blocks * bottom.perBlock;
-    const [first, last] = [Math.max(0, begin - halo), begin + bottom.perBlock + halo];
-    const part = Math.max(0, begin - first - near);
-    const feeds = { codes: tensor(bottom.window(first, last, 0), [1, last - first, bottom.books]) };
-    if (graph.inputs.includes("places")) {
-      const places = Int32Array.from({ length: Math.min(begin - first + bottom.perBlock + near, last - first) - part }, (_, i) => part + i);
-      feeds.places = tensor(places, [1, places.length]);
+    const { bottom, blocks, about: { block, codec: { graph, halo, near, period, level } } } = this;
+    const begin = blocks * bottom.perBlock;
+    const [first, stop] = [Math.max(0, begin - halo), begin + bottom.perBlock];
+    const feeds = { codes: new Tensor(bottom.window(first, stop + halo), [1, stop + halo - first, bottom.books]) };
+    const from = near === null ? first : Math.max(first, begin - near);
+    if (near !== null) {
+      const places = Int32Array.from({ length: stop + Math.min(near, halo) - from }, (_, i) => from - first + i);
+      feeds.places = new Tensor(places, [1, places.length]);
     }
-    if (period) feeds.start = tensor(Int32Array.of(first % period), [1]);
+    if (period) feeds.start = new Tensor(Int32Array.of(first % period), [1]);
     const { data } = Object.values(await graph.run(feeds))[0];
-    const from = (begin - first - (feeds.places ? part : 0)) * level;
-    return data.slice(from, from + this.about.block);
-  }
-
-  /** Forget the codes that nothing will read. */
-  trim() {
-    const { about, levels } = this;
-    levels.forEach((level, i) => {
-      const below = levels[i + 1];
-      let keep = this.blocks * level.perBlock;
-      if (below) {
-        const group = Math.floor(below.blocks / below.group) * below.group * below.perBlock;
-        [keep] = [Math.min(keep, below.span(group, group)[0])];
-      } else keep -= about.codec.halo;
-      level.trim(Math.max(0, Math.min(keep, level.stop - Math.ceil((about.past * about.rate) / level.level))));
-    });
-    const [top] = levels;
-    this.score?.forget((top.blocks * top.perBlock - about.score.halo) * top.level);
+    return data.slice((begin - from) * level, (begin - from) * level + block);
   }
 }

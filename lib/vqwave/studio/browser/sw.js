@@ -1,28 +1,21 @@
-// The service worker: the site works without a network after the first load. `export-web` writes VERSION and FILES above.
+// The service worker: the site works without a network after the first load. `export-web` writes FILES above.
 
-const CACHE = `vqwave-${VERSION}`;
+const CACHE = `vqwave ${registration.scope}`; // the name that worker.js uses
 
+/** Load what changes with every version. worker.js caches the models, whose names change with their content. */
 addEventListener("install", (event) => {
   skipWaiting();
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.small.map((path) => new Request(path, { cache: "reload" })))));
+  const requests = FILES.filter((path) => !path.startsWith("models/")).map((path) => new Request(path, { cache: "reload" }));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(requests)));
 });
 
-/** Move the models that did not change from the cache of another version, and delete that cache. */
-async function inherit() {
-  for (const name of await caches.keys()) {
-    if (name === CACHE || !name.startsWith("vqwave-")) continue;
-    const [old, cache] = [await caches.open(name), await caches.open(CACHE)];
-    for (const path of FILES.large) {
-      const kept = await old.match(path);
-      if (kept && !(await cache.match(path))) await cache.put(path, kept);
-    }
-    await caches.delete(name);
-  }
-}
-
-addEventListener("activate", (event) => event.waitUntil(inherit().then(() => clients.claim())));
+/** Delete the models of earlier versions. */
+addEventListener("activate", (event) => event.waitUntil(caches.open(CACHE).then(async (cache) => {
+  const known = new Set(FILES.map((path) => new URL(path, registration.scope).href));
+  for (const request of await cache.keys()) if (!known.has(request.url)) await cache.delete(request);
+})));
 
 addEventListener("fetch", (event) => {
-  if (event.request.method !== "GET" || new URL(event.request.url).origin !== location.origin) return;
-  event.respondWith(caches.open(CACHE).then((cache) => cache.match(event.request, { ignoreSearch: true })).then((kept) => kept ?? fetch(event.request)));
+  const kept = caches.open(CACHE).then((cache) => cache.match(event.request, { ignoreSearch: true }));
+  event.respondWith(kept.then((response) => response ?? fetch(event.request)));
 });

@@ -1,144 +1,167 @@
-// The worker: loads the models, makes the music and answers the page (`wire.js`).
+// The worker: loads the models, makes the music, and answers the requests of the page as the studio does.
 
-import * as ort from "./ort.js";
-import { Spectrum } from "./spectrum.js";
+import { clip } from "./level.js";
+import { InferenceSession, Tensor, env } from "./ort.js";
 import { Stream } from "./stream.js";
 
-globalThis.ort = ort;
-const at = (path) => new URL(`../../${path}`, import.meta.url).href;
-let about = null;
-let take = null;
-let prepared = null;
+const SITE = new URL("../../", import.meta.url).href;
+let about = null; // site.json, with the models in the place of their files
+let take = null; // what plays
+let next = null; // what was asked about last, and plays next
 
 /** The bytes of a packed file of the site: from the cache, else from the host, and then kept for a time without a network. */
 async function read(path, report) {
-  const { bytes } = about.files[path];
-  const kept = await globalThis.caches?.match(at(path));
-  const response = kept ?? (await fetch(at(path)).catch(() => null));
-  if (!response?.ok) throw new Error(`The file ${path} is missing, so nothing can play: put the whole folder on the host again.`);
-  if (!kept) {
-    const copy = response.clone();
-    globalThis.caches?.open(about.cache).then((cache) => cache.put(at(path), copy)).catch(() => {});
+  const cache = await globalThis.caches?.open(`vqwave ${SITE}`).catch(() => null);
+  const kept = await cache?.match(SITE + path);
+  try {
+    const response = kept ?? (await fetch(SITE + path));
+    if (!response.ok) throw new Error(response.statusText);
+    if (!kept) cache?.put(SITE + path, response.clone()).catch(() => {});
+    const count = new TransformStream({ transform: (part, queue) => queue.enqueue(report(part)) });
+    return await new Response(response.body.pipeThrough(count).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  } catch {
+    throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`);
   }
-  const parts = [];
-  for (const reader = response.body.getReader(); ; ) {
-    const { value, done } = await reader.read();
-    if (done) break;
-    parts.push(value);
-    report(value.length);
-  }
-  const packed = new Blob(parts);
-  if (packed.size !== bytes) throw new Error(`The file ${path} is cut off or of another version: put the whole folder on the host again.`);
-  return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-async function open() {
-  about = await (await fetch(at("site.json"))).json();
-  const paths = Object.keys(about.files);
-  const total = paths.reduce((sum, path) => sum + about.files[path].bytes, 0);
+/** Load the models that site.json names. */
+async function load({ files: sizes, wasm, ...site }, say) {
+  const total = Object.values(sizes).reduce((a, b) => a + b);
   let loaded = 0;
-  const report = (bytes) => {
-    loaded += bytes;
-    postMessage({ progress: `Loading the model, ${(total / 1e6).toFixed(0)} MB, once`, share: loaded / total });
+  const report = (part) => {
+    loaded += part.length;
+    say({ progress: `Loading the model, ${(total / 1e6).toFixed(0)} MB, once`, share: loaded / total });
+    return part;
   };
-  const files = Object.fromEntries(await Promise.all(paths.map(async (path) => [path, await read(path, report)])));
-  postMessage({ progress: "Opening the model", share: null });
-  ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-  ort.env.wasm.wasmBinary = files[about.wasm];
-  const session = async (path) => {
-    const opened = await ort.InferenceSession.create(new Uint8Array(files[path]), { executionProviders: ["wasm"], logSeverityLevel: 3 });
-    return { run: (feeds) => opened.run(feeds), inputs: opened.inputNames };
+  const files = Object.fromEntries(await Promise.all(Object.keys(sizes).map(async (path) => [path, await read(path, report)])));
+  say({ progress: "Opening the model", share: null });
+  env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+  env.wasm.wasmBinary = files[wasm];
+  const graph = (file) => InferenceSession.create(new Uint8Array(file), { executionProviders: ["wasm"], logSeverityLevel: 3 });
+  const open = async (entry) => {
+    for (const [key, value] of Object.entries(entry ?? {})) {
+      if (typeof value === "object") await open(value);
+      else if (files[value]) entry[key] = value.includes(".onnx.") ? await graph(files[value]) : new Float32Array(files[value]);
+    }
+    return entry;
   };
-  about.codec.graph = await session(about.codec.path);
-  for (const model of [...about.levels, ...(about.score ? [about.score.model] : [])]) {
-    model.graphs = { loop: await session(model.loop), context: model.context && (await session(model.context)) };
-    for (const table of ["quiet", "pitches"]) if (model[table]) model[table] = new Float32Array(files[model[table]]);
+  about = await open(site);
+  return { ready: true };
+}
+
+const draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+/** The settings of a link or a form, complete. */
+function complete({ seed, label, changes }) {
+  const text = seed || next?.settings.seed || String(draw());
+  if (!/^\d{1,38}$/.test(text)) throw new Error(`The seed is ${text}; it must be a whole number of at most 38 digits.`);
+  try {
+    const list = JSON.parse(changes || "[]").map(([sample, change]) => [Number(sample), { ...change }]);
+    return { seed: text, label, changes: list.sort((a, b) => a[0] - b[0]) };
+  } catch {
+    throw new Error("The changes of this link are damaged.");
   }
-  return about;
 }
 
-/** A stream and its first block, which takes the longest: it begins where the music sounds. */
-function prepare({ seed, temperature, label }) {
-  const key = JSON.stringify([seed, temperature, label]);
-  if (prepared?.key === key) return prepared;
-  const stream = new Stream(about, BigInt(seed), { temperature, label });
-  return { key, stream, first: null };
-}
-
-/** One piece: makes blocks while it is allowed to. */
+/** One piece. Its first block, which takes the longest, is composed at once. */
 class Take {
-  constructor(id, { until, changes, ...settings }) {
-    Object.assign(this, prepare(settings), { id, until, samples: 0, planned: changes, paced: 0, computing: 0 });
-    prepared = null;
-    this.spectrum = new Spectrum(about);
+  constructor(settings) {
+    Object.assign(this, { settings, changes: [...settings.changes], planned: [...settings.changes], samples: 0, computing: 0 });
+    this.stream = new Stream(about, BigInt(settings.seed), settings.label);
+    this.unseen = new Float32Array(about.picture.window / 2); // the samples that the next column of the picture reads
+    this.block = this.next();
+    this.block.catch(() => {}); // `make` reports the error
   }
 
-  async make() {
-    const { stream } = this;
-    while (take === this) {
-      // A pause between blocks lets messages in.
-      await new Promise((resume) => (this.samples < this.until ? setTimeout(resume) : (this.wake = resume)));
-      if (take !== this) return;
-      while (this.planned.length && this.planned[0][0] <= this.samples) stream.set(this.planned.shift()[1]);
+  next() {
+    while (this.planned[0]?.[0] <= this.samples) this.stream.set(this.planned.shift()[1]);
+    return this.stream.next();
+  }
+
+  /** Make blocks while that is allowed. */
+  async make(say) {
+    say({ take: { ...about.take, ...this.settings, link: this.link() } });
+    for (;;) {
       const began = performance.now();
-      const block = await (this.first ?? stream.next());
-      this.first = null;
-      if (this.samples) [this.paced, this.computing] = [this.paced + block.audio.length, this.computing + performance.now() - began];
-      this.send(block);
+      const { audio, codes, bits, notes } = await (this.samples ? this.next() : this.block);
+      if (this.samples) this.computing += (performance.now() - began) / 1000;
+      const pcm = Int16Array.from(audio, (x) => clip(Math.round(x * 32768), -32768, 32767));
+      const parts = about.levels.map(({ level }) => Uint16Array.from(codes[level]));
+      const rows = notes.map(([first, length, midi]) => [(this.samples + first) / about.rate, length / about.rate, midi, about.picture.note]);
+      const speed = this.samples ? this.samples / about.rate / this.computing : undefined; // without the first block
+      const message = { samples: pcm.length, codes: parts.map(({ length }) => length), bits, notes: rows, speed };
+      say(message, [pcm, await this.columns(audio), ...parts]);
+      this.samples += pcm.length;
+      // A pause between blocks lets messages in.
+      await new Promise((resume) => (this.samples < this.until ? setTimeout(resume) : (this.allow = resume)));
+      if (take !== this) return;
     }
   }
 
-  send({ audio, codes, bits, notes }) {
-    const pcm = Int16Array.from(audio, (x) => Math.max(-32768, Math.min(32767, Math.round(x * 32768))));
-    const columns = this.spectrum.push(audio);
-    const parts = about.levels.map(({ level }) => Uint16Array.from(codes[level]));
-    const begin = this.samples;
-    this.samples += pcm.length;
-    const second = (samples) => samples / about.rate;
-    postMessage({
-      take: this.id,
-      about: {
-        samples: pcm.length, columns: columns.length / about.picture.bands, codes: parts.map((part) => part.length), bits,
-        notes: notes.map(([first, length, midi]) => [second(begin + first), second(length), midi, about.picture.note]), speed: this.computing ? second(this.paced) / (this.computing / 1000) : undefined,
-      },
-      payload: [pcm, columns, ...parts],
-    });
+  /** The columns of the picture that these samples complete. */
+  async columns(audio) {
+    const { graph, window, bands } = about.picture;
+    const samples = new Float32Array(this.unseen.length + audio.length);
+    samples.set(this.unseen);
+    samples.set(audio, this.unseen.length);
+    this.unseen = samples;
+    if (samples.length < window) return new Uint8Array();
+    const { columns: { data } } = await graph.run({ audio: new Tensor(samples, [1, samples.length, 1]) });
+    this.unseen = samples.slice((data.length / bands) * about.column);
+    return data;
+  }
+
+  /** What plays from the returned sample on. wild, levels, jump: as the page's controls say it. */
+  steer({ wild, levels, jump, ...change }) {
+    const rounded = (x) => Number(x.toFixed(4));
+    const temper = (temperature) => ({ temperature: rounded(temperature * about.wildest ** wild), top_p: rounded(Math.min(1, 1 + wild / 5)) });
+    if (wild !== undefined) change.sampling = Object.fromEntries(about.levels.map(({ level, sampling }) => [level, temper(sampling.temperature)]));
+    if (levels) change.sampling = levels;
+    if (jump) change.jump = draw();
+    const sample = this.stream.set(change);
+    this.changes.push([sample, change]);
+    return sample;
+  }
+
+  /** The part of an address that repeats the piece up to a sample. */
+  link(stop = Infinity) {
+    const changes = this.changes.filter(([sample]) => sample < stop).sort((a, b) => a[0] - b[0]);
+    const { seed, label } = this.settings;
+    return String(new URLSearchParams({ seed, ...(label && { label }), ...(changes.length && { changes: JSON.stringify(changes) }) }));
   }
 }
 
-const jobs = {
-  open,
-  prepare: (settings) => {
-    prepared = prepare(settings);
-    prepared.first = prepared.stream.next();
-    prepared.first.catch(() => {}); // the take reports the error
+/** The answers to requests, by the last part of their paths. */
+const answers = {
+  models: load,
+  settings(body) {
+    const settings = complete(body);
+    if (JSON.stringify(settings) !== JSON.stringify(next?.settings)) next = new Take(settings);
+    return { settings };
   },
-  begin: (id, settings) => {
-    take?.wake?.();
-    take = new Take(id, settings);
-    const mine = take;
-    mine.make().catch((error) => postMessage({ take: id, error: error.message }));
+  takes({ until }, say) {
+    [take, next] = [Object.assign(next, { until }), null];
+    take.make(say).catch((error) => say({ error: error.message }));
   },
-  allow: (id, until) => {
-    if (take?.id !== id) return;
+  set({ until, ...change }) {
+    if (!take) throw new Error("The piece has ended: there is nothing to change.");
+    if (!until) return { sample: take.steer(change), link: take.link() };
     take.until = until;
-    take.wake?.();
+    take.allow?.();
   },
-  set: (id, change) => {
-    if (take?.id !== id) throw new Error("The piece has ended: there is nothing to change.");
-    return take.stream.set(change);
-  },
-  end: () => {
-    take?.wake?.();
+  stop({ sample }) {
+    const record = { seconds: sample / about.rate, link: take.link(sample) };
     take = null;
+    return record;
   },
 };
 
-addEventListener("message", async ({ data: { job, call, values } }) => {
+addEventListener("message", async ({ data: { path, body }, ports: [port] }) => {
+  const say = (about, payload) => port.postMessage([about, payload]);
   try {
-    const answer = await jobs[job](...values);
-    postMessage({ call, answer: job === "open" ? JSON.parse(JSON.stringify(answer, (key, value) => (key === "graphs" || key === "graph" || ArrayBuffer.isView(value) ? undefined : value))) : answer });
+    const message = await answers[path.split("/").at(-1)](body, say);
+    if (message) say(message);
   } catch (error) {
-    postMessage({ call, error: error.message });
+    say({ error: error.message });
   }
 });

@@ -61,18 +61,6 @@ export function keep(key, value) {
   }
 }
 
-/** The button that changes the theme. */
-export function showThemes() {
-  const other = () => (document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-  const name = () => (byId("theme").textContent = other() === "light" ? "Light" : "Dark");
-  name();
-  document.addEventListener("theme", name);
-  byId("theme").addEventListener("click", () => {
-    keep("vqwave.theme", other());
-    window.showTheme();
-  });
-}
-
 /** Call a function about 30 times a second while the page is visible. */
 export function film(draw) {
   const next = () => {

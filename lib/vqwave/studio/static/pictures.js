@@ -18,7 +18,7 @@ export async function tables() {
   const { viridis, magma } = await palettes;
   const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
   const fade = (colour, i) => colour.map((part, k) => part + Math.max(0, 1 - i / PALE) * (PAPER[k] - part));
-  const sound = light() ? magma.toReversed().map(fade) : magma;
+  const sound = light() ? [...magma].reverse().map(fade) : magma;
   return { codes: Uint32Array.from(viridis, pixel), sound: Uint32Array.from(sound, pixel) };
 }
 

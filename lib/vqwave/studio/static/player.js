@@ -5,9 +5,7 @@ import { listen } from "./keys.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
-import * as wire from "./wire.js";
-
-const { address, answer, ask, cutter, frames, inWords } = wire;
+import { address, answer, ask, cutter, frames, inWords, send } from "./wire.js";
 
 const AHEAD = 10; // seconds at most that a long take is made ahead of the playhead
 const NEAR = 1.5; // seconds ahead while the sound has no gaps, so that a change is heard soon
@@ -23,9 +21,8 @@ function role(chain, level) {
 }
 
 export class Player {
-  /** Device: the class of what sounds. */
-  constructor(form, takes, Device = Sound) {
-    Object.assign(this, { form, takes, Device, state: "empty", busy: false, stops: 0, marks: [], melody: [] });
+  constructor(form, takes) {
+    Object.assign(this, { form, takes, state: "empty", busy: false, stops: 0, marks: [], melody: [] });
     const on = (id, act) => byId(id)?.addEventListener("click", act);
     on("play", () => this.press());
     on("die", () => this.another());
@@ -58,6 +55,9 @@ export class Player {
       this.move(step);
     });
     listen(this);
+    // The next action may correct what an error message is about.
+    for (const kind of ["click", "change", "drop"]) byId("music").addEventListener(kind, () => alertIn(byId("alert"), ""), { capture: true });
+    document.addEventListener("theme", () => this.repaint());
     window.addEventListener("beforeunload", (event) => {
       if (this.live && !this.take.local && this.sound.position > REMEMBERED * this.take.rate) event.preventDefault();
     });
@@ -193,7 +193,7 @@ export class Player {
   open(take) {
     this.sound?.close();
     this.take = take;
-    this.sound = new this.Device(take.rate);
+    this.sound = new Sound(take.rate);
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
     this.codes = take.levels.map((one) => new Codes(one, take.column));
@@ -362,7 +362,8 @@ export class Player {
     if (!this.live) return;
     const take = this.take;
     try {
-      const { sample } = await answer(ask(`studio/takes/${take.id}/set`, change));
+      const { sample, link } = await answer(ask(`studio/takes/${take.id}/set`, change));
+      take.link = link;
       if (take === this.take && label) this.marks.push({ sample, label });
       this.dirty = true;
     } catch (error) {
@@ -397,7 +398,7 @@ export class Player {
       const end = Math.ceil(sound.position);
       const begin = Math.max(0, end - PASSAGE * take.rate);
       const name = `vqwave-seed-${take.seed}-${(begin / take.rate).toFixed(1)}-${(end / take.rate).toFixed(1)}s.wav`;
-      const passage = await wire.send(wav(sound.samples(begin, end), take.rate), name);
+      const passage = await send(wav(sound.samples(begin, end), take.rate), name);
       this.busy = false;
       this.from = Infinity; // play from the end of the passage
       if (stops === this.stops) await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: passage.id, name: passage.name, prompt_start: 0, prompt_seconds: passage.seconds, keep_original: true });

@@ -1,13 +1,14 @@
-// Sound, scheduled ahead on the clock of the audio device, so that blocks join without a gap.
+// Sound, handed to the audio device ahead, so that blocks join without a gap.
 
 import { recall } from "./dom.js";
+import { Ring } from "./ring.js";
 
 export const WHOLE = 600; // seconds that the page keeps: a shorter take is read at once and can be replayed from anywhere
-export const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
+const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
 const START = 0.5; // seconds that must arrive before the sound begins; doubled after each gap
 const MOST = 8;
 const FAINT = -48; // dB at the left end of the level meter
-export const MUTE = 3000; // milliseconds after which the page reports that no sound begins
+const MUTE = 3000; // milliseconds after which the page reports that no sound begins
 
 export let audio = null;
 export const volume = () => Number(recall("vqwave.volume", 0.9));
@@ -49,22 +50,46 @@ export function wake(rate) {
   for (const event of ["click", "keydown"]) document.addEventListener(event, () => audio?.state !== "running" && clock(rate).resume(), { capture: true });
 }
 
+/** What plays the samples of a ring buffer, whose messages go through its port. */
+async function openRing(context) {
+  if (context.audioWorklet) {
+    await (context.ring ??= context.audioWorklet.addModule(new URL("ring.js", import.meta.url)));
+    return new AudioWorkletNode(context, "ring", { numberOfInputs: 0, outputChannelCount: [1] });
+  }
+  // Over plain HTTP from another machine, browsers have no audio thread for pages.
+  const [node, { port1, port2 }] = [context.createScriptProcessor(2048, 0, 1), new MessageChannel()];
+  const ring = new Ring(port2);
+  node.onaudioprocess = ({ outputBuffer, playbackTime }) => ring.fill(outputBuffer.getChannelData(0), playbackTime);
+  node.port = port1;
+  return node;
+}
+
 /** Blocks in order, played as they come. Positions are samples of the piece. */
 export class Sound {
   constructor(rate) {
     this.rate = rate;
-    this.context = clock(rate);
     this.blocks = []; // {start, pcm}; the oldest are forgotten
     this.end = 0; // samples that have arrived
-    this.from = 0; // the position of the next block to hand to the device
-    this.base = null; // [position, device time] at which the sound began
-    this.nodes = [];
+    this.from = 0; // the position of the next sample to hand to the device
+    this.base = null; // [position, device time] at which the sound began; Infinity: it is about to begin
     this.finished = false;
     this.gaps = 0;
     this.need = START;
     this.paused = false;
     this.timer = setInterval(() => this.tick(), 50);
     claim(this);
+    this.open();
+  }
+
+  async open() {
+    const context = (this.context = clock(this.rate));
+    this.node = null;
+    const node = await openRing(context);
+    if (this.closed || context !== this.context) return node.port.postMessage({ close: true });
+    this.node = node;
+    node.port.onmessage = ({ data }) => this.hear(data);
+    node.connect(context.volume);
+    this.tick();
   }
 
   push(pcm) {
@@ -90,59 +115,40 @@ export class Sound {
     return Math.max(position, Math.min(this.from, position + (this.context.currentTime - at) * this.rate));
   }
 
-  /** Whether the device's clock stands still: no device, or the browser blocks it. */
+  /** Whether no sound begins: there is no device, or the browser blocks it. */
   get mute() {
-    return this.base !== null && performance.now() - this.began > MUTE && this.context.currentTime < this.base[1];
+    return this.base?.[1] === Infinity && performance.now() - this.began > MUTE;
   }
 
   get over() {
     return this.finished && this.position >= this.end;
   }
 
+  /** Hand samples to the device, once enough have arrived. */
   tick() {
-    if (this.paused || !this.context) return;
-    if (!this.base) {
-      if (!this.ready) return;
-      // At a whole sample of the device, so that no block is interpolated.
-      this.base = [this.from, Math.ceil((this.context.currentTime + 0.08) * this.rate) / this.rate];
-      this.began = performance.now();
-    } else if (this.due < this.context.currentTime && !(this.finished && this.from >= this.end)) {
-      this.starve();
-      return;
-    }
-    while (this.from < this.end && this.due < this.context.currentTime + SCHEDULED) {
-      const block = this.blocks.find(({ start, pcm }) => start + pcm.length > this.from);
-      const buffer = this.context.createBuffer(1, block.pcm.length, this.rate);
-      const channel = buffer.getChannelData(0);
-      for (let i = 0; i < channel.length; i++) channel[i] = block.pcm[i] / 32768;
-      const node = this.context.createBufferSource();
-      node.buffer = buffer;
-      node.connect(this.context.volume);
-      node.start(this.due, (this.from - block.start) / this.rate);
-      node.onended = () => this.nodes.splice(this.nodes.indexOf(node), 1);
-      this.nodes.push(node);
-      this.from = block.start + block.pcm.length;
-    }
-  }
-
-  /** Whether enough has arrived for the sound to begin. */
-  get ready() {
     const waiting = this.end - this.from;
-    if (!waiting || (waiting < this.need * this.rate && !this.finished)) return false;
-    if (this.context.state === "suspended") this.context.resume();
-    return true;
+    if (this.paused || !this.node || !waiting) return;
+    if (!this.base) {
+      if (waiting < this.need * this.rate && !this.finished) return;
+      if (this.context.state === "suspended") this.context.resume();
+      [this.base, this.began] = [[this.from, Infinity], performance.now()];
+    }
+    while (this.from < this.end && this.from < this.position + SCHEDULED * this.rate) {
+      const { start, pcm } = this.blocks.find(({ start, pcm }) => start + pcm.length > this.from);
+      this.node.port.postMessage({ pcm: pcm.slice(this.from - start) });
+      this.from = start + pcm.length;
+    }
   }
 
-  /** The device ran out of samples. One longer pause is better than many short pauses. */
-  starve() {
-    this.gaps += 1;
-    this.need = Math.min(2 * this.need, MOST);
-    this.base = null;
-  }
-
-  /** When the next block must begin to sound. */
-  get due() {
-    return this.base[1] + (this.from - this.base[0]) / this.rate;
+  /** A message of the ring. When samples run out, one longer pause is better than many short pauses. */
+  hear({ at, dry }) {
+    if (this.base && at !== undefined) this.base[1] = at;
+    if (this.base && dry && !(this.finished && this.from >= this.end)) {
+      this.gaps += 1;
+      this.need = Math.min(2 * this.need, MOST);
+      this.base = null;
+    }
+    this.tick();
   }
 
   seek(position) {
@@ -162,22 +168,22 @@ export class Sound {
   resume() {
     claim(this);
     this.paused = false;
-    this.context = clock(this.rate); // a new clock where a source of another rate has sounded meanwhile
+    if (this.context !== clock(this.rate)) this.open(); // a source of another rate has sounded meanwhile
     this.context.resume();
     if (this.over) this.seek(this.blocks[0]?.start ?? 0);
     this.tick();
   }
 
   silence() {
-    for (const node of this.nodes.splice(0)) {
-      node.onended = null;
-      node.stop();
-    }
+    this.node?.port.postMessage({ clear: true });
     this.base = null;
   }
 
   close() {
     this.silence();
+    this.closed = true;
+    this.node?.port.postMessage({ close: true });
+    this.node?.disconnect();
     clearInterval(this.timer);
   }
 }
@@ -185,19 +191,8 @@ export class Sound {
 /** 16 bit samples as a wav file. */
 export function wav(parts, rate) {
   const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-  const head = new DataView(new ArrayBuffer(44));
-  const text = (at, word) => [...word].forEach((letter, i) => head.setUint8(at + i, letter.charCodeAt(0)));
-  text(0, "RIFF");
-  head.setUint32(4, 36 + bytes, true);
-  text(8, "WAVEfmt ");
-  head.setUint32(16, 16, true);
-  head.setUint16(20, 1, true);
-  head.setUint16(22, 1, true);
-  head.setUint32(24, rate, true);
-  head.setUint32(28, 2 * rate, true);
-  head.setUint16(32, 2, true);
-  head.setUint16(34, 16, true);
-  text(36, "data");
-  head.setUint32(40, bytes, true);
-  return new Blob([head, ...parts], { type: "audio/wav" });
+  const word = (letters) => [...letters].reduceRight((number, letter) => 256 * number + letter.charCodeAt(0), 0);
+  // 0x10001 is one channel of whole numbers; 0x100002 is 16 bits in 2 bytes.
+  const head = [word("RIFF"), 36 + bytes, word("WAVE"), word("fmt "), 16, 0x10001, rate, 2 * rate, 0x100002, word("data"), bytes];
+  return new Blob([Uint32Array.from(head), ...parts], { type: "audio/wav" });
 }

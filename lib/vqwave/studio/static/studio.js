@@ -1,7 +1,7 @@
 // The page: tabs, theme and parts.
 
 import { Codecs } from "./codecs.js";
-import { alertIn, byId, element, showThemes } from "./dom.js";
+import { alertIn, byId, element } from "./dom.js";
 import { Form } from "./form.js";
 import { Player } from "./player.js";
 import { wake } from "./sound.js";
@@ -55,22 +55,17 @@ function followTraining(about, player) {
   }, 5000);
 }
 
-showThemes();
-
 /** The page of music: its form, takes and player. */
 function makeMusic(about) {
   const make = () => {
     document.querySelector(".stage").scrollIntoView({ behavior: "smooth" });
     player.make();
   };
-  // The next action may correct what an error message is about.
-  for (const kind of ["click", "change", "drop"]) byId("music").addEventListener(kind, () => alertIn(byId("alert"), ""), { capture: true });
   const form = new Form(about, make, () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
   if (about.newest !== null) followTraining(about, player);
   document.addEventListener("theme", () => {
-    player.repaint();
     takes.show();
     form.box.draw();
   });
