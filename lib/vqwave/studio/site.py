@@ -22,6 +22,7 @@ import numpy as np
 from .. import plots
 from ..config import SHARES, ScoreAbove
 from ..config import roll as rolls
+from ..data import melody
 from ..dsp import notes
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, make_folder, printable
@@ -273,10 +274,11 @@ class Site:
     def _score(self) -> dict:
         constants = {name.lower(): getattr(place, name) for place, names in (
             (score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED GOVERNOR "
-                    "MOST_SHARE WATCHED OVERUSE OUTSIDE TEMPO PLAN"),
+                    "MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO PLAN"), (melody, "ORDER"),
             (ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             (rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")) for name in names.split()}
         return constants | {
+            "ngrams": sorted(self.composer.ngrams), "base": int(melody.BASE),
             "model": self._model(self.composer), "strikes": self.composer.config.core.strikes,
             "section_beats": score.SECTIONS, "halo": self.generators[0].config.score.halo}
 

@@ -13,6 +13,8 @@ export class ScoreLevel extends Level {
     Object.assign(this, about.score, { rate: about.rate, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
     Object.assign(this, { skips: false, chunk: 1 }); // each step by itself, since each has a bias of its own
     this.pitched = this.books - this.bands; // the books before those of attacks
+    this.ngrams = new Set(this.ngrams);
+    this.line = []; // the step and the book of the last notes of the top line
   }
 
   draw(stream, number) {
@@ -82,7 +84,25 @@ export class ScoreLevel extends Level {
     });
     const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
     if (theme) theme.forEach((code, book) => (bias[3 * book + code] += this.recall));
+    if (this.line.length === this.order) {
+      for (let book = 0; book < pitched; book++) if (this.ngrams.has(this.hash([step, book]))) bias[3 * book + struck] = -this.banned;
+    }
+    this.step = step;
     return bias;
+  }
+
+  /** The number by which a run of notes is known, as `data/melody.py` says. */
+  hash(next) {
+    const notes = [...this.line, next];
+    const moves = notes.slice(1).map(([step, book], i) => book - notes[i][1] + 128 + 256 * Math.min(step - notes[i][0], 255));
+    return moves.reduce((total, move) => (Math.imul(total, this.base) + move) >>> 0, 0);
+  }
+
+  async run(...inputs) {
+    const [frames, score] = await super.run(...inputs);
+    const top = frames[0].lastIndexOf(this.struck, this.pitched - 1);
+    if (top >= 0) this.line = [...this.line, [this.step, top]].slice(-this.order);
+    return [frames, score];
   }
 
   /** The place of a sample: the step that sounds, counted from the first that is remembered, and a share of it; −1: none. */
