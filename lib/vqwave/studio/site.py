@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import gzip
@@ -44,8 +45,6 @@ BROWSER = Path(__file__).parent / "browser"
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
           "theme.js", "studio.css", "icon.svg", "palettes.json")
 CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
-NOTE_STRENGTH = -15.0
-"""dB at which the page draws the notes of a score."""
 
 
 # --- ONNX Runtime Web -----------------------------------------------------------------------------
@@ -141,10 +140,10 @@ def picture(rate: int, column: int) -> bytes:
     energy = graph("Max", graph("MatMul", power, pictures.note_filters(rate, size)),
                    np.float32(1e-18))
     scale, loudest = 255 / pictures.RANGE_DB, pictures.LOUDEST_DB
-    level = graph("Add", graph("Mul", graph("Log", energy), np.float32(scale * 10 / math.log(10))),
+    shade = graph("Add", graph("Mul", graph("Log", energy), np.float32(scale * 10 / math.log(10))),
                   np.float32(255 - scale * loudest))
-    level = graph("Round", graph("Clip", level, np.float32(0), np.float32(255)))
-    graph.node("Cast", level, outputs=["columns"], to=2)
+    shade = graph("Round", graph("Clip", shade, np.float32(0), np.float32(255)))
+    graph.node("Cast", shade, outputs=["columns"], to=2)
     shapes = {"audio": (FLOAT, [1, None, 1])}, {"columns": (2, [1, None, pictures.BANDS])}
     return helper.make_model(
         helper.make_graph(graph.nodes, "picture", *map(tensors, shapes), graph.constants),
@@ -154,16 +153,22 @@ def picture(rate: int, column: int) -> bytes:
 # --- the site -------------------------------------------------------------------------------------
 
 
+def constants(place, names: str) -> dict:
+    """Constants of a module or class, as the page reads them."""
+    return {name.lower(): getattr(place, name) for name in names.split()}
+
+
 class Site:
     """The files of a site by their paths. `about` is what the page must know."""
 
     def __init__(self, music, package=None):
         self.codec, self.generators, self.composer = music.chain_engines()
-        config = self.codec.config
-        if not config.head.makes_audio:
-            raise UserError(f"{config.name} needs a vocoder, which a browser does not have")
+        self.configs = [generator.config for generator in self.generators]
+        if not self.codec.config.head.makes_audio:
+            raise UserError(f"{self.codec.config.name} needs a vocoder, which a browser does not "
+                            f"have")
         self.files: dict[str, bytes] = {}
-        self.packed: dict[str, int] = {}
+        self.packed: dict[str, int] = {}  # bytes by path
         package = runtime(package)
         self.files[f"{CODE}/ort.js"] = (package / "ort.js").read_bytes()
         self.about = self._constants(music) | {
@@ -183,59 +188,49 @@ class Site:
         return path
 
     def _constants(self, music) -> dict:
-        chain, column = music.chain, pictures.column(music.chain.sizes)
-        trained = self.generators[0].config.labels
-        names = ["sampling", "loudness", "hold", "freeze", "mutate", "pull", "notes", "jump",
-                 *["label"] * bool(trained),
-                 *["tempo", "density", "key", "section"] * bool(self.composer)]
-        shown = [control for control in controls.CONTROLS.values()
-                 if control.sampled and not control.labels or control.name in SLIDERS]
+        chain, trained = music.chain, self.configs[0].labels
+        absent = "transpose", "stay", "begin", "weights"
         keys = [f"{letter}{accidental}{between}{scale}" for letter in "ABCDEFG"
                 for accidental in ("", "#", "b") for between in "- " for scale in changes.SCALES]
+        column = pictures.column(chain.sizes)
         about = {"rate": chain.sample_rate, "block": chain.block, "column": column,
                  "labels": list(trained.names if trained else ())}
-        return about | {
-            "take": about | self._take(music), "wildest": WILDEST,
+        return about | constants(blocks, "SEAM PASSAGE RAMP") | {
+            "cross_fade": labels.CROSS_FADE, "quietest": controls.QUIETEST,
+            "least_source": level.LEAST_SOURCE, "pitch_floor": pitches.FLOOR,
+            "past": limits.PAST, "kept": self._kept(), "wildest": WILDEST,
+            "take": about | self._take(music),
             "label_draw": labels.LABEL if trained and trained.of == "track" else None,
-            "controls": [dataclasses.asdict(control) for control in shown
-                         if control.name != "transpose" and (self.composer or not control.score)],
-            "names": names, "keys": {key: changes.read_key(key) for key in keys},
-            "least_source": level.LEAST_SOURCE, "past": limits.PAST, "kept": self._kept(),
-            "pitch_floor": pitches.FLOOR, "cross_fade": labels.CROSS_FADE, "seam": blocks.SEAM,
-            "passage": blocks.PASSAGE, "ramp": blocks.RAMP, "quietest": controls.QUIETEST,
-            "leveling": {"loudness": blocks.LOUDNESS, "share": blocks.LEVELED,
-                         "most": blocks.MOST_LEVELED, "remembered": blocks.REMEMBERED,
-                         "seconds": blocks.PRIOR, "least": blocks.LEAST, "peak": blocks.PEAK,
-                         "power": blocks.PRIOR * 10 ** (blocks.LOUDNESS / 10)},
-            "opening": {"longest": opening.LONGEST, "sounding": opening.SOUNDING,
-                        "resting": opening.RESTING, "rest": opening.REST,
-                        "draws": opening.DRAWS},
+            "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
+                         if (control.sampled and not control.labels or name in SLIDERS)
+                         and name not in absent],
+            "names": [name for name in controls.NAMES if name not in absent],
+            "keys": {key: changes.read_key(key) for key in keys},
+            "opening": constants(opening, "LONGEST SOUNDING RESTING REST DRAWS"),
+            "leveling": constants(blocks, "LOUDNESS LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
+                                          "PEAK"),
             "picture": {"graph": self.pack("picture.onnx", picture(chain.sample_rate, column)),
                         "window": pictures.window(chain.sample_rate), "bands": pictures.BANDS,
-                        "note": NOTE_STRENGTH},
+                        "note": -15.0},  # dB at which notes of a score are drawn
         }
 
     def _take(self, music) -> dict:
         """What the page's player must know of every piece; see `Take.header`."""
-        levels = [generator.config for generator in self.generators]
         return {
-            "id": "piece", "title": "A new piece", "level": levels[-1].level, "samples": None,
+            "id": "piece", "title": "A new piece", "level": self.configs[-1].level, "samples": None,
             "prompt": 0, "local": True, "score": bool(self.composer), "bands": pictures.BANDS,
-            "lowest": notes.LOWEST_MIDI, "chain": [config.level for config in levels],
+            "lowest": notes.LOWEST_MIDI, "chain": [config.level for config in self.configs],
             "levels": [{"level": config.level, "generated": True, "num_codes": config.num_codes,
                         "books": config.books,
                         "most_bits": config.books * math.log2(config.num_codes),
                         "shades": [np.rint(255 * shades).astype(int).tolist() for shades in
                                    plots.codec_shades(music.codec(config.level))]}
-                       for config in levels]}
+                       for config in self.configs]}
 
     def _kept(self) -> float:
-        """Seconds of codes that each level remembers: what a freeze, the decoder and the contexts
-        of the levels below read.
-        """
+        """Seconds of codes that freezing, the decoder and lower levels read, and a little more."""
         reach = self.codec.decode_halo * self.codec.config.level + sum(
-            2 * (config.halo + level.LEAST_SOURCE) * config.source_level
-            for config in (generator.config for generator in self.generators) if config.source)
+            2 * (config.halo + level.LEAST_SOURCE) * config.source_level for config in self.configs)
         return limits.PAST + reach / self.codec.config.sample_rate + 2.0
 
     def _model(self, generator, **tables) -> dict:
@@ -272,15 +267,15 @@ class Site:
                 "near": int(facts["decode_near"]) if codec.splits else None}
 
     def _score(self) -> dict:
-        constants = {name.lower(): getattr(place, name) for place, names in (
-            (score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED GOVERNOR "
-                    "MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO PLAN"), (melody, "ORDER"),
-            (ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
-            (rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")) for name in names.split()}
-        return constants | {
-            "ngrams": sorted(self.composer.ngrams), "base": int(melody.BASE),
+        return {
+            "ngrams": sorted(self.composer.ngrams), "base": int(melody.BASE), **constants(melody, "ORDER"),
             "model": self._model(self.composer), "strikes": self.composer.config.core.strikes,
-            "section_beats": score.SECTIONS, "halo": self.generators[0].config.score.halo}
+            "section_beats": score.SECTIONS, "halo": self.configs[0].score.halo,
+            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
+                               "GOVERNOR MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO "
+                                "PLAN"),
+            **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
+            **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 
     def write(self, folder) -> int:
         """Write the site into a folder; returns the bytes that a first visit transfers."""
@@ -354,9 +349,5 @@ def serve(folder, host: str, port: int, say=print):
     server.socket.close()
     server.socket = listening
     say(f"The site is at http://{LOCAL_ADDRESS.get(host, host)}:{port} (Ctrl-C ends it)")
-    try:
+    with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()

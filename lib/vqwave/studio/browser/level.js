@@ -38,8 +38,7 @@ export class Level {
   /** The codes at positions begin … end − 1, one frame after the other; `pad` stands outside the piece. */
   window(begin, end, pad = 0) {
     const codes = new Int32Array((end - begin) * this.books).fill(pad);
-    const [first, stop] = [Math.max(begin, this.first), Math.min(end, this.stop)];
-    for (let at = first; at < stop; at++) codes.set(this.frames[at - this.first], (at - begin) * this.books);
+    for (let at = begin; at < end; at++) codes.set(this.frames[at - this.first] ?? [], (at - begin) * this.books);
     return codes;
   }
 

@@ -132,8 +132,7 @@ export class ScoreLevel extends Level {
   /** 0 where a book is silent, or 1 + the frames since it was struck, in frame number `at`, in which a step sounds. */
   age(book, step, at, frame) {
     if (book < this.pitched && !this.frames[step][book]) return 0;
-    let age = 0;
-    let struck = step;
+    let [age, struck] = [0, step];
     for (; struck >= 0 && age <= this.oldest; struck--) {
       age = at - Math.floor(this.times[struck] / frame);
       if (this.frames[struck][book] === this.struck) break;

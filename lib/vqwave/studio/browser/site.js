@@ -36,14 +36,13 @@ class Form {
   }
 }
 
-window.vqwave = {};
 navigator.serviceWorker?.register("sw.js").catch(() => {});
 try {
   const about = await (await fetch("site.json")).json();
   wake(about.rate);
   const form = new Form(about);
   const player = new Player(form, { add() {}, expect() {} });
-  Object.assign(window.vqwave, { about, form, player });
+  window.vqwave = { about, form, player };
   form.loaded = load(about, ({ progress, share }) => player.say(`${progress} …`, share));
   await answer(ask("studio/settings", await form.whole()));
   if (player.state === "empty") player.say("Ready. Press Play.");

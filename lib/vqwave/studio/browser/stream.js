@@ -24,7 +24,9 @@ function fadeIn(audio, before) {
 /** A slow gain towards one loudness, and the loudness that the player sets. */
 class Loudness {
   constructor({ rate, leveling, ramp, quietest }) {
-    Object.assign(this, leveling, { rate, ramp: Math.round(ramp * rate), quietest, decibel: 0, before: 1, gain: 1 });
+    const { prior, loudness } = leveling;
+    Object.assign(this, leveling, { power: prior * 10 ** (loudness / 10), seconds: prior, gain: 1 });
+    Object.assign(this, { rate, ramp: Math.round(ramp * rate), quietest, decibel: 0, before: 1 });
   }
 
   apply(audio) {
@@ -33,10 +35,10 @@ class Loudness {
       const kept = Math.exp(-duration / this.remembered);
       [this.power, this.seconds] = [kept * this.power + duration * power, kept * this.seconds + duration];
     }
-    const away = this.share * (this.loudness - 10 * Math.log10(this.power / this.seconds));
+    const away = this.leveled * (this.loudness - 10 * Math.log10(this.power / this.seconds));
     const peak = audio.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-9);
     const { gain, before, ramp } = this;
-    this.gain = Math.min(10 ** (clip(away, -this.most, this.most) / 20), this.peak / peak);
+    this.gain = Math.min(10 ** (clip(away, -this.most_leveled, this.most_leveled) / 20), this.peak / peak);
     this.before = this.decibel <= this.quietest ? 0 : 10 ** (this.decibel / 20);
     return audio.map((x, i) => {
       const set = before + (this.before - before) * (i < ramp ? fade(i, ramp) : 1);
@@ -96,10 +98,9 @@ export class Stream {
     } else if (label !== undefined) for (const level of levels) if (level.labels) level.turn(label, frames(level, about.cross_fade));
     if (key !== undefined) this.steering.scale = about.keys[key] ?? [];
     Object.assign(this.steering, steering);
-    const frozen = typeof freeze === "number" ? { [this.levels[0].level]: freeze } : freeze ?? {};
     for (const level of this.levels) {
-      const seconds = frozen[level.level];
-      if (seconds !== undefined) level.freeze(seconds && Math.max(1, frames(level, seconds)));
+      const seconds = freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
+      if (seconds !== null) level.freeze(seconds && Math.max(1, frames(level, seconds)));
     }
     if (hold !== undefined) await this.hold(hold && Math.max(1, Math.round((hold * about.rate) / about.block)));
   }

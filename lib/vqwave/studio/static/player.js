@@ -126,7 +126,7 @@ export class Player {
   }
 
   async begin(settings) {
-    this.say("Asking the studio …", null);
+    this.say("One moment …", null);
     const control = (this.control = new AbortController());
     this.state = "asking";
     this.refresh();
@@ -564,7 +564,7 @@ export class Player {
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
     byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next.";
     if (this.busy) return;
-    const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] ? " A coarser detail (under More) needs less." : ""}` : "";
+    const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;
     if (state === "lost") this.say(`${what} What was made so far can still be heard and saved.`);
     else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? "Finished. Press Play." : "Playing. The whole piece is made."}${gaps}`);
