@@ -13,7 +13,7 @@ from ..config.roll import BANDS, STRUCK
 ORDER = 8
 """The most notes in a row that a piece may share with the top line of a training track."""
 
-BASE = np.uint32(0x9E3779B1)
+BASE = 0x9E3779B1
 _DIGITS = np.array([22, 11, 0])
 """Bits of a hash from which each of its digits begins: float16 holds the numbers below 2,048."""
 
@@ -75,5 +75,5 @@ def _hash(windows) -> np.ndarray:
     """
     total = np.zeros(len(windows[0]), np.uint32)
     for column in windows:
-        total = total * BASE + column
+        total = total * np.uint32(BASE) + column
     return total

@@ -144,9 +144,10 @@ def picture(rate: int, column: int) -> bytes:
                   np.float32(255 - scale * loudest))
     shade = graph("Round", graph("Clip", shade, np.float32(0), np.float32(255)))
     graph.node("Cast", shade, outputs=["columns"], to=2)
-    shapes = {"audio": (FLOAT, [1, None, 1])}, {"columns": (2, [1, None, pictures.BANDS])}
+    sound = tensors({"audio": (FLOAT, [1, None, 1])})
+    columns = tensors({"columns": (2, [1, None, pictures.BANDS])})
     return helper.make_model(
-        helper.make_graph(graph.nodes, "picture", *map(tensors, shapes), graph.constants),
+        helper.make_graph(graph.nodes, "picture", sound, columns, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9).SerializeToString()
 
 
@@ -268,14 +269,14 @@ class Site:
 
     def _score(self) -> dict:
         return {
-            "ngrams": sorted(self.composer.ngrams), "base": int(melody.BASE), **constants(melody, "ORDER"),
+            "ngrams": sorted(self.composer.ngrams),
             "model": self._model(self.composer), "strikes": self.composer.config.core.strikes,
             "section_beats": score.SECTIONS, "halo": self.configs[0].score.halo,
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
-                               "GOVERNOR MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO "
-                                "PLAN"),
+                               "GOVERNOR MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO PLAN"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
-            **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
+            **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT"),
+            **constants(melody, "ORDER BASE")}
 
     def write(self, folder) -> int:
         """Write the site into a folder; returns the bytes that a first visit transfers."""
