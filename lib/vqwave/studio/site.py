@@ -236,13 +236,12 @@ class Site:
 
     def _model(self, generator, **tables) -> dict:
         """What plays one generator. tables: float32 arrays, or None."""
-        config, kinds = generator.config, {"loop": loop_kind(generator.precision, 1, True)}
-        if config.conditions:
-            kinds["context"] = "context"
+        config = generator.config
+        kinds = {"loop": loop_kind(generator.precision, 1, True), "context": "context"}
         return {
             "graphs": {name: self.pack(f"{config.name}_{name}.onnx", halve(
                 export.cached_graph(generator.weight_set, kind), exactly=True))
-                       for name, kind in kinds.items()},
+                       for name, kind in kinds.items() if name == "loop" or config.conditions},
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
                        for name, values in tables.items() if values is not None},
             "level": config.level, "books": config.books, "num_codes": config.num_codes,
@@ -251,8 +250,7 @@ class Site:
                 {"kind": c.kind, "input": c.input, "ratio": config.ratio, "pad": config.pad_token}
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score")
                    if hasattr(c, name)} for c in config.conditions],
-            "sampling": {name: getattr(config.sampling, name)
-                         for name in ("temperature", "top_k", "top_p")},
+            "sampling": config.sampling.model_dump(),
             "labels": config.labels and {"names": config.labels.names, "whole": SHARES},
         }
 
@@ -269,14 +267,14 @@ class Site:
 
     def _score(self) -> dict:
         return {
-            "ngrams": sorted(self.composer.ngrams),
-            "model": self._model(self.composer), "strikes": self.composer.config.core.strikes,
-            "section_beats": score.SECTIONS, "halo": self.configs[0].score.halo,
+            "model": self._model(self.composer, ngrams=np.array(
+                sorted(self.composer.ngrams), np.uint32).view(np.float32)),
+            "strikes": self.composer.config.core.strikes, "section_beats": score.SECTIONS,
+            "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
                                "GOVERNOR MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO PLAN"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
-            **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT"),
-            **constants(melody, "ORDER BASE")}
+            **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 
     def write(self, folder) -> int:
         """Write the site into a folder; returns the bytes that a first visit transfers."""
@@ -285,7 +283,7 @@ class Site:
             files[f"{CODE}/{path.name}"] = path.read_bytes()
         files["index.html"] = _page((STATIC / "index.html").read_text(encoding="utf-8")).encode()
         files["licences.txt"] = _licences().encode()
-        files[ABOUT] = json.dumps(self.about | {"files": self.packed}).encode()
+        files[ABOUT] = json.dumps(self.about | {"files": self.packed}, default=int).encode()
         worker = files.pop(f"{CODE}/sw.js").decode()
         # A browser finds a new version by the bytes of the service worker.
         version = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()

@@ -18,8 +18,7 @@ export class Level {
     this.group = source ? Math.ceil(about.least_source / source.perBlock) : 1; // blocks that share a run of the context model
     if (model.labels) this.turn(label, 0);
     this.previous = new Int32Array(this.books).fill(model.start);
-    const size = (shape) => shape.reduce((a, b) => a * b, 1);
-    this.memory = model.states.map(([, shape]) => new Tensor(new Float32Array(size(shape)), [1, ...shape]));
+    this.memory = model.states.map(([, shape]) => new Tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [1, ...shape]));
     this.skips = !source && !score && model.tables.quiet;
   }
 
@@ -96,8 +95,8 @@ export class Level {
   async scoreInput({ halo, books, no_score }, start, count) {
     const rows = count + 2 * halo;
     const silence = () => Int32Array.from({ length: rows * (books + 1) }, (_, i) => ((i + 1) % (books + 1) ? 0 : no_score));
-    const values = (await this.score?.inFrames((start - halo) * this.level, rows, this.level)) ?? silence();
-    return new Tensor(values, [1, rows, books + 1]);
+    const values = await this.score?.inFrames((start - halo) * this.level, rows, this.level);
+    return new Tensor(values ?? silence(), [1, rows, books + 1]);
   }
 
   /** The draws of steps from `start` on, frame after frame. offset: added to the numbers of the books. */

@@ -13,8 +13,8 @@ export class ScoreLevel extends Level {
     Object.assign(this, about.score, { rate: about.rate, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
     Object.assign(this, { skips: false, chunk: 1 }); // each step by itself, since each has a bias of its own
     this.pitched = this.books - this.bands; // the books before those of attacks
-    this.ngrams = new Set(this.ngrams);
     this.line = []; // the step and the book of the last notes of the top line
+    this.known = new Set(new Uint32Array(model.tables.ngrams.buffer));
   }
 
   draw(stream, number) {
@@ -63,7 +63,14 @@ export class ScoreLevel extends Level {
     [this.began, this.until] = [stop, stop + length];
   }
 
-  /** What is added to the logits of a step: density, the key, and the theme that comes back. Strikes count up to this beat. */
+  /** The hash of a run of notes, [step, book] each (`data/melody.py`). */
+  hash(notes) {
+    const move = ([from, low], [to, high]) => high - low + 128 + 256 * Math.min(to - from, 255);
+    return notes.slice(1).reduce((hash, note, i) => (Math.imul(hash, this.base) + move(notes[i], note)) >>> 0, 0);
+  }
+
+  /** What is added to the logits of a step: density, the key, the theme that comes back, and what may not copy a training track.
+   *  Strikes count up to this beat, the top line up to this step. */
   bias(step) {
     const { steering, struck, books, pitched, governed, watched } = this;
     const bias = new Float32Array(3 * books);
@@ -74,6 +81,9 @@ export class ScoreLevel extends Level {
     const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
     const gain = Math.log(steering.density) + this.governor * Math.log(allowed / Math.max(rate, expected / governed));
+    const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
+    if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
+    const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
     const counts = strikes(this.frames.slice(-watched));
     const all = Math.max(1, sum(counts), (expected * watched) / 2);
     counts.forEach((count, book) => {
@@ -81,28 +91,11 @@ export class ScoreLevel extends Level {
       bias[at] = gain;
       bias[at] -= this.overuse * Math.log(Math.max(count / all / this.most_share, 1));
       if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) bias[at] -= this.outside;
+      if (copies(book)) bias[at] = -this.banned;
     });
     const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
     if (theme) theme.forEach((code, book) => (bias[3 * book + code] += this.recall));
-    if (this.line.length === this.order) {
-      for (let book = 0; book < pitched; book++) if (this.ngrams.has(this.hash([step, book]))) bias[3 * book + struck] = -this.banned;
-    }
-    this.step = step;
     return bias;
-  }
-
-  /** The number by which a run of notes is known, as `data/melody.py` says. */
-  hash(next) {
-    const notes = [...this.line, next];
-    const moves = notes.slice(1).map(([step, book], i) => book - notes[i][1] + 128 + 256 * Math.min(step - notes[i][0], 255));
-    return moves.reduce((total, move) => (Math.imul(total, this.base) + move) >>> 0, 0);
-  }
-
-  async run(...inputs) {
-    const [frames, score] = await super.run(...inputs);
-    const top = frames[0].lastIndexOf(this.struck, this.pitched - 1);
-    if (top >= 0) this.line = [...this.line, [this.step, top]].slice(-this.order);
-    return [frames, score];
   }
 
   /** The place of a sample: the step that sounds, counted from the first that is remembered, and a share of it; −1: none. */
@@ -113,15 +106,11 @@ export class ScoreLevel extends Level {
     return step < 0 || step === times.length - 1 ? step : step + (sample - times[step]) / (times[step + 1] - times[step]);
   }
 
-  stepAt(sample) {
-    return Math.floor(this.placeOf(sample));
-  }
-
   /** The score of `rows` frames of `frame` samples from sample `begin` on: for each book 0 or 1 + its age, then the phase. */
   async inFrames(begin, rows, frame) {
     await this.compose(begin + rows * frame);
     return Int32Array.from(Array.from({ length: rows }, (_, i) => begin + frame * (i + 1)).flatMap((end) => {
-      const step = this.stepAt(end - 1);
+      const step = Math.floor(this.placeOf(end - 1));
       const heard = end > 0 && step >= 0 && step < this.frames.length; // nothing is heard of the upbeat
       const ages = Array.from({ length: this.books }, (_, book) => (heard ? this.age(book, step, Math.floor((end - 1) / frame), frame) : 0));
       const beats = (this.first + Math.max(0, this.placeOf(end - frame / 2))) / this.steps_per_beat;
@@ -142,22 +131,22 @@ export class ScoreLevel extends Level {
 
   /** Forget the steps before a sample, but for those of the last half hour. */
   forget(sample) {
-    let gone = this.stepAt(Math.min(sample, this.times.at(-1) - this.kept * this.rate));
+    let gone = Math.floor(this.placeOf(Math.min(sample, this.times.at(-1) - this.kept * this.rate)));
     gone -= gone % this.steps_per_beat;
     if (gone <= 0) return;
     this.trim(this.first + gone);
     this.times.splice(0, gone);
   }
 
-  /** The notes struck from sample `begin` on and before `end`: [first sample, sample after the last, MIDI number]. */
+  /** The notes struck from sample `begin` on and before `end`: [first sample after `begin`, samples, MIDI number]. */
   notes(begin, end) {
     const { frames, times, pitched } = this;
     const notes = [];
-    for (let step = this.stepAt(begin - 1) + 1; step < frames.length && times[step] < end; step++) {
+    for (let step = Math.floor(this.placeOf(begin - 1)) + 1; step < frames.length && times[step] < end; step++) {
       for (let book = 0; book < pitched; book++) {
         let stop = step + 1;
         while (frames[stop]?.[book] === this.sounding) stop += 1;
-        if (frames[step][book] === this.struck) notes.push([times[step], times[stop], book + this.lowest]);
+        if (frames[step][book] === this.struck) notes.push([times[step] - begin, times[stop] - times[step], book + this.lowest]);
       }
     }
     return notes;

@@ -24,8 +24,7 @@ function fadeIn(audio, before) {
 /** A slow gain towards one loudness, and the loudness that the player sets. */
 class Loudness {
   constructor({ rate, leveling, ramp, quietest }) {
-    const { prior, loudness } = leveling;
-    Object.assign(this, leveling, { power: prior * 10 ** (loudness / 10), seconds: prior, gain: 1 });
+    Object.assign(this, leveling, { power: leveling.prior * 10 ** (leveling.loudness / 10), seconds: leveling.prior, gain: 1 });
     Object.assign(this, { rate, ramp: Math.round(ramp * rate), quietest, decibel: 0, before: 1 });
   }
 
@@ -65,9 +64,8 @@ export class Stream {
     Object.assign(this, { levels: [], bottom: null, blocks: 0, runsAhead: false });
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering);
     for (const model of about.levels) {
-      const source = this.bottom;
-      this.bottom = new Level(model, about, seed, steering, { source, score: source ? null : this.score, label, sampling: sampling[model.level] });
-      this.levels.push(this.bottom);
+      const options = { source: this.bottom, score: this.bottom ? null : this.score, label, sampling: sampling[model.level] };
+      this.levels.push((this.bottom = new Level(model, about, seed, steering, options)));
     }
   }
 
@@ -85,6 +83,7 @@ export class Stream {
     return this.begun * block;
   }
 
+  /** Make a change. hold: repeat the last blocks; 0: go on. */
   async change({ sampling = {}, jump, label, loudness, key, freeze, hold, ...steering }) {
     const { about, levels } = this;
     const frames = (level, seconds) => Math.round((seconds * about.rate) / level.level);
@@ -102,13 +101,10 @@ export class Stream {
       const seconds = freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
       if (seconds !== null) level.freeze(seconds && Math.max(1, frames(level, seconds)));
     }
-    if (hold !== undefined) await this.hold(hold && Math.max(1, Math.round((hold * about.rate) / about.block)));
-  }
-
-  /** Repeat the last blocks; 0: go on. */
-  async hold(blocks) {
-    if (this.held) await this.passOn(this.about.seam, false);
-    else if (blocks) this.following ??= await this.nextOfChain();
+    if (hold === undefined) return;
+    if (this.held) await this.passOn(about.seam, false);
+    else if (hold) this.following ??= await this.nextOfChain();
+    const blocks = hold && Math.max(1, Math.round((hold * about.rate) / about.block));
     [this.held, this.place] = [Math.min(blocks, this.past.length), 0];
   }
 
@@ -152,8 +148,7 @@ export class Stream {
     const byLevel = (value) => Object.fromEntries(this.levels.map((level) => [level.level, value(level)]));
     const codes = byLevel((level) => level.window(blocks * level.perBlock, (blocks + 1) * level.perBlock));
     const bits = byLevel((level) => level.bits.shift());
-    const begin = blocks * about.block;
-    const notes = this.score?.notes(begin, begin + about.block).map(([first, last, midi]) => [first - begin, last - first, midi]) ?? [];
+    const notes = this.score?.notes(blocks * about.block, (blocks + 1) * about.block) ?? [];
     this.blocks += 1;
     for (const level of this.levels) level.trim(level.stop - Math.ceil((about.kept * about.rate) / level.level));
     const [top] = this.levels;

@@ -16,6 +16,5 @@ addEventListener("activate", (event) => event.waitUntil(caches.open(CACHE).then(
 })));
 
 addEventListener("fetch", (event) => {
-  const kept = caches.open(CACHE).then((cache) => cache.match(event.request, { ignoreSearch: true }));
-  event.respondWith(kept.then((response) => response ?? fetch(event.request)));
+  event.respondWith(caches.match(event.request, { ignoreSearch: true }).then((kept) => kept ?? fetch(event.request)));
 });

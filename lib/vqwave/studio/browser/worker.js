@@ -11,13 +11,13 @@ let next = null; // what was asked about last, and plays next
 
 /** The bytes of a packed file of the site: from the cache, else from the host, and then kept for a time without a network. */
 async function read(path, report) {
-  const cache = await globalThis.caches?.open(`vqwave ${SITE}`).catch(() => null);
-  const kept = await cache?.match(SITE + path);
+  const kept = await globalThis.caches?.match(SITE + path).catch(() => null);
   try {
     const response = kept ?? (await fetch(SITE + path));
     if (!response.ok) throw new Error(response.statusText);
-    if (!kept) cache?.put(SITE + path, response.clone()).catch(() => {});
-    const count = new TransformStream({ transform: (part, queue) => queue.enqueue(report(part)) });
+    const cache = kept ? null : await globalThis.caches?.open(`vqwave ${SITE}`).catch(() => null);
+    cache?.put(SITE + path, response.clone()).catch(() => {});
+    const count = new TransformStream({ transform: (part, queue) => (report(part.length), queue.enqueue(part)) });
     return await new Response(response.body.pipeThrough(count).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
   } catch {
     throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`);
@@ -28,11 +28,7 @@ async function read(path, report) {
 async function load({ files: sizes, wasm, ...site }, say) {
   const total = Object.values(sizes).reduce((a, b) => a + b);
   let loaded = 0;
-  const report = (part) => {
-    loaded += part.length;
-    say({ progress: `Loading the model, ${(total / 1e6).toFixed(0)} MB, once`, share: loaded / total });
-    return part;
-  };
+  const report = (bytes) => say({ progress: `Loading the model, ${(total / 1e6).toFixed(0)} MB, once`, share: (loaded += bytes) / total });
   const files = Object.fromEntries(await Promise.all(Object.keys(sizes).map(async (path) => [path, await read(path, report)])));
   say({ progress: "Opening the model", share: null });
   env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
