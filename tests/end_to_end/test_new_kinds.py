@@ -31,6 +31,7 @@ from vqwave.config import (
 from vqwave.data import windows
 from vqwave.io import manifest, weights
 from vqwave.nn import generator as nn_generator
+from vqwave.nn import losses
 from vqwave.nn.codebooks import Quantized
 from vqwave.nn.conditions import CONDITIONS, FrameEmbedding
 from vqwave.nn.cores import CORES
@@ -113,6 +114,11 @@ class PlainStack(keras.Model):
         self.recurrent.build((None, None, 8))
         self.logits.build((None, None, config.core.units))
         self.built = True
+
+    compile_options = staticmethod(losses.judge_codes)
+
+    def start_inputs(self, codebooks, random):
+        self.embedding.start_from(codebooks, random)
 
     def start_outputs(self, codebooks, random):
         pass

@@ -49,7 +49,7 @@ def train(tmp_path, origin, data, *more):
     code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data, "--start-from", origin,
                          "--output-dir", tmp_path / "out", "--steps", 2, "--epochs", 1,
                          "--batch-size", 2, "--offsets", 1, "--transpose", 1, "--no-fp16",
-                         *(more or ("--no-report")), setting=short_report)
+                         *(more or ["--no-report"]), setting=short_report)
     return code, said
 
 
