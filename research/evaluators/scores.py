@@ -19,16 +19,14 @@ from vqwave.report.copying import longest_shared, runs_of_true
 
 from . import form, generators
 
-SECONDS, SEEDS = 150.0, range(1, 25)
-COPIED_SECONDS, COPYING_SEEDS = 180.0, range(1, 13)
+SEEDS = range(1, 25)
 STEADY = 20, 80
 """Notes in 10 s of music that neither runs away nor freezes."""
 PERIODS = range(1, 33)
 """Notes after which a loop begins again."""
-PASTS = 2.0, 30.0
-COUNTED = 2 * STEPS_PER_BEAT
+PASTS, COUNTED = (2.0, 30.0), 2 * STEPS_PER_BEAT
 PLACE, FIRST, DRAWS = 11, 64, 128
-"""Of the likelihood of the top line: a step in `PLACE` counts from step `FIRST` on; `DRAWS` draws
+"""Of the likelihood of the top line: one step in `PLACE` counts from step `FIRST` on; `DRAWS` draws
 from the score model tell how likely the highest note is.
 """
 
@@ -48,46 +46,35 @@ class Scores:
 
 
 def measure(generator, corpus) -> dict[str, float]:
-    """All figures by name."""
-    books, rough = generator.config.books, corpus.plan.rough
-    train, chosen, fresh = ([read(corpus, track, books) for track in tracks] for tracks in (
-        corpus.train, corpus.sides["validation"], [*corpus.sides["test"], *corpus.sides["fresh"]]))
-    markov = Markov()
+    """All figures by name. Bits are of the tracks that did not choose the weights."""
+    train, chosen, fresh = ([read(corpus, track, generator.config.books) for track in tracks]
+                            for tracks in (corpus.train, corpus.sides["validation"],
+                                           [*corpus.sides["test"], *corpus.sides["fresh"]]))
+    seeds = SEEDS[:1] if corpus.plan.rough else SEEDS
+    markov, lines = Markov(), [moves(codes) for codes, _ in train]
     for codes, _ in train:
         markov.learn(codes)
-
-    def draw(seeds, seconds) -> dict[str, list]:
-        seeds, steps = seeds[:1] if rough else seeds, round(seconds * STEPS_PER_SECOND)
-        return {"real": [*chosen, *fresh],
-                "score model": [compose(generator, seed, seconds, corpus.rate) for seed in seeds],
-                "Markov model": [(markov.draw(seed, steps, books), None) for seed in seeds]}
-
-    figures = describe(draw(SEEDS, SECONDS))
-    pieces, known = draw(COPYING_SEEDS, COPIED_SECONDS), generator.ngrams
-    generator.ngrams = frozenset()
-    pieces["score model, without the bound"] = draw(COPYING_SEEDS, COPIED_SECONDS)["score model"]
-    generator.ngrams = known
-    lines = [moves(codes) for codes, _ in train]
-    figures |= {f"longest run copied, notes, {who}": max(
-        1 + longest_shared(moves(codes), lines).length for codes, _ in side)
-        for who, side in pieces.items()}
-    held_out = [codes for codes, _ in (fresh[:1] if rough else fresh)]
-    return figures | past_bits(generator, held_out) | top_line_bits(generator, markov, held_out)
+    sides = {"real": [*chosen, *fresh],
+             "score model": [compose(generator, seed, corpus.rate) for seed in seeds],
+             "Markov model": [markov.draw(seed, generator.config.books) for seed in seeds]}
+    held_out = [codes for codes, _ in (fresh[:1] if corpus.plan.rough else fresh)]
+    return {**describe(sides, lines), **past_bits(generator, held_out),
+            **top_line_bits(generator, markov, held_out)}
 
 
 def read(corpus, track, books: int) -> tuple[np.ndarray, np.ndarray]:
     """The score of a track in steps, int32 [steps, books], and the seconds of its notes, up to
-    `SECONDS`.
+    `form.SECONDS`.
     """
     score = scores.of_track(corpus.data_dir, track)
-    end = np.searchsorted(beats.steps(score.beats), SECONDS)
-    return score.in_steps(books)[:end], score.starts[score.starts < SECONDS]
+    end = np.searchsorted(beats.steps(score.beats), form.SECONDS)
+    return score.in_steps(books)[:end], score.starts[score.starts < form.SECONDS]
 
 
-def compose(generator, seed: int, seconds: float, rate: int) -> tuple[np.ndarray, np.ndarray]:
+def compose(generator, seed: int, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """As `read`, of a piece of the score model, without what is not heard."""
     level = ScoreLevel(generator, start_score(generator, 1, False, rate), seed, Steering(), rate)
-    end = round(seconds * rate)
+    end = round(form.SECONDS * rate)
     level.compose(end)
     first, last = np.searchsorted(level.state.times, [0, end])
     starts = np.array([start for start, _, _ in level.notes(0, end)]) / rate
@@ -98,36 +85,35 @@ def moves(codes: np.ndarray) -> np.ndarray:
     return melody.moves(*melody.top_line(codes))
 
 
-def describe(sides: dict[str, list]) -> dict[str, float]:
-    """The measures of form of scores by whose they are."""
-    figures, lines = {}, {}
+def describe(sides: dict[str, list], training: Sequence[np.ndarray]) -> dict[str, float]:
+    """The measures of form of scores by whose they are, and what they share with training lines."""
+    figures, tops = {}, {}
     for who, pieces in sides.items():
-        rows, lines[who] = [], []
+        rows, tops[who] = [], []
         for codes, starts in pieces:
-            line = np.full(len(codes), -1)
             steps, books = melody.top_line(codes)
-            line[steps] = books
-            lines[who].append(line)
-            rows.append({**form.describe(codes[:, :-BANDS] == STRUCK, line),
-                         "longest loop, notes": longest_loop(moves(codes))})
-            if starts is not None:
-                share = steady(starts)
-                rows[-1] |= {"notes a second": len(starts) / max(1.0, *starts[-1:]),
-                             "10 s windows with 2 to 8 notes a second": share,
-                             "pieces with 2 to 8 notes a second throughout": float(share == 1)}
+            tops[who].append(np.full(len(codes), -1))
+            tops[who][-1][steps] = books
+            rows.append({**form.describe(codes[:, :-BANDS] == STRUCK, tops[who][-1]),
+                         "10 s windows with 2 to 8 notes a second": steady(starts)})
         figures |= {f"{name}, {who}": form.mean([row[name] for row in rows]) for name in rows[0]}
-        figures[f"longest loop of all, notes, {who}"] = max(
-            row["longest loop, notes"] for row in rows)
-    if sum(len(line) > form.WINDOW for line in lines["real"]) > 1:
-        least = form.returning_similarity(lines["real"])
+        figures[f"pieces with 2 to 8 notes a second throughout, {who}"] = form.mean(
+            [float(steady(starts) == 1) for _, starts in pieces])
+        loops = [longest_loop(moves(codes)) for codes, _ in pieces]
+        figures |= {f"longest loop, notes, {who}": max(loops),
+                    f"longest loop of a piece, notes, {who}": form.mean(loops),
+                    f"longest run copied, notes, {who}": max(
+                        1 + longest_shared(moves(codes), training).length for codes, _ in pieces)}
+    if sum(len(line) > form.WINDOW for line in tops["real"]) > 1:
+        least = form.returning_similarity(tops["real"])
         figures |= {f"return rate, {who}": float(np.mean([form.returns(x, least) for x in side]))
-                    for who, side in lines.items()}
+                    for who, side in tops.items()}
     return figures
 
 
 def steady(starts: np.ndarray) -> float:
     """The share of the whole 10 s, up to the last note, with as many notes as `STEADY`."""
-    counts = np.bincount((starts // 10).astype(int))[: int(starts[-1] // 10)]
+    counts = np.bincount((starts // 10).astype(int))[: int(starts[-1:].sum() // 10)]
     return float(np.mean((counts >= STEADY[0]) & (counts <= STEADY[1]))) if len(counts) else 0.0
 
 
@@ -144,15 +130,14 @@ def past_bits(generator, tracks: Sequence[np.ndarray]) -> dict[str, float]:
               for start in range(lengths[-1] + STEPS_PER_BEAT, len(codes) - COUNTED, COUNTED)]
     bits = {}
     for past, length in zip(PASTS, lengths, strict=True):
-        nats = []
+        nats = [np.zeros((0, COUNTED))]
         for i in range(0, len(places), generators.BATCH):
             spans = [Span(track, start - length, length + COUNTED)
                      for track, start in places[i : i + generators.BATCH]]
             before = np.stack([span.track.path[span.start - 1] for span in spans])
             nats.append(generators.score(generator, spans, before)[:, length:])
-        name = f"bits a step with {past:g} s of past"
-        bits[name] = (float(-np.concatenate(nats).mean(dtype=float) / np.log(2)) if nats
-                      else np.nan)
+        bits[f"bits a step with {past:g} s of past"] = form.mean(
+            -np.concatenate(nats).ravel() / np.log(2))
     return bits
 
 
@@ -164,16 +149,17 @@ class Markov:
 
     ORDER, DISCOUNT, LONGEST = 8, 0.75, 32
     NONE, MIDDLE = 0, 64  # symbols: no note, and the same note again
+    START = [(0, 30)]
+    """The note before the first, as (step, book)."""
 
     def __init__(self):
         self.counts: dict[tuple, dict[int, int]] = {}
 
     def learn(self, codes: np.ndarray) -> np.ndarray:
         """Learn a score step by step; returns the probability of what each step does."""
-        tops, shares, past = dict(zip(*melody.top_line(codes), strict=True)), [], [(0, 30)]
+        tops, shares, past = dict(zip(*melody.top_line(codes), strict=True)), [], self.START
         for step in range(len(codes)):
-            contexts = self._contexts(step, past)
-            symbol = self.NONE
+            contexts, symbol = self._contexts(step, past), self.NONE
             if step in tops:
                 symbol = int(tops[step]) - past[-1][1] + self.MIDDLE
             shares.append(self._shares(contexts, past[-1][1], codes.shape[1] - BANDS)[symbol])
@@ -186,20 +172,19 @@ class Markov:
                 past = [*past[-self.ORDER :], (step, int(tops[step]))]
         return np.array(shares)
 
-    def draw(self, seed: int, steps: int, books: int) -> np.ndarray:
-        """A score of a top line alone, as `read`."""
-        random, past = np.random.default_rng(seed), [(0, 30)]
-        codes = np.zeros((steps, books), np.int32)
-        for step in range(steps):
+    def draw(self, seed: int, books: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, of a top line alone."""
+        random, past = np.random.default_rng(seed), self.START
+        codes = np.zeros((round(form.SECONDS * STEPS_PER_SECOND), books), np.int32)
+        for step in range(len(codes)):
             shares = self._shares(self._contexts(step, past), past[-1][1], books - BANDS)
-            symbol = random.choice(len(shares), p=shares)
-            if symbol:
+            if symbol := random.choice(len(shares), p=shares):
                 past = [*past[-self.ORDER :], (step, past[-1][1] + symbol - self.MIDDLE)]
                 codes[step, past[-1][1]] = STRUCK
-        return codes
+        return codes, melody.top_line(codes)[0] / STEPS_PER_SECOND
 
     def _contexts(self, step: int, past: list) -> list[tuple]:
-        """Contexts of a step, the shortest first. past: the last notes, as (step, book)."""
+        """Contexts of a step, the shortest first. past: the last notes."""
         before = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(past, past[1:], strict=False)]
         whole = (min(step - past[-1][0], self.LONGEST), step % STEPS_PER_BEAT, *before[::-1])
         return [whole[:n] for n in range(len(whole) + 1)]
@@ -221,27 +206,23 @@ def top_line_bits(generator, markov: Markov, tracks: Sequence[np.ndarray]) -> di
     """Bits a step of the highest note struck, or that none is, under both models, given the past of
     the piece. The score model's share of a note is that of its draws.
     """
-    config, random = generator.config, np.random.default_rng(0)
-    bits: dict[str, list] = {"score model": [], "Markov model": []}
+    config, random, bits = generator.config, np.random.default_rng(0), []
     for codes in tracks:
-        foretold = markov.learn(codes)
-        state, previous = generator.initial_state(1), np.full((1, config.books),
-                                                             config.start_token, np.int32)
+        foretold, state = markov.learn(codes), generator.initial_state(1)
+        previous = np.full((1, config.books), config.start_token, np.int32)
         for step in range(0, len(codes), PLACE):
             if step >= FIRST:
-                draws = random.random((DRAWS, 1, config.books), np.float32)
                 frames, *_ = generator.sample(
-                    None, draws, previous.repeat(DRAWS, 0),
+                    None, random.random((DRAWS, 1, config.books)), previous.repeat(DRAWS, 0),
                     [x.repeat(DRAWS, 0) for x in state], log_probs=False)
-                # A note more: the highest is always found, and −1 where there is none.
-                tops = [max(np.flatnonzero(frame[:-BANDS] == STRUCK), default=-1)
-                        for frame in (codes[step], *frames[:, 0])]
-                hits = tops[1:].count(tops[0])
-                share = (hits + 1 / (config.books - BANDS + 1)) / (DRAWS + 1)
-                bits["score model"].append(-np.log2(share))
-                bits["Markov model"].append(-np.log2(foretold[step]))
+                top, *tops = [max(np.flatnonzero(frame[:-BANDS] == STRUCK), default=-1)
+                              for frame in (codes[step], *frames[:, 0])]
+                # One draw more is any note, so that no share is 0.
+                share = (tops.count(top) + 1 / (config.books - BANDS + 1)) / (DRAWS + 1)
+                bits.append(-np.log2([share, foretold[step]]))
             part = codes[None, step : step + PLACE]
             _, _, state = generator.sample(None, np.zeros(part.shape), previous, state, forced=part)
             previous = part[:, -1]
-    return {f"bits a step of the top line, {who}": form.mean(values)
-            for who, values in bits.items()}
+    means = np.mean(bits, axis=0) if bits else (np.nan, np.nan)
+    return {"bits a step of the top line, score model": float(means[0]),
+            "bits a step of the top line, Markov model": float(means[1])}
