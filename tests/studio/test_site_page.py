@@ -224,8 +224,22 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
 
 
 @pytest.mark.large
+def test_a_midi_keyboard_holds_notes_and_without_an_audio_thread_it_plays_too(led, open_site):
+    page = open_site(led[0], prepare=lambda page: page.add_init_script("delete BaseAudioContext.prototype.audioWorklet"))
+    play_until(page, 1.5)
+    assert page.evaluate("() => window.vqwave.player.sound.gaps") == 0
+    page.evaluate("() => { navigator.requestMIDIAccess = async () => ({ inputs: new Map([[1, (window.keyboard = {})]]) }) }")
+    page.locator("#steer-more").evaluate("one => { one.open = true }")
+    page.locator("#midi").click()
+    page.wait_for_function("() => window.keyboard?.onmidimessage")
+    page.evaluate("() => window.keyboard.onmidimessage({ data: [0x90, 62, 100] })")
+    page.wait_for_function("() => window.vqwave.player.take.link.includes('notes')")
+    assert page.locator("#notes [aria-pressed=true]").inner_text() == "D"
+
+
+@pytest.mark.large
 @pytest.mark.parametrize(("prepare", "sentence"), [
-    (lambda page: page.route("**/*decode*", lambda route: route.fulfill(status=404)), "is missing, so nothing can play"),
+    (lambda page: page.route("**/*decode*", lambda route: route.fulfill(status=404)), "is missing or cut off, so nothing can play"),
     (lambda page: page.add_init_script("delete window.DecompressionStream"), "This browser is too old"),
     (lambda page: page.add_init_script("delete window.WebAssembly"), "This browser is too old"),
 ])
