@@ -39,7 +39,9 @@ def scattered_phases(count: int) -> np.ndarray:
 
 
 def frame_numbers(x, start):
-    """The numbers of the frames of x [batch, frames, …] from `start` on: int32 [batch, frames]."""
+    """The numbers of the frames of x [batch, frames, …] from `start` [batch] on: int32 [batch,
+    frames].
+    """
     ones = ops.ones_like(x[..., 0], dtype="int32")
     return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
 

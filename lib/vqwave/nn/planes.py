@@ -41,7 +41,9 @@ class PlaneBlock(ResidualBlock):
 
 
 class PlaneUpsampling(layers.Layer):
-    """A convolution folded into both axes: [batch, N·ratio, P·ratio, channels]."""
+    """A convolution folded into both axes (Shi et al. 2016): [batch, N, P, c] -> [batch, N·ratio,
+    P·ratio, channels].
+    """
 
     def __init__(self, channels: int, ratio: int, **kwargs):
         super().__init__(**kwargs)

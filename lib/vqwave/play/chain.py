@@ -284,7 +284,9 @@ class Chain:
         return audio
 
     def _lay_original(self, audio: np.ndarray):
-        """Lay the recording over the next block, and pass into the decoded codes at its end."""
+        """Lay the recording over the next block, [batch, block]; at its end pass into the decoded
+        codes.
+        """
         block, end = self.options.block, self.state.prompt_samples
         begin = self.state.blocks * block
         # The cross-fade lies within one block, so earlier blocks need not take account of it.

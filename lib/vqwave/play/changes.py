@@ -23,7 +23,9 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
 def read_key(key) -> tuple[int, ...]:
-    """The pitch classes of a key like "D-minor" or "F#-minor"; of "" none."""
+    """The pitch classes of a key like "D-minor" or "F#-minor"; of "" none. Raises
+    `UserError` where it is no key.
+    """
     if key == "":
         return ()
     tonic, _, scale = str(key).replace("-", " ").partition(" ")

@@ -222,7 +222,9 @@ class CodecBlocks:
             for kind in ("encode_block", "decode_block"))
 
     def encode(self, audio) -> np.ndarray:
-        """The next samples float32 [batch, n] -> codes of the frames that they end."""
+        """The next samples float32 [batch, n], any n -> int32 [batch, m, books], the codes of the
+        frames that they end.
+        """
         audio = np.concatenate([self.held, np.asarray(audio, np.float32)], axis=1)
         whole = audio.shape[1] // self.config.level * self.config.level
         self.held = audio[:, whole:]

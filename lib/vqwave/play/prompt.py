@@ -34,7 +34,9 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Variation:
-    """A recording that is varied: its kept codes at `level`, int32 [n(, books)]; its length."""
+    """A recording that is varied: its kept codes at `level`, int32 [n] or [n, books]; its
+    length in samples.
+    """
 
     level: int
     codes: np.ndarray

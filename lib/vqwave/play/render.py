@@ -141,7 +141,9 @@ def _speed_bar():
 
 
 def check_outputs(output, batch: int) -> list[Path]:
-    """The files to write: one, or out_1.wav, out_2.wav, … for a batch."""
+    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. Raises `UserError` where
+    audio cannot be written there.
+    """
     path = audio.check_output(output)
     if batch == 1:
         return [path]

@@ -161,7 +161,9 @@ def _cover(starts, ends, count: int) -> np.ndarray:
 
 
 def longest_repeat(codes) -> Run:
-    """The longest run of `codes` (int [n(, books)]) that occurs twice; a loop is one run."""
+    """The longest run of `codes` (int [n] or [n, books]) that occurs twice, exactly; a loop is one
+    run.
+    """
     frames = _hash_frames(codes)
     hashes = _WindowHashes(frames)
 

@@ -179,7 +179,9 @@ def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> 
 
 
 def _distances(embed, generated, held_out, train, rate) -> dict | None:
-    """Fréchet distances to held-out music; None if a side is too short. train: or None."""
+    """Fréchet distances to held-out music; None if a side is too short. train: float32
+    [samples], or None.
+    """
     sides = [embed(sound, rate) for sound in (held_out, generated, train) if sound is not None]
     if min(map(len, sides)) < 2:
         return None
