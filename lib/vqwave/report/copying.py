@@ -106,7 +106,8 @@ def _alignments(codes, track, free) -> list[int]:
         return []
     free = np.lib.stride_tricks.sliding_window_view(free, SEED_FRAMES).all(axis=1)
     for group in range(min(SEED_GROUPS, codes.shape[1])):
-        piece, others = (_hash_windows(side[:, group::SEED_GROUPS]) for side in (codes, track))
+        piece, others = (_WindowHashes(_hash_frames(side[:, group::SEED_GROUPS]))(SEED_FRAMES)
+                         for side in (codes, track))
         order = np.argsort(piece, kind="stable")
         order = order[free[order]]
         first, last = (np.searchsorted(piece[order], others, side) for side in ("left", "right"))
@@ -117,13 +118,6 @@ def _alignments(codes, track, free) -> list[int]:
         shifts.append(np.repeat(np.arange(len(others)), counts) - places)
     values, votes = np.unique(np.concatenate(shifts), return_counts=True)
     return values[np.argsort(-votes, kind="stable")[:CANDIDATES]].tolist()
-
-
-def _hash_windows(codes) -> np.ndarray:
-    """uint64 [n - SEED_FRAMES + 1]: a hash of each window of `SEED_FRAMES` frames."""
-    frames = _hash_frames(codes)
-    count = len(frames) - SEED_FRAMES + 1
-    return functools.reduce(_join, [frames[i : i + count] for i in range(SEED_FRAMES)])
 
 
 def runs_of_true(flags) -> list[tuple[int, int]]:
@@ -200,8 +194,8 @@ def _longest(find: Callable[[int], Run | None], most: int) -> Run:
 
 
 class _WindowHashes:
-    """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64: the sum over a
-    window, divided by m to the power of its place, does not depend on the place.
+    """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64. The sum over a
+    window is divided by m to the power of its place, so equal windows have equal hashes anywhere.
     """
 
     MULTIPLIER = 0x9E3779B97F4A7C15
