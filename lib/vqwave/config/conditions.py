@@ -97,6 +97,11 @@ class Labels(ConditionConfig):
         return len(self.names)
 
     @property
+    def are_tracks(self) -> bool:
+        """Whether each track is a label of its own, so that the names are those of one corpus."""
+        return self.of == "track"
+
+    @property
     def summary(self) -> str:
         return f"labels by {self.of} ({first_names(self.names)})"
 

@@ -101,7 +101,7 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
     if label is None and not any(config.labels for config in configs):
         return None
     labels = find_labels(configs)
-    if label is None and seed is not None and labels.of == "track":
+    if label is None and seed is not None and labels.are_tracks:
         label = draw_labels(labels, seed, batch)
     return read_labels(label, labels, batch)
 

@@ -201,7 +201,7 @@ class Site:
             "least_source": level.LEAST_SOURCE, "pitch_floor": pitches.FLOOR,
             "past": limits.PAST, "kept": self._kept(), "wildest": WILDEST,
             "take": about | self._take(music),
-            "label_draw": labels.LABEL if trained and trained.of == "track" else None,
+            "label_draw": labels.LABEL if trained and trained.are_tracks else None,
             "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
                          if (control.sampled and not control.labels or name in SLIDERS)
                          and name not in absent],
@@ -283,7 +283,7 @@ class Site:
             files[f"{CODE}/{path.name}"] = path.read_bytes()
         files["index.html"] = _page((STATIC / "index.html").read_text(encoding="utf-8")).encode()
         files["licences.txt"] = _licences().encode()
-        files[ABOUT] = json.dumps(self.about | {"files": self.packed}, default=int).encode()
+        files[ABOUT] = json.dumps(self.about | {"files": self.packed}).encode()
         worker = files.pop(f"{CODE}/sw.js").decode()
         # A browser finds a new version by the bytes of the service worker.
         version = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()

@@ -59,9 +59,9 @@ class Job:
         other run has their names. seed: see `splits.split`.
         """
         own = self.model.labels
-        if own is None or (own.names and own.of != "track"):
+        if own is None or (own.names and not own.are_tracks):
             return
-        before = saved or (None if own.of == "track" else source)
+        before = saved or (None if own.are_tracks else source)
         earlier = before.labels if before else None
         if earlier and earlier.of == own.of:
             names = earlier.names
@@ -143,7 +143,6 @@ class Job:
     def describe_loss(self, loss: float) -> str:
         """A validation loss in words."""
         return f"validation loss {loss:.5g}"
-
 
 
 class CodecJob(Job):
