@@ -1,5 +1,5 @@
-"""The top line of a score, and which of its runs of notes occur in the training tracks, in any key
-and at any tempo (MaxOrder, Papadopoulos, Roy and Pachet 2014).
+"""The top line of a score, and its runs of notes that occur in the training tracks, in any key and
+at any tempo. After MaxOrder (Papadopoulos, Roy and Pachet 2014).
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ from .tables import Column
 class Effort(NamedTuple):
     """How long each part is measured.
 
-    rounds, stream_rounds: turns of each codec, of each batch of streams; stream_turn: seconds of
-    a turn of streams; starts: of a piece; minutes: of music before each reading of memory;
-    seconds: of audio through each codec; changes: of a control.
+    rounds: turns of each codec. stream_rounds: turns of each batch of streams. stream_turn: seconds
+    of such a turn. starts: of a piece. minutes: of music before each reading of memory. seconds: of
+    audio through each codec. changes: of a control.
     """
 
     rounds: int = 5

@@ -38,7 +38,7 @@ export const inWords = (error) => error.message;
 /** Cuts a payload into its typed arrays. */
 export const cutter = (parts) => () => parts.shift();
 
-/** The address of a performance. */
+/** The address of a session. */
 export const address = ({ link }) => new URL(`#${link}`, location.href).href;
 
 export const send = null; // only a studio takes recordings
