@@ -9,6 +9,7 @@ import pytest
 
 import vqwave
 from vqwave import config
+from vqwave.config.roll import STRUCK
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.report.health import find_faults, measure
@@ -26,7 +27,7 @@ def dtypes(path):
     return found
 
 
-TIMED = GENERATORS / "timed"
+TIMED = ROOT / weights.PLAYED
 SHIPPED = ([(CODECS, name) for name in CHAIN.codecs.values()]
            + [(GENERATORS, name) for level, name in CHAIN.generators.items() if level >= 128]
            + [(TIMED, name) for name in weights.chain(TIMED).names])
@@ -103,11 +104,27 @@ def test_what_codecs_make_of_digital_silence_counts_as_a_pause():
         assert find_faults(figures)[0].startswith("silent for 25 s")
 
 
+def test_the_temperature_of_a_performer_is_that_of_its_score():
+    """The performer draws nothing, so its own stays 0."""
+    music, struck = vqwave.load(TIMED, TIMED), []
+    for temperature in (0.7, 1.6):
+        with music.stream(seed=3) as stream:
+            stream.set(sampling={512: {"temperature": temperature}})
+            for _ in range(8):
+                next(stream)
+            assert stream.sampling[512].temperature == temperature
+            chain = stream._chain
+            assert chain.levels[0].state.sampling.temperature == 0
+            struck.append((chain.score.state.codes == STRUCK).sum())
+    assert struck[1] > struck[0] > 0
+
+
 @pytest.mark.large
-@pytest.mark.parametrize("seed", range(1, 5))
-def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
+@pytest.mark.parametrize("seed", (1, 2))
+@pytest.mark.parametrize("preset", ("timed", "notes"))
+def test_ten_minutes_neither_die_nor_blow_up_nor_loop(preset, seed):
     parts, codes = [], {}
-    stream = vqwave.load().stream(seed=seed)
+    stream = vqwave.load(preset=preset).stream(seed=seed)
     for block in stream:
         parts.append(block)
         for level, made in stream.codes.items():

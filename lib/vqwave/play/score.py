@@ -29,7 +29,7 @@ TEMPI = 76.0, 116.0
 
 SECTIONS = 16, 16, 32
 """Beats of a section, drawn evenly."""
-RETURNS = 0.6
+RETURNS = 0.4
 """The share of sections that repeat an earlier one."""
 RECALL = 3.0
 """Nats that each semitone of a section gains where it repeats what it did there."""

@@ -245,7 +245,8 @@ class Site:
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
                        for name, values in tables.items() if values is not None},
             "level": config.level, "books": config.books, "num_codes": config.num_codes,
-            "start": config.start_token, "states": list(config.states.items()),
+            "performs": config.is_performer, "start": config.start_token,
+            "states": list(config.states.items()),
             "conditions": [
                 {"kind": c.kind, "input": c.input, "ratio": config.ratio, "pad": config.pad_token}
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score")

@@ -8,8 +8,8 @@ const rint = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.roun
 
 /** Positions are steps. times: the sample at which each step begins, and the end of the last. */
 export class ScoreLevel extends Level {
-  constructor(model, about, seed, steering) {
-    super(model, { ...about, block: model.level * about.score.steps_per_beat }, seed, steering);
+  constructor(model, about, seed, steering, options) {
+    super(model, { ...about, block: model.level * about.score.steps_per_beat }, seed, steering, options);
     Object.assign(this, about.score, { rate: about.rate, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
     Object.assign(this, { skips: false, chunk: 1 }); // each step by itself, since each has a bias of its own
     this.pitched = this.books - this.bands; // the books before those of attacks
