@@ -273,7 +273,8 @@ class Site:
             "strikes": self.composer.config.core.strikes, "section_beats": score.SECTIONS,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
-                               "GOVERNOR MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO PLAN"),
+                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
+                               "TEMPO PLAN"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

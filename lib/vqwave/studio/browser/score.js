@@ -80,7 +80,7 @@ export class ScoreLevel extends Level {
     // As if the steps that are not there yet had been as expected.
     const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
-    const gain = Math.log(steering.density) + this.governor * Math.log(allowed / Math.max(rate, expected / governed));
+    const gain = Math.log(steering.density) + Math.min(this.most_pushed, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
