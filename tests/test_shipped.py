@@ -12,6 +12,8 @@ from vqwave import config
 from vqwave.config.roll import STRUCK
 from vqwave.errors import UserError
 from vqwave.io import weights
+from vqwave.play.level import Steering
+from vqwave.play.score import ScoreLevel, start_score
 from vqwave.report.health import find_faults, measure
 
 ROOT = Path(__file__).parent.parent
@@ -117,6 +119,18 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
             assert chain.levels[0].state.sampling.temperature == 0
             struck.append((chain.score.state.codes == STRUCK).sum())
     assert struck[1] > struck[0] > 0
+
+
+@pytest.mark.parametrize(("density", "least", "most"), [(0.25, 0.05, 2), (1, 2, 8), (2, 6, 30)])
+def test_a_score_has_about_as_many_notes_as_are_asked_for(density, least, most):
+    """In particular where few are asked for, nothing makes up for them with all notes at once."""
+    *_, composer = vqwave.load(TIMED, TIMED).chain_engines()
+    steering = Steering(density=density)
+    level = ScoreLevel(composer, start_score(composer, 1, False, 22050), 201, steering, 22050)
+    level.compose(40 * 22050)
+    starts = np.array([start for start, _, _ in level.notes(0, 40 * 22050)])
+    assert least < len(starts) / 40 < most
+    assert np.unique(starts, return_counts=True)[1].max() <= 12
 
 
 @pytest.mark.large
