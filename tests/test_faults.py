@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import SCRIPTS, Command, done, every_step_is_saved, stages_are_forked
+from commands import SCRIPTS, Command, done, every_step_is_saved
 from encoded import encode
 from prepared import data_folder, music
 
@@ -139,13 +139,6 @@ def test_a_training_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pa
     kill_repeatedly(times, times, tiny.seconds[name], start, check, finish)
 
 
-def is_alive(pid) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 class Process(subprocess.Popen):
     """A script in a new Python process, with the interface of `Command`."""
 
@@ -164,74 +157,6 @@ class Process(subprocess.Popen):
     def kill(self):
         super().kill()
         super().wait()
-
-
-@pytest.mark.parametrize("times", [many(20)])
-def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, times):
-    """Every second kill hits its child, the training, as of a system without free memory."""
-    out, random = tmp_path / "out", np.random.default_rng(times)
-    arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16",
-                 "--levels", 512, "--steps", STEPS, "--epochs", 3, "--batch-size", 2,
-                 "--input-length", 4096, "--offsets", 1, "--keep-all",
-                 "--no-report"]
-
-    class TrainAll(Command):
-        def kill(self):
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            if not children or random.random() < 0.5:
-                super().kill()
-                # Its children end with it, and release the folder.
-                while any(map(is_alive, children)):
-                    time.sleep(0.01)
-                return
-            os.kill(int(children[0]), signal.SIGKILL)
-            assert "was killed" in fail(self)
-
-    def start():
-        return TrainAll(tmp_path / "log", "train_all", *arguments, setting=stages_are_forked)
-
-    def check():
-        for name in (CODEC, GENERATOR):
-            assert_whole_or_refused(out, name)
-
-    def finish():
-        succeed(start())
-        for name in (CODEC, GENERATOR):
-            assert_trained_as(out, tiny.weights, name)
-        shutil.rmtree(out)
-
-    kill_repeatedly(times, times, sum(tiny.seconds.values()), start, check, finish)
-
-
-@few_or_many
-def test_preparing_killed_at_any_moment_ends_as_if_it_had_not_been(tmp_path, times):
-    src, dst = tmp_path / "music", tmp_path / "data"
-    src.mkdir()
-    for i, suffix in enumerate((".mp3", ".flac", ".ogg", ".m4a", ".wav", ".opus", ".aac", ".aiff")
-                               * 2):
-        encode(src / f"{i}{suffix}", music(6.0, i % 8, 48000), 48000)
-
-    def start():
-        return Process(tmp_path / "log", "prepare_audio", src, dst, "--workers", 2)
-
-    began = time.monotonic()
-    succeed(start())
-    seconds = time.monotonic() - began
-    expected = {p.name: p.read_bytes() for p in dst.iterdir()}
-    shutil.rmtree(dst)
-
-    def check():
-        for path in dst.glob("*.u16"):
-            assert path.read_bytes() == expected[path.name]
-        if (dst / manifest.NAME).exists():
-            assert manifest.read(dst)
-
-    def finish():
-        succeed(start())
-        assert {p.name: p.read_bytes() for p in dst.iterdir()} == expected
-        shutil.rmtree(dst)
-
-    kill_repeatedly(times, times, seconds, start, check, finish)
 
 
 @few_or_many
@@ -265,34 +190,6 @@ def test_unfinished_music_never_has_its_final_name(tiny_weights, tmp_path, times
 
 
 # ------------------------------------------------------------------------------- SIGTERM and Ctrl-C
-
-
-@pytest.mark.parametrize("name, times", [(GENERATOR, 2), many(CODEC, 6), many(GENERATOR, 20)])
-def test_a_signal_lets_a_training_save_and_end(tiny, tmp_path, name, times):
-    """With `-m large` within five seconds."""
-    random, delays = np.random.default_rng(times), []
-    out, training = tmp_path / "out", tiny.codec if name == CODEC else tiny.generator
-    while len(delays) < times:
-        command = Command(tmp_path / "log", *training(out))
-        command.wait_for("tracks to train on")
-        if command.wait(random.uniform(0, tiny.seconds[name])) is not None:
-            succeed(command)
-            shutil.rmtree(out)
-            continue
-        number = (signal.SIGTERM, signal.SIGINT)[len(delays) % 2]
-        os.kill(command.pid, number)
-        began = time.monotonic()
-        code = command.wait()
-        delays.append(time.monotonic() - began)
-        assert code in (0, 128 + number), command.log.read_text()  # 0 after the last step
-        assert "Traceback" not in command.log.read_text()
-        if code == 0:
-            assert_trained_as(out, tiny.weights, name)
-            shutil.rmtree(out)
-    if times > 2:
-        assert max(delays) < 5
-    succeed(Command(tmp_path / "log", *training(out)))
-    assert_trained_as(out, tiny.weights, name)
 
 
 # ---------------------------------------------------------------------------- one training a folder
@@ -372,19 +269,6 @@ def test_preparing_onto_a_full_disk(tmp_path, disk):
     disk.limit(64 << 20)
     succeed(Process(*command))
     assert len(manifest.read(dst)) == 12
-
-
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
-def test_music_onto_a_full_disk(tiny_weights, tmp_path, disk, suffix):
-    command = [tmp_path / "log", "generate_audio", "--vqvae-weights-dir", tiny_weights.codecs,
-               "--generator-weights-dir", tiny_weights.generators, "--generators",
-               "generator_512", "--seed", 1, "--output", disk.folder / f"a{suffix}", "--seconds"]
-    disk.limit(64 << 10)
-    fill_disk(Command(*command, 60))
-    assert not list(disk.folder.iterdir())
-    disk.limit(64 << 20)
-    succeed(Command(*command, 60))
-    assert [path.name for path in disk.folder.iterdir()] == [f"a{suffix}"]
 
 
 def test_a_read_only_folder_is_refused_before_any_work(tiny, tiny_weights, tmp_path, disk):

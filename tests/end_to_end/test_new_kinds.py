@@ -277,48 +277,6 @@ def parts(request, labelled, tiny_weights):
                    for name in NAMES]
 
 
-def test_conditions_have_inputs_of_different_names():
-    label = {"kind": "label", "names": GENRES}
-    with pytest.raises(configs.ConfigError, match="two conditions have the same input: genre"):
-        configs.replace(with_label("generator_128"), conditions=[label, label])
-    with pytest.raises(configs.ConfigError, match=r"kind must be one of 'codes', 'labels', 'score', 'label'"):
-        configs.replace(with_label("generator_128"), conditions=[{"kind": "odour"}])
-
-
-def test_every_level_of_a_preset_may_have_conditions(tmp_path):
-    levels = TINY.chain.generators
-    own = {name: {"conditions": [{}] * bool(i) + [{"kind": "label", "names": list(GENRES)}]}
-           for i, name in enumerate(levels.values())}
-    path = tmp_path / "own.yml"
-    path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
-    system = configs.preset(path)
-    for level in levels:
-        assert [c.kind
-                for c in system.generator(level).conditions] == ["codes"] * (level < 512) + ["label"]
-    for wrong in ([{}], [{"kind": "codes"}]):
-        own["generator_512"]["conditions"] = wrong
-        path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
-        with pytest.raises(configs.ConfigError, match="generator_512 is the top of the chain and "
-                                                      "has no level above"):
-            configs.preset(path)
-
-
-def test_training_windows_carry_the_genre_of_their_track(tmp_path):
-    config = with_label("generator_128")
-    (np.arange(400) % 64).astype("<u2").tofile(tmp_path / "codes")
-    (np.arange(100) % 64).astype("<u2").tofile(tmp_path / "above")
-    tracks = [manifest.Track(f"{genre}.u16", "", 22050, 51200, "", {"genre": genre})
-              for genre in GENRES]
-    rows = [windows.CodeTrack(tmp_path / "codes", 400, tmp_path / "above", 100, track)
-            for track in tracks]
-    served = windows.CodeWindows(rows, config, 16, 8, 0)
-    inputs, target = served[0]
-    assert set(inputs) == {"previous", "source", "genre"}
-    assert [int(g) for g in inputs["genre"]] == [served.position(i)[0] for i in range(8)]
-    assert set(inputs["genre"].tolist()) == {0, 1}
-    assert nn_generator.Generator(config)(inputs).shape == (*target.shape, config.num_codes)
-
-
 def test_the_label_is_heard(parts, monkeypatch):
     def piece(genre):
         monkeypatch.setitem(PLAYED, "genre", genre)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chains import save_levels
 from prepared import RecordingReporter, data_folder
-from research.corpus import Corpus, Plan, patch_count
+from research.corpus import Corpus, Plan
 from research.evaluators import generators, labels
 
 from vqwave import cli
@@ -115,12 +115,6 @@ def test_bits_show_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
         without - bits_right)
 
 
-def test_each_label_is_heard(trained, tiny_weights):
-    music = api.load(tiny_weights.codecs, trained[0])
-    sounds = [music.generate(level=512, seconds=1.0, seed=1, label=label) for label in ("low", "high")]
-    assert not np.array_equal(*sounds)
-
-
 @pytest.fixture
 def corpus(trained, data, tiny_weights, tmp_path):
     """A corpus of two labels whose embedding is the mean spectrum of three seconds."""
@@ -152,15 +146,6 @@ def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
             f"Fréchet distance to {other}, {label}, training tracks"]
     # The fresh tracks have one label: nothing to distinguish.
     assert dict(labels.Labels().run(corpus.music, corpus.for_side("fresh"))) == {}
-
-
-def test_pieces_are_thirty_seconds_of_a_track(rng):
-    patches = rng.normal(size=(45, 2))
-    pieces = labels.cut_pieces(patches)
-    assert [len(piece) for piece in pieces] == [patch_count(30)] * 2
-    np.testing.assert_array_equal(np.concatenate(pieces), patches[:38])
-    assert [len(piece) for piece in labels.cut_pieces(patches[:5])] == [5]
-    assert labels.cut_pieces(patches[:0]) == []
 
 
 def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):

@@ -194,21 +194,15 @@ def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
         np.testing.assert_allclose(row[None], onnx.decode(vectors, label), atol=1e-5)
 
 
-def test_the_commands_play_a_genre_or_list_the_genres(trained, tmp_path, capsys, monkeypatch):
+def test_a_walk_has_a_genre(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in "ab":
         soundfile.write(f"{name}.wav", music(0.5, ord(name)), 22050)
-    folder = ["--vqvae-weights-dir", trained[0]]
-    sample = ["generate_audio", *folder, "--seconds", 0.5, "--seed", 1, "--output"]
-    for name, label in (("any.wav", []), ("jazz.wav", ["--label", "jazz"])):
-        assert run(capsys, *sample, name, *label)[0] == 0
-    sounds = [soundfile.read(name)[0] for name in ("any.wav", "jazz.wav")]
+    for label in ("jazz", "metal"):
+        assert run(capsys, "latents", "walk", "a.wav", "b.wav", "--vqvae-weights-dir", trained[0],
+                   "--label", label, "--output", f"{label}.wav")[0] == 0
+    sounds = [soundfile.read(f"{label}.wav")[0] for label in ("jazz", "metal")]
     assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
-    assert run(capsys, "latents", "walk", "a.wav", "b.wav", *folder, "--label", "metal", "--output",
-               "w.wav")[0] == 0
-    code, _, errors = run(capsys, *sample, "x.wav", "--label", "jas")
-    assert code == 2
-    assert "no label is called 'jas'; did you mean 'jazz'?" in errors
 
 
 def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, data, tmp_path,

@@ -359,42 +359,6 @@ def test_of_copies_among_new_files_the_first_is_converted(music, tmp_path):
     assert states[0] == states[1] and len(manifest.read(dst)) == 3
 
 
-def test_only_files_of_one_size_are_compared(music, tmp_path, monkeypatch):
-    prepare(music, tmp_path / "d")
-    encode(music / "z.wav", tone(2))
-    read, compared = preparing.sha256, []
-    monkeypatch.setattr(preparing, "sha256", lambda path: compared.append(path) or read(path))
-    assert len(prepare(music, tmp_path / "d").converted) == 1 and not compared
-    encode(music / "y.wav", tone(2, frequency=880))
-    assert len(prepare(music, tmp_path / "d").converted) == 1
-    assert compared == [str(music / "y.wav")]
-
-
-def test_what_is_bad_is_named_and_stops_nothing(music, tmp_path):
-    (music / "empty.mp3").touch()
-    (music / "noise.ogg").write_bytes(np.random.default_rng(0).bytes(50_000))
-    (music / "cut.flac").write_bytes((music / "a.flac").read_bytes()[:20_000])
-    (music / "dir.mp3").mkdir()
-    (music / "note.txt").write_text("x")
-    (music / "._a.mp3").write_bytes(b"x")
-    (music / "gone.mp3").symlink_to("nowhere")
-    encode(music / "one.wav", [0.5], 22050)
-    encode(music / "silent.wav", np.zeros(1000))
-    report = prepare(music, tmp_path / "d")
-    assert report.exit_code == 1 and len(manifest.read(tmp_path / "d")) == 5
-    names = [os.path.basename(source) for source, _ in report.failed]
-    assert names == ["cut.flac", "empty.mp3", "gone.mp3", "noise.ogg"]
-    assert all(reason and "\n" not in reason and str(music) not in reason
-               for _, reason in report.failed)
-
-
-def test_nothing_good_is_2_and_leaves_no_manifest(tmp_path):
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "a.mp3").write_bytes(b"no")
-    report = prepare(tmp_path / "m", tmp_path / "d")
-    assert report.exit_code == 2 and os.listdir(tmp_path / "d") == []
-
-
 def test_links_are_followed_once(music, tmp_path):
     encode(tmp_path / "outside.wav", tone(1, frequency=220))
     (music / "link.wav").symlink_to(tmp_path / "outside.wav")
@@ -421,19 +385,6 @@ def test_folders_inside_each_other(tmp_path, src, dst):
         assert prepare(tmp_path / src, tmp_path / dst).exit_code == 0
         assert [t.file for t in manifest.read(tmp_path / dst)] == ["a.wav.u16"]
     assert source.read_bytes() == before
-
-
-def test_odd_names(tmp_path):
-    src = tmp_path / "m"
-    src.mkdir()
-    names = ["-x.wav", "a b.wav", "new\nline.wav", "日" * 83 + ".wav", "%s [red].wav",
-             os.fsdecode(b"\xff\xfe.wav"),
-             ".wav.wav"]
-    for i, name in enumerate(names):
-        shutil.move(encode(tmp_path / "one.wav", tone(0.1 + 0.01 * i)), src / name)
-    report = prepare(src, tmp_path / "d")
-    assert report.exit_code == 0 and len(manifest.read(tmp_path / "d")) == len(names)
-    assert len(prepare(src, tmp_path / "d").up_to_date) == len(names)
 
 
 def test_what_makes_a_run_impossible(music, tmp_path):

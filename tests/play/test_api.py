@@ -231,15 +231,6 @@ def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music,
     np.testing.assert_array_equal(made[:15435], music.generate(begin=source, seed=1, seconds=0.7))
 
 
-def test_noting_log_probabilities_changes_no_music(music):
-    with music.stream(seed=1, samples=2 * BLOCK, log_probs=True) as stream:
-        made = np.concatenate(list(stream))
-    np.testing.assert_array_equal(made, music.generate(seed=1, samples=2 * BLOCK))
-    # What was never trained knows next to nothing of 64 codes.
-    assert list(stream.log_probs) == list(LEVELS)
-    assert all(5 < -nats.mean() / np.log(2) < 7 for nats in stream.log_probs.values())
-
-
 SHORT = Variation(128, np.zeros(9, int), 1152)
 
 
@@ -327,12 +318,6 @@ def test_a_long_piece_takes_no_more_memory_than_a_short_one(music, tiny_weights,
     assert int(python(MEMORY, tiny_weights.codecs, tiny_weights.generators)) < 2_000_000
 
 
-def test_a_state_is_not_resumed_with_another_engine(music, exact):
-    state = music.stream(level=512, seed=1).state()
-    with pytest.raises(UserError, match="other weights, or another engine, of vqvae_512"):
-        Stream.resume(state, exact.codec(512), [exact.generator(512)])
-
-
 def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):
     with pytest.raises(UserError,
                        match="no engine is called 'tpu'; there are onnx, onnx-float32, keras"):
@@ -341,16 +326,6 @@ def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):
         vqwave.load(tiny_weights.codecs, tmp_path).stream()
     with pytest.raises(UserError, match=r"no epoch 7 of generator_512"):
         vqwave.load(tiny_weights.codecs, tiny_weights.generators, epoch=7).stream()
-
-
-def test_a_chain_that_does_not_fit_is_refused_before_it_is_loaded(tiny_weights, tmp_path):
-    found = weights.find(tiny_weights.codecs, "vqvae_512")
-    config = configs.preset("compact").codec("vqvae_512")
-    parts = {part: {"x": np.zeros(1)} for part in found.files}
-    weights.save(tmp_path, "vqvae_512", "", parts, config)
-    both = "vqvae_512 decodes 1024 codes of level 512, but generator_512 makes 64 codes"
-    with pytest.raises(UserError, match=both):
-        vqwave.load(tmp_path, tiny_weights.generators).stream(level=512)
 
 
 def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_path):
@@ -367,17 +342,6 @@ def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_pa
         with pytest.raises(UserError, match="generator_512 in .* was trained on the codes of "
                                             "another vqvae_512 than the one in"):
             music.stream(level=512)
-
-
-def test_a_chain_of_one_level_varies_nothing(tiny_weights, tmp_path):
-    shutil.copytree(tiny_weights.generators, tmp_path, dirs_exist_ok=True)
-    chain = configs.to_dict(configs.preset("tiny").chain)
-    weights.save_chain(tmp_path, configs.validate(configs.ChainConfig, chain | {
-        "levels": chain["levels"][:1]}, "chain"))
-    music = vqwave.load(tiny_weights.codecs, tmp_path)
-    for keep in (None, 512):
-        with pytest.raises(UserError, match="no level above 512 that a variation could keep"):
-            music.source(prepared.music(1.0), keep)
 
 
 def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weights, tmp_path):

@@ -102,40 +102,6 @@ def test_the_stream_s_windows_see_what_the_whole_piece_sees(folders, how):
     whole_as_windows(vqwave.load(folders.codecs, folders.generators, "onnx-float32"), how)
 
 
-def test_a_piece_begins_with_its_prompt_code_by_code(music, song):
-    chain = music.chain
-    start, samples = song.size // 7, 3 * chain.top
-    for level in chain.sizes:
-        prompt = music.prompt(song, start=start / chain.sample_rate, level=level,
-                              seconds=(samples + 1) / chain.sample_rate)
-        np.testing.assert_array_equal(prompt.audio, song[start : start + samples])
-        piece, codes = collect(music.stream(begin=prompt, seed=1, level=level,
-                                            samples=2 * chain.block + 5))
-        assert list(codes) == [x for x in chain.sizes if x >= level]
-        for at, frames in codes.items():
-            assert len(frames) == -(-len(piece) // at)
-            np.testing.assert_array_equal(frames[: samples // at], prompt.codes[at])
-            # The grid begins a multiple of the top level before the prompt.
-            grid = music.encode(song[start % chain.top :], at)[start // chain.top * chain.top // at :]
-            np.testing.assert_array_equal(prompt.codes[at], grid[: samples // at])
-        end = max(0, (len(codes[level]) - music.codec(level).decode_halo) * level)
-        np.testing.assert_allclose(piece[:end], music.decode(codes[level], level)[:end], atol=1e-5)
-
-
-def test_a_variation_keeps_a_level_and_lasts_as_long_as_the_recording(music, song):
-    chain = music.chain
-    for keep in chain.sizes[:-1]:
-        source = music.source(song, keep)
-        np.testing.assert_array_equal(source.codes, music.encode(song, keep))
-        piece, codes = collect(music.stream(begin=source, seed=1))
-        assert len(piece) == song.size == source.samples
-        np.testing.assert_array_equal(codes[keep], source.codes)
-        assert list(codes) == [x for x in chain.sizes if x <= keep]
-        assert not np.array_equal(piece, music.generate(begin=source, seed=2))
-        np.testing.assert_array_equal(music.generate(begin=source, seed=1, samples=999),
-                                      piece[:999])
-
-
 def test_a_file_at_another_rate_is_resampled_to_the_chain_s(music, tmp_path):
     chain = music.chain
     samples = 3 * chain.block

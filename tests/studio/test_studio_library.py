@@ -49,16 +49,6 @@ def test_a_link_holds_all_settings(weights_name, temperature, seconds, **values)
     assert (settings.seconds is None) == (seconds is None)
 
 
-@pytest.mark.parametrize("mode, more", [
-    ("continue", {"prompt_start": 1.5, "prompt_seconds": 2.5, "keep_original": False}),
-    ("vary", {"keep": 128, "level": 32}),
-])
-def test_a_link_holds_the_use_of_a_recording_and_the_changes(mode, more):
-    settings = complete(mode=mode, recording="abc", name="a & b = ü?.mp3", level=more.pop("level", 8),
-                        changes=[[8192, {"sampling": {"512": {"top_p": 0.5}}}], [16384, {"hold": 1.5}]], **more)
-    assert follow(settings.link) == settings
-
-
 @pytest.mark.parametrize("values, field", [
     ({"mode": "sing"}, "mode"), ({"seed": -1}, "seed"), ({"seed": 1.5}, "seed"), ({"seed": "twelve"}, "seed"),
     ({"seconds": 0}, "seconds"), ({"seconds": "nan"}, "seconds"), ({"seconds": 10**400}, "seconds"),

@@ -1,6 +1,5 @@
 """The studio's page in Chromium: pieces are heard, steered, kept, downloaded, varied and refused."""
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -161,18 +160,6 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
 
 
 @pytest.mark.large
-def test_a_large_upload_is_refused_and_the_next_accepted(open_page, song, tmp_path):
-    with open(tmp_path / "huge.wav", "wb") as file:
-        file.truncate(260 << 20)
-    page = open_page()
-    ask_for(page)
-    choose(page, "mode", "continue")
-    drop(page, "play", tmp_path / "huge.wav", "huge.wav: larger than 200 MB")
-    drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
-    assert not page.locator(".recording .alert").first.is_visible()
-
-
-@pytest.mark.large
 def test_a_piece_waits_for_its_upload(open_page, song):
     page = open_page()
     ask_for(page, seconds=3)
@@ -229,15 +216,6 @@ def test_choices_of_a_variation_agree_and_end_with_it(open_page):
     assert chosen() == ["128", "512"]
     choose(page, "mode", "new")
     assert chosen()[0] == "512", "the detail of a variation is not that of a new piece"
-
-
-@pytest.mark.large
-def test_a_malformed_link_and_a_missing_recording_are_explained(open_page):
-    page = open_page("?seed=minus")
-    page.get_by_text("seed must be a valid integer").wait_for()
-    page = open_page("?mode=vary&recording=abc&name=theirs.mp3&keep=128&level=32")
-    page.get_by_text("theirs.mp3 is not in this studio (any more): drop it in again").wait_for()
-    assert page.locator("#mode input[value='vary']").is_checked()
 
 
 def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_variation(open_page, song, tmp_path):
@@ -336,19 +314,6 @@ def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page
     with page.expect_request(lambda r: r.method == "POST" and r.url.endswith("/takes")) as request:
         page.locator("#die").click()
     assert request.value.post_data_json["changes"] == request.value.post_data_json["seed"] == ""
-
-
-@pytest.mark.large
-def test_a_take_is_continued_from_where_it_is_heard(open_page):
-    page = open_page()
-    page.locator("#play").click()
-    until(page, f"sound?.position > {2 * RATE}")
-    first = page.evaluate("() => window.vqwave.player.take.id")
-    page.locator("#onward").click()
-    until(page, f"player.take?.id && player.take.id !== {json.dumps(first)} && sound?.playing")
-    take = page.evaluate("() => window.vqwave.player.take")
-    assert take["prompt"] >= 1.9 * RATE
-    assert page.evaluate("() => window.vqwave.player.sound.position") >= take["prompt"], "the new take plays from the end of its prompt"
 
 
 def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):
