@@ -129,16 +129,6 @@ def test_as_many_alignments_differ_as_a_frame_has_samples(top):
     assert step >= OFFSET_STEP and (step == OFFSET_STEP) == (math.gcd(165, top) == 1)
 
 
-def test_nothing_is_encoded_twice(corpus, codec):
-    first, count = encode(corpus, codec)
-    assert count == 4
-    again, count = encode(corpus, codec)
-    assert count == 0
-    assert again == first
-    # More offsets encode only those that are new.
-    assert encode(corpus, codec, offsets=3)[1] == 2
-
-
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone", "empty"])
 def test_a_torn_file_is_made_again(corpus, codec, harm):
     encoded, _ = encode(corpus, codec)

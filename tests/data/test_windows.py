@@ -295,14 +295,6 @@ def test_beginnings_are_drawn_more_often_in_training_and_not_in_validation(track
     assert begins[None] == pytest.approx(4 / 34, abs=0.03)
 
 
-def test_the_top_level_has_no_source(tracks):
-    config = configs.GeneratorConfig(name="generator_512", level=512, num_codes=4096)
-    rows = [CodeTrack(track.path, track.frames) for track in tracks]
-    inputs, target = CodeWindows(rows, config, 9, 4, 0)[0]
-    assert set(inputs) == {"previous"}
-    assert inputs["previous"].shape == target.shape == (4, 9, 1)
-
-
 def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
     """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4).
     """

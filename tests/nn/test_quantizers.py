@@ -62,19 +62,6 @@ def known(rng):
     return at(quantizer(), rng.normal(size=(CODES, DIM)), np.full(CODES, 5.0))
 
 
-def test_each_latent_gets_its_nearest_code_and_lookup_gives_what_was_quantized(known, latents):
-    quantized, codes = (np.asarray(x) for x in known(latents)[:2])
-    codebook = known.codebook.numpy()
-    distances = ((latents[:, :, None] - codebook) ** 2).sum(-1)
-    np.testing.assert_array_equal(codes[..., 0], distances.argmin(-1))
-    np.testing.assert_array_equal(np.asarray(known.encode(latents)), codes)
-    np.testing.assert_allclose(quantized, np.asarray(known.lookup(codes)), atol=1e-6)
-    assert codes.dtype == np.int32
-    # A code's own vector is its own nearest.
-    np.testing.assert_array_equal(np.asarray(known.encode(codebook[None]))[0, :, 0],
-                                  np.arange(CODES))
-
-
 def test_commitment_pulls_latents_to_their_codes(known, latents):
     def commitment(x):
         return known(x).losses[0]
