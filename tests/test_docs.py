@@ -16,10 +16,8 @@ import yaml
 from commands import draw_pitches
 from imported import unknown
 
-from vqwave.config import Sampling, TrainingConfig
 from vqwave.io import weights
 from vqwave.play import pitches
-from vqwave.play.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "final_weights/README.md"
@@ -195,21 +193,6 @@ def test_shell_programs_accept_every_command_shown(page):
         command = ["bash", ROOT / program, *words, "--help"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), f"{program} {shlex.join(words)}"
-
-
-@for_each(PAGES)
-def test_every_flag_in_the_text_belongs_to_some_command(page):
-    shell = (ROOT / "setup.sh").read_text() + (ROOT / "recipes/recipe.sh").read_text()
-    known = set(re.findall(r"--[a-z][\w-]+", shell))
-    for path in [*(ROOT / "scripts").glob("*.py"), *(ROOT / "lib").rglob("*.py")]:
-        known |= set(re.findall(r'"(--[a-z][\w-]*)"', path.read_text(encoding="utf-8")))
-    fields = {**Sampling.model_fields, **TrainingConfig.model_fields, **CONTROLS}
-    known |= {f"--{field.replace('_', '-')}" for field in fields}
-    spans = " ".join(prose(page).split()).split("`")[1::2]
-    others = re.compile(r"(pip|docker|pytest|kubectl|dask|tensorboard) ")
-    ours = [span for span in spans if not others.match(span)]
-    named = [flag for span in ours for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)]
-    assert [flag for flag in named if flag not in known] == []
 
 
 @for_each(PAGES)

@@ -165,8 +165,7 @@ def test_a_killed_or_stopped_process_ends_all_and_the_same_command_continues(bes
     assert_same(folder, beside / "straight", name, rest.losses(6), straight)
 
 
-@pytest.mark.large
-@pytest.mark.parametrize("name", ["generator_512", "adversary"])
+@pytest.mark.parametrize("name", ["generator_512", pytest.param("adversary", marks=pytest.mark.large)])
 def test_two_processes_have_the_losses_of_one(beside, name):
     losses, _ = train_alone_and_together(beside, name, 4)
     # Sums of gradients are in another order.

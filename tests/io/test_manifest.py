@@ -341,24 +341,6 @@ def test_a_copy_in_another_folder_of_music_is_left_out(music, tmp_path):
     assert len(manifest.read(dst)) == 3
 
 
-def test_of_copies_among_new_files_the_first_is_converted(music, tmp_path):
-    dst = tmp_path / "d"
-    for name in ("album/c\n.wav", "z.wav"):
-        shutil.copy(music / "a.wav", music / name)
-    (music / "bad.mp3").write_bytes(b"no")
-    (music / "bad 2.mp3").write_bytes(b"no")
-    states = []
-    for run in range(2):
-        report = prepare(music, dst)
-        assert len(report.up_to_date if run else report.converted) == 3
-        assert report.notes == [f"copies of other files are left out: 2 files (for "
-                                f"instance {music}/album/c\\n.wav)"]
-        failed = [os.path.basename(source) for source, _ in report.failed]
-        assert failed == ["bad 2.mp3", "bad.mp3"]
-        states.append(state(dst))
-    assert states[0] == states[1] and len(manifest.read(dst)) == 3
-
-
 def test_links_are_followed_once(music, tmp_path):
     encode(tmp_path / "outside.wav", tone(1, frequency=220))
     (music / "link.wav").symlink_to(tmp_path / "outside.wav")

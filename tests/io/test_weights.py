@@ -14,7 +14,6 @@ from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.weights import WeightsError
 from vqwave.nn.codec import Codec, load_codec
-from vqwave.nn.generator import Generator, load_generator
 
 NAME = "vqvae_8"
 
@@ -76,18 +75,6 @@ def test_a_loaded_codec_is_the_codec(codec, save, rng):
     sound = rng.normal(0, 0.1, (1, 1024)).astype("float32")
     np.testing.assert_array_equal(again(sound), codec(sound))
     np.testing.assert_array_equal(again.encode_model()(sound), codec.encode_model()(sound))
-
-
-@pytest.mark.parametrize("level", [512, 8])
-def test_a_loaded_generator_is_the_generator(tmp_path, level, rng):
-    config = configs.preset("tiny").generator(level)
-    model = Generator(config)
-    weights.save(tmp_path, config.name, "", model.parts, config)
-    loaded = load_generator(weights.find(tmp_path, config.name))
-    inputs = {"previous": rng.integers(0, 64, (1, 8, 1)),
-              "source": rng.integers(0, 64, (1, 2 + 2 * config.halo, 1))}
-    np.testing.assert_array_equal(loaded(inputs), model(inputs))
-    assert (tmp_path / f"{config.name}_context.weights.h5").exists() == bool(config.source_level)
 
 
 def test_a_copy_is_the_same_set_elsewhere(tmp_path, save):

@@ -57,18 +57,6 @@ def test_the_package_names_what_it_holds_and_imports_nothing_heavy():
         vqwave.lode  # noqa: B018
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_codes_and_audio_have_the_level_s_lengths(music, rng, level):
-    audio = rng.normal(0, 0.1, 2000)
-    codes = music.encode(audio, level)
-    assert codes.shape == (-(-2000 // level),) and codes.dtype == np.int32
-    made = music.decode(codes, level)
-    assert made.shape == (len(codes) * level,) and made.dtype == np.float32
-    both = music.encode(np.stack([audio, -audio]), level)
-    np.testing.assert_array_equal(both[0], codes)
-    assert music.decode(both, level).shape == (2, len(codes) * level)
-
-
 def test_a_piece_is_the_collected_stream(music):
     piece = music.generate(samples=2 * BLOCK + 77, seed=1)
     assert piece.shape == (2 * BLOCK + 77,) and piece.dtype == np.float32 and piece.std() > 0

@@ -115,14 +115,6 @@ def test_patience_counts_epochs_without_a_better_loss(tmp_path, model):
     assert run.saved()[0] == run.record
 
 
-def test_the_last_step_finishes(tmp_path, model):
-    run = Run(tmp_path, model, steps=2 * PER_EPOCH)
-    run.epoch(1, val_loss=1.0)
-    assert run.record.finished is None
-    run.epoch(2, val_loss=2.0)
-    assert "6 steps" in run.record.finished
-
-
 # ------------------------------------------------------------------------------------ what is wrong
 
 
