@@ -55,9 +55,6 @@ def for_each(pages):
     return decorate
 
 
-# ---------------------------------------------------------------------------------------- the pages
-
-
 def anchors(page):
     """What GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
@@ -89,9 +86,6 @@ def test_python_examples_run_with_the_shipped_weights(monkeypatch):
     for example in examples:
         exec(example, variables)  # noqa: S102
     assert len(variables["audio"]) == 10 * 22050
-
-
-# ------------------------------------------------------------------------------------- the commands
 
 
 def containers(page):
@@ -240,6 +234,3 @@ def test_shell_examples_are_valid_bash(page):
         text = re.sub(r"<[a-z ]+>", "PLACEHOLDER", block)
         done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
         assert (done.returncode, done.stderr) == (0, ""), block
-
-
-# -------------------------------------------------------------------------------------- the service

@@ -115,9 +115,6 @@ def kill_repeatedly(times, seed, seconds, start, check, finish, chain=10):
         finish()
 
 
-# ------------------------------------------------------------------------------------------ kill -9
-
-
 @pytest.mark.parametrize("name, times",
                          [(CODEC, 1), (GENERATOR, 2), many(CODEC, 20), many(GENERATOR, 20)])
 def test_a_training_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, name, times):
@@ -189,9 +186,6 @@ def test_unfinished_music_never_has_its_final_name(tiny_weights, tmp_path, times
     kill_repeatedly(times, times, seconds, start, check, finish)
 
 
-# ------------------------------------------------------------------------------- SIGTERM and Ctrl-C
-
-
 # ---------------------------------------------------------------------------- one training a folder
 
 
@@ -206,9 +200,6 @@ def test_a_folder_takes_one_training_at_a_time_and_a_killed_one_releases_it(tiny
     first.kill()
     succeed(Command(tmp_path / "third", *tiny.generator(tmp_path / "out")))
     assert_trained_as(tmp_path / "out", tiny.weights, GENERATOR)
-
-
-# -------------------------------------------------------------------------------------- a full disk
 
 
 @pytest.fixture
@@ -289,9 +280,6 @@ def test_a_read_only_folder_is_refused_before_any_work(tiny, tiny_weights, tmp_p
         assert len(output.splitlines()) == 1
 
 
-# ------------------------------------------------------------------------------------------- memory
-
-
 def limit_memory():
     """A gigabyte more than the process has by now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -310,6 +298,3 @@ def test_without_memory_the_error_names_the_two_flags_to_lower(tiny, tmp_path, b
         command.kill()
     assert "out of memory: lower --batch-size or --input-length" in fail(command).splitlines()[-1]
     assert weights.tags(tmp_path / "out", CODEC) == []
-
-
-# ------------------------------------------------------------------------------------------- damage

@@ -118,9 +118,6 @@ def test_a_piano_roll_names_notes_and_pieces(tmp_path):
     read_png(tmp_path / "a.png")
 
 
-# --- training logs --------------------------------------------------------------------------------
-
-
 def log(tmp_path, text):
     path = tmp_path / "log.csv"
     path.write_text(text, encoding="utf-8")
@@ -174,9 +171,6 @@ def test_logs_of_any_model_are_found(tmp_path):
     assert list(plots.logs(tmp_path, ("zither_4", "missing", "vqvae_8"))) == [
         "zither_4", "vqvae_8", "a_codec"]
     assert plots.logs(tmp_path / "nowhere") == {}
-
-
-# --- codes ----------------------------------------------------------------------------------------
 
 
 def test_shades_are_even_similar_for_similar_vectors_and_dark_for_silence(rng):

@@ -23,9 +23,6 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-# ------------------------------------------------------------------------------------ audio windows
-
-
 def test_tracks_are_drawn_by_duration_and_places_uniformly():
     sampler = Sampler([100, 700, 200], seed=0)
     drawn = [sampler(i) for i in range(4000)]
@@ -191,9 +188,6 @@ def test_a_performance_stands_beside_the_sound_of_its_frames(folder):
     assert 0.6 < np.mean(counts) < 0.8
 
 
-# ------------------------------------------------------------------------------------- code windows
-
-
 RATIO = 4
 CONFIG = configs.GeneratorConfig(name="generator_128", level=128, num_codes=4096, conditions=[
     configs.CodesAbove(level=512, num_codes=1024, dilations=(1, 2))])
@@ -321,9 +315,6 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
         np.testing.assert_array_equal(source[:, 0], start[:, None] // 4 + [50, 60])
         if (start == 0).any():
             assert (inputs["source"][start == 0, 0] == config.pad_token).all()
-
-
-# ------------------------------------------------------------------------ cut tracks, short tracks
 
 
 def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):

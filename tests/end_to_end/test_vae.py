@@ -86,9 +86,6 @@ def run(capsys, script, *arguments):
     return code, *capsys.readouterr()
 
 
-# ------------------------------------------------------------------------------------ without labels
-
-
 def test_its_divergence_and_reconstruction_are_logged(plain):
     with open(plain / "vqvae_512.csv", encoding="utf-8") as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -126,9 +123,6 @@ def test_a_vae_is_judged_and_has_no_stations(plain, tmp_path, capsys, monkeypatc
     assert code == 0 and np.isfinite(row["mel"]) and "usage" not in row and "codes" not in row
     code, _, errors = run(capsys, "radio", *folders, "--generator-weights-dir", plain, "--port", 0)
     assert code == 2 and REFUSED in errors.splitlines()[-1] and "Traceback" not in errors
-
-
-# --------------------------------------------------------------------------------------- with labels
 
 
 def test_folders_are_its_vocabulary(trained):

@@ -308,9 +308,6 @@ def test_where_audio_cannot_be_written(tmp_path):
         assert str(tmp_path / name) in str(caught.value)
 
 
-# -------------------------------------------------------------------------------------- transposing
-
-
 @pytest.mark.parametrize("semitones", [-12, -1, 3, 12])
 def test_transposing_moves_a_tone_by_semitones_and_keeps_its_level(semitones):
     sound, factor = tone(2.0, 22050, 440.0, 0.5), 2 ** (semitones / 12)

@@ -37,9 +37,6 @@ def prepare(src, dst, **options):
     return preparing.prepare(src, dst, **{"sample_rate": 22050, "workers": 1} | options)
 
 
-# ------------------------------------------------------------------------------ reading and writing
-
-
 def test_written_is_read_in_the_order_of_names(tmp_path):
     odd = {**TAGS, "title": "Zeile\u2028zwei \n ünï"}
     tracks = [track(tmp_path, f, tags=odd, source=s) for f, s in (
@@ -159,9 +156,6 @@ def test_mixed_sample_rates_are_refused_by_name(tmp_path):
                    [track(tmp_path, "x.u16"), track(tmp_path, "y.u16", sample_rate=44100)])
     with pytest.raises(UserError, match="x.u16 has 22050 Hz, y.u16 44100 Hz"):
         manifest.read(tmp_path)
-
-
-# ---------------------------------------------------------------------------------------- preparing
 
 
 @pytest.fixture

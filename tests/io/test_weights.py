@@ -51,9 +51,6 @@ def refused(text, *more, call):
     assert "\n" not in str(e.value)
 
 
-# -------------------------------------------------------------------------------------- round trips
-
-
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("float16", 1e-3)])
 def test_a_saved_set_is_loaded(tmp_path, codec, save, dtype, tolerance):
     weight_set = save(dtype=dtype)
@@ -91,9 +88,6 @@ def test_sets_have_different_checksums_and_copies_the_same(tmp_path, save):
     assert save("00002", shift=1e-3).checksum != checksum == save("00003").checksum
 
 
-# ----------------------------------------------------------------------------------- which is taken
-
-
 def test_which_set_is_taken_and_described(save, tmp_path):
     save("00002", shift=2.0)
     save("00010", shift=10.0)
@@ -124,9 +118,6 @@ def test_an_error_names_the_missing_set_and_those_there_are(save, tmp_path):
     save("best")
     save()
     refused("2, 10, best, the default set", call=lambda: weights.find(tmp_path, NAME, 99))
-
-
-# ------------------------------------------------------------------------------------------- damage
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text", "gone", "another"])
@@ -201,9 +192,6 @@ def test_a_description_of_another_model_is_refused(save, tmp_path):
     refused("encoder", "codebook", call=lambda: weights.find(tmp_path, NAME))
     path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0", 1: "0"}}))
     refused("sha256", call=lambda: weights.find(tmp_path, NAME))
-
-
-# ------------------------------------------------------------------------ shapes, links and numbers
 
 
 def test_another_shape_names_file_layer_and_both_shapes(save, codec):

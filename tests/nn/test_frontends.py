@@ -88,9 +88,6 @@ def test_a_frame_sees_as_far_as_the_receptive_field_says(config, least, rng):
     assert layer.compute_output_shape((2, 4096)) == (2, 4096 // config.hop, layer.channels)
 
 
-# ------------------------------------------------------------------------------------ spectrograms
-
-
 def spectrogram(**more):
     config = configs.SpectrogramFrontEnd(**({"hop": 128, "n_fft": 512} | more))
     return FRONT_ENDS["spectrogram"](config, RATE)

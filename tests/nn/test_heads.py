@@ -141,9 +141,6 @@ def test_each_loss_of_notes_is_smallest_for_the_right_prediction():
     np.testing.assert_allclose(amplitudes[[72, 110]], [0.3, 0.1], rtol=0.05)
 
 
-# ------------------------------------------------------------------------------------ spectrograms
-
-
 @pytest.mark.parametrize("padding", ["same", "causal"])
 def test_the_inverse_of_a_spectrogram_is_its_audio(padding, rng):
     n_fft, hop, frames = 64, 8, 30

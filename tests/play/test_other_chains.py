@@ -108,9 +108,6 @@ def test_a_file_at_another_rate_is_resampled_to_the_chain_s(music, tmp_path):
     assert len(prompt.audio) == 2 * chain.top
 
 
-#---------------------------------------------------------------- a residual codec above a plain one
-
-
 @pytest.fixture(scope="module")
 def residual(saved):
     return saved("books")

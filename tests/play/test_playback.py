@@ -182,9 +182,6 @@ def test_without_pyaudio_the_error_says_how_to_get_it(monkeypatch):
         play([wave(10)], RATE)
 
 
-# -------------------------------------------------------------------------- through PortAudio, ALSA
-
-
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """ALSA with devices that need no sound card; `.received()` is what the `default` one was given.

@@ -61,9 +61,6 @@ def names(run):
     return [option(c, "--model") or option(c, "--generator") for c in run]
 
 
-# ----------------------------------------------------------------------- a real run, of tiny models
-
-
 def test_all_models_are_trained_in_order(trained):
     for name in NAMES:
         weight_set = weights.find(trained.weights, name)
@@ -89,9 +86,6 @@ def test_finished_trainings_are_skipped(trained, train_all, stages, capsys):
     assert train_all.main([*trained.command]) == 0
     assert run == []
     assert capsys.readouterr().out.count("finished") == 8
-
-
-# -------------------------------------------------------------------------------- the plan of a run
 
 
 def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages, tmp_path, capsys):

@@ -28,9 +28,6 @@ CHAIN = preset("tiny").chain
 LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
 
 
-# ------------------------------------------------------------------------------- settings and links
-
-
 def complete(chain=CHAIN, temperatures=None, **request):
     return TakeRequest(**request).complete(chain, temperatures or {})
 
@@ -93,9 +90,6 @@ def test_defaults_come_from_the_chain_and_the_generators():
         complete(replace(chain, levels=chain.levels[:1], end=None), mode="vary", recording="x")
 
 
-# ----------------------------------------------------------------------------------------- pictures
-
-
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 3))
 def test_a_spectrogram_does_not_depend_on_how_the_signal_is_cut(cuts, seed):
     signal = np.random.default_rng(seed).normal(0, 0.1, sum(cuts)).astype(np.float32)
@@ -136,9 +130,6 @@ def test_each_note_is_found_once_however_the_signal_is_cut(cuts):
     for i in range(6):
         near = [note for note in loud if abs(note[2] - 69 - 2 * i) < 0.5 and abs(note[0] - i / 2) < 0.3]
         assert near, (i, loud)
-
-
-# ---------------------------------------------------------------------------- recordings and codecs
 
 
 def test_a_recording_is_stored_once_under_any_name(studio, song):

@@ -30,9 +30,6 @@ pytestmark = NEEDS
 CHAIN = preset("tiny").chain
 
 
-# --------------------------------------------------------------------------------------- what is heard
-
-
 def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(open_page):
     page = open_page()
     ask_for(page, level=8, seconds=4, seed=7)
@@ -103,9 +100,6 @@ def test_a_stopped_take_is_listed_and_its_link_generates_it_again(open_page):
     assert download(page, "wav")[1] == wav
     assert page.locator("#takes .command").inner_text() == command
     assert page.locator("#takes li").count() == 1, "the same take is listed once"
-
-
-# ------------------------------------------------------------------------------------- what goes wrong
 
 
 @pytest.mark.large
@@ -276,9 +270,6 @@ def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_var
         assert page.evaluate("() => window.vqwave.codecs.sounds[1].codes.rows") == 14
 
 
-# ------------------------------------------------------------------------------------------- steering
-
-
 def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page, tmp_path, monkeypatch):
     page = open_page()
     assert page.locator("#wild").is_disabled() and page.get_by_text("Press Play first").is_visible()
@@ -331,9 +322,6 @@ def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):
     assert page.locator("#alert").is_hidden() and page.locator("#takes li").count() == 1
     page.locator("#play").click()
     until(page, f"sound.playing && sound.position > {RATE / 2}")
-
-
-# ---------------------------------------------------------------------------------------------- takes
 
 
 def test_takes_are_named_starred_deleted_and_brought_back(open_page):

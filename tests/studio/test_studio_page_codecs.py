@@ -33,9 +33,6 @@ CHAIN = preset("tiny").chain
 AXE = Path(os.environ.get("AXE", Path(sys.prefix, "axe/node_modules/axe-core/axe.min.js")))
 
 
-# ----------------------------------------------------------------------------------------- recordings
-
-
 def test_a_clip_is_seen_cut_by_dragging_heard_and_continued(open_page):
     page = open_page()
     ask_for(page, seconds=6)
@@ -137,9 +134,6 @@ def test_the_codecs_of_a_folder_are_chosen_on_their_page_whatever_its_rate(open_
         assert page.evaluate("() => window.vqwave.audio.sampleRate") == RATE
         page.locator("#stop").click()
         until(page, "player.record")
-
-
-# ---------------------------------------------------------------------------- how it looks and is reached
 
 
 WIDER = """() => [...document.querySelectorAll("main *")]

@@ -109,9 +109,6 @@ def assert_alike(folder, other, name):
     assert a == b == ["epoch", "0", "1", "2"]
 
 
-# -------------------------------------------------------------------------------- what a run leaves
-
-
 @pytest.mark.parametrize("name", [CODEC, GENERATOR])
 def test_a_run_leaves_its_epochs_the_best_and_a_log(straight, name):
     run = straight[name]
@@ -133,9 +130,6 @@ def test_a_run_leaves_its_epochs_the_best_and_a_log(straight, name):
     # The seed alone decides where a run begins; its weights did move from there.
     first, last = (weights.find(run.folder, name, e) for e in (1, 3))
     assert first.checksum != last.checksum
-
-
-# ------------------------------------------------------------------------------ stopped and resumed
 
 
 def test_a_run_stopped_repeatedly_ends_the_same(train, straight, tmp_path):
@@ -160,9 +154,6 @@ def test_half_written_files_of_a_killed_run_are_ignored(train, straight, begun):
     saved = RunState(begun, GENERATOR)
     shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}.state.npz", saved.path)
     assert train(begun).record.finished
-
-
-# --------------------------------------------------------------------------------- going on, or not
 
 
 def test_more_steps_continue_a_finished_run(train, begun):
@@ -338,9 +329,6 @@ def test_minutes_end_after_the_passes(monkeypatch, passes, minutes, steps, per_e
     assert ("training takes" in reporter.text) == (passes == 2)
 
 
-# ----------------------------------------------------------------------------------- other settings
-
-
 def test_without_validation_and_in_mixed_precision(train, tmp_path):
     done = train(tmp_path, CODEC, split=0.0, mixed_precision=True, steps=3, epochs=1)
     assert "no track is held out" in done.reporter.text
@@ -418,9 +406,6 @@ def test_the_stretches_of_a_run_cover_every_step_once():
                 assert covered == max(0, steps - step)
 
 
-# ------------------------------------------------------------------------- settings, noted and kept
-
-
 def test_settings_without_a_flag_stay_as_the_run_has_them(begun, data, tiny_weights):
     """Batch size, seed and rate stay when only more steps are given."""
     reporter = RecordingReporter()
@@ -449,6 +434,3 @@ def test_a_generator_records_the_tracks_of_its_codecs(train, tmp_path, tiny_weig
                  {"tracks": ["0" * 16]})
     run = train(tmp_path / "run", codecs=tmp_path, steps=1, epochs=1)
     assert run.record.tracks[0] == "0" * 16 and len(run.record.tracks) == 3
-
-
-# ----------------------------------------------------------------------------- books and other maps
