@@ -452,8 +452,6 @@ def places(tmp_path_factory):
     (root / "folder").mkdir()
     (root / "text.yml").write_text("words")
     (root / "wrong.yml").write_text("unitz: 3\nstridez: 3\n")
-    (root / "noise.mp3").write_bytes(b"noise" * 1000)
-    encode(root / "good.wav", music(1.0))
     return root
 
 
@@ -475,26 +473,8 @@ NAMED = [
     ("train_vqvae", [*CODEC, "--decoder-only"], "--decoder-only needs --start-from"),
     ("train_generator", ["--generator", "vqvae_8", *TRAIN], "'vqvae_8'; there are generator_512"),
     ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "folder"], "no weights of vqvae_512"),
-    ("train_generator", [*GENERATOR, "--epoch", "first"], "epoch is 'first'; it must be a number or 'best'"),
-    ("train_generator", [*GENERATOR, "--size", "notes", "--label", "genre"],
-     "no training track names its genre"),
-    ("train_all", [*TRAIN, "--steps", "1", "--label", "artist"], "no training track names its artist"),
     ("train_all", [*TRAIN, "--levels", "512,64"], "--levels is '512,64'"),
-    ("generate_audio", ["--generators", "x", "--seconds", "1"], "no generator is called 'x'"),
-    ("generate_audio", ["--output", "OUT/a.mp3", "--seconds", "1"], "'.mp3' is unknown"),
-    ("generate_audio", ["--label", "calm", "--output", "folder/a.wav", "--seconds", "1"],
-     "generator_512 was trained without labels: there is none to choose"),
-    ("generate_audio", ["--guidance", "2", "--output", "folder/a.wav", "--seconds", "1"],
-     "--guidance needs --label or --replay"),
-    ("generate_audio", ["--output", "OUT/none/a.wav", "--seconds", "1"], "there is no folder"),
-    ("generate_audio", ["--generator-weights-dir", "none", "--output", "folder/a.wav", "--seconds", "1"], "none"),
-    ("test_vqvae", ["--model", "vqvae_9", "--input", "good.wav", "--output-dir", "OUT"], "vqvae_9"),
-    ("test_vqvae", ["--model", "all", "--input", "noise.mp3", "--output-dir", "OUT"],
-     "noise.mp3: not audio"),
-    ("test_vqvae", ["--model", "all", "--input", "none.mp3", "--output-dir", "OUT"],
-     "none.mp3: no such file"),
     ("benchmark", ["--sizes", "huge", "--quick"], "huge"),
-    ("benchmark", ["--only", "luck", "--quick"], "luck"),
 ]
 
 
@@ -503,7 +483,7 @@ NAMED = [
 def test_a_wrong_name_or_place_is_one_line_and_leaves_nothing(places, tmp_path, capsys, name, argv, message):
     argv = [a.replace("DATA", str(places / "data")).replace("OUT", str(tmp_path / "out"))
             for a in argv]
-    place = re.compile(r"(none|folder|text|wrong|noise|good)(\.\w+|/a\.wav)?")
+    place = re.compile(r"(none|folder|text|wrong)(\.\w+)?")
     code, stderr = run(capsys, name, *[str(places / a) if place.fullmatch(a) else a for a in argv])
     assert code == 2, stderr
     assert message in stderr.splitlines()[-1] and len(stderr.splitlines()[-1]) < 600

@@ -97,17 +97,6 @@ def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
     read_png(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_signals_is_drawn_with_names_and_units(tmp_path, count):
-    signals = {f"${i}_<音>.mp3": music(0.2 + 0.1 * i, 220.0 * (i + 1)) for i in range(count)}
-    path = tmp_path / "a.svg"
-    for draw, labels in ((plots.waveforms, set()),
-                         (plots.spectrograms, {"Pitch", "C4", "Frequency (Hz)", "Level (dB)"})):
-        draw(signals, path, RATE)
-        assert {"Time (s)", "Amplitude"} | labels <= set(texts(path))
-        assert path.read_text(encoding="utf-8").count("<!-- $") == count
-
-
 def test_a_piano_roll_names_notes_and_pieces(tmp_path):
     rolls = {"a $tune": notes.roll(music(), RATE),
              "silence": notes.roll(np.zeros(300, np.float32), RATE)}

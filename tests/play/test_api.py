@@ -250,22 +250,14 @@ def test_what_cannot_be_is_refused(music, recordings, call, message):
         call(music, recordings)
 
 
-RESIDENT = """
+MEMORY = """
 import os, sys
 from vqwave import load
 
 def resident():
     with open("/proc/self/statm") as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-"""
-LONG = RESIDENT + """
-music = load(sys.argv[1], sys.argv[2])
-for path in sys.argv[3:]:
-    with music.stream(begin=music.source(path, 128), level=32, seed=1) as stream:
-        samples = sum(len(block) for block in stream)
-    print(samples, resident())
-"""
-MEMORY = RESIDENT + """
+
 minute = 60 * 22050
 with load(sys.argv[1], sys.argv[2]).stream(seed=1) as stream:
     for _ in stream:
@@ -279,19 +271,8 @@ print(resident() - first)
 
 @pytest.mark.large
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_a_long_piece_takes_no_more_memory_than_a_short_one(music, tiny_weights, tmp_path):
-    sound = prepared.music(30.0)
-    for name, times in (("short.flac", 1), ("long.flac", 20)):
-        audio.write(tmp_path / name, np.tile(sound, times), 22050)
-    music.generate(begin=music.source(tmp_path / "short.flac", 128),
-                   level=32)  # exports what is missing
-    printed = python(LONG, tiny_weights.codecs, tiny_weights.generators, tmp_path / "short.flac",
-                     tmp_path / "long.flac")
-    (short, before), (long, after) = (map(int, line.split()) for line in printed.splitlines())
-    assert (short, long) == (len(sound), 20 * len(sound))
-    # Ten minutes of samples would be 53 MB.
-    assert after - before < 20_000_000
-    music.generate(samples=1)
+def test_a_long_piece_takes_no_more_memory_than_a_short_one(music, tiny_weights):
+    music.generate(samples=1)  # exports what is missing
     assert int(python(MEMORY, tiny_weights.codecs, tiny_weights.generators)) < 2_000_000
 
 
@@ -337,12 +318,6 @@ def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weigh
     levels[3]["level"] = 16
     refused(configs.replace(chain, levels=levels),
             "vqvae_8 is of level 8, but the chain has it at level 16")
-    levels[3] |= {"level": 8, "generator": "generator_9"}
-    refused(configs.replace(chain, levels=levels),
-            "no weights of generator_9; there are none at all")
-    levels[3]["generator"], levels[2]["generator"] = "generator_32", "generator_8"
-    refused(configs.replace(chain, levels=levels),
-            "generator_8 is of level 8, but the chain has it at level 32")
 
 
 def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_weights, tmp_path):

@@ -18,7 +18,7 @@ from vqwave import config as configs
 from vqwave.config import GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.onnx import export, loops
+from vqwave.onnx import export
 from vqwave.play import engine, sampling
 
 LEVELS = configs.preset("tiny").chain.sizes
@@ -153,22 +153,6 @@ def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
     np.testing.assert_allclose(log_probs[..., 0], scores[..., 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("which", [32, BOOKS, TOGETHER])
-@pytest.mark.parametrize("name", ["onnx", "onnx-float32"])
-@pytest.mark.parametrize("batch, loop", [(2, "loop"), (loops.MANY_STREAMS, "loop_many"),
-                                         (2 * loops.MANY_STREAMS + 1, "loop_many")])
-def test_the_loops_of_codes_alone_make_what_the_full_one_makes(load, which, name, batch, loop):
-    played = load(which, name)
-    given = arguments(played, 500, batch)
-    codes, log_probs, state = played.sample(*given, Sampling(temperature=0.8), log_probs=False)
-    assert f"{loop}_{played.precision}" in played._models.graphs.sessions
-    full, _, after = played.sample(*given, Sampling(temperature=0.8))
-    assert log_probs is None
-    np.testing.assert_array_equal(codes, full)
-    for a, b in zip(state, after, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.0], np.float32)
 
 
@@ -271,20 +255,6 @@ def test_codecs_are_the_same_in_every_engine(codecs, rng, which):
         np.testing.assert_allclose(sound, reference.decode(codes[..., :n]), atol=1e-4)
     # Each book of a residual codec adds to the ones before it.
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(sounds[:-1], sounds[1:], strict=True))
-
-
-@pytest.mark.parametrize("which", ["residual", "som"])
-def test_windows_of_codes_are_decoded_as_the_whole(codecs, rng, which):
-    played = engine.CodecEngine(codecs[which])
-    level, step, halo = played.config.level, 40, played.decode_halo
-    codes = played.encode(rng.normal(0, 0.1, (2, 8_000)).astype(np.float32))
-    whole = played.decode_window(codes)
-    for start in range(0, codes.shape[1], step):
-        left = max(0, start - halo)
-        part = played.decode_window(codes[:, left : start + step + halo], left)
-        expected = whole[:, start * level : (start + step) * level]
-        part = part[:, (start - left) * level :][:, : expected.shape[1]]
-        np.testing.assert_allclose(part, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual"])

@@ -304,19 +304,6 @@ def test_a_decoder_that_looks_as_far_as_it_sees_hears_the_same(level):
     np.testing.assert_array_equal(collect(start(parts, ahead=ahead, **options)), expected)
 
 
-@pytest.mark.parametrize("batch", [None, 3])
-def test_a_stream_that_looks_less_far_ahead_resumes_bit_for_bit(batch):
-    parts = chain(128)
-    options = {"seed": 3, "block": 1024, "samples": 30 * 1024, "ahead": 0.02, "batch": batch}
-    expected = collect(start(parts, **options))
-    assert not np.array_equal(expected, collect(start(parts, **options | {"ahead": None})))
-    for stop in (0, 1, 7):
-        stream = start(parts, **options)
-        begun = [next(stream) for _ in range(stop)]
-        rest = collect(Stream.resume(stream.state(), *parts))
-        np.testing.assert_array_equal(np.concatenate([*begun, rest], axis=-1), expected)
-
-
 def test_a_block_is_a_multiple_of_the_top_level():
     codec, generators = chain(32)
     for options in ({}, {"begin": varied(512, given(BLOCK)[512])}):
@@ -569,18 +556,6 @@ def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(
         assert abs(heard[clear] - recording[clear]) < 0.01 > abs(heard[end] - decoded[end])
         cut = collect(start(chain(128), seed=1, begin=kept, samples=samples - 100))
         np.testing.assert_array_equal(cut, heard[: samples - 100])
-
-
-def test_a_batch_continues_one_prompt_and_varies_one_piece():
-    for layout in (PLAIN, LAYOUTS["books"]):
-        codec, generators = chain(128, layout)
-        for begin, parts in ((prompted(given(BLOCK + 512, 128, layout=layout)),
-                              (codec, generators)),
-                             (varied(512, given(5 * BLOCK, layout=layout)[512]),
-                              (codec, generators[1:]))):
-            both = collect(start(parts, seed=5, batch=2, begin=begin), 3)
-            np.testing.assert_array_equal(both[0], collect(start(parts, seed=5, begin=begin), 3))
-            assert not np.array_equal(both[0], both[1])
 
 
 def test_log_probabilities_belong_to_the_codes_of_the_block():

@@ -130,13 +130,6 @@ def test_invalid_flags_are_refused_in_one_line(argv, message):
         read(*argv)
 
 
-@pytest.mark.parametrize("argv", [[], ["--generator", "generator_500"]])
-def test_a_vae_has_no_generator_to_train(argv):
-    with pytest.raises(UserError, match="a generator needs codes, but vqvae_500 has a quantizer of "
-                                        "gaussian, which makes none"):
-        read("--preset", "cvae", *argv, role="generator")
-
-
 def test_a_preset_without_generators_has_none_to_train(write):
     path = write("""
 chain: {sample_rate: 8000, block: 64, levels: [{level: 8, codec: a}]}
