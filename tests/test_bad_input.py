@@ -348,8 +348,7 @@ def test_whatever_describes_a_weights_set(codec_set):
 
 
 def test_whatever_a_weights_file_holds(codec_set, tmp_path):
-    """Every kind of harm to the real file is refused by its checksum before anything of it is read.
-    """
+    """Every kind of harm to the real file is refused by its checksum before anything of it is read."""
     folder, _ = codec_set
     original = weights.find(folder, "vqvae_8", "best").files["decoder"]
     content, random = original.read_bytes(), np.random.default_rng(0)

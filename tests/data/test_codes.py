@@ -1,6 +1,4 @@
-"""codes.py: a track is encoded once for each codec and variant; a new codec, a torn file or a
-changed track is encoded again.
-"""
+"""codes.py: a track is encoded once for each codec and variant."""
 
 import math
 

@@ -290,8 +290,7 @@ def test_beginnings_are_drawn_more_often_in_training_and_not_in_validation(track
 
 
 def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
-    """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4).
-    """
+    """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4)."""
     frames = np.arange(40)[:, None] + 100 * np.arange(3)
     (tmp_path / "f").write_bytes(frames.astype("<u2").tobytes())
     (tmp_path / "s").write_bytes((np.arange(10)[:, None] + [50, 60]).astype("<u2").tobytes())

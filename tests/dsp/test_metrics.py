@@ -1,6 +1,4 @@
-"""dsp/metrics.py and dsp/spectrum.py: distances by hand and by librosa, silence, short signals, code
-statistics.
-"""
+"""dsp/metrics.py and dsp/spectrum.py, by hand and by librosa."""
 
 import math
 import warnings

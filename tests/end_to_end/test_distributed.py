@@ -1,6 +1,4 @@
-"""Several processes train one model on JAX, where JAX is installed. Guards against shares of a batch
-that differ from the whole batch, and against processes that wait for a process that has ended.
-"""
+"""Several processes train one model on JAX, where JAX is installed."""
 
 import json
 import os

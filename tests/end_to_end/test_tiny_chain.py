@@ -1,6 +1,4 @@
-"""From a folder of music to sound, through the commands: prepare, four codecs, four generators, a
-wav. The models are those of the fixture `trained`.
-"""
+"""The seed decides the piece of the chain of the fixture `trained`."""
 
 
 import imported

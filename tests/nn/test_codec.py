@@ -1,6 +1,4 @@
-"""codec.py: shapes of every preset, the two halves against the whole, and what training does and
-leaves alone.
-"""
+"""codec.py: the two halves against the whole, and what training does and leaves alone."""
 
 import keras
 import numpy as np
@@ -64,8 +62,7 @@ def causal(name="vqvae_32", **more):
 
 
 def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
-    """A frame of the reconstruction does not depend on samples beyond the latency.
-    """
+    """A frame of the reconstruction does not depend on samples beyond the latency."""
     model, level = Codec(configs.preset("tiny").codec(32)), 32
     for v in model.encoder.weights + model.decoder.weights:
         v.assign(rng.normal(0, 0.3, v.shape))

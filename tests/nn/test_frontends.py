@@ -1,6 +1,4 @@
-"""frontends.py: the constant-Q spectrum by its definition, its peaks, and what training sees of
-them.
-"""
+"""frontends.py: the constant-Q spectrum by its definition, and spectrograms."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""generator.py: N source codes give N·ratio steps, no step knows a later one, and stepping equals
-teaching.
-"""
+"""generator.py: shapes of every preset, repeats, books and dropout."""
 
 import keras
 import numpy as np

@@ -1,6 +1,4 @@
-"""heads.py: tones by their definition, noise that is a function of the position, and decoders that
-do not hum.
-"""
+"""heads.py: tones by their definition, noise that is a function of the position, spectrograms."""
 
 import keras
 import numpy as np

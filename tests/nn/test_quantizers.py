@@ -1,6 +1,4 @@
-"""quantizers.py: each follows its equations in training, rests in inference, and looks up what it
-quantized.
-"""
+"""quantizers.py: each follows its equations in training and rests in inference."""
 
 import itertools
 

@@ -73,8 +73,7 @@ def save_lively(folder, config):
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
-    """A generator in Keras, its saved weights, a batch of three pieces of codes, and their context.
-    """
+    """A generator in Keras, its saved weights, a batch of three pieces of codes, and their context."""
     core, shape = request.param.split()
     config = describe(core, **SHAPES[shape])
     folder = tmp_path_factory.mktemp("weights")

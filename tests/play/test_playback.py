@@ -184,8 +184,7 @@ def test_without_pyaudio_the_error_says_how_to_get_it(monkeypatch):
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """ALSA with devices that need no sound card; `.received()` is what the `default` one was given.
-    """
+    """ALSA with devices that need no sound card; `.received()` is what the `default` one was given."""
     pytest.importorskip("pyaudio")
     folder = tmp_path_factory.mktemp("alsa")
     raw = folder / "heard.raw"
