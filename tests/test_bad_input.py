@@ -45,8 +45,6 @@ TIMEOUT = 300.0  # seconds a file; all of them take milliseconds where nothing h
 few_or_many = pytest.mark.parametrize("cases", [300, pytest.param(2500, marks=pytest.mark.large)])
 
 
-# ---------------------------------------------------------------------------------- a seeded corpus
-
 SOUNDFILE = {".wav": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"),
              ".flac": ("PCM_S8", "PCM_16", "PCM_24"),
              ".aiff": ("PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"),
@@ -232,9 +230,6 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
     (src / "locked").chmod(0o700)
 
 
-# --------------------------------------------------------------------------------- every config key
-
-
 def leaves(kind, path=()):
     """(the keys that lead to it, its type) of every value of a config class, through one class of
     each union; of a list, those of its first item.
@@ -292,8 +287,6 @@ def test_a_wrong_value_of_any_key_is_one_line_that_names_the_key():
             keys = [str(key) for key in path if key != 0 and key != "kind"] or ["kind"]
             assert any(re.search(rf"\b{key}\b", message) for key in keys), message
 
-
-# ----------------------------------------------- whatever a file holds: what it is for, or one line
 
 scalars = (st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats()
            | st.text(max_size=12) | st.dates()
@@ -389,9 +382,6 @@ def test_whatever_a_manifest_holds(tmp_path):
     check()
 
 
-# ------------------------------------------------------------------------------- every command line
-
-
 script = functools.cache(imported.script)
 
 
@@ -464,6 +454,8 @@ NAMED = [
     ("train_vqvae", [*CODEC, "--config", "none.yml"], "none.yml: cannot be read"),
     ("train_vqvae", [*CODEC, "--config", "wrong.yml"], "wrong.yml: unknown key"),
     ("train_vqvae", [*CODEC, "--val-split", "wrong.yml"], "wrong.yml: unknown key"),
+    ("train_vqvae", [*CODEC, "--val-split", "1"], "--val-split is 1; it must be a share"),
+    ("train_vqvae", [*TRAIN], "--model is missing: it must be one of vqvae_512"),
     ("train_vqvae", [*CODEC, "--input-length", "2049"], "--input-length is 2049"),
     ("train_vqvae", [*CODEC, "--input-length", "20480000"], "--input-length, 20480000 samples"),
     ("train_vqvae", [*CODEC, "--output-dir", "text.yml"], "text.yml: cannot be written to"),

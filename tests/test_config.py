@@ -34,9 +34,6 @@ def override(base, text, who="f.yml"):
     return configs.override(base, yaml.safe_load(text), who)
 
 
-# ------------------------------------------------------------------------------------------ presets
-
-
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_the_models_of_a_preset_survive_yaml(preset):
     for config in map(preset.model, preset.chain.names):
@@ -159,9 +156,6 @@ def test_an_unknown_model_preset_or_level_is_refused():
 def test_where_a_chain_ends():
     assert (COMPACT.chain.top, COMPACT.chain.bottom, COMPACT.chain.ending) == (512, 8, 128)
     assert configs.replace(COMPACT.chain, end=None).ending == 8
-
-
-# ------------------------------------------------------------------------------------------ configs
 
 
 def test_bitrate_is_codes_a_second_times_bits_a_code():
@@ -326,9 +320,6 @@ def test_a_label_stands_once_in_a_vocabulary():
         override(GENERATOR, "conditions: [{kind: labels, names: [a, b, a]}]")
 
 
-# -------------------------------------------------------------------------------------------- files
-
-
 @pytest.mark.parametrize("content", [
     b"", b"- a\n- list", b"text", b"a: [", b"\xff\xfe\xfa", b"a: b: c",
     b"\x00", b"a: 2001-99-99", b"a: !!int x",
@@ -342,13 +333,6 @@ def test_a_file_that_holds_no_mapping_is_refused_by_name(content, tmp_path):
         configs.load_yaml(path)
 
 
-def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path):
-    with pytest.raises(ConfigError, match="absent.yml.*No such file"):
-        configs.load_yaml(tmp_path / "absent.yml")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        configs.load_yaml(tmp_path)
-
-
 def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short_line(tmp_path):
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
@@ -357,9 +341,6 @@ def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short
         configs.override(CODEC, {"quantizer": {"num_codes": configs.load_yaml(path)["num_codes"]}},
                          "f.yml")
     assert len(str(caught.value)) < 500
-
-
-# ------------------------------------------------------ whatever a file says: a config or an error
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

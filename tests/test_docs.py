@@ -80,7 +80,7 @@ def test_python_examples_run_with_the_shipped_weights(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(pitches, "of_codec", draw_pitches)
     text, own = (ROOT / "docs/python.md").read_text(encoding="utf-8").split("\n## With your own weights\n")
-    examples = [example for _, example in FENCE.findall(text)]
+    examples = [*blocks(ROOT / "README.md", "python"), *(example for _, example in FENCE.findall(text))]
     assert len(examples) >= 6 and "weights/mine" in own
     variables = {}
     for example in examples:

@@ -58,14 +58,6 @@ def test_windows_are_audio_of_the_tracks_where_they_say(folder):
             np.testing.assert_array_equal(row, sounds[item][start : start + LENGTH])
 
 
-def test_starting_later_is_the_same_sequence(folder):
-    whole, later = windows(folder), windows(folder, start=3)
-    for i in range(4):
-        np.testing.assert_array_equal(later[i][0], whole[3 + i][0])
-    assert positions(whole, 0) != positions(whole, 1)
-    assert positions(windows(folder, seed=8), 0) != positions(whole, 0)
-
-
 def test_validation_windows_are_fixed_and_spread_over_all(folder):
     dataset = windows(folder, fixed=10)
     assert dataset.num_batches == 3

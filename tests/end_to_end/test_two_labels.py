@@ -16,7 +16,7 @@ from vqwave.commands import generate
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
-from vqwave.play import api, engine
+from vqwave.play import api
 from vqwave.report import fad
 from vqwave.train import training
 from vqwave.train.options import RunOptions
@@ -84,23 +84,6 @@ def test_the_vocabulary_stands_beside_the_weights(trained):
     assert "names: [high, low]" in (out / f"{NAME}.yml").read_text()
 
 
-def test_music_is_likeliest_with_its_own_label(trained, data, tiny_weights):
-    played = engine.GeneratorEngine(weights.find(trained[0], NAME), "onnx-float32")
-    codec = engine.CodecEngine(weights.find(tiny_weights.codecs, "vqvae_512"), "onnx-float32")
-    spans = []
-    for track in manifest.read(data)[::2]:
-        label = track.file.split()[0]
-        coded = generators.encode_track(tone(6, {"low": 110, "high": 1760}[label], 77), codec, None,
-                                     track, 0)
-        spans.append(generators.Span(coded, 0, 250))
-    none = [played.config.labels.none] * len(spans)
-    right, without, wrong = (
-        -generators.score(played, spans, labels=given).mean(dtype=float) / np.log(2)
-        for given in (None, none, generators.swap_labels(spans, played.config)))
-    assert right < without < wrong
-    assert without - right > 0.01 and wrong - right > 0.2
-
-
 def test_bits_show_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
     (tmp_path / "split.yml").write_text("test: [low0, high0]\n")
     music = api.load(tiny_weights.codecs, trained[0], engine="onnx-float32")
@@ -165,11 +148,6 @@ def test_one_patch_that_is_surely_another_labels_does_not_name_a_piece(rng):
         assert classifier.predict_proba(piece).min() == 0
         assert labels.share_named(classifier, [piece], "high") == 1
         assert labels.share_named(classifier, [-piece], "low") == 1
-
-
-def test_a_chain_without_labels_has_no_figures_of_labels(corpus, tiny_weights):
-    music = api.load(tiny_weights.codecs, tiny_weights.generators)
-    assert dict(labels.Labels().run(music, corpus)) == {}
 
 
 def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):

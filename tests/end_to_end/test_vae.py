@@ -125,13 +125,6 @@ def test_a_vae_is_judged_and_has_no_stations(plain, tmp_path, capsys, monkeypatc
     assert code == 2 and REFUSED in errors.splitlines()[-1] and "Traceback" not in errors
 
 
-def test_folders_are_its_vocabulary(trained):
-    out, lines = trained
-    assert any(line.startswith("labels by folder: blues (") for line in lines)
-    labels = weights.find(out, "vqvae_512").config.labels
-    assert (labels.of, labels.names) == ("folder", GENRES)
-
-
 def test_mixed_windows_have_no_label(data, tmp_path):
     with pytest.raises(UserError, match="training.mix is 0.5, but a mixture"):
         train(LABELLED, data, RunOptions(tmp_path), configs.replace(SETTINGS, mix=0.5))

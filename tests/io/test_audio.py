@@ -161,13 +161,6 @@ def test_of_a_file_that_both_decoders_refuse_ffmpegs_reason_is_given(tmp_path, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
-        audio.decode(tmp_path / "a.mp3", 22050)
-    with pytest.raises(UserError, match="is a directory"):
-        audio.decode(tmp_path, 22050)
-
-
 def test_a_file_broken_part_way_fails_and_says_where(tmp_path):
     path = encode(tmp_path / "a.flac", tone(10))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

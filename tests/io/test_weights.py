@@ -162,22 +162,6 @@ def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
     assert weights.epochs(tmp_path, NAME) == [1]
 
 
-@pytest.mark.parametrize("text, message", [
-    ("schema: 2\nmodel: 3\nsha256: {}\n", "description"),
-    ("schema: 9\nmodel: {}\n", "schema is 9"),
-    ("schema: 2\nmodel: {kind: codecs}\nrecord: {}\nsha256: {}\n", "codecs"),
-    ("config: [\n", "YAML"),
-    ("", "mapping"),
-])
-def test_a_broken_description_is_named(save, text, message):
-    weight_set = save()
-    path = weights.config_path(weight_set.folder, NAME)
-    path.write_text(text)
-    with pytest.raises(UserError, match=message) as e:
-        weights.find(weight_set.folder, NAME)
-    assert str(path) in str(e.value)
-
-
 def test_a_description_of_another_model_is_refused(save, tmp_path):
     save()
     other = configs.preset("tiny").codec("vqvae_32")

@@ -67,14 +67,6 @@ def test_a_piece_is_the_collected_stream(music):
     assert not np.array_equal(piece, music.generate(samples=len(piece), seed=2))
 
 
-def test_without_a_seed_one_is_drawn_and_told(music):
-    first, second = music.stream(level=512), music.stream(level=512)
-    assert first.seed != second.seed
-    np.testing.assert_array_equal(next(first), next(music.stream(level=512, seed=first.seed)))
-    for stream in (first, second):
-        stream.close()
-
-
 def test_seconds_are_the_nearest_number_of_samples(music):
     assert len(music.generate(seconds=0.1, level=512)) == 2205
     assert music.generate(seconds=1 / 22050, level=512, batch=2).shape == (2, 1)

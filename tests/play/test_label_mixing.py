@@ -132,17 +132,6 @@ def test_each_label_plays_other_music_and_so_does_none():
     assert collect(start(), 3)[0].tobytes() == heard[""]
 
 
-def test_a_guided_stream_hears_each_piece_twice():
-    plain, guided = (collect(start(label="calm", sampling=Sampling(guidance=g)), 3)[1]
-                     for g in (1.0, 3.0))
-    assert (plain[512] != guided[512]).any()
-    stream = start(label="calm", sampling=GUIDED)
-    assert [level.rows for level in stream._chain.levels] == [2, 2]
-    stream.set(sampling={512: {"guidance": 1.0}})
-    next(stream)
-    assert [len(level.state.memory[0]) for level in stream._chain.levels] == [1, 2]
-
-
 def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
     heard, _ = collect(start(label="calm"), 14, PERFORMANCE)
     for stop in range(1, 14):

@@ -81,13 +81,6 @@ def test_generators_record_the_codecs_of_their_codes(trained):
         assert codecs == {name: weights.find(trained.weights, name).codes_id for name in wanted}
 
 
-def test_finished_trainings_are_skipped(trained, train_all, stages, capsys):
-    run, _ = stages
-    assert train_all.main([*trained.command]) == 0
-    assert run == []
-    assert capsys.readouterr().out.count("finished") == 8
-
-
 def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages, tmp_path, capsys):
     run, _ = stages
     out, split = tmp_path / "out", tmp_path / "s.yml"

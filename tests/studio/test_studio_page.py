@@ -1,11 +1,10 @@
 """The studio's page in Chromium: pieces are heard, steered, kept, downloaded, varied and refused."""
 
+import json
 import re
-import shlex
 from pathlib import Path
 
 import chains
-import imported
 import numpy as np
 import pytest
 from page import (
@@ -257,7 +256,7 @@ def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_var
         assert page.evaluate("() => window.vqwave.codecs.sounds[1].codes.rows") == 14
 
 
-def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page, tmp_path, monkeypatch):
+def test_the_link_of_a_steered_piece_generates_it_again(open_page):
     page = open_page()
     assert page.locator("#wild").is_disabled() and page.get_by_text("Press Play first").is_visible()
     ask_for(page, seed=3)
@@ -276,12 +275,7 @@ def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page
     page.locator("#stop").click()
     page.get_by_text(re.compile("You changed it [34] times")).wait_for(state="attached")
     wav = download(page, "wav")[1]
-    name, score = download(page, "json")
-    (tmp_path / name).write_bytes(score)
-    monkeypatch.chdir(tmp_path)
-    _, _, *arguments = shlex.split(page.locator("#takes .command").inner_text())
-    assert imported.script("generate_audio").main(arguments) == 0
-    assert (tmp_path / "take.wav").read_bytes() == wav
+    assert len(json.loads(download(page, "json")[1])["changes"]) in (3, 4)
     page.locator("#takes a", has_text="Make again in the form").click()
     page.wait_for_function("() => document.querySelector('#seed')?.value")
     assert page.locator("#replay").is_checked()
