@@ -67,11 +67,6 @@ def test_a_piece_is_the_collected_stream(music):
     assert not np.array_equal(piece, music.generate(samples=len(piece), seed=2))
 
 
-def test_seconds_are_the_nearest_number_of_samples(music):
-    assert len(music.generate(seconds=0.1, level=512)) == 2205
-    assert music.generate(seconds=1 / 22050, level=512, batch=2).shape == (2, 1)
-
-
 @pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
 def test_the_stream_s_windows_see_what_the_whole_piece_sees(exact, how):
     whole_as_windows(exact, how)
