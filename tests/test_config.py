@@ -153,11 +153,6 @@ def test_an_unknown_model_preset_or_level_is_refused():
         COMPACT.chain.check_level(64)
 
 
-def test_where_a_chain_ends():
-    assert (COMPACT.chain.top, COMPACT.chain.bottom, COMPACT.chain.ending) == (512, 8, 128)
-    assert configs.replace(COMPACT.chain, end=None).ending == 8
-
-
 def test_bitrate_is_codes_a_second_times_bits_a_code():
     assert CODEC.bitrate == 22050 / 8 * 10
     residual = override(CODEC, "quantizer: {kind: residual, books: 3, num_codes: 64}")

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import SCRIPTS, Command, done, every_step_is_saved
+from commands import SCRIPTS, Command, done, every_step_is_saved, stages_are_forked
 from encoded import encode
 from prepared import data_folder, music
 
@@ -136,6 +136,13 @@ def test_a_training_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pa
     kill_repeatedly(times, times, tiny.seconds[name], start, check, finish)
 
 
+def is_alive(pid) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Process(subprocess.Popen):
     """A script in a new Python process, with the interface of `Command`."""
 
@@ -154,6 +161,43 @@ class Process(subprocess.Popen):
     def kill(self):
         super().kill()
         super().wait()
+
+
+@pytest.mark.parametrize("times", [many(20)])
+def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, times):
+    """Every second kill hits its child, the training, as of a system without free memory."""
+    out, random = tmp_path / "out", np.random.default_rng(times)
+    arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16",
+                 "--levels", 512, "--steps", STEPS, "--epochs", 3, "--batch-size", 2,
+                 "--input-length", 4096, "--offsets", 1, "--keep-all",
+                 "--no-report"]
+
+    class TrainAll(Command):
+        def kill(self):
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            if not children or random.random() < 0.5:
+                super().kill()
+                # Its children end with it, and release the folder.
+                while any(map(is_alive, children)):
+                    time.sleep(0.01)
+                return
+            os.kill(int(children[0]), signal.SIGKILL)
+            assert "was killed" in fail(self)
+
+    def start():
+        return TrainAll(tmp_path / "log", "train_all", *arguments, setting=stages_are_forked)
+
+    def check():
+        for name in (CODEC, GENERATOR):
+            assert_whole_or_refused(out, name)
+
+    def finish():
+        succeed(start())
+        for name in (CODEC, GENERATOR):
+            assert_trained_as(out, tiny.weights, name)
+        shutil.rmtree(out)
+
+    kill_repeatedly(times, times, sum(tiny.seconds.values()), start, check, finish)
 
 
 @few_or_many

@@ -105,11 +105,6 @@ def test_one_sample_and_silence(tmp_path):
     assert len(silent) == 22050 and not silent.any()
 
 
-def test_names_are_shown_in_one_printable_line():
-    assert files.printable(b"a\n\x1b[2J\xff.mp3") == r"a\n\x1b[2J\udcff.mp3"
-    assert files.printable("ünï 日本.mp3") == "ünï 日本.mp3"
-
-
 def test_an_attached_picture_is_no_obstacle(tmp_path):
     path = encode(tmp_path / "a.mp3", tone(1))
     picture = b"\0image/png\0\x03\0" + b"\x89PNG\r\n\x1a\n" + bytes(5000)

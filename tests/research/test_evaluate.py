@@ -47,15 +47,6 @@ def test_an_encoder_returns_the_music_in_place_at_its_bit_rate(encoder):
     assert lag == 8 and np.corrcoef(x, copy)[0, 1] > 0.95
 
 
-@pytest.mark.parametrize("rate, count", [(3000, 2), (22050, 4), (44100, 4), (96000, 2)])
-def test_baselines_support_their_sample_rates(rate, count):
-    baselines = codecs.baselines(rate)
-    assert len(baselines) == count
-    for _, encoder, bit_rate in baselines:
-        copy, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
-        assert copy.shape == (2 * rate,) and size
-
-
 def test_loudness_of_moments_is_known_by_hand():
     """40 s at -20 dBFS, of which every fourth moment of the first 20 s is at -50 dBFS, and half a
     moment more.

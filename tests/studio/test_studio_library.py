@@ -7,7 +7,6 @@ import threading
 import time
 import urllib.parse
 
-import chains
 import numpy as np
 import pydantic
 import pytest
@@ -237,13 +236,3 @@ def test_only_the_folder_of_a_killed_studio_is_removed(studio, tmp_path, monkeyp
         library.sweep_folders()
     assert sorted(p.name.split("-")[2] for p in tmp_path.iterdir()) == ["held", "unlike", "young"]
     assert studio.folder.exists()
-
-
-def test_a_form_begins_with_the_temperatures_that_the_generators_have(tiny_weights, open_studio, tmp_path):
-    chains.save_generator(tmp_path, replace(preset("tiny").generator(512), sampling={"temperature": 0.7}), 2.0)
-    weights.save_chain(tmp_path, CHAIN)
-    studio = open_studio(tiny_weights.codecs, [tmp_path])
-    [folder] = studio.about()["folders"]
-    assert folder["temperatures"] == [0.7, 1.0, 1.0, 1.0]
-    assert studio.settings(TakeRequest())[0].temperature == {512: 0.7, 128: 1.0, 32: 1.0, 8: 1.0}
-    assert studio.settings(TakeRequest(temperature="512:1"))[0].temperature[512] == 1.0
