@@ -194,13 +194,6 @@ def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, 
     assert judged_as and set(judged_as) <= set(GENRES)
 
 
-def test_labels_need_whole_pieces_and_a_mirror_encoder():
-    with pytest.raises(configs.ConfigError, match="labels need .* padding: same"):
-        vae(labels={"names": GENRES}, padding="causal", head={"kind": "waveform"})
-    with pytest.raises(configs.ConfigError, match="labels need .* an encoder of mirror"):
-        configs.replace(configs.preset("spectrogram_vae").codec(2048), labels={"names": GENRES})
-
-
 def test_a_plan_trains_vaes_and_generators_with_labels(data, tmp_path):
     def labelled(preset):
         flags = training_flags(steps=1, label="folder")

@@ -75,12 +75,3 @@ def test_what_was_chosen_is_gathered_from_every_recipe_that_shares_a_track(tmp_p
     results.write(tmp_path, "page", describe("fresh", tracks[2:], {}))
     assert "(page) and seen before" in describe("fresh", tracks[2:], {})
     assert "published" not in describe("fresh", tracks[1:2], {})
-
-
-def test_a_page_is_written_and_hides_places_of_one_machine(tmp_path):
-    command = results.command_line("evaluate", ["--data-dir", "data/x", "--cache-dir", "/y",
-                                                "--musicnn=/z"])
-    assert command == "python -m research.evaluate --data-dir data/x"
-    path = results.write(tmp_path, "x", results.page("x", command, "| a |"))
-    assert path == tmp_path / "research/results/x.md"
-    assert path.read_text(encoding="utf-8").startswith(f"# x\n\n```bash\n{command}\n```\n\n| a |")
