@@ -1,18 +1,18 @@
 """A prepared corpus with its split, and what evaluators share: tracks, generated pieces, embeddings
 and a cache.
 
-A figure is cached as JSON under everything it depends on: checksums of the weights, the tracks and
-the settings. An interrupted run continues from its cache.
+A figure is cached under everything it depends on: checksums of the weights, the tracks and the
+settings. An interrupted run continues from its cache.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 
 SIDES = ("test", "fresh", "validation")
-PROTOCOL = 2
+PROTOCOL = 3
 """Increases when a figure of the same weights changes: other protocols' cache is ignored."""
 
 
@@ -73,6 +73,52 @@ class Plan:
     offsets: int = 4
     guidance: float = 2.0
     rough: bool = False
+
+
+def cached(*parts: str):
+    """Decorates a function of (corpus, *arguments) whose results are cached under its name, its
+    arguments and these parts of `Corpus.identity`. It returns arrays by name, or what JSON holds.
+    """
+    def decorate(function: Callable):
+        name = f"{function.__module__.rpartition('.')[2]}-{function.__name__}"
+
+        @functools.wraps(function)
+        def read_or_call(corpus: Corpus, *arguments):
+            identity = [PROTOCOL, name, arguments, *(corpus.identity[part] for part in parts)]
+            key = json.dumps(identity, sort_keys=True, default=identify).encode()
+            path = corpus.cache_dir / f"{name}-{hashlib.sha256(key).hexdigest()[:24]}.npz"
+            try:
+                with np.load(path) as arrays:
+                    return unpack(dict(arrays))
+            except (OSError, ValueError, KeyError):
+                packed = pack(function(corpus, *arguments))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_write(path) as file:
+                    np.savez(file, **packed)
+            except OSError as e:
+                raise UserError(f"{path}: cannot be written: {e.strerror}") from e
+            return unpack(packed)
+
+        return read_or_call
+
+    return decorate
+
+
+def pack(value) -> dict[str, np.ndarray]:
+    """Arrays by name as they are, anything else as JSON."""
+    if isinstance(value, dict) and all(isinstance(x, np.ndarray) for x in value.values()):
+        return value
+    return {"json": np.array(json.dumps(value))}
+
+
+def unpack(arrays: dict[str, np.ndarray]):
+    return json.loads(str(arrays["json"])) if "json" in arrays else arrays
+
+
+def identify(value) -> str:
+    """What a set of weights, a track or a config is in the cache."""
+    return getattr(value, "checksum", None) or getattr(value, "content", None) or repr(value)
 
 
 class Corpus:
@@ -123,60 +169,17 @@ class Corpus:
         return {name: judge.find_leaked(self.music.weight_set(name), self.tracks)
                 for name in self.music.chain.names}
 
-    # --- the cache
-
-    def figure(self, key: dict, make: Callable[[], object]):
-        """`make()` as JSON, from the cache if `key` was measured before."""
-        def write(file, value):
-            file.write((json.dumps({"key": key, "value": value}, indent=1) + "\n").encode())
-
-        return self._cached(key, ".json", lambda path: json.loads(path.read_bytes())["value"],
-                            write, lambda: json.loads(json.dumps(make())))
-
-    def arrays(self, key: dict, make: Callable[[], dict]) -> dict[str, np.ndarray]:
-        """As `figure`, for arrays."""
-        def read(path):
-            with np.load(path) as arrays:
-                return dict(arrays)
-
-        return self._cached(key, ".npz", read, lambda file, arrays: np.savez(file, **arrays), make)
-
-    def _cached(self, key: dict, suffix: str, read, write, make):
-        digest = hashlib.sha256(json.dumps([PROTOCOL, key], sort_keys=True).encode()).hexdigest()
-        path = self.cache_dir / f"{key['figure']}-{digest[:24]}{suffix}"
-        try:
-            return read(path)
-        except (OSError, ValueError, KeyError):
-            value = make()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as file:
-                write(file, value)
-        except OSError as e:
-            raise UserError(f"{path}: cannot be written: {e.strerror}") from e
-        return value
-
-    def checksum(self, tracks) -> str:
-        """A checksum of tracks and their order."""
-        listed = [[t.file, t.content, t.samples] for t in tracks]
-        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
-
-    def codec_key(self, *levels: int) -> dict[str, str]:
-        """{codec: its checksum} of some levels."""
-        names = (self.music.chain.codecs[x] for x in levels)
-        return {name: self.music.weight_set(name).checksum[:16] for name in names}
-
-    def chain_key(self, depth: int, below: float = math.inf) -> dict[str, str]:
-        """Checksums of the generators of levels under `below` and of the codec; and the engine."""
-        names = [name for x, name in self.music.chain.generators.items() if depth <= x < below]
-        return ({name: self.music.weight_set(name).checksum[:16] for name in names}
-                | self.codec_key(depth) | {"engine": self.music.engine})
-
-    def generated_key(self, seed: int | None = None) -> dict:
-        """The cache key of a generated piece."""
-        return {"seed": self.plan.seeds[0] if seed is None else seed, "minutes": self.plan.minutes,
-                "level": self.plan.depth, "sampling": sorted(self.plan.sampling.items()),
-                "by": self.chain_key(self.plan.depth)}
+    @property
+    def identity(self) -> dict[str, object]:
+        """What figures depend on besides their arguments, by name, for `cached`."""
+        chain, plan = self.music.chain, self.plan
+        sums = {name: self.music.weight_set(name).checksum for name in chain.names}
+        codecs = [self.music.engine, *(sums[name] for name in chain.codecs.values())]
+        sides = {"tracks": self.tracks, "train": self.train,
+                 "all": [*self.train, *(t for side in self.sides.values() for t in side)]}
+        return {"codecs": codecs, "plan": asdict(plan),
+                "music": [self.music.engine, sums, plan.depth, plan.sampling],
+                **{name: [track.content for track in tracks] for name, tracks in sides.items()}}
 
     # --- tracks
 
@@ -189,15 +192,11 @@ class Corpus:
         """`samples`, rounded down to a multiple of the top level."""
         return samples // self.music.chain.top * self.music.chain.top
 
-    def passages(self) -> dict[str, np.ndarray]:
-        """The middle of each track, `plan.minutes` in all."""
+    def passage(self, track) -> np.ndarray:
+        """The middle of a track, float32 [samples]; `plan.minutes` of all tracks together."""
         each = round(self.plan.minutes * 60 / len(self.tracks) * self.rate)
-        middles = {}
-        for track in self.tracks:
-            count = self.cut(min(each, track.samples))
-            middles[splits.track_name(track)] = self.samples(
-                track, (track.samples - count) // 2, count)
-        return middles
+        count = self.cut(min(each, track.samples))
+        return self.samples(track, (track.samples - count) // 2, count)
 
     def codes(self, level: int, tracks: Sequence[manifest.Track],
               variants: Sequence[codes.Variant] | None = None
@@ -250,46 +249,37 @@ class Corpus:
             f"codes_{level}": np.concatenate(values).astype(np.uint16)
             for level, values in frames.items()}
 
-    def piece(self, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
+    @cached("music")
+    def piece(self, seed: int, minutes: float) -> dict[str, np.ndarray]:
         """A generated piece, as `collect` returns it, with the codes of every level."""
-        minutes = self.plan.minutes if minutes is None else minutes
-        key = {"figure": "piece", **self.generated_key(seed), "minutes": minutes}
-        return self.arrays(key, lambda: self.collect(
-            self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed, **AS_COMPOSED,
-                              sampling=self.sampling(self.levels)),
-            self.levels, f"generating {minutes:g} min, seed {seed}"))
+        stream = self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed,
+                                   sampling=self.sampling(self.levels), **AS_COMPOSED)
+        return self.collect(stream, self.levels, f"generating {minutes:g} min, seed {seed}")
 
     def sound(self, seed: int, minutes: float | None = None) -> np.ndarray:
         """float32 [samples] of a generated piece."""
-        return audio.from_u16(self.piece(seed, minutes)["audio"])
-
-    def variation_key(self, keep: int, depth: int) -> dict:
-        """The cache key of a `variation`."""
-        return {"keep": keep, "minutes": self.plan.minutes, "level": depth,
-                "sampling": sorted(self.plan.sampling.items()),
-                "by": self.chain_key(depth, keep) | self.codec_key(keep),
-                "test": self.checksum(self.tracks), "seed": self.plan.seeds[0]}
+        return audio.from_u16(self.piece(seed, minutes or self.plan.minutes)["audio"])
 
     def variation(self, keep: int, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(original, variation) of each of the `passages`, float32 [samples] each.
+        """(original, variation) of the `passage` of each track, float32 [samples] each.
 
         Codes of level `keep` are real, those below it are generated down to `depth`; where both are
         the same level, its codes are decoded.
         """
-        below = [x for x in self.music.chain.sizes if depth <= x < keep]
-        for i, (name, x) in enumerate(self.passages().items()):
-            if not below:
+        for i, track in enumerate(self.tracks):
+            x = self.passage(track)
+            if depth == keep:
                 yield x, self.music.decode(self.music.encode(x, keep), keep)
-                continue
+            else:
+                seed = self.plan.seeds[0] + i
+                yield x, audio.from_u16(self._vary(track, keep, depth, seed)["audio"])
 
-            def vary(i=i, x=x, name=name):
-                stream = self.music.stream(level=depth, begin=self.music.source(x, keep),
-                                           seed=self.plan.seeds[0] + i,
-                                           sampling=self.sampling(below))
-                return self.collect(stream, (), f"{keep}x of {name} kept")
-
-            key = {"figure": "varied", "passage": name, **self.variation_key(keep, depth)}
-            yield x, audio.from_u16(self.arrays(key, vary)["audio"])
+    @cached("music", "tracks", "plan")
+    def _vary(self, track, keep: int, depth: int, seed: int) -> dict[str, np.ndarray]:
+        levels = [x for x in self.music.chain.sizes if depth <= x < keep]
+        stream = self.music.stream(level=depth, seed=seed, sampling=self.sampling(levels),
+                                   begin=self.music.source(self.passage(track), keep))
+        return self.collect(stream, (), f"{keep}x of {splits.track_name(track)} kept")
 
     # --- embeddings and distances
 
@@ -303,11 +293,12 @@ class Corpus:
         patches = []
         for i, track in enumerate(tracks):
             self.progress("embedding tracks", i / len(tracks))
-
-            key = {"figure": "heard", "track": track.content, "samples": track.samples}
-            patches.append(self.arrays(key, lambda track=track: {
-                "patches": self.embed(self.samples(track), self.rate)})["patches"])
+            patches.append(self._embed_track(track)["patches"])
         return np.concatenate(patches)
+
+    @cached()
+    def _embed_track(self, track) -> dict[str, np.ndarray]:
+        return {"patches": self.embed(self.samples(track), self.rate)}
 
     @cached_property
     def reference(self) -> np.ndarray:

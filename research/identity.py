@@ -110,6 +110,8 @@ TRAININGS = {
 
 def train_part():
     """(name, checksum) of the weights after a few steps of training from nothing."""
+    from vqwave.io import weights
+
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "music").mkdir()
@@ -117,22 +119,12 @@ def train_part():
             (folder / "music" / path.name).symlink_to(path)
         run("prepare_audio.py", folder / "music", folder / "data")
         for name, (script, *options) in TRAININGS.items():
-            weights = folder / name.replace(" ", "_")
+            output = folder / name.replace(" ", "_")
             codecs = [] if "codec" in name else ["--vqvae-weights-dir", ROOT / "final_weights"]
-            run(script, *options, *codecs, "--data-dir", folder / "data", "--output-dir", weights,
+            run(script, *options, *codecs, "--data-dir", folder / "data", "--output-dir", output,
                 "--seed", "1")
-            yield name, checksum(*trained(weights))
-
-
-def trained(folder):
-    """The arrays of every file of weights in a folder, in the order of their names."""
-    import h5py
-
-    for path in sorted(folder.glob("*.h5")):
-        with h5py.File(path) as file:
-            names = []
-            file.visit(names.append)
-            yield from (file[name][()] for name in names if isinstance(file[name], h5py.Dataset))
+            yield name, checksum(*(array for path in sorted(output.glob("*.h5"))
+                                   for array in weights.read_arrays(path).values()))
 
 
 def run(script, *arguments):

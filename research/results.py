@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import operator
 import re
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from vqwave import config, machine
@@ -20,51 +20,41 @@ PRIVATE_OPTIONS = ("--musicnn", "--cache-dir", "--output-dir")
 """Options whose values are places on one machine."""
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A limit of a figure: `sign` is ≤, < or ≥."""
-
-    sign: str
-    limit: float
-
-    def holds(self, value: float) -> bool:
-        if not math.isfinite(value):
-            return False
-        return {"≤": value <= self.limit, "<": value < self.limit,
-                "≥": value >= self.limit}[self.sign]
-
-    def __str__(self):
-        return f"{self.sign} {self.limit:g}"
+SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
+"""Of the bounds of a figure, such as `≤ 0.32`."""
 
 
-def read_targets(path) -> dict[str, dict[str, Bound]]:
-    """{figure: {"must": Bound, "aim": Bound}} of lines like `mel, 8x: {must: ≤ 0.32}`."""
-    targets = {}
-    for name, bounds in config.load_yaml(path).items():
-        matches = {kind: re.fullmatch(r"([≤<≥]) (-?[0-9.]+)", str(text)) for kind, text in
-                   (bounds.items() if isinstance(bounds, dict) else [("", "")])}
-        if not matches or not matches.keys() <= {"must", "aim"} or None in matches.values():
+def holds(bound: str, value: float) -> bool:
+    sign, limit = bound.split()
+    return math.isfinite(value) and SIGNS[sign](value, float(limit))
+
+
+def read_targets(path) -> dict[str, dict[str, str]]:
+    """{figure: {"must": bound, "aim": bound}} of lines like `mel, 8x: {must: ≤ 0.32}`."""
+    targets = config.load_yaml(path)
+    for name, bounds in targets.items():
+        texts = bounds.items() if isinstance(bounds, dict) else ()
+        if not texts or not all(kind in ("must", "aim")
+                                and re.fullmatch(r"[≤<≥] -?[0-9.]+", str(text))
+                                for kind, text in texts):
             raise UserError(f"{printable(path)}: {name!r} takes must, aim or both, each with a "
                             f"sign and a number, such as must: ≤ 0.32")
-        targets[name] = {kind: Bound(match[1], float(match[2])) for kind, match in matches.items()}
     return targets
 
 
-def verdict(value: float | None, bounds: Mapping[str, Bound]) -> str:
+def verdict(value: float | None, bounds: Mapping[str, str]) -> str:
     """`aim met`, `must met`, `aim missed`, `missed` or `not measured`."""
-    if not bounds:
-        return ""
-    if value is None:
-        return "not measured"
-    if "aim" in bounds and bounds["aim"].holds(value):
+    if not bounds or value is None:
+        return "not measured" if bounds else ""
+    if "aim" in bounds and holds(bounds["aim"], value):
         return "aim met"
     if "must" not in bounds:
         return "aim missed"
-    return "must met" if bounds["must"].holds(value) else "missed"
+    return "must met" if holds(bounds["must"], value) else "missed"
 
 
 def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
-                  targets: Mapping[str, Mapping[str, Bound]]) -> dict[str, str]:
+                  targets: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """{evaluator: a Markdown table of its figures on each side}. Every bound has a row; those
     without a figure are under "not measured". sides: {side: what `evaluators.run` returns}.
     """
@@ -80,7 +70,7 @@ def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
             # Bounds of distances hold for the amount of sound of the test tracks.
             comparable = side == "test" or not name.startswith("Fréchet distance")
             cells |= {side: value, f"{side} verdict": verdict(value, bounds) if comparable else ""}
-        return cells | {kind: str(bound) for kind, bound in bounds.items()}
+        return cells | bounds
 
     pages, measured = {}, set()
     for topic in dict.fromkeys(topic for values in sides.values() for topic in values):
@@ -169,27 +159,16 @@ def write(folder, name: str, text: str) -> Path:
     return path
 
 
-class Gallery:
-    """Writes pictures and sounds into `folder`; `written` lists their paths."""
+EXAMPLE_BIT_RATE = 32000
 
-    BIT_RATE = 32000
-    """Bits per second of an example, Ogg/Opus."""
 
-    def __init__(self, folder, sample_rate: int):
-        self.folder, self.sample_rate, self.written = make_folder(folder), sample_rate, []
-
-    def picture(self, file: str, draw: Callable, *arguments, **options):
-        """Call `draw(*arguments, path, **options)`."""
-        draw(*arguments, self.folder / file, **options)
-        self.written.append(self.folder / file)
-
-    def example(self, name: str, sound):
-        """Write float32 [samples] as `name`.ogg, Ogg/Opus."""
-        path = self.folder / f"{name}.ogg"
-        with atomic_write(path) as f:
-            f.write(media.encode_file(sound, self.sample_rate, "libopus", self.BIT_RATE,
-                                      frame_duration=20, vbr="on"))
-        self.written.append(path)
+def write_example(folder, name: str, sound, sample_rate: int) -> Path:
+    """Write float32 [samples] as `folder`/`name`.ogg, Ogg/Opus; returns its path."""
+    path = Path(folder) / f"{name}.ogg"
+    with atomic_write(path) as f:
+        f.write(media.encode_file(sound, sample_rate, "libopus", EXAMPLE_BIT_RATE,
+                                  frame_duration=20, vbr="on"))
+    return path
 
 
 def add_results(parser):

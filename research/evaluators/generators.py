@@ -18,73 +18,62 @@ from vqwave.io.manifest import Track
 from vqwave.play import engine
 from vqwave.play.engine import CodecEngine, GeneratorEngine
 
+from ..corpus import cached
+
 PLACES, COUNTED_SECONDS = 16, 1.0
 """For the use of the past: places of each track, and seconds that are counted at each."""
 BATCH = 24
 """Places that are scored in one call."""
 CHUNK = 2048
 """Frames that a generator scores in one call."""
+BITS = {"bits": "", "unigram": " of the unigram", "unlabelled": " without the label",
+        "mislabelled": " with another label"}
 GAINS = {"unigram": "bits under the unigram",
          "context_free": "bits that the context is worth, against one trained without",
          "unlabelled": "bits that the label is worth, against none",
          "mislabelled": "bits that the label is worth, against another"}
 
 
-class Generators:
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Bits a frame of the middle of each track, given the real frames before. What the context is
     worth shows a model that was trained without, `context_free`.
     """
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        rows = []
-        for level, name in music.chain.generators.items():
-            weight_set = music.weight_set(name)
-            row = self._measure(corpus, weight_set)
-            if corpus.context_free and weight_set.config.source_level and weights.tags(
-                    corpus.context_free, name):
-                other = weights.find(corpus.context_free, name)
-                if other.config.source:
-                    raise UserError(f"{other.summary}: reads level {other.config.source_level}; "
-                                    f"--context-free takes generators without a context")
-                row["context_free"] = self._measure(corpus, other)["bits"]
-            rows.append(row)
-            yield f"bits a second to predict, {level}x", row["bits"] * corpus.rate / level
-            yield from ((f"bits a frame{what}, {level}x", row[key]) for key, what in (
-                ("bits", ""), ("unigram", " of the unigram"),
-                ("unlabelled", " without the label"), ("mislabelled", " with another label"))
-                if key in row)
-        for key, title in GAINS.items():
-            if gains := [row[key] - row["bits"] for row in rows if key in row]:
-                yield f"{title}, worst level", min(gains)
-        yield from self._pasts(music, corpus)
-
-    def _measure(self, corpus, weight_set) -> dict:
-        plan, config = corpus.plan, weight_set.config
-        levels = [config.level, *[config.source_level] * bool(config.source_level)]
-        return corpus.figure(
-            {"figure": "bits", "by": weight_set.checksum[:16], "engine": corpus.music.engine,
-             "codecs": corpus.codec_key(*levels), "test": corpus.checksum(corpus.tracks),
-             "train": corpus.checksum(corpus.train), "seconds": plan.bits_seconds,
-             "warm_up": plan.warm_up}, lambda: measure_bits(corpus, weight_set))
-
-    def _pasts(self, music, corpus) -> Iterable[tuple[str, float]]:
-        """The use of the past by the generator of the top level."""
-        longest = max(t.seconds for t in corpus.tracks) - COUNTED_SECONDS
-        pasts = [past for past in corpus.plan.pasts if past <= longest]
-        if len(pasts) < 2:
-            return
-        weight_set = music.weight_set(music.chain.generator(music.chain.top))
-        key = {"figure": "context", "by": weight_set.checksum[:16], "engine": music.engine,
-               "codecs": corpus.codec_key(music.chain.top), "pasts": pasts, "places": PLACES,
-               "test": corpus.checksum(corpus.tracks), "counted": COUNTED_SECONDS}
-        bits = corpus.figure(key, lambda: measure_pasts(corpus, weight_set, pasts))
-        yield from ((f"bits a frame at the top, with {past} s of past", value)
-                    for past, value in bits.items())
-        first, *_, last = bits
-        yield (f"bits a frame at the top, with {last} s of past against {first} s",
-               100 * (bits[last] / bits[first] - 1))
+    music, rows = corpus.music, []
+    for level, name in music.chain.generators.items():
+        weight_set = music.weight_set(name)
+        row = measure_bits(corpus, weight_set)
+        if corpus.context_free and weight_set.config.source_level and weights.tags(
+                corpus.context_free, name):
+            other = weights.find(corpus.context_free, name)
+            if other.config.source:
+                raise UserError(f"{other.summary}: reads level {other.config.source_level}; "
+                                f"--context-free takes generators without a context")
+            row["context_free"] = measure_bits(corpus, other)["bits"]
+        rows.append(row)
+        yield f"bits a second to predict, {level}x", row["bits"] * corpus.rate / level
+        yield from ((f"bits a frame{what}, {level}x", row[key]) for key, what in BITS.items()
+                    if key in row)
+    for key, title in GAINS.items():
+        if gains := [row[key] - row["bits"] for row in rows if key in row]:
+            yield f"{title}, worst level", min(gains)
+    yield from use_of_past(corpus)
 
 
+def use_of_past(corpus) -> Iterable[tuple[str, float]]:
+    """The use of the past by the generator of the top level."""
+    longest, chain = max(t.seconds for t in corpus.tracks) - COUNTED_SECONDS, corpus.music.chain
+    pasts = [past for past in corpus.plan.pasts if past <= longest]
+    if len(pasts) < 2:
+        return
+    bits = measure_pasts(corpus, corpus.music.weight_set(chain.generator(chain.top)), pasts)
+    yield from ((f"bits a frame at the top, with {past} s of past", value)
+                for past, value in bits.items())
+    first, *_, last = bits
+    yield (f"bits a frame at the top, with {last} s of past against {first} s",
+           100 * (bits[last] / bits[first] - 1))
+
+
+@cached("codecs", "tracks", "train", "plan")
 def measure_bits(corpus, weight_set) -> dict:
     """{"bits", "unigram", …}: bits a frame, each variant under its name."""
     stderr.import_keras()
@@ -134,6 +123,7 @@ def cut_middles(corpus, config) -> tuple[list, int]:
     return spans, warm_up // config.level
 
 
+@cached("codecs", "tracks")
 def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
     """{seconds of past: bits a frame} of the same frames of the top level."""
     stderr.import_keras()

@@ -17,6 +17,7 @@ from vqwave.play.level import Steering
 from vqwave.play.score import ScoreLevel, start_score
 from vqwave.report.copying import longest_shared, runs_of_true
 
+from ..corpus import cached
 from . import form, generators
 
 SEEDS = range(1, 25)
@@ -31,22 +32,16 @@ from the score model tell how likely the highest note is.
 """
 
 
-class Scores:
-    """Yields each measure of all held-out tracks ("real") and of both models."""
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        if corpus.side != "test" or not music.chain.score:
-            return
-        *_, generator = music.chain_engines()
-        tracks = [*corpus.train, *(t for side in corpus.sides.values() for t in side)]
-        key = {"figure": "scores", "by": generator.weight_set.checksum[:16],
-               "engine": music.engine, "tracks": corpus.checksum(tracks),
-               "rough": corpus.plan.rough}
-        yield from corpus.figure(key, lambda: measure(generator, corpus)).items()
+def run(corpus) -> Iterable[tuple[str, float]]:
+    """Each measure of all held-out tracks ("real") and of both models."""
+    if corpus.side == "test" and corpus.music.chain.score:
+        yield from measure(corpus).items()
 
 
-def measure(generator, corpus) -> dict[str, float]:
+@cached("music", "all", "plan")
+def measure(corpus) -> dict[str, float]:
     """All figures by name. Bits are of the tracks that did not choose the weights."""
+    *_, generator = corpus.music.chain_engines()
     train, chosen, fresh = ([read(corpus, track, generator.config.books) for track in tracks]
                             for tracks in (corpus.train, corpus.sides["validation"],
                                            [*corpus.sides["test"], *corpus.sides["fresh"]]))
@@ -104,11 +99,7 @@ def describe(sides: dict[str, list], training: Sequence[np.ndarray]) -> dict[str
                     f"longest loop of a piece, notes, {who}": form.mean(loops),
                     f"longest run copied, notes, {who}": max(
                         1 + longest_shared(moves(codes), training).length for codes, _ in pieces)}
-    if sum(len(line) > form.WINDOW for line in tops["real"]) > 1:
-        least = form.returning_similarity(tops["real"])
-        figures |= {f"return rate, {who}": float(np.mean([form.returns(x, least) for x in side]))
-                    for who, side in tops.items()}
-    return figures
+    return figures | dict(form.return_rates(tops))
 
 
 def steady(starts: np.ndarray) -> float:

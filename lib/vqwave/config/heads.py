@@ -136,28 +136,14 @@ class LossConfig(Config):
     spectrum: Weight = 1.5
 
 
-class SpectrumConfig(Config):
-    """A discriminator of spectra: windows of `n_fft` samples, one every `hop` samples."""
+class DiscriminatorConfig(Config):
+    """Convolutions over a spectrogram: windows of `n_fft` samples, one every `hop` samples. kind:
+    the compressed complex spectrogram and its logarithm (stft), or its two parts (complex_stft).
+    """
 
-    kind: str
+    kind: Literal["stft", "complex_stft"] = "stft"
     n_fft: WindowSize
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
-
-
-class STFTConfig(SpectrumConfig):
-    """Convolutions over the compressed complex spectrogram and its logarithm."""
-
-    kind: Literal["stft"] = "stft"
-
-
-class ComplexSTFTConfig(SpectrumConfig):
-    """Convolutions over the real and imaginary part of the spectrogram."""
-
-    kind: Literal["complex_stft"] = "complex_stft"
-
-
-Discriminator = Annotated[STFTConfig | ComplexSTFTConfig, Field(discriminator="kind"),
-                          default_kind("stft")]
 
 
 class AdversaryConfig(Config):
@@ -169,9 +155,9 @@ class AdversaryConfig(Config):
     while the decoder is trained alone, once the codes are learnt.
     """
 
-    discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
+    discriminators: Annotated[tuple[DiscriminatorConfig, ...], Field(min_length=1)] = (
         # Long windows see partials; short windows see onsets and the buzz of a frame rate.
-        STFTConfig(n_fft=2048, hop=512), STFTConfig(n_fft=512, hop=128))
+        DiscriminatorConfig(n_fft=2048, hop=512), DiscriminatorConfig(n_fft=512, hop=128))
     game: Literal["least_squares", "hinge"] = "least_squares"
     turn: Literal["all", "one"] = "all"
     weight: Weight = 0.2

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
-from ..config import AdversaryConfig, ComplexSTFTConfig, STFTConfig
+from ..config import AdversaryConfig, DiscriminatorConfig
 from . import spectrum
 
 CHANNELS, STRIDES = (16, 32, 64), ((1, 4), (2, 4), (2, 2))
@@ -33,7 +33,7 @@ class STFTDiscriminator(layers.Layer):
 
     VIEW_CHANNELS = 3
 
-    def __init__(self, config: STFTConfig | ComplexSTFTConfig, **kwargs):
+    def __init__(self, config: DiscriminatorConfig, **kwargs):
         super().__init__(name=f"{config.kind}_{config.n_fft}_{config.hop}", **kwargs)
         self.config = config
         same = {"padding": "same", "dtype": self.dtype_policy}

@@ -340,9 +340,8 @@ class Stream(StreamStatus):
         if change.notes is not None:
             steering.notes = change.notes
             steering.powers |= change.pitches or {}
-        for name in ("mutate", "pull", "stay", "tempo", "density", "scale", "section"):
-            if (value := getattr(change, name)) is not None:
-                setattr(steering, name, value)
+        for name, value in change.steering.items():
+            setattr(steering, name, value)
         if change.freeze is not None:
             self._chain.freeze(change.freeze)
         if change.hold is not None:
