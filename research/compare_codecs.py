@@ -1,7 +1,5 @@
 """Compare codecs of several folders on several corpora: `python -m research.compare_codecs`."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Measure a chain on the held-out tracks of a recipe: `python -m research.evaluate`."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import replace

@@ -6,8 +6,6 @@ runs the tests that must fail.
 Ends with exit code 1 where a bug survives.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex

@@ -1,7 +1,5 @@
 """Bounds of a recipe, and the page of tables that a measurement becomes."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import operator

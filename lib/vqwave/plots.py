@@ -6,8 +6,6 @@ missing. Signals are float [samples] in [-1, 1]; `start` is the first second of 
 Colour is never the only difference: curves differ by line and marker, maps by lightness.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Progress of a long run: bars are drawn on stderr if it is a terminal."""
 
-from __future__ import annotations
-
 import contextlib
 
 from rich.console import Console

@@ -5,8 +5,6 @@ Erfc that `onnx/export.py` replaces, and ALSA for every missing sound card. They
 and the one line of a command's error.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -3,8 +3,6 @@
 A name ends with its level or its subject: "mel, 8x", "mel, Opus 6". Recipes state bounds by name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from . import chain, codecs, copying, form, generators, health, labels, notes, scores, variations

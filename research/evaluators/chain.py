@@ -4,8 +4,6 @@ The Fréchet distance is deaf to timing and to notes, and depends on how much so
 only distances of equal amounts compare.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

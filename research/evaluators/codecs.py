@@ -3,8 +3,6 @@
 Spectral convergence, mel and SI-SDR are deaf to notes; notes and chroma are deaf to timing.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path

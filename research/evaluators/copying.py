@@ -1,7 +1,5 @@
 """What is copied: the longest run of codes of the training set."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 

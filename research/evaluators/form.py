@@ -3,8 +3,6 @@ transcriber hears. Measures come in pairs, so that a loop does not win: what ret
 the longest loop is; the beat, and how far tempos differ.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Bits a frame of real music: with and without context, label and past, and of the unigram."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """How a long piece holds up, and how loud generated music is beside real music."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

@@ -2,8 +2,6 @@
 real music, and by its distance to the music of each label.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Note statistics are deaf to timing finer than a frame of the transform and to timbre.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

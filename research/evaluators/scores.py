@@ -2,8 +2,6 @@
 top lines. What 30 s of past save the score model, and what each model copies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

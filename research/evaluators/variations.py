@@ -1,7 +1,5 @@
 """What survives where one level's codes are real and those of lower levels are generated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

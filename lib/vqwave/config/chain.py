@@ -1,7 +1,5 @@
 """Chains and presets: the levels of a system and the models of each level."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from itertools import pairwise

@@ -1,9 +1,7 @@
 """The codec of one level."""
 
-from __future__ import annotations
-
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -85,7 +83,7 @@ class CodecConfig(Config):
             raise ValueError(f"{axis} goes up to {part.highest_frequency:g} Hz, but a sample rate "
                              f"of {self.sample_rate} holds {self.sample_rate / 2:g} Hz")
 
-    def with_labels(self, labels: Labels) -> CodecConfig:
+    def with_labels(self, labels: Labels) -> Self:
         """The same with these labels in place of its own."""
         return replace(self, labels=labels)
 

@@ -1,7 +1,5 @@
 """Heads, losses and adversaries: how a codec makes audio, and what the codec is trained on."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -49,11 +47,9 @@ class Overtones(Config):
 
 
 class NotesHead(HeadPart):
-    """The decoder predicts which tones sound, their loudness, and noise.
-
-    Oscillators follow the peaks of the log-frequency spectrum that the decoder predicts, on the
-    front end's grid. Only peaks near the loudest peak of the frame become tones. `overtones` adds
-    tones for weaker peaks; with None, noise represents them.
+    """The decoder predicts which tones sound, their loudness, and noise. Oscillators follow the
+    peaks of the predicted log-frequency spectrum, on the front end's grid, that are near the
+    loudest of the frame. `overtones` adds tones for weaker peaks; with None, noise represents them.
     """
 
     kind: Literal["notes"] = "notes"
@@ -86,10 +82,9 @@ class SpectrogramHead(HeadPart):
 
 
 class GriffinLimHead(HeadPart):
-    """The decoder predicts the levels that the front end sees. Griffin and Lim's algorithm finds
-    phases for them in `steps` steps.
-
-    The algorithm is not in the network: training compares levels alone (`spectrum` of the loss).
+    """The decoder predicts the levels that the front end sees. Griffin and Lim's algorithm, which
+    is not in the network, finds phases in `steps` steps: training compares levels alone
+    (`spectrum`).
     """
 
     kind: Literal["griffin_lim"] = "griffin_lim"

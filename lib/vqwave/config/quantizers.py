@@ -1,7 +1,5 @@
 """Quantizers: how a codec turns latents into codes."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -132,12 +130,11 @@ class SOMQuantizer(CodebookConfig):
 class BandedQuantizer(CodebookConfig):
     """A codebook for each band of the latents, and codes that change only where a change pays.
 
-    code_dim: of a band's latents; `books` bands lie side by side. change_cost: a change of code
-    must reduce the squared distance per dimension, summed over the frames that keep the new code,
-    by this much (0: each frame has its nearest code). training_cost: the mean change cost in
-    training (None: change_cost). Each window draws its own, evenly from 0 to twice the mean, so
-    that a trained codec can encode with any change cost. slow: weight of ½·mean (z_t − z_{t−1})² in
-    the loss, which makes latents change slowly.
+    change_cost: a change of code must reduce the squared distance per dimension, summed over the
+    frames that keep the new code, by this much (0: each frame has its nearest code). training_cost:
+    its mean in training (None: change_cost); each window draws its own, evenly from 0 to twice the
+    mean, so that a trained codec can encode with any cost. slow: weight of ½·mean (z_t − z_{t−1})²
+    in the loss.
     """
 
     kind: Literal["banded"] = "banded"

@@ -4,8 +4,6 @@ Generated music falls quiet more often than real music, since the errors of its 
 core's `quiet_cost` lowers the logits of quiet codes.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -9,8 +9,6 @@ Raises:
     ValueError: the two lengths differ, or a signal is empty, has several channels or is not finite.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -12,8 +12,6 @@ filter's length, which lifts the bass by 3 dB an octave. Only `PianoRoll.strengt
 Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -239,11 +237,10 @@ class PianoRoll:
 def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
          columns: int = 1200) -> PianoRoll:
     """The notes of a signal: peaks that continue from frame to frame within a quarter tone, gaps of
-    one frame filled.
+    one frame filled. A piece that grows is passed in parts with `MARGIN` seconds around each.
 
-    To draw a piece while it grows, pass each part with `MARGIN` seconds of its surroundings, and
-    keep the notes that begin in the part. shortest: seconds of the shortest note; 0 keeps each
-    peak. start: seconds, added to every time. columns: of the spectrum, at most.
+    shortest: seconds of the shortest note; 0 keeps each peak. start: seconds, added to every time.
+    columns: of the spectrum, at most.
     """
     gain = _unit_gain_db()
     frames = 1 + len(audio) * SAMPLE_RATE // (HOP * sample_rate)

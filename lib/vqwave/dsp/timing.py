@@ -4,8 +4,6 @@ The onset envelope is librosa's: the mean rise of 128 mel bands in dB over frame
 under windows of 2,048. Every measure here is deaf to pitch, and to what is shorter than 50 ms.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .spectrum import resample

@@ -1,7 +1,5 @@
 """Labels of tracks, from the folders or the tags of a prepared folder. Only spaces are tidied."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath

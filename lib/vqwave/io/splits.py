@@ -1,7 +1,5 @@
 """Which tracks are trained on and held out, and which rows of a batch a process reads."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -93,10 +91,9 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
 
 def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
          ) -> Split:
-    """A split that holds out a share of the hours, by name.
-
-    known: the first digits of the sha256 of tracks that the model was trained on before. If two or
-    more are unknown, only unknown tracks are held out.
+    """A split that holds out a share of the hours, by name. known: the first digits of the sha256
+    of tracks that the model was trained on before; where two or more are unknown, only unknown
+    tracks are held out.
     """
     new = [track for track in tracks if track.sha256[:16] not in known]
     if 1 < len(new) < len(tracks):

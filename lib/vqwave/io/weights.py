@@ -14,8 +14,6 @@ sha256. It is written last, so a set without it was never finished. Files are HD
 a variable. `chain.yml` describes the chain.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -25,7 +23,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import h5py
 import numpy as np
@@ -59,10 +57,8 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
 
 
 def find_folder(folder, shipped: str) -> Path:
-    """`folder`; the checkout's own if `folder` is the default `shipped` and has no such weights.
-
-    After a training of codecs alone, the folder `weights` has no generators, so the shipped ones
-    are used.
+    """`folder`; the checkout's own if it is the default `shipped` and has no such weights, as after
+    a training of codecs alone.
     """
     own, part = CHECKOUT / shipped, PARTS["codec" if shipped == CODECS else "generator"][0]
     if str(folder) == shipped and own.is_dir() and not any(
@@ -222,7 +218,7 @@ class WeightSet:
         """float32 arrays of one file by variable path."""
         return read_arrays((self if part in self.files else self.whole()).files[part])
 
-    def whole(self) -> WeightSet:
+    def whole(self) -> Self:
         """The set itself. Raises `WeightsError` where a wheel left out its weights."""
         if set(self.files) != set(parts_of(self.config)):
             raise WeightsError(f"{self.name}: the wheel has its graphs, which play with --engine "

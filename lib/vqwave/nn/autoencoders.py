@@ -6,8 +6,6 @@ width], and its receptive field in steps of the front end. A decoder function re
 and its head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

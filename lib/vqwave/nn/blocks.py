@@ -1,9 +1,7 @@
 """Building blocks of encoders and decoders: convolutions, residual blocks, up-sampling."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import keras
 from keras import layers, ops
@@ -19,7 +17,7 @@ class ReceptiveField:
     right: float = 0.0
     step: float = 1.0
 
-    def add(self, layer) -> ReceptiveField:
+    def add(self, layer) -> Self:
         """Add the next layer's `receptive_field`, (left, right) in steps of its own input. Its
         `strides` divide the rate, its `ratio` multiplies the rate.
         """
@@ -36,7 +34,7 @@ class ReceptiveField:
             self.add(layer)
         return x
 
-    def copy(self) -> ReceptiveField:
+    def copy(self) -> Self:
         return dataclasses.replace(self)
 
 

@@ -2,8 +2,6 @@
 before the decoder's first, one function for each kind of the config's `bottleneck`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from keras import layers, ops

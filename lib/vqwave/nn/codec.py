@@ -1,7 +1,5 @@
 """The codec of one level: front end, encoder, quantizer, decoder and head."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -6,8 +6,6 @@ a time; `start_inputs` and `start_outputs`, which initialise embeddings and logi
 has the step in ONNX.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import keras

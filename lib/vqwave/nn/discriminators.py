@@ -5,8 +5,6 @@ A decoder trained on spectral distances alone replaces what it cannot predict by
 distances punish a wrong guess more than a dull one. A discriminator has no such preference.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import NamedTuple

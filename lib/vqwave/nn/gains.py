@@ -4,8 +4,6 @@ whose quantizer has codes of gain beside codes of shape (`config.GainShapeQuanti
 Levels are in the units of `spectrum.level_of`: 1 is 80 dB.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

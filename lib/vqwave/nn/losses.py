@@ -4,8 +4,6 @@ generators.
 x: the recording; y: the reconstruction; both float32 [batch, samples]. All terms are dimensionless.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

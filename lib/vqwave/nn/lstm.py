@@ -7,8 +7,6 @@ with the inputs and all gradients of kernels are single products of matrices (Ap
 "Optimizing performance of recurrent neural networks on GPUs").
 """
 
-from __future__ import annotations
-
 from keras import layers, ops
 
 from .. import machine

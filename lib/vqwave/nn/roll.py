@@ -1,7 +1,5 @@
 """The core of scores: P(step_t | step_<t), all semitones alike."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from keras import layers, ops

@@ -4,8 +4,6 @@ Keras exports the convolutional parts (encoder, decoder, context), which needs T
 generator's core becomes an ONNX loop, built in `loops.py` without TensorFlow.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -4,8 +4,6 @@ The arithmetic of drawing is that of `sampling.distribution` and `sampling.pick`
 float32 or int8 (`precision`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ An archive holds all graphs of a set. Graphs of a set share most of their bytes,
 large dictionary packs them into a third of one.
 """
 
-from __future__ import annotations
-
 import io
 import lzma
 import shutil

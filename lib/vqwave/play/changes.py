@@ -1,7 +1,5 @@
 """Changes of a stream while it plays: what they name is loaded, and each value is checked."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@
 Each makes the input of some frames of one level, as the condition's `shape` says.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

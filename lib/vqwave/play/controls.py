@@ -1,7 +1,5 @@
 """The controls: every number that a player can change while a stream plays."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

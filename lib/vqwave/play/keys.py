@@ -4,8 +4,6 @@ The keys are those of `controls.CONTROLS`: a number has two, for less and more b
 has one. All changes are kept, so that the session can be repeated.
 """
 
-from __future__ import annotations
-
 import contextlib
 import textwrap
 import threading

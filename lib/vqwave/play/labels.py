@@ -1,11 +1,10 @@
 """Labels that a caller chooses for what plays: read, mixed, and passed from one to another."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -133,7 +132,7 @@ class Mixture:
         parts = np.rint(shares[..., numbers] * SHARES).astype(np.int32)
         return np.stack([np.broadcast_to(numbers.astype(np.int32), parts.shape), parts], axis=-1)
 
-    def turn(self, after: np.ndarray, start: int, frames: int) -> Mixture:
+    def turn(self, after: np.ndarray, start: int, frames: int) -> Self:
         """This mixture up to frame `start`, then passing into `after` over so many frames."""
         return Mixture(self.shares(start - 1, 1)[:, 0], after, start, start + frames)
 

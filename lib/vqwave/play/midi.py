@@ -4,8 +4,6 @@ go to synthesizers and files.
 Ports and files are mido's, over python-rtmidi; without them everything else works.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

@@ -4,8 +4,6 @@ Recordings begin and end quietly, and so does music that is generated from nothi
 a frame is estimated from its codes, see `data.loudness.quietness`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .sampling import uniforms

@@ -1,7 +1,5 @@
 """Blocks of sound to the speakers: a thread computes ahead into a bounded queue, PyAudio pulls."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import os

@@ -5,8 +5,6 @@ The order is the same in the Keras loop and in the ONNX loop of `loops.py`: logi
 top-k, top-p over the rest, then the inverse of the cumulative distribution in the codes' own order.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """The score at work: a level that composes beat by beat, ahead of the level that performs it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

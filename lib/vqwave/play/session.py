@@ -4,13 +4,11 @@ A change holds from a block that had not begun when `Stream.set` was called. So 
 same music again, bit for bit.
 """
 
-from __future__ import annotations
-
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -63,7 +61,7 @@ class Session(Config):
     changes: tuple[tuple[Sample, Keywords], ...]
 
     @classmethod
-    def read(cls, path) -> Session:
+    def read(cls, path) -> Self:
         """The session in a file {"seed": …, "changes": [[sample, {control: value}], …]}."""
         name = printable(path)
         try:

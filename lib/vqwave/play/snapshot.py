@@ -4,8 +4,6 @@
 restored without another line of code.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import types
 import typing
@@ -98,7 +96,7 @@ class EngineReference:
     tag: str
 
     @classmethod
-    def of(cls, part) -> EngineReference:
+    def of(cls, part) -> typing.Self:
         """The reference to a `CodecEngine` or `GeneratorEngine`."""
         weight_set = part.weight_set
         return cls(part.config.name, weight_set.checksum, part.engine,
@@ -120,14 +118,14 @@ class Snapshot:
     transposer: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, engines: Engines, *parts) -> Snapshot:
+    def of(cls, engines: Engines, *parts) -> typing.Self:
         """Of what plays; parts: the fields from `options` on."""
         return cls(VERSION, EngineReference.of(engines.codec),
                    [EngineReference.of(generator) for generator in engines.generators],
                    engines.score and EngineReference.of(engines.score), *parts)
 
     @classmethod
-    def unpack(cls, state: Mapping) -> Snapshot:
+    def unpack(cls, state: Mapping) -> typing.Self:
         """The snapshot of `pack`. Raises `UserError` where it is damaged or of another version."""
         try:
             packed = dict(state)

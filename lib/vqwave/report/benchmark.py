@@ -5,8 +5,6 @@ that ratios hold although the machine's speed varies. Speeds and times are media
 column says otherwise.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import functools

@@ -8,8 +8,6 @@ is found. Candidates are short windows in which every fourth book is equal.
 Deaf to: other transpositions and tempi than those that the corpus holds.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

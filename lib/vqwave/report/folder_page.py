@@ -4,8 +4,6 @@ The page needs only the folder's own split: minutes of generated music are compa
 held-out tracks.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import math

@@ -1,7 +1,5 @@
 """Measures how well a codec reconstructs music, and judges whether that is good enough."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import time

@@ -1,7 +1,5 @@
 """Render rows of figures as a Markdown table, an HTML table or a table of rich."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

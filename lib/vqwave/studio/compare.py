@@ -1,7 +1,5 @@
 """The codec page: part of a recording, and how each codec of a folder reproduces it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Who may use a server, and how much of it: hosts, origins, bodies and connections."""
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import socket

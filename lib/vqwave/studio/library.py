@@ -4,8 +4,6 @@ All browsers share the loaded models. Sounds are kept in a temporary folder, whi
 end. Memory and disk space are limited.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

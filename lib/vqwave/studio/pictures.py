@@ -1,7 +1,5 @@
 """The pictures that the page shows: the spectrogram and the notes of a signal that grows."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import math

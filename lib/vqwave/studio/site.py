@@ -1,7 +1,5 @@
 """A folder of static files that plays a chain in the browser, without a server; see docs/web.md."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

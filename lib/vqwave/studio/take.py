@@ -1,7 +1,5 @@
 """A take: a piece that a browser listens to, while it is generated and after."""
 
-from __future__ import annotations
-
 import math
 import os
 import secrets

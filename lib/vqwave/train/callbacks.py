@@ -1,7 +1,5 @@
 """The callbacks of `fit`: saving, stopping, the log and the progress bar."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import datetime

@@ -5,8 +5,6 @@ The processes find each other by `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PR
 `…_PROCESS_ID`.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """A function in a process of its own, whose memory returns to the system when the function ends."""
 
-from __future__ import annotations
-
 import multiprocessing
 import multiprocessing.connection
 import os

@@ -1,7 +1,5 @@
 """The parts of a training that differ between codecs and generators: data and model."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

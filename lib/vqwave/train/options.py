@@ -1,14 +1,12 @@
 """The options of a training. A flag overrides the `--config` file, and this the preset."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Self, get_args
 
 from .. import cli, config
 from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
@@ -91,7 +89,7 @@ class ConfigFile(config.Config):
     data: dict[str, Any] = {}
 
     @classmethod
-    def read(cls, path) -> ConfigFile:
+    def read(cls, path) -> Self:
         values = config.load_yaml(path)
         # The file beside a set of weights has more, and may not know how the set was trained.
         return config.validate(cls, {

@@ -8,8 +8,6 @@ which keeps the codes; then, with enough hours, the whole codec.
 `PlanState` is saved in the output folder as `train_all.yml`. TensorFlow-free.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import os

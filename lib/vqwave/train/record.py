@@ -1,13 +1,12 @@
 """The saved state of a run: models, settings, progress and all variables."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -75,7 +74,7 @@ class RunRecord:
         return {"schema": config.SCHEMA} | values | parts
 
     @classmethod
-    def from_dict(cls, values: dict) -> RunRecord:
+    def from_dict(cls, values: dict) -> Self:
         """The record of `to_dict`."""
         values = {key: value for key, value in values.items() if key != "schema"}
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):

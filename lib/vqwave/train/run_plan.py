@@ -3,8 +3,6 @@
 A plan that was killed continues where it was. Only `train_model` loads TensorFlow.
 """
 
-from __future__ import annotations
-
 import functools
 import signal
 from collections.abc import Callable

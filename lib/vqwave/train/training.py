@@ -5,8 +5,6 @@ A run lives in its output folder: numbered weights sets, `…_best`, `{name}.sta
 same command again continues the run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.util
