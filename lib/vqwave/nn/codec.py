@@ -254,10 +254,10 @@ class Codec(keras.Model):
                            dtype=config.frame_dtype, name="codes")
 
     def _encode(self, latents):
-        return layers.Lambda(self.quantizer.encode, dtype="float32", name="encode")(latents)
+        return _Method(self.quantizer.encode, name="encode")(latents)
 
     def _lookup(self, codes):
-        return layers.Lambda(self.quantizer.lookup, dtype="float32", name="lookup")(codes)
+        return _Method(self.quantizer.lookup, name="lookup")(codes)
 
 
 def _one_or_all(tensors: list):
@@ -268,6 +268,17 @@ def _one_or_all(tensors: list):
 def _samples(audio):
     """[batch, samples, 1] -> [batch, samples]."""
     return layers.Reshape((-1,), name="samples")(audio)
+
+
+class _Method(layers.Layer):
+    """A quantizer's method as a layer of a functional model."""
+
+    def __init__(self, method, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.method = method
+
+    def call(self, x):
+        return self.method(x)
 
 
 def load_codec(weight_set: weights.WeightSet) -> Codec:
