@@ -27,9 +27,6 @@ CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
 
 
-# --- signals --------------------------------------------------------------------------------------
-
-
 def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0,
               across: int | None = None):
     """A panel for each of {name: audio}, on the same axes; `across` panels in a row."""
@@ -119,9 +116,6 @@ def notes(rolls: dict, path, title: str = ""):
     figures.save(figure, path)
 
 
-# --- codes ----------------------------------------------------------------------------------------
-
-
 def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
     """A shade for each code, similar for similar vectors: float32 [num_codes], evenly spread over
     0 … 1.
@@ -145,9 +139,6 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
     return [code_shades(book, int(code))
             for book, code in zip(books, silent_codes, strict=True)]
-
-
-# --- training and speed ---------------------------------------------------------------------------
 
 
 def logs(folder, names=()) -> dict[str, Path]:
@@ -223,9 +214,6 @@ def _curves(axis, epochs, columns, name):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if len(epochs) == 1:
         axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
-
-
-# --- parts of panels ------------------------------------------------------------------------------
 
 
 def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):

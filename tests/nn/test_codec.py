@@ -46,7 +46,7 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
     other = codes.copy()
     at = count // 2
     other[0, at] = (codes[0, at] + 1) % 64
-    start = [np.zeros(1, "int32")] * model.config.needs_position
+    start = [np.zeros(1, "int32")] * model.config.head.needs_position
     sounds = [np.asarray(decode([c, *start] if start else c))[0] for c in (codes, other)]
     moved = np.flatnonzero(np.abs(sounds[1] - sounds[0]) > 1e-9) // level
     assert at - halo <= moved.min() and moved.max() <= at + halo
@@ -108,7 +108,7 @@ def test_a_codec_maps_a_level_of_samples_to_a_code_and_back(level, rng):
     model, sound = Codec(config), rng.normal(0, 0.1, (2, 5 * level)).astype("float32")
     codes = np.asarray(model.encode_model()(sound))
     assert codes.shape == (2, 5, 1) and codes.dtype == np.int32
-    start = [np.zeros(2, "int32")] * config.needs_position
+    start = [np.zeros(2, "int32")] * config.head.needs_position
     audio = np.asarray(model.decode_model()([codes, *start] if start else codes))
     assert audio.shape == sound.shape and audio.dtype == np.float32
     np.testing.assert_allclose(audio, model(sound), atol=1e-5)

@@ -54,7 +54,7 @@ class Codec(keras.Model):
             self.label_embedding.build(labels.shape)
             self.label_embedding.trainable = not decoder_only
         self.encoder.trainable = self.quantizer.trainable = not decoder_only
-        self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.needs_position
+        self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.head.needs_position
                                else None)
         late = config.adversary is not None and config.adversary.late and not decoder_only
         self.adversary = None if late else build_adversary(config.adversary, seed + 2)
@@ -123,7 +123,7 @@ class Codec(keras.Model):
             vectors = ops.where(codes[..., :1] < 0, vectors,
                                 self.quantizer.lookup(ops.maximum(codes, 0)))
         start = []
-        if self.config.needs_position:
+        if self.config.head.needs_position:
             # In training a random position, so that all phases and all noise are learnt.
             batch = ops.shape(audio)[:1]
             start = [keras.random.randint(batch, 0, PERIOD // self.config.level,
@@ -246,7 +246,8 @@ class Codec(keras.Model):
 
     def _start_input(self) -> list:
         """The input of the first code's position; empty where the head needs none."""
-        return [keras.Input((), dtype="int32", name="start")] if self.config.needs_position else []
+        needed = self.config.head.needs_position
+        return [keras.Input((), dtype="int32", name="start")] if needed else []
 
     def _codes_input(self):
         config = self.config

@@ -1,9 +1,6 @@
-"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
-
-Every core offers `call`, teacher-forced over whole windows; `step`, the same logits one position at
-a time; `start_inputs` and `start_outputs`, which initialise embeddings and logits from codebooks;
-`compile_options`, its loss and metrics. The config has the shapes of the states; `onnx/bodies.py`
-has the step in ONNX.
+"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`, with
+the interface of `Core`. The config has the shapes of the states; `onnx/bodies.py` has the step in
+ONNX.
 """
 
 from typing import ClassVar

@@ -1,8 +1,6 @@
 """The decoder's adversary: convolutions over spectrograms that learn to distinguish recordings from
-reconstructions.
-
-A decoder trained on spectral distances alone replaces what it cannot predict by hiss and hum: these
-distances punish a wrong guess more than a dull one. A discriminator has no such preference.
+reconstructions. A decoder trained on spectral distances alone replaces what it cannot predict by
+hiss and hum.
 """
 
 import functools

@@ -1,7 +1,5 @@
-"""Levels of a few gain bands: measured before the encoder, restored after the decoder, for codecs
-whose quantizer has codes of gain beside codes of shape (`config.GainShapeQuantizer`).
-
-Levels are in the units of `spectrum.level_of`: 1 is 80 dB.
+"""Levels of a few gain bands, in the units of `spectrum.level_of`: measured before the encoder,
+restored after the decoder, for codecs with codes of gain beside codes of shape.
 """
 
 import math

@@ -19,12 +19,9 @@ def planes(matches: int) -> int:
 class RollStack(keras.Model):
     """The core of kind `roll`, with the interface of `cores.Core`.
 
-    Inputs of a semitone: its strikes in the last steps, whether it sounds, averages of its strikes
-    and of all, those of its pitch class, the strikes that followed the moments most alike, how
-    alike these are, its height, the last attacks and the step of the beat. A convolution over
-    semitones, an LSTM over steps and a second convolution give the features of a semitone, from
-    which, with the codes of the semitones below, its code is drawn. The last books are the bands of
-    attacks.
+    Inputs of a semitone: see `join_planes`. A convolution over semitones, an LSTM over steps and a
+    second convolution give the features of a semitone, from which, with the codes of the semitones
+    below, its code is drawn. The last books are the bands of attacks.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):

@@ -1,8 +1,6 @@
 """The graphs of the default chain in a wheel, so that playing needs ONNX Runtime and nothing else;
-and how quiet the music of each code is.
-
-An archive holds all graphs of a set. Graphs of a set share most of their bytes, so that xz with a
-large dictionary packs them into a third of one.
+and how quiet the music of each code is. xz packs all graphs of a set, which share most of their
+bytes, into a third of one.
 """
 
 import io

@@ -1,9 +1,8 @@
 """The chain at work: levels from the top down and the decoder, which make one block after another.
 
-All levels share one grid of blocks. A block of 8,192 samples holds 16, 64, 256 and 1,024 frames at
-the levels 512, 128, 32 and 8. A level pulls codes from the level above only as far as its context
-model looks ahead, so the top levels are a few blocks ahead of the sound. Context and decoder always
-see the same spans of that grid, so neither the chunk size nor a stop and a resume changes a bit.
+All levels share one grid of blocks. A level pulls codes from the level above only as far as its
+context model looks ahead. Context and decoder always see the same spans of the grid, so neither the
+chunk size nor a stop and a resume changes a bit.
 """
 
 from __future__ import annotations

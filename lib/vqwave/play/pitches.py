@@ -1,7 +1,6 @@
-"""The pitches of a codec's codes: each code is decoded alone, and its spectrum measured.
-
-Held notes then make codes of their pitches likelier, by a bias on the logits; so do the pitches of
-a recording that is continued.
+"""The pitches of a codec's codes: each code is decoded alone, and its spectrum measured. Held
+notes, and the pitches of a recording that is continued, make codes likelier by a bias on the
+logits.
 """
 
 import contextlib

@@ -1,8 +1,6 @@
-"""Logits to codes: randomness by position, temperature, top-k, top-p, greedy; and the Keras
-reference loop.
-
-The order is the same in the Keras loop and in the ONNX loop of `loops.py`: logits / temperature,
-top-k, top-p over the rest, then the inverse of the cumulative distribution in the codes' own order.
+"""Logits to codes, in the same order in the Keras reference loop and in the ONNX loop: logits /
+temperature, top-k, top-p over the rest, then the inverse of the cumulative distribution in the
+codes' own order; and randomness by position.
 """
 
 import secrets

@@ -1,7 +1,5 @@
-"""A session: a seed, and the changes that a listener made while the stream played.
-
-A change holds from a block that had not begun when `Stream.set` was called. So `replay` plays the
-same music again, bit for bit.
+"""A session: a seed, and the changes that a listener made while the stream played. A change holds
+from a block that had not begun when `Stream.set` was called, so `replay` is the same, bit for bit.
 """
 
 import json

@@ -1,7 +1,5 @@
-"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back by their fields.
-
-`pack` and `unpack` follow the fields and their types, so a new field of a state is saved and
-restored without another line of code.
+"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back, by their fields and
+types: a new field of a state is saved and restored without another line of code.
 """
 
 import dataclasses

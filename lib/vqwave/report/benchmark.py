@@ -1,8 +1,5 @@
-"""How fast a chain plays on this machine: a table for each part.
-
-Playing is measured in processes without TensorFlow. What is compared takes turns within one run, so
-that ratios hold although the machine's speed varies. Speeds and times are medians, unless a
-column says otherwise.
+"""How fast a chain plays on this machine, in processes without TensorFlow: a table for each part.
+What is compared takes turns within one run. Figures are medians, unless a column says otherwise.
 """
 
 import contextlib
@@ -209,10 +206,9 @@ def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
 
 
 class Sink:
-    """Simulates a sound device: takes `period` samples at a time from a `Feed`, in real time, and
-    compares them with `expected`, the same music without changes.
-
-    A change turns the loudness to silence and back: the first sample that differs follows it.
+    """Simulates a sound device: takes `period` samples at a time from a `Feed`, in real time. A
+    change turns the loudness to silence and back; the first sample that differs from `expected`,
+    the same music without changes, follows it.
     """
 
     def __init__(self, feed: playback.Feed, expected: np.ndarray, period: int):

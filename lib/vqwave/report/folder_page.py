@@ -1,7 +1,5 @@
-"""The results of training on a folder of music, as one page that contains its pictures and sounds.
-
-The page needs only the folder's own split: minutes of generated music are compared with the
-held-out tracks.
+"""The results of training on a folder of music, compared with its held-out tracks, as one page that
+contains its pictures and sounds.
 """
 
 import base64

@@ -66,9 +66,6 @@ DISTANCE = Metric("distance", "distance", LOWER, 1, 40.0, 1.5)
 BOUNDED = tuple(metric for metric in (*METRICS, DISTANCE) if metric.bound is not None)
 
 
-# --- measuring ------------------------------------------------------------------------------------
-
-
 def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
           track_labels: Sequence[str | None] | None = None, books: int | None = None,
           embed: fad.Embedder | None = None,
@@ -177,9 +174,6 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
     return chosen
 
 
-# --- the verdict ----------------------------------------------------------------------------------
-
-
 def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
     """The bounds that the figures of `judge` miss, in words; "" if the codec suits the music.
 
@@ -250,9 +244,6 @@ def row_cells(row: dict) -> tuple[str, ...]:
     """A row of `add_verdict` as text under `COLUMNS`."""
     return (row["model"], *(metric.column.cell(row) for metric in BOUNDED),
             "suitable" if row["suitable"] else f"unsuitable: {row['shortfall']}")
-
-
-# --- leakage --------------------------------------------------------------------------------------
 
 
 def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]

@@ -1,7 +1,5 @@
-"""The studio without a web server: its takes, recordings and codecs.
-
-All browsers share the loaded models. Sounds are kept in a temporary folder, which is removed at the
-end. Memory and disk space are limited.
+"""The studio without a web server: its takes, recordings and codecs. All browsers share the loaded
+models. Sounds are kept in a temporary folder, which is removed at the end.
 """
 
 import contextlib
@@ -167,8 +165,6 @@ class Studio:
             "codecs": list(self.folders.paths),
         }
 
-    # ---------------------------------------------------------------------------------------- takes
-
     @with_errors
     def make_take(self, request: TakeRequest) -> Iterator[bytes]:
         """Generate a take. It ends when the iterator is closed.
@@ -251,8 +247,6 @@ class Studio:
         words += ["--label", s.label] if s.label else []
         words += ["--replay", s.changes_file] if s.changes else ["--seed", str(s.seed)]
         return shlex.join([*words, "--output", "take.wav"])
-
-    # --------------------------------------------------------------------------------------- codecs
 
     @with_errors
     def compare(self, request: CompareRequest) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .. import plots
 from ..dsp import notes, spectrum
 
 BANDS = notes.BINS
@@ -25,6 +26,11 @@ def column(levels: tuple[int, ...]) -> int:
 def window(rate: int) -> int:
     """Samples of a window."""
     return 1 << round(math.log2(WINDOW_SECONDS * rate))
+
+
+def shades(codec) -> list[list[int]]:
+    """0 … 255 for each code of each book of a codec, see `plots.code_shades`."""
+    return [np.rint(255 * x).astype(int).tolist() for x in plots.codec_shades(codec)]
 
 
 class Spectrum:

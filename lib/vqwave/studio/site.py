@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import plots
 from ..config import SHARES, ScoreAbove
 from ..config import roll as rolls
 from ..data import melody
@@ -30,7 +29,7 @@ from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
 from ..play import blocks, changes, controls, labels, level, opening, pitches, score
 from . import limits, pictures
-from .take import SLIDERS, WILDEST
+from .take import SLIDERS, WILDEST, describe_level
 from .web import LOCAL_ADDRESS, STATIC, listen
 
 PACKAGE = "onnxruntime-web@1.30.0"
@@ -219,12 +218,8 @@ class Site:
             "id": "piece", "title": "A new piece", "level": self.configs[-1].level, "samples": None,
             "prompt": 0, "local": True, "score": bool(self.composer), "bands": pictures.BANDS,
             "lowest": notes.LOWEST_MIDI, "chain": [config.level for config in self.configs],
-            "levels": [{"level": config.level, "generated": True, "num_codes": config.num_codes,
-                        "books": config.books,
-                        "most_bits": config.books * math.log2(config.num_codes),
-                        "shades": [np.rint(255 * shades).astype(int).tolist() for shades in
-                                   plots.codec_shades(music.codec(config.level))]}
-                       for config in self.configs]}
+            "levels": [describe_level(codec.config, True, pictures.shades(codec))
+                       for codec in (music.codec(config.level) for config in self.configs)]}
 
     def _kept(self) -> float:
         """Seconds of codes that freezing, the decoder and lower levels read, and a little more."""

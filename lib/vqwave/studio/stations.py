@@ -1,7 +1,6 @@
 """Radio stations, without HTTP: endless pieces, their encoders, and the chunks that listeners read.
-
-The stations of one folder of weights are the rows of one stream, so they are computed together.
-Music is generated in real time, only while somebody listens, and once for all listeners.
+The stations of one folder of weights are the rows of one stream. Music is generated in real time,
+only while somebody listens, and once for all listeners.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import CodecConfig
 from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
@@ -136,7 +137,8 @@ class Take:
         s, music = self.settings, models.music
         encode = {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode]
         models.prepare(s.new_levels, encode, report)
-        levels = [self._describe(level, models) for level in s.levels]
+        levels = [describe_level(music.codec(level).config, level in s.new_levels,
+                                 models.shades(level)) for level in s.levels]
         begin, seconds = None, s.seconds
         if s.mode == "continue":
             report(f"Encoding {s.name}")
@@ -164,14 +166,6 @@ class Take:
                 return
         stream.close()
         raise UserError("The take was stopped.")
-
-    def _describe(self, level: int, models: Models) -> dict:
-        """What the page must know of a level."""
-        config = models.music.codec(level).config
-        return {"level": level, "generated": level in self.settings.new_levels,
-                "num_codes": config.num_codes, "books": config.books,
-                "most_bits": config.books * math.log2(config.num_codes),
-                "shades": models.shades(level)}
 
     def messages(self) -> Iterator[bytes]:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
@@ -288,6 +282,13 @@ class Take:
         if heard is not None:
             samples = min(samples, -(-max(heard, least) // self.column) * self.column)
         self.tape.truncate(samples if samples >= least else 0)
+
+
+def describe_level(config: CodecConfig, generated: bool, shades: list[list[int]]) -> dict:
+    """What the page must know of a level. shades: see `pictures.shades`."""
+    return {"level": config.level, "generated": generated, "num_codes": config.num_codes,
+            "books": config.books, "most_bits": config.books * math.log2(config.num_codes),
+            "shades": shades}
 
 
 def _bits(log_probs) -> float:

@@ -40,12 +40,11 @@ GENERATOR_SETTINGS = {
 class RunOptions:
     """The options of one invocation, which say nothing about the model.
 
-    minutes: the time of the training, instead of the config's steps; it began at `began`, by the
-    clock of `time.monotonic`, which all processes of a machine share. start_from: the folder of the
-    weights to begin with. decoder_only: freeze encoder and codebook. performer: the folder of a
-    generator whose performances the decoder learns too. set_by_user: the fields of
-    `TrainingConfig` and `DataConfig` that the user set; a run that continues keeps its others
-    (None: the fields that the configs were created with).
+    minutes: the time of the training since `began`, by the clock of `time.monotonic`, instead of
+    the config's steps. start_from: the folder of the weights to begin with. decoder_only: freeze
+    encoder and codebook. performer: the folder of a generator whose performances the decoder learns
+    too. set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a run that
+    continues keeps its others (None: the fields that the configs were created with).
     """
 
     output_dir: str | Path
@@ -96,9 +95,6 @@ class ConfigFile(config.Config):
             key: value for key, value in values.items()
             if key not in ("schema", "record", "sha256") and value not in (None, weights.UNKNOWN)},
             str(path))
-
-
-# ---------------------------------------------------------------------------------------- the flags
 
 
 def add_options(p: argparse.ArgumentParser, role: str):
@@ -180,9 +176,6 @@ def parse_split(text) -> float | config.Split:
         raise UserError(f"--val-split is {text}; it must be a share from 0 to below 1, or the path "
                         f"of a split.yml")
     return share
-
-
-# ------------------------------------------------------------------------------------- the settings
 
 
 def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSettings:

@@ -1,11 +1,9 @@
-"""The plan of a chain's training: every codec, then every generator, and the time of each. Where a
-generator performs a score, its codec's decoder at last learns the performances.
+"""The plan of a chain's training: every codec, then every generator, and the time of each; last,
+where a generator performs a score, its codec's decoder learns the performances. TensorFlow-free.
 
-A chain may begin with trained models (`origin.Origin`), by default with the shipped ones. Codecs
-that suit the folder's held-out tracks are then kept. Of the others the decoder is tuned first,
-which keeps the codes; then, with enough hours, the whole codec.
-
-`PlanState` is saved in the output folder as `train_all.yml`. TensorFlow-free.
+A chain may begin with trained models (`origin.Origin`). Codecs that suit the folder's held-out
+tracks are then kept. Of the others the decoder is tuned first, which keeps the codes; then, with
+enough hours, the whole codec.
 """
 
 import argparse
