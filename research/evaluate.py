@@ -71,7 +71,7 @@ def main(argv=None) -> int:
     targets = (results.read_targets(targets_file)
                if args.targets or targets_file.is_file() else {})
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    plan = Plan(music.chain.check_level(args.depth or music.level),
+    plan = Plan(music.chain.check_level(args.depth or music.chain.ending),
                 {name: value for name in SAMPLING if (value := getattr(args, name)) is not None},
                 tuple(args.seeds), args.minutes)
     if args.quick:

@@ -51,7 +51,7 @@ def test_the_models_of_a_preset_form_its_chain(preset):
     for level in preset.chain.sizes:
         codec = preset.codec(level)
         assert codec.level == level and codec.sample_rate == preset.chain.sample_rate
-        assert preset.training(codec.name).input_length % level == 0
+        assert preset.trainings[codec.name].input_length % level == 0
         if level in preset.chain.generators:
             generator = preset.generator(level)
             assert (generator.level, generator.num_codes, generator.books) == (
@@ -59,13 +59,13 @@ def test_the_models_of_a_preset_form_its_chain(preset):
             assert generator.ratio * level == generator.source_level == (above.level if above else 0)
             assert generator.pad_token == (above.num_codes if above else 0)
             # A window holds whole frames of the level above.
-            assert preset.training(generator.name).input_length % (above or codec).level == 0
+            assert preset.trainings[generator.name].input_length % (above or codec).level == 0
         above = codec
 
 
 def test_a_presets_training_is_its_own_where_the_models_do_not_say_otherwise():
-    assert COMPACT.training("vqvae_512").batch_size == 8 and COMPACT.training("generator_512").batch_size == 16
-    assert COMPACT.training("vqvae_8").input_length == 8192
+    assert COMPACT.trainings["vqvae_512"].batch_size == 8 and COMPACT.trainings["generator_512"].batch_size == 16
+    assert COMPACT.trainings["vqvae_8"].input_length == 8192
 
 
 def test_a_preset_may_stand_on_another(tmp_path):

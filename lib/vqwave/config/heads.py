@@ -36,10 +36,9 @@ class TonesHead(HeadPart):
 
 
 class Overtones(Config):
-    """Tones above `above` Hz, on every peak of the spectrum that the decoder predicts.
-
-    contrast: factor by which the height of a peak over its surroundings, in dB, grows. The decoder
-    predicts a mean of possible spectra, which is flatter than each of them.
+    """Tones above `above` Hz, on every peak of the predicted spectrum. contrast: by which the
+    height of a peak over its surroundings, in dB, grows: a predicted mean of spectra is flatter
+    than each.
     """
 
     above: AboveZero = 1800.0
@@ -144,10 +143,9 @@ class DiscriminatorConfig(Config):
 class AdversaryConfig(Config):
     """Discriminators, and the game that they play with the decoder (`nn/discriminators.py`).
 
-    turn: which discriminators play in a step: all, or one drawn by the seed. weight,
-    feature_matching: of the two terms in the decoder's loss. repulsion: weight of a term that
-    pushes apart the scores of a recording and of its reconstruction. late: the adversary plays only
-    while the decoder is trained alone, once the codes are learnt.
+    turn: all discriminators play in a step, or one drawn by the seed. weight, feature_matching,
+    repulsion: of terms in the loss (`Adversary.losses_of`). late: the adversary plays only while
+    the decoder is trained alone, once the codes are learnt.
     """
 
     discriminators: Annotated[tuple[DiscriminatorConfig, ...], Field(min_length=1)] = (

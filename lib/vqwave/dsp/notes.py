@@ -119,9 +119,6 @@ def compare(original, copy, sample_rate: int) -> dict[str, float]:
             "chroma": cosine / max(frames, 1)}
 
 
-# ----------------------------------------------------------------------------- how music uses notes
-
-
 def portrait(audio, sample_rate: int) -> dict:
     """Statistics of the notes of about a minute of music.
 
@@ -155,11 +152,9 @@ def average(portraits: Sequence[dict]) -> dict:
 
 
 def divergences(real: dict, other: dict) -> dict[str, float]:
-    """How the notes of other music differ from those of real music, by a portrait of each.
-
-    Returns:
-        For each of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0
-        (alike) to 1; line and alike are those of `other`.
+    """How the notes of other music differ from those of real music, by a portrait of each: for each
+    of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0 (alike) to 1;
+    line and alike are those of `other`.
     """
     return {name: _jensen_shannon(np.asarray(real[name]), np.asarray(other[name]))
             for name in STATISTICS} | {name: float(other[name]) for name in ("line", "alike")}
@@ -208,9 +203,6 @@ def _jensen_shannon(p, q) -> float:
         return float((side[used] * np.log2(side[used] / middle[used])).sum())
 
     return (divergence(p) + divergence(q)) / 2
-
-
-# ----------------------------------------------------------------------------------- the piano roll
 
 
 @dataclass(frozen=True)

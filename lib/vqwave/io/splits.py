@@ -105,11 +105,9 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
-    """(training tracks, validation tracks).
-
-    sides: a share in [0, 1) of the hours, or the tracks by name (`read_split`). At least one track
-    is trained on; of two or more, at least one validates unless the share is 0. A share passes over
-    tracks above the limit `LARGEST`.
+    """(training tracks, validation tracks). sides: a share in [0, 1) of the hours, which passes
+    over tracks above the limit `LARGEST`, or the tracks by name (`read_split`). At least one track
+    is trained on; of two or more, at least one validates unless the share is 0.
     """
     if isinstance(sides, Split):
         held = sides.held_out_tracks

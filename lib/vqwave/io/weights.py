@@ -69,10 +69,8 @@ def find_folder(folder, shipped: str) -> Path:
 
 def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
-    """The folders of codecs and of generators.
-
-    None takes the shipped folder, or of a preset `weights/NAME`, with the shipped codecs if it has
-    only generators. A chain without generators (a VAE) lies in one folder, which either names.
+    """The folders of codecs and of generators. None takes the shipped folder, or of a preset
+    `weights/NAME`, with the shipped codecs if it has only generators. A VAE lies in one folder.
     """
     def stands_alone(folder):
         return not (chain(folder) if preset is None else preset.chain).generators
@@ -465,7 +463,7 @@ def find_trained(folder, name: str, preset: configs.Preset,
     """As `find`, of a model of this preset. Raises `WeightsError` also if the model has another
     kind of part than the preset's; if there is no model, the message says what trains it.
     """
-    expected = preset.model(name)
+    expected = preset.models[name]
     if not tags(folder, name):
         flag = "--vqvae-weights-dir" if expected.kind == "codec" else "--generator-weights-dir"
         train = (f"{cli.command('train')} --data-dir DIR --preset {shlex.quote(preset.name)} "

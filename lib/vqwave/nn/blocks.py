@@ -59,10 +59,8 @@ def prepend_past(x, count: int, past=None):
 
 
 class Conv(layers.Conv1D):
-    """Keras's 1-D convolution, padded `same` or `causal`, with a receptive field.
-
-    To process a piece in blocks, a causal convolution takes the `past_steps` steps before its input
-    as `past`; None means zeros.
+    """Keras's 1-D convolution, padded `same` or `causal`, with a receptive field. In blocks, a
+    causal convolution takes the `past_steps` steps before its input as `past`; None means zeros.
     """
 
     def __init__(self, filters, kernel_size, strides=1, padding="same", dilation=1, **kwargs):

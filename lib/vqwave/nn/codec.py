@@ -138,10 +138,9 @@ class Codec(keras.Model):
         return ops.cast(audio[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's losses.
-
-        Each term is a metric too. The metric `reconstruction` of a VAE is the sum without the
-        quantizer's losses. Validation leaves the adversary out: its scores change every epoch.
+        """Σ weight·term over the terms of `LossConfig` and, in training, the adversary + the
+        quantizer's losses. Each term is a metric too; `reconstruction` of a VAE is the sum without
+        those losses.
         """
         features, quantized, auxiliary, averages = self.last_pass
         terms = {}

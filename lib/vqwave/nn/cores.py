@@ -126,8 +126,8 @@ class LSTMStack(Core):
         core = self.config.core
         self.lstms, self.dropouts = [], []
         for i in range(core.layers):
-            self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
-            self.lstms[-1].build((None, None, width))
+            self.lstms.append(built(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"),
+                                    width))
             self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
             width = core.units
         return width
@@ -209,10 +209,8 @@ class WaveNetStack(QueuedStack):
 
 
 class TransformerStack(Core):
-    """Pre-normalised layers of attention and a feed-forward network, both residual; the features
-    are the normalised last sum.
-
-    Positions are encoded by ALiBi, see `attention.py`.
+    """Pre-normalised layers of attention (positions by ALiBi, see `attention.py`) and a
+    feed-forward network, both residual; the features are the normalised last sum.
     """
 
     def build_stack(self, width):

@@ -7,6 +7,7 @@ from keras import layers, ops
 from ..config import GeneratorConfig, roll
 from . import losses
 from .blocks import gelu
+from .books import built, dense
 from .lstm import LSTM
 
 
@@ -28,19 +29,17 @@ class RollStack(keras.Model):
         super().__init__(name="generator", **kwargs)
         self.config, core = config, config.core
         units, hidden = core.units, core.head_dim
-        self.enter = layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="enter")
-        self.enter.build((None, config.books, planes(core.matches)))
-        self.lstm = LSTM(units, return_sequences=True, name="lstm")
-        self.lstm.build((None, None, units))
-        self.mix = layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="mix")
-        self.mix.build((None, config.books, units))
-        self.state = layers.Dense(hidden, name="state")
-        self.state.build((None, units))
-        self.across = layers.Dense(hidden, use_bias=False, name="across")
-        self.across.build((None, 2 * core.below + 2))
-        self.draws = layers.Dense(3, dtype="float32", name="logits",
-                                     bias_initializer=keras.initializers.Constant([3.0, 0.0, 0.0]))
-        self.draws.build((None, hidden))
+        self.enter = built(layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same",
+                                         name="enter"), planes(core.matches))
+        self.lstm = built(LSTM(units, return_sequences=True, name="lstm"), units)
+        self.mix = built(layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="mix"),
+                         units)
+        self.state = dense(units, hidden, "state")
+        self.across = built(layers.Dense(hidden, use_bias=False, name="across"),
+                            2 * core.below + 2)
+        bias = keras.initializers.Constant([3.0, 0.0, 0.0])
+        self.draws = built(layers.Dense(3, dtype="float32", name="logits", bias_initializer=bias),
+                           hidden)
         self.dropout = layers.Dropout(core.dropout, name="dropout")
         self.seeds = keras.random.SeedGenerator()
         self.weights_of_past = roll.averages(core.memory)

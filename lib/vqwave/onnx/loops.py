@@ -1,5 +1,5 @@
 """A generator's core and its sampling as one ONNX loop, built with numpy and onnx alone. Drawing is
-that of `sampling.distribution` and `sampling.pick`. Weights are in float32 or int8.
+that of `sampling.keep_likeliest` and `sampling.pick`. Weights are in float32 or int8.
 """
 
 from typing import Any

@@ -23,9 +23,7 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 def pack(folder, source=CHECKOUT):
     """Write what plays the chain of `source`/weights/chain.yml, down to the level that it decodes
     by default, into `folder`: the chain, and of each set the YAML, the codebooks, what a score must
-    not copy, and the graphs.
-
-    Raises `UserError` where weights are missing. Exporting the graphs needs TensorFlow.
+    not copy, and the graphs. Raises `UserError` where weights are missing.
     """
     source, folder = Path(source), Path(folder)
     shutil.rmtree(folder, ignore_errors=True)

@@ -33,11 +33,9 @@ SMOOTH = 0.01
 
 @dataclass(frozen=True)
 class Engines:
-    """What plays: a `CodecEngine`, and the `GeneratorEngine`s from the top of the chain down.
-
-    music: the `VQWave` that they are of, or None. label: see `labels.choose_labels`.
-    sampling: by level, of a chain that a jump goes to. score: the `GeneratorEngine` of the score,
-    or None.
+    """What plays: a `CodecEngine`, the `GeneratorEngine`s from the top of the chain down, and that
+    of the score, or None. music: the `VQWave` that they are of, or None. label: see
+    `choose_labels`. sampling: by level, of a chain that a jump goes to.
     """
 
     codec: Any
@@ -201,11 +199,8 @@ class Chain:
                 level.freeze(max(1, round(span * self.sample_rate / level.level)) if span else 0)
 
     def next_block(self, samples: int, blocks_left: int | None, past: int) -> Block:
-        """The next block; codes are noted for its first `samples`.
-
-        Args:
-            blocks_left: how many the stream still wants, None: endless.
-            past: blocks of codes that are kept to freeze them.
+        """The next block; codes are noted for its first `samples`. blocks_left: how many the stream
+        still wants, None: endless. past: blocks of codes that are kept to freeze them.
         """
         state, bottom = self.state, self.bottom
         last = (math.inf if blocks_left is None

@@ -84,12 +84,6 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
             yield name.strip(), share
 
 
-def draw_labels(labels: Labels, seed: int, batch: int) -> list[str]:
-    """A label for each piece, every label as likely."""
-    return [labels.names[int(len(labels.names) * uniforms(seed, piece, 0, 0, 1, LABEL)[0])]
-            for piece in range(batch)]
-
-
 def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
                   seed: int | None = None) -> np.ndarray | None:
     """The labels of a chain's pieces as `read_labels` returns them; None of a chain without labels.
@@ -101,7 +95,8 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
         return None
     labels = find_labels(configs)
     if label is None and seed is not None and labels.are_tracks:
-        label = draw_labels(labels, seed, batch)
+        draws = [uniforms(seed, piece, 0, 0, 1, LABEL)[0] for piece in range(batch)]
+        label = [labels.names[int(len(labels.names) * draw)] for draw in draws]
     return read_labels(label, labels, batch)
 
 

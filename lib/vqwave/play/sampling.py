@@ -106,14 +106,6 @@ def keep_likeliest(scaled, top_k, top_p):
     return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
 
 
-def distribution(logits, sampling: Sampling):
-    """The probabilities of codes: logits float32 [..., codes] -> a Keras tensor."""
-    from keras import ops
-
-    inverse, top_k, top_p = loop_settings(sampling)
-    return ops.softmax(keep_likeliest(logits * inverse, top_k, top_p))
-
-
 def pick(weights, u):
     """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
     [0, 1) -> int32 [...], a Keras tensor.

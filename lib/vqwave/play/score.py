@@ -89,9 +89,7 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
 
 class ScoreLevel(Level):
     """The generator of a score at work. Its positions are steps. All pieces of a batch share their
-    tempo and their plan of sections.
-
-    sample_rate: of the music that the times are of.
+    tempo and their plan of sections. sample_rate: of the music that the times are of.
     """
 
     state: ScoreState

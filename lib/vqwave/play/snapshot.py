@@ -23,10 +23,9 @@ VERSION = 13
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
-    """A value as arrays, numbers and text by key; the keys of parts begin with `name` and a dot.
-
-    A dataclass becomes a key for each field, a mapping for each key, a list or tuple for each item.
-    The items of a deque have the same shapes and are stacked. None has no key.
+    """A value as arrays, numbers and text by key: of a dataclass a key for each field, of a mapping
+    for each key, of a list for each item; `name` and a dot stand before. Items of a deque have the
+    same shapes and are stacked. None has no key.
     """
     if value is None:
         return {}

@@ -25,11 +25,9 @@ from .tables import Column
 
 
 class Effort(NamedTuple):
-    """How long each part is measured.
-
-    rounds: turns of each codec. stream_rounds: turns of each batch of streams. stream_turn: seconds
-    of such a turn. starts: of a piece. minutes: of music before each reading of memory. seconds: of
-    audio through each codec. changes: of a control.
+    """How long each part is measured: turns of each codec (rounds) and of each batch of streams
+    (stream_rounds, of stream_turn seconds), starts of a piece, minutes of music before each reading
+    of memory, seconds of audio through each codec, changes of a control.
     """
 
     rounds: int = 5
@@ -291,9 +289,6 @@ def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     return [{"minutes": list(effort.minutes), "peak_bytes": peaks,
              "now_bytes": [reading["now"] for reading in readings],
              "growth_bytes": peaks[-1] - peaks[0], "rtf": rtf}]
-
-
-# --- tables ---------------------------------------------------------------------------------------
 
 
 class Part(NamedTuple):

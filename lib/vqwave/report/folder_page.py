@@ -74,9 +74,6 @@ class Results:
     advice: list[str] = field(default_factory=list)
 
 
-# --- measuring ------------------------------------------------------------------------------------
-
-
 def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             embed: fad.Embedder | None = None,
             progress: Callable[[str, float], None] = lambda task, share: None) -> Results:
@@ -268,9 +265,6 @@ def _distance_ratio(results: Results) -> float | None:
     """The distance of generated music, as a multiple of the training tracks' distance."""
     distance = results.distance or {}
     return distance["generated"] / distance["training"] if distance.get("training") else None
-
-
-# --- the page -------------------------------------------------------------------------------------
 
 
 def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):

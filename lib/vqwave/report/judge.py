@@ -36,9 +36,8 @@ def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of `measure`; of several pairs the mean is taken, each weighted by its length.
-
-    A verdict holds the figure to `in_domain` times the codec's figure on its own corpus, or to
+    """A figure of `measure`; of several pairs the mean is taken, each weighted by its length. A
+    verdict holds the figure to `in_domain` times the codec's figure on its own corpus, or to
     `bound` where that figure is unknown; None: it is in no verdict.
     """
 

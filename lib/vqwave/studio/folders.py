@@ -18,11 +18,9 @@ from . import limits, pictures
 
 
 class Folders:
-    """Folders of weights by name, those with generators first.
-
-    codecs: folder of codecs, for generators without their own. generators: folders; their
-    subfolders are offered too. follow: the output folder of a running training, which comes first
-    and plays its best sets. Raises `UserError` where no folder holds generators or codecs.
+    """Folders of weights by name, those with generators first; subfolders are offered too. codecs:
+    for generators without their own. follow: the output folder of a running training, which comes
+    first and plays its best sets. Raises `UserError` where no folder holds generators or codecs.
     """
 
     def __init__(self, codecs, generators, engine: str, follow=None):

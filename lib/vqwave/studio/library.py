@@ -100,9 +100,8 @@ class TakeList:
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
              heard: int = 0) -> Path:
         """A copy of a take as a wav or flac file, which the caller removes; while the take is
-        generated, its first `heard` samples.
-
-        Raises `UserError` if the take is not here, or there is no room for a copy.
+        generated, its first `heard` samples. Raises `UserError` if the take or room for a copy is
+        missing.
         """
         take = self.get(identity)
         samples = min(take.tape.samples, heard) if take.busy else take.tape.samples
@@ -167,10 +166,9 @@ class Studio:
 
     @with_errors
     def make_take(self, request: TakeRequest) -> Iterator[bytes]:
-        """Generate a take. It ends when the iterator is closed.
-
-        Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.messages`),
-        {"end": record}; {"error": text} ends it at any time.
+        """Generate a take, which ends when the iterator is closed. Messages: {"progress", "share"},
+        {"take": header}, one for each block (see `Take.messages`), {"end": record}; {"error": text}
+        ends it at any time.
         """
         s, recording = self.settings(request)
         take = self.takes.admit(s)

@@ -44,9 +44,6 @@ SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js"
 CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
 
 
-# --- ONNX Runtime Web -----------------------------------------------------------------------------
-
-
 def runtime(package=None) -> Path:
     """The folder with ONNX Runtime Web's two files, which npm downloads into the cache if need be.
     package: the file that `npm pack` wrote.
@@ -85,9 +82,6 @@ def _unpack(package: Path, folder: Path):
     except OSError as e:
         raise UserError(f"{printable(e.filename or package)}: "
                         f"{(e.strerror or str(e)).lower()}") from e
-
-
-# --- graphs ---------------------------------------------------------------------------------------
 
 
 def halve(graph: bytes, exactly: bool) -> bytes:
@@ -146,9 +140,6 @@ def picture(rate: int, column: int) -> bytes:
     return helper.make_model(
         helper.make_graph(graph.nodes, "picture", sound, columns, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9).SerializeToString()
-
-
-# --- the site -------------------------------------------------------------------------------------
 
 
 def constants(place, names: str) -> dict:
@@ -314,9 +305,6 @@ def _write(folder: Path, files: dict[str, bytes]):
     for path, content in files.items():
         with atomic_write(make_folder((folder / path).parent) / Path(path).name) as file:
             file.write(content)
-
-
-# --- trying it ------------------------------------------------------------------------------------
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

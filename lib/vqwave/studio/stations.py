@@ -143,10 +143,9 @@ class Station:
 
 class Group:
     """The stations of one folder of weights, and the thread that generates their music.
-
-    name: of the weights. open_stream: opens a stream with a row for each station, for the first
-    listener, and again after a failure. first: the number of the first station. label: of all
-    pieces. report: called with a line when the stream fails.
+    open_stream: opens a stream with a row for each station, for the first listener, and again after
+    a failure. first: the number of the first station. report: called with a line when the stream
+    fails.
     """
 
     def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,

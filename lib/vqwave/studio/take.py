@@ -130,8 +130,6 @@ class Take:
     def seconds(self) -> float:
         return self.tape.samples / self.tape.rate
 
-    # ----------------------------------------------------------------------------------- generating
-
     def prepare(self, models: Models, recording: Recording | None, report):
         """Load the models, encode the recording, and open the stream."""
         s, music = self.settings, models.music
@@ -214,8 +212,6 @@ class Take:
             samples = audio.to_int16(tape.read(begin, begin + step))
             yield _pack_block(samples, pictures, begin + step >= tape.samples)
 
-    # ------------------------------------------------------------------------------------- steering
-
     def steer(self, change: Change) -> dict:
         """Change what plays: {"sample": where the change begins, "seed": of a jump}."""
         if change.until is not None:
@@ -253,8 +249,6 @@ class Take:
         if change.jump:
             keywords["jump"] = draw_seed(None)
         return keywords
-
-    # -------------------------------------------------------------------------------------- the end
 
     def end(self, heard: int | None = None):
         """Stop, unless the take is over; keep the first `heard` samples (None: all).

@@ -191,7 +191,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     fields = [*SETTINGS, "epochs", *(GENERATOR_SETTINGS if role == "generator" else ())]
     flags = {field: getattr(args, field) for field in fields} | {"mixed_precision": args.fp16}
     own = file.training | {key: value for key, value in flags.items() if value is not None}
-    base = preset.training(name) if name in preset.chain.names else TrainingConfig()
+    base = preset.trainings[name] if name in preset.chain.names else TrainingConfig()
     data = dict(file.data)
     if args.val_split is not None:
         data["split"] = parse_split(args.val_split)
@@ -228,6 +228,6 @@ def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
                         f"{', '.join(names)}, or --config must describe one")
     if name not in names and not described:
         getattr(preset, role)(name)  # raises with the names that exist
-    base = config.to_dict(preset.model(name)) if name in names else {"kind": role, "name": name}
+    base = config.to_dict(preset.models[name]) if name in names else {"kind": role, "name": name}
     return name, config.validate_model(config.merge(base, own),
                                        path or f"preset {preset.name}: {name}")

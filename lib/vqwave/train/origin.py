@@ -170,6 +170,6 @@ def _default_training(weight_set: weights.WeightSet) -> TrainingConfig:
     """The training of the first preset with a model of this name and level."""
     for label in config.preset_names():
         preset, name = config.preset(label), weight_set.name
-        if name in preset.chain.names and preset.model(name).level == weight_set.config.level:
-            return preset.training(name)
+        if name in preset.chain.names and preset.models[name].level == weight_set.config.level:
+            return preset.trainings[name]
     return TrainingConfig()
