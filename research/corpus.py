@@ -11,7 +11,7 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,33 +46,20 @@ def read_sides(data_dir, split, trim_silence: float | None):
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """How much is measured."""
 
-    Args:
-        depth: the level where the chain ends.
-        sampling: changes to the generators' own sampling, for every level.
-        seeds: each generates a piece of `minutes`.
-        bits_seconds: seconds of each track that bits a frame are measured on, after `warm_up`
-            seconds that are not counted.
-        pasts: seconds of past that bits a frame are compared with.
-        continuations: number of prompts of `prompt_seconds`; each is continued for as long.
-        offsets: alignments of the training codes that copies are searched in.
-        guidance: how strongly labels are followed in guided pieces.
-        rough: a quick trial; its figures are not published.
-    """
-
-    depth: int
-    sampling: dict[str, float] = field(default_factory=dict)
-    seeds: tuple[int, ...] = (1, 2, 3)
+    depth: int  # the level where the chain ends
+    sampling: dict[str, float] = field(default_factory=dict)  # changes, for every level
+    seeds: tuple[int, ...] = (1, 2, 3)  # each generates a piece of `minutes`
     minutes: float = 10.0
-    bits_seconds: float = 60.0
+    bits_seconds: float = 60.0  # of each track, for bits a frame, after `warm_up` uncounted ones
     warm_up: float = 5.0
-    pasts: tuple[float, ...] = (2.0, 8.0, 30.0)
-    continuations: int = 24
+    pasts: tuple[float, ...] = (2.0, 8.0, 30.0)  # seconds that bits a frame are compared with
+    continuations: int = 24  # of prompts of `prompt_seconds`, each for as long
     prompt_seconds: float = 10.0
-    offsets: int = 4
-    guidance: float = 2.0
-    rough: bool = False
+    offsets: int = 4  # alignments of the training codes that copies are searched in
+    guidance: float = 2.0  # how strongly labels are followed in guided pieces
+    rough: bool = False  # a quick trial; its figures are not published
 
 
 def cached(*parts: str):
@@ -92,12 +79,9 @@ def cached(*parts: str):
                     return unpack(dict(arrays))
             except (OSError, ValueError, KeyError):
                 packed = pack(function(corpus, *arguments))
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_write(path) as file:
-                    np.savez(file, **packed)
-            except OSError as e:
-                raise UserError(f"{path}: cannot be written: {e.strerror}") from e
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
+                np.savez(file, **packed)
             return unpack(packed)
 
         return read_or_call
@@ -181,8 +165,6 @@ class Corpus:
                 "music": [self.music.engine, sums, plan.depth, plan.sampling],
                 **{name: [track.content for track in tracks] for name, tracks in sides.items()}}
 
-    # --- tracks
-
     def samples(self, track, start: int = 0, count: int | None = None) -> np.ndarray:
         """float32 [count] of a track, from sample `start`."""
         count = track.samples - start if count is None else count
@@ -224,8 +206,6 @@ class Corpus:
         return [*self.train, *(t for t in self.sides["fresh"] if any(
             names is None or splits.track_name(t) in names for names in leaked.values()))]
 
-    # --- generated music
-
     @property
     def levels(self) -> list[int]:
         """The levels that play, from the top down."""
@@ -259,29 +239,6 @@ class Corpus:
     def sound(self, seed: int, minutes: float | None = None) -> np.ndarray:
         """float32 [samples] of a generated piece."""
         return audio.from_u16(self.piece(seed, minutes or self.plan.minutes)["audio"])
-
-    def variation(self, keep: int, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(original, variation) of the `passage` of each track, float32 [samples] each.
-
-        Codes of level `keep` are real, those below it are generated down to `depth`; where both are
-        the same level, its codes are decoded.
-        """
-        for i, track in enumerate(self.tracks):
-            x = self.passage(track)
-            if depth == keep:
-                yield x, self.music.decode(self.music.encode(x, keep), keep)
-            else:
-                seed = self.plan.seeds[0] + i
-                yield x, audio.from_u16(self._vary(track, keep, depth, seed)["audio"])
-
-    @cached("music", "tracks", "plan")
-    def _vary(self, track, keep: int, depth: int, seed: int) -> dict[str, np.ndarray]:
-        levels = [x for x in self.music.chain.sizes if depth <= x < keep]
-        stream = self.music.stream(level=depth, seed=seed, sampling=self.sampling(levels),
-                                   begin=self.music.source(self.passage(track), keep))
-        return self.collect(stream, (), f"{keep}x of {splits.track_name(track)} kept")
-
-    # --- embeddings and distances
 
     @cached_property
     def embed(self) -> fad.Embedder:

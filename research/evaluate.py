@@ -116,7 +116,7 @@ def draw(corpus: Corpus, folder) -> list[Path]:
     pictures = {folder / "reconstructions.png": sounds, folder / "generated.png": pieces}
     for path, shown in pictures.items():
         plots.spectrograms(shown, path, sample_rate=corpus.rate)
-    return [*pictures, *(results.write_example(folder, name, sound, corpus.rate)
+    return [*pictures, *(results.write_example(folder / f"{name}.ogg", sound, corpus.rate)
                          for name, sound in (sounds | pieces).items())]
 
 

@@ -35,8 +35,9 @@ def checksum(*arrays) -> str:
 def codec_part():
     """(name, checksum) of codes and decoded audio of every level."""
     import vqwave
+    from vqwave.io.audio import read_excerpt
 
-    audio = recording(6)
+    audio = read_excerpt(SOUND, 22050, seconds=6)
     for engine in ("onnx", "keras"):
         model = vqwave.load(engine=engine)
         for level in (512, 128, 32, 8):
@@ -49,9 +50,10 @@ def codec_part():
 def stream_part():
     """(name, checksum) of pieces, a continuation, a variation and a steered, resumed stream."""
     import vqwave
+    from vqwave.io.audio import read_excerpt
     from vqwave.play.opening import AS_COMPOSED
 
-    audio = recording(4)
+    audio = read_excerpt(SOUND, 22050, seconds=4)
     for engine in ("onnx", "onnx-float32"):
         model = vqwave.load(engine=engine)
         yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3, **AS_COMPOSED))
@@ -130,21 +132,7 @@ def train_part():
 def run(script, *arguments):
     environment = os.environ | {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
     command = [sys.executable, ROOT / "scripts" / script, *arguments]
-    result = subprocess.run(list(map(str, command)), env=environment, capture_output=True,
-                            text=True)
-    if result.returncode:
-        raise SystemExit(f"{script}: {result.stderr[-2000:]}")
-
-
-def recording(seconds):
-    """float32 [samples] at 22,050 Hz."""
-    import av
-
-    with av.open(str(SOUND)) as container:
-        resampler = av.AudioResampler("flt", "mono", 22050)
-        frames = [part.to_ndarray()[0] for frame in container.decode(audio=0)
-                  for part in resampler.resample(frame)]
-    return np.concatenate(frames)[: round(seconds * 22050)]
+    subprocess.run(list(map(str, command)), env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 PARTS = {"codec": codec_part, "stream": stream_part, "train": train_part}

@@ -16,8 +16,6 @@ from vqwave.report import media, tables
 
 PRIVATE_OPTIONS = ("--musicnn", "--cache-dir", "--output-dir")
 """Options whose values are places on one machine."""
-
-
 SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
 """Of the bounds of a figure, such as `≤ 0.32`."""
 
@@ -56,42 +54,36 @@ def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
     """{evaluator: a Markdown table of its figures on each side}. Every bound has a row; those
     without a figure are under "not measured". sides: {side: what `evaluators.run` returns}.
     """
-    columns = [tables.Column("figure", "figure"), tables.Column("must", "must"),
-               tables.Column("aim", "aim")]
+    columns = [tables.Column(x, x) for x in ("figure", "must", "aim")]
     for side in sides:
         columns += [tables.Column(f"{side} tracks", side, ".4g"),
                     tables.Column("verdict", f"{side} verdict")]
 
-    def row(name, values):
+    def row(name, topic):
         bounds, cells = targets.get(name, {}), {"figure": name}
-        for side, value in values.items():
+        for side, values in sides.items():
+            value = values.get(topic, {}).get(name)
             # Bounds of distances hold for the amount of sound of the test tracks.
             comparable = side == "test" or not name.startswith("Fréchet distance")
             cells |= {side: value, f"{side} verdict": verdict(value, bounds) if comparable else ""}
         return cells | bounds
 
-    pages, measured = {}, set()
-    for topic in dict.fromkeys(topic for values in sides.values() for topic in values):
-        figures = {side: values.get(topic, {}) for side, values in sides.items()}
-        names = list(dict.fromkeys(name for values in figures.values() for name in values))
-        measured |= set(names)
-        rows = [row(name, {side: values.get(name) for side, values in figures.items()})
-                for name in names]
-        pages[topic] = tables.render(rows, columns)
-    if missing := [name for name in targets if name not in measured]:
-        rows = [row(name, dict.fromkeys(sides)) for name in missing]
-        pages["not measured"] = tables.render(rows, columns)
-    return pages
+    topics: dict[str, dict[str, float]] = {}
+    for values in sides.values():
+        for topic, figures in values.items():
+            topics.setdefault(topic, {}).update(figures)
+    if missing := targets.keys() - {name for figures in topics.values() for name in figures}:
+        topics["not measured"] = {name: math.nan for name in targets if name in missing}
+    return {topic: tables.render([row(name, topic) for name in figures], columns)
+            for topic, figures in topics.items()}
 
 
 def choices(tracks, recipes=CHECKOUT / "recipes") -> list[str]:
     """What was chosen by looking at any of these tracks, according to the splits of all recipes."""
-    statements = []
-    for path in sorted(Path(recipes).glob("*/split.yml")):
-        split = splits.read_split(path)
-        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks):
-            statements.append(split.chosen_by_test)
-    return list(dict.fromkeys(statements))
+    read = map(splits.read_split, sorted(Path(recipes).glob("*/split.yml")))
+    return list(dict.fromkeys(
+        split.chosen_by_test for split in read
+        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks)))
 
 
 def published(side: str, tracks, folder=CHECKOUT / "research/results") -> list[str]:
@@ -157,15 +149,11 @@ def write(folder, name: str, text: str) -> Path:
     return path
 
 
-EXAMPLE_BIT_RATE = 32000
-
-
-def write_example(folder, name: str, sound, sample_rate: int) -> Path:
-    """Write float32 [samples] as `folder`/`name`.ogg, Ogg/Opus; returns its path."""
-    path = Path(folder) / f"{name}.ogg"
+def write_example(path: Path, sound, sample_rate: int) -> Path:
+    """Write float32 [samples] as Ogg/Opus; returns the path."""
     with atomic_write(path) as f:
-        f.write(media.encode_file(sound, sample_rate, "libopus", EXAMPLE_BIT_RATE,
-                                  frame_duration=20, vbr="on"))
+        f.write(media.encode_file(sound, sample_rate, "libopus", 32000, frame_duration=20,
+                                  vbr="on"))
     return path
 
 

@@ -39,7 +39,7 @@ def override(base, text, who="f.yml"):
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_the_models_of_a_preset_survive_yaml(preset):
-    for config in map(preset.model, preset.chain.names):
+    for config in preset.models.values():
         again = yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))
         assert validate_model(again) == validate(type(config), again) == config
         assert configs.override(config, again, "") == configs.replace(config) == config

@@ -115,19 +115,10 @@ def longest_loop(line: np.ndarray) -> int:
 def past_bits(generator, tracks: Sequence[np.ndarray]) -> dict[str, float]:
     """Bits a step of the same steps of tracks, with little past and with much."""
     lengths = [STEPS_PER_BEAT * round(past * STEPS_PER_SECOND / STEPS_PER_BEAT) for past in PASTS]
-    places = [(CodeTrack(codes, len(codes)), start) for codes in tracks
-              for start in range(lengths[-1] + STEPS_PER_BEAT, len(codes) - COUNTED, COUNTED)]
-    bits = {}
-    for past, length in zip(PASTS, lengths, strict=True):
-        nats = [np.zeros((0, COUNTED))]
-        for i in range(0, len(places), generators.BATCH):
-            spans = [Span(track, start - length, length + COUNTED)
-                     for track, start in places[i : i + generators.BATCH]]
-            before = np.stack([span.track.path[span.start - 1] for span in spans])
-            nats.append(generators.score(generator, spans, before)[:, length:])
-        bits[f"bits a step with {past:g} s of past"] = form.mean(
-            -np.concatenate(nats).ravel() / np.log(2))
-    return bits
+    spans = [Span(CodeTrack(codes, len(codes)), start, COUNTED) for codes in tracks
+             for start in range(lengths[-1] + STEPS_PER_BEAT, len(codes) - COUNTED, COUNTED)]
+    return {f"bits a step with {past:g} s of past": bits for past, bits in zip(
+        PASTS, generators.bits_after(generator, spans, lengths), strict=True)}
 
 
 class Markov:
