@@ -144,7 +144,6 @@ class Corpus:
     def for_side(self, side: str) -> Corpus:
         """The same corpus with another side's tracks."""
         other = copy.copy(self)
-        other.__dict__.pop("reference", None)
         other.side, other.tracks = side, self.sides[side]
         return other
 
@@ -181,23 +180,20 @@ class Corpus:
         return self.samples(track, (track.samples - count) // 2, count)
 
     def codes(self, level: int, tracks: Sequence[manifest.Track],
-              variants: Sequence[codes.Variant] | None = None
-              ) -> list[tuple[manifest.Track, codes.Variant, np.ndarray]]:
-        """[(track, variant, codes int32 [frames, books])], from the cache that training uses.
-
-        variants: of each track; None: the track unchanged.
+              variants: Sequence[codes.Variant] = (codes.Variant(0),)
+              ) -> list[tuple[manifest.Track, np.ndarray]]:
+        """[(track, codes int32 [frames, books])] of the variants of each track, from the cache that
+        training uses.
         """
         stderr.import_keras()
         from vqwave.nn import codec
 
-        by_file = {t.file: t for t in tracks}
         weight_set = self.music.weight_set(self.music.chain.codecs[level])
-        pairs = [(t, v) for t in tracks for v in variants or [codes.Variant(0)] if v.samples(t) > 0]
+        pairs = [(t, v) for t in tracks for v in variants if v.samples(t) > 0]
         encoded = codes.encode_corpus(self.data_dir, pairs, weight_set, SilentReporter(),
                                       codec.load_encoder)
-        return [(by_file[file], variant,
-                 codes.read_frames(path, 0, count, weight_set.config.books))
-                for file, variant, (path, count) in encoded]
+        return [(track, codes.read_frames(path, 0, count, weight_set.config.books))
+                for (track, _), (_, _, (path, count)) in zip(pairs, encoded, strict=True)]
 
     @cached_property
     def copyable(self) -> list[manifest.Track]:
@@ -257,14 +253,9 @@ class Corpus:
     def _embed_track(self, track) -> dict[str, np.ndarray]:
         return {"patches": self.embed(self.samples(track), self.rate)}
 
-    @cached_property
-    def reference(self) -> np.ndarray:
-        """Embeddings of the whole tracks of this side."""
-        return self.embeddings(self.tracks)
-
     def distance(self, patches) -> float:
         """The Fréchet distance of embeddings to those of this side's tracks."""
-        return fad.frechet(patches, self.reference)
+        return fad.frechet(patches, self.embeddings(self.tracks))
 
 
 def thin_out(patches: np.ndarray, count: int) -> np.ndarray:

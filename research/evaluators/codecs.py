@@ -61,10 +61,12 @@ def baselines(sample_rate: int) -> list[tuple[str, str, int]]:
 @cached("codecs", "tracks")
 def measure_codec(corpus, level: int) -> dict:
     codec = corpus.music.codec(level)
+    counts = sum(metrics.histogram(frames, codec.config.num_codes, codec.config.codebook_of)
+                 for _, frames in corpus.codes(level, corpus.tracks))
     pairs = [(x, codec.decode(codec.encode(x[None]))[0, : len(x)]) for x in excerpts(corpus)]
     silence = codec.decode(codec.encode(np.zeros((1, 5 * corpus.rate), np.float32)))[0]
     return (judge.compare(pairs, corpus.rate, corpus.embed)
-            | metrics.codebook_figures(count_codes(corpus, level)) | hum(pairs, level)
+            | metrics.codebook_figures(counts) | hum(pairs, level)
             | {"kbps": codec.config.bitrate / 1000, "silence_db": metrics.rms_db(silence)})
 
 
@@ -78,16 +80,6 @@ def measure_baseline(sounds, rate: int, embed, encoder: str, bit_rate: int) -> d
     copies, sizes = zip(*(recode(x, rate, encoder, bit_rate) for x in sounds), strict=True)
     figures = judge.compare(zip(sounds, copies, strict=True), rate, embed)
     return figures | {"kbps": 8 * sum(sizes) / figures["seconds"] / 1000}
-
-
-def count_codes(corpus, level: int) -> np.ndarray:
-    """How often each code occurs in the tracks: int64 [codebooks, num_codes]."""
-    codec, counts = corpus.music.codec(level), 0
-    for i, track in enumerate(corpus.tracks):
-        corpus.progress(codec.config.name, i / len(corpus.tracks))
-        counts = counts + metrics.histogram(codec.encode(corpus.samples(track)[None])[0],
-                                            codec.config.num_codes, codec.config.codebook_of)
-    return counts
 
 
 def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray, int]:

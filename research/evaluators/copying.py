@@ -59,7 +59,7 @@ def find_copies(corpus, level: int, moving: bool) -> dict:
     for _, same_pitch in itertools.groupby(augmented, lambda variant: variant.shift):
         corpus.progress(f"copies at {level}x", 0.0)
         training = corpus.codes(level, corpus.copyable, list(same_pitch))
-        sequences = [codes for _, _, codes in training]
+        sequences = [codes for _, codes in training]
         for i, codes in enumerate(pieces):
             run = longest_shared(codes, sequences, barred[i])
             if run.length > best[i][0].length:

@@ -74,7 +74,7 @@ def measure_bits(corpus, weight_set) -> dict:
     config = weight_set.config
     spans, warm_up = cut_middles(corpus, config)
     costs = unigram_costs(count_codes(
-        (frames for _, _, frames in corpus.codes(config.level, corpus.train)),
+        (frames for _, frames in corpus.codes(config.level, corpus.train)),
         config.num_codes, config.books))
     frames = read_spans(spans, config.books)[:, warm_up:].reshape(-1, config.books)
     bits = {"unigram": float(sum(costs[book][frames[:, book]].mean()
@@ -108,11 +108,11 @@ def cut_middles(corpus, config) -> tuple[list[Span], int]:
 def coded_tracks(corpus, config) -> list[CodeTrack]:
     """The codes of the whole tracks at a generator's level, and at the level that it reads."""
     coded = [CodeTrack(frames, len(frames), track=track)
-             for track, _, frames in corpus.codes(config.level, corpus.tracks)]
+             for track, frames in corpus.codes(config.level, corpus.tracks)]
     if config.source_level:
         above = corpus.codes(config.source_level, corpus.tracks)
         coded = [track._replace(above=frames, frames_above=len(frames))
-                 for track, (_, _, frames) in zip(coded, above, strict=True)]
+                 for track, (_, frames) in zip(coded, above, strict=True)]
     return coded
 
 

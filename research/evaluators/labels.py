@@ -64,21 +64,15 @@ def measure_labels(corpus, known: config.Labels) -> list[dict]:
     real = {label: corpus.embeddings(tracks) for label, tracks in train.items()}
     references = {label: corpus.embeddings(tracks) for label, tracks in held_out.items()}
     classifier = fit_classifier(real)
-    rows = [({"what": "training tracks", "label": label}, patches)
-            for label, patches in real.items()]
-
-    def add(what, label, pieces):
-        rows.append(({"what": what, "label": label,
-                      "named": share_named(classifier, pieces, label)}, np.concatenate(pieces)))
-
-    for label, tracks in held_out.items():
-        add("held-out tracks", label,
-            [piece for t in tracks for piece in cut_pieces(corpus.embeddings([t]))])
-    for what, guidance in (("generated", 1.0), ("guided", corpus.plan.guidance)):
-        for label in train:
-            add(what, label, [corpus.embed(sound, corpus.rate)
-                              for sound in audio.from_u16(
-                                  generate_pieces(corpus, label, guidance)["audio"])])
+    heard = [("held-out tracks", label, [piece for track in tracks for piece in cut_pieces(
+        corpus.embeddings([track]))]) for label, tracks in held_out.items()]
+    heard += [(what, label, [corpus.embed(sound, corpus.rate) for sound in audio.from_u16(
+        generate_pieces(corpus, label, guidance)["audio"])])
+        for what, guidance in (("generated", 1.0), ("guided", corpus.plan.guidance))
+        for label in train]
+    rows = [({"what": "training tracks", "label": label}, real[label]) for label in real]
+    rows += [({"what": what, "label": label, "named": share_named(classifier, pieces, label)},
+              np.concatenate(pieces)) for what, label, pieces in heard]
     # Fewer patches have larger distances: every distance is of as many.
     count = min(len(patches) for _, patches in rows)
     reference_count = min(map(len, references.values()))

@@ -20,7 +20,7 @@ PIECE_SECONDS = 60.0
 def run(corpus) -> Iterable[tuple[str, float]]:
     """Divergences of note statistics, in bits; continuations nearer to their own track."""
     if own := portray_tracks(corpus, corpus.tracks):
-        pieces = [notes.divergences(own, portray_piece(corpus, seed, piece_seconds(corpus)))
+        pieces = [notes.divergences(own, portray_piece(corpus, seed))
                   for seed in corpus.plan.seeds]
         mean = {key: float(np.mean([row[key] for row in pieces])) for key in pieces[0]}
         for statistic in notes.STATISTICS:
@@ -49,22 +49,18 @@ def piece_seconds(corpus) -> float:
                max(t.seconds for t in corpus.tracks))
 
 
+@cached("tracks", "plan")
 def portray_tracks(corpus, tracks) -> dict | None:
     """The mean portrait of tracks; None where no track is long enough."""
     seconds = piece_seconds(corpus)
     long = [t for t in tracks if t.samples >= round(seconds * corpus.rate)]
-    return portray_long(corpus, long, seconds) if long else None
+    return as_json([portrait for track in long for portrait in portraits(
+        corpus.samples(track), corpus.rate, seconds)]) if long else None
 
 
-@cached()
-def portray_long(corpus, tracks, seconds: float) -> dict:
-    return as_json([portrait for track in tracks
-                    for portrait in portraits(corpus.samples(track), corpus.rate, seconds)])
-
-
-@cached("music")
-def portray_piece(corpus, seed: int, seconds: float) -> dict:
-    return as_json(portraits(corpus.sound(seed), corpus.rate, seconds))
+@cached("music", "tracks", "plan")
+def portray_piece(corpus, seed: int) -> dict:
+    return as_json(portraits(corpus.sound(seed), corpus.rate, piece_seconds(corpus)))
 
 
 def portraits(audio, sample_rate: int, seconds: float) -> list[dict]:

@@ -186,7 +186,7 @@ def test_a_figure_is_measured_once_for_the_same_key(corpus):
 
 def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
     training = next(t for t in corpus.train if t.file.startswith("a."))
-    frames = corpus.codes(512, [training])[0][2]
+    frames = corpus.codes(512, [training])[0][1]
     corpus.plan = dataclasses.replace(corpus.plan, seeds=(1, 2))
     monkeypatch.setattr(corpus, "piece", lambda seed, minutes: {
         "codes_512": frames[40:300] if seed == 2 else frames[:0]})
@@ -196,7 +196,7 @@ def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
     assert row["generated"] == pytest.approx(260 * 512 / RATE)
     assert row["held_out"] < row["generated"]
     higher = next(variant for variant in codes.variants(1, 1) if variant.shift == 1)
-    frames = corpus.codes(512, [training], [higher])[0][2]
+    frames = corpus.codes(512, [training], [higher])[0][1]
     assert find_copies(corpus, 512, moving=False)["generated"] < 260 * 512 / RATE
     monkeypatch.setattr(copying, "augmentation", lambda _: {"transpose": 1, "gain": 0.0})
     row = find_copies(corpus, 512, moving=False)
