@@ -1,7 +1,5 @@
 """Compare codecs of several folders on several corpora: `python -m research.compare_codecs`."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -64,17 +62,13 @@ class TestTracks:
         self.excerpts = judge.excerpts(data_dir, self.tracks, spans, judge.EXCERPT_SECONDS)
         self.sounds = [sound for _, sound in self.excerpts]
 
-    def labels(self, config) -> list[str | None]:
-        """The label of each excerpt in a codec's vocabulary."""
-        return [labels.known_label(track, config.labels) for track, _ in self.excerpts]
-
 
 def measure(weight_set, tracks: TestTracks, embed, engine_name: str) -> dict:
     """The figures of one codec on one corpus."""
-    config = weight_set.config
-    leaked = judge.find_leaked(weight_set, tracks.tracks)
+    config, leaked = weight_set.config, judge.find_leaked(weight_set, tracks.tracks)
+    known = [labels.known_label(track, config.labels) for track, _ in tracks.excerpts]
     return judge.judge(engine.CodecEngine(weight_set, engine_name), tracks.sounds, embed=embed,
-                       track_labels=tracks.labels(config)) | {
+                       track_labels=known) | {
         "level": f"{config.level}x", "steps": weight_set.record.get("step"),
         "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
 

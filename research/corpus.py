@@ -1,18 +1,18 @@
 """A prepared corpus with its split, and what evaluators share: tracks, generated pieces, embeddings
 and a cache.
 
-A figure is cached as JSON under everything it depends on: checksums of the weights, the tracks and
-the settings. An interrupted run continues from its cache.
+A figure is cached under everything it depends on: checksums of the weights, the tracks and the
+settings. An interrupted run continues from its cache.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 
 SIDES = ("test", "fresh", "validation")
-PROTOCOL = 2
+PROTOCOL = 3
 """Increases when a figure of the same weights changes: other protocols' cache is ignored."""
 
 
@@ -46,33 +46,63 @@ def read_sides(data_dir, split, trim_silence: float | None):
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """How much is measured."""
 
-    Args:
-        depth: the level where the chain ends.
-        sampling: changes to the generators' own sampling, for every level.
-        seeds: each generates a piece of `minutes`.
-        bits_seconds: seconds of each track that bits a frame are measured on, after `warm_up`
-            seconds that are not counted.
-        pasts: seconds of past that bits a frame are compared with.
-        continuations: number of prompts of `prompt_seconds`; each is continued for as long.
-        offsets: alignments of the training codes that copies are searched in.
-        guidance: how strongly labels are followed in guided pieces.
-        rough: a quick trial; its figures are not published.
-    """
-
-    depth: int
-    sampling: dict[str, float] = field(default_factory=dict)
-    seeds: tuple[int, ...] = (1, 2, 3)
+    depth: int  # the level where the chain ends
+    sampling: dict[str, float] = field(default_factory=dict)  # changes, for every level
+    seeds: tuple[int, ...] = (1, 2, 3)  # each generates a piece of `minutes`
     minutes: float = 10.0
-    bits_seconds: float = 60.0
+    bits_seconds: float = 60.0  # of each track, for bits a frame, after `warm_up` uncounted ones
     warm_up: float = 5.0
-    pasts: tuple[float, ...] = (2.0, 8.0, 30.0)
-    continuations: int = 24
+    pasts: tuple[float, ...] = (2.0, 8.0, 30.0)  # seconds that bits a frame are compared with
+    continuations: int = 24  # of prompts of `prompt_seconds`, each for as long
     prompt_seconds: float = 10.0
-    offsets: int = 4
-    guidance: float = 2.0
-    rough: bool = False
+    offsets: int = 4  # alignments of the training codes that copies are searched in
+    guidance: float = 2.0  # how strongly labels are followed in guided pieces
+    rough: bool = False  # a quick trial; its figures are not published
+
+
+def cached(*parts: str):
+    """Decorates a function of (corpus, *arguments) whose results are cached under its name, its
+    arguments and these parts of `Corpus.identity`. It returns arrays by name, or what JSON holds.
+    """
+    def decorate(function: Callable):
+        name = f"{function.__module__.rpartition('.')[2]}-{function.__name__}"
+
+        @functools.wraps(function)
+        def read_or_call(corpus: Corpus, *arguments):
+            identity = [PROTOCOL, name, arguments, *(corpus.identity[part] for part in parts)]
+            key = json.dumps(identity, sort_keys=True, default=identify).encode()
+            path = corpus.cache_dir / f"{name}-{hashlib.sha256(key).hexdigest()[:24]}.npz"
+            try:
+                with np.load(path) as arrays:
+                    return unpack(dict(arrays))
+            except (OSError, ValueError, KeyError):
+                packed = pack(function(corpus, *arguments))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
+                np.savez(file, **packed)
+            return unpack(packed)
+
+        return read_or_call
+
+    return decorate
+
+
+def pack(value) -> dict[str, np.ndarray]:
+    """Arrays by name as they are, anything else as JSON."""
+    if isinstance(value, dict) and all(isinstance(x, np.ndarray) for x in value.values()):
+        return value
+    return {"json": np.array(json.dumps(value))}
+
+
+def unpack(arrays: dict[str, np.ndarray]):
+    return json.loads(str(arrays["json"])) if "json" in arrays else arrays
+
+
+def identify(value) -> str:
+    """What a set of weights, a track or a config is in the cache."""
+    return getattr(value, "checksum", None) or getattr(value, "content", None) or repr(value)
 
 
 class Corpus:
@@ -114,7 +144,6 @@ class Corpus:
     def for_side(self, side: str) -> Corpus:
         """The same corpus with another side's tracks."""
         other = copy.copy(self)
-        other.__dict__.pop("reference", None)
         other.side, other.tracks = side, self.sides[side]
         return other
 
@@ -123,62 +152,17 @@ class Corpus:
         return {name: judge.find_leaked(self.music.weight_set(name), self.tracks)
                 for name in self.music.chain.names}
 
-    # --- the cache
-
-    def figure(self, key: dict, make: Callable[[], object]):
-        """`make()` as JSON, from the cache if `key` was measured before."""
-        def write(file, value):
-            file.write((json.dumps({"key": key, "value": value}, indent=1) + "\n").encode())
-
-        return self._cached(key, ".json", lambda path: json.loads(path.read_bytes())["value"],
-                            write, lambda: json.loads(json.dumps(make())))
-
-    def arrays(self, key: dict, make: Callable[[], dict]) -> dict[str, np.ndarray]:
-        """As `figure`, for arrays."""
-        def read(path):
-            with np.load(path) as arrays:
-                return dict(arrays)
-
-        return self._cached(key, ".npz", read, lambda file, arrays: np.savez(file, **arrays), make)
-
-    def _cached(self, key: dict, suffix: str, read, write, make):
-        digest = hashlib.sha256(json.dumps([PROTOCOL, key], sort_keys=True).encode()).hexdigest()
-        path = self.cache_dir / f"{key['figure']}-{digest[:24]}{suffix}"
-        try:
-            return read(path)
-        except (OSError, ValueError, KeyError):
-            value = make()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as file:
-                write(file, value)
-        except OSError as e:
-            raise UserError(f"{path}: cannot be written: {e.strerror}") from e
-        return value
-
-    def checksum(self, tracks) -> str:
-        """A checksum of tracks and their order."""
-        listed = [[t.file, t.content, t.samples] for t in tracks]
-        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
-
-    def codec_key(self, *levels: int) -> dict[str, str]:
-        """{codec: its checksum} of some levels."""
-        names = (self.music.chain.codecs[x] for x in levels)
-        return {name: self.music.weight_set(name).checksum[:16] for name in names}
-
-    def chain_key(self, depth: int, below: float = math.inf) -> dict[str, str]:
-        """Checksums of the generators of levels under `below` and of the codec; and the engine."""
-        names = [name for x, name in self.music.chain.generators.items() if depth <= x < below]
-        return ({name: self.music.weight_set(name).checksum[:16] for name in names}
-                | self.codec_key(depth) | {"engine": self.music.engine})
-
-    def generated_key(self, seed: int | None = None) -> dict:
-        """The cache key of a generated piece."""
-        return {"seed": self.plan.seeds[0] if seed is None else seed, "minutes": self.plan.minutes,
-                "level": self.plan.depth, "sampling": sorted(self.plan.sampling.items()),
-                "by": self.chain_key(self.plan.depth)}
-
-    # --- tracks
+    @property
+    def identity(self) -> dict[str, object]:
+        """What figures depend on besides their arguments, by name, for `cached`."""
+        chain, plan = self.music.chain, self.plan
+        sums = {name: self.music.weight_set(name).checksum for name in chain.names}
+        codecs = [self.music.engine, *(sums[name] for name in chain.codecs.values())]
+        sides = {"tracks": self.tracks, "train": self.train,
+                 "all": [*self.train, *(t for side in self.sides.values() for t in side)]}
+        return {"codecs": codecs, "plan": asdict(plan),
+                "music": [self.music.engine, sums, plan.depth, plan.sampling],
+                **{name: [track.content for track in tracks] for name, tracks in sides.items()}}
 
     def samples(self, track, start: int = 0, count: int | None = None) -> np.ndarray:
         """float32 [count] of a track, from sample `start`."""
@@ -189,34 +173,27 @@ class Corpus:
         """`samples`, rounded down to a multiple of the top level."""
         return samples // self.music.chain.top * self.music.chain.top
 
-    def passages(self) -> dict[str, np.ndarray]:
-        """The middle of each track, `plan.minutes` in all."""
+    def passage(self, track) -> np.ndarray:
+        """The middle of a track, float32 [samples]; `plan.minutes` of all tracks together."""
         each = round(self.plan.minutes * 60 / len(self.tracks) * self.rate)
-        middles = {}
-        for track in self.tracks:
-            count = self.cut(min(each, track.samples))
-            middles[splits.track_name(track)] = self.samples(
-                track, (track.samples - count) // 2, count)
-        return middles
+        count = self.cut(min(each, track.samples))
+        return self.samples(track, (track.samples - count) // 2, count)
 
     def codes(self, level: int, tracks: Sequence[manifest.Track],
-              variants: Sequence[codes.Variant] | None = None
-              ) -> list[tuple[manifest.Track, codes.Variant, np.ndarray]]:
-        """[(track, variant, codes int32 [frames, books])], from the cache that training uses.
-
-        variants: of each track; None: the track unchanged.
+              variants: Sequence[codes.Variant] = (codes.Variant(0),)
+              ) -> list[tuple[manifest.Track, np.ndarray]]:
+        """[(track, codes int32 [frames, books])] of the variants of each track, from the cache that
+        training uses.
         """
         stderr.import_keras()
         from vqwave.nn import codec
 
-        by_file = {t.file: t for t in tracks}
         weight_set = self.music.weight_set(self.music.chain.codecs[level])
-        pairs = [(t, v) for t in tracks for v in variants or [codes.Variant(0)] if v.samples(t) > 0]
+        pairs = [(t, v) for t in tracks for v in variants if v.samples(t) > 0]
         encoded = codes.encode_corpus(self.data_dir, pairs, weight_set, SilentReporter(),
                                       codec.load_encoder)
-        return [(by_file[file], variant,
-                 codes.read_frames(path, 0, count, weight_set.config.books))
-                for file, variant, (path, count) in encoded]
+        return [(track, codes.read_frames(path, 0, count, weight_set.config.books))
+                for (track, _), (_, _, (path, count)) in zip(pairs, encoded, strict=True)]
 
     @cached_property
     def copyable(self) -> list[manifest.Track]:
@@ -224,8 +201,6 @@ class Corpus:
         leaked = self.for_side("fresh").leaked() if self.sides["fresh"] else {}
         return [*self.train, *(t for t in self.sides["fresh"] if any(
             names is None or splits.track_name(t) in names for names in leaked.values()))]
-
-    # --- generated music
 
     @property
     def levels(self) -> list[int]:
@@ -250,48 +225,16 @@ class Corpus:
             f"codes_{level}": np.concatenate(values).astype(np.uint16)
             for level, values in frames.items()}
 
-    def piece(self, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
+    @cached("music")
+    def piece(self, seed: int, minutes: float) -> dict[str, np.ndarray]:
         """A generated piece, as `collect` returns it, with the codes of every level."""
-        minutes = self.plan.minutes if minutes is None else minutes
-        key = {"figure": "piece", **self.generated_key(seed), "minutes": minutes}
-        return self.arrays(key, lambda: self.collect(
-            self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed, **AS_COMPOSED,
-                              sampling=self.sampling(self.levels)),
-            self.levels, f"generating {minutes:g} min, seed {seed}"))
+        stream = self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed,
+                                   sampling=self.sampling(self.levels), **AS_COMPOSED)
+        return self.collect(stream, self.levels, f"generating {minutes:g} min, seed {seed}")
 
     def sound(self, seed: int, minutes: float | None = None) -> np.ndarray:
         """float32 [samples] of a generated piece."""
-        return audio.from_u16(self.piece(seed, minutes)["audio"])
-
-    def variation_key(self, keep: int, depth: int) -> dict:
-        """The cache key of a `variation`."""
-        return {"keep": keep, "minutes": self.plan.minutes, "level": depth,
-                "sampling": sorted(self.plan.sampling.items()),
-                "by": self.chain_key(depth, keep) | self.codec_key(keep),
-                "test": self.checksum(self.tracks), "seed": self.plan.seeds[0]}
-
-    def variation(self, keep: int, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(original, variation) of each of the `passages`, float32 [samples] each.
-
-        Codes of level `keep` are real, those below it are generated down to `depth`; where both are
-        the same level, its codes are decoded.
-        """
-        below = [x for x in self.music.chain.sizes if depth <= x < keep]
-        for i, (name, x) in enumerate(self.passages().items()):
-            if not below:
-                yield x, self.music.decode(self.music.encode(x, keep), keep)
-                continue
-
-            def vary(i=i, x=x, name=name):
-                stream = self.music.stream(level=depth, begin=self.music.source(x, keep),
-                                           seed=self.plan.seeds[0] + i,
-                                           sampling=self.sampling(below))
-                return self.collect(stream, (), f"{keep}x of {name} kept")
-
-            key = {"figure": "varied", "passage": name, **self.variation_key(keep, depth)}
-            yield x, audio.from_u16(self.arrays(key, vary)["audio"])
-
-    # --- embeddings and distances
+        return audio.from_u16(self.piece(seed, minutes or self.plan.minutes)["audio"])
 
     @cached_property
     def embed(self) -> fad.Embedder:
@@ -303,20 +246,16 @@ class Corpus:
         patches = []
         for i, track in enumerate(tracks):
             self.progress("embedding tracks", i / len(tracks))
-
-            key = {"figure": "heard", "track": track.content, "samples": track.samples}
-            patches.append(self.arrays(key, lambda track=track: {
-                "patches": self.embed(self.samples(track), self.rate)})["patches"])
+            patches.append(self._embed_track(track)["patches"])
         return np.concatenate(patches)
 
-    @cached_property
-    def reference(self) -> np.ndarray:
-        """Embeddings of the whole tracks of this side."""
-        return self.embeddings(self.tracks)
+    @cached()
+    def _embed_track(self, track) -> dict[str, np.ndarray]:
+        return {"patches": self.embed(self.samples(track), self.rate)}
 
     def distance(self, patches) -> float:
         """The Fréchet distance of embeddings to those of this side's tracks."""
-        return fad.frechet(patches, self.reference)
+        return fad.frechet(patches, self.embeddings(self.tracks))
 
 
 def thin_out(patches: np.ndarray, count: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Measure a chain on the held-out tracks of a recipe: `python -m research.evaluate`."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import replace
@@ -10,7 +8,7 @@ from pathlib import Path
 from vqwave import cli, config, plots, progress
 from vqwave.commands import arguments
 from vqwave.errors import UserError
-from vqwave.io.files import CHECKOUT, printable
+from vqwave.io.files import CHECKOUT, make_folder, printable
 from vqwave.play import api, engine
 from vqwave.report.media import EXAMPLE_SECONDS
 
@@ -73,7 +71,7 @@ def main(argv=None) -> int:
     targets = (results.read_targets(targets_file)
                if args.targets or targets_file.is_file() else {})
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    plan = Plan(music.chain.check_level(args.depth or music.level),
+    plan = Plan(music.chain.check_level(args.depth or music.chain.ending),
                 {name: value for name in SAMPLING if (value := getattr(args, name)) is not None},
                 tuple(args.seeds), args.minutes)
     if args.quick:
@@ -85,7 +83,7 @@ def main(argv=None) -> int:
         corpora = [corpus]
         if args.side == "test" and corpus.sides["fresh"]:
             corpora.append(corpus.for_side("fresh"))
-        sides = {c.side: evaluators.run(names, music, c) for c in corpora}
+        sides = {c.side: evaluators.run(names, c) for c in corpora}
         blocks = [results.describe_side(c.side, c.tracks, c.leaked()) for c in corpora]
         for topic, table in results.figure_tables(sides, targets).items():
             blocks += [f"## {topic.capitalize()}", table]
@@ -104,23 +102,22 @@ def main(argv=None) -> int:
 
 def draw(corpus: Corpus, folder) -> list[Path]:
     """Write sounds and pictures of a test track through each codec, and of generated pieces."""
-    music, gallery = corpus.music, results.Gallery(folder, corpus.rate)
+    music, folder = corpus.music, make_folder(folder)
     track, count = corpus.tracks[0], round(EXAMPLE_SECONDS * corpus.rate)
     start = min(track.samples // 3, max(0, track.samples - count))
     sounds = {"original": corpus.samples(track, start, min(count, track.samples - start))}
     for level in music.chain.sizes:
         codes = music.encode(sounds["original"], level)
         sounds[f"reconstruction_{level}"] = music.decode(codes, level)[: len(sounds["original"])]
-    gallery.picture("reconstructions.png", plots.spectrograms, dict(sounds),
-                    sample_rate=corpus.rate)
     # As a listener hears them: from where the music sounds, and leveled.
     pieces = {f"generated_{seed}": music.generate(
                   level=corpus.plan.depth, seconds=EXAMPLE_SECONDS, seed=seed,
                   sampling=corpus.sampling(corpus.levels)) for seed in corpus.plan.seeds}
-    gallery.picture("generated.png", plots.spectrograms, pieces, sample_rate=corpus.rate)
-    for name, sound in (sounds | pieces).items():
-        gallery.example(name, sound)
-    return gallery.written
+    pictures = {folder / "reconstructions.png": sounds, folder / "generated.png": pieces}
+    for path, shown in pictures.items():
+        plots.spectrograms(shown, path, sample_rate=corpus.rate)
+    return [*pictures, *(results.write_example(folder / f"{name}.ogg", sound, corpus.rate)
+                         for name, sound in (sounds | pieces).items())]
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ def checksum(*arrays) -> str:
 def codec_part():
     """(name, checksum) of codes and decoded audio of every level."""
     import vqwave
+    from vqwave.io.audio import read_excerpt
 
-    audio = recording(6)
+    audio = read_excerpt(SOUND, 22050, seconds=6)
     for engine in ("onnx", "keras"):
         model = vqwave.load(engine=engine)
         for level in (512, 128, 32, 8):
@@ -49,9 +50,10 @@ def codec_part():
 def stream_part():
     """(name, checksum) of pieces, a continuation, a variation and a steered, resumed stream."""
     import vqwave
+    from vqwave.io.audio import read_excerpt
     from vqwave.play.opening import AS_COMPOSED
 
-    audio = recording(4)
+    audio = read_excerpt(SOUND, 22050, seconds=4)
     for engine in ("onnx", "onnx-float32"):
         model = vqwave.load(engine=engine)
         yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3, **AS_COMPOSED))
@@ -110,6 +112,8 @@ TRAININGS = {
 
 def train_part():
     """(name, checksum) of the weights after a few steps of training from nothing."""
+    from vqwave.io import weights
+
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "music").mkdir()
@@ -117,42 +121,18 @@ def train_part():
             (folder / "music" / path.name).symlink_to(path)
         run("prepare_audio.py", folder / "music", folder / "data")
         for name, (script, *options) in TRAININGS.items():
-            weights = folder / name.replace(" ", "_")
+            output = folder / name.replace(" ", "_")
             codecs = [] if "codec" in name else ["--vqvae-weights-dir", ROOT / "final_weights"]
-            run(script, *options, *codecs, "--data-dir", folder / "data", "--output-dir", weights,
+            run(script, *options, *codecs, "--data-dir", folder / "data", "--output-dir", output,
                 "--seed", "1")
-            yield name, checksum(*trained(weights))
-
-
-def trained(folder):
-    """The arrays of every file of weights in a folder, in the order of their names."""
-    import h5py
-
-    for path in sorted(folder.glob("*.h5")):
-        with h5py.File(path) as file:
-            names = []
-            file.visit(names.append)
-            yield from (file[name][()] for name in names if isinstance(file[name], h5py.Dataset))
+            yield name, checksum(*(array for path in sorted(output.glob("*.h5"))
+                                   for array in weights.read_arrays(path).values()))
 
 
 def run(script, *arguments):
     environment = os.environ | {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
     command = [sys.executable, ROOT / "scripts" / script, *arguments]
-    result = subprocess.run(list(map(str, command)), env=environment, capture_output=True,
-                            text=True)
-    if result.returncode:
-        raise SystemExit(f"{script}: {result.stderr[-2000:]}")
-
-
-def recording(seconds):
-    """float32 [samples] at 22,050 Hz."""
-    import av
-
-    with av.open(str(SOUND)) as container:
-        resampler = av.AudioResampler("flt", "mono", 22050)
-        frames = [part.to_ndarray()[0] for frame in container.decode(audio=0)
-                  for part in resampler.resample(frame)]
-    return np.concatenate(frames)[: round(seconds * 22050)]
+    subprocess.run(list(map(str, command)), env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 PARTS = {"codec": codec_part, "stream": stream_part, "train": train_part}

@@ -6,17 +6,14 @@ runs the tests that must fail.
 Ends with exit code 1 where a bug survives.
 """
 
-from __future__ import annotations
-
 import argparse
-import multiprocessing
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import yaml
@@ -24,8 +21,6 @@ from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "lib"
-PRELOADED = ["keras", "onnxruntime", "librosa.filters", "scipy.signal"]
-"""Imported once, for all bugs."""
 
 
 class Mutant(BaseModel):
@@ -59,32 +54,12 @@ def survives(mutant: Mutant) -> str:
         library = Path(folder) / "lib"
         shutil.copytree(LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
         mutant.plant(library)
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        log = Path(folder) / "log"
-        process = context.Process(target=run_tests, args=(mutant.tests, library, log))
-        process.start()
-        process.join()
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        summary = " ".join(lines[-1:])
-        return "" if process.exitcode == 1 and " failed" in summary else f"pytest: {summary}"
-
-
-def run_tests(tests: str, library: Path, log: Path):
-    """Run tests with a library; ends the process with pytest's exit code."""
-    sys.path.insert(0, str(library))
-    os.environ["PYTHONPATH"] = str(library)
-    os.chdir(ROOT)
-    import pytest
-
-    import vqwave
-
-    if Path(vqwave.__path__[0]).parent != library:
-        raise ImportError(f"vqwave comes from {vqwave.__path__[0]}")
-    with open(log, "w", encoding="utf-8") as file, redirect_stdout(file):
-        code = pytest.main([*shlex.split(tests), "-q", "-x", "--tb=line", "--no-header",
-                            "-p", "no:cacheprovider"])
-    os._exit(code)
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", *shlex.split(mutant.tests), "-q", "-x", "--tb=line",
+             "--no-header", "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": str(library)})
+        summary = (result.stdout.splitlines() or [result.stderr])[-1]
+        return "" if result.returncode == 1 and " failed" in summary else f"pytest: {summary}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,13 +1,11 @@
 """Bounds of a recipe, and the page of tables that a measurement becomes."""
 
-from __future__ import annotations
-
 import argparse
 import math
+import operator
 import re
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from vqwave import config, machine
@@ -18,92 +16,74 @@ from vqwave.report import media, tables
 
 PRIVATE_OPTIONS = ("--musicnn", "--cache-dir", "--output-dir")
 """Options whose values are places on one machine."""
+SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
+"""Of the bounds of a figure, such as `≤ 0.32`."""
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A limit of a figure: `sign` is ≤, < or ≥."""
-
-    sign: str
-    limit: float
-
-    def holds(self, value: float) -> bool:
-        if not math.isfinite(value):
-            return False
-        return {"≤": value <= self.limit, "<": value < self.limit,
-                "≥": value >= self.limit}[self.sign]
-
-    def __str__(self):
-        return f"{self.sign} {self.limit:g}"
+def holds(bound: str, value: float) -> bool:
+    sign, limit = bound.split()
+    return math.isfinite(value) and SIGNS[sign](value, float(limit))
 
 
-def read_targets(path) -> dict[str, dict[str, Bound]]:
-    """{figure: {"must": Bound, "aim": Bound}} of lines like `mel, 8x: {must: ≤ 0.32}`."""
-    targets = {}
-    for name, bounds in config.load_yaml(path).items():
-        matches = {kind: re.fullmatch(r"([≤<≥]) (-?[0-9.]+)", str(text)) for kind, text in
-                   (bounds.items() if isinstance(bounds, dict) else [("", "")])}
-        if not matches or not matches.keys() <= {"must", "aim"} or None in matches.values():
+def read_targets(path) -> dict[str, dict[str, str]]:
+    """{figure: {"must": bound, "aim": bound}} of lines like `mel, 8x: {must: ≤ 0.32}`."""
+    targets = config.load_yaml(path)
+    for name, bounds in targets.items():
+        texts = bounds.items() if isinstance(bounds, dict) else ()
+        if not texts or not all(kind in ("must", "aim")
+                                and re.fullmatch(r"[≤<≥] -?[0-9.]+", str(text))
+                                for kind, text in texts):
             raise UserError(f"{printable(path)}: {name!r} takes must, aim or both, each with a "
                             f"sign and a number, such as must: ≤ 0.32")
-        targets[name] = {kind: Bound(match[1], float(match[2])) for kind, match in matches.items()}
     return targets
 
 
-def verdict(value: float | None, bounds: Mapping[str, Bound]) -> str:
+def verdict(value: float | None, bounds: Mapping[str, str]) -> str:
     """`aim met`, `must met`, `aim missed`, `missed` or `not measured`."""
-    if not bounds:
-        return ""
-    if value is None:
-        return "not measured"
-    if "aim" in bounds and bounds["aim"].holds(value):
+    if not bounds or value is None:
+        return "not measured" if bounds else ""
+    if "aim" in bounds and holds(bounds["aim"], value):
         return "aim met"
     if "must" not in bounds:
         return "aim missed"
-    return "must met" if bounds["must"].holds(value) else "missed"
+    return "must met" if holds(bounds["must"], value) else "missed"
 
 
 def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
-                  targets: Mapping[str, Mapping[str, Bound]]) -> dict[str, str]:
+                  targets: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """{evaluator: a Markdown table of its figures on each side}. Every bound has a row; those
     without a figure are under "not measured". sides: {side: what `evaluators.run` returns}.
     """
-    columns = [tables.Column("figure", "figure"), tables.Column("must", "must"),
-               tables.Column("aim", "aim")]
+    columns = [tables.Column(x, x) for x in ("figure", "must", "aim")]
     for side in sides:
         columns += [tables.Column(f"{side} tracks", side, ".4g"),
                     tables.Column("verdict", f"{side} verdict")]
 
-    def row(name, values):
+    def row(name, topic):
         bounds, cells = targets.get(name, {}), {"figure": name}
-        for side, value in values.items():
+        for side, values in sides.items():
+            value = values.get(topic, {}).get(name)
             # Bounds of distances hold for the amount of sound of the test tracks.
             comparable = side == "test" or not name.startswith("Fréchet distance")
             cells |= {side: value, f"{side} verdict": verdict(value, bounds) if comparable else ""}
-        return cells | {kind: str(bound) for kind, bound in bounds.items()}
+        return cells | bounds
 
-    pages, measured = {}, set()
-    for topic in dict.fromkeys(topic for values in sides.values() for topic in values):
-        figures = {side: values.get(topic, {}) for side, values in sides.items()}
-        names = list(dict.fromkeys(name for values in figures.values() for name in values))
-        measured |= set(names)
-        rows = [row(name, {side: values.get(name) for side, values in figures.items()})
-                for name in names]
-        pages[topic] = tables.render(rows, columns)
-    if missing := [name for name in targets if name not in measured]:
-        rows = [row(name, dict.fromkeys(sides)) for name in missing]
-        pages["not measured"] = tables.render(rows, columns)
-    return pages
+    topics: dict[str, dict[str, float]] = {}
+    for values in sides.values():
+        for topic, figures in values.items():
+            topics.setdefault(topic, {}).update(figures)
+    if missing := targets.keys() - {name for figures in topics.values() for name in figures}:
+        topics["not measured"] = {name: math.nan for name in targets if name in missing}
+    return {topic: tables.render([row(name, topic) for name in figures], columns)
+            for topic, figures in topics.items()}
 
 
 def choices(tracks, recipes=CHECKOUT / "recipes") -> list[str]:
     """What was chosen by looking at any of these tracks, according to the splits of all recipes."""
-    statements = []
-    for path in sorted(Path(recipes).glob("*/split.yml")):
-        split = splits.read_split(path)
-        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks):
-            statements.append(split.chosen_by_test)
-    return list(dict.fromkeys(statements))
+    read = map(splits.read_split, sorted(Path(recipes).glob("*/split.yml")))
+    return list(dict.fromkeys(
+        split.chosen_by_test for split in read
+        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks)))
 
 
 def published(side: str, tracks, folder=CHECKOUT / "research/results") -> list[str]:
@@ -169,27 +149,12 @@ def write(folder, name: str, text: str) -> Path:
     return path
 
 
-class Gallery:
-    """Writes pictures and sounds into `folder`; `written` lists their paths."""
-
-    BIT_RATE = 32000
-    """Bits per second of an example, Ogg/Opus."""
-
-    def __init__(self, folder, sample_rate: int):
-        self.folder, self.sample_rate, self.written = make_folder(folder), sample_rate, []
-
-    def picture(self, file: str, draw: Callable, *arguments, **options):
-        """Call `draw(*arguments, path, **options)`."""
-        draw(*arguments, self.folder / file, **options)
-        self.written.append(self.folder / file)
-
-    def example(self, name: str, sound):
-        """Write float32 [samples] as `name`.ogg, Ogg/Opus."""
-        path = self.folder / f"{name}.ogg"
-        with atomic_write(path) as f:
-            f.write(media.encode_file(sound, self.sample_rate, "libopus", self.BIT_RATE,
-                                      frame_duration=20, vbr="on"))
-        self.written.append(path)
+def write_example(path: Path, sound, sample_rate: int) -> Path:
+    """Write float32 [samples] as Ogg/Opus; returns the path."""
+    with atomic_write(path) as f:
+        f.write(media.encode_file(sound, sample_rate, "libopus", 32000, frame_duration=20,
+                                  vbr="on"))
+    return path
 
 
 def add_results(parser):

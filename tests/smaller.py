@@ -37,7 +37,7 @@ def smaller(preset, path):
         return model | {"num_codes": 16, "core": core, "conditions": conditions}
 
     def role(names, shrink):
-        return {name: shrink(configs.to_dict(preset.model(name))) for name in names}
+        return {name: shrink(configs.to_dict(preset.models[name])) for name in names}
 
     chain = preset.chain
     path.write_text(configs.dump_yaml({

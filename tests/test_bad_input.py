@@ -271,7 +271,7 @@ def test_a_wrong_value_of_any_key_is_one_line_that_names_the_key():
     preset = configs.preset("compact")
     bases = {configs.CodecConfig: preset.codec("vqvae_128"),
              configs.GeneratorConfig: preset.generator("generator_8"),
-             configs.TrainingConfig: preset.training("vqvae_8")}
+             configs.TrainingConfig: preset.trainings["vqvae_8"]}
     for kind, path, hint in KEYS:
         wrong = ["words", {"a": 1}, float("nan"), [["x"]], -7, 10**400, float("-inf"), True, "a\n" * 999]
         if hint is str:

@@ -36,7 +36,7 @@ def override(base, text, who="f.yml"):
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_the_models_of_a_preset_survive_yaml(preset):
-    for config in map(preset.model, preset.chain.names):
+    for config in preset.models.values():
         again = yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))
         assert validate_model(again) == validate(type(config), again) == config
         assert configs.override(config, again, "") == configs.replace(config) == config
@@ -48,7 +48,7 @@ def test_the_models_of_a_preset_form_its_chain(preset):
     for level in preset.chain.sizes:
         codec = preset.codec(level)
         assert codec.level == level and codec.sample_rate == preset.chain.sample_rate
-        assert preset.training(codec.name).input_length % level == 0
+        assert preset.trainings[codec.name].input_length % level == 0
         if level in preset.chain.generators:
             generator = preset.generator(level)
             assert (generator.level, generator.num_codes, generator.books) == (
@@ -56,13 +56,13 @@ def test_the_models_of_a_preset_form_its_chain(preset):
             assert generator.ratio * level == generator.source_level == (above.level if above else 0)
             assert generator.pad_token == (above.num_codes if above else 0)
             # A window holds whole frames of the level above.
-            assert preset.training(generator.name).input_length % (above or codec).level == 0
+            assert preset.trainings[generator.name].input_length % (above or codec).level == 0
         above = codec
 
 
 def test_a_presets_training_is_its_own_where_the_models_do_not_say_otherwise():
-    assert COMPACT.training("vqvae_512").batch_size == 8 and COMPACT.training("generator_512").batch_size == 16
-    assert COMPACT.training("vqvae_8").input_length == 8192
+    assert COMPACT.trainings["vqvae_512"].batch_size == 8 and COMPACT.trainings["generator_512"].batch_size == 16
+    assert COMPACT.trainings["vqvae_8"].input_length == 8192
 
 
 def test_a_preset_may_stand_on_another(tmp_path):

@@ -51,10 +51,10 @@ def test_what_ships_is_what_its_preset_says():
     assert chain == preset.chain
     for folder, name in SHIPPED:
         if folder == GENERATORS:
-            assert weights.find(folder, name).config == preset.model(name)
+            assert weights.find(folder, name).config == preset.models[name]
     for name in chain.codecs.values():
         found = weights.find(CODECS, name).config
-        assert config.replace(found, adversary=None) == preset.model(name)
+        assert config.replace(found, adversary=None) == preset.models[name]
 
 
 def test_the_shipped_preset_is_what_ships(tmp_path, monkeypatch):

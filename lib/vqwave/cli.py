@@ -1,7 +1,5 @@
 """What all commands share: their names, their help, and how a run ends."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import difflib

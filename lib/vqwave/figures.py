@@ -4,8 +4,6 @@ They do without `pyplot`, so any thread may draw. The colours are those of Okabe
 (2008) for colour-blind readers.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from pathlib import Path

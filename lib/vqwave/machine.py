@@ -1,7 +1,5 @@
 """The properties of this machine; nothing heavy is imported to find them."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import os

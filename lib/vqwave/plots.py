@@ -6,8 +6,6 @@ missing. Signals are float [samples] in [-1, 1]; `start` is the first second of 
 Colour is never the only difference: curves differ by line and marker, maps by lightness.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from pathlib import Path
@@ -27,9 +25,6 @@ LOWEST_NOTE = 36
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
-
-
-# --- signals --------------------------------------------------------------------------------------
 
 
 def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0,
@@ -121,9 +116,6 @@ def notes(rolls: dict, path, title: str = ""):
     figures.save(figure, path)
 
 
-# --- codes ----------------------------------------------------------------------------------------
-
-
 def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
     """A shade for each code, similar for similar vectors: float32 [num_codes], evenly spread over
     0 … 1.
@@ -147,9 +139,6 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
     return [code_shades(book, int(code))
             for book, code in zip(books, silent_codes, strict=True)]
-
-
-# --- training and speed ---------------------------------------------------------------------------
 
 
 def logs(folder, names=()) -> dict[str, Path]:
@@ -225,9 +214,6 @@ def _curves(axis, epochs, columns, name):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if len(epochs) == 1:
         axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
-
-
-# --- parts of panels ------------------------------------------------------------------------------
 
 
 def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):

@@ -1,7 +1,5 @@
 """Progress of a long run: bars are drawn on stderr if it is a terminal."""
 
-from __future__ import annotations
-
 import contextlib
 
 from rich.console import Console
@@ -15,18 +13,13 @@ from rich.progress import (
 )
 
 
-def console() -> Console:
-    """The console for what is not a command's output: stderr."""
-    return Console(stderr=True)
-
-
 def bar(*columns, transient: bool = True, elapsed: bool = False) -> Progress:
     """A progress bar with a description; invisible if stderr is no terminal. columns: shown instead
     of the percentage and the time left (or `elapsed`). transient: remove the bar at the end.
     """
     columns = columns or (TextColumn("{task.percentage:.0f} %"),
                           TimeElapsedColumn() if elapsed else TimeRemainingColumn())
-    terminal = console()
+    terminal = Console(stderr=True)
     return Progress(TextColumn("{task.description}", markup=False), BarColumn(),
                     *columns, console=terminal,
                     disable=not terminal.is_terminal, transient=transient)

@@ -1,11 +1,6 @@
-"""Mute lines that libraries write to stderr from C, which no setting turns off.
-
-TensorFlow writes them while it is imported (before TF_CPP_MIN_LOG_LEVEL counts), tf2onnx for the
-Erfc that `onnx/export.py` replaces, and ALSA for every missing sound card. They would break bars
-and the one line of a command's error.
+"""Mute lines that TensorFlow, tf2onnx and ALSA write to stderr from C, which no setting turns off.
+They would break bars and the one line of a command's error.
 """
-
-from __future__ import annotations
 
 import contextlib
 import os

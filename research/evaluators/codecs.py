@@ -3,8 +3,6 @@
 Spectral convergence, mel and SI-SDR are deaf to notes; notes and chroma are deaf to timing.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +13,8 @@ from vqwave.dsp import metrics, spectrum
 from vqwave.io import audio
 from vqwave.report import judge
 from vqwave.report.media import MP3_RATES, encode_file
+
+from ..corpus import cached
 
 EXCERPT_SECONDS = 20.0
 """Of each track, from a third of its length."""
@@ -29,30 +29,18 @@ CODED = {"usage": "codes in use", "perplexity": "perplexity", "buzz_db": "hum at
          "notch_db": "notches at the codes' rate", "silence_db": "silence"}
 
 
-class Codecs:
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Means over the tracks, a figure for each level and baseline; codes of the whole tracks."""
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        key = {"figure": "codec", "test": corpus.checksum(corpus.tracks),
-               "excerpt": EXCERPT_SECONDS}
-        rows = {}
-        for level in reversed(music.chain.sizes):
-            rows[f"{level}x"] = corpus.figure(
-                key | {"by": corpus.codec_key(level), "engine": music.engine},
-                lambda level=level: measure_codec(corpus, level))
-        levels = list(rows.values())
-        for name, encoder, bit_rate in baselines(corpus.rate):
-            rows[name] = corpus.figure(
-                key | {"by": encoder, "rate": bit_rate},
-                lambda e=encoder, r=bit_rate: measure_baseline(excerpts(corpus), corpus.rate,
-                                                               corpus.embed, e, r))
-        for subject, row in rows.items():
-            for names in (COMPARED, CODED):
-                yield from ((f"{names[key]}, {subject}", row[key]) for key in names
-                           if row.get(key) is not None)
-        for key, worst in (("usage", min), ("buzz_db", max), ("notch_db", min),
-                           ("silence_db", max)):
-            yield f"{CODED[key]}, worst level", worst(row[key] for row in levels)
+    rows = {f"{level}x": measure_codec(corpus, level)
+            for level in reversed(corpus.music.chain.sizes)}
+    levels = list(rows.values())
+    rows |= {name: measure_recoded(corpus, encoder, bit_rate)
+             for name, encoder, bit_rate in baselines(corpus.rate)}
+    for subject, row in rows.items():
+        yield from ((f"{title}, {subject}", row[key]) for key, title in (COMPARED | CODED).items()
+                    if row.get(key) is not None)
+    for key, worst in (("usage", min), ("buzz_db", max), ("notch_db", min), ("silence_db", max)):
+        yield f"{CODED[key]}, worst level", worst(row[key] for row in levels)
 
 
 def excerpts(corpus) -> list[np.ndarray]:
@@ -70,13 +58,21 @@ def baselines(sample_rate: int) -> list[tuple[str, str, int]]:
     return [x for x in BASELINES if x[1] == "libopus" or sample_rate in MP3_RATES]
 
 
+@cached("codecs", "tracks")
 def measure_codec(corpus, level: int) -> dict:
     codec = corpus.music.codec(level)
+    counts = sum(metrics.histogram(frames, codec.config.num_codes, codec.config.codebook_of)
+                 for _, frames in corpus.codes(level, corpus.tracks))
     pairs = [(x, codec.decode(codec.encode(x[None]))[0, : len(x)]) for x in excerpts(corpus)]
     silence = codec.decode(codec.encode(np.zeros((1, 5 * corpus.rate), np.float32)))[0]
     return (judge.compare(pairs, corpus.rate, corpus.embed)
-            | metrics.codebook_figures(count_codes(corpus, level)) | hum(pairs, level)
+            | metrics.codebook_figures(counts) | hum(pairs, level)
             | {"kbps": codec.config.bitrate / 1000, "silence_db": metrics.rms_db(silence)})
+
+
+@cached("tracks")
+def measure_recoded(corpus, encoder: str, bit_rate: int) -> dict:
+    return measure_baseline(excerpts(corpus), corpus.rate, corpus.embed, encoder, bit_rate)
 
 
 def measure_baseline(sounds, rate: int, embed, encoder: str, bit_rate: int) -> dict:
@@ -84,22 +80,6 @@ def measure_baseline(sounds, rate: int, embed, encoder: str, bit_rate: int) -> d
     copies, sizes = zip(*(recode(x, rate, encoder, bit_rate) for x in sounds), strict=True)
     figures = judge.compare(zip(sounds, copies, strict=True), rate, embed)
     return figures | {"kbps": 8 * sum(sizes) / figures["seconds"] / 1000}
-
-
-def count_codes(corpus, level: int) -> np.ndarray:
-    """How often each code occurs in the tracks: int64 [codebooks, num_codes]."""
-
-    def count():
-        codec, counts = corpus.music.codec(level), 0
-        for i, track in enumerate(corpus.tracks):
-            corpus.progress(codec.config.name, i / len(corpus.tracks))
-            counts = counts + metrics.histogram(codec.encode(corpus.samples(track)[None])[0],
-                                                codec.config.num_codes, codec.config.codebook_of)
-        return {"counts": counts}
-
-    key = {"figure": "counts of codebooks", "by": corpus.codec_key(level),
-           "test": corpus.checksum(corpus.tracks), "engine": corpus.music.engine}
-    return corpus.arrays(key, count)["counts"]
 
 
 def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray, int]:

@@ -1,7 +1,5 @@
 """What is copied: the longest run of codes of the training set."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 
@@ -11,32 +9,25 @@ from vqwave.data.codes import variants
 from vqwave.io.splits import track_name
 from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, Run, find_held, longest_shared
 
+from ..corpus import cached
 
-class Copying:
+
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Seconds that a generated piece, of any seed, shares with the training set; held-out music,
     which copies nothing, shows what chance gives. "melody": without held sounds.
 
     The training set is also searched transposed and quieter, if a generator was trained so.
     """
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        if corpus.side != "test":
-            return
-        key = {**corpus.generated_key(), "seeds": corpus.plan.seeds,
-               "train": corpus.checksum(corpus.copyable),
-               "test": corpus.checksum(corpus.tracks), "changes": augmentation(corpus)}
-        excess = []
-        for level in corpus.levels:
-            for moving, what in ((False, "run"), (True, "melody")):
-                row = corpus.figure(
-                    key | {"figure": "copied", "at": level, "offsets": corpus.plan.offsets,
-                           "codec": corpus.codec_key(level), "moving": moving},
-                    lambda level=level, moving=moving: find_copies(corpus, level, moving))
-                yield f"longest shared {what}, {level}x", row["generated"]
-                yield f"longest shared {what} of held-out music, {level}x", row["held_out"]
-            excess.append(row["generated"] - row["held_out"])
-        yield ("longest copy but for held sounds, beyond test music's own, worst level",
-               max(excess))
+    if corpus.side != "test":
+        return
+    excess = []
+    for level in corpus.levels:
+        for moving, what in ((False, "run"), (True, "melody")):
+            row = find_copies(corpus, level, moving)
+            yield f"longest shared {what}, {level}x", row["generated"]
+            yield f"longest shared {what} of held-out music, {level}x", row["held_out"]
+        excess.append(row["generated"] - row["held_out"])
+    yield "longest copy but for held sounds, beyond test music's own, worst level", max(excess)
 
 
 def augmentation(corpus) -> dict:
@@ -48,6 +39,7 @@ def augmentation(corpus) -> dict:
             for key in ("transpose", "gain")}
 
 
+@cached("music", "plan", "tracks", "all")
 def find_copies(corpus, level: int, moving: bool) -> dict:
     """The longest runs of codes of a level that the pieces and the held-out music share with the
     training set, in seconds and with the seed and the place of the pieces' run.
@@ -57,9 +49,9 @@ def find_copies(corpus, level: int, moving: bool) -> dict:
     config = corpus.music.weight_set(corpus.music.chain.generator(level)).config
     length = max(2, round(HELD_SECONDS * corpus.rate / level))
     seeds = corpus.plan.seeds
-    pieces = [*(corpus.piece(seed)[f"codes_{level}"] for seed in seeds),
-              np.concatenate([corpus.music.encode(x, level)
-                              for x in corpus.passages().values()])]
+    pieces = [*(corpus.piece(seed, corpus.plan.minutes)[f"codes_{level}"] for seed in seeds),
+              np.concatenate([corpus.music.encode(corpus.passage(track), level)
+                              for track in corpus.tracks])]
     barred = [find_held(codes, length, HELD_FRAMES) if moving else None for codes in pieces]
     best: list[tuple] = [(Run(-1), None)] * len(pieces)
     augmented = variants(corpus.plan.offsets, level=config.source_level or level,
@@ -67,7 +59,7 @@ def find_copies(corpus, level: int, moving: bool) -> dict:
     for _, same_pitch in itertools.groupby(augmented, lambda variant: variant.shift):
         corpus.progress(f"copies at {level}x", 0.0)
         training = corpus.codes(level, corpus.copyable, list(same_pitch))
-        sequences = [codes for _, _, codes in training]
+        sequences = [codes for _, codes in training]
         for i, codes in enumerate(pieces):
             run = longest_shared(codes, sequences, barred[i])
             if run.length > best[i][0].length:

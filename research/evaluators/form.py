@@ -3,14 +3,14 @@ transcriber hears. Measures come in pairs, so that a loop does not win: what ret
 the longest loop is; the beat, and how far tempos differ.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from vqwave.dsp import timing, transcription
+
+from ..corpus import cached
 
 SECONDS = 180.0
 SEEDS = range(1, 13)
@@ -22,33 +22,34 @@ CHANCE = 0.05
 """The share of windows that come back in another track: what counts as a return follows."""
 
 
-class Form:
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Yields each measure of the tracks, "real", and of the generated pieces."""
+    seconds = min(SECONDS, 60 * corpus.plan.minutes)
+    sides = {"real": [of_track(corpus, track, seconds) for track in corpus.tracks],
+             "generated": [of_piece(corpus, seed, seconds)
+                           for seed in (corpus.plan.seeds if corpus.plan.rough else SEEDS)]}
+    lines = {who: [np.array(row.pop("line")) for row in rows] for who, rows in sides.items()}
+    for who, rows in sides.items():
+        yield from ((f"{name}, {who}", mean([row[name] for row in rows])) for name in rows[0])
+    yield from return_rates(lines)
 
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        lines = {"real": [], "generated": []}
-        figures: dict[str, list[dict]] = {"real": [], "generated": []}
-        seconds = min(SECONDS, 60 * corpus.plan.minutes)
-        for track in corpus.tracks:
-            key = {"figure": "form", "track": track.content, "seconds": seconds}
-            measured = corpus.figure(key, lambda track=track: measure(
-                corpus.samples(track)[: round(seconds * corpus.rate)], corpus.rate))
-            lines["real"].append(np.array(measured.pop("line")))
-            figures["real"].append(measured)
-        for seed in corpus.plan.seeds if corpus.plan.rough else SEEDS:
-            key = {"figure": "form", **corpus.generated_key(seed), "seconds": seconds}
-            measured = corpus.figure(key, lambda seed=seed: measure(
-                corpus.sound(seed, seconds / 60), corpus.rate))
-            lines["generated"].append(np.array(measured.pop("line")))
-            figures["generated"].append(measured)
-        for who, rows in figures.items():
-            for name in rows[0]:
-                yield f"{name}, {who}", mean([row[name] for row in rows])
-        if sum(len(line) > WINDOW for line in lines["real"]) < 2:
-            return
+
+@cached()
+def of_track(corpus, track, seconds: float) -> dict:
+    return measure(corpus.samples(track)[: round(seconds * corpus.rate)], corpus.rate)
+
+
+@cached("music")
+def of_piece(corpus, seed: int, seconds: float) -> dict:
+    return measure(corpus.sound(seed, seconds / 60), corpus.rate)
+
+
+def return_rates(lines: dict[str, list[np.ndarray]]) -> Iterable[tuple[str, float]]:
+    """The share of windows that come back, of the top lines of each side; "real" must have two."""
+    if sum(len(line) > WINDOW for line in lines["real"]) > 1:
         least = returning_similarity(lines["real"])
-        for who, tracks in lines.items():
-            yield f"return rate, {who}", float(np.mean([returns(line, least) for line in tracks]))
+        for who, side in lines.items():
+            yield f"return rate, {who}", float(np.mean([returns(line, least) for line in side]))
 
 
 def measure(sound: np.ndarray, rate: int) -> dict:

@@ -1,22 +1,19 @@
 """Bits a frame of real music: with and without context, label and past, and of the unigram."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from vqwave import stderr
 from vqwave.config import GeneratorConfig
 from vqwave.data.codes import CodeTrack, count_codes, unigram_costs
 from vqwave.data.windows import SERVERS, Span
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.labels import index_of
-from vqwave.io.manifest import Track
-from vqwave.play import engine
-from vqwave.play.engine import CodecEngine, GeneratorEngine
+from vqwave.play.engine import GeneratorEngine
+
+from ..corpus import cached
 
 PLACES, COUNTED_SECONDS = 16, 1.0
 """For the use of the past: places of each track, and seconds that are counted at each."""
@@ -24,156 +21,141 @@ BATCH = 24
 """Places that are scored in one call."""
 CHUNK = 2048
 """Frames that a generator scores in one call."""
+BITS = {"bits": "", "unigram": " of the unigram", "unlabelled": " without the label",
+        "mislabelled": " with another label"}
 GAINS = {"unigram": "bits under the unigram",
          "context_free": "bits that the context is worth, against one trained without",
          "unlabelled": "bits that the label is worth, against none",
          "mislabelled": "bits that the label is worth, against another"}
 
 
-class Generators:
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Bits a frame of the middle of each track, given the real frames before. What the context is
     worth shows a model that was trained without, `context_free`.
     """
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        rows = []
-        for level, name in music.chain.generators.items():
-            weight_set = music.weight_set(name)
-            row = self._measure(corpus, weight_set)
-            if corpus.context_free and weight_set.config.source_level and weights.tags(
-                    corpus.context_free, name):
-                other = weights.find(corpus.context_free, name)
-                if other.config.source:
-                    raise UserError(f"{other.summary}: reads level {other.config.source_level}; "
-                                    f"--context-free takes generators without a context")
-                row["context_free"] = self._measure(corpus, other)["bits"]
-            rows.append(row)
-            yield f"bits a second to predict, {level}x", row["bits"] * corpus.rate / level
-            yield from ((f"bits a frame{what}, {level}x", row[key]) for key, what in (
-                ("bits", ""), ("unigram", " of the unigram"),
-                ("unlabelled", " without the label"), ("mislabelled", " with another label"))
-                if key in row)
-        for key, title in GAINS.items():
-            if gains := [row[key] - row["bits"] for row in rows if key in row]:
-                yield f"{title}, worst level", min(gains)
-        yield from self._pasts(music, corpus)
-
-    def _measure(self, corpus, weight_set) -> dict:
-        plan, config = corpus.plan, weight_set.config
-        levels = [config.level, *[config.source_level] * bool(config.source_level)]
-        return corpus.figure(
-            {"figure": "bits", "by": weight_set.checksum[:16], "engine": corpus.music.engine,
-             "codecs": corpus.codec_key(*levels), "test": corpus.checksum(corpus.tracks),
-             "train": corpus.checksum(corpus.train), "seconds": plan.bits_seconds,
-             "warm_up": plan.warm_up}, lambda: measure_bits(corpus, weight_set))
-
-    def _pasts(self, music, corpus) -> Iterable[tuple[str, float]]:
-        """The use of the past by the generator of the top level."""
-        longest = max(t.seconds for t in corpus.tracks) - COUNTED_SECONDS
-        pasts = [past for past in corpus.plan.pasts if past <= longest]
-        if len(pasts) < 2:
-            return
-        weight_set = music.weight_set(music.chain.generator(music.chain.top))
-        key = {"figure": "context", "by": weight_set.checksum[:16], "engine": music.engine,
-               "codecs": corpus.codec_key(music.chain.top), "pasts": pasts, "places": PLACES,
-               "test": corpus.checksum(corpus.tracks), "counted": COUNTED_SECONDS}
-        bits = corpus.figure(key, lambda: measure_pasts(corpus, weight_set, pasts))
-        yield from ((f"bits a frame at the top, with {past} s of past", value)
-                    for past, value in bits.items())
-        first, *_, last = bits
-        yield (f"bits a frame at the top, with {last} s of past against {first} s",
-               100 * (bits[last] / bits[first] - 1))
+    music, rows = corpus.music, []
+    for level, name in music.chain.generators.items():
+        weight_set = music.weight_set(name)
+        row = measure_bits(corpus, weight_set)
+        if corpus.context_free and weight_set.config.source_level and weights.tags(
+                corpus.context_free, name):
+            other = weights.find(corpus.context_free, name)
+            if other.config.source:
+                raise UserError(f"{other.summary}: reads level {other.config.source_level}; "
+                                f"--context-free takes generators without a context")
+            row["context_free"] = measure_bits(corpus, other)["bits"]
+        rows.append(row)
+        yield f"bits a second to predict, {level}x", row["bits"] * corpus.rate / level
+        yield from ((f"bits a frame{what}, {level}x", row[key]) for key, what in BITS.items()
+                    if key in row)
+    for key, title in GAINS.items():
+        if gains := [row[key] - row["bits"] for row in rows if key in row]:
+            yield f"{title}, worst level", min(gains)
+    yield from use_of_past(corpus)
 
 
+def use_of_past(corpus) -> Iterable[tuple[str, float]]:
+    """The use of the past by the generator of the top level."""
+    longest, chain = max(t.seconds for t in corpus.tracks) - COUNTED_SECONDS, corpus.music.chain
+    pasts = [past for past in corpus.plan.pasts if past <= longest]
+    if len(pasts) < 2:
+        return
+    bits = measure_pasts(corpus, corpus.music.weight_set(chain.generator(chain.top)), pasts)
+    yield from ((f"bits a frame at the top, with {past} s of past", value)
+                for past, value in bits.items())
+    first, *_, last = bits
+    yield (f"bits a frame at the top, with {last} s of past against {first} s",
+           100 * (bits[last] / bits[first] - 1))
+
+
+@cached("codecs", "tracks", "train", "plan")
 def measure_bits(corpus, weight_set) -> dict:
     """{"bits", "unigram", …}: bits a frame, each variant under its name."""
-    stderr.import_keras()
     config = weight_set.config
     spans, warm_up = cut_middles(corpus, config)
     costs = unigram_costs(count_codes(
-        (frames for _, _, frames in corpus.codes(config.level, corpus.train)),
+        (frames for _, frames in corpus.codes(config.level, corpus.train)),
         config.num_codes, config.books))
     frames = read_spans(spans, config.books)[:, warm_up:].reshape(-1, config.books)
     bits = {"unigram": float(sum(costs[book][frames[:, book]].mean()
                                  for book in range(config.books)))}
-    variants: dict[str, dict] = {"bits": {}}
+    variants: dict[str, list[int] | None] = {"bits": None}
     if config.labels:
-        variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
-                     "mislabelled": {"labels": swap_labels(spans, config)}}
-    generator = engine.GeneratorEngine(weight_set, corpus.music.engine)
-    for name, inputs in variants.items():
-        nats = score(generator, spans, **inputs, report=lambda share, name=name:
-                             corpus.progress(f"{config.name}, {name}", share))
+        variants |= {"unlabelled": [config.labels.none] * len(spans),
+                     "mislabelled": swap_labels(spans, config)}
+    generator = GeneratorEngine(weight_set, corpus.music.engine)
+    for name, labels in variants.items():
+        corpus.progress(f"{config.name}, {name}", 0.0)
+        nats = score(generator, spans, labels=labels)
         bits[name] = float(-nats[:, warm_up:].mean(dtype=float) / np.log(2))
     return bits
 
 
-def cut_middles(corpus, config) -> tuple[list, int]:
+def cut_middles(corpus, config) -> tuple[list[Span], int]:
     """A `Span` of the middle of each track, all equally long, and its uncounted frames."""
-    plan, top = corpus.plan, corpus.music.chain.top
+    plan = corpus.plan
     warm_up = corpus.cut(round(plan.warm_up * corpus.rate))
     count = corpus.cut(min(warm_up + round(plan.bits_seconds * corpus.rate),
                            *(t.samples for t in corpus.tracks)))
     if count <= warm_up:
         raise UserError(f"the {corpus.side} tracks are shorter than {plan.warm_up:g} s: too short "
                         f"to measure bits a frame")
-    codec = corpus.music.codec(config.level)
-    above = corpus.music.codec(config.source_level) if config.source_level else None
-    # Encoders and the context see real music on either side.
-    halo = codec.encode_halo * config.level
-    if above is not None:
-        halo = max(halo, (above.encode_halo + config.halo) * config.source_level)
-    spans = []
-    for track in corpus.tracks:
-        start = corpus.cut((track.samples - count) // 2)
-        margin = min(start, -(-halo // top) * top)
-        x = corpus.samples(track, start - margin,
-                           min(margin + count + margin, track.samples - start + margin))
-        encoded = encode_track(x, codec, above, track, start - margin)
-        spans.append(Span(encoded, margin // config.level, count // config.level))
-    return spans, warm_up // config.level
+    return [Span(coded, corpus.cut((coded.track.samples - count) // 2) // config.level,
+                 count // config.level) for coded in coded_tracks(corpus, config)
+            ], warm_up // config.level
 
 
+def coded_tracks(corpus, config) -> list[CodeTrack]:
+    """The codes of the whole tracks at a generator's level, and at the level that it reads."""
+    coded = [CodeTrack(frames, len(frames), track=track)
+             for track, frames in corpus.codes(config.level, corpus.tracks)]
+    if config.source_level:
+        above = corpus.codes(config.source_level, corpus.tracks)
+        coded = [track._replace(above=frames, frames_above=len(frames))
+                 for track, (_, frames) in zip(coded, above, strict=True)]
+    return coded
+
+
+@cached("codecs", "tracks")
 def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
     """{seconds of past: bits a frame} of the same frames of the top level."""
-    stderr.import_keras()
-    config, codec = weight_set.config, corpus.music.codec(weight_set.config.level)
-    generator = engine.GeneratorEngine(weight_set, corpus.music.engine)
+    config = weight_set.config
+    counted, *lengths = (max(1, round(seconds * corpus.rate / config.level))
+                         for seconds in (COUNTED_SECONDS, *pasts))
+    spans = [Span(coded, int(start), counted) for coded in coded_tracks(corpus, config)
+             if (last := coded.frames - counted) >= max(lengths)
+             for start in np.unique(np.linspace(max(lengths), last, PLACES).astype(int))]
+    bits = bits_after(GeneratorEngine(weight_set, corpus.music.engine), spans, lengths)
+    return {f"{past:g}": value for past, value in zip(pasts, bits, strict=True)}
 
-    def frames(seconds):
-        return max(1, round(seconds * corpus.rate / config.level))
 
-    counted, most = frames(COUNTED_SECONDS), frames(max(pasts))
-    places = []
-    for track in corpus.tracks:
-        encoded = encode_track(corpus.samples(track), codec, None, track, 0)
-        if (last := encoded.frames - counted) >= most:
-            starts = np.unique(np.linspace(most, last, PLACES).astype(int))
-            places += [Span(encoded, int(start), counted) for start in starts]
-    bits = {}
-    for past in pasts:
-        length, nats = frames(past), []
-        for first in range(0, len(places), BATCH):
-            spans = [replace(span, start=span.start - length, frames=length + counted)
-                     for span in places[first : first + BATCH]]
-            start_frame = np.full(config.books, config.start_token, np.int32)
-            before = np.stack([span.track.path[span.start - 1] if span.start else start_frame
-                               for span in spans])
-            nats.append(score(generator, spans, before)[:, length:])
-        bits[f"{past:g}"] = float(-np.concatenate(nats).mean(dtype=float) / np.log(2))
+def bits_after(generator: GeneratorEngine, spans: Sequence[Span],
+               lengths: Sequence[int]) -> list[float]:
+    """Bits a frame of the same frames, all books together, after each number of frames of past;
+    NaN without spans.
+    """
+    config, bits = generator.config, []
+    for length in lengths:
+        nats: list[float] = []
+        for i in range(0, len(spans), BATCH):
+            longer = [replace(span, start=span.start - length, frames=length + span.frames)
+                      for span in spans[i : i + BATCH]]
+            before = np.stack([span.track.path[span.start - 1] if span.start
+                               else np.full(config.books, config.start_token, np.int32)
+                               for span in longer])
+            nats += score(generator, longer, before)[:, length:].ravel().tolist()
+        bits.append(float(-np.mean(nats) / np.log(2)) if nats else np.nan)
     return bits
 
 
 def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarray | None = None,
-          labels: Sequence[int] | None = None,
-          report: Callable[[float], None] = lambda share: None) -> np.ndarray:
+          labels: Sequence[int] | None = None) -> np.ndarray:
     """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
 
     Args:
         spans: n frames each, which also give the conditions.
         previous: int32 [spans, books], the frames before the first; None: the start token.
         labels: the index of a label for each span, instead of its own.
-        report: called with the share that is complete.
     """
     config, count = generator.config, spans[0].frames
     chunk = CHUNK // (config.ratio or 1) * (config.ratio or 1)
@@ -181,8 +163,7 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
         previous = np.full((len(spans), config.books), config.start_token, np.int32)
     state, nats = generator.initial_state(len(spans)), []
     for i in range(0, count, chunk):
-        parts = [replace(span, start=span.start + i, frames=min(chunk, count - i))
-                 for span in spans]
+        parts = [replace(x, start=x.start + i, frames=min(chunk, count - i)) for x in spans]
         frames = read_spans(parts, config.books)
         context = None
         if config.conditions:
@@ -197,7 +178,6 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
                                             config.sampling.unguided, forced=frames)
         previous = frames[:, -1]
         nats.append(log_probs.sum(axis=-1))
-        report(i / count)
     return np.concatenate(nats, 1)
 
 
@@ -206,18 +186,6 @@ def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
     labels = config.labels
     return [i if i == labels.none else (i + 1) % labels.none
             for i in (index_of(span.track.track, labels) for span in spans)]
-
-
-def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None,
-                 track: Track, start: int) -> CodeTrack:
-    """The codes of a part of a track, float32 [samples] from its sample `start` on, at a level and
-    at the level above. above: the codec of the latter; None at the top.
-    """
-    codes = codec.encode(audio[None])[0]
-    if above is None:
-        return CodeTrack(codes, len(codes), track=track, start=start)
-    source = above.encode(audio[None])[0]
-    return CodeTrack(codes, len(codes), source, len(source), track, start=start)
 
 
 def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:

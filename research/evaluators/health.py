@@ -1,7 +1,5 @@
 """How a long piece holds up, and how loud generated music is beside real music."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,51 +9,50 @@ from vqwave.io import audio, silence
 from vqwave.progress import SilentReporter
 from vqwave.report.health import find_faults, measure
 
+from ..corpus import cached
+
 MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS = 0.4, -40.0, 30.0
 """Below this rms in dBFS a moment is quiet."""
 
 
-class Health:
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Pauses, repeats and loudness of the pieces; the loudness of real music for comparison."""
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        rows = [corpus.figure({"figure": "health", **corpus.generated_key(seed)},
-                              lambda seed=seed: self._examine(corpus, seed))
-                for seed in corpus.plan.seeds]
-        yield "longest pause inside", max(row["pause_inside"] for row in rows)
-        yield "longest pause", max(row["pause"] for row in rows)
-        yield "last ten seconds, quietest piece", min(row["end_db"] for row in rows)
-        for level in rows[0]["repeat"]:
-            yield (f"longest exact repeat, {level}x",
-                   max(row["repeat"][level]["seconds"] for row in rows))
-        yield "pieces with a fault", sum(bool(find_faults(row)) for row in rows)
-        key = {"figure": "loudness", "moments": [MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS]}
-        subjects = {"generated": (key | corpus.generated_key() | {"seeds": corpus.plan.seeds},
-                                  lambda: [moments(corpus.sound(seed), corpus.rate)
-                                           for seed in corpus.plan.seeds])}
-        for side, tracks in ((corpus.side, corpus.tracks), ("training", corpus.train)):
-            subjects[f"{side} tracks"] = (key | {"tracks": corpus.checksum(tracks)},
-                                          lambda tracks=tracks: track_moments(corpus, tracks))
-        for what, (key, compute) in subjects.items():
-            row = corpus.figure(key, lambda compute=compute: describe(compute()))
-            for name, value in row.items():
-                yield f"{name}, {what}", value
-
-    def _examine(self, corpus, seed: int) -> dict:
-        piece = corpus.piece(seed)
-        return measure(audio.from_u16(piece["audio"]),
-                       {x: piece[f"codes_{x}"] for x in corpus.levels}, corpus.rate)
+    rows = [examine(corpus, seed) for seed in corpus.plan.seeds]
+    yield "longest pause inside", max(row["pause_inside"] for row in rows)
+    yield "longest pause", max(row["pause"] for row in rows)
+    yield "last ten seconds, quietest piece", min(row["end_db"] for row in rows)
+    for level in rows[0]["repeat"]:
+        yield (f"longest exact repeat, {level}x",
+               max(row["repeat"][level]["seconds"] for row in rows))
+    yield "pieces with a fault", sum(bool(find_faults(row)) for row in rows)
+    loudness = {"generated": of_pieces(corpus)}
+    for side, tracks in ((corpus.side, corpus.tracks), ("training", corpus.train)):
+        loudness[f"{side} tracks"] = of_tracks(corpus, tracks)
+    for what, row in loudness.items():
+        yield from ((f"{name}, {what}", value) for name, value in row.items())
 
 
-def track_moments(corpus, tracks) -> list[np.ndarray]:
-    """The `moments` of each track, without the silence at its ends."""
-    spans = silence.measure(corpus.data_dir, tracks, SilentReporter())
-    pieces = []
+@cached("music", "plan")
+def examine(corpus, seed: int) -> dict:
+    piece = corpus.piece(seed, corpus.plan.minutes)
+    return measure(audio.from_u16(piece["audio"]),
+                   {x: piece[f"codes_{x}"] for x in corpus.levels}, corpus.rate)
+
+
+@cached("music", "plan")
+def of_pieces(corpus) -> dict[str, float]:
+    return describe([moments(corpus.sound(seed), corpus.rate) for seed in corpus.plan.seeds])
+
+
+@cached()
+def of_tracks(corpus, tracks) -> dict[str, float]:
+    """The loudness of tracks without the silence at their ends."""
+    spans, pieces = silence.measure(corpus.data_dir, tracks, SilentReporter()), []
     for track in tracks:
         first, last = spans[track.file].within(track.samples, 0)
         sound = corpus.samples(track, first, last - first if last > first else None)
         pieces.append(moments(sound, corpus.rate))
-    return pieces
+    return describe(pieces)
 
 
 def moments(sound, rate: int) -> np.ndarray:

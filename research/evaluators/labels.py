@@ -2,8 +2,6 @@
 real music, and by its distance to the music of each label.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,44 +13,37 @@ from vqwave.play.labels import find_labels
 from vqwave.play.opening import AS_COMPOSED
 from vqwave.report import fad
 
-from ..corpus import patch_count, thin_out
+from ..corpus import cached, patch_count, thin_out
 
 PIECE_SECONDS = 30.0
 """Length of a piece that is classified."""
 
 
-class Labels:
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Nothing of a chain without labels, or of fewer than two labels with tracks on both sides."""
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        configs = [music.weight_set(name).config for name in music.chain.generators.values()]
-        if not any(c.labels for c in configs):
-            return
-        known, plan = find_labels(configs), corpus.plan
-        if len(tracks_by_label(corpus.train, known).keys()
-               & tracks_by_label(corpus.tracks, known).keys()) < 2:
-            return
-        key = {"figure": "labels", **corpus.generated_key(), "guidance": plan.guidance,
-               "of": known.of, "train": corpus.checksum(corpus.train),
-               "test": corpus.checksum(corpus.tracks)}
-        rows = corpus.figure(key, lambda: measure_labels(corpus, known))
-        for row in rows:
-            subject = f"{row['label']}, {row['what']}"
-            if "named" in row:
-                yield f"pieces named {subject}", 100 * row["named"]
-            for label, distance in row.get("to", {}).items():
-                yield f"Fréchet distance to {label}, {subject}", distance
-        for what, title in (("generated", "pieces that sound like their label"),
-                            ("guided", "pieces that sound like their label, guided")):
-            yield title, 100 * float(np.mean([row["named"] for row in rows
-                                              if row["what"] == what]))
-        ratios = [row["to"][row["label"]] / min(distance for label, distance in row["to"].items()
-                                                if label != row["label"])
-                  for row in rows if row["what"] == "generated"
-                  and row["label"] in row.get("to", ())]
-        if ratios:
-            yield ("distance of a label's music to its own tracks, over that to the nearest "
-                   "others, worst label", max(ratios))
+    configs = [corpus.music.weight_set(x).config for x in corpus.music.chain.generators.values()]
+    if not any(c.labels for c in configs):
+        return
+    known = find_labels(configs)
+    if len(tracks_by_label(corpus.train, known).keys()
+           & tracks_by_label(corpus.tracks, known).keys()) < 2:
+        return
+    rows = measure_labels(corpus, known)
+    for row in rows:
+        subject = f"{row['label']}, {row['what']}"
+        if "named" in row:
+            yield f"pieces named {subject}", 100 * row["named"]
+        for label, distance in row.get("to", {}).items():
+            yield f"Fréchet distance to {label}, {subject}", distance
+    for what, title in (("generated", "pieces that sound like their label"),
+                        ("guided", "pieces that sound like their label, guided")):
+        yield title, 100 * float(np.mean([row["named"] for row in rows if row["what"] == what]))
+    ratios = [row["to"][row["label"]] / min(distance for label, distance in row["to"].items()
+                                            if label != row["label"])
+              for row in rows if row["what"] == "generated" and row["label"] in row.get("to", ())]
+    if ratios:
+        yield ("distance of a label's music to its own tracks, over that to the nearest others, "
+               "worst label", max(ratios))
 
 
 def tracks_by_label(tracks: Iterable, known: config.Labels) -> dict[str, list]:
@@ -65,6 +56,7 @@ def tracks_by_label(tracks: Iterable, known: config.Labels) -> dict[str, list]:
     return {name: group for name, group in groups.items() if group}
 
 
+@cached("music", "plan", "tracks", "train")
 def measure_labels(corpus, known: config.Labels) -> list[dict]:
     """Rows {"what", "label"}: shares named right, and "to": {label: Fréchet distance}."""
     train, held_out = (tracks_by_label(x, known) for x in (corpus.train, corpus.tracks))
@@ -72,20 +64,15 @@ def measure_labels(corpus, known: config.Labels) -> list[dict]:
     real = {label: corpus.embeddings(tracks) for label, tracks in train.items()}
     references = {label: corpus.embeddings(tracks) for label, tracks in held_out.items()}
     classifier = fit_classifier(real)
-    rows = [({"what": "training tracks", "label": label}, patches)
-            for label, patches in real.items()]
-
-    def add(what, label, pieces):
-        rows.append(({"what": what, "label": label,
-                      "named": share_named(classifier, pieces, label)}, np.concatenate(pieces)))
-
-    for label, tracks in held_out.items():
-        add("held-out tracks", label,
-            [piece for t in tracks for piece in cut_pieces(corpus.embeddings([t]))])
-    for what, guidance in (("generated", 1.0), ("guided", corpus.plan.guidance)):
-        for label in train:
-            add(what, label, [corpus.embed(sound, corpus.rate)
-                              for sound in generate_pieces(corpus, label, guidance)])
+    heard = [("held-out tracks", label, [piece for track in tracks for piece in cut_pieces(
+        corpus.embeddings([track]))]) for label, tracks in held_out.items()]
+    heard += [(what, label, [corpus.embed(sound, corpus.rate) for sound in audio.from_u16(
+        generate_pieces(corpus, label, guidance)["audio"])])
+        for what, guidance in (("generated", 1.0), ("guided", corpus.plan.guidance))
+        for label in train]
+    rows = [({"what": "training tracks", "label": label}, real[label]) for label in real]
+    rows += [({"what": what, "label": label, "named": share_named(classifier, pieces, label)},
+              np.concatenate(pieces)) for what, label, pieces in heard]
     # Fewer patches have larger distances: every distance is of as many.
     count = min(len(patches) for _, patches in rows)
     reference_count = min(map(len, references.values()))
@@ -129,17 +116,13 @@ def cut_pieces(patches: np.ndarray) -> list[np.ndarray]:
     return [patches[i : i + count] for i in range(0, len(patches) - count + 1, count)]
 
 
-def generate_pieces(corpus, label: str, guidance: float) -> np.ndarray:
-    """Pieces of about `PIECE_SECONDS` for a label: float32 [pieces, samples]."""
+@cached("music", "plan")
+def generate_pieces(corpus, label: str, guidance: float) -> dict[str, np.ndarray]:
+    """Pieces of about `PIECE_SECONDS` for a label: {"audio": uint16 [pieces, samples]}."""
     plan = corpus.plan
     count = max(1, round(60 * plan.minutes / PIECE_SECONDS))
-
-    def generate():
-        stream = corpus.music.stream(
-            level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0],
-            batch=count, sampling=corpus.sampling(corpus.levels, guidance=guidance),
-            label={label: 1.0}, **AS_COMPOSED)
-        return corpus.collect(stream, (), f"generating {count} pieces of {label}")
-
-    key = {"figure": "labelled", "label": label, "guidance": guidance, **corpus.generated_key()}
-    return audio.from_u16(corpus.arrays(key, generate)["audio"])
+    stream = corpus.music.stream(
+        level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0], batch=count,
+        sampling=corpus.sampling(corpus.levels, guidance=guidance), label={label: 1.0},
+        **AS_COMPOSED)
+    return corpus.collect(stream, (), f"generating {count} pieces of {label}")

@@ -3,66 +3,44 @@
 Note statistics are deaf to timing finer than a frame of the transform and to timbre.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
 
 from vqwave.dsp import notes
 from vqwave.play.api import SILENT
-from vqwave.play.controls import STAY
 from vqwave.play.opening import AS_COMPOSED
+
+from ..corpus import cached
 
 PIECE_SECONDS = 60.0
 """Length of a piece that is portrayed."""
 
-DEFINITION = 1
-"""Increases when a note figure of the same sound changes."""
 
-
-class Notes:
+def run(corpus) -> Iterable[tuple[str, float]]:
     """Divergences of note statistics, in bits; continuations nearer to their own track."""
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        own = portray_tracks(corpus, corpus.tracks)
-        if own:
-            pieces = [notes.divergences(own, self._portray_piece(corpus, seed))
-                      for seed in corpus.plan.seeds]
-            mean = {key: float(np.mean([row[key] for row in pieces])) for key in pieces[0]}
-            for statistic in notes.STATISTICS:
-                yield f"divergence of the chain's {statistic}", mean[statistic]
-            # Two bounds hold for one figure: too few notes a second, and too many.
-            yield "notes a second of the chain's strongest line", mean["line"]
-            yield "notes a second of the chain's strongest line, at most", mean["line"]
-            yield "similarity of the chain's harmony a second later", mean["alike"]
-            yield f"notes a second, {corpus.side} tracks", own["line"]
-            for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
-                other = portray_tracks(corpus, tracks) if side != corpus.side else None
-                if other:
-                    row = notes.divergences(own, other)
-                    for statistic in notes.STATISTICS:
-                        yield f"divergence of {statistic}, {side} tracks", row[statistic]
-                    yield f"notes a second, {side} tracks", row["line"]
-        yield from self._continuations(music, corpus)
-
-    def _portray_piece(self, corpus, seed: int) -> dict:
-        key = {"figure": "portrait", "definition": DEFINITION, "seconds": piece_seconds(corpus),
-               **corpus.generated_key(seed)}
-        return corpus.figure(key, lambda: as_json(portraits(
-            corpus.sound(seed), corpus.rate, piece_seconds(corpus))))
-
-    def _continuations(self, music, corpus) -> Iterable[tuple[str, float]]:
-        plan = corpus.plan
-        key = {"figure": "continuations", "definition": DEFINITION, "count": plan.continuations,
-               "seconds": plan.prompt_seconds, "stay": STAY, **corpus.generated_key(),
-               "codecs": corpus.codec_key(*corpus.levels),
-               "test": corpus.checksum(corpus.tracks)}
-        profiles = corpus.figure(key, lambda: continue_prompts(corpus))
-        if len(set(profiles["tracks"])) > 1:
-            for name, side in (("continuations", "generated"), ("prompts", "prompts")):
-                yield (f"{name} nearer to their own track than to another, share of pairs",
-                       100 * share_won(profiles[side], profiles["real"], profiles["tracks"]))
+    if own := portray_tracks(corpus, corpus.tracks):
+        pieces = [notes.divergences(own, portray_piece(corpus, seed))
+                  for seed in corpus.plan.seeds]
+        mean = {key: float(np.mean([row[key] for row in pieces])) for key in pieces[0]}
+        for statistic in notes.STATISTICS:
+            yield f"divergence of the chain's {statistic}", mean[statistic]
+        # Two bounds hold for one figure: too few notes a second, and too many.
+        yield "notes a second of the chain's strongest line", mean["line"]
+        yield "notes a second of the chain's strongest line, at most", mean["line"]
+        yield "similarity of the chain's harmony a second later", mean["alike"]
+        yield f"notes a second, {corpus.side} tracks", own["line"]
+        for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
+            if side != corpus.side and (other := portray_tracks(corpus, tracks)):
+                row = notes.divergences(own, other)
+                for statistic in notes.STATISTICS:
+                    yield f"divergence of {statistic}, {side} tracks", row[statistic]
+                yield f"notes a second, {side} tracks", row["line"]
+    profiles = continue_prompts(corpus)
+    if len(set(profiles["tracks"])) > 1:
+        for name, side in (("continuations", "generated"), ("prompts", "prompts")):
+            yield (f"{name} nearer to their own track than to another, share of pairs",
+                   100 * share_won(profiles[side], profiles["real"], profiles["tracks"]))
 
 
 def piece_seconds(corpus) -> float:
@@ -71,17 +49,18 @@ def piece_seconds(corpus) -> float:
                max(t.seconds for t in corpus.tracks))
 
 
+@cached("tracks", "plan")
 def portray_tracks(corpus, tracks) -> dict | None:
     """The mean portrait of tracks; None where no track is long enough."""
     seconds = piece_seconds(corpus)
-    tracks = [t for t in tracks if t.samples >= round(seconds * corpus.rate)]
-    if not tracks:
-        return None
-    key = {"figure": "portrait", "definition": DEFINITION, "seconds": seconds,
-           "tracks": corpus.checksum(tracks)}
-    return corpus.figure(key, lambda: as_json(
-        [portrait for track in tracks
-         for portrait in portraits(corpus.samples(track), corpus.rate, seconds)]))
+    long = [t for t in tracks if t.samples >= round(seconds * corpus.rate)]
+    return as_json([portrait for track in long for portrait in portraits(
+        corpus.samples(track), corpus.rate, seconds)]) if long else None
+
+
+@cached("music", "tracks", "plan")
+def portray_piece(corpus, seed: int) -> dict:
+    return as_json(portraits(corpus.sound(seed), corpus.rate, piece_seconds(corpus)))
 
 
 def portraits(audio, sample_rate: int, seconds: float) -> list[dict]:
@@ -103,6 +82,7 @@ def as_json(pieces: list[dict]) -> dict:
     return {key: np.asarray(value).tolist() for key, value in notes.average(pieces).items()}
 
 
+@cached("music", "tracks", "plan")
 def continue_prompts(corpus) -> dict:
     """Pitch-class profiles of prompts, of their real and of their generated continuations:
     {"prompts", "real", "generated": [[12]], "tracks": the number of each prompt's track}.

@@ -2,8 +2,6 @@
 top lines. What 30 s of past save the score model, and what each model copies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -17,6 +15,7 @@ from vqwave.play.level import Steering
 from vqwave.play.score import ScoreLevel, start_score
 from vqwave.report.copying import longest_shared, runs_of_true
 
+from ..corpus import cached
 from . import form, generators
 
 SEEDS = range(1, 25)
@@ -31,22 +30,16 @@ from the score model tell how likely the highest note is.
 """
 
 
-class Scores:
-    """Yields each measure of all held-out tracks ("real") and of both models."""
-
-    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
-        if corpus.side != "test" or not music.chain.score:
-            return
-        *_, generator = music.chain_engines()
-        tracks = [*corpus.train, *(t for side in corpus.sides.values() for t in side)]
-        key = {"figure": "scores", "by": generator.weight_set.checksum[:16],
-               "engine": music.engine, "tracks": corpus.checksum(tracks),
-               "rough": corpus.plan.rough}
-        yield from corpus.figure(key, lambda: measure(generator, corpus)).items()
+def run(corpus) -> Iterable[tuple[str, float]]:
+    """Each measure of all held-out tracks ("real") and of both models."""
+    if corpus.side == "test" and corpus.music.chain.score:
+        yield from measure(corpus).items()
 
 
-def measure(generator, corpus) -> dict[str, float]:
+@cached("music", "all", "plan")
+def measure(corpus) -> dict[str, float]:
     """All figures by name. Bits are of the tracks that did not choose the weights."""
+    *_, generator = corpus.music.chain_engines()
     train, chosen, fresh = ([read(corpus, track, generator.config.books) for track in tracks]
                             for tracks in (corpus.train, corpus.sides["validation"],
                                            [*corpus.sides["test"], *corpus.sides["fresh"]]))
@@ -104,11 +97,7 @@ def describe(sides: dict[str, list], training: Sequence[np.ndarray]) -> dict[str
                     f"longest loop of a piece, notes, {who}": form.mean(loops),
                     f"longest run copied, notes, {who}": max(
                         1 + longest_shared(moves(codes), training).length for codes, _ in pieces)}
-    if sum(len(line) > form.WINDOW for line in tops["real"]) > 1:
-        least = form.returning_similarity(tops["real"])
-        figures |= {f"return rate, {who}": float(np.mean([form.returns(x, least) for x in side]))
-                    for who, side in tops.items()}
-    return figures
+    return figures | dict(form.return_rates(tops))
 
 
 def steady(starts: np.ndarray) -> float:
@@ -126,19 +115,10 @@ def longest_loop(line: np.ndarray) -> int:
 def past_bits(generator, tracks: Sequence[np.ndarray]) -> dict[str, float]:
     """Bits a step of the same steps of tracks, with little past and with much."""
     lengths = [STEPS_PER_BEAT * round(past * STEPS_PER_SECOND / STEPS_PER_BEAT) for past in PASTS]
-    places = [(CodeTrack(codes, len(codes)), start) for codes in tracks
-              for start in range(lengths[-1] + STEPS_PER_BEAT, len(codes) - COUNTED, COUNTED)]
-    bits = {}
-    for past, length in zip(PASTS, lengths, strict=True):
-        nats = [np.zeros((0, COUNTED))]
-        for i in range(0, len(places), generators.BATCH):
-            spans = [Span(track, start - length, length + COUNTED)
-                     for track, start in places[i : i + generators.BATCH]]
-            before = np.stack([span.track.path[span.start - 1] for span in spans])
-            nats.append(generators.score(generator, spans, before)[:, length:])
-        bits[f"bits a step with {past:g} s of past"] = form.mean(
-            -np.concatenate(nats).ravel() / np.log(2))
-    return bits
+    spans = [Span(CodeTrack(codes, len(codes)), start, COUNTED) for codes in tracks
+             for start in range(lengths[-1] + STEPS_PER_BEAT, len(codes) - COUNTED, COUNTED)]
+    return {f"bits a step with {past:g} s of past": bits for past, bits in zip(
+        PASTS, generators.bits_after(generator, spans, lengths), strict=True)}
 
 
 class Markov:

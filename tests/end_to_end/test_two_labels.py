@@ -15,7 +15,7 @@ from vqwave import config as configs
 from vqwave.commands import generate
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import UserError
-from vqwave.io import manifest, weights
+from vqwave.io import audio, manifest, weights
 from vqwave.play import api
 from vqwave.report import fad
 from vqwave.train import training
@@ -90,7 +90,7 @@ def test_bits_show_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
     corpus = Corpus(music, data, tmp_path / "split.yml",
                     Plan(512, bits_seconds=4.0, warm_up=0.2),
                     cache_dir=tmp_path / "cache")
-    figures = dict(generators.Generators().run(music, corpus))
+    figures = dict(generators.run(corpus))
     bits_right, without, wrong = (figures[f"bits a frame{what}, 512x"] for what in (
         "", " without the label", " with another label"))
     assert bits_right < without < wrong
@@ -114,11 +114,11 @@ def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
     def pieces(_, label, guidance):
         pitch = {"low": 110, "high": 1760}[label]
         other = {"low": 1760, "high": 110}[label]
-        return np.stack([tone(6, pitch if obeys or guidance > 1 else other, 20 + i)
-                         for i in range(4)])
+        return {"audio": audio.to_u16(np.stack([
+            tone(6, pitch if obeys or guidance > 1 else other, 20 + i) for i in range(4)]))}
 
     monkeypatch.setattr(labels, "generate_pieces", pieces)
-    figures = dict(labels.Labels().run(corpus.music, corpus))
+    figures = dict(labels.run(corpus))
     assert figures["pieces that sound like their label"] == 100 * obeys
     assert figures["pieces that sound like their label, guided"] == 100
     assert (figures["distance of a label's music to its own tracks, over that to the nearest "

@@ -44,7 +44,7 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
     other = codes.copy()
     at = count // 2
     other[0, at] = (codes[0, at] + 1) % 64
-    start = [np.zeros(1, "int32")] * model.config.needs_position
+    start = [np.zeros(1, "int32")] * model.config.head.needs_position
     sounds = [np.asarray(decode([c, *start] if start else c))[0] for c in (codes, other)]
     moved = np.flatnonzero(np.abs(sounds[1] - sounds[0]) > 1e-9) // level
     assert at - halo <= moved.min() and moved.max() <= at + halo

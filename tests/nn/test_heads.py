@@ -70,7 +70,7 @@ def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
                  {"kind": "tones", "tones": 24}):
         config = configs.replace(small, head=head)
         model = Codec(config).decode_model()
-        audio = np.asarray(model([codes, start] if config.needs_position
+        audio = np.asarray(model([codes, start] if config.head.needs_position
                                  else codes))[0].reshape(60, 128)[20:40]
         assert np.abs(audio).max() > 1e-5
         assert (np.abs(np.diff(audio, axis=0)).max() < 1e-5) == (head["kind"] == "waveform")

@@ -18,7 +18,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "build", lambda weight_set, kind: f"{weight_set.name} {kind}".encode())
     preset, root = configs.preset("tiny"), tmp_path / "checkout"
     for name in preset.chain.names:
-        config = preset.model(name)
+        config = preset.models[name]
         folder = root / weights.PLAYED
         folder.mkdir(parents=True, exist_ok=True)
         weights.save(folder, name, "", {part: {"x": np.ones(3)} for part in weights.parts_of(config)}, config)

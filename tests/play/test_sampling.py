@@ -66,7 +66,11 @@ def test_a_seed_stays_the_same_music(seed):
 
 
 def distribution(logits, settings=Sampling()):  # noqa: B008
-    return np.asarray(sampling.distribution(np.asarray(logits, np.float32), settings))
+    from keras import ops
+
+    inverse, top_k, top_p = sampling.loop_settings(settings)
+    scaled = np.asarray(logits, np.float32) * inverse
+    return np.asarray(ops.softmax(sampling.keep_likeliest(scaled, top_k, top_p)))
 
 
 def test_plain_is_the_softmax(rng):

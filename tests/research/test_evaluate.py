@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 from research import results
-from research.corpus import Corpus, Plan, read_sides
+from research.corpus import Corpus, Plan, cached, read_sides
 from research.evaluators import codecs, copying, generators, health
 
 from vqwave import cli
@@ -144,29 +144,36 @@ def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
 def test_a_figure_is_measured_once_for_the_same_key(corpus):
     calls = []
 
-    def make():
-        calls.append(1)
-        return len(calls)
+    @cached("music", "tracks")
+    def measure(corpus, seed, track):
+        calls.append(seed)
+        return {"count": len(calls)} if seed else {"array": np.arange(len(calls))}
 
-    keys = [{"figure": "x", "seed": 1}, {"figure": "x", "seed": 1}, {"figure": "x", "seed": 2}]
-    assert [corpus.figure(key, make) for key in keys] == [1, 1, 2]
+    first, second = corpus.tracks
+    asked = [(1, first), (1, first), (2, first), (1, second)]
+    assert [measure(corpus, *arguments)["count"] for arguments in asked] == [1, 1, 2, 3]
+    assert measure(corpus.for_side("fresh"), 1, first) == {"count": 4}
+    assert len(measure(corpus, 0, first)["array"]) == len(measure(corpus, 0, first)["array"]) == 5
+    corpus.plan = dataclasses.replace(corpus.plan, sampling={"top_p": 0.5})
+    assert measure(corpus, 1, first) == {"count": 6}
 
 
 def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
     training = next(t for t in corpus.train if t.file.startswith("a."))
-    frames = corpus.codes(512, [training])[0][2]
+    frames = corpus.codes(512, [training])[0][1]
     corpus.plan = dataclasses.replace(corpus.plan, seeds=(1, 2))
-    monkeypatch.setattr(corpus, "piece", lambda seed: {
+    monkeypatch.setattr(corpus, "piece", lambda seed, minutes: {
         "codes_512": frames[40:300] if seed == 2 else frames[:0]})
-    row = copying.find_copies(corpus, 512, moving=False)
+    find_copies = copying.find_copies.__wrapped__
+    row = find_copies(corpus, 512, moving=False)
     assert (row["seed"], row["track"]) == (2, "a"), "every piece is searched"
     assert row["generated"] == pytest.approx(260 * 512 / RATE)
     assert row["held_out"] < row["generated"]
     higher = next(variant for variant in codes.variants(1, 1) if variant.shift == 1)
-    frames = corpus.codes(512, [training], [higher])[0][2]
-    assert copying.find_copies(corpus, 512, moving=False)["generated"] < 260 * 512 / RATE
+    frames = corpus.codes(512, [training], [higher])[0][1]
+    assert find_copies(corpus, 512, moving=False)["generated"] < 260 * 512 / RATE
     monkeypatch.setattr(copying, "augmentation", lambda _: {"transpose": 1, "gain": 0.0})
-    row = copying.find_copies(corpus, 512, moving=False)
+    row = find_copies(corpus, 512, moving=False)
     assert row["generated"] == pytest.approx(260 * 512 / RATE), "training heard it in this key"
 
 

@@ -48,8 +48,8 @@ def test_all_is_measured_on_both_models(shared, tmp_path):
     (tmp_path / "split.yml").write_text("test: [a]\nvalidation: [b]\nfresh: [c]\n")
     chain = api.load(root / "codecs", root / "generators")
     corpus = Corpus(chain, tmp_path / "songs", tmp_path / "split.yml", Plan(128, rough=True))
-    figures = dict(scores.Scores().run(chain, corpus))
+    figures = dict(scores.run(corpus))
     names = {name.rsplit(", ", 1)[0] for name in figures}
     assert {"return rate", "longest loop, notes", "longest run copied, notes", "bits a step of the top line",
             "bits a step with 2 s of past", "pieces with 2 to 8 notes a second throughout"} <= names
-    assert not dict(scores.Scores().run(chain, corpus.for_side("fresh")))
+    assert not dict(scores.run(corpus.for_side("fresh")))

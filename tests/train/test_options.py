@@ -32,7 +32,7 @@ def test_defaults_are_the_presets():
     for role, name in (("codec", "vqvae_32"), ("generator", "generator_32")):
         flag = "--model" if role == "codec" else "--generator"
         settings = read(flag, name, "--size", "tiny", role=role)
-        assert settings.model == TINY.model(name) and settings.training == TINY.training(name)
+        assert settings.model == TINY.models[name] and settings.training == TINY.trainings[name]
         assert settings.options == RunOptions("weights", set_by_user=frozenset())
         assert settings.data == configs.DataConfig() and settings.chain == TINY.chain
 
@@ -67,7 +67,7 @@ def test_every_flag_reaches_its_setting(tmp_path):
             f"--batch-size 3 --input-length 16 --steps 8 --start-from w --distribute")
     settings = read(*line.split())
     assert settings.training == configs.replace(
-        configs.preset().training("vqvae_8"), seed=4, patience=5, mixed_precision=True,
+        configs.preset().trainings["vqvae_8"], seed=4, patience=5, mixed_precision=True,
         epochs=6, learning_rate=1e-4,
         batch_size=3, input_length=16, steps=8)
     assert settings.data.split == configs.Split(validation=("a",))
@@ -79,7 +79,7 @@ def test_every_flag_reaches_its_setting(tmp_path):
 def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
     weight_set = weights.find(tiny_weights.codecs, "vqvae_32")
     model = configs.replace(weight_set.config, name="my_own")
-    training = configs.replace(TINY.training("vqvae_32"), batch_size=5)
+    training = configs.replace(TINY.trainings["vqvae_32"], batch_size=5)
     weights.save(tmp_path, "my_own", "", {p: weight_set.load(p) for p in weight_set.files},
                  model, {"step": 3},
                  training=training, data=configs.DataConfig(split={"test": ["a"]}))
@@ -92,7 +92,7 @@ def test_the_files_beside_the_shipped_weights_train_them_again():
     for path in sorted((files.CHECKOUT / "final_weights").glob("*.yml")):
         settings, weight_set = read("--config", path), weights.find(path.parent, path.stem)
         assert settings.model == weight_set.config
-        assert settings.training == (weight_set.training or configs.preset().training(path.stem))
+        assert settings.training == (weight_set.training or configs.preset().trainings[path.stem])
         assert settings.data == (weight_set.data or configs.preset().data)
 
 

@@ -228,8 +228,8 @@ def test_with_enough_music_a_top_generator_without_labels_begins_with_random_wei
     assert "  generator_512 begins with random weights" in capsys.readouterr().out
     # One that knows nothing has more to learn than a few passes hold.
     preset = configs.preset(str(out / origin.FILE))
-    assert preset.training("generator_512").passes == 0 == preset.training("generator_512").patience
-    assert preset.training("generator_128").passes == origin.PASSES
+    assert preset.trainings["generator_512"].passes == 0 == preset.trainings["generator_512"].patience
+    assert preset.trainings["generator_128"].passes == origin.PASSES
     # One that knows labels goes on.
     labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
     monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
@@ -249,29 +249,29 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
             (small, 3, origin.GAIN, 0.1, origin.SMALL_RATE, origin.SMALL_PATIENCE,
              origin.SMALL_PASSES),
             (large, 0, 0.0, 0.0, 1e-3, origin.PATIENCE, origin.PASSES)):
-        training = preset.training("generator_128")
+        training = preset.trainings["generator_128"]
         assert (training.transpose, training.patience) == (transpose, patience)
-        assert training.gain == gain and not preset.training("vqvae_8").gain
+        assert training.gain == gain and not preset.trainings["vqvae_8"].gain
         assert (training.learning_rate, training.offsets) == (rate, 2)
         # As many samples at once as memory has room for, of short windows all.
         assert training.batch_size == 32
-        codec_training = preset.training("vqvae_8")
+        codec_training = preset.trainings["vqvae_8"]
         assert codec_training.batch_size * codec_training.input_length <= origin.SAMPLES["codec"]
         assert preset.data.trim_silence == 0.3
-        assert (training.passes, preset.training("vqvae_8").passes) == (passes, origin.CODEC_PASSES)
+        assert (training.passes, preset.trainings["vqvae_8"].passes) == (passes, origin.CODEC_PASSES)
         # A codec that is tuned at full speed forgets first.
-        assert preset.training("vqvae_8").learning_rate == origin.CODEC_RATE < 1e-3
-        model = preset.model("generator_128")
+        assert preset.trainings["vqvae_8"].learning_rate == origin.CODEC_RATE < 1e-3
+        model = preset.models["generator_128"]
         assert model.core.dropout == dropout
         assert configs.override(model, {"core": {"dropout": 0.0}}, "") == TINY.generator(128)
-        assert preset.model("vqvae_8") == TINY.codec(8) and preset.chain == CHAIN
+        assert preset.models["vqvae_8"] == TINY.codec(8) and preset.chain == CHAIN
         # Steps are this run's own, and codecs are not stopped early.
-        assert preset.training("vqvae_8").steps == TrainingConfig().steps
-        assert preset.training("vqvae_8").patience == 0
+        assert preset.trainings["vqvae_8"].steps == TrainingConfig().steps
+        assert preset.trainings["vqvae_8"].patience == 0
     # What was chosen once stays, however the folder grows.
     Origin.find(folder).adopt(CHAIN, tmp_path / "small", Amount(9, 9.0, 1, 0.1))
-    assert configs.preset(str(tmp_path / "small" / origin.FILE)).training(
-        "generator_512").transpose == 3
+    assert configs.preset(str(tmp_path / "small" / origin.FILE)).trainings[
+        "generator_512"].transpose == 3
 
 
 def test_levels_can_be_added_later(begin, tmp_path, commands):
@@ -288,7 +288,7 @@ def test_levels_can_be_added_later(begin, tmp_path, commands):
 
 def test_an_unknown_training_is_that_of_a_preset(folder):
     training = origin._default_training(weights.find(folder, "generator_512"))
-    assert training == configs.preset("compact").training("generator_512")
+    assert training == configs.preset("compact").trainings["generator_512"]
 
 
 def test_a_folder_continues_only_with_its_origin(begin, data, tmp_path):

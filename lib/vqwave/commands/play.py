@@ -6,7 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
-from .. import cli, progress
+from rich.console import Console
+
+from .. import cli
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import files, weights
 from ..io.files import printable
@@ -133,7 +135,7 @@ class Display:
 
     def __init__(self, stream, pressed: keys.Keys):
         self.stream, self.pressed = stream, pressed
-        self.console, self.notices = progress.console(), []
+        self.console, self.notices = Console(stderr=True), []
 
     def show(self, status: playback.Status):
         parts = [*self.notices, self.pressed.line or "? keys",

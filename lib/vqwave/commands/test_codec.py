@@ -150,12 +150,9 @@ def _judge_recording(args, sets) -> int:
     if args.json:
         print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
         return 0
-    codecs = [figures for row in rows for figures in (row, *row.get("books", ()))]
-    titles = [title for row in rows for title in
-              (row["model"], *(f"book {i + 1}" for i, _ in enumerate(row.get("books", ()))))]
-    table = [(column.title, *map(column.cell, codecs)) for column in FIGURES
-             if any(column.key in figures for figures in codecs)]
-    Console().print(tables.render(table, ("", *titles), "rich"))
+    table = [(column.title, *map(column.cell, rows)) for column in FIGURES
+             if any(column.key in row for row in rows)]
+    Console().print(tables.render(table, ("", *(row["model"] for row in rows)), "rich"))
     print(*lines, sep="\n")
     return 0
 

@@ -1,9 +1,7 @@
 """What a system is, as data: models, training, chains and presets, validated by pydantic.
 
-Each axis of a model (front end, quantizer, head, core, …) is a field whose `kind` names one class,
-and a layer in `nn/` is registered for that class. A fact is stated once: a codec's level is the
-product of its strides, a generator's ratio is its source's level divided by its own. Where two
-statements disagree, a `ConfigError` prints both sides.
+Each axis of a model is a field whose `kind` names one class, and a layer in `nn/` is registered for
+that class. A fact is stated once; where two statements disagree, a `ConfigError` prints both sides.
 """
 
 from .chain import *

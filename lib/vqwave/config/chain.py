@@ -1,7 +1,5 @@
 """Chains and presets: the levels of a system and the models of each level."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from itertools import pairwise
@@ -32,10 +30,9 @@ class ChainLevel(Config):
 
 
 class ChainConfig(Config):
-    """Generators from the top down, and the codecs of their levels.
-
-    block: samples that are computed in one go. end: the level that is decoded by default (None: the
-    finest). score: the generator of the score that the top level performs; None: there is none.
+    """Generators from the top down, and the codecs of their levels. block: samples that are
+    computed in one go. end: the level that is decoded by default (None: the finest). score: the
+    generator of the score that the top level performs.
     """
 
     sample_rate: Positive
@@ -176,8 +173,8 @@ class Preset:
         self.name = path.stem if path.parent == PRESETS else os.fspath(path)
         self.about = " ".join(file.about.split())
         self.chain, self.data = file.chain, file.data
-        self._models: dict[str, Any] = {}
-        self._training: dict[str, TrainingConfig] = {}
+        self.models: dict[str, Any] = {}
+        self.trainings: dict[str, TrainingConfig] = {}
         above = None
         if self.chain.score:
             self._add(GeneratorConfig, file, file.generators[self.chain.score],
@@ -217,26 +214,20 @@ class Preset:
         """Add a model. derived: keys that follow from the chain."""
         name, role = derived["name"], kind.model_fields["kind"].default
         who = f"{self.name}: {name}"
-        self._models[name] = validate(
+        self.models[name] = validate(
             kind, _complete(description.model_extra, who, derived) | values, who)
-        self._training[name] = validate(
+        self.trainings[name] = validate(
             TrainingConfig, merge(file.training.get(role, {}), description.training),
             f"{who}: training")
 
-    def model(self, name: str) -> CodecConfig | GeneratorConfig:
-        return self._models[name]
-
-    def training(self, name: str) -> TrainingConfig:
-        return self._training[name]
-
     def codec(self, name: str | int) -> CodecConfig:
         """The codec of this name, or of a level."""
-        return self._models[self.chain.codecs[name] if isinstance(name, int)
+        return self.models[self.chain.codecs[name] if isinstance(name, int)
                             else self._check_known(name, "codec", self.chain.codecs.values())]
 
     def generator(self, name: str | int) -> GeneratorConfig:
         """The generator of this name, or of a level."""
-        return self._models[self.chain.generator(name) if isinstance(name, int) else
+        return self.models[self.chain.generator(name) if isinstance(name, int) else
                             self._check_known(name, "generator", self.chain.all_generators)]
 
     def _check_known(self, name: str, role: str, names: Iterable[str]) -> str:

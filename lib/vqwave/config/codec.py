@@ -1,9 +1,7 @@
 """The codec of one level."""
 
-from __future__ import annotations
-
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -54,7 +52,7 @@ class CodecConfig(Config):
         if self.level > PERIOD:
             raise ValueError(f"the strides multiply to {self.level} samples a code; at most "
                              f"{PERIOD} are possible")
-        if self.needs_position and PERIOD % self.level:
+        if self.head.needs_position and PERIOD % self.level:
             raise ValueError(f"a head of {self.head.kind} needs a level that is a power of 2, but "
                              f"the strides multiply to {self.level}")
         hops = [self.hop(i) for i in range(-1, len(self.stages))]
@@ -85,7 +83,7 @@ class CodecConfig(Config):
             raise ValueError(f"{axis} goes up to {part.highest_frequency:g} Hz, but a sample rate "
                              f"of {self.sample_rate} holds {self.sample_rate / 2:g} Hz")
 
-    def with_labels(self, labels: Labels) -> CodecConfig:
+    def with_labels(self, labels: Labels) -> Self:
         """The same with these labels in place of its own."""
         return replace(self, labels=labels)
 
@@ -224,8 +222,3 @@ class CodecConfig(Config):
     def can_decode_part(self) -> bool:
         """Whether the decoder's later stages can leave out frames that only the first needs."""
         return self.encoder.kind != "plane" and self.has_codes and self.head.makes_audio
-
-    @property
-    def needs_position(self) -> bool:
-        """Whether the decoder must know where in the piece its codes stand."""
-        return self.head.needs_position

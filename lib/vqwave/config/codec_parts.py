@@ -1,7 +1,5 @@
 """The parts of a codec around its quantizer: front ends, encoders, hierarchies, blocks."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -59,10 +57,8 @@ LOWEST = 27.5
 
 
 class LogFrequencyFrontEnd(CodecPart):
-    """The encoder sees a constant-Q spectrum: quarter tones up from `lowest`, a frame every `hop`
-    samples. The spectrum replaces the encoder's stages up to that hop.
-
-    lowest: Hz, `LOWEST` or octaves above it.
+    """The encoder sees a constant-Q spectrum: quarter tones up from `lowest` (Hz, `LOWEST` or
+    octaves above it), a frame every `hop` samples. It replaces the encoder's stages up to that hop.
     """
 
     kind: Literal["log_frequency"] = "log_frequency"
@@ -94,11 +90,9 @@ class LogFrequencyFrontEnd(CodecPart):
 
 
 class SpectrogramFrontEnd(CodecPart):
-    """The encoder sees the levels of a spectrogram, a frame every `hop` samples. The spectrogram
-    replaces the encoder's stages up to that hop.
-
-    n_fft: samples of a window. mels: bands on the mel scale; 0: the bins of the window without the
-    last, so that strides divide their number.
+    """The encoder sees the levels of a spectrogram, a frame every `hop` samples, instead of having
+    stages up to that hop. n_fft: samples of a window. mels: bands on the mel scale; 0: the bins of
+    the window without the last, so that strides divide their number.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
@@ -137,10 +131,8 @@ class MirrorEncoder(CodecPart):
 
 
 class BandedEncoder(CodecPart):
-    """A network for each band of a log-frequency spectrum. The network sees the band and `overlap`
-    bins to either side.
-
-    units: features of a band. dilations: of its residual convolutions over time.
+    """A network for each band of a log-frequency spectrum and `overlap` bins to either side. units:
+    features of a band. dilations: of its residual convolutions over time.
     """
 
     kind: Literal["banded"] = "banded"
@@ -163,11 +155,9 @@ class BandedEncoder(CodecPart):
 
 
 class PlaneEncoder(CodecPart):
-    """The spectrogram as a picture: two-dimensional convolutions over frames and bands with the
-    same stride along both, in the encoder and in the decoder.
-
-    The first stage is the spectrogram. Latents have `CodecConfig.positions` places along the
-    frequencies; the same codebooks quantize each place.
+    """The spectrogram, the first stage, as a picture: two-dimensional convolutions with the same
+    stride along frames and bands, in encoder and decoder. Latents have `CodecConfig.positions`
+    places along the frequencies; the same codebooks quantize each.
     """
 
     kind: Literal["plane"] = "plane"

@@ -1,7 +1,5 @@
 """Conditions: what a model knows besides its own past, such as the level above or labels."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
@@ -107,14 +105,12 @@ class Labels(ConditionConfig):
 
 
 class ScoreAbove(ConditionConfig):
-    """The notes and beats of the music at the generator's own rate, through a dilated CNN.
+    """The notes and beats of the music at the generator's own rate, through a dilated CNN. The
+    input has a row for each frame: for each of the score's books 0 where the book is silent, or 1 +
+    the frames since it was struck; last the beat's phase, or `no_score`.
 
-    The input has a row for each frame. For each of the score's books it holds 0 where the book is
-    silent, or 1 + the frames since it was struck. The beat's phase, or `no_score`, comes last.
-
-    channels: features of a frame. dilations, kernel_size: of the convolutions, which see `halo`
-    frames to either side. dropout: the share of training windows without a score, so that the model
-    also plays without one.
+    channels: features of a frame. The convolutions see `halo` frames to either side. dropout: the
+    share of training windows without a score, so that the model also plays without one.
     """
 
     input = "score"

@@ -1,7 +1,5 @@
 """What every config shares: types of fields, validation with errors of one line, YAML."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

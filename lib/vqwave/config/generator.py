@@ -1,9 +1,7 @@
 """Generators: cores, sampling, and the model of one level's frames."""
 
-from __future__ import annotations
-
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -195,14 +193,13 @@ class PixelCNNCore(CoreConfig):
 
 
 class FramesCore(CoreConfig):
-    """A performer without memory: each frame follows from the conditions alone. They give a vector
-    for each book. In training, the logit of a code is minus its weighted squared distance from the
-    vector. In playing, the vector is first multiplied by `sharpness`; temperature 0 takes the code
-    nearest to the product. Gains are not multiplied.
+    """A performer without memory: the conditions give a vector for each book. In training, the
+    logit of a code is minus its weighted squared distance from the vector; in playing, vectors (but
+    not gains) are first multiplied by `sharpness`. Temperature 0 takes the nearest code.
 
-    head_dim: of the hidden layer between the conditions and the vectors. code_dim: of the
-    codebooks' vectors, at most. sharpness: training averages what the conditions
-    leave open, which shrinks vectors, and codes near the middle are noise.
+    head_dim: of the hidden layer. code_dim: of the codebooks' vectors, at most. sharpness: training
+    averages what the conditions leave open, which shrinks vectors, and codes near the middle are
+    noise.
     """
 
     kind: Literal["frames"] = "frames"
@@ -270,7 +267,7 @@ class Sampling(Config):
     guidance: Annotated[Real, Field(ge=1, le=MOST_GUIDANCE)] = 1.0
 
     @property
-    def unguided(self) -> Sampling:
+    def unguided(self) -> Self:
         """The same with guidance 1."""
         return self.model_copy(update={"guidance": 1.0})
 
@@ -323,7 +320,7 @@ class GeneratorConfig(Config):
     def labels(self) -> Labels | None:
         return next((c for c in self.conditions if isinstance(c, Labels)), None)
 
-    def with_labels(self, labels: Labels | None) -> GeneratorConfig:
+    def with_labels(self, labels: Labels | None) -> Self:
         """The same with these labels in place of its own; None: without labels."""
         conditions = [labels if c is self.labels else c for c in self.conditions]
         if self.labels is None:

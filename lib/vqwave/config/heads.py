@@ -1,7 +1,5 @@
 """Heads, losses and adversaries: how a codec makes audio, and what the codec is trained on."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -38,10 +36,9 @@ class TonesHead(HeadPart):
 
 
 class Overtones(Config):
-    """Tones above `above` Hz, on every peak of the spectrum that the decoder predicts.
-
-    contrast: factor by which the height of a peak over its surroundings, in dB, grows. The decoder
-    predicts a mean of possible spectra, which is flatter than each of them.
+    """Tones above `above` Hz, on every peak of the predicted spectrum. contrast: by which the
+    height of a peak over its surroundings, in dB, grows: a predicted mean of spectra is flatter
+    than each.
     """
 
     above: AboveZero = 1800.0
@@ -49,11 +46,9 @@ class Overtones(Config):
 
 
 class NotesHead(HeadPart):
-    """The decoder predicts which tones sound, their loudness, and noise.
-
-    Oscillators follow the peaks of the log-frequency spectrum that the decoder predicts, on the
-    front end's grid. Only peaks near the loudest peak of the frame become tones. `overtones` adds
-    tones for weaker peaks; with None, noise represents them.
+    """The decoder predicts which tones sound, their loudness, and noise. Oscillators follow the
+    peaks of the predicted log-frequency spectrum, on the front end's grid, that are near the
+    loudest of the frame. `overtones` adds tones for weaker peaks; with None, noise represents them.
     """
 
     kind: Literal["notes"] = "notes"
@@ -86,10 +81,9 @@ class SpectrogramHead(HeadPart):
 
 
 class GriffinLimHead(HeadPart):
-    """The decoder predicts the levels that the front end sees. Griffin and Lim's algorithm finds
-    phases for them in `steps` steps.
-
-    The algorithm is not in the network: training compares levels alone (`spectrum` of the loss).
+    """The decoder predicts the levels that the front end sees. Griffin and Lim's algorithm, which
+    is not in the network, finds phases in `steps` steps: training compares levels alone
+    (`spectrum`).
     """
 
     kind: Literal["griffin_lim"] = "griffin_lim"
@@ -136,42 +130,27 @@ class LossConfig(Config):
     spectrum: Weight = 1.5
 
 
-class SpectrumConfig(Config):
-    """A discriminator of spectra: windows of `n_fft` samples, one every `hop` samples."""
+class DiscriminatorConfig(Config):
+    """Convolutions over a spectrogram: windows of `n_fft` samples, one every `hop` samples. kind:
+    the compressed complex spectrogram and its logarithm (stft), or its two parts (complex_stft).
+    """
 
-    kind: str
+    kind: Literal["stft", "complex_stft"] = "stft"
     n_fft: WindowSize
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
-
-
-class STFTConfig(SpectrumConfig):
-    """Convolutions over the compressed complex spectrogram and its logarithm."""
-
-    kind: Literal["stft"] = "stft"
-
-
-class ComplexSTFTConfig(SpectrumConfig):
-    """Convolutions over the real and imaginary part of the spectrogram."""
-
-    kind: Literal["complex_stft"] = "complex_stft"
-
-
-Discriminator = Annotated[STFTConfig | ComplexSTFTConfig, Field(discriminator="kind"),
-                          default_kind("stft")]
 
 
 class AdversaryConfig(Config):
     """Discriminators, and the game that they play with the decoder (`nn/discriminators.py`).
 
-    turn: which discriminators play in a step: all, or one drawn by the seed. weight,
-    feature_matching: of the two terms in the decoder's loss. repulsion: weight of a term that
-    pushes apart the scores of a recording and of its reconstruction. late: the adversary plays only
-    while the decoder is trained alone, once the codes are learnt.
+    turn: all discriminators play in a step, or one drawn by the seed. weight, feature_matching,
+    repulsion: of terms in the loss (`Adversary.losses_of`). late: the adversary plays only while
+    the decoder is trained alone, once the codes are learnt.
     """
 
-    discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
+    discriminators: Annotated[tuple[DiscriminatorConfig, ...], Field(min_length=1)] = (
         # Long windows see partials; short windows see onsets and the buzz of a frame rate.
-        STFTConfig(n_fft=2048, hop=512), STFTConfig(n_fft=512, hop=128))
+        DiscriminatorConfig(n_fft=2048, hop=512), DiscriminatorConfig(n_fft=512, hop=128))
     game: Literal["least_squares", "hinge"] = "least_squares"
     turn: Literal["all", "one"] = "all"
     weight: Weight = 0.2

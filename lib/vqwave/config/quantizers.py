@@ -1,7 +1,5 @@
 """Quantizers: how a codec turns latents into codes."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -63,11 +61,10 @@ class QuantizerConfig(CodecPart):
 
 
 class CodebookConfig(QuantizerConfig):
-    """A codebook that follows the latents by moving averages.
-
-    num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: a code that
-    gets less than this share of an even part of the latents is moved. commitment: weight of the
-    distance between latents and their codes in the loss.
+    """A codebook of num_codes vectors of code_dim numbers, which follow the latents by moving
+    averages. revival_threshold: a code that gets less than this share of an even part of the
+    latents is moved. commitment: weight of the distance between latents and their codes in the
+    loss.
     """
 
     num_codes: CodeCount = 1024
@@ -132,12 +129,11 @@ class SOMQuantizer(CodebookConfig):
 class BandedQuantizer(CodebookConfig):
     """A codebook for each band of the latents, and codes that change only where a change pays.
 
-    code_dim: of a band's latents; `books` bands lie side by side. change_cost: a change of code
-    must reduce the squared distance per dimension, summed over the frames that keep the new code,
-    by this much (0: each frame has its nearest code). training_cost: the mean change cost in
-    training (None: change_cost). Each window draws its own, evenly from 0 to twice the mean, so
-    that a trained codec can encode with any change cost. slow: weight of ½·mean (z_t − z_{t−1})² in
-    the loss, which makes latents change slowly.
+    change_cost: a change of code must reduce the squared distance per dimension, summed over the
+    frames that keep the new code, by this much (0: each frame has its nearest code). training_cost:
+    its mean in training (None: change_cost); each window draws its own, evenly from 0 to twice the
+    mean, so that a trained codec can encode with any cost. slow: weight of ½·mean (z_t − z_{t−1})²
+    in the loss.
     """
 
     kind: Literal["banded"] = "banded"
@@ -162,12 +158,11 @@ class BandedQuantizer(CodebookConfig):
 
 
 class GainShapeQuantizer(QuantizerConfig):
-    """Codes of the spectrum's shape, then codes of its level in a few bands.
+    """Codes of the spectrum's shape (levels relative to the gains), then codes of its level in a
+    few bands.
 
-    shape: a banded quantizer of levels relative to the gains. edges: Hz between the gain bands.
-    step: dB between two gain codes. gain_cost: a change of a gain code must reduce the squared
-    error in steps, summed over the frames that keep the new code, by this much (0: each frame has
-    its nearest code).
+    edges: Hz between the gain bands. step: dB between two gain codes. gain_cost: as `change_cost`
+    of `BandedQuantizer`, for gain codes and the squared error in steps.
     """
 
     kind: Literal["gain_shape"] = "gain_shape"

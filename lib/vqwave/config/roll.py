@@ -1,7 +1,5 @@
 """Constants of the core `roll`, shared by `nn/roll.py` and `onnx/roll.py`."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..dsp.beats import ATTACK_BANDS

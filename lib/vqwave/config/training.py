@@ -1,7 +1,5 @@
 """How a model is trained, and on what."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import pydantic
@@ -12,12 +10,10 @@ from .fields import AboveZero, Config, Flag, Positive, Real, Share, Text, Weight
 
 class TrainingConfig(Config):
     """How a model is trained. input_length: samples of a window. passes: how often a training with
-    a limit of minutes uses its tracks, at most (0: no limit); an epoch is a pass, or less.
+    a limit of minutes uses its tracks, at most (0: no limit).
 
-    transpose: training also hears each track up to this many semitones higher and lower. gain: up
-    to this many dB quieter. For a generator the changed tracks are encoded; for a codec each window
-    is changed as it is read (`data.windows.AudioWindows`).
-    mix (codecs): the share of windows to which another window is added.
+    transpose: training also hears each track up to this many semitones higher and lower, gain: up
+    to this many dB quieter. mix (codecs): the share of windows to which another window is added.
     offsets (generators): offsets within a frame at which each training track is encoded.
     """
 
@@ -39,13 +35,10 @@ class TrainingConfig(Config):
 
 
 class Split(Config):
-    """The tracks of each side; all others train. A track goes by its name (file name without
-    folders and endings). Where names are shared: by its file in the data folder without `.u16`, or
-    the first 16 digits of its sha256.
-
-    `test` and `fresh` are for the final report alone.
-    `excluded` is on no side (another version of a test track). chosen_by_test: what was chosen by
-    the test tracks, in words.
+    """The tracks of each side; all others train, except those `excluded` (another version of a test
+    track, say). A track goes by its file's name without endings; where names are shared, by its
+    file in the data folder without `.u16`, or the first 16 digits of its sha256. `test` and `fresh`
+    are for the final report alone. chosen_by_test: what was chosen by the test tracks, in words.
     """
 
     validation: tuple[Text, ...] = ()
@@ -68,10 +61,8 @@ DataSplit = Annotated[Annotated[Share, pydantic.Tag("share")]
 
 class DataConfig(Config):
     """What a model is trained on. split: the share of the hours that is held out, by whole tracks,
-    or the tracks by name.
-
-    trim_silence: seconds of silence (`io/silence.py`) that stay at either end of a track, at
-    most. Tracks that are mostly silent are left out. None keeps every track whole.
+    or the tracks by name. trim_silence: seconds of silence that stay at either end of a track, at
+    most; tracks that are mostly silent are left out. None keeps every track whole.
     """
 
     split: DataSplit = 0.1

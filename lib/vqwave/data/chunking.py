@@ -1,11 +1,6 @@
-"""Encoding and decoding of long signals in constant memory, equal to those of the whole signal.
-
-A window is computed with a halo, the receptive field of its convolutions on either side, and only
-the middle is kept. At a signal's ends there is no halo: the convolutions' own zero padding is in
-the same place as in the whole signal.
+"""Encoding and decoding of long signals in constant memory, equal to those of the whole signal: a
+window is computed with a halo, its receptive field, of which only the middle is kept.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 

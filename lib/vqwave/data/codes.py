@@ -1,13 +1,9 @@
 """The corpus as codes: each track encoded once for each codec and variant, cached as uint16
-[frames, books].
+[frames, books] in data/.codes/<checksum>/<track file>.<variant>.u16.
 
-    data/.codes/<checksum>/<track file>.<variant>.u16      data/.codes/<checksum>/index.jsonl
-
-<checksum> is that of front end, encoder and codebook. Each line of the index holds a file with the
-checksums of its track and of its own bytes. A file that differs is encoded again.
+<checksum> is that of front end, encoder and codebook. `index.jsonl` has the checksums of the track
+and of the bytes of each file. A file that differs is encoded again.
 """
-
-from __future__ import annotations
 
 import contextlib
 import functools
@@ -94,9 +90,7 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
         own: tuple[Path, int], level: int,
         above: tuple[Path, int] | None = None, level_above: int = 0) -> CodeTrack:
     """The frames of a variant within a span (first sample, end) of its track, from the first frame
-    of the level above on.
-
-    own, above: (codes file, frames) of the whole variant at `level`, and at the level above.
+    of the level above on. own, above: (codes file, frames) of the whole variant at each level.
     """
     begin, end = (audio.transposed_length(n, variant.shift) - variant.start for n in span)
     unit = level_above or level
@@ -116,10 +110,7 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
 def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
              ) -> list[Variant]:
     """The variants of a training track: `offsets` alignments of the original, one `gain` dB
-    quieter, then each transposition within ±`transpose` semitones.
-
-    A transposition has one alignment and one gain, functions of its shift: ±3 semitones and four
-    offsets are 10 encodings of the corpus, not 28. No variant is louder, since that would clip.
+    quieter, then each transposition within ±`transpose` semitones, at one alignment and one gain.
     level: the coarsest level that is encoded; finer levels have the same alignments.
     """
     step = alignment_step(level)

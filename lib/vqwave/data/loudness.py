@@ -1,10 +1,6 @@
-"""How quiet the music of each code is, measured on a generator's training tracks.
-
-Generated music falls quiet more often than real music, since the errors of its frames add up. A
-core's `quiet_cost` lowers the logits of quiet codes.
+"""How quiet the music of each code is, measured on a generator's training tracks. A core's
+`quiet_cost` lowers the logits of quiet codes, into which the errors of generated frames add up.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 

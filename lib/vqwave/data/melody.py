@@ -2,8 +2,6 @@
 at any tempo. After MaxOrder (Papadopoulos, Roy and Pachet 2014).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Set
 
 import numpy as np

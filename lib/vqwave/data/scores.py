@@ -1,18 +1,13 @@
-"""The scores of a corpus: the notes and beats of each track, transcribed once and cached.
-
-    data/.scores/<version>/<track file>.npz
-
-A score's times are seconds of the track as it is. A transposed track is shorter by the same ratio
-as its pitches are higher, see `Score.transposed`.
+"""The scores of a corpus: the notes and beats of each track, transcribed once and cached in
+data/.scores/<version>/<track file>.npz. Times are seconds of the track as it is.
 """
-
-from __future__ import annotations
 
 import contextlib
 import os
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -52,14 +47,14 @@ class Score:
     beats: np.ndarray
 
     @classmethod
-    def of(cls, sound: np.ndarray, sample_rate: int) -> Score:
+    def of(cls, sound: np.ndarray, sample_rate: int) -> Self:
         """The score of a recording, float32 [samples]."""
         notes = transcription.find_notes(sound, sample_rate)
         second = transcription.SAMPLE_RATE / transcription.HOP
         return cls(notes.starts / second, notes.ends / second, notes.pitches, notes.loudness,
                    *beats.find_attacks(sound, sample_rate), beats.find_beats(sound, sample_rate))
 
-    def transposed(self, shift: int) -> Score:
+    def transposed(self, shift: int) -> Self:
         """The score of the track played faster, and so `shift` semitones higher."""
         ratio = 2 ** (shift / 12)
         return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift, self.loudness,

@@ -1,7 +1,5 @@
 """Vocoders: audio from the outputs of decoders whose heads make no audio."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,11 +1,6 @@
 """Windows of audio and of codes for training, each a pure function of (seed, index), served by
-`keras.utils.PyDataset`.
-
-Tracks are drawn by duration. A window is read straight from its file and no file stays open, so
-memory and file descriptors do not grow with the number of tracks.
+`keras.utils.PyDataset`. Tracks are drawn by duration. Windows are read straight from their files.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
@@ -63,11 +58,8 @@ class Sampler:
 
 class _Batches(keras.utils.PyDataset):
     """Batches of windows: an endless sequence from batch `start` on, or for validation a `fixed`
-    number of evenly spread windows.
-
-    Batch i of the endless sequence holds the windows i·batch_size … of the seed, so training
-    resumes at any step. `batch_size` is the total of all processes that train together; each serves
-    its `share` of the rows.
+    number of evenly spread windows. Batch i of the endless sequence holds the windows i·batch_size
+    … of the seed. `batch_size` is the total of all processes; each serves its `share` of the rows.
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,

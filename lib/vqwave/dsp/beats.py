@@ -2,8 +2,6 @@
 "Beat tracking by dynamic programming"), the grid of steps that follows them, and attacks.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from . import timing

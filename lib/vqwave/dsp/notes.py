@@ -12,8 +12,6 @@ filter's length, which lifts the bass by 3 dB an octave. Only `PianoRoll.strengt
 Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -121,9 +119,6 @@ def compare(original, copy, sample_rate: int) -> dict[str, float]:
             "chroma": cosine / max(frames, 1)}
 
 
-# ----------------------------------------------------------------------------- how music uses notes
-
-
 def portrait(audio, sample_rate: int) -> dict:
     """Statistics of the notes of about a minute of music.
 
@@ -157,11 +152,9 @@ def average(portraits: Sequence[dict]) -> dict:
 
 
 def divergences(real: dict, other: dict) -> dict[str, float]:
-    """How the notes of other music differ from those of real music, by a portrait of each.
-
-    Returns:
-        For each of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0
-        (alike) to 1; line and alike are those of `other`.
+    """How the notes of other music differ from those of real music, by a portrait of each: for each
+    of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0 (alike) to 1;
+    line and alike are those of `other`.
     """
     return {name: _jensen_shannon(np.asarray(real[name]), np.asarray(other[name]))
             for name in STATISTICS} | {name: float(other[name]) for name in ("line", "alike")}
@@ -212,9 +205,6 @@ def _jensen_shannon(p, q) -> float:
     return (divergence(p) + divergence(q)) / 2
 
 
-# ----------------------------------------------------------------------------------- the piano roll
-
-
 @dataclass(frozen=True)
 class PianoRoll:
     """The notes of a piece, in the order in which they begin; arrays float32 [notes].
@@ -239,11 +229,10 @@ class PianoRoll:
 def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
          columns: int = 1200) -> PianoRoll:
     """The notes of a signal: peaks that continue from frame to frame within a quarter tone, gaps of
-    one frame filled.
+    one frame filled. A piece that grows is passed in parts with `MARGIN` seconds around each.
 
-    To draw a piece while it grows, pass each part with `MARGIN` seconds of its surroundings, and
-    keep the notes that begin in the part. shortest: seconds of the shortest note; 0 keeps each
-    peak. start: seconds, added to every time. columns: of the spectrum, at most.
+    shortest: seconds of the shortest note; 0 keeps each peak. start: seconds, added to every time.
+    columns: of the spectrum, at most.
     """
     gain = _unit_gain_db()
     frames = 1 + len(audio) * SAMPLE_RATE // (HOP * sample_rate)

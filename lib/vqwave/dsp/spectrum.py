@@ -1,7 +1,5 @@
 """Spectra: blocks of a short-time Fourier transform, mel filters, and a spectrogram by pitch."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterator

@@ -1,10 +1,6 @@
-"""How much of the timing of music a copy keeps: onsets, their contour, and the beat.
-
-The onset envelope is librosa's: the mean rise of 128 mel bands in dB over frames of 256 samples
-under windows of 2,048. Every measure here is deaf to pitch, and to what is shorter than 50 ms.
+"""How much of the timing of music a copy keeps: onsets, their contour, and the beat. The envelope
+is librosa's, of frames of 256 samples. Deaf to pitch, and to what is shorter than 50 ms.
 """
-
-from __future__ import annotations
 
 import numpy as np
 

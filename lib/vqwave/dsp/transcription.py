@@ -5,8 +5,6 @@ Unlike `notes`, which compares spectral peaks frame by frame, note events tell w
 again. They are deaf to loudness and timbre, and to notes shorter than 0.13 s.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from itertools import pairwise

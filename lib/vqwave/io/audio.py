@@ -1,7 +1,5 @@
 """Files <-> float32 samples in [-1, 1] <-> uint16: decode, resample, write wav, flac and ogg."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import itertools

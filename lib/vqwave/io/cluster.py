@@ -1,7 +1,5 @@
 """Work on other machines: one function over many jobs, on a Dask cluster."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import logging
@@ -27,11 +25,9 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
         say: Callable[[str], object] = lambda line: print(line, file=sys.stderr, flush=True)
         ) -> Iterator[tuple[tuple, Any]]:
     """Run `function(*job)` for each job on the workers of a Dask cluster: (job, its result) in the
-    order in which they finish.
-
-    Workers need this package in the same version, and the same files under the same names. If a
-    worker dies, another does its job; the result is a `WorkerDied` if the job kills its workers.
-    Exceptions of a job are raised here. say: called with a line when the cluster has no workers.
+    order in which they finish. Workers need this package in the same version, and the same files.
+    The result is a `WorkerDied` if the job kills its workers; exceptions of a job are raised here.
+    say: called with a line when the cluster has no workers.
     """
     waiting, running, more = iter(jobs), {}, True
     with _connect(address) as client, client.get_executor(pure=False) as executor:

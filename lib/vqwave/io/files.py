@@ -1,7 +1,5 @@
 """Files and folders: all-or-nothing writing, locks, checksums, and names as one line."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -58,10 +56,9 @@ def check_place(path) -> Path:
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """A binary file that becomes `path` when the block ends without an exception: the data is
-    written to a temporary file, flushed and renamed. After an exception, Ctrl-C included, the old
-    file stays. A process that is killed leaves a hidden `.vqwave-*.part`, which `sweep` removes
-    later.
+    """A binary file that becomes `path`, flushed and renamed, when the block ends without an
+    exception. Otherwise the old file stays. A killed process leaves a hidden `.vqwave-*.part`,
+    which `sweep` removes later.
     """
     path = Path(path)
     # A short name of its own, since `path` may already be as long as the file system allows.

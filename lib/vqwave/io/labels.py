@@ -1,7 +1,5 @@
 """Labels of tracks, from the folders or the tags of a prepared folder. Only spaces are tidied."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -15,11 +13,9 @@ UNLABELLED = "unknown"
 
 
 def label_of(track: Track, of: str) -> str | None:
-    """The label of a track, None if it has none.
-
-    Args:
-        of: a tag of `manifest.TAGS`; "track": the name of the recording's file; or "folder": the
-            outermost folder of the recording below the prepared one, or the prepared one itself.
+    """The label of a track, None if it has none. of: a tag of `manifest.TAGS`; "track": the name of
+    the recording's file; or "folder": the outermost folder of the recording below the prepared one,
+    or the prepared one itself.
     """
     if of == "track":
         label = PurePosixPath(track.source).stem

@@ -1,10 +1,6 @@
-"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files.
-
-A manifest is replaced as a whole. If its last line is cut off, as by an interrupted copy, `read`
-leaves this line out and `prepare` converts its track again.
+"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files. A last line that is cut off,
+as by an interrupted copy, is left out, and `prepare` converts its track again.
 """
-
-from __future__ import annotations
 
 import functools
 import json

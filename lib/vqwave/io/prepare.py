@@ -1,7 +1,5 @@
 """How a folder of music becomes a data folder: decode, resample, write `.u16` and the manifest."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import errno
@@ -86,17 +84,14 @@ class _Job:
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
             scheduler: str | None = None) -> PrepareReport:
-    """Convert every audio file under `src` to mono u16 under `dst`, in the same folders, and update
-    the manifest. `a/song.mp3` becomes `a/song.mp3.u16`.
+    """Convert every audio file under `src` to mono u16 under `dst`, in the same folders
+    (`a/song.mp3` becomes `a/song.mp3.u16`), and update the manifest. An interrupted run leaves
+    whole tracks only, and the next run continues.
 
-    The report lists files that cannot be converted; the others are converted. An interrupted run
-    leaves whole tracks only, and the next run continues. Of identical files one becomes a track, so
-    that no recording is both held out and trained on. A file that is removed, or renamed within its
-    folder, keeps its track; a file moved to another folder becomes a new track.
-
-    workers: processes; None is one a core. overwrite: also convert tracks whose source has not
-    changed (size and time, else SHA-256). scheduler: the address of a Dask cluster whose workers
-    see `src` and `dst` under the same names.
+    Of identical files one becomes a track, so that no recording is both held out and trained on. A
+    file that is removed, or renamed within its folder, keeps its track. workers: processes; None is
+    one a core. overwrite: also convert tracks whose source has not changed (size and time, else
+    SHA-256). scheduler: of a Dask cluster whose workers see `src` and `dst` under the same names.
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):

@@ -1,11 +1,7 @@
 """Silence in the tracks of a data folder: where the sound of each begins and ends, and how much of
-it is silent.
-
-A window of 0.1 s is silent if its RMS is below −60 dB of full scale. `prepare` writes the
-measurements into the manifest, so that a training reads only the windows of its batches.
+it is silent. A window of 0.1 s is silent if its RMS is below −60 dB of full scale. `prepare` writes
+the measurements into the manifest.
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 

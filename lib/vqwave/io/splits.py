@@ -1,7 +1,5 @@
 """Which tracks are trained on and held out, and which rows of a batch a process reads."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -93,10 +91,9 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
 
 def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
          ) -> Split:
-    """A split that holds out a share of the hours, by name.
-
-    known: the first digits of the sha256 of tracks that the model was trained on before. If two or
-    more are unknown, only unknown tracks are held out.
+    """A split that holds out a share of the hours, by name. known: the first digits of the sha256
+    of tracks that the model was trained on before; where two or more are unknown, only unknown
+    tracks are held out.
     """
     new = [track for track in tracks if track.sha256[:16] not in known]
     if 1 < len(new) < len(tracks):
@@ -108,11 +105,9 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
-    """(training tracks, validation tracks).
-
-    sides: a share in [0, 1) of the hours, or the tracks by name (`read_split`). At least one track
-    is trained on; of two or more, at least one validates unless the share is 0. A share passes over
-    tracks above the limit `LARGEST`.
+    """(training tracks, validation tracks). sides: a share in [0, 1) of the hours, which passes
+    over tracks above the limit `LARGEST`, or the tracks by name (`read_split`). At least one track
+    is trained on; of two or more, at least one validates unless the share is 0.
     """
     if isinstance(sides, Split):
         held = sides.held_out_tracks

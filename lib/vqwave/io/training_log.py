@@ -1,7 +1,5 @@
 """The CSV logs of trainings."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

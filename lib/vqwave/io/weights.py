@@ -14,8 +14,6 @@ sha256. It is written last, so a set without it was never finished. Files are HD
 a variable. `chain.yml` describes the chain.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -25,7 +23,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import h5py
 import numpy as np
@@ -62,10 +60,8 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
 
 
 def find_folder(folder) -> Path:
-    """`folder`; the checkout's own if `folder` is one of the shipped and has no such weights.
-
-    After a training of codecs alone, the folder `weights` has no generators, so the shipped ones
-    are used.
+    """`folder`; the checkout's own if it is one of the shipped and has no such weights, as after a
+    training of codecs alone.
     """
     own, part = CHECKOUT / folder, PARTS["codec" if str(folder) == CODECS else "generator"][0]
     if (str(folder) in (CODECS, GENERATORS, PLAYED) and own.is_dir()
@@ -77,11 +73,9 @@ def find_folder(folder) -> Path:
 
 def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
-    """The folders of codecs and of generators.
-
-    None takes what plays by default, or of a preset `weights/NAME`. Generators use the codecs in
-    their own folder, or else the shipped ones. A chain without generators (a VAE) lies in one
-    folder, which either names.
+    """The folders of codecs and of generators. None takes what plays by default, or of a preset
+    `weights/NAME`. Generators use the codecs in their own folder, or else the shipped ones. A VAE
+    lies in one folder.
     """
     def stands_alone(folder):
         return not (chain(folder) if preset is None else preset.chain).generators
@@ -224,7 +218,7 @@ class WeightSet:
         """float32 arrays of one file by variable path."""
         return read_arrays((self if part in self.files else self.whole()).files[part])
 
-    def whole(self) -> WeightSet:
+    def whole(self) -> Self:
         """The set itself. Raises `WeightsError` where a wheel left out its weights."""
         if set(self.files) != set(parts_of(self.config)):
             raise WeightsError(f"{self.name}: the wheel has its graphs, which play with --engine "
@@ -471,7 +465,7 @@ def find_trained(folder, name: str, preset: configs.Preset,
     """As `find`, of a model of this preset. Raises `WeightsError` also if the model has another
     kind of part than the preset's; if there is no model, the message says what trains it.
     """
-    expected = preset.model(name)
+    expected = preset.models[name]
     if not tags(folder, name):
         flag = "--vqvae-weights-dir" if expected.kind == "codec" else "--generator-weights-dir"
         train = (f"{cli.command('train')} --data-dir DIR --preset {shlex.quote(preset.name)} "

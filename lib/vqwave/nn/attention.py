@@ -5,8 +5,6 @@ The score of a query for the key of a frame `age` frames back is q·k / √d −
 head h of H being 2^(−8h/H) (Press et al. 2022, ALiBi). Sinks have no age (Xiao et al. 2023).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from keras import layers, ops
 

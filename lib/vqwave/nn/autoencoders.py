@@ -6,8 +6,6 @@ width], and its receptive field in steps of the front end. A decoder function re
 and its head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras
@@ -53,7 +51,7 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     """
     vectors = keras.Input((None, config.quantizer.vector_width), name="vectors")
     label, field = label_vector_input(config), ReceptiveField()
-    start = keras.Input((), dtype="int32", name="start") if config.needs_position else None
+    start = keras.Input((), dtype="int32", name="start") if config.head.needs_position else None
     expand = Conv(config.stages[-1].channels, 3, padding=config.padding, name="expand")
     x = add_condition(field.through(vectors, expand), label, "add_label")
     x = field.through(x, *BOTTLENECKS[config.bottleneck.kind](config.bottleneck))

@@ -1,9 +1,7 @@
 """Building blocks of encoders and decoders: convolutions, residual blocks, up-sampling."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import keras
 from keras import layers, ops
@@ -19,7 +17,7 @@ class ReceptiveField:
     right: float = 0.0
     step: float = 1.0
 
-    def add(self, layer) -> ReceptiveField:
+    def add(self, layer) -> Self:
         """Add the next layer's `receptive_field`, (left, right) in steps of its own input. Its
         `strides` divide the rate, its `ratio` multiplies the rate.
         """
@@ -36,7 +34,7 @@ class ReceptiveField:
             self.add(layer)
         return x
 
-    def copy(self) -> ReceptiveField:
+    def copy(self) -> Self:
         return dataclasses.replace(self)
 
 
@@ -61,10 +59,8 @@ def prepend_past(x, count: int, past=None):
 
 
 class Conv(layers.Conv1D):
-    """Keras's 1-D convolution, padded `same` or `causal`, with a receptive field.
-
-    To process a piece in blocks, a causal convolution takes the `past_steps` steps before its input
-    as `past`; None means zeros.
+    """Keras's 1-D convolution, padded `same` or `causal`, with a receptive field. In blocks, a
+    causal convolution takes the `past_steps` steps before its input as `past`; None means zeros.
     """
 
     def __init__(self, filters, kernel_size, strides=1, padding="same", dilation=1, **kwargs):

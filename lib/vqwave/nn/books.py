@@ -1,7 +1,5 @@
 """The books of a frame: how codes are drawn from features, a class for each `drawing`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

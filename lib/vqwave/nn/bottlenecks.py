@@ -1,8 +1,4 @@
-"""Bottlenecks: layers at the coarsest rate that look far back, after the encoder's last stage and
-before the decoder's first, one function for each kind of the config's `bottleneck`.
-"""
-
-from __future__ import annotations
+"""Bottlenecks: layers at the coarsest rate that look far back, one function for each kind."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """What every quantizer offers and returns, one codebook that follows the latents, and metrics."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import keras

@@ -1,7 +1,5 @@
 """The codec of one level: front end, encoder, quantizer, decoder and head."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
@@ -56,7 +54,7 @@ class Codec(keras.Model):
             self.label_embedding.build(labels.shape)
             self.label_embedding.trainable = not decoder_only
         self.encoder.trainable = self.quantizer.trainable = not decoder_only
-        self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.needs_position
+        self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.head.needs_position
                                else None)
         late = config.adversary is not None and config.adversary.late and not decoder_only
         self.adversary = None if late else build_adversary(config.adversary, seed + 2)
@@ -125,7 +123,7 @@ class Codec(keras.Model):
             vectors = ops.where(codes[..., :1] < 0, vectors,
                                 self.quantizer.lookup(ops.maximum(codes, 0)))
         start = []
-        if self.config.needs_position:
+        if self.config.head.needs_position:
             # In training a random position, so that all phases and all noise are learnt.
             batch = ops.shape(audio)[:1]
             start = [keras.random.randint(batch, 0, PERIOD // self.config.level,
@@ -140,10 +138,9 @@ class Codec(keras.Model):
         return ops.cast(audio[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's losses.
-
-        Each term is a metric too. The metric `reconstruction` of a VAE is the sum without the
-        quantizer's losses. Validation leaves the adversary out: its scores change every epoch.
+        """Σ weight·term over the terms of `LossConfig` and, in training, the adversary + the
+        quantizer's losses. Each term is a metric too; `reconstruction` of a VAE is the sum without
+        those losses.
         """
         features, quantized, auxiliary, averages = self.last_pass
         terms = {}
@@ -248,7 +245,8 @@ class Codec(keras.Model):
 
     def _start_input(self) -> list:
         """The input of the first code's position; empty where the head needs none."""
-        return [keras.Input((), dtype="int32", name="start")] if self.config.needs_position else []
+        needed = self.config.head.needs_position
+        return [keras.Input((), dtype="int32", name="start")] if needed else []
 
     def _codes_input(self):
         config = self.config

@@ -7,8 +7,6 @@ the outputs to the core's context. The inputs come from `SERVERS` in `data/windo
 and from `FEEDS` in `play/conditions.py` when music is generated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

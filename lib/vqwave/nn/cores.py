@@ -1,12 +1,7 @@
-"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
-
-Every core offers `call`, teacher-forced over whole windows; `step`, the same logits one position at
-a time; `start_inputs` and `start_outputs`, which initialise embeddings and logits from codebooks;
-`compile_options`, its loss and metrics. The config has the shapes of the states; `onnx/bodies.py`
-has the step in ONNX.
+"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`, with
+the interface of `Core`. The config has the shapes of the states; `onnx/bodies.py` has the step in
+ONNX.
 """
-
-from __future__ import annotations
 
 from typing import ClassVar
 
@@ -131,8 +126,8 @@ class LSTMStack(Core):
         core = self.config.core
         self.lstms, self.dropouts = [], []
         for i in range(core.layers):
-            self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
-            self.lstms[-1].build((None, None, width))
+            self.lstms.append(built(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"),
+                                    width))
             self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
             width = core.units
         return width
@@ -214,10 +209,8 @@ class WaveNetStack(QueuedStack):
 
 
 class TransformerStack(Core):
-    """Pre-normalised layers of attention and a feed-forward network, both residual; the features
-    are the normalised last sum.
-
-    Positions are encoded by ALiBi, see `attention.py`.
+    """Pre-normalised layers of attention (positions by ALiBi, see `attention.py`) and a
+    feed-forward network, both residual; the features are the normalised last sum.
     """
 
     def build_stack(self, width):

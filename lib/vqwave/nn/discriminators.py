@@ -1,11 +1,7 @@
 """The decoder's adversary: convolutions over spectrograms that learn to distinguish recordings from
-reconstructions.
-
-A decoder trained on spectral distances alone replaces what it cannot predict by hiss and hum: these
-distances punish a wrong guess more than a dull one. A discriminator has no such preference.
+reconstructions. A decoder trained on spectral distances alone replaces what it cannot predict by
+hiss and hum.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Callable
@@ -14,7 +10,7 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
-from ..config import AdversaryConfig, ComplexSTFTConfig, STFTConfig
+from ..config import AdversaryConfig, DiscriminatorConfig
 from . import spectrum
 
 CHANNELS, STRIDES = (16, 32, 64), ((1, 4), (2, 4), (2, 2))
@@ -33,7 +29,7 @@ class STFTDiscriminator(layers.Layer):
 
     VIEW_CHANNELS = 3
 
-    def __init__(self, config: STFTConfig | ComplexSTFTConfig, **kwargs):
+    def __init__(self, config: DiscriminatorConfig, **kwargs):
         super().__init__(name=f"{config.kind}_{config.n_fft}_{config.hop}", **kwargs)
         self.config = config
         same = {"padding": "same", "dtype": self.dtype_policy}

@@ -1,7 +1,5 @@
 """Front ends: the encoder's view of the audio, a class for each kind of `front_end`."""
 
-from __future__ import annotations
-
 from keras import layers, ops
 
 from ..config import LogFrequencyFrontEnd, SpectrogramFrontEnd, WaveformFrontEnd

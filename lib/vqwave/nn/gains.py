@@ -1,10 +1,6 @@
-"""Levels of a few gain bands: measured before the encoder, restored after the decoder, for codecs
-whose quantizer has codes of gain beside codes of shape (`config.GainShapeQuantizer`).
-
-Levels are in the units of `spectrum.level_of`: 1 is 80 dB.
+"""Levels of a few gain bands, in the units of `spectrum.level_of`: measured before the encoder,
+restored after the decoder, for codecs with codes of gain beside codes of shape.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -25,10 +21,9 @@ ATTACK = 0.075
 
 
 class BandLevels:
-    """Splits audio into gain bands and measures their levels.
-
-    edges: Hz between the bands. The bands add up to the audio. A frame's level is that of the mean
-    power under a Hann window of 2·hop samples around the frame's first sample.
+    """Splits audio into gain bands, which add up to it, with `edges` in Hz between them, and
+    measures their levels: of the mean power under a Hann window of 2·hop samples around a frame's
+    first sample.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int):

@@ -4,8 +4,6 @@ The conditions process whole windows and give the context; the core runs step by
 generated. The chain of levels is Jukebox's (Dhariwal et al. 2020).
 """
 
-from __future__ import annotations
-
 import contextlib
 
 import keras

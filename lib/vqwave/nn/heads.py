@@ -8,8 +8,6 @@ noise; the codes only set the loudness of each, as in DDSP (Engel et al. 2020). 
 `config.PERIOD` samples, so positions are counted modulo this period.
 """
 
-from __future__ import annotations
-
 import math
 
 import keras

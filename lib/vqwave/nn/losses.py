@@ -4,8 +4,6 @@ generators.
 x: the recording; y: the reconstruction; both float32 [batch, samples]. All terms are dimensionless.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -51,10 +49,7 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
 
 
 def mel_distances(x, y, scales, sample_rate: int) -> list:
-    """mean |log10 M(x) − log10 M(y)| of each scale (n_fft, bands).
-
-    Magnitudes and floor are those of `metrics.mel_distance`: a higher floor would leave hiss in
-    quiet bands unpunished.
+    """mean |log10 M(x) − log10 M(y)| of each scale (n_fft, bands); M as in `metrics.mel_distance`.
     """
     distances = []
     for n_fft, bands in scales:
@@ -91,10 +86,7 @@ def hum(x, y, level: int):
 
 def constant_q(x, y, config: CodecConfig):
     """Mean |difference| of the levels of quarter tones, in units of 80 dB; samples: a multiple of
-    `CONSTANT_Q.hop`.
-
-    The quarter tones are those of the codec's front end, else `CONSTANT_Q`. Windows of up to 16,384
-    samples separate semitones below 500 Hz, which no other term does.
+    `CONSTANT_Q.hop`. The quarter tones are those of the codec's front end, else `CONSTANT_Q`.
     """
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q
@@ -153,9 +145,6 @@ def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
     first = next(iter(TERMS))
     return {names: compute for names, compute in TERMS.items()
             if names == first or any(getattr(loss, name) for name in names)}
-
-
-# --- generators -----------------------------------------------------------------------------------
 
 
 def judge_codes() -> dict:

@@ -1,13 +1,7 @@
 """An LSTM over whole windows that trains in less time and memory than Keras's, with the same
-numbers.
-
-The gradient of Keras's loop adds up the gradient of the recurrent kernel step by step and stores
-all intermediate values of each step. Here a step is one product with the recurrent kernel. Products
-with the inputs and all gradients of kernels are single products of matrices (Appleyard et al. 2016,
-"Optimizing performance of recurrent neural networks on GPUs").
+numbers: products with the inputs and all gradients of kernels are single products of matrices
+(Appleyard et al. 2016, "Optimizing performance of recurrent neural networks on GPUs").
 """
-
-from __future__ import annotations
 
 from keras import layers, ops
 

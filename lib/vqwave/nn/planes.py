@@ -6,8 +6,6 @@ A plane is [batch, frames, positions, channels]. Between networks it is flattene
 frames, positions·channels]. Receptive fields are along the frames alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

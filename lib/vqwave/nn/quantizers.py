@@ -3,8 +3,6 @@
 `codebooks.Quantizer` says what a quantizer offers, `codebooks.Quantized` what it returns.
 """
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from keras import layers, ops

@@ -1,7 +1,5 @@
 """The core of scores: P(step_t | step_<t), all semitones alike."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from keras import layers, ops
@@ -9,6 +7,7 @@ from keras import layers, ops
 from ..config import GeneratorConfig, roll
 from . import losses
 from .blocks import gelu
+from .books import built, dense
 from .lstm import LSTM
 
 
@@ -21,31 +20,26 @@ def planes(matches: int) -> int:
 class RollStack(keras.Model):
     """The core of kind `roll`, with the interface of `cores.Core`.
 
-    Inputs of a semitone: its strikes in the last steps, whether it sounds, averages of its strikes
-    and of all, those of its pitch class, the strikes that followed the moments most alike, how
-    alike these are, its height, the last attacks and the step of the beat. A convolution over
-    semitones, an LSTM over steps and a second convolution give the features of a semitone, from
-    which, with the codes of the semitones below, its code is drawn. The last books are the bands of
-    attacks.
+    Inputs of a semitone: see `join_planes`. A convolution over semitones, an LSTM over steps and a
+    second convolution give the features of a semitone, from which, with the codes of the semitones
+    below, its code is drawn. The last books are the bands of attacks.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
         self.config, core = config, config.core
         units, hidden = core.units, core.head_dim
-        self.enter = layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="enter")
-        self.enter.build((None, config.books, planes(core.matches)))
-        self.lstm = LSTM(units, return_sequences=True, name="lstm")
-        self.lstm.build((None, None, units))
-        self.mix = layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="mix")
-        self.mix.build((None, config.books, units))
-        self.state = layers.Dense(hidden, name="state")
-        self.state.build((None, units))
-        self.across = layers.Dense(hidden, use_bias=False, name="across")
-        self.across.build((None, 2 * core.below + 2))
-        self.draws = layers.Dense(3, dtype="float32", name="logits",
-                                     bias_initializer=keras.initializers.Constant([3.0, 0.0, 0.0]))
-        self.draws.build((None, hidden))
+        self.enter = built(layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same",
+                                         name="enter"), planes(core.matches))
+        self.lstm = built(LSTM(units, return_sequences=True, name="lstm"), units)
+        self.mix = built(layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="mix"),
+                         units)
+        self.state = dense(units, hidden, "state")
+        self.across = built(layers.Dense(hidden, use_bias=False, name="across"),
+                            2 * core.below + 2)
+        bias = keras.initializers.Constant([3.0, 0.0, 0.0])
+        self.draws = built(layers.Dense(3, dtype="float32", name="logits", bias_initializer=bias),
+                           hidden)
         self.dropout = layers.Dropout(core.dropout, name="dropout")
         self.seeds = keras.random.SeedGenerator()
         self.weights_of_past = roll.averages(core.memory)

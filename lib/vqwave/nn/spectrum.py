@@ -4,8 +4,6 @@ audio: float32 [batch, samples]. The constant-Q transform and the Hann spectrogr
 over blocks of `hop` samples, so they export to ONNX.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

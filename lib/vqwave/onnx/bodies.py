@@ -1,7 +1,5 @@
 """One step of each kind of core, as nodes of an ONNX loop. `loops.py` builds the loop around it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..config import FAR, LARGEST, NORM_EPSILON, QUIETNESS, VECTOR_SCALE

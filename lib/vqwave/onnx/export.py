@@ -1,10 +1,6 @@
 """The bridge between the two planes: trained Keras weights -> ONNX graphs, cached by checksum.
-
-Keras exports the convolutional parts (encoder, decoder, context), which needs TensorFlow. A
-generator's core becomes an ONNX loop, built in `loops.py` without TensorFlow.
+Keras exports encoder, decoder and context; a generator's core becomes a loop of `loops.py`.
 """
-
-from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -76,9 +72,6 @@ def build(weight_set, kind: str) -> bytes:
     return graph.SerializeToString()
 
 
-# --- convolutional parts --------------------------------------------------------------------------
-
-
 def _keras_part(weight_set, kind: str):
     """(the graph, its metadata)."""
     stderr.import_keras()
@@ -98,7 +91,7 @@ def _keras_part(weight_set, kind: str):
     metadata = {key: getattr(config, key) for key in ("level", *frame_keys, "sample_rate")}
     metadata |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
                  "latency": codec.latency,
-                 "period": PERIOD // config.level if config.needs_position else 0}
+                 "period": PERIOD // config.level if config.head.needs_position else 0}
     if kind == "decode_part":
         metadata["decode_near"] = codec.decode_near
     if kind.endswith("_block"):
@@ -148,9 +141,6 @@ def _replace_erfc(graph):
         graph.node.append(node)
 
 
-# --- the cache ------------------------------------------------------------------------------------
-
-
 def cache_folder() -> Path:
     """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave."""
     if os.environ.get("VQWAVE_CACHE"):
@@ -162,10 +152,9 @@ def cache_folder() -> Path:
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
-    """The graph `kind` of a set: cached, unpacked from the wheel, or built now. A damaged file is
-    built again.
-
-    A line on stderr names what is built. If the cache cannot be written, another line says so.
+    """The graph `kind` of a set: cached, unpacked from the wheel, or built now, which a line on
+    stderr says. A damaged file is built again. If the cache cannot be written, another line says
+    so.
     """
     shipped = weight_set.folder.resolve().parent == CHECKOUT
     folder = cache_folder() if shipped else cache_folder() / "trained"

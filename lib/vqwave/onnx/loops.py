@@ -1,10 +1,6 @@
-"""A generator's core and its sampling as one ONNX loop, built with numpy and onnx alone.
-
-The arithmetic of drawing is that of `sampling.distribution` and `sampling.pick`. Weights are in
-float32 or int8 (`precision`).
+"""A generator's core and its sampling as one ONNX loop, built with numpy and onnx alone. Drawing is
+that of `sampling.keep_likeliest` and `sampling.pick`. Weights are in float32 or int8.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -90,8 +86,6 @@ class LoopBuilder:
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
             ir_version=9, producer_name="vqwave", producer_version=producer,
         )
-
-    # --- a step ---
 
     def _step(self) -> tuple[str, str]:
         """Draw the books of a frame in order; names of the frame and of its log-probabilities."""
@@ -199,8 +193,6 @@ class LoopBuilder:
         none = sort("Expand", lowest, sort("Shape", logits))
         return sort, sort("ScatterElements", none, "order",
                           sort("Where", likely, "ranked", lowest), axis=axis)
-
-    # --- the loop around it ---
 
     def _scan(self, frame: str, log_probs: str):
         """The step as a Scan, which slices its inputs; a Loop needs a Gather for each input."""

@@ -1,7 +1,5 @@
 """Nodes of an ONNX graph under construction, and matrices in int8."""
 
-from __future__ import annotations
-
 import numpy as np
 
 FLOAT, INT32, INT64 = 1, 6, 7

@@ -1,11 +1,7 @@
 """The graphs of the default chain in a wheel, so that playing needs ONNX Runtime and nothing else;
-and how quiet the music of each code is.
-
-An archive holds all graphs of a set. Graphs of a set share most of their bytes, so that xz with a
-large dictionary packs them into a third of one.
+and how quiet the music of each code is. xz packs all graphs of a set, which share most of their
+bytes, into a third of one.
 """
-
-from __future__ import annotations
 
 import io
 import lzma
@@ -27,9 +23,7 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 def pack(folder, source=CHECKOUT):
     """Write what plays by default, the chain of `source`/weights/timed down to the level that it
     decodes, into `folder`: the chain, and of each set the YAML, the codebooks, what a score must
-    not copy, and the graphs.
-
-    Raises `UserError` where weights are missing. Exporting the graphs needs TensorFlow.
+    not copy, and the graphs. Raises `UserError` where weights are missing.
     """
     shutil.rmtree(folder, ignore_errors=True)
     source, target = Path(source) / weights.PLAYED, make_folder(Path(folder) / weights.PLAYED)

@@ -1,7 +1,5 @@
 """One step of the core of scores as nodes of an ONNX loop."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..config import roll

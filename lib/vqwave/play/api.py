@@ -1,7 +1,5 @@
 """The trained models of every level behind one object: encode, decode, generate, stream."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable

@@ -1,9 +1,8 @@
 """The chain at work: levels from the top down and the decoder, which make one block after another.
 
-All levels share one grid of blocks. A block of 8,192 samples holds 16, 64, 256 and 1,024 frames at
-the levels 512, 128, 32 and 8. A level pulls codes from the level above only as far as its context
-model looks ahead, so the top levels are a few blocks ahead of the sound. Context and decoder always
-see the same spans of that grid, so neither the chunk size nor a stop and a resume changes a bit.
+All levels share one grid of blocks. A level pulls codes from the level above only as far as its
+context model looks ahead. Context and decoder always see the same spans of the grid, so neither the
+chunk size nor a stop and a resume changes a bit.
 """
 
 from __future__ import annotations
@@ -34,11 +33,9 @@ SMOOTH = 0.01
 
 @dataclass(frozen=True)
 class Engines:
-    """What plays: a `CodecEngine`, and the `GeneratorEngine`s from the top of the chain down.
-
-    music: the `VQWave` that they are of, or None. label: see `labels.choose_labels`.
-    sampling: by level, of a chain that a jump goes to. score: the `GeneratorEngine` of the score,
-    or None.
+    """What plays: a `CodecEngine`, the `GeneratorEngine`s from the top of the chain down, and that
+    of the score, or None. music: the `VQWave` that they are of, or None. label: see
+    `choose_labels`. sampling: by level, of a chain that a jump goes to.
     """
 
     codec: Any
@@ -214,11 +211,8 @@ class Chain:
                 level.freeze(max(1, round(span * self.sample_rate / level.level)) if span else 0)
 
     def next_block(self, samples: int, blocks_left: int | None, past: int) -> Block:
-        """The next block; codes are noted for its first `samples`.
-
-        Args:
-            blocks_left: how many the stream still wants, None: endless.
-            past: blocks of codes that are kept to freeze them.
+        """The next block; codes are noted for its first `samples`. blocks_left: how many the stream
+        still wants, None: endless. past: blocks of codes that are kept to freeze them.
         """
         state, bottom = self.state, self.bottom
         last = (math.inf if blocks_left is None

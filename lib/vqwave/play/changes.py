@@ -1,10 +1,8 @@
 """Changes of a stream while it plays: what they name is loaded, and each value is checked."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from .sampling import check_seed, sampling_per_level
 
 SECTIONS = "new", "theme"
 """What the next section of the score can be asked to be."""
+STEERING = {"mutate", "pull", "stay", "tempo", "density", "scale", "section"}
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
@@ -44,16 +43,11 @@ class Change:
     loudness: float | None = None
     transpose: float | None = None
     freeze: Mapping[int, float] | None = None
-    mutate: float | None = None
     notes: tuple[int, ...] | None = None
     pitches: Mapping[int, np.ndarray] | None = None
     """By level what each code sounds, see `pitches.of_codec`."""
-    pull: float | None = None
-    stay: float | None = None
-    tempo: float | None = None
-    density: float | None = None
-    scale: tuple[int, ...] | None = None
-    section: str | None = None
+    steering: Mapping[str, Any] = field(default_factory=dict)
+    """Values of `level.Steering` by name."""
     label: np.ndarray | None = None
     """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None
@@ -150,7 +144,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
                             "seed")
         rate = engines.codec.config.sample_rate
         change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
-    return Change(**change)
+    steering = {name: change.pop(name) for name in STEERING & change.keys()}
+    return Change(**change, steering=steering)
 
 
 def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:

@@ -1,10 +1,6 @@
 """What a stream gives its generators' conditions: one function for each kind of the config's
-`conditions`.
-
-Each makes the input of some frames of one level, as the condition's `shape` says.
+`conditions`, which makes the input of some frames of one level, as the condition's `shape` says.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The controls: every number that a player can change while a stream plays."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -45,11 +43,11 @@ class Knob:
 class Control:
     """A number that a player turns while music plays, as sliders, keys and knobs use it.
 
-    name: keyword of `Stream.set`. about: what it does, for people. step: of one press of a key.
-    unit: "" of a share or a factor. sampled: an option of `Sampling`, which each level has for
-    itself. keys: for less and for more; a single key turns it on and off. exact: it holds from the
-    sample that `Stream.set` returns; else each level follows from its next block, which is ahead
-    of the sound. labels, score: only weights trained with labels, or with a score, have it.
+    name: keyword of `Stream.set`. about: for people. step: of one press of a key. unit: "" of a
+    share or a factor. sampled: an option of `Sampling`, which each level has for itself. keys: for
+    less and for more; a single key turns it on and off. exact: it holds from the sample that
+    `Stream.set` returns; else each level follows from its next block. labels, score: only weights
+    trained with these have it.
     """
 
     name: str

@@ -1,10 +1,6 @@
-"""What the keys of a terminal do to a stream that plays, and the line that shows it.
-
-The keys are those of `controls.CONTROLS`: a number has two, for less and more by a step; a switch
-has one. All changes are kept, so that the session can be repeated.
+"""What the keys of a terminal do to a stream that plays, and the line that shows it. The keys are
+those of `controls.CONTROLS`. All changes are kept, so that the session can be repeated.
 """
-
-from __future__ import annotations
 
 import contextlib
 import textwrap

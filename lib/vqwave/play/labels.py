@@ -1,11 +1,10 @@
 """Labels that a caller chooses for what plays: read, mixed, and passed from one to another."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -85,12 +84,6 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
             yield name.strip(), share
 
 
-def draw_labels(labels: Labels, seed: int, batch: int) -> list[str]:
-    """A label for each piece, every label as likely."""
-    return [labels.names[int(len(labels.names) * uniforms(seed, piece, 0, 0, 1, LABEL)[0])]
-            for piece in range(batch)]
-
-
 def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
                   seed: int | None = None) -> np.ndarray | None:
     """The labels of a chain's pieces as `read_labels` returns them; None of a chain without labels.
@@ -102,7 +95,8 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
         return None
     labels = find_labels(configs)
     if label is None and seed is not None and labels.are_tracks:
-        label = draw_labels(labels, seed, batch)
+        draws = [uniforms(seed, piece, 0, 0, 1, LABEL)[0] for piece in range(batch)]
+        label = [labels.names[int(len(labels.names) * draw)] for draw in draws]
     return read_labels(label, labels, batch)
 
 
@@ -133,7 +127,7 @@ class Mixture:
         parts = np.rint(shares[..., numbers] * SHARES).astype(np.int32)
         return np.stack([np.broadcast_to(numbers.astype(np.int32), parts.shape), parts], axis=-1)
 
-    def turn(self, after: np.ndarray, start: int, frames: int) -> Mixture:
+    def turn(self, after: np.ndarray, start: int, frames: int) -> Self:
         """This mixture up to frame `start`, then passing into `after` over so many frames."""
         return Mixture(self.shares(start - 1, 1)[:, 0], after, start, start + frames)
 

@@ -2,8 +2,6 @@
 prior, walks between two recordings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -2,8 +2,6 @@
 of the codes that other levels still read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self

@@ -1,7 +1,5 @@
 """What a folder that a training made, or still makes, can play."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..errors import UserError

@@ -1,7 +1,5 @@
 """Cross-fades, fades, loops, and loudness without clipping."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

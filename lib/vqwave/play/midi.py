@@ -1,10 +1,6 @@
 """MIDI: held notes pull the music towards them, knobs turn its controls, and the notes of the music
-go to synthesizers and files.
-
-Ports and files are mido's, over python-rtmidi; without them everything else works.
+go to synthesizers and files. Ports and files are mido's; all else works without.
 """
-
-from __future__ import annotations
 
 import contextlib
 import threading
@@ -69,10 +65,9 @@ class Clock:
 
 
 class Input:
-    """Passes the messages of a MIDI port to a stream's `Keys`, from its own thread.
-
-    port: has `iter_pending` and `close`, like mido's. connected: whether the port is still there.
-    When it is not, the held notes are released and `report` is called with one line.
+    """Passes the messages of a MIDI port to a stream's `Keys`, from its own thread. port: has
+    `iter_pending` and `close`, like mido's. When it is no longer `connected`, the held notes are
+    released and `report` is called with one line.
     """
 
     def __init__(self, port, keys, connected: Callable[[], bool] = lambda: True,
@@ -146,10 +141,8 @@ class Note(NamedTuple):
 
 
 class NoteFinder:
-    """Finds notes in blocks of sound: the peaks of the spectrum that last.
-
-    A note begins where its peak stands in two frames in a row, and ends when three frames lack the
-    peak. Loud overtones are notes too.
+    """Finds notes in blocks of sound. A note begins where a peak of the spectrum stands in two
+    frames in a row, and ends when three frames lack the peak. Loud overtones are notes too.
     """
 
     LOWEST, HIGHEST = 55.0, 2000.0

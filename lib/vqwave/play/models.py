@@ -82,18 +82,14 @@ class Models:
         """Samples per second, of every model of the chain."""
         return self.chain.sample_rate
 
-    @property
-    def level(self) -> int:
-        """The level at which a piece is decoded by default."""
-        return self.chain.ending
-
     def ending(self, level: int | None, keep: int | None = None) -> int:
-        """`level`, or the chain's own (`level`) where it is None; by default a variation that keeps
-        that level ends one level below.
+        """`level`, or the chain's own where it is None; by default a variation that keeps that
+        level ends one level below.
         """
+        chain = self.chain
         if level is None:
-            return self.level if keep is None or self.level < keep else self.chain.below(keep)
-        return self.chain.check_level(level)
+            return chain.ending if keep is None or chain.ending < keep else chain.below(keep)
+        return chain.check_level(level)
 
     def codec(self, level: int) -> engines.CodecEngine:
         """The codec of a level."""

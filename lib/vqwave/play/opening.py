@@ -1,10 +1,6 @@
-"""Where music is composed but not heard: at the opening of a piece, and instead of long rests.
-
-Recordings begin and end quietly, and so does music that is generated from nothing. The loudness of
-a frame is estimated from its codes, see `data.loudness.quietness`.
+"""Where music is composed but not heard: at the opening of a piece, and instead of long rests. The
+loudness of a frame is estimated from its codes, see `data.loudness.quietness`.
 """
-
-from __future__ import annotations
 
 import numpy as np
 

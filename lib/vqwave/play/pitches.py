@@ -1,16 +1,14 @@
-"""The pitches of a codec's codes: each code is decoded alone, and its spectrum measured.
-
-Held notes then make codes of their pitches likelier, by a bias on the logits; so do the pitches of
-a recording that is continued.
+"""The pitches of a codec's codes: each code is decoded alone, and its spectrum measured. Held
+notes, and the pitches of a recording that is continued, make codes likelier by a bias on the
+logits.
 """
-
-from __future__ import annotations
 
 import contextlib
 import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -150,7 +148,7 @@ class Home:
     half: float
 
     @classmethod
-    def of(cls, powers: np.ndarray, codes: np.ndarray, half: float) -> Home:
+    def of(cls, powers: np.ndarray, codes: np.ndarray, half: float) -> Self:
         """powers: of `of_codec`; codes: the recording's, int32 [n, books]."""
         sounded = sum(book[column] for book, column in zip(powers, codes.T, strict=True)).sum(0)
         target = (1 - EVEN) * (sounded + FLOOR / 12) / (sounded.sum() + FLOOR) + EVEN / 12

@@ -1,7 +1,5 @@
 """Blocks of sound to the speakers: a thread computes ahead into a bounded queue, PyAudio pulls."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import os
@@ -33,11 +31,9 @@ INSTALL = ("pip install pyaudio (it needs PortAudio: apt-get install portaudio19
 
 @dataclass(frozen=True)
 class Latency:
-    """How soon a control is heard, in seconds.
-
-    block: length of a block at most (None: the chain's); short blocks cost more, since a decoder
-        and a context see what is around each block. ahead: see `Stream`. prebuffer, buffer: see
-        `Feed`. period: samples that a device asks for at a time.
+    """How soon a control is heard, in seconds. block: length of a block at most (None: the
+    chain's); short blocks cost more. ahead: see `Stream`. prebuffer, buffer: see `Feed`. period:
+    samples that a device asks for at a time.
     """
 
     block: float | None = None
@@ -73,10 +69,9 @@ class Status:
 
 
 class Feed:
-    """Blocks from an iterator, computed ahead in a thread, read in pieces of any length.
-
-    `read` never waits: where samples are missing it returns silence and counts an underrun, then
-    stays silent until the queue has filled again. No sample is lost or repeated.
+    """Blocks from an iterator, computed ahead in a thread, read in pieces of any length. `read`
+    never waits: where samples are missing it returns silence, counts an underrun, and stays silent
+    until the queue has filled again. No sample is lost or repeated.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], sample_rate: int, buffer: float = BUFFER,

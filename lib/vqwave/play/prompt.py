@@ -1,7 +1,5 @@
 """The recordings that steer a stream: a prompt that a piece begins with, a variation's source."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 

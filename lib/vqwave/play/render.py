@@ -1,7 +1,5 @@
 """Pieces to files: written block by block, or finished as a whole."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import sys

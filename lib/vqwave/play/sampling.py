@@ -1,11 +1,7 @@
-"""Logits to codes: randomness by position, temperature, top-k, top-p, greedy; and the Keras
-reference loop.
-
-The order is the same in the Keras loop and in the ONNX loop of `loops.py`: logits / temperature,
-top-k, top-p over the rest, then the inverse of the cumulative distribution in the codes' own order.
+"""Logits to codes, in the same order in the Keras reference loop and in the ONNX loop: logits /
+temperature, top-k, top-p over the rest, then the inverse of the cumulative distribution in the
+codes' own order; and randomness by position.
 """
-
-from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -115,14 +111,6 @@ def keep_likeliest(scaled, top_k, top_p):
     keep = ops.logical_and(within_k, before < share * reached[..., -1:])
     kept = ops.where(keep, ranked, -float("inf"))
     return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
-
-
-def distribution(logits, sampling: Sampling):
-    """The probabilities of codes: logits float32 [..., codes] -> a Keras tensor."""
-    from keras import ops
-
-    inverse, top_k, top_p = loop_settings(sampling)
-    return ops.softmax(keep_likeliest(logits * inverse, top_k, top_p))
 
 
 def pick(weights, u):

@@ -1,7 +1,5 @@
 """The score at work: a level that composes beat by beat, ahead of the level that performs it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,9 +91,7 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
 
 class ScoreLevel(Level):
     """The generator of a score at work. Its positions are steps. All pieces of a batch share their
-    tempo and their plan of sections.
-
-    sample_rate: of the music that the times are of.
+    tempo and their plan of sections. sample_rate: of the music that the times are of.
     """
 
     state: ScoreState

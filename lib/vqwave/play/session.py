@@ -1,16 +1,12 @@
-"""A session: a seed, and the changes that a listener made while the stream played.
-
-A change holds from a block that had not begun when `Stream.set` was called. So `replay` plays the
-same music again, bit for bit.
+"""A session: a seed, and the changes that a listener made while the stream played. A change holds
+from a block that had not begun when `Stream.set` was called, so `replay` is the same, bit for bit.
 """
-
-from __future__ import annotations
 
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -63,7 +59,7 @@ class Session(Config):
     changes: tuple[tuple[Sample, Keywords], ...]
 
     @classmethod
-    def read(cls, path) -> Session:
+    def read(cls, path) -> Self:
         """The session in a file {"seed": …, "changes": [[sample, {control: value}], …]}."""
         name = printable(path)
         try:

@@ -1,10 +1,6 @@
-"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back by their fields.
-
-`pack` and `unpack` follow the fields and their types, so a new field of a state is saved and
-restored without another line of code.
+"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back, by their fields and
+types: a new field of a state is saved and restored without another line of code.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import types
@@ -27,10 +23,9 @@ VERSION = 13
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
-    """A value as arrays, numbers and text by key; the keys of parts begin with `name` and a dot.
-
-    A dataclass becomes a key for each field, a mapping for each key, a list or tuple for each item.
-    The items of a deque have the same shapes and are stacked. None has no key.
+    """A value as arrays, numbers and text by key: of a dataclass a key for each field, of a mapping
+    for each key, of a list for each item; `name` and a dot stand before. Items of a deque have the
+    same shapes and are stacked. None has no key.
     """
     if value is None:
         return {}
@@ -98,7 +93,7 @@ class EngineReference:
     tag: str
 
     @classmethod
-    def of(cls, part) -> EngineReference:
+    def of(cls, part) -> typing.Self:
         """The reference to a `CodecEngine` or `GeneratorEngine`."""
         weight_set = part.weight_set
         return cls(part.config.name, weight_set.checksum, part.engine,
@@ -120,14 +115,14 @@ class Snapshot:
     transposer: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, engines: Engines, *parts) -> Snapshot:
+    def of(cls, engines: Engines, *parts) -> typing.Self:
         """Of what plays; parts: the fields from `options` on."""
         return cls(VERSION, EngineReference.of(engines.codec),
                    [EngineReference.of(generator) for generator in engines.generators],
                    engines.score and EngineReference.of(engines.score), *parts)
 
     @classmethod
-    def unpack(cls, state: Mapping) -> Snapshot:
+    def unpack(cls, state: Mapping) -> typing.Self:
         """The snapshot of `pack`. Raises `UserError` where it is damaged or of another version."""
         try:
             packed = dict(state)

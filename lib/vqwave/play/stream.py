@@ -1,11 +1,10 @@
 """A stream: an endless iterator of blocks of music, in constant memory, that a player steers."""
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
@@ -340,9 +339,8 @@ class Stream(StreamStatus):
         if change.notes is not None:
             steering.notes = change.notes
             steering.powers |= change.pitches or {}
-        for name in ("mutate", "pull", "stay", "tempo", "density", "scale", "section"):
-            if (value := getattr(change, name)) is not None:
-                setattr(steering, name, value)
+        for name, value in change.steering.items():
+            setattr(steering, name, value)
         if change.freeze is not None:
             self._chain.freeze(change.freeze)
         if change.hold is not None:
@@ -387,7 +385,7 @@ class Stream(StreamStatus):
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               chunk: int | None = None, music=None) -> Stream:
+               chunk: int | None = None, music=None) -> Self:
         """The stream that goes on bit for bit where `state` was taken: a dict, or what `np.load`
         returns.
 

@@ -5,8 +5,6 @@ sound are read faster or slower, and each begins where the wave best continues t
 result is at most 0.1 s late.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .mastering import cross_fade

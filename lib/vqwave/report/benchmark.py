@@ -1,11 +1,6 @@
-"""How fast a chain plays on this machine: a table for each part.
-
-Playing is measured in processes without TensorFlow. What is compared takes turns within one run, so
-that ratios hold although the machine's speed varies. Speeds and times are medians, unless a
-column says otherwise.
+"""How fast a chain plays on this machine, in processes without TensorFlow: a table for each part.
+What is compared takes turns within one run. Figures are medians, unless a column says otherwise.
 """
-
-from __future__ import annotations
 
 import contextlib
 import datetime
@@ -30,11 +25,9 @@ from .tables import Column
 
 
 class Effort(NamedTuple):
-    """How long each part is measured.
-
-    rounds: turns of each codec. stream_rounds: turns of each batch of streams. stream_turn: seconds
-    of such a turn. starts: of a piece. minutes: of music before each reading of memory. seconds: of
-    audio through each codec. changes: of a control.
+    """How long each part is measured: turns of each codec (rounds) and of each batch of streams
+    (stream_rounds, of stream_turn seconds), starts of a piece, minutes of music before each reading
+    of memory, seconds of audio through each codec, changes of a control.
     """
 
     rounds: int = 5
@@ -211,10 +204,9 @@ def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
 
 
 class Sink:
-    """Simulates a sound device: takes `period` samples at a time from a `Feed`, in real time, and
-    compares them with `expected`, the same music without changes.
-
-    A change turns the loudness to silence and back: the first sample that differs follows it.
+    """Simulates a sound device: takes `period` samples at a time from a `Feed`, in real time. A
+    change turns the loudness to silence and back; the first sample that differs from `expected`,
+    the same music without changes, follows it.
     """
 
     def __init__(self, feed: playback.Feed, expected: np.ndarray, period: int):
@@ -297,9 +289,6 @@ def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     return [{"minutes": list(effort.minutes), "peak_bytes": peaks,
              "now_bytes": [reading["now"] for reading in readings],
              "growth_bytes": peaks[-1] - peaks[0], "rtf": rtf}]
-
-
-# --- tables ---------------------------------------------------------------------------------------
 
 
 class Part(NamedTuple):

@@ -1,14 +1,10 @@
 """Finds runs of codes that occur twice: copied from the training set, or repeated within a piece.
+Deaf to other transpositions and tempi than those that the corpus holds.
 
-Frames of one book are compared exactly. Windows of a length are compared by a 64-bit hash.
-
-Frames of several books are alike if most of their books are, so that a copy with small differences
-is found. Candidates are short windows in which every fourth book is equal.
-
-Deaf to: other transpositions and tempi than those that the corpus holds.
+Frames of one book are compared exactly, windows of them by a 64-bit hash. Frames of several books
+are alike if most of their books are, so that a copy with small differences is found; candidates are
+short windows in which every fourth book is equal.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence

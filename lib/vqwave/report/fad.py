@@ -6,8 +6,6 @@ embeddings of each set; the distance is that of the Gaussians (Kilgour et al. 20
 wheel, none of its code is used. Only distances by the same network and patches are comparable.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,10 +1,6 @@
-"""The results of training on a folder of music, as one page that contains its pictures and sounds.
-
-The page needs only the folder's own split: minutes of generated music are compared with the
-held-out tracks.
+"""The results of training on a folder of music, compared with its held-out tracks, as one page that
+contains its pictures and sounds.
 """
-
-from __future__ import annotations
 
 import base64
 import html
@@ -76,9 +72,6 @@ class Results:
     overlaps: list[str] = field(default_factory=list)
     vitals: dict = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
-
-
-# --- measuring ------------------------------------------------------------------------------------
 
 
 def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
@@ -272,9 +265,6 @@ def _distance_ratio(results: Results) -> float | None:
     """The distance of generated music, as a multiple of the training tracks' distance."""
     distance = results.distance or {}
     return distance["generated"] / distance["training"] if distance.get("training") else None
-
-
-# --- the page -------------------------------------------------------------------------------------
 
 
 def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):

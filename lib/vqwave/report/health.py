@@ -1,7 +1,5 @@
 """Faults of a piece: silence, overload, clipping and long exact repeats."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..dsp import metrics

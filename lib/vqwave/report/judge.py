@@ -1,7 +1,5 @@
 """Measures how well a codec reconstructs music, and judges whether that is good enough."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import time
@@ -27,34 +25,24 @@ IN_DOMAIN_KEY = "held_out"
 """Of a weight set's record: the codec's figures on held-out tracks of its own corpus."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An original and its copy: float32 [samples] each, of one length."""
-
-    original: np.ndarray
-    copy: np.ndarray
-    sample_rate: int
-
-    @functools.cached_property
-    def notes(self) -> dict[str, float]:
-        return notes.compare(self.original, self.copy, self.sample_rate)
-
-    @functools.cached_property
-    def timing(self) -> dict[str, float]:
-        return timing.compare(self.original, self.copy, self.sample_rate)
+def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, float]:
+    """The figures of `METRICS` of an original and its copy, float32 [samples] each."""
+    return notes.compare(original, copy, rate) | timing.compare(original, copy, rate) | {
+        "note_events": transcription.compare(original, copy, rate),
+        "sc_db": metrics.spectral_convergence(original, copy),
+        "mel": metrics.mel_distance(original, copy, rate),
+        "si_sdr_db": metrics.si_sdr(original, copy)}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a `Pair`; of several pairs the mean is taken, each weighted by its length.
-
-    A verdict holds the figure to `in_domain` times the codec's figure on its own corpus, or to
+    """A figure of `measure`; of several pairs the mean is taken, each weighted by its length. A
+    verdict holds the figure to `in_domain` times the codec's figure on its own corpus, or to
     `bound` where that figure is unknown; None: it is in no verdict.
     """
 
     name: str
     title: str
-    function: Callable[[Pair], float] | None
     better: str = HIGHER
     decimals: int = 2
     bound: float | None = None
@@ -66,27 +54,15 @@ class Metric:
 
 
 METRICS = (
-    Metric("notes", "notes kept", lambda pair: pair.notes["notes"], HIGHER, 2, 0.6, 0.9),
-    Metric("chroma", "chroma", lambda pair: pair.notes["chroma"]),
-    Metric("contour", "contour", lambda pair: pair.timing["contour"]),
-    Metric("attacks", "attacks", lambda pair: pair.timing["attacks"]),
-    Metric("beat", "windows with a beat", lambda pair: pair.timing["beat"]),
-    Metric("beat_of_original", "… of the original", lambda pair: pair.timing["beat_of_original"]),
-    Metric("note_events", "note events",
-           lambda pair: transcription.compare(pair.original, pair.copy, pair.sample_rate)),
-    Metric("sc_db", "SC dB", lambda pair: metrics.spectral_convergence(pair.original, pair.copy),
-           LOWER),
-    Metric("mel", "mel", lambda pair: metrics.mel_distance(pair.original, pair.copy,
-                                                           pair.sample_rate), LOWER, 2, 0.7, 1.25),
-    Metric("si_sdr_db", "SI-SDR dB", lambda pair: metrics.si_sdr(pair.original, pair.copy)),
+    Metric("notes", "notes kept", HIGHER, 2, 0.6, 0.9), Metric("chroma", "chroma"),
+    Metric("contour", "contour"), Metric("attacks", "attacks"),
+    Metric("beat", "windows with a beat"), Metric("beat_of_original", "… of the original"),
+    Metric("note_events", "note events"), Metric("sc_db", "SC dB", LOWER),
+    Metric("mel", "mel", LOWER, 2, 0.7, 1.25), Metric("si_sdr_db", "SI-SDR dB"),
 )
-"""A new metric is one line here."""
-DISTANCE = Metric("distance", "distance", None, LOWER, 1, 40.0, 1.5)
+DISTANCE = Metric("distance", "distance", LOWER, 1, 40.0, 1.5)
 """The Fréchet distance, of all pairs together."""
 BOUNDED = tuple(metric for metric in (*METRICS, DISTANCE) if metric.bound is not None)
-
-
-# --- measuring ------------------------------------------------------------------------------------
 
 
 def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
@@ -145,8 +121,8 @@ def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
         samples += len(original)
         if np.var(original) <= metrics.SILENCE_POWER:
             continue  # silence has no spectrum to be near to
-        pair = Pair(original, copy, sample_rate)
-        rows.append([metric.function(pair) for metric in METRICS if metric.function])
+        figures = measure(original, copy, sample_rate)
+        rows.append([figures[metric.name] for metric in METRICS])
         lengths.append(len(original))
         if embed:
             patches.append((embed(original, sample_rate), embed(copy, sample_rate)))
@@ -195,9 +171,6 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
     if not chosen:
         raise UserError(f"{data_dir}: every track that codecs would be judged by is silent")
     return chosen
-
-
-# --- the verdict ----------------------------------------------------------------------------------
 
 
 def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
@@ -270,9 +243,6 @@ def row_cells(row: dict) -> tuple[str, ...]:
     """A row of `add_verdict` as text under `COLUMNS`."""
     return (row["model"], *(metric.column.cell(row) for metric in BOUNDED),
             "suitable" if row["suitable"] else f"unsuitable: {row['shortfall']}")
-
-
-# --- leakage --------------------------------------------------------------------------------------
 
 
 def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]

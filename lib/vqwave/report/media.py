@@ -1,7 +1,5 @@
 """Sounds of a page, as Ogg/Opus or MP3."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Render rows of figures as a Markdown table, an HTML table or a table of rich."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,11 +30,9 @@ class Column:
 
 
 def render(rows: Iterable, columns: Sequence[Column | str], kind: str = "md"):
-    """A table with the first column left-aligned and the others right-aligned.
-
-    Args:
-        rows: mappings, if the columns are `Column`; sequences of texts, if they are titles.
-        kind: "md" or "html" return a text, "rich" returns a `rich.table.Table`.
+    """A table with the first column left-aligned and the others right-aligned: for "md" or "html" a
+    text, for "rich" a `rich.table.Table`. rows: mappings, if the columns are `Column`; sequences of
+    texts, if they are titles.
     """
     titles = [x if isinstance(x, str) else x.title for x in columns]
     cells = [[str(x) for x in row] if isinstance(columns[0], str)

@@ -1,7 +1,5 @@
 """The codec page: part of a recording, and how each codec of a folder reproduces it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 
@@ -19,10 +17,9 @@ from .requests import CompareRequest, Recording
 
 def compare(request: CompareRequest, recording: Recording, models: Models, folder: str
             ) -> Iterator[bytes]:
-    """Encode and decode part of a recording with every codec of a folder.
-
-    Messages: {"comparison"}, a {"sound"} of the original and of each codec, {"progress"}, {"end"}.
-    A sound's payload is its samples, its spectrogram, then its codes frame by frame, if it has any.
+    """Encode and decode part of a recording with every codec of a folder. Messages: {"comparison"},
+    a {"sound"} of the original and of each codec, {"progress"}, {"end"}. A sound's payload is its
+    samples, its spectrogram, then its codes frame by frame, if it has any.
     """
     rate, width = models.music.sample_rate, column(models.music.chain.sizes)
     levels = _codec_levels(models)

@@ -9,22 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import plots
 from ..config import GeneratorConfig
 from ..errors import UserError
 from ..io import files, weights
 from ..onnx import export
 from ..play import api
 from ..play.sampling import sampling_per_level
-from . import limits
+from . import limits, pictures
 
 
 class Folders:
-    """Folders of weights by name, those with generators first.
-
-    codecs: folder of codecs, for generators without their own. generators: folders; their
-    subfolders are offered too. follow: the output folder of a running training, which comes first
-    and plays its best sets. Raises `UserError` where no folder holds generators or codecs.
+    """Folders of weights by name, those with generators first; subfolders are offered too. codecs:
+    for generators without their own. follow: the output folder of a running training, which comes
+    first and plays its best sets. Raises `UserError` where no folder holds generators or codecs.
     """
 
     def __init__(self, codecs, generators, engine: str, follow=None):
@@ -146,12 +143,10 @@ class Models:
         self.music.generate(level=levels[-1], samples=1, seed=0, log_probs=True, begin=begin)
 
     def shades(self, level: int) -> list[list[int]]:
-        """0 … 255 for each code of each book, see `plots.code_shades`."""
+        """See `pictures.shades`."""
         with self._lock:
             if level not in self._shades:
-                self._shades[level] = [
-                    np.rint(255 * shades).astype(int).tolist()
-                    for shades in plots.codec_shades(self.music.codec(level))]
+                self._shades[level] = pictures.shades(self.music.codec(level))
             return self._shades[level]
 
 

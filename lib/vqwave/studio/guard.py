@@ -1,7 +1,5 @@
 """Who may use a server, and how much of it: hosts, origins, bodies and connections."""
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import socket
@@ -29,10 +27,9 @@ BUSY = (b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-
 
 
 class HostGuard:
-    """ASGI middleware that answers requests to this machine's own names only.
-
-    Otherwise a site could point its name to this machine, and its page would count as the server's
-    own. Nobody can redirect an address, so a server on all networks answers to every address.
+    """ASGI middleware that answers requests to this machine's own names only: otherwise a site's
+    name could point here, and its page count as the server's own. Nobody can redirect an address,
+    so a server on all networks answers to every address.
     """
 
     def __init__(self, app, host: str = "127.0.0.1"):
@@ -96,10 +93,8 @@ class Guard(HostGuard):
 
 
 class Connection(H11Protocol):
-    """One of at most `most` connections, at most half of them from one address.
-
-    At the limit the oldest connection with an unfinished header is dropped for a new one. A request
-    that arrives too slowly is dropped too.
+    """One of at most `most` connections, at most half of them from one address. At the limit the
+    oldest connection with an unfinished header is dropped for a new one, as is a slow request.
     """
 
     most: int

@@ -1,10 +1,6 @@
-"""The studio without a web server: its takes, recordings and codecs.
-
-All browsers share the loaded models. Sounds are kept in a temporary folder, which is removed at the
-end. Memory and disk space are limited.
+"""The studio without a web server: its takes, recordings and codecs. All browsers share the loaded
+models. Sounds are kept in a temporary folder, which is removed at the end.
 """
-
-from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -104,9 +100,8 @@ class TakeList:
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
              heard: int = 0) -> Path:
         """A copy of a take as a wav or flac file, which the caller removes; while the take is
-        generated, its first `heard` samples.
-
-        Raises `UserError` if the take is not here, or there is no room for a copy.
+        generated, its first `heard` samples. Raises `UserError` if the take or room for a copy is
+        missing.
         """
         take = self.get(identity)
         samples = min(take.tape.samples, heard) if take.busy else take.tape.samples
@@ -169,14 +164,11 @@ class Studio:
             "codecs": list(self.folders.paths),
         }
 
-    # ---------------------------------------------------------------------------------------- takes
-
     @with_errors
     def make_take(self, request: TakeRequest) -> Iterator[bytes]:
-        """Generate a take. It ends when the iterator is closed.
-
-        Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.messages`),
-        {"end": record}; {"error": text} ends it at any time.
+        """Generate a take, which ends when the iterator is closed. Messages: {"progress", "share"},
+        {"take": header}, one for each block (see `Take.messages`), {"end": record}; {"error": text}
+        ends it at any time.
         """
         s, recording = self.settings(request)
         take = self.takes.admit(s)
@@ -253,8 +245,6 @@ class Studio:
         words += ["--label", s.label] if s.label else []
         words += ["--replay", s.changes_file] if s.changes else ["--seed", str(s.seed)]
         return shlex.join([*words, "--output", "take.wav"])
-
-    # --------------------------------------------------------------------------------------- codecs
 
     @with_errors
     def compare(self, request: CompareRequest) -> Iterator[bytes]:

@@ -1,7 +1,5 @@
 """The messages that the page reads, and how they report progress and errors."""
 
-from __future__ import annotations
-
 import functools
 import json
 import struct

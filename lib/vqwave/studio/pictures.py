@@ -1,13 +1,12 @@
 """The pictures that the page shows: the spectrogram and the notes of a signal that grows."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import math
 
 import numpy as np
 
+from .. import plots
 from ..dsp import notes, spectrum
 
 BANDS = notes.BINS
@@ -27,6 +26,11 @@ def column(levels: tuple[int, ...]) -> int:
 def window(rate: int) -> int:
     """Samples of a window."""
     return 1 << round(math.log2(WINDOW_SECONDS * rate))
+
+
+def shades(codec) -> list[list[int]]:
+    """0 … 255 for each code of each book of a codec, see `plots.code_shades`."""
+    return [np.rint(255 * x).astype(int).tolist() for x in plots.codec_shades(codec)]
 
 
 class Spectrum:

@@ -1,7 +1,5 @@
 """Radio over HTTP: endless streams, a page with the stations, `/healthz`. Needs FastAPI."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

@@ -1,7 +1,5 @@
 """The recordings of a studio: uploaded, clips of the checkout, or passages of takes."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import shutil

@@ -50,9 +50,9 @@ class TakeRequest(Request):
     """A request for a piece. Empty: the first folder of weights, its shipped or best epoch, the
     level where the chain ends, the top level to keep, any label.
 
-    seconds: None, in requests "endless": without an end. temperature: by level; in a link
-    "512:1,128:0.9". recording: its id; name: its file name. changes: (sample, keywords of
-    `Stream.set`) of each change. until: samples that may be generated for now; None: all.
+    seconds: None, in requests "endless". temperature: by level; in a link "512:1,128:0.9".
+    recording: its id; name: its file's. changes: (sample, keywords of `Stream.set`) each. until:
+    samples that may be generated for now; None: all.
     """
 
     weights: Text = ""
@@ -101,11 +101,9 @@ class TakeRequest(Request):
         return changes
 
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> Settings:
-        """The settings of a piece by this chain.
-
-        temperatures: by level, for the levels that the request leaves out; else 1.
-
-        Raises `UserError` if the chain has no such level, or the piece needs a recording.
+        """The settings of a piece by this chain. temperatures: by level, for the levels that the
+        request leaves out; else 1. Raises `UserError` if the chain has no such level, or the piece
+        needs a recording.
         """
         level = chain.ending if self.level is None else chain.check_level(self.level)
         keep = chain.top if self.keep is None or self.mode != "vary" else self.keep

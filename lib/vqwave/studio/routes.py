@@ -1,7 +1,5 @@
 """The routes of the studio. Needs FastAPI."""
 
-from __future__ import annotations
-
 import secrets
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """A folder of static files that plays a chain in the browser, without a server; see docs/web.md."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -20,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import plots
 from ..config import SHARES, ScoreAbove
 from ..config import roll as rolls
 from ..data import melody
@@ -32,7 +29,7 @@ from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
 from ..play import blocks, changes, controls, labels, level, opening, pitches, score
 from . import limits, pictures
-from .take import SLIDERS, WILDEST
+from .take import SLIDERS, WILDEST, describe_level
 from .web import LOCAL_ADDRESS, STATIC, listen
 
 PACKAGE = "onnxruntime-web@1.30.0"
@@ -45,9 +42,6 @@ BROWSER = Path(__file__).parent / "browser"
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
           "theme.js", "studio.css", "icon.svg", "palettes.json")
 CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
-
-
-# --- ONNX Runtime Web -----------------------------------------------------------------------------
 
 
 def runtime(package=None) -> Path:
@@ -88,9 +82,6 @@ def _unpack(package: Path, folder: Path):
     except OSError as e:
         raise UserError(f"{printable(e.filename or package)}: "
                         f"{(e.strerror or str(e)).lower()}") from e
-
-
-# --- graphs ---------------------------------------------------------------------------------------
 
 
 def halve(graph: bytes, exactly: bool) -> bytes:
@@ -149,9 +140,6 @@ def picture(rate: int, column: int) -> bytes:
     return helper.make_model(
         helper.make_graph(graph.nodes, "picture", sound, columns, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9).SerializeToString()
-
-
-# --- the site -------------------------------------------------------------------------------------
 
 
 def constants(place, names: str) -> dict:
@@ -221,12 +209,8 @@ class Site:
             "id": "piece", "title": "A new piece", "level": self.configs[-1].level, "samples": None,
             "prompt": 0, "local": True, "score": bool(self.composer), "bands": pictures.BANDS,
             "lowest": notes.LOWEST_MIDI, "chain": [config.level for config in self.configs],
-            "levels": [{"level": config.level, "generated": True, "num_codes": config.num_codes,
-                        "books": config.books,
-                        "most_bits": config.books * math.log2(config.num_codes),
-                        "shades": [np.rint(255 * shades).astype(int).tolist() for shades in
-                                   plots.codec_shades(music.codec(config.level))]}
-                       for config in self.configs]}
+            "levels": [describe_level(codec.config, True, pictures.shades(codec))
+                       for codec in (music.codec(config.level) for config in self.configs)]}
 
     def _kept(self) -> float:
         """Seconds of codes that freezing, the decoder and lower levels read, and a little more."""
@@ -323,9 +307,6 @@ def _write(folder: Path, files: dict[str, bytes]):
     for path, content in files.items():
         with atomic_write(make_folder((folder / path).parent) / Path(path).name) as file:
             file.write(content)
-
-
-# --- trying it ------------------------------------------------------------------------------------
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -1,7 +1,6 @@
 """Radio stations, without HTTP: endless pieces, their encoders, and the chunks that listeners read.
-
-The stations of one folder of weights are the rows of one stream, so they are computed together.
-Music is generated in real time, only while somebody listens, and once for all listeners.
+The stations of one folder of weights are the rows of one stream. Music is generated in real time,
+only while somebody listens, and once for all listeners.
 """
 
 from __future__ import annotations
@@ -144,10 +143,9 @@ class Station:
 
 class Group:
     """The stations of one folder of weights, and the thread that generates their music.
-
-    name: of the weights. open_stream: opens a stream with a row for each station, for the first
-    listener, and again after a failure. first: the number of the first station. label: of all
-    pieces. report: called with a line when the stream fails.
+    open_stream: opens a stream with a row for each station, for the first listener, and again after
+    a failure. first: the number of the first station. report: called with a line when the stream
+    fails.
     """
 
     def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,

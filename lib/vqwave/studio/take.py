@@ -1,7 +1,5 @@
 """A take: a piece that a browser listens to, while it is generated and after."""
 
-from __future__ import annotations
-
 import math
 import os
 import secrets
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import CodecConfig
 from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
@@ -131,14 +130,13 @@ class Take:
     def seconds(self) -> float:
         return self.tape.samples / self.tape.rate
 
-    # ----------------------------------------------------------------------------------- generating
-
     def prepare(self, models: Models, recording: Recording | None, report):
         """Load the models, encode the recording, and open the stream."""
         s, music = self.settings, models.music
         encode = {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode]
         models.prepare(s.new_levels, encode, report)
-        levels = [self._describe(level, models) for level in s.levels]
+        levels = [describe_level(music.codec(level).config, level in s.new_levels,
+                                 models.shades(level)) for level in s.levels]
         begin, seconds = None, s.seconds
         if s.mode == "continue":
             report(f"Encoding {s.name}")
@@ -166,14 +164,6 @@ class Take:
                 return
         stream.close()
         raise UserError("The take was stopped.")
-
-    def _describe(self, level: int, models: Models) -> dict:
-        """What the page must know of a level."""
-        config = models.music.codec(level).config
-        return {"level": level, "generated": level in self.settings.new_levels,
-                "num_codes": config.num_codes, "books": config.books,
-                "most_bits": config.books * math.log2(config.num_codes),
-                "shades": models.shades(level)}
 
     def messages(self) -> Iterator[bytes]:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
@@ -222,8 +212,6 @@ class Take:
             samples = audio.to_int16(tape.read(begin, begin + step))
             yield _pack_block(samples, pictures, begin + step >= tape.samples)
 
-    # ------------------------------------------------------------------------------------- steering
-
     def steer(self, change: Change) -> dict:
         """Change what plays: {"sample": where the change begins, "seed": of a jump}."""
         if change.until is not None:
@@ -262,8 +250,6 @@ class Take:
             keywords["jump"] = draw_seed(None)
         return keywords
 
-    # -------------------------------------------------------------------------------------- the end
-
     def end(self, heard: int | None = None):
         """Stop, unless the take is over; keep the first `heard` samples (None: all).
 
@@ -290,6 +276,13 @@ class Take:
         if heard is not None:
             samples = min(samples, -(-max(heard, least) // self.column) * self.column)
         self.tape.truncate(samples if samples >= least else 0)
+
+
+def describe_level(config: CodecConfig, generated: bool, shades: list[list[int]]) -> dict:
+    """What the page must know of a level. shades: see `pictures.shades`."""
+    return {"level": config.level, "generated": generated, "num_codes": config.num_codes,
+            "books": config.books, "most_bits": config.books * math.log2(config.num_codes),
+            "shades": shades}
 
 
 def _bits(log_probs) -> float:

@@ -1,7 +1,5 @@
 """The server of the studio and of the radio. The page works without a network."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import logging

@@ -1,7 +1,5 @@
 """The callbacks of `fit`: saving, stopping, the log and the progress bar."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import datetime
@@ -23,16 +21,14 @@ SAVE_EVERY_SECONDS = 120.0
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run: its state often, a numbered set of weights each epoch, and the best set.
+    """Saves the run: its state often, a numbered set of weights each epoch, and the best set;
+    against an adversary the newest set is the best. In a group of processes only the first one
+    writes.
 
     It also stops the run: on a non-finite loss, with an error that names the step; after `patience`
-    epochs without a better validation loss; after the step at which its time is over; and on
-    SIGTERM or Ctrl-C after the current step or validation. Against an adversary the newest set is
-    the best.
-
-    In a group of processes only the first one writes, and a signal to one of them stops all at the
-    same step. keep: how many numbered sets stay besides the best; None keeps all. ends: see
-    `Deadline`.
+    epochs without a better validation loss; when its time is over; and on SIGTERM or Ctrl-C, also
+    to another process of the group, after the current step or validation. keep: how many numbered
+    sets stay besides the best; None keeps all. ends: see `Deadline`.
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None,
@@ -163,10 +159,8 @@ class Checkpoint(keras.callbacks.Callback):
 
 class Deadline(keras.callbacks.Callback):
     """Keeps a training to its time. Where steps are slower than planned, the learning rate's
-    schedule skips the steps that will not be reached: on TensorFlow after each step, on JAX, whose
-    variables rest during an epoch, after each epoch.
-
-    ends: by the clock of `time.monotonic`, or infinite. steps: the length of the schedule.
+    schedule skips those that will not be reached: after each step, on JAX after each epoch. ends:
+    by the clock of `time.monotonic`, or infinite. steps: the length of the schedule.
     """
 
     def __init__(self, ends: float, steps: int, group: devices.Group):

@@ -1,11 +1,7 @@
 """One training on several devices of one machine or of several machines, through
-`keras.distribution` on JAX. Each device computes a share of every batch.
-
-The processes find each other by `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and
-`…_PROCESS_ID`.
+`keras.distribution` on JAX. Each device computes a share of every batch. The processes find each
+other by `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID`.
 """
-
-from __future__ import annotations
 
 import atexit
 import contextlib
@@ -73,9 +69,6 @@ class Group(Share):
 
 
 ALONE = Group()
-
-
-# ----------------------------------------------------------------------------- forming the group
 
 
 def process_count() -> int:

@@ -1,7 +1,5 @@
 """A function in a process of its own, whose memory returns to the system when the function ends."""
 
-from __future__ import annotations
-
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -21,9 +19,8 @@ POLL_SECONDS = 30.0
 
 class Task:
     """A function that runs in a process of its own, like a command: a `UserError` becomes one line
-    on stderr and exit code 2. The process ends with this process, even if this process is killed.
-
-    function, args: another process must be able to import and unpickle them.
+    on stderr and exit code 2. The process ends with this one. Another process must be able to
+    import and unpickle function and args.
     """
 
     def __init__(self, function: Callable, *args):

@@ -1,7 +1,5 @@
 """The parts of a training that differ between codecs and generators: data and model."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -225,11 +223,8 @@ class CodecJob(Job):
 
 
 class GeneratorJob(Job):
-    """A generator on the codes of a prepared folder under codecs.
-
-    Args:
-        codec_epoch, chain: see `find_codec`.
-        scheduler: the address of a Dask cluster that encodes the tracks.
+    """A generator on the codes of a prepared folder under codecs. codec_epoch, chain: see
+    `find_codec`. scheduler: the address of a Dask cluster that encodes the tracks.
     """
 
     shown = ("bits", "top1", "val_bits", "val_top1")
@@ -408,10 +403,8 @@ def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None 
 
 def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet],
                          seed: int):
-    """Initialise embeddings and logits from the codebooks, so that similar codes start with similar
-    embeddings. Quantizers without codebooks leave them random.
-
-    codec_weights: the codec of the generator's level, and of the level above where it has one.
+    """Initialise embeddings and logits from the codebooks of the generator's level, and of the
+    level above where it has one: similar codes start with similar embeddings.
     """
     random = windows.rng(seed, windows.START)
     own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)

@@ -1,14 +1,12 @@
 """The options of a training. A flag overrides the `--config` file, and this the preset."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Self, get_args
 
 from .. import cli, config
 from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
@@ -42,12 +40,11 @@ GENERATOR_SETTINGS = {
 class RunOptions:
     """The options of one invocation, which say nothing about the model.
 
-    minutes: the time of the training, instead of the config's steps; it began at `began`, by the
-    clock of `time.monotonic`, which all processes of a machine share. start_from: the folder of the
-    weights to begin with. decoder_only: freeze encoder and codebook. performer: the folder of a
-    generator whose performances the decoder learns too. set_by_user: the fields of
-    `TrainingConfig` and `DataConfig` that the user set; a run that continues keeps its others
-    (None: the fields that the configs were created with).
+    minutes: the time of the training since `began`, by the clock of `time.monotonic`, instead of
+    the config's steps. start_from: the folder of the weights to begin with. decoder_only: freeze
+    encoder and codebook. performer: the folder of a generator whose performances the decoder learns
+    too. set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a run that
+    continues keeps its others (None: the fields that the configs were created with).
     """
 
     output_dir: str | Path
@@ -91,16 +88,13 @@ class ConfigFile(config.Config):
     data: dict[str, Any] = {}
 
     @classmethod
-    def read(cls, path) -> ConfigFile:
+    def read(cls, path) -> Self:
         values = config.load_yaml(path)
         # The file beside a set of weights has more, and may not know how the set was trained.
         return config.validate(cls, {
             key: value for key, value in values.items()
             if key not in ("schema", "record", "sha256") and value not in (None, weights.UNKNOWN)},
             str(path))
-
-
-# ---------------------------------------------------------------------------------------- the flags
 
 
 def add_options(p: argparse.ArgumentParser, role: str):
@@ -184,9 +178,6 @@ def parse_split(text) -> float | config.Split:
     return share
 
 
-# ------------------------------------------------------------------------------------- the settings
-
-
 def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSettings:
     """The settings of one training, from preset, `--config` and flags. args: what a parser with
     `add_options` has parsed; changes: values that replace those of `args`.
@@ -200,7 +191,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     fields = [*SETTINGS, "epochs", *(GENERATOR_SETTINGS if role == "generator" else ())]
     flags = {field: getattr(args, field) for field in fields} | {"mixed_precision": args.fp16}
     own = file.training | {key: value for key, value in flags.items() if value is not None}
-    base = preset.training(name) if name in preset.chain.names else TrainingConfig()
+    base = preset.trainings[name] if name in preset.chain.names else TrainingConfig()
     data = dict(file.data)
     if args.val_split is not None:
         data["split"] = parse_split(args.val_split)
@@ -235,6 +226,6 @@ def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
                         f"{', '.join(names)}, or --config must describe one")
     if name not in names and not described:
         getattr(preset, role)(name)  # raises with the names that exist
-    base = config.to_dict(preset.model(name)) if name in names else {"kind": role, "name": name}
+    base = config.to_dict(preset.models[name]) if name in names else {"kind": role, "name": name}
     return name, config.validate_model(config.merge(base, own),
                                        path or f"preset {preset.name}: {name}")

@@ -1,11 +1,10 @@
 """The trained models that a chain starts from, and settings for a small folder of music."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from .. import config
 from ..config import ChainConfig, Labels, Split, TrainingConfig
@@ -44,7 +43,7 @@ class Amount:
     held_out_hours: float
 
     @classmethod
-    def of(cls, data_dir, split: Split, trim_silence: float | None) -> Amount:
+    def of(cls, data_dir, split: Split, trim_silence: float | None) -> Self:
         """The amount in a data folder. Raises `UserError` where every track is silent."""
         sides, spans = silence.read_sides(data_dir, split, 0, trim_silence, SilentReporter())
         hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
@@ -69,7 +68,7 @@ class Origin:
     generators: Path
 
     @classmethod
-    def find(cls, folder=None) -> Origin:
+    def find(cls, folder=None) -> Self:
         """The models in `folder`, with the shipped codecs where it has none; None: all shipped.
         Raises `UserError` where the folder has no generators.
         """
@@ -168,6 +167,6 @@ def _default_training(weight_set: weights.WeightSet) -> TrainingConfig:
     """The training of the first preset with a model of this name and level."""
     for label in config.preset_names():
         preset, name = config.preset(label), weight_set.name
-        if name in preset.chain.names and preset.model(name).level == weight_set.config.level:
-            return preset.training(name)
+        if name in preset.chain.names and preset.models[name].level == weight_set.config.level:
+            return preset.trainings[name]
     return TrainingConfig()

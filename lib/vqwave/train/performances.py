@@ -1,7 +1,5 @@
 """How a trained performer plays the training tracks, so that a decoder learns performances too."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,14 +1,10 @@
-"""The plan of a chain's training: every codec, then every generator, and the time of each. Where a
-generator performs a score, its codec's decoder at last learns the performances.
+"""The plan of a chain's training: every codec, then every generator, and the time of each; last,
+where a generator performs a score, its codec's decoder learns the performances. TensorFlow-free.
 
-A chain may begin with trained models (`origin.Origin`), by default with the shipped ones. Codecs
-that suit the folder's held-out tracks are then kept. Of the others the decoder is tuned first,
-which keeps the codes; then, with enough hours, the whole codec.
-
-`PlanState` is saved in the output folder as `train_all.yml`. TensorFlow-free.
+A chain may begin with trained models (`origin.Origin`). Codecs that suit the folder's held-out
+tracks are then kept. Of the others the decoder is tuned first, which keeps the codes; then, with
+enough hours, the whole codec.
 """
-
-from __future__ import annotations
 
 import argparse
 import functools
@@ -96,11 +92,9 @@ class PlanState(pydantic.BaseModel):
 
 @dataclass
 class Plan:
-    """What to train on a data folder.
-
-    preset: a preset's name or file. levels: the levels to train, from the top down; None for the
-    whole chain, or with an origin for the levels that play. hours: for all trainings together; None
-    where `flags` hold the steps of each. flags: the parsed flags of `options.add_training_flags`.
+    """What to train on a data folder. preset: a preset's name or file. levels: to train, from the
+    top down; None for the whole chain, or with an origin for those that play. hours: for all
+    trainings together; None where `flags` (of `options.add_training_flags`) hold the steps of each.
     origin: the trained models to begin with; None begins with random weights.
     """
 
@@ -132,8 +126,6 @@ class Plan:
                             f"{sizes[0]}, or {sizes[0]} and the next ones down: "
                             f"{','.join(map(str, sizes))}")
         self.state = PlanState(preset=self.preset, label=self.flags.label, origin=folders)
-
-    # --------------------------------------------------------------------------- what to train
 
     @property
     def chain(self) -> ChainConfig:
@@ -203,9 +195,8 @@ class Plan:
     @property
     def untrained(self) -> tuple[str, ...]:
         """The generators that start from random weights in spite of an origin: a top generator
-        without labels that shall learn labels. A trained generator hardly learns labels, because
-        the past already reveals the kind of music. Little music does not suffice for random
-        weights.
+        without labels that shall learn labels, with enough music. Trained weights hardly learn
+        labels.
         """
         if not (self.origin and self.flags.label) or self.amount.small:
             return ()
@@ -218,7 +209,7 @@ class Plan:
         performs = stage.decoder_only and stage.name == self.performed
         start_from, changes = self.output_dir if performs else None, {}
         if performs:
-            own = config.preset(self.preset).training(stage.name)
+            own = config.preset(self.preset).trainings[stage.name]
             changes = {"performer": self.output_dir,
                        "learning_rate": self.flags.learning_rate or own.learning_rate / 2,
                        "input_length": self.flags.input_length or own.input_length // 2}
@@ -237,8 +228,6 @@ class Plan:
             label=self.flags.label if takes_labels else None,
             minutes=None if seconds is None else max(0.01, round(seconds / 60, 2)), **changes)
 
-    # ------------------------------------------------------------------------------ the time
-
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
         """The time left to a training: its share of that of all open ones, less what it spent."""
         total, spent_on = self.hours * 3600, self.state.spent_on
@@ -249,11 +238,9 @@ class Plan:
 
     def top_setting(self, field: str):
         """A field of the top generator's `TrainingConfig`, unless a flag sets it."""
-        own = config.preset(self.preset).training(self.whole.generator(self.whole.top))
+        own = config.preset(self.preset).trainings[self.whole.generator(self.whole.top)]
         value = getattr(self.flags, field)
         return getattr(own, field) if value is None else value
-
-    # ----------------------------------------------------------------------------- the tracks
 
     @property
     def split_file(self) -> Path:
@@ -295,13 +282,9 @@ class Plan:
         """The amount of music in the data folder."""
         return Amount.of(self.data_dir, self.split, self.origin.trim_silence)
 
-    # ------------------------------------------------------------------------- the saved state
-
     def read(self):
-        """Read the saved state of an earlier run into the same folder.
-
-        Raises:
-            UserError: the file is no plan, or the folder holds models of another plan.
+        """Read the saved state of an earlier run into the same folder. Raises `UserError` where the
+        file is no plan, or the folder holds models of another plan.
         """
         path = self.output_dir / FILE
         if not path.exists():

@@ -1,13 +1,12 @@
 """The saved state of a run: models, settings, progress and all variables."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -23,16 +22,12 @@ STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
 
 @dataclass
 class RunRecord:
-    """The settings and the progress of a run.
+    """The settings and the progress of a run; see `weights.Record`, too.
 
-    id: identifies the run. steps: None until the speed of a step is measured. best, best_epoch: the
-    lowest validation loss and its epoch (0: the weights that the run began with); waited: epochs
-    since then. beginning: the validation loss of the weights that the run began with. tracks: the
-    first 16 digits of the sha256 of every track in the training of the model, its codecs and the
-    weights it began with. codecs: the `codes_id` of the codecs of a generator, by name; codes_of:
-    of the codec whose decoder is trained alone. held_out: of a codec that began with another
-    codec, the figures of that one on its own corpus (`report.judge`). finished: why the run
-    ended.
+    steps: None until the speed of a step is measured. best, best_epoch: the lowest validation loss
+    and its epoch (0: the weights that the run began with); waited: epochs since then. held_out: of
+    a codec that began with another codec, the figures of that one on its own corpus
+    (`report.judge`). finished: why the run ended.
     """
 
     model: CodecConfig | GeneratorConfig
@@ -75,7 +70,7 @@ class RunRecord:
         return {"schema": config.SCHEMA} | values | parts
 
     @classmethod
-    def from_dict(cls, values: dict) -> RunRecord:
+    def from_dict(cls, values: dict) -> Self:
         """The record of `to_dict`."""
         values = {key: value for key, value in values.items() if key != "schema"}
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):

@@ -3,8 +3,6 @@
 A plan that was killed continues where it was. Only `train_model` loads TensorFlow.
 """
 
-from __future__ import annotations
-
 import functools
 import signal
 from collections.abc import Callable
@@ -157,9 +155,6 @@ def _drop_other_run(plan: Plan, stage: PlannedTraining):
         state.path.unlink()
 
 
-# ------------------------------------------------------------------------------------- verdicts
-
-
 def _judge_new_codecs(plan: Plan, judge, say):
     new = [name for name in plan.chain.codecs.values() if name not in plan.state.verdicts]
     if new:
@@ -195,9 +190,6 @@ def _judge(plan: Plan, codecs: list[str], judge, say):
             values["first"] = first.get("first", first)
         verdicts[name] = Verdict(**values)
     plan.write()
-
-
-# ------------------------------------------------------------------------------- what it will do
 
 
 def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = print):

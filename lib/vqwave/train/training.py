@@ -1,11 +1,7 @@
-"""Training a codec or a generator: plain `compile` and `fit`, resumable at any step.
-
-A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see
-`record.RunState`), a CSV log, a picture of the curves and, on TensorFlow, a TensorBoard folder. The
-same command again continues the run.
+"""Training a codec or a generator: plain `compile` and `fit`, resumable at any step by the same
+command. The output folder has numbered weights sets, `…_best`, `{name}.state.npz`, a CSV log, its
+curves and, on TensorFlow, a TensorBoard folder.
 """
-
-from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -133,9 +129,6 @@ def _promote(record: RunRecord, options: RunOptions, group, say):
     sys.stdout.flush()
 
 
-# ---------------------------------------------------------------------------------------- the model
-
-
 def set_precision(mixed: bool, say) -> str:
     """Set Keras's policy: float32, or (`mixed`) float16 on a GPU, bfloat16 on a CPU."""
     policy = "float32"
@@ -223,9 +216,6 @@ def _restore(job: CodecJob | GeneratorJob, model, start: resume.Start):
                         f"--output-dir")
     for v, array in zip(variables, start.variables, strict=True):
         v.assign(array)
-
-
-# ---------------------------------------------------------------------------------------- the steps
 
 
 def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folder: Path,
