@@ -9,7 +9,6 @@ import pytest
 
 import vqwave
 from vqwave import config
-from vqwave.config.roll import STRUCK
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.play.level import Steering
@@ -101,7 +100,7 @@ def test_what_codecs_make_of_digital_silence_counts_as_a_pause():
 
 def test_the_temperature_of_a_performer_is_that_of_its_score():
     """The performer draws nothing, so its own stays 0."""
-    music, struck = vqwave.load(TIMED, TIMED), []
+    music, scores = vqwave.load(TIMED, TIMED), []
     for temperature in (0.7, 1.6):
         with music.stream(seed=3) as stream:
             stream.set(sampling={512: {"temperature": temperature}})
@@ -110,8 +109,8 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
             assert stream.sampling[512].temperature == temperature
             chain = stream._chain
             assert chain.levels[0].state.sampling.temperature == 0
-            struck.append((chain.score.state.codes == STRUCK).sum())
-    assert struck[1] > struck[0] > 0
+            scores.append(chain.score.state.codes)
+    assert not np.array_equal(*(codes[:, :200] for codes in scores))
 
 
 @pytest.mark.parametrize(("density", "least", "most"), [(0.25, 0.05, 2), (1, 2, 8), (2, 6, 30)])
