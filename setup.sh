@@ -261,8 +261,8 @@ exec 9<&-
 
 if [ $demo = yes ]; then
     say "Generating 20 seconds of music ..."
-    "$py" scripts/generate_audio.py --preset timed --seconds 20 --seed 1 --output demo.wav --force
-    say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && vqwave play --preset timed"
+    "$py" scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force
+    say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && vqwave play"
 fi
 if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true

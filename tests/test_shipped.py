@@ -9,8 +9,11 @@ import pytest
 
 import vqwave
 from vqwave import config
+from vqwave.config.roll import STRUCK
 from vqwave.errors import UserError
 from vqwave.io import weights
+from vqwave.play.level import Steering
+from vqwave.play.score import ScoreLevel, start_score
 from vqwave.report.health import find_faults, measure
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +29,7 @@ def dtypes(path):
     return found
 
 
-TIMED = GENERATORS / "timed"
+TIMED = ROOT / weights.PLAYED
 SHIPPED = ([(CODECS, name) for name in CHAIN.codecs.values()]
            + [(GENERATORS, name) for level, name in CHAIN.generators.items() if level >= 128]
            + [(TIMED, name) for name in weights.chain(TIMED).names])
@@ -103,11 +106,39 @@ def test_what_codecs_make_of_digital_silence_counts_as_a_pause():
         assert find_faults(figures)[0].startswith("silent for 25 s")
 
 
+def test_the_temperature_of_a_performer_is_that_of_its_score():
+    """The performer draws nothing, so its own stays 0."""
+    music, struck = vqwave.load(TIMED, TIMED), []
+    for temperature in (0.7, 1.6):
+        with music.stream(seed=3) as stream:
+            stream.set(sampling={512: {"temperature": temperature}})
+            for _ in range(8):
+                next(stream)
+            assert stream.sampling[512].temperature == temperature
+            chain = stream._chain
+            assert chain.levels[0].state.sampling.temperature == 0
+            struck.append((chain.score.state.codes == STRUCK).sum())
+    assert struck[1] > struck[0] > 0
+
+
+@pytest.mark.parametrize(("density", "least", "most"), [(0.25, 0.05, 2), (1, 2, 8), (2, 6, 30)])
+def test_a_score_has_about_as_many_notes_as_are_asked_for(density, least, most):
+    """In particular where few are asked for, nothing makes up for them with all notes at once."""
+    *_, composer = vqwave.load(TIMED, TIMED).chain_engines()
+    steering = Steering(density=density)
+    level = ScoreLevel(composer, start_score(composer, 1, False, 22050), 201, steering, 22050)
+    level.compose(40 * 22050)
+    starts = np.array([start for start, _, _ in level.notes(0, 40 * 22050)])
+    assert least < len(starts) / 40 < most
+    assert np.unique(starts, return_counts=True)[1].max() <= 12
+
+
 @pytest.mark.large
-@pytest.mark.parametrize("seed", range(1, 5))
-def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
+@pytest.mark.parametrize("seed", (1, 2))
+@pytest.mark.parametrize("preset", ("timed", "notes"))
+def test_ten_minutes_neither_die_nor_blow_up_nor_loop(preset, seed):
     parts, codes = [], {}
-    stream = vqwave.load().stream(seed=seed)
+    stream = vqwave.load(preset=preset).stream(seed=seed)
     for block in stream:
         parts.append(block)
         for level, made in stream.codes.items():

@@ -422,11 +422,11 @@ def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_we
 def test_the_default_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shipped = (CHECKOUT / "weights", Path("weights"))
-    assert weights.find_folder("weights", weights.GENERATORS) in shipped
+    assert weights.find_folder("weights") in shipped
     # A folder of that name with other things in it, as training codecs leaves it, changes nothing.
     (tmp_path / "weights" / "mine").mkdir(parents=True)
     (tmp_path / "weights" / "vqvae_8_decoder_best.weights.h5").touch()
-    assert weights.find_folder("weights", weights.GENERATORS) in shipped
+    assert weights.find_folder("weights") in shipped
     (tmp_path / "weights" / "generator_8_generator_best.weights.h5").touch()
-    assert weights.find_folder("weights", weights.GENERATORS) == Path("weights")
-    assert weights.find_folder("elsewhere", weights.GENERATORS) == Path("elsewhere")
+    assert weights.find_folder("weights") == Path("weights")
+    assert weights.find_folder("elsewhere") == Path("elsewhere")

@@ -203,6 +203,7 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     page.get_by_label("Key", exact=True).select_option("D-minor")
     page.get_by_role("button", name="Bring the theme back").click()
     page.get_by_label("Tempo", exact=True).fill("140")
+    page.locator("#wild").fill("0.5")
     page.wait_for_function(f"() => window.vqwave.player.sound.position >= {8 * RATE}")
     link = page.evaluate("""async () => {
         const { address } = await import("/studio/static/wire.js");
@@ -210,8 +211,8 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     }""")
     heard = codes_of(page, 512)
     changes = json.loads(page.evaluate("link => new URLSearchParams(new URL(link).hash.slice(1)).get('changes')", link))
-    assert {name for _, change in changes for name in change} == {"jump", "hold", "key", "section", "tempo"}
-    expected = native_codes(music, 3, 8.0, changes)[512]
+    assert {name for _, change in changes for name in change} == {"jump", "hold", "key", "section", "tempo", "sampling"}
+    expected = native_codes(music, 3, 8.0, session.Session(seed=3, changes=changes).changes)[512]
     np.testing.assert_array_equal(heard[: len(expected)], expected)
     page = open_site(address, link.removeprefix(address))
     play_until(page, 8.0)

@@ -322,9 +322,10 @@ def test_several_processes_train_from_scratch_only(begin, monkeypatch):
 
 def test_the_origin_is_the_shipped_chain_or_a_folder_with_generators(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder.rename(tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
+    folder.rename(tmp_path / "weights/timed")
     shipped = Origin.find()
-    assert str(shipped.generators) == "weights" and shipped.chain == CHAIN
+    assert str(shipped.generators) == "weights/timed" and shipped.chain == CHAIN
     assert shipped.codecs == shipped.generators  # which lie in it, too
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="none: has no generator_512 to begin with"):

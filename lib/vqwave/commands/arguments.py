@@ -14,9 +14,10 @@ def add_data(parser):
                         help=f"the data folder that `{cli.command('prepare')}` wrote")
 
 
-def add_codecs(parser, preset: bool = False):
-    """--vqvae-weights-dir. preset: --preset changes its default."""
-    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, "folder of the codecs", preset)
+def add_codecs(parser):
+    """--vqvae-weights-dir."""
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR",
+                        help="folder of the codecs")
 
 
 def add_weights(parser, preset: bool = False):
@@ -26,22 +27,20 @@ def add_weights(parser, preset: bool = False):
                             help=f"use weights that were trained with this preset: a name "
                                  f"(`{cli.command('train')} --list` lists all) or the path of a "
                                  f"YAML file")
-    add_codecs(parser, preset)
-    _add_folder(parser, "--generator-weights-dir", weights.GENERATORS,
-                "folder of the generators and of chain.yml", preset)
+    parser.add_argument("--vqvae-weights-dir", metavar="DIR",
+                        help=f"folder of the codecs (default: that of the generators if it holds "
+                             f"any, else {weights.CODECS})")
+    named = f"; with --preset {weights.GENERATORS}/NAME" * preset
+    parser.add_argument("--generator-weights-dir", metavar="DIR",
+                        help=f"folder of the generators and of chain.yml (default: "
+                             f"{weights.PLAYED}{named})")
 
 
-def _add_folder(parser, flag, shipped, text, preset):
-    default = f" (default: {shipped}; with --preset {weights.GENERATORS}/NAME)" * preset
-    parser.add_argument(flag, default=None if preset else shipped, metavar="DIR",
-                        help=text + default)
-
-
-def add_generator_folders(parser, text: str):
+def add_generator_folders(parser, text: str, default=(weights.PLAYED,)):
     """--generator-weights-dir for several folders."""
-    parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+",
-                        metavar="DIR", help=f"folders of generators; {text}. Generators use the "
-                                            f"codecs in their own folder, if there are any")
+    parser.add_argument("--generator-weights-dir", default=default, nargs="+", metavar="DIR",
+                        help=f"folders of generators (default: {' '.join(default)}); {text}. "
+                             f"Generators use the codecs in their own folder, if there are any")
 
 
 def add_address(parser, port: int, text: str = ""):

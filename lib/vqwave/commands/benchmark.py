@@ -35,8 +35,7 @@ def main(argv=None) -> int:
         task = bar.add_task("starting")
         results = benchmark.run(
             args.part or list(benchmark.PARTS),
-            weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
-            weights.find_folder(args.generator_weights_dir, weights.GENERATORS),
+            *weights.folders(args.vqvae_weights_dir, args.generator_weights_dir),
             benchmark.QUICK if args.quick else benchmark.FULL,
             progress=lambda done, total, name: bar.update(task, completed=done, total=total,
                                                           description=name))

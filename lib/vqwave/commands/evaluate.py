@@ -48,9 +48,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     name = args.name or Path(args.data_dir).resolve().name
-    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    split, seed = arguments.held_out(args, weights.find_folder(args.generator_weights_dir,
-                                                               weights.GENERATORS))
+    folders = weights.folders(args.vqvae_weights_dir, args.generator_weights_dir)
+    music = api.load(*folders, args.engine, args.epoch)
+    split, seed = arguments.held_out(args, folders[1])
     top = music.weight_set(music.chain.generator(music.chain.top))
     sides, spans = silence.read_sides(args.data_dir, split, seed, top.trim_silence,
                                       SilentReporter())
@@ -71,7 +71,7 @@ def main(argv=None) -> int:
         for line in measured.advice:
             print(line)
     if args.html:
-        folder_page.write(measured, args.html, name, args.generator_weights_dir, music.chain.names)
+        folder_page.write(measured, args.html, name, folders[1], music.chain.names)
         print(f"wrote {printable(args.html)}", file=sys.stderr if args.json else sys.stdout)
     return 0
 

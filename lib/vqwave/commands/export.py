@@ -51,8 +51,7 @@ def model_names(args, music) -> list[str]:
     if args.models != "all":
         return [arguments.find_name(name.strip(), [*music.chain.names, "all"], "model")
                 for name in args.models.split(",")]
-    codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
-    generators = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
+    codecs, generators = weights.folders(args.vqvae_weights_dir, args.generator_weights_dir)
     names = [name for name in music.chain.names
              if weights.tags(codecs if name in music.chain.codecs.values() else generators, name)]
     if not names:

@@ -16,7 +16,7 @@ def parser():
         "shows how to publish it.",
         "weights/mine site", "--serve",
     )
-    parser.add_argument("weights", nargs="?", default=weights.GENERATORS, metavar="WEIGHTS",
+    parser.add_argument("weights", nargs="?", default=weights.PLAYED, metavar="WEIGHTS",
                         help="folder of generators, with their own codecs if they have any")
     parser.add_argument("site", nargs="?", default="site", metavar="SITE",
                         help="folder to write")
@@ -37,9 +37,7 @@ def parser():
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    music = api.load(engine=args.engine)
-    folder, codecs = weights.find_folder(args.weights, weights.GENERATORS), args.vqvae_weights_dir
-    music = api.load(codecs, folder, args.engine) if codecs else music.open(folder)
+    music = api.load(args.vqvae_weights_dir, args.weights, args.engine)
     from ..studio import site
 
     transferred = site.Site(music, args.runtime).write(args.site)

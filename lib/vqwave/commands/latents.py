@@ -49,7 +49,7 @@ def main(argv=None) -> int:
 
 def load(args) -> engine.CodecEngine:
     """The codec of --model. Raises `UserError` where it has codes."""
-    folder = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
+    folder = weights.find_folder(args.vqvae_weights_dir)
     names = list(weights.chain(folder).codecs.values())
     if args.model:
         names = [arguments.find_name(args.model, names, "codec of the chain")]

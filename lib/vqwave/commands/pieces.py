@@ -85,8 +85,8 @@ SCORE = "tempo", "density", "key"
 
 def add_score(parser):
     """Options for the score that the music follows."""
-    group = parser.add_argument_group("score (only for weights with a score, such as preset timed; "
-                                      "the shipped weights have none)")
+    group = parser.add_argument_group("score (only for weights with a score, such as those "
+                                      "that play by default)")
     for option, metavar in (("--tempo", "BPM"), ("--density", "D")):
         control = controls.CONTROLS[option.removeprefix("--")]
         group.add_argument(option, type=cli.number(least=control.least, most=control.most),

@@ -51,7 +51,7 @@ def main(argv=None) -> int:
     groups: list[stations.Group] = []
     folders = dict.fromkeys(args.generator_weights_dir)
     music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
-    openers = {folder: opener(music.open(weights.find_folder(folder, weights.GENERATORS)), seed,
+    openers = {folder: opener(music.open(weights.find_folder(folder)), seed,
                               args) for folder in folders}
     rates = {}
     for folder, open_stream in openers.items():

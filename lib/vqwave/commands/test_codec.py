@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
+    codecs = weights.find_folder(args.vqvae_weights_dir)
     names = weights.chain(codecs).codecs.values() if args.model == "all" else [args.model]
     # All sets are found before any work, so that a missing one does not cost minutes.
     sets = [weights.find(codecs, name, args.epoch) for name in names]

@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
+    codecs = weights.find_folder(args.vqvae_weights_dir)
     run_plan.train_model(options.read_settings(args, "generator"), args.data_dir, codecs,
                          args.epoch, args.scheduler)
     return 0

@@ -42,7 +42,10 @@ PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator",
 
 CODECS = "final_weights"
 GENERATORS = "weights"
-"""The folders of the shipped weights, in the working folder or else in this checkout."""
+PLAYED = f"{GENERATORS}/timed"
+"""The folders of the shipped weights, in the working folder or else in this checkout. What plays by
+default, with its codec, is in `PLAYED`.
+"""
 
 
 class WeightsError(UserError):
@@ -56,21 +59,23 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
     return PARTS[config.kind]
 
 
-def find_folder(folder, shipped: str) -> Path:
-    """`folder`; the checkout's own if it is the default `shipped` and has no such weights, as after
-    a training of codecs alone.
+def find_folder(folder) -> Path:
+    """`folder`; the checkout's own if it is one of the shipped and has no such weights, as after a
+    training of codecs alone.
     """
-    own, part = CHECKOUT / shipped, PARTS["codec" if shipped == CODECS else "generator"][0]
-    if str(folder) == shipped and own.is_dir() and not any(
-            Path(folder).glob(f"*_{part}*.weights.h5")) and own.resolve() != Path(folder).resolve():
+    own, part = CHECKOUT / folder, PARTS["codec" if str(folder) == CODECS else "generator"][0]
+    if (str(folder) in (CODECS, GENERATORS, PLAYED) and own.is_dir()
+            and not any(Path(folder).glob(f"*_{part}*.weights.h5"))
+            and own.resolve() != Path(folder).resolve()):
         return own
     return Path(folder)
 
 
 def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
-    """The folders of codecs and of generators. None takes the shipped folder, or of a preset
-    `weights/NAME`, with the shipped codecs if it has only generators. A VAE lies in one folder.
+    """The folders of codecs and of generators. None takes what plays by default, or of a preset
+    `weights/NAME`. Generators use the codecs in their own folder, or else the shipped ones. A chain
+    without generators (a VAE) lies in one folder, which either names.
     """
     def stands_alone(folder):
         return not (chain(folder) if preset is None else preset.chain).generators
@@ -78,18 +83,15 @@ def folders(codecs=None, generators=None,
     if generators is None and codecs is not None and stands_alone(codecs):
         generators = codecs
     if generators is None and preset is not None:
-        own = Path(GENERATORS) / Path(preset.name).stem
-        shipped = CHECKOUT / own
-        if not own.is_dir() and shipped.is_dir():
-            own = shipped
-        generators = own if own.is_dir() or preset.name != configs.SHIPPED else None
-    generators = find_folder(GENERATORS if generators is None else generators, GENERATORS)
+        own = find_folder(f"{GENERATORS}/{Path(preset.name).stem}")
+        generators = own if own.is_dir() or preset.name != configs.SHIPPED else GENERATORS
+    generators = find_folder(PLAYED if generators is None else generators)
     if codecs is None:
-        own_codecs = stands_alone(generators) or preset is not None and (
-            holds(generators, preset.chain.codecs.values())
-            or not holds(generators, preset.chain.generators.values()))
+        models = (chain(generators) if preset is None else preset.chain)
+        own_codecs = (stands_alone(generators) or holds(generators, models.codecs.values())
+                      or preset is not None and not holds(generators, models.generators.values()))
         codecs = generators if own_codecs else CODECS
-    return find_folder(codecs, CODECS), generators
+    return find_folder(codecs), generators
 
 
 def holds(folder, names: Iterable[str]) -> bool:

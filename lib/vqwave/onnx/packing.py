@@ -21,21 +21,19 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 
 def pack(folder, source=CHECKOUT):
-    """Write what plays the chain of `source`/weights/chain.yml, down to the level that it decodes
-    by default, into `folder`: the chain, and of each set the YAML, the codebooks, what a score must
+    """Write what plays by default, the chain of `source`/weights/timed down to the level that it
+    decodes, into `folder`: the chain, and of each set the YAML, the codebooks, what a score must
     not copy, and the graphs. Raises `UserError` where weights are missing.
     """
-    source, folder = Path(source), Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    chain = weights.chain(source / weights.GENERATORS)
+    source, target = Path(source) / weights.PLAYED, make_folder(Path(folder) / weights.PLAYED)
+    chain = weights.chain(source)
     chain = config.replace(chain, levels=[
         config.to_dict(level) for level in chain.levels if level.level >= chain.ending])
-    weights.save_chain(make_folder(folder / weights.GENERATORS), chain)
+    weights.save_chain(target, chain)
     for name in chain.names:
-        place = weights.CODECS if name in chain.codecs.values() else weights.GENERATORS
-        weight_set = weights.find(source / place, name)
-        target = make_folder(folder / place)
-        kept = [weights.config_path(source / place, name),
+        weight_set = weights.find(source, name)
+        kept = [weights.config_path(source, name),
                 *map(weight_set.files.get, ("codebook", "ngrams"))]
         for path in filter(None, kept):
             shutil.copy(path, target)

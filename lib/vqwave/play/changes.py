@@ -118,7 +118,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
             change.pop("weights"), change.pop("sampling", None), engines, options)
     configs = engines.configs
     if "sampling" in change:
-        sampling_per_level(configs, change["sampling"])
+        sampling_per_level(configs, change["sampling"], engines.score)
     if "label" in change:
         change["label"] = read_labels(change["label"], find_labels(configs), options.batch or 1)
     if "freeze" in change:
@@ -158,7 +158,8 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     check_block(options.block, configs)
     alike = label_names(configs) == label_names(before.configs)
     label = choose_labels(configs, before.label if alike else None, options.batch or 1)
-    return Engines(codec, generators, music, label, sampling_per_level(configs, sampling), score)
+    return Engines(codec, generators, music, label,
+                   sampling_per_level(configs, sampling, score), score)
 
 
 def label_names(configs) -> tuple[str, ...]:

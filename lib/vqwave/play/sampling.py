@@ -49,11 +49,18 @@ def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
     return 1.0 / sampling.temperature, sampling.top_k, sampling.top_p
 
 
-def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[int, Sampling]:
+def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
+                       score=None) -> dict[int, Sampling]:
     """What each level of a chain samples with; configs: its generators, top first. See
     `change_sampling`. Raises `UserError` also for guidance of generators without labels.
+
+    score: what has the config of the score, or None. A performer draws nothing, so at its level
+    the values are those of the score.
     """
-    sampling = change_sampling({c.level: c.sampling for c in configs}, chosen)
+    own = {c.level: c.sampling for c in configs}
+    if score and configs[0].is_performer:
+        own[configs[0].level] = score.config.sampling
+    sampling = change_sampling(own, chosen)
     if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
         raise UserError(f"{configs[0].name} was trained without labels: there is nothing for "
                         f"guidance to follow")

@@ -27,17 +27,19 @@ TEMPI = 76.0, 116.0
 
 SECTIONS = 16, 16, 32
 """Beats of a section, drawn evenly."""
-RETURNS = 0.6
+RETURNS = 0.4
 """The share of sections that repeat an earlier one."""
 RECALL = 3.0
 """Nats that each semitone of a section gains where it repeats what it did there."""
 
-DENSITY = 0.35, 1.8
+DENSITY = 0.5, 1.3
 """Strikes, as a share of those of the music that was learnt, between which the last `GOVERNED`
 steps should lie.
 """
-GOVERNED = 16
-GOVERNOR = 2.0
+GOVERNED = 48
+GOVERNOR = 4.0
+MOST_PUSHED = 2.0
+"""Nats that strikes gain at most: more would strike every note at once."""
 MOST_SHARE = 0.2
 """The share of the last `WATCHED` steps' strikes that a semitone may have. Otherwise a score that
 repeats itself is soon left with a note or two (the "tunnels" of Pachet 2026).
@@ -182,8 +184,8 @@ class ScoreLevel(Level):
         # As if the steps that are not there yet had been as expected.
         rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED
         allowed = np.clip(rate, *(expected * share for share in DENSITY))
-        bias[:-BANDS, STRUCK] = np.log(steering.density) + GOVERNOR * np.log(
-            allowed / max(rate, expected / GOVERNED))
+        push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
+        bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, MOST_PUSHED)
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))

@@ -183,7 +183,7 @@ class Stream(StreamStatus):
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
                           leveling and begin is None)
-        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling)
+        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, score)
         own = begin is None or isinstance(begin, Score)
         engines = Engines(codec, generators, music, choose_labels(
             configs, label, batch or 1, seed if own else None), score=score)

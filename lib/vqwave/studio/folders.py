@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..io import files, weights
 from ..onnx import export
 from ..play import api
+from ..play.sampling import sampling_per_level
 from . import limits, pictures
 
 
@@ -73,8 +74,10 @@ class Folders:
 
     def temperatures(self, folder: str) -> dict[int, float]:
         """By level, from the generators' configurations."""
-        return {level: config.sampling.temperature
-                for level, config in self.generators(folder).items()}
+        generators, chain = self.generators(folder), self.chains[folder]
+        score = weights.find(self.paths[folder], chain.score) if chain.score else None
+        sampling = sampling_per_level(list(generators.values()), score=score)
+        return {level: sampling[level].temperature for level in generators}
 
     def describe(self, folder: str) -> dict:
         """A folder with generators, as the page needs it."""
@@ -156,7 +159,7 @@ def _checksum(music: api.VQWave, name: str) -> str | None:
 
 def plays(folder) -> bool:
     """Whether a folder holds the generators of all levels that its chain needs."""
-    path = weights.find_folder(folder, weights.GENERATORS)
+    path = weights.find_folder(folder)
     chain = weights.chain(path)
     return chain.can_generate and all(weights.holds(path, [chain.generator(level)])
                                for level in chain.sizes if level >= chain.ending)
@@ -166,7 +169,7 @@ def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:
     """These folders and their subfolders: those with a top generator; those with codecs only."""
     playing, codecs_only = {}, {}
     for name_of_root in roots:
-        root = weights.find_folder(name_of_root, weights.GENERATORS)
+        root = weights.find_folder(name_of_root)
         inside = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         for path in [root, *inside]:
             chain = weights.chain(path)

@@ -115,7 +115,7 @@ class Studio:
     method. Arguments: see `Folders`; streams: takes that are generated at the same time.
     """
 
-    def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,),
+    def __init__(self, codecs=weights.CODECS, generators=(weights.PLAYED, weights.GENERATORS),
                  engine: str = "onnx", streams: int = limits.STREAMS, follow=None):
         self.folders, self.engine = Folders(codecs, generators, engine, follow), engine
         sweep_folders()
@@ -220,11 +220,11 @@ class Studio:
         and `Settings.changes_file` for the changes.
         """
         words = ["vqwave", "generate"]
-        codecs, generators = (weights.find_folder(default, default)
-                              for default in (weights.CODECS, weights.GENERATORS))
+        path = self.folders.paths[s.weights]
         for flag, value, default in (
-            ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)), str(codecs)),
-            ("--generator-weights-dir", str(self.folders.paths[s.weights]), str(generators)),
+            ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)),
+             str(weights.folders(generators=path)[0])),
+            ("--generator-weights-dir", str(path), str(weights.folders()[1])),
             ("--epoch", s.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:

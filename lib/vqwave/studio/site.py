@@ -229,7 +229,8 @@ class Site:
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
                        for name, values in tables.items() if values is not None},
             "level": config.level, "books": config.books, "num_codes": config.num_codes,
-            "start": config.start_token, "states": list(config.states.items()),
+            "performs": config.is_performer, "start": config.start_token,
+            "states": list(config.states.items()),
             "conditions": [
                 {"kind": c.kind, "input": c.input, "ratio": config.ratio, "pad": config.pad_token}
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score")
@@ -256,7 +257,8 @@ class Site:
             "strikes": self.composer.config.core.strikes, "section_beats": score.SECTIONS,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
-                               "GOVERNOR MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED TEMPO PLAN"),
+                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
+                               "TEMPO PLAN"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

@@ -195,9 +195,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     data = dict(file.data)
     if args.val_split is not None:
         data["split"] = parse_split(args.val_split)
-    start_from = args.start_from
-    if start_from in (weights.CODECS, weights.GENERATORS):  # the shipped folders, from anywhere
-        start_from = weights.find_folder(start_from, start_from)
+    start_from = args.start_from and weights.find_folder(args.start_from)
     where = f"{path}: " if path else ""
     return TrainingSettings(
         model, config.override(base, own, f"{where}training"),

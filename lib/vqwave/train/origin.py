@@ -72,14 +72,11 @@ class Origin:
         """The models in `folder`, with the shipped codecs where it has none; None: all shipped.
         Raises `UserError` where the folder has no generators.
         """
-        codecs = weights.find_folder(weights.CODECS, weights.CODECS)
-        generators = weights.find_folder(folder or weights.GENERATORS, weights.GENERATORS)
+        codecs, generators = weights.folders(generators=folder)
         chain = weights.chain(generators)
         if not weights.tags(generators, top := chain.generator(chain.top)):
             raise UserError(f"{printable(generators)}: has no {top} to begin with; --from-scratch "
                             f"begins with random weights")
-        if any(weights.tags(generators, name) for name in chain.codecs.values()):
-            codecs = generators
         return cls(codecs, generators)
 
     @cached_property

@@ -8,8 +8,8 @@ const rint = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.roun
 
 /** Positions are steps. times: the sample at which each step begins, and the end of the last. */
 export class ScoreLevel extends Level {
-  constructor(model, about, seed, steering) {
-    super(model, { ...about, block: model.level * about.score.steps_per_beat }, seed, steering);
+  constructor(model, about, seed, steering, options) {
+    super(model, { ...about, block: model.level * about.score.steps_per_beat }, seed, steering, options);
     Object.assign(this, about.score, { rate: about.rate, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
     Object.assign(this, { skips: false, chunk: 1 }); // each step by itself, since each has a bias of its own
     this.pitched = this.books - this.bands; // the books before those of attacks
@@ -80,7 +80,7 @@ export class ScoreLevel extends Level {
     // As if the steps that are not there yet had been as expected.
     const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
-    const gain = Math.log(steering.density) + this.governor * Math.log(allowed / Math.max(rate, expected / governed));
+    const gain = Math.log(steering.density) + Math.min(this.most_pushed, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));

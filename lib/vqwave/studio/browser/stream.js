@@ -46,6 +46,9 @@ class Loudness {
   }
 }
 
+/** How each level draws, as new objects. A performer draws nothing: at its level, the score does. */
+export const sampling = ({ levels, score }) => Object.fromEntries(levels.map(({ level, performs, sampling }) => [level, { ...(performs ? score.model.sampling : sampling) }]));
+
 export class Stream {
   /** about: site.json, with the graphs of its models open. seed: BigInt. */
   constructor(about, seed, label = "") {
@@ -53,7 +56,7 @@ export class Stream {
     const draw = () => about.labels[Math.floor(about.labels.length * uniforms(seed, 0, 0, 0, 1, about.label_draw)[0])];
     Object.assign(this, { about, label: label || (about.label_draw ? draw() : ""), pending: [], past: [], heard: 0, begun: 0, held: 0, place: 0 });
     this.steering = { notes: [], scale: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
-    this.sampling = Object.fromEntries(about.levels.map(({ level, sampling }) => [level, { ...sampling }]));
+    this.sampling = sampling(about);
     this.loudness = new Loudness(about);
     this.start(seed);
   }
@@ -62,9 +65,11 @@ export class Stream {
   start(seed) {
     const { about, steering, sampling, label } = this;
     Object.assign(this, { levels: [], bottom: null, blocks: 0, runsAhead: false });
-    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering);
+    const [top] = about.levels;
+    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined });
     for (const model of about.levels) {
-      const options = { source: this.bottom, score: this.bottom ? null : this.score, label, sampling: sampling[model.level] };
+      const score = this.bottom ? null : this.score;
+      const options = { source: this.bottom, score, label, sampling: model.performs ? model.sampling : sampling[model.level] };
       this.levels.push((this.bottom = new Level(model, about, seed, steering, options)));
     }
   }

@@ -2,7 +2,7 @@
 
 import { clip } from "./level.js";
 import { InferenceSession, Tensor, env } from "./ort.js";
-import { Stream } from "./stream.js";
+import { Stream, sampling } from "./stream.js";
 
 const SITE = new URL("../../", import.meta.url).href;
 let about = null; // site.json, with the models in the place of their files
@@ -111,7 +111,7 @@ class Take {
   steer({ wild, levels, jump, ...change }) {
     const rounded = (x) => Number(x.toFixed(4));
     const temper = (temperature) => ({ temperature: rounded(temperature * about.wildest ** wild), top_p: rounded(Math.min(1, 1 + wild / 5)) });
-    if (wild !== undefined) change.sampling = Object.fromEntries(about.levels.map(({ level, sampling }) => [level, temper(sampling.temperature)]));
+    if (wild !== undefined) change.sampling = Object.fromEntries(Object.entries(sampling(about)).map(([level, { temperature }]) => [level, temper(temperature)]));
     if (levels) change.sampling = levels;
     if (jump) change.jump = draw();
     const sample = this.stream.set(change);
