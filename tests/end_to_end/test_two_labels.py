@@ -152,7 +152,7 @@ def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
         assert figures[f"Fréchet distance to {label}, {label}, training tracks"] < 0.1 * figures[
             f"Fréchet distance to {other}, {label}, training tracks"]
     # The fresh tracks have one label: nothing to distinguish.
-    assert dict(labels.Labels().run(corpus.music, corpus.for_side("fresh"))) == {}
+    assert dict(labels.run(corpus.for_side("fresh"))) == {}
 
 
 def test_pieces_are_thirty_seconds_of_a_track(rng):
@@ -184,8 +184,8 @@ def test_one_patch_that_is_surely_another_labels_does_not_name_a_piece(rng):
 
 
 def test_a_chain_without_labels_has_no_figures_of_labels(corpus, tiny_weights):
-    music = api.load(tiny_weights.codecs, tiny_weights.generators)
-    assert dict(labels.Labels().run(music, corpus)) == {}
+    corpus.music = api.load(tiny_weights.codecs, tiny_weights.generators)
+    assert dict(labels.run(corpus)) == {}
 
 
 def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
