@@ -1,6 +1,4 @@
-"""Commands as processes that start at once, forked from a server that has imported the slow
-libraries.
-"""
+"""Commands as processes that start at once, forked from a server with the slow libraries."""
 
 import multiprocessing
 import os

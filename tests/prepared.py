@@ -32,8 +32,7 @@ class RecordingReporter(SilentReporter):
 
 
 def data_folder(folder, sounds, sample_rate=22050):
-    """Write float [samples] in `sounds`, by track name, as tracks of `folder`; returns its tracks.
-    """
+    """Write float [samples] in `sounds`, by track name, as tracks of `folder`; returns its tracks."""
     folder.mkdir(parents=True, exist_ok=True)
     tracks = []
     for name, sound in sounds.items():

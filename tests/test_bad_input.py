@@ -45,8 +45,6 @@ TIMEOUT = 300.0  # seconds a file; all of them take milliseconds where nothing h
 few_or_many = pytest.mark.parametrize("cases", [300, pytest.param(2500, marks=pytest.mark.large)])
 
 
-# ---------------------------------------------------------------------------------- a seeded corpus
-
 SOUNDFILE = {".wav": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"),
              ".flac": ("PCM_S8", "PCM_16", "PCM_24"),
              ".aiff": ("PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"),
@@ -232,9 +230,6 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
     (src / "locked").chmod(0o700)
 
 
-# --------------------------------------------------------------------------------- every config key
-
-
 def leaves(kind, path=()):
     """(the keys that lead to it, its type) of every value of a config class, through one class of
     each union; of a list, those of its first item.
@@ -293,8 +288,6 @@ def test_a_wrong_value_of_any_key_is_one_line_that_names_the_key():
             assert any(re.search(rf"\b{key}\b", message) for key in keys), message
 
 
-# ----------------------------------------------- whatever a file holds: what it is for, or one line
-
 scalars = (st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats()
            | st.text(max_size=12) | st.dates()
            | st.sampled_from(["vqvae_8", "1e-4", "00001", "best", "../x", 10**400]))
@@ -348,8 +341,7 @@ def test_whatever_describes_a_weights_set(codec_set):
 
 
 def test_whatever_a_weights_file_holds(codec_set, tmp_path):
-    """Every kind of harm to the real file is refused by its checksum before anything of it is read.
-    """
+    """Every kind of harm to the real file is refused by its checksum before anything of it is read."""
     folder, _ = codec_set
     original = weights.find(folder, "vqvae_8", "best").files["decoder"]
     content, random = original.read_bytes(), np.random.default_rng(0)
@@ -388,9 +380,6 @@ def test_whatever_a_manifest_holds(tmp_path):
             assert track.is_intact(tmp_path)
 
     check()
-
-
-# ------------------------------------------------------------------------------- every command line
 
 
 script = functools.cache(imported.script)
@@ -452,8 +441,6 @@ def places(tmp_path_factory):
     (root / "folder").mkdir()
     (root / "text.yml").write_text("words")
     (root / "wrong.yml").write_text("unitz: 3\nstridez: 3\n")
-    (root / "noise.mp3").write_bytes(b"noise" * 1000)
-    encode(root / "good.wav", music(1.0))
     return root
 
 
@@ -467,6 +454,8 @@ NAMED = [
     ("train_vqvae", [*CODEC, "--config", "none.yml"], "none.yml: cannot be read"),
     ("train_vqvae", [*CODEC, "--config", "wrong.yml"], "wrong.yml: unknown key"),
     ("train_vqvae", [*CODEC, "--val-split", "wrong.yml"], "wrong.yml: unknown key"),
+    ("train_vqvae", [*CODEC, "--val-split", "1"], "--val-split is 1; it must be a share"),
+    ("train_vqvae", [*TRAIN], "--model is missing: it must be one of vqvae_512"),
     ("train_vqvae", [*CODEC, "--input-length", "2049"], "--input-length is 2049"),
     ("train_vqvae", [*CODEC, "--input-length", "20480000"], "--input-length, 20480000 samples"),
     ("train_vqvae", [*CODEC, "--output-dir", "text.yml"], "text.yml: cannot be written to"),
@@ -475,26 +464,8 @@ NAMED = [
     ("train_vqvae", [*CODEC, "--decoder-only"], "--decoder-only needs --start-from"),
     ("train_generator", ["--generator", "vqvae_8", *TRAIN], "'vqvae_8'; there are generator_512"),
     ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "folder"], "no weights of vqvae_512"),
-    ("train_generator", [*GENERATOR, "--epoch", "first"], "epoch is 'first'; it must be a number or 'best'"),
-    ("train_generator", [*GENERATOR, "--size", "notes", "--label", "genre"],
-     "no training track names its genre"),
-    ("train_all", [*TRAIN, "--steps", "1", "--label", "artist"], "no training track names its artist"),
     ("train_all", [*TRAIN, "--levels", "512,64"], "--levels is '512,64'"),
-    ("generate_audio", ["--generators", "x", "--seconds", "1"], "no generator is called 'x'"),
-    ("generate_audio", ["--output", "OUT/a.mp3", "--seconds", "1"], "'.mp3' is unknown"),
-    ("generate_audio", ["--label", "calm", "--output", "folder/a.wav", "--seconds", "1"],
-     "generator_512 was trained without labels: there is none to choose"),
-    ("generate_audio", ["--guidance", "2", "--output", "folder/a.wav", "--seconds", "1"],
-     "--guidance needs --label or --replay"),
-    ("generate_audio", ["--output", "OUT/none/a.wav", "--seconds", "1"], "there is no folder"),
-    ("generate_audio", ["--generator-weights-dir", "none", "--output", "folder/a.wav", "--seconds", "1"], "none"),
-    ("test_vqvae", ["--model", "vqvae_9", "--input", "good.wav", "--output-dir", "OUT"], "vqvae_9"),
-    ("test_vqvae", ["--model", "all", "--input", "noise.mp3", "--output-dir", "OUT"],
-     "noise.mp3: not audio"),
-    ("test_vqvae", ["--model", "all", "--input", "none.mp3", "--output-dir", "OUT"],
-     "none.mp3: no such file"),
     ("benchmark", ["--sizes", "huge", "--quick"], "huge"),
-    ("benchmark", ["--only", "luck", "--quick"], "luck"),
 ]
 
 
@@ -503,7 +474,7 @@ NAMED = [
 def test_a_wrong_name_or_place_is_one_line_and_leaves_nothing(places, tmp_path, capsys, name, argv, message):
     argv = [a.replace("DATA", str(places / "data")).replace("OUT", str(tmp_path / "out"))
             for a in argv]
-    place = re.compile(r"(none|folder|text|wrong|noise|good)(\.\w+|/a\.wav)?")
+    place = re.compile(r"(none|folder|text|wrong)(\.\w+)?")
     code, stderr = run(capsys, name, *[str(places / a) if place.fullmatch(a) else a for a in argv])
     assert code == 2, stderr
     assert message in stderr.splitlines()[-1] and len(stderr.splitlines()[-1]) < 600

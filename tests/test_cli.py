@@ -66,37 +66,6 @@ def test_an_error_of_the_program_is_raised(capsys, error):
         exit_of(error, capsys)
 
 
-def parser():
-    with cli.set_program("command.py"):
-        parser = cli.parser("Does a thing.", "--steps 3")
-    parser.add_argument("--steps", type=cli.number(int, least=1), default=7, help="how many")
-    parser.add_argument("--quick", action="store_true", help="hurry")
-    parser.add_argument("--name", default="", help="the name")
-    parser.add_argument("--skip", type=cli.number(int, 0, 9), default=0, help="how many not")
-    parser.add_argument("--minutes", default=2.0, help="how long (default: 2)")
-    return parser
-
-
-@pytest.mark.parametrize(("arguments", "error"), [
-    (["--steps", "0"], "argument --steps: '0' is not a whole number of at least 1"),
-    (["--skip", "10"], "argument --skip: '10' is not a whole number from 0 to 9"),
-    (["--steps"], "argument --steps: expected one argument"),
-    (["a\nb"], "unrecognized arguments: a b"),
-])
-def test_a_wrong_argument_is_one_line_and_code_2(capsys, arguments, error):
-    with pytest.raises(SystemExit) as caught:
-        parser().parse_args(arguments)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == f"command.py: {error} (see --help)\n"
-
-
-def test_help_shows_each_default_once_and_an_example():
-    text = parser().format_help()
-    for line in ("how many (default: 7)\n", "how many not (default: 0)\n", "how long (default: 2)\n",
-                 "example:\n  python scripts/command.py --steps 3\n", "hurry\n", "the name\n"):
-        assert line in text
-
-
 @pytest.mark.parametrize(("number", "code", "line"), [
     (signal.SIGTERM, 143, "command.py: stopped by SIGTERM; the same command continues\n"),
     (signal.SIGINT, 130, "\n")])

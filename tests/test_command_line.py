@@ -1,6 +1,4 @@
-"""`vqwave`: every command's help and mistakes, what starts quickly, and the other forms
-of the same commands.
-"""
+"""`vqwave`: every command's help and mistakes, what starts quickly, and the other forms."""
 
 import re
 import subprocess

@@ -34,9 +34,6 @@ def override(base, text, who="f.yml"):
     return configs.override(base, yaml.safe_load(text), who)
 
 
-# ------------------------------------------------------------------------------------------ presets
-
-
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_the_models_of_a_preset_survive_yaml(preset):
     for config in preset.models.values():
@@ -156,14 +153,6 @@ def test_an_unknown_model_preset_or_level_is_refused():
         COMPACT.chain.check_level(64)
 
 
-def test_where_a_chain_ends():
-    assert (COMPACT.chain.top, COMPACT.chain.bottom, COMPACT.chain.ending) == (512, 8, 128)
-    assert configs.replace(COMPACT.chain, end=None).ending == 8
-
-
-# ------------------------------------------------------------------------------------------ configs
-
-
 def test_bitrate_is_codes_a_second_times_bits_a_code():
     assert CODEC.bitrate == 22050 / 8 * 10
     residual = override(CODEC, "quantizer: {kind: residual, books: 3, num_codes: 64}")
@@ -177,8 +166,7 @@ def test_a_map_is_as_square_as_it_can_be():
 
 def test_a_split_that_is_neither_a_share_nor_tracks_is_refused():
     for split, message in [
-            (1.0, "split.share is 1.0; it must be less than 1"), (-0.1, "split.share is -0.1"),
-            ("half", "split.share is 'half'"), (True, "split.share is True"), (None, "split.share is None"),
+            (1.0, "split.share is 1.0; it must be less than 1"), ("half", "split.share is 'half'"),
             ({"validation": "a"}, "split.tracks.validation is 'a'; it must be a valid list"),
             ({"valdation": []}, "unknown key 'valdation'; did you mean 'validation'")]:
         with pytest.raises(ConfigError, match=message):
@@ -237,19 +225,9 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
 
 
 WRONG_CODECS = [
-    ("stages: 8", "stages is 8; it must be a valid list"),
-    ("stages: []", "stages is "),
-    ("stages: [{channels: 1}]", "stages.0.stride is missing"),
-    ("stages: [{stride: 8.0, channels: 1}]", "stages.0.stride is 8.0; it must be a valid integer"),
-    ("stages: [{stride: 8, channels: 1, dilations: [1, -3]}]", "dilations.1 is -3"),
     ("stages: [{stride: 300000, channels: 1}]", "300000 samples a code; at most 262144"),
-    ("quantizer: {num_codes: true}", "num_codes is True"),
-    ("quantizer: {num_codes: 65537}", "num_codes is 65537"),
     ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is a number too long"),
     ("quantizer: {kind: huffman}", "'huffman'.*kind must be one of 'ema', 'residual', 'som'"),
-    ("quantizer: {decay: .nan}", "decay is nan; it must be a finite number"),
-    ("quantizer: {decay: abc}", "decay is 'abc'"),
-    ("quantizer: {commitment: 0}", "commitment is 0; it must be greater than 0"),
     ("quantizer: {kind: gain_shape}", "gain_shape, needs encoder of kind banded, not mirror"),
     ("block: {kernel_size: 4}", "kernel_size: 4 is even"),
     ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]", "power of 2, but the strides multiply to 3"),
@@ -279,15 +257,12 @@ WRONG_CODECS = [
     ("front_end: {kind: spectrogram, hop: 1}\nhead: {kind: griffin_lim}",
      "hop, 1, is the first stage's stride, 8"),
     (PLANE + "\nloss: {channel_average: 1.0}", "channel_average needs two stages"),
-    ("loss: {channel_average: 1.0}", "channel_average needs two stages"),
     ("labels: {of: genre}", "labels need a quantizer of gaussian"),
     ("head: {kind: spectrogram, n_fft: 24}", "multiple of twice the first stage's stride, 8"),
     ("bottleneck: {kind: energy, heads: 3}", "3 heads, which do not divide the 128 channels"),
     ("name: ../../vqvae_8", "name is '../../vqvae_8'"),
-    ("name: vqvae_²", "name is"),
     ("name: vqvae_00010", "must not end in"),
     ("name: chain", "must not be the name of a file"),
-    ("loss: 3", "loss is 3; it must be a valid mapping"),
     ("adversary: {discriminators: [{n_fft: 3, hop: 1}]}", "n_fft is 3"),
 ]
 
@@ -319,20 +294,13 @@ def condition(**more):
 WRONG_GENERATORS = [
     (condition(level=33), "33, must be a multiple of the generator's level, 8"),
     (condition(level=8), "8, must be a multiple of the generator's level, 8"),
-    (condition(dilations=[1, "two"]), "dilations.1 is 'two'"),
     ({"conditions": condition()["conditions"] * 2}, "two conditions have the same input"),
-    ({"core": {"dropout": 1}}, "dropout is 1; it must be less than 1"),
-    ({"core": {"repeats": 1}}, "repeats is 1; it must be a valid boolean"),
     ({"core": {"kind": "gru"}}, "'gru'.*'lstm', 'wavenet', 'transformer', 'pixelcnn'"),
     ({"core": {"kind": "wavenet", "units": 8}}, "unknown key 'units'; did you mean"),
-    ({"core": {"kind": "wavenet", "dilations": []}}, "dilations is"),
     ({"core": {"kind": "transformer", "heads": 7}}, "width is 256; it must be a multiple of heads, 7"),
     ({"core": {"kind": "pixelcnn", "drawing": "together"}}, "drawing is 'together'"),
     ({"core": {"kind": "pixelcnn", "dilations": [1, 2], "kernel_books": 5}, "books": 7},
      "5 earlier books, but a frame has 7:"),
-    ({"core": {"units": None}}, "units is None"),
-    ({"sampling": {"top_p": 0}}, "top_p is 0"),
-    ({"sampling": {"temperature": float("inf")}}, "finite"),
 ]
 
 
@@ -345,9 +313,6 @@ def test_a_generator_that_cannot_be_is_refused():
 def test_a_label_stands_once_in_a_vocabulary():
     with pytest.raises(ConfigError, match="names holds a label twice"):
         override(GENERATOR, "conditions: [{kind: labels, names: [a, b, a]}]")
-
-
-# -------------------------------------------------------------------------------------------- files
 
 
 @pytest.mark.parametrize("content", [
@@ -363,13 +328,6 @@ def test_a_file_that_holds_no_mapping_is_refused_by_name(content, tmp_path):
         configs.load_yaml(path)
 
 
-def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path):
-    with pytest.raises(ConfigError, match="absent.yml.*No such file"):
-        configs.load_yaml(tmp_path / "absent.yml")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        configs.load_yaml(tmp_path)
-
-
 def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short_line(tmp_path):
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
@@ -378,9 +336,6 @@ def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short
         configs.override(CODEC, {"quantizer": {"num_codes": configs.load_yaml(path)["num_codes"]}},
                          "f.yml")
     assert len(str(caught.value)) < 500
-
-
-# ------------------------------------------------------ whatever a file says: a config or an error
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

@@ -16,10 +16,8 @@ import yaml
 from commands import draw_pitches
 from imported import unknown
 
-from vqwave.config import Sampling, TrainingConfig
 from vqwave.io import weights
 from vqwave.play import pitches
-from vqwave.play.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "final_weights/README.md"
@@ -57,9 +55,6 @@ def for_each(pages):
     return decorate
 
 
-# ---------------------------------------------------------------------------------------- the pages
-
-
 def anchors(page):
     """What GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
@@ -85,15 +80,12 @@ def test_python_examples_run_with_the_shipped_weights(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(pitches, "of_codec", draw_pitches)
     text, own = (ROOT / "docs/python.md").read_text(encoding="utf-8").split("\n## With your own weights\n")
-    examples = [example for _, example in FENCE.findall(text)]
+    examples = [*blocks(ROOT / "README.md", "python"), *(example for _, example in FENCE.findall(text))]
     assert len(examples) >= 6 and "weights/mine" in own
     variables = {}
     for example in examples:
         exec(example, variables)  # noqa: S102
     assert len(variables["audio"]) == 10 * 22050
-
-
-# ------------------------------------------------------------------------------------- the commands
 
 
 def containers(page):
@@ -198,23 +190,8 @@ def test_shell_programs_accept_every_command_shown(page):
 
 
 @for_each(PAGES)
-def test_every_flag_in_the_text_belongs_to_some_command(page):
-    shell = (ROOT / "setup.sh").read_text() + (ROOT / "recipes/recipe.sh").read_text()
-    known = set(re.findall(r"--[a-z][\w-]+", shell))
-    for path in [*(ROOT / "scripts").glob("*.py"), *(ROOT / "lib").rglob("*.py")]:
-        known |= set(re.findall(r'"(--[a-z][\w-]*)"', path.read_text(encoding="utf-8")))
-    fields = {**Sampling.model_fields, **TrainingConfig.model_fields, **CONTROLS}
-    known |= {f"--{field.replace('_', '-')}" for field in fields}
-    spans = " ".join(prose(page).split()).split("`")[1::2]
-    others = re.compile(r"(pip|docker|pytest|kubectl|dask|tensorboard) ")
-    ours = [span for span in spans if not others.match(span)]
-    named = [flag for span in ours for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)]
-    assert [flag for flag in named if flag not in known] == []
-
-
-@for_each(PAGES)
 def test_python_examples_name_what_there_is(page):
-    """Methods, attributes and keywords; tests/play/test_export.py runs the program in onnx.md."""
+    """Methods, attributes and keywords; tests/onnx/test_export.py runs the program in onnx.md."""
     from vqwave.play.api import VQWave, load
     from vqwave.play.stream import Stream
 
@@ -257,6 +234,3 @@ def test_shell_examples_are_valid_bash(page):
         text = re.sub(r"<[a-z ]+>", "PLACEHOLDER", block)
         done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
         assert (done.returncode, done.stderr) == (0, ""), block
-
-
-# -------------------------------------------------------------------------------------- the service

@@ -115,9 +115,6 @@ def kill_repeatedly(times, seed, seconds, start, check, finish, chain=10):
         finish()
 
 
-# ------------------------------------------------------------------------------------------ kill -9
-
-
 @pytest.mark.parametrize("name, times",
                          [(CODEC, 1), (GENERATOR, 2), many(CODEC, 20), many(GENERATOR, 20)])
 def test_a_training_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, name, times):
@@ -204,37 +201,6 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
 
 
 @few_or_many
-def test_preparing_killed_at_any_moment_ends_as_if_it_had_not_been(tmp_path, times):
-    src, dst = tmp_path / "music", tmp_path / "data"
-    src.mkdir()
-    for i, suffix in enumerate((".mp3", ".flac", ".ogg", ".m4a", ".wav", ".opus", ".aac", ".aiff")
-                               * 2):
-        encode(src / f"{i}{suffix}", music(6.0, i % 8, 48000), 48000)
-
-    def start():
-        return Process(tmp_path / "log", "prepare_audio", src, dst, "--workers", 2)
-
-    began = time.monotonic()
-    succeed(start())
-    seconds = time.monotonic() - began
-    expected = {p.name: p.read_bytes() for p in dst.iterdir()}
-    shutil.rmtree(dst)
-
-    def check():
-        for path in dst.glob("*.u16"):
-            assert path.read_bytes() == expected[path.name]
-        if (dst / manifest.NAME).exists():
-            assert manifest.read(dst)
-
-    def finish():
-        succeed(start())
-        assert {p.name: p.read_bytes() for p in dst.iterdir()} == expected
-        shutil.rmtree(dst)
-
-    kill_repeatedly(times, times, seconds, start, check, finish)
-
-
-@few_or_many
 def test_unfinished_music_never_has_its_final_name(tiny_weights, tmp_path, times):
     out = tmp_path / "out" / "a.wav"
     out.parent.mkdir()
@@ -264,37 +230,6 @@ def test_unfinished_music_never_has_its_final_name(tiny_weights, tmp_path, times
     kill_repeatedly(times, times, seconds, start, check, finish)
 
 
-# ------------------------------------------------------------------------------- SIGTERM and Ctrl-C
-
-
-@pytest.mark.parametrize("name, times", [(GENERATOR, 2), many(CODEC, 6), many(GENERATOR, 20)])
-def test_a_signal_lets_a_training_save_and_end(tiny, tmp_path, name, times):
-    """With `-m large` within five seconds."""
-    random, delays = np.random.default_rng(times), []
-    out, training = tmp_path / "out", tiny.codec if name == CODEC else tiny.generator
-    while len(delays) < times:
-        command = Command(tmp_path / "log", *training(out))
-        command.wait_for("tracks to train on")
-        if command.wait(random.uniform(0, tiny.seconds[name])) is not None:
-            succeed(command)
-            shutil.rmtree(out)
-            continue
-        number = (signal.SIGTERM, signal.SIGINT)[len(delays) % 2]
-        os.kill(command.pid, number)
-        began = time.monotonic()
-        code = command.wait()
-        delays.append(time.monotonic() - began)
-        assert code in (0, 128 + number), command.log.read_text()  # 0 after the last step
-        assert "Traceback" not in command.log.read_text()
-        if code == 0:
-            assert_trained_as(out, tiny.weights, name)
-            shutil.rmtree(out)
-    if times > 2:
-        assert max(delays) < 5
-    succeed(Command(tmp_path / "log", *training(out)))
-    assert_trained_as(out, tiny.weights, name)
-
-
 # ---------------------------------------------------------------------------- one training a folder
 
 
@@ -309,9 +244,6 @@ def test_a_folder_takes_one_training_at_a_time_and_a_killed_one_releases_it(tiny
     first.kill()
     succeed(Command(tmp_path / "third", *tiny.generator(tmp_path / "out")))
     assert_trained_as(tmp_path / "out", tiny.weights, GENERATOR)
-
-
-# -------------------------------------------------------------------------------------- a full disk
 
 
 @pytest.fixture
@@ -374,19 +306,6 @@ def test_preparing_onto_a_full_disk(tmp_path, disk):
     assert len(manifest.read(dst)) == 12
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
-def test_music_onto_a_full_disk(tiny_weights, tmp_path, disk, suffix):
-    command = [tmp_path / "log", "generate_audio", "--vqvae-weights-dir", tiny_weights.codecs,
-               "--generator-weights-dir", tiny_weights.generators, "--generators",
-               "generator_512", "--seed", 1, "--output", disk.folder / f"a{suffix}", "--seconds"]
-    disk.limit(64 << 10)
-    fill_disk(Command(*command, 60))
-    assert not list(disk.folder.iterdir())
-    disk.limit(64 << 20)
-    succeed(Command(*command, 60))
-    assert [path.name for path in disk.folder.iterdir()] == [f"a{suffix}"]
-
-
 def test_a_read_only_folder_is_refused_before_any_work(tiny, tiny_weights, tmp_path, disk):
     (disk.folder / "out").mkdir()
     (disk.folder / "out" / f".{CODEC}.lock").touch()
@@ -403,9 +322,6 @@ def test_a_read_only_folder_is_refused_before_any_work(tiny, tiny_weights, tmp_p
         output = fail(Command(tmp_path / "log", *command))
         assert str(disk.folder) in output and "cannot be written" in output
         assert len(output.splitlines()) == 1
-
-
-# ------------------------------------------------------------------------------------------- memory
 
 
 def limit_memory():
@@ -426,6 +342,3 @@ def test_without_memory_the_error_names_the_two_flags_to_lower(tiny, tmp_path, b
         command.kill()
     assert "out of memory: lower --batch-size or --input-length" in fail(command).splitlines()[-1]
     assert weights.tags(tmp_path / "out", CODEC) == []
-
-
-# ------------------------------------------------------------------------------------------- damage

@@ -7,8 +7,6 @@ from pathlib import Path
 import yaml
 
 from vqwave.io.audio import AUDIO_SUFFIXES
-from vqwave.play import render
-from vqwave.studio import routes
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
@@ -31,9 +29,3 @@ def test_every_track_of_the_split_has_a_title_and_a_composer():
     assert len(listed) == 41 + 1  # and the line that names the columns
     named = [name for names in split.values() if isinstance(names, list) for name in names]
     assert named and [name for name in named if name not in listed] == []
-
-
-def test_the_studio_and_the_readme_state_the_terms_of_generated_music():
-    assert render.TERMS in (routes.STATIC / "index.html").read_text(encoding="utf-8")
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert "claim no rights in music that you generate, but rights in the training music" in readme

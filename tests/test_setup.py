@@ -187,42 +187,6 @@ def test_the_tests_run_last_and_their_exit_code_is_that_of_ci(checkout):
     assert setup(checkout, script=".ci/run").returncode == 1
 
 
-@pytest.fixture
-def no_browser(checkout):
-    """A PATH on which there is no browser."""
-    programs = checkout.parent / "programs"
-    programs.mkdir()
-    for program in Path("/usr/bin").iterdir():
-        if not program.name.startswith(("chromium", "google-chrome", "firefox", "pulseaudio")):
-            (programs / program.name).symlink_to(program)
-    return f"{checkout.parent / 'tools'}:{programs}"
-
-
-def allow_apt(checkout):
-    """Let apt-get install without a password; the file where it lists its arguments."""
-    tools = checkout.parent / "tools"
-    (tools / "sudo").write_text('#!/bin/sh\nshift; exec "$@"\n')
-    (tools / "apt-get").write_text(
-        f'#!/bin/sh\nfor program in chromium firefox-esr pulseaudio; do\ncase "$*" in *$program*) '
-        f'cp {tools}/nvidia-smi {tools}/$program ;; esac\ndone\necho "$@" >>{tools}/apt-calls\n')
-    return tools / "apt-calls"
-
-
-def test_the_tests_get_browsers_if_apt_may_install_them(checkout, no_browser):
-    hints = "sudo apt-get install chromium", "sudo apt-get install firefox-esr pulseaudio"
-    apt_calls = allow_apt(checkout)
-    without = setup(checkout, "--no-apt", "--test", PATH=no_browser)
-    assert without.returncode == 0 and "(apt)" not in without.stderr and not apt_calls.exists()
-    assert all(hint in without.stderr for hint in hints)
-    assert "sudo apt-get install portaudio19-dev gcc python3." in without.stderr
-    assert calls(checkout)[-1] == TESTS
-    installed = setup(checkout, "--test", PATH=no_browser)
-    assert installed.returncode == 0 and "Installing chromium (apt)" in installed.stderr
-    assert not any(hint in installed.stderr for hint in hints)
-    assert "chromium" in apt_calls.read_text() and "firefox-esr pulseaudio" in apt_calls.read_text()
-    assert calls(checkout)[-1] == TESTS
-
-
 def test_shipped_weights_are_exported(checkout):
     (checkout / "final_weights").mkdir()
     (checkout / "final_weights/vqvae_8_decoder.weights.h5").touch()

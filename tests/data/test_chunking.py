@@ -1,6 +1,4 @@
-"""chunking.py: window by window is the whole, at every length, with halos no narrower than what a
-code can see.
-"""
+"""chunking.py: window by window is the whole, at every length."""
 
 import keras
 import numpy as np
@@ -19,8 +17,7 @@ def around(frames):
 
 
 class Encoder:
-    """Codes of two books that depend on every frame within the halo; notes the lengths of inputs.
-    """
+    """Codes of two books that depend on every frame within the halo; notes the lengths of inputs."""
 
     def __init__(self):
         self.lengths = []

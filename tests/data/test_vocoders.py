@@ -54,36 +54,6 @@ def test_levels_become_the_audio_that_has_them(mels, far):
         assert np.linalg.norm(ours - theirs) < far * np.linalg.norm(theirs)
 
 
-@pytest.mark.parametrize("head", [
-    {}, {"head": {"kind": "spectrogram", "n_fft": 64}, "loss": {"mel": 1.0}}],
-    ids=["griffin_lim", "spectrogram"])
-def test_a_codec_of_every_bin_trains_and_decodes(head):
-    config = codec(mels=0, **head)
-    assert (config.front_end.channels, config.positions) == (32, 8)
-    model = Codec(config)
-    model.compile(optimizer="sgd", jit_compile=False)
-    audio = music(0.5)[None, :4096].astype("float32")
-    before = [v.numpy() for v in model.decoder.weights]
-    assert np.isfinite(model.fit(audio, audio, verbose=0).history["loss"]).all()
-    assert any(np.abs(v.numpy() - b).max() > 0
-               for v, b in zip(model.decoder.weights, before, strict=True))
-    codes = np.asarray(model.encode_model()(audio))
-    assert codes.shape == (1, 64, 8)
-    heard = vocoders.vocoder(config)(np.asarray(model.decode_model()(codes)))
-    assert heard.shape == audio.shape and np.isfinite(heard).all()
-
-
-def test_more_steps_come_nearer():
-    audio = music(1.0)[None, : 256 * 80].astype("float32")
-    levels = levels_of(config := sized(0, 1), audio)
-
-    def error(steps):
-        heard = vocoders.vocoder(sized(0, steps))(levels)
-        return np.abs(levels_of(config, heard) - levels).mean()
-
-    assert error(32) < error(4) < error(1)
-
-
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_frame_changes_audio_only_within_the_receptive_field(steps, rng):
     griffin_lim = vocoders.GriffinLim(sized(0, steps, 16, 64))

@@ -23,9 +23,6 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-# ------------------------------------------------------------------------------------ audio windows
-
-
 def test_tracks_are_drawn_by_duration_and_places_uniformly():
     sampler = Sampler([100, 700, 200], seed=0)
     drawn = [sampler(i) for i in range(4000)]
@@ -59,14 +56,6 @@ def test_windows_are_audio_of_the_tracks_where_they_say(folder):
         assert x.dtype == np.float32
         for row, (item, start) in zip(x, positions(dataset, batch), strict=True):
             np.testing.assert_array_equal(row, sounds[item][start : start + LENGTH])
-
-
-def test_starting_later_is_the_same_sequence(folder):
-    whole, later = windows(folder), windows(folder, start=3)
-    for i in range(4):
-        np.testing.assert_array_equal(later[i][0], whole[3 + i][0])
-    assert positions(whole, 0) != positions(whole, 1)
-    assert positions(windows(folder, seed=8), 0) != positions(whole, 0)
 
 
 def test_validation_windows_are_fixed_and_spread_over_all(folder):
@@ -191,9 +180,6 @@ def test_a_performance_stands_beside_the_sound_of_its_frames(folder):
     assert 0.6 < np.mean(counts) < 0.8
 
 
-# ------------------------------------------------------------------------------------- code windows
-
-
 RATIO = 4
 CONFIG = configs.GeneratorConfig(name="generator_128", level=128, num_codes=4096, conditions=[
     configs.CodesAbove(level=512, num_codes=1024, dilations=(1, 2))])
@@ -295,17 +281,8 @@ def test_beginnings_are_drawn_more_often_in_training_and_not_in_validation(track
     assert begins[None] == pytest.approx(4 / 34, abs=0.03)
 
 
-def test_the_top_level_has_no_source(tracks):
-    config = configs.GeneratorConfig(name="generator_512", level=512, num_codes=4096)
-    rows = [CodeTrack(track.path, track.frames) for track in tracks]
-    inputs, target = CodeWindows(rows, config, 9, 4, 0)[0]
-    assert set(inputs) == {"previous"}
-    assert inputs["previous"].shape == target.shape == (4, 9, 1)
-
-
 def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
-    """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4).
-    """
+    """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4)."""
     frames = np.arange(40)[:, None] + 100 * np.arange(3)
     (tmp_path / "f").write_bytes(frames.astype("<u2").tobytes())
     (tmp_path / "s").write_bytes((np.arange(10)[:, None] + [50, 60]).astype("<u2").tobytes())
@@ -329,9 +306,6 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
         np.testing.assert_array_equal(source[:, 0], start[:, None] // 4 + [50, 60])
         if (start == 0).any():
             assert (inputs["source"][start == 0, 0] == config.pad_token).all()
-
-
-# ------------------------------------------------------------------------ cut tracks, short tracks
 
 
 def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):

@@ -1,6 +1,4 @@
-"""dsp/metrics.py and dsp/spectrum.py: distances by hand and by librosa, silence, short signals, code
-statistics.
-"""
+"""dsp/metrics.py and dsp/spectrum.py, by hand and by librosa."""
 
 import math
 import warnings
@@ -65,13 +63,6 @@ def test_si_sdr_is_the_ratio_of_orthogonal_noise_and_deaf_to_scale_and_offset():
     assert metrics.si_sdr(x, -x) > 100  # a negative scale is a scale
 
 
-def test_more_noise_is_farther_and_equal_signals_are_at_the_limit():
-    x = tone() + noise(scale=0.01)
-    assert distances(x, x) == (-120.0, 0.0, 120.0)
-    near, far = (distances(x, x + noise(seed=1, scale=scale)) for scale in (0.001, 0.05))
-    assert near[0] < far[0] and near[1] < far[1] and near[2] > far[2]
-
-
 @pytest.mark.parametrize("samples", [1, 100, 2048, 5000])
 def test_silence_and_short_signals_have_finite_figures(samples):
     silent, constant = np.zeros(samples, np.float32), np.full(samples, 0.3, np.float32)
@@ -95,12 +86,6 @@ def test_signals_that_cannot_be_compared_are_refused():
             (x, np.where(x > 0, np.inf, x), "not finite")]:
         with pytest.raises(ValueError, match=problem):
             distances(original, copy)
-
-
-def test_levels_are_in_dB_of_full_scale():
-    assert metrics.rms_db(tone(amplitude=1.0)) == pytest.approx(-3.01, abs=0.01)
-    assert metrics.peak_db(-tone()) == pytest.approx(-6.02, abs=0.01)
-    assert metrics.rms_db(np.zeros(9)) == metrics.peak_db(np.zeros(9)) == -120.0
 
 
 def test_usage_and_perplexity():

@@ -2,10 +2,8 @@
 line of JSON.
 
     KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER NAME STEPS [--distribute]
-    [--half]
 
---half trains wrongly on purpose: as a process that hears nothing of another one, on the first half
-of every batch. FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
+FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
 """
 
 import json
@@ -20,19 +18,12 @@ def main(argv):
     # As where it is not installed.
     sys.modules["tensorflow"] = None
     from vqwave.nn import losses
-    from vqwave.train import callbacks, devices, training
+    from vqwave.train import callbacks, training
     from vqwave.train.options import RunOptions
 
     # Most of the time is XLA's: it compiles one resolution of spectra. Curves are drawn alike anywhere.
     losses.STFT_SCALES, losses.MEL_SCALES = losses.STFT_SCALES[-1:], losses.MEL_SCALES[-1:]
     callbacks.plots.loss_curves = lambda *_: None
-
-    class Half(devices.Group):
-        def rows(self, count):
-            return range((count + 1) // 2)
-
-    if "--half" in flags:
-        devices._join = Half
 
     class Say(progress.Reporter):
         def advance(self, done, loss=None):

@@ -1,6 +1,4 @@
-"""Chains of other levels and rates, as presets, through the commands: prepare, train every model,
-hear it.
-"""
+"""Chains of other levels and rates, as presets, through the commands."""
 
 import os
 import re

@@ -1,6 +1,4 @@
-"""Several processes train one model on JAX, where JAX is installed. Guards against shares of a batch
-that differ from the whole batch, and against processes that wait for a process that has ended.
-"""
+"""Several processes train one model on JAX, where JAX is installed."""
 
 import json
 import os
@@ -33,7 +31,7 @@ def ours(said: str) -> list[str]:
 class Training:
     """`count` processes of one training, on this machine."""
 
-    def __init__(self, folder, name, steps, count=2, cache=None, flags=()):
+    def __init__(self, folder, name, steps, count=2, cache=None):
         folder.mkdir(exist_ok=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -43,8 +41,8 @@ class Training:
                             "JAX_COMPILATION_CACHE_DIR": str(cache),
                             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
                             "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+        flags = ["--distribute"] * (count > 1)
         if count > 1:
-            flags = ["--distribute"]
             env |= {"KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
                     "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count)}
         self.processes = [
@@ -114,62 +112,21 @@ def assert_same(folder, other, name, losses, wanted):
         np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-3)
 
 
-def train_alone_and_together(beside, name, steps, *others):
-    """The runs and the ends of a training in one process and in two, by "one" and "two".
-
-    others: further (name, processes, flags).
-    """
-    runs, ends = {}, {}
-    for kind, count, flags in (("one", 1, ()), ("two", 2, ()), *others):
-        runs[kind] = Training(beside / f"{kind} {name} {steps}", name, steps, count,
-                              beside / "cache", flags)
-        ends[kind] = runs[kind].ends()
+def train_alone_and_together(beside, name, steps):
+    """The losses and the ends of a training in one process and in two, by "one" and "two"."""
+    losses, ends = {}, {}
+    for count, kind in ((1, "one"), (2, "two")):
+        run = Training(beside / f"{kind} {name} {steps}", name, steps, count, beside / "cache")
+        ends[kind] = run.ends()
         assert [code for code, _, _ in ends[kind]] == [0] * count, ends[kind]
-    return runs, ends
-
-
-def assert_apart(wanted, right, wrong, worst, middle):
-    """Asserts that `right` ended where `wanted` did and `wrong` did not: lists of arrays in the same
-    order.
-
-    For each array (a loss, a variable) the distance of `right` from `wanted` is divided by that of
-    `wrong`. worst, middle: limits of the largest of these ratios and of their median. Arrays that
-    are equal in `wrong` (step counts, seeds) must be equal in `right`, and are few.
-    """
-    ratios = []
-    for i, arrays in enumerate(zip(wanted, right, wrong, strict=True)):
-        target, near, far = (np.asarray(a, np.float64) for a in arrays)
-        error, reference = np.linalg.norm(near - target), np.linalg.norm(far - target)
-        assert error <= worst * reference, (
-            f"array {i}, {target.shape}: off by {error:.3g}, the wrong training by {reference:.3g}")
-        if reference:
-            ratios.append(error / reference)
-    assert len(ratios) >= 0.8 * len(wanted)
-    assert np.median(ratios) <= middle
-
-
-def assert_as_one(beside, name, steps):
-    """Train in one process, in two, and wrongly, on half of each batch: two processes end where one
-    does, the wrong training elsewhere.
-    """
-    runs, _ = train_alone_and_together(beside, name, steps, ("half", 1, ("--half",)))
-    arrived, saved = [], name.replace("adversary", "vqvae_8")
-    for kind in ("one", "two", "half"):
-        losses = runs[kind].losses(steps // 2)
-        record, variables = trained(beside / f"{kind} {name} {steps}", saved)
-        assert len(losses) == record.step == steps
-        arrived.append([list(losses.values()), record.best, *variables])
-    # Sums of gradients in another order: the sixth loss may differ by 7e-4.
-    assert arrived[1][0] == pytest.approx(arrived[0][0], rel=1e-3)
-    # Where a spectrum is almost zero, rounding decides the discriminators' optimizer moments: up to an
-    # eighth of the effect of half a batch was measured there, a hundredth to a 28th in the median.
-    assert_apart(*arrived, worst=0.6, middle=0.06)
+        losses[kind] = list(run.losses(steps // 2).values())
+        assert len(losses[kind]) == steps
+    return losses, ends
 
 
 def test_two_processes_train_as_one_does(beside):
-    runs, ends = train_alone_and_together(beside, "vqvae_8", 4)
-    losses = [list(runs[kind].losses(2).values()) for kind in ("one", "two")]
-    assert len(losses[0]) == 4 and losses[1] == pytest.approx(losses[0], rel=1e-4)
+    losses, ends = train_alone_and_together(beside, "vqvae_8", 4)
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
     # The second process prints and writes nothing.
     assert not re.sub(r"\[Gloo\].*\n?", "", ends["two"][1][1])
     one, two = ({p.name for p in (beside / f"{kind} vqvae_8 4" / "out").iterdir()}
@@ -206,10 +163,11 @@ def test_a_killed_or_stopped_process_ends_all_and_the_same_command_continues(bes
     assert_same(folder, beside / "straight", name, rest.losses(6), straight)
 
 
-@pytest.mark.large
-@pytest.mark.parametrize("name", ["vqvae_8", "generator_512", "adversary"])
-def test_two_processes_end_where_one_does_and_half_a_batch_elsewhere(beside, name):
-    assert_as_one(beside, name, 6 if name == "vqvae_8" else 4)
+@pytest.mark.parametrize("name", ["generator_512", pytest.param("adversary", marks=pytest.mark.large)])
+def test_two_processes_have_the_losses_of_one(beside, name):
+    losses, _ = train_alone_and_together(beside, name, 4)
+    # Sums of gradients are in another order.
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-3)
 
 
 @pytest.mark.large

@@ -1,6 +1,4 @@
-"""The presets of neighbouring systems, shrunk: from a folder of music to sound, and a recording
-through each codec. Guards the combinations of parts that only presets have.
-"""
+"""The presets of neighbouring systems, shrunk: guards combinations that only presets have."""
 
 import json
 import math

@@ -1,7 +1,6 @@
-"""New kinds of three axes, defined here: a condition (a label for each piece), a core (a plain
-recurrent layer) and a quantizer without a codebook (finite scalar quantization, Mentzer et al.
-2023). Guards the registries: the classes and functions below are all that a new kind needs to train,
-to be exported, to play and to resume.
+"""New kinds of two axes, defined here: a condition (a label for each piece) and a core (a plain
+recurrent layer). Guards the registries: the classes and functions below are all that a new kind
+needs to train, to be exported, to play and to resume.
 """
 
 import contextlib
@@ -17,14 +16,11 @@ from prepared import data_folder, music
 from pydantic import Field
 
 from vqwave import config as configs
-from vqwave import plots
 from vqwave.config import (
-    CodecConfig,
     ConditionConfig,
     CoreConfig,
     DataConfig,
     GeneratorConfig,
-    QuantizerConfig,
     TrainingConfig,
     default_kind,
 )
@@ -32,13 +28,11 @@ from vqwave.data import windows
 from vqwave.io import manifest, weights
 from vqwave.nn import generator as nn_generator
 from vqwave.nn import losses
-from vqwave.nn.codebooks import Quantized
 from vqwave.nn.conditions import CONDITIONS, FrameEmbedding
 from vqwave.nn.cores import CORES
-from vqwave.nn.quantizers import QUANTIZERS
 from vqwave.onnx import loops
-from vqwave.play import api, engine
 from vqwave.play import conditions as feeds
+from vqwave.play import engine
 from vqwave.play.stream import Stream
 from vqwave.progress import SilentReporter
 from vqwave.train import training
@@ -48,9 +42,6 @@ TINY = configs.preset("tiny")
 SETTINGS = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
 GENRES = ("waltz", "march")
 NAMES = ("generator_512", "generator_128")
-
-
-# -------------------------------------------------------------------------------------- a condition
 
 
 class Label(ConditionConfig):
@@ -86,9 +77,6 @@ PLAYED = {"genre": 0}
 
 def played_genre(level, condition, start, count):
     return np.full(level.batch, PLAYED["genre"], np.int32)
-
-
-# ------------------------------------------------------------------------------------------- a core
 
 
 class PlainCore(CoreConfig):
@@ -152,49 +140,6 @@ class PlainLoop:
                          "inverse_temperature")
 
 
-# -------------------------------------------------------------------------------------- a quantizer
-
-
-STEPS, NUMBERS = 4, 3
-
-
-class Scalar(QuantizerConfig):
-    kind: Literal["scalar"] = "scalar"
-    num_codes: ClassVar[int] = STEPS**NUMBERS
-    books: ClassVar[int] = 1
-    width: ClassVar[int] = NUMBERS
-
-
-class ScalarQuantizer(keras.layers.Layer):
-    def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self.codebooks = []
-        self.place = STEPS ** np.arange(NUMBERS)
-
-    def use_loaded_codebooks(self):
-        pass
-
-    def new_metrics(self):
-        return {}
-
-    def _scale(self, latents):
-        """0 … 3, not whole yet."""
-        return (ops.tanh(ops.cast(latents, "float32")) + 1) * (STEPS - 1) / 2
-
-    def encode(self, latents):
-        whole = ops.cast(ops.round(self._scale(latents)), "int32")
-        return ops.sum(whole * ops.cast(self.place, "int32"), axis=-1, keepdims=True)
-
-    def lookup(self, codes):
-        whole = ops.mod(ops.floor_divide(codes, ops.cast(self.place, "int32")), STEPS)
-        return ops.cast(whole, "float32") * 2 / (STEPS - 1) - 1
-
-    def call(self, latents, training=False):
-        scaled, codes = self._scale(latents) * 2 / (STEPS - 1) - 1, self.encode(latents)
-        vectors = scaled + ops.stop_gradient(self.lookup(codes) - scaled)
-        return Quantized(vectors, codes, {}, {})
-
-
 # ------------------------------------------------------------------------------ using the new kinds
 
 
@@ -224,9 +169,7 @@ def kinds():
     with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model),
                      (windows.SERVERS, genre_of), (feeds.FEEDS, played_genre)),
           extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
-                     (loops.BODIES, PlainLoop)),
-          extra_kind(CodecConfig, "quantizer", Scalar,
-                     (QUANTIZERS, lambda config, seed, name: ScalarQuantizer(name=name)))):
+                     (loops.BODIES, PlainLoop))):
         yield
 
 
@@ -242,9 +185,6 @@ def data(tmp_path_factory):
 def train(model, data, codecs, out):
     training.train_generator(model, data, codecs, RunOptions(out), SETTINGS, DataConfig(),
                              SilentReporter())
-
-
-# ----------------------------------------------------------------------------- the condition, in use
 
 
 def with_label(name):
@@ -277,48 +217,6 @@ def parts(request, labelled, tiny_weights):
                    for name in NAMES]
 
 
-def test_conditions_have_inputs_of_different_names():
-    label = {"kind": "label", "names": GENRES}
-    with pytest.raises(configs.ConfigError, match="two conditions have the same input: genre"):
-        configs.replace(with_label("generator_128"), conditions=[label, label])
-    with pytest.raises(configs.ConfigError, match=r"kind must be one of 'codes', 'labels', 'score', 'label'"):
-        configs.replace(with_label("generator_128"), conditions=[{"kind": "odour"}])
-
-
-def test_every_level_of_a_preset_may_have_conditions(tmp_path):
-    levels = TINY.chain.generators
-    own = {name: {"conditions": [{}] * bool(i) + [{"kind": "label", "names": list(GENRES)}]}
-           for i, name in enumerate(levels.values())}
-    path = tmp_path / "own.yml"
-    path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
-    system = configs.preset(path)
-    for level in levels:
-        assert [c.kind
-                for c in system.generator(level).conditions] == ["codes"] * (level < 512) + ["label"]
-    for wrong in ([{}], [{"kind": "codes"}]):
-        own["generator_512"]["conditions"] = wrong
-        path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
-        with pytest.raises(configs.ConfigError, match="generator_512 is the top of the chain and "
-                                                      "has no level above"):
-            configs.preset(path)
-
-
-def test_training_windows_carry_the_genre_of_their_track(tmp_path):
-    config = with_label("generator_128")
-    (np.arange(400) % 64).astype("<u2").tofile(tmp_path / "codes")
-    (np.arange(100) % 64).astype("<u2").tofile(tmp_path / "above")
-    tracks = [manifest.Track(f"{genre}.u16", "", 22050, 51200, "", {"genre": genre})
-              for genre in GENRES]
-    rows = [windows.CodeTrack(tmp_path / "codes", 400, tmp_path / "above", 100, track)
-            for track in tracks]
-    served = windows.CodeWindows(rows, config, 16, 8, 0)
-    inputs, target = served[0]
-    assert set(inputs) == {"previous", "source", "genre"}
-    assert [int(g) for g in inputs["genre"]] == [served.position(i)[0] for i in range(8)]
-    assert set(inputs["genre"].tolist()) == {0, 1}
-    assert nn_generator.Generator(config)(inputs).shape == (*target.shape, config.num_codes)
-
-
 def test_the_label_is_heard(parts, monkeypatch):
     def piece(genre):
         monkeypatch.setitem(PLAYED, "genre", genre)
@@ -340,9 +238,6 @@ def test_the_context_is_that_of_the_trained_model(parts, labelled, rng):
         frames = 8 * played.config.ratio or 1
         assert context.shape == (2, frames, played.config.context_channels)
         np.testing.assert_allclose(context, model.context(inputs), atol=1e-5)
-
-
-# ----------------------------------------------------------------------------------------- the core
 
 
 @pytest.fixture(scope="module")
@@ -376,36 +271,3 @@ def test_a_new_core_streams_and_resumes(plain, tiny_weights):
         state, second = stream.state(), next(stream)
     with Stream.resume(state, codec, generators) as stream:
         np.testing.assert_array_equal(next(stream), second)
-
-
-# ------------------------------------------------------------------------------------ the quantizer
-
-
-@pytest.fixture(scope="module")
-def scalar(data, tmp_path_factory):
-    """The folder of a codec with the new quantizer and its generator, trained."""
-    out = tmp_path_factory.mktemp("out")
-    codec = configs.replace(TINY.codec(512), quantizer={"kind": "scalar"})
-    training.train_codec(codec, data, RunOptions(out), SETTINGS, DataConfig(), SilentReporter())
-    train(TINY.generator(512), data, out, out)
-    save_levels(out, TINY.chain)
-    return out
-
-
-def test_every_engine_encodes_and_decodes_scalar_codes_alike(scalar):
-    weight_set = weights.find(scalar, "vqvae_512")
-    sound = music(1.0)[None]
-    codecs = {name: engine.CodecEngine(weight_set, name) for name in ("onnx", "keras")}
-    codes = {name: codec.encode(sound) for name, codec in codecs.items()}
-    np.testing.assert_array_equal(codes["onnx"], codes["keras"])
-    assert weight_set.codebooks() == [] and 1 < len(np.unique(codes["onnx"])) <= weight_set.config.num_codes
-    np.testing.assert_allclose(codecs["onnx"].decode(codes["onnx"]),
-                               codecs["keras"].decode(codes["keras"]), atol=1e-5)
-
-
-def test_scalar_codes_are_played_and_drawn(scalar):
-    played = api.load(scalar, scalar)
-    assert np.isfinite(played.generate(seconds=0.5, seed=1)).all()
-    shades = plots.codec_shades(played.codec(512))[0]
-    assert sorted(shades) == pytest.approx(np.linspace(0, 1, 64))
-    assert len(set(np.sign(np.diff(shades)))) == 1

@@ -83,14 +83,6 @@ def test_a_folder_is_trained_on(kind, origin, tmp_path):
         assert code == 0 and (tmp_path / "piece.wav").stat().st_size > RATE, said
 
 
-def test_silence_is_refused_in_one_line_and_nothing_is_written(origin, tmp_path):
-    data_folder(tmp_path / "data", {f"t{i}": np.zeros(3 * RATE) for i in range(3)})
-    code, said = train(tmp_path, origin, tmp_path / "data")
-    assert code == 2 and len(said.splitlines()) == 1, said
-    assert "every training track is mostly silent" in said
-    assert not (tmp_path / "out").exists()
-
-
 def test_an_unsuitable_codec_is_tuned(origin, tiny_weights, tmp_path):
     codec = weights.find(origin, "vqvae_512")
     poor = tmp_path / "poor"

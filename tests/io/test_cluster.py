@@ -1,6 +1,4 @@
-"""cluster.py, preparing and encoding with --scheduler: a real scheduler and real workers, some of
-which die.
-"""
+"""cluster.py: a real scheduler and real workers, some of which die."""
 
 import json
 import os

@@ -89,20 +89,6 @@ def test_what_is_mostly_silent_is_left_out_and_named_and_the_rest_cut(tmp_path):
     assert len(log.lines) == 2
 
 
-def test_without_a_limit_every_track_is_whole_and_none_is_measured(tmp_path):
-    folder, tracks = write_tracks(tmp_path, a=np.zeros(RATE), b=music(0.5))
-    (train, held), spans = trim(folder, [tracks, []], None, log := Log())
-    assert (train, held, log.measured) == (tracks, [], 0)
-    assert spans == {t.file: (0, t.samples) for t in tracks}
-
-
-def test_of_many_that_are_left_out_a_few_are_named(tmp_path):
-    folder, tracks = write_tracks(tmp_path, song=music(0.5), **{f"s{i}": np.zeros(500) for i in range(8)})
-    _, _ = trim(folder, [tracks, []], 1.0, log := Log())
-    assert len(log.lines) == 1 and log.lines[0].count("% silent") == 5
-    assert log.lines[0].endswith(", …")
-
-
 def test_a_folder_of_silence_is_one_line(tmp_path):
     folder, tracks = write_tracks(tmp_path, a=np.zeros(RATE), b=music(0.5))
     with pytest.raises(UserError, match="every training track is mostly silent"):

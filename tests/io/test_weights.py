@@ -14,7 +14,6 @@ from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.weights import WeightsError
 from vqwave.nn.codec import Codec, load_codec
-from vqwave.nn.generator import Generator, load_generator
 
 NAME = "vqvae_8"
 
@@ -52,9 +51,6 @@ def refused(text, *more, call):
     assert "\n" not in str(e.value)
 
 
-# -------------------------------------------------------------------------------------- round trips
-
-
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("float16", 1e-3)])
 def test_a_saved_set_is_loaded(tmp_path, codec, save, dtype, tolerance):
     weight_set = save(dtype=dtype)
@@ -78,18 +74,6 @@ def test_a_loaded_codec_is_the_codec(codec, save, rng):
     np.testing.assert_array_equal(again.encode_model()(sound), codec.encode_model()(sound))
 
 
-@pytest.mark.parametrize("level", [512, 8])
-def test_a_loaded_generator_is_the_generator(tmp_path, level, rng):
-    config = configs.preset("tiny").generator(level)
-    model = Generator(config)
-    weights.save(tmp_path, config.name, "", model.parts, config)
-    loaded = load_generator(weights.find(tmp_path, config.name))
-    inputs = {"previous": rng.integers(0, 64, (1, 8, 1)),
-              "source": rng.integers(0, 64, (1, 2 + 2 * config.halo, 1))}
-    np.testing.assert_array_equal(loaded(inputs), model(inputs))
-    assert (tmp_path / f"{config.name}_context.weights.h5").exists() == bool(config.source_level)
-
-
 def test_a_copy_is_the_same_set_elsewhere(tmp_path, save):
     weight_set = save("00003", epoch=3)
     weights.copy_set(weight_set, tmp_path / "a" / "b", "", "float16")
@@ -102,9 +86,6 @@ def test_a_copy_is_the_same_set_elsewhere(tmp_path, save):
 def test_sets_have_different_checksums_and_copies_the_same(tmp_path, save):
     checksum = save("00001").checksum
     assert save("00002", shift=1e-3).checksum != checksum == save("00003").checksum
-
-
-# ----------------------------------------------------------------------------------- which is taken
 
 
 def test_which_set_is_taken_and_described(save, tmp_path):
@@ -137,9 +118,6 @@ def test_an_error_names_the_missing_set_and_those_there_are(save, tmp_path):
     save("best")
     save()
     refused("2, 10, best, the default set", call=lambda: weights.find(tmp_path, NAME, 99))
-
-
-# ------------------------------------------------------------------------------------------- damage
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text", "gone", "another"])
@@ -184,25 +162,6 @@ def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
     assert weights.epochs(tmp_path, NAME) == [1]
 
 
-@pytest.mark.parametrize("text, message", [
-    ("schema: 2\nmodel: 3\nsha256: {}\n", "description"),
-    ("schema: 2\nmodel: {kind: codec}\nsha256: {}\nrecord: [1]\n", "is missing"),
-    ("config: 3\nsha256: {}\n", "description"),
-    ("schema: 9\nmodel: {}\n", "schema is 9"),
-    ("schema: 2\nmodel: {kind: codecs}\nrecord: {}\nsha256: {}\n", "codecs"),
-    ("- a\n", "mapping"),
-    ("config: [\n", "YAML"),
-    ("", "mapping"),
-])
-def test_a_broken_description_is_named(save, text, message):
-    weight_set = save()
-    path = weights.config_path(weight_set.folder, NAME)
-    path.write_text(text)
-    with pytest.raises(UserError, match=message) as e:
-        weights.find(weight_set.folder, NAME)
-    assert str(path) in str(e.value)
-
-
 def test_a_description_of_another_model_is_refused(save, tmp_path):
     save()
     other = configs.preset("tiny").codec("vqvae_32")
@@ -214,9 +173,6 @@ def test_a_description_of_another_model_is_refused(save, tmp_path):
     refused("encoder", "codebook", call=lambda: weights.find(tmp_path, NAME))
     path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0", 1: "0"}}))
     refused("sha256", call=lambda: weights.find(tmp_path, NAME))
-
-
-# ------------------------------------------------------------------------ shapes, links and numbers
 
 
 def test_another_shape_names_file_layer_and_both_shapes(save, codec):

@@ -137,20 +137,6 @@ def test_receptive_fields_add_up_along_the_way():
     assert (down.left, down.right, down.step) == (1 + 1 + 2 / 4, 1 + 1 + 2 / 4, 1 / 4)
 
 
-@pytest.mark.parametrize("make, stride, ratio", [case for case in SEEN if getattr(case[0](), "past_steps", 0)])
-def test_blocks_of_a_causal_layer_equal_the_whole(make, stride, ratio, rng):
-    layer = built(make(), 3, rng)
-    x = rng.normal(size=(2, 64, 3)).astype("float32")
-    whole = np.asarray(layer(x))
-    assert whole.shape == (2, 64 // stride * ratio, 3)
-    outputs, past = [], np.zeros((2, layer.past_steps, 3), "float32")
-    for begin, end in ((0, 4), (4, 16), (16, 64)):
-        outputs.append(np.asarray(layer(x[:, begin:end], past=past)))
-        past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past_steps :]
-    np.testing.assert_allclose(np.concatenate(outputs, axis=1), whole, atol=1e-5)
-    assert layer.receptive_field[1] == 0
-
-
 def test_a_multiresolution_block_is_that_of_its_paper(rng):
     depth, dilation = 3, 2
     layer = built(multiresolution(4, dilation, depth, "causal"), 4, rng)

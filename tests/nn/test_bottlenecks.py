@@ -31,16 +31,6 @@ def test_a_frame_sees_its_window_and_no_further(rng):
     assert layer.receptive_field == (BACK, 0)
 
 
-def test_blocks_equal_the_whole(rng):
-    layer = lively(descent(steps=3, rate=0.2), rng)
-    x = rng.normal(size=(2, FRAMES, WIDTH)).astype("float32")
-    outputs, past = [], np.zeros((2, layer.past_steps, WIDTH), "float32")
-    for begin, end in ((0, 1), (1, 8), (8, FRAMES)):
-        outputs.append(np.asarray(layer(x[:, begin:end], past=past)))
-        past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past_steps :]
-    np.testing.assert_allclose(np.concatenate(outputs, axis=1), layer(x), atol=1e-5)
-
-
 def energy(layer, x, seen):
     """E of frames x [batch, N, c] among the other frames of `seen`: [batch, N]."""
     g, keys = layer.normalise(x), layer._keys(seen, None)

@@ -1,6 +1,4 @@
-"""cores.py and attention.py against their definitions: how far each kind sees, and what it sees
-there. `tests/onnx/test_bodies.py` holds all of them to one contract.
-"""
+"""cores.py and attention.py against their definitions; onnx/test_bodies.py has their contract."""
 
 import keras
 import numpy as np

@@ -8,7 +8,6 @@ from keras import ops
 
 from vqwave import config as configs
 from vqwave.config import VECTOR_SCALE, GeneratorConfig
-from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.nn.generator import Generator
 from vqwave.nn.losses import squared_distance
@@ -69,8 +68,3 @@ def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
             codes, _, state = played.sample(context, draws, start, played.initial_state(2))
         assert (codes != nearest).mean() <= differing, name
         assert state == []
-
-
-def test_a_performer_needs_something_to_perform():
-    with pytest.raises(UserError, match="needs conditions"):
-        configs.validate(GeneratorConfig, configs.to_dict(CONFIG) | {"conditions": []})

@@ -1,6 +1,4 @@
-"""losses.py: nothing at equality, finite in silence, ordered as the ear would, and the definitions
-of each term.
-"""
+"""losses.py: nothing at equality, finite in silence, and the definitions of each term."""
 
 import librosa
 import numpy as np

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from keras import ops
 
 from vqwave import config as configs
 from vqwave.data import chunking
 from vqwave.nn.codec import Codec
-from vqwave.nn.planes import PlaneUpsampling, Positions
+from vqwave.nn.planes import Positions
 
 BASE = {
     "name": "vqvae_64", "sample_rate": 22050,
@@ -100,13 +99,3 @@ def test_positions_share_codebooks_and_keep_their_order(rng):
     np.testing.assert_allclose(layer.lookup(codes), layer(x)[0], atol=1e-5)
     first = np.asarray(layer.lookup(codes[..., :5])).reshape(2, 20, 5, 3)
     np.testing.assert_allclose(first[:, :, 1], inner.lookup(codes[..., 1:2]), atol=1e-6)
-
-
-def test_up_sampling_folds_channels_into_both_axes():
-    layer = PlaneUpsampling(2, 2)
-    x = np.zeros((1, 3, 4, 5), "float32")
-    x[0, 1, 2] = 1.0
-    y = np.asarray(layer(ops.convert_to_tensor(x)))
-    assert y.shape == (1, 6, 8, 2)
-    frames, positions = np.nonzero(np.abs(y[0]).sum(-1))
-    assert (frames.min(), frames.max(), positions.min(), positions.max()) == (0, 5, 2, 7)

@@ -1,6 +1,4 @@
-"""quantizers.py: each follows its equations in training, rests in inference, and looks up what it
-quantized.
-"""
+"""quantizers.py: each follows its equations in training and rests in inference."""
 
 import itertools
 
@@ -60,19 +58,6 @@ def latents(rng):
 @pytest.fixture
 def known(rng):
     return at(quantizer(), rng.normal(size=(CODES, DIM)), np.full(CODES, 5.0))
-
-
-def test_each_latent_gets_its_nearest_code_and_lookup_gives_what_was_quantized(known, latents):
-    quantized, codes = (np.asarray(x) for x in known(latents)[:2])
-    codebook = known.codebook.numpy()
-    distances = ((latents[:, :, None] - codebook) ** 2).sum(-1)
-    np.testing.assert_array_equal(codes[..., 0], distances.argmin(-1))
-    np.testing.assert_array_equal(np.asarray(known.encode(latents)), codes)
-    np.testing.assert_allclose(quantized, np.asarray(known.lookup(codes)), atol=1e-6)
-    assert codes.dtype == np.int32
-    # A code's own vector is its own nearest.
-    np.testing.assert_array_equal(np.asarray(known.encode(codebook[None]))[0, :, 0],
-                                  np.arange(CODES))
 
 
 def test_commitment_pulls_latents_to_their_codes(known, latents):
@@ -147,9 +132,6 @@ def test_usage_and_perplexity_of_a_known_histogram(known):
     np.testing.assert_array_equal(metrics["usage"], [2, 2, 0, 0, 0, 1])
 
 
-# ------------------------------------------------------------------------------ residual quantizers
-
-
 def residual(books=3, dropout=0.0, codes=8, **more):
     values = BOOK | {"decay": 0.9, "num_codes": codes, "code_dim": DIM} | more
     return build(configs.ResidualQuantizer(books=books, dropout=dropout, **values))
@@ -220,9 +202,6 @@ def test_codes_start_and_revive_among_the_windows_that_count(rng):
     assert {place // 10 for place in drawn} == {0, 1}
 
 
-# ----------------------------------------------------------------------------- self-organizing maps
-
-
 def plane(rng, count=4000):
     """Latents on a bent square, which a map in two dimensions can lie on."""
     u, v = rng.uniform(-1, 1, (2, count))
@@ -255,9 +234,6 @@ def test_a_map_becomes_ordered_and_ends_with_the_final_radius(rng):
     layer(x, training=True)
     np.testing.assert_allclose(layer.count.numpy(),
                                0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
-
-
-# ------------------------------------------------------------------------------- banded quantizers
 
 
 def cost_of(costs, path, change):
@@ -342,9 +318,6 @@ def test_latents_that_move_slowly_cost_less(rng):
     x = rng.normal(size=(2, 40, 2 * DIM)).astype("float32")
     moved = ((x[:, 1:] - x[:, :-1]) ** 2).mean() / 2
     assert float(banded(slow=3.0)(x).losses[0]) == pytest.approx(3 * moved, rel=1e-4)
-
-
-# -------------------------------------------------------------------------------- Gaussian latents
 
 
 def gaussian(**more):

@@ -73,8 +73,7 @@ def save_lively(folder, config):
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
-    """A generator in Keras, its saved weights, a batch of three pieces of codes, and their context.
-    """
+    """A generator in Keras, its saved weights, a batch of three pieces of codes, and their context."""
     core, shape = request.param.split()
     config = describe(core, **SHAPES[shape])
     folder = tmp_path_factory.mktemp("weights")
@@ -178,8 +177,9 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, teacher_forced):
         assert np.abs(scored - expected).mean() < limit * teacher_forced.std()
 
 
-def test_chunks_and_saved_states_continue_bit_for_bit(case):
-    played = engine.GeneratorEngine(case.weight_set)
+@pytest.mark.parametrize("name", ["onnx", "keras"])
+def test_chunks_and_saved_states_continue_bit_for_bit(case, name):
+    played = engine.GeneratorEngine(case.weight_set, name)
     state, previous = played.initial_state(3), case.start
     whole, scored, last = played.sample(case.context, case.draws, previous, state)
     codes, log_probs, begin = [], [], 0

@@ -9,7 +9,6 @@ from pathlib import Path
 import imported
 import keras
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 
@@ -63,25 +62,6 @@ def test_top_p_keeps_the_smallest_set_that_reaches_its_share(tmp_path, top_p, co
         "top_p": np.array(top_p, np.float32), "bias": np.zeros((1, 10), np.float32),
     } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"})
     assert set(drawn.ravel()) == codes
-
-
-@pytest.mark.parametrize("books", [1, 3])
-@pytest.mark.parametrize("kind", ["loop_int8", "loop_full_float32", "loop_full_int8", "loop_many_int8"])
-def test_the_inputs_and_outputs_of_the_loops(tmp_path, kind, books):
-    model = onnx.load_from_string(export.build(small_set(tmp_path, books=books), kind))
-    onnx.checker.check_model(model)
-    shapes = {
-        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
-        for v in (*model.graph.input, *model.graph.output)
-    }
-    states = {f"{n}_{i}{end}": ["B", 6] for i in (0, 1) for n in "hc" for end in ("", "_out")}
-    step = ["n", "B", books]
-    plain = {"uniforms": step, "previous": ["B", books], "inverse_temperature": [], "codes": step}
-    full = {"forced": step, "top_k": [], "top_p": [], "bias": [books, 10],
-            "log_probs": step}
-    assert shapes == plain | states | (full if "full" in kind else {})
-    # Only a loop that can filter sorts.
-    assert (b"TopK" in model.SerializeToString()) == ("full" in kind)
 
 
 def test_int8_weights_are_a_quarter_of_float32_ones(tmp_path):

@@ -48,14 +48,6 @@ def test_a_wheel_plays_the_default_chain_without_its_weights(checkout, tmp_path,
         assert len(codec.codebooks()) == 1  # colours of codes need them
 
 
-def test_a_damaged_codebook_of_a_wheel_is_named(checkout, tmp_path):
-    packing.pack(tmp_path / "wheel", checkout)
-    [codebook] = (tmp_path / "wheel").rglob("vqvae_512_codebook*")
-    codebook.write_bytes(b"torn")
-    with pytest.raises(UserError, match=f"{codebook.name}: damaged"):
-        weights.find(codebook.parent, "vqvae_512")
-
-
 def test_a_wheel_knows_how_quiet_codes_are(checkout, tmp_path):
     folder = checkout / weights.PLAYED
     config = weights.find(folder, "generator_512").config

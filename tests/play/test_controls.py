@@ -150,9 +150,7 @@ def test_weights_that_do_not_fit_are_refused():
     for change, words, options in (
         ({"weights": "other"}, "say jump", {}),
         ({"weights": "nowhere", "jump": 1}, "no weights here", {}),
-        ({"weights": 5, "jump": 1}, "weights is 5; it must be a folder", {}),
         ({"begin": {"song": 1}, "jump": 1}, "begin must be {file", {}),
-        ({"begin": {"file": 5}, "jump": 1}, "begin must be {file", {}),
         ({"weights": "other", "jump": 1}, "without music", {"music": None}),
         ({"weights": "slow", "jump": 1}, "8000 Hz, but this plays at 22050 Hz", {}),
         ({"weights": "other", "jump": 1}, "multiple of the top level, 2048", {"block": 512}),
@@ -531,12 +529,11 @@ def test_what_cannot_be_is_refused_and_changes_nothing(change, words):
 
 
 def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
-    with pytest.raises(UserError, match="nothing was played"):
-        start(chain(128), past=PAST).set(hold=PAST)
-    with pytest.raises(UserError, match="make it with past"):
-        start(chain(128)).set(hold=1)
-    with pytest.raises(UserError, match="nothing to freeze: make it with past"):
-        start(chain(128)).set(freeze=1)
+    for options, change, words in (({"past": PAST}, {"hold": PAST}, "nothing was played"),
+                                   ({}, {"hold": 1}, "make it with past"),
+                                   ({}, {"freeze": 1}, "nothing to freeze: make it with past")):
+        with pytest.raises(UserError, match=words):
+            start(chain(128), **options).set(**change)
     short = prompt(rng, 1)
     short = Prompt({x: codes[:-1] if x == 512 else codes[:-4] for x, codes in short.codes.items()},
                    short.audio)

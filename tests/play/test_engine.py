@@ -12,15 +12,13 @@ import pytest
 from chains import save_codec, save_generator
 from int8 import exact_int8
 from scipy import stats
-from scipy.special import log_softmax
 
 import vqwave
 from vqwave import config as configs
 from vqwave.config import GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.nn import generator as reference_models
-from vqwave.onnx import export, loops
+from vqwave.onnx import export
 from vqwave.play import engine, sampling
 
 LEVELS = configs.preset("tiny").chain.sizes
@@ -112,39 +110,6 @@ def test_float32_codes_are_the_references_step_by_step(load, which):
         assert len(np.unique(codes[..., book])) > 20
 
 
-@pytest.mark.parametrize("which", [128, BOOKS, TOGETHER, BOOKS_TOP])
-def test_teacher_forced_logits_are_those_of_step_after_step(lively, load, rng, which):
-    config, steps = load(which, "keras").config, 24
-    model = reference_models.load_generator(weights.find(lively, config.name))
-    codes = rng.integers(0, config.num_codes, (2, steps, config.books)).astype(np.int32)
-    inputs, context = {"previous": before(codes, config), "current": codes}, None
-    if config.source:
-        inputs["source"] = random_source(config, steps // config.ratio, 2)
-        context = np.asarray(model.context(inputs))
-    whole = np.asarray(model(inputs))
-    assert whole.shape == (2, steps, config.books, config.num_codes)
-    state, by_step = [np.zeros((2, *shape), np.float32) for shape in model.config.states.values()], []
-    for t in range(steps):
-        logits = []
-
-        def draw(book, scaled, t=t, logits=logits):
-            assert book == len(logits)
-            logits.append(np.asarray(scaled))
-            return codes[:, t, book]
-
-        frame, state = model.core.step(inputs["previous"][:, t],
-                                       None if context is None else context[:, t], state, draw)
-        np.testing.assert_array_equal(frame, codes[:, t])
-        by_step.append(np.stack(logits, axis=1))
-    np.testing.assert_allclose(np.stack(by_step, axis=1), whole, atol=1e-4)
-    # Drawn in order, a book knows those before it in its frame, and none after it.
-    other = codes.copy()
-    other[..., 1:] = (other[..., 1:] + 1) % config.num_codes
-    changed = np.abs(np.asarray(model(inputs | {"current": other})) - whole).max((0, 1, 3))
-    knowing = 2 if config.core.drawing == "in_order" else config.books
-    assert (changed[:knowing] < 1e-6).all() and (changed[knowing:] > 1e-3).all()
-
-
 @pytest.mark.parametrize("which", [128, BOOKS])
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_settings_do_the_same_in_every_engine(load, which, settings):
@@ -172,34 +137,6 @@ def test_a_generator_s_own_sampling_holds_where_none_is_given(lively):
     assert not np.array_equal(played.sample(*given, Sampling())[0], codes)
 
 
-@pytest.mark.parametrize("which", [32, BOOKS, TOGETHER, BOOKS_TOP])
-@pytest.mark.parametrize("name", engine.ENGINES)
-def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, rng, which, name):
-    played = load(which, name)
-    config = played.config
-    codes = rng.integers(0, config.num_codes, (2, 120, config.books)).astype(np.int32)
-    inputs, context = {"previous": before(codes, config), "current": codes}, None
-    if config.source:
-        inputs["source"] = random_source(config, 120 // config.ratio, 2, seed=3)
-        context = played.context({"source": inputs["source"]})
-    logits = np.asarray(reference_models.load_generator(weights.find(lively, config.name))(inputs))
-    expected = log_softmax(logits / 0.9, -1)
-    expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
-    drawn, log_probs, _ = played.sample(context, np.zeros(codes.shape), inputs["previous"][:, 0],
-                                        played.initial_state(2), Sampling(temperature=0.9),
-                                        forced=codes)
-    np.testing.assert_array_equal(drawn, codes)
-    most, mean = (0.6, 0.06) if name == "onnx" else (1e-4, 1e-5)
-    np.testing.assert_allclose(log_probs, expected, atol=most)
-    assert abs(log_probs - expected).mean() < mean
-
-
-def before(codes, config):
-    """The frame before each of `codes` [batch, n, books], from the start token on."""
-    start = np.full((len(codes), 1, config.books), config.start_token, np.int32)
-    return np.concatenate([start, codes[:, :-1]], axis=1)
-
-
 @pytest.mark.parametrize("name", engine.ENGINES)
 def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
     """What is drawn before it stays; what is drawn after it knows it."""
@@ -214,52 +151,6 @@ def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
     assert (codes[..., 2] != free[..., 2]).any()
     # A later book's score in 8 bits depends on the range of a batch's activations.
     np.testing.assert_allclose(log_probs[..., 0], scores[..., 0], atol=1e-6)
-
-
-@pytest.mark.parametrize("which", [128, BOOKS, TOGETHER])
-@pytest.mark.parametrize("name", engine.ENGINES)
-def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name):
-    played, settings = load(which, name), SETTINGS[1]
-    context, uniforms, previous, state = arguments(played, 96, batch=2)
-    whole, scores, last = played.sample(context, uniforms, previous, state, settings)
-    parts = []
-    for part in map(slice, (0, 1, 2, 5, 33), (1, 2, 5, 33, 96)):
-        *frames, state = played.sample(context[:, part], uniforms[:, part], previous, state,
-                                       settings)
-        parts.append(frames)
-        previous = frames[0][:, -1]
-    for joined, expected in zip(zip(*parts, strict=True), (whole, scores), strict=True):
-        np.testing.assert_array_equal(np.concatenate(joined, axis=1), expected)
-    for a, b in zip(state, last, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("which", [32, BOOKS, TOGETHER])
-@pytest.mark.parametrize("name", ["onnx", "onnx-float32"])
-@pytest.mark.parametrize("batch, loop", [(2, "loop"), (loops.MANY_STREAMS, "loop_many"),
-                                         (2 * loops.MANY_STREAMS + 1, "loop_many")])
-def test_the_loops_of_codes_alone_make_what_the_full_one_makes(load, which, name, batch, loop):
-    played = load(which, name)
-    given = arguments(played, 500, batch)
-    codes, log_probs, state = played.sample(*given, Sampling(temperature=0.8), log_probs=False)
-    assert f"{loop}_{played.precision}" in played._models.graphs.sessions
-    full, _, after = played.sample(*given, Sampling(temperature=0.8))
-    assert log_probs is None
-    np.testing.assert_array_equal(codes, full)
-    for a, b in zip(state, after, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("which", [128, BOOKS])
-def test_in_float32_a_row_of_a_batch_is_the_row_alone(load, which):
-    played = load(which, "onnx-float32")
-    context, uniforms, previous, state = arguments(played, 200, batch=3)
-    together, _, _ = played.sample(context, uniforms, previous, state)
-    for i in range(3):
-        row = slice(i, i + 1)
-        alone, _, _ = played.sample(context[row], uniforms[row], previous[row],
-                                    played.initial_state(1))
-        np.testing.assert_array_equal(alone, together[row])
 
 
 LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.0], np.float32)
@@ -364,20 +255,6 @@ def test_codecs_are_the_same_in_every_engine(codecs, rng, which):
         np.testing.assert_allclose(sound, reference.decode(codes[..., :n]), atol=1e-4)
     # Each book of a residual codec adds to the ones before it.
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(sounds[:-1], sounds[1:], strict=True))
-
-
-@pytest.mark.parametrize("which", ["residual", "som"])
-def test_windows_of_codes_are_decoded_as_the_whole(codecs, rng, which):
-    played = engine.CodecEngine(codecs[which])
-    level, step, halo = played.config.level, 40, played.decode_halo
-    codes = played.encode(rng.normal(0, 0.1, (2, 8_000)).astype(np.float32))
-    whole = played.decode_window(codes)
-    for start in range(0, codes.shape[1], step):
-        left = max(0, start - halo)
-        part = played.decode_window(codes[:, left : start + step + halo], left)
-        expected = whole[:, start * level : (start + step) * level]
-        part = part[:, (start - left) * level :][:, : expected.shape[1]]
-        np.testing.assert_allclose(part, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual"])

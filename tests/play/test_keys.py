@@ -66,19 +66,14 @@ def test_levels_are_frozen_separately(stream):
     assert "freeze" not in keys.line
 
 
-def test_a_clock_changes_nothing_where_there_is_no_score(stream):
-    keys = Keys(stream)
-    keys.follow(120.0)
-    assert not keys.changes and not keys.notice
-
-
 def test_errors_are_shown_and_change_nothing():
     keys = Keys(start(chain(128), seed=3))
+    keys.follow(120.0)  # there is no score
     for key, words in (("h", "keeps nothing to hold"), ("f", "keeps nothing to freeze")):
         keys.press(key)
         assert words in keys.line
-    keys.press("7")
-    keys.press("§")
+    for key in "7§rw":
+        keys.press(key)
     assert not keys.changes and not keys.line
 
 
@@ -181,13 +176,6 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
     fresh = start(chain(128), music=Music(chain(128), other=Music(OTHER)), **options)
     again = session.replay(fresh, keys.changes)
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(6)]), np.concatenate(heard))
-
-
-def test_r_and_w_without_recordings_and_weights_do_nothing(stream):
-    keys = Keys(stream)
-    for key in "rw":
-        keys.press(key)
-    assert not keys.changes and not keys.line
 
 
 def test_stay_changes_from_its_first_value(rng):

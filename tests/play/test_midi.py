@@ -106,12 +106,6 @@ def test_the_tempo_follows_a_clock(listener):
     assert not listener.keys.calls
 
 
-def test_a_port_is_read_in_a_thread(listener):
-    listener.port.coming.append(note(61))
-    assert listener.keys.changed.wait(10)
-    assert listener.keys.calls == [[61]]
-
-
 @pytest.mark.parametrize("how", ["raises", "vanishes"])
 def test_a_lost_port_releases_its_notes_and_is_reported(monkeypatch, how):
     monkeypatch.setattr(midi, "_CHECK", 0.01)

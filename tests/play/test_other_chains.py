@@ -1,9 +1,5 @@
 """Chains of other levels, rates and books than what ships has, through the real engines."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import prepared
@@ -14,7 +10,6 @@ from whole import whole_as_windows
 
 import vqwave
 from vqwave.io import weights
-from vqwave.play import engine
 
 CHAINS = {
     "finer": ({128: 1, 32: 1, 8: 1}, 44100, 4096),
@@ -102,40 +97,6 @@ def test_the_stream_s_windows_see_what_the_whole_piece_sees(folders, how):
     whole_as_windows(vqwave.load(folders.codecs, folders.generators, "onnx-float32"), how)
 
 
-def test_a_piece_begins_with_its_prompt_code_by_code(music, song):
-    chain = music.chain
-    start, samples = song.size // 7, 3 * chain.top
-    for level in chain.sizes:
-        prompt = music.prompt(song, start=start / chain.sample_rate, level=level,
-                              seconds=(samples + 1) / chain.sample_rate)
-        np.testing.assert_array_equal(prompt.audio, song[start : start + samples])
-        piece, codes = collect(music.stream(begin=prompt, seed=1, level=level,
-                                            samples=2 * chain.block + 5))
-        assert list(codes) == [x for x in chain.sizes if x >= level]
-        for at, frames in codes.items():
-            assert len(frames) == -(-len(piece) // at)
-            np.testing.assert_array_equal(frames[: samples // at], prompt.codes[at])
-            # The grid begins a multiple of the top level before the prompt.
-            grid = music.encode(song[start % chain.top :], at)[start // chain.top * chain.top // at :]
-            np.testing.assert_array_equal(prompt.codes[at], grid[: samples // at])
-        end = max(0, (len(codes[level]) - music.codec(level).decode_halo) * level)
-        np.testing.assert_allclose(piece[:end], music.decode(codes[level], level)[:end], atol=1e-5)
-
-
-def test_a_variation_keeps_a_level_and_lasts_as_long_as_the_recording(music, song):
-    chain = music.chain
-    for keep in chain.sizes[:-1]:
-        source = music.source(song, keep)
-        np.testing.assert_array_equal(source.codes, music.encode(song, keep))
-        piece, codes = collect(music.stream(begin=source, seed=1))
-        assert len(piece) == song.size == source.samples
-        np.testing.assert_array_equal(codes[keep], source.codes)
-        assert list(codes) == [x for x in chain.sizes if x <= keep]
-        assert not np.array_equal(piece, music.generate(begin=source, seed=2))
-        np.testing.assert_array_equal(music.generate(begin=source, seed=1, samples=999),
-                                      piece[:999])
-
-
 def test_a_file_at_another_rate_is_resampled_to_the_chain_s(music, tmp_path):
     chain = music.chain
     samples = 3 * chain.block
@@ -147,54 +108,9 @@ def test_a_file_at_another_rate_is_resampled_to_the_chain_s(music, tmp_path):
     assert len(prompt.audio) == 2 * chain.top
 
 
-RESUME = """
-import sys
-import numpy as np
-from vqwave import Stream
-with Stream.resume(np.load(sys.argv[1])) as stream:
-    np.save(sys.argv[2], np.concatenate([next(stream) for _ in range(2)]))
-"""
-
-
-def resumed_elsewhere(stream, folder, blocks):
-    """(sound of a stream, sound where another process takes over after `blocks`): two blocks more."""
-    with stream() as unbroken:
-        whole = np.concatenate([next(unbroken) for _ in range(blocks + 2)])
-    with stream() as begun:
-        head = [next(begun) for _ in range(blocks)]
-        np.savez(folder / "state.npz", **begun.state())
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-W", "error", "-c", RESUME, folder / "state.npz", folder / "tail.npy"],
-        capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])})
-    assert done.returncode == 0, done.stderr
-    return whole, np.concatenate([*head, np.load(folder / "tail.npy")])
-
-
-#---------------------------------------------------------------- a residual codec above a plain one
-
-
 @pytest.fixture(scope="module")
 def residual(saved):
     return saved("books")
-
-
-@pytest.fixture(scope="module", params=engine.ENGINES)
-def of_books(request, residual):
-    return vqwave.load(residual.codecs, residual.generators, request.param)
-
-
-def test_every_engine_streams_frames_of_three_books_and_resumes_them(of_books, tmp_path):
-    def stream():
-        return of_books.stream(seed=2, log_probs=True)
-
-    with stream() as alone, of_books.stream(seed=2, batch=2) as two:
-        next(alone), next(two)
-    assert alone.codes[512].shape == alone.log_probs[512].shape == (16, 3)
-    assert alone.codes[128].shape == alone.log_probs[128].shape == (64,)
-    assert two.codes[512].shape == (2, 16, 3) and two.codes[128].shape == (2, 64)
-    whole, joined = resumed_elsewhere(stream, tmp_path, 1)
-    np.testing.assert_array_equal(joined, whole)
 
 
 @pytest.mark.parametrize("codes, level, message", [

@@ -304,19 +304,6 @@ def test_a_decoder_that_looks_as_far_as_it_sees_hears_the_same(level):
     np.testing.assert_array_equal(collect(start(parts, ahead=ahead, **options)), expected)
 
 
-@pytest.mark.parametrize("batch", [None, 3])
-def test_a_stream_that_looks_less_far_ahead_resumes_bit_for_bit(batch):
-    parts = chain(128)
-    options = {"seed": 3, "block": 1024, "samples": 30 * 1024, "ahead": 0.02, "batch": batch}
-    expected = collect(start(parts, **options))
-    assert not np.array_equal(expected, collect(start(parts, **options | {"ahead": None})))
-    for stop in (0, 1, 7):
-        stream = start(parts, **options)
-        begun = [next(stream) for _ in range(stop)]
-        rest = collect(Stream.resume(stream.state(), *parts))
-        np.testing.assert_array_equal(np.concatenate([*begun, rest], axis=-1), expected)
-
-
 def test_a_block_is_a_multiple_of_the_top_level():
     codec, generators = chain(32)
     for options in ({}, {"begin": varied(512, given(BLOCK)[512])}):
@@ -571,18 +558,6 @@ def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(
         np.testing.assert_array_equal(cut, heard[: samples - 100])
 
 
-def test_a_batch_continues_one_prompt_and_varies_one_piece():
-    for layout in (PLAIN, LAYOUTS["books"]):
-        codec, generators = chain(128, layout)
-        for begin, parts in ((prompted(given(BLOCK + 512, 128, layout=layout)),
-                              (codec, generators)),
-                             (varied(512, given(5 * BLOCK, layout=layout)[512]),
-                              (codec, generators[1:]))):
-            both = collect(start(parts, seed=5, batch=2, begin=begin), 3)
-            np.testing.assert_array_equal(both[0], collect(start(parts, seed=5, begin=begin), 3))
-            assert not np.array_equal(both[0], both[1])
-
-
 def test_log_probabilities_belong_to_the_codes_of_the_block():
     for layout in (PLAIN, LAYOUTS["books"]):
         _, codes, log_probs = blocks_of(start(chain(32, layout), seed=2, log_probs=True), 20)
@@ -599,10 +574,8 @@ def test_log_probabilities_belong_to_the_codes_of_the_block():
     (Prompt(given(BLOCK, 32), None), "the prompt has levels"),
     (Prompt({512: [1], 128: [1, 2, 3]}, None), "end at different samples"),
     (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), "codes of level 128 are 1 … 64"),
-    (Prompt({512: [1.5], 128: [1, 2, 3, 4]}, None), "codes of level 512 are float64"),
     (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), "codes of level 512 are int64"),
     (prompted(given(BLOCK, 128), np.zeros(5), True), r"the prompt's audio is \[5\]"),
-    ("song.mp3", "begin is 'song.mp3'"),
 ])
 def test_what_cannot_steer_is_refused(begin, message):
     with pytest.raises((ValueError, UserError), match=message):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqwave.play.transpose import Transposer, read
+from vqwave.play.transpose import Transposer
 
 RATE, BLOCK = 22050, 8192
 
@@ -87,14 +87,6 @@ def test_a_restored_state_continues_bit_for_bit(rng):
         second.restore(first.state())
         first = second
     np.testing.assert_array_equal(np.concatenate(made, axis=1), whole)
-
-
-def test_interpolation_of_a_sine(rng):
-    time = np.arange(400)
-    wave = np.sin(0.3 * time).astype(np.float32)
-    at = 100 + rng.uniform(0, 200, 300)
-    np.testing.assert_allclose(read(wave, at), np.sin(0.3 * at), atol=2e-3)
-    assert not read(wave, np.array([-100.0, 900.0])).any()
 
 
 def test_no_pitch_is_folded_back_from_above_half_the_rate():

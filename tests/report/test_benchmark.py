@@ -1,7 +1,6 @@
 """report/benchmark.py on tiny weights: it measures what it says, whatever the machine's speed."""
 
 import json
-import time
 
 import imported
 import numpy as np
@@ -78,40 +77,3 @@ def test_memory_grows_by_what_the_process_holds():
     assert 0 < before["now"] <= before["peak"]
     array = np.ones(16 << 20, np.uint8)
     assert machine.memory_use()["peak"] >= before["now"] + array.nbytes // 2
-
-
-class ScaledBlocks:
-    """Blocks of `expected` times `gain`; changes: (first sample, gain) of each change."""
-
-    def __init__(self, expected, block):
-        self.expected, self.block, self.first, self.gain, self.changes = expected, block, 0, 1.0, []
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        first = self.first
-        if first >= len(self.expected):
-            raise StopIteration
-        if self.gain != (self.changes[-1][1] if self.changes else 1.0):
-            self.changes.append((first, self.gain))
-        self.first += self.block
-        return self.gain * self.expected[first : self.first]
-
-
-def test_the_first_sample_that_follows_a_control_is_found():
-    expected = np.random.default_rng(0).normal(0, 0.1, 60 * 512).astype(np.float32)
-    blocks = ScaledBlocks(expected, 512)
-    feed = playback.Feed(blocks, RATE, buffer=0.05, prebuffer=0.01)
-    feed.start()
-    sink = benchmark.Sink(feed, expected, 256)
-    sink.skip(0.1)
-    for gain in (0.0, 1.0, 0.0):
-        start = time.perf_counter()
-        blocks.gain = gain
-        heard = sink.await_change()
-        assert sink.changed == blocks.changes[-1][0] and blocks.changes[-1][1] == gain
-        assert heard > start
-    with pytest.raises(RuntimeError, match="ended before"):
-        sink.await_change()
-    feed.close()

@@ -122,14 +122,6 @@ def test_excerpts_sound_and_last_two_minutes_at_most(tmp_path, monkeypatch):
         judge.excerpts(tmp_path, [], spans)
 
 
-def test_a_row_shows_the_verdict():
-    row = {"model": "a", "notes": 0.951, "mel": 0.29, "distance": None, "suitable": True,
-           "shortfall": ""}
-    assert judge.row_cells(row) == ("a", "0.95", "0.29", "–", "suitable")
-    row |= {"suitable": False, "shortfall": "mel 1, needs 0.7"}
-    assert judge.row_cells(row)[-1] == "unsuitable: mel 1, needs 0.7"
-
-
 def test_without_a_network_there_are_no_distances_but_a_named_file_must_exist(monkeypatch):
     def fail(path=None):
         raise UserError("it could not be fetched")

@@ -47,14 +47,3 @@ def test_every_codec_is_measured_on_every_corpus(compare, corpora, tiny_weights)
     assert len(rows) == 2 * (4 + 1 + 1 + 1)  # tiny, twice the copy, Opus
     leaked = {(row["codecs"], row["corpus"]): row.get("leaked") for row in rows}
     assert leaked["copy", "one"] == "t one" and leaked["copy", "two"] is None
-
-
-def test_codecs_of_one_name_become_one_row_and_a_page_is_written(compare, corpora):
-    code, printed, error = compare("--only-on", f"copy={corpora / 'two'}")
-    assert code == 0, error
-    lines = (corpora / "research/results/codecs_on_other_music.md").read_text(
-        encoding="utf-8").splitlines()
-    rows = [line.split(" | ")[:3] for line in lines if line.startswith(("| tiny", "| copy"))]
-    assert rows == [["| tiny", "one", f"{level}x"] for level in (512, 128, 32, 8)] + [
-        ["| copy", "two", "32x"]]
-    assert printed.count("wrote ") == 1

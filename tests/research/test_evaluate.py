@@ -10,7 +10,7 @@ import pytest
 from prepared import data_folder, music
 from research import results
 from research.corpus import Corpus, Plan, cached, read_sides
-from research.evaluators import codecs, copying, generators, health, notes
+from research.evaluators import codecs, copying, generators, health
 
 from vqwave import cli
 from vqwave.config import preset
@@ -37,16 +37,6 @@ def test_hum_at_the_codes_rate_is_separated_from_louder_or_duller_music(rng):
         assert missed["notch_db"] < -10 and missed["buzz_db"] == pytest.approx(0, abs=0.5)
 
 
-@pytest.mark.parametrize("level", [512, 128])
-def test_notes_out_of_tune_are_no_hum(rng, level):
-    t = np.arange(8 * RATE) / RATE
-    hertz = rng.uniform(100, 10000, 300)
-    x, y = (sum(np.sin(2 * np.pi * f * t) for f in hertz * detune).astype(np.float32)
-            for detune in (1, 1.003))
-    figures = codecs.hum([(x, y)], level)
-    assert figures["line_db"] > 10 and figures["buzz_db"] < 3
-
-
 @pytest.mark.parametrize("encoder", ["libopus", "libmp3lame"])
 def test_an_encoder_returns_the_music_in_place_at_its_bit_rate(encoder):
     x = music(4.0)
@@ -55,15 +45,6 @@ def test_an_encoder_returns_the_music_in_place_at_its_bit_rate(encoder):
     assert size * 8 / 4.0 == pytest.approx(32000, rel=0.1)
     lag = np.argmax([np.dot(x[8:-8], copy[i : len(copy) - 16 + i]) for i in range(16)])
     assert lag == 8 and np.corrcoef(x, copy)[0, 1] > 0.95
-
-
-@pytest.mark.parametrize("rate, count", [(3000, 2), (22050, 4), (44100, 4), (96000, 2)])
-def test_baselines_support_their_sample_rates(rate, count):
-    baselines = codecs.baselines(rate)
-    assert len(baselines) == count
-    for _, encoder, bit_rate in baselines:
-        copy, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
-        assert copy.shape == (2 * rate,) and size
 
 
 def test_loudness_of_moments_is_known_by_hand():
@@ -79,13 +60,6 @@ def test_loudness_of_moments_is_known_by_hand():
     assert figures["share of quiet moments"] == pytest.approx(14 / 101)
     assert figures["share of quiet moments in the first 30 s"] == pytest.approx(14 / 76)
     assert health.moments(np.zeros(moment), RATE) == pytest.approx([-120])
-
-
-def test_a_continuation_wins_pairs_by_cosine():
-    real = np.eye(3)
-    assert notes.share_won(real, real, [0, 1, 2]) == 1
-    assert notes.share_won(np.ones((3, 3)), real, [0, 1, 2]) == 0.5
-    assert notes.share_won(np.roll(real, 1, 0), real, [0, 1, 2]) == 0.25
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """research/results.py: bounds, verdicts, and what may be claimed of test tracks."""
 
-from types import SimpleNamespace
 
 import imported
 import pytest
@@ -8,7 +7,6 @@ from prepared import data_folder, music
 from research import results
 
 from vqwave.errors import UserError
-from vqwave.io import splits
 
 ROOT = imported.ROOT
 TARGETS = {"mel, 8x": {"must": "≤ 0.5", "aim": "≤ 0.4"},
@@ -76,37 +74,3 @@ def test_what_was_chosen_is_gathered_from_every_recipe_that_shares_a_track(tmp_p
     results.write(tmp_path, "page", describe("fresh", tracks[2:], {}))
     assert "(page) and seen before" in describe("fresh", tracks[2:], {})
     assert "published" not in describe("fresh", tracks[1:2], {})
-
-
-def fake_tracks(names):
-    return [SimpleNamespace(source=f"{name}.ogg", file=f"{name}.u16", sha256="0" * 64)
-            for name in names]
-
-
-def test_every_published_page_says_what_was_chosen_by_its_tracks():
-    described = set()
-    for path in (ROOT / "research/results").glob("*.md"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            side, separator, rest = line.partition(" tracks: ")
-            if not separator or side not in ("Test", "Fresh"):
-                continue
-            tracks = fake_tracks(rest.partition(" (")[0].split(", "))
-            described.add(path.stem)
-            assert all(choice in line for choice in results.choices(tracks))
-            assert side == "Test" or "(both, wesnoth) and seen before later choices" in line
-    assert described >= {"both", "wesnoth", "cores_over_notes", "family", "singularity_own"}
-
-
-def test_the_documents_agree_on_what_was_chosen_by_test_tracks():
-    chosen = splits.read_split(ROOT / "recipes/wesnoth/split.yml").chosen_by_test
-    for page in ("RESULTS.md", "final_weights/README.md", "research/sound.md"):
-        assert chosen in " ".join((ROOT / page).read_text(encoding="utf-8").split()), page
-
-
-def test_a_page_is_written_and_hides_places_of_one_machine(tmp_path):
-    command = results.command_line("evaluate", ["--data-dir", "data/x", "--cache-dir", "/y",
-                                                "--musicnn=/z"])
-    assert command == "python -m research.evaluate --data-dir data/x"
-    path = results.write(tmp_path, "x", results.page("x", command, "| a |"))
-    assert path == tmp_path / "research/results/x.md"
-    assert path.read_text(encoding="utf-8").startswith(f"# x\n\n```bash\n{command}\n```\n\n| a |")

@@ -76,9 +76,6 @@ def refused(found) -> str:
     return notes
 
 
-# -------------------------------------------------------------------------------- with generators
-
-
 def test_a_preset_is_played_from_its_folder(made):
     """The folder's own codecs are used where it has some, else the shipped codecs."""
     plain = made("--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "weights/tiny")
@@ -129,9 +126,6 @@ def test_priors_over_notes_play_and_are_told_apart_by_their_core(run, tmp_path, 
     core = configs.preset(name).generator(512).core.kind
     assert (f"generator_512 has a core of {core}, but in preset notes it has one of lstm"
             in refused(run("--preset", "notes", *where, "--force")))
-
-
-# ---------------------------------------------------------------------------------------- of a VAE
 
 
 def test_a_vae_samples_its_prior(run, made, tmp_path):
@@ -190,16 +184,12 @@ def test_a_vae_is_not_played_live(run, capsys):
 @pytest.mark.parametrize("words, said", [
     (["--temperature", 0], "temperature is 0.0; it must be a number above 0"),
     (["--temperature", 1, 0.9], "--temperature has 2 values; vqvae_500"),
-    (["--label", "jas"], "no label is called 'jas'; did you mean 'jazz'?"),
     (["--fade", 9], "9 s of fade at both ends need 18 s"),
 ])
 def test_wrong_settings_of_a_prior_are_refused(run, tmp_path, words, said):
     code, _, notes = run("--preset", "cvae", "--seconds", 1, "--output", tmp_path / "a.wav", *words)
     assert code == 2 and said in notes.splitlines()[-1]
     assert not list(tmp_path.iterdir())
-
-
-# ---------------------------------------------------------------------- what is not of the preset
 
 
 @pytest.mark.parametrize("preset, words, folder, missing, flag", [

@@ -44,17 +44,6 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
     assert "cover" not in text
 
 
-def test_notes_of_a_part_are_drawn_with_their_names(main, capsys, songs, tmp_path):
-    output = tmp_path / "notes.svg"
-    code, printed, _ = run(main, capsys, "notes", songs / "b.wav", songs / "a song.mp3",
-                        "--start", 1, "--seconds", 0.5,
-                        "--output", output)
-    assert code == 0 and printed == f"wrote {output}\n"
-    text = output.read_text(encoding="utf-8")
-    for words in ("b.wav", "a song.mp3", "C4", "Note", "Time (s)", "1.5"):
-        assert f">{words}<" in text or f"<!-- {words} -->" in text, words
-
-
 def test_unreadable_files_are_left_out_and_reported(main, capsys, songs, tmp_path):
     folder = tmp_path / "some"
     shutil.copytree(songs, folder)

@@ -45,6 +45,10 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path, finished):
     encode(src / "silent.flac", np.zeros(44100))
     (src / "empty.mp3").touch()
     (src / "cor\nrupt.ogg").write_bytes(np.random.default_rng(0).bytes(9999))
+    # None of these is music.
+    (src / "dir.mp3").mkdir()
+    for name in ("note.txt", "._a.mp3"):
+        (src / name).write_text("x")
     code, out, err = finished(src, dst)
     assert code == 1
     assert out == f"10 converted, 0 up to date, 2 failed; 0.00 hours of audio at 22050 Hz in {dst}\n"

@@ -61,9 +61,6 @@ def names(run):
     return [option(c, "--model") or option(c, "--generator") for c in run]
 
 
-# ----------------------------------------------------------------------- a real run, of tiny models
-
-
 def test_all_models_are_trained_in_order(trained):
     for name in NAMES:
         weight_set = weights.find(trained.weights, name)
@@ -82,16 +79,6 @@ def test_generators_record_the_codecs_of_their_codes(trained):
         codecs = weights.find(trained.weights, CHAIN.generators[level]).record["codecs"]
         wanted = [CHAIN.codecs[x] for x in (level, above) if x]
         assert codecs == {name: weights.find(trained.weights, name).codes_id for name in wanted}
-
-
-def test_finished_trainings_are_skipped(trained, train_all, stages, capsys):
-    run, _ = stages
-    assert train_all.main([*trained.command]) == 0
-    assert run == []
-    assert capsys.readouterr().out.count("finished") == 8
-
-
-# -------------------------------------------------------------------------------- the plan of a run
 
 
 def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages, tmp_path, capsys):
@@ -194,14 +181,6 @@ def test_more_steps_continue_models_whose_codes_are_not_in_use(scratch, stages, 
     assert names(run) == [*codecs, generators[0], *NAMES]
 
 
-def test_a_stopped_training_stops_the_plan(scratch, stages, tmp_path):
-    stages[1][2] = 143
-    with pytest.raises(Interrupted) as e:
-        scratch("--steps", "3")
-    assert e.value.code == 143
-    assert configs.load_yaml(tmp_path / "train_all.yml")["finished"] == {NAMES[0]: 3}
-
-
 def test_any_chain_is_planned_and_saved_beside_the_weights(scratch, stages, tmp_path):
     preset = os.fspath(Path(__file__).parents[1] / "presets" / "notes_2048.yml")
     scratch("--steps", "3", "--preset", preset)
@@ -234,14 +213,6 @@ def test_a_plan_runs_from_python(stages, tmp_path):
     for hours, steps, wanted in ((None, None, "hours, or steps"), (1.0, 3, "exclude")):
         with pytest.raises(UserError, match=wanted):
             Plan("d", tmp_path, "tiny", hours=hours, flags=training_flags(steps=steps))
-
-
-def test_music_at_another_rate_than_the_presets_is_refused(train_all, trained, tmp_path):
-    preset = os.fspath(Path(__file__).parents[1] / "presets" / "cd_44100.yml")
-    with pytest.raises(UserError, match="at 22050 Hz, .*44100 Hz; prepare the audio with "
-                                        "--sample-rate 44100"):
-        train_all.main(["--data-dir", str(trained.data), "--output-dir",
-                        str(tmp_path), "--preset", preset])
 
 
 def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(scratch, tmp_path):

@@ -7,7 +7,6 @@ import threading
 import time
 import urllib.parse
 
-import chains
 import numpy as np
 import pydantic
 import pytest
@@ -28,9 +27,6 @@ CHAIN = preset("tiny").chain
 LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
 
 
-# ------------------------------------------------------------------------------- settings and links
-
-
 def complete(chain=CHAIN, temperatures=None, **request):
     return TakeRequest(**request).complete(chain, temperatures or {})
 
@@ -47,16 +43,6 @@ def test_a_link_holds_all_settings(weights_name, temperature, seconds, **values)
                         seconds="endless" if seconds is None else seconds, **values)
     assert follow(settings.link) == settings
     assert (settings.seconds is None) == (seconds is None)
-
-
-@pytest.mark.parametrize("mode, more", [
-    ("continue", {"prompt_start": 1.5, "prompt_seconds": 2.5, "keep_original": False}),
-    ("vary", {"keep": 128, "level": 32}),
-])
-def test_a_link_holds_the_use_of_a_recording_and_the_changes(mode, more):
-    settings = complete(mode=mode, recording="abc", name="a & b = ü?.mp3", level=more.pop("level", 8),
-                        changes=[[8192, {"sampling": {"512": {"top_p": 0.5}}}], [16384, {"hold": 1.5}]], **more)
-    assert follow(settings.link) == settings
 
 
 @pytest.mark.parametrize("values, field", [
@@ -103,9 +89,6 @@ def test_defaults_come_from_the_chain_and_the_generators():
         complete(replace(chain, levels=chain.levels[:1], end=None), mode="vary", recording="x")
 
 
-# ----------------------------------------------------------------------------------------- pictures
-
-
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 3))
 def test_a_spectrogram_does_not_depend_on_how_the_signal_is_cut(cuts, seed):
     signal = np.random.default_rng(seed).normal(0, 0.1, sum(cuts)).astype(np.float32)
@@ -146,9 +129,6 @@ def test_each_note_is_found_once_however_the_signal_is_cut(cuts):
     for i in range(6):
         near = [note for note in loud if abs(note[2] - 69 - 2 * i) < 0.5 and abs(note[0] - i / 2) < 0.3]
         assert near, (i, loud)
-
-
-# ---------------------------------------------------------------------------- recordings and codecs
 
 
 def test_a_recording_is_stored_once_under_any_name(studio, song):
@@ -256,13 +236,3 @@ def test_only_the_folder_of_a_killed_studio_is_removed(studio, tmp_path, monkeyp
         library.sweep_folders()
     assert sorted(p.name.split("-")[2] for p in tmp_path.iterdir()) == ["held", "unlike", "young"]
     assert studio.folder.exists()
-
-
-def test_a_form_begins_with_the_temperatures_that_the_generators_have(tiny_weights, open_studio, tmp_path):
-    chains.save_generator(tmp_path, replace(preset("tiny").generator(512), sampling={"temperature": 0.7}), 2.0)
-    weights.save_chain(tmp_path, CHAIN)
-    studio = open_studio(tiny_weights.codecs, [tmp_path])
-    [folder] = studio.about()["folders"]
-    assert folder["temperatures"] == [0.7, 1.0, 1.0, 1.0]
-    assert studio.settings(TakeRequest())[0].temperature == {512: 0.7, 128: 1.0, 32: 1.0, 8: 1.0}
-    assert studio.settings(TakeRequest(temperature="512:1"))[0].temperature[512] == 1.0

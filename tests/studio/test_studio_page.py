@@ -2,11 +2,9 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import chains
-import imported
 import numpy as np
 import pytest
 from page import (
@@ -29,9 +27,6 @@ from vqwave.config import preset
 
 pytestmark = NEEDS
 CHAIN = preset("tiny").chain
-
-
-# --------------------------------------------------------------------------------------- what is heard
 
 
 def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(open_page):
@@ -106,9 +101,6 @@ def test_a_stopped_take_is_listed_and_its_link_generates_it_again(open_page):
     assert page.locator("#takes li").count() == 1, "the same take is listed once"
 
 
-# ------------------------------------------------------------------------------------- what goes wrong
-
-
 @pytest.mark.large
 def test_a_double_click_makes_one_take_and_it_can_be_stopped(open_page):
     page = open_page()
@@ -158,18 +150,6 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
         assert len(samples(Path(started.value.path()).read_bytes())) == received > RATE
         page.locator("#play").click()
         until(page, "!sound.paused")
-
-
-@pytest.mark.large
-def test_a_large_upload_is_refused_and_the_next_accepted(open_page, song, tmp_path):
-    with open(tmp_path / "huge.wav", "wb") as file:
-        file.truncate(260 << 20)
-    page = open_page()
-    ask_for(page)
-    choose(page, "mode", "continue")
-    drop(page, "play", tmp_path / "huge.wav", "huge.wav: larger than 200 MB")
-    drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
-    assert not page.locator(".recording .alert").first.is_visible()
 
 
 @pytest.mark.large
@@ -231,15 +211,6 @@ def test_choices_of_a_variation_agree_and_end_with_it(open_page):
     assert chosen()[0] == "512", "the detail of a variation is not that of a new piece"
 
 
-@pytest.mark.large
-def test_a_malformed_link_and_a_missing_recording_are_explained(open_page):
-    page = open_page("?seed=minus")
-    page.get_by_text("seed must be a valid integer").wait_for()
-    page = open_page("?mode=vary&recording=abc&name=theirs.mp3&keep=128&level=32")
-    page.get_by_text("theirs.mp3 is not in this studio (any more): drop it in again").wait_for()
-    assert page.locator("#mode input[value='vary']").is_checked()
-
-
 def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_variation(open_page, song, tmp_path):
     """Codes of notes, a book a band, and nothing below them."""
     folders = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", {512: 14}, of_notes=(512,)))
@@ -261,13 +232,8 @@ def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_var
         strip = page.evaluate("() => { const { rows, count } = window.vqwave.player.codes[0]; return [rows, count] }")
         assert strip[0] == 14 and strip[1] % 14 == 0 and strip[1] > 14 * 40
         assert painted(page, ".codes-512 canvas")[1] > 20
-        canvas = page.locator(".codes-512 canvas")
-        tall = canvas.bounding_box()["height"]
-        for book, down in ((1, tall - 2), (14, 2)):
-            canvas.hover(position={"x": 5, "y": down})
-            page.get_by_text(re.compile(rf"code \d+ of book {book} at \d+\.\d+ s")).wait_for()
         page.locator("#onward").click()
-        until(page, "player.take?.prompt && sound?.playing")
+        until(page, "player.take?.prompt && sound?.playing && sound.position >= player.take.prompt")
         page.locator("#stop").click()
         until(page, "player.record")
 
@@ -276,15 +242,7 @@ def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_var
         assert page.locator("#keep").inner_text() == "" and page.locator("#temperatures label").count() == 1
         vary = page.locator("#mode input[value=vary]")
         assert vary.is_disabled() and "one level" in vary.locator("..").get_attribute("title")
-        choose(page, "mode", "continue")
-        drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
         page.locator("#endless").uncheck()
-        page.locator("#seconds").fill("3")
-        make(page)
-        until(page, "player.record")
-        assert len(samples(download(page, "wav")[1])) == 3 * RATE
-        assert "--generators generator-of-512" in page.locator("#takes .command").first.inner_text()
-        choose(page, "mode", "new")
         page.locator("#seconds").fill("1")
         page.locator("#make-four").click()
         page.get_by_text("Four pieces: play them, and keep one.").wait_for()
@@ -298,10 +256,7 @@ def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_var
         assert page.evaluate("() => window.vqwave.codecs.sounds[1].codes.rows") == 14
 
 
-# ------------------------------------------------------------------------------------------- steering
-
-
-def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page, tmp_path, monkeypatch):
+def test_the_link_of_a_steered_piece_generates_it_again(open_page):
     page = open_page()
     assert page.locator("#wild").is_disabled() and page.get_by_text("Press Play first").is_visible()
     ask_for(page, seed=3)
@@ -320,12 +275,7 @@ def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page
     page.locator("#stop").click()
     page.get_by_text(re.compile("You changed it [34] times")).wait_for(state="attached")
     wav = download(page, "wav")[1]
-    name, score = download(page, "json")
-    (tmp_path / name).write_bytes(score)
-    monkeypatch.chdir(tmp_path)
-    _, _, *arguments = shlex.split(page.locator("#takes .command").inner_text())
-    assert imported.script("generate_audio").main(arguments) == 0
-    assert (tmp_path / "take.wav").read_bytes() == wav
+    assert len(json.loads(download(page, "json")[1])["changes"]) in (3, 4)
     page.locator("#takes a", has_text="Make again in the form").click()
     page.wait_for_function("() => document.querySelector('#seed')?.value")
     assert page.locator("#replay").is_checked()
@@ -336,19 +286,6 @@ def test_the_link_and_the_command_of_a_steered_piece_generate_it_again(open_page
     with page.expect_request(lambda r: r.method == "POST" and r.url.endswith("/takes")) as request:
         page.locator("#die").click()
     assert request.value.post_data_json["changes"] == request.value.post_data_json["seed"] == ""
-
-
-@pytest.mark.large
-def test_a_take_is_continued_from_where_it_is_heard(open_page):
-    page = open_page()
-    page.locator("#play").click()
-    until(page, f"sound?.position > {2 * RATE}")
-    first = page.evaluate("() => window.vqwave.player.take.id")
-    page.locator("#onward").click()
-    until(page, f"player.take?.id && player.take.id !== {json.dumps(first)} && sound?.playing")
-    take = page.evaluate("() => window.vqwave.player.take")
-    assert take["prompt"] >= 1.9 * RATE
-    assert page.evaluate("() => window.vqwave.player.sound.position") >= take["prompt"], "the new take plays from the end of its prompt"
 
 
 def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):
@@ -366,9 +303,6 @@ def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):
     assert page.locator("#alert").is_hidden() and page.locator("#takes li").count() == 1
     page.locator("#play").click()
     until(page, f"sound.playing && sound.position > {RATE / 2}")
-
-
-# ---------------------------------------------------------------------------------------------- takes
 
 
 def test_takes_are_named_starred_deleted_and_brought_back(open_page):

@@ -33,9 +33,6 @@ CHAIN = preset("tiny").chain
 AXE = Path(os.environ.get("AXE", Path(sys.prefix, "axe/node_modules/axe-core/axe.min.js")))
 
 
-# ----------------------------------------------------------------------------------------- recordings
-
-
 def test_a_clip_is_seen_cut_by_dragging_heard_and_continued(open_page):
     page = open_page()
     ask_for(page, seconds=6)
@@ -94,24 +91,6 @@ def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_
 
 
 @pytest.mark.large
-def test_a_folder_of_codecs_alone_is_compared_and_the_music_page_explains_itself(open_page, song, tmp_path):
-    vae = save(tmp_path / "vae", LABELLED)
-    with serve(SimpleNamespace(codecs=vae, generators=vae), tmp_path) as (_, address):
-        page = open_page(at=address, says="There are no generators here; the codecs can be heard on the other page.")
-        assert not page.locator("#play, #form, #steer, #takes").count() and page.locator("#alert").is_hidden()
-        page.get_by_role("tab", name="Codecs").click()
-        assert page.locator("#codec-weights").is_hidden()
-        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-        page.wait_for_function("() => window.vqwave.codecs.complete && !window.vqwave.codecs.dirty")
-        assert page.locator(".compared canvas").count() == 2, "no strip of codes"
-        assert painted(page, ".compared canvas >> nth=1")[1] > 1
-        words, bits, notes, *_, used, _ = page.locator("#codec-stage tbody tr:nth-child(2) td").all_inner_texts()
-        assert (bits, used) == ("–", "–") and notes.endswith(" %") and words.endswith(".")
-        page.get_by_role("button", name="Dark").click()
-        page.get_by_role("button", name="512x", exact=True).click()
-
-
-@pytest.mark.large
 def test_the_codecs_of_a_folder_are_chosen_on_their_page_whatever_its_rate(open_page, song, tiny_weights, tmp_path):
     root = tmp_path / "all"
     shutil.copytree(tiny_weights.generators, root / "plays")
@@ -137,9 +116,6 @@ def test_the_codecs_of_a_folder_are_chosen_on_their_page_whatever_its_rate(open_
         assert page.evaluate("() => window.vqwave.audio.sampleRate") == RATE
         page.locator("#stop").click()
         until(page, "player.record")
-
-
-# ---------------------------------------------------------------------------- how it looks and is reached
 
 
 WIDER = """() => [...document.querySelectorAll("main *")]

@@ -78,9 +78,6 @@ def run(tmp_path, model):
     return made
 
 
-# -------------------------------------------------------------------------------------- checkpoints
-
-
 def test_the_best_set_has_the_lowest_validation_loss(run):
     for number, loss in enumerate((3.0, 2.0, 2.5, 2.0, 1.9, 4.0), 1):
         run.epoch(number, val_loss=loss)
@@ -115,17 +112,6 @@ def test_patience_counts_epochs_without_a_better_loss(tmp_path, model):
     assert run.saved()[0] == run.record
 
 
-def test_the_last_step_finishes(tmp_path, model):
-    run = Run(tmp_path, model, steps=2 * PER_EPOCH)
-    run.epoch(1, val_loss=1.0)
-    assert run.record.finished is None
-    run.epoch(2, val_loss=2.0)
-    assert "6 steps" in run.record.finished
-
-
-# ------------------------------------------------------------------------------------ what is wrong
-
-
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_loss_names_its_step_and_changes_no_file(run, loss):
     run.epoch(1, val_loss=1.0)
@@ -156,9 +142,6 @@ def test_non_finite_weights_reach_no_file(run, monkeypatch):
     assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
 
 
-# ------------------------------------------------------------------------------------ the deadline
-
-
 def test_the_learning_rate_ends_its_schedule_in_time(run, model, monkeypatch):
     """30 steps of a second are planned in 32 s; from the second epoch on they take three."""
     clock = [100.0]
@@ -184,9 +167,6 @@ def test_the_learning_rate_ends_its_schedule_in_time(run, model, monkeypatch):
     # The last epoch ends early, so that its validation is in time.
     assert places == [3, 14, 25, 30] and run.record.step == 10 and clock[0] == 132.0
     assert run.record.finished == "all 10 steps done"
-
-
-# ------------------------------------------------------------------------------------------ signals
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -242,9 +222,6 @@ def test_the_state_is_saved_periodically(run, monkeypatch):
     assert run.saved()[0].step == 2
 
 
-# ---------------------------------------------------------------------------------------- the state
-
-
 def test_a_saved_state_is_loaded_unchanged(run, tmp_path, model):
     state = RunState(tmp_path, NAME)
     assert state.load() is None
@@ -287,9 +264,6 @@ def test_a_damaged_state_is_named(run, tmp_path, model, harm):
                             "flip": data}[harm])
     with pytest.raises(UserError, match=r"state.npz: damaged.*--start-from"):
         state.load()
-
-
-# ------------------------------------------------------------------------------- what a person sees
 
 
 @pytest.mark.parametrize("tail", ["", "3,0.1,0.1\n", "\x00garbage\n"])

@@ -76,12 +76,6 @@ def test_every_flag_reaches_its_setting(tmp_path):
                                           distribute=True, set_by_user=settings.options.set_by_user)
 
 
-def test_a_label_becomes_a_condition_beside_the_level_above():
-    model = read("--generator", "generator_128", "--preset", "tiny", "--label", "album",
-                 role="generator").model
-    assert model.labels.of == "album" and model.labels.names == () and model.source
-
-
 def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
     weight_set = weights.find(tiny_weights.codecs, "vqvae_32")
     model = configs.replace(weight_set.config, name="my_own")
@@ -115,26 +109,6 @@ def test_an_invalid_file_is_refused_in_one_line(write, text, role, message):
     with pytest.raises(UserError, match=message) as e:
         read(*name, "--config", write(text), role=role)
     assert "c.yml" in str(e.value) and "\n" not in str(e.value)
-
-
-@pytest.mark.parametrize("argv, message", [
-    ([], "--model is missing: it must be one of vqvae_512"),
-    (["--model", "vqvae_8", "--preset", "none.yml"], "none.yml: cannot be read"),
-    (["--model", "vqvae_8", "--preset", "huge"], "'huge'; there are compact"),
-    *[(["--model", "vqvae_8", f"--val-split={share}"], f"--val-split is {share}; it must be a share")
-      for share in ("1", "-0.1", "nan")],
-    (["--model", "vqvae_8", "--val-split", "nothing.yml"], "nothing.yml"),
-])
-def test_invalid_flags_are_refused_in_one_line(argv, message):
-    with pytest.raises(UserError, match=message):
-        read(*argv)
-
-
-@pytest.mark.parametrize("argv", [[], ["--generator", "generator_500"]])
-def test_a_vae_has_no_generator_to_train(argv):
-    with pytest.raises(UserError, match="a generator needs codes, but vqvae_500 has a quantizer of "
-                                        "gaussian, which makes none"):
-        read("--preset", "cvae", *argv, role="generator")
 
 
 def test_a_preset_without_generators_has_none_to_train(write):

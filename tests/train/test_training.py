@@ -1,7 +1,6 @@
 """training.py: interrupted runs end like uninterrupted ones, and user errors are one line."""
 
 import os
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -10,13 +9,14 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from chains import save_codec
 from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
-from vqwave.io import files, weights
+from vqwave.io import weights
 from vqwave.io.training_log import read_log
 from vqwave.nn.generator import Generator
 from vqwave.train import callbacks, jobs, training
@@ -109,9 +109,6 @@ def assert_alike(folder, other, name):
     assert a == b == ["epoch", "0", "1", "2"]
 
 
-# -------------------------------------------------------------------------------- what a run leaves
-
-
 @pytest.mark.parametrize("name", [CODEC, GENERATOR])
 def test_a_run_leaves_its_epochs_the_best_and_a_log(straight, name):
     run = straight[name]
@@ -133,9 +130,6 @@ def test_a_run_leaves_its_epochs_the_best_and_a_log(straight, name):
     # The seed alone decides where a run begins; its weights did move from there.
     first, last = (weights.find(run.folder, name, e) for e in (1, 3))
     assert first.checksum != last.checksum
-
-
-# ------------------------------------------------------------------------------ stopped and resumed
 
 
 def test_a_run_stopped_repeatedly_ends_the_same(train, straight, tmp_path):
@@ -160,9 +154,6 @@ def test_half_written_files_of_a_killed_run_are_ignored(train, straight, begun):
     saved = RunState(begun, GENERATOR)
     shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}.state.npz", saved.path)
     assert train(begun).record.finished
-
-
-# --------------------------------------------------------------------------------- going on, or not
 
 
 def test_more_steps_continue_a_finished_run(train, begun):
@@ -281,12 +272,6 @@ def test_an_unwritable_folder_is_refused_first(train, data, tmp_path):
     assert set((data / ".codes").rglob("*")) == cached
 
 
-def test_a_folder_in_use_is_refused_by_process(train, begun):
-    with (files.lock_folder(begun, GENERATOR, "being trained"),
-          pytest.raises(UserError, match=f"by process {os.getpid()}")):
-        train(begun)
-
-
 def test_only_promote_saves_the_best_set_without_a_number(train, begun):
     best = weights.find(begun, GENERATOR, "best")
     done = train(begun, promote=True)
@@ -344,9 +329,6 @@ def test_minutes_end_after_the_passes(monkeypatch, passes, minutes, steps, per_e
     assert ("training takes" in reporter.text) == (passes == 2)
 
 
-# ----------------------------------------------------------------------------------- other settings
-
-
 def test_without_validation_and_in_mixed_precision(train, tmp_path):
     done = train(tmp_path, CODEC, split=0.0, mixed_precision=True, steps=3, epochs=1)
     assert "no track is held out" in done.reporter.text
@@ -357,7 +339,7 @@ def test_without_validation_and_in_mixed_precision(train, tmp_path):
         assert all(a.dtype == np.float32 for a in weights.find(tmp_path, CODEC).load(part).values())
 
 
-def test_a_generator_is_initialised_from_the_codebooks(tiny_weights):
+def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
     codecs = [weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in (32, 128)]
     first, again, other = (Generator(TINY.generator(32)) for _ in range(3))
     for model, seed in ((first, 1), (again, 1), (other, 2)):
@@ -379,6 +361,14 @@ def test_a_generator_is_initialised_from_the_codebooks(tiny_weights):
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     likeness = np.corrcoef((unit @ unit.T).ravel(), np.corrcoef(kernels[0].T).ravel())[0, 1]
     assert likeness > 0.5
+    # Each book of a frame has its own part of the table.
+    quantizer = {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8}
+    save_codec(tmp_path, configs.override(SMALL, {"quantizer": quantizer}, "test"))
+    codec = weights.find(tmp_path, CODEC)
+    model, book = Generator(configs.replace(TINY.generator(8), books=3, conditions=[])), codec.codebooks()[2]
+    jobs.start_from_codebooks(model, [codec], 5)
+    np.testing.assert_allclose(model.core.embedding.embeddings.numpy()[2 * 65 : 2 * 65 + 64],
+                               (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name, more, message", [
@@ -416,9 +406,6 @@ def test_the_stretches_of_a_run_cover_every_step_once():
                 assert covered == max(0, steps - step)
 
 
-# ------------------------------------------------------------------------- settings, noted and kept
-
-
 def test_settings_without_a_flag_stay_as_the_run_has_them(begun, data, tiny_weights):
     """Batch size, seed and rate stay when only more steps are given."""
     reporter = RecordingReporter()
@@ -447,49 +434,3 @@ def test_a_generator_records_the_tracks_of_its_codecs(train, tmp_path, tiny_weig
                  {"tracks": ["0" * 16]})
     run = train(tmp_path / "run", codecs=tmp_path, steps=1, epochs=1)
     assert run.record.tracks[0] == "0" * 16 and len(run.record.tracks) == 3
-
-
-# ----------------------------------------------------------------------------- books and other maps
-
-
-def test_a_map_trains_is_saved_and_resumes(train, tmp_path):
-    quantizer = {"kind": "som", "num_codes": 64, "code_dim": 8}
-    config = configs.override(SMALL, {"quantizer": quantizer}, "test")
-    options = {"config": config, "steps": 4, "epochs": 2}
-    whole = train(tmp_path / "whole", CODEC, **options)
-    with pytest.raises(Interrupted):
-        train(tmp_path / "cut", CODEC, at_step=lambda done: done == 2
-              and os.kill(os.getpid(), signal.SIGTERM),
-              **options)
-    assert train(tmp_path / "cut", CODEC, **options).reporter.steps[0] == 3
-    (_, cut), (_, expected) = (RunState(tmp_path / f, CODEC).load() for f in ("cut", "whole"))
-    for a, b in zip(cut, expected, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6)
-    trained = weights.find(tmp_path / "whole", CODEC)
-    assert trained.config == config and whole.record.finished
-    assert [book.shape for book in trained.codebooks()] == [(64, 8)]
-    header = (tmp_path / "whole" / f"{CODEC}.csv").read_text().splitlines()[0].split(",")
-    assert "topographic_error" in header
-
-
-def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
-    quantizer = {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8}
-    codec = configs.override(SMALL, {"quantizer": quantizer}, "test")
-    train(tmp_path / "codecs", CODEC, config=codec, steps=2, epochs=1)
-    generator = configs.replace(TINY.generator("generator_8"), books=3, conditions=[])
-    run = train(tmp_path / "out", "generator_8", config=generator, codecs=tmp_path / "codecs",
-                input_length=1024)
-    assert run.record.step == STEPS and run.record.unigram_bits < 18
-    assert re.search(r"\d+\.\d+ bits a held-out frame .* \(18\.000 from equal frequencies\)",
-                     run.reporter.text)
-    rows = [row.split(",")
-            for row in (tmp_path / "out" / "generator_8.csv").read_text().splitlines()]
-    first = dict(zip(rows[0], map(float, rows[1]), strict=True))
-    # The loss is a mean over codes in nats, the bits are those of whole frames.
-    assert first["val_bits"] == pytest.approx(3 * first["val_loss"] / np.log(2), rel=1e-4)
-    book = weights.find(tmp_path / "codecs", CODEC).codebooks()[2]
-    model = Generator(generator)
-    jobs.start_from_codebooks(model, [weights.find(tmp_path / "codecs", CODEC)], 5)
-    table = model.core.embedding.embeddings.numpy()
-    np.testing.assert_allclose(table[2 * 65 : 2 * 65 + 64],
-                               (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3, atol=1e-5)

@@ -74,8 +74,8 @@ def find_folder(folder) -> Path:
 def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
     """The folders of codecs and of generators. None takes what plays by default, or of a preset
-    `weights/NAME`. Generators use the codecs in their own folder, or else the shipped ones. A chain
-    without generators (a VAE) lies in one folder, which either names.
+    `weights/NAME`. Generators use the codecs in their own folder, or else the shipped ones. A VAE
+    lies in one folder.
     """
     def stands_alone(folder):
         return not (chain(folder) if preset is None else preset.chain).generators
