@@ -5,8 +5,6 @@ A figure is cached under everything it depends on: checksums of the weights, the
 settings. An interrupted run continues from its cache.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import hashlib
@@ -70,7 +68,7 @@ def cached(*parts: str):
         name = f"{function.__module__.rpartition('.')[2]}-{function.__name__}"
 
         @functools.wraps(function)
-        def read_or_call(corpus: Corpus, *arguments):
+        def read_or_call(corpus: "Corpus", *arguments):
             identity = [PROTOCOL, name, arguments, *(corpus.identity[part] for part in parts)]
             key = json.dumps(identity, sort_keys=True, default=identify).encode()
             path = corpus.cache_dir / f"{name}-{hashlib.sha256(key).hexdigest()[:24]}.npz"
@@ -141,7 +139,7 @@ class Corpus:
             raise UserError(f"{split}: names no {side} track")
         self.side, self.tracks = side, self.sides[side]
 
-    def for_side(self, side: str) -> Corpus:
+    def for_side(self, side: str) -> "Corpus":
         """The same corpus with another side's tracks."""
         other = copy.copy(self)
         other.side, other.tracks = side, self.sides[side]

@@ -128,7 +128,7 @@ def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
         assert figures[f"Fréchet distance to {label}, {label}, training tracks"] < 0.1 * figures[
             f"Fréchet distance to {other}, {label}, training tracks"]
     # The fresh tracks have one label: nothing to distinguish.
-    assert dict(labels.Labels().run(corpus.music, corpus.for_side("fresh"))) == {}
+    assert dict(labels.run(corpus.for_side("fresh"))) == {}
 
 
 def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):

@@ -306,8 +306,6 @@ def transpose(blocks, samples: int, semitones: int):
         yield np.clip(np.pad(resampled, (0, left)) if last else resampled, -1, 1)
 
 
-# ------------------------------------------------------------------------------------ below hearing
-
 HEARING = 20.0
 """Hz: lower frequencies are inaudible."""
 RUMBLE = 0.01
@@ -353,9 +351,6 @@ def _filter(blocks, order: int, hertz: float, kind: str, sample_rate: int, settl
             state = sosfilt_zi(sections) * (block[0] if settled else 0)
         filtered, state = sosfilt(sections, block, zi=state)
         yield filtered
-
-
-# ------------------------------------------------------------------------------------------ writing
 
 
 def check_output(path) -> Path:

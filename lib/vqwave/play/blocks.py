@@ -1,7 +1,5 @@
 """Blocks of sound: how a block passes into the next one, and the loudness that is set."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,14 +34,14 @@ class Block:
     codes: dict[int, np.ndarray]
     log_probs: dict[int, np.ndarray] | None
 
-    def cut(self, samples: int) -> Block:
+    def cut(self, samples: int) -> "Block":
         """The first `samples` of the block."""
         def part(values):
             return values and {level: x[:, : -(-samples // level)] for level, x in values.items()}
 
         return Block(self.audio[:, :samples], part(self.codes), part(self.log_probs))
 
-    def join(self, before: np.ndarray) -> Block:
+    def join(self, before: np.ndarray) -> "Block":
         """This block, into which `before`, float32 [batch, n], passes."""
         audio = self.audio.copy()
         fade_in(audio, before)
@@ -100,7 +98,7 @@ class Leveler:
     gain: np.ndarray
 
     @classmethod
-    def start(cls, batch: int) -> Leveler:
+    def start(cls, batch: int) -> "Leveler":
         """Before the first block."""
         return cls(np.full(batch, PRIOR * 10 ** (LOUDNESS / 10)), np.full(batch, PRIOR),
                    np.ones(batch, np.float32))

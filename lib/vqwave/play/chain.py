@@ -5,8 +5,6 @@ context model looks ahead. Context and decoder always see the same spans of the 
 chunk size nor a stop and a resume changes a bit.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +136,7 @@ class Chain:
     """
 
     def __init__(self, engines: Engines, options: Options, state: ChainState, steering: Steering,
-                 workers: Workers, chunk: int | None = None):
+                 workers: "Workers", chunk: int | None = None):
         self.codec, self.options, self.state, self.workers = (engines.codec, options, state,
                                                               workers)
         self.sample_rate = self.codec.config.sample_rate

@@ -4,8 +4,6 @@
 need no TensorFlow once their graphs are cached. `keras` is the reference, and runs on GPUs.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Mapping
@@ -200,7 +198,7 @@ class CodecEngine:
             return []
         return [np.full(batch, start % (PERIOD // self.config.level), np.int32)]
 
-    def in_blocks(self, batch: int = 1) -> CodecBlocks:
+    def in_blocks(self, batch: int = 1) -> "CodecBlocks":
         """`batch` pieces, block by block. Raises `UserError` where the codec is not causal."""
         if not self.config.in_blocks:
             raise UserError(f"{self.config.name} has a padding of {self.config.padding}; only "

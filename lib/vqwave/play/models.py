@@ -1,7 +1,5 @@
 """The trained models of a chain: found in their folders, checked, and loaded into engines."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Sequence
@@ -29,7 +27,7 @@ class Models:
         self._others: dict[str, Models] = {}
         self._pitches: dict[int, np.ndarray | None] = {}
 
-    def open(self, generators) -> Models:
+    def open(self, generators) -> "Models":
         """The models of another folder of generators, for the same engine; with the codecs that are
         in it where there are some, else with these.
         """

@@ -1,7 +1,5 @@
 """The folders of weights that a studio offers, and their models, which all takes share."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections import OrderedDict
@@ -99,7 +97,7 @@ class Folders:
                 times.append(f"{name} {path.stat().st_mtime_ns}")
         return ",".join(times)
 
-    def models(self, folder: str, epoch: str = "") -> Models:
+    def models(self, folder: str, epoch: str = "") -> "Models":
         """The models of a folder and epoch, loaded again when a training has replaced them."""
         if epoch and epoch not in self.epochs(folder):
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")

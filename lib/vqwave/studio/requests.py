@@ -1,7 +1,5 @@
 """The requests of the page and the settings of a piece, as pydantic models."""
 
-from __future__ import annotations
-
 import json
 import reprlib
 from collections.abc import Mapping
@@ -100,7 +98,7 @@ class TakeRequest(Request):
             raise ValueError(f"are too many; a take remembers {limits.MOST_CHANGES}")
         return changes
 
-    def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> Settings:
+    def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> "Settings":
         """The settings of a piece by this chain. temperatures: by level, for the levels that the
         request leaves out; else 1. Raises `UserError` if the chain has no such level, or the piece
         needs a recording.

@@ -3,8 +3,6 @@ The stations of one folder of weights are the rows of one stream. Music is gener
 only while somebody listens, and once for all listeners.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math
@@ -91,7 +89,7 @@ class Channel:
     Chunks are published and read in one event loop. `first` is the number of the oldest chunk.
     """
 
-    def __init__(self, station: Station, encoder: Encoder):
+    def __init__(self, station: "Station", encoder: Encoder):
         self.station, self.encoder = station, encoder
         self.listeners = self.first = 0
         self._chunks = deque[tuple[float, bytes]]()
@@ -128,7 +126,7 @@ class Channel:
 class Station:
     """One endless piece, row `row` of its group's stream. about: what it plays."""
 
-    def __init__(self, group: Group, row: int, about: str):
+    def __init__(self, group: "Group", row: int, about: str):
         self.group, self.row, self.about = group, row, about
         self.number = str(group.first + row)
         self.name = piece_name(group.seed + group.first + row)

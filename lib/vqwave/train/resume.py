@@ -1,7 +1,5 @@
 """Where a run begins: random weights, its saved state, or other weights."""
 
-from __future__ import annotations
-
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ class Start:
     record: RunRecord
     path: Path
     variables: list[np.ndarray] | None = None
-    weights: weights.WeightSet | None = None
+    weights: "weights.WeightSet | None" = None
 
 
 def open_folder(folder, name: str, chain: ChainConfig | None = None):
