@@ -1,6 +1,7 @@
 """options.py: a flag overrides the file, and the file overrides the preset."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_every_flag_reaches_its_setting(tmp_path):
         batch_size=3, input_length=16, steps=8)
     assert settings.data.split == configs.Split(validation=("a",))
     assert settings.options == RunOptions("o", minutes=3.0,
-                                          start_from="w", keep_all=True, promote=True,
+                                          start_from=Path("w"), keep_all=True, promote=True,
                                           distribute=True, set_by_user=settings.options.set_by_user)
 
 
