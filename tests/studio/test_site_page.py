@@ -347,7 +347,8 @@ def test_a_page_without_a_web_server_says_so(led_folder, open_site):
 def test_a_cut_off_model_is_fetched_again_and_a_missing_palette_is_named(led, led_folder, open_site):
     (model,) = (led_folder / "models").glob("*decode*")
     cut = functools.partial(lambda body, route: route.fulfill(body=body), model.read_bytes()[:-1000])
-    page = open_site(led[0], prepare=lambda page: page.route("**/*decode*", cut), ready="!document.querySelector('#alert').hidden")
+    page = open_site(led[0], prepare=lambda page: page.route("**/*decode*", cut), ready="!document.querySelector('#alert').hidden",
+                     service_workers="block")
     assert model.name in page.locator("#alert").inner_text()
     page.unroute("**/*decode*")
     without("**/palettes.json")(page)
