@@ -304,8 +304,8 @@ def _write(folder: Path, files: dict[str, bytes]):
     for path, content in files.items():
         with atomic_write(make_folder((folder / path).parent) / Path(path).name) as file:
             file.write(content)
-    for path in set((folder / MODELS).glob("*.packed")) - {folder / path for path in files}:
-        path.unlink()
+    for model in set((folder / MODELS).glob("*.packed")) - {folder / path for path in files}:
+        model.unlink()
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
