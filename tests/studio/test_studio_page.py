@@ -66,7 +66,7 @@ def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(ope
     for level in CHAIN.sizes:
         share, colours = painted(page, f".codes-{level} canvas")
         assert share > 0.3 and colours > 5, level
-    assert "Generating" in page.evaluate("() => document.body.innerText") or "Finished. Press Play." in page.locator(
+    assert "Generating" in page.evaluate("() => document.body.innerText") or "Finished. Press Play to hear it again." in page.locator(
         "#status").inner_text()
 
 

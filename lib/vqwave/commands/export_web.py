@@ -18,8 +18,7 @@ def parser():
     )
     parser.add_argument("weights", nargs="?", default=weights.PLAYED, metavar="WEIGHTS",
                         help="folder of generators, with their own codecs if they have any")
-    parser.add_argument("site", nargs="?", default="site", metavar="SITE",
-                        help="folder to write")
+    parser.add_argument("site", nargs="?", default="site", metavar="SITE", help="folder to write")
     parser.add_argument("--serve", action="store_true",
                         help="then serve the folder, to try it on this machine")
     arguments.add_address(parser, PORT, " (other machines get the page without its offline mode)")
@@ -37,9 +36,10 @@ def parser():
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    music = api.load(args.vqvae_weights_dir, args.weights, args.engine)
     from ..studio import site
 
+    site.check(args.site)
+    music = api.load(args.vqvae_weights_dir, args.weights, args.engine)
     transferred = site.Site(music, args.runtime).write(args.site)
     print(f"wrote {printable(args.site)}: {transferred / 1e6:.1f} MB", flush=True)
     if args.serve:

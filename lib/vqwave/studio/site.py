@@ -41,7 +41,7 @@ BROWSER = Path(__file__).parent / "browser"
 """The files of the site that the studio does not have, or has differently."""
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
           "theme.js", "studio.css", "icon.svg", "palettes.json")
-CODE, MODELS, ABOUT = "studio/static", "models", "site.json"
+CODE, MODELS, FACTS_FILE = "studio/static", "models", "site.json"
 
 
 def runtime(package=None) -> Path:
@@ -84,7 +84,7 @@ def _unpack(package: Path, folder: Path):
                         f"{(e.strerror or str(e)).lower()}") from e
 
 
-def halve(graph: bytes, exactly: bool) -> bytes:
+def store_as_float16(graph: bytes, exactly: bool) -> bytes:
     """A graph whose large float32 weights are stored as float16, each before a Cast. exactly: only
     weights that lose nothing.
     """
@@ -118,7 +118,7 @@ def halve(graph: bytes, exactly: bool) -> bytes:
     return model.SerializeToString()
 
 
-def picture(rate: int, column: int) -> bytes:
+def picture_graph(rate: int, column: int) -> bytes:
     """The graph of `pictures.Spectrum`: audio float32 [1, n, 1] -> uint8 [1, columns, bands]. The
     first column is centred on the middle of the first window.
     """
@@ -181,8 +181,8 @@ class Site:
         absent = "transpose", "stay", "begin", "weights"
         keys = [f"{letter}{accidental}{between}{scale}" for letter in "ABCDEFG"
                 for accidental in ("", "#", "b") for between in "- " for scale in changes.SCALES]
-        column = pictures.column(chain.sizes)
-        about = {"rate": chain.sample_rate, "block": chain.block, "column": column,
+        rate, column = chain.sample_rate, pictures.column(chain.sizes)
+        about = {"rate": rate, "block": chain.block, "column": column,
                  "labels": list(trained.names if trained else ())}
         return about | constants(blocks, "SEAM PASSAGE RAMP") | {
             "cross_fade": labels.CROSS_FADE, "quietest": controls.QUIETEST,
@@ -198,8 +198,8 @@ class Site:
             "opening": constants(opening, "LONGEST SOUNDING RESTING REST DRAWS"),
             "leveling": constants(blocks, "LOUDNESS LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
                                           "PEAK"),
-            "picture": {"graph": self.pack("picture.onnx", picture(chain.sample_rate, column)),
-                        "window": pictures.window(chain.sample_rate), "bands": pictures.BANDS,
+            "picture": {"graph": self.pack("picture.onnx", picture_graph(rate, column)),
+                        "window": pictures.window(rate), "bands": pictures.BANDS,
                         "note": -15.0},  # dB at which notes of a score are drawn
         }
 
@@ -223,7 +223,7 @@ class Site:
         config = generator.config
         kinds = {"loop": loop_kind(generator.precision, 1, True), "context": "context"}
         return {
-            "graphs": {name: self.pack(f"{config.name}_{name}.onnx", halve(
+            "graphs": {name: self.pack(f"{config.name}_{name}.onnx", store_as_float16(
                 export.cached_graph(generator.weight_set, kind), exactly=True))
                        for name, kind in kinds.items() if name == "loop" or config.conditions},
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
@@ -244,7 +244,7 @@ class Site:
 
         codec, config = self.codec, self.codec.config
         kind = "decode_part" if codec.splits else "decode"
-        graph = halve(export.cached_graph(codec.weight_set, kind), exactly=False)
+        graph = store_as_float16(export.cached_graph(codec.weight_set, kind), exactly=False)
         facts = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
         return {"graph": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
                 "halo": codec.decode_halo, "period": int(facts["period"]),
@@ -269,13 +269,13 @@ class Site:
             files[f"{CODE}/{path.name}"] = path.read_bytes()
         files["index.html"] = _page((STATIC / "index.html").read_text(encoding="utf-8")).encode()
         files["licences.txt"] = _licences().encode()
-        files[ABOUT] = json.dumps(self.about | {"files": self.packed}).encode()
-        worker = files.pop(f"{CODE}/sw.js").decode()
-        # A browser finds a new version by the bytes of the service worker.
-        version = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()
-        files["sw.js"] = (f"const FILES = {json.dumps(['./', *sorted(files)])}; // {version}\n"
-                          f"{worker}").encode()
-        _write(_check(Path(folder)), files)
+        files[FACTS_FILE] = json.dumps(self.about | {"files": self.packed}).encode()
+        worker = files.pop(f"{CODE}/sw.js")
+        digest = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()
+        about = {"version": digest, "code": ["./", *sorted(files.keys() - self.packed.keys())],
+                 "models": list(self.packed)}
+        files["sw.js"] = f"const SITE = {json.dumps(about)};\n".encode() + worker
+        _write(Path(folder), files)
         return sum(map(len, files.values()))
 
 
@@ -287,26 +287,25 @@ def _page(html: str) -> str:
 
 def _licences() -> str:
     """The terms of what is on the site."""
-    texts = [path.read_text(encoding="utf-8") for path in
-             (BROWSER / "licences.txt", CHECKOUT / "LICENSE", CHECKOUT / "NOTICE")
-             if path.is_file()]
+    paths = BROWSER / "licences.txt", CHECKOUT / "LICENSE", CHECKOUT / "NOTICE"
+    texts = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
     return ("\n\n" + "=" * 80 + "\n\n").join(texts)
 
 
-def _check(folder: Path) -> Path:
-    """The folder, if it is new, empty or an earlier site."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
+def check(folder):
+    """Raises `UserError` unless a folder is new, empty or an earlier site."""
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS_FILE).is_file():
         raise UserError(f"{printable(folder)}: holds other files; name a new folder for the site")
-    return make_folder(folder)
+    make_folder(folder)
 
 
 def _write(folder: Path, files: dict[str, bytes]):
-    for path in (folder / MODELS).glob("*.packed"):
-        if f"{MODELS}/{path.name}" not in files:
-            path.unlink()
     for path, content in files.items():
         with atomic_write(make_folder((folder / path).parent) / Path(path).name) as file:
             file.write(content)
+    for model in set((folder / MODELS).glob("*.packed")) - {folder / path for path in files}:
+        model.unlink()
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

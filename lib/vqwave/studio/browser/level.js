@@ -16,7 +16,7 @@ export class Level {
     this.perBlock = this.chunk = about.block / model.level;
     this.second = about.rate / model.level;
     this.group = source ? Math.ceil(about.least_source / source.perBlock) : 1; // blocks that share a run of the context model
-    if (model.labels) this.turn(label, 0);
+    if (model.labels) this.passToLabel(label, 0);
     this.previous = new Int32Array(this.books).fill(model.start);
     this.memory = model.states.map(([, shape]) => new Tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [1, ...shape]));
     this.skips = !source && !score && model.tables.quiet;
@@ -47,10 +47,8 @@ export class Level {
   }
 
   /** Pass into a label over the next frames (`play/labels.py`). */
-  turn(label, frames) {
-    const names = [...this.model.labels.names, ""];
-    if (!names.includes(label)) throw new Error(`No label is called ${label}; there are ${names.join(", ")}.`);
-    const after = names.map((name) => Number(name === label));
+  passToLabel(label, frames) {
+    const after = [...this.model.labels.names, ""].map((name) => Number(name === label));
     const before = this.labels ? this.shares(this.stop - 1) : after;
     this.labels = { before, after, begin: this.stop, end: this.stop + frames };
   }

@@ -5,6 +5,7 @@ import { Tensor } from "./ort.js";
 import { uniforms } from "./philox.js";
 import { ScoreLevel } from "./score.js";
 
+export const SEED = /^\d{1,38}$/; // less than 2^128
 const dot = (a, b) => a.reduce((total, x, i) => total + x * b[i], 0);
 
 /** The share of the `i`th of n samples in a fade from 0 to 1. */
@@ -54,7 +55,11 @@ export class Stream {
   constructor(about, seed, label = "") {
     // A piece without a label plays like a track that its seed draws.
     const draw = () => about.labels[Math.floor(about.labels.length * uniforms(seed, 0, 0, 0, 1, about.label_draw)[0])];
-    Object.assign(this, { about, label: label || (about.label_draw ? draw() : ""), pending: [], past: [], heard: 0, begun: 0, held: 0, place: 0 });
+    Object.assign(this, { about, label: label || (about.label_draw ? draw() : ""), pending: [] }); // pending: changes that the next block makes
+    [this.heard, this.begun] = [0, 0]; // blocks that were returned, and those with the block that is being made
+    [this.past, this.following] = [[], null]; // the last blocks of the chain, which a hold repeats, and the block that comes after it
+    [this.held, this.place] = [0, 0]; // how many blocks a hold repeats (0: no hold), and the number of the next of them
+    this.passing = null; // the samples that fade out at the beginning of the next block
     this.steering = { notes: [], scale: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
     this.sampling = sampling(about);
     this.loudness = new Loudness(about);
@@ -64,7 +69,7 @@ export class Stream {
   /** Begin a piece. */
   start(seed) {
     const { about, steering, sampling, label } = this;
-    Object.assign(this, { levels: [], bottom: null, blocks: 0, runsAhead: false });
+    Object.assign(this, { levels: [], bottom: null, blocks: 0, runsAhead: false }); // blocks: of this chain that are decoded
     const [top] = about.levels;
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined });
     for (const model of about.levels) {
@@ -74,18 +79,26 @@ export class Stream {
     }
   }
 
-  /** Change what plays, see `Stream.set` in Python: the sample that the change holds from. */
-  set(change) {
-    const { names, controls, keys, block } = this.about;
+  /** Refuse a change that cannot be made, as the link of another page may have. */
+  check(change) {
+    const { names, controls, keys, labels } = this.about;
     for (const [name, value] of Object.entries(change)) {
       if (!names.includes(name)) throw new Error(`This page cannot change ${name}; it can change ${names.join(", ")}.`);
       const { least, most } = controls.find((control) => control.name === name) ?? {};
-      if (value < least || value > most) throw new Error(`${name} is ${value}; it must be from ${least} to ${most}.`);
+      if (least !== undefined && !(value >= least && value <= most)) throw new Error(`${name} is ${value}; it must be from ${least} to ${most}.`);
     }
-    if (change.key && !keys[change.key]) throw new Error(`The key is ${change.key}; it must be like D-minor, Bb-major or F#-minor.`);
+    const { key, jump, label } = change;
+    if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
+    if (label && !labels.includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
+    if (key && !keys[key]) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or F#-minor.`);
+  }
+
+  /** Change what plays, see `Stream.set` in Python: the sample that the change holds from. */
+  set(change) {
+    this.check(change);
     if (change.hold && !this.begun) throw new Error("There is nothing to hold yet.");
     this.pending.push(change);
-    return this.begun * block;
+    return this.begun * this.about.block;
   }
 
   /** Make a change. hold: repeat the last blocks; 0: go on. */
@@ -96,10 +109,10 @@ export class Stream {
     if (loudness !== undefined) this.loudness.decibel = loudness;
     if (label !== undefined) this.label = label;
     if (jump !== undefined) {
-      if (this.heard) await this.passOn(about.passage, true);
+      if (this.heard) await this.blendIntoNext(about.passage, true);
       [this.held, this.following] = [0, null];
       this.start(BigInt(jump));
-    } else if (label !== undefined) for (const level of levels) if (level.labels) level.turn(label, frames(level, about.cross_fade));
+    } else if (label !== undefined) for (const level of levels) if (level.labels) level.passToLabel(label, frames(level, about.cross_fade));
     if (key !== undefined) this.steering.scale = about.keys[key] ?? [];
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
@@ -107,14 +120,14 @@ export class Stream {
       if (seconds !== null) level.freeze(seconds && Math.max(1, frames(level, seconds)));
     }
     if (hold === undefined) return;
-    if (this.held) await this.passOn(about.seam, false);
+    if (this.held) await this.blendIntoNext(about.seam, false);
     else if (hold) this.following ??= await this.nextOfChain();
     const blocks = hold && Math.max(1, Math.round((hold * about.rate) / about.block));
     [this.held, this.place] = [Math.min(blocks, this.past.length), 0];
   }
 
-  /** What comes next passes into the block after it. make: from the chain too, where no hold is half way. */
-  async passOn(seconds, make) {
+  /** What would have come next fades out over the block after a change. make: from the chain too, where no hold is half way. */
+  async blendIntoNext(seconds, make) {
     if (this.passing) return;
     const half = this.held && this.place;
     const block = half ? this.past.at(this.place - this.held) : make && (this.following ?? (await this.nextOfChain()));
@@ -122,7 +135,7 @@ export class Stream {
   }
 
   /** The next block: {audio, codes and bits a frame by level, notes of the score}. */
-  async next() {
+  async nextBlock() {
     const { about, past, pending } = this;
     this.begun = this.heard + 1;
     for (const change of pending.splice(0)) await this.change(change);

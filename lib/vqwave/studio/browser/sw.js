@@ -1,20 +1,23 @@
-// The service worker: the site works without a network after the first load. `export-web` writes FILES above.
+// The service worker: the site works without a network after the first load. `export-web` writes {version, code, models} as SITE above.
 
-const CACHE = `vqwave ${registration.scope}`; // the name that worker.js uses
+const MODELS = `vqwave ${registration.scope}`; // the cache that worker.js fills: a model's name changes with its content
+const CODE = `${MODELS} ${SITE.version}`; // an open page of an earlier version reads its own
 
-/** Load what changes with every version. worker.js caches the models, whose names change with their content. */
-addEventListener("install", (event) => {
-  skipWaiting();
-  const requests = FILES.filter((path) => !path.startsWith("models/")).map((path) => new Request(path, { cache: "reload" }));
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(requests)));
-});
+addEventListener("install", (event) => event.waitUntil((async () => {
+  await (await caches.open(CODE)).addAll(SITE.code.map((path) => new Request(path, { cache: "reload" })));
+  const models = await caches.open(MODELS);
+  // On the first visit, the page itself loads the models.
+  for (const path of registration.active ? SITE.models : []) if (!(await models.match(path))) await models.add(path);
+})()));
 
-/** Delete the models of earlier versions. */
-addEventListener("activate", (event) => event.waitUntil(caches.open(CACHE).then(async (cache) => {
-  const known = new Set(FILES.map((path) => new URL(path, registration.scope).href));
-  for (const request of await cache.keys()) if (!known.has(request.url)) await cache.delete(request);
-})));
+/** Now no page of an earlier version is open: delete what only such pages read. */
+addEventListener("activate", (event) => event.waitUntil((async () => {
+  const models = await caches.open(MODELS);
+  const known = new Set(SITE.models.map((path) => new URL(path, registration.scope).href));
+  for (const request of await models.keys()) if (!known.has(request.url)) await models.delete(request);
+  for (const name of await caches.keys()) if (name.startsWith(`${MODELS} `) && name !== CODE) await caches.delete(name);
+})()));
 
 addEventListener("fetch", (event) => {
-  event.respondWith(caches.match(event.request, { ignoreSearch: true }).then((kept) => kept ?? fetch(event.request)));
+  event.respondWith(caches.match(event.request, { ignoreSearch: true, cacheName: CODE }).then((kept) => kept ?? fetch(event.request)));
 });

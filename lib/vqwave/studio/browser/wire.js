@@ -1,6 +1,7 @@
 // In the place of the studio's `wire.js`: requests go to a worker of this page, which makes the music here.
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+const failure = new Promise((fail) => (worker.onerror = fail));
 
 /** `POST path`, as the studio answers it: a port at which the messages of the answer arrive. */
 export function ask(path, body) {
@@ -25,11 +26,11 @@ export async function answer(port) {
 
 /** Load the models of site.json. say: receives {progress, share}. */
 export const load = (about, say) => new Promise((done, fail) => {
-  worker.onerror = () => fail(new Error("The player did not start: this browser is too old, or files of the page are missing."));
-  ask("studio/models", about).onmessage = ({ data: [message] }) => {
-    if (message.error) fail(new Error(message.error));
-    else if (message.progress) say(message);
-    else done();
+  failure.then(() => fail(new Error("The player did not start: this browser is too old, or files of the page are missing.")));
+  ask("studio/models", about).onmessage = ({ data: [message], target }) => {
+    if (message.progress) return say(message);
+    target.close(); // after an error, the other files report no progress
+    message.error ? fail(new Error(message.error)) : done();
   };
 });
 

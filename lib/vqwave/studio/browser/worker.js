@@ -2,30 +2,32 @@
 
 import { clip } from "./level.js";
 import { InferenceSession, Tensor, env } from "./ort.js";
-import { Stream, sampling } from "./stream.js";
+import { SEED, Stream, sampling } from "./stream.js";
 
 const SITE = new URL("../../", import.meta.url).href;
-let about = null; // site.json, with the models in the place of their files
+let site = null; // site.json, with open graphs and tables in the place of their files
 let take = null; // what plays
-let next = null; // what was asked about last, and plays next
+let prepared = null; // the take of the settings that were asked about last: it plays next
 
 /** The bytes of a packed file of the site: from the cache, else from the host, and then kept for a time without a network. */
 async function read(path, report) {
-  const kept = await globalThis.caches?.match(SITE + path).catch(() => null);
+  const cache = await globalThis.caches?.open(`vqwave ${SITE}`).catch(() => null);
+  const kept = await cache?.match(SITE + path);
   try {
-    const response = kept ?? (await fetch(SITE + path));
+    const response = kept ?? (await fetch(SITE + path, { cache: "no-cache" }));
     if (!response.ok) throw new Error(response.statusText);
-    const cache = kept ? null : await globalThis.caches?.open(`vqwave ${SITE}`).catch(() => null);
-    cache?.put(SITE + path, response.clone()).catch(() => {});
+    const copy = kept ? null : response.clone();
     const count = new TransformStream({ transform: (part, queue) => (report(part.length), queue.enqueue(part)) });
-    return await new Response(response.body.pipeThrough(count).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+    const bytes = await new Response(response.body.pipeThrough(count).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+    if (copy) cache?.put(SITE + path, copy).catch(() => {}); // only now: a file that is cut off is fetched again
+    return bytes;
   } catch {
     throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`);
   }
 }
 
 /** Load the models that site.json names. */
-async function load({ files: sizes, wasm, ...site }, say) {
+async function load({ files: sizes, wasm, ...about }, say) {
   const total = Object.values(sizes).reduce((a, b) => a + b);
   let loaded = 0;
   const report = (bytes) => say({ progress: `Loading the model, ${(total / 1e6).toFixed(0)} MB, once`, share: (loaded += bytes) / total });
@@ -41,7 +43,7 @@ async function load({ files: sizes, wasm, ...site }, say) {
     }
     return entry;
   };
-  about = await open(site);
+  site = await open(about);
   return { ready: true };
 }
 
@@ -49,8 +51,8 @@ const draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 /** The settings of a link or a form, complete. */
 function complete({ seed, label, changes }) {
-  const text = seed || next?.settings.seed || String(draw());
-  if (!/^\d{1,38}$/.test(text)) throw new Error(`The seed is ${text}; it must be a whole number of at most 38 digits.`);
+  const text = seed || prepared?.settings.seed || String(draw());
+  if (!SEED.test(text)) throw new Error(`The seed is ${text}; it must be a whole number of at most 38 digits.`);
   try {
     const list = JSON.parse(changes || "[]").map(([sample, change]) => [Number(sample), { ...change }]);
     return { seed: text, label, changes: list.sort((a, b) => a[0] - b[0]) };
@@ -63,28 +65,28 @@ function complete({ seed, label, changes }) {
 class Take {
   constructor(settings) {
     Object.assign(this, { settings, changes: [...settings.changes], planned: [...settings.changes], samples: 0, computing: 0 });
-    this.stream = new Stream(about, BigInt(settings.seed), settings.label);
-    this.unseen = new Float32Array(about.picture.window / 2); // the samples that the next column of the picture reads
-    this.block = this.next();
-    this.block.catch(() => {}); // `make` reports the error
+    this.stream = new Stream(site, BigInt(settings.seed), settings.label);
+    for (const [, change] of [[0, { label: settings.label }], ...this.planned]) this.stream.check(change);
+    this.unseen = new Float32Array(site.picture.window / 2); // the samples that the next column of the picture reads
+    this.firstBlock = this.nextBlock();
   }
 
-  next() {
+  async nextBlock() {
     while (this.planned[0]?.[0] <= this.samples) this.stream.set(this.planned.shift()[1]);
-    return this.stream.next();
+    return this.stream.nextBlock();
   }
 
   /** Make blocks while that is allowed. */
   async make(say) {
-    say({ take: { ...about.take, ...this.settings, link: this.link() } });
+    say({ take: { ...site.take, ...this.settings, link: this.link() } });
     for (;;) {
       const began = performance.now();
-      const { audio, codes, bits, notes } = await (this.samples ? this.next() : this.block);
+      const { audio, codes, bits, notes } = await (this.samples ? this.nextBlock() : this.firstBlock);
       if (this.samples) this.computing += (performance.now() - began) / 1000;
       const pcm = Int16Array.from(audio, (x) => clip(Math.round(x * 32768), -32768, 32767));
-      const parts = about.levels.map(({ level }) => Uint16Array.from(codes[level]));
-      const rows = notes.map(([first, length, midi]) => [(this.samples + first) / about.rate, length / about.rate, midi, about.picture.note]);
-      const speed = this.samples ? this.samples / about.rate / this.computing : undefined; // without the first block
+      const parts = site.levels.map(({ level }) => Uint16Array.from(codes[level]));
+      const rows = notes.map(([first, length, midi]) => [(this.samples + first) / site.rate, length / site.rate, midi, site.picture.note]);
+      const speed = this.samples ? this.samples / site.rate / this.computing : undefined; // without the first block
       const message = { samples: pcm.length, codes: parts.map(({ length }) => length), bits, notes: rows, speed };
       say(message, [pcm, await this.columns(audio), ...parts]);
       this.samples += pcm.length;
@@ -96,22 +98,22 @@ class Take {
 
   /** The columns of the picture that these samples complete. */
   async columns(audio) {
-    const { graph, window, bands } = about.picture;
+    const { graph, window, bands } = site.picture;
     const samples = new Float32Array(this.unseen.length + audio.length);
     samples.set(this.unseen);
     samples.set(audio, this.unseen.length);
     this.unseen = samples;
     if (samples.length < window) return new Uint8Array();
     const { columns: { data } } = await graph.run({ audio: new Tensor(samples, [1, samples.length, 1]) });
-    this.unseen = samples.slice((data.length / bands) * about.column);
+    this.unseen = samples.slice((data.length / bands) * site.column);
     return data;
   }
 
   /** What plays from the returned sample on. wild, levels, jump: as the page's controls say it. */
   steer({ wild, levels, jump, ...change }) {
     const rounded = (x) => Number(x.toFixed(4));
-    const temper = (temperature) => ({ temperature: rounded(temperature * about.wildest ** wild), top_p: rounded(Math.min(1, 1 + wild / 5)) });
-    if (wild !== undefined) change.sampling = Object.fromEntries(Object.entries(sampling(about)).map(([level, { temperature }]) => [level, temper(temperature)]));
+    const temper = (temperature) => ({ temperature: rounded(temperature * site.wildest ** wild), top_p: rounded(Math.min(1, 1 + wild / 5)) });
+    if (wild !== undefined) change.sampling = Object.fromEntries(Object.entries(sampling(site)).map(([level, { temperature }]) => [level, temper(temperature)]));
     if (levels) change.sampling = levels;
     if (jump) change.jump = draw();
     const sample = this.stream.set(change);
@@ -130,13 +132,14 @@ class Take {
 /** The answers to requests, by the last part of their paths. */
 const answers = {
   models: load,
-  settings(body) {
+  async settings(body) {
     const settings = complete(body);
-    if (JSON.stringify(settings) !== JSON.stringify(next?.settings)) next = new Take(settings);
+    if (JSON.stringify(settings) !== JSON.stringify(prepared?.settings)) prepared = new Take(settings);
+    await prepared.firstBlock; // so that Play sounds at once
     return { settings };
   },
   takes({ until }, say) {
-    [take, next] = [Object.assign(next, { until }), null];
+    [take, prepared] = [Object.assign(prepared, { until }), null];
     take.make(say).catch((error) => say({ error: error.message }));
   },
   set({ until, ...change }) {
@@ -146,7 +149,7 @@ const answers = {
     take.allow?.();
   },
   stop({ sample }) {
-    const record = { seconds: sample / about.rate, link: take.link(sample) };
+    const record = { seconds: sample / site.rate, link: take.link(sample) };
     take = null;
     return record;
   },

@@ -1,6 +1,6 @@
 // Pictures that grow to the right, and their colours.
 
-import { element } from "./dom.js";
+import { element, readJson } from "./dom.js";
 
 export const PAGE = 256; // columns of pictures drawn on one canvas
 const MOST_PAIRS = 8000; // of an outline; more would be finer than a screen
@@ -14,7 +14,7 @@ const light = () => document.documentElement.dataset.theme === "light";
 
 /** Bytes -> 32 bit pixels in the theme's colours: `sound` and `codes`. */
 export async function tables() {
-  palettes ??= fetch("studio/static/palettes.json").then((answer) => answer.json());
+  palettes ??= readJson("studio/static/palettes.json");
   const { viridis, magma } = await palettes;
   const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
   const fade = (colour, i) => colour.map((part, k) => part + Math.max(0, 1 - i / PALE) * (PAPER[k] - part));

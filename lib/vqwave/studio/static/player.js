@@ -29,7 +29,7 @@ export class Player {
     on("stop", () => this.stop());
     on("save", () => this.save());
     on("share", () => copy(address(this.record ?? this.take), byId("share")));
-    on("jump", () => this.steer({ jump: true }, "somewhere else"));
+    on("jump", () => this.jump());
     on("hold", () => this.hold());
     on("onward", () => this.goOn());
     this.wave = byId("wave");
@@ -91,6 +91,7 @@ export class Player {
     alertIn(byId("alert"), "");
     this.refresh();
     byId("play").focus({ preventScroll: true });
+    if (!this.sound) this.say("One moment …", null);
     try {
       const settings = await this.form.whole(more);
       const [, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
@@ -103,6 +104,7 @@ export class Player {
         if (this.state === "asking") this.giveUp();
       }
     }
+    if (!this.sound) this.reset();
     this.busy = false;
     this.refresh();
   }
@@ -246,8 +248,8 @@ export class Player {
     this.dirty = true;
   }
 
-  finish(record) {
-    this.record = record;
+  finish(record, ending = "Finished") {
+    Object.assign(this, { record, ending });
     this.state = "ended";
     this.sound.finished = true;
     this.sound.tick();
@@ -284,7 +286,7 @@ export class Player {
     if (record) {
       sound.end = Math.min(sound.end, Math.round(record.seconds * take.rate));
       sound.from = Math.min(sound.from, sound.end);
-      this.finish(record);
+      this.finish(record, "Stopped");
     } else if (words && sound.end) this.lose(words);
     else this.reset();
   }
@@ -381,10 +383,21 @@ export class Player {
     }, 150);
   }
 
-  hold() {
-    const held = byId("hold").getAttribute("aria-pressed") !== "true";
+  /** Pass to another piece, which is neither held nor frozen. */
+  jump() {
+    this.showHeld(false);
+    this.turns.showFrozen(false);
+    this.steer({ jump: true }, "somewhere else");
+  }
+
+  showHeld(held) {
     byId("hold").setAttribute("aria-pressed", String(held));
     byId("hold").textContent = held ? "Let it go on" : "Hold this";
+  }
+
+  hold() {
+    const held = byId("hold").getAttribute("aria-pressed") !== "true";
+    this.showHeld(held);
     this.steer({ hold: held ? HOLD : 0 }, held ? "held" : "goes on");
   }
 
@@ -438,10 +451,7 @@ export class Player {
     this.turns.allow(steerable);
     if (byId("onward")) byId("onward").disabled = !sound || this.busy || this.state === "lost";
     byId("steer-why").hidden = steerable;
-    if (!steerable) {
-      byId("hold").setAttribute("aria-pressed", "false");
-      byId("hold").textContent = "Hold this";
-    }
+    if (!steerable) this.showHeld(false);
     this.dirty = true;
   }
 
@@ -499,11 +509,15 @@ export class Player {
     drawPlayhead(picture, x(position), x(sound.end), tall, true);
     picture.font = `${11 * scale}px system-ui, sans-serif`;
     picture.textBaseline = "top";
-    for (const { sample, label } of [...this.marks, ...(take.prompt ? [{ sample: take.prompt, label: "the model goes on" }] : [])]) {
+    let [row, end] = [0, 0];
+    for (const { sample, label } of [...(take.prompt ? [{ sample: take.prompt, label: "the model goes on" }] : []), ...this.marks]) {
       const at = x(sample);
       if (at < -200 * scale || at > seen) continue;
       drawJoin(picture, at, tall);
-      if (at > 36 * scale) write(picture, label, at + 6 * scale, 6 * scale, scale);
+      if (at <= 36 * scale) continue;
+      row = at < end ? row + 1 : 0; // a label that would cover the label before is a line lower
+      write(picture, label, at + 6 * scale, (6 + 15 * row) * scale, scale);
+      end = Math.max(end, at + picture.measureText(label).width + 12 * scale);
     }
     this.drawTime(picture, seen, tall, scale, first, x);
     if (byId("writing").open) this.drawCodes(left, wide, x, position);
@@ -567,7 +581,7 @@ export class Player {
     const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;
     if (state === "lost") this.say(`${what} What was made so far can still be heard and saved.`);
-    else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? "Finished. Press Play." : "Playing. The whole piece is made."}${gaps}`);
+    else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? `${this.ending}. Press Play to hear it again.` : "Playing. The whole piece is made."}${gaps}`);
     else if (sound.end) {
       const doing = sound.paused ? "Paused" : sound.mute ? "The browser has found no loudspeaker to play it on" : sound.playing ? "Playing" : "Waiting for more of it";
       this.say(`${what} ${doing}.${this.speed ? ` Generating ${this.speed < 1 ? `slower than playback (${this.speed.toFixed(1)}×)` : `${this.speed.toFixed(1)}× faster than playback`}.` : ""}${gaps}`);

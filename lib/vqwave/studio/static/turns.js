@@ -97,16 +97,20 @@ export class Turns {
     }
     this.held.clear();
     this.show();
-    byId("freeze").setAttribute("aria-pressed", "false");
+    this.showFrozen(false);
   }
 
   allow(steerable) {
     for (const one of [...this.inputs, ...this.keys, byId("freeze"), byId("midi"), ...(this.labels ? [this.labels] : [])]) one.disabled = !steerable;
   }
 
+  showFrozen(frozen) {
+    byId("freeze").setAttribute("aria-pressed", String(frozen));
+  }
+
   freeze() {
     const frozen = byId("freeze").getAttribute("aria-pressed") !== "true";
-    byId("freeze").setAttribute("aria-pressed", String(frozen));
+    this.showFrozen(frozen);
     this.player.steer({ freeze: frozen ? FREEZE : 0 }, frozen ? "frozen" : "thawed");
   }
 
