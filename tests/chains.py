@@ -7,9 +7,11 @@ import numpy as np
 import yaml
 
 from vqwave import config as configs
+from vqwave.config import Sampling
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
 from vqwave.nn.generator import Generator
+from vqwave.play.sampling import keep_likeliest, loop_settings
 
 
 def quantizer(books=1):
@@ -119,3 +121,12 @@ def save_led(folder):
     """A chain of two levels that a score leads."""
     plain = preset(folder / "plain.yml", {512: 1, 128: 1})
     save_chain(folder, with_score(plain, folder / "led.yml"), spread=3.0)
+
+
+def distribution(logits, settings=Sampling()):  # noqa: B008
+    """The probabilities of codes as `Sampling` settings draw them: [..., codes]."""
+    from keras import ops
+
+    inverse, top_k, top_p = loop_settings(settings)
+    scaled = np.asarray(logits, np.float32) * inverse
+    return np.asarray(ops.softmax(keep_likeliest(scaled, top_k, top_p)))

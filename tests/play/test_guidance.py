@@ -4,7 +4,7 @@ trained model with labels and without."""
 import keras
 import numpy as np
 import pytest
-from chains import save_generator
+from chains import distribution, save_generator
 
 from vqwave import config as configs
 from vqwave.config import SHARES, Sampling
@@ -79,7 +79,7 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
         before = np.concatenate([np.concatenate([previous, previous])[:, None], both[:, :-1]], 1)
         logits = np.asarray(reference.core(before, context, both))
         guided = logits[1] + GUIDANCE * (logits[0] - logits[1])
-        probabilities = np.asarray(sampling.distribution(guided, settings))
+        probabilities = distribution(guided, settings)
         agreed = np.asarray(sampling.pick(probabilities, uniforms[0])) == codes[0]
         assert agreed.mean() > (0.7 if kind == "onnx" else 0.98)  # but for rounding
         if kind != "onnx":

@@ -8,7 +8,6 @@ import pytest
 from test_controls import Sounding, leaning
 from test_stream import BLOCK, chain, start
 
-from vqwave import progress
 from vqwave.commands import play as command
 from vqwave.errors import UserError
 from vqwave.play import midi, playback, session
@@ -54,7 +53,7 @@ def test_what_was_pressed_is_recorded_and_nothing_where_nothing_played(play, tmp
 
 
 def test_all_keys_are_explained_on_a_terminal_of_80_columns(play, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "console", lambda: SimpleNamespace(is_terminal=True, width=80))
+    monkeypatch.setattr(command, "Console", lambda stderr: SimpleNamespace(is_terminal=True, width=80))
 
     def perform(blocks, keys, status):
         keys("?")

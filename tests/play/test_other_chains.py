@@ -71,7 +71,7 @@ def test_the_chain_is_what_lies_beside_the_generators(folders, music):
     books, rate, block = CHAINS[folders.name]
     assert music.chain == folders.chain == weights.chain(folders.generators)
     assert (music.chain.sizes, music.sample_rate, music.chain.block) == (tuple(books), rate, block)
-    assert music.level == min(books)
+    assert music.chain.ending == min(books)
     assert {x: music.codec(x).config.books for x in books} == books
     assert {x: music.generator(x).config.books for x in books} == books
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chains import distribution
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -63,14 +64,6 @@ def test_a_seed_stays_the_same_music(seed):
         expected = [(half >> 8) / 2**24 for half in halves]
         np.testing.assert_array_equal(sampling.uniforms(seed, stream, level, start, 20, book),
                                       expected[3:23])
-
-
-def distribution(logits, settings=Sampling()):  # noqa: B008
-    from keras import ops
-
-    inverse, top_k, top_p = sampling.loop_settings(settings)
-    scaled = np.asarray(logits, np.float32) * inverse
-    return np.asarray(ops.softmax(sampling.keep_likeliest(scaled, top_k, top_p)))
 
 
 def test_plain_is_the_softmax(rng):
