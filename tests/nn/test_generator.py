@@ -55,6 +55,8 @@ def test_every_preset_has_the_shapes_it_says(level, size, rng):
     if config.score:
         rows = 4 + 2 * config.score.halo
         given["score"] = np.zeros((1, rows, config.score.books + 1), "int32")
+    if config.labels:
+        given[config.labels.input] = np.zeros((1, 4, 1, 2), "int32")
     assert generator(given).shape == (1, config.ratio or 4, config.books, config.num_codes)
     assert set(generator.conditions) == {condition.input for condition in config.conditions}
     if config.source:
