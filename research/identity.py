@@ -39,7 +39,7 @@ def codec_part():
 
     audio = read_excerpt(SOUND, 22050, seconds=6)
     for engine in ("onnx", "keras"):
-        model = vqwave.load(engine=engine)
+        model = vqwave.load(preset="notes", engine=engine)
         for level in (512, 128, 32, 8):
             piece = audio[: 22050 if level < 100 or engine == "keras" else None]
             codes = model.encode(piece, level)
@@ -55,7 +55,7 @@ def stream_part():
 
     audio = read_excerpt(SOUND, 22050, seconds=4)
     for engine in ("onnx", "onnx-float32"):
-        model = vqwave.load(engine=engine)
+        model = vqwave.load(preset="notes", engine=engine)
         yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3, **AS_COMPOSED))
         yield f"batch {engine}", checksum(model.generate(seconds=2, seed=4, batch=2,
                                                               **AS_COMPOSED))
@@ -66,7 +66,7 @@ def stream_part():
         yield f"variation {engine}", checksum(model.generate(
             seed=7, begin=model.source(audio, 512), level=128))
         yield f"steered {engine}", checksum(*steered(model, audio))
-    model = vqwave.load(engine="keras")
+    model = vqwave.load(preset="notes", engine="keras")
     yield "piece keras", checksum(model.generate(seconds=1, seed=3, **AS_COMPOSED))
     model = vqwave.load(preset="timed")
     yield "piece timed", checksum(model.generate(seconds=6, seed=3))

@@ -17,7 +17,7 @@ from vqwave.report import media, tables
 PRIVATE_OPTIONS = ("--musicnn", "--cache-dir", "--output-dir")
 """Options whose values are places on one machine."""
 SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
-"""Of the bounds of a figure, such as `≤ 0.32`."""
+"""Comparison operators of a bound, such as `≤ 0.32`."""
 
 
 def holds(bound: str, value: float) -> bool:

@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Export trained models as ONNX graphs, into the cache (so that playing starts without a "
         "wait) or into --output-dir. docs/onnx.md explains how other languages run the graphs.",
-        "--models vqvae_8,generator_8 --output-dir graphs",
+        "--models vqvae_512,score --output-dir graphs",
     )
     parser.add_argument("--models", default="all", metavar="NAMES",
                         help="all, or names of models separated by commas")

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         "Exit codes: 0 finished; 2 error; 130 stopped by Ctrl-C, nothing written.",
         "--seconds 30 --seed 1 --output out.wav",
         "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
-        "--variation-of song.mp3 --keep 128 --normalize --output varied.flac",
+        "--score-from song.mid --seconds 60 --normalize --output performed.flac",
         "--seconds 20 --loop --output loop.wav",
         "--preset cvae --label jazz --seconds 30 --output jazz.wav",
     )

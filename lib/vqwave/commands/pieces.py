@@ -198,7 +198,9 @@ def stream_options(args, music) -> dict:
     encoded = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     for x in map(chain.check_level, encoded):
         music.weight_set(chain.codecs[x]).config.check_codes()
-    describe(music, [*(chain.codecs[x] for x in encoded), *map(chain.generator, generated)])
+    score = [chain.score] if chain.score and not args.keep else []
+    describe(music, [*(chain.codecs[x] for x in encoded), *score,
+                     *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
             "sampling": sampling(args, generated), "label": args.label,
             "begin": begin(args, music, level), "intro": args.intro,

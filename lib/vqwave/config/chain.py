@@ -18,7 +18,7 @@ from .training import DataConfig, TrainingConfig
 PRESETS = Path(__file__).parents[1] / "presets"
 
 SHIPPED = "notes"
-"""The preset of the shipped weights, and the default."""
+"""The preset of the weights in the folder `weights`, and that of trainings from nothing."""
 
 
 class ChainLevel(Config):
