@@ -20,10 +20,10 @@ SECONDS, A_REGION = 120.0, 2
 REAL = "heroes_rite", "silvan_sanctuary"
 
 
-def choose(music) -> dict[str, tuple[np.ndarray, list]]:
-    """By title, the sound and the notes of the score of each chosen piece."""
+def choose(music) -> list[tuple[float, int, np.ndarray, list]]:
+    """(tempo, seed, sound, notes of the score) of each chosen piece, the slowest first."""
     edges = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** (np.arange(4) / 3)
-    chosen, counts = {}, np.zeros(3, int)
+    chosen, counts = [], np.zeros(3, int)
     for seed in range(1, 100):
         with music.stream(seed=seed, seconds=SECONDS) as stream:
             blocks = [next(stream)]
@@ -33,11 +33,11 @@ def choose(music) -> dict[str, tuple[np.ndarray, list]]:
                 counts[region] += 1
                 sound = np.concatenate([*blocks, *stream])
                 rows = stream.notes(0, len(sound))
-                chosen[f"seed {seed}, {tempo:.0f} bpm"] = sound, [
+                chosen.append((tempo, seed, sound, [
                     (begin / music.sample_rate, end / music.sample_rate, midi)
-                    for begin, end, midi in rows]
+                    for begin, end, midi in rows]))
         if counts.sum() == 3 * A_REGION:
-            return dict(sorted(chosen.items(), key=lambda item: float(item[0].split()[2])))
+            return sorted(chosen, key=lambda piece: piece[0])
     raise AssertionError("no seed has such a tempo")
 
 
@@ -82,10 +82,11 @@ def main():
     parser.add_argument("--output-dir", default="docs/results/timed", type=Path)
     args = parser.parse_args()
     music = api.load()
-    pieces = choose(music)
-    for title, (sound, _) in pieces.items():
-        audio.write(args.output_dir / f"{title.split(',')[0].replace(' ', '_')}.ogg",
-                    sound[: 60 * music.sample_rate], music.sample_rate)
+    pieces = {}
+    for tempo, seed, sound, notes in choose(music):
+        pieces[f"seed {seed}, {tempo:.0f} bpm"] = sound, notes
+        audio.write(args.output_dir / f"seed_{seed}.ogg", sound[: 60 * music.sample_rate],
+                    music.sample_rate)
     for track in manifest.read(args.data_dir):
         if (name := track.file.split(".")[0]) in REAL:
             sound = audio.from_u16(audio.read_window(

@@ -77,19 +77,19 @@ def folders(codecs=None, generators=None,
     `weights/NAME`. Generators use the codecs in their own folder, or else the shipped ones. A VAE
     lies in one folder.
     """
-    def stands_alone(folder):
-        return not (chain(folder) if preset is None else preset.chain).generators
+    def chain_of(folder):
+        return chain(folder) if preset is None else preset.chain
 
-    if generators is None and codecs is not None and stands_alone(codecs):
+    if generators is None and codecs is not None and not chain_of(codecs).generators:
         generators = codecs
     if generators is None and preset is not None:
         own = find_folder(f"{GENERATORS}/{Path(preset.name).stem}")
         generators = own if own.is_dir() or preset.name != configs.SHIPPED else GENERATORS
     generators = find_folder(PLAYED if generators is None else generators)
     if codecs is None:
-        models = (chain(generators) if preset is None else preset.chain)
-        own_codecs = (stands_alone(generators) or holds(generators, models.codecs.values())
-                      or preset is not None and not holds(generators, models.generators.values()))
+        played = chain_of(generators)
+        own_codecs = (not played.generators or holds(generators, played.codecs.values())
+                      or preset is not None and not holds(generators, played.generators.values()))
         codecs = generators if own_codecs else CODECS
     return find_folder(codecs), generators
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import machine
-from ..config import Sampling, replace
+from ..config import Sampling
 from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
@@ -116,17 +116,10 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
         if configs[0].is_performer:
             state.score.sampling = sampling[configs[0].level]
     state.levels = [
-        LevelState.start(generator, batch, _drawn(generator, sampling[level]), engines.label,
-                         options.log_probs, codes.get(level), homes.get(level))
+        LevelState.start(generator, batch, sampling[level], engines.label, options.log_probs,
+                         codes.get(level), homes.get(level))
         for generator in engines.generators for level in [generator.config.level]]
     return state
-
-
-def _drawn(generator, sampling: Sampling) -> Sampling:
-    """How a generator draws where its level samples so. A performer only takes the guidance."""
-    config = generator.config
-    return (replace(config.sampling, guidance=sampling.guidance) if config.is_performer
-            else sampling)
 
 
 class Chain:
@@ -185,17 +178,14 @@ class Chain:
 
     @property
     def sampling(self) -> dict[int, Sampling]:
-        """How each level draws, the score at the level of its performer."""
-        return {level.level: (level.score if level.score and level.config.is_performer
-                              else level).state.sampling for level in self.levels}
+        """How each level draws."""
+        return {level.level: level.sampling for level in self.levels}
 
     def set_sampling(self, chosen: Sampling | Mapping):
         """Draw as `chosen` says from each level's next block on; see `change_sampling`."""
         sampling = change_sampling(self.sampling, chosen)
         for level in self.levels:
-            level.set_sampling(_drawn(level.generator, sampling[level.level]))
-        if self.score and self.levels[0].config.is_performer:
-            self.score.set_sampling(sampling[self.levels[0].level])
+            level.set_sampling(sampling[level.level])
 
     def set_labels(self, shares: np.ndarray):
         """Pass into other labels; shares: as of `labels.read_labels`."""

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from ..config import Sampling
+from ..config import GeneratorConfig, Sampling, replace
 from . import pitches
 from .conditions import FEEDS
 from .controls import CONTROLS
@@ -128,7 +128,7 @@ class LevelState(BufferState):
               log_probs: bool, prompt: np.ndarray | None = None,
               home: pitches.Home | None = None) -> Self:
         """The state before the first code of a piece. label: see `labels.choose_labels`."""
-        config = generator.config
+        config, sampling = generator.config, own_sampling(generator.config, sampling)
         empty = np.empty((batch, 0, config.books), np.int32)
         rows = batch * (1 + config.is_guided(sampling))
         labels = config.labels and Mixture(label, label)
@@ -138,6 +138,12 @@ class LevelState(BufferState):
                    sampling=sampling, prompt=empty[0] if prompt is None else prompt, loop=empty,
                    log_probs=empty.astype(np.float32) if log_probs else None,
                    rest=np.zeros(batch, np.int64), labels=labels, home=home)
+
+
+def own_sampling(config: GeneratorConfig, sampling: Sampling) -> Sampling:
+    """How a generator draws where its level samples so. A performer takes the guidance alone."""
+    return (replace(config.sampling, guidance=sampling.guidance) if config.is_performer
+            else sampling)
 
 
 class Level(CodeBuffer):
@@ -160,6 +166,7 @@ class Level(CodeBuffer):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering = source, seed, steering
         self.score, self.second = score, second
+        self.performs = score is not None and self.config.is_performer
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape
@@ -209,10 +216,17 @@ class Level(CodeBuffer):
         unlabelled = inputs | {labels.input: without(inputs[labels.input], labels)}
         return {name: np.concatenate([x, unlabelled[name]]) for name, x in inputs.items()}
 
+    @property
+    def sampling(self) -> Sampling:
+        """How codes are drawn; of a performer, which draws none, how those of its score are."""
+        return (self.score if self.performs else self).state.sampling
+
     def set_sampling(self, sampling: Sampling):
         """Draw with these settings from here on. Unlabelled rows begin with the labelled memory."""
         state = self.state
-        state.sampling = sampling
+        if self.performs:
+            self.score.set_sampling(sampling)
+        state.sampling = own_sampling(self.config, sampling)
         state.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
                         for x in state.memory]
 

@@ -115,8 +115,8 @@ class Studio:
     method. Arguments: see `Folders`; streams: takes that are generated at the same time.
     """
 
-    def __init__(self, codecs=weights.CODECS, generators=(weights.PLAYED, weights.GENERATORS),
-                 engine: str = "onnx", streams: int = limits.STREAMS, follow=None):
+    def __init__(self, codecs, generators, engine: str = "onnx", streams: int = limits.STREAMS,
+                 follow=None):
         self.folders, self.engine = Folders(codecs, generators, engine, follow), engine
         sweep_folders()
         self._temporary = tempfile.TemporaryDirectory(prefix=PREFIX)
@@ -224,7 +224,7 @@ class Studio:
         for flag, value, default in (
             ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)),
              str(weights.folders(generators=path)[0])),
-            ("--generator-weights-dir", str(path), str(weights.folders()[1])),
+            ("--generator-weights-dir", str(path), str(weights.find_folder(weights.PLAYED))),
             ("--epoch", s.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:
