@@ -148,8 +148,9 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
             page.locator("#save").click()
         received = page.evaluate("() => window.vqwave.player.sound.end")
         assert len(samples(Path(started.value.path()).read_bytes())) == received > RATE
+        until(page, "sound.over")  # until then, Play would pause what still plays
         page.locator("#play").click()
-        until(page, "!sound.paused")
+        until(page, "!sound.paused && !sound.over")
 
 
 @pytest.mark.large
