@@ -66,9 +66,9 @@ class TestTracks:
 def measure(weight_set, tracks: TestTracks, embed, engine_name: str) -> dict:
     """The figures of one codec on one corpus."""
     config, leaked = weight_set.config, judge.find_leaked(weight_set, tracks.tracks)
-    known = [labels.known_label(track, config.labels) for track, _ in tracks.excerpts]
+    track_labels = [labels.known_label(track, config.labels) for track, _ in tracks.excerpts]
     return judge.judge(engine.CodecEngine(weight_set, engine_name), tracks.sounds, embed=embed,
-                       track_labels=known) | {
+                       track_labels=track_labels) | {
         "level": f"{config.level}x", "steps": weight_set.record.get("step"),
         "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
 

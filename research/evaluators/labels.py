@@ -24,11 +24,11 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     configs = [corpus.music.weight_set(x).config for x in corpus.music.chain.generators.values()]
     if not any(c.labels for c in configs):
         return
-    known = find_labels(configs)
-    if len(tracks_by_label(corpus.train, known).keys()
-           & tracks_by_label(corpus.tracks, known).keys()) < 2:
+    trained_labels = find_labels(configs)
+    if len(tracks_by_label(corpus.train, trained_labels).keys()
+           & tracks_by_label(corpus.tracks, trained_labels).keys()) < 2:
         return
-    rows = measure_labels(corpus, known)
+    rows = measure_labels(corpus, trained_labels)
     for row in rows:
         subject = f"{row['label']}, {row['what']}"
         if "named" in row:
@@ -46,33 +46,33 @@ def run(corpus) -> Iterable[tuple[str, float]]:
                "worst label", max(ratios))
 
 
-def tracks_by_label(tracks: Iterable, known: config.Labels) -> dict[str, list]:
+def tracks_by_label(tracks: Iterable, trained_labels: config.Labels) -> dict[str, list]:
     """{label: its tracks that are long enough to embed}."""
-    groups: dict[str, list] = {name: [] for name in known.names}
+    groups: dict[str, list] = {name: [] for name in trained_labels.names}
     for track in tracks:
-        number = index_of(track, known)
-        if number != known.none and track.seconds >= fad.PATCH_SECONDS:
-            groups[known.names[number]].append(track)
+        number = index_of(track, trained_labels)
+        if number != trained_labels.none and track.seconds >= fad.PATCH_SECONDS:
+            groups[trained_labels.names[number]].append(track)
     return {name: group for name, group in groups.items() if group}
 
 
 @cached("music", "plan", "tracks", "train")
-def measure_labels(corpus, known: config.Labels) -> list[dict]:
+def measure_labels(corpus, trained_labels: config.Labels) -> list[dict]:
     """Rows {"what", "label"}: shares named right, and "to": {label: Fréchet distance}."""
-    train, held_out = (tracks_by_label(x, known) for x in (corpus.train, corpus.tracks))
+    train, held_out = (tracks_by_label(x, trained_labels) for x in (corpus.train, corpus.tracks))
     held_out = {label: tracks for label, tracks in held_out.items() if label in train}
     real = {label: corpus.embeddings(tracks) for label, tracks in train.items()}
     references = {label: corpus.embeddings(tracks) for label, tracks in held_out.items()}
     classifier = fit_classifier(real)
-    heard = [("held-out tracks", label, [piece for track in tracks for piece in cut_pieces(
+    embedded = [("held-out tracks", label, [piece for track in tracks for piece in cut_pieces(
         corpus.embeddings([track]))]) for label, tracks in held_out.items()]
-    heard += [(what, label, [corpus.embed(sound, corpus.rate) for sound in audio.from_u16(
+    embedded += [(what, label, [corpus.embed(sound, corpus.rate) for sound in audio.from_u16(
         generate_pieces(corpus, label, guidance)["audio"])])
         for what, guidance in (("generated", 1.0), ("guided", corpus.plan.guidance))
         for label in train]
     rows = [({"what": "training tracks", "label": label}, real[label]) for label in real]
     rows += [({"what": what, "label": label, "named": share_named(classifier, pieces, label)},
-              np.concatenate(pieces)) for what, label, pieces in heard]
+              np.concatenate(pieces)) for what, label, pieces in embedded]
     # Fewer patches have larger distances: every distance is of as many.
     count = min(len(patches) for _, patches in rows)
     reference_count = min(map(len, references.values()))

@@ -150,8 +150,8 @@ def test_a_figure_is_measured_once_for_the_same_key(corpus):
         return {"count": len(calls)} if seed else {"array": np.arange(len(calls))}
 
     first, second = corpus.tracks
-    asked = [(1, first), (1, first), (2, first), (1, second)]
-    assert [measure(corpus, *arguments)["count"] for arguments in asked] == [1, 1, 2, 3]
+    calls_in_order = [(1, first), (1, first), (2, first), (1, second)]
+    assert [measure(corpus, *arguments)["count"] for arguments in calls_in_order] == [1, 1, 2, 3]
     assert measure(corpus.for_side("fresh"), 1, first) == {"count": 4}
     assert len(measure(corpus, 0, first)["array"]) == len(measure(corpus, 0, first)["array"]) == 5
     corpus.plan = dataclasses.replace(corpus.plan, sampling={"top_p": 0.5})

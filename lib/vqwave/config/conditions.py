@@ -106,8 +106,8 @@ class Labels(ConditionConfig):
 
 class ScoreAbove(ConditionConfig):
     """The notes and beats of the music at the generator's own rate, through a dilated CNN. The
-    input has a row for each frame: for each of the score's books 0 where the book is silent, or 1 +
-    the frames since it was struck; last the beat's phase, or `no_score`.
+    input has a row for each frame. A book of the score is 0 where it is silent, else 1 + the frames
+    since it was struck. The beat's phase, or `no_score`, is the last number.
 
     channels: features of a frame. The convolutions see `halo` frames to either side. dropout: the
     share of training windows without a score, so that the model also plays without one.

@@ -37,8 +37,8 @@ class TonesHead(HeadPart):
 
 class Overtones(Config):
     """Tones above `above` Hz, on every peak of the predicted spectrum. contrast: by which the
-    height of a peak over its surroundings, in dB, grows: a predicted mean of spectra is flatter
-    than each.
+    height of a peak over its surroundings, in dB, grows, since a predicted mean of spectra is
+    flatter than each.
     """
 
     above: AboveZero = 1800.0

@@ -1,5 +1,5 @@
-"""Encoding and decoding of long signals in constant memory, equal to those of the whole signal: a
-window is computed with a halo, its receptive field, of which only the middle is kept.
+"""Encoding and decoding of long signals in constant memory, equal to those of the whole signal. A
+window is computed with a halo, its receptive field, and only the middle is kept.
 """
 
 from collections.abc import Iterable

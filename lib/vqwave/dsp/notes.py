@@ -152,9 +152,9 @@ def average(portraits: Sequence[dict]) -> dict:
 
 
 def divergences(real: dict, other: dict) -> dict[str, float]:
-    """How the notes of other music differ from those of real music, by a portrait of each: for each
-    of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0 (alike) to 1;
-    line and alike are those of `other`.
+    """How the notes of other music differ from those of real music, by a portrait of each. For each
+    of `STATISTICS`: the Jensen-Shannon divergence of the two histograms in bits, 0 (alike) to 1.
+    "line" and "alike" are those of `other`.
     """
     return {name: _jensen_shannon(np.asarray(real[name]), np.asarray(other[name]))
             for name in STATISTICS} | {name: float(other[name]) for name in ("line", "alike")}

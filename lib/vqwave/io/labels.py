@@ -13,9 +13,9 @@ UNLABELLED = "unknown"
 
 
 def label_of(track: Track, of: str) -> str | None:
-    """The label of a track, None if it has none. of: a tag of `manifest.TAGS`; "track": the name of
-    the recording's file; or "folder": the outermost folder of the recording below the prepared one,
-    or the prepared one itself.
+    """The label of a track, None if it has none. of: a tag of `manifest.TAGS`. "track": the name of
+    the recording's file. "folder": the outermost folder of the recording below the prepared one, or
+    the prepared one itself.
     """
     if of == "track":
         label = PurePosixPath(track.source).stem

@@ -92,7 +92,7 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
 def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
          ) -> Split:
     """A split that holds out a share of the hours, by name. known: the first digits of the sha256
-    of tracks that the model was trained on before; where two or more are unknown, only unknown
+    of tracks that the model was trained on before. Where two or more are unknown, only unknown
     tracks are held out.
     """
     new = [track for track in tracks if track.sha256[:16] not in known]

@@ -21,9 +21,9 @@ ATTACK = 0.075
 
 
 class BandLevels:
-    """Splits audio into gain bands, which add up to it, with `edges` in Hz between them, and
-    measures their levels: of the mean power under a Hann window of 2·hop samples around a frame's
-    first sample.
+    """Splits audio into gain bands, which add up to it, with `edges` in Hz between them. The level
+    of a band is that of its mean power under a Hann window of 2·hop samples around a frame's first
+    sample.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int):

@@ -21,8 +21,8 @@ class RollStack(keras.Model):
     """The core of kind `roll`, with the interface of `cores.Core`.
 
     Inputs of a semitone: see `join_planes`. A convolution over semitones, an LSTM over steps and a
-    second convolution give the features of a semitone, from which, with the codes of the semitones
-    below, its code is drawn. The last books are the bands of attacks.
+    second convolution give the features of a semitone. Its code is drawn from these and from the
+    codes of the semitones below. The last books are the bands of attacks.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):

@@ -21,9 +21,9 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 
 def pack(folder, source=CHECKOUT):
-    """Write what plays by default, the chain of `source`/weights/timed down to the level that it
-    decodes, into `folder`: the chain, and of each set the YAML, the codebooks, what a score must
-    not copy, and the graphs. Raises `UserError` where weights are missing.
+    """Write what plays by default into `folder`: the chain of `source`/weights/timed, down to the
+    level that it decodes. Of each set, the YAML, the codebooks, what a score must not copy, and the
+    graphs are written. Raises `UserError` where weights are missing.
     """
     shutil.rmtree(folder, ignore_errors=True)
     source, target = Path(source) / weights.PLAYED, make_folder(Path(folder) / weights.PLAYED)

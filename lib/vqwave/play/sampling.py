@@ -1,6 +1,6 @@
-"""Logits to codes, in the same order in the Keras reference loop and in the ONNX loop: logits /
-temperature, top-k, top-p over the rest, then the inverse of the cumulative distribution in the
-codes' own order; and randomness by position.
+"""Logits to codes, and randomness by position. The Keras reference loop and the ONNX loop have the
+same order: logits / temperature, top-k, top-p over the rest. The inverse of the cumulative
+distribution, in the codes' own order, then draws the code.
 """
 
 import secrets

@@ -1,5 +1,5 @@
-"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back, by their fields and
-types: a new field of a state is saved and restored without another line of code.
+"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back. Their fields and
+types say how, so a new field is saved and restored without another line of code.
 """
 
 import dataclasses

@@ -25,9 +25,9 @@ from .tables import Column
 
 
 class Effort(NamedTuple):
-    """How long each part is measured: turns of each codec (rounds) and of each batch of streams
-    (stream_rounds, of stream_turn seconds), starts of a piece, minutes of music before each reading
-    of memory, seconds of audio through each codec, changes of a control.
+    """How long each part is measured. rounds: turns of each codec. stream_rounds: turns of each
+    batch of streams, of stream_turn seconds. starts: of a piece. minutes: of music before each
+    reading of memory. seconds: of audio through each codec. changes: of a control.
     """
 
     rounds: int = 5

@@ -2,7 +2,7 @@
 Deaf to other transpositions and tempi than those that the corpus holds.
 
 Frames of one book are compared exactly, windows of them by a 64-bit hash. Frames of several books
-are alike if most of their books are, so that a copy with small differences is found; candidates are
+are alike if most of their books are, so that a copy with small differences is found. Candidates are
 short windows in which every fourth book is equal.
 """
 
