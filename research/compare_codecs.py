@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vqwave import cli, progress
-from vqwave.commands import arguments
-from vqwave.config import DataConfig
 from vqwave.errors import UserError
 from vqwave.io import labels, weights
 from vqwave.io.files import CHECKOUT, printable
@@ -16,16 +14,16 @@ from vqwave.report import fad, judge
 from vqwave.report.tables import Column, render
 
 from . import results
-from .corpus import read_sides
+from .corpus import read_split
 from .evaluators.codecs import measure_baseline
 
-COLUMNS = (Column("codecs", "codecs"), Column("corpus", "corpus"), Column("level", "level"),
+COLUMNS = (*(Column(name, name) for name in ("codecs", "corpus", "level")),
            Column("kbit/s", "bitrate_kbps", ".2f"), Column("notes kept", "notes", ".3f"),
            Column("chroma", "chroma", ".3f"), Column("SC dB", "sc_db", ".2f"),
            Column("mel", "mel", ".3f"), Column("SI-SDR dB", "si_sdr_db", ".2f"),
            Column("distance", "distance", ".1f"), Column("perplexity", "perplexity", ".0f"),
-           Column("latency ms", "latency_ms", ".0f"),
-           Column("steps", "steps"), Column("trained on", "leaked"))
+           Column("latency ms", "latency_ms", ".0f"), Column("steps", "steps"),
+           Column("trained on", "leaked"))
 
 
 def parser():
@@ -44,9 +42,7 @@ def parser():
     parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
                         type=results.named,
                         help="codecs of one data folder, on which no other codecs are measured")
-    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
-    arguments.add_musicnn(parser)
-    results.add_results(parser)
+    results.add_arguments(parser)
     return parser
 
 
@@ -54,23 +50,22 @@ class TestTracks:
     """The test tracks of a data folder: what codecs are measured on."""
 
     def __init__(self, data_dir, split):
-        self.name, self.data_dir = Path(data_dir).resolve().name, Path(data_dir)
-        (_, self.tracks), spans = read_sides(data_dir, split, DataConfig().trim_silence)
+        self.name = Path(data_dir).resolve().name
+        self.tracks = read_split(data_dir, split)["test"]
         if not self.tracks:
             raise UserError(f"{split}: names no test track")
-        self.rate = self.tracks[0].sample_rate
-        self.excerpts = judge.excerpts(data_dir, self.tracks, spans, judge.EXCERPT_SECONDS)
-        self.sounds = [sound for _, sound in self.excerpts]
+        self.rate, spans = self.tracks[0].sample_rate, {t.file: (0, t.samples) for t in self.tracks}
+        self.audible, self.sounds = zip(*judge.excerpts(
+            data_dir, self.tracks, spans, judge.EXCERPT_SECONDS), strict=True)
 
-
-def measure(weight_set, tracks: TestTracks, embed, engine_name: str) -> dict:
-    """The figures of one codec on one corpus."""
-    config, leaked = weight_set.config, judge.find_leaked(weight_set, tracks.tracks)
-    track_labels = [labels.known_label(track, config.labels) for track, _ in tracks.excerpts]
-    return judge.judge(engine.CodecEngine(weight_set, engine_name), tracks.sounds, embed=embed,
-                       track_labels=track_labels) | {
-        "level": f"{config.level}x", "steps": weight_set.record.get("step"),
-        "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
+    def measure(self, weight_set, embed, engine_name: str) -> dict:
+        """The figures of a codec."""
+        config, leaked = weight_set.config, judge.find_leaked(weight_set, self.tracks)
+        own = [labels.known_label(track, config.labels) for track in self.audible]
+        return judge.judge(engine.CodecEngine(weight_set, engine_name), self.sounds, embed=embed,
+                           track_labels=own) | {
+            "level": f"{config.level}x", "steps": weight_set.record.get("step"),
+            "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
 
 
 def average(rows: Sequence[Mapping]) -> list[dict]:
@@ -102,23 +97,19 @@ def main(argv=None) -> int:
                   and (name in only_on or tracks.name not in only_on.values())
                   and weights.find(folder, x).config.sample_rate == tracks.rate]
     embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
-    rows = []
     with progress.bar() as bar:
-        for name, weight_set, tracks in bar.track(pairs, description="codecs"):
-            rows.append({"codecs": name, "corpus": tracks.name} | measure(
-                weight_set, tracks, embed, args.engine))
+        rows = [{"codecs": name, "corpus": tracks.name}
+                | tracks.measure(weight_set, embed, args.engine)
+                for name, weight_set, tracks in bar.track(pairs, description="codecs")]
     rows += [measure_baseline(tracks.sounds, tracks.rate, embed, "libopus", 6000)
-             | {"codecs": "Opus 6", "corpus": tracks.name, "bitrate_kbps": 6.0}
-             for tracks in corpora
+             | {"codecs": "Opus 6", "corpus": tracks.name} for tracks in corpora
              if any(row["corpus"] == tracks.name and row.get("bitrate_kbps") for row in rows)]
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
-    rows = average(rows)
-    command = results.command_line("compare_codecs", sys.argv[1:] if argv is None else argv)
-    page = results.page(args.name, command, *(
+    page = results.page(args.name, "compare_codecs", argv, *(
         results.describe_side("test", tracks.tracks, {}) for tracks in corpora),
-        render(rows, COLUMNS))
+        render(average(rows), COLUMNS))
     print(f"wrote {printable(results.write(args.output_dir, args.name, page))}")
     return 0
 

@@ -9,7 +9,7 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,27 +19,24 @@ import numpy as np
 from vqwave import stderr
 from vqwave.data import codes
 from vqwave.errors import UserError
-from vqwave.io import audio, manifest, silence, splits
-from vqwave.io.files import atomic_write
+from vqwave.io import audio, manifest, splits
+from vqwave.io.files import atomic_write, make_folder
 from vqwave.play import api
 from vqwave.play.opening import AS_COMPOSED
 from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 
 SIDES = ("test", "fresh", "validation")
-PROTOCOL = 3
+PROTOCOL = 4
 """Increases when a figure of the same weights changes: other protocols' cache is ignored."""
 
 
-def read_sides(data_dir, split, trim_silence: float | None):
-    """(training, test or else held-out) tracks of a split file, and their spans."""
-    split = splits.read_split(split)
-    (train, held_out), spans = silence.read_sides(data_dir, split, 0, trim_silence,
-                                                  SilentReporter())
-    if split.test:
-        held_out = [t for t in manifest.read(data_dir) if splits.is_named(t, split.test)]
-        spans |= {t.file: (0, t.samples) for t in held_out}
-    return (train, held_out), spans
+def read_split(data_dir, split) -> dict[str, list[manifest.Track]]:
+    """{"train", or one of `SIDES`: its tracks}, as a split file lists them."""
+    tracks, names = manifest.read(data_dir), splits.read_split(split)
+    return {"train": splits.split(tracks, names, seed=0)[0]} | {
+        side: [t for name in getattr(names, side) for t in tracks if splits.is_named(t, [name])]
+        for side in SIDES}
 
 
 @dataclass(frozen=True)
@@ -73,29 +70,21 @@ def cached(*parts: str):
             key = json.dumps(identity, sort_keys=True, default=identify).encode()
             path = corpus.cache_dir / f"{name}-{hashlib.sha256(key).hexdigest()[:24]}.npz"
             try:
-                with np.load(path) as arrays:
-                    return unpack(dict(arrays))
-            except (OSError, ValueError, KeyError):
-                packed = pack(function(corpus, *arguments))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as file:
-                np.savez(file, **packed)
-            return unpack(packed)
+                with np.load(path) as file:
+                    arrays = dict(file)
+            except (OSError, ValueError):
+                arrays = value = function(corpus, *arguments)
+                if not (isinstance(value, dict)
+                        and all(isinstance(x, np.ndarray) for x in value.values())):
+                    arrays = {"json": np.array(json.dumps(value))}
+                make_folder(path.parent)
+                with atomic_write(path) as file:
+                    np.savez(file, **arrays)
+            return json.loads(str(arrays["json"])) if "json" in arrays else arrays
 
         return read_or_call
 
     return decorate
-
-
-def pack(value) -> dict[str, np.ndarray]:
-    """Arrays by name as they are, anything else as JSON."""
-    if isinstance(value, dict) and all(isinstance(x, np.ndarray) for x in value.values()):
-        return value
-    return {"json": np.array(json.dumps(value))}
-
-
-def unpack(arrays: dict[str, np.ndarray]):
-    return json.loads(str(arrays["json"])) if "json" in arrays else arrays
 
 
 def identify(value) -> str:
@@ -106,9 +95,7 @@ def identify(value) -> str:
 class Corpus:
     """The tracks of one side of a split, with everything that evaluators derive from them.
 
-    Attributes:
-        tracks: the tracks of `side`, which figures are measured on.
-        train, validation, sides: the tracks of the split, and {side: its tracks}.
+    Attributes: tracks: of `side`, which figures are measured on. sides: `read_split` of all.
 
     Args:
         split: the path of a `split.yml` that names tracks of `side`.
@@ -116,8 +103,7 @@ class Corpus:
         context_free: a folder of generators that were trained without conditions.
         progress: called with (what, share done).
 
-    Raises:
-        UserError: corpus, split and chain do not match.
+    Raises `UserError` where corpus, split and chain do not match.
     """
 
     def __init__(self, music: api.VQWave, data_dir, split, plan: Plan, *, side: str = "test",
@@ -126,18 +112,15 @@ class Corpus:
         self.music, self.rate = music, music.sample_rate
         self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
         self.musicnn, self.context_free = musicnn, context_free
-        self.cache_dir = Path(cache_dir) if cache_dir else self.data_dir / ".evaluation"
-        tracks = manifest.read(data_dir)
-        if tracks[0].sample_rate != self.rate:
-            raise UserError(f"{data_dir}: has {tracks[0].sample_rate} Hz, but the chain "
-                            f"{self.rate} Hz")
-        self.split = splits.read_split(split)
-        self.train, self.validation = splits.split(tracks, self.split, seed=0)
-        self.sides = {name: [t for listed in getattr(self.split, name) for t in tracks
-                             if splits.is_named(t, [listed])] for name in SIDES}
+        self.cache_dir = Path(cache_dir or self.data_dir / ".evaluation")
+        self.sides = read_split(data_dir, split)
+        self.train, self.validation = self.sides["train"], self.sides["validation"]
+        if (rate := self.train[0].sample_rate) != self.rate:
+            raise UserError(f"{data_dir}: has {rate} Hz, but the chain {self.rate} Hz")
         if not self.sides[side]:
             raise UserError(f"{split}: names no {side} track")
         self.side, self.tracks = side, self.sides[side]
+        self.levels = [x for x in music.chain.sizes if x >= plan.depth]  # those that play
 
     def for_side(self, side: str) -> "Corpus":
         """The same corpus with another side's tracks."""
@@ -157,7 +140,7 @@ class Corpus:
         sums = {name: self.music.weight_set(name).checksum for name in chain.names}
         codecs = [self.music.engine, *(sums[name] for name in chain.codecs.values())]
         sides = {"tracks": self.tracks, "train": self.train,
-                 "all": [*self.train, *(t for side in self.sides.values() for t in side)]}
+                 "all": [t for side in self.sides.values() for t in side]}
         return {"codecs": codecs, "plan": asdict(plan),
                 "music": [self.music.engine, sums, plan.depth, plan.sampling],
                 **{name: [track.content for track in tracks] for name, tracks in sides.items()}}
@@ -180,9 +163,7 @@ class Corpus:
     def codes(self, level: int, tracks: Sequence[manifest.Track],
               variants: Sequence[codes.Variant] = (codes.Variant(0),)
               ) -> list[tuple[manifest.Track, np.ndarray]]:
-        """[(track, codes int32 [frames, books])] of the variants of each track, from the cache that
-        training uses.
-        """
+        """[(track, codes int32 [frames, books])] of each variant, from the cache of trainings."""
         stderr.import_keras()
         from vqwave.nn import codec
 
@@ -200,34 +181,28 @@ class Corpus:
         return [*self.train, *(t for t in self.sides["fresh"] if any(
             names is None or splits.track_name(t) in names for names in leaked.values()))]
 
-    @property
-    def levels(self) -> list[int]:
-        """The levels that play, from the top down."""
-        return [x for x in self.music.chain.sizes if x >= self.plan.depth]
-
-    def sampling(self, levels: Iterable[int], **changes) -> dict[int, dict]:
-        """The plan's changes to the sampling of some levels, and more changes."""
+    def sampling(self, **changes) -> dict[int, dict]:
+        """The plan's changes to the sampling of the levels that play, and more changes."""
         changes = self.plan.sampling | changes
-        return dict.fromkeys(levels, changes) if changes else {}
+        return dict.fromkeys(self.levels, changes) if changes else {}
 
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
         """A finite stream as {"audio": uint16 [(batch,) n], "codes_L": uint16 [n(, books)]}."""
-        blocks, frames = [], {level: [] for level in levels}
+        blocks = []
         with stream:
             for block in stream:
-                blocks.append(audio.to_u16(block))
-                for level in levels:
-                    frames[level].append(stream.codes[level])
+                blocks.append((audio.to_u16(block), *(stream.codes[x] for x in levels)))
                 self.progress(what, stream.position / stream.samples)
-        return {"audio": np.concatenate(blocks, axis=-1)} | {
-            f"codes_{level}": np.concatenate(values).astype(np.uint16)
-            for level, values in frames.items()}
+        sounds, *codes = zip(*blocks, strict=True)
+        return {"audio": np.concatenate(sounds, axis=-1)} | {
+            f"codes_{level}": np.concatenate(frames).astype(np.uint16)
+            for level, frames in zip(levels, codes, strict=True)}
 
     @cached("music")
     def piece(self, seed: int, minutes: float) -> dict[str, np.ndarray]:
         """A generated piece, as `collect` returns it, with the codes of every level."""
         stream = self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed,
-                                   sampling=self.sampling(self.levels), **AS_COMPOSED)
+                                   sampling=self.sampling(), **AS_COMPOSED)
         return self.collect(stream, self.levels, f"generating {minutes:g} min, seed {seed}")
 
     def sound(self, seed: int, minutes: float | None = None) -> np.ndarray:
@@ -241,14 +216,11 @@ class Corpus:
 
     def embeddings(self, tracks) -> np.ndarray:
         """float32 [patches, 256] of whole tracks, one after the other."""
-        patches = []
-        for i, track in enumerate(tracks):
-            self.progress("embedding tracks", i / len(tracks))
-            patches.append(self._embed_track(track)["patches"])
-        return np.concatenate(patches)
+        return np.concatenate([self._embed_track(track)["patches"] for track in tracks])
 
     @cached()
     def _embed_track(self, track) -> dict[str, np.ndarray]:
+        self.progress(f"embedding {splits.track_name(track)}", 0.0)
         return {"patches": self.embed(self.samples(track), self.rate)}
 
     def distance(self, patches) -> float:

@@ -8,9 +8,9 @@ from pathlib import Path
 from vqwave import cli, config, plots, progress
 from vqwave.commands import arguments
 from vqwave.errors import UserError
-from vqwave.io.files import CHECKOUT, make_folder, printable
-from vqwave.play import api, engine
-from vqwave.report.media import EXAMPLE_SECONDS
+from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
+from vqwave.play import api
+from vqwave.report.media import EXAMPLE_SECONDS, encode_file
 
 from . import evaluators, results
 from .corpus import SIDES, Corpus, Plan
@@ -49,11 +49,9 @@ def parser():
                         help="generators that were trained without conditions, for comparison")
     arguments.add_weights(parser)
     arguments.add_epoch(parser, "generators")
-    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
-    arguments.add_musicnn(parser)
     parser.add_argument("--cache-dir", metavar="DIR",
                         help="default: .evaluation in the data folder")
-    results.add_results(parser)
+    results.add_arguments(parser)
     return parser
 
 
@@ -61,8 +59,6 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     name = args.name or Path(args.data_dir).resolve().name
     split = Path(args.split or CHECKOUT / "recipes" / name / "split.yml")
-    if not split.is_file():
-        raise UserError(f"{printable(split)}: no such file; --split names the held-out tracks")
     names = [x.strip() for x in args.only.split(",")] if args.only else [*evaluators.EVALUATORS]
     if unknown := set(names) - evaluators.EVALUATORS.keys():
         raise UserError(f"--only: no evaluator is called {min(unknown)!r}; there are "
@@ -87,8 +83,7 @@ def main(argv=None) -> int:
         blocks = [results.describe_side(c.side, c.tracks, c.leaked()) for c in corpora]
         for topic, table in results.figure_tables(sides, targets).items():
             blocks += [f"## {topic.capitalize()}", table]
-        command = results.command_line("evaluate", sys.argv[1:] if argv is None else argv)
-        text = results.page(name, command, *blocks)
+        text = results.page(name, "evaluate", argv, *blocks)
         if args.json:
             print(json.dumps(sides, indent=1))
         elif args.only or args.side != "test" or plan.rough:
@@ -103,21 +98,25 @@ def main(argv=None) -> int:
 def draw(corpus: Corpus, folder) -> list[Path]:
     """Write sounds and pictures of a test track through each codec, and of generated pieces."""
     music, folder = corpus.music, make_folder(folder)
-    track, count = corpus.tracks[0], round(EXAMPLE_SECONDS * corpus.rate)
-    start = min(track.samples // 3, max(0, track.samples - count))
-    sounds = {"original": corpus.samples(track, start, min(count, track.samples - start))}
+    track = corpus.tracks[0]
+    count = min(round(EXAMPLE_SECONDS * corpus.rate), track.samples)
+    sounds = {"original": corpus.samples(track, (track.samples - count) // 3, count)}
     for level in music.chain.sizes:
         codes = music.encode(sounds["original"], level)
         sounds[f"reconstruction_{level}"] = music.decode(codes, level)[: len(sounds["original"])]
     # As a listener hears them: from where the music sounds, and leveled.
     pieces = {f"generated_{seed}": music.generate(
                   level=corpus.plan.depth, seconds=EXAMPLE_SECONDS, seed=seed,
-                  sampling=corpus.sampling(corpus.levels)) for seed in corpus.plan.seeds}
-    pictures = {folder / "reconstructions.png": sounds, folder / "generated.png": pieces}
-    for path, shown in pictures.items():
+                  sampling=corpus.sampling()) for seed in corpus.plan.seeds}
+    paths = [folder / "reconstructions.png", folder / "generated.png"]
+    for path, shown in zip(paths, (sounds, pieces), strict=True):
         plots.spectrograms(shown, path, sample_rate=corpus.rate)
-    return [*pictures, *(results.write_example(folder / f"{name}.ogg", sound, corpus.rate)
-                         for name, sound in (sounds | pieces).items())]
+    for name, sound in (sounds | pieces).items():
+        paths.append(folder / f"{name}.ogg")
+        with atomic_write(paths[-1]) as file:
+            file.write(encode_file(sound, corpus.rate, "libopus", 32000, frame_duration=20,
+                                   vbr="on"))
+    return paths
 
 
 if __name__ == "__main__":

@@ -20,6 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+
+import vqwave
+from vqwave.io import weights
+from vqwave.io.audio import read_excerpt
+from vqwave.play.opening import AS_COMPOSED
+
 ROOT = Path(__file__).resolve().parent.parent
 SOUND = ROOT / "docs/results/wesnoth/original.ogg"
 
@@ -34,9 +41,6 @@ def checksum(*arrays) -> str:
 
 def codec_part():
     """(name, checksum) of codes and decoded audio of every level."""
-    import vqwave
-    from vqwave.io.audio import read_excerpt
-
     audio = read_excerpt(SOUND, 22050, seconds=6)
     for engine in ("onnx", "keras"):
         model = vqwave.load(preset="notes", engine=engine)
@@ -49,10 +53,6 @@ def codec_part():
 
 def stream_part():
     """(name, checksum) of pieces, a continuation, a variation and a steered, resumed stream."""
-    import vqwave
-    from vqwave.io.audio import read_excerpt
-    from vqwave.play.opening import AS_COMPOSED
-
     audio = read_excerpt(SOUND, 22050, seconds=4)
     for engine in ("onnx", "onnx-float32"):
         model = vqwave.load(preset="notes", engine=engine)
@@ -78,8 +78,6 @@ def stream_part():
 
 def steered(model, audio):
     """The blocks of a stream that is steered, saved, resumed and steered further."""
-    from vqwave import Stream
-
     options = {"seed": 8, "begin": model.prompt(audio, seconds=2), "past": 4.0, "seconds": 16}
     stream = model.stream(**options)
     changes = {3: {"sampling": {512: {"temperature": 1.1}}}, 5: {"loudness": -6.0},
@@ -95,35 +93,32 @@ def steered(model, audio):
             np.savez(state, **stream.state())
             stream.close()
             state.seek(0)
-            stream = Stream.resume(np.load(state), music=model)
+            stream = vqwave.Stream.resume(np.load(state), music=model)
         blocks.append(next(stream))
     stream.close()
     return blocks
 
 
 TRAININGS = {
-    "codec notes": ["train_vqvae.py", "--model", "vqvae_512", "--steps", "2"],
-    "codec waveform": ["train_vqvae.py", "--model", "vqvae_32", "--steps", "2"],
-    "codec tiny": ["train_vqvae.py", "--preset", "tiny", "--model", "vqvae_512", "--steps", "3"],
-    "generator notes": ["train_generator.py", "--generator", "generator_512", "--steps", "2"],
-    "generator conditioned": ["train_generator.py", "--generator", "generator_128", "--steps", "2"],
-}
+    "codec notes": "train_vqvae.py --model vqvae_512 --steps 2",
+    "codec waveform": "train_vqvae.py --model vqvae_32 --steps 2",
+    "codec tiny": "train_vqvae.py --preset tiny --model vqvae_512 --steps 3",
+    "generator notes": "train_generator.py --generator generator_512 --steps 2",
+    "generator conditioned": "train_generator.py --generator generator_128 --steps 2"}
 
 
 def train_part():
     """(name, checksum) of the weights after a few steps of training from nothing."""
-    from vqwave.io import weights
-
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "music").mkdir()
         for path in sorted(SOUND.parent.glob("*.ogg"))[:4]:
             (folder / "music" / path.name).symlink_to(path)
         run("prepare_audio.py", folder / "music", folder / "data")
-        for name, (script, *options) in TRAININGS.items():
+        for name, line in TRAININGS.items():
             output = folder / name.replace(" ", "_")
             codecs = [] if "codec" in name else ["--vqvae-weights-dir", ROOT / "final_weights"]
-            run(script, *options, *codecs, "--data-dir", folder / "data", "--output-dir", output,
+            run(*line.split(), *codecs, "--data-dir", folder / "data", "--output-dir", output,
                 "--seed", "1")
             yield name, checksum(*(array for path in sorted(output.glob("*.h5"))
                                    for array in weights.read_arrays(path).values()))
@@ -146,7 +141,6 @@ def main():
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--only", choices=PARTS)
     args = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "lib"))
     os.environ["PYTHONPATH"] = str(ROOT / "lib")
     checksums = {}
     with tempfile.TemporaryDirectory() as cache:
@@ -157,9 +151,7 @@ def main():
                 checksums[name] = value
                 print(f"{name:32} {value}", flush=True)
     Path(args.output).write_text(json.dumps(checksums, indent=1) + "\n")
-    if not args.before:
-        return 0
-    before = json.loads(Path(args.before).read_text())
+    before = json.loads(Path(args.before).read_text()) if args.before else checksums
     differ = [name for name, value in checksums.items() if before.get(name) != value]
     print(f"{len(checksums) - len(differ)} of {len(checksums)} as before")
     print(*(f"DIFFERS: {name}" for name in differ), sep="\n")

@@ -5,24 +5,22 @@ import math
 import operator
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from vqwave import config, machine
+from vqwave.commands import arguments
 from vqwave.errors import UserError
 from vqwave.io import splits
 from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
-from vqwave.report import media, tables
+from vqwave.play import engine
+from vqwave.report import tables
 
-PRIVATE_OPTIONS = ("--musicnn", "--cache-dir", "--output-dir")
-"""Options whose values are places on one machine."""
+PRIVATE_OPTION = r" --(musicnn|cache-dir|output-dir)[ =]('[^']*'|\S+)"
+"""In a command line, an option whose value is a place on one machine."""
 SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
 """Comparison operators of a bound, such as `≤ 0.32`."""
-
-
-def holds(bound: str, value: float) -> bool:
-    sign, limit = bound.split()
-    return math.isfinite(value) and SIGNS[sign](value, float(limit))
 
 
 def read_targets(path) -> dict[str, dict[str, str]]:
@@ -42,11 +40,11 @@ def verdict(value: float | None, bounds: Mapping[str, str]) -> str:
     """`aim met`, `must met`, `aim missed`, `missed` or `not measured`."""
     if not bounds or value is None:
         return "not measured" if bounds else ""
-    if "aim" in bounds and holds(bounds["aim"], value):
-        return "aim met"
-    if "must" not in bounds:
-        return "aim missed"
-    return "must met" if holds(bounds["must"], value) else "missed"
+    for kind in ("aim", "must"):
+        sign, limit = bounds.get(kind, "< -inf").split()
+        if math.isfinite(value) and SIGNS[sign](value, float(limit)):
+            return f"{kind} met"
+    return "missed" if "must" in bounds else "aim missed"
 
 
 def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
@@ -68,51 +66,39 @@ def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
             cells |= {side: value, f"{side} verdict": verdict(value, bounds) if comparable else ""}
         return cells | bounds
 
-    topics: dict[str, dict[str, float]] = {}
+    topics: dict[str, dict[str, None]] = {}
     for values in sides.values():
         for topic, figures in values.items():
-            topics.setdefault(topic, {}).update(figures)
-    if missing := targets.keys() - {name for figures in topics.values() for name in figures}:
-        topics["not measured"] = {name: math.nan for name in targets if name in missing}
-    return {topic: tables.render([row(name, topic) for name in figures], columns)
-            for topic, figures in topics.items()}
-
-
-def choices(tracks, recipes=CHECKOUT / "recipes") -> list[str]:
-    """What was chosen by looking at any of these tracks, according to the splits of all recipes."""
-    read = map(splits.read_split, sorted(Path(recipes).glob("*/split.yml")))
-    return list(dict.fromkeys(
-        split.chosen_by_test for split in read
-        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks)))
-
-
-def published(side: str, tracks, folder=CHECKOUT / "research/results") -> list[str]:
-    """The pages in `folder` with figures of any of these tracks, as a side."""
-    beginning, names = f"{side.capitalize()} tracks: ", set(map(splits.track_name, tracks))
-    return [path.stem for path in sorted(Path(folder).glob("*.md"))
-            for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(beginning)
-            and names & set(line.removeprefix(beginning).partition(" (")[0].split(", "))]
+            topics.setdefault(topic, {}).update(dict.fromkeys(figures))
+    if missing := targets.keys() - {name for names in topics.values() for name in names}:
+        topics["not measured"] = {name: None for name in targets if name in missing}
+    return {topic: tables.render([row(name, topic) for name in names], columns)
+            for topic, names in topics.items()}
 
 
 def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
                   root=CHECKOUT) -> str:
-    """What training, and choices of settings, had to do with the tracks of a side.
-
-    root: a checkout with recipes and published results.
+    """What training, choices of settings (by the splits of all recipes) and published pages had to
+    do with the tracks of a side. root: a checkout.
     """
-    lines = [f"{side.capitalize()} tracks: {', '.join(map(splits.track_name, tracks))} "
-             f"({sum(t.seconds for t in tracks) / 60:.0f} min)."]
-    chosen = choices(tracks, Path(root) / "recipes")
-    pages = published(side, tracks, Path(root) / "research/results")
+    names, beginning = [*map(splits.track_name, tracks)], f"{side.capitalize()} tracks: "
+    lines = [f"{beginning}{', '.join(names)} ({sum(t.seconds for t in tracks) / 60:.0f} min)."]
+    chosen = dict.fromkeys(
+        split.chosen_by_test for split in map(splits.read_split,
+                                              sorted(Path(root).glob("recipes/*/split.yml")))
+        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks))
+    pages = [path.stem for path in sorted(Path(root).glob("research/results/*.md"))
+             for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(beginning)
+             and {*names} & {*line.removeprefix(beginning).partition(" (")[0].split(", ")}]
     if side == "validation":
         lines.append("Epochs and settings were chosen on these tracks.")
     elif chosen:
         lines.append(f"Chosen by looking at some of these tracks: {'; '.join(chosen)}.")
-    elif pages:
-        lines.append(f"No recipe records a choice by these tracks. Their figures were published "
-                     f"({', '.join(pages)}) and seen before later choices: they are not untouched.")
     else:
         lines.append("No recipe records a choice by these tracks.")
+        if pages:
+            lines.append(f"Their figures were published ({', '.join(pages)}) and seen before later "
+                         f"choices: they are not untouched.")
     for name, trained_on in leaked.items():
         if trained_on:
             lines.append(f"**{name} was trained on {', '.join(trained_on)}.**")
@@ -121,21 +107,12 @@ def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
     return " ".join(lines)
 
 
-def command_line(module: str, arguments) -> str:
-    """The command that wrote a page, without places on one machine."""
-    shown, rest = [], iter(map(str, arguments))
-    for argument in rest:
-        flag, _, value = argument.partition("=")
-        if flag not in PRIVATE_OPTIONS:
-            shown.append(argument)
-        elif not value:
-            next(rest, None)
-    return shlex.join(["python", "-m", f"research.{module}", *shown])
-
-
-def page(title: str, command: str, *blocks: str) -> str:
-    """A Markdown page: what was measured, with which command, on which machine."""
-    about = machine.describe()
+def page(title: str, module: str, argv, *blocks: str) -> str:
+    """A Markdown page: the command, without places on one machine, the blocks, and the machine.
+    argv: the arguments of the command; None: those of this process.
+    """
+    about, argv = machine.describe(), sys.argv[1:] if argv is None else argv
+    command = re.sub(PRIVATE_OPTION, "", f"python -m research.{module} {shlex.join(argv)}")
     return "\n\n".join([f"# {title}", f"```bash\n{command}\n```", *filter(None, blocks),
                         f"Measured on {about['cpu']}, {about['cores']} cores, with vqwave "
                         f"{about['versions'].get('vqwave', '')}."]) + "\n"
@@ -149,16 +126,10 @@ def write(folder, name: str, text: str) -> Path:
     return path
 
 
-def write_example(path: Path, sound, sample_rate: int) -> Path:
-    """Write float32 [samples] as Ogg/Opus; returns the path."""
-    with atomic_write(path) as f:
-        f.write(media.encode_file(sound, sample_rate, "libopus", 32000, frame_duration=20,
-                                  vbr="on"))
-    return path
-
-
-def add_results(parser):
-    """--output-dir and --json."""
+def add_arguments(parser):
+    """--engine, --musicnn, --output-dir and --json."""
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
+    arguments.add_musicnn(parser)
     parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
                         help="where research/results is")
     parser.add_argument("--json", action="store_true",

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 from . import chain, codecs, copying, form, generators, health, labels, notes, scores, variations
 
-EVALUATORS = {"codecs": codecs.run, "generators": generators.run, "chain": chain.run,
-              "notes": notes.run, "variations": variations.run, "labels": labels.run,
-              "copying": copying.run, "health": health.run, "form": form.run, "scores": scores.run}
+EVALUATORS = {module.__name__.rpartition(".")[2]: module.run for module in (
+    codecs, generators, chain, notes, variations, labels, copying, health, form, scores)}
 """The generator of (name, value) of each topic, made with a `Corpus`."""
 
 

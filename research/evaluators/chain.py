@@ -16,11 +16,9 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     seconds = 60 * corpus.plan.minutes
     yield "seconds generated", seconds
     yield "seconds of reference", sum(t.seconds for t in corpus.tracks)
-    distances = []
-    for seed in corpus.plan.seeds:
-        distances.append(of_piece(corpus, seed))
-        yield f"Fréchet distance, seed {seed}", distances[-1]
-    yield "Fréchet distance of the chain", float(np.mean(distances))
+    distances = {seed: of_piece(corpus, seed) for seed in corpus.plan.seeds}
+    yield from ((f"Fréchet distance, seed {seed}", x) for seed, x in distances.items())
+    yield "Fréchet distance of the chain", float(np.mean([*distances.values()]))
     for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
         if tracks and side != corpus.side:
             yield f"Fréchet distance, {side} tracks", of_tracks(corpus, tracks, round(seconds))

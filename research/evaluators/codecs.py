@@ -5,7 +5,6 @@ Spectral convergence, mel and SI-SDR are deaf to notes; notes and chroma are dea
 
 import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -16,15 +15,13 @@ from vqwave.report.media import MP3_RATES, encode_file
 
 from ..corpus import cached
 
-EXCERPT_SECONDS = 20.0
-"""Of each track, from a third of its length."""
+EXCERPT_SECONDS = 20.0  # of each track, from a third of its length
 BASELINES = (("Opus 32", "libopus", 32000), ("Opus 6", "libopus", 6000),
              ("MP3 32", "libmp3lame", 32000), ("MP3 8", "libmp3lame", 8000))
 """Name, encoder of FFmpeg and bits per second: near to the codecs at 8x and at 32x."""
-HUM_FFT = 8192
-"""The least samples of a spectrum in which hum is searched."""
+HUM_FFT = 8192  # the least samples of a spectrum in which hum is searched
 COMPARED = {"sc_db": "SC", "mel": "mel", "si_sdr_db": "SI-SDR", "notes": "notes kept",
-            "chroma": "chroma", "distance": "Fréchet distance", "kbps": "kbit/s"}
+            "chroma": "chroma", "distance": "Fréchet distance", "bitrate_kbps": "kbit/s"}
 CODED = {"usage": "codes in use", "perplexity": "perplexity", "buzz_db": "hum at the codes' rate",
          "notch_db": "notches at the codes' rate", "silence_db": "silence"}
 
@@ -35,7 +32,8 @@ def run(corpus) -> Iterable[tuple[str, float]]:
             for level in reversed(corpus.music.chain.sizes)}
     levels = list(rows.values())
     rows |= {name: measure_recoded(corpus, encoder, bit_rate)
-             for name, encoder, bit_rate in baselines(corpus.rate)}
+             for name, encoder, bit_rate in BASELINES
+             if encoder == "libopus" or corpus.rate in MP3_RATES}
     for subject, row in rows.items():
         yield from ((f"{title}, {subject}", row[key]) for key, title in (COMPARED | CODED).items()
                     if row.get(key) is not None)
@@ -45,29 +43,20 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 def excerpts(corpus) -> list[np.ndarray]:
     """`EXCERPT_SECONDS` of each track, float32, a multiple of the top level long."""
-    sounds = []
-    for track in corpus.tracks:
-        start = track.samples // 3
-        count = corpus.cut(min(round(EXCERPT_SECONDS * corpus.rate), track.samples - start))
-        sounds.append(corpus.samples(track, start, count))
-    return sounds
-
-
-def baselines(sample_rate: int) -> list[tuple[str, str, int]]:
-    """Those of `BASELINES` that support a sample rate."""
-    return [x for x in BASELINES if x[1] == "libopus" or sample_rate in MP3_RATES]
+    most = round(EXCERPT_SECONDS * corpus.rate)
+    return [corpus.samples(track, start, corpus.cut(min(most, track.samples - start)))
+            for track in corpus.tracks for start in [track.samples // 3]]
 
 
 @cached("codecs", "tracks")
 def measure_codec(corpus, level: int) -> dict:
     codec = corpus.music.codec(level)
-    counts = sum(metrics.histogram(frames, codec.config.num_codes, codec.config.codebook_of)
-                 for _, frames in corpus.codes(level, corpus.tracks))
+    codes = np.concatenate([frames for _, frames in corpus.codes(level, corpus.tracks)])
     pairs = [(x, codec.decode(codec.encode(x[None]))[0, : len(x)]) for x in excerpts(corpus)]
     silence = codec.decode(codec.encode(np.zeros((1, 5 * corpus.rate), np.float32)))[0]
     return (judge.compare(pairs, corpus.rate, corpus.embed)
-            | metrics.codebook_figures(counts) | hum(pairs, level)
-            | {"kbps": codec.config.bitrate / 1000, "silence_db": metrics.rms_db(silence)})
+            | judge.code_figures(codec.config, codes) | hum(pairs, level)
+            | {"silence_db": metrics.rms_db(silence)})
 
 
 @cached("tracks")
@@ -76,10 +65,10 @@ def measure_recoded(corpus, encoder: str, bit_rate: int) -> dict:
 
 
 def measure_baseline(sounds, rate: int, embed, encoder: str, bit_rate: int) -> dict:
-    """The figures of `judge.compare` for sounds through an encoder of FFmpeg, and "kbps"."""
+    """The figures of `judge.compare` for sounds through an encoder of FFmpeg, and the bit rate."""
     copies, sizes = zip(*(recode(x, rate, encoder, bit_rate) for x in sounds), strict=True)
     figures = judge.compare(zip(sounds, copies, strict=True), rate, embed)
-    return figures | {"kbps": 8 * sum(sizes) / figures["seconds"] / 1000}
+    return figures | {"bitrate_kbps": 8 * sum(sizes) / figures["seconds"] / 1000}
 
 
 def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray, int]:
@@ -90,10 +79,10 @@ def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray
     """
     options = {"frame_duration": 60, "vbr": "off"} if encoder == "libopus" else {}
     data = encode_file(x, sample_rate, encoder, bit_rate, **options)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "music"
-        path.write_bytes(data)
-        copy = audio.decode(path, sample_rate)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        copy = audio.decode(file.name, sample_rate)
     delays = 8 if encoder == "libopus" else 1
     copy = np.pad(copy, (0, max(0, len(x) + delays - len(copy))))
     shifted = [copy[i : i + len(x)] for i in range(delays)]
@@ -105,39 +94,26 @@ def hum(pairs, level: int) -> dict[str, float]:
 
     Long-term spectra are compared at multiples of sample rate / level. Notes that come back out of
     tune cause differences anywhere, so the figures half-way between the multiples are subtracted.
-    Power 80 dB below the loudest counts as silence.
+    Power 80 dB below the loudest counts as silence. pairs: (original, copy), float32 [samples].
 
-    Args:
-        pairs: (original, copy), float32 [samples] each.
-
-    Returns:
-        In dB: line_db: the largest gain of a line. buzz_db: the most that a line stands out of its
-        surroundings, beyond the original (more than 3 dB is audible as a tone). notch_db: the most
-        that a line falls short, as a negative number.
+    Returns: {"buzz_db": the most that a line stands out of its surroundings, beyond the original
+    (more than 3 dB is audible as a tone), "notch_db": the most that a line falls short, negative}.
     """
     n_fft = level * max(-(-HUM_FFT // level), 32)
-    spectra = []
-    for side in (0, 1):
-        power, frames = np.zeros(1), 0
-        for pair in pairs:
-            for block in spectrum.magnitudes(pair[side], n_fft, n_fft // 2, frames=64):
-                power = power + np.square(block, dtype=np.float64).sum(0)
-                frames += len(block)
-        spectra.append(power / frames)
-    floor = spectra[0].max() * 1e-8
-    original, copy = (np.maximum(s, floor) for s in spectra)
+    original, copy = (sum(np.square(block, dtype=np.float64).sum(0) for sound in sounds
+                          for block in spectrum.magnitudes(sound, n_fft, n_fft // 2, frames=64))
+                      for sounds in zip(*pairs, strict=True))
+    floor = original.max() * 1e-8
+    original, copy = np.maximum(original, floor), np.maximum(copy, floor)
 
     def line_gain(bins):
-        """dB that each line gained, alone and relative to its surroundings."""
-        at, around = ([fold(power[bins[:, None] + near], 1) for power in (copy, original)]
-                      for fold, near in ((np.max, metrics.LINE), (np.median, metrics.BESIDE)))
-        gain = 10 * np.log10(at[0] / at[1])
-        return gain, gain - 10 * np.log10(around[0] / around[1])
+        """dB that each line gained, relative to its surroundings."""
+        at, around = (fold(copy[near], 1) / fold(original[near], 1) for fold, near in (
+            (np.max, bins[:, None] + metrics.LINE), (np.median, bins[:, None] + metrics.BESIDE)))
+        return 10 * np.log10(at / around)
 
     spacing = n_fft // level
     lines = np.arange(spacing, n_fft // 2 - 8, spacing)
-    gain, excess = line_gain(lines)
-    _, elsewhere = line_gain(lines - spacing // 2)
-    return {"line_db": float(gain.max()),
-            "buzz_db": float(excess.max() - max(0.0, elsewhere.max())),
-            "notch_db": float(excess.min() - min(0.0, elsewhere.min()))}
+    gain, elsewhere = line_gain(lines), line_gain(lines - spacing // 2)
+    return {"buzz_db": float(gain.max() - max(0.0, elsewhere.max())),
+            "notch_db": float(gain.min() - min(0.0, elsewhere.min()))}

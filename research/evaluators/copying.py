@@ -6,8 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from vqwave.data.codes import variants
-from vqwave.io.splits import track_name
-from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, Run, find_held, longest_shared
+from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 
 from ..corpus import cached
 
@@ -32,40 +31,33 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 def augmentation(corpus) -> dict:
     """{"transpose": semitones, "gain": dB}: the most of any generator's training."""
-    chain = corpus.music.chain
-    trainings = [corpus.music.weight_set(chain.generator(level)).training
-                 for level in corpus.levels]
+    music = corpus.music
+    trainings = [music.weight_set(music.chain.generator(level)).training for level in corpus.levels]
     return {key: max(getattr(training, key) if training else 0 for training in trainings)
             for key in ("transpose", "gain")}
 
 
 @cached("music", "plan", "tracks", "all")
 def find_copies(corpus, level: int, moving: bool) -> dict:
-    """The longest runs of codes of a level that the pieces and the held-out music share with the
-    training set, in seconds and with the seed and the place of the pieces' run.
+    """Seconds of the longest runs of codes of a level that the generated pieces and the held-out
+    music share with the training set.
 
     Memory: the codes of the training set at one pitch, and their hashes, at a time.
     """
     config = corpus.music.weight_set(corpus.music.chain.generator(level)).config
     length = max(2, round(HELD_SECONDS * corpus.rate / level))
-    seeds = corpus.plan.seeds
-    pieces = [*(corpus.piece(seed, corpus.plan.minutes)[f"codes_{level}"] for seed in seeds),
+    pieces = [*(corpus.piece(seed, corpus.plan.minutes)[f"codes_{level}"]
+                for seed in corpus.plan.seeds),
               np.concatenate([corpus.music.encode(corpus.passage(track), level)
                               for track in corpus.tracks])]
     barred = [find_held(codes, length, HELD_FRAMES) if moving else None for codes in pieces]
-    best: list[tuple] = [(Run(-1), None)] * len(pieces)
+    longest = [0] * len(pieces)
     augmented = variants(corpus.plan.offsets, level=config.source_level or level,
                          **augmentation(corpus))
     for _, same_pitch in itertools.groupby(augmented, lambda variant: variant.shift):
         corpus.progress(f"copies at {level}x", 0.0)
-        training = corpus.codes(level, corpus.copyable, list(same_pitch))
-        sequences = [codes for _, codes in training]
+        training = [x for _, x in corpus.codes(level, corpus.copyable, list(same_pitch))]
         for i, codes in enumerate(pieces):
-            run = longest_shared(codes, sequences, barred[i])
-            if run.length > best[i][0].length:
-                best[i] = run, training[run.track][0]
-    *generated, (control, _) = best
-    seed, (run, track) = max(zip(seeds, generated, strict=True), key=lambda x: x[1][0].length)
-    return {"generated": run.length * level / corpus.rate, "seed": seed, "track": track_name(track),
-            "at": run.position * level / corpus.rate, "distinct": run.distinct,
-            "held_out": control.length * level / corpus.rate}
+            longest[i] = max(longest[i], longest_shared(codes, training, barred[i]).length)
+    *generated, held_out = (length * level / corpus.rate for length in longest)
+    return {"generated": max(generated), "held_out": held_out}

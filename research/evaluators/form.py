@@ -14,8 +14,7 @@ from ..corpus import cached
 
 SECONDS = 180.0
 SEEDS = range(1, 13)
-STEP = 16
-"""Frames of the transcriber that a step of a top line lasts: 0.19 s."""
+STEP = 16  # frames of the transcriber that a step of a top line lasts: 0.19 s
 WINDOW, APART = 43, 86
 """Steps of the windows that may return, 8 s, and steps at least until they do, 16 s."""
 CHANCE = 0.05
@@ -67,13 +66,16 @@ def measure(sound: np.ndarray, rate: int) -> dict:
 
 
 def describe(struck: np.ndarray, line: np.ndarray) -> dict[str, float]:
-    """The measures of the notes struck, bool [steps, pitches], and of the highest of each step."""
-    tune, ten_seconds = line[line >= 0], 10 * WINDOW // 8
+    """The measures of the notes struck, bool [steps, pitches], and of the highest of each step.
+    Chance: the same notes in ten other orders.
+    """
+    tune, ten_seconds, random = line[line >= 0], 10 * WINDOW // 8, np.random.default_rng(0)
+    by_chance = np.mean([recurring(random.permutation(tune)) for _ in range(10)])
     return {
         "pitch-class entropy": entropy(struck),
         "pitch-class entropy in 10 s": mean(
             [entropy(struck[i : i + ten_seconds]) for i in range(0, len(struck), ten_seconds)]),
-        "recurring 3-grams over chance": recurring(tune) - shuffled(tune),
+        "recurring 3-grams over chance": recurring(tune) - float(by_chance),
         "the same note again": float(np.mean(np.diff(tune) == 0)) if len(tune) > 1 else np.nan}
 
 
@@ -98,12 +100,6 @@ def recurring(tune: np.ndarray) -> float:
     groups = Counter(zip(intervals, intervals[1:], intervals[2:], strict=False))
     total = sum(groups.values())
     return sum(n for n in groups.values() if n > 1) / total if total else 0.0
-
-
-def shuffled(tune: np.ndarray) -> float:
-    """`recurring` of the same notes in another order, the mean of ten."""
-    random = np.random.default_rng(0)
-    return float(np.mean([recurring(random.permutation(tune)) for _ in range(10)]))
 
 
 def windows(line: np.ndarray) -> np.ndarray:

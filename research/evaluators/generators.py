@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vqwave.config import GeneratorConfig
-from vqwave.data.codes import CodeTrack, count_codes, unigram_costs
+from vqwave.data.codes import CodeTrack, unigram_bits
 from vqwave.data.windows import SERVERS, Span
 from vqwave.errors import UserError
 from vqwave.io import weights
@@ -17,10 +16,7 @@ from ..corpus import cached
 
 PLACES, COUNTED_SECONDS = 16, 1.0
 """For the use of the past: places of each track, and seconds that are counted at each."""
-BATCH = 24
-"""Places that are scored in one call."""
-CHUNK = 2048
-"""Frames that a generator scores in one call."""
+BATCH, CHUNK = 24, 2048  # places, and frames of each, that a generator scores in one call
 BITS = {"bits": "", "unigram": " of the unigram", "unlabelled": " without the label",
         "mislabelled": " with another label"}
 GAINS = {"unigram": "bits under the unigram",
@@ -30,9 +26,7 @@ GAINS = {"unigram": "bits under the unigram",
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
-    """Bits a frame of the middle of each track, given the real frames before. What the context is
-    worth shows a model that was trained without, `context_free`.
-    """
+    """Bits a frame of the middle of each track, given the real frames before."""
     music, rows = corpus.music, []
     for level, name in music.chain.generators.items():
         weight_set = music.weight_set(name)
@@ -51,21 +45,13 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     for key, title in GAINS.items():
         if gains := [row[key] - row["bits"] for row in rows if key in row]:
             yield f"{title}, worst level", min(gains)
-    yield from use_of_past(corpus)
-
-
-def use_of_past(corpus) -> Iterable[tuple[str, float]]:
-    """The use of the past by the generator of the top level."""
-    longest, chain = max(t.seconds for t in corpus.tracks) - COUNTED_SECONDS, corpus.music.chain
-    pasts = [past for past in corpus.plan.pasts if past <= longest]
-    if len(pasts) < 2:
-        return
-    bits = measure_pasts(corpus, corpus.music.weight_set(chain.generator(chain.top)), pasts)
-    yield from ((f"bits a frame at the top, with {past} s of past", value)
-                for past, value in bits.items())
-    first, *_, last = bits
-    yield (f"bits a frame at the top, with {last} s of past against {first} s",
-           100 * (bits[last] / bits[first] - 1))
+    bits = measure_pasts(corpus, music.weight_set(music.chain.generator(music.chain.top)))
+    if len(bits) > 1:
+        yield from ((f"bits a frame at the top, with {past} s of past", value)
+                    for past, value in bits.items())
+        first, *_, last = bits
+        yield (f"bits a frame at the top, with {last} s of past against {first} s",
+               100 * (bits[last] / bits[first] - 1))
 
 
 @cached("codecs", "tracks", "train", "plan")
@@ -73,16 +59,14 @@ def measure_bits(corpus, weight_set) -> dict:
     """{"bits", "unigram", …}: bits a frame, each variant under its name."""
     config = weight_set.config
     spans, warm_up = cut_middles(corpus, config)
-    costs = unigram_costs(count_codes(
-        (frames for _, frames in corpus.codes(config.level, corpus.train)),
-        config.num_codes, config.books))
-    frames = read_spans(spans, config.books)[:, warm_up:].reshape(-1, config.books)
-    bits = {"unigram": float(sum(costs[book][frames[:, book]].mean()
-                                 for book in range(config.books)))}
+    train = [CodeTrack(codes, len(codes)) for _, codes in corpus.codes(config.level, corpus.train)]
+    counted = [x.track._replace(first=x.start + warm_up, frames=x.frames - warm_up) for x in spans]
+    bits = {"unigram": unigram_bits(train, counted, config.num_codes, config.books)}
     variants: dict[str, list[int] | None] = {"bits": None}
     if config.labels:
-        variants |= {"unlabelled": [config.labels.none] * len(spans),
-                     "mislabelled": swap_labels(spans, config)}
+        none, own = config.labels.none, [index_of(x.track.track, config.labels) for x in spans]
+        variants |= {"unlabelled": [none] * len(spans),
+                     "mislabelled": [i if i == none else (i + 1) % none for i in own]}
     generator = GeneratorEngine(weight_set, corpus.music.engine)
     for name, labels in variants.items():
         corpus.progress(f"{config.name}, {name}", 0.0)
@@ -98,11 +82,10 @@ def cut_middles(corpus, config) -> tuple[list[Span], int]:
     count = corpus.cut(min(warm_up + round(plan.bits_seconds * corpus.rate),
                            *(t.samples for t in corpus.tracks)))
     if count <= warm_up:
-        raise UserError(f"the {corpus.side} tracks are shorter than {plan.warm_up:g} s: too short "
-                        f"to measure bits a frame")
-    return [Span(coded, corpus.cut((coded.track.samples - count) // 2) // config.level,
-                 count // config.level) for coded in coded_tracks(corpus, config)
-            ], warm_up // config.level
+        raise UserError(f"a {corpus.side} track is shorter than {plan.warm_up:g} s")
+    spans = [Span(coded, corpus.cut((coded.track.samples - count) // 2) // config.level,
+                  count // config.level) for coded in coded_tracks(corpus, config)]
+    return spans, warm_up // config.level
 
 
 def coded_tracks(corpus, config) -> list[CodeTrack]:
@@ -116,10 +99,12 @@ def coded_tracks(corpus, config) -> list[CodeTrack]:
     return coded
 
 
-@cached("codecs", "tracks")
-def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
-    """{seconds of past: bits a frame} of the same frames of the top level."""
-    config = weight_set.config
+@cached("codecs", "tracks", "plan")
+def measure_pasts(corpus, weight_set) -> dict[str, float]:
+    """{seconds of past, where tracks have as much: bits a frame} of the same frames."""
+    config, longest = weight_set.config, max(t.seconds for t in corpus.tracks) - COUNTED_SECONDS
+    if not (pasts := [past for past in corpus.plan.pasts if past <= longest]):
+        return {}
     counted, *lengths = (max(1, round(seconds * corpus.rate / config.level))
                          for seconds in (COUNTED_SECONDS, *pasts))
     spans = [Span(coded, int(start), counted) for coded in coded_tracks(corpus, config)
@@ -131,36 +116,28 @@ def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
 
 def bits_after(generator: GeneratorEngine, spans: Sequence[Span],
                lengths: Sequence[int]) -> list[float]:
-    """Bits a frame of the same frames, all books together, after each number of frames of past;
-    NaN without spans.
-    """
-    config, bits = generator.config, []
+    """Bits a frame of the same spans after each number of frames of past; NaN without spans."""
+    bits = []
     for length in lengths:
         nats: list[float] = []
         for i in range(0, len(spans), BATCH):
             longer = [replace(span, start=span.start - length, frames=length + span.frames)
                       for span in spans[i : i + BATCH]]
-            before = np.stack([span.track.path[span.start - 1] if span.start
-                               else np.full(config.books, config.start_token, np.int32)
-                               for span in longer])
-            nats += score(generator, longer, before)[:, length:].ravel().tolist()
+            nats += score(generator, longer, own_past=True)[:, length:].ravel().tolist()
         bits.append(float(-np.mean(nats) / np.log(2)) if nats else np.nan)
     return bits
 
 
-def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarray | None = None,
+def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = False,
           labels: Sequence[int] | None = None) -> np.ndarray:
-    """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
-
-    Args:
-        spans: n frames each, which also give the conditions.
-        previous: int32 [spans, books], the frames before the first; None: the start token.
-        labels: the index of a label for each span, instead of its own.
+    """Log-probabilities of the frames of spans of n frames, under the spans' own conditions:
+    float32 [spans, n], all books of a frame added. own_past: the first frame follows the frame
+    before it, not the start token. labels: the index of a label for each span, instead of its own.
     """
     config, count = generator.config, spans[0].frames
     chunk = CHUNK // (config.ratio or 1) * (config.ratio or 1)
-    if previous is None:
-        previous = np.full((len(spans), config.books), config.start_token, np.int32)
+    previous = np.stack([x.track.path[x.start - 1] if own_past and x.start
+                         else np.full(config.books, config.start_token, np.int32) for x in spans])
     state, nats = generator.initial_state(len(spans)), []
     for i in range(0, count, chunk):
         parts = [replace(x, start=x.start + i, frames=min(chunk, count - i)) for x in spans]
@@ -179,13 +156,6 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
         previous = frames[:, -1]
         nats.append(log_probs.sum(axis=-1))
     return np.concatenate(nats, 1)
-
-
-def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
-    """The index of the next label of the vocabulary for each span, or of "none"."""
-    labels = config.labels
-    return [i if i == labels.none else (i + 1) % labels.none
-            for i in (index_of(span.track.track, labels) for span in spans)]
 
 
 def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:

@@ -11,8 +11,7 @@ from vqwave.report.health import find_faults, measure
 
 from ..corpus import cached
 
-MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS = 0.4, -40.0, 30.0
-"""Below this rms in dBFS a moment is quiet."""
+MOMENT_SECONDS = 0.4  # the loudness of a piece is the median rms of so long parts
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
@@ -25,11 +24,9 @@ def run(corpus) -> Iterable[tuple[str, float]]:
         yield (f"longest exact repeat, {level}x",
                max(row["repeat"][level]["seconds"] for row in rows))
     yield "pieces with a fault", sum(bool(find_faults(row)) for row in rows)
-    loudness = {"generated": of_pieces(corpus)}
-    for side, tracks in ((corpus.side, corpus.tracks), ("training", corpus.train)):
-        loudness[f"{side} tracks"] = of_tracks(corpus, tracks)
-    for what, row in loudness.items():
-        yield from ((f"{name}, {what}", value) for name, value in row.items())
+    yield "median loudness, generated", loudness_of_pieces(corpus)
+    yield f"median loudness, {corpus.side} tracks", loudness_of_tracks(corpus, corpus.tracks)
+    yield "median loudness, training tracks", loudness_of_tracks(corpus, corpus.train)
 
 
 @cached("music", "plan")
@@ -40,34 +37,25 @@ def examine(corpus, seed: int) -> dict:
 
 
 @cached("music", "plan")
-def of_pieces(corpus) -> dict[str, float]:
-    return describe([moments(corpus.sound(seed), corpus.rate) for seed in corpus.plan.seeds])
+def loudness_of_pieces(corpus) -> float:
+    return median_loudness((corpus.sound(seed) for seed in corpus.plan.seeds), corpus.rate)
 
 
 @cached()
-def of_tracks(corpus, tracks) -> dict[str, float]:
+def loudness_of_tracks(corpus, tracks) -> float:
     """The loudness of tracks without the silence at their ends."""
-    spans, pieces = silence.measure(corpus.data_dir, tracks, SilentReporter()), []
+    spans, sounds = silence.measure(corpus.data_dir, tracks, SilentReporter()), []
     for track in tracks:
         first, last = spans[track.file].within(track.samples, 0)
-        sound = corpus.samples(track, first, last - first if last > first else None)
-        pieces.append(moments(sound, corpus.rate))
-    return describe(pieces)
+        sounds.append(corpus.samples(track, first, last - first if last > first else None))
+    return median_loudness(sounds, corpus.rate)
 
 
-def moments(sound, rate: int) -> np.ndarray:
-    """The rms of each whole moment of float [samples] in dBFS, at least -120."""
-    count = max(1, min(len(sound), round(MOMENT_SECONDS * rate)))
-    parts = np.asarray(sound)[: len(sound) // count * count].reshape(-1, count)
-    return metrics.power_db(np.square(parts, dtype=np.float64).mean(axis=1))
-
-
-def describe(pieces: list[np.ndarray]) -> dict[str, float]:
-    """Loudness figures of the `moments` of some pieces."""
-    every = np.concatenate(pieces)
-    first = np.concatenate([piece[: round(BEGINNING_SECONDS / MOMENT_SECONDS)]
-                            for piece in pieces])
-    return {"median loudness": float(np.median(every)),
-            "share of quiet moments": float((every < QUIET_DB).mean()),
-            "median loudness of the first 30 s": float(np.median(first)),
-            "share of quiet moments in the first 30 s": float((first < QUIET_DB).mean())}
+def median_loudness(sounds: Iterable[np.ndarray], rate: int) -> float:
+    """dBFS, at least -120. sounds: float [samples]; a rest shorter than a part does not count."""
+    powers = []
+    for sound in sounds:
+        count = max(1, min(len(sound), round(MOMENT_SECONDS * rate)))
+        parts = sound[: len(sound) // count * count].reshape(-1, count)
+        powers.append(np.square(parts, dtype=np.float64).mean(axis=1))
+    return float(np.median(metrics.power_db(np.concatenate(powers))))

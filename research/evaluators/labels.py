@@ -1,6 +1,4 @@
-"""Whether music that is generated for a label sounds like it: by a classifier that was trained on
-real music, and by its distance to the music of each label.
-"""
+"""Whether music that is generated for a label sounds like it, by a classifier and by distances."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,29 +13,24 @@ from vqwave.report import fad
 
 from ..corpus import cached, patch_count, thin_out
 
-PIECE_SECONDS = 30.0
-"""Length of a piece that is classified."""
+PIECE_SECONDS = 30.0  # length of a piece that is classified
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
     """Nothing of a chain without labels, or of fewer than two labels with tracks on both sides."""
     configs = [corpus.music.weight_set(x).config for x in corpus.music.chain.generators.values()]
-    if not any(c.labels for c in configs):
+    rows = any(c.labels for c in configs) and measure_labels(corpus, find_labels(configs))
+    if not rows:
         return
-    trained_labels = find_labels(configs)
-    if len(tracks_by_label(corpus.train, trained_labels).keys()
-           & tracks_by_label(corpus.tracks, trained_labels).keys()) < 2:
-        return
-    rows = measure_labels(corpus, trained_labels)
     for row in rows:
         subject = f"{row['label']}, {row['what']}"
         if "named" in row:
             yield f"pieces named {subject}", 100 * row["named"]
         for label, distance in row.get("to", {}).items():
             yield f"Fréchet distance to {label}, {subject}", distance
-    for what, title in (("generated", "pieces that sound like their label"),
-                        ("guided", "pieces that sound like their label, guided")):
-        yield title, 100 * float(np.mean([row["named"] for row in rows if row["what"] == what]))
+    for what, end in (("generated", ""), ("guided", ", guided")):
+        yield (f"pieces that sound like their label{end}",
+               100 * float(np.mean([row["named"] for row in rows if row["what"] == what])))
     ratios = [row["to"][row["label"]] / min(distance for label, distance in row["to"].items()
                                             if label != row["label"])
               for row in rows if row["what"] == "generated" and row["label"] in row.get("to", ())]
@@ -48,12 +41,9 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 def tracks_by_label(tracks: Iterable, trained_labels: config.Labels) -> dict[str, list]:
     """{label: its tracks that are long enough to embed}."""
-    groups: dict[str, list] = {name: [] for name in trained_labels.names}
-    for track in tracks:
-        number = index_of(track, trained_labels)
-        if number != trained_labels.none and track.seconds >= fad.PATCH_SECONDS:
-            groups[trained_labels.names[number]].append(track)
-    return {name: group for name, group in groups.items() if group}
+    long = [(index_of(t, trained_labels), t) for t in tracks if t.seconds >= fad.PATCH_SECONDS]
+    return {name: group for number, name in enumerate(trained_labels.names)
+            if (group := [track for i, track in long if i == number])}
 
 
 @cached("music", "plan", "tracks", "train")
@@ -61,6 +51,8 @@ def measure_labels(corpus, trained_labels: config.Labels) -> list[dict]:
     """Rows {"what", "label"}: shares named right, and "to": {label: Fréchet distance}."""
     train, held_out = (tracks_by_label(x, trained_labels) for x in (corpus.train, corpus.tracks))
     held_out = {label: tracks for label, tracks in held_out.items() if label in train}
+    if len(held_out) < 2:
+        return []
     real = {label: corpus.embeddings(tracks) for label, tracks in train.items()}
     references = {label: corpus.embeddings(tracks) for label, tracks in held_out.items()}
     classifier = fit_classifier(real)
@@ -100,9 +92,9 @@ def share_named(classifier, pieces: Sequence[np.ndarray], label: str) -> float:
     """The share of pieces, [n, d] each, whose patches make `label` the likeliest."""
     def name(patches):
         # Sums of scores, not of log-probabilities: a probability of 0 would decide alone.
-        scores = np.sum(classifier.decision_function(patches), axis=0, keepdims=True)
-        if len(classifier.classes_) == 2:  # the score of the second class
-            scores = np.append(-scores, scores)
+        scores = np.sum(classifier.decision_function(patches), axis=0)
+        if scores.ndim == 0:  # of two classes: the score of the second one
+            scores = np.stack([-scores, scores])
         return classifier.classes_[scores.argmax()]
 
     return float(np.mean([name(patches) == label for patches in pieces]))
@@ -123,6 +115,6 @@ def generate_pieces(corpus, label: str, guidance: float) -> dict[str, np.ndarray
     count = max(1, round(60 * plan.minutes / PIECE_SECONDS))
     stream = corpus.music.stream(
         level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0], batch=count,
-        sampling=corpus.sampling(corpus.levels, guidance=guidance), label={label: 1.0},
+        sampling=corpus.sampling(guidance=guidance), label={label: 1.0},
         **AS_COMPOSED)
     return corpus.collect(stream, (), f"generating {count} pieces of {label}")

@@ -13,16 +13,14 @@ from vqwave.play.opening import AS_COMPOSED
 
 from ..corpus import cached
 
-PIECE_SECONDS = 60.0
-"""Length of a piece that is portrayed."""
+PIECE_SECONDS = 60.0  # length of a piece that is portrayed
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
     """Divergences of note statistics, in bits; continuations nearer to their own track."""
     if own := portray_tracks(corpus, corpus.tracks):
-        pieces = [notes.divergences(own, portray_piece(corpus, seed))
-                  for seed in corpus.plan.seeds]
-        mean = {key: float(np.mean([row[key] for row in pieces])) for key in pieces[0]}
+        mean = average([notes.divergences(own, portray_piece(corpus, seed))
+                        for seed in corpus.plan.seeds])
         for statistic in notes.STATISTICS:
             yield f"divergence of the chain's {statistic}", mean[statistic]
         # Two bounds hold for one figure: too few notes a second, and too many.
@@ -45,22 +43,19 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 def piece_seconds(corpus) -> float:
     """The length of what is portrayed: a minute, or what tracks and pieces allow."""
-    return min(PIECE_SECONDS, 60 * corpus.plan.minutes,
-               max(t.seconds for t in corpus.tracks))
+    return min(PIECE_SECONDS, 60 * corpus.plan.minutes, max(t.seconds for t in corpus.tracks))
 
 
 @cached("tracks", "plan")
 def portray_tracks(corpus, tracks) -> dict | None:
     """The mean portrait of tracks; None where no track is long enough."""
-    seconds = piece_seconds(corpus)
-    long = [t for t in tracks if t.samples >= round(seconds * corpus.rate)]
-    return as_json([portrait for track in long for portrait in portraits(
-        corpus.samples(track), corpus.rate, seconds)]) if long else None
+    return average([portrait for track in tracks for portrait in portraits(
+        corpus.samples(track), corpus.rate, piece_seconds(corpus))])
 
 
 @cached("music", "tracks", "plan")
 def portray_piece(corpus, seed: int) -> dict:
-    return as_json(portraits(corpus.sound(seed), corpus.rate, piece_seconds(corpus)))
+    return average(portraits(corpus.sound(seed), corpus.rate, piece_seconds(corpus)))
 
 
 def portraits(audio, sample_rate: int, seconds: float) -> list[dict]:
@@ -77,9 +72,10 @@ def profile(audio, sample_rate: int) -> np.ndarray:
     return total / max(float(np.linalg.norm(total)), 1e-9)
 
 
-def as_json(pieces: list[dict]) -> dict:
-    """The mean of portraits, arrays as lists."""
-    return {key: np.asarray(value).tolist() for key, value in notes.average(pieces).items()}
+def average(pieces: list[dict]) -> dict | None:
+    """The mean of portraits or divergences, arrays as lists; None of none."""
+    return {key: np.asarray(value).tolist()
+            for key, value in notes.average(pieces).items()} if pieces else None
 
 
 @cached("music", "tracks", "plan")
@@ -90,9 +86,8 @@ def continue_prompts(corpus) -> dict:
     plan, music, chain = corpus.plan, corpus.music, corpus.music.chain
     length = max(1, round(plan.prompt_seconds * corpus.rate / chain.top)) * chain.top
     profiles = {"prompts": [], "real": [], "generated": [], "tracks": []}
-    counts = np.bincount(np.arange(plan.continuations) % len(corpus.tracks),
-                         minlength=len(corpus.tracks))
-    for number, (track, count) in enumerate(zip(corpus.tracks, counts, strict=True)):
+    for number, track in enumerate(corpus.tracks):
+        count = len(range(number, plan.continuations, len(corpus.tracks)))
         free = track.samples - 2 * length
         for place in range(count if free >= 0 else 0):
             x = corpus.samples(track, free * (place + 1) // (count + 1), 2 * length)
@@ -102,7 +97,7 @@ def continue_prompts(corpus) -> dict:
             corpus.progress("continuations", done / plan.continuations)
             with music.stream(level=plan.depth, samples=2 * length, seed=plan.seeds[0] + done,
                               begin=music.prompt(x[:length], level=plan.depth), **AS_COMPOSED,
-                              sampling=corpus.sampling(corpus.levels)) as stream:
+                              sampling=corpus.sampling()) as stream:
                 sound = np.concatenate(list(stream))
             for name, part in (("prompts", x[:length]), ("real", x[length:]),
                                ("generated", sound[length:])):

@@ -19,15 +19,10 @@ from ..corpus import cached
 from . import form, generators
 
 SEEDS = range(1, 25)
-STEADY = 20, 80
-"""Notes in 10 s of music that neither runs away nor freezes."""
+STEADY = 20, 80  # notes in 10 s of music that neither runs away nor freezes
 PERIODS = range(1, 33)
 """Notes after which a loop begins again."""
 PASTS, COUNTED = (2.0, 30.0), 2 * STEPS_PER_BEAT
-PLACE, FIRST, DRAWS = 11, 64, 128
-"""Of the likelihood of the top line: one step in `PLACE` counts from step `FIRST` on; `DRAWS` draws
-from the score model tell how likely the highest note is.
-"""
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
@@ -51,14 +46,11 @@ def measure(corpus) -> dict[str, float]:
              "score model": [compose(generator, seed, corpus.rate) for seed in seeds],
              "Markov model": [markov.draw(seed, generator.config.books) for seed in seeds]}
     held_out = [codes for codes, _ in (fresh[:1] if corpus.plan.rough else fresh)]
-    return {**describe(sides, lines), **past_bits(generator, held_out),
-            **top_line_bits(generator, markov, held_out)}
+    return describe(sides, lines) | past_bits(generator, held_out)
 
 
 def read(corpus, track, books: int) -> tuple[np.ndarray, np.ndarray]:
-    """The score of a track in steps, int32 [steps, books], and the seconds of its notes, up to
-    `form.SECONDS`.
-    """
+    """A track's score, int32 [steps, books], and its notes' seconds, up to `form.SECONDS`."""
     score = scores.of_track(corpus.data_dir, track)
     end = np.searchsorted(beats.steps(score.beats), form.SECONDS)
     return score.in_steps(books)[:end], score.starts[score.starts < form.SECONDS]
@@ -123,8 +115,7 @@ def past_bits(generator, tracks: Sequence[np.ndarray]) -> dict[str, float]:
 
 class Markov:
     """A variable-order Markov model of top lines: P(interval from the last note, or no note | steps
-    since that note, step of the beat, the moves before). Interpolated Kneser–Ney smoothing; it
-    learns from what it foretells.
+    since that note, step of the beat, the moves before). Interpolated Kneser–Ney smoothing.
     """
 
     ORDER, DISCOUNT, LONGEST = 8, 0.75, 32
@@ -135,22 +126,18 @@ class Markov:
     def __init__(self):
         self.counts: dict[tuple, dict[int, int]] = {}
 
-    def learn(self, codes: np.ndarray) -> np.ndarray:
-        """Learn a score step by step; returns the probability of what each step does."""
-        tops, shares, past = dict(zip(*melody.top_line(codes), strict=True)), [], self.START
+    def learn(self, codes: np.ndarray):
+        """Count what each step of a score does."""
+        tops, past = dict(zip(*melody.top_line(codes), strict=True)), self.START
         for step in range(len(codes)):
-            contexts, symbol = self._contexts(step, past), self.NONE
-            if step in tops:
-                symbol = int(tops[step]) - past[-1][1] + self.MIDDLE
-            shares.append(self._shares(contexts, past[-1][1], codes.shape[1] - BANDS)[symbol])
-            for context in reversed(contexts):
+            symbol = int(tops[step]) - past[-1][1] + self.MIDDLE if step in tops else self.NONE
+            for context in reversed(self._contexts(step, past)):
                 counts = self.counts.setdefault(context, {})
                 counts[symbol] = counts.get(symbol, 0) + 1
                 if counts[symbol] > 1:
                     break  # a shorter context counts the different longer ones
             if symbol:
                 past = [*past[-self.ORDER :], (step, int(tops[step]))]
-        return np.array(shares)
 
     def draw(self, seed: int, books: int) -> tuple[np.ndarray, np.ndarray]:
         """As `read`, of a top line alone."""
@@ -180,29 +167,3 @@ class Markov:
                 shares *= self.DISCOUNT * len(number) / number.sum()
                 shares[symbols] += (number - self.DISCOUNT) / number.sum()
         return shares * within / (shares * within).sum()
-
-
-def top_line_bits(generator, markov: Markov, tracks: Sequence[np.ndarray]) -> dict[str, float]:
-    """Bits a step of the highest note struck, or that none is, under both models, given the past of
-    the piece. The score model's share of a note is that of its draws.
-    """
-    config, random, bits = generator.config, np.random.default_rng(0), []
-    for codes in tracks:
-        foretold, state = markov.learn(codes), generator.initial_state(1)
-        previous = np.full((1, config.books), config.start_token, np.int32)
-        for step in range(0, len(codes), PLACE):
-            if step >= FIRST:
-                frames, *_ = generator.sample(
-                    None, random.random((DRAWS, 1, config.books)), previous.repeat(DRAWS, 0),
-                    [x.repeat(DRAWS, 0) for x in state], log_probs=False)
-                top, *tops = [max(np.flatnonzero(frame[:-BANDS] == STRUCK), default=-1)
-                              for frame in (codes[step], *frames[:, 0])]
-                # One draw more is any note, so that no share is 0.
-                share = (tops.count(top) + 1 / (config.books - BANDS + 1)) / (DRAWS + 1)
-                bits.append(-np.log2([share, foretold[step]]))
-            part = codes[None, step : step + PLACE]
-            _, _, state = generator.sample(None, np.zeros(part.shape), previous, state, forced=part)
-            previous = part[:, -1]
-    means = np.mean(bits, axis=0) if bits else (np.nan, np.nan)
-    return {"bits a step of the top line, score model": float(means[0]),
-            "bits a step of the top line, Markov model": float(means[1])}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from vqwave.dsp import notes
-from vqwave.io import audio, splits
+from vqwave.io import audio
 
 from ..corpus import cached
 
@@ -28,25 +28,22 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 @cached("music", "tracks", "plan")
 def measure(corpus, keep: int, depth: int) -> dict[str, float]:
-    pairs = [(corpus.passage(track), vary(corpus, number, keep, depth)["sound"])
-             for number, track in enumerate(corpus.tracks)]
-    rows = [notes.compare(x, y, corpus.rate) for x, y in pairs]
-    patches = np.concatenate([corpus.embed(y, corpus.rate) for _, y in pairs])
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {
-        "distance": corpus.distance(patches)}
-
-
-@cached("music", "tracks", "plan")
-def vary(corpus, number: int, keep: int, depth: int) -> dict[str, np.ndarray]:
-    """A track's passage with real codes of level `keep` and generated ones of those below, down to
-    `depth`; where both are the same level, its codes are decoded. {"sound": float32 [samples]}.
+    """Figures of the tracks' passages with real codes of level `keep` and generated ones of those
+    below, down to `depth`; where both are the same level, the codes are decoded.
     """
-    music, track = corpus.music, corpus.tracks[number]
-    passage = corpus.passage(track)
+    pairs = [(x, vary(corpus, x, number, keep, depth))
+             for number, x in enumerate(map(corpus.passage, corpus.tracks))]
+    rows = notes.average([notes.compare(x, y, corpus.rate) for x, y in pairs])
+    patches = np.concatenate([corpus.embed(y, corpus.rate) for _, y in pairs])
+    return {key: float(mean) for key, mean in rows.items()} | {"distance": corpus.distance(patches)}
+
+
+def vary(corpus, passage: np.ndarray, number: int, keep: int, depth: int) -> np.ndarray:
+    """float32 [samples]; the seed follows from the number of the track."""
+    music = corpus.music
     if depth == keep:
-        return {"sound": music.decode(music.encode(passage, keep), keep)}
-    sampling = corpus.sampling(x for x in music.chain.sizes if depth <= x < keep)
+        return music.decode(music.encode(passage, keep), keep)
+    sampling = {x: changes for x, changes in corpus.sampling().items() if depth <= x < keep}
     stream = music.stream(level=depth, seed=corpus.plan.seeds[0] + number, sampling=sampling,
                           begin=music.source(passage, keep))
-    piece = corpus.collect(stream, (), f"{keep}x of {splits.track_name(track)} kept")
-    return {"sound": audio.from_u16(piece["audio"])}
+    return audio.from_u16(corpus.collect(stream, (), f"variations of {keep}x")["audio"])

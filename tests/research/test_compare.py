@@ -1,5 +1,3 @@
-"""research: codecs of several folders on several corpora."""
-
 import json
 
 import pytest

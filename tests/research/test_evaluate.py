@@ -1,5 +1,3 @@
-"""research/: single figures by hand, and the whole evaluation on tiny random weights."""
-
 import dataclasses
 import json
 import shutil
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 from research import results
-from research.corpus import Corpus, Plan, cached, read_sides
+from research.corpus import Corpus, Plan, cached
 from research.evaluators import codecs, copying, generators, health
 
 from vqwave import cli
@@ -29,10 +27,8 @@ def test_hum_at_the_codes_rate_is_separated_from_louder_or_duller_music(rng):
         hum = (0.05 * np.sin(2 * np.pi * harmonic * RATE / level * t)).astype(np.float32)
         same, quieter, humming, missed = (codecs.hum([pair], level) for pair in (
             (x, x), (x, x / 2), (x, x + hum), (x + hum, x)))
-        assert same["buzz_db"] == pytest.approx(0, abs=1e-9)
-        assert same["line_db"] == pytest.approx(0, abs=1e-9)
-        assert quieter["line_db"] == pytest.approx(-6.02, abs=0.01) and quieter["buzz_db"] < 0.01
-        assert humming["buzz_db"] > 10 and humming["line_db"] > 10
+        assert same["buzz_db"] == pytest.approx(0, abs=1e-9) and quieter["buzz_db"] < 0.01
+        assert humming["buzz_db"] > 10
         assert humming["notch_db"] == pytest.approx(0, abs=0.5)
         assert missed["notch_db"] < -10 and missed["buzz_db"] == pytest.approx(0, abs=0.5)
 
@@ -47,19 +43,13 @@ def test_an_encoder_returns_the_music_in_place_at_its_bit_rate(encoder):
     assert lag == 8 and np.corrcoef(x, copy)[0, 1] > 0.95
 
 
-def test_loudness_of_moments_is_known_by_hand():
-    """40 s at -20 dBFS, of which every fourth moment of the first 20 s is at -50 dBFS, and half a
-    moment more.
-    """
+def test_median_loudness_counts_whole_moments():
     moment = round(0.4 * RATE)
-    levels = np.full(100, -20.0)
-    levels[:50:4] = -50
-    sound = np.concatenate([np.repeat(10 ** (levels / 20), moment), np.zeros(moment // 2)])
-    figures = health.describe([health.moments(sound, RATE), health.moments(sound[:100], RATE)])
-    assert figures["median loudness"] == pytest.approx(-20)
-    assert figures["share of quiet moments"] == pytest.approx(14 / 101)
-    assert figures["share of quiet moments in the first 30 s"] == pytest.approx(14 / 76)
-    assert health.moments(np.zeros(moment), RATE) == pytest.approx([-120])
+    parts = np.repeat(10.0 ** (np.array([-50, -20, -20, -50, -20]) / 20), moment)
+    sound = np.concatenate([parts, np.zeros(moment // 2)])
+    assert health.median_loudness([sound], RATE) == pytest.approx(-20)
+    assert health.median_loudness([sound, sound[:100]], RATE) == pytest.approx(-35)
+    assert health.median_loudness([np.zeros(moment)], RATE) == pytest.approx(-120)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +81,6 @@ def musicnn(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):
-    """The folder of a prepared folder `songs` and its split.yml."""
     root = tmp_path_factory.mktemp("corpus")
     data_folder(root / "songs", {name: music(seconds, i) for i, (name, seconds) in enumerate(
         {"a": 12.0, "b": 9.0, "c": 9.0, "heard": 8.0, "one": 9.0, "two": 10.0}.items())})
@@ -110,7 +99,6 @@ def corpus(songs, musicnn, tiny_weights, tmp_path):
 
 
 def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
-    """The figure for real codes, against one call of the Keras model on the same ones."""
     import keras
 
     from vqwave.nn.generator import load_generator
@@ -158,7 +146,7 @@ def test_a_figure_is_measured_once_for_the_same_key(corpus):
     assert measure(corpus, 1, first) == {"count": 6}
 
 
-def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
+def test_a_passage_that_any_piece_copies_is_found_in_the_keys_of_the_training(corpus, monkeypatch):
     training = next(t for t in corpus.train if t.file.startswith("a."))
     frames = corpus.codes(512, [training])[0][1]
     corpus.plan = dataclasses.replace(corpus.plan, seeds=(1, 2))
@@ -166,7 +154,6 @@ def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
         "codes_512": frames[40:300] if seed == 2 else frames[:0]})
     find_copies = copying.find_copies.__wrapped__
     row = find_copies(corpus, 512, moving=False)
-    assert (row["seed"], row["track"]) == (2, "a"), "every piece is searched"
     assert row["generated"] == pytest.approx(260 * 512 / RATE)
     assert row["held_out"] < row["generated"]
     higher = next(variant for variant in codes.variants(1, 1) if variant.shift == 1)
@@ -202,10 +189,3 @@ def test_the_whole_evaluation_measures_every_bound(songs, musicnn, tiny_weights,
     assert "'nothing'" in capsys.readouterr().err
 
 
-def test_the_test_tracks_of_a_split_are_taken_whole(tmp_path):
-    data_folder(tmp_path, {name: music(1.0, i) for i, name in enumerate("abcd")})
-    for text, expected in (("validation: [b]\n", "b"), ("validation: [b]\ntest: [c]\n", "c")):
-        (tmp_path / "split.yml").write_text(text)
-        (_, held_out), spans = read_sides(tmp_path, tmp_path / "split.yml", 1.0)
-        assert [track.file for track in held_out] == [f"{expected}.ogg.u16"]
-    assert spans["c.ogg.u16"] == (0, 22050)

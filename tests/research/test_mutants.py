@@ -1,5 +1,3 @@
-"""mutants.py: every bug can still be planted, and has tests that are there."""
-
 import shlex
 from pathlib import Path
 

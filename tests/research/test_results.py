@@ -1,6 +1,3 @@
-"""research/results.py: bounds, verdicts, and what may be claimed of test tracks."""
-
-
 import imported
 import pytest
 from prepared import data_folder, music
