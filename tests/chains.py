@@ -15,7 +15,6 @@ from vqwave.play.sampling import keep_likeliest, loop_settings
 
 
 def quantizer(books=1):
-    """64 codes; residual where there are several books."""
     small = {"num_codes": 64, "code_dim": 8}
     return {"kind": "residual", "books": books} | small if books > 1 else {"kind": "ema"} | small
 
@@ -37,8 +36,7 @@ def notes(level, books):
 
 
 def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):
-    """The preset of a chain, written to `path`. books: books of a frame by level, top first.
-    of_notes: the levels with notes codecs."""
+    """The preset of a chain, written to `path`. books: of a frame, by level, top first."""
     levels = [{"level": x, "codec": f"codec-of-{x}", "generator": f"generator-of-{x}"}
               for x in books]
     tones = {"head": {"kind": "tones", "tones": 12}}
@@ -58,8 +56,7 @@ def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):
 
 
 def save_codec(folder, config):
-    """Random weights of a codec; its codebooks come from latents of noise, so that most codes are
-    in use."""
+    """Random weights of a codec; codebooks from latents of noise, so that most codes are in use."""
     codec = Codec(config)
     codec(np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype("float32"), training=True)
     weights.save(folder, config.name, "", codec.parts, config)
@@ -101,8 +98,7 @@ def with_score(preset, path):
 
 
 def save_chain(root, preset, spread=1.0):
-    """Weights of every model of a preset: `.codecs` and `.generators` are folders, `.chain` is the
-    chain beside them."""
+    """Random weights of a preset's models: the folders `.codecs` and `.generators`, and `.chain`."""
     folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators",
                               chain=preset.chain)
     folders.codecs.mkdir()

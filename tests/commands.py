@@ -81,9 +81,7 @@ def _run(argv, log, setting):
 
 
 def train_eagerly():
-    """From here on, short trainings of this process run eagerly, validate on few windows and draw
-    no curves.
-    """
+    """From here on, short trainings run eagerly, validate on few windows and draw no curves."""
     from vqwave.train import callbacks, jobs, training
 
     compile_model = training.compile_model
@@ -137,18 +135,14 @@ def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
 
 
 def every_step_is_saved():
-    """A setting that saves the state after every step instead of every two minutes, so that a kill
-    may hit a half-written state.
-    """
+    """A setting: the state is saved after every step, so that a kill may hit a half-written state."""
     from vqwave.train import callbacks
 
     callbacks.SAVE_EVERY_SECONDS = -1.0
 
 
 def stages_are_forked():
-    """A setting for train_all.py: as `every_step_is_saved`, and trainings are forked, so that none
-    imports TensorFlow again.
-    """
+    """A setting for train_all.py: as `every_step_is_saved`, and trainings are forked."""
     every_step_is_saved()
     from vqwave.train import isolated
 

@@ -1,5 +1,3 @@
-"""Fixtures that more than one test file uses."""
-
 import fcntl
 import gc
 import os
@@ -87,9 +85,7 @@ def speed():
 
 @pytest.fixture(scope="session")
 def shared(run_folder):
-    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run. Read-only
-    afterwards.
-    """
+    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run; read-only."""
     def shared(name, fill):
         folder, done = run_folder / name, run_folder / f"{name}.done"
         with open(run_folder / f"{name}.lock", "w") as lock:
@@ -112,11 +108,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def tiny_weights(shared):
-    """Random weights of every tiny codec and generator: `.codecs` and `.generators` are folders.
-
-    Read-only: the whole run shares them. Codebooks come from latents of noise, so that most codes
-    are in use.
-    """
+    """Random weights of every tiny model: the folders `.codecs` and `.generators`; read-only."""
     root = shared("tiny", make_tiny_weights)
     return SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
 

@@ -10,7 +10,6 @@ _CODECS = {".mp3": "libmp3lame", ".m4a": "aac", ".aac": "aac", ".opus": "libopus
 
 
 def tone(seconds=1.0, sample_rate=44100, frequency=440.0, amplitude=0.5):
-    """float32 [samples]: a sine."""
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     return (amplitude * np.sin(2 * np.pi * frequency * t)).astype(np.float32)
 
@@ -41,9 +40,7 @@ def encode(path, audio, sample_rate=44100, tags=None, subtype=None):
 
 
 def with_headers_twice(content: bytes, within: bool) -> bytes:
-    """An Ogg Vorbis file with its three header packets once more, in a page before the audio or
-    within the first one.
-    """
+    """An Ogg Vorbis file with its headers once more, in an own page or `within` the next."""
     pages = []
     while content:
         lacing = content[27 : 27 + content[26]]

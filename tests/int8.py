@@ -9,10 +9,7 @@ import onnxruntime
 
 @contextlib.contextmanager
 def exact_int8():
-    """Sessions of ONNX Runtime that are made inside add products of int8 without saturation.
-
-    Processors without VNNI add pairs of them in 16 bits, so that errors of chance hide mistakes.
-    """
+    """Sessions that are made inside add int8 products without saturation, as processors with VNNI do."""
     session = onnxruntime.InferenceSession
 
     def exact_session(graph, options=None, **kwargs):

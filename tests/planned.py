@@ -4,7 +4,6 @@ from vqwave.train import run_plan
 
 
 def words(function, args) -> list[str]:
-    """A task as the command line that would do the same."""
     if function is run_plan.train_model:
         settings, data_dir, folder, _, scheduler = args
         role, options = settings.model.kind, settings.options

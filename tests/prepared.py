@@ -10,8 +10,6 @@ from vqwave.progress import SilentReporter
 
 
 class RecordingReporter(SilentReporter):
-    """Keeps the lines and the steps; calls `at_step` after each step."""
-
     def __init__(self, at_step=None):
         super().__init__()
         self.lines, self.steps, self.at_step = [], [], at_step

@@ -1,5 +1,3 @@
-"""Presets shrunk for tests."""
-
 from vqwave import config as configs
 
 CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
@@ -8,11 +6,7 @@ CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden
 
 
 def smaller(preset, path):
-    """A preset with the same kinds on every axis but few layers, channels and codes, written to
-    `path`.
-
-    Only soundstream keeps its adversary, with two discriminators: they are slow to build.
-    """
+    """A small preset of the same kinds, written to `path`; only soundstream keeps an adversary."""
     def codec(model):
         stages = [one | {"channels": 8, "dilations": one["dilations"][:1]}
                   for one in model["stages"]]

@@ -1,5 +1,3 @@
-"""cli.py: how a run ends: its exit code and its last line."""
-
 import errno
 import os
 import signal

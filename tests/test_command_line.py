@@ -1,5 +1,3 @@
-"""`vqwave`: every command's help and mistakes, what starts quickly, and the other forms."""
-
 import re
 import subprocess
 import sys
@@ -17,7 +15,6 @@ NAMES = list(cli.COMMANDS)
 
 
 def vqwave(capsys, *words):
-    """(exit code, stdout, stderr) of a command line, in this process."""
     try:
         code = commands.run([str(word) for word in words])
     except SystemExit as e:

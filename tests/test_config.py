@@ -1,5 +1,3 @@
-"""Configs and presets: what is valid, and that anything else is a `ConfigError` of one line."""
-
 import contextlib
 
 import pydantic
@@ -9,14 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqwave import config as configs
-from vqwave.config import (
-    ConfigError,
-    DataConfig,
-    SOMQuantizer,
-    Split,
-    validate,
-    validate_model,
-)
+from vqwave.config import ConfigError, DataConfig, SOMQuantizer, Split, validate, validate_model
 from vqwave.errors import UserError
 
 PRESETS = {name: configs.preset(name) for name in configs.preset_names()}

@@ -1,5 +1,3 @@
-"""Dockerfile and .dockerignore: what is copied exists, and the program accepts every command."""
-
 import fnmatch
 import json
 import re

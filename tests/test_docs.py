@@ -43,7 +43,6 @@ def name(page):
 
 
 def for_each(pages):
-    """A test of one page becomes one test of all pages."""
     def decorate(test):
         def test_every_page():
             for page in pages:
@@ -113,10 +112,7 @@ def shell_lines(page):
 
 
 def commands(page, program, begins=False):
-    """The words that stand behind a program (a regular expression) in each command of a page.
-
-    begins: only where the command begins with it.
-    """
+    """(program, words behind it) in each command; program: a regular expression. begins: first."""
     matches = []
     for line in shell_lines(page):
         # A command ends where a comment, a pipe or another command begins.
@@ -145,9 +141,7 @@ def test_scripts_accept_every_command_shown(page):
 
 
 def vqwave_commands(page):
-    """The words behind `vqwave` in each command of a page, in its blocks and in its text; also in
-    commands that another command starts, such as `exec vqwave train` or `docker run … bin/vqwave`.
-    """
+    """The words behind `vqwave` in each command of a page, also where another command starts it."""
     from vqwave import cli
 
     spans = [shlex.split(span)[1:] for span in " ".join(prose(page).split()).split("`")[1::2]

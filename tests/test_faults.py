@@ -67,7 +67,6 @@ def succeed(command):
 
 
 def fail(command) -> str:
-    """The output of a command that ends with a user's error."""
     assert command.wait() == 2, command.log.read_text()
     assert "Traceback" not in command.log.read_text()
     return command.log.read_text()
@@ -100,9 +99,7 @@ def assert_whole_or_refused(folder, name):
 
 
 def kill_repeatedly(times, seed, seconds, start, check, finish, chain=10):
-    """Start, wait for a random part of `seconds`, kill, `check`; after every `chain` kills, and at
-    the end, `finish`.
-    """
+    """Start, wait for a random part of `seconds`, kill, `check`; after each `chain` kills, `finish`."""
     random, killed = np.random.default_rng(seed), 0
     while killed < times:
         command = start()
@@ -268,7 +265,6 @@ def disk(tmp_path):
 
 
 def fill_disk(command):
-    """Run a command whose error is one line about the full disk."""
     lines = [line for line in fail(command).splitlines() if "no space left on the disk" in line]
     assert len(lines) == 1 and lines[0].endswith("make room and run the same command again")
 
@@ -290,7 +286,7 @@ def test_a_training_on_a_full_disk_continues_once_there_is_room(tiny, tmp_path, 
     assert_trained_as(out, tiny.weights, name)
 
 
-def test_preparing_onto_a_full_disk(tmp_path, disk):
+def test_preparing_onto_a_full_disk_continues_once_there_is_room(tmp_path, disk):
     src, dst = tmp_path / "music", disk.folder / "data"
     src.mkdir()
     for i in range(12):

@@ -1,5 +1,3 @@
-"""notebooks/tour.ipynb runs from top to bottom with the shipped weights."""
-
 from pathlib import Path
 
 import nbclient
@@ -13,9 +11,7 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
 
 @pytest.fixture(autouse=True)
 def quiet_jupyter(monkeypatch, tmp_path):
-    """Jupyter neither reads nor writes the settings of whoever runs the tests; short trainings run
-    eagerly, and the pitches of codes are not measured.
-    """
+    """Jupyter keeps to `tmp_path`; trainings run eagerly, and no pitches are measured."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
                  "JUPYTER_RUNTIME_DIR", "TMPDIR"):
         (tmp_path / name).mkdir()
@@ -53,14 +49,14 @@ def check(book):
     assert "'jump': 7" in text and "3 tracks, 0 files could not be read" in text
 
 
-def test_it_ships_without_outputs():
+def test_the_notebook_ships_without_outputs():
     book = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(book)
     assert not any(c.outputs or c.execution_count for c in book.cells if c.cell_type == "code")
 
 
 @pytest.mark.parametrize("seconds, steps", [(2.0, 2), pytest.param(15.0, 100, marks=pytest.mark.large)])
-def test_it_runs(tmp_path, seconds, steps):
+def test_the_notebook_runs(tmp_path, seconds, steps):
     if not weights.tags(NOTEBOOK.parents[1] / weights.CODECS, "vqvae_512"):
         pytest.skip("no weights ship here")
     song = NOTEBOOK.parents[1] / "docs/results/wesnoth/original.ogg"

@@ -1,5 +1,3 @@
-"""NOTICE and pyproject.toml: the terms of the program, the weights and each recording."""
-
 import re
 import tomllib
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""plots.py: what the pictures show, which files they become, and broken training logs."""
-
 import re
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-"""recipes/: their splits, and the commands of each step, on stand-ins for the music."""
-
 import json
 import os
 import shutil
@@ -19,7 +17,6 @@ RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what recipes need of the checkout. They write into this copy."""
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     for folder in ("scripts", "research"):
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -51,7 +48,7 @@ def test_a_split_holds_tracks_out_and_none_of_them_twice():
 
 
 @pytest.mark.parametrize("name", ["both", "universal"])
-def test_both_hold_out_what_each_does(name):
+def test_a_recipe_of_both_soundtracks_holds_out_what_each_does(name):
     both, *each = (splits.read_split(ROOT / "recipes" / name / "split.yml")
                    for name in (name, "wesnoth", "singularity"))
     for side in ("test", "fresh", "validation", "excluded"):
@@ -148,7 +145,7 @@ def test_both_soundtracks_become_one_data_folder(checkout, tmp_path, name, each)
 
 
 @pytest.mark.large
-def test_from_the_music_to_figures(checkout, tmp_path):
+def test_the_steps_of_a_recipe_lead_from_music_to_figures(checkout, tmp_path):
     songs(tmp_path / "music", "singularity", 4.0)
     steps = [("prepare", []),
              ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1", "--batch-size", "2", "--input-length",

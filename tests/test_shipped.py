@@ -1,5 +1,3 @@
-"""The weights that ship: whole, small, and alive."""
-
 import subprocess
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""stderr.py: what reaches a process's stderr, seen from outside."""
-
 import os
 import subprocess
 import sys

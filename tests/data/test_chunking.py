@@ -1,5 +1,3 @@
-"""chunking.py: window by window is the whole, at every length."""
-
 import keras
 import numpy as np
 import pytest

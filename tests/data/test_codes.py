@@ -1,5 +1,3 @@
-"""codes.py: a track is encoded once for each codec and variant."""
-
 import math
 
 import numpy as np
@@ -47,7 +45,6 @@ def read(entry):
 
 @pytest.fixture(scope="module")
 def whole_codes(codec):
-    """The codec's codes of a sound: float32 [n] -> int32 [frames]."""
     model = load_codec(codec)
     run = model.encode_model().predict_on_batch
     return lambda sound: chunking.encode(run, sound[None], codec.config.level,
@@ -202,7 +199,7 @@ def test_a_cut_holds_the_frames_of_its_samples_under_those_above(variant, span):
                                                                    part.frames_above, None, 0)
 
 
-def test_unigram_bits_by_hand(tmp_path):
+def test_unigram_bits_are_those_computed_by_hand(tmp_path):
     def file(name, values):
         path = tmp_path / name
         path.write_bytes(np.array(values, "<u2").tobytes())

@@ -1,5 +1,3 @@
-"""loudness.py: how quiet the music of each code is, against figures computed by hand."""
-
 import numpy as np
 import pytest
 from prepared import data_folder
@@ -18,9 +16,7 @@ def steady(decibels, samples=PART):
 
 @pytest.fixture
 def track(tmp_path):
-    """20 frames at -20 dBFS, 20 at -41, 20 of silence, and half of a frame more. The median is that
-    of the second.
-    """
+    """20 frames at -20 dBFS, 20 at -41 (the median), 20 of silence, and half of a frame more."""
     sound = np.concatenate([steady(-20), steady(-41), np.zeros(PART + LEVEL // 2, np.float32)])
     return data_folder(tmp_path, {"a": sound})[0]
 

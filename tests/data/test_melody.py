@@ -1,5 +1,3 @@
-"""melody.py: top lines, and the runs of notes that training tracks have."""
-
 import numpy as np
 
 from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK

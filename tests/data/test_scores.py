@@ -1,5 +1,3 @@
-"""scores.py: notes, attacks and beats of a recording, in steps and in frames."""
-
 import numpy as np
 import pytest
 from prepared import data_folder
@@ -25,7 +23,7 @@ def score():
     return Score.of(clicks(), RATE)
 
 
-def test_beats_and_attacks_of_a_steady_pulse(score):
+def test_the_beats_and_attacks_of_a_steady_pulse_are_found(score):
     period = np.median(np.diff(score.beats))
     assert 60 / beats.FASTEST - 0.01 <= period <= 60 / beats.SLOWEST + 0.01
     assert abs((period + 0.25) % 0.5 - 0.25) < 0.02

@@ -1,5 +1,3 @@
-"""vocoders.py: audio from the levels of a spectrogram, in the whole and in blocks."""
-
 import warnings
 
 import numpy as np
@@ -30,7 +28,6 @@ def codec(mels=8, steps=3, **more):
 
 
 def sized(mels, steps, hop=256, n_fft=1024):
-    """A codec with the front end of the presets."""
     return codec(mels, steps, encoder={"kind": "mirror"}, name="vqvae_256",
                  stages=[{"stride": hop, "channels": 4, "dilations": [1]}],
                  front_end={"kind": "spectrogram", "hop": hop, "n_fft": n_fft, "mels": mels})

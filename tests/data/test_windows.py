@@ -1,5 +1,3 @@
-"""windows.py: windows are functions of (seed, index), and codes stand where their source says."""
-
 import math
 import os
 from itertools import pairwise
@@ -108,7 +106,6 @@ def test_windows_are_quieter_by_no_more_than_the_gain_and_never_louder(folder):
 
 
 def test_a_share_of_the_windows_is_mixed_and_none_clips(tmp_path):
-    """The sums of two tracks of constants are known."""
     tracks = data_folder(tmp_path, {"a": np.full(9 * LENGTH, 0.25), "b": np.full(9 * LENGTH, 0.8)})
     dataset = AudioWindows(tmp_path, tracks, LENGTH, 8, 5, augmentation=TrainingConfig(mix=0.5))
     levels = np.array([row for batch in range(20) for row in dataset[batch][0]]).mean(axis=1)
@@ -187,9 +184,7 @@ CONFIG = configs.GeneratorConfig(name="generator_128", level=128, num_codes=4096
 
 @pytest.fixture
 def tracks(tmp_path):
-    """Dummy codes that say where they stand: code t of track k is 1000·k + t, its source code 100·k
-    + t // ratio.
-    """
+    """Codes that say where they stand: t of track k is 1000·k + t; above, 100·k + t // ratio."""
     rows = []
     for k, count in enumerate((50, 83)):
         sources = math.ceil(count / RATIO)

@@ -1,5 +1,3 @@
-"""dsp/metrics.py and dsp/spectrum.py, by hand and by librosa."""
-
 import math
 import warnings
 
@@ -88,7 +86,7 @@ def test_signals_that_cannot_be_compared_are_refused():
             distances(original, copy)
 
 
-def test_usage_and_perplexity():
+def test_usage_and_perplexity_follow_their_definitions():
     counts = metrics.histogram(np.array([3, 3, 5, 5]), 8)
     np.testing.assert_array_equal(counts, [0, 0, 0, 2, 0, 2, 0, 0])
     assert metrics.usage(counts) == 0.25

@@ -1,5 +1,3 @@
-"""dsp/notes.py: known notes are found, figures match an independent implementation, blocks join."""
-
 import tracemalloc
 
 import numpy as np
@@ -14,7 +12,6 @@ TUNE = (60, 67, 63, 70, 66, 61)
 
 
 def tone(midi, seconds, amplitude=0.2, rate=RATE):
-    """float32 [samples] of a sine with soft ends."""
     t = np.arange(round(seconds * rate)) / rate
     ends = np.clip(np.minimum(t, seconds - t) / 0.02, 0, 1)
     sine = np.sin(2 * np.pi * 440 * 2 ** ((midi - 69) / 12) * t)
@@ -151,7 +148,6 @@ def test_blocks_join_without_a_seam_and_memory_does_not_grow(monkeypatch):
 
 
 def test_a_part_with_a_margin_has_the_notes_of_the_whole():
-    """A piece is drawn as it grows."""
     x, margin = melody(C_MAJOR), round(notes.MARGIN * RATE / notes.HOP + 1) * notes.HOP
     begin, end = 43 * notes.HOP, 129 * notes.HOP
     whole = notes.roll(x, RATE)

@@ -1,5 +1,3 @@
-"""timing.py and transcription.py: what they hear, and what they are deaf to."""
-
 import numpy as np
 import pytest
 

@@ -172,7 +172,6 @@ def test_two_processes_have_the_losses_of_one(beside, name):
 
 @pytest.mark.large
 def test_an_error_of_the_first_process_ends_all(beside):
-    """The folder is in use, or the batch cannot be divided."""
     folder = beside / "taken"
     (folder / "out").mkdir(parents=True)
     with files.lock_folder(folder / "out", "vqvae_8", "being trained"):

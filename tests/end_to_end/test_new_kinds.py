@@ -45,8 +45,6 @@ NAMES = ("generator_512", "generator_128")
 
 
 class Label(ConditionConfig):
-    """The genre of the piece."""
-
     input: ClassVar[str] = "genre"
     kind: Literal["label"] = "label"
     names: tuple[str, ...]
@@ -58,9 +56,7 @@ class Label(ConditionConfig):
 
 
 def label_model(config, generator):
-    """genre int32 [batch] -> float32 [batch, 1, channels]. Its layer has the name of a layer in the
-    condition of the level above.
-    """
+    """int32 [batch] -> float32 [batch, 1, channels]; another condition has a layer of this name."""
     genre = keras.Input(config.shape, dtype="int32", name=config.input)
     x = keras.layers.Embedding(len(config.names), config.channels, "normal",
                                name="embedding")(genre)
@@ -80,8 +76,6 @@ def played_genre(level, condition, start, count):
 
 
 class PlainCore(CoreConfig):
-    """One recurrent layer."""
-
     kind: Literal["plain"] = "plain"
     units: int = 16
 
@@ -175,7 +169,6 @@ def kinds():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data folder of two tracks of each genre."""
     data = tmp_path_factory.mktemp("data")
     tracks = data_folder(data, {f"{name} {i}": music(1.5, i) for i in range(2) for name in GENRES})
     manifest.write(data, [replace(t, tags=t.tags | {"genre": t.file.split()[0]}) for t in tracks])
@@ -242,7 +235,6 @@ def test_the_context_is_that_of_the_trained_model(parts, labelled, rng):
 
 @pytest.fixture(scope="module")
 def plain(data, tiny_weights, tmp_path_factory):
-    """The set of a top level that was trained with the core."""
     out = tmp_path_factory.mktemp("out")
     train(configs.replace(TINY.generator(512), core={"kind": "plain"}), data, tiny_weights.codecs, out)
     return weights.find(out, "generator_512")

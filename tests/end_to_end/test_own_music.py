@@ -19,9 +19,7 @@ RATE = 22050
 
 
 def short_report():
-    """A setting: seconds of music and no Fréchet distance, no training imports TensorFlow again, and
-    codecs are judged without an export.
-    """
+    """A setting: a short report without distances; trainings are forked; codecs are not exported."""
     stages_are_forked()
     from vqwave.commands import test_codec
     from vqwave.report import fad, folder_page
@@ -65,7 +63,7 @@ BY_DEFAULT = ("12 tracks of two seconds", "one song of a minute")
 
 @pytest.mark.parametrize("kind", [
     pytest.param(kind, marks=[] if kind in BY_DEFAULT else pytest.mark.large) for kind in FOLDERS])
-def test_a_folder_is_trained_on(kind, origin, tmp_path):
+def test_any_folder_of_music_is_trained_on(kind, origin, tmp_path):
     data_folder(tmp_path / "data", FOLDERS[kind]())
     code, said = train(tmp_path, origin, tmp_path / "data")
     assert code == 0, said

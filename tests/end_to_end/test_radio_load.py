@@ -60,7 +60,6 @@ def listeners():
 
 
 def memory(process):
-    """Resident memory in MiB."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) >> 10
 

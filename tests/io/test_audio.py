@@ -97,7 +97,7 @@ def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
     assert level(x, 22050 - 15000) < 0.5e-3
 
 
-def test_one_sample_and_silence(tmp_path):
+def test_one_sample_and_silence_are_decoded(tmp_path):
     assert audio.decode(encode(tmp_path / "one.wav", [0.5], 22050), 22050).tolist() == [0.5]
     for rate, wanted in ((44100, 1000), (96000, 22050), (22050, 44100)):
         assert len(audio.decode(encode(tmp_path / "one.wav", [0.5], rate), wanted)) in (1, 2)
@@ -235,7 +235,6 @@ def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
 @pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
 @pytest.mark.parametrize("block", (1000, 1_000_000))
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block):
-    """libsndfile, which calls back into Python, prints nothing."""
     import resource
     import signal
 
@@ -269,7 +268,7 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
     assert (tmp_path / "b.wav").read_bytes() == b"whole"
 
 
-def test_where_audio_cannot_be_written(tmp_path):
+def test_a_place_that_takes_no_audio_is_refused_by_name(tmp_path):
     (tmp_path / "d.wav").mkdir()
     for name, reason in (("a.mp3", "wav, .flac, .ogg"), ("a", "wav, .flac, .ogg"),
                          ("no/a.wav", "there is no folder"), ("d.wav", "is a folder")):

@@ -1,5 +1,3 @@
-"""cluster.py: a real scheduler and real workers, some of which die."""
-
 import json
 import os
 import re
@@ -27,9 +25,7 @@ class Cluster:
     """A scheduler and workers of one thread, each a process."""
 
     def __init__(self, workers, allowed_failures=3):
-        """allowed_failures: on how many more workers a job is tried that one has died with; 3 is
-        Dask's default.
-        """
+        """allowed_failures: on how many more workers a job is tried that one has died with."""
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1",
                                      "--port", "0", "--no-dashboard",
                                      DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures))
@@ -93,9 +89,7 @@ def test_a_cluster_prepares_the_same_folder_as_one_machine(tmp_path):
 
 
 class Killing(Reporter):
-    """Kills a process once something is encoded, and leaves an unfinished file in `folder`; `done`
-    has the reported numbers.
-    """
+    """Kills a process once something is encoded, and leaves an unfinished file in `folder`."""
 
     def __init__(self, process, folder=None):
         super().__init__()

@@ -1,5 +1,3 @@
-"""files.py: a folder is held by one process at a time."""
-
 import errno
 import fcntl
 import os

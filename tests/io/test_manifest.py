@@ -21,7 +21,6 @@ TAGS = dict.fromkeys(manifest.TAGS)
 
 
 def track(folder, file="a.mp3.u16", samples=100, **changes):
-    """A track whose file is in `folder`."""
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     np.full(samples, 32768, "<u2").tofile(path)
@@ -164,7 +163,7 @@ def music(tmp_path):
     return src
 
 
-def test_structure_names_samples_and_tags(music, tmp_path):
+def test_tracks_keep_structure_names_samples_and_tags(music, tmp_path):
     dst = tmp_path / "new" / "data"
     report = prepare(music, dst)
     tracks = {t.file: t for t in manifest.read(dst)}
@@ -348,7 +347,7 @@ def test_links_are_followed_once(music, tmp_path):
 
 
 @pytest.mark.parametrize("src, dst", (("x", "x/data"), ("x/music", "x")))
-def test_folders_inside_each_other(tmp_path, src, dst):
+def test_the_folders_of_music_and_data_may_lie_in_each_other(tmp_path, src, dst):
     (tmp_path / src).mkdir(parents=True)
     source = encode(tmp_path / src / "a.wav", tone(1))
     before = source.read_bytes()
@@ -358,7 +357,7 @@ def test_folders_inside_each_other(tmp_path, src, dst):
     assert source.read_bytes() == before
 
 
-def test_what_makes_a_run_impossible(music, tmp_path):
+def test_what_makes_a_run_impossible_is_named(music, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "file").touch()

@@ -1,5 +1,3 @@
-"""silence.py: where sound begins and ends, to the window; what is left out; what is measured."""
-
 import dataclasses
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""io/splits.py: which tracks are held out."""
-
 import hashlib
 
 import pytest

@@ -1,5 +1,3 @@
-"""labels.py: the labels of tracks, from folders and tags."""
-
 import pytest
 from prepared import music
 

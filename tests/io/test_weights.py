@@ -1,5 +1,3 @@
-"""weights.py: a set is loaded as it was saved; what is missing, damaged or of another shape is named."""
-
 import dataclasses
 import os
 import shutil
@@ -88,7 +86,7 @@ def test_sets_have_different_checksums_and_copies_the_same(tmp_path, save):
     assert save("00002", shift=1e-3).checksum != checksum == save("00003").checksum
 
 
-def test_which_set_is_taken_and_described(save, tmp_path):
+def test_the_default_set_is_taken_else_the_best(save, tmp_path):
     save("00002", shift=2.0)
     save("00010", shift=10.0)
     best = save("best", shift=3.0)

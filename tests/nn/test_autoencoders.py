@@ -1,5 +1,3 @@
-"""autoencoders.py: a band's codes come from its own band, and the stages behind the front end's hop."""
-
 import keras
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ RATE = 22050
 
 
 def notes_config(**changes):
-    """A tiny codec of notes."""
     values = {
         "name": "notes", "sample_rate": RATE, "front_end": {"kind": "log_frequency"},
         "encoder": {"kind": "banded", "units": 8},

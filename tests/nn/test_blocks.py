@@ -1,6 +1,3 @@
-"""blocks.py: blocks keep or fold time, and report their receptive fields."""
-
-
 import numpy as np
 import pytest
 
@@ -105,7 +102,6 @@ SEEN = [
 
 
 def built(layer, channels: int, rng):
-    """The layer for this number of channels, with random weights."""
     layer(np.zeros((1, 8, channels), "float32"))
     for v in layer.trainable_variables:
         v.assign(rng.normal(size=v.shape))

@@ -1,5 +1,3 @@
-"""bottlenecks.py: a frame sees its window and no more, and a step descends the energy."""
-
 import numpy as np
 from keras import ops
 
@@ -10,7 +8,6 @@ BACK, WIDTH, FRAMES = 5, 8, 40
 
 
 def lively(layer, rng):
-    """With random weights."""
     layer.build((None, None, WIDTH))
     for v in layer.variables:
         v.assign(rng.normal(0, 0.5, v.shape))

@@ -1,5 +1,3 @@
-"""codec.py: the two halves against the whole, and what training does and leaves alone."""
-
 import keras
 import numpy as np
 import pytest
@@ -25,9 +23,6 @@ def sound(rng):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
-    """By changing one place far from the ends: nothing outside the halo moves, and the halo is not
-    much too wide.
-    """
     model = Codec(configs.preset("tiny").codec(level))
     for v in model.encoder.weights + model.decoder.weights:  # residual blocks begin as the identity
         v.assign(rng.normal(0, 0.3, v.shape))

@@ -1,5 +1,3 @@
-"""conditions.py: the labels of a generator."""
-
 import keras
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""discriminators.py: two players in one loss, each with gradients of its own terms alone."""
-
 import keras
 import numpy as np
 import pytest
@@ -10,8 +8,7 @@ from vqwave.config import AdversaryConfig
 from vqwave.nn.discriminators import DISCRIMINATORS, GAMES, build_adversary, one_turn
 
 RATE, SAMPLES = 22050, 1024
-EVERY = [{"kind": "stft", "n_fft": 64, "hop": 32},
-         {"kind": "complex_stft", "n_fft": 64, "hop": 32}]
+EVERY = [{"kind": "stft", "n_fft": 64, "hop": 32}, {"kind": "complex_stft", "n_fft": 64, "hop": 32}]
 
 
 def new_adversary(discriminators, **more):
@@ -44,7 +41,6 @@ def gradients(adversary, recording, reconstruction):
 
 
 def teach(adversary, sounds, steps):
-    """Train the discriminators alone."""
     import tensorflow as tf
 
     optimizer = keras.optimizers.Adam(1e-2)
@@ -97,7 +93,7 @@ def test_every_kind_of_discriminator_learns_and_teaches(kind, sounds):
     assert len(features) == 4 and features[-1].shape[-1] == 1
 
 
-def test_what_the_discriminators_see(rng):
+def test_a_discriminator_of_complex_spectra_sees_the_scaled_transform(rng):
     sound = rng.normal(size=(1, 1003)).astype("float32")
 
     def view(**kind):

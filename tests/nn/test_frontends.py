@@ -1,5 +1,3 @@
-"""frontends.py: the constant-Q spectrum by its definition, and spectrograms."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""nn/gains.py and the quantizer of gain and shape: levels are measured, coded and restored."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""generator.py: shapes of every preset, repeats, books and dropout."""
-
 import keras
 import numpy as np
 import pytest
@@ -103,7 +101,6 @@ def test_a_book_knows_which_of_the_books_before_it_changed(generators, rng):
 
 
 def test_logits_begin_with_the_codebooks_however_books_are_drawn(generators, rng):
-    """Codes near each other are predicted alike."""
     for kind in ("repeats", "together"):
         generator = generators[kind]
         books = [rng.normal(size=(64, 5)).astype("float32") for _ in range(3)]

@@ -1,5 +1,3 @@
-"""heads.py: tones by their definition, noise that is a function of the position, spectrograms."""
-
 import keras
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""losses.py: nothing at equality, finite in silence, and the definitions of each term."""
-
 import librosa
 import numpy as np
 import pytest
@@ -61,12 +59,11 @@ def test_the_magnitude_is_that_of_librosa(music):
         np.testing.assert_allclose(ours, theirs.transpose(0, 2, 1), atol=2e-3)
 
 
-def test_terms_by_their_definitions(music, rng):
+def test_terms_follow_their_definitions(music, rng):
     y = (music + rng.normal(0, 0.05, music.shape)).astype("float32")
     assert set(terms(music, music)) == set(TERMS) and max(terms(music, music).values()) < 1e-3
     cost = terms(music, y)
-    pairs = [[np.asarray(magnitude(s, *scale)) for s in (music, y)]
-             for scale in losses.STFT_SCALES]
+    pairs = [[np.asarray(magnitude(s, *scale)) for s in (music, y)] for scale in losses.STFT_SCALES]
     convergence = np.mean([np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs])
     np.testing.assert_allclose(cost["spectral_convergence"], convergence, rtol=1e-3)
     log = np.mean([np.abs(np.log(a + 1e-3) - np.log(b + 1e-3)).mean() for a, b in pairs])

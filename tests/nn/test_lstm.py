@@ -1,5 +1,3 @@
-"""lstm.py: outputs and gradients are those of Keras's LSTM, with less memory for a long window."""
-
 import keras
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""planes.py: codecs of spectrograms as pictures, of one level and of two."""
-
 import numpy as np
 import pytest
 

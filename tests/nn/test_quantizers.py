@@ -1,5 +1,3 @@
-"""quantizers.py: each follows its equations in training and rests in inference."""
-
 import itertools
 
 import keras
@@ -27,7 +25,6 @@ def quantizer(codes=CODES, seed=1, **more):
 
 
 def at(layer, codebook, count, total=None):
-    """The layer in a known state."""
     codebook, count = np.asarray(codebook, "float32"), np.asarray(count, "float32")
     layer.codebook.assign(codebook)
     layer.count.assign(count)
@@ -276,7 +273,6 @@ def banded(**more):
 
 
 def steady_latents(rng):
-    """Latents that stay for 20 frames, with noise."""
     steady = np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1)
     return (steady + 0.3 * rng.normal(size=steady.shape)).astype("float32")
 
@@ -426,7 +422,6 @@ def test_the_commitment_counts_the_masked_windows_alone(known, latents):
 
 @pytest.mark.parametrize("dim", [1, 16])
 def test_a_change_cost_is_in_squared_distance_a_dimension(dim):
-    """A code is left for one that is nearer by more than the cost, in any number of dimensions."""
     codebook = np.stack([np.zeros(dim), np.ones(dim)]).astype("float32")
     frames = np.zeros((1, 12, dim), "float32")
     frames[:, 6:] = 1.0  # six frames, each nearer to the second code by 1 a dimension

@@ -1,5 +1,3 @@
-"""roll.py: the core of scores."""
-
 import keras
 import numpy as np
 import pytest

@@ -1,5 +1,4 @@
-"""The contract of every kind of core: teacher-forced logits equal step-by-step logits, the ONNX loop
-computes what Keras does, and neither chunks nor the other rows of a batch matter."""
+"""Of every core: teacher-forced logits equal step-by-step logits, and the ONNX loop equals Keras."""
 
 from types import SimpleNamespace
 
@@ -101,7 +100,6 @@ def teacher_forced(case):
 
 
 def test_new_labels_change_nothing_until_they_are_trained(case, teacher_forced):
-    """Weights without labels fit a model with labels."""
     labels = {"kind": "labels", "of": "folder", "names": ["a", "b"], "channels": 4}
     others = [configs.to_dict(condition) for condition in case.config.conditions]
     config = configs.replace(case.config, conditions=[*others, labels])

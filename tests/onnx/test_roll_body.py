@@ -1,5 +1,3 @@
-"""onnx/roll.py against nn/roll.py."""
-
 import keras
 import numpy as np
 import pytest

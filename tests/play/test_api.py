@@ -110,8 +110,7 @@ def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, recor
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """A folder with one song of 3 s in several formats, rates and channels; and one file that is
-    silent."""
+    """A folder with one song of 3 s in several formats, rates and channels, and a silent file."""
     folder = tmp_path_factory.mktemp("recordings")
     for name, rate, channels in (("song.mp3", 44100, 2), ("song.flac", 22050, 1),
                                  ("song.wav", 48000, 2)):
@@ -136,8 +135,7 @@ def test_a_file_is_encoded_as_the_sound_in_it(music, recordings):
 def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(music, recordings,
                                                                                 start, seconds,
                                                                                 samples):
-    """The grid begins a multiple of 512 samples before the prompt; the codes are those of the
-    recording from there."""
+    """The grid begins a multiple of 512 samples before the prompt."""
     for name in ("song.mp3", "song.flac", "song.wav"):
         prompt = music.prompt(recordings / name, start=start, seconds=seconds)
         whole, begin = audio.decode(recordings / name, 22050), round(start * 22050)

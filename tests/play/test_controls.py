@@ -1,6 +1,3 @@
-"""What is changed while a stream plays: each change holds from the sample that `set` names, replays
-and resumes bit for bit."""
-
 import dataclasses
 import io
 import threading
@@ -219,7 +216,6 @@ def test_a_continuation_keeps_to_its_recordings_pitches():
 
 
 def test_every_field_of_the_state_survives_a_resume():
-    """Everything is steered to a value that is not its default; nothing may fall back to one."""
     parts = leaning()
     options = {"seed": 3, "batch": 2, "log_probs": True, "past": PAST, "ahead": 0.02,
                "samples": 40 * BLOCK, "music": Sounding(parts)}
@@ -385,7 +381,6 @@ def test_what_is_shown_of_a_held_block_are_its_own_codes():
 
 
 def at_blocks(changes):
-    """The changes of a session, each at the first sample of its block."""
     return tuple((i * BLOCK, change) for i, change in changes)
 
 
@@ -428,7 +423,6 @@ def test_a_session_is_replayed_and_resumed_bit_for_bit(name):
 
 
 def resumed(stream, music=None):
-    """The stream that goes on from a file of the state, closed before."""
     file = io.BytesIO()
     np.savez(file, **stream.state())
     stream.close()

@@ -43,8 +43,7 @@ def with_books(preset):
 
 @pytest.fixture(scope="module")
 def lively(tmp_path_factory):
-    """Tiny generators whose weights are large enough that each code depends clearly on what came
-    before it."""
+    """Tiny generators of which each code clearly depends on what came before it."""
     folder, tiny = tmp_path_factory.mktemp("lively"), configs.preset("tiny")
     keras.utils.set_random_seed(1)
     for level in LEVELS:
@@ -72,8 +71,7 @@ def load(lively):
 
 
 def random_source(config, count, batch=1, seed=0):
-    """Frames of the level above that `count` of them, and a halo to either side, are read from;
-    tokens among them."""
+    """`count` frames of the level above and a halo on either side, with tokens among them."""
     source = config.source
     shape = (batch, count + 2 * config.halo, source.books)
     return np.random.default_rng(seed).integers(0, source.num_codes + 1, shape).astype(np.int32)
@@ -158,9 +156,7 @@ LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    """Weight sets of generators of one and of three books, by their books. Whatever came before,
-    the logits of book k are `LOGITS`, turned by k.
-    """
+    """Weight sets by their books, 1 or 3: the logits of book k are always `LOGITS`, turned by k."""
     sets = {}
     for books in (1, 3):
         folder = tmp_path_factory.mktemp("known")
@@ -270,7 +266,6 @@ def test_rows_decoded_apart_are_the_rows_decoded_together(codecs, rng, which):
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual"])
 def test_a_part_of_a_window_is_what_the_whole_has_there(codecs, rng, which):
-    """At the edges of the window too: zeros stand around it."""
     played = engine.CodecEngine(codecs[which])
     level, config = played.config.level, played.config
     codes = rng.integers(0, config.num_codes, (2, 64, config.books)).astype(np.int32)

@@ -1,5 +1,4 @@
-"""Classifier-free guidance: the loops of every engine against its definition, from the logits of the
-trained model with labels and without."""
+"""Classifier-free guidance: every engine against its definition, from logits with labels and without."""
 
 import keras
 import numpy as np
@@ -30,8 +29,7 @@ def labelled(config, **changes):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Generators that are told labels: the top's, one of three books, one that draws its books
-    together, and one of each other core."""
+    """With labels: the top, one of three books, one that draws books together, and other cores."""
     folder = tmp_path_factory.mktemp("labelled")
     keras.utils.set_random_seed(2)
     tiny = configs.preset("tiny")

@@ -1,5 +1,3 @@
-"""The keys of a terminal change a stream, and the line shows how."""
-
 import dataclasses
 import threading
 
@@ -88,7 +86,7 @@ def test_help_fits_any_width(stream, width):
 @pytest.mark.parametrize("name, values", [
     ("temperature", [1.0, 1.25, 1.5]), ("loudness", [-80.0, -12.04, 0.0]),
     ("mutate", [0.0, 0.5, 1.0]), ("pull", [0.0, 3.0, 6.0])])
-def test_the_range_of_a_knob(name, values):
+def test_a_knob_covers_the_range_of_its_control_and_rises(name, values):
     one = controls.CONTROLS[name]
     assert [one.turned(x) for x in (0, 0.5, 1)] == pytest.approx(values, abs=0.01)
     turned = [one.turned(x) for x in np.arange(128) / 127]

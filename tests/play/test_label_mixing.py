@@ -1,5 +1,4 @@
-"""Labels of what plays: how they are read, mixed and passed from one to another, and that a stream
-with them is as much a function of what was asked as one without."""
+"""Labels of what plays are mixed and passed from one to another, at every sample as asked for."""
 
 from types import SimpleNamespace
 
@@ -66,8 +65,7 @@ def test_a_label_passes_evenly_into_another():
 
 
 class LabelledGenerator(IntegerGenerator):
-    """One whose context has a channel more, of its labels: their numbers times their shares. Guided,
-    it goes on from both rows' contexts."""
+    """One whose context has a channel more: the labels' numbers times their shares."""
 
     def __init__(self, level, names=("battle", "calm", "dance")):
         super().__init__(level)

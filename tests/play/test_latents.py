@@ -1,5 +1,3 @@
-"""latents.py: what a VAE samples, and where it walks."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""play/listening.py: what is heard of a training, as far as it has come."""
-
 import shutil
 
 import numpy as np

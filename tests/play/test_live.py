@@ -19,9 +19,7 @@ PAST = 4 * BLOCK / 22050
 
 @pytest.fixture
 def play(monkeypatch):
-    """`play(stream, perform, changes, **options)`: plays it to speakers of which `perform(blocks,
-    press, show)` has the ends.
-    """
+    """`play(stream, perform, …)` to speakers, of which `perform(blocks, press, show)` has the ends."""
     def play(stream, perform, changes=(), **options):
         def speakers(blocks, rate, latency, *, show, press, **_):
             perform(blocks, press, show)
@@ -91,8 +89,7 @@ def test_what_a_midi_port_changes_as_it_ends_is_recorded(play, monkeypatch, tmp_
     path = tmp_path / "score.json"
     play(start(chain(128), seed=3), lambda blocks, keys, status: next(blocks),
          [(BLOCK, {"loudness": -6})], record=path, midi_in="keys")
-    assert Session.read(path).changes == ((BLOCK, {"mutate": 1.0}),
-                                                 (BLOCK, {"loudness": -6}))
+    assert Session.read(path).changes == ((BLOCK, {"mutate": 1.0}), (BLOCK, {"loudness": -6}))
 
 
 def test_what_codes_sound_is_measured_before_the_music_where_notes_can_come(play, monkeypatch):

@@ -18,9 +18,7 @@ INTRO, MUSIC, PAUSE = 700, 500, 300
 
 
 class Alternating:
-    """A generator whose code is 0, which is quiet, in its opening and its pauses. Its state is the
-    position; the piece's first random number delays the position by up to 60 frames.
-    """
+    """Code 0, which is quiet, in its opening and pauses, delayed at random by up to 60 frames."""
 
     def __init__(self, weight_set):
         self.config = GeneratorConfig(name="generator_512", level=LEVEL, num_codes=CODES)
@@ -60,7 +58,6 @@ def parts(tiny_weights):
 
 
 def codes_of(parts, blocks, **options):
-    """int32 [frames], or [batch, frames]."""
     with Stream(*parts, block=BLOCK, **options) as stream:
         rows = []
         for _ in range(blocks):

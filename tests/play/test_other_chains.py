@@ -22,8 +22,7 @@ CHAINS = {
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Random weights of a chain by its name, made once: `.codecs`, `.generators`, and the `.chain`
-    they are of."""
+    """Random weights of a chain by its name, made once: `.codecs`, `.generators`, `.chain`."""
     made = {}
 
     def save(name):
@@ -40,7 +39,6 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=CHAINS)
 def folders(request, saved):
-    """One chain after another."""
     made = saved(request.param)
     made.name = request.param
     return made
@@ -60,7 +58,6 @@ def song(music):
 
 
 def collect(stream):
-    """(sound, codes by level) of a finite stream."""
     with stream:
         blocks, codes = zip(*((block, stream.codes) for block in stream), strict=True)
     return np.concatenate(blocks), {level: np.concatenate([c[level] for c in codes])

@@ -54,7 +54,7 @@ def test_codes_sound_what_their_decoder_plays(kind, books):
                                else np.zeros((books - 1, CODES, 12)), atol=3e-4)
 
 
-def test_they_are_measured_once(cache):
+def test_pitches_are_measured_once_and_again_where_the_file_is_torn(cache):
     first, second = Sines(), Sines()
     np.testing.assert_array_equal(pitches.of_codec(first), pitches.of_codec(second))
     assert first.decoded and not second.decoded

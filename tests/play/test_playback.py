@@ -206,7 +206,6 @@ def sound(tmp_path_factory):
 
 
 def trimmed(heard):
-    """Without the silence before and after."""
     sounding = np.flatnonzero(heard)
     return heard[sounding[0] : sounding[-1] + 1] if len(sounding) else heard[:0]
 

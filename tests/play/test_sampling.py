@@ -40,8 +40,7 @@ def test_each_of_seed_stream_level_and_book_makes_other_numbers():
 
 
 def philox(counter, key):
-    """Philox-4x64-10 as Salmon et al. 2011 print it: four 64-bit words from a counter of four and a
-    key of two."""
+    """Philox-4x64-10 as Salmon et al. 2011 print it, from a counter of four words and a key of two."""
     mask = 2**64 - 1
     c, (k0, k1) = list(counter), key
     for _ in range(10):
@@ -66,11 +65,10 @@ def test_a_seed_stays_the_same_music(seed):
                                       expected[3:23])
 
 
-def test_plain_is_the_softmax(rng):
+def test_plain_sampling_follows_the_softmax(rng):
     logits = rng.normal(size=(3, 50)).astype(np.float32)
     expected = np.exp(logits / 0.7) / np.exp(logits / 0.7).sum(-1, keepdims=True)
-    np.testing.assert_allclose(distribution(logits, Sampling(temperature=0.7)), expected,
-                               rtol=1e-5)
+    np.testing.assert_allclose(distribution(logits, Sampling(temperature=0.7)), expected, rtol=1e-5)
 
 
 def test_top_k_keeps_exactly_k_the_lower_code_where_two_tie():
@@ -106,8 +104,7 @@ def test_top_p_keeps_no_code_beyond_an_exact_boundary(top_p, kept):
 def test_top_p_looks_at_what_top_k_left():
     logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
     # Of the two that top-k leaves, the first alone has 4/7.
-    np.testing.assert_allclose(distribution(logits, Sampling(top_k=2, top_p=0.55)),
-                               [1, 0, 0, 0])
+    np.testing.assert_allclose(distribution(logits, Sampling(top_k=2, top_p=0.55)), [1, 0, 0, 0])
     np.testing.assert_allclose(distribution(logits, Sampling(top_k=2, top_p=0.6)),
                                [4 / 7, 3 / 7, 0, 0], rtol=1e-6)
 

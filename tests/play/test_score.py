@@ -1,5 +1,3 @@
-"""A score leads the chain: it composes, is steered, continued and saved."""
-
 import shutil
 
 import numpy as np

@@ -1,5 +1,4 @@
-"""A stream is a function of its seed alone: not of chunks, threads, stops, batches, or of how far
-one listens."""
+"""A stream is a function of its seed alone: not of chunks, threads, batches, or how far one listens."""
 
 import threading
 from itertools import islice
@@ -38,8 +37,7 @@ def origin(config):
 
 
 class IntegerGenerator:
-    """Codes by whole-number arithmetic: right only where position, context, previous frame, the
-    books before, and the uniform number all line up."""
+    """Codes by whole-number arithmetic: right only where everything that they depend on lines up."""
 
     def __init__(self, level, dilations=HALO_DILATIONS, layout=PLAIN):
         levels = list(layout)
@@ -52,8 +50,7 @@ class IntegerGenerator:
         self.weight_set, self.engine = origin(self.config), "integers"
 
     def context(self, inputs):
-        """The source frame at the position, at the far left and at the far right of what a context
-        sees."""
+        """The source frame at the position, and at both ends of what a context sees."""
         source = inputs["source"]
         halo, count = self.config.halo, source.shape[1] - 2 * self.config.halo
         assert source.shape[2] == self.config.source.books
@@ -66,8 +63,7 @@ class IntegerGenerator:
 
     def sample(self, context, uniforms, previous, state, sampling=None, forced=None,
                log_probs=True):
-        """The log-probability of a code is that of its uniform number, so that it too tells its
-        position and book."""
+        """The log-probability is minus the uniform number, so that it tells position and book."""
         batch, count, books = uniforms.shape
         assert previous.shape == (batch, books) == (batch, self.config.books)
         sampling = sampling or self.config.sampling
@@ -83,8 +79,7 @@ class IntegerGenerator:
 
 
 def frame(seen, uniform, previous, position, temperature, given=None):
-    """The codes of one step, int32 [batch, books], book by book; `given` [batch, books] where they
-    are at least 0."""
+    """The codes of one step, int32 [batch, books], book by book; `given` where not negative."""
     mixed = 11 * position + np.floor(100 * temperature)
     mixed = mixed + previous @ (1 + 2 * np.arange(previous.shape[1]))
     if seen is not None:
@@ -98,8 +93,7 @@ def frame(seen, uniform, previous, position, temperature, given=None):
 
 
 class IntegerCodec:
-    """Each sample tells its frame, its place in frame and piece, and the frames at both ends of
-    what is seen."""
+    """Each sample tells its frame, its place in both, and the frames at both ends of what is seen."""
 
     rows, splits = 1, False
     decode_part = CodecEngine.decode_part
@@ -195,8 +189,7 @@ def given(samples, down_to=0, seed=0, layout=PLAIN):
 
 
 def prompted(codes, audio=None, keep_original=False):
-    """A `Prompt` of frames by level, with codes as a caller has them: without an axis of one
-    book."""
+    """A `Prompt` of frames by level, with codes as a caller has them: without an axis of one book."""
     return Prompt({level: without_book(x) for level, x in codes.items()}, audio, keep_original)
 
 
@@ -216,9 +209,7 @@ def blocks_of(stream, blocks=None):
 
 
 def check_stream(layout, level, blocks=None, prompt=None, kept=None):
-    """The codes of a stream down to `level`, and its sound, are those of the definition. Returns
-    the sound. prompt, kept: see `expected_codes`.
-    """
+    """Codes and sound of a stream are as defined; returns the sound. prompt, kept: as above."""
     codec, generators = chain(level, layout)
     top, begin = max(layout), prompt and prompted(prompt)
     if kept:
@@ -260,7 +251,6 @@ class LocalCodec(IntegerCodec):
 
 
 def test_a_decoder_that_looks_less_far_ahead_waits_for_fewer_codes():
-    """What it is given beyond is made up, and is not heard."""
     _, (generator,) = chain(512, {512: 3})
     codec, options = LocalCodec(512, 3), {"seed": 3, "block": 512, "samples": 40 * 512}
     whole = start((codec, [generator]), **options)
@@ -420,8 +410,6 @@ def test_upper_levels_run_ahead_only_as_the_look_ahead_needs():
 
 
 class Broken(IntegerGenerator):
-    """Fails once its position passes a bound."""
-
     def sample(self, context, uniforms, previous, state, *settings):
         if state[0][0, 0] * self.config.level >= 10 * BLOCK:
             raise ValueError(f"level {self.config.level} broke")
@@ -506,7 +494,6 @@ def test_a_variation_keeps_a_level_and_ends_where_it_ends(name, kept, level, cou
 
 
 def steered(how, layout):
-    """What a stream of these levels begins with, down to 32."""
     codes = given(2 * BLOCK + 512, 32, layout=layout)
     return {
         "nothing": None, "prompt": prompted(codes),
@@ -542,8 +529,6 @@ def test_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
 
 
 def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(rng):
-    """Its last samples are faded, and from its end on nothing of it is left; whatever block it ends
-    in."""
     join = round(prompts.JOIN * 22050)
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
         recording, codes = rng.normal(0, 0.1, samples).astype(np.float32), given(samples, 128)

@@ -1,5 +1,3 @@
-"""Transposition moves pitches, keeps tempo and loudness, and makes no clicks."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,4 @@
-"""What every stream is held to: its windows of codes give what one run over the whole piece
-gives."""
+"""Every stream's windows of codes give what one run over the whole piece gives."""
 
 import numpy as np
 import prepared

@@ -1,5 +1,3 @@
-"""report/benchmark.py on tiny weights: it measures what it says, whatever the machine's speed."""
-
 import json
 
 import imported

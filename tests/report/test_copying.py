@@ -1,5 +1,3 @@
-"""report/copying.py: the longest shared and repeated runs, against a search of every length."""
-
 import numpy as np
 import pytest
 from hypothesis import given

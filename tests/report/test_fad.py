@@ -1,5 +1,3 @@
-"""report/fad.py: distances of known Gaussians, the network beside Keras's layers, the wheel."""
-
 import os
 import zipfile
 
@@ -15,7 +13,7 @@ KNOWN = {"values": (0.046796, -0.620526, 0.193254), "noise to notes": 101.0552,
          "noise to silence": 108.9112}
 
 
-def test_the_distance_of_known_gaussians(rng):
+def test_the_distance_of_known_gaussians_is_exact(rng):
     a = rng.normal(size=(20000, 3))
     assert fad.frechet(a, a) == pytest.approx(0.0, abs=1e-9)
     # The same shape elsewhere: the squared distance of the means. Wider by two: Σ (σa − σb)².

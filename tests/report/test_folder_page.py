@@ -1,5 +1,3 @@
-"""report/folder_page.py and `evaluate --html`: one page of any folder, sounds and pictures inside."""
-
 import base64
 import re
 import shutil
@@ -88,7 +86,7 @@ def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
         folder_page.write(results, tmp_path, "mine")
 
 
-def test_the_page_of_a_trained_folder(trained, models, tmp_path, capsys, monkeypatch):
+def test_the_page_of_a_trained_folder_holds_pieces_pictures_and_figures(trained, models, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(fad, "load_if_available", lambda path, say: None)
     path = tmp_path / "report.html"
     code = cli.entry(commands.load("evaluate").main, [
@@ -103,7 +101,6 @@ def test_the_page_of_a_trained_folder(trained, models, tmp_path, capsys, monkeyp
 
 
 def test_a_page_of_one_track_compares_with_nothing(models, tmp_path, capsys, monkeypatch):
-    """Nothing is held out: how far the track is from itself would say nothing."""
     written = []
     write = folder_page.write
     monkeypatch.setattr(fad, "load_if_available", lambda path, say: embed)

@@ -1,5 +1,3 @@
-"""report/health.py: faults of a piece."""
-
 import numpy as np
 import pytest
 

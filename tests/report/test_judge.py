@@ -1,5 +1,3 @@
-"""report/judge.py: the measurement of a codec, and the verdict whether it suits some music."""
-
 import numpy as np
 import pytest
 from encoded import tone

@@ -1,5 +1,3 @@
-"""report/tables.py: one table as Markdown, HTML and rich."""
-
 from vqwave.report.tables import Column, render
 
 COLUMNS = [Column("codec", "codec"), Column("mel", "mel", ".2f")]

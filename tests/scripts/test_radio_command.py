@@ -1,5 +1,3 @@
-"""radio.py until it would serve: the weights of its stations, and user errors."""
-
 import shutil
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,5 +1,3 @@
-"""train_all.py and plan.py: the order of the trainings, their time, failures and stops."""
-
 import os
 import re
 import signal
@@ -49,7 +47,6 @@ def stages(monkeypatch):
 
 @pytest.fixture
 def scratch(train_all, stages, tmp_path):
-    """Train from scratch into a folder, with these options."""
     def scratch(*options, out=tmp_path):
         return train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(out),
                                *options])

@@ -73,7 +73,6 @@ def wait(process, condition):
 
 @contextlib.contextmanager
 def firefox(folder):
-    """A Firefox without a window, with a new profile in a folder."""
     profile, port = folder / "profile", folder / "profile" / "MarionetteActivePort"
     profile.mkdir()
     (profile / "user.js").write_text("".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items()))

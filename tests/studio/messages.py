@@ -38,12 +38,10 @@ def begin(studio, **settings):
 
 
 def record_of(studio, **settings):
-    """The record of a take that is generated to its end."""
     return read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]
 
 
 def refusal(studio, **settings):
-    """The error that the studio sends instead of a take."""
     [*_, (about, _)] = read_messages(studio.make_take(TakeRequest(**settings)))
     assert list(about) == ["error"]
     return about["error"]

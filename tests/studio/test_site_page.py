@@ -69,7 +69,6 @@ def led_folder(shared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def led(shared, led_folder):
-    """The address of this site, and its music."""
     root = shared("led by a score", save_led)
     with served(led_folder) as address:
         yield address, api.load(root / "codecs", root / "generators", engine="onnx-float32")
@@ -288,7 +287,6 @@ def test_a_midi_keyboard_holds_notes_and_without_an_audio_thread_it_plays_too(le
 
 
 def without(*patterns):
-    """Takes files from the host."""
     return lambda page: [page.route(pattern, lambda route: route.fulfill(status=404, body="<p>Not here.</p>")) for pattern in patterns]
 
 

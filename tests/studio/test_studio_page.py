@@ -1,5 +1,3 @@
-"""The studio's page in Chromium: pieces are heard, steered, kept, downloaded, varied and refused."""
-
 import json
 import re
 from pathlib import Path

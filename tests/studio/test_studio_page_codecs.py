@@ -215,7 +215,6 @@ def test_the_page_obeys_its_own_policy(browser, url):
 @pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core, which bash setup.sh --test fetches where npm is")
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_no_barriers(open_page, song, theme):
-    """What axe-core calls serious or critical, WCAG AA and its contrasts among them."""
     page = open_page(color_scheme=theme)
     page.add_script_tag(path=AXE)
 

@@ -1,5 +1,3 @@
-"""The studio's server: its routes, whom it refuses, its limits on connections, and its end."""
-
 import contextlib
 import http.client
 import json
@@ -119,7 +117,6 @@ def test_the_link_of_an_hour_of_changes_can_be_followed(client, studio):
 
 
 def test_another_origin_may_not_use_the_studio(client):
-    """A page on another port of this machine is another origin."""
     own = f"127.0.0.1:{client.port}"
     for origin, status in ((f"http://{own}", 200), ("https://elsewhere.example", 403), ("http://127.0.0.1:1", 403),
                            ("http://127.0.0.1", 403), ("null", 403)):

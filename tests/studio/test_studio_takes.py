@@ -43,7 +43,6 @@ def check_codes(header, blocks, codes, books):
 
 
 def command_line(words, codecs, tmp_path, **replaced):
-    """Run a command the studio gave, in this process; the bytes of the file it writes."""
     program, command, *arguments = shlex.split(words)
     assert (program, command) == ("vqwave", "generate")
     module = imported.script("generate_audio")
@@ -96,7 +95,6 @@ def test_the_command_and_the_link_generate_the_same_wav_byte_for_byte(make_take,
 
 
 def test_a_short_recording_is_continued_after_its_end(studio, tmp_path):
-    """The title names the length of the prompt that was used."""
     audio.write(tmp_path / "short.wav", tune(0.8, 1), RATE)
     recording = studio.recordings.receive(tmp_path / "short.wav")
     settings = {"mode": "continue", "recording": recording.id, "name": recording.name,

@@ -1,5 +1,3 @@
-"""callbacks.py: saving, stopping, the log and the progress, called by hand with a tiny model."""
-
 import math
 import os
 import signal
@@ -260,8 +258,7 @@ def test_a_damaged_state_is_named(run, tmp_path, model, harm):
     data = bytearray(state.path.read_bytes())
     if harm == "flip":
         data[len(data) // 2] ^= 255
-    state.path.write_bytes({"text": b"hello", "cut": data[: len(data) // 2],
-                            "flip": data}[harm])
+    state.path.write_bytes({"text": b"hello", "cut": data[: len(data) // 2], "flip": data}[harm])
     with pytest.raises(UserError, match=r"state.npz: damaged.*--start-from"):
         state.load()
 

@@ -1,5 +1,3 @@
-"""devices.py: the shares of a batch, and who writes; end_to_end/test_distributed.py trains."""
-
 import numpy as np
 import pytest
 from prepared import data_folder, music

@@ -1,5 +1,3 @@
-"""isolated.py: a function in a process of its own, its value, its errors and its end."""
-
 import os
 import signal
 import subprocess
@@ -33,7 +31,6 @@ def test_a_value_comes_back_and_an_error_is_one_line(capfd):
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
 def test_a_signal_reaches_the_function_before_the_wait_ends(number, code):
-    """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the function ends by itself."""
     before = signal.getsignal(number)
     task = Task(time.sleep, 3)
     threading.Timer(2, os.kill, (os.getpid(), number)).start()

@@ -1,5 +1,3 @@
-"""jobs.py: the tracks of each side, their variants and windows."""
-
 import dataclasses
 from types import SimpleNamespace
 
@@ -37,9 +35,7 @@ def prepared(folder, codecs, name="generator_128", data=None, changed=None, **se
 
 
 def prepared_codec(folder, split=0.2, choose=False, **settings):
-    """A codec's job with its data prepared, its record and the printed lines. choose: whether the
-    window may become shorter.
-    """
+    """A codec's job, its record and the printed lines. choose: the window may become shorter."""
     job, reporter = CodecJob(TINY.codec("vqvae_128"), folder, RunOptions(folder)), RecordingReporter()
     job.check()
     job.choose_window = choose
@@ -58,7 +54,6 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("role", ["codec", "generator"])
 def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
-    """Tracks of the other sides train nothing."""
     split = Split(validation=["track 1"], test=["track 2"], fresh=["track 3"])
     if role == "generator":
         job, record, _ = prepared(folder, tiny_weights.codecs, data=DataConfig(split=split))
@@ -83,7 +78,6 @@ def test_labels_of_held_out_tracks_alone_are_not_in_the_vocabulary(folder, tmp_p
 
 
 def test_tracks_are_labels_of_their_own_corpus(folder):
-    """A model that is trained further on other music forgets the names of the tracks before."""
     label = {"kind": "labels", "of": "track", "channels": 8}
     before, again = (configs.replace(TINY.generator("generator_512"),
                                      conditions=[label | {"names": names}])

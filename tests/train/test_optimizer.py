@@ -1,5 +1,3 @@
-"""optimizer.py: the variables that Muon trains, and the size of its steps."""
-
 import keras
 import numpy as np
 import pytest

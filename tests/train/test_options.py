@@ -1,5 +1,3 @@
-"""options.py: a flag overrides the file, and the file overrides the preset."""
-
 import argparse
 from pathlib import Path
 

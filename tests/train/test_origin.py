@@ -1,5 +1,3 @@
-"""origin.py and plan.py: the training of a chain that begins with trained models."""
-
 import argparse
 import dataclasses
 
@@ -77,7 +75,6 @@ def trainings(run):
 
 @pytest.fixture
 def begin(folder, data, tmp_path, commands):
-    """Run the command with the models of `folder` and these options."""
     main = imported.script("train_all").main
 
     def begin(*options, data=data, out=tmp_path / "out"):

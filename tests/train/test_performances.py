@@ -31,7 +31,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(shared):
-    """A codec with two books and a performer with labels of tracks."""
     def fill(root):
         described = with_score(preset(root / "plain.yml", {512: 2}), root / "led.yml")
         values = configs.load_yaml(described.name)
@@ -57,8 +56,7 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
     monkeypatch.setattr(performances, "PART", 50)
     tracks = manifest.read(folder)
     codec = weights.find(trained / "codecs", CODEC)
-    codes = performances.perform(trained / "generators", codec, folder, tracks,
-                                 RecordingReporter())
+    codes = performances.perform(trained / "generators", codec, folder, tracks, RecordingReporter())
     assert {file: len(rows) for file, rows in codes.items()} == {
         track.file: track.samples // 512 for track in tracks}
     player = engine.GeneratorEngine(weights.find(trained / "generators", PERFORMER), "keras")

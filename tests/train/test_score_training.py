@@ -1,5 +1,3 @@
-"""A generator of scores learns the transcribed tracks, and keeps what it must not copy of them."""
-
 from chains import SCORE
 from prepared import data_folder, music
 

@@ -1,5 +1,3 @@
-"""training.py: interrupted runs end like uninterrupted ones, and user errors are one line."""
-
 import os
 import shutil
 import signal
@@ -69,19 +67,16 @@ def train(data, tiny_weights):
 def straight(train, tmp_path_factory):
     """An uninterrupted run of a codec and of a generator."""
     folders = {name: tmp_path_factory.mktemp(name) for name in (CODEC, GENERATOR)}
-    return {name: SimpleNamespace(folder=f, **vars(train(f, name)))
-            for name, f in folders.items()}
+    return {name: SimpleNamespace(folder=f, **vars(train(f, name))) for name, f in folders.items()}
 
 
 @pytest.fixture
 def begun(straight, tmp_path):
-    """A copy of the finished generator run."""
     shutil.copytree(straight[GENERATOR].folder, tmp_path / "run")
     return tmp_path / "run"
 
 
 def contents(folder) -> dict[Path, bytes]:
-    """The bytes of every file, except locks."""
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and ".lock" not in p.name}
 
 
@@ -172,7 +167,6 @@ def test_more_steps_continue_a_finished_run(train, begun):
 
 
 def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monkeypatch):
-    """A continued run has it in its saved state."""
     costly = configs.override(WIDE, {"core": {"quiet_cost": 0.1}}, "test")
     quiet = np.arange(costly.books * costly.num_codes, dtype=np.float32).reshape(costly.books, -1)
     monkeypatch.setattr(loudness, "quietness", lambda *_: quiet)
