@@ -1,4 +1,4 @@
-"""Imports commands as modules, so that tests can call their `main` or parse a command line."""
+"""Commands in this process: they are run, or only their command line is parsed."""
 
 import argparse
 import importlib.util
@@ -6,6 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 from unittest import mock
+
+from vqwave import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -22,15 +24,21 @@ def script(name: str):
     return module
 
 
+def run(capture, name: str, *words) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of scripts/NAME.py. capture: the fixture capsys or capfd."""
+    try:
+        code = cli.entry(script(name).main, list(map(str, words)))
+    except SystemExit as e:  # argparse's own way out
+        code = e.code
+    return code, *capture.readouterr()
+
+
 class _Parsed(Exception):
     """(namespace, unknown words): raised when parsing ends, so that nothing else runs."""
 
 
 def unknown(name: str, words: list[str]) -> list[str]:
-    """The words that scripts/NAME.py does not know.
-
-    Raises: ValueError where the script refuses them.
-    """
+    """The words that scripts/NAME.py does not know. Raises `ValueError` where it refuses them."""
     original, depth = argparse.ArgumentParser.parse_known_args, 0
 
     def parse_known_args(self, args=None, namespace=None):

@@ -7,7 +7,6 @@ a time limit, so that a crash or a hang of a decoder is seen.
 import argparse
 import concurrent.futures
 import dataclasses
-import functools
 import hashlib
 import itertools
 import json
@@ -33,7 +32,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prepared import data_folder, music
 
-from vqwave import cli
 from vqwave import config as configs
 from vqwave.errors import UserError
 from vqwave.io import audio, files, manifest, weights
@@ -106,8 +104,7 @@ def harmed(content: bytes, random) -> bytes:
 
 
 def bad_files(folder, good, random, count):
-    """Paths of `count` damaged copies of the good files, and of files of nonsense; some with the ending of
-    another format."""
+    """Paths of `count` damaged copies of the good files, and of nonsense, some with a wrong ending."""
     suffixes = audio.AUDIO_SUFFIXES
     for i, suffix in enumerate(suffixes):
         for name, content in (("empty", b""), ("byte", b"\0"), ("noise", random.bytes(20_000)),
@@ -231,9 +228,7 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
 
 
 def leaves(kind, path=()):
-    """(the keys that lead to it, its type) of every value of a config class, through one class of
-    each union; of a list, those of its first item.
-    """
+    """(keys, type) of each value of a config class, through one class of each union; a list's first."""
     for name, field in kind.model_fields.items():
         hint = field.annotation
         while typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
@@ -253,7 +248,6 @@ def leaves(kind, path=()):
 
 
 def nested(path, value):
-    """`value` under the keys of `path`."""
     for key in reversed(path):
         value = [value] if key == 0 else {key: value}
     return value
@@ -299,9 +293,7 @@ many = settings(max_examples=150)
 
 
 def one_line_or(call, *names):
-    """The call's value, or None where it raises a `UserError`, which is one line and names one of
-    `names`.
-    """
+    """The call's value, or None where it raises a `UserError` of one line that names one of `names`."""
     try:
         return call()
     except UserError as e:
@@ -319,7 +311,7 @@ def codec_set(tmp_path_factory):
     return folder, configs.load_yaml(weights.config_path(folder, config.name, "best"))
 
 
-def test_whatever_describes_a_weights_set(codec_set):
+def test_any_description_of_a_weights_set_is_read_or_refused_in_one_line(codec_set):
     folder, good = codec_set
     path = weights.config_path(folder, "vqvae_8", "best")
 
@@ -340,7 +332,7 @@ def test_whatever_describes_a_weights_set(codec_set):
     path.write_text(yaml.safe_dump(good))
 
 
-def test_whatever_a_weights_file_holds(codec_set, tmp_path):
+def test_a_weights_file_with_any_damage_is_refused(codec_set, tmp_path):
     """Every kind of harm to the real file is refused by its checksum before anything of it is read."""
     folder, _ = codec_set
     original = weights.find(folder, "vqvae_8", "best").files["decoder"]
@@ -358,7 +350,7 @@ def test_whatever_a_weights_file_holds(codec_set, tmp_path):
     original.write_bytes(content)
 
 
-def test_whatever_a_manifest_holds(tmp_path):
+def test_any_manifest_is_read_or_refused_in_one_line(tmp_path):
     tracks = data_folder(tmp_path, {"a": np.zeros(50), "b": np.zeros(70)})
     good = [dataclasses.asdict(track) for track in tracks]
     path = tmp_path / manifest.NAME
@@ -382,9 +374,6 @@ def test_whatever_a_manifest_holds(tmp_path):
     check()
 
 
-script = functools.cache(imported.script)
-
-
 class Parsed(Exception):
     """Raised in place of parsing; holds the parser."""
 
@@ -396,7 +385,7 @@ def options(name) -> list:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed) as e:
         patch.setattr(argparse.ArgumentParser, "parse_known_args", caught)
-        script(name).main([])
+        imported.script(name).main([])
     pairs = []
     for action in e.value.args[0]._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -405,15 +394,6 @@ def options(name) -> list:
         else:
             pairs.append(([], action))
     return [(command, option) for command, option in pairs if option.option_strings]
-
-
-def run(capsys, name, *argv):
-    """(exit code, stderr) of a script's main."""
-    try:
-        code = cli.entry(script(name).main, [str(a) for a in argv])
-    except SystemExit as e:
-        code = e.code
-    return code, capsys.readouterr().err
 
 
 NAMES = sorted(p.stem for p in SCRIPTS.glob("*.py"))
@@ -426,7 +406,7 @@ def test_a_wrong_value_of_any_option_is_one_line_that_names_it(capsys, name):
     typed = [(command, action.option_strings[-1]) for command, action in options(name)
              if action.choices or action.type not in (None, str) and action.dest != "levels"]
     for (command, flag), value in itertools.product(typed, WRONG):
-        code, stderr = run(capsys, name, *command, f"{flag}={value}")
+        code, _, stderr = imported.run(capsys, name, *command, f"{flag}={value}")
         assert code == 2, (flag, value)
         [line] = stderr.splitlines()
         assert flag in line, line
@@ -475,7 +455,8 @@ def test_a_wrong_name_or_place_is_one_line_and_leaves_nothing(places, tmp_path, 
     argv = [a.replace("DATA", str(places / "data")).replace("OUT", str(tmp_path / "out"))
             for a in argv]
     place = re.compile(r"(none|folder|text|wrong)(\.\w+)?")
-    code, stderr = run(capsys, name, *[str(places / a) if place.fullmatch(a) else a for a in argv])
+    code, _, stderr = imported.run(
+        capsys, name, *[places / a if place.fullmatch(a) else a for a in argv])
     assert code == 2, stderr
     assert message in stderr.splitlines()[-1] and len(stderr.splitlines()[-1]) < 600
     assert "Traceback" not in stderr

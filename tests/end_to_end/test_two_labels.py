@@ -1,8 +1,8 @@
-"""Two folders of clearly different sounds as two labels: a tiny generator learns them, its weights
-remember the vocabulary, and held-out music is likeliest with its own label."""
+"""Two folders of clearly different sounds as two labels, which a tiny generator learns."""
 
 import dataclasses
 
+import imported
 import numpy as np
 import pytest
 from chains import save_levels
@@ -10,9 +10,7 @@ from prepared import RecordingReporter, data_folder
 from research.corpus import Corpus, Plan
 from research.evaluators import generators, labels
 
-from vqwave import cli
 from vqwave import config as configs
-from vqwave.commands import generate
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest, weights
@@ -152,11 +150,11 @@ def test_one_patch_that_is_surely_another_labels_does_not_name_a_piece(rng):
 
 def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
     def play(*more):
-        code = cli.entry(generate.main, [
-            "--seconds", "1", "--seed", "1", "--output", str(tmp_path / "out.wav"), "--force",
-            "--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir", str(trained[0]),
-            *more])
-        return code, capsys.readouterr().err.splitlines()[-1]
+        code, _, notes = imported.run(
+            capsys, "generate_audio", "--seconds", 1, "--seed", 1, "--output", tmp_path / "out.wav",
+            "--force", "--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+            trained[0], *more)
+        return code, notes.splitlines()[-1]
 
     heard = set()
     for more in ((), ("--label", "low"), ("--label", "high"), ("--label", "low:0.7,high:0.3"),

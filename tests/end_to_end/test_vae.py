@@ -7,13 +7,12 @@ import itertools
 import json
 from dataclasses import replace
 
-import imported
 import numpy as np
 import pytest
 import soundfile
+from imported import run
 from prepared import RecordingReporter, data_folder, music
 
-from vqwave import cli
 from vqwave import config as configs
 from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
 from vqwave.data import windows
@@ -41,7 +40,6 @@ LABELLED = vae().with_labels(configs.Labels(of="folder"))
 
 
 def train(model, data, options, settings=SETTINGS, split=0.1):
-    """Train a codec; returns the printed lines."""
     reporter = RecordingReporter()
     assert training.train_codec(model, data, options, settings, DataConfig(split=split),
                                 reporter).finished
@@ -60,7 +58,6 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(data, tmp_path_factory):
-    """The folder of a VAE that was trained without labels."""
     out = tmp_path_factory.mktemp("plain")
     train(vae(), data, RunOptions(out), configs.replace(SETTINGS, steps=3, epochs=2), 0.5)
     weights.save_chain(out, CHAIN)
@@ -79,11 +76,6 @@ def trained(data, tmp_path_factory):
     parts["encoder"]["labels/embeddings"] *= 20
     weights.save(out, "vqvae_512", "", parts, saved.config)
     return out, lines
-
-
-def run(capsys, script, *arguments):
-    code = cli.entry(imported.script(script).main, list(map(str, arguments)))
-    return code, *capsys.readouterr()
 
 
 def test_its_divergence_and_reconstruction_are_logged(plain):
@@ -174,15 +166,14 @@ def test_a_walk_has_a_genre(trained, tmp_path, capsys, monkeypatch):
     assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
 
 
-def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, data, tmp_path,
-                                                                       monkeypatch):
+def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(
+        trained, data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", music(0.5, 1), 22050)
-    test_vqvae = imported.script("test_vqvae").main
-    arguments = ["--model", "all", "--vqvae-weights-dir", str(trained[0])]
+    arguments = ["test_vqvae", "--model", "all", "--vqvae-weights-dir", trained[0]]
     sounds = []
     for label in ("jazz", "metal"):
-        assert cli.entry(test_vqvae, [*arguments, "--input", "a.wav", "--label", label]) == 0
+        assert run(capsys, *arguments, "--input", "a.wav", "--label", label)[0] == 0
         sounds.append(soundfile.read("a_vqvae_512.wav")[0])
     assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
     judged_as = []
@@ -190,7 +181,7 @@ def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, 
     measure = judge.judge
     monkeypatch.setattr(judge, "judge", lambda *codec_and_sounds, track_labels, **options: (
         judged_as.extend(track_labels), measure(*codec_and_sounds, track_labels=track_labels, **options))[1])
-    assert cli.entry(test_vqvae, [*arguments, "--data-dir", str(data)]) == 0
+    assert run(capsys, *arguments, "--data-dir", data)[0] == 0
     assert judged_as and set(judged_as) <= set(GENRES)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import imported
@@ -12,7 +13,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from vqwave import cli
 from vqwave import config as configs
 from vqwave.config import GeneratorConfig
 from vqwave.io import weights
@@ -24,7 +24,6 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 
 
 def small_set(folder, seed=0, units=6, books=1):
-    """A top-level generator with random weights."""
     config = GeneratorConfig(name="generator_512", level=512, num_codes=10, books=books,
                              core={"kind": "lstm", "embedding_dim": 3, "units": units,
                                    "head_dim": 4})
@@ -125,7 +124,7 @@ def test_graphs_are_built_where_the_cache_cannot_be_written(small, cache, tmp_pa
     assert capsys.readouterr().err.count("cannot be cached") == 1
 
 
-def test_where_the_cache_is(monkeypatch):
+def test_the_cache_lies_where_the_environment_says(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.setenv("VQWAVE_CACHE", "")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -138,16 +137,8 @@ def test_where_the_cache_is(monkeypatch):
 
 @pytest.fixture
 def run(capfd, tiny_weights):
-    module = imported.script("export")
-
-    def run(*arguments):
-        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
-                   tiny_weights.generators]
-        code = cli.entry(module.main, [str(a) for a in (*folders, *arguments)])
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return run
+    return partial(imported.run, capfd, "export", "--vqvae-weights-dir", tiny_weights.codecs,
+                   "--generator-weights-dir", tiny_weights.generators)
 
 
 def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):

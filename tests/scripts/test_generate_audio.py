@@ -1,10 +1,9 @@
-"""scripts/generate_audio.py on tiny weights: lengths, seeds, files, playing and errors."""
-
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import imported
@@ -15,7 +14,7 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import cli, config, machine
+from vqwave import config, machine
 from vqwave.io import audio
 from vqwave.play import mastering, render, session
 from vqwave.play.session import Session
@@ -23,23 +22,10 @@ from vqwave.play.session import Session
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
 
 
-@pytest.fixture(scope="module")
-def main():
-    return imported.script("generate_audio").main
-
-
 @pytest.fixture
-def run(main, capsys, tiny_weights):
-    def run(*arguments):
-        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
-                   tiny_weights.generators]
-        try:
-            code = cli.entry(main, [str(a) for a in (*folders, *arguments)])
-        except SystemExit as e:  # argparse's own way out
-            code = e.code
-        return code, *capsys.readouterr()
-
-    return run
+def run(capsys, tiny_weights):
+    return partial(imported.run, capsys, "generate_audio", "--vqvae-weights-dir",
+                   tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +50,7 @@ def command(tiny_weights, *arguments):
     return [sys.executable, str(SCRIPT), *map(str, (*folders, *arguments))], environment
 
 
-@pytest.mark.parametrize("name, level",
-                         [("all", 8), ("generator_512,generator_128", 128)])
+@pytest.mark.parametrize("name, level", [("all", 8), ("generator_512,generator_128", 128)])
 def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_path, name, level,
                                                                     tiny_weights):
     files = []
@@ -137,15 +122,13 @@ def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_p
     code, said, notes = run(*arguments)
     assert code == 2
     assert message.replace("TMP", str(tmp_path)) in notes.splitlines()[-1]
-    expected = (": the default set in", "to ONNX, once", "measuring what", "continues",
-                "varies")
+    expected = (": the default set in", "to ONNX, once", "measuring what", "continues", "varies")
     assert all(any(part in line for part in expected) for line in notes.splitlines()[:-1])
     assert said == ""
     assert not list(tmp_path.iterdir())
 
 
 def samples_of(path):
-    """The samples of a file, float32."""
     return audio.decode(path, 22050)
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from functools import partial
 
 import chains
 import imported
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 from smaller import smaller
 
-from vqwave import cli, commands
+from vqwave import commands
 from vqwave import config as configs
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
@@ -22,9 +23,7 @@ NONE = "needs codes, but vqvae_500 has a quantizer of gaussian, which makes none
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, tiny_weights):
-    """A working folder with random weights as training leaves them: `final_weights` and
-    `weights/tiny` of a chain with generators, `weights/cvae` of a VAE that knows two genres.
-    """
+    """Weights: `final_weights`, `weights/tiny` of a chain, `weights/cvae` of a VAE with genres."""
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(tiny_weights.codecs, home / "final_weights")
     shutil.copytree(tiny_weights.generators, home / "weights/tiny")
@@ -43,30 +42,22 @@ def home(tmp_path_factory, tiny_weights):
 
 @pytest.fixture
 def run(home, capsys, monkeypatch):
-    """Run a script in the folder `home`: its exit code, stdout and stderr."""
+    """Run generate_audio.py in the folder `home`: its exit code, stdout and stderr."""
     monkeypatch.chdir(home)
-
-    def run(*words, script="generate_audio"):
-        try:
-            code = cli.entry(imported.script(script).main, list(map(str, words)))
-        except SystemExit as e:  # argparse's own way out
-            code = e.code
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(imported.run, capsys, "generate_audio")
 
 
 @pytest.fixture
-def made(run, tmp_path):
+def generate(run, tmp_path):
     """Generate half a second with seed 1 and return the file's bytes."""
-    def made(*words, **options):
+    def generate(*words, **options):
         path = tmp_path / "made.wav"
         path.unlink(missing_ok=True)
         code, _, notes = run(*words, "--seconds", 0.5, "--seed", 1, "--output", path, **options)
         assert code == 0, notes
         return path.read_bytes()
 
-    return made
+    return generate
 
 
 def refused(found) -> str:
@@ -76,19 +67,19 @@ def refused(found) -> str:
     return notes
 
 
-def test_a_preset_is_played_from_its_folder(made):
+def test_a_preset_is_played_from_its_folder(generate):
     """The folder's own codecs are used where it has some, else the shipped codecs."""
-    plain = made("--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "weights/tiny")
-    assert made("--preset", "tiny") == plain
-    assert made("--preset", "tiny", "--generator-weights-dir", "weights/tiny") == plain
-    assert made("--preset", "tiny", "--generators", "generator_128") != plain
+    plain = generate("--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "weights/tiny")
+    assert generate("--preset", "tiny") == plain
+    assert generate("--preset", "tiny", "--generator-weights-dir", "weights/tiny") == plain
+    assert generate("--preset", "tiny", "--generators", "generator_128") != plain
 
 
-def test_options_name_other_folders(made, home, tmp_path):
-    plain = made("--preset", "tiny")
+def test_options_name_other_folders(generate, home, tmp_path):
+    plain = generate("--preset", "tiny")
     elsewhere = shutil.copytree(home / "weights/tiny", tmp_path / "elsewhere")
     folder = ["--preset", "tiny", "--generator-weights-dir", elsewhere]
-    assert made(*folder) == plain
+    assert generate(*folder) == plain
     codec = weights.find(home / "final_weights", "vqvae_8")
     louder = {part: codec.load(part) for part in codec.files}
     for key, array in louder["decoder"].items():
@@ -96,18 +87,18 @@ def test_options_name_other_folders(made, home, tmp_path):
     for name in configs.preset("tiny").chain.codecs.values():
         weights.copy_set(weights.find(home / "final_weights", name), elsewhere, "best")
     weights.save(elsewhere, "vqvae_8", "best", louder, codec.config)
-    assert made(*folder) != plain
-    assert made(*folder, "--vqvae-weights-dir", home / "final_weights") == plain
+    assert generate(*folder) != plain
+    assert generate(*folder, "--vqvae-weights-dir", home / "final_weights") == plain
 
 
-def test_the_upper_levels_of_a_preset_are_enough(made, home, tmp_path):
+def test_the_upper_levels_of_a_preset_are_enough(generate, home, tmp_path):
     chain = configs.preset("tiny").chain
     for name in list(chain.generators.values())[:2]:
         weights.copy_set(weights.find(home / "weights/tiny", name), tmp_path / "short", "best")
     weights.save_chain(tmp_path / "short", configs.replace(
         chain, levels=[configs.to_dict(one) for one in chain.levels[:2]]))
-    assert (made("--preset", "tiny", "--generator-weights-dir", tmp_path / "short")
-            == made("--preset", "tiny", "--generators", "generator_128"))
+    assert (generate("--preset", "tiny", "--generator-weights-dir", tmp_path / "short")
+            == generate("--preset", "tiny", "--generators", "generator_128"))
 
 
 @pytest.mark.parametrize("name", ["prior_transformer", "prior_pixelcnn"])
@@ -128,13 +119,13 @@ def test_priors_over_notes_play_and_are_told_apart_by_their_core(run, tmp_path, 
             in refused(run("--preset", "notes", *where, "--force")))
 
 
-def test_a_vae_samples_its_prior(run, made, tmp_path):
+def test_a_vae_samples_its_prior(run, generate, tmp_path):
     told = ["--temperature", 0.7, "--label", "jazz"]
-    plain = made("--preset", "cvae", *told)
+    plain = generate("--preset", "cvae", *told)
     # Without the preset too: a chain without generators lies in one folder.
-    assert plain == made("--vqvae-weights-dir", "weights/cvae", *told)
-    assert plain == made("--generator-weights-dir", "weights/cvae", *told, "--engine", "onnx-float32")
-    others = [made("--preset", "cvae", *more) for more in ([], told[:2], told[2:])]
+    assert plain == generate("--vqvae-weights-dir", "weights/cvae", *told)
+    assert plain == generate("--generator-weights-dir", "weights/cvae", *told, "--engine", "onnx-float32")
+    others = [generate("--preset", "cvae", *more) for more in ([], told[:2], told[2:])]
     assert len({plain, *others}) == 4
     code, said, notes = run("--preset", "cvae", "--seconds", 2, "--seed", 9, *told, "--output",
                             tmp_path / "a.wav")
@@ -217,7 +208,6 @@ def test_another_chain_is_refused_with_both_sides(run, tmp_path):
 
 
 def test_other_kinds_are_refused_with_both_sides(run, tmp_path):
-    """The names and levels are the same."""
     words = ["--seconds", 1, "--output", tmp_path / "a.wav", "--vqvae-weights-dir", "final_weights",
              "--generator-weights-dir", "weights/tiny"]
     for part, change, sides in (

@@ -1,23 +1,13 @@
-"""scripts/plot.py: every kind of picture, from files and folders, and user errors."""
-
 import shutil
 
-import imported
 import pytest
 from encoded import encode
+from imported import run
 from prepared import music
-
-from vqwave import cli
-
-
-@pytest.fixture(scope="module")
-def main():
-    return imported.script("plot").main
 
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):
-    """Three songs, one of them in a folder below, and a text file."""
     root = tmp_path_factory.mktemp("songs")
     (root / "more").mkdir()
     for i, name in enumerate(("a song.mp3", "b.wav", "more/a song.mp3")):
@@ -26,16 +16,10 @@ def songs(tmp_path_factory):
     return root
 
 
-def run(main, capsys, *arguments):
-    code = cli.entry(main, list(map(str, arguments)))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 @pytest.mark.parametrize("kind", ["waveforms", "spectrograms"])
-def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, tmp_path, kind):
+def test_a_folder_of_music_is_drawn_each_file_by_its_name(capsys, songs, tmp_path, kind):
     output = tmp_path / "picture.svg"
-    code, printed, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds",
+    code, printed, _ = run(capsys, "plot", kind, songs, "--start", 1, "--seconds",
                         0.5, "--output", output, "--title", "All")
     assert code == 0 and printed == f"wrote {output}\n"
     text = output.read_text(encoding="utf-8")
@@ -44,29 +28,29 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
     assert "cover" not in text
 
 
-def test_unreadable_files_are_left_out_and_reported(main, capsys, songs, tmp_path):
+def test_unreadable_files_are_left_out_and_reported(capsys, songs, tmp_path):
     folder = tmp_path / "some"
     shutil.copytree(songs, folder)
     (folder / "empty.mp3").touch()
     (folder / "noise.ogg").write_bytes(b"noise" * 99)
     for kind in ("waveforms", "spectrograms"):
         output = tmp_path / f"{kind}.svg"
-        code, printed, notes = run(main, capsys, kind, folder, "--start", 2.5, "--output", output)
+        code, printed, notes = run(capsys, "plot", kind, folder, "--start", 2.5, "--output", output)
         assert code == 0 and printed == f"wrote {output}\n"
         assert [line.split(": ")[:2] for line in notes.splitlines()] == [
             ["left out", f"{folder / name}"] for name in ("a song.mp3", "empty.mp3", "noise.ogg")]
         assert "b.wav" in output.read_text(encoding="utf-8")
 
 
-def test_curves_of_a_run_and_of_one_model(main, capsys, tmp_path):
+def test_the_curves_of_a_run_and_of_one_model_are_drawn(capsys, tmp_path):
     (tmp_path / "vqvae_8.csv").write_text("epoch,loss,mel,val_loss\n0,3,2,4\n1,2,1,3\n2,1.")
     for given in (tmp_path, tmp_path / "vqvae_8.csv"):
         output = tmp_path / f"{given.name}.svg"
-        code, _, _ = run(main, capsys, "curves", given, "--output", output)
+        code, _, _ = run(capsys, "plot", "curves", given, "--output", output)
         assert code == 0 and "vqvae_8" in output.read_text(encoding="utf-8")
 
 
-def test_user_errors_are_one_line_and_draw_nothing(main, capsys, songs, tmp_path):
+def test_user_errors_are_one_line_and_draw_nothing(capsys, songs, tmp_path):
     output = tmp_path / "a.png"
     (tmp_path / "empty").mkdir()
     for arguments, why in [
@@ -77,6 +61,6 @@ def test_user_errors_are_one_line_and_draw_nothing(main, capsys, songs, tmp_path
         (["spectrograms", songs, "--start", 60, "--output", output], "lasts 2.0 s"),
         (["curves", tmp_path / "empty", "--output", output], "no epoch"),
     ]:
-        code, printed, notes = run(main, capsys, *arguments)
+        code, printed, notes = run(capsys, "plot", *arguments)
         assert (code, printed) == (2, "") and why in notes.splitlines()[-1]
         assert len(notes.splitlines()) == 1 and not list(tmp_path.glob("*.png"))

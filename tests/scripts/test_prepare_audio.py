@@ -1,10 +1,9 @@
-"""prepare_audio.py: exit codes and output, and what an interrupted process leaves."""
-
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import imported
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 from encoded import encode, tone
 
-from vqwave import cli
 from vqwave.io import audio, manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
@@ -31,11 +29,10 @@ def start(*args):
 @pytest.fixture
 def finished(capsys):
     """(exit code, stdout, stderr) of a run in this process."""
-    main = imported.script("prepare_audio").main
-    return lambda *args: (cli.entry(main, list(map(str, args))), *capsys.readouterr())
+    return partial(imported.run, capsys, "prepare_audio")
 
 
-def test_mixed_formats_with_bad_ones_among_them(tmp_path, finished):
+def test_good_files_of_any_format_are_prepared_and_bad_ones_named(tmp_path, finished):
     src, dst = tmp_path / "my music", tmp_path / "data"
     (src / "sub").mkdir(parents=True)
     for suffix in (".mp3", ".flac", ".ogg", ".m4a", ".wav", ".aiff", ".aac"):

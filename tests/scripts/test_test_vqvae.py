@@ -1,27 +1,19 @@
-"""scripts/test_vqvae.py with a tiny codec: files, output and user errors."""
-
 import json
 import shutil
 from pathlib import Path
 
-import imported
 import numpy as np
 import pytest
 from encoded import encode
+from imported import run
 from prepared import data_folder, music
 
-from vqwave import cli
 from vqwave.config import preset
 from vqwave.dsp import metrics
 from vqwave.io import audio
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
-
-
-@pytest.fixture(scope="module")
-def main():
-    return imported.script("test_vqvae").main
 
 
 @pytest.fixture
@@ -35,16 +27,10 @@ def song(tmp_path):
     return path
 
 
-def run(main, capsys, *arguments):
-    """(exit code, stdout, stderr)"""
-    code = cli.entry(main, list(map(str, arguments)))
-    return code, *capsys.readouterr()
-
-
-def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, song, tiny_weights,
-                                                                 tmp_path):
+def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(
+        capsys, song, tiny_weights, tmp_path):
     folder = tmp_path / "new" / "folder"
-    code, out, notes = run(main, capsys, "--model", "all", "--input", song, "--output-dir", folder,
+    code, out, notes = run(capsys, "test_vqvae", "--model", "all", "--input", song, "--output-dir", folder,
                            "--json", "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
     report = json.loads(out)
@@ -67,12 +53,12 @@ def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, s
         f"a song [1]_vqvae_{level}.{kind}" for level in LEVELS for kind in ("wav", "png"))
 
 
-def test_a_part_is_written_to_this_folder_and_replaced(main, capsys, song, tiny_weights, tmp_path,
-                                                       monkeypatch):
+def test_a_part_is_written_to_this_folder_and_replaced(
+        capsys, song, tiny_weights, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for verb in ("wrote", "replaced"):
-        code, out, _ = run(main, capsys, "--model", "vqvae_8", "--input", song, "--start", "0.5",
+        code, out, _ = run(capsys, "test_vqvae", "--model", "vqvae_8", "--input", song, "--start", "0.5",
                            "--seconds", "0.25", "--vqvae-weights-dir", tiny_weights.codecs)
         assert code == 0 and f"{verb} a song [1]_vqvae_8.wav" in out and "SI-SDR dB" in out
     (path,) = (tmp_path / "here").iterdir()
@@ -80,9 +66,9 @@ def test_a_part_is_written_to_this_folder_and_replaced(main, capsys, song, tiny_
 
 
 @pytest.mark.parametrize("samples", [1, 5000])
-def test_silence_has_no_figures(main, capsys, tiny_weights, tmp_path, samples):
+def test_silence_has_no_figures(capsys, tiny_weights, tmp_path, samples):
     encode(tmp_path / "silent.wav", np.zeros(samples), RATE)
-    code, out, notes = run(main, capsys, "--model", "vqvae_512", "--input", tmp_path / "silent.wav",
+    code, out, notes = run(capsys, "test_vqvae", "--model", "vqvae_512", "--input", tmp_path / "silent.wav",
                            "--output-dir", tmp_path, "--json",
                            "--vqvae-weights-dir", tiny_weights.codecs)
     (model,) = json.loads(out)["models"]
@@ -91,7 +77,7 @@ def test_silence_has_no_figures(main, capsys, tiny_weights, tmp_path, samples):
     assert len(audio.decode(model["wav"], RATE)) == samples
 
 
-def test_user_errors_are_one_line_and_write_nothing(main, capsys, song, tiny_weights, tmp_path):
+def test_user_errors_are_one_line_and_write_nothing(capsys, song, tiny_weights, tmp_path):
     (tmp_path / "text.mp3").write_text("no music" * 100)
     good = {"--model": "vqvae_8", "--input": song, "--vqvae-weights-dir": tiny_weights.codecs,
             "--output-dir": tmp_path / "out"}
@@ -105,15 +91,15 @@ def test_user_errors_are_one_line_and_write_nothing(main, capsys, song, tiny_wei
         ({"--epoch": 7}, "no epoch 7 of vqvae_8"),
         ({"--output-dir": song}, "a song [1].wav"),
     ]:
-        code, out, notes = run(main, capsys,
+        code, out, notes = run(capsys, "test_vqvae",
                                *(text for pair in (good | change).items() for text in pair))
         assert code == 2 and not out
         assert why in notes.splitlines()[-1]
         assert not list(tmp_path.rglob("*_vqvae_8.*"))
 
 
-def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weights, tmp_path,
-                                                        monkeypatch):
+def test_a_data_folder_is_judged_by_its_held_out_tracks(
+        capsys, tiny_weights, tmp_path, monkeypatch):
     from vqwave.report import fad
 
     data_folder(tmp_path / "data", {f"t{i}": music(1.0, i) for i in range(5)})
@@ -121,7 +107,7 @@ def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weigh
     monkeypatch.setattr(fad, "load_if_available", lambda path, warn: warn("no distances"))
     given = ["--model", "vqvae_32", "--data-dir", tmp_path / "data", "--val-split", "0.3",
              "--vqvae-weights-dir", tmp_path / "codecs"]
-    code, said, notes = run(main, capsys, *given, "--json")
+    code, said, notes = run(capsys, "test_vqvae", *given, "--json")
     assert code == 0 and notes.startswith("no distances\n")
     found = json.loads(said)
     [row] = found["models"]
@@ -129,13 +115,13 @@ def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weigh
     assert row["suitable"] is False and row["shortfall"].startswith("notes kept ") and row["distance"] is None
     assert 0 <= row["notes"] < 0.6
     # Once the figures on the codec's own music are recorded, verdicts are relative to them.
-    code, said, _ = run(main, capsys, *given, "--note")
+    code, said, _ = run(capsys, "test_vqvae", *given, "--note")
     assert code == 0 and said.splitlines() == found["table"][:1] + [
         line[: line.index("unsuitable")] + "suitable" for line in found["table"][1:]]
-    code, said, _ = run(main, capsys, *given, "--json", "--val-split", "0")
+    code, said, _ = run(capsys, "test_vqvae", *given, "--json", "--val-split", "0")
     assert json.loads(said)["tracks"] == 5 and not json.loads(said)["held_out"]
-    code, _, notes = run(main, capsys, *given[:2], "--input", "a.wav", "--note",
+    code, _, notes = run(capsys, "test_vqvae", *given[:2], "--input", "a.wav", "--note",
                          "--vqvae-weights-dir", tmp_path / "codecs")
     assert code == 2 and "--note needs --data-dir" in notes
-    code, _, notes = run(main, capsys, *given, "--label", "calm")
+    code, _, notes = run(capsys, "test_vqvae", *given, "--label", "calm")
     assert code == 2 and "--label goes with --input" in notes
