@@ -1,11 +1,11 @@
-"""Data folders as prepare_audio.py leaves them, made quickly, and a reporter that keeps its lines."""
+"""Data folders as prepare_audio.py leaves them, made quickly; reporters and results of trainings."""
 
 import hashlib
 import math
 
 import numpy as np
 
-from vqwave.io import audio, manifest
+from vqwave.io import audio, manifest, weights
 from vqwave.progress import SilentReporter
 
 
@@ -56,3 +56,14 @@ def music(seconds, seed=0, sample_rate=22050):
         for overtone in (1, 2, 3):
             sound[here] += 0.2 / overtone * tail * np.sin(2 * math.pi * overtone * pitch * t[here])
     return np.clip(sound, -1, 1).astype(np.float32)
+
+
+def assert_same_sets(folder, other, name):
+    """Two trainings of three epochs saved the same weights."""
+    tags = ["00001", "00002", "00003", "best"]
+    assert weights.tags(folder, name) == weights.tags(other, name) == tags
+    for tag in tags:
+        a, b = weights.find(folder, name, tag), weights.find(other, name, tag)
+        for part in a.files:
+            for key, array in a.load(part).items():
+                np.testing.assert_allclose(array, b.load(part)[key], atol=1e-6, rtol=1e-6, err_msg=key)

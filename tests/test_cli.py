@@ -1,3 +1,5 @@
+"""How a run ends: its exit code and its last line."""
+
 import errno
 import os
 import signal

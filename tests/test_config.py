@@ -1,3 +1,5 @@
+"""Valid configs and presets; anything else is a `ConfigError` of one line."""
+
 import contextlib
 
 import pydantic

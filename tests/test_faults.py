@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from commands import SCRIPTS, Command, done, every_step_is_saved, stages_are_forked
 from encoded import encode
-from prepared import data_folder, music
+from prepared import assert_same_sets, data_folder, music
 
 from vqwave.io import manifest, weights
 
@@ -78,13 +78,7 @@ def assert_trained_as(folder, other, name):
         assert sorted(a.files) == sorted(b.files)
         for key in set(a.files) - {"record"}:
             np.testing.assert_allclose(a[key], b[key], atol=1e-6, rtol=1e-6)
-    tags = ["00001", "00002", "00003", "best"]
-    assert weights.tags(folder, name) == weights.tags(other, name) == tags
-    for tag in (1, 2, 3, "best"):
-        a, b = weights.find(folder, name, tag), weights.find(other, name, tag)
-        for part in a.files:
-            for key, array in a.load(part).items():
-                np.testing.assert_allclose(array, b.load(part)[key], atol=1e-6, rtol=1e-6)
+    assert_same_sets(folder, other, name)
 
 
 def assert_whole_or_refused(folder, name):

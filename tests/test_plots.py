@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from encoded import tone
 
 from vqwave import plots
 from vqwave.dsp import notes
@@ -13,11 +14,6 @@ from vqwave.io.training_log import read_log
 
 RATE = 22050
 HEADER = "epoch,codes_used,loss,spectral,val_loss,val_spectral\n"
-
-
-def music(seconds=1.0, hz=440.0):
-    t = np.arange(int(seconds * RATE)) / RATE
-    return (0.5 * np.sin(2 * np.pi * hz * t)).astype(np.float32)
 
 
 def read_png(path):
@@ -34,7 +30,7 @@ def texts(path):
 
 
 def test_a_picture_is_alone_in_its_folder_and_the_same_each_time(tmp_path):
-    signals = {"a": music(), "b": 0.5 * music()[:-7]}
+    signals = {"a": tone(1.0, RATE), "b": 0.5 * tone(1.0, RATE)[:-7]}
     for name in ("a.png", "b.PNG"):
         plots.spectrograms(signals, tmp_path / name, RATE, title="$a_1 & <音>.mp3")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.PNG"]
@@ -47,7 +43,7 @@ def test_a_picture_is_alone_in_its_folder_and_the_same_each_time(tmp_path):
 @pytest.mark.parametrize("samples", [1, 300])
 def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
     signals = {"silence": np.zeros(samples), "constant": np.ones(samples),
-               "broken": np.full(samples, np.nan, np.float32), "music": music()[:samples]}
+               "broken": np.full(samples, np.nan, np.float32), "music": tone(1.0, RATE)[:samples]}
     plots.spectrograms(signals, tmp_path / "a.png", RATE)
     read_png(tmp_path / "a.png")
 
@@ -65,7 +61,7 @@ def test_a_spectrogram_has_few_columns_and_keeps_peaks():
 
 @pytest.mark.parametrize("hertz, note", [(65.41, 36), (440.0, 69), (4186.0, 108)])
 def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
-    spectrum = log_spectrogram(music(2.0, hertz), RATE)[:, 40:-40].mean(axis=1)
+    spectrum = log_spectrogram(tone(2.0, RATE, hertz), RATE)[:, 40:-40].mean(axis=1)
     assert pitch(hertz) == pytest.approx(note, abs=0.01)
     assert pitches(RATE)[spectrum.argmax()] == pytest.approx(note, abs=0.5)
     # Of amplitude 0.5; a row of high pitch is wider than the tone.
@@ -73,7 +69,7 @@ def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
 
 
 def test_the_time_axis_begins_where_the_part_does(tmp_path):
-    sound, start = music(4.0), 60.0
+    sound, start = tone(4.0, RATE), 60.0
     for draw in (lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
                  lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start)):
         draw(tmp_path / "a.svg")
@@ -96,7 +92,7 @@ def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
 
 
 def test_a_piano_roll_names_notes_and_pieces(tmp_path):
-    rolls = {"a $tune": notes.roll(music(), RATE),
+    rolls = {"a $tune": notes.roll(tone(1.0, RATE), RATE),
              "silence": notes.roll(np.zeros(300, np.float32), RATE)}
     plots.notes(rolls, tmp_path / "a.svg", "Both")
     assert {"a $tune", "silence", "Both", "C2", "C4", "C8", "E4", "Note", "Time (s)",

@@ -1,3 +1,5 @@
+"""The recipes' splits, and the commands of each step, on stand-ins for the music."""
+
 import json
 import os
 import shutil

@@ -1,3 +1,5 @@
+"""The weights that ship: whole, small, and alive."""
+
 import subprocess
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Windows are functions of (seed, index), and codes stand where their source says."""
+
 import math
 import os
 from itertools import pairwise

@@ -4,15 +4,14 @@ import os
 import re
 from pathlib import Path
 
-import imported
 import numpy as np
 import pytest
 import soundfile
 from commands import done, stages_are_forked
 from encoded import encode
+from imported import run
 from prepared import music
 
-from vqwave import cli
 from vqwave import config as configs
 from vqwave.io import weights
 
@@ -22,16 +21,16 @@ PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("*.yml"))
 @pytest.mark.parametrize("preset", [
     pytest.param(path, id=path.stem, marks=[pytest.mark.large] if i else [])
     for i, path in enumerate(PRESETS)])
-def test_any_chain_trains_and_plays(preset, tmp_path):
+def test_any_chain_trains_and_plays(preset, tmp_path, capsys):
     system = configs.preset(os.fspath(preset))
     rate, chain = system.chain.sample_rate, system.chain
     data, out = tmp_path / "data", tmp_path / "out"
     (tmp_path / "music").mkdir()
     for i in range(2):
         encode(tmp_path / "music" / f"{i}.flac", music(6.0 if rate < 8000 else 1.5, i, 44100))
-    prepared = imported.script("prepare_audio").main
-    assert cli.entry(prepared, [str(tmp_path / "music"), str(data), "--sample-rate",
-                                str(rate), "--workers", "1"]) == 0
+    code, _, errors = run(capsys, "prepare_audio", tmp_path / "music", data, "--sample-rate", rate,
+                          "--workers", 1)
+    assert code == 0, errors
     code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data,
                          "--output-dir", out, "--preset", preset,
                          "--steps", 2, "--epochs", 1, "--no-fp16",
@@ -43,10 +42,9 @@ def test_any_chain_trains_and_plays(preset, tmp_path):
         for found in (weights.find(out, chain.codecs[level]),
                       weights.find(out, chain.generators[level])):
             assert found.config.level == level and found.record["step"] == 2 and found.record["tracks"]
-    generate = imported.script("generate_audio").main
-    folders = ["--vqvae-weights-dir", str(out), "--generator-weights-dir", str(out)]
-    assert cli.entry(generate, [*folders, "--seconds", "2", "--seed", "1",
-                                "--output", str(tmp_path / "a.wav")]) == 0
+    code, _, errors = run(capsys, "generate_audio", "--generator-weights-dir", out, "--seconds", 2,
+                          "--seed", 1, "--output", tmp_path / "a.wav")
+    assert code == 0, errors
     sound, heard = soundfile.read(tmp_path / "a.wav")
     assert heard == rate and len(sound) == pytest.approx(2 * rate, abs=chain.top)
     assert np.isfinite(sound).all() and sound.std() > 0

@@ -1,3 +1,5 @@
+"""Each quantizer follows its equations in training and rests in inference."""
+
 import itertools
 
 import keras

@@ -1,3 +1,5 @@
+"""The core of scores."""
+
 import keras
 import numpy as np
 import pytest

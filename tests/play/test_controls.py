@@ -1,3 +1,5 @@
+"""A change holds from the sample that `set` names, and replays and resumes bit for bit."""
+
 import dataclasses
 import io
 import threading

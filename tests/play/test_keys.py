@@ -1,3 +1,5 @@
+"""The keys of a terminal change a stream, and the line shows how."""
+
 import dataclasses
 import threading
 

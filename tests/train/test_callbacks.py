@@ -1,3 +1,5 @@
+"""Saving, stopping, the log and the progress, called by hand with a tiny model."""
+
 import math
 import os
 import signal

@@ -1,3 +1,5 @@
+"""The tracks of each side of a training, their variants and windows."""
+
 import dataclasses
 from types import SimpleNamespace
 

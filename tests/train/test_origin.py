@@ -1,3 +1,5 @@
+"""The training of a chain that begins with trained models."""
+
 import argparse
 import dataclasses
 

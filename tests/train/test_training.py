@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from chains import save_codec
-from prepared import RecordingReporter, data_folder, music
+from prepared import RecordingReporter, assert_same_sets, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
@@ -92,13 +92,7 @@ def assert_alike(folder, other, name):
     assert record.best == pytest.approx(expected.best, rel=1e-5)
     for i, (a, b) in enumerate(zip(variables, wanted, strict=True)):
         np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6, err_msg=str(i))
-    assert weights.tags(folder, name) == weights.tags(other, name)
-    for tag in (1, 2, 3, "best"):
-        a, b = weights.find(folder, name, tag), weights.find(other, name, tag)
-        for part in a.files:
-            for key, array in a.load(part).items():
-                np.testing.assert_allclose(array, b.load(part)[key], atol=1e-6,
-                                           rtol=1e-6, err_msg=key)
+    assert_same_sets(folder, other, name)
     a, b = ([line.split(",")[0] for line in (f / f"{name}.csv").read_text().splitlines()]
             for f in (folder, other))
     assert a == b == ["epoch", "0", "1", "2"]
