@@ -98,7 +98,7 @@ def with_score(preset, path):
 
 
 def save_chain(root, preset, spread=1.0):
-    """Random weights of a preset's models: the folders `.codecs` and `.generators`, and `.chain`."""
+    """Random weights of a preset's models: folders `.codecs` and `.generators`, and `.chain`."""
     folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators",
                               chain=preset.chain)
     folders.codecs.mkdir()

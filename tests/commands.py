@@ -135,7 +135,7 @@ def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
 
 
 def every_step_is_saved():
-    """A setting: the state is saved after every step, so that a kill may hit a half-written state."""
+    """A setting: the state is saved after every step, so that a kill may hit a half-written one."""
     from vqwave.train import callbacks
 
     callbacks.SAVE_EVERY_SECONDS = -1.0

@@ -85,7 +85,7 @@ def speed():
 
 @pytest.fixture(scope="session")
 def shared(run_folder):
-    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run; read-only."""
+    """`shared(name, fill)`: a read-only folder that `fill(folder)` fills once for the whole run."""
     def shared(name, fill):
         folder, done = run_folder / name, run_folder / f"{name}.done"
         with open(run_folder / f"{name}.lock", "w") as lock:

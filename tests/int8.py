@@ -9,7 +9,7 @@ import onnxruntime
 
 @contextlib.contextmanager
 def exact_int8():
-    """Sessions that are made inside add int8 products without saturation, as processors with VNNI do."""
+    """Sessions made inside add int8 products without saturation, as processors with VNNI do."""
     session = onnxruntime.InferenceSession
 
     def exact_session(graph, options=None, **kwargs):

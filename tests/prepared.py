@@ -1,4 +1,4 @@
-"""Data folders as prepare_audio.py leaves them, made quickly; reporters and results of trainings."""
+"""Data folders as prepare_audio.py leaves them; reporters and results of trainings."""
 
 import hashlib
 import math
@@ -66,4 +66,4 @@ def assert_same_sets(folder, other, name):
         a, b = weights.find(folder, name, tag), weights.find(other, name, tag)
         for part in a.files:
             for key, array in a.load(part).items():
-                np.testing.assert_allclose(array, b.load(part)[key], atol=1e-6, rtol=1e-6, err_msg=key)
+                np.testing.assert_allclose(array, b.load(part)[key], 1e-6, 1e-6, err_msg=key)

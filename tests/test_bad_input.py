@@ -104,7 +104,7 @@ def harmed(content: bytes, random) -> bytes:
 
 
 def bad_files(folder, good, random, count):
-    """Paths of `count` damaged copies of the good files, and of nonsense, some with a wrong ending."""
+    """Paths of `count` damaged copies of good files, and of nonsense, some with a wrong ending."""
     suffixes = audio.AUDIO_SUFFIXES
     for i, suffix in enumerate(suffixes):
         for name, content in (("empty", b""), ("byte", b"\0"), ("noise", random.bytes(20_000)),
@@ -228,7 +228,7 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
 
 
 def leaves(kind, path=()):
-    """(keys, type) of each value of a config class, through one class of each union; a list's first."""
+    """(keys, type) of the values of a config class, of one class of each union; a list's first."""
     for name, field in kind.model_fields.items():
         hint = field.annotation
         while typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
@@ -293,7 +293,7 @@ many = settings(max_examples=150)
 
 
 def one_line_or(call, *names):
-    """The call's value, or None where it raises a `UserError` of one line that names one of `names`."""
+    """The call's value, or None where it raises a `UserError` of one line with one of `names`."""
     try:
         return call()
     except UserError as e:

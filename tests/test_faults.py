@@ -93,7 +93,7 @@ def assert_whole_or_refused(folder, name):
 
 
 def kill_repeatedly(times, seed, seconds, start, check, finish, chain=10):
-    """Start, wait for a random part of `seconds`, kill, `check`; after each `chain` kills, `finish`."""
+    """Start, wait a random part of `seconds`, kill, `check`; after each `chain` kills, `finish`."""
     random, killed = np.random.default_rng(seed), 0
     while killed < times:
         command = start()

@@ -19,7 +19,7 @@ RATE = 22050
 
 
 def short_report():
-    """A setting: a short report without distances; trainings are forked; codecs are not exported."""
+    """A setting: short reports without distances, forked trainings, no exports of codecs."""
     stages_are_forked()
     from vqwave.commands import test_codec
     from vqwave.report import fad, folder_page

@@ -1,4 +1,4 @@
-"""Of every core: teacher-forced logits equal step-by-step logits, and the ONNX loop equals Keras."""
+"""Of every core: teacher-forced logits equal those step by step; the ONNX loop equals Keras."""
 
 from types import SimpleNamespace
 

@@ -41,20 +41,19 @@ LENGTH = 26
 
 def perform(stream, changes, blocks):
     """The stream's next blocks, [..., samples], with each change made before the block it names."""
-    made = []
+    parts = []
     for i in range(stream.position // BLOCK, stream.position // BLOCK + blocks):
         for at, change in changes:
             if at == i:
                 assert stream.set(**change) == i * BLOCK
-        made.append(next(stream))
-    return np.concatenate(made, axis=-1)
+        parts.append(next(stream))
+    return np.concatenate(parts, axis=-1)
 
 
 def codes_of(stream, blocks):
     """(audio, codes by level) of the next blocks, of a stream that stays open."""
-    made = [(next(stream), stream.codes) for _ in range(blocks)]
-    return (np.concatenate([audio for audio, _ in made]),
-            {x: np.concatenate([codes[x] for _, codes in made]) for x in made[0][1]})
+    sounds, codes = zip(*((next(stream), stream.codes) for _ in range(blocks)), strict=True)
+    return np.concatenate(sounds), {x: np.concatenate([c[x] for c in codes]) for x in codes[0]}
 
 
 def block(audio, i):
@@ -173,8 +172,8 @@ class Sounding(Music):
     """Code c of level 512 sounds pitch class c, up to 11; level 128 sounds nothing that is known."""
 
     def prompt(self, *given, **more):
-        made = super().prompt(*given, **more)
-        return dataclasses.replace(made, pitches={512: self.pitches(512)})
+        prompt = super().prompt(*given, **more)
+        return dataclasses.replace(prompt, pitches={512: self.pitches(512)})
 
     def pitches(self, level):
         return None if level == 128 else np.eye(CODES, 12, dtype=np.float32)[None]

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: every engine against its definition, from logits with labels and without."""
+"""Classifier-free guidance: every engine against its definition."""
 
 import keras
 import numpy as np

@@ -10,9 +10,9 @@ from vqwave.play import api, listening
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_weights):
+def half_trained(tmp_path_factory, tiny_weights):
     """A folder that a training made, and its data: the two coarsest levels of four are there."""
-    root = tmp_path_factory.mktemp("made")
+    root = tmp_path_factory.mktemp("trained")
     data_folder(root / "data", {f"t{i}": music(3.0, i) for i in range(3)})
     for folder, kind in ((tiny_weights.codecs, "vqvae"), (tiny_weights.generators, "generator")):
         for level in (512, 128):
@@ -24,18 +24,18 @@ def load(folder):
     return api.load(folder, folder, epoch="best")
 
 
-def test_a_held_out_track_is_continued_by_a_seed(made, monkeypatch):
+def test_a_held_out_track_is_continued_by_a_seed(half_trained, monkeypatch):
     monkeypatch.setattr(listening, "SECONDS", 2.0)
-    music, tracks = load(made / "weights"), manifest.read(made / "data")
-    sounds = [listening.continue_track(music, made / "data", tracks[:1], seed) for seed in (1, 1, 2)]
+    music, tracks = load(half_trained / "weights"), manifest.read(half_trained / "data")
+    sounds = [listening.continue_track(music, half_trained / "data", tracks[:1], seed) for seed in (1, 1, 2)]
     assert len(sounds[0]) == 2 * 22050 and np.array_equal(*sounds[:2])
     assert not np.array_equal(sounds[0], sounds[2])
-    assert listening.continue_track(music, made / "data", []) is None
+    assert listening.continue_track(music, half_trained / "data", []) is None
 
 
-def test_a_chain_is_heard_as_far_as_it_is_trained(made, tmp_path):
-    assert listening.playable_level(load(made / "weights")) == 128
-    shutil.copytree(made / "weights", tmp_path / "half")
+def test_a_chain_is_heard_as_far_as_it_is_trained(half_trained, tmp_path):
+    assert listening.playable_level(load(half_trained / "weights")) == 128
+    shutil.copytree(half_trained / "weights", tmp_path / "half")
     for path in (tmp_path / "half").glob("generator_128*"):
         path.unlink()
     assert listening.playable_level(load(tmp_path / "half")) == 512

@@ -19,7 +19,7 @@ PAST = 4 * BLOCK / 22050
 
 @pytest.fixture
 def play(monkeypatch):
-    """`play(stream, perform, …)` to speakers, of which `perform(blocks, press, show)` has the ends."""
+    """`play(stream, perform, …)`; `perform(blocks, press, show)` stands for speakers and keys."""
     def play(stream, perform, changes=(), **options):
         def speakers(blocks, rate, latency, *, show, press, **_):
             perform(blocks, press, show)

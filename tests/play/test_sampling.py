@@ -40,7 +40,7 @@ def test_each_of_seed_stream_level_and_book_makes_other_numbers():
 
 
 def philox(counter, key):
-    """Philox-4x64-10 as Salmon et al. 2011 print it, from a counter of four words and a key of two."""
+    """Philox-4x64-10 as in Salmon et al. 2011, from a counter of four words and a key of two."""
     mask = 2**64 - 1
     c, (k0, k1) = list(counter), key
     for _ in range(10):

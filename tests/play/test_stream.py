@@ -1,4 +1,4 @@
-"""A stream is a function of its seed alone: not of chunks, threads, batches, or how far one listens."""
+"""A stream is a function of its seed alone: not of chunks, threads, stops or batches."""
 
 import threading
 from itertools import islice
@@ -37,7 +37,7 @@ def origin(config):
 
 
 class IntegerGenerator:
-    """Codes by whole-number arithmetic: right only where everything that they depend on lines up."""
+    """Codes by whole-number arithmetic: right only where all that they depend on lines up."""
 
     def __init__(self, level, dilations=HALO_DILATIONS, layout=PLAIN):
         levels = list(layout)
@@ -93,7 +93,7 @@ def frame(seen, uniform, previous, position, temperature, given=None):
 
 
 class IntegerCodec:
-    """Each sample tells its frame, its place in both, and the frames at both ends of what is seen."""
+    """Each sample tells its frame, its place, and the frames at both ends of what is seen."""
 
     rows, splits = 1, False
     decode_part = CodecEngine.decode_part
@@ -189,7 +189,7 @@ def given(samples, down_to=0, seed=0, layout=PLAIN):
 
 
 def prompted(codes, audio=None, keep_original=False):
-    """A `Prompt` of frames by level, with codes as a caller has them: without an axis of one book."""
+    """A `Prompt` of frames by level, as a caller has them: without an axis of one book."""
     return Prompt({level: without_book(x) for level, x in codes.items()}, audio, keep_original)
 
 

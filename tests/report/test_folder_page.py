@@ -86,7 +86,7 @@ def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
         folder_page.write(results, tmp_path, "mine")
 
 
-def test_the_page_of_a_trained_folder_holds_pieces_pictures_and_figures(trained, models, tmp_path, capsys, monkeypatch):
+def test_the_page_of_a_trained_folder_holds_pieces(trained, models, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(fad, "load_if_available", lambda path, say: None)
     path = tmp_path / "report.html"
     code = cli.entry(commands.load("evaluate").main, [

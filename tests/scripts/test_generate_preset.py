@@ -69,7 +69,8 @@ def refused(found) -> str:
 
 def test_a_preset_is_played_from_its_folder(generate):
     """The folder's own codecs are used where it has some, else the shipped codecs."""
-    plain = generate("--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "weights/tiny")
+    plain = generate("--vqvae-weights-dir", "final_weights",
+                     "--generator-weights-dir", "weights/tiny")
     assert generate("--preset", "tiny") == plain
     assert generate("--preset", "tiny", "--generator-weights-dir", "weights/tiny") == plain
     assert generate("--preset", "tiny", "--generators", "generator_128") != plain
@@ -124,7 +125,8 @@ def test_a_vae_samples_its_prior(run, generate, tmp_path):
     plain = generate("--preset", "cvae", *told)
     # Without the preset too: a chain without generators lies in one folder.
     assert plain == generate("--vqvae-weights-dir", "weights/cvae", *told)
-    assert plain == generate("--generator-weights-dir", "weights/cvae", *told, "--engine", "onnx-float32")
+    assert plain == generate("--generator-weights-dir", "weights/cvae", *told,
+                             "--engine", "onnx-float32")
     others = [generate("--preset", "cvae", *more) for more in ([], told[:2], told[2:])]
     assert len({plain, *others}) == 4
     code, said, notes = run("--preset", "cvae", "--seconds", 2, "--seed", 9, *told, "--output",

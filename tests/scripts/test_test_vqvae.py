@@ -30,8 +30,8 @@ def song(tmp_path):
 def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(
         capsys, song, tiny_weights, tmp_path):
     folder = tmp_path / "new" / "folder"
-    code, out, notes = run(capsys, "test_vqvae", "--model", "all", "--input", song, "--output-dir", folder,
-                           "--json", "--vqvae-weights-dir", tiny_weights.codecs)
+    code, out, notes = run(capsys, "test_vqvae", "--model", "all", "--input", song, "--output-dir",
+                           folder, "--json", "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
     report = json.loads(out)
     assert report["input"] == str(song) and report["engine"] == "onnx"
@@ -58,8 +58,8 @@ def test_a_part_is_written_to_this_folder_and_replaced(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for verb in ("wrote", "replaced"):
-        code, out, _ = run(capsys, "test_vqvae", "--model", "vqvae_8", "--input", song, "--start", "0.5",
-                           "--seconds", "0.25", "--vqvae-weights-dir", tiny_weights.codecs)
+        code, out, _ = run(capsys, "test_vqvae", "--model", "vqvae_8", "--input", song, "--start",
+                           0.5, "--seconds", 0.25, "--vqvae-weights-dir", tiny_weights.codecs)
         assert code == 0 and f"{verb} a song [1]_vqvae_8.wav" in out and "SI-SDR dB" in out
     (path,) = (tmp_path / "here").iterdir()
     assert len(audio.decode(path, RATE)) == round(0.25 * RATE)
@@ -68,8 +68,8 @@ def test_a_part_is_written_to_this_folder_and_replaced(
 @pytest.mark.parametrize("samples", [1, 5000])
 def test_silence_has_no_figures(capsys, tiny_weights, tmp_path, samples):
     encode(tmp_path / "silent.wav", np.zeros(samples), RATE)
-    code, out, notes = run(capsys, "test_vqvae", "--model", "vqvae_512", "--input", tmp_path / "silent.wav",
-                           "--output-dir", tmp_path, "--json",
+    code, out, notes = run(capsys, "test_vqvae", "--model", "vqvae_512", "--input",
+                           tmp_path / "silent.wav", "--output-dir", tmp_path, "--json",
                            "--vqvae-weights-dir", tiny_weights.codecs)
     (model,) = json.loads(out)["models"]
     assert code == 0 and "silent.wav: is silent" in notes

@@ -40,7 +40,7 @@ def save(folder, *codecs, seed=0):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, tiny_weights):
-    """Folders of weights: `vae`, of a VAE with labels and a codec of codes; `codes`; and what plays."""
+    """Folders of weights: `vae`, with labels, and a codec of codes; `codes`; and what plays."""
     root = tmp_path_factory.mktemp("weights")
     return SimpleNamespace(root=root, tiny=tiny_weights,
                            vae=save(root / "vae", LABELLED, TINY.codec(128)),
