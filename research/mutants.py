@@ -35,15 +35,15 @@ def read_mutants() -> list[Mutant]:
 def survives(mutant: Mutant) -> str:
     """Why the tests do not notice a bug; empty where one fails."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(CHECKOUT / "lib", folder, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns("__pycache__"))
-        path = Path(folder, "vqwave", mutant.file)
+        library = Path(folder) / "lib"
+        shutil.copytree(CHECKOUT / "lib", library, ignore=shutil.ignore_patterns("__pycache__"))
+        path = library / "vqwave" / mutant.file
         before, after = path.read_text(encoding="utf-8").split(mutant.old)
         path.write_text(before + mutant.new + after, encoding="utf-8")
         result = subprocess.run(
             [sys.executable, "-m", "pytest", *shlex.split(mutant.tests), "-q", "-x", "--tb=line",
              "--no-header", "-p", "no:cacheprovider"], cwd=CHECKOUT, capture_output=True,
-            text=True, env=os.environ | {"PYTHONPATH": folder})
+            text=True, env=os.environ | {"PYTHONPATH": str(library)})
         summary = (result.stdout.splitlines() or [result.stderr])[-1]
         return "" if result.returncode == 1 and " failed" in summary else f"pytest: {summary}"
 
@@ -57,7 +57,7 @@ def main(argv=None) -> int:
             reasons.append(survives(mutant))
             print("SURVIVES" if reasons[-1] else "caught", mutant.bug, reasons[-1], flush=True)
     print(f"{reasons.count('')} of {len(reasons)} caught")
-    return any(reasons)
+    return int(any(reasons))
 
 
 if __name__ == "__main__":
