@@ -94,9 +94,9 @@ def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):
     coldest = [generate("--temperature", 0), generate("--top-k", 1),
                generate("--temperature", 0, 1, "--top-k", 0, 1)]
     assert len(set(coldest)) == 1
-    others = [coldest[0], generate("--temperature", 1, 0.01), generate("--temperature", 0.01, 1),
-              generate("--top-p", 0.3)]
-    assert len({plain, *others}) == 5
+    cold_end = generate("--temperature", 1, 0.01)
+    assert cold_end != generate("--temperature", 0.01, 1)
+    assert plain not in (coldest[0], cold_end, generate("--top-p", 0.3))
 
 
 FILE = ["--length", "99", "--output", "TMP/a.wav"]
