@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from .engine import CodecEngine
-from .sampling import uniforms
+from .sampling import uniforms_by_book
 
 WIDEST = 10.0
 """The highest temperature, the standard deviation of a sample."""
@@ -31,8 +31,7 @@ def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np
     check_latents(config)
     from scipy.special import ndtri
 
-    draws = np.stack([uniforms(seed, 0, config.level, 0, frames, k)
-                      for k in range(config.frame_width)], axis=1)
+    draws = uniforms_by_book(seed, 0, config.level, 0, frames, 0, config.frame_width)
     # The draws are multiples of 2^-24: half a step more, so that none is 0.
     return (temperature * ndtri(draws.astype(np.float64) + 2.0**-25)).astype(np.float32)
 

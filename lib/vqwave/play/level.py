@@ -14,7 +14,7 @@ from .conditions import FEEDS
 from .controls import CONTROLS
 from .labels import Mixture, without
 from .opening import count_rests, skip_rests
-from .sampling import uniforms
+from .sampling import uniforms_by_book
 
 LEAST_SOURCE = 64
 """Least source codes of a run of a context model: each run computes its halo again."""
@@ -251,7 +251,7 @@ class Level(CodeBuffer):
         state, start = self.state, self.stop
         if self.second:
             skip_rests(self, self.second)
-        draws = np.stack([self._uniforms(start, book) for book in range(self.books)], axis=-1)
+        draws = self._uniforms(0, self.books)
         forced, places = self._forced(start)
         codes, log_probs = [state.codes], [state.log_probs]
         for frames, scores in self._parts(context, draws, forced):
@@ -296,11 +296,11 @@ class Level(CodeBuffer):
             places = (start - state.loop_start + np.arange(self.per_block)) % length
             forced[:] = state.loop[:, places]
             if self.steering.mutate:  # book number `books` has the draws that no code takes
-                forced[self._uniforms(start, self.books) < self.steering.mutate] = -1
+                forced[self._uniforms(self.books, 1)[..., 0] < self.steering.mutate] = -1
         forced[:, : len(prompt)] = prompt
         return forced, places
 
-    def _uniforms(self, start: int, book: int) -> np.ndarray:
-        """The random numbers of the next block for one book: float32 [batch, per_block]."""
-        return np.stack([uniforms(self.seed, piece, self.level, start, self.per_block, book)
-                         for piece in range(self.batch)])
+    def _uniforms(self, book: int, books: int) -> np.ndarray:
+        """The random numbers of the next block: float32 [batch, per_block, books]."""
+        return np.stack([uniforms_by_book(self.seed, piece, self.level, self.stop, self.per_block,
+                                          book, books) for piece in range(self.batch)])

@@ -4,7 +4,7 @@ loudness of a frame is estimated from its codes, see `data.loudness.quietness`.
 
 import numpy as np
 
-from .sampling import uniforms
+from .sampling import uniforms_by_book
 
 AS_COMPOSED = {"intro": True, "leveling": False}
 """The options of a stream in which everything that is composed is heard, at its own loudness."""
@@ -46,10 +46,10 @@ def _advance(level, piece: int, second: float):
     previous, memory = state.previous[[piece]], [x[rows] for x in state.memory]
     heard = np.zeros(0)
     while len(heard) < LONGEST * second:
-        draws = [uniforms(level.seed, piece, level.level, level.stop + len(heard), count,
-                          DRAWS + book) for book in range(level.books)]
+        draws = uniforms_by_book(level.seed, piece, level.level, level.stop + len(heard), count,
+                                 DRAWS, level.books)
         frames, _, memory = level.generator.sample(
-            None if context is None else context[rows], np.stack(draws, axis=-1)[None], previous,
+            None if context is None else context[rows], draws[None], previous,
             memory, state.sampling, log_probs=False)
         previous = frames[:, -1]
         heard = np.append(heard, _quietness(level.generator.quietness, frames[0]))

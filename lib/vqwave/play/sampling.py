@@ -21,13 +21,24 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
     2011) keyed by the seed, its counter holding step, stream, level and book. seed: 0 … 2^128 - 1;
     the others: from 0.
     """
+    return uniforms_by_book(seed, stream, level, start, count, book, 1)[:, 0]
+
+
+def uniforms_by_book(seed: int, stream: int, level: int, start: int, count: int, book: int,
+                     books: int) -> np.ndarray:
+    """`uniforms` for a number of books from `book` on: float32 [count, books]."""
     # Each counter value gives four 64-bit words, that is eight numbers.
     first, skip = divmod(start, 8)
-    words = np.random.Philox(key=seed, counter=[first, stream, level,
-                                                book]).random_raw(4 * (-(-(skip + count) // 8)))
+    values = -(-(skip + count) // 8)
+    generator = np.random.Philox(key=seed, counter=[first, stream, level, book])
+    words = []
+    for _ in range(books):
+        words.append(generator.random_raw(4 * values))
+        # The book is the last word of the counter. A generator for each book would be slow.
+        generator.advance((1 << 192) - values)
     # Little-endian on every machine, so that the same seed is the same music.
-    halves = words.astype("<u8", copy=False).view("<u4")[skip : skip + count]
-    return (halves >> 8).astype(np.float32) * np.float32(2.0**-24)
+    halves = np.stack(words).astype("<u8", copy=False).view("<u4")[:, skip : skip + count]
+    return (halves.T >> 8).astype(np.float32) * np.float32(2.0**-24)
 
 
 def draw_seed(seed: int | None) -> int:
