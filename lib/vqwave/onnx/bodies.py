@@ -17,12 +17,14 @@ class Body:
             by the paths of the Keras variables. `body` holds the nodes of one step, `main` those
             that run once a chunk.
         together: whether several books of a frame are drawn together.
+        book_axis: whether codes and logits have an axis of books: of all books drawn together, or
+            of length 1 for each book in order.
         features(previous, context): names in `body` of the previous frame, int32 [1, B] (several
             books: [1, B, books]), and of the context, float32 [1, B, context_channels] -> name of
             float32 [1, B, any width]. State s of the config's `states` is read from `body_{s}` and
             written to `body_{s}_out`, each [1, B, …].
         logits(book, features, drawn): of each book in order, given the codes drawn before it; name
-            of float32 [1, B, num_codes], or [1, B, books, num_codes] of books together, times
+            of float32 [1, B, num_codes], or [1, B, books, num_codes] of books with an axis, times
             `inverse_temperature`.
     """
 
@@ -38,6 +40,7 @@ class Body:
         self.drawn_sum = ""  # the embeddings of the books drawn so far in a frame, summed
         self.previous = ""
         self.together = config.books > 1 and config.core.drawing == "together"
+        self.book_axis = self.together
 
     def features(self, previous: str, context: str) -> str:
         self.previous = previous

@@ -56,7 +56,7 @@ class LoopBuilder:
 
     `body` holds the nodes of a step, `main` those that run once a chunk. A step works on [1, B, …],
     the shape of an LSTM node, so that no node reshapes. In the body a frame of one book is [1, B].
-    Books that are drawn together have an axis before the codes.
+    The codes have an axis of books before them where the body's `book_axis` says so.
 
     Args:
         arrays: the generator's weights by the paths of the Keras variables.
@@ -70,8 +70,9 @@ class LoopBuilder:
         self.full = form in ("loop_full", "loop_guided")
         self.main, self.body = Nodes("main_"), Nodes("body_")
         self.core = BODIES[config.core.kind](config, arrays, precision, self.main, self.body)
-        self.together = self.core.together
-        self.code_axis = 3 if self.together else 2
+        self.together, self.book_axis = self.core.together, self.core.book_axis
+        self.code_axis = 3 if self.book_axis else 2
+        self.parts: dict[str, list[str]] = {}
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]
         self.rows = "R" if self.guided else "B"
 
@@ -90,25 +91,33 @@ class LoopBuilder:
     def _step(self) -> tuple[str, str]:
         """Draw the books of a frame in order; names of the frame and of its log-probabilities."""
         body = self.body
+        self.uniforms = "body_uniforms"
+        if self.book_axis:
+            self.uniforms = body("Unsqueeze", "body_uniforms", [3])
         if self.full:
-            self.bias = self.main("Mul", "bias", "inverse_temperature")
+            biases = self._biases(self.main("Mul", "bias", "inverse_temperature"))
         features = self.core.features(self._for_all_rows("body_previous"), "body_context")
-        codes, rows, log_probs = [], [], []
+        codes, rows, of_books = [], [], []
         for book in range(1 if self.together else self.books):
             logits = self.core.logits(book, features, rows)
             if self.guided:
                 logits = self._guide(book, logits)
             if self.full:
-                logits = self._filter(self._add_bias(book, logits))
+                logits = self._filter(body("Add", logits, biases[book]))
             code = self._draw(book, logits)
             if self.full:
                 code = self._force(book, code)
-                log_probs.append(self._log_prob(logits, code))
             codes.append(code)
+            of_books.append(logits)
             rows.append(self._for_all_rows(code))
         if len(codes) == 1:
-            return codes[0], "".join(log_probs)
-        frame = body("Concat", *(body("Unsqueeze", c, [2]) for c in codes), axis=2)
+            return codes[0], self._log_prob(of_books[0], codes[0]) if self.full else ""
+        if self.book_axis:
+            frame = body("Concat", *codes, axis=2)
+            logits = body("Concat", *of_books, axis=2)
+            return frame, self._log_prob(logits, frame) if self.full else ""
+        frame = body("Concat", *(body("Unsqueeze", code, [2]) for code in codes), axis=2)
+        log_probs = map(self._log_prob, of_books, codes) if self.full else []
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
 
     def _for_all_rows(self, x: str) -> str:
@@ -117,8 +126,15 @@ class LoopBuilder:
 
     def _of_book(self, scanned: str, index: int | list[int]) -> str:
         """The part of a book from [1, B, books]: an index [1] keeps the axis, an index [] drops it.
+        With an axis of books in the logits, the part keeps its axis, and one node splits all books.
         """
-        return scanned if self.books == 1 else self.body("Gather", scanned, index, axis=2)
+        if self.books == 1 or self.together:
+            return scanned
+        if not self.book_axis:
+            return self.body("Gather", scanned, index, axis=2)
+        if scanned not in self.parts:
+            self.parts[scanned] = self.body.split(scanned, *[1] * self.books, axis=2)
+        return self.parts[scanned][np.squeeze(index)]
 
     def _guide(self, book: int, logits: str) -> str:
         """Classifier-free guidance: logits with labels, moved away from logits without labels."""
@@ -126,17 +142,19 @@ class LoopBuilder:
         body.node("Split", logits, outputs=halves, axis=1, num_outputs=2)
         return body("Add", halves[1], body("Mul", body("Sub", *halves), "guidance"))
 
-    def _add_bias(self, book: int, logits: str) -> str:
-        bias = (self.bias if self.together
-                else self.main("Gather", self.bias, book, axis=0))
-        return self.body("Add", logits, bias)
+    def _biases(self, bias: str) -> list[str]:
+        """What is added to the logits of each book, or of all books together."""
+        if self.together:
+            return [bias]
+        if self.book_axis:
+            return self.main.split(bias, *[1] * self.books, axis=0)
+        return [self.main("Gather", bias, book, axis=0) for book in range(self.books)]
 
     def _draw(self, book: int, logits: str) -> str:
         """`sampling.pick`: the number of cumulative weights up to the uniform draw."""
         body, axis = self.body, self.code_axis
         weights = body("Softmax", logits, axis=-1)
-        uniform = (body("Unsqueeze", "body_uniforms", [3]) if self.together
-                   else self._of_book("body_uniforms", [book]))
+        uniform = self._of_book(self.uniforms, [book])
         if self.many:
             # With the codes as the first axis, CumSum adds rows of B numbers instead of single
             # numbers, in the same order.
@@ -151,21 +169,22 @@ class LoopBuilder:
     def _force(self, book: int, code: str) -> str:
         """The forced code, or the drawn code where no code is forced."""
         body = self.body
-        forced = "body_forced" if self.together else self._of_book("body_forced", book)
+        forced = self._of_book("body_forced", book)
         return body("Where", body("Less", forced, np.array(0, np.int32)), code, forced)
 
     def _log_prob(self, logits: str, code: str) -> str:
         body, axis = self.body, self.code_axis
         index = body("Unsqueeze", code, [axis])
         log_prob = body("GatherElements", body("LogSoftmax", logits, axis=-1), index, axis=axis)
-        return body("Squeeze", log_prob, [3]) if self.together else log_prob
+        return body("Squeeze", log_prob, [3]) if self.book_axis else log_prob
 
     def _filter(self, logits: str) -> str:
         """`sampling.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
         from onnx import helper
 
         main, body, keep = self.main, self.body, Nodes("keep_")
-        shape = [1, "B", *[self.books] * self.together, self.config.num_codes]
+        books = [self.books if self.together else 1] * self.book_axis
+        shape = [1, "B", *books, self.config.num_codes]
         some_k = main("Greater", "top_k", 0)
         some_p = main("Less", "top_p", np.array(1, np.float32))
         branches = {name: helper.make_graph(nodes.nodes, name, [],

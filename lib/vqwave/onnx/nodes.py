@@ -21,10 +21,10 @@ class Nodes:
         self.node(kind, *inputs, outputs=[name], **attributes)
         return name
 
-    def split(self, x: str, *widths: int) -> list[str]:
-        """Split the last axis into parts of these widths."""
+    def split(self, x: str, *widths: int, axis: int = -1) -> list[str]:
+        """Split an axis into parts of these widths."""
         outputs = [f"{self.prefix}{len(self.nodes)}_{i}" for i in range(len(widths))]
-        self.node("Split", x, widths, outputs=outputs, axis=-1)
+        self.node("Split", x, widths, outputs=outputs, axis=axis)
         return outputs
 
     def node(self, kind: str, *inputs, outputs: list[str], domain: str = "", **attributes):

@@ -15,9 +15,12 @@ class RollBody(Body):
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         super().__init__(config, arrays, "float32", main, body)
+        self.book_axis = True
         self.flags: list[str] = []
         self.total = ""
         self.mask = ""
+        self.hidden: list[str] = []
+        self.masks: list[str] = []
 
     def features(self, previous: str, context: str) -> str:
         """[1, B, books, head_dim]."""
@@ -52,7 +55,10 @@ class RollBody(Body):
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         body, below = self.body, self.config.core.below
-        hidden = body("Gather", features, book, axis=2)
+        if not book:
+            self.hidden, self.masks = (body.split(x, *[1] * self.config.books, axis=2)
+                                       for x in (features, self.mask))
+        hidden = self.hidden[book]
         if drawn:
             table = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
             self.flags.append(body("Gather", table, drawn[-1], axis=0))
@@ -65,7 +71,7 @@ class RollBody(Body):
             hidden = body("Add", hidden, body("MatMul", lower, rows))
         hidden = body("FastGelu", hidden, domain="com.microsoft")
         logits = self.output_layer("logits", hidden)
-        return body("Add", logits, body("Gather", self.mask, book, axis=2))
+        return body("Add", logits, self.masks[book])
 
     def _flag(self, kind: str, x: str, value: int) -> str:
         return self.body("Cast", self.body(kind, x, np.array(value, np.float32)), to=FLOAT)
