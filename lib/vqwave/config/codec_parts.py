@@ -90,9 +90,9 @@ class LogFrequencyFrontEnd(CodecPart):
 
 
 class SpectrogramFrontEnd(CodecPart):
-    """The encoder sees the levels of a spectrogram, a frame every `hop` samples, instead of having
-    stages up to that hop. n_fft: samples of a window. mels: bands on the mel scale; 0: the bins of
-    the window without the last, so that strides divide their number.
+    """The encoder sees the loudness of a spectrogram, a frame every `hop` samples, instead of
+    having stages up to that hop. n_fft: samples of a window. mels: bands on the mel scale; 0: the
+    bins of the window without the last, so that strides divide their number.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"

@@ -20,8 +20,10 @@ SCHEMA = 2
 LARGEST = 2**31 - 1
 """The largest integer in a config: an int32."""
 
-LEVEL_RANGE = 80.0
-"""dB below full scale at which the levels of a spectrum end."""
+LOUDNESS_RANGE = 80.0
+"""dB below full scale at which the loudness of a spectrum ends, and the unit of this loudness."""
+FULL_SCALE, MOST_LOUDNESS = 1.1, 1.3
+"""The loudness of a full-scale sine, and the highest; see `nn.spectrum.loudness_of`."""
 
 
 class ConfigError(UserError, ValueError):

@@ -14,7 +14,7 @@ from .blocks import ReceptiveField
 from .conditions import LabelEmbedding
 from .discriminators import build_adversary
 from .frontends import FRONT_ENDS
-from .gains import FeaturesAndLevels
+from .gains import FeaturesAndGains
 from .losses import channel_average, terms_of
 from .planes import HIERARCHIES
 
@@ -39,7 +39,7 @@ class Codec(keras.Model):
         self.config, self.decoder_only = config, decoder_only
         self.front_end = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)
         if edges := config.quantizer.gain_edges:
-            self.front_end = FeaturesAndLevels(self.front_end, edges, config.sample_rate)
+            self.front_end = FeaturesAndGains(self.front_end, edges, config.sample_rate)
         build_encoder, build_decoder = AUTOENCODERS[config.encoder.kind]
         self.encoder, field = build_encoder(config, self.front_end)
         self.quantizer = HIERARCHIES[config.hierarchy.kind](config, seed)

@@ -85,13 +85,14 @@ def hum(x, y, level: int):
 
 
 def constant_q(x, y, config: CodecConfig):
-    """Mean |difference| of the levels of quarter tones, in units of 80 dB; samples: a multiple of
-    `CONSTANT_Q.hop`. The quarter tones are those of the codec's front end, else `CONSTANT_Q`.
+    """Mean |difference| of the loudness of quarter tones, in units of 80 dB; samples: a multiple
+    of `CONSTANT_Q.hop`. The quarter tones are those of the codec's front end, else `CONSTANT_Q`.
     """
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q
     transform = spectrum.constant_q(config.sample_rate, grid)
-    return ops.mean(ops.abs(spectrum.level_of(transform(x)) - spectrum.level_of(transform(y))))
+    before, after = (spectrum.loudness_of(transform(audio)) for audio in (x, y))
+    return ops.mean(ops.abs(before - after))
 
 
 def channel_average(x, averages):

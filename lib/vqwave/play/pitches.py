@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from ..config import LEVEL_RANGE
+from ..config import LOUDNESS_RANGE
 from ..io.files import atomic_write
 from ..onnx.export import cache_folder
 from ..progress import share_bar
@@ -27,7 +27,7 @@ FLOOR = 1e-6
 """Power, 1 of a full-scale sine: a softer code has no pitch."""
 
 GAIN = 0.725
-"""The level, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
+"""The gain, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
 
 _VERSION = "2"
 _AROUND = 8  # frames to either side of those that are listened to
@@ -83,9 +83,9 @@ def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.n
         return powers
     silent = codec.encode(np.zeros((1, frames * config.level), np.float32))[0, frames // 2]
     books = config.books
-    if quantizer.gain_edges:  # shapes sound at a level, and a level has no pitch
+    if quantizer.gain_edges:  # shapes sound at a gain, and a gain has no pitch
         books = quantizer.bands
-        silent[books:] = round(GAIN * LEVEL_RANGE / quantizer.step)
+        silent[books:] = round(GAIN * LOUDNESS_RANGE / quantizer.step)
     nothing = listen(silent[None], share=0.0)
     for book in range(books):
         values = np.tile(silent, (config.num_codes, 1))
