@@ -14,7 +14,7 @@ import numpy as np
 
 from . import figures
 from .dsp import metrics
-from .dsp.spectrum import COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
+from .dsp.spectrum import MOST_COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
 from .figures import BLACK, BLUE, GREY, PALETTE, RED, check_output
 from .io.training_log import read_log
 
@@ -245,7 +245,7 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):
 
 def _waveform(axis, audio, sample_rate, start, color=BLUE):
     """The range of each column's samples, and their rms if a column has many."""
-    each = -(-len(audio) // COLUMNS)
+    each = -(-len(audio) // MOST_COLUMNS)
     starts = np.arange(0, len(audio), each)
     time = start + np.append(starts, len(audio)) / sample_rate
     ranges = [(np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts))]

@@ -128,7 +128,7 @@ def test_each_loss_of_notes_is_smallest_for_the_right_prediction():
 
     least = terms(right)
     assert least["level"] == 0 and least["spectrum"] == 0 and least["presence"] < 0.05
-    for part, term in enumerate(model.head.TERMS):
+    for part, term in enumerate(model.head.OWN_TERMS):
         wrong = right.copy()
         wrong[..., part * 168 : (part + 1) * 168] += 0.5 + 3.0 * (part == 0)
         worse = terms(wrong)

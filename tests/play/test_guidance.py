@@ -7,7 +7,7 @@ import pytest
 from chains import distribution, save_generator
 
 from vqwave import config as configs
-from vqwave.config import SHARES, Sampling
+from vqwave.config import WHOLE_SHARE, Sampling
 from vqwave.io import weights
 from vqwave.nn import generator as models
 from vqwave.play import engine, sampling
@@ -49,7 +49,7 @@ def given(played, steps, batch=1, label=1):
     """(context of 2·batch rows, uniforms, previous, state of 2·batch rows)."""
     config = played.config
     numbers = np.repeat([label, config.labels.none], batch)
-    pairs = np.stack([numbers, np.full_like(numbers, SHARES)], -1)[:, None, None]
+    pairs = np.stack([numbers, np.full_like(numbers, WHOLE_SHARE)], -1)[:, None, None]
     inputs = {"label": np.broadcast_to(pairs, (2 * batch, steps, 1, 2))}
     if config.source:
         shape = (batch, steps // config.ratio + 2 * config.halo, 1)

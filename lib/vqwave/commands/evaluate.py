@@ -78,7 +78,7 @@ def main(argv=None) -> int:
 
 def before_tuning(folder) -> list[dict]:
     """The figures of codecs from before a training into `folder` tuned them."""
-    path = Path(folder) / plan.FILE
+    path = Path(folder) / plan.PLAN_FILE
     verdicts = config.load_yaml(path).get("verdicts") if path.is_file() else None
     return [verdict["first"] | {"model": f"{name}, before it was tuned"}
             for name, verdict in (verdicts or {}).items() if "first" in verdict]

@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
                       help="make a loop without a seam, up to half a second shorter than asked for "
                            "(a variation: up to a second)")
     finish.add_argument("--normalize", action="store_true",
-                        help=f"normalise to {mastering.LOUDNESS:g} LUFS; a limiter prevents "
+                        help=f"normalise to {mastering.NORMALIZED_TO:g} LUFS; a limiter prevents "
                              f"clipping")
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")

@@ -12,7 +12,7 @@ from ..play import api, controls, keys, mastering, midi, playback
 from ..play.session import Session
 from . import arguments
 
-SHORTEST, LONGEST = 0.01, 24 * 3600
+SHORTEST_PIECE, LONGEST_PIECE = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
 
 LONGEST_SCORE = 900
@@ -36,8 +36,8 @@ NEEDS = {"prompt_seconds": ("prompt",), "prompt_start": ("prompt",), "keep_origi
 def add_main(parser):
     """Options for length, seed, label and sampling."""
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=cli.number(least=SHORTEST, most=LONGEST), metavar="S",
-                        help="length in seconds")
+    length.add_argument("--seconds", type=cli.number(least=SHORTEST_PIECE, most=LONGEST_PIECE),
+                        metavar="S", help="length in seconds")
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
                         help=f"length in frames of the top level ({config.preset().chain.top} "
                              f"samples each in the shipped chain)")
@@ -226,9 +226,9 @@ def piece_length(args, music) -> int | None:
     rate = music.sample_rate
     samples = (api.samples_in(args.seconds, rate) if args.seconds
                else args.length * music.chain.top if args.length else None)
-    if samples is not None and samples > LONGEST * rate:
+    if samples is not None and samples > LONGEST_PIECE * rate:
         raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece "
-                        f"lasts at most {LONGEST // 3600}")
+                        f"lasts at most {LONGEST_PIECE // 3600}")
     if getattr(args, "loop", False) and samples is not None and not args.variation_of:
         samples += mastering.loop_margin(rate, samples)
     return samples

@@ -17,7 +17,7 @@ from ..errors import UserError
 SCHEMA = 2
 """The version of the YAML files."""
 
-LARGEST = 2**31 - 1
+LARGEST_INTEGER = 2**31 - 1
 """The largest integer in a config: an int32."""
 
 LOUDNESS_RANGE = 80.0
@@ -53,8 +53,8 @@ def _free_name(name: str) -> str:
     return name
 
 
-Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
-Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST_INTEGER)]
 # Floats are not strict: YAML 1.1 takes 1e-4 for text.
 Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Weight = Annotated[Real, Field(ge=0)]
@@ -72,7 +72,7 @@ CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
 MAX_BOOKS = 64
 """Codebooks of a quantizer, and codes in a frame of a generator, at most."""
 
-Books = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
+BookCount = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
 Layers = Annotated[int, Field(strict=True, ge=1, le=100)]
 Heads = Annotated[int, Field(strict=True, ge=1, le=128)]
 KernelSize = Annotated[int, Field(strict=True, ge=1, le=99), AfterValidator(_odd)]

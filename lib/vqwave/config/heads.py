@@ -102,7 +102,7 @@ class GriffinLimHead(HeadPart):
                              f"to null and these terms of the loss to 0: {', '.join(terms)}")
 
 
-HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | GriffinLimHead,
+AnyHead = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | GriffinLimHead,
                        Field(discriminator="kind"), default_kind("waveform")]
 
 

@@ -11,7 +11,7 @@ from .fields import (
     LOUDNESS_RANGE,
     MOST_LOUDNESS,
     AboveZero,
-    Books,
+    BookCount,
     CodeCount,
     Fraction,
     Positive,
@@ -98,7 +98,7 @@ class ResidualQuantizer(CodebookConfig):
     kind: Literal["residual"] = "residual"
     nested = True
     training_only = (*CodebookConfig.training_only, "dropout")
-    books: Books = 4
+    books: BookCount = 4
     dropout: Fraction = 0.5
 
 
@@ -139,7 +139,7 @@ class BandedQuantizer(CodebookConfig):
 
     kind: Literal["banded"] = "banded"
     noncausal = True
-    books: Books = 7
+    books: BookCount = 7
     num_codes: CodeCount = 256
     code_dim: Positive = 16
     decay: Decay = 0.99
@@ -248,6 +248,6 @@ class GaussianQuantizer(QuantizerConfig):
         return self.dim
 
 
-Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
+AnyQuantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
                       | GaussianQuantizer | GainShapeQuantizer,
                       Field(discriminator="kind"), default_kind("ema")]

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from ..config import (
-    SHARES,
+    WHOLE_SHARE,
     CodesAbove,
     GeneratorConfig,
     Labels,
@@ -19,7 +19,7 @@ from ..config import (
     TrainingConfig,
 )
 from ..io import audio, labels
-from ..io.splits import WHOLE, Share
+from ..io.splits import WHOLE, BatchShare
 from . import codes
 from .codes import CodeTrack
 
@@ -63,7 +63,7 @@ class _Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
-                 share: Share = WHOLE):
+                 share: BatchShare = WHOLE):
         super().__init__(workers=1)
         self.batch_size, self.start, self.fixed, self.share = batch_size, start, fixed, share
         self.sampler = Sampler(sizes, seed)
@@ -123,7 +123,7 @@ class AudioWindows(_Batches):
         if self.labels is None:
             return x, y
         label = self.labels[[self.position(number)[0] for number in numbers]]
-        label = np.stack([label, np.full_like(label, SHARES)], axis=-1)[:, None, None]
+        label = np.stack([label, np.full_like(label, WHOLE_SHARE)], axis=-1)[:, None, None]
         return {"samples": x, "label": label}, y
 
     def window(self, number: int) -> np.ndarray:
@@ -225,7 +225,7 @@ def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Spa
     """The label of each frame's track: int32 [length, 1, 2]."""
     numbers = [labels.index_of(span.track.track, condition) for span in spans]
     each = np.repeat(np.array(numbers, np.int32), [span.frames for span in spans])
-    return np.stack([each, np.full_like(each, SHARES)], axis=-1)[:, None]
+    return np.stack([each, np.full_like(each, WHOLE_SHARE)], axis=-1)[:, None]
 
 
 def score_of(condition: ScoreAbove, generator: GeneratorConfig,

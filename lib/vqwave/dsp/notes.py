@@ -33,7 +33,7 @@ SILENT_DB = -60.0
 MARGIN = 0.3
 """Seconds to either side of a frame that the frame depends on: half of the longest filter."""
 
-SHORTEST = 4
+SHORTEST_NOTE_FRAMES = 4
 """Frames of the shortest note in durations and in the strongest line: 93 ms."""
 KEY_SECONDS, SECOND = 10.0, 43
 """Length of the music in which a key is measured; frames in a second."""
@@ -168,7 +168,7 @@ def _held_frames(is_peak):
     # Silence around each semitone, so that a note does not continue in the next semitone.
     edges = np.flatnonzero(np.diff(np.pad(filled, ((1, 1), (0, 0))).astype(np.int8).T.ravel()))
     lengths = edges[1::2] - edges[::2]
-    return lengths[lengths >= SHORTEST]
+    return lengths[lengths >= SHORTEST_NOTE_FRAMES]
 
 
 def _strongest_line(magnitudes, is_peak):
@@ -178,7 +178,7 @@ def _strongest_line(magnitudes, is_peak):
     begins = np.flatnonzero(np.diff(line, prepend=-2))
     lengths = np.diff(begins, append=len(line))
     pitches = line[begins]
-    return pitches[(lengths >= SHORTEST) & (pitches >= 0)]
+    return pitches[(lengths >= SHORTEST_NOTE_FRAMES) & (pitches >= 0)]
 
 
 def _key_fits(classes):

@@ -86,7 +86,7 @@ class Codec(keras.Model):
     def _make_metrics(self):
         config = self.config
         self.terms = terms_of(config.loss) if config.head.makes_audio else {}
-        names = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
+        names = [*itertools.chain.from_iterable(self.terms), *self.head.OWN_TERMS]
         if config.loss.channel_average:
             names.append("channel_average")
         self.term_weights = dict(config.loss)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
+from ..config import WHOLE_SHARE, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
@@ -69,7 +69,7 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
 
 
 class LabelEmbedding(layers.Layer):
-    """Labels int32 [batch, T, n, 2], each (number, share in `SHARES`ths) -> Σ share · vector,
+    """Labels int32 [batch, T, n, 2], each (number, share in `WHOLE_SHARE`ths) -> Σ share · vector,
     float32 [batch, T, channels].
 
     In training, a share `dropout` of the windows gets the label `none`, the last number, as
@@ -93,7 +93,7 @@ class LabelEmbedding(layers.Layer):
             dropped = keras.random.uniform(window, seed=self.seeds) < self.config.dropout
             numbers = ops.where(dropped, self.config.none, numbers)
         vectors = ops.take(self.embeddings, numbers, axis=0)
-        return ops.sum(vectors * (ops.cast(shares, vectors.dtype) / SHARES), axis=-2)
+        return ops.sum(vectors * (ops.cast(shares, vectors.dtype) / WHOLE_SHARE), axis=-2)
 
 
 def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import FAR, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
+from ..config import HIDDEN_DISTANCE, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
 from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
@@ -245,7 +245,7 @@ class TransformerStack(Core):
         place = count % core.window
         slots = ops.arange(core.window, dtype="int32")
         is_new = ops.cast(slots == place, "float32")[:, None, :, None]
-        age = ops.where(slots <= count, (count - slots) % core.window, FAR)
+        age = ops.where(slots <= count, (count - slots) % core.window, HIDDEN_DISTANCE)
 
         def attend(i, q, k, v):
             rings = state[1 + 2 * i], state[2 + 2 * i]

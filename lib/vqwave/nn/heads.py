@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import LOUDNESS_RANGE, LOWEST, PER_OCTAVE, PERIOD
+from ..config import LOUDNESS_RANGE, LOWEST_TONE, PER_OCTAVE, PERIOD
 from ..data.vocoders import GriffinLim
 from .blocks import Conv, ReceptiveField, prepend_past, upsampling
 from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
@@ -22,7 +22,7 @@ from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
 
 def quarter_tones(count: int, first: int = 0) -> np.ndarray:
     """Hz of quarter tones upwards from the `first` above A0: float64 [count]."""
-    return LOWEST * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
+    return LOWEST_TONE * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
 
 
 def tone_cycles(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
@@ -251,7 +251,7 @@ class Head:
     first code in the piece modulo PERIOD / level, for heads that need their position.
     """
 
-    TERMS: tuple[str, ...] = ()
+    OWN_TERMS: tuple[str, ...] = ()
     """The loss terms of `losses_of`."""
 
     def __init__(self, config):
@@ -323,7 +323,7 @@ class NotesAndNoise(TonesAndNoise):
     With tones at all quarter tones there is no melody; peaks alone keep a recording's notes.
     """
 
-    TERMS = ("presence", "level", "spectrum")
+    OWN_TERMS = ("presence", "level", "spectrum")
 
     def tap(self, stage: int, features, start, field: ReceptiveField):
         config = self.config
@@ -378,7 +378,7 @@ class SpectrogramOutput(Head):
 class GriffinLimOutput(Head):
     """Loudness of the spectrogram for Griffin and Lim's algorithm, all frames in one row."""
 
-    TERMS = ("spectrum",)
+    OWN_TERMS = ("spectrum",)
 
     def synthesise(self, features, start, field: ReceptiveField):
         config = self.config

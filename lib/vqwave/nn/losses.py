@@ -19,7 +19,7 @@ from . import spectrum
 # (n_fft, hop, window): as in the SC metric, but at twice the hop, for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
 # Samples: an STFT reflects half a window at each end, so the audio must be longer than that.
-SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
+SHORTEST_AUDIO = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 MULTI_MEL_SCALES = tuple((n_fft, min(64, n_fft // 8)) for n_fft in (64, 128, 256, 512, 1024, 2048))
 # The hop of the term constant_q, and its quarter tones for codecs without such a front end.
 CONSTANT_Q = LogFrequencyFrontEnd()
@@ -128,7 +128,7 @@ def flux(x, y, sample_rate: int):
     return sum(terms) / len(terms)
 
 
-TERMS: dict[tuple[str, ...], Callable] = {
+LOSS_TERMS: dict[tuple[str, ...], Callable] = {
     ("spectral_convergence", "log_magnitude", "mel", "waveform"):
         lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
     ("multi_mel",): lambda x, y, config: {"multi_mel": multi_mel(x, y, config.sample_rate)},
@@ -142,9 +142,9 @@ The first terms are always computed, for the log; the others only with a weight.
 
 
 def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
-    """The entries of `TERMS` that a loss uses."""
-    first = next(iter(TERMS))
-    return {names: compute for names, compute in TERMS.items()
+    """The entries of `LOSS_TERMS` that a loss uses."""
+    first = next(iter(LOSS_TERMS))
+    return {names: compute for names, compute in LOSS_TERMS.items()
             if names == first or any(getattr(loss, name) for name in names)}
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..config import FAR, LARGEST, NORM_EPSILON, QUIETNESS, VECTOR_SCALE
+from ..config import HIDDEN_DISTANCE, LARGEST_INTEGER, NORM_EPSILON, QUIETNESS, VECTOR_SCALE
 from .nodes import INT32, INT64, Nodes, int8
 
 
@@ -132,7 +132,7 @@ class Body:
         …, count·c]. The layer's queue drops its oldest frame and x joins its end.
         """
         body, name = self.body, f"body_queue_{layer}"
-        rest = body("Slice", name, [1], [LARGEST], [2])
+        rest = body("Slice", name, [1], [LARGEST_INTEGER], [2])
         body.node("Concat", rest, body("Unsqueeze", x, [2]), outputs=[f"{name}_out"],
                   axis=2)
         taps = [body("Gather", name, j * dilation, axis=2) for j in range(count - 1)]
@@ -231,8 +231,9 @@ class TransformerBody(Body):
         """
         body, core = self.body, self.config.core
         window, heads = core.window, core.heads
-        # Indexed by count − slot. A negative index is a slot not written yet: its age is `FAR`.
-        ages = np.concatenate([np.arange(window), np.arange(window), np.full(window, FAR)])
+        # Indexed by count − slot. A negative index is a slot not written yet, which is hidden.
+        hidden = np.full(window, HIDDEN_DISTANCE)
+        ages = np.concatenate([np.arange(window), np.arange(window), hidden])
         age = body("Gather", ages.astype(np.float32), body("Sub", count, np.arange(window)))
         slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
         distance = body("Mul", body("Unsqueeze", age, [2]),

@@ -14,7 +14,7 @@ from .labels import choose_labels, find_labels, read_labels
 from .prompt import Prompt, check_prompt
 from .sampling import check_seed, sampling_per_level
 
-SECTIONS = "new", "theme"
+SECTION_REQUESTS = "new", "theme"
 """What the next section of the score can be asked to be."""
 STEERING = {"mutate", "pull", "stay", "tempo", "density", "scale", "section"}
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -136,8 +136,9 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
                         f"none")
     if "key" in change:
         change["scale"] = read_key(change.pop("key"))
-    if change.get("section", "new") not in SECTIONS:
-        raise UserError(f"section is {change['section']!r}; it must be {' or '.join(SECTIONS)}")
+    if change.get("section", "new") not in SECTION_REQUESTS:
+        raise UserError(f"section is {change['section']!r}; it must be "
+                        f"{' or '.join(SECTION_REQUESTS)}")
     if "begin" in change:
         if "jump" not in change or not isinstance(change["begin"], Prompt):
             raise UserError("begin must be what prompt made of a recording, and goes with jump, a "

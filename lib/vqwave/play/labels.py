@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from ..config import SHARES, CodecConfig, GeneratorConfig, Labels
+from ..config import WHOLE_SHARE, CodecConfig, GeneratorConfig, Labels
 from ..errors import UserError, check_number, first_names
 from .sampling import uniforms
 
@@ -120,11 +120,11 @@ class Mixture:
 
     def pairs(self, start: int, count: int) -> np.ndarray:
         """The shares as generators take them: int32 [batch, count, n, 2] of (number of the label,
-        share in `SHARES`ths) for the n labels that occur.
+        share in `WHOLE_SHARE`ths) for the n labels that occur.
         """
         shares = self.shares(start, count)
         numbers = np.flatnonzero(shares.any(axis=(0, 1)))
-        parts = np.rint(shares[..., numbers] * SHARES).astype(np.int32)
+        parts = np.rint(shares[..., numbers] * WHOLE_SHARE).astype(np.int32)
         return np.stack([np.broadcast_to(numbers.astype(np.int32), parts.shape), parts], axis=-1)
 
     def turn(self, after: np.ndarray, start: int, frames: int) -> Self:
@@ -135,5 +135,5 @@ class Mixture:
 def without(pairs: np.ndarray, labels: Labels) -> np.ndarray:
     """The pairs of `Mixture.pairs`, with no label in place of all."""
     none = np.zeros_like(pairs)
-    none[..., 0], none[..., 0, 1] = labels.none, SHARES
+    none[..., 0], none[..., 0, 1] = labels.none, WHOLE_SHARE
     return none

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-LOUDNESS = -14.0
+NORMALIZED_TO = -14.0
 """LUFS of normalised music, as of the large streaming services."""
 
 CEILING = -1.0
@@ -118,7 +118,7 @@ def true_peak(audio: np.ndarray) -> float:
     return float(_peaks(audio).max(initial=0.0))
 
 
-def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS,
+def normalize(audio: np.ndarray, sample_rate: int, target: float = NORMALIZED_TO,
               looped: bool = False) -> np.ndarray:
     """Sound at `target` LUFS without clipping: float [n] -> float32 [n].
 

@@ -17,10 +17,10 @@ from ..io.files import atomic_write
 from ..onnx.export import cache_folder
 from ..progress import share_bar
 
-WINDOW = 0.3715
+LISTENED_SECONDS = 0.3715
 """Seconds of a code that are listened to."""
 
-LOWEST, HIGHEST = 100.0, 1500.0
+LOWEST_HZ, HIGHEST_HZ = 100.0, 1500.0
 """Hertz of pitches. Above are overtones, often of other pitch classes than their notes."""
 
 FLOOR = 1e-6
@@ -63,7 +63,7 @@ def of_codec(codec) -> np.ndarray | None:
 def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.ndarray:
     """`of_codec`, measured: float32 [books, codes, 12]. report: called with the share done."""
     config, quantizer = codec.config, codec.config.quantizer
-    samples = round(WINDOW * config.sample_rate)
+    samples = round(LISTENED_SECONDS * config.sample_rate)
     frames = -(-samples // config.level) + 2 * _AROUND
 
     def listen(values, begin=0.0, share=1.0):
@@ -100,7 +100,7 @@ def classes(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     window = np.hanning(count)
     power = np.abs(np.fft.rfft(audio * window)) ** 2 / (count * (window**2).sum() / 4)
     hertz = np.fft.rfftfreq(count, 1 / sample_rate)
-    near = (hertz >= LOWEST) & (hertz <= min(HIGHEST, sample_rate / 2))
+    near = (hertz >= LOWEST_HZ) & (hertz <= min(HIGHEST_HZ, sample_rate / 2))
     pitch = np.round(69 + 12 * np.log2(hertz[near] / 440)).astype(int) % 12
     return power[..., near] @ np.eye(12)[pitch]
 

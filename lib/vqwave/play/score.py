@@ -25,7 +25,7 @@ KEPT = 1800
 TEMPI = 76.0, 116.0
 """Beats a minute between which the tempo of a piece is drawn."""
 
-SECTIONS = 16, 16, 32
+SECTION_BEATS = 16, 16, 32
 """Beats of a section, drawn evenly."""
 RETURNS = 0.4
 """The share of sections that repeat an earlier one."""
@@ -163,7 +163,7 @@ class ScoreLevel(Level):
         if self.stop < state.until and not steering.section:
             return
         request, steering.section = steering.section, ""
-        length = STEPS_PER_BEAT * SECTIONS[int(len(SECTIONS) * self._draw(PLAN, number))]
+        length = STEPS_PER_BEAT * SECTION_BEATS[int(len(SECTION_BEATS) * self._draw(PLAN, number))]
         earlier = [first for first in state.sections
                    if first >= state.first and first + length <= self.stop]
         returns = self._draw(PLAN, number + 1) < RETURNS

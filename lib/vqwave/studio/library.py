@@ -28,7 +28,7 @@ from .take import SLIDERS, Take
 
 PREFIX = "vqwave-studio-"
 """How the names of the temporary folders begin."""
-FULL = f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB)"
+TAPES_FULL = f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB)"
 
 
 class TakeList:
@@ -106,7 +106,7 @@ class TakeList:
         take = self.get(identity)
         samples = min(take.tape.samples, heard) if take.busy else take.tape.samples
         if not self.trim(keep=take, room=2 * samples):
-            raise UserError(f"{FULL}: wait until others end, then download this take again.")
+            raise UserError(f"{TAPES_FULL}: wait until others end, then download this take again.")
         return take.tape.copy(kind, finish, samples)
 
 
@@ -180,8 +180,8 @@ class Studio:
             for message in take.messages():
                 yield message
                 if not self.takes.trim():
-                    raise UserError(f"{FULL}, so this take ends here: download it, or wait until "
-                                    f"others end.")
+                    raise UserError(f"{TAPES_FULL}, so this take ends here: download it, or wait "
+                                    f"until others end.")
             yield pack_message({"end": self.record(take)})
         finally:
             take.end()

@@ -104,7 +104,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         return record
 
 
-def _check_agreement(group: devices.Group, record: RunRecord):
+def _check_agreement(group: devices.DeviceGroup, record: RunRecord):
     """Raises `UserError` where this process would train something else than the first one."""
     values = {key: value for key, value in record.to_dict().items() if key != "id"}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
