@@ -242,7 +242,8 @@ def score_of(condition: ScoreAbove, generator: GeneratorConfig,
     return np.concatenate(parts)
 
 
-SERVERS: dict[str, Callable] = {"codes": window_above, "labels": labels_of, "score": score_of}
+CONDITION_WINDOWS: dict[str, Callable] = {
+    "codes": window_above, "labels": labels_of, "score": score_of}
 """The training input of each kind of condition: (condition, generator config, spans of a window) ->
 int32 array of the condition's `shape`.
 """
@@ -337,7 +338,7 @@ class CodeWindows(_Batches):
             if len(frames) < self.length:
                 spans = [Span(first.track, first.start, self.length)]
             for condition in conditions:
-                serve = SERVERS[condition.kind]
+                serve = CONDITION_WINDOWS[condition.kind]
                 served[condition.input].append(serve(condition, self.generator, spans))
         inputs, target = {"previous": np.stack(previous)}, np.stack(target)
         inputs |= {name: np.stack(rows) for name, rows in served.items()}

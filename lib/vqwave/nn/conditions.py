@@ -3,8 +3,9 @@ config's `conditions`; and the labels of a codec.
 
 Each condition is a Keras model of one input, named and shaped by the config, with the output
 float32 [batch, T, channels], or [batch, 1, channels] where all frames share it. `join` concatenates
-the outputs to the core's context. The inputs come from `SERVERS` in `data/windows.py` in training,
-and from `FEEDS` in `play/conditions.py` when music is generated.
+the outputs to the core's context. The inputs come from `CONDITION_WINDOWS` in
+`data/windows.py` in training, and from `CONDITION_INPUTS` in `play/conditions.py` when music is
+generated.
 """
 
 from collections.abc import Callable

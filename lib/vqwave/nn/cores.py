@@ -13,7 +13,7 @@ from ..config import HIDDEN_DISTANCE, NORM_EPSILON, VECTOR_SCALE, GeneratorConfi
 from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
-from .books import DRAWINGS, BooksOnGrid, built, dense, gated
+from .books import CODEBOOK_HEADS, GridHeads, built, dense, gated
 from .conditions import FrameEmbedding
 from .lstm import LSTM
 from .roll import RollStack
@@ -35,8 +35,8 @@ class Core(keras.Model):
             new state).
     """
 
-    BOOKS: ClassVar[type | None] = None
-    """The class that draws the books of a frame, instead of that of the config's `drawing`."""
+    HEADS: ClassVar[type | None] = None
+    """The class of the heads of the codebooks, instead of that of the config's `drawing`."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
@@ -47,8 +47,8 @@ class Core(keras.Model):
                                             noise_shape=(None, None, None, 1), name="input_dropout")
         self.embedding.build((None, None, config.books))
         width = self.build_stack(config.books * core.embedding_dim + config.context_channels)
-        self.books = (self.BOOKS or DRAWINGS[core.drawing])(config, width)
-        self.book_layers = self.books.layers
+        self.codebook_heads = (self.HEADS or CODEBOOK_HEADS[core.drawing])(config, width)
+        self.book_layers = self.codebook_heads.layers
         self.built = True
 
     compile_options = staticmethod(losses.judge_codes)
@@ -62,7 +62,7 @@ class Core(keras.Model):
         projection of the features (Glorot's scale for one book), multiplied by the code vectors.
         """
         remaining = list(codebooks)
-        for layer in self.books.outputs:
+        for layer in self.codebook_heads.outputs:
             inputs, units = layer.kernel.shape
             scale, kernels = (2.0 / (inputs + units // layer.books)) ** 0.5, []
             for _ in range(layer.books):
@@ -76,7 +76,7 @@ class Core(keras.Model):
         """Set the `data.loudness.quietness` of each code, for a core with `quiet_cost`: dB, float32
         [books, num_codes].
         """
-        for layer in self.books.outputs:
+        for layer in self.codebook_heads.outputs:
             layer.set_quiet(quiet[: layer.books])
             quiet = quiet[layer.books :]
 
@@ -96,7 +96,7 @@ class Core(keras.Model):
             current: int32 [batch, T, books], the frames themselves, for the later books of a frame.
         """
         x = self.stack(self._join(previous, context, training), training)
-        logits = self.books.logits(x, previous, lambda k, logits: current[..., k])
+        logits = self.codebook_heads.logits(x, previous, lambda k, logits: current[..., k])
         return ops.stack(list(logits), axis=-2)
 
     def step(self, previous, context, state, draw):
@@ -113,8 +113,9 @@ class Core(keras.Model):
         """
         x = self._join(previous[:, None], None if context is None else context[:, None])[:, 0]
         x, state = self.advance(x, state)
-        codes = []
-        for k, logits in enumerate(self.books.logits(x, previous, lambda k, logits: codes[k])):
+        codes: list = []
+        heads = self.codebook_heads.logits(x, previous, lambda k, logits: codes[k])
+        for k, logits in enumerate(heads):
             codes.append(draw(k, logits))
         return ops.stack(codes, axis=-1), state
 
@@ -282,10 +283,10 @@ class PixelCNNStack(QueuedStack):
     each code see all books of the earlier frames, and no code of its own frame.
 
     The input is the previous frame, so nothing is masked. The features are the inputs of each layer
-    of the horizontal stack, `BooksOnGrid`.
+    of the horizontal stack, `GridHeads`.
     """
 
-    BOOKS = BooksOnGrid
+    HEADS = GridHeads
 
     def build_stack(self, width):
         core = self.config.core

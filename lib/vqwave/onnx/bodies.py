@@ -8,7 +8,7 @@ from .nodes import INT32, INT64, Nodes, int8
 
 class Body:
     """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
-    logits of a frame's books, as `nn.books.BooksInOrder` and `BooksTogether` compute them.
+    logits of a frame's books, as `nn.books.SequentialHeads` and `ParallelHeads` compute them.
 
     In int8, weights are symmetric with one scale a matrix, and activations are quantized by each
     step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
@@ -277,7 +277,7 @@ class TransformerBody(Body):
 
 
 class PixelCNNBody(Body):
-    """The body of `nn.cores.PixelCNNStack` and `BooksOnGrid`: a step runs the vertical stack once,
+    """The body of `nn.cores.PixelCNNStack` and `GridHeads`: a step runs the vertical stack once,
     and the horizontal stack once for each book.
     """
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import GeneratorConfig, Sampling, replace
 from . import pitches
-from .conditions import FEEDS
+from .conditions import CONDITION_INPUTS
 from .controls import CONTROLS
 from .labels import Mixture, without
 from .opening import count_rests, skip_rests
@@ -209,7 +209,8 @@ class Level(CodeBuffer):
 
     def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
         """The inputs of the conditions of these frames, by name: int32 [rows, …]."""
-        inputs = {c.input: FEEDS[c.kind](self, c, start, count) for c in self.config.conditions}
+        inputs = {c.input: CONDITION_INPUTS[c.kind](self, c, start, count)
+                  for c in self.config.conditions}
         if not self.guided:
             return inputs
         labels = self.config.labels
