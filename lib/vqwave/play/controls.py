@@ -18,7 +18,7 @@ HIGHEST_PULL = 12.0
 """Nats by which held notes can make a code likelier, at most."""
 
 STAY, HIGHEST_STAY = 1.0, 4.0
-"""How strongly a continuation keeps to its recording's pitches, see `pitches.Home`."""
+"""How strongly a continuation keeps to its recording's pitches, see `pitches.HomePitches`."""
 
 
 @dataclass(frozen=True)

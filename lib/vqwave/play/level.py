@@ -92,7 +92,8 @@ class Steering:
     scale: tuple[int, ...] = ()
     section: str = ""
 
-    def bias(self, level: int, position: int, home: pitches.Home | None) -> np.ndarray | None:
+    def bias(self, level: int, position: int, home: pitches.HomePitches | None
+             ) -> np.ndarray | None:
         """What is added to a level's logits from a position on: float32 [books, codes], or None."""
         powers = self.powers.get(level)
         biases = [None if powers is None else pitches.bias(powers, self.notes, self.pull),
@@ -121,12 +122,12 @@ class LevelState(BufferState):
     rest: np.ndarray
     loop_start: int = 0
     labels: Mixture | None = None
-    home: pitches.Home | None = None
+    home: pitches.HomePitches | None = None
 
     @classmethod
     def start(cls, generator, batch: int, sampling: Sampling, label: np.ndarray | None,
               log_probs: bool, prompt: np.ndarray | None = None,
-              home: pitches.Home | None = None) -> Self:
+              home: pitches.HomePitches | None = None) -> Self:
         """The state before the first code of a piece. label: see `labels.choose_labels`."""
         config, sampling = generator.config, own_sampling(generator.config, sampling)
         empty = np.empty((batch, 0, config.books), np.int32)

@@ -131,7 +131,7 @@ LEAST_STAY = 1e-3
 
 
 @dataclass(frozen=True)
-class Home:
+class HomePitches:
     """What pulls a continuation to the pitches of its recording.
 
     Attributes:
