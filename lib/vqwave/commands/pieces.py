@@ -79,7 +79,7 @@ def add_recording(parser):
                             "recording (default: the top level)")
 
 
-SCORE = "tempo", "density", "key"
+SCORE = (*(name for name, control in controls.CONTROLS.items() if control.score), "key")
 """The options that steer the score."""
 
 
@@ -87,9 +87,10 @@ def add_score(parser):
     """Options for the score that the music follows."""
     group = parser.add_argument_group("score (only for weights with a score, such as those "
                                       "that play by default)")
-    for option, metavar in (("--tempo", "BPM"), ("--density", "D")):
-        control = controls.CONTROLS[option.removeprefix("--")]
-        group.add_argument(option, type=cli.number(least=control.least, most=control.most),
+    for name in SCORE[:-1]:
+        control = controls.CONTROLS[name]
+        metavar = (control.unit or name[0]).upper()
+        group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
                            metavar=metavar, help=control.about)
     group.add_argument("--key", metavar="KEY",
                        help="the score keeps to this key, such as D-minor or Bb-major")

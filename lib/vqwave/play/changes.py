@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from .sampling import check_seed, sampling_per_level
 
 SECTION_REQUESTS = "new", "theme"
 """What the next section of the score can be asked to be."""
-STEERING = {"mutate", "pull", "stay", "tempo", "density", "scale", "section"}
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
@@ -130,7 +129,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change[name] = check_number(name, change[name], control.least, control.most)
     if "notes" in change:
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
-    score = {"tempo", "density", "key", "section"} & change.keys()
+    score = controls.SCORE & change.keys()
     if score and not engines.score:
         raise UserError(f"{sorted(score)[0]} needs weights with a score (preset timed); these have "
                         f"none")
@@ -145,7 +144,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
                             "seed")
         rate = engines.codec.config.sample_rate
         change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
-    steering = {name: change.pop(name) for name in STEERING & change.keys()}
+    own = {field.name for field in fields(Change)}
+    steering = {name: change.pop(name) for name in change.keys() - own}
     return Change(**change, steering=steering)
 
 

@@ -10,12 +10,11 @@ import numpy as np
 
 from ..config import WHOLE_SHARE, CodecConfig, GeneratorConfig, Labels
 from ..errors import UserError, check_number, first_names
-from .sampling import uniforms
+from .sampling import LABEL_DRAW, uniforms
 
 CROSS_FADE = 1.0
 """Seconds over which one label passes into another."""
 
-LABEL = 1002  # the number of this draw, in place of a book's
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
@@ -95,7 +94,7 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
         return None
     labels = find_labels(configs)
     if label is None and seed is not None and labels.are_tracks:
-        draws = [uniforms(seed, piece, 0, 0, 1, LABEL)[0] for piece in range(batch)]
+        draws = [uniforms(seed, piece, 0, 0, 1, LABEL_DRAW)[0] for piece in range(batch)]
         label = [labels.names[int(len(labels.names) * draw)] for draw in draws]
     return read_labels(label, labels, batch)
 

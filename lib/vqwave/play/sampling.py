@@ -11,6 +11,9 @@ import numpy as np
 from ..config import GeneratorConfig, Sampling, override
 from ..errors import UserError, check_number
 
+TEMPO_DRAW, PLAN_DRAW, LABEL_DRAW, OPENING_DRAWS = 1000, 1001, 1002, 2000
+"""In place of the number of a book in `uniforms`; `OPENING_DRAWS` is added to that number."""
+
 
 def uniforms(seed: int, stream: int, level: int, start: int, count: int,
              book: int = 0) -> np.ndarray:

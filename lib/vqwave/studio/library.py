@@ -24,7 +24,7 @@ from .folders import Folders
 from .messages import pack_message, while_working, with_errors
 from .recordings import Recordings
 from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
-from .take import SLIDERS, Take
+from .take import Take
 
 PREFIX = "vqwave-studio-"
 """How the names of the temporary folders begin."""
@@ -159,7 +159,7 @@ class Studio:
             "longest_comparison": limits.LONGEST_COMPARISON, "past": limits.PAST,
             "newest": self.folders.newest(),
             "controls": [dataclasses.asdict(control) for control in controls.CONTROLS.values()
-                         if control.sampled or control.name in SLIDERS],
+                         if control.sampled or control.slider],
             "folders": [self.folders.describe(name) for name in self.folders.playing],
             "codecs": list(self.folders.paths),
         }

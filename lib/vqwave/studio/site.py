@@ -27,9 +27,9 @@ from ..io.files import CHECKOUT, atomic_write, make_folder, printable
 from ..onnx import export
 from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
-from ..play import blocks, changes, controls, labels, level, opening, pitches, score
+from ..play import blocks, changes, controls, labels, level, opening, pitches, sampling, score
 from . import limits, pictures
-from .take import SLIDERS, WILDEST, describe_level
+from .take import WILDEST, describe_level
 from .web import LOCAL_ADDRESS, STATIC, listen
 
 ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
@@ -191,13 +191,14 @@ class Site:
             "least_source": level.LEAST_SOURCE, "pitch_floor": pitches.FLOOR,
             "past": limits.PAST, "kept": self._kept(), "wildest": WILDEST,
             "take": about | self._take(music),
-            "label_draw": labels.LABEL if trained and trained.are_tracks else None,
+            "label_draw": sampling.LABEL_DRAW if trained and trained.are_tracks else None,
             "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
-                         if (control.sampled and not control.labels or name in SLIDERS)
+                         if (control.sampled and not control.labels or control.slider)
                          and name not in absent],
             "names": [name for name in controls.NAMES if name not in absent],
             "keys": {key: changes.read_key(key) for key in keys},
-            "opening": constants(opening, "LONGEST SOUNDING RESTING REST DRAWS"),
+            "opening": constants(opening, "LONGEST SOUNDING RESTING REST") | {
+                "draws": sampling.OPENING_DRAWS},
             "leveling": constants(blocks, "LEVELED_TO LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
                                           "PEAK"),
             "picture": {"graph": self.pack("picture.onnx", picture_graph(rate, column)),
@@ -258,10 +259,10 @@ class Site:
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32)),
             "strikes": self.composer.config.core.strikes, "section_beats": score.SECTION_BEATS,
+            "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
-                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
-                               "TEMPO PLAN"),
+                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

@@ -15,6 +15,7 @@ from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
 from ..play import mastering
+from ..play.controls import CONTROLS
 from ..play.render import LICENCE_NOTICE, Finish
 from ..play.sampling import draw_seed
 from ..play.session import replay
@@ -25,9 +26,8 @@ from .messages import pack_message
 from .pictures import PICTURE_BANDS, Roll, Spectrum, column
 from .requests import ChangeRequest, Recording, Settings
 
-SLIDERS = ("transpose", "mutate", "pull", "tempo", "density")
-"""Numbers of `controls.CONTROLS` that the page shows as plain sliders."""
-REPLACEABLE = {"sampling", "loudness", "notes", "key", *SLIDERS}
+REPLACEABLE = {"sampling", "loudness", "notes", "key",
+               *(name for name, control in CONTROLS.items() if control.slider)}
 """Controls of which only the last value counts."""
 WILDEST = 1.5
 """The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
