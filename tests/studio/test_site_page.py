@@ -19,7 +19,7 @@ from firefox import FIREFOX, PULSEAUDIO, firefox
 from page import NEEDS, PATIENCE, RATE
 
 from vqwave import commands
-from vqwave.onnx.export import cache_folder
+from vqwave.io.files import cache_folder
 from vqwave.play import api, engine, session
 from vqwave.play.sampling import uniforms
 from vqwave.studio import pictures, site

@@ -42,6 +42,16 @@ def make_folder(folder) -> Path:
     return folder
 
 
+def cache_folder() -> Path:
+    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave."""
+    if os.environ.get("VQWAVE_CACHE"):
+        return Path(os.environ["VQWAVE_CACHE"])
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwave"
+    except RuntimeError as e:
+        raise UserError("the graphs' cache has no home folder: set VQWAVE_CACHE") from e
+
+
 def check_place(path) -> Path:
     """The path. Raises `UserError` for a folder, and where its folder takes no file."""
     path = Path(path)

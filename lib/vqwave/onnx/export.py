@@ -17,7 +17,7 @@ import numpy as np
 from .. import stderr
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
-from ..io.files import CHECKOUT, atomic_write, make_folder, printable, reason
+from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable, reason
 from ..io.weights import GRAPHS
 from .loops import LoopBuilder, loop_kinds
 
@@ -139,16 +139,6 @@ def _replace_erfc(graph):
             graph.node.append(helper.make_node("Erf", node.input, [erf]))
             node = helper.make_node("Sub", [one, erf], node.output)
         graph.node.append(node)
-
-
-def cache_folder() -> Path:
-    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave."""
-    if os.environ.get("VQWAVE_CACHE"):
-        return Path(os.environ["VQWAVE_CACHE"])
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwave"
-    except RuntimeError as e:
-        raise UserError("the graphs' cache has no home folder: set VQWAVE_CACHE") from e
 
 
 def cached_graph(weight_set, kind: str) -> bytes:

@@ -13,8 +13,7 @@ from typing import Self
 import numpy as np
 
 from ..config import LOUDNESS_RANGE
-from ..io.files import atomic_write
-from ..onnx.export import cache_folder
+from ..io.files import atomic_write, cache_folder
 from ..progress import share_bar
 
 LISTENED_SECONDS = 0.3715

@@ -21,8 +21,7 @@ import numpy as np
 from .. import stderr
 from ..dsp.spectrum import resample
 from ..errors import UserError
-from ..io.files import atomic_write, printable
-from ..onnx.export import cache_folder
+from ..io.files import atomic_write, cache_folder, printable
 
 MUSICNN = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"

@@ -23,7 +23,7 @@ from ..config import roll as rolls
 from ..data import melody
 from ..dsp import notes
 from ..errors import UserError
-from ..io.files import CHECKOUT, atomic_write, make_folder, printable
+from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable
 from ..onnx import export
 from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
@@ -48,7 +48,7 @@ def runtime(package=None) -> Path:
     """The folder with ONNX Runtime Web's two files, which npm downloads into the cache if need be.
     package: the file that `npm pack` wrote.
     """
-    folder = export.cache_folder() / ONNXRUNTIME_WEB.replace("@", "-")
+    folder = cache_folder() / ONNXRUNTIME_WEB.replace("@", "-")
     if package is not None:
         _unpack(Path(package), folder)
     elif not all((folder / name).is_file() for name in _MEMBERS):
