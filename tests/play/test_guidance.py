@@ -10,6 +10,7 @@ from vqwave import config as configs
 from vqwave.config import WHOLE_SHARE, Sampling
 from vqwave.io import weights
 from vqwave.nn import generator as models
+from vqwave.nn import sampler
 from vqwave.play import engine, sampling
 
 GUIDANCE = 2.5
@@ -80,7 +81,7 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
         logits = np.asarray(reference.core(before, context, both))
         guided = logits[1] + GUIDANCE * (logits[0] - logits[1])
         probabilities = distribution(guided, settings)
-        agreed = np.asarray(sampling.pick(probabilities, uniforms[0])) == codes[0]
+        agreed = np.asarray(sampler.pick(probabilities, uniforms[0])) == codes[0]
         assert agreed.mean() > (0.7 if kind == "onnx" else 0.98)  # but for rounding
         if kind != "onnx":
             scores = np.log(np.take_along_axis(probabilities, codes[0][..., None], -1)[..., 0])

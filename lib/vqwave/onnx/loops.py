@@ -1,5 +1,5 @@
 """A generator's core and its sampling as one ONNX loop, built with numpy and onnx alone. Drawing is
-that of `sampling.keep_likeliest` and `sampling.pick`. Weights are in float32 or int8.
+that of `sampler.keep_likeliest` and `sampler.pick`. Weights are in float32 or int8.
 """
 
 from typing import Any
@@ -132,7 +132,7 @@ class LoopBuilder:
         return self.body("Add", logits, bias)
 
     def _draw(self, book: int, logits: str) -> str:
-        """`sampling.pick`: the number of cumulative weights up to the uniform draw."""
+        """`nn.sampler.pick`: the number of cumulative weights up to the uniform draw."""
         body, axis = self.body, self.code_axis
         weights = body("Softmax", logits, axis=-1)
         uniform = (body("Unsqueeze", "body_uniforms", [3]) if self.together
@@ -161,7 +161,7 @@ class LoopBuilder:
         return body("Squeeze", log_prob, [3]) if self.together else log_prob
 
     def _filter(self, logits: str) -> str:
-        """`sampling.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
+        """`nn.sampler.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
         from onnx import helper
 
         main, body, keep = self.main, self.body, Nodes("keep_")
