@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import cli, config, machine
 from ..errors import UserError
 from ..io import splits, weights
+from ..play import api
 from ..train import options, plan, run_plan
 from ..train.origin import Origin
 from . import arguments
@@ -104,9 +105,8 @@ def report(musicnn, data_dir, folder, split, page):
     """Write a page about the weights in a folder."""
     from . import evaluate
 
-    evaluate.main(["--data-dir", str(data_dir), "--vqvae-weights-dir", str(folder),
-                   "--generator-weights-dir", str(folder), "--val-split", str(split),
-                   "--html", str(page), *(["--musicnn", musicnn] if musicnn else [])])
+    evaluate.report(api.load(folder, folder), folder, data_dir, splits.read_split(split),
+                    config.TrainingConfig().seed, musicnn=musicnn, html=page)
 
 
 def _describe_presets() -> str:
