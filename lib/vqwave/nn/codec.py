@@ -75,8 +75,7 @@ class Codec(keras.Model):
         frames = max(before + encoder.left * hop, after + encoder.right * hop) / level + overlap
         self.encode_halo = math.ceil(frames / segment) * segment
         fields, first = self.head.receptive_fields, self.head.first_stage
-        self.decode_halo = self.decode_near = math.ceil(
-            max(max(f.left, f.right) for f in fields))
+        self.decode_halo = self.decode_near = math.ceil(max(max(f.left, f.right) for f in fields))
         if first is not None:
             self.decode_near = math.ceil(max(max(f.left - first.left, f.right - first.right)
                                              for f in fields))

@@ -237,8 +237,7 @@ class InverseSTFT(layers.Layer):
         pieces = ops.reshape(pieces, (batch, count, self.overlap, self.hop))
         last = self.overlap - 1
         frames = count - last
-        total = sum(pieces[:, last - k : last - k + frames, k]
-                    for k in range(self.overlap))
+        total = sum(pieces[:, last - k : last - k + frames, k] for k in range(self.overlap))
         return ops.reshape(total, (batch, frames * self.hop, 1))
 
 

@@ -35,8 +35,7 @@ def magnitude(audio, n_fft: int, hop: int, window: int | None = None):
 
 def mel_magnitude(audio, n_fft: int, bands: int, sample_rate: int):
     """Mel bands of the magnitudes, hop n_fft / 4: float32 [batch, frames, bands]."""
-    return ops.matmul(magnitude(audio, n_fft, n_fft // 4),
-                      mel_filters(sample_rate, n_fft, bands).T)
+    return ops.matmul(magnitude(audio, n_fft, n_fft // 4), mel_filters(sample_rate, n_fft, bands).T)
 
 
 def batch_power(audio, samples: int):
