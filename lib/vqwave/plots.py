@@ -137,8 +137,7 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     silent_codes = silence[len(silence) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
     books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
-    return [code_shades(book, int(code))
-            for book, code in zip(books, silent_codes, strict=True)]
+    return [code_shades(book, int(code)) for book, code in zip(books, silent_codes, strict=True)]
 
 
 def logs(folder, names=()) -> dict[str, Path]:

@@ -200,8 +200,7 @@ def stream_options(args, music) -> dict:
     for x in map(chain.check_level, encoded):
         music.weight_set(chain.codecs[x]).config.check_codes()
     score = [chain.score] if chain.score and not args.keep else []
-    describe(music, [*(chain.codecs[x] for x in encoded), *score,
-                     *map(chain.generator, generated)])
+    describe(music, [*(chain.codecs[x] for x in encoded), *score, *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
             "sampling": sampling(args, generated), "label": args.label,
             "begin": begin(args, music, level), "intro": args.intro,

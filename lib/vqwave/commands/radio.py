@@ -73,5 +73,4 @@ def opener(music: api.VQWave, seed: int, args):
     sampling = None if args.guidance is None else {
         level: {"guidance": args.guidance} for level in music.chain.sizes
         if level >= music.chain.ending}
-    return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling,
-                                label=args.label)
+    return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling, label=args.label)

@@ -41,8 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name of a codec, or all")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", metavar="FILE",
-                        help="a recording in any common format")
+    source.add_argument("--input", metavar="FILE", help="a recording in any common format")
     source.add_argument("--data-dir", metavar="DIR",
                         help=f"a data folder that `{cli.command('prepare')}` wrote")
     parser.add_argument("--output-dir", metavar="DIR",

@@ -107,8 +107,7 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
                               first_above=first)
 
 
-def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
-             ) -> list[Variant]:
+def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0) -> list[Variant]:
     """The variants of a training track: `offsets` alignments of the original, one `gain` dB
     quieter, then each transposition within ±`transpose` semitones, at one alignment and one gain.
     level: the coarsest level that is encoded; finer levels have the same alignments.

@@ -93,8 +93,7 @@ class Score:
         roll[:, -1] = (places % 1 * PHASES).astype(int)
         return roll
 
-    def _add_notes(self, roll: np.ndarray, first: np.ndarray, end: np.ndarray,
-                   pitches: np.ndarray):
+    def _add_notes(self, roll: np.ndarray, first: np.ndarray, end: np.ndarray, pitches: np.ndarray):
         """Write the notes that sound within a roll."""
         count, books = roll.shape
         heard = (end > 0) & (first < count)

@@ -10,14 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..config import (
-    WHOLE_SHARE,
-    CodesAbove,
-    GeneratorConfig,
-    Labels,
-    ScoreAbove,
-    TrainingConfig,
-)
+from ..config import WHOLE_SHARE, CodesAbove, GeneratorConfig, Labels, ScoreAbove, TrainingConfig
 from ..io import audio, labels
 from ..io.splits import WHOLE, BatchShare
 from . import codes

@@ -436,8 +436,7 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     if tag not in present:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
-        have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set"
-                         for t in present)
+        have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set" for t in present)
         what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
         raise WeightsError(f"{folder}: no {what} of {name}; there are"
                            + (f": {have}" if have else " none at all"))

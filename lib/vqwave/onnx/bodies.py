@@ -133,8 +133,7 @@ class Body:
         """
         body, name = self.body, f"body_queue_{layer}"
         rest = body("Slice", name, [1], [LARGEST_INTEGER], [2])
-        body.node("Concat", rest, body("Unsqueeze", x, [2]), outputs=[f"{name}_out"],
-                  axis=2)
+        body.node("Concat", rest, body("Unsqueeze", x, [2]), outputs=[f"{name}_out"], axis=2)
         taps = [body("Gather", name, j * dilation, axis=2) for j in range(count - 1)]
         return body("Concat", *taps, x, axis=-1)
 
@@ -236,8 +235,7 @@ class TransformerBody(Body):
         ages = np.concatenate([np.arange(window), np.arange(window), hidden])
         age = body("Gather", ages.astype(np.float32), body("Sub", count, np.arange(window)))
         slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
-        distance = body("Mul", body("Unsqueeze", age, [2]),
-                        slopes.astype(np.float32)[:, None])
+        distance = body("Mul", body("Unsqueeze", age, [2]), slopes.astype(np.float32)[:, None])
         if core.sinks:
             distance = body("Pad", distance, [0] * 7 + [core.sinks])
         return distance

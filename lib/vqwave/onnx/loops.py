@@ -29,8 +29,7 @@ def precision(engine: str) -> str:
 def loop_kinds(config: GeneratorConfig, engine: str) -> list[str]:
     """The kinds of loops that an ONNX engine may play."""
     guided = ["loop_guided"] if config.labels else []
-    return [f"{form}_{precision(engine)}"
-            for form in ("loop", "loop_full", "loop_many", *guided)]
+    return [f"{form}_{precision(engine)}" for form in ("loop", "loop_full", "loop_many", *guided)]
 
 
 def loop_kind(precision: str, streams: int, full: bool, guided: bool = False) -> str:
@@ -127,8 +126,7 @@ class LoopBuilder:
         return body("Add", halves[1], body("Mul", body("Sub", *halves), "guidance"))
 
     def _add_bias(self, book: int, logits: str) -> str:
-        bias = (self.bias if self.together
-                else self.main("Gather", self.bias, book, axis=0))
+        bias = self.bias if self.together else self.main("Gather", self.bias, book, axis=0)
         return self.body("Add", logits, bias)
 
     def _draw(self, book: int, logits: str) -> str:
@@ -187,8 +185,7 @@ class LoopBuilder:
         first = sort("Gather", "ranked", [0], axis=axis)
         weights = sort("Exp", sort("Sub", "ranked", first))
         total = sort("ReduceSum", weights, [-1])
-        likely = sort("Less", sort("CumSum", weights, axis, exclusive=1),
-                      sort("Mul", total, share))
+        likely = sort("Less", sort("CumSum", weights, axis, exclusive=1), sort("Mul", total, share))
         lowest = np.array(-np.inf, np.float32)
         none = sort("Expand", lowest, sort("Shape", logits))
         return sort, sort("ScatterElements", none, "order",

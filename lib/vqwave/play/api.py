@@ -258,8 +258,7 @@ class VQWave(ChainModels):
         check_number("temperature", temperature, above=0, most=latents.WIDEST)
         if label:
             read_labels(label, find_labels([config]), 1)
-        return latents.PriorSample(self._load(name), samples, draw_seed(seed),
-                              temperature, label)
+        return latents.PriorSample(self._load(name), samples, draw_seed(seed), temperature, label)
 
     def _encoder(self, level: int) -> engines.CodecEngine:
         """The codec of a level. Raises `UserError` where its frames are no codes."""

@@ -173,8 +173,7 @@ class Chain:
     def _least_source(self, above: CodeBuffer | None) -> int:
         if self.options.ahead is None or above is None:
             return LEAST_SOURCE
-        return min(LEAST_SOURCE,
-                   max(1, round(self.options.ahead * self.sample_rate / above.level)))
+        return min(LEAST_SOURCE, max(1, round(self.options.ahead * self.sample_rate / above.level)))
 
     @property
     def sampling(self) -> dict[int, Sampling]:

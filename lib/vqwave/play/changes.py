@@ -59,8 +59,7 @@ class Change:
 def engines_after(change: Change, engines: Engines) -> Engines:
     """What plays once a change is made."""
     engines = change.engines or engines
-    return (engines if change.label is None else
-            replace(engines, label=change.label))
+    return engines if change.label is None else replace(engines, label=change.label)
 
 
 def check_block(block: int, configs) -> int:

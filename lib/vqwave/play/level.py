@@ -143,8 +143,7 @@ class LevelState(BufferState):
 
 def own_sampling(config: GeneratorConfig, sampling: Sampling) -> Sampling:
     """How a generator draws where its level samples so. A performer takes the guidance alone."""
-    return (replace(config.sampling, guidance=sampling.guidance) if config.is_performer
-            else sampling)
+    return replace(config.sampling, guidance=sampling.guidance) if config.is_performer else sampling
 
 
 class Level(CodeBuffer):

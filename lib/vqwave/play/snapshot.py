@@ -148,8 +148,7 @@ class Snapshot:
         if names != others:
             raise UserError(f"the saved state is of {', '.join(names)}, not of {', '.join(others)}")
         for reference, part in zip(saved, parts, strict=True):
-            if ((reference.checksum, reference.engine)
-                    != (part.weight_set.checksum, part.engine)):
+            if ((reference.checksum, reference.engine) != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {reference.name}")
         return Engines(codec, generators, music, self.chain.label, score=score)

@@ -54,8 +54,7 @@ class TakeList:
             if self._closed:
                 raise UserError("The studio is closing.")
             busy = [take for take in self.by_id.values() if take.busy]
-            idle = [take for take in busy
-                    if time.monotonic() - take.touched > limits.IDLE_SECONDS]
+            idle = [take for take in busy if time.monotonic() - take.touched > limits.IDLE_SECONDS]
             if len(busy) - bool(idle) >= self.streams:
                 raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
                                 f"at once: wait until one ends, then try again.")
@@ -205,8 +204,7 @@ class Studio:
     def records(self, identities: Iterable[str]) -> dict[str, dict]:
         """The records of those of the takes that are here and complete, by id."""
         takes = filter(None, map(self.takes.by_id.get, identities))
-        return {take.id: self.record(take) for take in takes
-                if not take.busy and take.tape.samples}
+        return {take.id: self.record(take) for take in takes if not take.busy and take.tape.samples}
 
     def record(self, take: Take) -> dict:
         """What the page's list shows of a take."""

@@ -238,8 +238,7 @@ class Take:
 
     def _keywords(self, change: ChangeRequest) -> dict:
         """The keywords of `Stream.set`."""
-        keywords = change.model_dump(exclude={"until", "wild", "levels", "jump"},
-                                     exclude_none=True)
+        keywords = change.model_dump(exclude={"until", "wild", "levels", "jump"}, exclude_none=True)
         if change.wild is not None:
             top_p = round(min(1.0, 1 + change.wild / 5), 4)
             keywords["sampling"] = {

@@ -31,8 +31,7 @@ def train_codec(model: CodecConfig, data_dir, options: RunOptions,
                 training: TrainingConfig | None = None, data: DataConfig | None = None,
                 say: Reporter | None = None, chain: ChainConfig | None = None) -> RunRecord:
     """Train one codec on a prepared folder. chain: see `weights.add_chain`."""
-    return _train(CodecJob(model, data_dir, options), options, training, data, say,
-                  chain)
+    return _train(CodecJob(model, data_dir, options), options, training, data, say, chain)
 
 
 def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOptions,
