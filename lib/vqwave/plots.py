@@ -21,7 +21,6 @@ from .io.training_log import read_log
 RANGE_DB = 80.0
 LOWEST_NOTE = 36
 """The note number of the lowest row of a piano roll, C2."""
-
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}

@@ -53,7 +53,7 @@ class Running:
             return self.streams[-1]
 
         group = StationGroup("tiny/weights", count, 7, open_stream or new, RATE,
-                      report=self.reports.append, label="calm")
+                             report=self.reports.append, label="calm")
         self.radio = radios.Radio([group], **more)
         self.port = None
 

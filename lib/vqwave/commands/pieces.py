@@ -14,7 +14,6 @@ from . import arguments
 
 SHORTEST_PIECE, LONGEST_PIECE = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
-
 LONGEST_SCORE = 900
 """Seconds of a recording that are transcribed."""
 
@@ -27,7 +26,6 @@ SAMPLING = {
                       f"{config.MOST_GUIDANCE:g}; values above 1 take twice the time"),
 }
 """Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
-
 NEEDS = {"prompt_seconds": ("prompt",), "prompt_start": ("prompt",), "keep_original": ("prompt",),
          "stay": ("prompt",), "keep": ("variation_of",)}
 """Options that need another option: {option: the others, of which one is enough}."""

@@ -14,7 +14,6 @@ from .quantizers import AnyQuantizer, EMAQuantizer
 
 PERIOD = 1 << 18
 """Samples after which a decoder's tones and noise repeat: positions are known modulo this."""
-
 TONE_HOP = 128
 """Samples between two settings of the loudness of a decoder's tones, at most."""
 

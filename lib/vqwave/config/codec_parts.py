@@ -51,7 +51,6 @@ class WaveformFrontEnd(CodecPart):
 
 PER_OCTAVE = 24
 """Bins of a log-frequency spectrum, and tones of a tone bank, per octave: quarter tones."""
-
 LOWEST_TONE = 27.5
 """Hz, A0: where the grid of quarter tones begins."""
 
@@ -121,7 +120,7 @@ class SpectrogramFrontEnd(CodecPart):
 
 
 AnyFrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd | SpectrogramFrontEnd,
-                     Field(discriminator="kind"), default_kind("waveform")]
+                        Field(discriminator="kind"), default_kind("waveform")]
 
 
 class MirrorEncoder(CodecPart):
@@ -179,7 +178,7 @@ class PlaneEncoder(CodecPart):
 
 
 AnyEncoder = Annotated[MirrorEncoder | BandedEncoder | PlaneEncoder, Field(discriminator="kind"),
-                    default_kind("mirror")]
+                       default_kind("mirror")]
 
 
 class SingleLevelHierarchy(CodecPart):
@@ -207,7 +206,7 @@ class TopDownHierarchy(CodecPart):
 
 
 AnyHierarchy = Annotated[SingleLevelHierarchy | TopDownHierarchy, Field(discriminator="kind"),
-                      default_kind("single_level")]
+                         default_kind("single_level")]
 
 
 class Stage(Config):
@@ -244,7 +243,7 @@ class ResNetBlock(CodecPart):
 
 
 AnyBlock = Annotated[DilatedBlock | MultiresolutionBlock | ResNetBlock, Field(discriminator="kind"),
-                  default_kind("dilated")]
+                     default_kind("dilated")]
 
 
 class SubPixel(CodecPart):
@@ -261,7 +260,7 @@ class Transposed(CodecPart):
 
 
 AnyUpsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
-                       default_kind("sub_pixel")]
+                          default_kind("sub_pixel")]
 
 
 class NoBottleneck(CodecPart):
@@ -291,4 +290,4 @@ class EnergyBottleneck(CodecPart):
 
 
 AnyBottleneck = Annotated[NoBottleneck | EnergyBottleneck, Field(discriminator="kind"),
-                       default_kind("none")]
+                          default_kind("none")]

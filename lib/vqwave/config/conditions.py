@@ -145,4 +145,4 @@ class ScoreAbove(ConditionConfig):
 
 
 AnyCondition = Annotated[CodesAbove | Labels | ScoreAbove, Field(discriminator="kind"),
-                      default_kind("codes")]
+                         default_kind("codes")]

@@ -16,10 +16,8 @@ from ..errors import UserError
 
 SCHEMA = 2
 """The version of the YAML files."""
-
 LARGEST_INTEGER = 2**31 - 1
 """The largest integer in a config: an int32."""
-
 LOUDNESS_RANGE = 80.0
 """dB below full scale at which the loudness of a spectrum ends, and the unit of this loudness."""
 FULL_SCALE, MOST_LOUDNESS = 1.1, 1.3
@@ -65,13 +63,10 @@ Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True)]
 Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$"),
                  AfterValidator(_free_name)]
-
 CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
 """How many codes there are: cached codes are uint16, so at most 65,536."""
-
 MAX_BOOKS = 64
 """Codebooks of a quantizer, and codes in a frame of a generator, at most."""
-
 BookCount = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
 Layers = Annotated[int, Field(strict=True, ge=1, le=100)]
 Heads = Annotated[int, Field(strict=True, ge=1, le=128)]

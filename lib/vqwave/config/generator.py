@@ -32,16 +32,12 @@ from .fields import (
 
 QUIETNESS = "quiet"
 """The variable of a core's last layers that holds how quiet the music of each code is."""
-
 VECTOR_SCALE = 8.0
 """A performer's last layer is multiplied by so much, so that small steps of its weights suffice."""
-
 NORM_EPSILON = 1e-5
 """A core's layer normalisation adds this to the variance."""
-
 HIDDEN_DISTANCE = 1 << 30
 """The distance in frames that hides a missing frame from attention."""
-
 KernelFrames = Annotated[int, Field(strict=True, ge=2, le=16)]
 Window = Annotated[int, Field(strict=True, ge=1, le=8192)]
 
@@ -249,7 +245,7 @@ class RollCore(CoreConfig):
 
 
 AnyCore = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | FramesCore | RollCore,
-                 Field(discriminator="kind"), default_kind("lstm")]
+                    Field(discriminator="kind"), default_kind("lstm")]
 
 
 MOST_GUIDANCE = 10.0

@@ -103,7 +103,7 @@ class GriffinLimHead(HeadPart):
 
 
 AnyHead = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | GriffinLimHead,
-                       Field(discriminator="kind"), default_kind("waveform")]
+                    Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):

@@ -249,5 +249,5 @@ class GaussianQuantizer(QuantizerConfig):
 
 
 AnyQuantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
-                      | GaussianQuantizer | GainShapeQuantizer,
-                      Field(discriminator="kind"), default_kind("ema")]
+                         | GaussianQuantizer | GainShapeQuantizer,
+                         Field(discriminator="kind"), default_kind("ema")]

@@ -19,7 +19,6 @@ from ..io.files import atomic_write
 
 SCORES_VERSION = "2"
 """Of what a cached score holds; scores of other versions are transcribed again."""
-
 PHASES = ScoreAbove.PHASES
 ROUNDING = 1e-6
 """Of a frame: by so much a time that is a frame's first may seem to lie before."""

@@ -18,10 +18,8 @@ from .codes import CodeTrack
 
 # The purposes of random numbers; each has a key of its own.
 _WINDOW, START, _NEXT, _CHANGE, _PERFORMED = 2, 3, 4, 5, 6
-
 PERFORMED = 0.7
 """The share of windows whose codes are those of a performance, where a decoder learns these."""
-
 UNCHANGED = TrainingConfig()
 """The training whose windows are the recordings themselves."""
 

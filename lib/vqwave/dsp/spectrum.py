@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 FRAMES_AT_ONCE = 4096
-
 MOST_COLUMNS = 1200
 """Columns of a `log_spectrogram`, at most."""
 LOWEST_PITCH, ROWS_A_SEMITONE = 24, 3

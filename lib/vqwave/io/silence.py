@@ -19,7 +19,6 @@ MOSTLY = 0.5
 """A track is mostly silent if more than this share is silent between its trimmed ends."""
 WINDOWS_AT_ONCE = 200
 """Windows read at once."""
-
 Spans = dict[str, tuple[int, int]]
 """The samples (first, end) of each track, by its file."""
 

@@ -30,7 +30,6 @@ class BatchShare:
 
 
 WHOLE = BatchShare()
-
 SPLIT_FILE = "split.yml"
 """In a folder of weights: the tracks that its training holds out."""
 LARGEST_TRACK = 0.4

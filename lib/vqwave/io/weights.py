@@ -39,7 +39,6 @@ GRAPHS = ".graphs.tar.xz"
 UNKNOWN = "unknown"
 """In the YAML of a set: its training, its data or its tracks were not recorded."""
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
-
 CODECS = "final_weights"
 GENERATORS = "weights"
 PLAYED = f"{GENERATORS}/timed"

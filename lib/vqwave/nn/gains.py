@@ -12,10 +12,8 @@ from .spectrum import loudness_of
 
 TAPS = 255
 """Samples of the filters that split audio into gain bands."""
-
 CUT, BOOST = 0.6, 0.35
 """The most by which `SetGains` changes a band: -48 and +28 dB."""
-
 ATTACK = 0.075
 """A rise of more than 6 dB from frame to frame is treated as an attack, in full from 12 dB."""
 

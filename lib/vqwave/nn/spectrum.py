@@ -16,7 +16,6 @@ from ..dsp.spectrum import mel_filters
 
 QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
 """Periods in a window of the constant-Q transform: it separates quarter tones."""
-
 DECIBELS = 20 / math.log(10)
 """dB in a natural logarithm of an amplitude."""
 

@@ -12,7 +12,6 @@ from .nodes import FLOAT, INT32, INT64, Nodes, tensors
 from .roll import RollBody
 
 OPSET = 18
-
 MANY_STREAMS = 8
 """The number of streams from which `loop_many` is faster than `loop`."""
 

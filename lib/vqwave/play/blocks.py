@@ -11,10 +11,8 @@ from .mastering import cross_fade
 
 RAMP = 0.04644
 """Seconds over which the loudness moves to what it was set to."""
-
 SEAM = 0.0929
 """Seconds over which a held passage joins itself and the music that goes on."""
-
 PASSAGE = 0.3715
 """Seconds over which the music passes to another place, a block at most."""
 

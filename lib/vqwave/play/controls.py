@@ -7,16 +7,12 @@ from ..config import MOST_GUIDANCE
 
 MOST_NOTES = 16
 """Notes that can be held at a time."""
-
 QUIETEST, LOUDEST = -80.0, 12.0
 """dB that loudness can be set to; 0 leaves the music as it is made."""
-
 MOST_PAST = 60.0
 """Seconds that a stream can keep to repeat."""
-
 HIGHEST_PULL = 12.0
 """Nats by which held notes can make a code likelier, at most."""
-
 STAY, HIGHEST_STAY = 1.0, 4.0
 """How strongly a continuation keeps to its recording's pitches, see `pitches.HomePitches`."""
 
@@ -105,11 +101,9 @@ CONTROLS = {control.name: control for control in (
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
 )}
 """Every number that a player can turn: in the studio, a terminal, by MIDI or a file."""
-
 _OF_SCORE = "key", "section"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """What only weights with a score have."""
-
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
          "notes", "label", *_OF_SCORE, "jump", "begin", "weights")
 """What a session can change: keywords of `Stream.set`."""

@@ -18,7 +18,6 @@ from .sampling import uniforms
 
 LEAST_SOURCE = 64
 """Least source codes of a run of a context model: each run computes its halo again."""
-
 ENDLESS = 2**62
 """A position that no piece reaches."""
 

@@ -6,19 +6,14 @@ import numpy as np
 
 NORMALIZED_TO = -14.0
 """LUFS of normalised music, as of the large streaming services."""
-
 CEILING = -1.0
 """dB of true peak that normalised sound stays under: lossy encoders add to peaks."""
-
 _MOST_LIMITED = 9.0
 """dB that the limiter takes off a peak at most."""
-
 _GATE_SECONDS, _GATE = 0.4, -70.0
 """Length of the windows whose loudness is averaged; LUFS under which a window does not count."""
-
 _LOOK_AHEAD = 0.02
 """Seconds before and after a peak in which the limiter's gain moves."""
-
 _SEAM = 0.5
 """Seconds of a loop's cross-fade, and of the search for its best place."""
 

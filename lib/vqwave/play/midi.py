@@ -18,15 +18,12 @@ from . import controls
 from .playback import find_by_name
 
 INSTALL_MIDI = "pip install mido python-rtmidi"
-
 MIDDLE = 60
 """The MIDI number up to which a note is an attack in the lowest band."""
 DRUMS = 9
 """The channel of General MIDI whose notes have no pitch."""
-
 ALL_NOTES_OFF = (120, 123)
 """Controllers that end all notes."""
-
 _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""
 

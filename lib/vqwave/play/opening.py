@@ -8,7 +8,6 @@ from .sampling import OPENING_DRAWS, uniforms
 
 AS_COMPOSED = {"intro": True, "leveling": False}
 """The options of a stream in which everything that is composed is heard, at its own loudness."""
-
 LONGEST = 60.0
 """Seconds that are composed unheard at a time, at most."""
 SOUNDING = (1.0, 0.1), (4.0, 0.5)

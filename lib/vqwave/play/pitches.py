@@ -18,16 +18,12 @@ from ..progress import share_bar
 
 LISTENED_SECONDS = 0.3715
 """Seconds of a code that are listened to."""
-
 LOWEST_HZ, HIGHEST_HZ = 100.0, 1500.0
 """Hertz of pitches. Above are overtones, often of other pitch classes than their notes."""
-
 FLOOR = 1e-6
 """Power, 1 of a full-scale sine: a softer code has no pitch."""
-
 GAIN = 0.725
 """The gain, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
-
 _VERSION = "2"
 _AROUND = 8  # frames to either side of those that are listened to
 _BATCH = 32
@@ -121,10 +117,8 @@ def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
 
 EVEN = 0.2
 """The share of a recording's pitches that is spread over all twelve alike."""
-
 FADES = 60.0
 """Seconds in which the pull to a recording's pitches becomes half."""
-
 LEAST_STAY = 1e-3
 """Nats; less is not worth the slower graph that takes a bias."""
 

@@ -18,15 +18,12 @@ from ..io.audio import to_int16
 
 PREBUFFER = 0.7
 """Seconds queued before the sound starts; doubled after each underrun, up to the whole queue."""
-
 BUFFER = 4.0
 """Seconds that the queue holds at most."""
-
 FADE = 0.25
 """Seconds in which the sound fades out when it is stopped or paused."""
-
 INSTALL_PYAUDIO = ("pip install pyaudio (it needs PortAudio: apt-get install portaudio19-dev, "
-           "brew install portaudio)")
+                   "brew install portaudio)")
 
 
 @dataclass(frozen=True)

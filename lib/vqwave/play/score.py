@@ -15,23 +15,18 @@ from .sampling import PLAN_DRAW, TEMPO_DRAW, uniforms
 UPBEAT = 8
 """Beats that a piece composes before it is heard, so that it begins inside its music."""
 LONGEST_UPBEAT = 64
-
 LOOKED_BACK = 64
 """Steps in which a note that sounds was struck."""
-
 KEPT = 1800
 """Seconds of the score that are remembered, for a theme to come back."""
-
 TEMPI = 76.0, 116.0
 """Beats a minute between which the tempo of a piece is drawn."""
-
 SECTION_BEATS = 16, 16, 32
 """Beats of a section, drawn evenly."""
 RETURNS = 0.4
 """The share of sections that repeat an earlier one."""
 RECALL = 3.0
 """Nats that each semitone of a section gains where it repeats what it did there."""
-
 DENSITY = 0.5, 1.3
 """Strikes, as a share of those of the music that was learnt, between which the last `GOVERNED`
 steps should lie.

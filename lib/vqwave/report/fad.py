@@ -26,7 +26,6 @@ from ..io.files import atomic_write, cache_folder, printable
 MUSICNN = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 _MEMBERS = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001")
-
 SAMPLE_RATE = 16000
 N_FFT, HOP, BANDS = 512, 256, 96
 FRAMES, STEP = 187, 93

@@ -29,7 +29,7 @@ def compare(request: CompareRequest, recording: Recording, models: FolderModels,
         about |= {"column": width, "bands": PICTURE_BANDS, "lowest": notes.LOWEST_MIDI,
                   "columns": len(picture), "codes": codes.size}
         return pack_message({"sound": about}, audio.to_int16(samples).astype("<i2"), picture,
-                     codes.astype("<u2"))
+                            codes.astype("<u2"))
 
     original = audio.read_excerpt(recording.path, rate, request.start, request.seconds)
     yield pack_message({"comparison": {"rate": rate, "samples": len(original), "weights": folder,

@@ -20,7 +20,6 @@ from . import limits
 from .names import piece_name
 
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
-
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 """A number of samples, or a level."""
 ShortText = Annotated[str, Field(max_length=limits.LONGEST_TEXT)]

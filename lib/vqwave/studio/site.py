@@ -36,7 +36,6 @@ ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
 PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _MEMBERS = {"ort.js": "package/dist/ort.wasm.bundle.min.mjs",
             "ort.wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
-
 BROWSER = Path(__file__).parent / "browser"
 """The files of the site that the studio does not have, or has differently."""
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",

@@ -15,7 +15,6 @@ from ..progress import SilentReporter
 
 PRESET_FILE = "preset.yml"
 """In the output folder: the models and settings of a chain that begins with another."""
-
 SMALL_HOURS = 1.0
 """Less music than this is heard transposed and quieter too, and learnt with dropout."""
 TRANSPOSE, GAIN, DROPOUT = 3, 3.0, 0.1

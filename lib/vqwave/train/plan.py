@@ -26,7 +26,6 @@ from .origin import Amount, Origin
 
 TIME_SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """Parts of the time. A generator improves for as long as it trains; a codec needs less."""
-
 WHOLE_HOURS = 3.0
 """With fewer hours no codec is tuned as a whole, because generators would wait for its codes.
 Generators come first then, and decoders after them.
@@ -34,7 +33,6 @@ Generators come first then, and decoders after them.
 
 ENDING = 240.0
 """Seconds of the hours for the report, at most a sixth."""
-
 PLAN_FILE = "train_all.yml"
 REPORT = "report.html"
 """In the output folder: the final report."""
