@@ -11,7 +11,8 @@ from vqwave.config import Sampling
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
 from vqwave.nn.generator import Generator
-from vqwave.play.sampling import keep_likeliest, loop_settings
+from vqwave.nn.sampler import keep_likeliest
+from vqwave.play.sampling import loop_settings
 
 
 def quantizer(books=1):

@@ -58,7 +58,7 @@ def cache(shared):
     """Tests and the scripts they start use a cache of their own, not the user's. What setup.sh has
     put there, the graphs of the shipped weights and ONNX Runtime Web, are links.
     """
-    from vqwave.onnx.export import cache_folder
+    from vqwave.io.files import cache_folder
 
     exported = cache_folder()
 

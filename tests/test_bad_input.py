@@ -306,7 +306,7 @@ def codec_set(tmp_path_factory):
     """A weights set of a codec, of made-up numbers; returns its folder and what its YAML holds."""
     folder = tmp_path_factory.mktemp("set")
     config = configs.preset("tiny").codec("vqvae_8")
-    parts = {part: {"layer/kernel": np.ones((2, 3), "f4")} for part in weights.PARTS["codec"]}
+    parts = {part: {"layer/kernel": np.ones((2, 3), "f4")} for part in weights.WEIGHT_PARTS["codec"]}
     weights.save(folder, config.name, "best", parts, config, {"epoch": 1, "step": 2})
     return folder, configs.load_yaml(weights.config_path(folder, config.name, "best"))
 
@@ -326,7 +326,7 @@ def test_any_description_of_a_weights_set_is_read_or_refused_in_one_line(codec_s
     def check(changes):
         path.write_text(yaml.safe_dump(good | changes))
         weight_set = one_line_or(lambda: weights.find(folder, "vqvae_8"), folder)
-        assert weight_set is None or set(weight_set.files) == set(weights.PARTS["codec"])
+        assert weight_set is None or set(weight_set.files) == set(weights.WEIGHT_PARTS["codec"])
 
     check()
     path.write_text(yaml.safe_dump(good))

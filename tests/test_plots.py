@@ -9,7 +9,7 @@ from encoded import tone
 
 from vqwave import plots
 from vqwave.dsp import notes
-from vqwave.dsp.spectrum import COLUMNS, WINDOWS, log_spectrogram, pitch, pitches
+from vqwave.dsp.spectrum import MOST_COLUMNS, WINDOWS, log_spectrogram, pitch, pitches
 from vqwave.io.training_log import read_log
 
 RATE = 22050
@@ -52,7 +52,7 @@ def test_a_spectrogram_has_few_columns_and_keeps_peaks():
     audio = np.zeros(60 * RATE, np.float32)
     audio[30 * RATE] = 1.0  # one click in a minute
     spectrum = log_spectrogram(audio, RATE)
-    assert spectrum.shape[0] == len(pitches(RATE)) and spectrum.shape[1] <= COLUMNS
+    assert spectrum.shape[0] == len(pitches(RATE)) and spectrum.shape[1] <= MOST_COLUMNS
     loud = np.flatnonzero(spectrum.max(axis=0) > 0)
     assert len(loud) < 12 and abs(loud.mean() / spectrum.shape[1] - 0.5) < 0.01
     short = log_spectrogram(audio[:RATE], RATE)

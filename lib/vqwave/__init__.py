@@ -13,7 +13,6 @@ import importlib.metadata
 
 # Importing this package imports nothing heavy: what a name needs is imported when the name is used.
 _HOMES = {"VQWave": "play.api", "load": "play.api", "Stream": "play.stream"}
-
 __all__ = ["Stream", "VQWave", "load"]
 
 

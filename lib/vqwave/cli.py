@@ -73,7 +73,6 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
 }
 COMMANDS = {name: command for group in COMMAND_GROUPS.values() for name, command in group.items()}
 """By name of a command: the script of a checkout that does the same, and a description."""
-
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
 # The last one is oneDNN's, whose status 1 is a lack of memory.
 _NO_MEMORY_MESSAGES = (

@@ -12,7 +12,6 @@ from .errors import UserError
 from .io.files import atomic_write, printable
 
 SUFFIXES = (".png", ".svg")
-
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY)

@@ -9,8 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIBRARIES = ("vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras",
-             "tf2onnx", "av", "h5py")
+LIBRARIES = "vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras", "tf2onnx", "av", "h5py"
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit of `ru_maxrss`."""
 

@@ -14,14 +14,13 @@ import numpy as np
 
 from . import figures
 from .dsp import metrics
-from .dsp.spectrum import COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
+from .dsp.spectrum import MOST_COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
 from .figures import BLACK, BLUE, GREY, PALETTE, RED, check_output
 from .io.training_log import read_log
 
 RANGE_DB = 80.0
 LOWEST_NOTE = 36
 """The note number of the lowest row of a piano roll, C2."""
-
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
@@ -137,8 +136,7 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     silent_codes = silence[len(silence) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
     books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
-    return [code_shades(book, int(code))
-            for book, code in zip(books, silent_codes, strict=True)]
+    return [code_shades(book, int(code)) for book, code in zip(books, silent_codes, strict=True)]
 
 
 def logs(folder, names=()) -> dict[str, Path]:
@@ -245,7 +243,7 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):
 
 def _waveform(axis, audio, sample_rate, start, color=BLUE):
     """The range of each column's samples, and their rms if a column has many."""
-    each = -(-len(audio) // COLUMNS)
+    each = -(-len(audio) // MOST_COLUMNS)
     starts = np.arange(0, len(audio), each)
     time = start + np.append(starts, len(audio)) / sample_rate
     ranges = [(np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts))]

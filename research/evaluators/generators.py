@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from vqwave.data.codes import CodeTrack, unigram_bits
-from vqwave.data.windows import SERVERS, Span
+from vqwave.data.windows import CONDITION_WINDOWS, Span
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.labels import index_of
@@ -144,8 +144,8 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = Fa
         frames = read_spans(parts, config.books)
         context = None
         if config.conditions:
-            inputs = {c.input: np.stack([SERVERS[c.kind](c, config, [part]) for part in parts])
-                      for c in config.conditions}
+            inputs = {c.input: np.stack([CONDITION_WINDOWS[c.kind](c, config, [part])
+                                         for part in parts]) for c in config.conditions}
             if labels is not None:
                 inputs[config.labels.input][..., 0] = np.reshape(labels, (-1, 1, 1))
             context = generator.context(inputs)

@@ -66,7 +66,7 @@ def test_cached_codes_are_those_of_the_track_from_its_offset_on(corpus, codec, w
 def test_transposed_codes_are_those_of_the_transposed_track_in_any_blocks(corpus, codec, whole_codes,
                                                                          monkeypatch):
     folder, tracks = corpus
-    monkeypatch.setattr(codes, "BLOCK", 1000)
+    monkeypatch.setattr(codes, "BLOCK_SAMPLES", 1000)
     encoded, count = encode(corpus, codec, offsets=1, transpose=2)
     assert count == 10
     for file, (offset, shift, *_), (path, count) in encoded:

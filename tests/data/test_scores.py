@@ -4,7 +4,7 @@ from prepared import data_folder
 
 from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.data import scores
-from vqwave.data.scores import LOWEST, Score
+from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats
 
 RATE = 22050
@@ -36,8 +36,8 @@ def test_each_note_is_struck_once_in_steps_and_in_frames(score):
     steps, frames = score.in_steps(64), score.in_frames(0.0, 512 / RATE, 12 * RATE // 512, 64)
     for struck in (steps == STRUCK, frames[:, :-1] == 1):
         notes = struck[:, : 64 - BANDS]
-        assert abs(notes[:, 64 - LOWEST].sum() - 24) <= 2
-        assert notes.sum() - notes[:, 64 - LOWEST].sum() <= 3
+        assert abs(notes[:, 64 - LOWEST_PITCH].sum() - 24) <= 2
+        assert notes.sum() - notes[:, 64 - LOWEST_PITCH].sum() <= 3
     before = np.pad(steps, ((1, 0), (0, 0)))[:-1]
     assert (before[steps == SOUNDING] != SILENT).all()
     assert set(np.unique(frames[:, -1])) == set(range(scores.PHASES))
@@ -47,7 +47,7 @@ def test_a_row_has_the_frames_since_each_note_was_struck():
     score = Score(np.array([0.0, 0.5]), np.array([0.4, 0.7]), np.array([40, 40]), np.ones(2),
                   np.array([0.2]), np.array([1]), np.arange(3.0))
     rows = score.in_frames(0.1, 0.1, 7, 64)
-    assert rows[:, 40 - LOWEST].tolist() == [2, 3, 4, 0, 1, 2, 0]
+    assert rows[:, 40 - LOWEST_PITCH].tolist() == [2, 3, 4, 0, 1, 2, 0]
     assert rows[:, 64 - BANDS + 1].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert (rows[:, :-1] > 0).sum() == 11
 

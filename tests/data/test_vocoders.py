@@ -113,6 +113,6 @@ def test_a_codec_with_griffin_lim_trains_on_levels_alone():
 
 
 def test_every_term_that_needs_audio_is_listed():
-    from vqwave.nn.losses import TERMS
+    from vqwave.nn.losses import LOSS_TERMS
 
-    assert {name for names in TERMS for name in names} == set(configs.LossConfig.audio_terms)
+    assert {name for names in LOSS_TERMS for name in names} == set(configs.LossConfig.audio_terms)

@@ -161,7 +161,7 @@ def extra_kind(config, field, kind, *entries):
 def kinds():
     """Configs may name the new kinds."""
     with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model),
-                     (windows.SERVERS, genre_of), (feeds.FEEDS, played_genre)),
+                     (windows.CONDITION_WINDOWS, genre_of), (feeds.CONDITION_INPUTS, played_genre)),
           extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
                      (loops.BODIES, PlainLoop))):
         yield

@@ -134,7 +134,7 @@ def test_a_window_has_the_label_of_its_track(data):
         assert x["label"].shape == (4, 1, 1, 2) and x["label"].dtype == np.int32
         for row, number in zip(x["label"][:, 0, 0], served.numbers(batch), strict=True):
             name = tracks[served.position(number)[0]].file.split(".")[0]
-            assert (GENRES[row[0]], row[1]) == (name, configs.SHARES)
+            assert (GENRES[row[0]], row[1]) == (name, configs.WHOLE_SHARE)
 
 
 def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
@@ -188,7 +188,7 @@ def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(
 def test_a_plan_trains_vaes_and_generators_with_labels(data, tmp_path):
     def labelled(preset):
         flags = training_flags(steps=1, label="folder")
-        chain = plan.Plan(data, tmp_path, preset, flags=flags)
+        chain = plan.TrainingPlan(data, tmp_path, preset, flags=flags)
         return {stage.name for stage in chain.stages if chain.settings(stage).model.labels}
 
     assert "vqvae_500" in labelled("cvae")

@@ -42,9 +42,9 @@ def write_tracks(tmp_path, **sounds):
 @pytest.mark.parametrize("block", [1, 3, 200])
 @pytest.mark.parametrize("rest", [0, 1, 700])
 def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
-    monkeypatch.setattr(silence, "BLOCK", block)
+    monkeypatch.setattr(silence, "WINDOWS_AT_ONCE", block)
     folder, (track,) = write_tracks(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20),
-                                               6 * WINDOW - 5 + rest))
+                                                        6 * WINDOW - 5 + rest))
     sound = measure_file(track.path(folder), track.samples, RATE)
     assert sound == Sound(3 * WINDOW, 8 * WINDOW, 5 * WINDOW)
     assert sound.silent((2 * WINDOW, 10 * WINDOW)) == pytest.approx(3 / 8)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.config import SHARES, Labels
+from vqwave.config import WHOLE_SHARE, Labels
 from vqwave.nn import conditions
 from vqwave.nn.generator import Generator
 
@@ -12,7 +12,7 @@ LABELS = Labels(names=("battle", "calm"), channels=4, dropout=0.5)
 
 def labels(*pairs, frames=3):
     """int32 [1, frames, len(pairs), 2] of (number, share from 0 to 1)."""
-    mix = np.array([(number, share * SHARES) for number, share in pairs], np.int32)
+    mix = np.array([(number, share * WHOLE_SHARE) for number, share in pairs], np.int32)
     return np.broadcast_to(mix, (1, frames, *mix.shape))
 
 

@@ -130,6 +130,6 @@ def test_initial_logits_have_the_scale_of_one_book_however_many_there_are(drawin
     core = generator(4, kind="lstm", units=64, drawing=drawing, head_dim=64).core
     codebooks = [rng.normal(size=(CODES, 32)) for _ in range(4)]
     core.start_outputs(codebooks, rng)
-    for layer in core.books.outputs:
+    for layer in core.codebook_heads.outputs:
         for kernel in np.split(layer.kernel.numpy(), layer.books, axis=1):
             assert kernel.var() == pytest.approx(2 / (64 + CODES), rel=0.25)

@@ -4,7 +4,7 @@ import pytest
 from vqwave import config as configs
 from vqwave.dsp import spectrum
 from vqwave.nn.frontends import FRONT_ENDS
-from vqwave.nn.spectrum import QUALITY, ConstantQ, amplitude_of, level_of
+from vqwave.nn.spectrum import QUALITY, ConstantQ, amplitude_of, loudness_of
 
 RATE = 22050
 
@@ -47,7 +47,7 @@ def test_silence_and_quiet_sounds_have_no_peaks(transform):
     for audio in (np.zeros((1, 512 * 40), "float32"), sine(440, 1e-5)[None]):
         amplitudes = transform(audio)
         assert not np.asarray(transform.peaks(amplitudes)).any()
-        assert np.isfinite(np.asarray(level_of(amplitudes))).all()
+        assert np.isfinite(np.asarray(loudness_of(amplitudes))).all()
 
 
 def test_peaks_do_not_jump(transform, rng):
@@ -61,9 +61,9 @@ def test_peaks_do_not_jump(transform, rng):
         assert level[frame, bin_] > level[frame].max() - 25
 
 
-def test_levels_are_decibels_and_can_be_undone():
+def test_loudness_is_decibels_and_can_be_undone():
     amplitudes = np.array([1.0, 0.1, 0.01, 1e-4], "float32")
-    levels = np.asarray(level_of(amplitudes))
+    levels = np.asarray(loudness_of(amplitudes))
     np.testing.assert_allclose(levels, [1.1, 0.85, 0.6, 0.1], atol=1e-5)
     np.testing.assert_allclose(amplitude_of(levels), amplitudes, rtol=1e-4)
     assert float(amplitude_of(np.float32(9.0))) == float(amplitude_of(np.float32(1.3))) < 10
@@ -89,7 +89,7 @@ def spectrogram(**more):
     return FRONT_ENDS["spectrogram"](config, RATE)
 
 
-def test_a_sine_has_its_level_at_its_bin():
+def test_a_sine_has_its_loudness_at_its_bin():
     layer, bin_ = spectrogram(mels=0), 40
     levels = np.asarray(layer(sine(bin_ * RATE / 512)[None]))[0]
     assert levels.shape == (320, 256) and layer.channels == 256

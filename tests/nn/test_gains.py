@@ -4,7 +4,7 @@ import pytest
 from vqwave import config as configs
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
-from vqwave.nn.gains import BandLevels, RelativeLevels, SetLevels
+from vqwave.nn.gains import BandGains, RelativeLoudness, SetGains
 from vqwave.nn.losses import flux
 from vqwave.play import engine
 
@@ -35,7 +35,7 @@ def noise(seconds=1.0, amplitude=0.1, seed=0):
 
 
 def test_the_bands_add_up_to_the_audio_and_hold_their_own_frequencies():
-    measure, audio = BandLevels(EDGES, HOP, RATE), noise()
+    measure, audio = BandGains(EDGES, HOP, RATE), noise()
     np.testing.assert_allclose(np.asarray(measure.split(audio)).sum(-1), audio, atol=1e-5)
     for band, hertz in enumerate((100, 1000, 6000)):
         tone = np.sin(2 * np.pi * hertz * np.arange(HOP * 40) / RATE).astype("float32")[None]
@@ -43,38 +43,38 @@ def test_the_bands_add_up_to_the_audio_and_hold_their_own_frequencies():
         assert power[band] > 0.99 * power.sum()
 
 
-def test_a_level_follows_an_attack_within_a_frame_and_is_in_80_dB():
-    measure, audio = BandLevels(EDGES, HOP, RATE), noise()
+def test_a_gain_follows_an_attack_within_a_frame_and_is_in_80_dB():
+    measure, audio = BandGains(EDGES, HOP, RATE), noise()
     audio[:, : 20 * HOP] *= 0.001
-    levels = np.asarray(measure.levels(measure.split(audio)))[0]
-    assert np.all(levels[:19] < levels[21:].min() - 0.4)
-    louder = np.asarray(measure.levels(measure.split(2 * audio)))[0]
-    np.testing.assert_allclose(80 * (louder - levels)[22:], 20 * np.log10(2), atol=0.01)
+    gains = np.asarray(measure.gains(measure.split(audio)))[0]
+    assert np.all(gains[:19] < gains[21:].min() - 0.4)
+    louder = np.asarray(measure.gains(measure.split(2 * audio)))[0]
+    np.testing.assert_allclose(80 * (louder - gains)[22:], 20 * np.log10(2), atol=0.01)
 
 
-def test_audio_is_given_the_levels_of_other_audio():
-    measure, swell = BandLevels(EDGES, HOP, RATE), noise(seed=1)
+def test_audio_is_given_the_gains_of_other_audio():
+    measure, swell = BandGains(EDGES, HOP, RATE), noise(seed=1)
     swell *= np.linspace(0.2, 2.0, swell.shape[1])
-    wanted = measure.levels(measure.split(swell))
-    audio = SetLevels(EDGES, HOP, RATE)(noise(seed=2)[..., None], wanted)[..., 0]
-    error = np.asarray(measure.levels(measure.split(audio)) - wanted)[0, 1:-1]
+    wanted = measure.gains(measure.split(swell))
+    audio = SetGains(EDGES, HOP, RATE)(noise(seed=2)[..., None], wanted)[..., 0]
+    error = np.asarray(measure.gains(measure.split(audio)) - wanted)[0, 1:-1]
     assert 80 * np.abs(error).mean() < 1.0
 
 
 def test_a_large_rise_is_a_jump_and_a_small_one_a_line():
     """Pre-echo: how much the first third of a frame rises before the next frame."""
     quiet = 0.01 * noise()[..., None]
-    levels = BandLevels(EDGES, HOP, RATE).levels(BandLevels(EDGES, HOP, RATE).split(quiet[..., 0]))
+    own = BandGains(EDGES, HOP, RATE).gains(BandGains(EDGES, HOP, RATE).split(quiet[..., 0]))
     for rise, most in ((0.3, 1.5), (0.06, 12)):
-        gains = np.array(levels) + rise * (np.arange(levels.shape[1]) >= 10)[:, None]
-        audio = np.asarray(SetLevels(EDGES, HOP, RATE)(quiet, gains.astype("float32")))[0, :, 0]
+        gains = np.array(own) + rise * (np.arange(own.shape[1]) >= 10)[:, None]
+        audio = np.asarray(SetGains(EDGES, HOP, RATE)(quiet, gains.astype("float32")))[0, :, 0]
         third = slice(9 * HOP, 9 * HOP + HOP // 3)
         assert 20 * np.log10(audio[third].std() / quiet[0, third, 0].std()) < most
 
 
 def test_the_features_are_relative_to_the_gains():
     config = codec_config()
-    layer, bins = RelativeLevels(config), config.front_end.bins
+    layer, bins = RelativeLoudness(config), config.front_end.bins
     features = np.random.default_rng(0).uniform(0.4, 0.6, (1, 3, 2 * bins + 3)).astype("float32")
     louder = features + np.concatenate([np.full(bins, 0.1), np.zeros(bins), np.full(3, 0.1)])
     before, after = (np.asarray(layer(x))[..., :bins] for x in (features, louder))

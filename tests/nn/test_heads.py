@@ -14,7 +14,7 @@ from vqwave.nn.heads import (
     ToneBank,
     tone_cycles,
 )
-from vqwave.nn.spectrum import level_of
+from vqwave.nn.spectrum import loudness_of
 
 RATE, HOP = 22050, 128
 
@@ -77,7 +77,7 @@ def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
 def test_tones_sound_only_at_peaks_at_the_predicted_level():
     logits = np.full((1, 1, 9), -4.0, "float32")
     logits[0, 0, [2, 3, 4, 7]] = [1.0, 3.0, 1.0, -0.5]
-    levels = np.asarray(level_of(np.full((1, 1, 9), 0.2, "float32")))
+    levels = np.asarray(loudness_of(np.full((1, 1, 9), 0.2, "float32")))
     amplitudes = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
     np.testing.assert_allclose(amplitudes, [0, 0, 0, 0.2, 0, 0, 0, 0, 0], atol=1e-5)
     # Two of a height share the tone; near the bounds there is no jump.
@@ -126,7 +126,7 @@ def test_each_loss_of_notes_is_smallest_for_the_right_prediction():
 
     least = terms(right)
     assert least["level"] == 0 and least["spectrum"] == 0 and least["presence"] < 0.05
-    for part, term in enumerate(model.head.TERMS):
+    for part, term in enumerate(model.head.OWN_TERMS):
         wrong = right.copy()
         wrong[..., part * 168 : (part + 1) * 168] += 0.5 + 3.0 * (part == 0)
         worse = terms(wrong)

@@ -109,12 +109,12 @@ def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
     config = configs.preset("tiny").codec(512)
     # Of the head of notes, and of the decoder's stages.
     own = {"presence", "level", "spectrum", "channel_average"}
-    assert {name for names in losses.TERMS
+    assert {name for names in losses.LOSS_TERMS
             for name in names} | own == set(configs.LossConfig.model_fields)
     loss = configs.LossConfig(hum=0.1, constant_q=0.5, multi_mel=0.1, flux=0.1)
     for names, compute in losses.terms_of(loss).items():
         assert set(compute(x, y, config)) == set(names)
-    assert set(losses.terms_of(loss)) == set(losses.TERMS)
+    assert set(losses.terms_of(loss)) == set(losses.LOSS_TERMS)
     assert len(losses.terms_of(configs.LossConfig())) == 1
 
 

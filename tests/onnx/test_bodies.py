@@ -9,7 +9,7 @@ from int8 import exact_int8
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.config import QUIETNESS, SHARES, GeneratorConfig, Sampling
+from vqwave.config import QUIETNESS, WHOLE_SHARE, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator, take_weights
@@ -107,7 +107,7 @@ def test_new_labels_change_nothing_until_they_are_trained(case, teacher_forced):
     model = Generator(config)
 
     def logits(label):
-        labels = np.tile(np.array([[label, SHARES]], np.int32), (3, 1, 1, 1))
+        labels = np.tile(np.array([[label, WHOLE_SHARE]], np.int32), (3, 1, 1, 1))
         return ops.convert_to_numpy(model(case.inputs | {"label": labels}))
 
     take_weights(model, case.weight_set)

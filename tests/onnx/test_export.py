@@ -16,6 +16,7 @@ import pytest
 from vqwave import config as configs
 from vqwave.config import GeneratorConfig
 from vqwave.io import weights
+from vqwave.io.files import cache_folder
 from vqwave.nn.generator import Generator
 from vqwave.onnx import export
 from vqwave.play import api, engine
@@ -128,11 +129,11 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.setenv("VQWAVE_CACHE", "")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert export.cache_folder() == Path("/home/someone/.cache/vqwave")
+    assert cache_folder() == Path("/home/someone/.cache/vqwave")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert export.cache_folder() == Path("/x/vqwave")
+    assert cache_folder() == Path("/x/vqwave")
     monkeypatch.setenv("VQWAVE_CACHE", "/mine")
-    assert export.cache_folder() == Path("/mine")
+    assert cache_folder() == Path("/mine")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from vqwave import config as configs
 from vqwave.config import GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.io import weights
+from vqwave.io.files import cache_folder
 from vqwave.onnx import export
 from vqwave.play import engine, sampling
 
@@ -307,7 +308,7 @@ def test_a_warm_start_loads_no_tensorflow_and_leaves_nothing_at_home(tiny_weight
             export.cached_graph(weight_set, kind)
     environment = {key: value for key, value in os.environ.items()
                    if key not in ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME")}
-    environment |= {"HOME": str(tmp_path), "VQWAVE_CACHE": str(export.cache_folder()),
+    environment |= {"HOME": str(tmp_path), "VQWAVE_CACHE": str(cache_folder()),
                     "PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-W", "error", "-c", WARM, name, codec.folder, generator.folder],

@@ -6,9 +6,10 @@ import pytest
 from chains import distribution, save_generator
 
 from vqwave import config as configs
-from vqwave.config import SHARES, Sampling
+from vqwave.config import WHOLE_SHARE, Sampling
 from vqwave.io import weights
 from vqwave.nn import generator as models
+from vqwave.nn import sampler
 from vqwave.play import engine, sampling
 
 GUIDANCE = 2.5
@@ -47,7 +48,7 @@ def given(played, steps, batch=1, label=1):
     """(context of 2·batch rows, uniforms, previous, state of 2·batch rows)."""
     config = played.config
     numbers = np.repeat([label, config.labels.none], batch)
-    pairs = np.stack([numbers, np.full_like(numbers, SHARES)], -1)[:, None, None]
+    pairs = np.stack([numbers, np.full_like(numbers, WHOLE_SHARE)], -1)[:, None, None]
     inputs = {"label": np.broadcast_to(pairs, (2 * batch, steps, 1, 2))}
     if config.source:
         shape = (batch, steps // config.ratio + 2 * config.halo, 1)
@@ -78,7 +79,7 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
         logits = np.asarray(reference.core(before, context, both))
         guided = logits[1] + GUIDANCE * (logits[0] - logits[1])
         probabilities = distribution(guided, settings)
-        agreed = np.asarray(sampling.pick(probabilities, uniforms[0])) == codes[0]
+        agreed = np.asarray(sampler.pick(probabilities, uniforms[0])) == codes[0]
         assert agreed.mean() > (0.7 if kind == "onnx" else 0.98)  # but for rounding
         if kind != "onnx":
             scores = np.log(np.take_along_axis(probabilities, codes[0][..., None], -1)[..., 0])

@@ -8,7 +8,7 @@ import test_stream
 from test_stream import BLOCK, IntegerCodec, IntegerGenerator, frame, origin
 
 from vqwave import config as configs
-from vqwave.config import SHARES, Labels, Sampling
+from vqwave.config import WHOLE_SHARE, Labels, Sampling
 from vqwave.errors import UserError
 from vqwave.play import blocks, engine, labels
 from vqwave.play.keys import Keys
@@ -59,9 +59,9 @@ def test_a_label_passes_evenly_into_another():
     np.testing.assert_allclose(again.shares(11, 4)[0, :, 0], [0.5, 0.25, 0, 0])
     pairs = mixture.pairs(0, 16)
     assert pairs.dtype == np.int32 and pairs.shape == (1, 16, 2, 2)
-    assert (pairs[..., 1].sum(-1) == SHARES).all() and set(pairs[..., 0].flat) == {0, 1}
-    np.testing.assert_array_equal(Mixture(calm, calm).pairs(5, 2), [[[[1, SHARES]]] * 2])
-    np.testing.assert_array_equal(labels.without(pairs, KNOWN)[0, 3], [[4, SHARES], [4, 0]])
+    assert (pairs[..., 1].sum(-1) == WHOLE_SHARE).all() and set(pairs[..., 0].flat) == {0, 1}
+    np.testing.assert_array_equal(Mixture(calm, calm).pairs(5, 2), [[[[1, WHOLE_SHARE]]] * 2])
+    np.testing.assert_array_equal(labels.without(pairs, KNOWN)[0, 3], [[4, WHOLE_SHARE], [4, 0]])
 
 
 class LabelledGenerator(IntegerGenerator):

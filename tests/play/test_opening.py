@@ -8,7 +8,7 @@ import pytest
 import vqwave
 from vqwave.config import GeneratorConfig
 from vqwave.dsp import metrics
-from vqwave.play.blocks import LOUDNESS, Leveler
+from vqwave.play.blocks import LEVELED_TO, Leveler
 from vqwave.play.opening import AS_COMPOSED, REST
 from vqwave.play.stream import Stream
 
@@ -119,7 +119,7 @@ def test_leveling_brings_pieces_to_a_similar_loudness(decibels):
     blocks = [leveler.apply(np.stack([block, 0 * block]), RATE)
               for block in sound.reshape(60, BLOCK)]
     leveled, silent = np.concatenate(blocks, axis=1)
-    before, after = (abs(metrics.rms_db(x[-BLOCK:]) - LOUDNESS) for x in (sound, leveled))
+    before, after = (abs(metrics.rms_db(x[-BLOCK:]) - LEVELED_TO) for x in (sound, leveled))
     assert after <= max(0.3 * before, before - 9.5) + 0.01
     assert not silent.any() and np.abs(leveled).max() <= 1
     gains = leveled[1:] / np.where(np.abs(sound[1:]) < 0.1 * np.abs(sound).max(), np.nan, sound[1:])

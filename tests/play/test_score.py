@@ -6,7 +6,7 @@ from chains import save_led
 
 from vqwave.config.roll import BANDS, STRUCK
 from vqwave.data import melody
-from vqwave.data.scores import LOWEST, Score
+from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.play import api, midi
@@ -149,12 +149,12 @@ def test_a_theme_that_is_asked_for_comes_back(music):
 def test_a_score_is_performed_at_its_times_and_then_goes_on(music):
     beats = np.arange(-1.0, 5.0)
     tune = Score(np.array([0.0, 0.5, 1.0]), np.array([0.4, 0.9, 1.5]),
-                 LOWEST + np.array([2, 5, 9]), np.ones(3), np.zeros(0), np.zeros(0, int), beats)
+                 LOWEST_PITCH + np.array([2, 5, 9]), np.ones(3), np.zeros(0), np.zeros(0, int), beats)
     with music.stream(seed=5, score=tune) as stream:
         for _ in range(16):
             next(stream)
         notes = stream.notes(0, RATE)
-        assert [(round(start / RATE, 1), pitch - LOWEST) for start, _, pitch in notes] == [
+        assert [(round(start / RATE, 1), pitch - LOWEST_PITCH) for start, _, pitch in notes] == [
             (0.0, 2), (0.5, 5)]
         assert stream.notes(3 * RATE)
 

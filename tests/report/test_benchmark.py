@@ -23,7 +23,7 @@ def main():
 
 @pytest.fixture(scope="module")
 def results(tiny_weights):
-    return benchmark.run(list(benchmark.PARTS), tiny_weights.codecs, tiny_weights.generators, TINY)
+    return benchmark.run(list(benchmark.BENCHMARKS), tiny_weights.codecs, tiny_weights.generators, TINY)
 
 
 def test_playing_is_measured_at_the_level_that_is_decoded(results):
@@ -52,7 +52,7 @@ def test_the_command_prints_a_table_and_writes_json(main, tiny_weights, tmp_path
     results, printed = json.loads(out.read_text()), capsys.readouterr().out
     assert [row["level"] for row in results["codecs"]] == list(LEVELS) and "stream" not in results
     assert set(results["checksums"]) == set(CHAIN.names)
-    assert results["machine"]["cpu"] in printed and benchmark.PARTS["codecs"].title in printed
+    assert results["machine"]["cpu"] in printed and benchmark.BENCHMARKS["codecs"].title in printed
 
 
 def test_the_work_of_a_stream_repeats_after_the_runs_of_all_its_contexts(tiny_weights):

@@ -77,7 +77,7 @@ def test_the_printed_random_seed_repeats_the_piece(run, tmp_path):
     assert f"seed {seed}\n" not in other
     run(*arguments, tmp_path / "c.wav", "--seed", seed)
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
-    assert soundfile.SoundFile(tmp_path / "a.wav").copyright == render.TERMS
+    assert soundfile.SoundFile(tmp_path / "a.wav").copyright == render.LICENCE_NOTICE
 
 
 def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):

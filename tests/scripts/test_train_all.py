@@ -14,7 +14,7 @@ from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.train import plan, run_plan
 from vqwave.train.options import training_flags
-from vqwave.train.plan import Plan
+from vqwave.train.plan import TrainingPlan
 
 CHAIN = configs.preset("tiny").chain
 NAMES = CHAIN.names
@@ -199,17 +199,17 @@ def test_the_presets_are_listed_with_what_they_are_about(train_all, capsys):
 
 def test_a_plan_runs_from_python(stages, tmp_path):
     lines = []
-    chain_plan = Plan("d", tmp_path, "tiny", (512, 128), flags=training_flags(steps=3))
+    chain_plan = TrainingPlan("d", tmp_path, "tiny", (512, 128), flags=training_flags(steps=3))
     run_plan.run(chain_plan, say=lines.append)
     assert [stage.name for stage in chain_plan.stages] == names(stages[0]) == [
         "vqvae_512", "vqvae_128", "generator_512", "generator_128"]
     assert chain_plan.open_stages == [] and chain_plan.state.spent == 240.0
-    again = Plan("d", tmp_path, "tiny", (512, 128), flags=training_flags(steps=3))
+    again = TrainingPlan("d", tmp_path, "tiny", (512, 128), flags=training_flags(steps=3))
     again.read()
     assert again.state == chain_plan.state
     for hours, steps, wanted in ((None, None, "hours, or steps"), (1.0, 3, "exclude")):
         with pytest.raises(UserError, match=wanted):
-            Plan("d", tmp_path, "tiny", hours=hours, flags=training_flags(steps=steps))
+            TrainingPlan("d", tmp_path, "tiny", hours=hours, flags=training_flags(steps=steps))
 
 
 def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(scratch, tmp_path):

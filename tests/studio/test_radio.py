@@ -15,7 +15,7 @@ import pytest
 
 from vqwave.studio import limits, names, stations
 from vqwave.studio import radio as radios
-from vqwave.studio.stations import Channel, Encoder, Group, IcyTitles
+from vqwave.studio.stations import Channel, IcyTitles, StationGroup, StreamEncoder
 
 RATE, BLOCK = 22050, 4096
 PITCHES = (440.0, 660.0, 880.0)
@@ -52,8 +52,8 @@ class Running:
             self.streams.append(Stream(count))
             return self.streams[-1]
 
-        group = Group("tiny/weights", count, 7, open_stream or new, RATE,
-                      report=self.reports.append, label="calm")
+        group = StationGroup("tiny/weights", count, 7, open_stream or new, RATE,
+                             report=self.reports.append, label="calm")
         self.radio = radios.Radio([group], **more)
         self.port = None
 
@@ -144,7 +144,7 @@ def test_listeners_share_the_stream_of_their_station(running, path, expected):
 
 @pytest.mark.parametrize("row, kind", [(1, "mp3"), (0, "ogg")])
 def test_a_new_listener_receives_the_music_of_a_channel_that_nobody_heard(row, kind):
-    group = Group("w", 2, 0, lambda: Stream(2), RATE)
+    group = StationGroup("w", 2, 0, lambda: Stream(2), RATE)
     channel, playing = group.stations[row].channels[kind], group.stations[0].channels["mp3"]
 
     async def listen():
@@ -312,7 +312,7 @@ def test_a_new_listener_begins_at_most_the_lead_behind(monkeypatch):
 
 
 def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
-    monkeypatch.setattr(radios, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(radios, "LISTENER_STALL_SECONDS", 0.3)
     with Running() as running:
         stuck = socket.socket()
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
@@ -335,7 +335,7 @@ def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
 @pytest.mark.parametrize("kind", stations.FORMATS)
 @pytest.mark.parametrize("rate", [8000, 22050, 44100])
 def test_a_player_may_begin_at_any_chunk(kind, rate):
-    encoder, chunks = Encoder(kind, rate, "a title"), []
+    encoder, chunks = StreamEncoder(kind, rate, "a title"), []
     at = np.arange(4 * rate) / rate
     sound = np.round(9000 * np.sin(2 * np.pi * 440 * at)).astype(np.int16)
     for i in range(0, len(sound), 3000):

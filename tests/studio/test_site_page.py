@@ -19,7 +19,7 @@ from firefox import FIREFOX, PULSEAUDIO, firefox
 from page import NEEDS, PATIENCE, RATE
 
 from vqwave import commands
-from vqwave.onnx.export import cache_folder
+from vqwave.io.files import cache_folder
 from vqwave.play import api, engine, session
 from vqwave.play.sampling import uniforms
 from vqwave.studio import pictures, site
@@ -53,7 +53,7 @@ def served(folder):
 
 
 def write(folder, generators, codecs, engine):
-    if not (cache_folder() / site.PACKAGE.replace("@", "-")).is_dir():
+    if not (cache_folder() / site.ONNXRUNTIME_WEB.replace("@", "-")).is_dir():
         pytest.skip("needs ONNX Runtime Web, which bash setup.sh --test fetches where npm is")
     arguments = [generators, folder, "--vqvae-weights-dir", codecs, "--engine", engine]
     assert commands.load("export-web").main(list(map(str, arguments))) == 0

@@ -63,7 +63,7 @@ def compare(studio, song, **settings):
     for about, payload in frames:
         if sound := about.get("sound"):
             sounds[sound["name"]] = (sound, np.frombuffer(payload, "<i2", samples),
-                                     payload[2 * samples + sound["columns"] * pictures.BANDS :])
+                                     payload[2 * samples + sound["columns"] * pictures.PICTURE_BANDS :])
     return comparison, sounds
 
 

@@ -98,7 +98,7 @@ def test_a_spectrogram_does_not_depend_on_how_the_signal_is_cut(cuts, seed):
         at += cut
         assert growing._signal.size <= 9000 + 2 * growing.n_fft
     shown = np.concatenate(parts)
-    assert shown.shape == (-(-len(signal) // COLUMN), pictures.BANDS) and shown.dtype == np.uint8
+    assert shown.shape == (-(-len(signal) // COLUMN), pictures.PICTURE_BANDS) and shown.dtype == np.uint8
     whole = pictures.Spectrum(RATE, COLUMN).push(signal, last=True)
     assert np.abs(shown.astype(int) - whole).max() <= 1
 
@@ -173,7 +173,7 @@ def test_each_codec_is_heard_seen_and_measured(studio, song, tiny_weights):
             assert about["figures"]["bitrate_kbps"] == music.codec(about["level"]).config.bitrate / 1000
             np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes :], "<u2"), codes_expected)
         np.testing.assert_array_equal(pcm, audio.to_int16(expected))
-        assert len(payload) == 2 * len(pcm) + about["columns"] * pictures.BANDS + 2 * codes
+        assert len(payload) == 2 * len(pcm) + about["columns"] * pictures.PICTURE_BANDS + 2 * codes
 
 
 def test_a_comparison_without_a_valid_recording_is_refused(studio, song):

@@ -20,7 +20,7 @@ from vqwave.config import preset, replace
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.play.render import Finish
-from vqwave.studio import Change, CompareRequest, Studio, TakeRequest, limits, pictures
+from vqwave.studio import ChangeRequest, CompareRequest, Studio, TakeRequest, limits, pictures
 from vqwave.studio.take import ChangeLog
 
 CHAIN = preset("tiny").chain
@@ -34,7 +34,7 @@ def check_codes(header, blocks, codes, books):
         assert [len(shades) for shades in level["shades"]] == [64] * level["books"]
         assert level["most_bits"] == 6 * level["books"]
     for (about, payload), block in zip(blocks, codes, strict=True):
-        at = 2 * about["samples"] + about["columns"] * pictures.BANDS
+        at = 2 * about["samples"] + about["columns"] * pictures.PICTURE_BANDS
         for count, (level, n) in zip(about["codes"], books.items(), strict=True):
             codes_shown = np.frombuffer(payload, "<u2", count, at)
             np.testing.assert_array_equal(codes_shown.reshape(-1, n), block[level].reshape(-1, n))
@@ -149,7 +149,7 @@ def test_no_more_is_generated_than_is_allowed(studio):
     frames, take = begin(studio, until=10_000)
     messages = [parse(next(frames))[0] for _ in range(3)]
     assert [about.get("samples") for about, _ in messages] == [8192, 8192, None] and "wait" in messages[2][0]
-    studio.takes.get(take["id"]).steer(Change(until=20_000))
+    studio.takes.get(take["id"]).steer(ChangeRequest(until=20_000))
     assert parse(next(frames))[0][0]["samples"] == 8192
     frames.close()
 
@@ -164,7 +164,7 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
                13: {"wild": -1, "loudness": 0, "transpose": 0, "freeze": 0}}
     for i in range(16):
         if i in changes:
-            assert playing.steer(Change(**changes[i]))["sample"] == 8192 * i
+            assert playing.steer(ChangeRequest(**changes[i]))["sample"] == 8192 * i
         blocks_heard += parse(next(frames))
     record = studio.stop(take["id"], 16 * 8192)
     frames.close()
@@ -181,7 +181,7 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     plain = make_take(**{key: value for key, value in settings.items() if key != "changes"})
     assert not np.array_equal(join_blocks(plain[1]), join_blocks(blocks_heard))
     with pytest.raises(UserError, match="has ended"):
-        playing.steer(Change(wild=0))
+        playing.steer(ChangeRequest(wild=0))
 
 
 def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
@@ -190,11 +190,11 @@ def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
     dragged = [{"loudness": -1}, {"wild": 0.3}, {"levels": {"512": {"top_p": 0.8}}}, {"loudness": -7}, {"transpose": 2},
                {"levels": {"512": {"temperature": 1.1}, "128": {"temperature": 0.9}}}, {"transpose": 0}, {"notes": []}]
     for change in dragged:
-        assert playing.steer(Change(**change))["sample"] == 8192
+        assert playing.steer(ChangeRequest(**change))["sample"] == 8192
     blocks_heard += parse(next(frames))
     # Changes whose order matters are not merged.
     for change in ({"loudness": -3}, {"freeze": 0.5}, {"loudness": -2}, {"jump": True}, {"loudness": -1}, {"loudness": 0}):
-        playing.steer(Change(**change))
+        playing.steer(ChangeRequest(**change))
     for _ in range(4):
         blocks_heard += parse(next(frames))
     record = studio.stop(take["id"], 6 * 8192)
@@ -218,12 +218,12 @@ def test_impossible_changes_are_refused(studio):
         ({"levels": {"512": {"guidance": 2}}}, "nothing for guidance to follow"),
     ):
         with pytest.raises(UserError, match=words):
-            studio.takes.get(take["id"]).steer(Change(**values))
+            studio.takes.get(take["id"]).steer(ChangeRequest(**values))
     assert studio.takes.get(take["id"]).log.live == []
     frames.close()
     for values in ({"wild": 2}, {"loudness": "loud"}, {"warmth": 1}, {"notes": "C"}, {"levels": [1]}, {"until": -1}, {"loudness": 10**400}):
         with pytest.raises(pydantic.ValidationError):
-            Change(**values)
+            ChangeRequest(**values)
 
 
 @pytest.fixture(scope="module")
@@ -248,10 +248,10 @@ def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
     changes = {1: {"label": "battle"}, 2: {"levels": {"512": {"guidance": 3}}}, 4: {"label": "calm:0.5,battle:0.5"}, 5: {"label": ""}}
     for i in range(7):
         if i in changes:
-            assert playing.steer(Change(**changes[i]))["sample"] == 8192 * i
+            assert playing.steer(ChangeRequest(**changes[i]))["sample"] == 8192 * i
         next(frames)
     with pytest.raises(UserError, match="no label is called 'clam'; did you mean 'calm'"):
-        playing.steer(Change(label="clam"))
+        playing.steer(ChangeRequest(label="clam"))
     record = labelled.stop(take["id"], 7 * 8192)
     frames.close()
     settings = dict(urllib.parse.parse_qsl(record["link"]))

@@ -6,7 +6,7 @@ from vqwave import config
 from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows
 from vqwave.errors import UserError
 from vqwave.train import devices
-from vqwave.train.devices import Group
+from vqwave.train.devices import DeviceGroup
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +18,18 @@ def data(tmp_path_factory):
 def test_the_shares_of_a_batch_are_the_batch(data):
     folder, tracks = data
     for fixed in (None, 12, 9):
-        alone = AudioWindows(folder, tracks, 2048, 8, 0, fixed=fixed, share=Group(4))
-        shares = [AudioWindows(folder, tracks, 2048, 8, 0, fixed=fixed, share=Group(4, 2, rank))
+        alone = AudioWindows(folder, tracks, 2048, 8, 0, fixed=fixed, share=DeviceGroup(4))
+        shares = [AudioWindows(folder, tracks, 2048, 8, 0, fixed=fixed, share=DeviceGroup(4, 2, rank))
                   for rank in (0, 1)]
         for batch in range(alone.num_batches or 3):
             parts = [share[batch][0] for share in shares]
             assert len(parts[0]) == len(parts[1])
             assert np.array_equal(alone[batch][0], np.concatenate(parts))
     # As many as the devices can share, even where there are fewer places than devices.
-    assert AudioWindows(folder, tracks, 2048, 8, 0, fixed=9, share=Group(4)).fixed == 8
+    assert AudioWindows(folder, tracks, 2048, 8, 0, fixed=9, share=DeviceGroup(4)).fixed == 8
     short = [t for t in tracks[:1]]
     assert AudioWindows(folder, short, short[0].samples - 1, 8, 0, fixed=9,
-                        share=Group(4)).fixed == 4
+                        share=DeviceGroup(4)).fixed == 4
 
 
 def test_the_shares_of_codes_are_the_batch(tmp_path):
@@ -37,7 +37,7 @@ def test_the_shares_of_codes_are_the_batch(tmp_path):
     generator = config.preset("tiny").generator("generator_512")
     rows = [CodeTrack(tmp_path / "codes", 4000)]
     joint, *shares = (CodeWindows(rows, generator, 16, 6, 0, share=share)
-                      for share in (Group(3), *(Group(3, 3, rank) for rank in range(3))))
+                      for share in (DeviceGroup(3), *(DeviceGroup(3, 3, rank) for rank in range(3))))
     assert np.array_equal(joint[1][1], np.concatenate([share[1][1] for share in shares]))
 
 
@@ -49,7 +49,7 @@ def test_an_invalid_number_of_processes_is_refused(monkeypatch, text):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
-    monkeypatch.setattr(devices, "_join", lambda: Group(3))
+    monkeypatch.setattr(devices, "_join", lambda: DeviceGroup(3))
     with devices.join(True) as group:
         assert group.devices == 3
         group.check_batch(6)

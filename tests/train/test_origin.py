@@ -177,14 +177,14 @@ def test_enough_hours_tune_a_whole_codec_unless_its_codes_are_in_use(begin, fold
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
     begin("--hours", "1", *more)
     # As if it had been stopped in the last training.
-    plan_file = out / plan.FILE
+    plan_file = out / plan.PLAN_FILE
     values = configs.load_yaml(plan_file)
     del values["finished"]["vqvae_512 decoder"]
     plan_file.write_text(configs.dump_yaml(values))
     run.clear()
     begin("--hours", "4", *more)
     assert trainings(run) == ["vqvae_512 decoder"]
-    begun = plan.Plan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
+    begun = plan.TrainingPlan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
     assert not begun.codes_in_use("vqvae_128")
     # A generator reads the codes of its own level and of the level above.
     begun.output_dir.mkdir()
@@ -226,13 +226,13 @@ def test_with_enough_music_a_top_generator_without_labels_begins_with_random_wei
     assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
     assert "  generator_512 begins with random weights" in capsys.readouterr().out
     # One that knows nothing has more to learn than a few passes hold.
-    preset = configs.preset(str(out / origin.FILE))
+    preset = configs.preset(str(out / origin.PRESET_FILE))
     assert preset.trainings["generator_512"].passes == 0 == preset.trainings["generator_512"].patience
     assert preset.trainings["generator_128"].passes == origin.PASSES
     # One that knows labels goes on.
     labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
     monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
-    labelled = plan.Plan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
+    labelled = plan.TrainingPlan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
     top = next(stage for stage in labelled.stages if stage.name == "generator_512")
     assert labelled.untrained == () and labelled.settings(top).options.start_from == folder
 
@@ -241,7 +241,7 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
     def adopted(name, hours):
         begun = Origin.find(folder)
         begun.adopt(CHAIN, tmp_path / name, Amount(3, hours, 1, 0.1))
-        return configs.preset(str(tmp_path / name / origin.FILE))
+        return configs.preset(str(tmp_path / name / origin.PRESET_FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
     for preset, transpose, gain, dropout, rate, patience, passes in (
@@ -269,7 +269,7 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         assert preset.trainings["vqvae_8"].patience == 0
     # What was chosen once stays, however the folder grows.
     Origin.find(folder).adopt(CHAIN, tmp_path / "small", Amount(9, 9.0, 1, 0.1))
-    assert configs.preset(str(tmp_path / "small" / origin.FILE)).trainings[
+    assert configs.preset(str(tmp_path / "small" / origin.PRESET_FILE)).trainings[
         "generator_512"].transpose == 3
 
 
@@ -282,7 +282,7 @@ def test_levels_can_be_added_later(begin, tmp_path, commands):
     begin(*more)
     assert [option(c, "--model") for c in run if c[0] == "judge"] == ["vqvae_128"]
     assert trainings(run) == ["generator_128"] and weights.chain(out).sizes == (512, 128)
-    assert configs.preset(str(out / origin.FILE)).chain.sizes == (512, 128)
+    assert configs.preset(str(out / origin.PRESET_FILE)).chain.sizes == (512, 128)
 
 
 def test_an_unknown_training_is_that_of_a_preset(folder):

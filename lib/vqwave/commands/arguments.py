@@ -75,7 +75,7 @@ def add_label(parser):
 def add_musicnn(parser):
     """--musicnn: the network of the Fréchet distance."""
     parser.add_argument("--musicnn", metavar="PATH",
-                        help=f"the wheel of {fad.PACKAGE}, or a folder with the unpacked wheel "
+                        help=f"the wheel of {fad.MUSICNN}, or a folder with the unpacked wheel "
                              f"(default: download it once, 29 MB)")
 
 
@@ -83,7 +83,7 @@ def add_held_out(parser):
     """--val-split and --split-seed: the tracks that a training holds out."""
     parser.add_argument("--val-split", metavar="SHARE|F.yml",
                         help=f"the tracks that the training held out: a share of the hours, or the "
-                             f"path of a split.yml (default: the {splits.FILE} beside the "
+                             f"path of a split.yml (default: the {splits.SPLIT_FILE} beside the "
                              f"weights, else {DataConfig().split:g})")
     parser.add_argument("--split-seed", type=cli.number(int, 0), metavar="S",
                         help=f"the --seed of the training, if --val-split is a share (default: "

@@ -17,9 +17,9 @@ def parser() -> argparse.ArgumentParser:
         "Measure how fast this machine makes music, and print a table for each part. Run nothing "
         "else meanwhile.",
         "", "--part stream --part start --json out.json")
-    parser.add_argument("--part", action="append", choices=benchmark.PARTS, metavar="NAME",
+    parser.add_argument("--part", action="append", choices=benchmark.BENCHMARKS, metavar="NAME",
                         help=f"measure only this part; may be repeated. Parts: "
-                             f"{', '.join(benchmark.PARTS)}")
+                             f"{', '.join(benchmark.BENCHMARKS)}")
     parser.add_argument("--quick", action="store_true", help="measure fewer rounds, for rough "
                                                              "figures")
     arguments.add_weights(parser)
@@ -34,7 +34,7 @@ def main(argv=None) -> int:
     with progress.bar(transient=False, elapsed=True) as bar:
         task = bar.add_task("starting")
         results = benchmark.run(
-            args.part or list(benchmark.PARTS),
+            args.part or list(benchmark.BENCHMARKS),
             *weights.folders(args.vqvae_weights_dir, args.generator_weights_dir),
             benchmark.QUICK if args.quick else benchmark.FULL,
             progress=lambda done, total, name: bar.update(task, completed=done, total=total,

@@ -47,38 +47,43 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    name = args.name or Path(args.data_dir).resolve().name
     folders = weights.folders(args.vqvae_weights_dir, args.generator_weights_dir)
     music = api.load(*folders, args.engine, args.epoch)
     split, seed = arguments.held_out(args, folders[1])
+    report(music, folders[1], args.data_dir, split, seed, minutes=args.minutes,
+           musicnn=args.musicnn, as_json=args.json, html=args.html, name=args.name)
+    return 0
+
+
+def report(music, folder, data_dir, split, seed: int, *, minutes: float = MINUTES, musicnn=None,
+           as_json: bool = False, html=None, name: str | None = None):
+    """Measure a chain whose generators lie in `folder`, print the figures, and write the page."""
     top = music.weight_set(music.chain.generator(music.chain.top))
-    sides, spans = silence.read_sides(args.data_dir, split, seed, top.trim_silence,
-                                      SilentReporter())
-    embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
+    sides, spans = silence.read_sides(data_dir, split, seed, top.trim_silence, SilentReporter())
+    embed = fad.load_if_available(musicnn, lambda line: print(line, file=sys.stderr))
     with progress.share_bar() as show:
-        measured = folder_page.measure(music, args.data_dir, sides, spans, args.minutes, embed,
-                                       show)
-    folder = music.weight_set(music.chain.codecs[music.chain.top]).folder
-    recorded = splits.load(folder, manifest.read(args.data_dir))
+        measured = folder_page.measure(music, data_dir, sides, spans, minutes, embed, show)
+    codecs = music.weight_set(music.chain.codecs[music.chain.top]).folder
+    recorded = splits.load(codecs, manifest.read(data_dir))
     if recorded and recorded[0] == split and not recorded[1]:
-        measured.before = before_tuning(folder)
+        measured.before = before_tuning(codecs)
     rows = figures(measured)
-    if args.json:
+    if as_json:
         print(json.dumps(dict(rows), indent=1))
     else:
         Console().print(tables.render(
             [(figure, f"{value:.4g}") for figure, value in rows], ("figure", "value"), "rich"))
         for line in measured.advice:
             print(line)
-    if args.html:
-        folder_page.write(measured, args.html, name, folders[1], music.chain.names)
-        print(f"wrote {printable(args.html)}", file=sys.stderr if args.json else sys.stdout)
-    return 0
+    if html:
+        name = name or Path(data_dir).resolve().name
+        folder_page.write(measured, html, name, folder, music.chain.names)
+        print(f"wrote {printable(html)}", file=sys.stderr if as_json else sys.stdout)
 
 
 def before_tuning(folder) -> list[dict]:
     """The figures of codecs from before a training into `folder` tuned them."""
-    path = Path(folder) / plan.FILE
+    path = Path(folder) / plan.PLAN_FILE
     verdicts = config.load_yaml(path).get("verdicts") if path.is_file() else None
     return [verdict["first"] | {"model": f"{name}, before it was tuned"}
             for name, verdict in (verdicts or {}).items() if "first" in verdict]

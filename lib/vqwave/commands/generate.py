@@ -18,13 +18,10 @@ OTHER_FILES = 64
 """Files that are open besides those of a batch."""
 PIECE_BYTES = 1 << 20
 """Memory of a piece of a batch, besides the samples that --loop and --normalize hold."""
-
 SECONDS = 30.0
 """Length of a piece by default."""
-
 VELOCITY = 80
 """Of the notes of a score in a MIDI file."""
-
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
                 "prompt", "variation_of", "score_from", "intro", "no_leveling", *pieces.SCORE)
@@ -57,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
                       help="make a loop without a seam, up to half a second shorter than asked for "
                            "(a variation: up to a second)")
     finish.add_argument("--normalize", action="store_true",
-                        help=f"normalise to {mastering.LOUDNESS:g} LUFS; a limiter prevents "
+                        help=f"normalise to {mastering.NORMALIZED_TO:g} LUFS; a limiter prevents "
                              f"clipping")
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")

@@ -12,9 +12,8 @@ from ..play import api, controls, keys, mastering, midi, playback
 from ..play.session import Session
 from . import arguments
 
-SHORTEST, LONGEST = 0.01, 24 * 3600
+SHORTEST_PIECE, LONGEST_PIECE = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
-
 LONGEST_SCORE = 900
 """Seconds of a recording that are transcribed."""
 
@@ -27,7 +26,6 @@ SAMPLING = {
                       f"{config.MOST_GUIDANCE:g}; values above 1 take twice the time"),
 }
 """Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
-
 NEEDS = {"prompt_seconds": ("prompt",), "prompt_start": ("prompt",), "keep_original": ("prompt",),
          "stay": ("prompt",), "keep": ("variation_of",)}
 """Options that need another option: {option: the others, of which one is enough}."""
@@ -36,8 +34,8 @@ NEEDS = {"prompt_seconds": ("prompt",), "prompt_start": ("prompt",), "keep_origi
 def add_main(parser):
     """Options for length, seed, label and sampling."""
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=cli.number(least=SHORTEST, most=LONGEST), metavar="S",
-                        help="length in seconds")
+    length.add_argument("--seconds", type=cli.number(least=SHORTEST_PIECE, most=LONGEST_PIECE),
+                        metavar="S", help="length in seconds")
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
                         help=f"length in frames of the top level ({config.preset().chain.top} "
                              f"samples each in the shipped chain)")
@@ -79,7 +77,7 @@ def add_recording(parser):
                             "recording (default: the top level)")
 
 
-SCORE = "tempo", "density", "key"
+SCORE = (*(name for name, control in controls.CONTROLS.items() if control.score), "key")
 """The options that steer the score."""
 
 
@@ -87,9 +85,10 @@ def add_score(parser):
     """Options for the score that the music follows."""
     group = parser.add_argument_group("score (only for weights with a score, such as those "
                                       "that play by default)")
-    for option, metavar in (("--tempo", "BPM"), ("--density", "D")):
-        control = controls.CONTROLS[option.removeprefix("--")]
-        group.add_argument(option, type=cli.number(least=control.least, most=control.most),
+    for name in SCORE[:-1]:
+        control = controls.CONTROLS[name]
+        metavar = (control.unit or name[0]).upper()
+        group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
                            metavar=metavar, help=control.about)
     group.add_argument("--key", metavar="KEY",
                        help="the score keeps to this key, such as D-minor or Bb-major")
@@ -199,8 +198,7 @@ def stream_options(args, music) -> dict:
     for x in map(chain.check_level, encoded):
         music.weight_set(chain.codecs[x]).config.check_codes()
     score = [chain.score] if chain.score and not args.keep else []
-    describe(music, [*(chain.codecs[x] for x in encoded), *score,
-                     *map(chain.generator, generated)])
+    describe(music, [*(chain.codecs[x] for x in encoded), *score, *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
             "sampling": sampling(args, generated), "label": args.label,
             "begin": begin(args, music, level), "intro": args.intro,
@@ -226,9 +224,9 @@ def piece_length(args, music) -> int | None:
     rate = music.sample_rate
     samples = (api.samples_in(args.seconds, rate) if args.seconds
                else args.length * music.chain.top if args.length else None)
-    if samples is not None and samples > LONGEST * rate:
+    if samples is not None and samples > LONGEST_PIECE * rate:
         raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece "
-                        f"lasts at most {LONGEST // 3600}")
+                        f"lasts at most {LONGEST_PIECE // 3600}")
     if getattr(args, "loop", False) and samples is not None and not args.variation_of:
         samples += mastering.loop_margin(rate, samples)
     return samples

@@ -18,7 +18,6 @@ from . import pieces
 
 PAST = 16.0
 """The seconds of past music that can be held or frozen."""
-
 NEEDS = pieces.NEEDS | {"force": ("record",)}
 
 

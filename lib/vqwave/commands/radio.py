@@ -48,7 +48,7 @@ def main(argv=None) -> int:
         raise UserError("--guidance needs --label")
     from ..studio import radio
 
-    groups: list[stations.Group] = []
+    groups: list[stations.StationGroup] = []
     folders = dict.fromkeys(args.generator_weights_dir)
     music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
     openers = {folder: opener(music.open(weights.find_folder(folder)), seed,
@@ -58,7 +58,7 @@ def main(argv=None) -> int:
         with open_stream() as stream:  # raises where weights are missing or do not fit the options
             rates[folder] = stream.sample_rate
     for folder, open_stream in openers.items():
-        groups.append(stations.Group(
+        groups.append(stations.StationGroup(
             folder, args.stations, seed, open_stream, rates[folder],
             first=1 + len(groups) * args.stations, label=args.label,
             report=lambda line: print(line, file=sys.stderr, flush=True)))
@@ -73,5 +73,4 @@ def opener(music: api.VQWave, seed: int, args):
     sampling = None if args.guidance is None else {
         level: {"guidance": args.guidance} for level in music.chain.sizes
         if level >= music.chain.ending}
-    return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling,
-                                label=args.label)
+    return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling, label=args.label)

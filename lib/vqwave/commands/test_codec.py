@@ -18,7 +18,7 @@ from ..progress import SilentReporter
 from ..report import fad, judge, tables
 from . import arguments
 
-FIGURES = (
+CODEC_COLUMNS = (
     *(metric.column for metric in judge.METRICS),
     tables.Column("kbit/s", "bitrate_kbps", ".2f"), tables.Column("usage", "usage", ".1%"),
     tables.Column("perplexity", "perplexity", ".0f"),
@@ -41,8 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name of a codec, or all")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", metavar="FILE",
-                        help="a recording in any common format")
+    source.add_argument("--input", metavar="FILE", help="a recording in any common format")
     source.add_argument("--data-dir", metavar="DIR",
                         help=f"a data folder that `{cli.command('prepare')}` wrote")
     parser.add_argument("--output-dir", metavar="DIR",
@@ -109,7 +108,7 @@ def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, 
     with progress.share_bar() as show:
         rows = judge.judge_corpus(sets, data_dir, tracks, spans, engine_name=engine_name,
                                   embed=embed, record=note, progress=show)
-    cells = [judge.COLUMNS, *map(judge.row_cells, rows)]
+    cells = [judge.TABLE_COLUMNS, *map(judge.row_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join([name.ljust(widths[0]), *map(str.rjust, middle, widths[1:]), last])
              for name, *middle, last in cells]
@@ -150,7 +149,7 @@ def _judge_recording(args, sets) -> int:
     if args.json:
         print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
         return 0
-    table = [(column.title, *map(column.cell, rows)) for column in FIGURES
+    table = [(column.title, *map(column.cell, rows)) for column in CODEC_COLUMNS
              if any(column.key in row for row in rows)]
     Console().print(tables.render(table, ("", *(row["model"] for row in rows)), "rich"))
     print(*lines, sep="\n")

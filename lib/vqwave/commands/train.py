@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import cli, config, machine
 from ..errors import UserError
 from ..io import splits, weights
+from ..play import api
 from ..train import options, plan, run_plan
 from ..train.origin import Origin
 from . import arguments
@@ -77,8 +78,8 @@ def main(argv=None) -> int:
                         f"weights: give only one")
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED, args.levels, hours,
-                       args, None if scratch else Origin.find(args.start_from))
+    chosen = plan.TrainingPlan(args.data_dir, output, args.preset or config.SHIPPED, args.levels,
+                               hours, args, None if scratch else Origin.find(args.start_from))
     run_plan.run(chosen, functools.partial(judge, args.musicnn),
                  None if args.no_report else functools.partial(report, args.musicnn))
     print(f"Trained {', '.join(dict.fromkeys(stage.name for stage in chosen.stages))} in "
@@ -104,9 +105,8 @@ def report(musicnn, data_dir, folder, split, page):
     """Write a page about the weights in a folder."""
     from . import evaluate
 
-    evaluate.main(["--data-dir", str(data_dir), "--vqvae-weights-dir", str(folder),
-                   "--generator-weights-dir", str(folder), "--val-split", str(split),
-                   "--html", str(page), *(["--musicnn", musicnn] if musicnn else [])])
+    evaluate.report(api.load(folder, folder), folder, data_dir, splits.read_split(split),
+                    config.TrainingConfig().seed, musicnn=musicnn, html=page)
 
 
 def _describe_presets() -> str:
@@ -120,7 +120,7 @@ def _describe_presets() -> str:
     return "\n".join(blocks)
 
 
-def _next_command(args, chosen: plan.Plan, output) -> str:
+def _next_command(args, chosen: plan.TrainingPlan, output) -> str:
     """The command that continues from the result with the same held-out tracks."""
     values = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2",
               "--label": args.label, "--seed": args.seed,
@@ -129,7 +129,7 @@ def _next_command(args, chosen: plan.Plan, output) -> str:
         f"{flag} {shlex.quote(str(value))}" for flag, value in values.items() if value is not None)
 
 
-def _listening_commands(chosen: plan.Plan, folder: str) -> list[str]:
+def _listening_commands(chosen: plan.TrainingPlan, folder: str) -> list[str]:
     """The commands that make the result heard."""
     generate = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
                 f"{folder}")

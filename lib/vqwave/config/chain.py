@@ -16,7 +16,6 @@ from .generator import GeneratorConfig
 from .training import DataConfig, TrainingConfig
 
 PRESETS = Path(__file__).parents[1] / "presets"
-
 SHIPPED = "notes"
 """The preset of the weights in the folder `weights`, and that of trainings from nothing."""
 

@@ -9,12 +9,11 @@ from pydantic import Field
 from . import codec_parts as parts
 from .conditions import Labels
 from .fields import MAX_BOOKS, Config, ConfigError, Fraction, Name, Positive, replace
-from .heads import AdversaryConfig, HeadConfig, LossConfig, WaveformHead
-from .quantizers import EMAQuantizer, Quantizer
+from .heads import AdversaryConfig, AnyHead, LossConfig, WaveformHead
+from .quantizers import AnyQuantizer, EMAQuantizer
 
 PERIOD = 1 << 18
 """Samples after which a decoder's tones and noise repeat: positions are known modulo this."""
-
 TONE_HOP = 128
 """Samples between two settings of the loudness of a decoder's tones, at most."""
 
@@ -32,16 +31,16 @@ class CodecConfig(Config):
     kind: Literal["codec"] = "codec"
     name: Name
     sample_rate: Positive
-    front_end: parts.FrontEnd = parts.WaveformFrontEnd()
+    front_end: parts.AnyFrontEnd = parts.WaveformFrontEnd()
     stages: Annotated[tuple[parts.Stage, ...], Field(min_length=1)]
-    encoder: parts.Encoder = parts.MirrorEncoder()
-    block: parts.Block = parts.DilatedBlock()
-    upsampling: parts.Upsampling = parts.SubPixel()
-    bottleneck: parts.Bottleneck = parts.NoBottleneck()
+    encoder: parts.AnyEncoder = parts.MirrorEncoder()
+    block: parts.AnyBlock = parts.DilatedBlock()
+    upsampling: parts.AnyUpsampling = parts.SubPixel()
+    bottleneck: parts.AnyBottleneck = parts.NoBottleneck()
     padding: Literal["same", "causal"] = "same"
-    quantizer: Quantizer = EMAQuantizer()
-    hierarchy: parts.Hierarchy = parts.SingleLevelHierarchy()
-    head: HeadConfig = WaveformHead()
+    quantizer: AnyQuantizer = EMAQuantizer()
+    hierarchy: parts.AnyHierarchy = parts.SingleLevelHierarchy()
+    head: AnyHead = WaveformHead()
     even: Fraction = 0.0
     loss: LossConfig = LossConfig()
     adversary: AdversaryConfig | None = None

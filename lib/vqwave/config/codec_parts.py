@@ -51,26 +51,25 @@ class WaveformFrontEnd(CodecPart):
 
 PER_OCTAVE = 24
 """Bins of a log-frequency spectrum, and tones of a tone bank, per octave: quarter tones."""
-
-LOWEST = 27.5
+LOWEST_TONE = 27.5
 """Hz, A0: where the grid of quarter tones begins."""
 
 
 class LogFrequencyFrontEnd(CodecPart):
-    """The encoder sees a constant-Q spectrum: quarter tones up from `lowest` (Hz, `LOWEST` or
+    """The encoder sees a constant-Q spectrum: quarter tones up from `lowest` (Hz, `LOWEST_TONE` or
     octaves above it), a frame every `hop` samples. It replaces the encoder's stages up to that hop.
     """
 
     kind: Literal["log_frequency"] = "log_frequency"
     noncausal = True
     hop: Positive = 512
-    lowest: Annotated[Real, Field(ge=LOWEST, le=880)] = 55.0
+    lowest: Annotated[Real, Field(ge=LOWEST_TONE, le=880)] = 55.0
     octaves: Annotated[int, Field(strict=True, ge=1, le=9)] = 7
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        if not math.log2(self.lowest / LOWEST).is_integer():
-            raise ValueError(f"lowest is {self.lowest:g}; it must be {LOWEST:g} Hz or octaves "
+        if not math.log2(self.lowest / LOWEST_TONE).is_integer():
+            raise ValueError(f"lowest is {self.lowest:g}; it must be {LOWEST_TONE:g} Hz or octaves "
                              f"above it")
         return self
 
@@ -85,14 +84,14 @@ class LogFrequencyFrontEnd(CodecPart):
 
     @property
     def first_tone(self) -> int:
-        """The number of the lowest bin on the grid of quarter tones up from `LOWEST`."""
-        return round(PER_OCTAVE * math.log2(self.lowest / LOWEST))
+        """The number of the lowest bin on the grid of quarter tones up from `LOWEST_TONE`."""
+        return round(PER_OCTAVE * math.log2(self.lowest / LOWEST_TONE))
 
 
 class SpectrogramFrontEnd(CodecPart):
-    """The encoder sees the levels of a spectrogram, a frame every `hop` samples, instead of having
-    stages up to that hop. n_fft: samples of a window. mels: bands on the mel scale; 0: the bins of
-    the window without the last, so that strides divide their number.
+    """The encoder sees the loudness of a spectrogram, a frame every `hop` samples, instead of
+    having stages up to that hop. n_fft: samples of a window. mels: bands on the mel scale; 0: the
+    bins of the window without the last, so that strides divide their number.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
@@ -120,8 +119,8 @@ class SpectrogramFrontEnd(CodecPart):
         return self.mels or self.n_fft // 2
 
 
-FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd | SpectrogramFrontEnd,
-                     Field(discriminator="kind"), default_kind("waveform")]
+AnyFrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd | SpectrogramFrontEnd,
+                        Field(discriminator="kind"), default_kind("waveform")]
 
 
 class MirrorEncoder(CodecPart):
@@ -178,8 +177,8 @@ class PlaneEncoder(CodecPart):
                              f"{math.prod(strides)} in all, do not divide")
 
 
-Encoder = Annotated[MirrorEncoder | BandedEncoder | PlaneEncoder, Field(discriminator="kind"),
-                    default_kind("mirror")]
+AnyEncoder = Annotated[MirrorEncoder | BandedEncoder | PlaneEncoder, Field(discriminator="kind"),
+                       default_kind("mirror")]
 
 
 class SingleLevelHierarchy(CodecPart):
@@ -206,8 +205,8 @@ class TopDownHierarchy(CodecPart):
                              f"stage, {len(codec.stages) - 1}")
 
 
-Hierarchy = Annotated[SingleLevelHierarchy | TopDownHierarchy, Field(discriminator="kind"),
-                      default_kind("single_level")]
+AnyHierarchy = Annotated[SingleLevelHierarchy | TopDownHierarchy, Field(discriminator="kind"),
+                         default_kind("single_level")]
 
 
 class Stage(Config):
@@ -243,8 +242,8 @@ class ResNetBlock(CodecPart):
     kernel_size: KernelSize = 3
 
 
-Block = Annotated[DilatedBlock | MultiresolutionBlock | ResNetBlock, Field(discriminator="kind"),
-                  default_kind("dilated")]
+AnyBlock = Annotated[DilatedBlock | MultiresolutionBlock | ResNetBlock, Field(discriminator="kind"),
+                     default_kind("dilated")]
 
 
 class SubPixel(CodecPart):
@@ -260,8 +259,8 @@ class Transposed(CodecPart):
     noncausal = True
 
 
-Upsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
-                       default_kind("sub_pixel")]
+AnyUpsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
+                          default_kind("sub_pixel")]
 
 
 class NoBottleneck(CodecPart):
@@ -290,5 +289,5 @@ class EnergyBottleneck(CodecPart):
                              f"{channels} channels of the last stage")
 
 
-Bottleneck = Annotated[NoBottleneck | EnergyBottleneck, Field(discriminator="kind"),
-                       default_kind("none")]
+AnyBottleneck = Annotated[NoBottleneck | EnergyBottleneck, Field(discriminator="kind"),
+                          default_kind("none")]

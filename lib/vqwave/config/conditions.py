@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ..errors import first_names
 from .fields import (
-    Books,
+    BookCount,
     CodeCount,
     Config,
     Dilations,
@@ -41,7 +41,7 @@ class CodesAbove(ConditionConfig):
     kind: Literal["codes"] = "codes"
     level: Positive
     num_codes: CodeCount
-    books: Books = 1
+    books: BookCount = 1
     channels: Positive = 128
     dilations: Dilations = (1, 2, 4, 8, 16, 32)
     kernel_size: KernelSize = 3
@@ -56,7 +56,7 @@ class CodesAbove(ConditionConfig):
         return None, self.books
 
 
-SHARES = 1 << 16
+WHOLE_SHARE = 1 << 16
 """The sum of the shares of a frame's labels."""
 
 
@@ -64,7 +64,7 @@ class Labels(ConditionConfig):
     """The folder or a tag of a track, or the track itself, as a learnt vector for each label.
 
     The input has the labels of each frame: [T, labels, 2] of (number of the label, share), the
-    shares in `SHARES`ths.
+    shares in `WHOLE_SHARE`ths.
 
     of: where labels come from. A piece without a label plays like a "track" that its seed draws.
     names: the vocabulary, in the order of the labels' numbers; empty: that of the training data.
@@ -115,7 +115,7 @@ class ScoreAbove(ConditionConfig):
 
     input = "score"
     kind: Literal["score"] = "score"
-    books: Books = 64
+    books: BookCount = 64
     channels: Positive = 128
     dilations: Dilations = (1, 2, 4)
     kernel_size: KernelSize = 3
@@ -144,5 +144,5 @@ class ScoreAbove(ConditionConfig):
         return self.PHASES
 
 
-Condition = Annotated[CodesAbove | Labels | ScoreAbove, Field(discriminator="kind"),
-                      default_kind("codes")]
+AnyCondition = Annotated[CodesAbove | Labels | ScoreAbove, Field(discriminator="kind"),
+                         default_kind("codes")]

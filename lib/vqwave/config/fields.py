@@ -16,12 +16,12 @@ from ..errors import UserError
 
 SCHEMA = 2
 """The version of the YAML files."""
-
-LARGEST = 2**31 - 1
+LARGEST_INTEGER = 2**31 - 1
 """The largest integer in a config: an int32."""
-
-LEVEL_RANGE = 80.0
-"""dB below full scale at which the levels of a spectrum end."""
+LOUDNESS_RANGE = 80.0
+"""dB below full scale at which the loudness of a spectrum ends, and the unit of this loudness."""
+FULL_SCALE, MOST_LOUDNESS = 1.1, 1.3
+"""The loudness of a full-scale sine, and the highest; see `nn.spectrum.loudness_of`."""
 
 
 class ConfigError(UserError, ValueError):
@@ -51,8 +51,8 @@ def _free_name(name: str) -> str:
     return name
 
 
-Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
-Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST_INTEGER)]
 # Floats are not strict: YAML 1.1 takes 1e-4 for text.
 Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Weight = Annotated[Real, Field(ge=0)]
@@ -63,14 +63,11 @@ Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True)]
 Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$"),
                  AfterValidator(_free_name)]
-
 CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
 """How many codes there are: cached codes are uint16, so at most 65,536."""
-
 MAX_BOOKS = 64
 """Codebooks of a quantizer, and codes in a frame of a generator, at most."""
-
-Books = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
+BookCount = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
 Layers = Annotated[int, Field(strict=True, ge=1, le=100)]
 Heads = Annotated[int, Field(strict=True, ge=1, le=128)]
 KernelSize = Annotated[int, Field(strict=True, ge=1, le=99), AfterValidator(_odd)]

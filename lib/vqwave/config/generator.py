@@ -7,9 +7,9 @@ import pydantic
 from pydantic import Field
 
 from .codec import CodecConfig
-from .conditions import CodesAbove, Condition, Labels, ScoreAbove
+from .conditions import AnyCondition, CodesAbove, Labels, ScoreAbove
 from .fields import (
-    Books,
+    BookCount,
     CodeCount,
     Config,
     ConfigError,
@@ -32,16 +32,12 @@ from .fields import (
 
 QUIETNESS = "quiet"
 """The variable of a core's last layers that holds how quiet the music of each code is."""
-
 VECTOR_SCALE = 8.0
 """A performer's last layer is multiplied by so much, so that small steps of its weights suffice."""
-
 NORM_EPSILON = 1e-5
 """A core's layer normalisation adds this to the variance."""
-
-FAR = 1 << 30
+HIDDEN_DISTANCE = 1 << 30
 """The distance in frames that hides a missing frame from attention."""
-
 KernelFrames = Annotated[int, Field(strict=True, ge=2, le=16)]
 Window = Annotated[int, Field(strict=True, ge=1, le=8192)]
 
@@ -248,8 +244,8 @@ class RollCore(CoreConfig):
                 "count": (1,)}
 
 
-Core = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | FramesCore | RollCore,
-                 Field(discriminator="kind"), default_kind("lstm")]
+AnyCore = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | FramesCore | RollCore,
+                    Field(discriminator="kind"), default_kind("lstm")]
 
 
 MOST_GUIDANCE = 10.0
@@ -279,9 +275,9 @@ class GeneratorConfig(Config):
     name: Name
     level: Positive
     num_codes: CodeCount
-    books: Books = 1
-    core: Core = LSTMCore()
-    conditions: tuple[Condition, ...] = ()
+    books: BookCount = 1
+    core: AnyCore = LSTMCore()
+    conditions: tuple[AnyCondition, ...] = ()
     sampling: Sampling = Sampling()
 
     @pydantic.model_validator(mode="after")

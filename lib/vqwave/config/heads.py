@@ -81,8 +81,8 @@ class SpectrogramHead(HeadPart):
 
 
 class GriffinLimHead(HeadPart):
-    """The decoder predicts the levels that the front end sees. Griffin and Lim's algorithm, which
-    is not in the network, finds phases in `steps` steps: training compares levels alone
+    """The decoder predicts the spectrum that the front end sees. Griffin and Lim's algorithm, which
+    is not in the network, finds phases in `steps` steps: training compares spectra alone
     (`spectrum`).
     """
 
@@ -102,8 +102,8 @@ class GriffinLimHead(HeadPart):
                              f"to null and these terms of the loss to 0: {', '.join(terms)}")
 
 
-HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | GriffinLimHead,
-                       Field(discriminator="kind"), default_kind("waveform")]
+AnyHead = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | GriffinLimHead,
+                    Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):
@@ -123,10 +123,10 @@ class LossConfig(Config):
     constant_q: Weight = 0.0
     flux: Weight = 0.0
     channel_average: Weight = 0.0
-    # Of a head of notes: its tones against the peaks of the recording's log-frequency spectrum.
+    # Of a head of notes: where the peaks of the recording's spectrum are, and how loud.
     presence: Weight = 0.1
     level: Weight = 5.0
-    # Of a head of notes or griffin_lim: its levels against those that the front end sees.
+    # Of a head of notes or griffin_lim: its spectrum against the one that the front end sees.
     spectrum: Weight = 1.5
 
 

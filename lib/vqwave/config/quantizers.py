@@ -8,9 +8,10 @@ from pydantic import Field
 
 from .codec_parts import CodecPart
 from .fields import (
-    LEVEL_RANGE,
+    LOUDNESS_RANGE,
+    MOST_LOUDNESS,
     AboveZero,
-    Books,
+    BookCount,
     CodeCount,
     Fraction,
     Positive,
@@ -51,7 +52,7 @@ class QuantizerConfig(CodecPart):
 
     @property
     def gain_edges(self) -> tuple[int, ...]:
-        """Hz between the bands whose levels have codes of their own (`GainShapeQuantizer`)."""
+        """Hz between the bands whose gains have codes of their own (`GainShapeQuantizer`)."""
         return ()
 
     @property
@@ -97,7 +98,7 @@ class ResidualQuantizer(CodebookConfig):
     kind: Literal["residual"] = "residual"
     nested = True
     training_only = (*CodebookConfig.training_only, "dropout")
-    books: Books = 4
+    books: BookCount = 4
     dropout: Fraction = 0.5
 
 
@@ -138,7 +139,7 @@ class BandedQuantizer(CodebookConfig):
 
     kind: Literal["banded"] = "banded"
     noncausal = True
-    books: Books = 7
+    books: BookCount = 7
     num_codes: CodeCount = 256
     code_dim: Positive = 16
     decay: Decay = 0.99
@@ -158,7 +159,7 @@ class BandedQuantizer(CodebookConfig):
 
 
 class GainShapeQuantizer(QuantizerConfig):
-    """Codes of the spectrum's shape (levels relative to the gains), then codes of its level in a
+    """Codes of the spectrum's shape (loudness relative to the gains), then codes of its gain in a
     few bands.
 
     edges: Hz between the gain bands. step: dB between two gain codes. gain_cost: as `change_cost`
@@ -179,9 +180,9 @@ class GainShapeQuantizer(QuantizerConfig):
     def _check(self):
         if list(self.edges) != sorted(set(self.edges)):
             raise ValueError(f"edges are {list(self.edges)}; they must rise")
-        if self.levels > self.shape.num_codes:
-            raise ValueError(f"steps of {self.step:g} dB need {self.levels} codes, but shape has "
-                             f"num_codes {self.shape.num_codes}")
+        if self.gain_steps > self.shape.num_codes:
+            raise ValueError(f"steps of {self.step:g} dB need {self.gain_steps} codes, but shape "
+                             f"has num_codes {self.shape.num_codes}")
         return self
 
     @property
@@ -189,9 +190,9 @@ class GainShapeQuantizer(QuantizerConfig):
         return self.edges[-1]
 
     @property
-    def levels(self) -> int:
-        """Gain codes in use: the range of `spectrum.level_of` in steps."""
-        return int(1.3 * LEVEL_RANGE / self.step) + 1
+    def gain_steps(self) -> int:
+        """Gain codes in use: the range of `spectrum.loudness_of` in steps."""
+        return int(MOST_LOUDNESS * LOUDNESS_RANGE / self.step) + 1
 
     @property
     def gain_edges(self) -> tuple[int, ...]:
@@ -247,6 +248,6 @@ class GaussianQuantizer(QuantizerConfig):
         return self.dim
 
 
-Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
-                      | GaussianQuantizer | GainShapeQuantizer,
-                      Field(discriminator="kind"), default_kind("ema")]
+AnyQuantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
+                         | GaussianQuantizer | GainShapeQuantizer,
+                         Field(discriminator="kind"), default_kind("ema")]

@@ -28,7 +28,7 @@ from .scores import Score
 OFFSET_STEP = 165
 """Samples between successive alignments, unless this has a factor in common with the level."""
 # Samples read at once.
-BLOCK = 1 << 20
+BLOCK_SAMPLES = 1 << 20
 # A worker of a cluster may have several threads, but Keras's models are not safe in threads.
 _ENCODING = threading.Lock()
 
@@ -107,8 +107,7 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
                               first_above=first)
 
 
-def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
-             ) -> list[Variant]:
+def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0) -> list[Variant]:
     """The variants of a training track: `offsets` alignments of the original, one `gain` dB
     quieter, then each transposition within ±`transpose` semitones, at one alignment and one gain.
     level: the coarsest level that is encoded; finer levels have the same alignments.
@@ -191,8 +190,8 @@ def _encoder(load, *source):
 def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> dict:
     """Write the codes of a variant of a track to `path`; returns their number and checksum."""
     first = 0 if variant.shift else variant.start
-    blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK, count - start)))
-              for start in range(first, count, BLOCK))
+    blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK_SAMPLES, count - start)))
+              for start in range(first, count, BLOCK_SAMPLES))
     if variant.gain:
         factor = np.float32(10 ** (variant.gain / 20))
         blocks = (factor * block for block in blocks)

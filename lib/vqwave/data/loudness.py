@@ -15,9 +15,9 @@ QUIET_UNDER, MOST_QUIET = 15.0, 25.0
 """Music is quiet from `QUIET_UNDER` dB below the median loudness of non-silent frames. Quietness
 counts from there, up to `MOST_QUIET` dB.
 """
-WINDOW = 0.2
+LOUDNESS_WINDOW = 0.2
 """Seconds around a frame over which the loudness is measured."""
-BLOCK = 4096
+LOUDNESS_FRAMES = 4096
 """Frames read at once."""
 MOST_TRACKS = 1000
 """Tracks measured, at most."""
@@ -49,17 +49,17 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
 
 
 def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:
-    """The rms of `WINDOW` around each frame, dBFS, at least -120: float32 [row.frames]."""
+    """The rms of `LOUDNESS_WINDOW` around each frame, dBFS, at least -120: float32 [row.frames]."""
     path, samples = row.track.path(Path(data_dir)), row.track.samples - row.start
     power = np.zeros(row.frames)
-    for first in range(0, row.frames, BLOCK):
-        frames = min(BLOCK, row.frames - first)
+    for first in range(0, row.frames, LOUDNESS_FRAMES):
+        frames = min(LOUDNESS_FRAMES, row.frames - first)
         sound = np.zeros(frames * level, np.float32)
         count = max(0, min(sound.size, samples - first * level))
         sound[:count] = audio.from_u16(audio.read_window(path, row.start + first * level, count))
         power[first : first + frames] = np.square(
             sound, dtype=np.float64).reshape(frames, level).mean(axis=1)
-    side = round(WINDOW * row.track.sample_rate / level / 2)
+    side = round(LOUDNESS_WINDOW * row.track.sample_rate / level / 2)
     # Silence surrounds the piece.
     total = np.concatenate([[0.0], np.pad(power, side).cumsum()])
     power = (total[2 * side + 1 :] - total[: -2 * side - 1]) / (2 * side + 1)

@@ -10,7 +10,6 @@ from ..config.roll import BANDS, STRUCK
 
 ORDER = 8
 """The most notes in a row that a piece may share with the top line of a training track."""
-
 BASE = 0x9E3779B1
 _DIGITS = np.array([22, 11, 0])
 """Bits of a hash from which each of its digits begins: float16 holds the numbers below 2,048."""

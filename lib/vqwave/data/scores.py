@@ -17,13 +17,12 @@ from ..dsp import beats, transcription
 from ..io import audio, files, manifest
 from ..io.files import atomic_write
 
-VERSION = "2"
+SCORES_VERSION = "2"
 """Of what a cached score holds; scores of other versions are transcribed again."""
-
 PHASES = ScoreAbove.PHASES
 ROUNDING = 1e-6
 """Of a frame: by so much a time that is a frame's first may seem to lie before."""
-LOWEST = ScoreAbove.LOWEST
+LOWEST_PITCH = ScoreAbove.LOWEST
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class Score:
 
     def in_steps(self, books: int, shift: int = 0) -> np.ndarray:
         """What each book does in each step of the grid: int32 [steps, books]. The books are the
-        semitones from the MIDI number `LOWEST` on, then the bands of attacks. shift: semitones by
-        which the notes are moved.
+        semitones from the MIDI number `LOWEST_PITCH` on, then the bands of attacks. shift:
+        semitones by which the notes are moved.
         """
         grid = beats.steps(self.beats)
         middles = (grid[1:] + grid[:-1]) / 2  # a note begins in the nearest step
@@ -81,7 +80,7 @@ class Score:
         roll = np.zeros((count, books + 1), np.int32)
         first, end, attacks = (np.floor((times - begin) / frame + ROUNDING).astype(int)
                                for times in (self.starts, self.ends, self.attacks))
-        events = [*zip(first, np.maximum(end, first + 1), self.pitches - LOWEST, strict=True),
+        events = [*zip(first, np.maximum(end, first + 1), self.pitches - LOWEST_PITCH, strict=True),
                   *zip(attacks, attacks + ScoreAbove.RINGING, books - BANDS + self.bands,
                        strict=True)]
         for start, stop, book in events:
@@ -93,12 +92,11 @@ class Score:
         roll[:, -1] = (places % 1 * PHASES).astype(int)
         return roll
 
-    def _add_notes(self, roll: np.ndarray, first: np.ndarray, end: np.ndarray,
-                   pitches: np.ndarray):
+    def _add_notes(self, roll: np.ndarray, first: np.ndarray, end: np.ndarray, pitches: np.ndarray):
         """Write the notes that sound within a roll."""
         count, books = roll.shape
         heard = (end > 0) & (first < count)
-        for start, stop, book in zip(first[heard], end[heard], pitches[heard] - LOWEST,
+        for start, stop, book in zip(first[heard], end[heard], pitches[heard] - LOWEST_PITCH,
                                      strict=True):
             if 0 <= book < books - BANDS:
                 tail = roll[max(0, start + 1) : stop, book]
@@ -114,7 +112,7 @@ class Score:
 def of_track(data_dir, track: manifest.Track) -> Score:
     """A track's score, from the cache, or transcribed and put there."""
     folder = Path(os.path.abspath(data_dir))
-    path = folder / ".scores" / VERSION / f"{track.file}.npz"
+    path = folder / ".scores" / SCORES_VERSION / f"{track.file}.npz"
     with (contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
           open(path, "rb") as file, np.load(file, allow_pickle=False) as cached):
         if str(cached["track"]) == track.content:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..config import LEVEL_RANGE, CodecConfig
+from ..config import FULL_SCALE, LOUDNESS_RANGE, MOST_LOUDNESS, CodecConfig
 from ..dsp.spectrum import mean_filters
 
 
 class GriffinLim:
-    """Levels of the front end float32 [batch, frames·channels], frame after frame -> audio float32
-    [batch, frames·hop].
+    """Loudness from the front end float32 [batch, frames·channels], frame after frame ->
+    audio float32 [batch, frames·hop].
 
     The pseudoinverse of the mel filters, clipped at zero, gives bins; the bin at half the sample
     rate is silent. `steps` iterations give the phases (Griffin and Lim 1984; with momentum,
@@ -33,27 +33,28 @@ class GriffinLim:
         side = self.steps * (overlap - 1) + overlap // 2
         return side - 1, side
 
-    def __call__(self, levels) -> np.ndarray:
-        levels = np.asarray(levels, np.float64).reshape(len(levels), -1, self.channels)
-        return np.stack([self._audio(piece) for piece in levels])
+    def __call__(self, loudness) -> np.ndarray:
+        loudness = np.asarray(loudness, np.float64).reshape(len(loudness), -1, self.channels)
+        return np.stack([self._audio(piece) for piece in loudness])
 
-    def _audio(self, levels) -> np.ndarray:
+    def _audio(self, loudness) -> np.ndarray:
         """One piece: [frames, channels] -> float32 [frames·hop]."""
         import librosa
 
-        samples = len(levels) * self.hop
+        samples = len(loudness) * self.hop
         # Repeated for a window, so that no piece is shorter than a window.
-        levels = np.pad(levels, ((0, self.n_fft // self.hop), (0, 0)), "edge")
-        # The inverse of `nn.spectrum.level_of`, where a sine of amplitude a has a; in an unscaled
-        # transform it has a·n_fft/4.
-        amplitudes = 10.0 ** ((np.clip(levels.T, 0.0, 1.3) - 1.1) * LEVEL_RANGE / 20)
+        loudness = np.pad(loudness, ((0, self.n_fft // self.hop), (0, 0)), "edge")
+        # The inverse of `nn.spectrum.loudness_of`, where a sine of amplitude a has a; in an
+        # unscaled transform it has a·n_fft/4.
+        below = np.clip(loudness.T, 0.0, MOST_LOUDNESS) - FULL_SCALE
+        amplitudes = 10.0 ** (below * LOUDNESS_RANGE / 20)
         if self.bins is not None:
             amplitudes = np.maximum(self.bins @ amplitudes, 0.0)
         else:
             amplitudes = np.pad(amplitudes, ((0, 1), (0, 0)))
         audio = librosa.griffinlim(
             amplitudes * (self.n_fft / 4), n_iter=self.steps, hop_length=self.hop,
-            n_fft=self.n_fft, length=(len(levels) - 1) * self.hop, init=None)
+            n_fft=self.n_fft, length=(len(loudness) - 1) * self.hop, init=None)
         return audio[:samples].astype(np.float32)
 
 

@@ -10,25 +10,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..config import (
-    SHARES,
-    CodesAbove,
-    GeneratorConfig,
-    Labels,
-    ScoreAbove,
-    TrainingConfig,
-)
+from ..config import WHOLE_SHARE, CodesAbove, GeneratorConfig, Labels, ScoreAbove, TrainingConfig
 from ..io import audio, labels
-from ..io.splits import WHOLE, Share
+from ..io.splits import WHOLE, BatchShare
 from . import codes
 from .codes import CodeTrack
 
 # The purposes of random numbers; each has a key of its own.
 _WINDOW, START, _NEXT, _CHANGE, _PERFORMED = 2, 3, 4, 5, 6
-
 PERFORMED = 0.7
 """The share of windows whose codes are those of a performance, where a decoder learns these."""
-
 UNCHANGED = TrainingConfig()
 """The training whose windows are the recordings themselves."""
 
@@ -63,7 +54,7 @@ class _Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
-                 share: Share = WHOLE):
+                 share: BatchShare = WHOLE):
         super().__init__(workers=1)
         self.batch_size, self.start, self.fixed, self.share = batch_size, start, fixed, share
         self.sampler = Sampler(sizes, seed)
@@ -123,7 +114,7 @@ class AudioWindows(_Batches):
         if self.labels is None:
             return x, y
         label = self.labels[[self.position(number)[0] for number in numbers]]
-        label = np.stack([label, np.full_like(label, SHARES)], axis=-1)[:, None, None]
+        label = np.stack([label, np.full_like(label, WHOLE_SHARE)], axis=-1)[:, None, None]
         return {"samples": x, "label": label}, y
 
     def window(self, number: int) -> np.ndarray:
@@ -225,7 +216,7 @@ def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Spa
     """The label of each frame's track: int32 [length, 1, 2]."""
     numbers = [labels.index_of(span.track.track, condition) for span in spans]
     each = np.repeat(np.array(numbers, np.int32), [span.frames for span in spans])
-    return np.stack([each, np.full_like(each, SHARES)], axis=-1)[:, None]
+    return np.stack([each, np.full_like(each, WHOLE_SHARE)], axis=-1)[:, None]
 
 
 def score_of(condition: ScoreAbove, generator: GeneratorConfig,
@@ -242,7 +233,8 @@ def score_of(condition: ScoreAbove, generator: GeneratorConfig,
     return np.concatenate(parts)
 
 
-SERVERS: dict[str, Callable] = {"codes": window_above, "labels": labels_of, "score": score_of}
+CONDITION_WINDOWS: dict[str, Callable] = {
+    "codes": window_above, "labels": labels_of, "score": score_of}
 """The training input of each kind of condition: (condition, generator config, spans of a window) ->
 int32 array of the condition's `shape`.
 """
@@ -337,7 +329,7 @@ class CodeWindows(_Batches):
             if len(frames) < self.length:
                 spans = [Span(first.track, first.start, self.length)]
             for condition in conditions:
-                serve = SERVERS[condition.kind]
+                serve = CONDITION_WINDOWS[condition.kind]
                 served[condition.input].append(serve(condition, self.generator, spans))
         inputs, target = {"previous": np.stack(previous)}, np.stack(target)
         inputs |= {name: np.stack(rows) for name, rows in served.items()}

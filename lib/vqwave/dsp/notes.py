@@ -26,14 +26,12 @@ FRAME_SECONDS = HOP / SAMPLE_RATE
 LOWEST_HZ, LOWEST_MIDI = 65.406, 36
 BINS, BINS_A_SEMITONE = 144, 2
 FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / (12 * BINS_A_SEMITONE))
-
 PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
 SILENT_DB = -60.0
 """A frame whose loudest bin is quieter has no peaks."""
 MARGIN = 0.3
 """Seconds to either side of a frame that the frame depends on: half of the longest filter."""
-
-SHORTEST = 4
+SHORTEST_NOTE_FRAMES = 4
 """Frames of the shortest note in durations and in the strongest line: 93 ms."""
 KEY_SECONDS, SECOND = 10.0, 43
 """Length of the music in which a key is measured; frames in a second."""
@@ -43,7 +41,6 @@ KEY_PROFILES = np.array([[6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 
                          [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17]])
 STATISTICS = ("durations", "intervals", "harmony", "key")
 """The histograms of a `portrait`."""
-
 _BLOCK, _HALO = 2048, 64
 """Frames in a block of the transform, and frames of context on either side."""
 
@@ -168,7 +165,7 @@ def _held_frames(is_peak):
     # Silence around each semitone, so that a note does not continue in the next semitone.
     edges = np.flatnonzero(np.diff(np.pad(filled, ((1, 1), (0, 0))).astype(np.int8).T.ravel()))
     lengths = edges[1::2] - edges[::2]
-    return lengths[lengths >= SHORTEST]
+    return lengths[lengths >= SHORTEST_NOTE_FRAMES]
 
 
 def _strongest_line(magnitudes, is_peak):
@@ -178,7 +175,7 @@ def _strongest_line(magnitudes, is_peak):
     begins = np.flatnonzero(np.diff(line, prepend=-2))
     lengths = np.diff(begins, append=len(line))
     pitches = line[begins]
-    return pitches[(lengths >= SHORTEST) & (pitches >= 0)]
+    return pitches[(lengths >= SHORTEST_NOTE_FRAMES) & (pitches >= 0)]
 
 
 def _key_fits(classes):

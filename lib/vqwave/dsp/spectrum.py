@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 FRAMES_AT_ONCE = 4096
-
-COLUMNS = 1200
+MOST_COLUMNS = 1200
 """Columns of a `log_spectrogram`, at most."""
 LOWEST_PITCH, ROWS_A_SEMITONE = 24, 3
 """The first row of a `log_spectrogram` is C1, 32.7 Hz."""
@@ -96,15 +95,15 @@ def pitches(sample_rate: int) -> np.ndarray:
 
 
 def log_spectrogram(audio, sample_rate: int) -> np.ndarray:
-    """Magnitudes by pitch for a picture: float32 [rows, at most `COLUMNS`], see `pitches`; a sine
-    of amplitude 1 has 1.
+    """Magnitudes by pitch for a picture: float32 [rows, at most `MOST_COLUMNS`], see `pitches`; a
+    sine of amplitude 1 has 1.
 
     A row is the power around its pitch, a third of a semitone or a bin wide, whichever is more. The
     lower the pitch, the longer the window. A column is the loudest frame of its time.
     """
     # Neighbouring windows overlap by half at least.
-    hop = int(np.clip(len(audio) // (4 * COLUMNS), WINDOWS[0] // 8, WINDOWS[0] // 2))
-    per_column = -(-(1 + len(audio) // hop) // COLUMNS)
+    hop = int(np.clip(len(audio) // (4 * MOST_COLUMNS), WINDOWS[0] // 8, WINDOWS[0] // 2))
+    per_column = -(-(1 + len(audio) // hop) // MOST_COLUMNS)
     filters, frames = _pitch_filters(sample_rate), per_column * max(1, 256 // per_column)
     columns = []
     for parts in zip(*(magnitudes(audio, size, hop, frames=frames) for size in WINDOWS),

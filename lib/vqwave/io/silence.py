@@ -17,9 +17,8 @@ single peaks of 20 dB more.
 """
 MOSTLY = 0.5
 """A track is mostly silent if more than this share is silent between its trimmed ends."""
-BLOCK = 200
+WINDOWS_AT_ONCE = 200
 """Windows read at once."""
-
 Spans = dict[str, tuple[int, int]]
 """The samples (first, end) of each track, by its file."""
 
@@ -98,8 +97,9 @@ def measure(data_dir, tracks, say) -> dict[str, Sound]:
 def measure_file(path, samples: int, sample_rate: int) -> Sound:
     """The `Sound` of one file of uint16 samples, read in blocks. A last window may be shorter."""
     size, floor, loud = max(1, int(sample_rate * WINDOW)), 10.0 ** (SILENT_DB / 10), []
-    for start in range(0, samples, BLOCK * size):
-        block = audio.from_u16(audio.read_window(path, start, min(BLOCK * size, samples - start)))
+    step = WINDOWS_AT_ONCE * size
+    for start in range(0, samples, step):
+        block = audio.from_u16(audio.read_window(path, start, min(step, samples - start)))
         rest = block.size % size
         whole = block[: block.size - rest].reshape(-1, size)
         loud.append(np.square(whole).mean(axis=1) >= floor)

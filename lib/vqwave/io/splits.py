@@ -13,7 +13,7 @@ from .files import atomic_write, make_folder, printable
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShare:
     """The part of each joint batch that a process reads: that of number `rank` among `processes`.
 
     devices: the number in all processes together, among which a batch is divided.
@@ -29,11 +29,10 @@ class Share:
         return range(self.rank * own, (self.rank + 1) * own)
 
 
-WHOLE = Share()
-
-FILE = "split.yml"
+WHOLE = BatchShare()
+SPLIT_FILE = "split.yml"
 """In a folder of weights: the tracks that its training holds out."""
-LARGEST = 0.4
+LARGEST_TRACK = 0.4
 """A single held-out track has at most this share of the hours, or twice the share that is held out:
 otherwise little would be left to train on.
 """
@@ -53,7 +52,7 @@ def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None
     """The recorded split of a training into a folder: of the tracks that are present, and the names
     of those that are missing. None if it recorded none, or held nothing out.
     """
-    path = Path(folder) / FILE
+    path = Path(folder) / SPLIT_FILE
     recorded = read_split(path) if path.is_file() else Split()
     if not recorded.held_out_tracks:
         return None
@@ -65,7 +64,7 @@ def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None
 
 def save(folder, split: Split):
     """Record the split of a training into a folder; tracks that come later do not change it."""
-    path = make_folder(folder) / FILE
+    path = make_folder(folder) / SPLIT_FILE
     if not (path.is_file() and read_split(path) == split):
         with atomic_write(path) as f:
             f.write(config.dump_yaml(config.to_dict(split)).encode())
@@ -106,8 +105,8 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks). sides: a share in [0, 1) of the hours, which passes
-    over tracks above the limit `LARGEST`, or the tracks by name (`read_split`). At least one track
-    is trained on; of two or more, at least one validates unless the share is 0.
+    over tracks above the limit `LARGEST_TRACK`, or the tracks by name (`read_split`). At least one
+    track is trained on; of two or more, at least one validates unless the share is 0.
     """
     if isinstance(sides, Split):
         held = sides.held_out_tracks
@@ -122,7 +121,7 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(
         f"{seed} {tracks[i].file}".encode("utf-8", "surrogateescape")).digest())
     total = sum(t.samples for t in tracks)
-    wanted, most = sides * total, max(LARGEST, 2 * sides) * total
+    wanted, most = sides * total, max(LARGEST_TRACK, 2 * sides) * total
     chosen, held_out = set(), 0
     for i in order:
         if len(chosen) >= len(tracks) - 1 or held_out >= wanted:

@@ -38,8 +38,7 @@ GRAPHS = ".graphs.tar.xz"
 """The end of the name of a wheel's archive of graphs, see `onnx/packing.py`."""
 UNKNOWN = "unknown"
 """In the YAML of a set: its training, its data or its tracks were not recorded."""
-PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
-
+WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 CODECS = "final_weights"
 GENERATORS = "weights"
 PLAYED = f"{GENERATORS}/timed"
@@ -56,14 +55,15 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
     """The files of a set of this model, by part."""
     if isinstance(config, configs.GeneratorConfig) and not config.conditions:
         return ("generator", "ngrams") if config.core.learns == "scores" else ("generator",)
-    return PARTS[config.kind]
+    return WEIGHT_PARTS[config.kind]
 
 
 def find_folder(folder) -> Path:
     """`folder`; the checkout's own if it is one of the shipped and has no such weights, as after a
     training of codecs alone.
     """
-    own, part = CHECKOUT / folder, PARTS["codec" if str(folder) == CODECS else "generator"][0]
+    kind = "codec" if str(folder) == CODECS else "generator"
+    own, part = CHECKOUT / folder, WEIGHT_PARTS[kind][0]
     if (str(folder) in (CODECS, GENERATORS, PLAYED) and own.is_dir()
             and not any(Path(folder).glob(f"*_{part}*.weights.h5"))
             and own.resolve() != Path(folder).resolve()):
@@ -435,8 +435,7 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     if tag not in present:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
-        have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set"
-                         for t in present)
+        have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set" for t in present)
         what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
         raise WeightsError(f"{folder}: no {what} of {name}; there are"
                            + (f": {have}" if have else " none at all"))

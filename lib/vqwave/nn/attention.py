@@ -8,7 +8,7 @@ head h of H being 2^(−8h/H) (Press et al. 2022, ALiBi). Sinks have no age (Xia
 import numpy as np
 from keras import layers, ops
 
-from ..config import FAR
+from ..config import HIDDEN_DISTANCE
 
 
 def slopes(heads: int) -> np.ndarray:
@@ -50,9 +50,9 @@ def attend_to_window(q, k, v, sinks: Sinks | None, window: int):
         return ops.concatenate([before, x], axis=3)
 
     ages = size + np.arange(size)[:, None] - np.arange(2 * size)
-    ages = np.where((ages >= 0) & (ages < window), ages, FAR)
+    ages = np.where((ages >= 0) & (ages < window), ages, HIDDEN_DISTANCE)
     # The first block has no block before it.
-    first = np.where(np.arange(2 * size) >= size, ages, FAR)
+    first = np.where(np.arange(2 * size) >= size, ages, HIDDEN_DISTANCE)
     at_first = ops.reshape(ops.arange(blocks) == 0, (-1, 1, 1))
     ages = ops.where(at_first, first.astype("int32"), ages.astype("int32"))[:, None]
     q, k, v = cut(q), with_block_before(k), with_block_before(v)

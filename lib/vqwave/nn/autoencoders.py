@@ -16,7 +16,7 @@ from ..config import CodecConfig
 from .blocks import Conv, ReceptiveField, dilated_names, gelu, stage_blocks, upsampling
 from .bottlenecks import BOTTLENECKS
 from .conditions import add_condition, label_vector_input
-from .gains import Gains, RelativeLevels, SetLevels
+from .gains import Gains, RelativeLoudness, SetGains
 from .heads import HEADS, Head
 from .planes import plane_decoder, plane_encoder
 
@@ -67,11 +67,12 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
             x = add_condition(field.through(x, up), label, f"add_label_{i}")
     audio = head.synthesise(x, start, field)
     if edges := config.quantizer.gain_edges:
-        levels = SetLevels(edges, config.level, config.sample_rate, name="levels")
-        audio = levels(audio, Gains(config.quantizer.gains, name="gains")(vectors))
+        # "levels" is the name in weights files.
+        set_gains = SetGains(edges, config.level, config.sample_rate, name="levels")
+        audio = set_gains(audio, Gains(config.quantizer.gains, name="gains")(vectors))
         for branch in head.receptive_fields:
-            branch.left += levels.receptive_field[0]
-            branch.right += levels.receptive_field[1]
+            branch.left += set_gains.receptive_field[0]
+            branch.right += set_gains.receptive_field[1]
     inputs = [vectors, *(x for x in (start, label) if x is not None)]
     return keras.Model(inputs if len(inputs) > 1 else vectors, head.outputs(audio),
                        name="decoder"), head
@@ -110,7 +111,7 @@ class BandedConv(layers.Layer):
 
 
 class BandSplit(layers.Layer):
-    """Levels and peaks [batch, frames, 2·bins] -> [batch, frames, bands, 2·(bins / bands +
+    """Loudness and peaks [batch, frames, 2·bins] -> [batch, frames, bands, 2·(bins / bands +
     2·overlap)], centred and scaled to about 1.
     """
 
@@ -121,10 +122,10 @@ class BandSplit(layers.Layer):
     def call(self, x):
         bins = x.shape[-1] // 2
         width = bins // self.bands
-        levels, peaks = x[..., :bins] * 4.0 - 2.0, x[..., bins:] * 2.0
+        loudness, peaks = x[..., :bins] * 4.0 - 2.0, x[..., bins:] * 2.0
         edge = [[0, 0], [0, 0], [self.overlap, self.overlap]]
         # Silence beyond the ends of the spectrum.
-        padded = ops.pad(levels, edge, constant_values=-2.0), ops.pad(peaks, edge)
+        padded = ops.pad(loudness, edge, constant_values=-2.0), ops.pad(peaks, edge)
         place = np.arange(self.bands)[:, None] * width + np.arange(width + 2 * self.overlap)
         return ops.concatenate([ops.take(part, place, axis=-1) for part in padded], axis=-1)
 
@@ -142,7 +143,7 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Recepti
     """A small network for each band of the spectrum: a band's codes describe this band alone."""
     encoder, quantizer = config.encoder, config.quantizer
     features, field = keras.Input((None, front_end.channels), name="features"), ReceptiveField()
-    x = RelativeLevels(config, name="relative")(features) if quantizer.gain_edges else features
+    x = RelativeLoudness(config, name="relative")(features) if quantizer.gain_edges else features
     x = BandSplit(quantizer.bands, encoder.overlap, name="bands")(x)
     x = field.through(x, BandedConv(encoder.units, 1, name="expand"))
     for name, dilation in dilated_names("dilated", encoder.dilations):

@@ -1,4 +1,6 @@
-"""The books of a frame: how codes are drawn from features, a class for each `drawing`."""
+"""The heads of a frame's codebooks: how codes are drawn from a core's features, a class for each
+`drawing`.
+"""
 
 from typing import Any
 
@@ -24,8 +26,9 @@ def dense(inputs: int, units: int, name: str) -> layers.Dense:
     return built(layers.Dense(units, name=name), inputs)
 
 
-class Books:
-    """The books of a frame, made with the generator's config and the width of the core's features.
+class CodebookHeads:
+    """A head for each codebook of a frame, made with the generator's config and the width of the
+    core's features.
 
     layers: all layers. outputs: the `Outputs`, in order of their books.
     """
@@ -60,7 +63,7 @@ class Books:
         return x + self.from_changes[book](ops.cast(code != previous[..., book], "int32"))
 
 
-class BooksInOrder(Books):
+class SequentialHeads(CodebookHeads):
     """Each book is drawn from the core's features h and the books before it in the frame:
 
         logits_0 = W_0·h + b_0      logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
@@ -79,7 +82,7 @@ class BooksInOrder(Books):
         self.layers = [*self.outputs, *self.from_state, *self.from_books, *self.from_changes]
 
     def logits(self, h, previous, code):
-        """See `Books.logits`."""
+        """See `CodebookHeads.logits`."""
         before = 0.0
         for k, layer in enumerate(self.outputs):
             features = gelu(self.from_state[k - 1](h) + before) if k else h
@@ -89,7 +92,7 @@ class BooksInOrder(Books):
                 before = self.add_embedding(before, k, code(k, logits), previous)
 
 
-class BooksTogether(Books):
+class ParallelHeads(CodebookHeads):
     """All books are drawn from h alone: logits = W·h + b."""
 
     def __init__(self, config: GeneratorConfig, width: int):
@@ -97,7 +100,7 @@ class BooksTogether(Books):
         self.layers = self.outputs = [built(Outputs(config, config.books, "logits"), width)]
 
     def logits(self, h, previous, code):
-        """See `Books.logits`; `code` is not called."""
+        """See `CodebookHeads.logits`; `code` is not called."""
         outputs = self.outputs[0](h)
         outputs = ops.reshape(outputs, (*ops.shape(h)[:-1], self.config.books, -1))
         logits = add_repeat(self.config, outputs, previous)
@@ -105,7 +108,7 @@ class BooksTogether(Books):
             yield logits[..., k, :]
 
 
-class BooksOnGrid(Books):
+class GridHeads(CodebookHeads):
     """The horizontal stack of a gated PixelCNN, over the books of a frame in order; the vertical
     one is `PixelCNNStack`. In layer i and book k, with v_i the vertical stack's features:
 
@@ -131,7 +134,7 @@ class BooksOnGrid(Books):
                        *self.outputs]
 
     def logits(self, h, previous, code):
-        """See `Books.logits`; h: [..., books, layers·2·channels]."""
+        """See `CodebookHeads.logits`; h: [..., books, layers·2·channels]."""
         links = ops.split(h, len(self.across), axis=-1)
         x = ops.zeros_like(h[..., 0, : self.config.core.channels])
         rows = [[x] * (self.taps - 1) for _ in self.across]
@@ -201,5 +204,5 @@ def gated(x):
     return ops.tanh(x[..., :half]) * ops.sigmoid(x[..., half:])
 
 
-DRAWINGS: dict[str, Any] = {"in_order": BooksInOrder, "together": BooksTogether}
+CODEBOOK_HEADS: dict[str, Any] = {"in_order": SequentialHeads, "together": ParallelHeads}
 """The class of each `drawing` of a core."""

@@ -14,7 +14,7 @@ from .blocks import ReceptiveField
 from .conditions import LabelEmbedding
 from .discriminators import build_adversary
 from .frontends import FRONT_ENDS
-from .gains import FeaturesAndLevels
+from .gains import FeaturesAndGains
 from .losses import channel_average, terms_of
 from .planes import HIERARCHIES
 
@@ -39,7 +39,7 @@ class Codec(keras.Model):
         self.config, self.decoder_only = config, decoder_only
         self.front_end = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)
         if edges := config.quantizer.gain_edges:
-            self.front_end = FeaturesAndLevels(self.front_end, edges, config.sample_rate)
+            self.front_end = FeaturesAndGains(self.front_end, edges, config.sample_rate)
         build_encoder, build_decoder = AUTOENCODERS[config.encoder.kind]
         self.encoder, field = build_encoder(config, self.front_end)
         self.quantizer = HIERARCHIES[config.hierarchy.kind](config, seed)
@@ -75,8 +75,7 @@ class Codec(keras.Model):
         frames = max(before + encoder.left * hop, after + encoder.right * hop) / level + overlap
         self.encode_halo = math.ceil(frames / segment) * segment
         fields, first = self.head.receptive_fields, self.head.first_stage
-        self.decode_halo = self.decode_near = math.ceil(
-            max(max(f.left, f.right) for f in fields))
+        self.decode_halo = self.decode_near = math.ceil(max(max(f.left, f.right) for f in fields))
         if first is not None:
             self.decode_near = math.ceil(max(max(f.left - first.left, f.right - first.right)
                                              for f in fields))
@@ -86,7 +85,7 @@ class Codec(keras.Model):
     def _make_metrics(self):
         config = self.config
         self.terms = terms_of(config.loss) if config.head.makes_audio else {}
-        names = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
+        names = [*itertools.chain.from_iterable(self.terms), *self.head.OWN_TERMS]
         if config.loss.channel_average:
             names.append("channel_average")
         self.term_weights = dict(config.loss)

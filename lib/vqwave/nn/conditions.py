@@ -3,8 +3,9 @@ config's `conditions`; and the labels of a codec.
 
 Each condition is a Keras model of one input, named and shaped by the config, with the output
 float32 [batch, T, channels], or [batch, 1, channels] where all frames share it. `join` concatenates
-the outputs to the core's context. The inputs come from `SERVERS` in `data/windows.py` in training,
-and from `FEEDS` in `play/conditions.py` when music is generated.
+the outputs to the core's context. The inputs come from `CONDITION_WINDOWS` in
+`data/windows.py` in training, and from `CONDITION_INPUTS` in `play/conditions.py` when music is
+generated.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
+from ..config import WHOLE_SHARE, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
@@ -69,7 +70,7 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
 
 
 class LabelEmbedding(layers.Layer):
-    """Labels int32 [batch, T, n, 2], each (number, share in `SHARES`ths) -> Σ share · vector,
+    """Labels int32 [batch, T, n, 2], each (number, share in `WHOLE_SHARE`ths) -> Σ share · vector,
     float32 [batch, T, channels].
 
     In training, a share `dropout` of the windows gets the label `none`, the last number, as
@@ -93,7 +94,7 @@ class LabelEmbedding(layers.Layer):
             dropped = keras.random.uniform(window, seed=self.seeds) < self.config.dropout
             numbers = ops.where(dropped, self.config.none, numbers)
         vectors = ops.take(self.embeddings, numbers, axis=0)
-        return ops.sum(vectors * (ops.cast(shares, vectors.dtype) / SHARES), axis=-2)
+        return ops.sum(vectors * (ops.cast(shares, vectors.dtype) / WHOLE_SHARE), axis=-2)
 
 
 def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:

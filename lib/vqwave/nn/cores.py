@@ -1,26 +1,26 @@
-"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`, with
-the interface of `Core`. The config has the shapes of the states; `onnx/bodies.py` has the step in
+"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`. The
+config has the shapes of the states; `onnx/bodies.py` has the step in
 ONNX.
 """
 
 from typing import ClassVar
 
-import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import FAR, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
+from ..config import HIDDEN_DISTANCE, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
 from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
-from .books import DRAWINGS, BooksOnGrid, built, dense, gated
+from .books import CODEBOOK_HEADS, GridHeads, built, dense, gated
 from .conditions import FrameEmbedding
+from .core import Core
 from .lstm import LSTM
 from .roll import RollStack
 
 
-class Core(keras.Model):
-    """The common part of all cores: embedded frames and context -> a stack of layers -> the books
+class StackCore(Core):
+    """The common part of most cores: embedded frames and context -> a stack of layers -> the books
     of a frame, see `books.py`.
 
     With `repeats`, one more output of each book is added to the logit of its previous code (after
@@ -35,23 +35,21 @@ class Core(keras.Model):
             new state).
     """
 
-    BOOKS: ClassVar[type | None] = None
-    """The class that draws the books of a frame, instead of that of the config's `drawing`."""
+    HEADS: ClassVar[type | None] = None
+    """The class of the heads of the codebooks, instead of that of the config's `drawing`."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
-        super().__init__(name="generator", **kwargs)
-        core, self.config = config.core, config
+        super().__init__(config, **kwargs)
+        core = config.core
         self.embedding = FrameEmbedding(config.books, config.num_codes, core.embedding_dim,
                                         "concatenate", name="embedding")
         self.input_dropout = layers.Dropout(core.input_dropout,
                                             noise_shape=(None, None, None, 1), name="input_dropout")
         self.embedding.build((None, None, config.books))
         width = self.build_stack(config.books * core.embedding_dim + config.context_channels)
-        self.books = (self.BOOKS or DRAWINGS[core.drawing])(config, width)
-        self.book_layers = self.books.layers
+        self.codebook_heads = (self.HEADS or CODEBOOK_HEADS[core.drawing])(config, width)
+        self.book_layers = self.codebook_heads.layers
         self.built = True
-
-    compile_options = staticmethod(losses.judge_codes)
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Initialise the embedding of the previous frame, see `FrameEmbedding.start_from`."""
@@ -62,7 +60,7 @@ class Core(keras.Model):
         projection of the features (Glorot's scale for one book), multiplied by the code vectors.
         """
         remaining = list(codebooks)
-        for layer in self.books.outputs:
+        for layer in self.codebook_heads.outputs:
             inputs, units = layer.kernel.shape
             scale, kernels = (2.0 / (inputs + units // layer.books)) ** 0.5, []
             for _ in range(layer.books):
@@ -76,7 +74,7 @@ class Core(keras.Model):
         """Set the `data.loudness.quietness` of each code, for a core with `quiet_cost`: dB, float32
         [books, num_codes].
         """
-        for layer in self.books.outputs:
+        for layer in self.codebook_heads.outputs:
             layer.set_quiet(quiet[: layer.books])
             quiet = quiet[layer.books :]
 
@@ -88,38 +86,21 @@ class Core(keras.Model):
         return x if context is None else ops.concatenate([x, ops.cast(context, x.dtype)], axis=-1)
 
     def call(self, previous, context=None, current=None, training=False):
-        """Teacher-forced logits float32 [batch, T, books, num_codes].
-
-        Args:
-            previous: int32 [batch, T, books], the previous frames; `start_token` before the first.
-            context: float32 [batch, T, context_channels], or None without conditions.
-            current: int32 [batch, T, books], the frames themselves, for the later books of a frame.
-        """
         x = self.stack(self._join(previous, context, training), training)
-        logits = self.books.logits(x, previous, lambda k, logits: current[..., k])
+        logits = self.codebook_heads.logits(x, previous, lambda k, logits: current[..., k])
         return ops.stack(list(logits), axis=-2)
 
     def step(self, previous, context, state, draw):
-        """One frame, for sampling.
-
-        Args:
-            previous: int32 [batch, books]; context: float32 [batch, context_channels] or None;
-                state: as in `advance`.
-            draw: (book, logits float32 [batch, num_codes]) -> code int32 [batch], called for each
-                book in order.
-
-        Returns:
-            The frame int32 [batch, books] and the new state.
-        """
         x = self._join(previous[:, None], None if context is None else context[:, None])[:, 0]
         x, state = self.advance(x, state)
-        codes = []
-        for k, logits in enumerate(self.books.logits(x, previous, lambda k, logits: codes[k])):
+        codes: list = []
+        heads = self.codebook_heads.logits(x, previous, lambda k, logits: codes[k])
+        for k, logits in enumerate(heads):
             codes.append(draw(k, logits))
         return ops.stack(codes, axis=-1), state
 
 
-class LSTMStack(Core):
+class LSTMStack(StackCore):
     """A stack of LSTMs; the features are the output of the last layer."""
 
     def build_stack(self, width):
@@ -145,7 +126,7 @@ class LSTMStack(Core):
         return x, new_state
 
 
-class QueuedStack(Core):
+class QueuedStack(StackCore):
     """Layers that each see some earlier frames, `dilations` apart. A step takes these frames from a
     queue for each layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
 
@@ -193,8 +174,7 @@ class WaveNetStack(QueuedStack):
         # The last layer's residual path is not used.
         self.mixes = [dense(core.channels, core.skip_channels + core.channels * (i < last),
                             f"mix_{i}") for i in range(last + 1)]
-        self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
-                         for i in range(last + 1)]
+        self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}") for i in range(last + 1)]
         return core.skip_channels
 
     def run_layers(self, x, with_past, training=False):
@@ -208,7 +188,7 @@ class WaveNetStack(QueuedStack):
         return gelu(skips * len(self.gates) ** -0.5)
 
 
-class TransformerStack(Core):
+class TransformerStack(StackCore):
     """Pre-normalised layers of attention (positions by ALiBi, see `attention.py`) and a
     feed-forward network, both residual; the features are the normalised last sum.
     """
@@ -245,7 +225,7 @@ class TransformerStack(Core):
         place = count % core.window
         slots = ops.arange(core.window, dtype="int32")
         is_new = ops.cast(slots == place, "float32")[:, None, :, None]
-        age = ops.where(slots <= count, (count - slots) % core.window, FAR)
+        age = ops.where(slots <= count, (count - slots) % core.window, HIDDEN_DISTANCE)
 
         def attend(i, q, k, v):
             rings = state[1 + 2 * i], state[2 + 2 * i]
@@ -282,10 +262,10 @@ class PixelCNNStack(QueuedStack):
     each code see all books of the earlier frames, and no code of its own frame.
 
     The input is the previous frame, so nothing is masked. The features are the inputs of each layer
-    of the horizontal stack, `BooksOnGrid`.
+    of the horizontal stack, `GridHeads`.
     """
 
-    BOOKS = BooksOnGrid
+    HEADS = GridHeads
 
     def build_stack(self, width):
         core = self.config.core
@@ -297,8 +277,7 @@ class PixelCNNStack(QueuedStack):
                                if context else [])
         self.downs = [dense(inputs, 2 * core.channels, f"down_{i}") for i in range(count)]
         self.links = [dense(core.channels, 2 * core.channels, f"link_{i}") for i in range(count)]
-        self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
-                         for i in range(count)]
+        self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}") for i in range(count)]
         return 2 * core.channels * count
 
     def run_layers(self, x, with_past, training=False):
@@ -374,12 +353,11 @@ class NearestCodes(layers.Layer):
         return weight * (2 * products - squares - ops.sum(self.codebook**2, axis=-1))
 
 
-class FramesStack(keras.Model):
-    """The core of kind `frames`, with the interface of `Core`."""
+class FramesStack(Core):
+    """The core of kind `frames`."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
-        super().__init__(name="generator", **kwargs)
-        self.config = config
+        super().__init__(config, **kwargs)
         core = config.core
         self.hidden = dense(config.context_channels, core.head_dim, "hidden")
         self.dropout = layers.Dropout(core.dropout)
@@ -388,9 +366,6 @@ class FramesStack(keras.Model):
         self.built = True
 
     compile_options = staticmethod(losses.judge_vectors)
-
-    def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Nothing: the previous frame is no input."""
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Take the codebooks."""
@@ -412,7 +387,7 @@ class FramesStack(keras.Model):
         return ops.stack([draw(k, logits[:, k]) for k in range(self.config.books)], axis=-1), state
 
 
-CORES: dict[str, type[keras.Model]] = {
+CORES: dict[str, type[Core]] = {
     "lstm": LSTMStack, "wavenet": WaveNetStack, "transformer": TransformerStack,
     "pixelcnn": PixelCNNStack, "frames": FramesStack, "roll": RollStack,
 }

@@ -109,7 +109,7 @@ def one_turn(count: int, losses, seed) -> dict:
     return ops.switch(number, [functools.partial(losses, n) for n in range(count)])
 
 
-TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
+ADVERSARIAL_TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
 """Which discriminators play in a step."""
 
 
@@ -118,7 +118,7 @@ class Adversary(layers.Layer):
 
     def __init__(self, config: AdversaryConfig, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
-        self.game, self.play_turn = GAMES[config.game], TURNS[config.turn]
+        self.game, self.play_turn = GAMES[config.game], ADVERSARIAL_TURNS[config.turn]
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.term_weights = {"discriminator": 1.0, "adversarial": config.weight,
                              "feature_matching": config.feature_matching,

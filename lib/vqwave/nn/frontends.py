@@ -21,8 +21,8 @@ class WaveformInput(layers.Reshape):
 
 
 class LogFrequencySpectrum(layers.Layer):
-    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones,
-    then the same levels at peaks only.
+    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: loudness of the quarter tones,
+    then the same at peaks only.
     """
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int, **kwargs):
@@ -33,17 +33,17 @@ class LogFrequencySpectrum(layers.Layer):
 
     def call(self, audio):
         amplitudes = self.transform(audio)
-        levels = spectrum.level_of(amplitudes)
-        return ops.concatenate([levels, levels * self.transform.peaks(amplitudes)], axis=-1)
+        loudness = spectrum.loudness_of(amplitudes)
+        return ops.concatenate([loudness, loudness * self.transform.peaks(amplitudes)], axis=-1)
 
     def compute_output_shape(self, shape):
         return (shape[0], None if shape[1] is None else shape[1] // self.hop, self.channels)
 
 
 class Spectrogram(layers.Layer):
-    """audio float32 [batch, T] -> float32 [batch, T / hop, channels]: levels (`spectrum.level_of`)
-    of the bins of a Hann window centred on a frame's first sample, or of mel bands, each the
-    weighted mean of its bins. The bin at half the sample rate is left out.
+    """audio float32 [batch, T] -> float32 [batch, T / hop, channels]: loudness
+    (`spectrum.loudness_of`) of the bins of a Hann window centred on a frame's first sample, or of
+    mel bands, each the weighted mean of its bins. The bin at half the sample rate is left out.
     """
 
     def __init__(self, config: SpectrogramFrontEnd, sample_rate: int, **kwargs):
@@ -59,7 +59,7 @@ class Spectrogram(layers.Layer):
         amplitudes = spectrum.windowed_amplitudes(spectrum.to_blocks(audio, self.hop), self.kernel)
         if self.filters is not None:
             amplitudes = ops.matmul(amplitudes, self.filters)
-        return spectrum.level_of(amplitudes)
+        return spectrum.loudness_of(amplitudes)
 
     def compute_output_shape(self, shape):
         return (shape[0], None if shape[1] is None else shape[1] // self.hop, self.channels)

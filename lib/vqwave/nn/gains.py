@@ -1,4 +1,4 @@
-"""Levels of a few gain bands, in the units of `spectrum.level_of`: measured before the encoder,
+"""Gains of a few bands, in the units of `spectrum.loudness_of`: measured before the encoder,
 restored after the decoder, for codecs with codes of gain beside codes of shape.
 """
 
@@ -7,23 +7,20 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from ..config import LEVEL_RANGE, PER_OCTAVE, CodecConfig
-from .spectrum import level_of
+from ..config import LOUDNESS_RANGE, PER_OCTAVE, CodecConfig
+from .spectrum import loudness_of
 
 TAPS = 255
 """Samples of the filters that split audio into gain bands."""
-
 CUT, BOOST = 0.6, 0.35
-"""The most by which `SetLevels` changes a band: -48 and +28 dB."""
-
+"""The most by which `SetGains` changes a band: -48 and +28 dB."""
 ATTACK = 0.075
 """A rise of more than 6 dB from frame to frame is treated as an attack, in full from 12 dB."""
 
 
-class BandLevels:
-    """Splits audio into gain bands, which add up to it, with `edges` in Hz between them. The level
-    of a band is that of its mean power under a Hann window of 2·hop samples around a frame's first
-    sample.
+class BandGains:
+    """Splits audio into gain bands, which add up to it, with `edges` in Hz between them. The gain
+    of a band is its loudness under a Hann window of 2·hop samples around a frame's first sample.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int):
@@ -41,21 +38,22 @@ class BandLevels:
         """audio float32 [batch, T] -> float32 [batch, T, bands]."""
         return ops.conv(audio[..., None], self.kernel, 1, "same")
 
-    def levels(self, bands):
-        """bands float32 [batch, T, bands] -> levels [batch, T / hop, bands]."""
+    def gains(self, bands):
+        """bands float32 [batch, T, bands] -> gains [batch, T / hop, bands]."""
         power = ops.reshape(bands**2, (ops.shape(bands)[0], -1, self.hop, self.bands))
         before, after = (ops.sum(power * half, axis=2) for half in self.weights)
         power = after + ops.pad(before, [[0, 0], [1, 0], [0, 0]])[:, :-1]
-        return level_of(ops.sqrt(power + 1e-9))
+        return loudness_of(ops.sqrt(power + 1e-9))
 
 
-class FeaturesAndLevels(layers.Layer):
-    """A front end whose frames end with the levels of the gain bands."""
+class FeaturesAndGains(layers.Layer):
+    """A front end whose frames end with the gains of the bands."""
 
     def __init__(self, front_end, edges, sample_rate: int, **kwargs):
+        # "levels" is the name in weights files.
         super().__init__(**({"dtype": "float32", "name": "levels"} | kwargs))
         self.front_end = front_end
-        self.measure = BandLevels(edges, front_end.hop, sample_rate)
+        self.measure = BandGains(edges, front_end.hop, sample_rate)
         self.hop, self.channels = front_end.hop, front_end.channels + self.measure.bands
         side = self.hop + TAPS // 2
         self.receptive_field = tuple(max(side, x) for x in front_end.receptive_field)
@@ -65,16 +63,16 @@ class FeaturesAndLevels(layers.Layer):
 
     def call(self, audio):
         audio = ops.cast(audio, "float32")
-        levels = self.measure.levels(self.measure.split(audio))
-        return ops.concatenate([self.front_end(audio), levels], axis=-1)
+        gains = self.measure.gains(self.measure.split(audio))
+        return ops.concatenate([self.front_end(audio), gains], axis=-1)
 
     def compute_output_shape(self, shape):
         return (*self.front_end.compute_output_shape(shape)[:-1], self.channels)
 
 
-class RelativeLevels(layers.Layer):
-    """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: levels relative to the
-    gain bands, then the same at peaks only.
+class RelativeLoudness(layers.Layer):
+    """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: loudness relative to
+    the gains around, then the same at peaks only.
     """
 
     def __init__(self, config: CodecConfig, **kwargs):
@@ -84,15 +82,15 @@ class RelativeLevels(layers.Layer):
         ends = np.log2([edges[0] / 4, *edges, min(2 * edges[-1], config.sample_rate / 2)])
         centres = (ends[1:] + ends[:-1]) / 2
         self.bins = front_end.bins
-        # The level around a bin is interpolated between the centres of the gain bands.
+        # The gain around a bin is interpolated between the centres of the gain bands.
         self.interpolation = np.stack([np.interp(octaves, centres, row)
                                        for row in np.eye(len(centres))]).astype("float32")
 
     def call(self, x):
-        levels, peaks, gains = ops.split(x, [self.bins, 2 * self.bins], axis=-1)
+        loudness, peaks, gains = ops.split(x, [self.bins, 2 * self.bins], axis=-1)
         around = ops.matmul(gains, self.interpolation)
-        relative = ops.clip(levels - around, -0.6, 0.4) + 0.8
-        peaks = ops.clip(peaks / ops.maximum(levels, 0.05), 0.0, 1.0)
+        relative = ops.clip(loudness - around, -0.6, 0.4) + 0.8
+        peaks = ops.clip(peaks / ops.maximum(loudness, 0.05), 0.0, 1.0)
         return ops.concatenate([relative, peaks * relative], axis=-1)
 
 
@@ -107,31 +105,31 @@ class Gains(layers.Layer):
         return ops.cast(x[..., -self.count :], "float32")
 
 
-class SetLevels(layers.Layer):
-    """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio at these levels.
+class SetGains(layers.Layer):
+    """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio with these gains.
 
-    Each band is amplified by the difference between its gain and its own level, limited to
+    Each band is amplified by the difference between the wanted gain and its own, limited to
     −`CUT` … `BOOST`. From frame to frame the difference follows a straight line, but a rise of
     more than `ATTACK` is an attack: a jump in the middle of the frame.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
-        self.measure, self.hop = BandLevels(edges, hop, sample_rate), hop
+        self.measure, self.hop = BandGains(edges, hop, sample_rate), hop
         time = np.arange(hop, dtype="float32")[:, None] / hop
         self.line, self.jump = time, np.clip(4 * (time - 0.375), 0, 1)
         side = math.ceil((hop + TAPS // 2) / hop)
         self.receptive_field = (side, side)
-        """Frames to either side: of a frame's own level and of the next frame's."""
+        """Frames to either side: of a frame's own gain and of the next frame's."""
 
     def call(self, audio, gains):
         bands = self.measure.split(audio[..., 0])
-        change = ops.clip(gains - self.measure.levels(bands), -CUT, BOOST)
+        change = ops.clip(gains - self.measure.gains(bands), -CUT, BOOST)
         rise, attack = _following(change) - change, _following(gains) - gains
         attack = ops.clip(attack / ATTACK - 1, 0, 1)[:, :, None]
         curve = self.line + attack * (self.jump - self.line)
         change = change[:, :, None] + rise[:, :, None] * curve
-        factor = ops.exp(change * (LEVEL_RANGE * math.log(10) / 20))
+        factor = ops.exp(change * (LOUDNESS_RANGE * math.log(10) / 20))
         factor = ops.reshape(factor, (ops.shape(audio)[0], -1, self.measure.bands))
         return ops.sum(bands * factor, axis=-1, keepdims=True)
 

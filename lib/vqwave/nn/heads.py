@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import LEVEL_RANGE, LOWEST, PER_OCTAVE, PERIOD
+from ..config import LOUDNESS_RANGE, LOWEST_TONE, PER_OCTAVE, PERIOD
 from ..data.vocoders import GriffinLim
 from .blocks import Conv, ReceptiveField, prepend_past, upsampling
 from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
@@ -22,7 +22,7 @@ from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
 
 def quarter_tones(count: int, first: int = 0) -> np.ndarray:
     """Hz of quarter tones upwards from the `first` above A0: float64 [count]."""
-    return LOWEST * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
+    return LOWEST_TONE * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
 
 
 def tone_cycles(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
@@ -140,7 +140,7 @@ class PickedTones(layers.Layer):
     """Predictions float32 [batch, frames, 3·bins] -> amplitudes [batch, frames, bins] of the tones
     at predicted peaks, 0 elsewhere.
 
-    Predictions are, for each bin, the logit of a peak, the peak's level and the spectrum's level. A
+    Predictions are, for each bin, the logit of a peak, the peak's loudness and the spectrum's. A
     tone sounds where its logit is positive and no less than its neighbours'. Amplitudes fade near
     both bounds, so that they are continuous in the predictions.
     """
@@ -151,11 +151,11 @@ class PickedTones(layers.Layer):
         super().__init__(dtype="float32", **kwargs)
 
     def call(self, predictions):
-        logits, levels, _ = ops.split(predictions, 3, axis=-1)
+        logits, loudness, _ = ops.split(predictions, 3, axis=-1)
         neighbour = larger_neighbour(logits, -99.0)
         gate = (ops.clip(self.SLOPE * (logits - neighbour) + 0.5, 0.0, 1.0)
                 * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0))
-        return gate * amplitude_of(levels)
+        return gate * amplitude_of(loudness)
 
 
 class OvertonesOf(layers.Layer):
@@ -163,7 +163,7 @@ class OvertonesOf(layers.Layer):
     frames, bins] of a tone on each peak of the predicted spectrum, 0 elsewhere.
 
     A peak is no lower than its neighbours and above the mean of the `AROUND` bins around it. Its
-    level is this mean plus `contrast` times the difference. Tones fade in over a quarter of an
+    loudness is this mean plus `contrast` times the difference. Tones fade in over a quarter of an
     octave from `above` Hz. first: the tone of the first bin, as in `quarter_tones`.
     """
 
@@ -179,16 +179,16 @@ class OvertonesOf(layers.Layer):
         self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
 
     def call(self, predictions):
-        level = ops.split(predictions, 3, axis=-1)[2]
-        base = ops.mean(neighbourhoods(level, self.AROUND), axis=-1)
-        gate = (self._positive(level - larger_neighbour(level, -99.0))
-                * self._positive(level - base - self.PROMINENCE / LEVEL_RANGE))
-        return self.fade * gate * amplitude_of(base + self.contrast * (level - base))
+        loudness = ops.split(predictions, 3, axis=-1)[2]
+        base = ops.mean(neighbourhoods(loudness, self.AROUND), axis=-1)
+        gate = (self._positive(loudness - larger_neighbour(loudness, -99.0))
+                * self._positive(loudness - base - self.PROMINENCE / LOUDNESS_RANGE))
+        return self.fade * gate * amplitude_of(base + self.contrast * (loudness - base))
 
     @staticmethod
     def _positive(margin):
-        """1 where a margin, in `LEVEL_RANGE` dB, is positive, 0 where it is negative."""
-        return ops.clip(0.5 * LEVEL_RANGE * margin + 0.5, 0.0, 1.0)
+        """1 where a margin, in `LOUDNESS_RANGE` dB, is positive, 0 where it is negative."""
+        return ops.clip(0.5 * LOUDNESS_RANGE * margin + 0.5, 0.0, 1.0)
 
 
 class InverseSTFT(layers.Layer):
@@ -223,9 +223,9 @@ class InverseSTFT(layers.Layer):
         before, after = self.receptive_field
         x = ops.cast(prepend_past(x, before, past), "float32")
         x = ops.pad(x, [[0, 0], [0, after], [0, 0]]) if after else x
-        level, phase = ops.split(self.dense(x), 2, axis=-1)
+        log_magnitude, phase = ops.split(self.dense(x), 2, axis=-1)
         # No louder than full scale, so that the exponential does not overflow.
-        size = ops.exp(ops.minimum(level, math.log(self.n_fft)))
+        size = ops.exp(ops.minimum(log_magnitude, math.log(self.n_fft)))
         return self.overlap_add(size * ops.cos(phase), size * ops.sin(phase))
 
     def overlap_add(self, real, imag):
@@ -237,8 +237,7 @@ class InverseSTFT(layers.Layer):
         pieces = ops.reshape(pieces, (batch, count, self.overlap, self.hop))
         last = self.overlap - 1
         frames = count - last
-        total = sum(pieces[:, last - k : last - k + frames, k]
-                    for k in range(self.overlap))
+        total = sum(pieces[:, last - k : last - k + frames, k] for k in range(self.overlap))
         return ops.reshape(total, (batch, frames * self.hop, 1))
 
 
@@ -251,7 +250,7 @@ class Head:
     first code in the piece modulo PERIOD / level, for heads that need their position.
     """
 
-    TERMS: tuple[str, ...] = ()
+    OWN_TERMS: tuple[str, ...] = ()
     """The loss terms of `losses_of`."""
 
     def __init__(self, config):
@@ -323,7 +322,7 @@ class NotesAndNoise(TonesAndNoise):
     With tones at all quarter tones there is no melody; peaks alone keep a recording's notes.
     """
 
-    TERMS = ("presence", "level", "spectrum")
+    OWN_TERMS = ("presence", "level", "spectrum")
 
     def tap(self, stage: int, features, start, field: ReceptiveField):
         config = self.config
@@ -331,7 +330,7 @@ class NotesAndNoise(TonesAndNoise):
             return
         front, hop = config.front_end, config.front_end.hop
         # "clues" is the name in weights files.
-        # Peaks are unlikely at first, and levels in the middle.
+        # Peaks are unlikely at first, and loudness in the middle.
         bias = keras.initializers.Constant(np.repeat([-3.0, 0.5, 0.5], front.bins))
         dense = Conv(3 * front.bins, 1, bias_initializer=bias, name="clues", dtype="float32")
         self.auxiliary_output = dense(features)
@@ -347,20 +346,21 @@ class NotesAndNoise(TonesAndNoise):
 
     def losses_of(self, features, auxiliary) -> dict:
         """presence: cross-entropy (nats a frame) of the peaks' logits, with less weight beside a
-        peak. level: mean |difference| at peaks, spectrum: everywhere, both in units of 80 dB.
+        peak. level (the name in configs and logs): mean |difference| of loudness at peaks,
+        spectrum: everywhere, both in units of 80 dB.
         """
         bins = self.config.front_end.bins
-        levels, peaks = ops.split(features[..., : 2 * bins], 2, axis=-1)
-        logits, peak_levels, spectrum = ops.split(auxiliary, 3, axis=-1)
+        loudness, peaks = ops.split(features[..., : 2 * bins], 2, axis=-1)
+        logits, peak_loudness, spectrum = ops.split(auxiliary, 3, axis=-1)
         # A peak of at least 0.5, see `spectrum.ConstantQ.peaks`.
-        peak = ops.cast(peaks > 0.5 * levels, "float32") * ops.cast(peaks > 0.0, "float32")
+        peak = ops.cast(peaks > 0.5 * loudness, "float32") * ops.cast(peaks > 0.0, "float32")
         weight = ops.where(peak > 0.0, 2.0, ops.where(larger_neighbour(peak, 0.0) > 0.0, 0.3, 1.0))
         entropy = ops.softplus(logits) - logits * peak
         return {
             "presence": ops.mean(ops.sum(weight * entropy, axis=-1)),
-            "level": (ops.mean(peak * ops.abs(peak_levels - levels))
+            "level": (ops.mean(peak * ops.abs(peak_loudness - loudness))
                       / (ops.mean(peak) + 1e-3)),
-            "spectrum": ops.mean(ops.abs(spectrum - levels)),
+            "spectrum": ops.mean(ops.abs(spectrum - loudness)),
         }
 
 
@@ -375,9 +375,9 @@ class SpectrogramOutput(Head):
 
 
 class GriffinLimOutput(Head):
-    """Levels of the spectrogram for Griffin and Lim's algorithm, all frames in one row."""
+    """Loudness of the spectrogram for Griffin and Lim's algorithm, all frames in one row."""
 
-    TERMS = ("spectrum",)
+    OWN_TERMS = ("spectrum",)
 
     def synthesise(self, features, start, field: ReceptiveField):
         config = self.config

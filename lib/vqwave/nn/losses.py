@@ -19,7 +19,7 @@ from . import spectrum
 # (n_fft, hop, window): as in the SC metric, but at twice the hop, for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
 # Samples: an STFT reflects half a window at each end, so the audio must be longer than that.
-SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
+SHORTEST_AUDIO = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 MULTI_MEL_SCALES = tuple((n_fft, min(64, n_fft // 8)) for n_fft in (64, 128, 256, 512, 1024, 2048))
 # The hop of the term constant_q, and its quarter tones for codecs without such a front end.
 CONSTANT_Q = LogFrequencyFrontEnd()
@@ -85,13 +85,14 @@ def hum(x, y, level: int):
 
 
 def constant_q(x, y, config: CodecConfig):
-    """Mean |difference| of the levels of quarter tones, in units of 80 dB; samples: a multiple of
-    `CONSTANT_Q.hop`. The quarter tones are those of the codec's front end, else `CONSTANT_Q`.
+    """Mean |difference| of the loudness of quarter tones, in units of 80 dB; samples: a multiple
+    of `CONSTANT_Q.hop`. The quarter tones are those of the codec's front end, else `CONSTANT_Q`.
     """
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q
     transform = spectrum.constant_q(config.sample_rate, grid)
-    return ops.mean(ops.abs(spectrum.level_of(transform(x)) - spectrum.level_of(transform(y))))
+    before, after = (spectrum.loudness_of(transform(audio)) for audio in (x, y))
+    return ops.mean(ops.abs(before - after))
 
 
 def channel_average(x, averages):
@@ -127,7 +128,7 @@ def flux(x, y, sample_rate: int):
     return sum(terms) / len(terms)
 
 
-TERMS: dict[tuple[str, ...], Callable] = {
+LOSS_TERMS: dict[tuple[str, ...], Callable] = {
     ("spectral_convergence", "log_magnitude", "mel", "waveform"):
         lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
     ("multi_mel",): lambda x, y, config: {"multi_mel": multi_mel(x, y, config.sample_rate)},
@@ -141,9 +142,9 @@ The first terms are always computed, for the log; the others only with a weight.
 
 
 def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
-    """The entries of `TERMS` that a loss uses."""
-    first = next(iter(TERMS))
-    return {names: compute for names, compute in TERMS.items()
+    """The entries of `LOSS_TERMS` that a loss uses."""
+    first = next(iter(LOSS_TERMS))
+    return {names: compute for names, compute in LOSS_TERMS.items()
             if names == first or any(getattr(loss, name) for name in names)}
 
 

@@ -81,7 +81,7 @@ def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Receptiv
     positions·width + bottom_frames·bottom_positions·channels].
     """
     features = keras.Input((None, front_end.channels), name="spectrogram")
-    # Levels of 0.1 … 1.1, centred and scaled to about 1.
+    # Loudness of 0.1 … 1.1, centred and scaled to about 1.
     x = layers.Rescaling(4.0, -2.0, name="scale")(features)
     x = layers.Reshape((-1, front_end.channels, 1), name="plane")(x)
     field, bottom = ReceptiveField(), []

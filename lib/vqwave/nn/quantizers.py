@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import LEVEL_RANGE, GainShapeQuantizer, GaussianQuantizer, SOMQuantizer
+from ..config import LOUDNESS_RANGE, GainShapeQuantizer, GaussianQuantizer, SOMQuantizer
 from .codebooks import MultiBookQuantizer, Quantized, Quantizer, VectorQuantizer, distances
 
 
@@ -220,7 +220,7 @@ class GainShapeVectorQuantizer(Quantizer):
 
     A decay then costs gain codes alone, and an attack is not delayed by the cost of a new shape.
     The shape has the codes of a `BandedVectorQuantizer`. A gain has the nearest of evenly spaced
-    levels or, with a `gain_cost`, the levels of the cheapest path. Metric: gain_changes, the share
+    values or, with a `gain_cost`, the values of the cheapest path. Metric: gain_changes, the share
     of gain codes that differ from the frame before.
     """
 
@@ -228,12 +228,12 @@ class GainShapeVectorQuantizer(Quantizer):
         super().__init__(config, **kwargs)
         self.shape = BandedVectorQuantizer(config.shape, seed, name="shape")
         self.parts, self.suffixes = [self.shape], [""]
-        self.step = config.step / LEVEL_RANGE
+        self.step = config.step / LOUDNESS_RANGE
 
     def build(self, shape):
         self.shape.build((*shape[:-1], self.config.shape.width))
-        # Levels above the last are never chosen; a generator may sample their codes all the same.
-        table = np.minimum(np.arange(self.config.num_codes), self.config.levels - 1) * self.step
+        # Gains above the last are never chosen; a generator may sample their codes all the same.
+        table = np.minimum(np.arange(self.config.num_codes), self.config.gain_steps - 1) * self.step
         self.tables = [self.add_weight(shape=(self.config.num_codes, 1), trainable=False,
                                        name=f"gain_{k}") for k in range(self.config.gains)]
         for variable in self.tables:
@@ -255,13 +255,13 @@ class GainShapeVectorQuantizer(Quantizer):
         """codes int32 [batch, N, books] -> vectors float32 [batch, N, width]."""
         books = self.config.shape.books
         return ops.concatenate([self.shape.lookup(codes[..., :books]),
-                                self._levels(codes[..., books:])], axis=-1)
+                                self._gains(codes[..., books:])], axis=-1)
 
     def call(self, latents, training=False):
         shape, gains = self._split(latents)
         quantized, codes = self.shape(shape, training=training), self._gain_codes(gains)
         changes = ops.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
-        return Quantized(ops.concatenate([quantized.vectors, self._levels(codes)], axis=-1),
+        return Quantized(ops.concatenate([quantized.vectors, self._gains(codes)], axis=-1),
                          ops.concatenate([quantized.codes, codes], axis=-1), quantized.losses,
                          quantized.metrics | {"gain_changes": changes})
 
@@ -270,17 +270,17 @@ class GainShapeVectorQuantizer(Quantizer):
         width = self.config.shape.width
         return latents[..., :width], latents[..., width:]
 
-    def _levels(self, codes):
-        """Gain codes int32 [batch, N, gains] -> levels float32 of the same shape."""
+    def _gains(self, codes):
+        """Gain codes int32 [batch, N, gains] -> gains float32 of the same shape."""
         return ops.concatenate([ops.take(table, codes[..., k], axis=0)
                                 for k, table in enumerate(self.tables)], axis=-1)
 
     def _gain_codes(self, gains):
-        """Levels float32 [batch, N, gains] -> codes int32 of the same shape."""
-        steps = ops.clip(gains / self.step, 0.0, self.config.levels - 1.0)
+        """Gains float32 [batch, N, gains] -> codes int32 of the same shape."""
+        steps = ops.clip(gains / self.step, 0.0, self.config.gain_steps - 1.0)
         if not self.config.gain_cost:
             return ops.cast(ops.round(steps), "int32")
-        costs = (steps[..., None] - np.arange(self.config.levels, dtype="float32")) ** 2
+        costs = (steps[..., None] - np.arange(self.config.gain_steps, dtype="float32")) ** 2
         change_cost = ops.full_like(steps[:, 0, 0], self.config.gain_cost)
         return cheapest_path(costs, change_cost, self.config.segment, self.config.overlap)
 

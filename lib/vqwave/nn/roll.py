@@ -5,9 +5,9 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import GeneratorConfig, roll
-from . import losses
 from .blocks import gelu
 from .books import built, dense
+from .core import Core
 from .lstm import LSTM
 
 
@@ -17,8 +17,8 @@ def planes(matches: int) -> int:
             + roll.BANDS + roll.STEPS_PER_BEAT)
 
 
-class RollStack(keras.Model):
-    """The core of kind `roll`, with the interface of `cores.Core`.
+class RollStack(Core):
+    """The core of kind `roll`.
 
     Inputs of a semitone: see `join_planes`. A convolution over semitones, an LSTM over steps and a
     second convolution give the features of a semitone. Its code is drawn from these and from the
@@ -26,8 +26,8 @@ class RollStack(keras.Model):
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
-        super().__init__(name="generator", **kwargs)
-        self.config, core = config, config.core
+        super().__init__(config, **kwargs)
+        core = config.core
         units, hidden = core.units, core.head_dim
         self.enter = built(layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same",
                                          name="enter"), planes(core.matches))
@@ -35,8 +35,7 @@ class RollStack(keras.Model):
         self.mix = built(layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="mix"),
                          units)
         self.state = dense(units, hidden, "state")
-        self.across = built(layers.Dense(hidden, use_bias=False, name="across"),
-                            2 * core.below + 2)
+        self.across = built(layers.Dense(hidden, use_bias=False, name="across"), 2 * core.below + 2)
         bias = keras.initializers.Constant([3.0, 0.0, 0.0])
         self.draws = built(layers.Dense(3, dtype="float32", name="logits", bias_initializer=bias),
                            hidden)
@@ -45,10 +44,8 @@ class RollStack(keras.Model):
         self.weights_of_past = roll.averages(core.memory)
         self.built = True
 
-    compile_options = staticmethod(losses.judge_codes)
-
     def call(self, previous, context=None, current=None, training=False):
-        """Teacher-forced logits float32 [batch, T, books, 3]; see `cores.Core.call`."""
+        """Teacher-forced logits float32 [batch, T, books, 3]; see `Core.call`."""
         before = ops.where(previous == self.config.start_token, roll.SILENT, previous)
         sounds = ops.cast(before > roll.SILENT, "float32")
         mask = possible(sounds)
@@ -108,7 +105,7 @@ class RollStack(keras.Model):
         return ops.transpose(follow, (0, 1, 3, 2)), alike
 
     def step(self, previous, context, state, draw):
-        """One step, for sampling; see `cores.Core.step`."""
+        """One step, for sampling; see `Core.step`."""
         past, h, c, count = state
         core, books = self.config.core, self.config.books
         previous = ops.where(previous == self.config.start_token, roll.SILENT, previous)

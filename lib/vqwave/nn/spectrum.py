@@ -10,13 +10,12 @@ import math
 import numpy as np
 from keras import ops
 
-from ..config import LEVEL_RANGE, PER_OCTAVE, LogFrequencyFrontEnd
+from ..config import FULL_SCALE, LOUDNESS_RANGE, MOST_LOUDNESS, PER_OCTAVE, LogFrequencyFrontEnd
 from ..dsp.notes import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
 from ..dsp.spectrum import mel_filters
 
 QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
 """Periods in a window of the constant-Q transform: it separates quarter tones."""
-
 DECIBELS = 20 / math.log(10)
 """dB in a natural logarithm of an amplitude."""
 
@@ -35,8 +34,7 @@ def magnitude(audio, n_fft: int, hop: int, window: int | None = None):
 
 def mel_magnitude(audio, n_fft: int, bands: int, sample_rate: int):
     """Mel bands of the magnitudes, hop n_fft / 4: float32 [batch, frames, bands]."""
-    return ops.matmul(magnitude(audio, n_fft, n_fft // 4),
-                      mel_filters(sample_rate, n_fft, bands).T)
+    return ops.matmul(magnitude(audio, n_fft, n_fft // 4), mel_filters(sample_rate, n_fft, bands).T)
 
 
 def batch_power(audio, samples: int):
@@ -121,15 +119,15 @@ class ConstantQ:
         loudest bin, all after `emphasis`. A frame under -70 dB has no peaks. Within a quarter of a
         dB of a bound the value is continuous, so that rounding does not change codes.
         """
-        level = ops.log(amplitudes * self.emphasis) * DECIBELS
+        decibels = ops.log(amplitudes * self.emphasis) * DECIBELS
         side = PEAK_NEIGHBOURHOOD // 2
-        around = neighbourhoods(level, PEAK_NEIGHBOURHOOD)
+        around = neighbourhoods(decibels, PEAK_NEIGHBOURHOOD)
         median = ops.top_k(around, side + 1)[0][..., -1]
-        top = ops.max(level, axis=-1, keepdims=True)
-        margin = ops.minimum(level - ops.maximum(around[..., side - 1], around[..., side + 1]),
-                             level - median - PEAK_PROMINENCE_DB)
+        top = ops.max(decibels, axis=-1, keepdims=True)
+        margin = ops.minimum(decibels - ops.maximum(around[..., side - 1], around[..., side + 1]),
+                             decibels - median - PEAK_PROMINENCE_DB)
         loudest = ops.log(ops.max(amplitudes, axis=-1, keepdims=True)) * DECIBELS
-        margin = ops.minimum(margin, ops.minimum(level - top + PEAK_RANGE_DB, loudest + 70.0))
+        margin = ops.minimum(margin, ops.minimum(decibels - top + PEAK_RANGE_DB, loudest + 70.0))
         # The first and the last bin have only one neighbour and are never peaks.
         inner = np.zeros(self.bins, "float32")
         inner[1:-1] = 1.0
@@ -159,12 +157,13 @@ def larger_neighbour(x, outside: float):
                        ops.concatenate([x[..., 1:], edge], axis=-1))
 
 
-def level_of(amplitudes):
-    """Amplitudes -> levels over `LEVEL_RANGE` dB: 0.1 at -80 dB, 1.1 for a full-scale sine."""
+def loudness_of(amplitudes):
+    """Amplitudes -> loudness over `LOUDNESS_RANGE` dB: 0.1 at -80 dB, 1.1 for a full-scale sine."""
     decibels = ops.log(amplitudes) * DECIBELS
-    return ops.clip((decibels + LEVEL_RANGE) / LEVEL_RANGE, -0.1, 1.2) + 0.1
+    return ops.clip((decibels + LOUDNESS_RANGE) / LOUDNESS_RANGE, -0.1, 1.2) + 0.1
 
 
-def amplitude_of(levels):
-    """The inverse of `level_of`, for levels up to 1.3."""
-    return ops.exp((ops.clip(levels, 0.0, 1.3) - 1.1) * (LEVEL_RANGE * math.log(10) / 20))
+def amplitude_of(loudness):
+    """The inverse of `loudness_of`."""
+    below = ops.clip(loudness, 0.0, MOST_LOUDNESS) - FULL_SCALE
+    return ops.exp(below * (LOUDNESS_RANGE * math.log(10) / 20))

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ..config import FAR, LARGEST, NORM_EPSILON, QUIETNESS, VECTOR_SCALE
+from ..config import HIDDEN_DISTANCE, LARGEST_INTEGER, NORM_EPSILON, QUIETNESS, VECTOR_SCALE
 from .nodes import INT32, INT64, Nodes, int8
 
 
 class Body:
     """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
-    logits of a frame's books, as `nn.books.BooksInOrder` and `BooksTogether` compute them.
+    logits of a frame's books, as `nn.books.SequentialHeads` and `ParallelHeads` compute them.
 
     In int8, weights are symmetric with one scale a matrix, and activations are quantized by each
     step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
@@ -135,9 +135,8 @@ class Body:
         …, count·c]. The layer's queue drops its oldest frame and x joins its end.
         """
         body, name = self.body, f"body_queue_{layer}"
-        rest = body("Slice", name, [1], [LARGEST], [2])
-        body.node("Concat", rest, body("Unsqueeze", x, [2]), outputs=[f"{name}_out"],
-                  axis=2)
+        rest = body("Slice", name, [1], [LARGEST_INTEGER], [2])
+        body.node("Concat", rest, body("Unsqueeze", x, [2]), outputs=[f"{name}_out"], axis=2)
         taps = [body("Gather", name, j * dilation, axis=2) for j in range(count - 1)]
         return body("Concat", *taps, x, axis=-1)
 
@@ -234,12 +233,12 @@ class TransformerBody(Body):
         """
         body, core = self.body, self.config.core
         window, heads = core.window, core.heads
-        # Indexed by count − slot. A negative index is a slot not written yet: its age is `FAR`.
-        ages = np.concatenate([np.arange(window), np.arange(window), np.full(window, FAR)])
+        # Indexed by count − slot. A negative index is a slot not written yet, which is hidden.
+        hidden = np.full(window, HIDDEN_DISTANCE)
+        ages = np.concatenate([np.arange(window), np.arange(window), hidden])
         age = body("Gather", ages.astype(np.float32), body("Sub", count, np.arange(window)))
         slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
-        distance = body("Mul", body("Unsqueeze", age, [2]),
-                        slopes.astype(np.float32)[:, None])
+        distance = body("Mul", body("Unsqueeze", age, [2]), slopes.astype(np.float32)[:, None])
         if core.sinks:
             distance = body("Pad", distance, [0] * 7 + [core.sinks])
         return distance
@@ -279,7 +278,7 @@ class TransformerBody(Body):
 
 
 class PixelCNNBody(Body):
-    """The body of `nn.cores.PixelCNNStack` and `BooksOnGrid`: a step runs the vertical stack once,
+    """The body of `nn.cores.PixelCNNStack` and `GridHeads`: a step runs the vertical stack once,
     and the horizontal stack once for each book.
     """
 

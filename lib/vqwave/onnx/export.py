@@ -23,7 +23,6 @@ from .loops import LoopBuilder, loop_kinds
 
 EXPORTER = "7"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
-
 CACHE_BYTES = 256 << 20
 """The most bytes of cached graphs of trained sets; those used longest ago are removed first. Graphs
 of shipped sets are not counted.

@@ -1,5 +1,5 @@
 """A generator's core and its sampling as one ONNX loop, built with numpy and onnx alone. Drawing is
-that of `sampling.keep_likeliest` and `sampling.pick`. Weights are in float32 or int8.
+that of `sampler.keep_likeliest` and `sampler.pick`. Weights are in float32 or int8.
 """
 
 from typing import Any
@@ -12,7 +12,6 @@ from .nodes import FLOAT, INT32, INT64, Nodes, tensors
 from .roll import RollBody
 
 OPSET = 18
-
 MANY_STREAMS = 8
 """The number of streams from which `loop_many` is faster than `loop`."""
 
@@ -29,8 +28,7 @@ def precision(engine: str) -> str:
 def loop_kinds(config: GeneratorConfig, engine: str) -> list[str]:
     """The kinds of loops that an ONNX engine may play."""
     guided = ["loop_guided"] if config.labels else []
-    return [f"{form}_{precision(engine)}"
-            for form in ("loop", "loop_full", "loop_many", *guided)]
+    return [f"{form}_{precision(engine)}" for form in ("loop", "loop_full", "loop_many", *guided)]
 
 
 def loop_kind(precision: str, streams: int, full: bool, guided: bool = False) -> str:
@@ -151,7 +149,7 @@ class LoopBuilder:
         return [self.main("Gather", bias, book, axis=0) for book in range(self.books)]
 
     def _draw(self, book: int, logits: str) -> str:
-        """`sampling.pick`: the number of cumulative weights up to the uniform draw."""
+        """`nn.sampler.pick`: the number of cumulative weights up to the uniform draw."""
         body, axis = self.body, self.code_axis
         weights = body("Softmax", logits, axis=-1)
         uniform = self._of_book(self.uniforms, [book])
@@ -179,7 +177,7 @@ class LoopBuilder:
         return body("Squeeze", log_prob, [3]) if self.book_axis else log_prob
 
     def _filter(self, logits: str) -> str:
-        """`sampling.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
+        """`nn.sampler.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
         from onnx import helper
 
         main, body, keep = self.main, self.body, Nodes("keep_")
@@ -206,8 +204,7 @@ class LoopBuilder:
         first = sort("Gather", "ranked", [0], axis=axis)
         weights = sort("Exp", sort("Sub", "ranked", first))
         total = sort("ReduceSum", weights, [-1])
-        likely = sort("Less", sort("CumSum", weights, axis, exclusive=1),
-                      sort("Mul", total, share))
+        likely = sort("Less", sort("CumSum", weights, axis, exclusive=1), sort("Mul", total, share))
         lowest = np.array(-np.inf, np.float32)
         none = sort("Expand", lowest, sort("Shape", logits))
         return sort, sort("ScatterElements", none, "order",

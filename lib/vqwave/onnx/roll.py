@@ -45,8 +45,7 @@ class RollBody(Body):
         body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *state,
                   outputs=["", "flat_h", "flat_c"], hidden_size=core.units)
         for s in "hc":
-            body.node("Reshape", f"flat_{s}", [1, -1, books, core.units],
-                      outputs=[f"body_{s}_out"])
+            body.node("Reshape", f"flat_{s}", [1, -1, books, core.units], outputs=[f"body_{s}_out"])
         self._count_step()
         h = body("Reshape", "flat_h", [-1, books, core.units])
         mixed = self._convolve("mix", body("Transpose", h, perm=[0, 2, 1]))
@@ -62,8 +61,7 @@ class RollBody(Body):
         if drawn:
             table = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
             self.flags.append(body("Gather", table, drawn[-1], axis=0))
-            self.total = (body("Add", self.total, self.flags[-1]) if self.total
-                          else self.flags[-1])
+            self.total = body("Add", self.total, self.flags[-1]) if self.total else self.flags[-1]
             near = self.flags[-below:]
             rows = self.arrays["across/kernel"]
             rows = np.concatenate([rows[2 * (below - len(near)) : 2 * below], 0.25 * rows[-2:]])

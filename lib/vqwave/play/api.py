@@ -15,7 +15,7 @@ from . import engine as engines
 from . import latents
 from .controls import CONTROLS
 from .labels import find_labels, read_labels
-from .models import Models
+from .models import ChainModels
 from .playback import LATENCIES
 from .prompt import Prompt, Variation, check_codes
 from .sampling import draw_seed
@@ -25,7 +25,7 @@ SILENT = 1e-4
 """A recording whose samples are all smaller (-80 dB) is silent."""
 
 
-class VQWave(Models):
+class VQWave(ChainModels):
     """The trained models in two folders, and what they can do. Only the chain is read before a
     level is used: then a missing or damaged set is a `UserError`, and a new set is exported to
     ONNX, which takes seconds.
@@ -248,9 +248,9 @@ class VQWave(Models):
                      if not self.weight_set(name).config.has_codes), None)
 
     def sample_prior(self, samples: int, *, seed: int | None = None, temperature: float = 1.0,
-                     label=None) -> latents.Sample:
-        """A piece of a VAE, as an iterator of its blocks; see `latents.Sample`. Raises `UserError`
-        where the chain is no VAE, or was trained with no such label.
+                     label=None) -> latents.PriorSample:
+        """A piece of a VAE, as an iterator of its blocks; see `latents.PriorSample`. Raises
+        `UserError` where the chain is no VAE, or was trained with no such label.
         """
         name = self.vae or self.chain.codecs[self.chain.top]
         config = self.weight_set(name).config  # loading its engine may take a while
@@ -258,8 +258,7 @@ class VQWave(Models):
         check_number("temperature", temperature, above=0, most=latents.WIDEST)
         if label:
             read_labels(label, find_labels([config]), 1)
-        return latents.Sample(self._load(name), samples, draw_seed(seed),
-                              temperature, label)
+        return latents.PriorSample(self._load(name), samples, draw_seed(seed), temperature, label)
 
     def _encoder(self, level: int) -> engines.CodecEngine:
         """The codec of a level. Raises `UserError` where its frames are no codes."""

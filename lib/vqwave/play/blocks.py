@@ -11,10 +11,8 @@ from .mastering import cross_fade
 
 RAMP = 0.04644
 """Seconds over which the loudness moves to what it was set to."""
-
 SEAM = 0.0929
 """Seconds over which a held passage joins itself and the music that goes on."""
-
 PASSAGE = 0.3715
 """Seconds over which the music passes to another place, a block at most."""
 
@@ -69,15 +67,15 @@ class Gain:
         return audio * gain[: audio.shape[1]]
 
 
-LOUDNESS = -20.0
+LEVELED_TO = -20.0
 """dBFS that pieces are leveled towards."""
 LEVELED = 0.8
-"""The share of a piece's distance from `LOUDNESS` that leveling takes away."""
+"""The share of a piece's distance from `LEVELED_TO` that leveling takes away."""
 MOST_LEVELED = 10.0
 """dB by which leveling raises or lowers a piece, at most."""
 REMEMBERED, PRIOR = 8.0, 3.0
-"""Seconds after which music counts 1/e in a piece's loudness, and seconds at `LOUDNESS` that count
-as if they had come before.
+"""Seconds after which music counts 1/e in a piece's loudness, and seconds at `LEVELED_TO` that
+count as if they had come before.
 """
 LEAST = -45.0
 """dBFS; quieter blocks do not count in a piece's loudness."""
@@ -87,7 +85,7 @@ PEAK = 0.97
 
 @dataclass
 class Leveler:
-    """A slow gain for each piece, which moves towards `LOUDNESS` and is linear within a block.
+    """A slow gain for each piece, which moves towards `LEVELED_TO` and is linear within a block.
 
     power, seconds: float64 [batch], the weighted sum of mean squares, and of their durations.
     gain: float32 [batch], the factor at the end of the last block.
@@ -100,7 +98,7 @@ class Leveler:
     @classmethod
     def start(cls, batch: int) -> "Leveler":
         """Before the first block."""
-        return cls(np.full(batch, PRIOR * 10 ** (LOUDNESS / 10)), np.full(batch, PRIOR),
+        return cls(np.full(batch, PRIOR * 10 ** (LEVELED_TO / 10)), np.full(batch, PRIOR),
                    np.ones(batch, np.float32))
 
     def apply(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -111,7 +109,7 @@ class Leveler:
         self.power = np.where(sounds, kept * self.power + duration * power, self.power)
         self.seconds = np.where(sounds, kept * self.seconds + duration, self.seconds)
         loudness = 10 * np.log10(self.power / self.seconds)
-        decibels = np.clip(LEVELED * (LOUDNESS - loudness), -MOST_LEVELED, MOST_LEVELED)
+        decibels = np.clip(LEVELED * (LEVELED_TO - loudness), -MOST_LEVELED, MOST_LEVELED)
         before, peaks = self.gain, np.abs(audio).max(axis=1, initial=1e-9)
         self.gain = np.minimum(10 ** (decibels / 20), PEAK / peaks).astype(np.float32)
         rise = np.arange(1, audio.shape[1] + 1, dtype=np.float32) / audio.shape[1]

@@ -94,13 +94,13 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
     state = ChainState(seed=seed, label=engines.label, levels=[])
     codes: dict[int, np.ndarray] = {}
-    homes: dict[int, pitches.Home] = {}
+    homes: dict[int, pitches.HomePitches] = {}
     if isinstance(begin, Variation):
         kept = check_codes(begin.codes, configs[0].source)
         state.source = BufferState(codes=np.repeat(kept[None], batch, axis=0))
     elif isinstance(begin, Prompt):
         codes, top = check_prompt(begin.codes, configs), configs[0].level
-        homes = {level: pitches.Home.of(powers, codes[level], pitches.FADES * rate / level)
+        homes = {level: pitches.HomePitches.of(powers, codes[level], pitches.FADES * rate / level)
                  for level, powers in begin.pitches.items() if level in codes}
         state.prompt_samples = len(codes[top]) * top
         if skip:
@@ -173,8 +173,7 @@ class Chain:
     def _least_source(self, above: CodeBuffer | None) -> int:
         if self.options.ahead is None or above is None:
             return LEAST_SOURCE
-        return min(LEAST_SOURCE,
-                   max(1, round(self.options.ahead * self.sample_rate / above.level)))
+        return min(LEAST_SOURCE, max(1, round(self.options.ahead * self.sample_rate / above.level)))
 
     @property
     def sampling(self) -> dict[int, Sampling]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,8 @@ from .labels import choose_labels, find_labels, read_labels
 from .prompt import Prompt, check_prompt
 from .sampling import check_seed, sampling_per_level
 
-SECTIONS = "new", "theme"
+SECTION_REQUESTS = "new", "theme"
 """What the next section of the score can be asked to be."""
-STEERING = {"mutate", "pull", "stay", "tempo", "density", "scale", "section"}
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
@@ -60,8 +59,7 @@ class Change:
 def engines_after(change: Change, engines: Engines) -> Engines:
     """What plays once a change is made."""
     engines = change.engines or engines
-    return (engines if change.label is None else
-            replace(engines, label=change.label))
+    return engines if change.label is None else replace(engines, label=change.label)
 
 
 def check_block(block: int, configs) -> int:
@@ -130,21 +128,23 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change[name] = check_number(name, change[name], control.least, control.most)
     if "notes" in change:
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
-    score = {"tempo", "density", "key", "section"} & change.keys()
+    score = controls.SCORE & change.keys()
     if score and not engines.score:
         raise UserError(f"{sorted(score)[0]} needs weights with a score (preset timed); these have "
                         f"none")
     if "key" in change:
         change["scale"] = read_key(change.pop("key"))
-    if change.get("section", "new") not in SECTIONS:
-        raise UserError(f"section is {change['section']!r}; it must be {' or '.join(SECTIONS)}")
+    if change.get("section", "new") not in SECTION_REQUESTS:
+        raise UserError(f"section is {change['section']!r}; it must be "
+                        f"{' or '.join(SECTION_REQUESTS)}")
     if "begin" in change:
         if "jump" not in change or not isinstance(change["begin"], Prompt):
             raise UserError("begin must be what prompt made of a recording, and goes with jump, a "
                             "seed")
         rate = engines.codec.config.sample_rate
         change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
-    steering = {name: change.pop(name) for name in STEERING & change.keys()}
+    own = {field.name for field in fields(Change)}
+    steering = {name: change.pop(name) for name in change.keys() - own}
     return Change(**change, steering=steering)
 
 

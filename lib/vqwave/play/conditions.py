@@ -33,7 +33,8 @@ def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarr
     return rows
 
 
-FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels, "score": score_rows}
+CONDITION_INPUTS: dict[str, Callable] = {
+    "codes": frames_above, "labels": mixed_labels, "score": score_rows}
 """The function that makes the input of each kind of condition: (`level.Level`, condition, first
 frame, frames) -> int32 [batch, …].
 """

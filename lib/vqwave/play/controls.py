@@ -7,18 +7,14 @@ from ..config import MOST_GUIDANCE
 
 MOST_NOTES = 16
 """Notes that can be held at a time."""
-
 QUIETEST, LOUDEST = -80.0, 12.0
 """dB that loudness can be set to; 0 leaves the music as it is made."""
-
 MOST_PAST = 60.0
 """Seconds that a stream can keep to repeat."""
-
 HIGHEST_PULL = 12.0
 """Nats by which held notes can make a code likelier, at most."""
-
 STAY, HIGHEST_STAY = 1.0, 4.0
-"""How strongly a continuation keeps to its recording's pitches, see `pitches.Home`."""
+"""How strongly a continuation keeps to its recording's pitches, see `pitches.HomePitches`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Control:
     share or a factor. sampled: an option of `Sampling`, which each level has for itself. keys: for
     less and for more; a single key turns it on and off. exact: it holds from the sample that
     `Stream.set` returns; else each level follows from its next block. labels, score: only weights
-    trained with these have it.
+    trained with these have it. slider: the page shows it as a plain slider.
     """
 
     name: str
@@ -62,6 +58,7 @@ class Control:
     exact: bool = True
     labels: bool = False
     score: bool = False
+    slider: bool = False
     knob: Knob | None = None
 
     def clip(self, value: float) -> float:
@@ -83,27 +80,30 @@ CONTROLS = {control.name: control for control in (
     Control("loudness", "louder or softer; 0 is as the music is made",
             QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, volume=True)),
     Control("transpose", "higher or lower, at the same tempo",
-            -12.0, 12.0, 0.0, 1.0, "semitones", keys="[]"),
+            -12.0, 12.0, 0.0, 1.0, "semitones", keys="[]", slider=True),
     Control("hold", "repeat the last seconds of sound; 0 stops the repetition",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="h"),
     Control("freeze", "repeat the codes of the last seconds of a level, of the top one unless "
                       "another is named; finer levels go on",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
     Control("mutate", "the share of the frozen codes that each round draws again",
-            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=Knob(71, 0.0, 1.0)),
+            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, slider=True, knob=Knob(71, 0.0, 1.0)),
     Control("pull", "how strongly held notes pull the music towards them",
-            0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False, knob=Knob(74, 0.0, 6.0)),
+            0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False, slider=True,
+            knob=Knob(74, 0.0, 6.0)),
     Control("tempo", "tempo of the score in beats per minute; 0: the tempo that the model "
                      "chooses",
-            0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", exact=False, score=True),
+            0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", exact=False, score=True, slider=True),
     Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as in the "
                        "training music",
-            0.25, 3.0, 1.0, 0.25, keys="dD", exact=False, score=True),
+            0.25, 3.0, 1.0, 0.25, keys="dD", exact=False, score=True, slider=True),
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
 )}
 """Every number that a player can turn: in the studio, a terminal, by MIDI or a file."""
-
+_OF_SCORE = "key", "section"
+SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
+"""What only weights with a score have."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
-         "notes", "label", "key", "section", "jump", "begin", "weights")
+         "notes", "label", *_OF_SCORE, "jump", "begin", "weights")
 """What a session can change: keywords of `Stream.set`."""

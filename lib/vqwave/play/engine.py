@@ -19,7 +19,6 @@ from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..onnx import export, packing
 from ..onnx.loops import loop_kind, precision
-from . import sampling
 from .labels import Mixture, find_labels, read_labels
 from .sampling import loop_settings
 
@@ -437,8 +436,10 @@ class _KerasGenerator:
     def __init__(self, weight_set):
         stderr.import_keras()
         from ..nn.generator import load_generator
+        from ..nn.sampler import KerasLoop
 
         self._generator, self._loops = load_generator(weight_set), {}
+        self._new_loop = KerasLoop
         if self._generator.conditions:
             self._context = _runnable(self._generator.context_model())
 
@@ -448,7 +449,7 @@ class _KerasGenerator:
     def run(self, feeds, state, full: bool):
         kind = full and bool(feeds["top_k"] or feeds["top_p"] < 1), "guidance" in feeds
         if kind not in self._loops:
-            self._loops[kind] = sampling.keras_loop(self._generator, *kind)
+            self._loops[kind] = self._new_loop(self._generator, *kind)
         config = self._generator.config
         feeds.setdefault("forced", np.full(feeds["uniforms"].shape, -1, np.int32))
         feeds.setdefault("bias", np.zeros((config.books, config.num_codes), np.float32))

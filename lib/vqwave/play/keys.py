@@ -15,10 +15,8 @@ from .sampling import draw_seed
 
 BAR = 2.0
 """Seconds that are held or frozen at first."""
-
 PROMPT_SECONDS = 5.0
 """Default length of the part of a recording that the music continues."""
-
 NEXT = {"r": "next recording", "w": "next weights"}
 """Keys that continue with the next recording, or the next folder of weights."""
 

@@ -8,14 +8,13 @@ from typing import Self
 
 import numpy as np
 
-from ..config import SHARES, CodecConfig, GeneratorConfig, Labels
+from ..config import WHOLE_SHARE, CodecConfig, GeneratorConfig, Labels
 from ..errors import UserError, check_number, first_names
-from .sampling import uniforms
+from .sampling import LABEL_DRAW, uniforms
 
 CROSS_FADE = 1.0
 """Seconds over which one label passes into another."""
 
-LABEL = 1002  # the number of this draw, in place of a book's
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
@@ -95,7 +94,7 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
         return None
     labels = find_labels(configs)
     if label is None and seed is not None and labels.are_tracks:
-        draws = [uniforms(seed, piece, 0, 0, 1, LABEL)[0] for piece in range(batch)]
+        draws = [uniforms(seed, piece, 0, 0, 1, LABEL_DRAW)[0] for piece in range(batch)]
         label = [labels.names[int(len(labels.names) * draw)] for draw in draws]
     return read_labels(label, labels, batch)
 
@@ -120,11 +119,11 @@ class Mixture:
 
     def pairs(self, start: int, count: int) -> np.ndarray:
         """The shares as generators take them: int32 [batch, count, n, 2] of (number of the label,
-        share in `SHARES`ths) for the n labels that occur.
+        share in `WHOLE_SHARE`ths) for the n labels that occur.
         """
         shares = self.shares(start, count)
         numbers = np.flatnonzero(shares.any(axis=(0, 1)))
-        parts = np.rint(shares[..., numbers] * SHARES).astype(np.int32)
+        parts = np.rint(shares[..., numbers] * WHOLE_SHARE).astype(np.int32)
         return np.stack([np.broadcast_to(numbers.astype(np.int32), parts.shape), parts], axis=-1)
 
     def turn(self, after: np.ndarray, start: int, frames: int) -> Self:
@@ -135,5 +134,5 @@ class Mixture:
 def without(pairs: np.ndarray, labels: Labels) -> np.ndarray:
     """The pairs of `Mixture.pairs`, with no label in place of all."""
     none = np.zeros_like(pairs)
-    none[..., 0], none[..., 0, 1] = labels.none, SHARES
+    none[..., 0], none[..., 0, 1] = labels.none, WHOLE_SHARE
     return none

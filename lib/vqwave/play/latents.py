@@ -46,7 +46,7 @@ def walk(begin, end) -> np.ndarray:
 
 
 @dataclass
-class Sample:
+class PriorSample:
     """A piece sampled from a VAE's prior: an iterator of one block, float32 [samples], with the
     attributes of a `Stream` that writing needs.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import GeneratorConfig, Sampling, replace
 from . import pitches
-from .conditions import FEEDS
+from .conditions import CONDITION_INPUTS
 from .controls import CONTROLS
 from .labels import Mixture, without
 from .opening import count_rests, skip_rests
@@ -18,7 +18,6 @@ from .sampling import uniforms_by_book
 
 LEAST_SOURCE = 64
 """Least source codes of a run of a context model: each run computes its halo again."""
-
 ENDLESS = 2**62
 """A position that no piece reaches."""
 
@@ -92,7 +91,8 @@ class Steering:
     scale: tuple[int, ...] = ()
     section: str = ""
 
-    def bias(self, level: int, position: int, home: pitches.Home | None) -> np.ndarray | None:
+    def bias(self, level: int, position: int, home: pitches.HomePitches | None
+             ) -> np.ndarray | None:
         """What is added to a level's logits from a position on: float32 [books, codes], or None."""
         powers = self.powers.get(level)
         biases = [None if powers is None else pitches.bias(powers, self.notes, self.pull),
@@ -121,12 +121,12 @@ class LevelState(BufferState):
     rest: np.ndarray
     loop_start: int = 0
     labels: Mixture | None = None
-    home: pitches.Home | None = None
+    home: pitches.HomePitches | None = None
 
     @classmethod
     def start(cls, generator, batch: int, sampling: Sampling, label: np.ndarray | None,
               log_probs: bool, prompt: np.ndarray | None = None,
-              home: pitches.Home | None = None) -> Self:
+              home: pitches.HomePitches | None = None) -> Self:
         """The state before the first code of a piece. label: see `labels.choose_labels`."""
         config, sampling = generator.config, own_sampling(generator.config, sampling)
         empty = np.empty((batch, 0, config.books), np.int32)
@@ -142,8 +142,7 @@ class LevelState(BufferState):
 
 def own_sampling(config: GeneratorConfig, sampling: Sampling) -> Sampling:
     """How a generator draws where its level samples so. A performer takes the guidance alone."""
-    return (replace(config.sampling, guidance=sampling.guidance) if config.is_performer
-            else sampling)
+    return replace(config.sampling, guidance=sampling.guidance) if config.is_performer else sampling
 
 
 class Level(CodeBuffer):
@@ -209,7 +208,8 @@ class Level(CodeBuffer):
 
     def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
         """The inputs of the conditions of these frames, by name: int32 [rows, …]."""
-        inputs = {c.input: FEEDS[c.kind](self, c, start, count) for c in self.config.conditions}
+        inputs = {c.input: CONDITION_INPUTS[c.kind](self, c, start, count)
+                  for c in self.config.conditions}
         if not self.guided:
             return inputs
         labels = self.config.labels

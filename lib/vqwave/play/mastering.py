@@ -4,21 +4,16 @@ import math
 
 import numpy as np
 
-LOUDNESS = -14.0
+NORMALIZED_TO = -14.0
 """LUFS of normalised music, as of the large streaming services."""
-
 CEILING = -1.0
 """dB of true peak that normalised sound stays under: lossy encoders add to peaks."""
-
 _MOST_LIMITED = 9.0
 """dB that the limiter takes off a peak at most."""
-
 _GATE_SECONDS, _GATE = 0.4, -70.0
 """Length of the windows whose loudness is averaged; LUFS under which a window does not count."""
-
 _LOOK_AHEAD = 0.02
 """Seconds before and after a peak in which the limiter's gain moves."""
-
 _SEAM = 0.5
 """Seconds of a loop's cross-fade, and of the search for its best place."""
 
@@ -118,7 +113,7 @@ def true_peak(audio: np.ndarray) -> float:
     return float(_peaks(audio).max(initial=0.0))
 
 
-def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS,
+def normalize(audio: np.ndarray, sample_rate: int, target: float = NORMALIZED_TO,
               looped: bool = False) -> np.ndarray:
     """Sound at `target` LUFS without clipping: float [n] -> float32 [n].
 

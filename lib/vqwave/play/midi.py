@@ -17,16 +17,13 @@ from ..io.files import atomic_write, printable
 from . import controls
 from .playback import find_by_name
 
-INSTALL = "pip install mido python-rtmidi"
-
+INSTALL_MIDI = "pip install mido python-rtmidi"
 MIDDLE = 60
 """The MIDI number up to which a note is an attack in the lowest band."""
 DRUMS = 9
 """The channel of General MIDI whose notes have no pitch."""
-
 ALL_NOTES_OFF = (120, 123)
 """Controllers that end all notes."""
-
 _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""
 
@@ -318,7 +315,7 @@ def load_mido():
     try:
         import mido
     except ImportError as e:
-        raise UserError(f"MIDI needs mido: {INSTALL}") from e
+        raise UserError(f"MIDI needs mido: {INSTALL_MIDI}") from e
     return mido
 
 
@@ -336,6 +333,6 @@ def _open(direction: str, name: str) -> tuple[str, Any]:
     except UserError:
         raise
     except ImportError as e:  # mido imports rtmidi when it is first asked for ports
-        raise UserError(f"MIDI ports need python-rtmidi: {INSTALL}") from e
+        raise UserError(f"MIDI ports need python-rtmidi: {INSTALL_MIDI}") from e
     except Exception as e:
         raise UserError(f"the MIDI port cannot be opened: {' '.join(str(e).split())}") from e

@@ -13,7 +13,7 @@ from . import engine as engines
 from . import pitches
 
 
-class Models:
+class ChainModels:
     """The weights of a chain and their engines, loaded when used. See `api.VQWave`."""
 
     def __init__(self, codecs=None, generators=None, engine: str = "onnx",
@@ -24,10 +24,10 @@ class Models:
         self.chain = weights.chain(self._generators, self.preset)
         self._sets: dict[str, weights.WeightSet] = {}
         self._engines = {}
-        self._others: dict[str, Models] = {}
+        self._others: dict[str, ChainModels] = {}
         self._pitches: dict[int, np.ndarray | None] = {}
 
-    def open(self, generators) -> "Models":
+    def open(self, generators) -> "ChainModels":
         """The models of another folder of generators, for the same engine; with the codecs that are
         in it where there are some, else with these.
         """

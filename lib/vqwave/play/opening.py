@@ -4,19 +4,16 @@ loudness of a frame is estimated from its codes, see `data.loudness.quietness`.
 
 import numpy as np
 
-from .sampling import uniforms_by_book
+from .sampling import OPENING_DRAWS, uniforms_by_book
 
 AS_COMPOSED = {"intro": True, "leveling": False}
 """The options of a stream in which everything that is composed is heard, at its own loudness."""
-
 LONGEST = 60.0
 """Seconds that are composed unheard at a time, at most."""
 SOUNDING = (1.0, 0.1), (4.0, 0.5)
 """(seconds, dB): music sounds where the mean quietness over so many seconds is below so many dB."""
 RESTING, REST = 2.0, 2.0
 """dB of mean quietness from which a block rests; seconds of rest that are heard, at most."""
-
-DRAWS = 2000  # numbers of draws, in place of those of books
 
 
 def skip_rests(level, second: float):
@@ -47,7 +44,7 @@ def _advance(level, piece: int, second: float):
     heard = np.zeros(0)
     while len(heard) < LONGEST * second:
         draws = uniforms_by_book(level.seed, piece, level.level, level.stop + len(heard), count,
-                                 DRAWS, level.books)
+                                 OPENING_DRAWS, level.books)
         frames, _, memory = level.generator.sample(
             None if context is None else context[rows], draws[None], previous,
             memory, state.sampling, log_probs=False)

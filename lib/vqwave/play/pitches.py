@@ -12,23 +12,18 @@ from typing import Self
 
 import numpy as np
 
-from ..config import LEVEL_RANGE
-from ..io.files import atomic_write
-from ..onnx.export import cache_folder
+from ..config import LOUDNESS_RANGE
+from ..io.files import atomic_write, cache_folder
 from ..progress import share_bar
 
-WINDOW = 0.3715
+LISTENED_SECONDS = 0.3715
 """Seconds of a code that are listened to."""
-
-LOWEST, HIGHEST = 100.0, 1500.0
+LOWEST_HZ, HIGHEST_HZ = 100.0, 1500.0
 """Hertz of pitches. Above are overtones, often of other pitch classes than their notes."""
-
 FLOOR = 1e-6
 """Power, 1 of a full-scale sine: a softer code has no pitch."""
-
 GAIN = 0.725
-"""The level, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
-
+"""The gain, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
 _VERSION = "2"
 _AROUND = 8  # frames to either side of those that are listened to
 _BATCH = 32
@@ -63,7 +58,7 @@ def of_codec(codec) -> np.ndarray | None:
 def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.ndarray:
     """`of_codec`, measured: float32 [books, codes, 12]. report: called with the share done."""
     config, quantizer = codec.config, codec.config.quantizer
-    samples = round(WINDOW * config.sample_rate)
+    samples = round(LISTENED_SECONDS * config.sample_rate)
     frames = -(-samples // config.level) + 2 * _AROUND
 
     def listen(values, begin=0.0, share=1.0):
@@ -83,9 +78,9 @@ def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.n
         return powers
     silent = codec.encode(np.zeros((1, frames * config.level), np.float32))[0, frames // 2]
     books = config.books
-    if quantizer.gain_edges:  # shapes sound at a level, and a level has no pitch
+    if quantizer.gain_edges:  # shapes sound at a gain, and a gain has no pitch
         books = quantizer.bands
-        silent[books:] = round(GAIN * LEVEL_RANGE / quantizer.step)
+        silent[books:] = round(GAIN * LOUDNESS_RANGE / quantizer.step)
     nothing = listen(silent[None], share=0.0)
     for book in range(books):
         values = np.tile(silent, (config.num_codes, 1))
@@ -100,7 +95,7 @@ def classes(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     window = np.hanning(count)
     power = np.abs(np.fft.rfft(audio * window)) ** 2 / (count * (window**2).sum() / 4)
     hertz = np.fft.rfftfreq(count, 1 / sample_rate)
-    near = (hertz >= LOWEST) & (hertz <= min(HIGHEST, sample_rate / 2))
+    near = (hertz >= LOWEST_HZ) & (hertz <= min(HIGHEST_HZ, sample_rate / 2))
     pitch = np.round(69 + 12 * np.log2(hertz[near] / 440)).astype(int) % 12
     return power[..., near] @ np.eye(12)[pitch]
 
@@ -122,16 +117,14 @@ def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
 
 EVEN = 0.2
 """The share of a recording's pitches that is spread over all twelve alike."""
-
 FADES = 60.0
 """Seconds in which the pull to a recording's pitches becomes half."""
-
 LEAST_STAY = 1e-3
 """Nats; less is not worth the slower graph that takes a bias."""
 
 
 @dataclass(frozen=True)
-class Home:
+class HomePitches:
     """What pulls a continuation to the pitches of its recording.
 
     Attributes:

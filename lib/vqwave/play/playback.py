@@ -18,15 +18,12 @@ from ..io.audio import to_int16
 
 PREBUFFER = 0.7
 """Seconds queued before the sound starts; doubled after each underrun, up to the whole queue."""
-
 BUFFER = 4.0
 """Seconds that the queue holds at most."""
-
 FADE = 0.25
 """Seconds in which the sound fades out when it is stopped or paused."""
-
-INSTALL = ("pip install pyaudio (it needs PortAudio: apt-get install portaudio19-dev, "
-           "brew install portaudio)")
+INSTALL_PYAUDIO = ("pip install pyaudio (it needs PortAudio: apt-get install portaudio19-dev, "
+                   "brew install portaudio)")
 
 
 @dataclass(frozen=True)
@@ -195,7 +192,8 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATE
     try:
         import pyaudio
     except ImportError as e:
-        raise UserError(f"playing needs PyAudio: {INSTALL}; or write a file with --output") from e
+        raise UserError(f"playing needs PyAudio: {INSTALL_PYAUDIO}; or write a file with "
+                        "--output") from e
     feed = Feed(blocks, sample_rate, latency.buffer, latency.prebuffer)
     with stderr.mute():  # ALSA and JACK print on every probe
         pa = pyaudio.PyAudio()

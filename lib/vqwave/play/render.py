@@ -18,15 +18,16 @@ from ..io import audio
 from . import latents, mastering, session
 from .stream import Stream
 
-Piece = Stream | latents.Sample
-TERMS = ("VQWave's authors claim no rights in this music, but rights in the training music, or in "
-         "a recording that it continues or varies, may apply.")
+Piece = Stream | latents.PriorSample
+LICENCE_NOTICE = (
+    "VQWave's authors claim no rights in this music, but rights in the training music, or in "
+    "a recording that it continues or varies, may apply.")
 """The copyright tag of files of generated music."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Fade in and out over `fade` seconds, loop, normalise to `mastering.LOUDNESS`."""
+    """Fade in and out over `fade` seconds, loop, normalise to `mastering.NORMALIZED_TO`."""
 
     fade: float | None = None
     loop: bool = False
@@ -87,7 +88,7 @@ def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish,
     started, counted, speed = time.monotonic(), 0, 0.0
     with _delayed_signals() as check_signals, _speed_bar() as bar, ExitStack() as stack:
         shown = bar.add_task("generating", total=stream.samples, speed=0.0)
-        files = [stack.enter_context(audio.Writer(path, rate, TERMS)) for path in paths]
+        files = [stack.enter_context(audio.Writer(path, rate, LICENCE_NOTICE)) for path in paths]
         for block in finish.fade_blocks(stream, changes):
             for i, piece in enumerate(block if stream.batch else [block]):
                 if whole:

@@ -1,7 +1,4 @@
-"""Logits to codes, and randomness by position. The Keras reference loop and the ONNX loop have the
-same order: logits / temperature, top-k, top-p over the rest. The inverse of the cumulative
-distribution, in the codes' own order, then draws the code.
-"""
+"""How codes are sampled: randomness by position, and the settings of each level."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -10,6 +7,9 @@ import numpy as np
 
 from ..config import GeneratorConfig, Sampling, override
 from ..errors import UserError, check_number
+
+TEMPO_DRAW, PLAN_DRAW, LABEL_DRAW, OPENING_DRAWS = 1000, 1001, 1002, 2000
+"""In place of the number of a book in `uniforms`; `OPENING_DRAWS` is added to that number."""
 
 
 def uniforms(seed: int, stream: int, level: int, start: int, count: int,
@@ -101,97 +101,3 @@ def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
         changed[level] = (fields if isinstance(fields, Sampling)
                           else override(own[level], fields, name))
     return changed
-
-
-def keep_likeliest(scaled, top_k, top_p):
-    """Logits float32 [..., codes], divided by the temperature, with -inf for each code left out: a
-    Keras tensor.
-
-    top_k keeps exactly that many (0: all), the lower code where two tie. top_p keeps, of those, the
-    smallest set of the likeliest whose share of their probability reaches it (1: all).
-    """
-    from keras import ops
-
-    num_codes = scaled.shape[-1]
-    ranked, order = ops.top_k(scaled, num_codes)  # the lower index first where two tie
-    within_k = ops.arange(num_codes) < ops.cast(ops.where(top_k > 0, top_k, num_codes), "int32")
-    weights = ops.where(within_k, ops.exp(ranked - ranked[..., :1]), 0.0)
-    reached = ops.cumsum(weights, axis=-1)
-    before = ops.concatenate([ops.zeros_like(reached[..., :1]), reached[..., :-1]], axis=-1)
-    share = ops.where(top_p < 1, top_p, 2.0)
-    keep = ops.logical_and(within_k, before < share * reached[..., -1:])
-    kept = ops.where(keep, ranked, -float("inf"))
-    return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
-
-
-def pick(weights, u):
-    """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
-    [0, 1) -> int32 [...], a Keras tensor.
-
-    `weights` need no normalising. In float32 u times the last sum is less than that sum (u is at
-    most 1 - 2^-24), so there is such a code, and its probability is not 0.
-    """
-    from keras import ops
-
-    reached = ops.cumsum(weights, axis=-1)
-    return ops.sum(ops.cast(reached <= reached[..., -1:] * u[..., None], "int32"), axis=-1)
-
-
-def keras_loop(generator, with_filter: bool, guided: bool = False):
-    """The reference: a Keras model that samples a chunk in one `ops.while_loop`, float32.
-
-    `predict_on_batch` takes a dict: uniforms [n, B, books], context [n, B, C] (none at the top),
-    previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books, codes],
-    inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's `states`
-    names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Only
-    `with_filter` are top_k and top_p used. guided: the context and the state have 2·B rows, those
-    with labels and then those without, and guidance ([1]) is an input.
-    """
-    import keras
-    from keras import ops
-
-    class Loop(keras.Model):
-        def __init__(self):
-            super().__init__(name="sampling")
-            self.generator = generator
-            self.built = True
-
-        def call(self, inputs):
-            us, forced = inputs["uniforms"], inputs["forced"]
-            context = inputs.get("context")
-            steps = ops.shape(us)[0]
-            rows = ops.reshape(ops.arange(steps), (-1, 1, 1))
-
-            def body(i, previous, codes, log_probs, *state):
-                frame_context = None if context is None else ops.take(context, i, axis=0)
-                u, prescribed, scores = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
-
-                def draw(book, logits):
-                    if guided:
-                        with_labels, without = ops.split(logits, 2)
-                        logits = without + inputs["guidance"] * (with_labels - without)
-                    scaled = (logits + inputs["bias"][book]) * inputs["inverse_temperature"]
-                    if with_filter:
-                        scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
-                    drawn = pick(ops.softmax(scaled), u[:, book])
-                    code = ops.where(prescribed[:, book] < 0, drawn, prescribed[:, book])
-                    scores.append(ops.take_along_axis(ops.log_softmax(scaled),
-                                                      code[:, None], axis=-1)[:, 0])
-                    return ops.concatenate([code, code]) if guided else code
-
-                frames = ops.concatenate([previous, previous]) if guided else previous
-                frame, state = generator.core.step(frames, frame_context, list(state), draw)
-                if guided:
-                    frame = ops.split(frame, 2)[0]
-                codes = ops.where(rows == i, frame, codes)
-                log_probs = ops.where(rows == i, ops.stack(scores, axis=-1), log_probs)
-                return i + 1, frame, codes, log_probs, *state
-
-            first = (0, inputs["previous"], ops.zeros_like(us, dtype="int32"), ops.zeros_like(us))
-            _, _, codes, log_probs, *state = ops.while_loop(lambda i, *_: i < steps, body,
-                                                            (*first, *inputs["state"]))
-            return codes, log_probs, state
-
-    loop = Loop()
-    loop.compile(jit_compile=False)
-    return loop

@@ -10,28 +10,23 @@ from ..data import melody
 from ..data.scores import Score
 from ..dsp import beats
 from .level import Level, LevelState, Steering
-from .sampling import uniforms
+from .sampling import PLAN_DRAW, TEMPO_DRAW, uniforms
 
 UPBEAT = 8
 """Beats that a piece composes before it is heard, so that it begins inside its music."""
 LONGEST_UPBEAT = 64
-
 LOOKED_BACK = 64
 """Steps in which a note that sounds was struck."""
-
 KEPT = 1800
 """Seconds of the score that are remembered, for a theme to come back."""
-
 TEMPI = 76.0, 116.0
 """Beats a minute between which the tempo of a piece is drawn."""
-
-SECTIONS = 16, 16, 32
+SECTION_BEATS = 16, 16, 32
 """Beats of a section, drawn evenly."""
 RETURNS = 0.4
 """The share of sections that repeat an earlier one."""
 RECALL = 3.0
 """Nats that each semitone of a section gains where it repeats what it did there."""
-
 DENSITY = 0.5, 1.3
 """Strikes, as a share of those of the music that was learnt, between which the last `GOVERNED`
 steps should lie.
@@ -50,8 +45,6 @@ OUTSIDE = 4.0
 """Nats that a strike outside the scale of a key loses."""
 BANNED = 1e9
 """Nats that a strike loses which would copy more than `melody.ORDER` notes of a training track."""
-
-TEMPO, PLAN = 1000, 1001  # numbers of draws, in place of those of books
 
 
 @dataclass(kw_only=True)
@@ -105,7 +98,7 @@ class ScoreLevel(Level):
     def _begin(self):
         """Draw the tempo, and compose the upbeat. A prompt has both."""
         state = self.state
-        state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(TEMPO, 0)
+        state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(TEMPO_DRAW, 0)
         while self.blocks < UPBEAT or (self.blocks < LONGEST_UPBEAT and not (
                 state.codes[0, -STEPS_PER_BEAT:] == STRUCK).any()):
             self.sample(None)
@@ -163,11 +156,12 @@ class ScoreLevel(Level):
         if self.stop < state.until and not steering.section:
             return
         request, steering.section = steering.section, ""
-        length = STEPS_PER_BEAT * SECTIONS[int(len(SECTIONS) * self._draw(PLAN, number))]
+        beats_drawn = SECTION_BEATS[int(len(SECTION_BEATS) * self._draw(PLAN_DRAW, number))]
+        length = STEPS_PER_BEAT * beats_drawn
         earlier = [first for first in state.sections
                    if first >= state.first and first + length <= self.stop]
-        returns = self._draw(PLAN, number + 1) < RETURNS
-        choice = int(len(earlier) * self._draw(PLAN, number + 2))
+        returns = self._draw(PLAN_DRAW, number + 1) < RETURNS
+        choice = int(len(earlier) * self._draw(PLAN_DRAW, number + 2))
         if earlier and (request == "theme" or (returns and not request)):
             state.theme = earlier[0 if request else choice]
         else:

@@ -45,7 +45,7 @@ def _check_keywords(change: dict) -> dict:
         raise ValueError("sampling and freeze must name levels by their numbers") from None
 
 
-Sample = Annotated[int, Field(strict=True, ge=0)]
+SampleNumber = Annotated[int, Field(strict=True, ge=0)]
 Keywords = Annotated[dict[str, Any], AfterValidator(_check_keywords)]
 
 
@@ -56,7 +56,7 @@ class Session(Config):
     """
 
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-    changes: tuple[tuple[Sample, Keywords], ...]
+    changes: tuple[tuple[SampleNumber, Keywords], ...]
 
     @classmethod
     def read(cls, path) -> Self:

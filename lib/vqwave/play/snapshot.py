@@ -19,7 +19,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-VERSION = 13
+SNAPSHOT_VERSION = 13
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Snapshot:
     @classmethod
     def of(cls, engines: Engines, *parts) -> typing.Self:
         """Of what plays; parts: the fields from `options` on."""
-        return cls(VERSION, EngineReference.of(engines.codec),
+        return cls(SNAPSHOT_VERSION, EngineReference.of(engines.codec),
                    [EngineReference.of(generator) for generator in engines.generators],
                    engines.score and EngineReference.of(engines.score), *parts)
 
@@ -126,12 +126,12 @@ class Snapshot:
         """The snapshot of `pack`. Raises `UserError` where it is damaged or of another version."""
         try:
             packed = dict(state)
-            if int(packed["version"]) == VERSION:
+            if int(packed["version"]) == SNAPSHOT_VERSION:
                 return unpack(cls, packed)
         except (KeyError, ValueError, TypeError) as e:
             raise UserError(f"the saved state is damaged: {e}") from e
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
-                        f"{VERSION}")
+                        f"{SNAPSHOT_VERSION}")
 
     def engines(self, codec, generators, music, score=None) -> Engines:
         """The engines of the saved chain. Raises `UserError` where others are given."""
@@ -148,8 +148,7 @@ class Snapshot:
         if names != others:
             raise UserError(f"the saved state is of {', '.join(names)}, not of {', '.join(others)}")
         for reference, part in zip(saved, parts, strict=True):
-            if ((reference.checksum, reference.engine)
-                    != (part.weight_set.checksum, part.engine)):
+            if ((reference.checksum, reference.engine) != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {reference.name}")
         return Engines(codec, generators, music, self.chain.label, score=score)

@@ -11,13 +11,10 @@ from .mastering import cross_fade
 
 GRAIN = 0.0464
 """Seconds of a grain, about: a block holds whole grains."""
-
 OVERLAP = 0.0116
 """Seconds of the cross-fade between grains."""
-
 SEARCH = 0.0136
 """Seconds on either side in which the next grain may begin: a period of 37 Hz."""
-
 _TAPS = 16  # of the interpolation, on either side
 
 

@@ -47,7 +47,7 @@ QUICK = Effort(rounds=2, stream_rounds=1, stream_turn=1.0, starts=1, minutes=(0.
 
 def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
         progress: Callable[[int, int, str], None] = lambda done, total, name: None) -> dict:
-    """Measure some `PARTS` of a chain: {"machine", "when", "load", "checksums", part: rows}.
+    """Measure some `BENCHMARKS` of a chain: {"machine", "when", "load", "checksums", part: rows}.
 
     codecs, generators: folders of trained weights. progress: called with (done, total, name) when a
     job begins. Raises `RuntimeError` where a process fails, or loads TensorFlow.
@@ -57,8 +57,8 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
                                "load": [os.getloadavg()[0]]}
     music = api.load(codecs, generators)
     endings = list(dict.fromkeys((music.chain.ending, music.chain.bottom)))
-    jobs = [(name, level) for name in PARTS if name in parts
-            for level in (endings if PARTS[name].of_streams else music.chain.sizes)]
+    jobs = [(name, level) for name in BENCHMARKS if name in parts
+            for level in (endings if BENCHMARKS[name].of_streams else music.chain.sizes)]
     progress(0, len(jobs), "exporting graphs")
     results["checksums"] = export_graphs(music)
     for done, (name, level) in enumerate(jobs):
@@ -127,7 +127,7 @@ def run_process(part: str, codecs, generators, level: int, effort: Effort) -> li
 def child(part: str, codecs: str, generators: str, level: str, effort: str):
     """Measure a part in this process and print its rows as JSON."""
     music = api.load(codecs, generators)
-    rows = PARTS[part].measure(music, Effort(*json.loads(effort)), int(level))
+    rows = BENCHMARKS[part].measure(music, Effort(*json.loads(effort)), int(level))
     if loaded := {"tensorflow", "keras"} & set(sys.modules):
         raise RuntimeError(f"playing loaded {loaded}")
     print(json.dumps(rows))
@@ -302,7 +302,7 @@ class Part(NamedTuple):
     columns: tuple[Column, ...]
 
 
-PARTS = {
+BENCHMARKS = {
     "codecs": Part(measure_codec, False, "Codecs, times real time", (
         Column("encode", "encode_rtf", ".1f"), Column("decode", "decode_rtf", ".1f"))),
     "stream": Part(measure_streams, True, "Streams of the chain, decoded at a level", (
@@ -334,7 +334,7 @@ def print_tables(results: dict, console):
     show = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
     show(f"{host['cpu']}, {host['cores']} cores, {memory}; {host['os']}; load {before:.1f} before, "
          f"{after:.1f} after; {results['when']}\nPython {host['python']}, {versions}")
-    for name, part in PARTS.items():
+    for name, part in BENCHMARKS.items():
         if name in results:
             show(part.title)
             console.print(tables.render(results[name], (Column("level", "level"), *part.columns),

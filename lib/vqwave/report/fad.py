@@ -21,13 +21,11 @@ import numpy as np
 from .. import stderr
 from ..dsp.spectrum import resample
 from ..errors import UserError
-from ..io.files import atomic_write, printable
-from ..onnx.export import cache_folder
+from ..io.files import atomic_write, cache_folder, printable
 
-PACKAGE = "musicnn==0.1.0"
+MUSICNN = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 _MEMBERS = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001")
-
 SAMPLE_RATE = 16000
 N_FFT, HOP, BANDS = 512, 256, 96
 FRAMES, STEP = 187, 93
@@ -43,11 +41,11 @@ def checkpoint(path=None) -> Path:
     """The folder with the network's two files, which pip downloads into the cache if need be.
     path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder with its files.
     """
-    cached = cache_folder() / PACKAGE.replace("==", "-")
+    cached = cache_folder() / MUSICNN.replace("==", "-")
     folder = Path(path) if path is not None and Path(path).is_dir() else cached
     missing = [member for member in _MEMBERS if not (folder / member).is_file()]
     if folder != cached and missing:
-        raise UserError(f"{printable(folder)}: holds no {missing[0]}; give the wheel of {PACKAGE}, "
+        raise UserError(f"{printable(folder)}: holds no {missing[0]}; give the wheel of {MUSICNN}, "
                         f"or the folder into which it was unpacked")
     if folder == cached and path is not None:
         _unpack(Path(path), cached)
@@ -57,15 +55,15 @@ def checkpoint(path=None) -> Path:
 
 
 def _fetch(folder: Path):
-    print(f"downloading the network for distances ({PACKAGE}, 29 MB), once", file=sys.stderr)
+    print(f"downloading the network for distances ({MUSICNN}, 29 MB), once", file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:",
-                   "--quiet", "--disable-pip-version-check", "--dest", temporary, PACKAGE]
+                   "--quiet", "--disable-pip-version-check", "--dest", temporary, MUSICNN]
         result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if result.returncode:
             error = (result.stderr.strip().splitlines() or ["no message from pip"])[-1]
-            raise UserError(f"{PACKAGE} could not be downloaded ({error}); on a machine with a "
-                            f"network: pip download --no-deps {PACKAGE}, and name the .whl file "
+            raise UserError(f"{MUSICNN} could not be downloaded ({error}); on a machine with a "
+                            f"network: pip download --no-deps {MUSICNN}, and name the .whl file "
                             f"here with --musicnn FILE")
         _unpack(next(Path(temporary).glob("*.whl")), folder)
 
@@ -74,7 +72,7 @@ def _unpack(wheel: Path, folder: Path):
     """Extract the two files of the wheel into `folder`."""
     try:
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
-            raise UserError(f"{printable(wheel)}: is not the wheel of {PACKAGE}")
+            raise UserError(f"{printable(wheel)}: is not the wheel of {MUSICNN}")
         with zipfile.ZipFile(wheel) as archive:
             for member in _MEMBERS:
                 (folder / member).parent.mkdir(parents=True, exist_ok=True)

@@ -29,9 +29,9 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 SEEDS = (1, 2, 3)
 SHORTEST_SECONDS = 5.0
 """Shorter sounds have no note statistics."""
-EXAMPLE_SECONDS = 20.0
+HELD_OUT_SECONDS = 20.0
 """The example of held-out music lasts this long, unless every track is shorter."""
-FAR = 3.0
+FAR_FROM_TRAINING = 3.0
 """Generated music is far if its distance is this multiple of the training tracks' distance."""
 LONG_COPY_SECONDS = 3.0
 """A copy is long if it exceeds what held-out music shares with the training tracks by this."""
@@ -136,7 +136,7 @@ def _excerpts(data_dir, tracks, spans):
 
 def _example(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
     """The first sound that is no jingle; the longest where all are short."""
-    return next((sound for sound in sounds if len(sound) >= EXAMPLE_SECONDS * rate),
+    return next((sound for sound in sounds if len(sound) >= HELD_OUT_SECONDS * rate),
                 max(sounds, key=len))
 
 
@@ -249,7 +249,7 @@ def advise(results: Results) -> Iterator[str]:
             yield (f"{row['model']} did not improve: no epoch was better on held-out tracks. More "
                    f"music helps, more time does not.")
     ratio = _distance_ratio(results)
-    if ratio and ratio > FAR:
+    if ratio and ratio > FAR_FROM_TRAINING:
         yield (f"Generated music is {ratio:.1f} times as far from the held-out tracks as the "
                f"training tracks are: more music of its kind helps.")
     for row in results.copies:
@@ -294,8 +294,8 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=tables.render(results.copies, COPIES, "html"),
         codecs=tables.render(map(judge.row_cells, [*results.before, *results.codecs]),
-                             judge.COLUMNS, "html"),
-        generators=tables.render(results.generators, GENERATORS, "html"),
+                             judge.TABLE_COLUMNS, "html"),
+        generators=tables.render(results.generators, GENERATOR_COLUMNS, "html"),
         curves=_picture("Training curves", plots.training_curves, logs),
         advice="".join(f"<li>{escape(line)}</li>" for line in results.advice))
 
@@ -303,9 +303,9 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
 COPIES = (tables.Column("samples per frame", "level"),
           tables.Column("generated pieces (s)", "seconds", ".2f"),
           tables.Column("held-out music (s)", "held_out_seconds", ".2f"))
-GENERATORS = (tables.Column("generator", "model"),
-              tables.Column("bits a frame before", "before", ".2f"),
-              tables.Column("best", "bits", ".2f"), tables.Column("epoch", "epoch"))
+GENERATOR_COLUMNS = (
+    tables.Column("generator", "model"), tables.Column("bits a frame before", "before", ".2f"),
+    tables.Column("best", "bits", ".2f"), tables.Column("epoch", "epoch"))
 
 
 def _pieces(results: Results) -> str:

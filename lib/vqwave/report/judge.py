@@ -236,11 +236,11 @@ def in_domain_figures(weight_set: weights.WeightSet) -> dict | None:
     return figures if isinstance(figures, dict) and needed <= figures.keys() else None
 
 
-COLUMNS = ("codec", *(metric.title for metric in BOUNDED), "verdict")
+TABLE_COLUMNS = ("codec", *(metric.title for metric in BOUNDED), "verdict")
 
 
 def row_cells(row: dict) -> tuple[str, ...]:
-    """A row of `add_verdict` as text under `COLUMNS`."""
+    """A row of `add_verdict` as text under `TABLE_COLUMNS`."""
     return (row["model"], *(metric.column.cell(row) for metric in BOUNDED),
             "suitable" if row["suitable"] else f"unsuitable: {row['shortfall']}")
 

@@ -5,6 +5,6 @@
 
 from .folders import plays
 from .library import Studio
-from .requests import Change, CompareRequest, Settings, TakeRequest
+from .requests import ChangeRequest, CompareRequest, Settings, TakeRequest
 
-__all__ = ["Change", "CompareRequest", "Settings", "Studio", "TakeRequest", "plays"]
+__all__ = ["ChangeRequest", "CompareRequest", "Settings", "Studio", "TakeRequest", "plays"]

@@ -9,13 +9,13 @@ from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
 from ..report import judge
-from .folders import Models
+from .folders import FolderModels
 from .messages import pack_message, while_working
-from .pictures import BANDS, Spectrum, column
+from .pictures import PICTURE_BANDS, Spectrum, column
 from .requests import CompareRequest, Recording
 
 
-def compare(request: CompareRequest, recording: Recording, models: Models, folder: str
+def compare(request: CompareRequest, recording: Recording, models: FolderModels, folder: str
             ) -> Iterator[bytes]:
     """Encode and decode part of a recording with every codec of a folder. Messages: {"comparison"},
     a {"sound"} of the original and of each codec, {"progress"}, {"end"}. A sound's payload is its
@@ -26,10 +26,10 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
 
     def sound(about: dict, samples: np.ndarray, codes: np.ndarray) -> bytes:
         picture = Spectrum(rate, width).push(samples, last=True)
-        about |= {"column": width, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
+        about |= {"column": width, "bands": PICTURE_BANDS, "lowest": notes.LOWEST_MIDI,
                   "columns": len(picture), "codes": codes.size}
         return pack_message({"sound": about}, audio.to_int16(samples).astype("<i2"), picture,
-                     codes.astype("<u2"))
+                            codes.astype("<u2"))
 
     original = audio.read_excerpt(recording.path, rate, request.start, request.seconds)
     yield pack_message({"comparison": {"rate": rate, "samples": len(original), "weights": folder,
@@ -52,7 +52,7 @@ def compare(request: CompareRequest, recording: Recording, models: Models, folde
     yield pack_message({"end": {}})
 
 
-def _codec_levels(models: Models) -> list[int]:
+def _codec_levels(models: FolderModels) -> list[int]:
     """The levels whose codecs are here."""
     levels = []
     for level, name in models.music.chain.codecs.items():

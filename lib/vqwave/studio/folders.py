@@ -41,7 +41,7 @@ class Folders:
                             f"--generator-weights-dir")
         self.chains = {name: weights.chain(path) for name, path in self.paths.items()}
         self._lock = threading.Lock()
-        self._models: OrderedDict[tuple, Models] = OrderedDict()
+        self._models: OrderedDict[tuple, FolderModels] = OrderedDict()
 
     @property
     def rate(self) -> int:
@@ -97,7 +97,7 @@ class Folders:
                 times.append(f"{name} {path.stat().st_mtime_ns}")
         return ",".join(times)
 
-    def models(self, folder: str, epoch: str = "") -> "Models":
+    def models(self, folder: str, epoch: str = "") -> "FolderModels":
         """The models of a folder and epoch, loaded again when a training has replaced them."""
         if epoch and epoch not in self.epochs(folder):
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")
@@ -105,14 +105,14 @@ class Folders:
         music = api.load(self.codecs_of(folder), self.paths[folder], self.engine, tag)
         key = (folder, epoch, *(_checksum(music, name) for name in music.chain.names))
         with self._lock:
-            models = self._models.setdefault(key, Models(music))
+            models = self._models.setdefault(key, FolderModels(music))
             self._models.move_to_end(key)
             while len(self._models) > limits.MODELS_KEPT:
                 self._models.popitem(last=False)
             return models
 
 
-class Models:
+class FolderModels:
     """The models of one folder and epoch. A lock keeps two threads from loading the same graph."""
 
     def __init__(self, music: api.VQWave):

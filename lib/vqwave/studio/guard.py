@@ -144,8 +144,7 @@ class Connection(H11Protocol):
         if self.timer:
             self.timer.cancel()
         self.required = self.received + limits.STALL_BYTES
-        self.timer = (None if seconds is None
-                      else self.loop.call_later(seconds, self._end_of_time))
+        self.timer = None if seconds is None else self.loop.call_later(seconds, self._end_of_time)
 
     def _end_of_time(self):
         flowing = self.received >= self.required or self.flow.read_paused

@@ -24,11 +24,11 @@ from .folders import Folders
 from .messages import pack_message, while_working, with_errors
 from .recordings import Recordings
 from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
-from .take import SLIDERS, Take
+from .take import Take
 
 PREFIX = "vqwave-studio-"
 """How the names of the temporary folders begin."""
-FULL = f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB)"
+TAPES_FULL = f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB)"
 
 
 class TakeList:
@@ -54,8 +54,7 @@ class TakeList:
             if self._closed:
                 raise UserError("The studio is closing.")
             busy = [take for take in self.by_id.values() if take.busy]
-            idle = [take for take in busy
-                    if time.monotonic() - take.touched > limits.IDLE_SECONDS]
+            idle = [take for take in busy if time.monotonic() - take.touched > limits.IDLE_SECONDS]
             if len(busy) - bool(idle) >= self.streams:
                 raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
                                 f"at once: wait until one ends, then try again.")
@@ -106,7 +105,7 @@ class TakeList:
         take = self.get(identity)
         samples = min(take.tape.samples, heard) if take.busy else take.tape.samples
         if not self.trim(keep=take, room=2 * samples):
-            raise UserError(f"{FULL}: wait until others end, then download this take again.")
+            raise UserError(f"{TAPES_FULL}: wait until others end, then download this take again.")
         return take.tape.copy(kind, finish, samples)
 
 
@@ -159,7 +158,7 @@ class Studio:
             "longest_comparison": limits.LONGEST_COMPARISON, "past": limits.PAST,
             "newest": self.folders.newest(),
             "controls": [dataclasses.asdict(control) for control in controls.CONTROLS.values()
-                         if control.sampled or control.name in SLIDERS],
+                         if control.sampled or control.slider],
             "folders": [self.folders.describe(name) for name in self.folders.playing],
             "codecs": list(self.folders.paths),
         }
@@ -180,8 +179,8 @@ class Studio:
             for message in take.messages():
                 yield message
                 if not self.takes.trim():
-                    raise UserError(f"{FULL}, so this take ends here: download it, or wait until "
-                                    f"others end.")
+                    raise UserError(f"{TAPES_FULL}, so this take ends here: download it, or wait "
+                                    f"until others end.")
             yield pack_message({"end": self.record(take)})
         finally:
             take.end()
@@ -205,8 +204,7 @@ class Studio:
     def records(self, identities: Iterable[str]) -> dict[str, dict]:
         """The records of those of the takes that are here and complete, by id."""
         takes = filter(None, map(self.takes.by_id.get, identities))
-        return {take.id: self.record(take) for take in takes
-                if not take.busy and take.tape.samples}
+        return {take.id: self.record(take) for take in takes if not take.busy and take.tape.samples}
 
     def record(self, take: Take) -> dict:
         """What the page's list shows of a take."""

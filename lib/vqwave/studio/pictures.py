@@ -9,7 +9,7 @@ import numpy as np
 from .. import plots
 from ..dsp import notes, spectrum
 
-BANDS = notes.BINS
+PICTURE_BANDS = notes.BINS
 WINDOW_SECONDS = 0.186
 LOUDEST_DB, RANGE_DB = -10.0, 52.0
 """The range of a spectrogram is fixed, since its loudest point is not known while it grows."""
@@ -34,7 +34,7 @@ def shades(codec) -> list[list[int]]:
 
 
 class Spectrum:
-    """A spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to
+    """A spectrogram that grows: uint8 [columns, `PICTURE_BANDS`], 0 … 255 over `RANGE_DB` up to
     `LOUDEST_DB`.
 
     Its bands are the quarter tones of `notes.FREQUENCIES`, from C2 to C8. Column t is centred on
@@ -54,7 +54,7 @@ class Spectrum:
         ready = self._first + (-(-size // column) if last
                                else max(0, (size - self.n_fft // 2) // column + 1))
         if ready <= self._next:
-            return np.empty((0, BANDS), np.uint8)
+            return np.empty((0, PICTURE_BANDS), np.uint8)
         frames = np.concatenate(list(spectrum.magnitudes(self._signal, self.n_fft, column)))
         energy = (frames[self._next - self._first : ready - self._first].astype(np.float32) ** 2
                   @ self.filters)
@@ -69,7 +69,7 @@ class Spectrum:
 @functools.lru_cache(maxsize=4)
 def note_filters(rate: int, n_fft: int) -> np.ndarray:
     """Triangles a quarter tone wide, or as wide as the transform resolves: float32 [n_fft // 2 + 1,
-    `BANDS`]. A sine of amplitude a at the centre of a band has the energy a² there.
+    `PICTURE_BANDS`]. A sine of amplitude a at the centre of a band has the energy a² there.
     """
     bins = np.fft.rfftfreq(n_fft, 1 / rate)
     centres = notes.FREQUENCIES

@@ -11,9 +11,9 @@ from fastapi.staticfiles import StaticFiles
 
 from . import web
 from .guard import HostGuard
-from .stations import BITRATE, FORMATS, LISTENERS, PORT, Channel, Group, IcyTitles, Station
+from .stations import BITRATE, FORMATS, LISTENERS, PORT, Channel, IcyTitles, Station, StationGroup
 
-STALL_SECONDS = 20.0
+LISTENER_STALL_SECONDS = 20.0
 """A listener that reads nothing for this long is disconnected."""
 SPARE = 256
 """Connections beside the listeners: for the page, and listeners that are refused."""
@@ -23,7 +23,7 @@ POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancesto
 class Radio:
     """The stations of all groups. most: listeners at the same time."""
 
-    def __init__(self, groups: Sequence[Group], most: int = LISTENERS):
+    def __init__(self, groups: Sequence[StationGroup], most: int = LISTENERS):
         self.groups, self.most = groups, most
         self.stations: dict[str, Station] = {station.number: station for group in groups
                                              for station in group.stations}
@@ -74,7 +74,7 @@ class Broadcast(StreamingResponse):
 
     async def stream_response(self, send):
         async def send_in_time(message):
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(LISTENER_STALL_SECONDS):
                 await send(message)
 
         with contextlib.suppress(TimeoutError):
@@ -127,7 +127,7 @@ def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
     with contextlib.suppress(AttributeError, OSError):
         # A closed connection waits no longer than this for a client that reads nothing.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT,
-                             round(1000 * STALL_SECONDS))
+                             round(1000 * LISTENER_STALL_SECONDS))
     say(f"{len(radio.stations)} stations at http://{host}:{listening.getsockname()[1]} "
         f"(Ctrl-C ends it)")
     web.serve(configure(radio, host), listening, radio.close)

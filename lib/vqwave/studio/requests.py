@@ -20,13 +20,12 @@ from . import limits
 from .names import piece_name
 
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
-
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 """A number of samples, or a level."""
-Text = Annotated[str, Field(max_length=limits.LONGEST_TEXT)]
-Name = Annotated[Text, AfterValidator(lambda name: files.printable(name)[:200])]
+ShortText = Annotated[str, Field(max_length=limits.LONGEST_TEXT)]
+RecordingName = Annotated[ShortText, AfterValidator(lambda name: files.printable(name)[:200])]
 Rounded = AfterValidator(lambda seconds: round(seconds, 5))
-Start = Annotated[float, Field(ge=0, le=limits.LONGEST_RECORDING), Rounded]
+StartSecond = Annotated[float, Field(ge=0, le=limits.LONGEST_RECORDING), Rounded]
 Temperature = Annotated[float, Field(ge=controls.CONTROLS["temperature"].least,
                                      le=controls.CONTROLS["temperature"].most), Rounded]
 
@@ -53,20 +52,20 @@ class TakeRequest(Request):
     samples that may be generated for now; None: all.
     """
 
-    weights: Text = ""
-    epoch: Text = ""
+    weights: ShortText = ""
+    epoch: ShortText = ""
     mode: Literal["new", "continue", "vary"] = "new"
     level: Count | None = None
     seed: int = Field(default_factory=lambda: draw_seed(None), ge=0, le=limits.LARGEST_SEED)
     seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_TAKE), Rounded] | None = 30.0
     temperature: dict[int, Temperature] = {}
-    recording: Text = ""
-    name: Name = ""
-    prompt_start: Start = 0.0
+    recording: ShortText = ""
+    name: RecordingName = ""
+    prompt_start: StartSecond = 0.0
     prompt_seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_RECORDING), Rounded] = 5.0
     keep_original: bool = True
     keep: Count | None = None
-    label: Text = ""
+    label: ShortText = ""
     changes: Any = ()
     until: Count | None = None
 
@@ -174,14 +173,14 @@ class Settings(TakeRequest):
 class CompareRequest(Request):
     """The part of a recording that goes through the codecs of a folder; "": of the first."""
 
-    recording: Text = ""
-    name: Name = ""
-    start: Start = 0.0
+    recording: ShortText = ""
+    name: RecordingName = ""
+    start: StartSecond = 0.0
     seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_COMPARISON)] = 20.0
-    weights: Text = ""
+    weights: ShortText = ""
 
 
-class Change(BaseModel):
+class ChangeRequest(BaseModel):
     """What the page changes while a take plays; `Stream.set` checks the values.
 
     until: samples that may be generated for now. wild: temperatures and top-p of all levels, from
@@ -200,10 +199,10 @@ class Change(BaseModel):
     pull: float | None = None
     tempo: float | None = None
     density: float | None = None
-    key: Text | None = None
-    section: Text | None = None
+    key: ShortText | None = None
+    section: ShortText | None = None
     notes: list[int] | None = None
-    label: Text | None = None
+    label: ShortText | None = None
     levels: dict[int, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None
     jump: bool = False
 

@@ -16,7 +16,7 @@ from ..io import files
 from ..play.render import Finish
 from . import limits
 from .library import Studio
-from .requests import Change, CompareRequest, Count, Recording, TakeRequest, explain
+from .requests import ChangeRequest, CompareRequest, Count, Recording, TakeRequest, explain
 from .web import STATIC
 
 router = APIRouter()
@@ -79,7 +79,7 @@ def list_takes(studio: CurrentStudio, ids: str = ""):
 
 
 @router.post("/studio/takes/{take}/set")
-def steer(take: str, change: Change, studio: CurrentStudio):
+def steer(take: str, change: ChangeRequest, studio: CurrentStudio):
     return studio.takes.get(take).steer(change)
 
 

@@ -18,25 +18,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import SHARES, ScoreAbove
+from ..config import WHOLE_SHARE, ScoreAbove
 from ..config import roll as rolls
 from ..data import melody
 from ..dsp import notes
 from ..errors import UserError
-from ..io.files import CHECKOUT, atomic_write, make_folder, printable
+from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable
 from ..onnx import export
 from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
-from ..play import blocks, changes, controls, labels, level, opening, pitches, score
+from ..play import blocks, changes, controls, labels, level, opening, pitches, sampling, score
 from . import limits, pictures
-from .take import SLIDERS, WILDEST, describe_level
+from .take import WILDEST, describe_level
 from .web import LOCAL_ADDRESS, STATIC, listen
 
-PACKAGE = "onnxruntime-web@1.30.0"
+ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
 PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _MEMBERS = {"ort.js": "package/dist/ort.wasm.bundle.min.mjs",
             "ort.wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
-
 BROWSER = Path(__file__).parent / "browser"
 """The files of the site that the studio does not have, or has differently."""
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
@@ -48,11 +47,12 @@ def runtime(package=None) -> Path:
     """The folder with ONNX Runtime Web's two files, which npm downloads into the cache if need be.
     package: the file that `npm pack` wrote.
     """
-    folder = export.cache_folder() / PACKAGE.replace("@", "-")
+    folder = cache_folder() / ONNXRUNTIME_WEB.replace("@", "-")
     if package is not None:
         _unpack(Path(package), folder)
     elif not all((folder / name).is_file() for name in _MEMBERS):
-        print(f"downloading ONNX Runtime for browsers ({PACKAGE}, 33 MB), once", file=sys.stderr)
+        print(f"downloading ONNX Runtime for browsers ({ONNXRUNTIME_WEB}, 33 MB), once",
+              file=sys.stderr)
         with tempfile.TemporaryDirectory() as temporary:
             _unpack(_download(temporary), folder)
     return folder
@@ -61,20 +61,21 @@ def runtime(package=None) -> Path:
 def _download(folder: str) -> Path:
     npm, error = shutil.which("npm"), "npm is not installed"
     if npm:
-        result = subprocess.run([npm, "pack", PACKAGE, "--silent",  # noqa: S603
+        result = subprocess.run([npm, "pack", ONNXRUNTIME_WEB, "--silent",  # noqa: S603
                                  "--pack-destination", folder],
                                 capture_output=True, text=True, check=False)
         if not result.returncode:
             return next(Path(folder).glob("*.tgz"))
         error = (result.stderr.strip().splitlines() or ["no message from npm"])[-1]
-    raise UserError(f"{PACKAGE} could not be downloaded ({error}); on a machine with npm and a "
-                    f"network: npm pack {PACKAGE}, and name the .tgz file here with --runtime FILE")
+    raise UserError(f"{ONNXRUNTIME_WEB} could not be downloaded ({error}); on a machine with npm "
+                    f"and a network: npm pack {ONNXRUNTIME_WEB}, and name the .tgz file here with "
+                    f"--runtime FILE")
 
 
 def _unpack(package: Path, folder: Path):
     try:
         if hashlib.sha256(package.read_bytes()).hexdigest() != PACKAGE_SHA256:
-            raise UserError(f"{printable(package)}: is not the package {PACKAGE}")
+            raise UserError(f"{printable(package)}: is not the package {ONNXRUNTIME_WEB}")
         with tarfile.open(package) as archive:
             for name, member in _MEMBERS.items():
                 with atomic_write(make_folder(folder) / name) as file:
@@ -136,7 +137,7 @@ def picture_graph(rate: int, column: int) -> bytes:
     shade = graph("Round", graph("Clip", shade, np.float32(0), np.float32(255)))
     graph.node("Cast", shade, outputs=["columns"], to=2)
     sound = tensors({"audio": (FLOAT, [1, None, 1])})
-    columns = tensors({"columns": (2, [1, None, pictures.BANDS])})
+    columns = tensors({"columns": (2, [1, None, pictures.PICTURE_BANDS])})
     return helper.make_model(
         helper.make_graph(graph.nodes, "picture", sound, columns, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9).SerializeToString()
@@ -189,17 +190,18 @@ class Site:
             "least_source": level.LEAST_SOURCE, "pitch_floor": pitches.FLOOR,
             "past": limits.PAST, "kept": self._kept(), "wildest": WILDEST,
             "take": about | self._take(music),
-            "label_draw": labels.LABEL if trained and trained.are_tracks else None,
+            "label_draw": sampling.LABEL_DRAW if trained and trained.are_tracks else None,
             "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
-                         if (control.sampled and not control.labels or name in SLIDERS)
+                         if (control.sampled and not control.labels or control.slider)
                          and name not in absent],
             "names": [name for name in controls.NAMES if name not in absent],
             "keys": {key: changes.read_key(key) for key in keys},
-            "opening": constants(opening, "LONGEST SOUNDING RESTING REST DRAWS"),
-            "leveling": constants(blocks, "LOUDNESS LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
+            "opening": constants(opening, "LONGEST SOUNDING RESTING REST") | {
+                "draws": sampling.OPENING_DRAWS},
+            "leveling": constants(blocks, "LEVELED_TO LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
                                           "PEAK"),
             "picture": {"graph": self.pack("picture.onnx", picture_graph(rate, column)),
-                        "window": pictures.window(rate), "bands": pictures.BANDS,
+                        "window": pictures.window(rate), "bands": pictures.PICTURE_BANDS,
                         "note": -15.0},  # dB at which notes of a score are drawn
         }
 
@@ -207,8 +209,9 @@ class Site:
         """What the page's player must know of every piece; see `Take.header`."""
         return {
             "id": "piece", "title": "A new piece", "level": self.configs[-1].level, "samples": None,
-            "prompt": 0, "local": True, "score": bool(self.composer), "bands": pictures.BANDS,
-            "lowest": notes.LOWEST_MIDI, "chain": [config.level for config in self.configs],
+            "prompt": 0, "local": True, "score": bool(self.composer),
+            "bands": pictures.PICTURE_BANDS, "lowest": notes.LOWEST_MIDI,
+            "chain": [config.level for config in self.configs],
             "levels": [describe_level(codec.config, True, pictures.shades(codec))
                        for codec in (music.codec(config.level) for config in self.configs)]}
 
@@ -236,7 +239,7 @@ class Site:
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score")
                    if hasattr(c, name)} for c in config.conditions],
             "sampling": config.sampling.model_dump(),
-            "labels": config.labels and {"names": config.labels.names, "whole": SHARES},
+            "labels": config.labels and {"names": config.labels.names, "whole": WHOLE_SHARE},
         }
 
     def _codec(self) -> dict:
@@ -254,11 +257,11 @@ class Site:
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32)),
-            "strikes": self.composer.config.core.strikes, "section_beats": score.SECTIONS,
+            "strikes": self.composer.config.core.strikes, "section_beats": score.SECTION_BEATS,
+            "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
-                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
-                               "TEMPO PLAN"),
+                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

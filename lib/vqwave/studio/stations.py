@@ -49,7 +49,7 @@ FORMATS = {
 }
 
 
-class Encoder:
+class StreamEncoder:
     """Encodes samples as they are generated. A player receives `header` first, then any chunk."""
 
     def __init__(self, kind: str, sample_rate: int, title: str):
@@ -89,7 +89,7 @@ class Channel:
     Chunks are published and read in one event loop. `first` is the number of the oldest chunk.
     """
 
-    def __init__(self, station: "Station", encoder: Encoder):
+    def __init__(self, station: "Station", encoder: StreamEncoder):
         self.station, self.encoder = station, encoder
         self.listeners = self.first = 0
         self._chunks = deque[tuple[float, bytes]]()
@@ -126,12 +126,12 @@ class Channel:
 class Station:
     """One endless piece, row `row` of its group's stream. about: what it plays."""
 
-    def __init__(self, group: "Group", row: int, about: str):
+    def __init__(self, group: "StationGroup", row: int, about: str):
         self.group, self.row, self.about = group, row, about
         self.number = str(group.first + row)
         self.name = piece_name(group.seed + group.first + row)
         self.title = f"{self.name} · {about}"
-        self.channels = {kind: Channel(self, Encoder(kind, group.sample_rate, self.title))
+        self.channels = {kind: Channel(self, StreamEncoder(kind, group.sample_rate, self.title))
                          for kind in FORMATS}
 
     @property
@@ -139,7 +139,7 @@ class Station:
         return sum(channel.listeners for channel in self.channels.values())
 
 
-class Group:
+class StationGroup:
     """The stations of one folder of weights, and the thread that generates their music.
     open_stream: opens a stream with a row for each station, for the first listener, and again after
     a failure. first: the number of the first station. report: called with a line when the stream

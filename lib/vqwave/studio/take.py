@@ -15,19 +15,19 @@ from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
 from ..play import mastering
-from ..play.render import TERMS, Finish
+from ..play.controls import CONTROLS
+from ..play.render import LICENCE_NOTICE, Finish
 from ..play.sampling import draw_seed
 from ..play.session import replay
 from ..play.stream import Stream
 from . import limits
-from .folders import Models
+from .folders import FolderModels
 from .messages import pack_message
-from .pictures import BANDS, Roll, Spectrum, column
-from .requests import Change, Recording, Settings
+from .pictures import PICTURE_BANDS, Roll, Spectrum, column
+from .requests import ChangeRequest, Recording, Settings
 
-SLIDERS = ("transpose", "mutate", "pull", "tempo", "density")
-"""Numbers of `controls.CONTROLS` that the page shows as plain sliders."""
-REPLACEABLE = {"sampling", "loudness", "notes", "key", *SLIDERS}
+REPLACEABLE = {"sampling", "loudness", "notes", "key",
+               *(name for name, control in CONTROLS.items() if control.slider)}
 """Controls of which only the last value counts."""
 WILDEST = 1.5
 """The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
@@ -68,7 +68,7 @@ class Tape:
         if finish.fade and 2 * finish.fade * self.rate > samples:
             raise UserError(f"Two fades of {finish.fade:g} s are longer than the take.")
         path = self.path.with_name(f"{self.path.stem}-{secrets.token_hex(4)}.{kind}")
-        with audio.Writer(path, self.rate, TERMS) as out:
+        with audio.Writer(path, self.rate, LICENCE_NOTICE) as out:
             for block in self._finished_blocks(samples, finish):
                 out.write(block)
         return path
@@ -130,7 +130,7 @@ class Take:
     def seconds(self) -> float:
         return self.tape.samples / self.tape.rate
 
-    def prepare(self, models: Models, recording: Recording | None, report):
+    def prepare(self, models: FolderModels, recording: Recording | None, report):
         """Load the models, encode the recording, and open the stream."""
         s, music = self.settings, models.music
         encode = {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode]
@@ -154,8 +154,9 @@ class Take:
         self.tape.rate = stream.sample_rate
         self.header = {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
                        "rate": stream.sample_rate, "column": self.column,
-                       "block": music.chain.block, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
-                       "samples": stream.samples, "prompt": stream.prompt_samples,
+                       "block": music.chain.block, "bands": PICTURE_BANDS,
+                       "lowest": notes.LOWEST_MIDI, "samples": stream.samples,
+                       "prompt": stream.prompt_samples,
                        "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
                        "chain": s.chain, "levels": levels}
         with self._lock:
@@ -212,7 +213,7 @@ class Take:
             samples = audio.to_int16(tape.read(begin, begin + step))
             yield _pack_block(samples, pictures, begin + step >= tape.samples)
 
-    def steer(self, change: Change) -> dict:
+    def steer(self, change: ChangeRequest) -> dict:
         """Change what plays: {"sample": where the change begins, "seed": of a jump}."""
         if change.until is not None:
             with self._allowing:
@@ -235,10 +236,9 @@ class Take:
         self.touched = time.monotonic()
         return {"sample": sample, "seed": keywords.get("jump")}
 
-    def _keywords(self, change: Change) -> dict:
+    def _keywords(self, change: ChangeRequest) -> dict:
         """The keywords of `Stream.set`."""
-        keywords = change.model_dump(exclude={"until", "wild", "levels", "jump"},
-                                     exclude_none=True)
+        keywords = change.model_dump(exclude={"until", "wild", "levels", "jump"}, exclude_none=True)
         if change.wild is not None:
             top_p = round(min(1.0, 1 + change.wild / 5), 4)
             keywords["sampling"] = {

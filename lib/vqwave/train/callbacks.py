@@ -32,7 +32,7 @@ class Checkpoint(keras.callbacks.Callback):
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None,
-                 group: devices.Group = devices.ALONE, ends: float = math.inf):
+                 group: devices.DeviceGroup = devices.ALONE, ends: float = math.inf):
         super().__init__()
         self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group
         self.deadline = Deadline(ends, record.steps, group)
@@ -163,7 +163,7 @@ class Deadline(keras.callbacks.Callback):
     by the clock of `time.monotonic`, or infinite. steps: the length of the schedule.
     """
 
-    def __init__(self, ends: float, steps: int, group: devices.Group):
+    def __init__(self, ends: float, steps: int, group: devices.DeviceGroup):
         super().__init__()
         self.ends, self.steps, self.group = ends, steps, group
         self.began: tuple[float, int] | None = None  # the time of the first step, its iteration

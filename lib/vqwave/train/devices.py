@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Interrupted, UserError
-from ..io.splits import Share
+from ..io.splits import BatchShare
 
 DIED = ("another process of this training has ended or cannot be reached; see its last output. "
         "The same command on every machine continues from the last saved state")
@@ -23,7 +23,7 @@ _MESSAGE_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Group(Share):
+class DeviceGroup(BatchShare):
     """The devices that train together, and this process's rank."""
 
     scope: Callable = contextlib.nullcontext
@@ -68,7 +68,7 @@ class Group(Share):
         return int(np.max(multihost_utils.process_allgather(np.int32(number))))
 
 
-ALONE = Group()
+ALONE = DeviceGroup()
 
 
 def process_count() -> int:
@@ -86,7 +86,7 @@ def is_first() -> bool:
 
 
 @contextlib.contextmanager
-def join(distribute: bool) -> Iterator[Group]:
+def join(distribute: bool) -> Iterator[DeviceGroup]:
     """The group of every device of every process, or `ALONE` unless `distribute`. Enter it before
     anything is computed. Raises `UserError` where the backend is not JAX or another process died.
     """
@@ -109,7 +109,7 @@ def join(distribute: bool) -> Iterator[Group]:
 
 
 @functools.cache
-def _join() -> Group:
+def _join() -> DeviceGroup:
     """JAX can connect processes only once, hence the cache."""
     import keras
 
@@ -129,7 +129,7 @@ def _join() -> Group:
     import jax
 
     parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
-    return Group(parallel.device_mesh.shape[0], count, jax.process_index(), parallel.scope)
+    return DeviceGroup(parallel.device_mesh.shape[0], count, jax.process_index(), parallel.scope)
 
 
 def _is_lost_peer(error: BaseException) -> bool:

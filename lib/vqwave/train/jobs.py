@@ -16,7 +16,7 @@ from ..nn import losses
 from ..nn.cores import CORES
 from ..progress import SilentReporter
 from . import performances
-from .devices import Group
+from .devices import DeviceGroup
 from .options import RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord
 
@@ -164,7 +164,8 @@ class CodecJob(Job):
     def _window_bounds(self) -> tuple[int, int]:
         """The samples that the length of a window must be a multiple of, and at least."""
         model = self.model
-        shortest = max(losses.SHORTEST, losses.LINE_BINS * model.level if model.loss.hum else 0,
+        shortest = max(losses.SHORTEST_AUDIO,
+                       losses.LINE_BINS * model.level if model.loss.hum else 0,
                        model.adversary.longest // 2 + 1 if model.adversary else 0)
         unit = math.lcm(model.level, losses.CONSTANT_Q.hop if model.loss.constant_q else 1)
         return unit, shortest
@@ -178,7 +179,7 @@ class CodecJob(Job):
             raise UserError(f"{self.model.name}: training.mix is {training.mix:g}, but a mixture "
                             f"of two tracks has no label: set it to 0, or train without --label")
 
-    def prepare(self, record: RunRecord, group: Group, say):
+    def prepare(self, record: RunRecord, group: DeviceGroup, say):
         self.split(record, say)
         if self.choose_window:
             self._fit_window(record, say)
@@ -262,7 +263,7 @@ class GeneratorJob(Job):
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of {unit}")
 
-    def prepare(self, record: RunRecord, group: Group, say):
+    def prepare(self, record: RunRecord, group: DeviceGroup, say):
         for weight_set in self.codec_weights:
             say(f"codec {weight_set.summary}")
         self.training, self.group = record.training, group
@@ -291,7 +292,7 @@ class GeneratorJob(Job):
         self._describe_window(say)
         self._measure_baseline(record, group, say)
 
-    def _measure_baseline(self, record: RunRecord, group: Group, say):
+    def _measure_baseline(self, record: RunRecord, group: DeviceGroup, say):
         """Record the bits of a held-out frame by the frequencies of the codes in training."""
         train, held_out = self._rows(self.train), self._rows(self.val or self.train)
         model = self.model
@@ -363,7 +364,7 @@ class ScoreJob(GeneratorJob):
                             f"must be a multiple of a beat, "
                             f"{self.model.level * STEPS_PER_BEAT}")
 
-    def prepare(self, record: RunRecord, group: Group, say):
+    def prepare(self, record: RunRecord, group: DeviceGroup, say):
         self.training, self.group = record.training, group
         self.split(record, say)
         self.keep_long(record, 8 * self.model.level, say, "eight steps")

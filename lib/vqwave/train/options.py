@@ -210,8 +210,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
 def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
                 path) -> tuple[str, CodecConfig | GeneratorConfig]:
     """The model's name in the preset, and its config with the keys of the `--config` file."""
-    names = (list(preset.chain.codecs.values()) if role == "codec"
-             else preset.chain.all_generators)
+    names = list(preset.chain.codecs.values()) if role == "codec" else preset.chain.all_generators
     described = "level" in own or "stages" in own
     if own.get("kind", role) != role:
         raise config.ConfigError(f"{path}: describes a {own['kind']}, not a {role}")

@@ -13,9 +13,8 @@ from ..io import silence, weights
 from ..io.files import atomic_write, make_folder, printable
 from ..progress import SilentReporter
 
-FILE = "preset.yml"
+PRESET_FILE = "preset.yml"
 """In the output folder: the models and settings of a chain that begins with another."""
-
 SMALL_HOURS = 1.0
 """Less music than this is heard transposed and quieter too, and learnt with dropout."""
 TRANSPOSE, GAIN, DROPOUT = 3, 3.0, 0.1
@@ -121,7 +120,7 @@ class Origin:
         for name, weight_set in sets.items():
             if name not in untrained and not weights.tags(folder, name):
                 weights.copy_as_best(weight_set, folder)
-        path = Path(folder) / FILE
+        path = Path(folder) / PRESET_FILE
         models = {name: _tuned(weight_set, amount, name in untrained)
                   for name, weight_set in sets.items()}
         if path.exists():

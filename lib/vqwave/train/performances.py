@@ -50,7 +50,7 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score) -> np
     parts = []
     for start in range(0, frames, PART):
         spans = [windows.Span(row, start, min(PART, frames - start))]
-        context = model.context({c.input: windows.SERVERS[c.kind](c, config, spans)[None]
+        context = model.context({c.input: windows.CONDITION_WINDOWS[c.kind](c, config, spans)[None]
                                  for c in config.conditions})
         codes, _ = model.core.step(None, context[0], [], lambda _, logits: ops.argmax(logits, -1))
         parts.append(np.asarray(codes, np.int16))

@@ -24,9 +24,8 @@ from ..io.files import atomic_write, printable
 from . import devices, options, origin
 from .origin import Amount, Origin
 
-SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
+TIME_SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """Parts of the time. A generator improves for as long as it trains; a codec needs less."""
-
 WHOLE_HOURS = 3.0
 """With fewer hours no codec is tuned as a whole, because generators would wait for its codes.
 Generators come first then, and decoders after them.
@@ -34,8 +33,7 @@ Generators come first then, and decoders after them.
 
 ENDING = 240.0
 """Seconds of the hours for the report, at most a sixth."""
-
-FILE = "train_all.yml"
+PLAN_FILE = "train_all.yml"
 REPORT = "report.html"
 """In the output folder: the final report."""
 
@@ -50,7 +48,7 @@ class PlannedTraining:
 
     @property
     def share(self) -> float:
-        return SHARES["decoder" if self.decoder_only else self.role]
+        return TIME_SHARES["decoder" if self.decoder_only else self.role]
 
     @property
     def key(self) -> str:
@@ -91,7 +89,7 @@ class PlanState(pydantic.BaseModel):
 
 
 @dataclass
-class Plan:
+class TrainingPlan:
     """What to train on a data folder. preset: a preset's name or file. levels: to train, from the
     top down; None for the whole chain, or with an origin for those that play. hours: for all
     trainings together; None where `flags` (of `options.add_training_flags`) hold the steps of each.
@@ -113,7 +111,7 @@ class Plan:
         self.data_dir, self.output_dir = Path(self.data_dir), Path(self.output_dir)
         folders = None
         if self.origin:
-            self.preset = os.fspath(self.output_dir / origin.FILE)
+            self.preset = os.fspath(self.output_dir / origin.PRESET_FILE)
             folders = [os.path.abspath(folder)
                        for folder in (self.origin.codecs, self.origin.generators)]
         self.whole = self.origin.chain if self.origin else config.preset(self.preset).chain
@@ -245,7 +243,7 @@ class Plan:
     @property
     def split_file(self) -> Path:
         """Names the held-out tracks for the trainings and for other commands."""
-        return self.output_dir / splits.FILE
+        return self.output_dir / splits.SPLIT_FILE
 
     @functools.cached_property
     def split(self) -> config.Split:
@@ -286,7 +284,7 @@ class Plan:
         """Read the saved state of an earlier run into the same folder. Raises `UserError` where the
         file is no plan, or the folder holds models of another plan.
         """
-        path = self.output_dir / FILE
+        path = self.output_dir / PLAN_FILE
         if not path.exists():
             return
         content: dict[str, Any] = config.load_yaml(path)
@@ -317,7 +315,7 @@ class Plan:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         values = {"schema": config.SCHEMA} | self.state.model_dump(exclude_none=True)
         values["spent"] = round(self.state.spent, 1)
-        with atomic_write(self.output_dir / FILE) as f:
+        with atomic_write(self.output_dir / PLAN_FILE) as f:
             f.write(config.dump_yaml(values).encode())
 
     def spend(self, seconds: float, stage: PlannedTraining | None = None):

@@ -114,8 +114,7 @@ def _flat(values: dict, prefix: str = "") -> dict:
     return flat
 
 
-def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
-           options: RunOptions, say):
+def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, options: RunOptions, say):
     """Set the settings with which a saved run continues. An epoch keeps its number of steps."""
     steps = record.steps if options.minutes else training.steps
     for earlier, settings in ((record.training, training), (record.data, data)):

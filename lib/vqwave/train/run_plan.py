@@ -16,10 +16,10 @@ from ..io import labels, manifest, splits, weights
 from . import devices
 from .isolated import Task
 from .options import TrainingSettings
-from .plan import REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
+from .plan import REPORT, WHOLE_HOURS, PlannedTraining, TrainingPlan, Verdict, format_hours
 from .record import RunState
 
-FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
+VERDICT_FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
 """The keys of a codec's measurement that a verdict holds."""
 
 
@@ -37,7 +37,7 @@ def train_model(settings: TrainingSettings, data_dir, codec_dir=None, codec_epoc
                                  codec_epoch=codec_epoch, scheduler=scheduler)
 
 
-def run(plan: Plan, judge: Callable | None = None, report: Callable | None = None,
+def run(plan: TrainingPlan, judge: Callable | None = None, report: Callable | None = None,
         say: Callable[[str], None] = print):
     """Run the trainings that a plan has open.
 
@@ -71,7 +71,7 @@ def run(plan: Plan, judge: Callable | None = None, report: Callable | None = Non
         _check_stopped(Task(report, *_folders(plan), plan.output_dir / REPORT).wait(plan.spend))
 
 
-def _check_data(plan: Plan) -> tuple[str, ...]:
+def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
     """Read the data and the saved state. Returns the labels that the generators learn."""
     tracks, rate, label = manifest.read(plan.data_dir), plan.whole.sample_rate, plan.flags.label
     if tracks and tracks[0].sample_rate != rate:
@@ -90,7 +90,7 @@ def _check_data(plan: Plan) -> tuple[str, ...]:
     return names
 
 
-def _prepare_folder(plan: Plan, say):
+def _prepare_folder(plan: TrainingPlan, say):
     """Write the chain, the split and, with an origin, its models and preset."""
     amount = plan.amount if plan.origin else None  # refuses silence before anything is written
     try:
@@ -104,7 +104,7 @@ def _prepare_folder(plan: Plan, say):
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
 
 
-def _train_all(plan: Plan, judge, say):
+def _train_all(plan: TrainingPlan, judge, say):
     while todo := plan.open_stages:
         stage, seconds, length = todo[0], None, ""
         if plan.hours:
@@ -124,7 +124,7 @@ def _train_all(plan: Plan, judge, say):
             _judge(plan, [stage.name], judge, say)
 
 
-def _folders(plan: Plan) -> tuple[Path, Path, Path]:
+def _folders(plan: TrainingPlan) -> tuple[Path, Path, Path]:
     """The first arguments of every callable: data, weights and split."""
     return plan.data_dir, plan.output_dir, plan.split_file
 
@@ -146,7 +146,7 @@ def _check_ending(what: str, code: int):
         raise UserError(f"{what} {ended}; what is finished is kept, and the same command continues")
 
 
-def _drop_other_run(plan: Plan, stage: PlannedTraining):
+def _drop_other_run(plan: TrainingPlan, stage: PlannedTraining):
     """Keep the weights of a codec, and remove the state of its run where that trained the decoder
     alone and this training does not, or the other way round.
     """
@@ -155,7 +155,7 @@ def _drop_other_run(plan: Plan, stage: PlannedTraining):
         state.path.unlink()
 
 
-def _judge_new_codecs(plan: Plan, judge, say):
+def _judge_new_codecs(plan: TrainingPlan, judge, say):
     new = [name for name in plan.chain.codecs.values() if name not in plan.state.verdicts]
     if new:
         tracks = "held-out tracks" if plan.amount.held_out else "music"
@@ -164,7 +164,7 @@ def _judge_new_codecs(plan: Plan, judge, say):
         _judge(plan, new, judge, say)
 
 
-def _judge(plan: Plan, codecs: list[str], judge, say):
+def _judge(plan: TrainingPlan, codecs: list[str], judge, say):
     """Measure codecs on held-out tracks and decide on each. A suitable codec stays. Of another the
     decoder is tuned, then the whole codec, with enough hours and while no generator uses its codes.
     """
@@ -175,7 +175,7 @@ def _judge(plan: Plan, codecs: list[str], judge, say):
         say(f"  {line}")
     verdicts = plan.state.verdicts
     for row in rows:
-        name, figures = row["model"], {key: row[key] for key in FIGURES}
+        name, figures = row["model"], {key: row[key] for key in VERDICT_FIGURES}
         before = verdicts.get(name)
         alone = plan.little_time or not before or plan.codes_in_use(name)
         treatment = "decoder" if alone else "whole"
@@ -192,7 +192,7 @@ def _judge(plan: Plan, codecs: list[str], judge, say):
     plan.write()
 
 
-def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = print):
+def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], None] = print):
     """Say what a plan will do, and why. names: the labels that its generators learn."""
     todo = plan.open_stages
     if plan.origin:
@@ -215,12 +215,12 @@ def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = pr
             f"is not enough is tuned as a whole)")
 
 
-def _at_most(plan: Plan) -> str:
+def _at_most(plan: TrainingPlan) -> str:
     """How to read a time: passes over the tracks may end a training of trained models earlier."""
     return "at most" if plan.origin else "about"
 
 
-def _describe_origin(plan: Plan, names, say):
+def _describe_origin(plan: TrainingPlan, names, say):
     """Say what was chosen for a plan with an origin, and why."""
     amount, label = plan.amount, plan.flags.label
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")

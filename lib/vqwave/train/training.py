@@ -31,8 +31,7 @@ def train_codec(model: CodecConfig, data_dir, options: RunOptions,
                 training: TrainingConfig | None = None, data: DataConfig | None = None,
                 say: Reporter | None = None, chain: ChainConfig | None = None) -> RunRecord:
     """Train one codec on a prepared folder. chain: see `weights.add_chain`."""
-    return _train(CodecJob(model, data_dir, options), options, training, data, say,
-                  chain)
+    return _train(CodecJob(model, data_dir, options), options, training, data, say, chain)
 
 
 def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOptions,
@@ -104,7 +103,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         return record
 
 
-def _check_agreement(group: devices.Group, record: RunRecord):
+def _check_agreement(group: devices.DeviceGroup, record: RunRecord):
     """Raises `UserError` where this process would train something else than the first one."""
     values = {key: value for key, value in record.to_dict().items() if key != "id"}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

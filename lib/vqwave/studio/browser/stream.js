@@ -25,7 +25,7 @@ function fadeIn(audio, before) {
 /** A slow gain towards one loudness, and the loudness that the player sets. */
 class Loudness {
   constructor({ rate, leveling, ramp, quietest }) {
-    Object.assign(this, leveling, { power: leveling.prior * 10 ** (leveling.loudness / 10), seconds: leveling.prior, gain: 1 });
+    Object.assign(this, leveling, { power: leveling.prior * 10 ** (leveling.leveled_to / 10), seconds: leveling.prior, gain: 1 });
     Object.assign(this, { rate, ramp: Math.round(ramp * rate), quietest, decibel: 0, before: 1 });
   }
 
@@ -35,7 +35,7 @@ class Loudness {
       const kept = Math.exp(-duration / this.remembered);
       [this.power, this.seconds] = [kept * this.power + duration * power, kept * this.seconds + duration];
     }
-    const away = this.leveled * (this.loudness - 10 * Math.log10(this.power / this.seconds));
+    const away = this.leveled * (this.leveled_to - 10 * Math.log10(this.power / this.seconds));
     const peak = audio.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-9);
     const { gain, before, ramp } = this;
     this.gain = Math.min(10 ** (clip(away, -this.most_leveled, this.most_leveled) / 20), this.peak / peak);
