@@ -1,6 +1,6 @@
-"""Logits to codes, and randomness by position. The Keras reference loop and the ONNX loop have the
-same order: logits / temperature, top-k, top-p over the rest. The inverse of the cumulative
-distribution, in the codes' own order, then draws the code.
+"""Sampling codes from logits, and random numbers that depend on positions only. Both loops, Keras
+and ONNX, divide the logits by the temperature, then apply top-k, then top-p to the rest. A code is
+drawn by inverting the cumulative distribution, with the codes in their own order.
 """
 
 import secrets
@@ -17,33 +17,32 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
     """The random numbers of steps `start` … `start + count - 1`: float32 [count] in [0, 1),
     multiples of 2^-24.
 
-    A function of (seed, stream, level, step, book) and nothing else: Philox-4x64 (Salmon et al.
-    2011) keyed by the seed, its counter holding step, stream, level and book. seed: 0 … 2^128 - 1;
-    the others: from 0.
+    Philox-4x64 (Salmon et al. 2011): the seed, 0 … 2^128 - 1, is the key, and the counter holds
+    step, stream, level and book (from 0). The numbers depend on nothing else.
     """
-    # Each counter value gives four 64-bit words, that is eight numbers.
+    # Each counter value gives four 64-bit words, which are eight numbers.
     first, skip = divmod(start, 8)
     words = np.random.Philox(key=seed, counter=[first, stream, level,
                                                 book]).random_raw(4 * (-(-(skip + count) // 8)))
-    # Little-endian on every machine, so that the same seed is the same music.
+    # Little-endian on every machine, so that a seed gives the same music everywhere.
     halves = words.astype("<u8", copy=False).view("<u4")[skip : skip + count]
     return (halves >> 8).astype(np.float32) * np.float32(2.0**-24)
 
 
 def draw_seed(seed: int | None) -> int:
-    """`seed`, checked. Where it is None, a random seed, short enough to be typed."""
+    """`seed`, checked; for None a random seed of 32 bits, short enough to be typed."""
     return secrets.randbits(32) if seed is None else check_seed("seed", seed)
 
 
 def check_seed(what: str, seed) -> int:
-    """`seed` as an int. Raises `UserError` where it is no whole number from 0 to 2^128 - 1."""
+    """`seed` as an int. Raises `UserError` if it is no whole number from 0 to 2^128 - 1."""
     if check_number(what, seed, 0, whole=True) >= 1 << 128:
         raise UserError(f"{what} is {seed}; it must be less than 2^128")
     return int(seed)
 
 
 def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
-    """(1 / temperature, top_k, top_p) as the loops take them; temperature 0 is top-k 1."""
+    """(1 / temperature, top_k, top_p), the inputs of the loops; temperature 0 becomes top-k 1."""
     if sampling.temperature == 0:
         return 1.0, 1, 1.0
     return 1.0 / sampling.temperature, sampling.top_k, sampling.top_p
@@ -51,24 +50,24 @@ def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
 
 def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
                        score=None) -> dict[int, Sampling]:
-    """What each level of a chain samples with; configs: its generators, top first. See
-    `change_sampling`. Raises `UserError` also for guidance of generators without labels.
+    """The sampling of each level of a chain. configs: of its generators, top first. chosen: see
+    `change_sampling`. Also raises `UserError` for guidance without labels.
 
-    score: what has the config of the score, or None. A performer draws nothing, so at its level
-    the values are those of the score.
+    score: the engine of the score, or None. A performer draws nothing, so the sampling of its level
+    is that of the score.
     """
     own = {c.level: c.sampling for c in configs}
     if score and configs[0].is_performer:
         own[configs[0].level] = score.config.sampling
     sampling = change_sampling(own, chosen)
     if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
-        raise UserError(f"{configs[0].name} was trained without labels: there is nothing for "
-                        f"guidance to follow")
+        raise UserError(f"{configs[0].name} was trained without labels, so guidance must be 1 (its "
+                        f"default)")
     return sampling
 
 
 def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
-    """What each level samples with once `chosen` has changed its `own`.
+    """The sampling of each level: `own`, changed by `chosen`.
 
     chosen: None (no change), a `Sampling` for all levels, or a mapping from level to a `Sampling`
         or to a mapping of the fields that differ. Raises `UserError` for anything else, for an
@@ -78,7 +77,7 @@ def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
         return {level: chosen or sampling for level, sampling in own.items()}
     if not isinstance(chosen, Mapping):
         raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
-                        f"to one")
+                        f"to Sampling")
     changed = dict(own)
     for level, fields in chosen.items():
         name = f"sampling of level {level}"
@@ -93,16 +92,16 @@ def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
 
 
 def keep_likeliest(scaled, top_k, top_p):
-    """Logits float32 [..., codes], divided by the temperature, with -inf for each code left out: a
-    Keras tensor.
+    """The logits float32 [..., codes] with -inf for each excluded code: a Keras tensor. scaled: the
+    logits, divided by the temperature.
 
-    top_k keeps exactly that many (0: all), the lower code where two tie. top_p keeps, of those, the
-    smallest set of the likeliest whose share of their probability reaches it (1: all).
+    top_k keeps exactly top_k codes (0: all); of equal logits, the lower code. top_p then keeps the
+    smallest set of the likeliest remaining codes that has this share of their probability (1: all).
     """
     from keras import ops
 
     num_codes = scaled.shape[-1]
-    ranked, order = ops.top_k(scaled, num_codes)  # the lower index first where two tie
+    ranked, order = ops.top_k(scaled, num_codes)  # of equal logits, the lower index first
     within_k = ops.arange(num_codes) < ops.cast(ops.where(top_k > 0, top_k, num_codes), "int32")
     weights = ops.where(within_k, ops.exp(ranked - ranked[..., :1]), 0.0)
     reached = ops.cumsum(weights, axis=-1)
@@ -114,11 +113,11 @@ def keep_likeliest(scaled, top_k, top_p):
 
 
 def pick(weights, u):
-    """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
-    [0, 1) -> int32 [...], a Keras tensor.
+    """The first code whose cumulative weight exceeds u · (sum of weights): float32 [..., codes], u
+    float32 [...] in [0, 1) -> int32 [...], a Keras tensor.
 
-    `weights` need no normalising. In float32 u times the last sum is less than that sum (u is at
-    most 1 - 2^-24), so there is such a code, and its probability is not 0.
+    u is at most 1 - 2^-24, so u · sum < sum in float32. So a code is always found, and its weight
+    is not 0.
     """
     from keras import ops
 
@@ -129,12 +128,12 @@ def pick(weights, u):
 def keras_loop(generator, with_filter: bool, guided: bool = False):
     """The reference: a Keras model that samples a chunk in one `ops.while_loop`, float32.
 
-    `predict_on_batch` takes a dict: uniforms [n, B, books], context [n, B, C] (none at the top),
-    previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books, codes],
-    inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's `states`
-    names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Only
-    `with_filter` are top_k and top_p used. guided: the context and the state have 2·B rows, those
-    with labels and then those without, and guidance ([1]) is an input.
+    `predict_on_batch` takes a dict: uniforms [n, B, books], context [n, B, C] (only with
+    conditions), previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books,
+    codes], inverse_temperature, top_k int64 and top_p (each [1]), state: a list in the order of the
+    core's `states`. It returns (codes int32 [n, B, books], log_probs of that shape, state).
+    with_filter: apply top_k and top_p. guided: guidance ([1]) is an input too, and context and
+    state have 2·B rows, first those with labels, then those without.
     """
     import keras
     from keras import ops
