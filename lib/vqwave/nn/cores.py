@@ -1,6 +1,6 @@
-"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`, with
-the interface of `Core`. The config has the shapes of the states; `onnx/bodies.py` has the step in
-ONNX.
+"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of `core` in the config, with
+the interface of `Core`. The shapes of the states are in the config. The same step in ONNX is in
+`onnx/bodies.py`.
 """
 
 from typing import ClassVar
@@ -20,15 +20,15 @@ from .roll import RollStack
 
 
 class Core(keras.Model):
-    """The common part of all cores: embedded frames and context -> a stack of layers -> the books
-    of a frame, see `books.py`.
+    """The base class of cores: embedded frames and context -> a stack of layers -> the books of a
+    frame, see `books.py`.
 
-    With `repeats`, one more output of each book is added to the logit of its previous code (after
-    Merity et al. 2016, "Pointer sentinel mixture models").
+    With `repeats`, each book has one more output, which is added to the logit of its previous code
+    (after Merity et al. 2016, "Pointer sentinel mixture models").
 
     A subclass implements:
-        build_stack(width): make and build the layers for inputs of this width; return the width of
-            the features.
+        build_stack(width): make and build the layers for inputs of this width, and return the width
+            of the features.
         stack(x, training): [batch, T, width in] -> causal features [batch, T, width out].
         advance(x, state): the same for one position [batch, width in], state a list of float32
             [batch, …] in the order of the config's `states` -> (features [batch, width out], the
@@ -36,7 +36,7 @@ class Core(keras.Model):
     """
 
     BOOKS: ClassVar[type | None] = None
-    """The class that draws the books of a frame, instead of that of the config's `drawing`."""
+    """The class of the books; None: that of the config's `drawing`."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
@@ -58,8 +58,8 @@ class Core(keras.Model):
         self.embedding.start_from(codebooks, random)
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Initialise the output layers so that similar codes get similar logits: a random
-        projection of the features (Glorot's scale for one book), multiplied by the code vectors.
+        """Initialise the output layers so that similar codes get similar logits: the product of a
+        random projection of the features (Glorot's scale for one book) and the code vectors.
         """
         remaining = list(codebooks)
         for layer in self.books.outputs:
@@ -73,8 +73,8 @@ class Core(keras.Model):
             layer.kernel.assign(np.concatenate(kernels, axis=1))
 
     def set_quiet(self, quiet: np.ndarray):
-        """Set the `data.loudness.quietness` of each code, for a core with `quiet_cost`: dB, float32
-        [books, num_codes].
+        """Set the quietness of each code, in dB, float32 [books, num_codes], for a core with
+        `quiet_cost`; see `data.loudness.quietness`.
         """
         for layer in self.books.outputs:
             layer.set_quiet(quiet[: layer.books])
@@ -93,7 +93,7 @@ class Core(keras.Model):
         Args:
             previous: int32 [batch, T, books], the previous frames; `start_token` before the first.
             context: float32 [batch, T, context_channels], or None without conditions.
-            current: int32 [batch, T, books], the frames themselves, for the later books of a frame.
+            current: int32 [batch, T, books], the frames to predict, the input of later books.
         """
         x = self.stack(self._join(previous, context, training), training)
         logits = self.books.logits(x, previous, lambda k, logits: current[..., k])
@@ -146,11 +146,11 @@ class LSTMStack(Core):
 
 
 class QueuedStack(Core):
-    """Layers that each see some earlier frames, `dilations` apart. A step takes these frames from a
-    queue for each layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
+    """A stack of dilated causal layers. A step takes the earlier frames of each layer from a queue
+    (Paine et al. 2016, "Fast WaveNet generation algorithm").
 
-    A subclass has `taps`, the frames that a layer sees, its own among them, and
-    run_layers(x, with_past, training): the features of x. with_past: (number of a layer, its input
+    A subclass has `taps`, the number of frames that a layer sees (with the current frame), and
+    run_layers(x, with_past, training): the features of x. with_past: (index of a layer, its input
         [..., width]) -> the earlier frames and the input, [..., taps·width].
     """
 
@@ -181,7 +181,7 @@ class WaveNetStack(QueuedStack):
         z = tanh(F·[r_i,t−(k−1)d … r_i,t]) ⊙ σ(G·[the same])
         r_{i+1} = r_i + R·z        features = gelu(Σ_i S_i·z_i / √layers)
 
-    Zeros stand before a piece.
+    Frames before a piece are zero.
     """
 
     def build_stack(self, width):
@@ -209,8 +209,8 @@ class WaveNetStack(QueuedStack):
 
 
 class TransformerStack(Core):
-    """Pre-normalised layers of attention (positions by ALiBi, see `attention.py`) and a
-    feed-forward network, both residual; the features are the normalised last sum.
+    """A transformer with pre-normalisation: residual layers of attention (positions by ALiBi, see
+    `attention.py`) and feed-forward networks. The features are the normalised output.
     """
 
     def build_stack(self, width):
@@ -260,7 +260,7 @@ class TransformerStack(Core):
         return x, [ops.cast(count, "float32"), *new]
 
     def _run_layers(self, x, attend, training=False):
-        """attend: (number of a layer, queries, keys, values [..., heads, width / heads]) -> [...,
+        """attend: (index of a layer, queries, keys, values [..., heads, width / heads]) -> [...,
         heads, width / heads].
         """
         core, x = self.config.core, self.enter(x)
@@ -278,11 +278,11 @@ class TransformerStack(Core):
 
 class PixelCNNStack(QueuedStack):
     """The vertical stack of a gated PixelCNN (van den Oord et al. 2016, "Conditional image
-    generation with PixelCNN decoders", figure 2) on the grid of frames and books: the features of
-    each code see all books of the earlier frames, and no code of its own frame.
+    generation with PixelCNN decoders", figure 2) on the grid of frames and books. The features of a
+    code depend on all books of the earlier frames, and on no code of its own frame.
 
-    The input is the previous frame, so nothing is masked. The features are the inputs of each layer
-    of the horizontal stack, `BooksOnGrid`.
+    The input is the previous frame, so no mask is needed. The features go to each layer of the
+    horizontal stack, `BooksOnGrid`.
     """
 
     BOOKS = BooksOnGrid
@@ -302,8 +302,8 @@ class PixelCNNStack(QueuedStack):
         return 2 * core.channels * count
 
     def run_layers(self, x, with_past, training=False):
-        """x: [..., books·embedding_dim + context_channels]; inside, features have an axis of books,
-        [..., books, channels].
+        """x: [..., books·embedding_dim + context_channels]. Inside, features are [..., books,
+        channels].
         """
         core, books = self.config.core, self.config.books
         wide, around = books * core.embedding_dim, core.kernel_books // 2
@@ -323,8 +323,8 @@ class PixelCNNStack(QueuedStack):
 
 
 def shifted(x, count: int, dilation: int):
-    """[batch, T, …, c] -> [batch, T, …, count·c]: the values at t − (count − 1)·dilation, …, t side
-    by side, zeros before the first.
+    """[batch, T, …, c] -> [batch, T, …, count·c]: the concatenated values at t − (count − 1) ·
+    dilation, …, t, with zeros before the first step.
     """
     taps = [x]
     for _ in range(count - 1):
@@ -341,12 +341,12 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
 class NearestCodes(layers.Layer):
     """Vectors [..., books, dim] -> logits float32 [..., books, codes]: −weight·|vector − code|².
 
-    codebook: float32 [books, codes, dim]; weight: [books]; scale: [books], by which vectors are
-    multiplied when they are played. They are taken from a codec and the config.
+    codebook: float32 [books, codes, dim], of the codec. weight: float32 [books]. scale: float32
+    [books], the factor of the vectors in generation, see `sharpness` in the config.
     """
 
     LEAST = 8.0
-    """The distances of shorter codes are weighted as if they had this many dimensions."""
+    """Books whose codes have fewer dimensions get the weight LEAST / dimensions, others 1."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -360,7 +360,7 @@ class NearestCodes(layers.Layer):
         self.sharpness, self.built = config.core.sharpness, True
 
     def start_from(self, codebooks: list[np.ndarray]):
-        """codebooks: float32 [codes, at most dim] of each book, scaled to a deviation of 1."""
+        """codebooks: of each book, standardised float32 [codes, dim or less]."""
         width = self.codebook.shape[-1]
         self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
                                        for book in codebooks]))
@@ -390,14 +390,14 @@ class FramesStack(keras.Model):
     compile_options = staticmethod(losses.judge_vectors)
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Nothing: the previous frame is no input."""
+        """Do nothing: the previous frame is no input."""
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Take the codebooks."""
         self.nearest.start_from(codebooks)
 
     def call(self, previous, context, current=None, training=False):
-        """Logits float32 [batch, T, books, codes] of the context alone; see `Core.call`."""
+        """Logits float32 [batch, T, books, codes], from the context alone; see `Core.call`."""
         return self.nearest(self._vectors(context, training))
 
     def _vectors(self, context, training=False):

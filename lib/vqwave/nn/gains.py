@@ -1,5 +1,6 @@
-"""Levels of a few gain bands, in the units of `spectrum.level_of`: measured before the encoder,
-restored after the decoder, for codecs with codes of gain beside codes of shape.
+"""Gains, the levels of a few frequency bands in the units of `spectrum.level_of`, for codecs with
+codes of gain and codes of shape. They are measured before the encoder, and restored after the
+decoder.
 """
 
 import math
@@ -11,19 +12,19 @@ from ..config import LEVEL_RANGE, PER_OCTAVE, CodecConfig
 from .spectrum import level_of
 
 TAPS = 255
-"""Samples of the filters that split audio into gain bands."""
+"""The length, in samples, of the filters that split audio into gain bands."""
 
 CUT, BOOST = 0.6, 0.35
-"""The most by which `SetLevels` changes a band: -48 and +28 dB."""
+"""The largest changes of a band by `SetLevels`: -48 and +28 dB."""
 
 ATTACK = 0.075
-"""A rise of more than 6 dB from frame to frame is treated as an attack, in full from 12 dB."""
+"""A rise from frame to frame counts as an attack: partly above 6 dB, fully above 12 dB."""
 
 
 class BandLevels:
-    """Splits audio into gain bands, which add up to it, with `edges` in Hz between them. The level
-    of a band is that of its mean power under a Hann window of 2·hop samples around a frame's first
-    sample.
+    """Splits audio into gain bands, whose sum is the audio. edges: the frequencies between bands,
+    in Hz. The level of a band is that of its mean power under a Hann window of 2·hop samples,
+    centred on a frame's first sample.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int):
@@ -50,7 +51,7 @@ class BandLevels:
 
 
 class FeaturesAndLevels(layers.Layer):
-    """A front end whose frames end with the levels of the gain bands."""
+    """A front end that appends the levels of the gain bands to each frame."""
 
     def __init__(self, front_end, edges, sample_rate: int, **kwargs):
         super().__init__(**({"dtype": "float32", "name": "levels"} | kwargs))
@@ -74,7 +75,7 @@ class FeaturesAndLevels(layers.Layer):
 
 class RelativeLevels(layers.Layer):
     """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: levels relative to the
-    gain bands, then the same at peaks only.
+    gain bands, then the same levels at peaks only.
     """
 
     def __init__(self, config: CodecConfig, **kwargs):
@@ -97,7 +98,7 @@ class RelativeLevels(layers.Layer):
 
 
 class Gains(layers.Layer):
-    """The last `count` channels, float32: the gains that follow features, latents or vectors."""
+    """The gains, float32: the last `count` channels of features, latents or vectors."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
@@ -110,9 +111,9 @@ class Gains(layers.Layer):
 class SetLevels(layers.Layer):
     """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio at these levels.
 
-    Each band is amplified by the difference between its gain and its own level, limited to
-    −`CUT` … `BOOST`. From frame to frame the difference follows a straight line, but a rise of
-    more than `ATTACK` is an attack: a jump in the middle of the frame.
+    Each band is amplified by the difference between its gain and its level, limited to −`CUT` …
+    `BOOST`. The difference is linear from frame to frame, except at an attack (a rise of more than
+    `ATTACK`), where it jumps in the middle of the frame.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int, **kwargs):
@@ -122,7 +123,7 @@ class SetLevels(layers.Layer):
         self.line, self.jump = time, np.clip(4 * (time - 0.375), 0, 1)
         side = math.ceil((hop + TAPS // 2) / hop)
         self.receptive_field = (side, side)
-        """Frames to either side: of a frame's own level and of the next frame's."""
+        """In frames on either side, for the levels of a frame and of the next frame."""
 
     def call(self, audio, gains):
         bands = self.measure.split(audio[..., 0])
@@ -140,5 +141,5 @@ class SetLevels(layers.Layer):
 
 
 def _following(frames):
-    """frames [batch, N, bands] -> each frame's successor; the last is its own."""
+    """frames [batch, N, bands] -> the next frame of each; of the last, the last frame."""
     return ops.concatenate([frames[:, 1:], frames[:, -1:]], axis=1)
