@@ -77,7 +77,7 @@ def main(argv=None) -> int:
 
 
 def before_tuning(folder) -> list[dict]:
-    """The figures of codecs from before a training into `folder` tuned them."""
+    """The values of codecs before the training in `folder` tuned them."""
     path = Path(folder) / plan.FILE
     verdicts = config.load_yaml(path).get("verdicts") if path.is_file() else None
     return [verdict["first"] | {"model": f"{name}, before it was tuned"}
@@ -85,7 +85,7 @@ def before_tuning(folder) -> list[dict]:
 
 
 def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
-    """The measured figures: (name, value)."""
+    """(name, value) of all measurements."""
     rows = [(f"{title} of {row['model']}", row[key])
             for row in measured.codecs
             for key, title in (("notes", "notes kept"), ("mel", "mel"), ("distance", "distance"))]

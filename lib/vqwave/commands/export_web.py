@@ -1,4 +1,4 @@
-"""A web page that plays a model in the browser, without a server."""
+"""Write a web page that plays a model in the browser, without a server."""
 
 from .. import cli
 from ..io import weights
@@ -11,8 +11,8 @@ PORT = 7870
 
 def parser():
     parser = cli.parser(
-        "Write a folder of static files that plays music in any modern browser, on the device of "
-        "whoever opens it. Any static host can serve it; nothing is sent anywhere. docs/web.md "
+        "Write a folder of static files that plays music in any modern browser, on the visitor's "
+        "own device. Any static host can serve the folder; the page sends no data. docs/web.md "
         "shows how to publish it.",
         "weights/mine site", "--serve",
     )
