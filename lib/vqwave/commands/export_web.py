@@ -24,7 +24,7 @@ def parser():
     arguments.add_address(parser, PORT, " (other machines get the page without its offline mode)")
     models = parser.add_argument_group("models")
     models.add_argument("--vqvae-weights-dir", metavar="DIR",
-                        help=f"folder of the codecs (default: WEIGHTS if it holds any, else "
+                        help=f"folder of the codecs (default: WEIGHTS if it holds any, otherwise "
                              f"{weights.CODECS})")
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")

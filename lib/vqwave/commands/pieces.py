@@ -115,7 +115,7 @@ def add_models(parser):
     arguments.add_epoch(group, "generators")
     group.add_argument("--generators", metavar="NAMES",
                        help="all, or names separated by commas: the chain ends at the finest of "
-                            "these generators (default: the end that chain.yml names, else all)")
+                            "these generators (default: the end in chain.yml, or all)")
     arguments.add_engine(group)
     group.add_argument("--no-gpu", action="store_true", help="do not use a GPU")
 

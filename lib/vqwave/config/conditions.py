@@ -48,7 +48,7 @@ class CodesAbove(ConditionConfig):
 
     @property
     def halo(self) -> int:
-        """Frames that the context of a frame depends on, to either side."""
+        """The receptive field of the context on either side, in frames of the level above."""
         return sum(self.dilations) * (self.kernel_size // 2)
 
     @property
@@ -131,7 +131,7 @@ class ScoreAbove(ConditionConfig):
 
     @property
     def halo(self) -> int:
-        """Frames that the context of a frame depends on, to either side."""
+        """The receptive field of the context on either side, in frames."""
         return sum(self.dilations) * (self.kernel_size // 2)
 
     @property

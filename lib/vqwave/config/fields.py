@@ -44,8 +44,8 @@ def _odd(value: int) -> int:
 def _free_name(name: str) -> str:
     """`name`. Raises `ValueError` if it is the name of a file beside the weights."""
     if re.fullmatch(r".*_(best|\d{5,})", name):
-        raise ValueError(f"{name!r} must not end in `_best` or five digits, which tell saved sets "
-                         f"apart")
+        raise ValueError(f"{name!r} must not end in `_best` or five digits, which are the tags of "
+                         f"saved sets")
     if name in ("chain", "preset", "train_all"):
         raise ValueError(f"{name!r} must not be the name of a file beside the weights")
     return name

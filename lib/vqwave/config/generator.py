@@ -218,8 +218,8 @@ class RollCore(CoreConfig):
     share their weights, so that all keys are equally likely (after Johnson 2017, "Generating
     polyphonic music using tied parallel networks").
 
-    For each semitone, an LSTM over the steps reads the last codes of the neighbours within an
-    octave, the averages of their strikes, and the strikes that followed the `matches` earlier
+    An LSTM over the steps reads, for each semitone, the last codes and the averages of strikes of
+    the neighbours within an octave. It also reads the strikes that followed the `matches` earlier
     passages of the piece that are most similar to the last `compared` steps.
 
     units: of the LSTM. head_dim: features of a semitone; its code also depends on the `below`

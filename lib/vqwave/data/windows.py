@@ -262,8 +262,8 @@ class CodeWindows(_Batches):
     the beginning of a track; the input of each condition by name; with several books also
     "current" int32 [batch, length, books], equal to `frames`.
     frames: int32 [batch, length, books].
-    weights: float32 [batch, length, 1], only if a validation track is shorter than a window: 0
-    after the track's end, otherwise a constant that makes the mean 1, so that all frames count the
+    weights: float32 [batch, length, 1], only if a validation track is shorter than a window. They
+    are 0 after the track's end, otherwise a constant that makes the mean 1. So all frames count the
     same.
 
     A training window continues past its track's end with the beginning of another track, so that a

@@ -72,8 +72,8 @@ def mean_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
 
 
 def empty_mel_filters(sample_rate: int, n_fft: int, bands: int) -> int:
-    """The number of `mel_filters` that contain no bin, from the edges of Slaney's scale (3 mels per
-    200 Hz up to 1,000 Hz, 27 per factor of 6.4 above), without importing librosa.
+    """The number of `mel_filters` that contain no bin, without importing librosa. Computed from the
+    edges of Slaney's scale: 3 mels per 200 Hz up to 1,000 Hz, 27 per factor of 6.4 above.
     """
     highest, octave = sample_rate / 2, math.log(6.4) / 27
     top = highest * 3 / 200 if highest < 1000 else 15 + math.log(highest / 1000) / octave

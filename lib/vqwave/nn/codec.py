@@ -243,7 +243,7 @@ class Codec(keras.Model):
         return [label], [self.label_embedding(label)]
 
     def _start_input(self) -> list:
-        """The input of the first code's position; empty where the head needs none."""
+        """[the input of the first code's position]; [] for heads without `needs_position`."""
         needed = self.config.head.needs_position
         return [keras.Input((), dtype="int32", name="start")] if needed else []
 

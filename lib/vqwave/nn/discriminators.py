@@ -60,7 +60,7 @@ class STFTDiscriminator(layers.Layer):
 
 class ComplexSTFTDiscriminator(STFTDiscriminator):
     """A discriminator of the real and imaginary parts as two channels, as in SoundStream (Zeghidour
-    et al. 2021, section III.D), scaled so that noise has the same size in every window.
+    et al. 2021, section III.D). They are scaled so that noise has the same size in every window.
     """
 
     VIEW_CHANNELS = 2

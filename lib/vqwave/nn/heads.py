@@ -3,9 +3,9 @@ the config. Their layers come first: banks of tones and of noise, the choice of 
 inverse STFT.
 
 A decoder of convolutions alone hums at multiples of the code rate while its codes stay the same. In
-a bank, the phases of oscillators and a table of noise depend on the position in the piece, and the
-codes only set the loudness, as in DDSP (Engel et al. 2020). Tones and noise repeat after
-`config.PERIOD` samples, so positions are counted modulo this period.
+a bank, the phases of oscillators and the noise depend only on the position in the piece. The codes
+set the loudness, as in DDSP (Engel et al. 2020). Tones and noise repeat after `config.PERIOD`
+samples, so positions are counted modulo this period.
 """
 
 import math

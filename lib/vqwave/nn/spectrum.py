@@ -116,10 +116,10 @@ class ConstantQ:
         """How clearly each bin is a peak, float32 in [0, 1]: amplitudes [batch, frames, bins] ->
         the same shape.
 
-        A peak (0.5 and more) is louder than its neighbours, at least `PEAK_PROMINENCE_DB` above the
-        median of the `PEAK_NEIGHBOURHOOD` bins around it, and within `PEAK_RANGE_DB` of the frame's
-        loudest bin, all after `emphasis`. A frame below -70 dB has no peaks. Within a quarter of a
-        dB of a bound the value is continuous, so that rounding does not change codes.
+        A peak (0.5 and more) is louder than its neighbours. It is at least `PEAK_PROMINENCE_DB`
+        above the median of the `PEAK_NEIGHBOURHOOD` bins around it, and within `PEAK_RANGE_DB` of
+        the frame's loudest bin, all after `emphasis`. A frame below -70 dB has no peaks. Within a
+        quarter of a dB of a bound the value is continuous, so that rounding does not change codes.
         """
         level = ops.log(amplitudes * self.emphasis) * DECIBELS
         side = PEAK_NEIGHBOURHOOD // 2

@@ -80,8 +80,8 @@ class Body:
                 else self.body("Gather", self.previous, book, axis=2))
 
     def add_repeat_logit(self, book: int, outputs: str) -> str:
-        """If the core has `repeats`, add the last output of a book to the logit of its code in the
-        previous frame: -> [1, B, codes] or [1, B, books, codes].
+        """With `repeats`, add the last output of a book to the logit of its previous code: -> [1,
+        B, codes] or [1, B, books, codes].
         """
         body, count = self.body, self.config.num_codes
         if not self.config.core.repeats:

@@ -87,7 +87,7 @@ CONTROLS = {control.name: control for control in (
     Control("hold", "repeat the last seconds of sound; 0 stops the repetition",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="h"),
     Control("freeze", "repeat the codes of the last seconds of a level, of the top one unless "
-                      "another is named; finer levels go on",
+                      "another is named; finer levels continue",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
     Control("mutate", "the share of the frozen codes that are drawn again in each repetition",
             0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=Knob(71, 0.0, 1.0)),

@@ -19,7 +19,7 @@ LABEL = 1002  # the number of this random draw, in place of a book's
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
-    """The labels of a chain or a codec. Raises `UserError` where it was trained without labels."""
+    """The labels of a chain or a codec. Raises `UserError` if it was trained without labels."""
     for config in configs:
         if config.labels:
             return config.labels

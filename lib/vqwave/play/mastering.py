@@ -17,7 +17,7 @@ _GATE_SECONDS, _GATE = 0.4, -70.0
 """The seconds of a window of the loudness; windows below this loudness, in LUFS, do not count."""
 
 _LOOK_AHEAD = 0.02
-"""The limiter's gain changes in so many seconds before and after a peak."""
+"""The seconds before and after a peak in which the limiter's gain changes."""
 
 _SEAM = 0.5
 """Seconds of a loop's cross-fade, and of the search for its best position."""

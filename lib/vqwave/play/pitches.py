@@ -108,9 +108,9 @@ def classes(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
     """The bias of held notes on the logits: [books, codes, 12] -> float32 [books, codes], or None.
 
-    notes: MIDI numbers; a note counts in every octave. The bias is `pull` nats for a code that
-    sounds only held notes, 0 for a code of silence or of all twelve pitch classes alike, and
-    negative for a code without held notes, so that the music becomes no louder.
+    notes: MIDI numbers; a note counts in every octave. The bias is `pull` nats for a code of held
+    notes only, and 0 for silence or for all twelve pitch classes alike. It is negative for a code
+    without held notes, so that the music becomes no louder.
     """
     held = sorted({note % 12 for note in notes})
     if not held or not pull or len(held) == 12:

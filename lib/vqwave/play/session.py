@@ -71,7 +71,7 @@ class Session(Config):
         return validate(cls, content, name)
 
     def write(self, path):
-        """The file that `read` reads. Raises `UserError` where it cannot be written."""
+        """Write the file for `read`. Raises `UserError` if it cannot be written."""
         # `replay` makes all changes between two blocks in the order of their samples.
         changes = sorted(self.changes, key=lambda change: change[0])
         try:

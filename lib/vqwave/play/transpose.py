@@ -1,7 +1,7 @@
 """Transposition of sound while it plays, without a change of tempo.
 
-Waveform-similarity overlap-add (Verhelst and Roelands 1993) on a delay line. Grains of the last
-sound are read faster or slower. Each grain begins where the wave best continues the grain before.
+Waveform-similarity overlap-add (Verhelst and Roelands 1993) on a delay line. Grains of past sound
+are read faster or slower. Each grain begins where the wave best continues the grain before.
 The latency is at most 0.1 s.
 """
 

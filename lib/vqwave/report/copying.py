@@ -71,9 +71,9 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
 
 
 def _longest_alike(codes, track, number: int, free) -> Run:
-    """The longest run of `codes` in one track, int [n, books] each, in which at least a share
-    `ALIKE` of the codes is equal in each window of `ALIKE_FRAMES` frames. free: bool [n], the
-    frames that a run may contain.
+    """The longest run of `codes` in one track, int [n, books] each. In each window of
+    `ALIKE_FRAMES` frames of the run, at least a share `ALIKE` of the codes is equal. free: bool
+    [n], the frames that a run may contain.
     """
     best = Run(0)
     for shift in _alignments(codes, track, free):

@@ -40,7 +40,7 @@ _BATCH = 16
 
 
 def checkpoint(path=None) -> Path:
-    """The folder with the network's two files, which pip downloads into the cache if need be.
+    """The folder with the network's two files. If they are not cached, pip downloads them.
     path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder with its files.
     """
     cached = cache_folder() / PACKAGE.replace("==", "-")

@@ -60,9 +60,7 @@ class HostGuard:
 
 
 class Guard(HostGuard):
-    """The guard of the studio, which also refuses requests from other sites' pages, and long
-    bodies.
-    """
+    """The guard of the studio. It also refuses long bodies, and requests of other sites' pages."""
 
     def refusal(self, scope, headers):
         if refusal := super().refusal(scope, headers):

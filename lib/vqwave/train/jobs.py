@@ -139,7 +139,7 @@ class Job:
         return self.windows_of(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
 
     def describe_loss(self, loss: float) -> str:
-        """A validation loss in words."""
+        """The text of a validation loss."""
         return f"validation loss {loss:.5g}"
 
 
@@ -270,7 +270,7 @@ class GeneratorJob(Job):
         unit = model.source_level or model.level
         own = codes.variants(training.offsets, level=unit)
         every = codes.variants(training.offsets, training.transpose, unit, training.gain)
-        # The shortest variant of a track must have two frames, here and at the level above.
+        # The shortest variant of a track must have two frames, of the level above if there is one.
         shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in every)
         self.split(record, say)
         self.keep_long(record, shortest, say,
@@ -318,8 +318,8 @@ class GeneratorJob(Job):
                 f"windows have {self.window:,} (--input-length): it cannot learn from older frames")
         if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
-                f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s, which continues "
-                f"with another track")
+                f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s; such a window "
+                f"continues with another track")
 
     def _rows(self, tracks) -> list[windows.CodeTrack]:
         """Every variant of these tracks."""

@@ -29,9 +29,9 @@ SETTINGS = {
 }
 GENERATOR_SETTINGS = {
     "offsets": ("N", "encode each track at N offsets within a frame"),
-    "transpose": ("SEMITONES", "add copies of the training tracks, up to so many semitones higher "
-                               "and lower"),
-    "gain": ("DB", "make some of the copies up to so many dB quieter"),
+    "transpose": ("SEMITONES", "add copies of the training tracks, transposed by up to SEMITONES "
+                               "up and down"),
+    "gain": ("DB", "make some of the copies up to DB dB quieter"),
 }
 """Flags that set a field of `TrainingConfig`: {field: (metavar, help)}."""
 
@@ -113,7 +113,7 @@ def add_options(p: argparse.ArgumentParser, role: str):
     p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
                    help="end after M minutes, preparations included, instead of after --steps")
     p.add_argument("--start-from", metavar="DIR",
-                   help="start from the weights of this model in DIR (the default set, else "
+                   help="start from the weights of this model in DIR (the default set, or "
                         "the best) instead of random weights")
     add_training_flags(p, role == "generator")
 
