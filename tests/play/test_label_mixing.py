@@ -197,7 +197,7 @@ def test_weights_without_labels_have_none_to_choose_and_nothing_to_follow():
     parts = test_stream.chain(128)
     for options, message in (({"label": "calm"}, "so it takes no label"),
                              ({"sampling": Sampling(guidance=2)}, "so guidance must be 1")):
-        with pytest.raises(UserError, match=f"trained without labels: .*{message}"):
+        with pytest.raises(UserError, match=f"trained without labels, {message}"):
             start(parts=parts, **options)
     stream = start(parts=parts)
     assert stream.labels == ()
