@@ -247,8 +247,7 @@ class TopDown(Quantizer):
                          self._pack(top.codes, bottom.codes), *self.combine([top, bottom]))
 
     def _bottom_latents(self, latents, top):
-        """The bottom's latents [batch, N·r, P·width], from the encoder's latents and top vectors.
-        """
+        """The bottom's latents [batch, N·r, P·width], from all latents and the top's vectors."""
         batch = ops.shape(top)[0]
         x = ops.reshape(top, (batch, -1, self.config.positions, self.config.quantizer.vector_width))
         for up in self.upsamplings:
