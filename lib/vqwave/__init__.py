@@ -4,14 +4,14 @@
 
     model = vqwave.load()
     audio = model.generate(seconds=10, seed=1)      # float32 [220500]
-    for block in model.stream(seed=1):              # for ever
+    for block in model.stream(seed=1):              # endless
         ...
 """
 
 import importlib
 import importlib.metadata
 
-# Importing this package imports nothing heavy: what a name needs is imported when the name is used.
+# This package imports nothing heavy. The module of a name is imported when the name is used.
 _HOMES = {"VQWave": "play.api", "load": "play.api", "Stream": "play.stream"}
 __all__ = ["Stream", "VQWave", "load"]
 

@@ -1,4 +1,4 @@
-"""What all commands share: their names, their help, and how a run ends."""
+"""Common code of all commands: names, help, and exit codes."""
 
 import argparse
 import contextlib
@@ -30,7 +30,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return "\n".join(textwrap.indent(line, indent) for line in lines)
 
     def _get_help_string(self, action):
-        # By identity: 0 equals False, but is a default to show.
+        # Compared by identity, because 0 equals False but is a default to show.
         if (action.default is None or action.default is False or action.default == ""
                 or "(default: " in action.help):
             return action.help
@@ -41,7 +41,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        """One line; argparse's own error prints the whole usage before it."""
+        """Print one line. (The default of argparse also prints the whole usage.)"""
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
         near = unknown and difflib.get_close_matches(unknown[1], self._option_string_actions, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -72,9 +72,9 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
     },
 }
 COMMANDS = {name: command for group in COMMAND_GROUPS.values() for name, command in group.items()}
-"""By name of a command: the script of a checkout that does the same, and a description."""
+"""{command: (its script in a checkout or None, description)}."""
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
-# The last one is oneDNN's, whose status 1 is a lack of memory.
+# The last message is oneDNN's, whose status 1 means a lack of memory.
 _NO_MEMORY_MESSAGES = (
     "ResourceExhausted", "RESOURCE_EXHAUSTED", "OOM when allocating", "Failed to allocate memory",
     "bad_alloc", "bad allocation", "Operation received an exception:Status: 1,")
@@ -99,14 +99,14 @@ def set_program(name: str):
 
 
 def command(name: str) -> str:
-    """How to type a command of `COMMANDS`, in the form in which this one runs."""
+    """A command of `COMMANDS` as the user types it: a script, if this run is a script."""
     script = COMMANDS[name][0]
     return (f"vqwave {name}" if script is None or program().startswith("vqwave ")
             else f"python scripts/{script}.py")
 
 
 def parser(description: str, *examples: str) -> argparse.ArgumentParser:
-    """An argument parser whose help ends with examples, which come without the program's name."""
+    """An argument parser whose help ends with examples. The program's name is added to them."""
     name = program()
     start = f"python scripts/{name}" if name.endswith(".py") else name
     lines = [f"  {start} {example}".rstrip() for example in examples]
@@ -137,9 +137,9 @@ def field(config, name: str):
 
 
 def entry(main, argv=None) -> int:
-    """Run `main(argv) -> int` as a command: its exit code.
+    """Run `main(argv) -> int` as a command. Returns its exit code.
 
-    A user's error is one line and code 2, Ctrl-C is 130, SIGTERM 143; a closed pipe is no error.
+    A `UserError` is one line and code 2. Ctrl-C gives 130, SIGTERM 143; a closed pipe is no error.
     """
     try:
         with _raise_for_signals():
@@ -171,7 +171,7 @@ def entry(main, argv=None) -> int:
             return _fail(f"a file could not be read or written: {e.strerror}")
         raise
     except Exception as e:
-        # The backends have exceptions of their own for errors of the system.
+        # The backends raise their own exceptions for system errors.
         message = f"{type(e).__name__}: {e}"
         if "No space left on device" in message:
             return _fail(_no_space())
@@ -184,7 +184,7 @@ def entry(main, argv=None) -> int:
 def _raise_for_signals():
     """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt.
 
-    A library may turn either into an error of its own: then it is raised again.
+    If a library turns one of them into its own error, the exception is raised again.
     """
     raised = None
 
@@ -194,7 +194,7 @@ def _raise_for_signals():
         raise raised
 
     def stay_silent(unraisable, otherwise=sys.unraisablehook):
-        # A signal that is raised in a destructor is already recorded in `raised`.
+        # An interrupt that is raised in a destructor is already recorded in `raised`.
         if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
             otherwise(unraisable)
 
@@ -218,7 +218,7 @@ def _no_space(where=None):
 
 
 def _flush():
-    """Flush stdout here, so that its errors are not raised while the interpreter ends."""
+    """Flush stdout now, so that its errors are not raised at the interpreter's exit."""
     try:
         if sys.stdout is not None:  # None if the process was started without
             sys.stdout.flush()

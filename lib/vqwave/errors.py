@@ -13,21 +13,21 @@ class UserError(Exception):
 
 
 def not_installed(error: ModuleNotFoundError) -> str:
-    """What to do about a library that playing does without."""
+    """The message for a missing library that playing does not need."""
     return (f"this needs {error.name}, which is not installed: pip install 'vqwave[train]', or in "
             f"a checkout bash setup.sh")
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:
-    """The first names of a list, in one line, with "…" for the others."""
+    """The first names of a list in one line, and "…" for the others."""
     return ", ".join([*names[:most], *["…"] * (len(names) > most)])
 
 
 def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False) -> Any:
-    """`value` as a float, or as an int where it must be `whole`.
+    """`value` as a float, or as an int if `whole`.
 
     Raises:
-        UserError: it is no number of at least `least`, at most `most` and more than `above`.
+        UserError: `value` is no number of at least `least`, at most `most` and above `above`.
     """
     try:
         if (not isinstance(value, numbers.Real) or isinstance(value, bool)

@@ -1,7 +1,7 @@
 """Matplotlib figures in one style, and their files.
 
-They do without `pyplot`, so any thread may draw. The colours are those of Okabe and Ito
-(2008) for colour-blind readers.
+They do not use `pyplot`, so any thread may draw. The colours are those of Okabe and Ito (2008), for
+colour-blind readers.
 """
 
 import io
@@ -19,7 +19,7 @@ GREY, LIGHT = "#4D4D4D", "#D9D9D9"
 
 
 def create(width, height, title, rows=1, columns=1, grid=True, **options):
-    """(figure, its axes [rows, columns]), without boxes and with a light grid."""
+    """(figure, axes [rows, columns]), without boxes and with a light grid."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
@@ -39,7 +39,7 @@ def create(width, height, title, rows=1, columns=1, grid=True, **options):
 
 
 def panels(count: int, title: str, across: int | None = None):
-    """(figure, its `count` axes), four in a row."""
+    """(figure, `count` axes), four in a row."""
     across = across or min(4, count)
     down = -(-count // across)
     figure, axes = create(max(3.2 * across, 5.0), 2.7 * down + 0.4, title, down, across)
@@ -48,7 +48,7 @@ def panels(count: int, title: str, across: int | None = None):
 
 
 def hide_unused(axes, count: int) -> list:
-    """The first `count` of a grid of axes; the others are hidden."""
+    """The first `count` axes of a grid. The others are hidden."""
     used, unused = axes.ravel()[:count], axes.ravel()[count:]
     for axis in unused:
         axis.set_visible(False)
@@ -119,7 +119,7 @@ def save(figure, path):
             return
         from PIL import Image
 
-        # 256 colours look the same and take a third of the bytes.
+        # 256 colours look the same, and need a third of the bytes.
         full = io.BytesIO()
         figure.savefig(full, format=kind, metadata={"Software": None})
         few = Image.open(full).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE,

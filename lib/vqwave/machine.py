@@ -15,8 +15,8 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def describe() -> dict:
-    """{"cpu", "cores", "memory_bytes", "os", "python", "versions": {library: version}}: what
-    measurements depend on. Libraries that are not installed are left out.
+    """{"cpu", "cores", "memory_bytes", "os", "python", "versions": {library: version}}, on which
+    measurements depend. Libraries that are not installed are left out.
     """
     versions = {}
     for name in LIBRARIES:
@@ -32,7 +32,7 @@ def cores() -> int:
 
 
 def memory_use() -> dict[str, int]:
-    """Bytes of memory of this process, {"now", "peak"}; `now` is the peak if only that is known."""
+    """The memory of this process in bytes, {"now", "peak"}; `now` is the peak if unknown."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
@@ -53,7 +53,7 @@ def _cpu() -> str:
 
 
 def open_files() -> int:
-    """The files that this process may have open."""
+    """The number of files that this process may have open."""
     try:
         import resource
     except ImportError:  # Windows
@@ -62,7 +62,7 @@ def open_files() -> int:
 
 
 def memory_bytes() -> int | None:
-    """The memory of this machine, or None."""
+    """The memory of this machine in bytes, or None."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,9 +1,9 @@
 """Plots of sound, codes, notes and training, as PNG or SVG files.
 
-A function that draws raises `UserError` if the ending is neither .png nor .svg, or the folder is
-missing. Signals are float [samples] in [-1, 1]; `start` is the first second of the time axis.
+Every function that draws raises `UserError` if the file is neither .png nor .svg, or if the folder
+is missing. Signals are float [samples] in [-1, 1]; `start` is the first second of the time axis.
 
-Colour is never the only difference: curves differ by line and marker, maps by lightness.
+Colour is never the only difference. Curves also differ in line and marker, maps in lightness.
 """
 
 import math
@@ -46,8 +46,8 @@ def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: flo
 
 def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int | None = None,
                  start: float = 0.0):
-    """Waveform over spectrogram of each of {name: audio}, on the same axes, `across` in a row. 0 dB
-    is the loudest point of the first.
+    """Waveform and spectrogram of each of {name: audio}, on the same axes, `across` in a row. 0 dB
+    is the loudest point of the first spectrogram.
     """
     signals, count = _finite(signals), len(signals)
     across = min(count, across or (3, 4, 6)[bisect_left((9, 16), count)])
@@ -79,8 +79,8 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
 
 
 def notes(rolls: dict, path, title: str = ""):
-    """Piano rolls over log-frequency spectrograms, {name: `dsp.notes.PianoRoll`}, on the same axes.
-    Stronger notes are more opaque. Levels are relative to full scale.
+    """Piano rolls on top of log-frequency spectrograms, {name: `dsp.notes.PianoRoll`}, on the same
+    axes. Louder notes are more opaque. Levels are relative to full scale.
     """
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
@@ -119,8 +119,8 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
     """A shade for each code, similar for similar vectors: float32 [num_codes], evenly spread over
     0 … 1.
 
-    The codes are ranked along the first principal component of the codebook, float [num_codes,
-    dim]. `quiet`, the code of silence, is dark.
+    The codes are sorted by the first principal component of the codebook, float [num_codes, dim].
+    `quiet`, the code of silence, is on the dark side.
     """
     codebook = np.asarray(codebook, np.float64)
     along = np.linalg.svd(codebook - codebook.mean(axis=0), full_matrices=False)[0][:, 0]
@@ -131,7 +131,7 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
 
 
 def codec_shades(codec_engine) -> list[np.ndarray]:
-    """`code_shades` of each of a codec's books; without codebooks the codes are in order."""
+    """The `code_shades` of each book of a codec; without codebooks, in the order of the codes."""
     silence = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
     silent_codes = silence[len(silence) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
@@ -146,8 +146,8 @@ def logs(folder, names=()) -> dict[str, Path]:
 
 
 def loss_curves(csv_path, path, title: str = "") -> bool:
-    """A panel for each metric of one log, the loss first, training and validation. False if the log
-    has no complete row: nothing is drawn.
+    """A panel for each metric of one log (the loss first), with training and validation curves.
+    Returns False, and draws nothing, if the log has no complete row.
     """
     epochs, columns = read_log(csv_path)
     names = sorted((n for n in columns if not n.startswith("val_")), key=lambda n: n != "loss")
@@ -157,8 +157,8 @@ def loss_curves(csv_path, path, title: str = "") -> bool:
 
 
 def training_curves(logs: dict, path, title: str = "") -> bool:
-    """A panel for each of {model: path of its log}: bits a frame of a generator, the loss of a
-    codec; a ring marks the best epoch by validation. False if no log has a complete row.
+    """A panel for each of {model: path of its log}: the bits per frame of a generator, or the loss
+    of a codec. A ring marks the best epoch by validation. False if no log has a complete row.
     """
     runs = {model: read_log(log) for model, log in logs.items()}
     return _training(path, title, [
@@ -242,7 +242,7 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):
 
 
 def _waveform(axis, audio, sample_rate, start, color=BLUE):
-    """The range of each column's samples, and their rms if a column has many."""
+    """The range of the samples in each column, and their RMS if a column has many samples."""
     each = -(-len(audio) // MOST_COLUMNS)
     starts = np.arange(0, len(audio), each)
     time = start + np.append(starts, len(audio)) / sample_rate

@@ -1,4 +1,4 @@
-"""Progress of a long run: bars are drawn on stderr if it is a terminal."""
+"""Progress of a long run: bars on stderr, if stderr is a terminal."""
 
 import contextlib
 
@@ -27,7 +27,7 @@ def bar(*columns, transient: bool = True, elapsed: bool = False) -> Progress:
 
 @contextlib.contextmanager
 def share_bar():
-    """A bar of a task without steps: yields `update(description, share done)`."""
+    """A bar for a share: yields `update(description, share done)`."""
     with bar() as shown:
         task = shown.add_task("", total=1.0)
         yield lambda what, share: shown.update(task, description=what, completed=share)

@@ -1,5 +1,5 @@
-"""Mute lines that TensorFlow, tf2onnx and ALSA write to stderr from C, which no setting turns off.
-They would break bars and the one line of a command's error.
+"""Mutes lines that TensorFlow, tf2onnx and ALSA write to stderr from C, which no setting turns off.
+They would break progress bars, and errors of one line.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ _lock = threading.RLock()
 
 @contextlib.contextmanager
 def mute(unless_error: bool = False):
-    """Drop what the block writes to stderr, also from C. unless_error: show it if the block raises,
-    since the lines may be the only explanation of a failed import or export.
+    """Drop all lines that the block writes to stderr, also from C. unless_error: show them if the
+    block raises, because they may explain a failed import or export.
     """
     with _lock, tempfile.TemporaryFile() as lines:
         try:
@@ -46,8 +46,8 @@ def _flush():
 
 
 def import_keras():
-    """Import Keras, and with it TensorFlow, without the lines that TensorFlow writes to stderr.
-    They are shown if TF_CPP_MIN_LOG_LEVEL is below 3.
+    """Import Keras, and with it TensorFlow, without TensorFlow's lines on stderr. They are shown if
+    TF_CPP_MIN_LOG_LEVEL is below 3.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return

@@ -171,7 +171,7 @@ def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
         running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
         assert next(running) == ((0,), None)
         dask.workers[0].kill()
-        with pytest.raises(UserError, match="has had no workers for 1 s; .*; what is done is kept"):
+        with pytest.raises(UserError, match="has had no workers for 1 s; .*; finished work is kept"):
             next(running)
         dask.workers.append(dask.worker())
         running = cluster.run(dask.address, time.sleep, [(0,), (600,)])

@@ -31,7 +31,7 @@ def test_a_vocabulary_is_sorted_and_has_a_class_for_tracks_without_a_label():
 
 
 def test_labels_that_tell_nothing_apart_are_refused():
-    with pytest.raises(UserError, match="no training track names its album"):
+    with pytest.raises(UserError, match="no training track has a label by album"):
         labels.vocabulary([CALM, BATTLE], "album")
     with pytest.raises(UserError, match="every training track has the folder 'calm'"):
         labels.vocabulary([CALM, CALM], "folder")

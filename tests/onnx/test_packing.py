@@ -42,7 +42,7 @@ def test_a_wheel_plays_the_default_chain_without_its_weights(checkout, tmp_path,
         assert packed.checksum == weights.find(checkout / weights.PLAYED, name).checksum
         for kind in export.kinds(packed, "onnx"):
             assert export.cached_graph(packed, kind) == f"{name} {kind}".encode()
-        with pytest.raises(UserError, match="the wheel has its graphs"):
+        with pytest.raises(UserError, match="the wheel has only its graphs"):
             packed.load("generator")
         codec = weights.find(wheel / weights.PLAYED, chain.codecs[level])
         assert len(codec.codebooks()) == 1  # colours of codes need them

@@ -221,7 +221,7 @@ SHORT = Variation(128, np.zeros(9, int), 1152)
      "a coarser level than 32: it has no codes of level 32"),
     (lambda m, r: m.stream(begin=SHORT, level=128), "keep is 128; it must be one of 512: a var"),
     (lambda m, r: m.stream(begin=SHORT, seconds=3.5), "3.50 s are asked for, .* lasts 0.05 s"),
-    (lambda m, r: m.stream(begin=np.zeros(9)), "it must be what prompt or source made"),
+    (lambda m, r: m.stream(begin=np.zeros(9)), "it must be a Prompt, a Variation or a Score"),
     (lambda m, r: m.generate(seconds=1, samples=1), "give either seconds or samples"),
     (lambda m, r: m.generate(seconds=1e-9), "less than one sample"),
     (lambda m, r: m.generate(samples=1, level=64), "no level 64; there are 512, 128, 32, 8"),

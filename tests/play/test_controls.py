@@ -146,11 +146,11 @@ def test_weights_that_do_not_fit_are_refused():
     slow[0].config = slow[0].config.model_copy(update={"sample_rate": 8000})
     music = Music(chain(128), other=Music(OTHER), slow=Music(slow))
     for change, words, options in (
-        ({"weights": "other"}, "say jump", {}),
+        ({"weights": "other"}, "give jump", {}),
         ({"weights": "nowhere", "jump": 1}, "no weights here", {}),
         ({"begin": {"song": 1}, "jump": 1}, "begin must be {file", {}),
         ({"weights": "other", "jump": 1}, "without music", {"music": None}),
-        ({"weights": "slow", "jump": 1}, "8000 Hz, but this plays at 22050 Hz", {}),
+        ({"weights": "slow", "jump": 1}, "8000 Hz, but this stream plays at 22050 Hz", {}),
         ({"weights": "other", "jump": 1}, "multiple of the top level, 2048", {"block": 512}),
     ):
         with pytest.raises(UserError, match=words):
@@ -508,7 +508,7 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
     ({"hold": -1}, "hold is -1"), ({"hold": 60}, "hold is 60"),
     ({"jump": -1}, "jump is -1"), ({"jump": 2**128}, "it must be less than 2"),
     ({"jump": 1e300}, "it must be less than 2"),
-    ({"begin": "song.mp3", "jump": 1}, "begin must be what prompt made"),
+    ({"begin": "song.mp3", "jump": 1}, "begin must be a Prompt"),
     ({"freeze": {64: 1}}, "freeze names level 64"), ({"freeze": 60}, "freeze is 60"),
     ({"freeze": "all"}, "freeze is 'all'"), ({"echo": 1}, "no control is called 'echo'"),
     ({"sampling": {8: {"temperature": 1}}}, "sampling names level 8"),
@@ -526,7 +526,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(change, words):
 def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
     for options, change, words in (({"past": PAST}, {"hold": PAST}, "nothing was played"),
                                    ({}, {"hold": 1}, "make it with past"),
-                                   ({}, {"freeze": 1}, "nothing to freeze: make it with past")):
+                                   ({}, {"freeze": 1}, "no music to freeze: make it with past")):
         with pytest.raises(UserError, match=words):
             start(chain(128), **options).set(**change)
     short = prompt(rng, 1)
@@ -536,5 +536,5 @@ def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
         start(chain(128)).set(jump=1, begin=short)
     codec, generators = chain(128)
     varied = start((codec, generators[1:]), begin=Variation(512, np.zeros(64, np.int32), 64 * 512))
-    with pytest.raises(UserError, match="nowhere to jump to"):
+    with pytest.raises(UserError, match="so it cannot jump"):
         varied.set(jump=1)

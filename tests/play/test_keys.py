@@ -69,7 +69,7 @@ def test_levels_are_frozen_separately(stream):
 def test_errors_are_shown_and_change_nothing():
     keys = Keys(start(chain(128), seed=3))
     keys.follow(120.0)  # there is no score
-    for key, words in (("h", "keeps nothing to hold"), ("f", "keeps nothing to freeze")):
+    for key, words in (("h", "keeps no music to hold"), ("f", "keeps no music to freeze")):
         keys.press(key)
         assert words in keys.line
     for key in "7§rw":
@@ -157,7 +157,7 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
     keys.press("r")
     assert keys.line.startswith("loading song.mp3")
     keys.press("w")
-    assert keys.notice == "please wait: something is being loaded"
+    assert keys.notice == "please wait: a recording or weights are being loaded"
     keys.press("-")
     assert keys.changes[-1][1] == {"loudness": -2.0}
     loaded.set()

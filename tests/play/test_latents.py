@@ -32,5 +32,5 @@ def test_a_walk_begins_as_the_one_and_ends_as_the_other_and_changes_gradually(rn
 
 
 def test_a_codec_of_codes_is_refused_by_name():
-    with pytest.raises(UserError, match="vqvae_512 has a quantizer of ema, which makes codes"):
+    with pytest.raises(UserError, match="vqvae_512 has the quantizer ema, which makes codes"):
         latents.sample_prior(configs.preset("tiny").codec(512), 3, 1)

@@ -113,7 +113,7 @@ def residual(saved):
 @pytest.mark.parametrize("codes, level, message", [
     (np.zeros((5, 4), int), 512, "whole numbers"), (np.zeros(5, int), 512, "whole numbers"),
     (np.zeros((5, 0), int), 512, "whole numbers"), (np.zeros((5, 3)), 512, "whole numbers"),
-    (np.full((5, 3), 64), 512, "are 64 … 64; there are 0 … 63"),
+    (np.full((5, 3), 64), 512, "are 64 … 64; they must be in 0 … 63"),
     (np.zeros((1, 5, 3), int), 128, r"int64 \[1, 5, 3\]"),
 ])
 def test_codes_that_cannot_be_decoded_are_refused(residual, codes, level, message):

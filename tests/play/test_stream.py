@@ -435,7 +435,7 @@ def test_a_decoder_s_error_reaches_the_caller():
     codec, generators = chain(128)
     codec.decode_window = lambda codes, start: np.full((1, codes.shape[1] * 128), np.nan,
                                                        np.float32)
-    with pytest.raises(UserError, match="vqvae_128 decoded to a number that is not finite"):
+    with pytest.raises(UserError, match="vqvae_128 decoded a sample that is not finite"):
         next(start((codec, generators)))
 
 

@@ -124,7 +124,7 @@ def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_p
     code, said, notes = run(*arguments)
     assert code == 2
     assert message.replace("TMP", str(tmp_path)) in notes.splitlines()[-1]
-    expected = (": the default set in", "to ONNX, once", "measuring what", "continues", "varies")
+    expected = (": the default set in", "to ONNX, once", "measuring the", "continues", "varies")
     assert all(any(part in line for part in expected) for line in notes.splitlines()[:-1])
     assert said == ""
     assert not list(tmp_path.iterdir())
@@ -198,8 +198,8 @@ def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
                           capture_output=True, text=True)
     assert done.returncode == 2
     found, error = (line for line in done.stderr.splitlines() if "to ONNX, once" not in line)
-    assert error == ("generate_audio.py: there is no device to play on; --output FILE writes the "
-                     "sound instead")
+    assert error == ("generate_audio.py: there is no audio device to play on; --output FILE writes a "
+                     "file instead")
     assert found.startswith("vqvae_512, generator_512: the default set in ")
 
 

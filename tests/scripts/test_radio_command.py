@@ -42,7 +42,7 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
 
 
 @pytest.mark.parametrize("words, error", [
-    (["--label", "calm"], "was trained without labels: there is none to choose"),
+    (["--label", "calm"], "was trained without labels, so it takes no label"),
     (["--guidance", 2], "--guidance needs --label"),
 ])
 def test_unknown_labels_and_guidance_are_refused_before_serving(start, tiny_weights, words, error):

@@ -48,7 +48,7 @@ def test_new_takes_use_the_newest_best_sets_of_a_followed_folder(tmp_path):
     alone = Studio(other, [other])
     assert alone.about()["newest"] is None
     alone.close()
-    with pytest.raises(UserError, match="nothing: no generators in there to follow yet"):
+    with pytest.raises(UserError, match="nothing: holds no generators to follow yet"):
         Studio(other, [other], follow=tmp_path / "nothing")
 
 

@@ -109,7 +109,7 @@ def test_a_folder_of_codecs_alone_can_be_compared_but_not_played(folders, song, 
     assert (about["folders"], about["rate"]) == ([], RATE)
     assert about["codecs"] == [str(folders.codes), str(folders.vae)]
     assert f"There are no generators in {folders.vae};" in refusal(studio, weights=str(folders.vae))
-    with pytest.raises(UserError, match="no generators in there to follow yet"):
+    with pytest.raises(UserError, match="holds no generators to follow yet"):
         Studio(folders.vae, [folders.vae], follow=folders.vae)
     with pytest.raises(UserError, match="no generators in there .*, and no codecs"):
         Studio(folders.tiny.codecs, [tmp_path])

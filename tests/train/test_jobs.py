@@ -172,7 +172,7 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
     data = DataConfig(split=configs.Split(validation=("d",)))
     job, _, reporter = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=20480)
     assert "3 tracks to train on" in reporter.lines[2] and job.window == 160
-    assert "1 of 3 training tracks are shorter than a window of 0.929 s, which continues with another track" in reporter.lines
+    assert "1 of 3 training tracks are shorter than a window of 0.929 s; such a window continues with another track" in reporter.lines
     assert len(job.batches(0)[0]) == 2 and len(job.validation[0]) == 2
     job, _, reporter = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=512 * 1000)
     assert job.window == 4000

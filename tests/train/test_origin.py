@@ -315,7 +315,7 @@ def test_contradicting_options_are_one_line(begin, tmp_path, commands, more, mes
 
 def test_several_processes_train_from_scratch_only(begin, monkeypatch):
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
-    with pytest.raises(UserError, match="together from nothing: --from-scratch"):
+    with pytest.raises(UserError, match="from random weights: add --from-scratch"):
         begin()
 
 

@@ -1,6 +1,5 @@
-"""The commands of `vqwave NAME` and scripts/*.py. Each module has `parser()` and
-`main(argv) -> exit code`. A module is imported when its command runs, so that `vqwave --help`
-answers at once.
+"""The commands of `vqwave NAME` and scripts/*.py. Each module has `parser()` and `main(argv) ->
+exit code`. A module is imported when its command runs, so that `vqwave --help` is fast.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Arguments that several commands share. parser: a parser, or one of its groups."""
+"""Arguments of several commands. parser: a parser, or one of its groups."""
 
 from .. import cli
 from ..config import DataConfig, Split, TrainingConfig
@@ -29,7 +29,7 @@ def add_weights(parser, preset: bool = False):
                                  f"YAML file")
     parser.add_argument("--vqvae-weights-dir", metavar="DIR",
                         help=f"folder of the codecs (default: that of the generators if it holds "
-                             f"any, else {weights.CODECS})")
+                             f"any, otherwise {weights.CODECS})")
     named = f"; with --preset {weights.GENERATORS}/NAME" * preset
     parser.add_argument("--generator-weights-dir", metavar="DIR",
                         help=f"folder of the generators and of chain.yml (default: "
@@ -56,7 +56,7 @@ def add_epoch(parser, of: str):
     """--epoch. of: "codecs" or "generators"."""
     parser.add_argument("--epoch", metavar="N|best",
                         help=f"the {of}' weights of epoch N, or those with the best validation "
-                             f"loss (default: the default set, else the best)")
+                             f"loss (default: the default set, otherwise the best)")
 
 
 def add_engine(parser, engines=engine.ENGINES):
@@ -84,25 +84,25 @@ def add_held_out(parser):
     parser.add_argument("--val-split", metavar="SHARE|F.yml",
                         help=f"the tracks that the training held out: a share of the hours, or the "
                              f"path of a split.yml (default: the {splits.SPLIT_FILE} beside the "
-                             f"weights, else {DataConfig().split:g})")
+                             f"weights, otherwise {DataConfig().split:g})")
     parser.add_argument("--split-seed", type=cli.number(int, 0), metavar="S",
                         help=f"the --seed of the training, if --val-split is a share (default: "
                              f"{TrainingConfig().seed})")
 
 
 def held_out(args, folder) -> tuple[float | Split, int]:
-    """The split and seed of `splits.split`: of --val-split, else as recorded by the training."""
+    """The split and seed for `splits.split`: from --val-split, or as the training recorded them."""
     seed = TrainingConfig().seed if args.split_seed is None else args.split_seed
     if args.val_split is not None:
         return options.parse_split(args.val_split), seed
     recorded = (splits.load(folder, manifest.read(args.data_dir)) if args.split_seed is None
                 else None)
-    # A training on other music held out none of these tracks.
+    # Without a held-out track among these, the record belongs to a training on other music.
     return (recorded[0] if recorded and recorded[0].held_out_tracks else DataConfig().split), seed
 
 
 def find_name(name: str, names, what: str) -> str:
-    """`name`. Raises `UserError` where it is not among the names of every `what`."""
+    """`name`. Raises `UserError` if it is none of `names`. what: the kind of name."""
     if name not in names:
         raise UserError(f"no {what} is called {name!r}; there are {', '.join(names)}")
     return name

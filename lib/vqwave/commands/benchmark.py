@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     if args.json:
-        check_place(args.json)  # before anything is measured
+        check_place(args.json)  # before the measurements
     with progress.bar(transient=False, elapsed=True) as bar:
         task = bar.add_task("starting")
         results = benchmark.run(

@@ -82,7 +82,7 @@ def report(music, folder, data_dir, split, seed: int, *, minutes: float = MINUTE
 
 
 def before_tuning(folder) -> list[dict]:
-    """The figures of codecs from before a training into `folder` tuned them."""
+    """The values of codecs before the training in `folder` tuned them."""
     path = Path(folder) / plan.PLAN_FILE
     verdicts = config.load_yaml(path).get("verdicts") if path.is_file() else None
     return [verdict["first"] | {"model": f"{name}, before it was tuned"}
@@ -90,7 +90,7 @@ def before_tuning(folder) -> list[dict]:
 
 
 def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
-    """The measured figures: (name, value)."""
+    """(name, value) of all measurements."""
     rows = [(f"{title} of {row['model']}", row[key])
             for row in measured.codecs
             for key, title in (("notes", "notes kept"), ("mel", "mel"), ("distance", "distance"))]

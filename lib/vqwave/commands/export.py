@@ -42,12 +42,12 @@ def main(argv=None) -> int:
             for kind in export.kinds(weight_set, args.engine):
                 export.cached_graph(weight_set, kind)
             if name in music.chain.codecs.values() and weight_set.config.has_codes:
-                music.pitches(weight_set.config.level)  # a continuation then starts at once
+                music.pitches(weight_set.config.level)  # so that a continuation starts at once
     return 0
 
 
 def model_names(args, music) -> list[str]:
-    """The names of --models. Raises `UserError` where there are no weights."""
+    """The names of --models. Raises `UserError` if there are no weights."""
     if args.models != "all":
         return [arguments.find_name(name.strip(), [*music.chain.names, "all"], "model")
                 for name in args.models.split(",")]

@@ -1,4 +1,4 @@
-"""A web page that plays a model in the browser, without a server."""
+"""Write a web page that plays a model in the browser, without a server."""
 
 from .. import cli
 from ..io import weights
@@ -11,8 +11,8 @@ PORT = 7870
 
 def parser():
     parser = cli.parser(
-        "Write a folder of static files that plays music in any modern browser, on the device of "
-        "whoever opens it. Any static host can serve it; nothing is sent anywhere. docs/web.md "
+        "Write a folder of static files that plays music in any modern browser, on the visitor's "
+        "own device. Any static host can serve the folder; the page sends no data. docs/web.md "
         "shows how to publish it.",
         "weights/mine site", "--serve",
     )
@@ -24,7 +24,7 @@ def parser():
     arguments.add_address(parser, PORT, " (other machines get the page without its offline mode)")
     models = parser.add_argument_group("models")
     models.add_argument("--vqvae-weights-dir", metavar="DIR",
-                        help=f"folder of the codecs (default: WEIGHTS if it holds any, else "
+                        help=f"folder of the codecs (default: WEIGHTS if it holds any, otherwise "
                              f"{weights.CODECS})")
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")

@@ -15,17 +15,17 @@ from ..play.score import KEPT
 from . import pieces, play
 
 OTHER_FILES = 64
-"""Files that are open besides those of a batch."""
+"""The number of open files besides those of a batch."""
 PIECE_BYTES = 1 << 20
-"""Memory of a piece of a batch, besides the samples that --loop and --normalize hold."""
+"""The memory of a piece in a batch, without the samples that --loop and --normalize hold."""
 SECONDS = 30.0
-"""Length of a piece by default."""
+"""The default length of a piece."""
 VELOCITY = 80
-"""Of the notes of a score in a MIDI file."""
+"""The velocity of a score's notes in a MIDI file."""
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
                 "prompt", "variation_of", "score_from", "intro", "no_leveling", *pieces.SCORE)
-"""The options that a VAE has no use for: its frames are no codes."""
+"""The options that a VAE does not take, because its frames are no codes."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     ends = finish.add_mutually_exclusive_group()
     pieces.add_fade(ends)
     ends.add_argument("--loop", action="store_true",
-                      help="make a loop without a seam, up to half a second shorter than asked for "
-                           "(a variation: up to a second)")
+                      help="make a loop without a seam, up to half a second shorter than the given "
+                           "length (a variation: up to a second)")
     finish.add_argument("--normalize", action="store_true",
                         help=f"normalise to {mastering.NORMALIZED_TO:g} LUFS; a limiter prevents "
                              f"clipping")
@@ -87,12 +87,12 @@ def main(argv=None) -> int:
 
 
 def check_batch(pieces: int | None, held: int = 0):
-    """Raises `UserError` where a batch needs more files or memory than there are. held: samples of
-    each piece that are in memory at once.
+    """Raises `UserError` if a batch needs too many open files or too much memory. held: samples of
+    each piece that are in memory at the same time.
     """
     memory = machine.memory_bytes()
     most = [(machine.open_files() - OTHER_FILES, "open files")]
-    if memory:  # half of the memory is left to others
+    if memory:  # use at most half of the memory
         most.append((memory // 2 // (PIECE_BYTES + np.float32().nbytes * held), "memory"))
     limit, reason = min(most)
     if pieces and pieces > limit:
@@ -126,7 +126,7 @@ def sample_prior(args, music):
 
 
 def write(args, stream, paths, finish, changes=()) -> int:
-    """Write every piece and print the files; returns the exit code."""
+    """Write all pieces and print the files. Returns the exit code."""
     finish.check(stream)
     print(f"seed {stream.seed}", flush=True)
     rate = stream.sample_rate
@@ -142,7 +142,7 @@ def write(args, stream, paths, finish, changes=()) -> int:
 
 
 def notes_of(stream, piece: int, path: Path) -> list[midi.Note]:
-    """The notes of the score that was performed; without one, those that are heard in the file."""
+    """The notes of the performed score; without a score, the notes found in the file's sound."""
     rate = stream.sample_rate
     notes = [] if stream.position > KEPT * rate else stream.notes(0, stream.position, piece)
     return ([event for start, end, pitch in notes

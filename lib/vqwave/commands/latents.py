@@ -48,7 +48,7 @@ def main(argv=None) -> int:
 
 
 def load(args) -> engine.CodecEngine:
-    """The codec of --model. Raises `UserError` where it has codes."""
+    """The codec of --model. Raises `UserError` if it is no VAE."""
     folder = weights.find_folder(args.vqvae_weights_dir)
     names = list(weights.chain(folder).codecs.values())
     if args.model:

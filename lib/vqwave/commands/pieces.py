@@ -1,4 +1,4 @@
-"""What `vqwave generate` and `vqwave play` share: options, checks, and opening the stream."""
+"""The common code of `vqwave generate` and `vqwave play`: options, checks, opening the stream."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from . import arguments
 SHORTEST_PIECE, LONGEST_PIECE = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
 LONGEST_SCORE = 900
-"""Seconds of a recording that are transcribed."""
+"""The most seconds of a recording that are transcribed."""
 
 SAMPLING = {
     "temperature": ("T", "below 1 safer, above 1 wilder, 0: always the likeliest code; for a VAE, "
@@ -28,7 +28,7 @@ SAMPLING = {
 """Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
 NEEDS = {"prompt_seconds": ("prompt",), "prompt_start": ("prompt",), "keep_original": ("prompt",),
          "stay": ("prompt",), "keep": ("variation_of",)}
-"""Options that need another option: {option: the others, of which one is enough}."""
+"""Options that need one of several other options: {option: the others}."""
 
 
 def add_main(parser):
@@ -52,7 +52,7 @@ def add_main(parser):
 
 
 def add_recording(parser):
-    """Options for the recording that a piece begins with."""
+    """Options for the recording that a piece continues or varies."""
     group = parser.add_argument_group("begin with a recording")
     recording = group.add_mutually_exclusive_group()
     recording.add_argument("--prompt", metavar="FILE",
@@ -98,7 +98,7 @@ def add_score(parser):
 
 
 def score_from(args, music):
-    """The score of the file that is to be performed, or None."""
+    """The score from the file of --score-from, or None."""
     if args.score_from is None:
         return None
     if args.score_from.lower().endswith((".mid", ".midi")):
@@ -114,7 +114,7 @@ def add_models(parser):
     arguments.add_epoch(group, "generators")
     group.add_argument("--generators", metavar="NAMES",
                        help="all, or names separated by commas: the chain ends at the finest of "
-                            "these generators (default: the end that chain.yml names, else all)")
+                            "these generators (default: the end in chain.yml, or all)")
     arguments.add_engine(group)
     group.add_argument("--no-gpu", action="store_true", help="do not use a GPU")
 
@@ -125,7 +125,7 @@ def add_fade(parser):
 
 
 def add_rare(parser):
-    """The last options of both commands."""
+    """The rare options of both commands."""
     parser.add_argument("--latency", choices=playback.LATENCIES, default="normal",
                         help="low: changes are heard sooner, at a higher cost; the same seed may "
                              "give another piece")
@@ -145,7 +145,7 @@ def flag(option: str) -> str:
 
 
 def parse(parser, argv, others: str):
-    """The arguments. others: which command has the options that this one lacks."""
+    """The arguments. others: a text that names the command with the other options."""
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}; {others}")
@@ -153,7 +153,7 @@ def parse(parser, argv, others: str):
 
 
 def check(args, outputs=(), needs=NEEDS):
-    """Raises `UserError` where options contradict each other, or a file would be lost."""
+    """Raises `UserError` if options contradict each other, or if a file would be replaced."""
     excluded = dict.fromkeys(SCORE, ("replay", "variation_of")) | {
         "score_from": ("replay", "variation_of", "prompt")}
     for option, others in excluded.items():
@@ -176,7 +176,7 @@ def check(args, outputs=(), needs=NEEDS):
 
 def load(args) -> api.VQWave:
     if args.no_gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before a library looks for a GPU
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before any library searches for a GPU
     return api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
                     preset=args.preset)
 
@@ -220,7 +220,7 @@ def open_stream(args, music, options: dict, past: float = 0.0):
 
 
 def piece_length(args, music) -> int | None:
-    """The samples to generate; None for a piece without an end."""
+    """The samples to generate; None: endless."""
     rate = music.sample_rate
     samples = (api.samples_in(args.seconds, rate) if args.seconds
                else args.length * music.chain.top if args.length else None)

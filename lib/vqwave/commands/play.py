@@ -17,7 +17,7 @@ from ..play.session import Session
 from . import pieces
 
 PAST = 16.0
-"""The seconds of past music that can be held or frozen."""
+"""The most seconds of past music that can be held or frozen."""
 NEEDS = pieces.NEEDS | {"force": ("record",)}
 
 
@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
     live.add_argument("--recordings", nargs="+", metavar="FILE",
                       help="recordings for the key r, which continues the next recording")
     live.add_argument("--other-weights", nargs="+", metavar="DIR",
-                      help="folders of weights for the key w, which passes to music by the next "
-                           "folder")
+                      help="folders of weights for the key w, which cross-fades to music by the "
+                           "next folder")
     live.add_argument("--midi-in", metavar="PORT",
                       help="MIDI input, by a part of the port's name: held notes pull the music "
                            "towards them, the modulation wheel raises the temperature, a clock "
@@ -103,14 +103,14 @@ def play(stream, args, finish, changes=()) -> playback.Status:
         display.show(status)
 
     with contextlib.ExitStack() as stack:
-        if args.record is not None:  # after the ports are closed, which may change the music
+        if args.record is not None:  # called after the ports close, which may change the music
             stack.callback(record, args.record, stream, first_seed, pressed, changes)
         if args.midi_out is not None:
             sender = midi.open_output(args.midi_out, stream.sample_rate, display.notices.append)
             stack.callback(sender.close)
             blocks = sender.follow(blocks)
         if args.midi_in is not None:
-            stream.hear_codes()  # now: the first held note would interrupt the music
+            stream.hear_codes()  # now, because later it would interrupt the music
             listener = midi.open_input(args.midi_in, pressed, display.notices.append)
             stack.callback(listener.close)
         stack.callback(display.close)

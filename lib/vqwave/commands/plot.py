@@ -79,8 +79,8 @@ def draw_curves(args):
 
 
 class Kind(NamedTuple):
-    """A kind of picture. options: names of `OPTIONS`. seconds: of a file that are drawn by default;
-    None: all. count: of inputs, as argparse names it.
+    """A kind of picture. options: names of `OPTIONS`. seconds: the default seconds of a file to
+    draw; None: all. count: the number of inputs, as in argparse.
     """
 
     draw: Callable
@@ -121,7 +121,7 @@ def read(args, rate: int) -> dict[str, np.ndarray]:
 
 
 def find_files(paths) -> list[Path]:
-    """The files, and those of music in the folders."""
+    """The files, and the music files in the folders."""
     files = []
     for path in paths:
         music = [path] if not path.is_dir() else sorted(

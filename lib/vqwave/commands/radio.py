@@ -55,7 +55,7 @@ def main(argv=None) -> int:
                               args) for folder in folders}
     rates = {}
     for folder, open_stream in openers.items():
-        with open_stream() as stream:  # raises where weights are missing or do not fit the options
+        with open_stream() as stream:  # raises if weights are missing or do not fit the options
             rates[folder] = stream.sample_rate
     for folder, open_stream in openers.items():
         groups.append(stations.StationGroup(

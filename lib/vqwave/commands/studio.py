@@ -51,7 +51,7 @@ def main(argv=None) -> int:
 
 
 def _wait_for_generators(folder, seconds: float = 2.0):
-    """Return when a folder has generators, which is checked every so many seconds."""
+    """Return when a folder has generators. seconds: between two checks."""
     name, waiting = files.printable(folder), False
     while not plays(folder):
         if not Path(folder).is_dir():

@@ -74,7 +74,7 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     codecs = weights.find_folder(args.vqvae_weights_dir)
     names = weights.chain(codecs).codecs.values() if args.model == "all" else [args.model]
-    # All sets are found before any work, so that a missing one does not cost minutes.
+    # Find all weights before any work, so that missing weights are reported at once.
     sets = [weights.find(codecs, name, args.epoch) for name in names]
     for weight_set in sets:
         if not isinstance(weight_set.config, CodecConfig):
@@ -96,13 +96,13 @@ def main(argv=None) -> int:
 
 def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, musicnn=None,
                  engine_name: str = engine.ENGINES[0], note: bool = False) -> dict:
-    """Measure codecs on the held-out tracks of a data folder: "models", a row of
-    `judge.judge_corpus` for each; "table", the lines of a table; "tracks", how many; "held_out",
-    whether these tracks are held out. note: record the figures in the codecs' YAML files.
+    """Measure codecs on the held-out tracks of a data folder: {"models": a row of
+    `judge.judge_corpus` for each, "table": the lines of a table, "tracks": their number,
+    "held_out": whether they are held out}. note: save the values in the codecs' YAML files.
     """
     (train, held_out), spans = silence.read_sides(data_dir, split, seed, sets[0].trim_silence,
                                                   SilentReporter())
-    # A folder of one track holds nothing out; a codec of another corpus has not heard that track.
+    # With a single track nothing is held out; codecs of other corpora were not trained on it.
     tracks = held_out or train
     embed = fad.load_if_available(musicnn, _say)
     with progress.share_bar() as show:
@@ -119,7 +119,7 @@ def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, 
 
 
 def _judge_recording(args, sets) -> int:
-    """Write each codec's copy of a recording and print its figures."""
+    """Write each codec's reconstruction of a recording, and print its measurements."""
     folder, rows, lines = make_folder(args.output_dir or "."), [], []
     console, originals = Console(stderr=True), {}
     for weight_set in sets:

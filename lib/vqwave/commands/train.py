@@ -1,4 +1,4 @@
-"""Train a chain on a prepared folder: from the shipped models, or every model from nothing."""
+"""Train a chain on a prepared folder: from the shipped models, or from random weights."""
 
 import argparse
 import functools
@@ -15,7 +15,7 @@ from ..train.origin import Origin
 from . import arguments
 
 HOURS, FROM_SCRATCH_HOURS = 1.0, 8.0
-"""Default hours: of a training that begins with trained models, and from scratch."""
+"""The default hours of a training from trained models, and of a training from scratch."""
 
 
 def levels(text: str) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
                         help=f"start from random weights, with the preset {config.SHIPPED} unless "
                              f"--preset names another")
     options.add_preset(parser)
-    # Trained models bring their own configs.
+    # Without a preset, the configs of the trained models apply.
     parser.set_defaults(preset=None)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
                         help=f"time for everything, the report included; trainings adapt their "
@@ -110,7 +110,7 @@ def report(musicnn, data_dir, folder, split, page):
 
 
 def _describe_presets() -> str:
-    """Each preset of the library with the comment at the top of its file."""
+    """A description of each preset of the library, with the comment at the top of its file."""
     blocks = []
     for name in config.preset_names():
         text = (config.PRESETS / f"{name}.yml").read_text(encoding="utf-8")
@@ -130,7 +130,7 @@ def _next_command(args, chosen: plan.TrainingPlan, output) -> str:
 
 
 def _listening_commands(chosen: plan.TrainingPlan, folder: str) -> list[str]:
-    """The commands that make the result heard."""
+    """The commands for listening to the result."""
     generate = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
                 f"{folder}")
     if chosen.chain.can_generate:

@@ -1,7 +1,7 @@
-"""What a system is, as data: models, training, chains and presets, validated by pydantic.
+"""The description of a system as data: models, training, chains and presets, validated by pydantic.
 
-Each axis of a model is a field whose `kind` names one class, and a layer in `nn/` is registered for
-that class. A fact is stated once; where two statements disagree, a `ConfigError` prints both sides.
+Each axis of a model is a field whose `kind` names a class here and a layer in `nn/`. A fact is
+stated once. If two statements disagree, a `ConfigError` prints both sides.
 """
 
 from .chain import *

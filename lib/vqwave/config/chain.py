@@ -17,11 +17,11 @@ from .training import DataConfig, TrainingConfig
 
 PRESETS = Path(__file__).parents[1] / "presets"
 SHIPPED = "notes"
-"""The preset of the weights in the folder `weights`, and that of trainings from nothing."""
+"""The preset of the weights in the folder `weights`, and of trainings from random weights."""
 
 
 class ChainLevel(Config):
-    """One level of a chain and its models. generator: None where nothing learns the frames."""
+    """One level of a chain and its models. generator: None if no generator learns the frames."""
 
     level: Positive
     codec: Name
@@ -29,9 +29,9 @@ class ChainLevel(Config):
 
 
 class ChainConfig(Config):
-    """Generators from the top down, and the codecs of their levels. block: samples that are
-    computed in one go. end: the level that is decoded by default (None: the finest). score: the
-    generator of the score that the top level performs.
+    """Generators from the top down, and the codecs of their levels. block: samples in a block of a
+    stream. end: the level that is decoded by default (None: the finest). score: the generator of
+    the score that the top level performs.
     """
 
     sample_rate: Positive
@@ -87,7 +87,7 @@ class ChainConfig(Config):
         return {level.level: level.generator for level in self.levels if level.generator}
 
     def generator(self, level: int) -> str:
-        """The name of a level's generator. Raises `UserError` where the level has none."""
+        """The name of a level's generator. Raises `UserError` if the level has none."""
         if level not in self.generators:
             raise UserError(f"level {self.check_level(level)} of the chain has no generator: "
                             f"{self.codecs[level]} stands alone")
@@ -95,7 +95,7 @@ class ChainConfig(Config):
 
     @property
     def can_generate(self) -> bool:
-        """Whether a piece can begin with nothing: the top level has a generator."""
+        """Whether pieces need no recording, because the top level has a generator."""
         return self.top in self.generators
 
     @property
@@ -105,25 +105,25 @@ class ChainConfig(Config):
 
     @property
     def names(self) -> list[str]:
-        """Every model: the codecs from the top down, then the generators."""
+        """The names of all models: the codecs from the top down, then the generators."""
         return [*self.codecs.values(), *self.all_generators]
 
     @property
     def summary(self) -> str:
-        """The models from the top down, and the sample rate, in words."""
+        """The models from the top down and the sample rate, as words in a message."""
         levels = [f"{' and '.join(filter(None, (level.codec, level.generator)))} of level "
                   f"{level.level}" for level in self.levels]
         return f"{', '.join(levels)}, at {self.sample_rate} Hz"
 
     def check_level(self, level: int) -> int:
-        """`level`. Raises `ConfigError` where the chain has no such level."""
+        """`level`. Raises `ConfigError` if the chain has no such level."""
         if level not in self.sizes:
             raise ConfigError(f"there is no level {level!r}; there are "
                               f"{', '.join(map(str, self.sizes))}")
         return level
 
     def check_keep(self, keep: int, level: int) -> int:
-        """`keep`. Raises `ConfigError` where a chain down to `level` has no such level above."""
+        """`keep`. Raises `ConfigError` if it is no level of the chain above `level`."""
         above = [x for x in self.sizes if x > level]
         if not above:
             raise ConfigError(f"the chain has no level above {level} that a variation could keep")
@@ -134,7 +134,7 @@ class ChainConfig(Config):
 
 
 class _Description(pydantic.BaseModel, extra="allow"):
-    """A model in a preset's file: its keys, without those that follow from the chain."""
+    """A model in a preset's file, without the keys that follow from the chain."""
 
     training: dict[str, Any] = {}
     conditions: list[dict[str, Any]] | None = None
@@ -164,7 +164,7 @@ class _PresetFile(Config):
 class Preset:
     """A whole system: its chain, its models and how they are trained.
 
-    path: a YAML file. Raises `ConfigError` where the file is invalid.
+    path: a YAML file. Raises `ConfigError` if the file is invalid.
     """
 
     def __init__(self, path: Path):
@@ -249,7 +249,7 @@ def _load_with_bases(path: Path) -> dict:
 
 
 def _complete(values: dict, who: str, derived: dict) -> dict:
-    """`values` with `derived`. Raises `ConfigError` where they disagree."""
+    """`values` with `derived`. Raises `ConfigError` if both have a key with different values."""
     for key, value in derived.items():
         if values.get(key, value) != value:
             raise ConfigError(f"{who}: {key} is {short(values[key])}, but the chain says "

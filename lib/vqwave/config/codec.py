@@ -13,19 +13,19 @@ from .heads import AdversaryConfig, AnyHead, LossConfig, WaveformHead
 from .quantizers import AnyQuantizer, EMAQuantizer
 
 PERIOD = 1 << 18
-"""Samples after which a decoder's tones and noise repeat: positions are known modulo this."""
+"""Samples after which a decoder's tones and noise repeat. Positions are counted modulo this."""
 TONE_HOP = 128
-"""Samples between two settings of the loudness of a decoder's tones, at most."""
+"""The largest hop, in samples, between two values of the loudness of a decoder's tones."""
 
 
 class CodecConfig(Config):
     """A VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books], or
     a VAE: audio <-> vectors float32 [batch, samples / level, dim].
 
-    The decoder mirrors the encoder. padding: convolutions see both sides (same), or only the past
-    (causal), so that a piece can be coded in blocks. even: how strongly up-sampling is kept from
-    adding a pattern at the rate of the codes (`SubPixelUpsampling`), in [0, 1]. labels: labels that
-    a VAE's encoder and decoder are conditioned on (a conditional VAE).
+    The decoder mirrors the encoder. padding: convolutions see both sides ("same") or only the past
+    ("causal", so that a piece can be coded in blocks). even: how strongly the up-sampling is kept
+    from adding a pattern at the code rate (`SubPixelUpsampling`), in [0, 1]. labels: the condition
+    of a VAE's encoder and decoder (a conditional VAE).
     """
 
     kind: Literal["codec"] = "codec"
@@ -63,7 +63,7 @@ class CodecConfig(Config):
         axes = {axis: part for axis, part in self if isinstance(part, parts.CodecPart)}
         for axis, part in axes.items():
             self._check_part(axis, part)
-        for part in axes.values():  # which relies on the kinds of the others
+        for part in axes.values():  # `check` relies on the kinds of the other parts
             part.check(self)
         if self.labels and (self.quantizer.kind, self.encoder.kind, self.padding) != (
                 "gaussian", "mirror", "same"):
@@ -83,7 +83,7 @@ class CodecConfig(Config):
                              f"of {self.sample_rate} holds {self.sample_rate / 2:g} Hz")
 
     def with_labels(self, labels: Labels) -> Self:
-        """The same with these labels in place of its own."""
+        """The same config with these labels."""
         return replace(self, labels=labels)
 
     @property
@@ -91,7 +91,7 @@ class CodecConfig(Config):
         return tuple(stage.stride for stage in self.stages)
 
     def hop(self, stage: int) -> int:
-        """Samples per step of the features of a stage; of stage −1, the audio, 1."""
+        """Samples per step of a stage's features; 1 for stage −1, the audio."""
         return math.prod(self.strides[: stage + 1])
 
     @property
@@ -101,30 +101,30 @@ class CodecConfig(Config):
 
     @property
     def encoder_stages(self) -> range:
-        """The stages that the encoder has: those after the front end."""
+        """The stages of the encoder: those after the front end."""
         count = len(self.stages)
         return range(next(i for i in range(count + 1) if self.hop(i - 1) == self.front_end.hop),
                      count)
 
     @property
     def tone_stage(self) -> int:
-        """The stage that sets the loudness of tones: the coarsest, of a hop up to `TONE_HOP`."""
+        """The stage that sets the loudness of tones: the coarsest one with a hop ≤ `TONE_HOP`."""
         return max((i for i in range(len(self.stages)) if self.hop(i) <= TONE_HOP), default=0)
 
     @property
     def has_codes(self) -> bool:
-        """Whether a frame is codes, or a vector of float32."""
+        """Whether a frame consists of codes (otherwise of a float32 vector)."""
         return self.quantizer.has_codes
 
     def check_codes(self, who: str = ""):
-        """Raises `ConfigError` where a frame is no codes. who: what needs codes."""
+        """Raises `ConfigError` for a VAE, which has no codes. who: the part that needs codes."""
         if not self.has_codes:
             reason = f"{self.name} has a quantizer of {self.quantizer.kind}, which makes"
             raise ConfigError(f"{who} needs codes, but {reason} none" if who
                               else f"{reason} no codes: `vqwave generate --output FILE` samples it")
 
     def check_generator(self, who: str):
-        """Raises `ConfigError` where the generator `who` cannot draw or read the frames."""
+        """Raises `ConfigError` if the generator `who` cannot draw or read the frames."""
         self.check_codes(who)
         if self.books > MAX_BOOKS:
             raise ConfigError(f"{who} takes at most {MAX_BOOKS} codes a frame, and {self.name} "
@@ -132,14 +132,14 @@ class CodecConfig(Config):
 
     @property
     def num_codes(self) -> int:
-        """Codes in each codebook. Raises `ConfigError` where there are none."""
+        """The number of codes in each codebook. Raises `ConfigError` for a VAE."""
         self.check_codes()
         return self.quantizer.num_codes
 
     @property
     def codebook_of(self) -> tuple[int, ...]:
-        """The number of the codebook of each code of a frame: those of the top, place by place for
-        each book, then those of the bottom. Raises `ConfigError` where a frame is no codes.
+        """The index of the codebook of each code of a frame: first the top's codes, by book and
+        then by position; then the bottom's. Raises `ConfigError` for a VAE.
         """
         self.check_codes()
         books = range(self.quantizer.books)
@@ -149,7 +149,7 @@ class CodecConfig(Config):
 
     @property
     def books(self) -> int:
-        """Codes in a frame. Raises `ConfigError` where there are none."""
+        """The number of codes in a frame. Raises `ConfigError` for a VAE."""
         return len(self.codebook_of)
 
     @property
@@ -159,12 +159,12 @@ class CodecConfig(Config):
 
     @property
     def nested(self) -> bool:
-        """Whether the first codes of a frame, a multiple of `positions`, can be decoded alone."""
+        """Whether the first n·`positions` codes of a frame can be decoded alone, for any n."""
         return self.quantizer.nested and self.hierarchy.bottom is None
 
     def check_books(self, books: int | None) -> int | None:
-        """The number of codes in the first `books` codebooks of a frame; None for all of them.
-        Raises `ConfigError` where the codec has fewer codebooks, or needs all of them.
+        """The number of codes in the first `books` codebooks of a frame; None: all codebooks.
+        Raises `ConfigError` if the codec has fewer codebooks, or needs all of them.
         """
         if books is None:
             return None
@@ -178,7 +178,7 @@ class CodecConfig(Config):
 
     @property
     def positions(self) -> int:
-        """Places along the frequencies of a frame of latents; 1 where latents are no plane."""
+        """Positions along the frequency axis in a frame of latents; 1 if latents are no plane."""
         return self._positions(len(self.stages) - 1)
 
     def _positions(self, stage: int) -> int:
@@ -188,12 +188,12 @@ class CodecConfig(Config):
 
     @property
     def bottom_positions(self) -> int:
-        """Places in a frame of a hierarchy's bottom; 0 without a hierarchy."""
+        """The positions in a frame of a hierarchy's bottom; 0 without a hierarchy."""
         return 0 if self.hierarchy.bottom is None else self._positions(self.hierarchy.bottom)
 
     @property
     def bottom_frames(self) -> int:
-        """Frames of a hierarchy's bottom in a frame of the top; 1 without a hierarchy."""
+        """The frames of a hierarchy's bottom in a frame of its top; 1 without a hierarchy."""
         bottom = self.hierarchy.bottom
         return 1 if bottom is None else self.level // self.hop(bottom)
 
@@ -205,7 +205,7 @@ class CodecConfig(Config):
 
     @property
     def frame_width(self) -> int:
-        """Numbers in a frame: its codes, or those of its vector."""
+        """The number of codes in a frame, or the width of its vector."""
         return self.books if self.has_codes else self.vector_width
 
     @property
@@ -219,5 +219,5 @@ class CodecConfig(Config):
 
     @property
     def can_decode_part(self) -> bool:
-        """Whether the decoder's later stages can leave out frames that only the first needs."""
+        """Whether the decoder's later stages can skip frames that only its first stage needs."""
         return self.encoder.kind != "plane" and self.has_codes and self.head.makes_audio

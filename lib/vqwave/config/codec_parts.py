@@ -27,37 +27,37 @@ class CodecPart(Config):
     kind: str
 
     requires: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """By the name of another axis, the kinds that this part works with."""
+    """{name of another axis: the kinds that this part works with}."""
 
     noncausal: ClassVar[bool] = False
     """Whether the part sees later samples with every padding."""
 
     @property
     def highest_frequency(self) -> float:
-        """Hz that the sample rate must be able to hold; 0 where the part needs none."""
+        """The frequency in Hz that the sample rate must be able to represent; 0: any."""
         return 0.0
 
     def check(self, codec: Any):
-        """Raises `ValueError` where the rest of the `CodecConfig` does not fit the part."""
+        """Raises `ValueError` if the other parts of the `CodecConfig` do not fit this part."""
 
 
 class WaveformFrontEnd(CodecPart):
-    """The encoder sees the samples."""
+    """The encoder's input is the samples."""
 
     kind: Literal["waveform"] = "waveform"
     hop: ClassVar[int] = 1
-    """Samples per step of what the encoder sees."""
+    """Samples per step of the encoder's input."""
 
 
 PER_OCTAVE = 24
 """Bins of a log-frequency spectrum, and tones of a tone bank, per octave: quarter tones."""
 LOWEST_TONE = 27.5
-"""Hz, A0: where the grid of quarter tones begins."""
+"""The lowest quarter tone of the grid in Hz: A0."""
 
 
 class LogFrequencyFrontEnd(CodecPart):
-    """The encoder sees a constant-Q spectrum: quarter tones up from `lowest` (Hz, `LOWEST_TONE` or
-    octaves above it), a frame every `hop` samples. It replaces the encoder's stages up to that hop.
+    """The encoder's input is a constant-Q spectrum with a frame every `hop` samples, which replaces
+    the encoder's stages up to that hop. lowest: Hz of the first quarter tone, octaves of `LOWEST`.
     """
 
     kind: Literal["log_frequency"] = "log_frequency"
@@ -84,14 +84,14 @@ class LogFrequencyFrontEnd(CodecPart):
 
     @property
     def first_tone(self) -> int:
-        """The number of the lowest bin on the grid of quarter tones up from `LOWEST_TONE`."""
+        """The index of the lowest bin on the grid of quarter tones from `LOWEST_TONE` on."""
         return round(PER_OCTAVE * math.log2(self.lowest / LOWEST_TONE))
 
 
 class SpectrogramFrontEnd(CodecPart):
-    """The encoder sees the loudness of a spectrogram, a frame every `hop` samples, instead of
-    having stages up to that hop. n_fft: samples of a window. mels: bands on the mel scale; 0: the
-    bins of the window without the last, so that strides divide their number.
+    """The encoder's input is the loudness of a spectrogram, with a frame every `hop` samples. The
+    spectrogram replaces the encoder's stages up to that hop. n_fft: samples of a window. mels:
+    bands on the mel scale; 0: all bins but the last, so that strides divide their number.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
@@ -115,7 +115,7 @@ class SpectrogramFrontEnd(CodecPart):
 
     @property
     def channels(self) -> int:
-        """Of a frame: the bands, or the bins of the window without the last."""
+        """The numbers in a frame: the bands, or the bins of the window without the last."""
         return self.mels or self.n_fft // 2
 
 
@@ -124,14 +124,14 @@ AnyFrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd | SpectrogramFro
 
 
 class MirrorEncoder(CodecPart):
-    """The decoder's stages in reverse: strided convolutions and blocks."""
+    """The decoder's stages in reverse order: strided convolutions and blocks."""
 
     kind: Literal["mirror"] = "mirror"
 
 
 class BandedEncoder(CodecPart):
-    """A network for each band of a log-frequency spectrum and `overlap` bins to either side. units:
-    features of a band. dilations: of its residual convolutions over time.
+    """A network for each band of a log-frequency spectrum, with `overlap` more bins on either side.
+    units: features of a band. dilations: of the residual convolutions over time.
     """
 
     kind: Literal["banded"] = "banded"
@@ -139,7 +139,7 @@ class BandedEncoder(CodecPart):
     units: Positive = 96
     overlap: Whole = 6
     dilations: Dilations = (3,)
-    # The encoder has no other blocks and no bottleneck; only the decoder would get them.
+    # Other blocks and bottlenecks are refused, because only the decoder would have them.
     requires = {"front_end": ("log_frequency",), "quantizer": ("banded", "gain_shape"),
                 "bottleneck": ("none",), "block": ("dilated",)}
 
@@ -154,9 +154,9 @@ class BandedEncoder(CodecPart):
 
 
 class PlaneEncoder(CodecPart):
-    """The spectrogram, the first stage, as a picture: two-dimensional convolutions with the same
-    stride along frames and bands, in encoder and decoder. Latents have `CodecConfig.positions`
-    places along the frequencies; the same codebooks quantize each.
+    """The spectrogram (the first stage) as an image: encoder and decoder are two-dimensional
+    convolutions with equal strides along frames and bands. Latents have `CodecConfig.positions`
+    positions along the frequency axis, which share their codebooks.
     """
 
     kind: Literal["plane"] = "plane"
@@ -190,7 +190,7 @@ class SingleLevelHierarchy(CodecPart):
 
 class TopDownHierarchy(CodecPart):
     """Two levels of latents that are trained together: the top at the last stage, and a finer
-    bottom that is conditioned on the quantized top (VQ-VAE-2, Razavi et al. 2019).
+    bottom, conditioned on the quantized top (VQ-VAE-2, Razavi et al. 2019).
 
     bottom: the stage of the finer level, counted from 0.
     """
@@ -226,7 +226,7 @@ class DilatedBlock(CodecPart):
 
 class MultiresolutionBlock(CodecPart):
     """Residual blocks that mix the outputs of one small kernel at `depth` dilations. Each dilation
-    is twice the one before it; a stage's `dilations` are the smallest.
+    is twice the previous one. A stage's `dilations` are the smallest of each block.
     """
 
     kind: Literal["multiresolution"] = "multiresolution"
@@ -264,15 +264,15 @@ AnyUpsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
 
 
 class NoBottleneck(CodecPart):
-    """Convolutions alone."""
+    """No bottleneck: only convolutions."""
 
     kind: Literal["none"] = "none"
 
 
 class EnergyBottleneck(CodecPart):
-    """The energy transformer (Hoover et al. 2023): each frame takes `steps` steps down the gradient
-    of an energy, `rate` of the gradient each. The energy attends to the `back` frames before it and
-    to `memories`.
+    """The energy transformer (Hoover et al. 2023): `steps` steps of gradient descent, of size
+    `rate`, on an energy of each frame. The energy attends to the `back` frames before and to
+    `memories`.
     """
 
     kind: Literal["energy"] = "energy"

@@ -1,4 +1,4 @@
-"""Conditions: what a model knows besides its own past, such as the level above or labels."""
+"""Conditions: a model's inputs besides its own past, such as the level above or labels."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -20,9 +20,9 @@ from .fields import (
 
 
 class ConditionConfig(Config):
-    """A named input of a generator, which becomes `channels` features of each step.
+    """A named input of a generator, which gives `channels` features for each step.
 
-    The conditions of a generator have inputs of different names. An input is int32 [batch, *shape].
+    The inputs of a generator's conditions have different names. An input is int32 [batch, *shape].
     """
 
     input: ClassVar[str]
@@ -30,12 +30,12 @@ class ConditionConfig(Config):
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """Of the input without the batch axis; None is an axis as long as the window."""
+        """The input's shape without the batch axis; None is an axis of the window's length."""
         raise NotImplementedError
 
 
 class CodesAbove(ConditionConfig):
-    """The frames of the level above, through a dilated CNN, at the generator's own rate."""
+    """The frames of the level above, through a dilated CNN, up-sampled to the generator's rate."""
 
     input = "source"
     kind: Literal["codes"] = "codes"
@@ -48,7 +48,7 @@ class CodesAbove(ConditionConfig):
 
     @property
     def halo(self) -> int:
-        """Frames that the context of a frame depends on, to either side."""
+        """The receptive field of the context on either side, in frames of the level above."""
         return sum(self.dilations) * (self.kernel_size // 2)
 
     @property
@@ -61,15 +61,15 @@ WHOLE_SHARE = 1 << 16
 
 
 class Labels(ConditionConfig):
-    """The folder or a tag of a track, or the track itself, as a learnt vector for each label.
+    """A learnt vector for each label: a track's folder, a tag, or the track itself.
 
-    The input has the labels of each frame: [T, labels, 2] of (number of the label, share), the
-    shares in `WHOLE_SHARE`ths.
+    The input holds the labels of each frame, [T, labels, 2], as (index of the label, share), where
+    the shares add up to `WHOLE_SHARE`.
 
-    of: where labels come from. A piece without a label plays like a "track" that its seed draws.
-    names: the vocabulary, in the order of the labels' numbers; empty: that of the training data.
+    of: the source of the labels. With "track", the seed draws a label for a piece without one.
+    names: the vocabulary in the order of the indices; empty: taken from the training data.
     channels: of the vector. dropout: the share of training windows without a label, so that the
-    model also plays without one, and for guidance.
+    model also plays without a label, and for guidance.
     """
 
     input = "label"
@@ -91,12 +91,12 @@ class Labels(ConditionConfig):
 
     @property
     def none(self) -> int:
-        """The number that means no label."""
+        """The index that means "no label"."""
         return len(self.names)
 
     @property
     def are_tracks(self) -> bool:
-        """Whether each track is a label of its own, so that the names are those of one corpus."""
+        """Whether each track is its own label, so that the names belong to one corpus."""
         return self.of == "track"
 
     @property
@@ -105,12 +105,12 @@ class Labels(ConditionConfig):
 
 
 class ScoreAbove(ConditionConfig):
-    """The notes and beats of the music at the generator's own rate, through a dilated CNN. The
-    input has a row for each frame. A book of the score is 0 where it is silent, else 1 + the frames
-    since it was struck. The beat's phase, or `no_score`, is the last number.
+    """The notes and beats of the music at the generator's rate, through a dilated CNN. The input
+    has a row for each frame. A book of the score is 0 if it is silent, otherwise 1 + the frames
+    since its strike. The last number is the phase in the beat, or `no_score`.
 
-    channels: features of a frame. The convolutions see `halo` frames to either side. dropout: the
-    share of training windows without a score, so that the model also plays without one.
+    channels: features of a frame. dropout: the share of training windows without a score, so that
+    the model also plays without a score.
     """
 
     input = "score"
@@ -123,15 +123,15 @@ class ScoreAbove(ConditionConfig):
 
     LOWEST: ClassVar[int] = 28
     PHASES: ClassVar[int] = 16
-    """Parts of a beat that a phase is counted in."""
+    """The number of phases in a beat."""
     OLDEST: ClassVar[int] = 255
-    """Frames after which the age of a note is no longer counted."""
+    """The largest age of a note, in frames; older notes keep this age."""
     RINGING: ClassVar[int] = 64
-    """Frames for which an attack sounds."""
+    """The number of frames in which an attack sounds."""
 
     @property
     def halo(self) -> int:
-        """Frames that the context of a frame depends on, to either side."""
+        """The receptive field of the context on either side, in frames."""
         return sum(self.dilations) * (self.kernel_size // 2)
 
     @property
@@ -140,7 +140,7 @@ class ScoreAbove(ConditionConfig):
 
     @property
     def no_score(self) -> int:
-        """The phase that means that there is no score."""
+        """The phase that means "no score"."""
         return self.PHASES
 
 

@@ -1,4 +1,4 @@
-"""What every config shares: types of fields, validation with errors of one line, YAML."""
+"""Common code of all configs: types of fields, validation with errors of one line, YAML."""
 
 import difflib
 import os
@@ -19,7 +19,7 @@ SCHEMA = 2
 LARGEST_INTEGER = 2**31 - 1
 """The largest integer in a config: an int32."""
 LOUDNESS_RANGE = 80.0
-"""dB below full scale at which the loudness of a spectrum ends, and the unit of this loudness."""
+"""The range of a spectrum's loudness in dB below full scale, and the unit of this loudness."""
 FULL_SCALE, MOST_LOUDNESS = 1.1, 1.3
 """The loudness of a full-scale sine, and the highest; see `nn.spectrum.loudness_of`."""
 
@@ -42,10 +42,10 @@ def _odd(value: int) -> int:
 
 
 def _free_name(name: str) -> str:
-    """`name`, which no file beside the weights has."""
+    """`name`. Raises `ValueError` if it is the name of a file beside the weights."""
     if re.fullmatch(r".*_(best|\d{5,})", name):
-        raise ValueError(f"{name!r} must not end in `_best` or five digits, which tell saved sets "
-                         f"apart")
+        raise ValueError(f"{name!r} must not end in `_best` or five digits, which are the tags of "
+                         f"saved sets")
     if name in ("chain", "preset", "train_all"):
         raise ValueError(f"{name!r} must not be the name of a file beside the weights")
     return name
@@ -53,7 +53,7 @@ def _free_name(name: str) -> str:
 
 Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST_INTEGER)]
-# Floats are not strict: YAML 1.1 takes 1e-4 for text.
+# Floats are not strict, because YAML 1.1 reads 1e-4 as text.
 Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Weight = Annotated[Real, Field(ge=0)]
 AboveZero = Annotated[Real, Field(gt=0)]
@@ -64,9 +64,9 @@ Text = Annotated[str, Field(strict=True)]
 Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$"),
                  AfterValidator(_free_name)]
 CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
-"""How many codes there are: cached codes are uint16, so at most 65,536."""
+"""The number of codes, at most 65,536 because cached codes are uint16."""
 MAX_BOOKS = 64
-"""Codebooks of a quantizer, and codes in a frame of a generator, at most."""
+"""The most codebooks of a quantizer, and the most codes in a generator's frame."""
 BookCount = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
 Layers = Annotated[int, Field(strict=True, ge=1, le=100)]
 Heads = Annotated[int, Field(strict=True, ge=1, le=128)]
@@ -98,14 +98,14 @@ ConfigType = TypeVar("ConfigType", bound=pydantic.BaseModel)
 
 
 def default_kind(kind: str) -> BeforeValidator:
-    """For a field that is a union of classes: the `kind` of a mapping that names none."""
+    """For a field that is a union of classes: the `kind` of a mapping without `kind`."""
     return BeforeValidator(lambda value: {"kind": kind} | value if isinstance(value, dict)
                            else value)
 
 
 def validate(kind: type[ConfigType], values, who: str = "config") -> ConfigType:
-    """A config of class `kind`. values: mappings, lists, numbers and text, as YAML holds them; who:
-    their file or section, with which the line of a `ConfigError` begins.
+    """A config of class `kind`. values: mappings, lists, numbers and text, as in YAML. who: their
+    file or section, with which the message of a `ConfigError` begins.
     """
     try:
         return kind.model_validate(values)
@@ -114,7 +114,7 @@ def validate(kind: type[ConfigType], values, who: str = "config") -> ConfigType:
 
 
 def first_error(errors: pydantic.ValidationError) -> str:
-    """The first of pydantic's errors as one line. A key within a union names the kind, too."""
+    """The first of pydantic's errors as one line. A key in a union also contains the kind."""
     error = errors.errors(include_url=False)[0]
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "missing":
@@ -130,7 +130,7 @@ def first_error(errors: pydantic.ValidationError) -> str:
 
 
 def short(value) -> str:
-    """`value` for an error line, cut short: aliases let a small YAML file hold a huge value."""
+    """`value` for an error message, shortened, because YAML aliases may make a huge value."""
     try:
         text = _repr.repr(value)
     except ValueError:
@@ -143,7 +143,7 @@ _repr.maxlevel, _repr.maxother, _repr.maxstring = 3, 60, 60
 
 
 def to_dict(config: pydantic.BaseModel) -> dict:
-    """Plain lists and numbers, as YAML writes them."""
+    """The config as mappings, lists, numbers and text, for YAML."""
     return config.model_dump(mode="json")
 
 
@@ -153,7 +153,7 @@ def replace(config: ConfigType, **changes) -> ConfigType:
 
 
 def merge(base: dict, changes: dict) -> dict:
-    """`base` with `changes` laid over it. A mapping of another `kind` replaces the old one."""
+    """`base`, overridden by `changes`. A mapping of another `kind` replaces the whole mapping."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -165,12 +165,12 @@ def merge(base: dict, changes: dict) -> dict:
 
 
 def override(config: ConfigType, changes: dict, who: str) -> ConfigType:
-    """`config` with `changes` laid over it, validated again."""
+    """`config`, overridden by `changes` and validated again."""
     return validate(type(config), merge(to_dict(config), changes), who)
 
 
 def load_yaml(path) -> dict:
-    """The mapping in a YAML file. Raises `ConfigError` where it is none, or of another schema."""
+    """The mapping in a YAML file. Raises `ConfigError` for other content or another schema."""
     path = os.fspath(path)
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -178,7 +178,7 @@ def load_yaml(path) -> dict:
         raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from e
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError,
             RecursionError) as e:
-        # PyYAML raises the others for an impossible date, or a tag on the wrong value.
+        # PyYAML raises other errors for an impossible date, or for a tag on the wrong value.
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values, not "

@@ -31,34 +31,33 @@ from .fields import (
 )
 
 QUIETNESS = "quiet"
-"""The variable of a core's last layers that holds how quiet the music of each code is."""
+"""The variable of a core's output layers that holds the quietness of each code."""
 VECTOR_SCALE = 8.0
-"""A performer's last layer is multiplied by so much, so that small steps of its weights suffice."""
+"""The factor of a performer's last layer, so that small steps of its weights suffice."""
 NORM_EPSILON = 1e-5
 """A core's layer normalisation adds this to the variance."""
 HIDDEN_DISTANCE = 1 << 30
-"""The distance in frames that hides a missing frame from attention."""
+"""The age, in frames, that hides a missing frame from attention."""
 KernelFrames = Annotated[int, Field(strict=True, ge=2, le=16)]
 Window = Annotated[int, Field(strict=True, ge=1, le=8192)]
 
 
 class CoreConfig(Config):
-    """P(frame_t | frame_<t, context): the fields that all kinds of cores have.
+    """P(frame_t | frame_<t, context): the common fields of all kinds of cores.
 
-    embedding_dim: of a code of the previous frame. head_dim: features from which each book after
-    the first is drawn. repeats: each book has an output for "the same code as before", for codes
-    that change seldom.
-    dropout: the share of each layer's outputs that training sets to zero. input_dropout: the share
-    of the previous codes that training leaves out (Gal and Ghahramani 2016).
-    drawing: the books of a frame are drawn "in_order", each from those before it, or "together",
-    as fast as one book, for codes that the conditions nearly decide.
-    quiet_cost: nats subtracted from a code's logit for each dB by which its music is quiet
-    (`data.loudness`, measured on the training tracks). The training loss leaves the cost out.
+    embedding_dim: of a code of the previous frame. head_dim: features for each book after the
+    first. repeats: each book has an output for "the same code as before", for codes that rarely
+    change. dropout: the share of each layer's outputs that training sets to zero. input_dropout:
+    the share of the previous codes that training leaves out (Gal and Ghahramani 2016). drawing:
+    "in_order": each book of a frame depends on the books before. "together": all books are drawn at
+    once, as fast as one book, for codes that the conditions nearly decide. quiet_cost: nats
+    subtracted from a code's logit per dB of quietness (`data.loudness`, measured on the training
+    tracks). The training loss leaves the cost out.
     """
 
     kind: str
     learns: ClassVar[Literal["codes", "scores"]] = "codes"
-    """What the frames are: codes of sound, or steps of a score."""
+    """The kind of frames: codes of sound, or steps of a score."""
     embedding_dim: Positive = 32
     dropout: Share = 0.0
     input_dropout: Share = 0.0
@@ -68,16 +67,16 @@ class CoreConfig(Config):
     quiet_cost: Weight = 0.0
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """The layers' states by name, in order: their shapes without the batch axis."""
+        """{name: shape without the batch axis} of the layers' states, in order."""
         raise NotImplementedError
 
     @property
     def span(self) -> int:
-        """Frames before the current one that a layer can see, at most; 0: no limit is set."""
+        """The most earlier frames that a layer can see; 0: unlimited."""
         return 0
 
     def describe_loss(self, loss: float, books: int) -> str:
-        """A validation loss, the mean over the books of a frame, in words."""
+        """The text of a validation loss. loss: the mean over the books of a frame."""
         return f"validation {books * loss / math.log(2):.5g} bits a frame"
 
 
@@ -96,7 +95,7 @@ class WaveNetCore(CoreConfig):
     """A stack of gated dilated causal convolutions (van den Oord et al. 2016, "WaveNet: A
     generative model for raw audio", eq. 2).
 
-    dilations: of each layer. kernel_size: frames that a layer sees, the current one among them.
+    dilations: of each layer. kernel_size: the frames that a layer sees, with the current one.
     channels: of the residual path. skip_channels: of the features, the sum of all layers' outputs.
     """
 
@@ -107,8 +106,8 @@ class WaveNetCore(CoreConfig):
     dilations: Dilations = (1, 2, 4, 8, 16, 32, 64, 128, 256) * 2
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """A queue a layer: its earlier inputs, the oldest first (Paine et al. 2016, "Fast WaveNet
-        generation algorithm").
+        """A queue for each layer: its earlier inputs, oldest first (Paine et al. 2016, "Fast
+        WaveNet generation algorithm").
         """
         return {f"queue_{i}": ((self.kernel_size - 1) * dilation, self.channels)
                 for i, dilation in enumerate(self.dilations)}
@@ -119,13 +118,13 @@ class WaveNetCore(CoreConfig):
 
 
 class TransformerCore(CoreConfig):
-    """A decoder-only transformer with a sliding window (Vaswani et al. 2017), normalised before
-    each part (Xiong et al. 2020).
+    """A decoder-only transformer with a sliding window (Vaswani et al. 2017) and pre-normalisation
+    (Xiong et al. 2020).
 
-    width: of the residual path, divided among `heads`. hidden_dim: of the feed-forward parts.
-    window: frames that a layer attends to, the current one among them. sinks: learnt keys and
-    values that are always there, for each layer and head (Xiao et al. 2023, "Efficient streaming
-    language models with attention sinks", section 3.3). They let the window slide without end.
+    width: of the residual path, divided among `heads`. hidden_dim: of the feed-forward layers.
+    window: the frames that a layer attends to, with the current one. sinks: the number of learnt
+    keys and values of each layer and head, which are always visible (Xiao et al. 2023, "Efficient
+    streaming language models with attention sinks", section 3.3). Sinks let the window slide on.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -143,8 +142,8 @@ class TransformerCore(CoreConfig):
         return self
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """Rings of keys and values for each layer. `count` is the number of frames so far; after
-        the first `window` frames, whole turns of the rings are left out.
+        """Ring buffers of keys and values for each layer. `count` is the number of frames so far,
+        without whole turns of the rings after the first.
         """
         states: dict[str, tuple[int, ...]] = {"count": (1,)}
         return states | {f"{name}_{i}": (self.heads, self.window, self.width // self.heads)
@@ -156,13 +155,13 @@ class TransformerCore(CoreConfig):
 
 
 class PixelCNNCore(CoreConfig):
-    """Gated convolutions on the grid of frames and books. A code sees all earlier frames and the
-    earlier books of its own (van den Oord et al. 2016, "Conditional image generation with PixelCNN
-    decoders", section 2.2).
+    """Gated convolutions on the grid of frames and books. A code depends on earlier frames, and on
+    earlier books of its frame (van den Oord et al. 2016, "Conditional image generation with
+    PixelCNN decoders", section 2.2).
 
-    channels: of each code's features. dilations: of each layer, in frames. kernel_frames: frames
-    that a layer sees, the current one among them. kernel_books: books that a layer sees of these,
-    as many below as above the code's own. head_dim: features from which every book is drawn.
+    channels: of each code's features. dilations: of each layer, in frames. kernel_frames,
+    kernel_books: the frames (with the current one) and the books (symmetric around the code's book)
+    that a layer sees. head_dim: features for the logits of each book.
     """
 
     kind: Literal["pixelcnn"] = "pixelcnn"
@@ -170,11 +169,11 @@ class PixelCNNCore(CoreConfig):
     kernel_frames: KernelFrames = 2
     kernel_books: KernelSize = 5
     dilations: Dilations = (1, 2, 4, 8, 16, 32, 64, 128)
-    # The grid has an order of its books.
+    # The horizontal stack draws the books in order.
     drawing: Literal["in_order"] = "in_order"
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """A queue a layer, as in `WaveNetCore`, of all books' features."""
+        """A queue for each layer, as in `WaveNetCore`, with the features of all books."""
         return {f"queue_{i}": ((self.kernel_frames - 1) * dilation, books, self.channels)
                 for i, dilation in enumerate(self.dilations)}
 
@@ -184,18 +183,17 @@ class PixelCNNCore(CoreConfig):
 
     @property
     def books_seen(self) -> int:
-        """Earlier books of its frame that a code depends on."""
+        """The number of earlier books of its frame that a code depends on."""
         return len(self.dilations) * (self.kernel_books // 2) + 1
 
 
 class FramesCore(CoreConfig):
-    """A performer without memory: the conditions give a vector for each book. In training, the
-    logit of a code is minus its weighted squared distance from the vector; in playing, vectors (but
-    not gains) are first multiplied by `sharpness`. Temperature 0 takes the nearest code.
+    """A performer without memory: the conditions give a vector for each book. The logit of a code
+    is minus its weighted squared distance from the vector. Temperature 0 takes the nearest code.
 
-    head_dim: of the hidden layer. code_dim: of the codebooks' vectors, at most. sharpness: training
-    averages what the conditions leave open, which shrinks vectors, and codes near the middle are
-    noise.
+    head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors. sharpness:
+    in generation, a factor of the vectors (but not of gains). Training averages over everything
+    that the conditions leave open, which shrinks vectors, and codes near the mean sound like noise.
     """
 
     kind: Literal["frames"] = "frames"
@@ -211,17 +209,17 @@ class FramesCore(CoreConfig):
 
 
 class RollCore(CoreConfig):
-    """A score: each book is a semitone, and all semitones share their weights, so that music in any
-    key is as likely (after Johnson 2017, "Generating polyphonic music using tied parallel
-    networks"). The codes are silent, sounding and struck.
+    """A score. Each book is a semitone, with the codes silent, sounding and struck. All semitones
+    share their weights, so that all keys are equally likely (after Johnson 2017, "Generating
+    polyphonic music using tied parallel networks").
 
-    Of each semitone an LSTM over the steps sees what the neighbours within an octave did, how often
-    they were struck of late, and what followed the `matches` moments of the piece's own past that
-    are most like the last `compared` steps.
+    An LSTM over the steps reads, for each semitone, the last codes and the averages of strikes of
+    the neighbours within an octave. It also reads the strikes that followed the `matches` earlier
+    passages of the piece that are most similar to the last `compared` steps.
 
-    units: of the LSTM. head_dim: features from which a semitone is drawn, given the `below`
-    semitones below it. memory: steps of the past that are remembered. strikes: notes struck in
-    a step of the training tracks, on average.
+    units: of the LSTM. head_dim: features of a semitone; its code also depends on the `below`
+    semitones below. memory: the number of steps that are remembered. strikes: the mean number of
+    struck notes in a step of the training tracks.
     """
 
     kind: Literal["roll"] = "roll"
@@ -233,12 +231,12 @@ class RollCore(CoreConfig):
     matches: Annotated[int, Field(strict=True, ge=1, le=16)] = 4
     compared: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
     strikes: Annotated[Real, Field(gt=0)] = 0.85
-    # A semitone hears those below it.
+    # A semitone depends on the semitones below.
     drawing: Literal["in_order"] = "in_order"
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """The last steps, the oldest first; the LSTM's state of each semitone; and the number of
-        the step within its beat.
+        """The last steps, oldest first; the LSTM's state of each semitone; and the position of the
+        step in its beat.
         """
         return {"past": (self.memory, books), "h": (books, self.units), "c": (books, self.units),
                 "count": (1,)}
@@ -252,9 +250,9 @@ MOST_GUIDANCE = 10.0
 
 
 class Sampling(Config):
-    """How codes are drawn: temperature 0 takes the likeliest; top_k 0 and top_p 1 leave nothing
-    out. guidance (Ho and Salimans 2022): logits without labels + guidance · (logits with them −
-    those without); 1 follows the labels as trained.
+    """The sampling of codes. Temperature 0 takes the likeliest code; top_k 0 and top_p 1 keep all
+    codes. guidance (Ho and Salimans 2022): the logits are u + guidance · (l − u), with the logits l
+    with labels and u without; 1 is as trained.
     """
 
     temperature: Weight = 1.0
@@ -264,12 +262,12 @@ class Sampling(Config):
 
     @property
     def unguided(self) -> Self:
-        """The same with guidance 1."""
+        """The same sampling with guidance 1."""
         return self.model_copy(update={"guidance": 1.0})
 
 
 class GeneratorConfig(Config):
-    """P(frame_t | frame_<t, conditions) of one level, the books of a frame in order."""
+    """P(frame_t | frame_<t, conditions) of one level."""
 
     kind: Literal["generator"] = "generator"
     name: Name
@@ -309,7 +307,7 @@ class GeneratorConfig(Config):
 
     @property
     def is_performer(self) -> bool:
-        """Whether frames follow from the conditions alone, see `FramesCore`."""
+        """Whether frames depend on the conditions only, see `FramesCore`."""
         return isinstance(self.core, FramesCore)
 
     @property
@@ -317,7 +315,7 @@ class GeneratorConfig(Config):
         return next((c for c in self.conditions if isinstance(c, Labels)), None)
 
     def with_labels(self, labels: Labels | None) -> Self:
-        """The same with these labels in place of its own; None: without labels."""
+        """The same config with these labels; None: without labels."""
         conditions = [labels if c is self.labels else c for c in self.conditions]
         if self.labels is None:
             conditions.append(labels)
@@ -349,17 +347,17 @@ class GeneratorConfig(Config):
 
     @property
     def start_token(self) -> int:
-        """The code that stands before the first frame of a piece."""
+        """The code of the frame before the first frame of a piece."""
         return self.num_codes
 
     @property
     def pad_token(self) -> int:
-        """The source code that stands for frames outside the piece."""
+        """The source code of frames outside the piece."""
         return self.source.num_codes if self.source else 0
 
     @property
     def halo(self) -> int:
-        """Source frames that a context depends on, to either side; 0 at the top of a chain."""
+        """The receptive field of the context on either side, in source frames; 0 at the top."""
         return self.source.halo if self.source else 0
 
 

@@ -1,4 +1,4 @@
-"""Heads, losses and adversaries: how a codec makes audio, and what the codec is trained on."""
+"""Heads, losses and adversaries: a codec's synthesis of audio, and its training objectives."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,11 +12,11 @@ class HeadPart(CodecPart):
     """A head."""
 
     needs_position: ClassVar[bool] = False
-    """Whether the head must know where in the piece the decoder's codes stand."""
+    """Whether the head needs the position of the codes in the piece."""
 
     makes_audio: ClassVar[bool] = True
-    """Whether the network makes the audio, so that the loss can compare it. Otherwise
-    `data/vocoders.py` makes the audio of the network's output.
+    """Whether the network makes audio, which the loss can compare. Otherwise `data/vocoders.py`
+    makes audio from the network's output.
     """
 
 
@@ -36,8 +36,8 @@ class TonesHead(HeadPart):
 
 
 class Overtones(Config):
-    """Tones above `above` Hz, on every peak of the predicted spectrum. contrast: by which the
-    height of a peak over its surroundings, in dB, grows, since a predicted mean of spectra is
+    """Tones above `above` Hz, on every peak of the predicted spectrum. contrast: the factor of a
+    peak's height above its surroundings, in dB. A predicted spectrum is a mean of spectra, which is
     flatter than each.
     """
 
@@ -46,9 +46,9 @@ class Overtones(Config):
 
 
 class NotesHead(HeadPart):
-    """The decoder predicts which tones sound, their loudness, and noise. Oscillators follow the
-    peaks of the predicted log-frequency spectrum, on the front end's grid, that are near the
-    loudest of the frame. `overtones` adds tones for weaker peaks; with None, noise represents them.
+    """The decoder predicts a log-frequency spectrum on the front end's grid, its peaks, and noise.
+    Oscillators play the peaks that are near the loudest peak of the frame. `overtones` adds tones
+    for weaker peaks; with None, noise represents them.
     """
 
     kind: Literal["notes"] = "notes"
@@ -81,9 +81,8 @@ class SpectrogramHead(HeadPart):
 
 
 class GriffinLimHead(HeadPart):
-    """The decoder predicts the spectrum that the front end sees. Griffin and Lim's algorithm, which
-    is not in the network, finds phases in `steps` steps: training compares spectra alone
-    (`spectrum`).
+    """The decoder predicts the spectrum of the front end. After the network, Griffin and Lim's
+    algorithm finds the phases in `steps` steps. Training compares spectra only (`spectrum`).
     """
 
     kind: Literal["griffin_lim"] = "griffin_lim"
@@ -123,16 +122,17 @@ class LossConfig(Config):
     constant_q: Weight = 0.0
     flux: Weight = 0.0
     channel_average: Weight = 0.0
-    # Of a head of notes: where the peaks of the recording's spectrum are, and how loud.
+    # For a head of notes: predicted peaks against those of the recording.
     presence: Weight = 0.1
     level: Weight = 5.0
-    # Of a head of notes or griffin_lim: its spectrum against the one that the front end sees.
+    # For a head of notes or griffin_lim: predicted spectrum against the one of the front end.
     spectrum: Weight = 1.5
 
 
 class DiscriminatorConfig(Config):
-    """Convolutions over a spectrogram: windows of `n_fft` samples, one every `hop` samples. kind:
-    the compressed complex spectrogram and its logarithm (stft), or its two parts (complex_stft).
+    """Convolutions over a spectrogram with windows of `n_fft` samples, every `hop` samples. kind:
+    the compressed complex spectrogram and the log magnitude (stft), or the real and imaginary parts
+    (complex_stft).
     """
 
     kind: Literal["stft", "complex_stft"] = "stft"
@@ -141,15 +141,15 @@ class DiscriminatorConfig(Config):
 
 
 class AdversaryConfig(Config):
-    """Discriminators, and the game that they play with the decoder (`nn/discriminators.py`).
+    """Discriminators, and their game against the decoder (`nn/discriminators.py`).
 
-    turn: all discriminators play in a step, or one drawn by the seed. weight, feature_matching,
-    repulsion: of terms in the loss (`Adversary.losses_of`). late: the adversary plays only while
-    the decoder is trained alone, once the codes are learnt.
+    turn: a training step uses all discriminators, or one drawn by the seed. weight,
+    feature_matching, repulsion: weights of terms in the loss (`Adversary.losses_of`). late: use the
+    adversary only when the decoder is trained alone, after the codes.
     """
 
     discriminators: Annotated[tuple[DiscriminatorConfig, ...], Field(min_length=1)] = (
-        # Long windows see partials; short windows see onsets and the buzz of a frame rate.
+        # Long windows resolve partials; short windows resolve onsets, and buzz at the frame rate.
         DiscriminatorConfig(n_fft=2048, hop=512), DiscriminatorConfig(n_fft=512, hop=128))
     game: Literal["least_squares", "hinge"] = "least_squares"
     turn: Literal["all", "one"] = "all"

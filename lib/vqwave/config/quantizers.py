@@ -1,4 +1,4 @@
-"""Quantizers: how a codec turns latents into codes."""
+"""Quantizers, which turn a codec's latents into codes."""
 
 import math
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,16 +25,16 @@ Decay = Annotated[Real, Field(gt=0, lt=1)]
 
 
 class QuantizerConfig(CodecPart):
-    """A quantizer; with codes it also has `num_codes`, and `books`, the codes of a frame."""
+    """A quantizer. If it has codes, it also has `num_codes` and `books` (codes per frame)."""
 
     has_codes: ClassVar[bool] = True
-    """Whether a frame is codes, which a generator can learn, or a vector of float32."""
+    """Whether a frame consists of codes, which generators can learn, or of a float32 vector."""
 
     segment: ClassVar[int] = 1
-    """Frames whose codes are chosen together."""
+    """The number of frames whose codes are chosen together."""
 
     overlap: ClassVar[int] = 0
-    """Frames to either side of a segment that the choice depends on."""
+    """The frames on either side of a segment on which the choice depends."""
 
     nested: ClassVar[bool] = False
     """Whether the first books of a frame can be decoded without the others."""
@@ -47,25 +47,24 @@ class QuantizerConfig(CodecPart):
 
     @property
     def bands(self) -> int:
-        """Bands of the spectrum in a banded encoder: one for each book."""
+        """The number of bands of a banded encoder: one for each book."""
         return self.books  # type: ignore[attr-defined]
 
     @property
     def gain_edges(self) -> tuple[int, ...]:
-        """Hz between the bands whose gains have codes of their own (`GainShapeQuantizer`)."""
+        """The frequencies in Hz between the gain bands (`GainShapeQuantizer`)."""
         return ()
 
     @property
     def vector_width(self) -> int:
-        """Channels of the decoder's input at each place."""
+        """Channels of the decoder's input at each position."""
         return self.width
 
 
 class CodebookConfig(QuantizerConfig):
-    """A codebook of num_codes vectors of code_dim numbers, which follow the latents by moving
-    averages. revival_threshold: a code that gets less than this share of an even part of the
-    latents is moved. commitment: weight of the distance between latents and their codes in the
-    loss.
+    """A codebook of num_codes vectors of code_dim numbers, which are moving averages of latents.
+    revival_threshold: a code is revived if its count is below this share of the mean count.
+    commitment: weight of the distance between latents and their codes in the loss.
     """
 
     num_codes: CodeCount = 1024
@@ -89,9 +88,10 @@ class EMAQuantizer(CodebookConfig):
 
 
 class ResidualQuantizer(CodebookConfig):
-    """Each codebook quantizes what the books before it leave (SoundStream, Zeghidour et al. 2021).
+    """Each codebook quantizes the residual of the books before (SoundStream, Zeghidour et al.
+    2021).
 
-    dropout: the share of training windows that use only the first n books, n drawn evenly. The
+    dropout: the share of training windows that use only the first n books, with uniform n. The
     trained codec can then encode with any number of books.
     """
 
@@ -103,13 +103,13 @@ class ResidualQuantizer(CodebookConfig):
 
 
 class SOMQuantizer(CodebookConfig):
-    """One codebook on a grid, whose neighbours are alike: a self-organizing map (Kohonen 1982;
-    SOM-VQ).
+    """One codebook on a grid, in which neighbouring codes are similar: a self-organizing map
+    (Kohonen 1982; SOM-VQ).
 
-    radius: how far the first updates reach, as a share of the grid's longest side. Over
-    `shrink_steps` training steps the reach shrinks to `final_radius`, in steps of the grid.
-    revival_threshold: above 0, unused codes move to latents, which tears the map; at 0 they follow
-    their neighbours.
+    radius: the initial radius of updates, as a share of the grid's longest side. Over
+    `shrink_steps` training steps it shrinks to `final_radius`, in steps of the grid.
+    revival_threshold: at 0, unused codes follow their neighbours; above 0, they are replaced by
+    latents, which destroys the order of the map.
     """
 
     kind: Literal["som"] = "som"
@@ -128,13 +128,13 @@ class SOMQuantizer(CodebookConfig):
 
 
 class BandedQuantizer(CodebookConfig):
-    """A codebook for each band of the latents, and codes that change only where a change pays.
+    """A codebook for each band of the latents, with a cost for each change of code.
 
     change_cost: a change of code must reduce the squared distance per dimension, summed over the
-    frames that keep the new code, by this much (0: each frame has its nearest code). training_cost:
-    its mean in training (None: change_cost); each window draws its own, evenly from 0 to twice the
-    mean, so that a trained codec can encode with any cost. slow: weight of ½·mean (z_t − z_{t−1})²
-    in the loss.
+    frames that keep the new code, by this much. (0: the nearest code of each frame.) training_cost:
+    the mean cost in training (None: change_cost). Each window draws a cost uniformly from 0 to
+    twice the mean, so that a trained codec can encode with any cost. slow: weight of ½·mean (z_t −
+    z_{t−1})² in the loss.
     """
 
     kind: Literal["banded"] = "banded"
@@ -148,8 +148,8 @@ class BandedQuantizer(CodebookConfig):
     training_cost: Weight | None = None
     slow: Weight = 0.0
     training_only = (*CodebookConfig.training_only, "training_cost", "slow")
-    # A window is encoded behind a multiple of 64 frames. With 16 frames of overlap, neighbouring
-    # segments agree on a code that stays.
+    # Windows begin at a multiple of 64 frames. With 16 frames of overlap, neighbouring segments
+    # agree on a code that does not change.
     segment = 64
     overlap = 16
 
@@ -159,11 +159,11 @@ class BandedQuantizer(CodebookConfig):
 
 
 class GainShapeQuantizer(QuantizerConfig):
-    """Codes of the spectrum's shape (loudness relative to the gains), then codes of its gain in a
-    few bands.
+    """Codes of the spectrum's shape (loudness relative to the gains), then codes of the gains of
+    a few bands.
 
-    edges: Hz between the gain bands. step: dB between two gain codes. gain_cost: as `change_cost`
-    of `BandedQuantizer`, for gain codes and the squared error in steps.
+    edges: the frequencies between the gain bands, in Hz. step: dB between two gain codes.
+    gain_cost: the `change_cost` (see `BandedQuantizer`) of gain codes, with the error in steps.
     """
 
     kind: Literal["gain_shape"] = "gain_shape"
@@ -191,7 +191,7 @@ class GainShapeQuantizer(QuantizerConfig):
 
     @property
     def gain_steps(self) -> int:
-        """Gain codes in use: the range of `spectrum.loudness_of` in steps."""
+        """The number of gain codes in use: the range of `spectrum.loudness_of` in steps."""
         return int(MOST_LOUDNESS * LOUDNESS_RANGE / self.step) + 1
 
     @property
@@ -225,11 +225,11 @@ class GainShapeQuantizer(QuantizerConfig):
 
 
 class GaussianQuantizer(QuantizerConfig):
-    """No codes: a frame is a vector. In training the vector is drawn from a Gaussian whose mean and
-    variance the encoder predicts (VAE, Kingma and Welling 2014).
+    """No codes: a frame is a vector. In training the vector is drawn from a Gaussian, whose mean
+    and variance the encoder predicts (VAE, Kingma and Welling 2014).
 
-    dim: numbers of a vector. beta: weight of the divergence from N(0, 1) in the loss, in nats a
-    number. The weight grows evenly from 0 over the first `warmup_steps` training steps.
+    dim: width of the vector. beta: weight of the divergence from N(0, 1) in the loss, in nats per
+    dimension. The weight grows linearly from 0 over the first `warmup_steps` training steps.
     """
 
     kind: Literal["gaussian"] = "gaussian"

@@ -1,4 +1,4 @@
-"""How a model is trained, and on what."""
+"""The settings of a model's training, and of its data."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from .fields import AboveZero, Config, Flag, Positive, Real, Share, Text, Weight
 
 
 class TrainingConfig(Config):
-    """How a model is trained. input_length: samples of a window. passes: how often a training with
-    a limit of minutes uses its tracks, at most (0: no limit).
+    """The settings of a training. input_length: samples of a window. passes: the most passes over
+    the tracks in a training with a limit of minutes (0: no limit).
 
-    transpose: training also hears each track up to this many semitones higher and lower, gain: up
-    to this many dB quieter. mix (codecs): the share of windows to which another window is added.
-    offsets (generators): offsets within a frame at which each training track is encoded.
+    transpose, gain: augmentation by up to this many semitones higher and lower, and by up to this
+    many dB quieter. mix (codecs): the share of windows to which another window is added. offsets
+    (generators): the number of offsets within a frame at which each training track is encoded.
     """
 
     steps: Positive = 10000
@@ -35,10 +35,11 @@ class TrainingConfig(Config):
 
 
 class Split(Config):
-    """The tracks of each side; all others train, except those `excluded` (another version of a test
-    track, say). A track goes by its file's name without endings; where names are shared, by its
-    file in the data folder without `.u16`, or the first 16 digits of its sha256. `test` and `fresh`
-    are for the final report alone. chosen_by_test: what was chosen by the test tracks, in words.
+    """The held-out tracks of each side. All other tracks train, except those `excluded` (for
+    example another version of a test track). A track is named by its file without endings; or, if
+    names are shared, by its file in the data folder without `.u16`, or by the first 16 digits of
+    its sha256. `test` and `fresh` are for the final report only. chosen_by_test: a description of
+    choices that were made with the test tracks.
     """
 
     validation: tuple[Text, ...] = ()
@@ -49,7 +50,7 @@ class Split(Config):
 
     @property
     def held_out_tracks(self) -> tuple[str, ...]:
-        """Every track that does not train."""
+        """All tracks that do not train."""
         return (*self.validation, *self.test, *self.fresh, *self.excluded)
 
 
@@ -60,9 +61,9 @@ DataSplit = Annotated[Annotated[Share, pydantic.Tag("share")]
 
 
 class DataConfig(Config):
-    """What a model is trained on. split: the share of the hours that is held out, by whole tracks,
-    or the tracks by name. trim_silence: seconds of silence that stay at either end of a track, at
-    most; tracks that are mostly silent are left out. None keeps every track whole.
+    """The data of a training. split: the held-out share of the hours (as whole tracks), or the
+    tracks by name. trim_silence: the most seconds of silence that stay at each end of a track;
+    tracks that are mostly silent are left out. None keeps all tracks whole.
     """
 
     split: DataSplit = 0.1

@@ -1,5 +1,5 @@
-"""Encoding and decoding of long signals in constant memory, equal to those of the whole signal. A
-window is computed with a halo, its receptive field, and only the middle is kept.
+"""Encodes and decodes long signals in constant memory, with the results of the whole signal. Each
+window is computed with a halo, the receptive field on either side, and only the middle is kept.
 """
 
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ WINDOW_SAMPLES = 1 << 18
 
 def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None,
            segment: int = 1) -> np.ndarray:
-    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; zeros fill the last
-    frame.
+    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]. The last frame is
+    padded with zeros.
 
     Args:
         run: audio float32 [batch, n·level] -> codes int32 [batch, n, books].
-        level: samples a frame.
+        level: samples per frame.
         halo: the receptive field of a frame on either side, in frames.
         window: frames kept per run.
-        segment: frames whose codes are chosen together. The halo is a multiple of a segment, and
-            every run begins with one.
+        segment: the number of frames whose codes are chosen together. The halo is a multiple of a
+            segment, and every run begins at the start of a segment.
     """
     codes = list(_encode(run, [audio], level, halo, window, segment))
     return (np.concatenate(codes, axis=1) if codes
@@ -29,7 +29,7 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
                   window: int | None = None, segment: int = 1):
-    """`encode` of a signal in float32 blocks [n] of any lengths: an iterator of int32 [frames,
+    """`encode` for a signal in float32 blocks [n] of any lengths: an iterator of int32 [frames,
     books], in the memory of one window.
     """
     for codes in _encode(run, (block[None] for block in blocks), level, halo, window, segment):
@@ -41,10 +41,10 @@ def _encode(run, blocks, level: int, halo: int, window: int | None, segment: int
     window = window or WINDOW_SAMPLES // level
     size = max(1, -(-window // segment)) * segment
     pending, held = [], 0
-    left = start = 0  # the first frame of the samples held, and the first frame not yet encoded
+    left = start = 0  # the first frame in memory, and the first frame that is not yet encoded
 
     def encode_until(audio, stop, right):
-        """The frames start … stop − 1, from the samples of the frames left … right − 1."""
+        """Encode frames start … stop − 1, with the samples of frames left … right − 1."""
         piece = audio[:, : (right - left) * level]
         piece = np.pad(piece, ((0, 0), (0, (right - left) * level - piece.shape[1])))
         return np.asarray(run(piece))[:, start - left : stop - left]
@@ -74,9 +74,9 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     N·level].
 
     Args:
-        run: (codes int32 [batch, n, books], the number of the first frame) -> audio float32
-            [batch, n·level].
-        halo: the receptive field of a frame's samples on either side, in frames.
+        run: (codes int32 [batch, n, books], position of the first frame) -> audio float32 [batch,
+            n·level].
+        halo: the receptive field of the decoder on either side, in frames.
         window: frames kept per run.
     """
     codes = np.asarray(codes)

@@ -1,8 +1,8 @@
-"""The corpus as codes: each track encoded once for each codec and variant, cached as uint16
+"""The corpus as codes: each track is encoded once for each codec and variant, and cached as uint16
 [frames, books] in data/.codes/<checksum>/<track file>.<variant>.u16.
 
-<checksum> is that of front end, encoder and codebook. `index.jsonl` has the checksums of the track
-and of the bytes of each file. A file that differs is encoded again.
+<checksum> is the checksum of front end, encoder and codebook. `index.jsonl` holds the checksum of
+the track and of the bytes for each file. A file that differs is encoded again.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ from . import chunking
 from .scores import Score
 
 OFFSET_STEP = 165
-"""Samples between successive alignments, unless this has a factor in common with the level."""
+"""Samples between successive alignments, if this number and the level are coprime."""
 # Samples read at once.
 BLOCK_SAMPLES = 1 << 20
-# A worker of a cluster may have several threads, but Keras's models are not safe in threads.
+# A worker of a cluster may have several threads, but Keras models are not thread-safe.
 _ENCODING = threading.Lock()
 
 
 class Variant(NamedTuple):
-    """A track `gain` dB louder, transposed by `shift` semitones, then without its first `offset` ·
-    `step` samples. A generator trains on several variants of each track.
+    """A track with a gain of `gain` dB, transposed by `shift` semitones, and without its first
+    `offset` · `step` samples. A generator trains on several variants of each track.
     """
 
     offset: int
@@ -51,27 +51,27 @@ class Variant(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Samples removed from the start, after the transposition."""
+        """The number of samples removed from the start, after the transposition."""
         return self.offset * self.step
 
     def samples(self, track: manifest.Track) -> int:
-        """How many samples of the track are encoded."""
+        """The number of encoded samples of a track."""
         return audio.transposed_length(track.samples, self.shift) - self.start
 
 
 def alignment_step(level: int) -> int:
-    """Samples between successive alignments: the first number from `OFFSET_STEP` on without a
-    factor in common with `level`, so that as many alignments differ as a frame has samples.
+    """Samples between successive alignments: the first number from `OFFSET_STEP` on that is coprime
+    with `level`. So there are as many different alignments as samples in a frame.
     """
     return next(step for step in itertools.count(OFFSET_STEP) if math.gcd(step, level) == 1)
 
 
 class CodeTrack(NamedTuple):
-    """The codes of a variant of a track; windows are cut from these.
+    """The codes of a variant of a track, from which windows are cut.
 
-    path, frames: cached codes, or codes int [frames, books] in memory; above, frames_above: those
-    of the level above, None at the top of a chain. shift, start: of its `Variant`. first,
-    first_above: the first cached frame of the piece. Cached frames before and after are not used.
+    path, frames: the cached codes, or codes int [frames, books] in memory, and their number. above,
+    frames_above: the same for the level above; None at the top of a chain. shift, start: of the
+    `Variant`. first, first_above: the first frame that is used, at each level.
     """
 
     path: Path | np.ndarray
@@ -89,8 +89,8 @@ class CodeTrack(NamedTuple):
 def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
         own: tuple[Path, int], level: int,
         above: tuple[Path, int] | None = None, level_above: int = 0) -> CodeTrack:
-    """The frames of a variant within a span (first sample, end) of its track, from the first frame
-    of the level above on. own, above: (codes file, frames) of the whole variant at each level.
+    """The frames of a variant inside a span (first sample, end) of its track. The first one begins
+    with a frame of the level above. own, above: (codes file, frames) of the variant at each level.
     """
     begin, end = (audio.transposed_length(n, variant.shift) - variant.start for n in span)
     unit = level_above or level
@@ -108,9 +108,9 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
 
 
 def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0) -> list[Variant]:
-    """The variants of a training track: `offsets` alignments of the original, one `gain` dB
-    quieter, then each transposition within ±`transpose` semitones, at one alignment and one gain.
-    level: the coarsest level that is encoded; finer levels have the same alignments.
+    """The variants of a training track: `offsets` alignments of the original; a variant `gain` dB
+    quieter; then each transposition within ±`transpose` semitones, at one alignment and one gain.
+    level: the coarsest encoded level; finer levels have the same alignments.
     """
     step = alignment_step(level)
     shifts = [shift for size in range(1, transpose + 1) for shift in (size, -size)]
@@ -122,10 +122,10 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
 
 def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
-    """[(track file, variant, (codes file, frames))] of all `copies`, (track, variant) each. Copies
-    that are not cached are encoded one at a time.
+    """[(track file, variant, (codes file, frames))] of all `copies`, each (track, variant). Missing
+    copies are encoded one at a time.
 
-    load: `nn.codec.load_encoder`, or a function like it that workers of a cluster can import. here:
+    load: `nn.codec.load_encoder`, or a similar function that workers of a cluster can import. here:
     False waits until another process has encoded the tracks. scheduler: the address of a Dask
     cluster whose workers encode; they need data and codec under the same paths.
     """
@@ -170,12 +170,12 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
                 raise UserError(f"{path}: a worker wrote this file, but this machine does not see "
                                 f"it; all workers need the same folders under the same paths")
             entry = {"file": path.relative_to(folder).as_posix(), "track": track.content, **result}
-            # The line break first: a killed run may have left half a line.
+            # The line break comes first, because a killed run may have left half a line.
             log.write("\n" + json.dumps(entry))
             log.flush()
             say.advance(done)
     if scheduler:
-        # Remove the unfinished files of workers that died; files still being written are locked.
+        # Remove the unfinished files of dead workers. Files that are being written are locked.
         for parent in parents:
             files.sweep(parent, seconds=1)
     _encoder.cache_clear()
@@ -183,12 +183,12 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
 
 @functools.lru_cache(1)
 def _encoder(load, *source):
-    """The encoder that `load` returns, kept for the next track."""
+    """The encoder that `load` returns, cached for the next track."""
     return load(*source)
 
 
 def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> dict:
-    """Write the codes of a variant of a track to `path`; returns their number and checksum."""
+    """Write the codes of a track's variant to `path`. Returns their number and checksum."""
     first = 0 if variant.shift else variant.start
     blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK_SAMPLES, count - start)))
               for start in range(first, count, BLOCK_SAMPLES))
@@ -230,7 +230,7 @@ def _find_missing(folder: Path, copies: list) -> list:
 
 
 def _read_index(folder: Path) -> dict[str, dict]:
-    """The last entry of each file; broken lines are ignored."""
+    """The last entry for each file; broken lines are ignored."""
     entries = {}
     with contextlib.suppress(FileNotFoundError):
         text = (folder / "index.jsonl").read_text(encoding="utf-8", errors="replace")
@@ -250,7 +250,7 @@ def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) ->
 
 
 def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
-    """How often each code of each book occurs in int [frames, books]: [books, num_codes]."""
+    """The count of each code of each book in int [frames, books]: [books, num_codes]."""
     counts = np.zeros((books, num_codes), np.int64)
     for array in frames:
         for book in range(books):
@@ -259,13 +259,13 @@ def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
 
 
 def unigram_costs(counts: np.ndarray) -> np.ndarray:
-    """Bits of each code by its add-one smoothed frequency: counts and costs [books, num_codes]."""
+    """Bits of each code by its add-one smoothed frequency: counts [books, num_codes] -> bits."""
     return -np.log2((counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1]))
 
 
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits of a held-out frame, all books added, when each code costs its `unigram_costs` in
-    training. train, held_out: lists of `CodeTrack`.
+    """Bits per held-out frame (sum over books), by the `unigram_costs` of the training tracks.
+    train, held_out: lists of `CodeTrack`.
     """
     in_training, in_held_out = (
         count_codes((read_frames(t.path, t.first, t.frames, books) for t in tracks), num_codes,

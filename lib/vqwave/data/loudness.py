@@ -1,5 +1,5 @@
-"""How quiet the music of each code is, measured on a generator's training tracks. A core's
-`quiet_cost` lowers the logits of quiet codes, into which the errors of generated frames add up.
+"""The quietness of each code, measured on a generator's training tracks. A core's `quiet_cost`
+lowers the logits of quiet codes, because accumulated errors let generated music fall silent.
 """
 
 from pathlib import Path
@@ -12,17 +12,17 @@ from ..io.silence import SILENT_DB
 from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
-"""Music is quiet from `QUIET_UNDER` dB below the median loudness of non-silent frames. Quietness
-counts from there, up to `MOST_QUIET` dB.
+"""Quietness begins `QUIET_UNDER` dB below the median loudness of non-silent frames, and is at most
+`MOST_QUIET` dB.
 """
 LOUDNESS_WINDOW = 0.2
-"""Seconds around a frame over which the loudness is measured."""
+"""The window of the loudness around a frame, in seconds."""
 LOUDNESS_FRAMES = 4096
-"""Frames read at once."""
+"""The number of frames that are read at once."""
 MOST_TRACKS = 1000
-"""Tracks measured, at most."""
+"""The most tracks that are measured."""
 PRIOR_FRAMES = 20
-"""Frames without quiet music added to each code: a code in so few frames counts half."""
+"""Frames of quietness 0 that are added to each code, so that rare codes count less."""
 
 
 def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
@@ -30,8 +30,8 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
     """The mean quietness of each code over the n frames that hold it,
     Σ min(MOST_QUIET, max(0, median − QUIET_UNDER − loudness)) / (n + PRIOR_FRAMES).
 
-    rows: tracks at their own pitch, of which at most `MOST_TRACKS` are measured. Returns dB,
-    float32 [books, num_codes]; 0 for codes that occur in no quiet music.
+    rows: tracks that are not transposed; at most `MOST_TRACKS` are measured. Returns dB, float32
+    [books, num_codes]; 0 for codes that do not occur in quiet music.
     """
     rows = rows[:: -(-len(rows) // MOST_TRACKS) or 1]
     quiet_sums, counts = np.zeros((2, books, num_codes))
@@ -49,7 +49,8 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
 
 
 def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:
-    """The rms of `LOUDNESS_WINDOW` around each frame, dBFS, at least -120: float32 [row.frames]."""
+    """The RMS in `LOUDNESS_WINDOW` around each frame, in dBFS, at least -120: float32
+    [row.frames]."""
     path, samples = row.track.path(Path(data_dir)), row.track.samples - row.start
     power = np.zeros(row.frames)
     for first in range(0, row.frames, LOUDNESS_FRAMES):
@@ -60,7 +61,7 @@ def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:
         power[first : first + frames] = np.square(
             sound, dtype=np.float64).reshape(frames, level).mean(axis=1)
     side = round(LOUDNESS_WINDOW * row.track.sample_rate / level / 2)
-    # Silence surrounds the piece.
+    # Pad both ends with silence.
     total = np.concatenate([[0.0], np.pad(power, side).cumsum()])
     power = (total[2 * side + 1 :] - total[: -2 * side - 1]) / (2 * side + 1)
     return metrics.power_db(power).astype(np.float32)

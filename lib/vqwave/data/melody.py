@@ -1,5 +1,5 @@
-"""The top line of a score, and its runs of notes that occur in the training tracks, in any key and
-at any tempo. After MaxOrder (Papadopoulos, Roy and Pachet 2014).
+"""The top line of a score, and the runs of notes in the top lines of training tracks, in any key
+and at any tempo. After MaxOrder (Papadopoulos, Roy and Pachet 2014).
 """
 
 from collections.abc import Iterable, Set
@@ -12,12 +12,12 @@ ORDER = 8
 """The most notes in a row that a piece may share with the top line of a training track."""
 BASE = 0x9E3779B1
 _DIGITS = np.array([22, 11, 0])
-"""Bits of a hash from which each of its digits begins: float16 holds the numbers below 2,048."""
+"""The first bit of each digit of a hash. A digit is below 2,048, which float16 holds exactly."""
 
 
 def top_line(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The steps in which a note is struck, and the highest book that is struck in each: int
-    [notes] each. codes: int [steps, books].
+    """The steps in which notes are struck, and the highest struck book of each: int [notes] each.
+    codes: int [steps, books].
     """
     struck = codes[:, :-BANDS] == STRUCK
     steps = np.flatnonzero(struck.any(1))
@@ -25,8 +25,8 @@ def top_line(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def moves(steps: np.ndarray, books: np.ndarray) -> np.ndarray:
-    """The interval from each note to the next, and the steps between them, as one number: uint32
-    [notes - 1].
+    """The interval and the number of steps from each note to the next, in one number: uint32 [notes
+    - 1].
     """
     gaps = np.minimum(np.diff(steps, axis=0), 255)
     return (np.diff(books, axis=0) + 128 + 256 * gaps).astype(np.uint32)
@@ -45,7 +45,7 @@ def ngrams(scores: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def completing(line: np.ndarray, step: int, books: int, known: Set[int]) -> np.ndarray:
-    """The books that a top line must not go on with: bool [books].
+    """The books that would complete a known run of notes: bool [books].
 
     line: int [`ORDER`, 2], the step and the book of each of the last notes. step: of the next note.
     known: hashes, see `ngrams`.
@@ -57,7 +57,7 @@ def completing(line: np.ndarray, step: int, books: int, known: Set[int]) -> np.n
 
 
 def to_digits(hashes: np.ndarray) -> np.ndarray:
-    """Hashes as weights files hold them: float32 [n, 3]."""
+    """Hashes in the format of weights files: float32 [n, 3]."""
     return (hashes[:, None] >> _DIGITS & 2047).astype(np.float32)
 
 
@@ -67,8 +67,8 @@ def from_digits(digits: np.ndarray) -> frozenset[int]:
 
 
 def _hash(windows) -> np.ndarray:
-    """A polynomial modulo 2^32 of the moves of each window: uint32 [n]. windows: uint32 [n] each,
-    the windows' first moves, their second ones, ….
+    """A polynomial modulo 2^32 of the moves of each window: uint32 [n]. windows: uint32 [n] each:
+    the first moves of all windows, then the second moves, ….
     """
     total = np.zeros(len(windows[0]), np.uint32)
     for column in windows:

@@ -1,5 +1,5 @@
 """The scores of a corpus: the notes and beats of each track, transcribed once and cached in
-data/.scores/<version>/<track file>.npz. Times are seconds of the track as it is.
+data/.scores/<version>/<track file>.npz. Times are seconds of the track without transposition.
 """
 
 import contextlib
@@ -18,23 +18,22 @@ from ..io import audio, files, manifest
 from ..io.files import atomic_write
 
 SCORES_VERSION = "2"
-"""Of what a cached score holds; scores of other versions are transcribed again."""
+"""The version of cached scores; other versions are transcribed again."""
 PHASES = ScoreAbove.PHASES
 ROUNDING = 1e-6
-"""Of a frame: by so much a time that is a frame's first may seem to lie before."""
+"""The tolerance of a time at the start of a frame, in frames."""
 LOWEST_PITCH = ScoreAbove.LOWEST
 
 
 @dataclass(frozen=True)
 class Score:
-    """Notes and beats.
+    """Notes, attacks and beats.
 
-    starts, ends: float64 [notes], seconds; starts do not fall. pitches: int [notes], MIDI numbers.
+    starts, ends: float64 [notes], seconds, sorted by start. pitches: int [notes], MIDI numbers.
     loudness: float [notes], 0 … 1. attacks: float64 [attacks], seconds; bands: int [attacks], see
-    `dsp.beats.find_attacks`. beats: float64 [beats], seconds; they reach beyond both ends of the
-    music.
+    `dsp.beats.find_attacks`. beats: float64 [beats], seconds, from before the music to after it.
 
-    In rolls the attacks of each band are a semitone more, above the pitches.
+    In rolls, each band of attacks has a book after those of the pitches.
     """
 
     starts: np.ndarray
@@ -54,15 +53,15 @@ class Score:
                    *beats.find_attacks(sound, sample_rate), beats.find_beats(sound, sample_rate))
 
     def transposed(self, shift: int) -> Self:
-        """The score of the track played faster, and so `shift` semitones higher."""
+        """The score of the track resampled to sound `shift` semitones higher, and faster."""
         ratio = 2 ** (shift / 12)
         return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift, self.loudness,
                      self.attacks / ratio, self.bands, self.beats / ratio)
 
     def in_steps(self, books: int, shift: int = 0) -> np.ndarray:
-        """What each book does in each step of the grid: int32 [steps, books]. The books are the
-        semitones from the MIDI number `LOWEST_PITCH` on, then the bands of attacks. shift:
-        semitones by which the notes are moved.
+        """The code of each book in each step of the grid: int32 [steps, books]. The books are the
+        semitones from MIDI number `LOWEST_PITCH` on, then the bands of attacks. shift: the
+        transposition of the notes in semitones.
         """
         grid = beats.steps(self.beats)
         middles = (grid[1:] + grid[:-1]) / 2  # a note begins in the nearest step
@@ -74,8 +73,8 @@ class Score:
         return roll
 
     def in_frames(self, begin: float, frame: float, count: int, books: int) -> np.ndarray:
-        """The rows of `count` frames of `frame` seconds from `begin` on, as `ScoreAbove` reads
-        them: int32 [count, books + 1].
+        """The rows of `ScoreAbove` for `count` frames of `frame` seconds from second `begin` on:
+        int32 [count, books + 1].
         """
         roll = np.zeros((count, books + 1), np.int32)
         first, end, attacks = (np.floor((times - begin) / frame + ROUNDING).astype(int)
@@ -93,7 +92,7 @@ class Score:
         return roll
 
     def _add_notes(self, roll: np.ndarray, first: np.ndarray, end: np.ndarray, pitches: np.ndarray):
-        """Write the notes that sound within a roll."""
+        """Write the notes that sound into a roll."""
         count, books = roll.shape
         heard = (end > 0) & (first < count)
         for start, stop, book in zip(first[heard], end[heard], pitches[heard] - LOWEST_PITCH,
@@ -110,7 +109,7 @@ class Score:
 
 
 def of_track(data_dir, track: manifest.Track) -> Score:
-    """A track's score, from the cache, or transcribed and put there."""
+    """A track's score, read from the cache, or transcribed and cached."""
     folder = Path(os.path.abspath(data_dir))
     path = folder / ".scores" / SCORES_VERSION / f"{track.file}.npz"
     with (contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),

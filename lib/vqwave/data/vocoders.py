@@ -12,9 +12,9 @@ class GriffinLim:
     """Loudness from the front end float32 [batch, frames·channels], frame after frame ->
     audio float32 [batch, frames·hop].
 
-    The pseudoinverse of the mel filters, clipped at zero, gives bins; the bin at half the sample
-    rate is silent. `steps` iterations give the phases (Griffin and Lim 1984; with momentum,
-    Perraudin, Balazs and Søndergaard 2013). All phases begin at zero, so blocks with a halo of
+    The pseudoinverse of the mel filters, clipped at zero, gives magnitudes; the bin at half the
+    sample rate is silent. `steps` iterations give the phases (Griffin and Lim 1984; with momentum,
+    Perraudin, Balazs and Søndergaard 2013). Initial phases are zero, so blocks with a halo of
     `receptive_field` frames equal the whole.
     """
 
@@ -28,7 +28,7 @@ class GriffinLim:
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """Frames to either side: in each step a frame sees all windows that overlap its own."""
+        """In frames on either side. In each step, a frame depends on all overlapping windows."""
         overlap = self.n_fft // self.hop
         side = self.steps * (overlap - 1) + overlap // 2
         return side - 1, side
@@ -42,10 +42,10 @@ class GriffinLim:
         import librosa
 
         samples = len(loudness) * self.hop
-        # Repeated for a window, so that no piece is shorter than a window.
+        # Repeat the last frame for the length of a window, so that no piece is shorter.
         loudness = np.pad(loudness, ((0, self.n_fft // self.hop), (0, 0)), "edge")
-        # The inverse of `nn.spectrum.loudness_of`, where a sine of amplitude a has a; in an
-        # unscaled transform it has a·n_fft/4.
+        # The inverse of `nn.spectrum.loudness_of`, in which a sine of amplitude a has magnitude a.
+        # In an unscaled transform its magnitude is a·n_fft/4.
         below = np.clip(loudness.T, 0.0, MOST_LOUDNESS) - FULL_SCALE
         amplitudes = 10.0 ** (below * LOUDNESS_RANGE / 20)
         if self.bins is not None:
@@ -60,7 +60,7 @@ class GriffinLim:
 
 VOCODERS: dict[str, Callable] = {"griffin_lim": GriffinLim}
 """The vocoder of each kind of head that makes no audio: (codec config) -> a function from the
-decoder's rows float32 [batch, n] to audio float32 [batch, samples].
+decoder's output float32 [batch, n] to audio float32 [batch, samples].
 """
 
 

@@ -1,5 +1,5 @@
-"""Windows of audio and of codes for training, each a pure function of (seed, index), served by
-`keras.utils.PyDataset`. Tracks are drawn by duration. Windows are read straight from their files.
+"""Windows of audio and of codes for training, in a `keras.utils.PyDataset`. Each window is a pure
+function of (seed, index), and is read straight from its file. Tracks are weighted by duration.
 """
 
 import math
@@ -16,41 +16,41 @@ from ..io.splits import WHOLE, BatchShare
 from . import codes
 from .codes import CodeTrack
 
-# The purposes of random numbers; each has a key of its own.
+# The purposes of random numbers, as part of their keys.
 _WINDOW, START, _NEXT, _CHANGE, _PERFORMED = 2, 3, 4, 5, 6
 PERFORMED = 0.7
-"""The share of windows whose codes are those of a performance, where a decoder learns these."""
+"""The share of windows with a performance's codes, when a decoder learns performances."""
 UNCHANGED = TrainingConfig()
-"""The training whose windows are the recordings themselves."""
+"""Settings without augmentation."""
 
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
-    """Random numbers, a function of the arguments alone."""
+    """A random generator that depends on the arguments only."""
     return np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF,
                                                      (purpose << 56) | index]))
 
 
 class Sampler:
-    """Draws a place uniformly from those of all items. sizes: the number of places of each item."""
+    """Draws positions uniformly over all items. sizes: the number of positions of each item."""
 
     def __init__(self, sizes, seed: int):
         self.ends = np.cumsum(np.asarray(sizes, np.int64))
         self.seed = seed
 
     def __call__(self, index: int) -> tuple[int, int]:
-        """(item, place) number `index` of the endless sequence of the seed."""
+        """(item, position), the element `index` of the endless sequence of the seed."""
         return self.find(int(rng(self.seed, _WINDOW, index).integers(self.ends[-1])))
 
     def find(self, place: int) -> tuple[int, int]:
-        """(item, place in the item) of a place in the concatenation of all items."""
+        """(item, position in the item) of a position in the concatenation of all items."""
         item = int(np.searchsorted(self.ends, place, side="right"))
         return item, place - int(self.ends[item - 1] if item else 0)
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches of windows: an endless sequence from batch `start` on, or for validation a `fixed`
-    number of evenly spread windows. Batch i of the endless sequence holds the windows i·batch_size
-    … of the seed. `batch_size` is the total of all processes; each serves its `share` of the rows.
+    """Batches of windows: an endless sequence from batch `start` on; or, for validation, `fixed`
+    evenly spread windows. Batch i of the sequence holds the seed's windows i·batch_size …. The
+    `batch_size` is the total of all processes; each process reads its `share` of the rows.
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
@@ -60,7 +60,7 @@ class _Batches(keras.utils.PyDataset):
         self.sampler = Sampler(sizes, seed)
         self.places = int(self.sampler.ends[-1])
         if fixed is not None:
-            # The last batch, too, divides among the devices.
+            # The last batch must also divide among the devices.
             self.fixed = max(1, min(fixed, self.places) // share.devices) * share.devices
 
     @property
@@ -68,7 +68,7 @@ class _Batches(keras.utils.PyDataset):
         return None if self.fixed is None else math.ceil(self.fixed / self.batch_size)
 
     def numbers(self, batch: int) -> list[int]:
-        """The numbers of the windows that this process serves in a batch."""
+        """The numbers of this process's windows in a batch."""
         if self.fixed is None:
             first = (self.start + batch) * self.batch_size
             return [first + i for i in self.share.rows(self.batch_size)]
@@ -76,7 +76,7 @@ class _Batches(keras.utils.PyDataset):
         return [first + i for i in self.share.rows(min(self.batch_size, self.fixed - first))]
 
     def position(self, number: int) -> tuple[int, int]:
-        """(item, place) of a window: drawn, or evenly spread."""
+        """(item, position) of a window: drawn, or evenly spread."""
         if self.fixed is None:
             return self.sampler(number)
         return self.sampler.find(int((number + 0.5) * self.places / self.fixed))
@@ -86,12 +86,12 @@ class AudioWindows(_Batches):
     """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data
     folder.
 
-    spans: the samples (first, end) of each track file that windows come from; None: all.
-    augmentation: a window is transposed by up to `transpose` semitones (and so faster or slower)
-    and made up to `gain` dB quieter, uniformly in dB. With probability `mix` another changed window
-    is added; a sum that would clip is scaled down. The seed and the window's number decide.
-    label_config: of a codec with labels; batches are then ({"samples": x, "label": int32 [batch, 1,
-    1, 2]}, x), with the label of each window's track as in `config.Labels`.
+    spans: (first sample, end) of each track file, from which windows come; None: whole tracks.
+    augmentation: a window is transposed by up to `transpose` semitones (by resampling), and made up
+    to `gain` dB quieter. With probability `mix` another such window is added; a sum that would clip
+    is scaled down. All this depends on the seed and the window's number. label_config: for a codec
+    with labels; batches are then ({"samples": x, "label": int32 [batch, 1, 1, 2]}, x), with the
+    label of each window's track as in `config.Labels`.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
@@ -109,7 +109,7 @@ class AudioWindows(_Batches):
     def __getitem__(self, batch: int):
         numbers = self.numbers(batch)
         x = np.stack([self.window(number) for number in numbers])
-        # A second array, because TensorFlow takes over an array's memory.
+        # A copy, because TensorFlow may reuse an array's memory.
         y = x.copy()
         if self.labels is None:
             return x, y
@@ -128,14 +128,14 @@ class AudioWindows(_Batches):
         return sound
 
     def _change(self, item: int, place: int, random: np.random.Generator) -> np.ndarray:
-        """The window at a place, transposed and quieter: float32 [length]."""
+        """The window at a position, transposed and quieter: float32 [length]."""
         most = self.augmentation.transpose
         sound = self._read(item, place, int(random.integers(-most, most + 1)))
         return sound * np.float32(10 ** (-random.uniform(0.0, self.augmentation.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
-        """float32 [length] from a place of a track on, or as near as its length allows. A track too
-        short to be transposed up is not transposed.
+        """float32 [length] from a position of a track on, or as near as the track's length allows.
+        A track that is too short to be transposed up is not transposed.
         """
         first, end = self.spans[item]
         count = math.ceil(self.length * 2 ** (shift / 12))
@@ -150,10 +150,10 @@ class AudioWindows(_Batches):
 
 class PerformedWindows(AudioWindows):
     """Batches ({"samples": x, "codes": int32 [batch, frames, books]}, x). A share `PERFORMED` of
-    the windows has the codes of a performance of the track; of the others every code is −1.
+    the windows has the codes of a performance of the track; the other windows have only codes −1.
 
-    level: of the codes, in samples per frame. performed: {file: codes int [frames, books]} from the
-    first sample of each track on. Windows with these codes are not augmented.
+    level: samples per frame. performed: {file: codes int [frames, books]}, from the first sample of
+    each track on. Windows with performed codes are not augmented.
     """
 
     def __init__(self, *args, level: int, performed: dict[str, np.ndarray], **options):
@@ -166,7 +166,7 @@ class PerformedWindows(AudioWindows):
         return {"samples": x, "codes": np.stack(performed)}, x.copy()
 
     def _pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sound of a window, float32 [length], and the codes to decode, int32 [frames, books].
+        """The audio of a window, float32 [length], and the codes to decode, int32 [frames, books].
         """
         item, place = self.position(number)
         performed, frames = self.performed[item], self.length // self.level
@@ -193,8 +193,8 @@ class Span:
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig,
                  spans: Sequence[Span]) -> np.ndarray:
-    """The frames above a window of these spans and its halo: int32 [length / ratio + 2·halo, books
-    above], the pad token outside a track.
+    """The frames of the level above for a window of these spans and its halo: int32 [length / ratio
+    + 2·halo, books above], with the pad token outside a track.
     """
     halo, ratio, parts = generator.halo, generator.ratio, []
     for number, span in enumerate(spans):
@@ -221,7 +221,7 @@ def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Spa
 
 def score_of(condition: ScoreAbove, generator: GeneratorConfig,
              spans: Sequence[Span]) -> np.ndarray:
-    """What the score says of a window's frames and halo: int32 [length + 2·halo, books + 1]"""
+    """The rows of the score for a window and its halo: int32 [length + 2·halo, books + 1]."""
     parts, halo = [], condition.halo
     for number, span in enumerate(spans):
         track = span.track
@@ -241,8 +241,8 @@ int32 array of the condition's `shape`.
 
 
 def count_places(frames: int, length: int, unit: int) -> int:
-    """The number of places, `unit` frames apart, where a window inside a track of `frames` frames
-    can begin; 1 for a track shorter than a window.
+    """The number of positions, `unit` frames apart, at which a window can begin in a track of
+    `frames` frames; 1 for a track shorter than a window.
     """
     return max(0, frames - length) // unit + 1
 
@@ -250,20 +250,18 @@ def count_places(frames: int, length: int, unit: int) -> int:
 class CodeWindows(_Batches):
     """Batches (inputs, frames), or (inputs, frames, weights), for a `Generator`, from cached codes.
 
-    inputs: "previous" int32 [batch, length, books], the frame before each, the start token at a
-    track's begin; the input of each of the generator's conditions by its name; with several books
-    "current" int32 [batch, length, books], the frames themselves.
-    frames: int32 [batch, length, books].
-    weights: float32 [batch, length, 1], only where some validation track is shorter than a window:
-    0 past the track's end, elsewhere the number that makes the mean 1, so that all frames count
-    the same.
+    inputs: "previous" int32 [batch, length, books], the previous frames, with the start token at
+    the beginning of a track; the input of each condition by name; with several books also "current"
+    int32 [batch, length, books], equal to `frames`. frames: int32 [batch, length, books]. weights:
+    float32 [batch, length, 1], only if a validation track is shorter than a window. They are 0
+    after the track's end, otherwise a constant that makes the mean 1. So all frames count the same.
 
     A training window continues past its track's end with the beginning of another track, so that a
     model learns to leave the silence at an end. Validation windows lie inside their tracks.
 
     Args:
-        tracks: a `CodeTrack` each.
-        length: frames a window, a multiple of the ratio.
+        tracks: `CodeTrack`s.
+        length: frames in a window, a multiple of the ratio.
     """
 
     def __init__(self, tracks: Sequence[CodeTrack], generator: GeneratorConfig,
@@ -273,14 +271,14 @@ class CodeWindows(_Batches):
         self.unit = generator.ratio or 1
         self.weight = None
         if fixed is None:
-            # A place is one source frame. Half a window of extra places before a track mean its
-            # beginning, which would otherwise be drawn once in thousands.
+            # Positions are source frames. Half a window of extra positions stand for the beginning
+            # of a track, which would otherwise be drawn once in thousands of windows.
             self.lead = length // self.unit // 2
             sizes = [self._whole(track) // self.unit + self.lead for track in tracks]
             super().__init__(sizes, batch_size, seed, start, fixed, share)
             return
         self.lead = 0
-        # A short track has as many places as source frames, not a single one.
+        # A short track has as many positions as source frames, instead of one.
         sizes = [max(1, track.frames // self.unit) if track.frames < length
                  else count_places(track.frames, length, self.unit) for track in tracks]
         super().__init__(sizes, batch_size, seed, start, fixed, share)
@@ -289,7 +287,7 @@ class CodeWindows(_Batches):
             self.weight = length / float(np.mean(served))
 
     def _whole(self, track: CodeTrack) -> int:
-        """A track's frames, without the last ones that do not fill a source frame."""
+        """The number of a track's frames that fill whole source frames."""
         return max(self.unit, track.frames // self.unit * self.unit)
 
     def spans(self, number: int) -> list[Span]:
@@ -325,7 +323,7 @@ class CodeWindows(_Batches):
                                    constant_values=self.generator.start_token))
             weights.append(np.repeat([self.weight or 0, 0],
                                      [len(frames), self.length - len(frames)]))
-            # The frames above a short track are as many as those above a window.
+            # A short track has as many frames of the level above as a whole window.
             if len(frames) < self.length:
                 spans = [Span(first.track, first.start, self.length)]
             for condition in conditions:

@@ -1,5 +1,5 @@
-"""The rhythm of a recording: beats, by dynamic programming over its onset envelope (Ellis 2007,
-"Beat tracking by dynamic programming"), the grid of steps that follows them, and attacks.
+"""The rhythm of a recording: beats by dynamic programming over the onset envelope (Ellis 2007,
+"Beat tracking by dynamic programming"), a grid of steps that follows the beats, and attacks.
 """
 
 import numpy as np
@@ -9,14 +9,14 @@ from .spectrum import resample
 
 STEPS_PER_BEAT = 4
 SLOWEST, FASTEST = 60.0, 120.0
-"""Beats a minute: the tempo of a recording is doubled or halved until it lies between. So a grid
-has 4 to 8 steps a second.
+"""Beats per minute. A recording's tempo is doubled or halved until it is in this range, so a grid
+has 4 to 8 steps per second.
 """
 
 
 def find_beats(audio, sample_rate: int) -> np.ndarray:
-    """The times of a recording's beats in seconds, float64 [beats], from before its begin to after
-    its end. Where the music has no beat, the times are evenly spaced.
+    """The times of a recording's beats in seconds, float64 [beats], from before its beginning to
+    after its end. Without a beat, the times are evenly spaced.
 
     audio: float [samples].
     """
@@ -42,16 +42,16 @@ def find_beats(audio, sample_rate: int) -> np.ndarray:
 
 
 ATTACK_BANDS = 0, 24, 56, 88, 128
-"""The mel bands, of 128, between which attacks are found: from kicks to cymbals."""
+"""The edges of the four bands of attacks, in mel bands of 128: from kicks to cymbals."""
 LEAST_ATTACK = 1.0
-"""By how many standard deviations an attack stands above the envelope around it."""
+"""The least height of an attack above the envelope around it, in standard deviations."""
 LATE = 512
-"""Samples by which the envelope shows an attack late, at 22,050 Hz."""
+"""The delay of attacks in the envelope, in samples at 22,050 Hz."""
 
 
 def find_attacks(audio, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """The attacks in four bands: (their times in seconds, float64 [attacks], rising; their bands,
-    int [attacks], the lowest 0). Drums are heard here, which have no pitch.
+    """The attacks in four bands: (times in seconds, float64 [attacks], rising; bands, int
+    [attacks], the lowest is 0). They represent drums, which have no pitch.
 
     audio: float [samples].
     """

@@ -1,12 +1,12 @@
-"""Metrics: how near a copy is to its original, and how codes are used.
+"""Metrics: the similarity of a copy to its original, and the usage of codes.
 
-Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow
-with the length. Every figure is finite: decibels stay within ±120, the figures of equal signals and
-of signals with nothing in common. A signal shorter than a window counts as followed by silence. To
-average several tracks, average these figures (dB, not ratios).
+Signals are float [samples] in [-1, 1], original first, both of equal length; memory does not grow
+with the length. All values are finite: decibels stay within ±120, the values for equal and for
+unrelated signals. A signal shorter than a window is padded with silence. To average several tracks,
+average these values (dB, not ratios).
 
 Raises:
-    ValueError: the two lengths differ, or a signal is empty, has several channels or is not finite.
+    ValueError: the lengths differ, or a signal is empty, has several channels or is not finite.
 """
 
 import math
@@ -19,10 +19,10 @@ from .spectrum import magnitudes, mel_filters
 SC_WINDOWS = ((2048, 240, 1200), (1024, 120, 600), (512, 50, 240))
 MEL_BANDS = ((2048, 80), (512, 40))
 MEL_FLOOR = 1e-5
-# Bins of a Hann window's line, which is three wide, and of what lies beside it.
+# The bins of a spectral line under a Hann window, and the bins beside the line.
 LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
 DB_LIMIT = 120.0
-# Below -200 dBFS there is only rounding: a constant less its own mean.
+# Less power than -200 dBFS is a rounding error, for example of a constant minus its mean.
 SILENCE_POWER = 1e-20
 _BLOCK = 1 << 20
 
@@ -31,9 +31,9 @@ def spectral_convergence(original, copy) -> float:
     """SC in dB, lower is better: 20·log10 of the mean over `SC_WINDOWS` of ‖|S(x)| − |S(y)|‖_F /
     ‖|S(x)|‖_F.
 
-    The windows are (n_fft, hop, window), Hann, as in Jukebox (Dhariwal et al. 2020, section 3.2);
-    the definition of the ratio is Arik et al. 2018. A silent copy has 0 dB; a silent original has
-    -120 dB if its copy is silent too, else up to 120.
+    The Hann windows (n_fft, hop, window) are those of Jukebox (Dhariwal et al. 2020, section 3.2);
+    the ratio is defined by Arik et al. 2018. A silent copy has 0 dB. A silent original has -120 dB
+    if its copy is also silent, otherwise up to 120.
     """
     x, y = _pair(original, copy)
     ratios = []
@@ -54,7 +54,7 @@ def mel_distance(original, copy, sample_rate: int) -> float:
 
     M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1,
     frames centred) through librosa's default filters: Slaney's mel scale, each filter of unit area.
-    Figures on another scale differ by 10 to 70 % and are not comparable.
+    Values of other definitions differ by 10 to 70 % and are not comparable.
     """
     x, y = _pair(original, copy)
     total = 0.0
@@ -74,10 +74,10 @@ def si_sdr(original, copy) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, higher is better (Le Roux et al. 2019,
     equation 3).
 
-    10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², both signals less their means. Two equal
-    or two silent signals have 120; one silent signal has -120.
+    10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², after subtracting the means. Two equal or
+    two silent signals have 120; one silent signal has -120.
     """
-    # In blocks and float64: the error of a good copy is far below float32's rounding of a long sum.
+    # In blocks and float64, because the error of a good copy is below float32's rounding errors.
     x, y = _pair(original, copy)
     mean_x, mean_y = x.mean(dtype=np.float64), y.mean(dtype=np.float64)
 
@@ -105,25 +105,25 @@ def power_db(power) -> np.ndarray:
 
 
 def rms_db(audio) -> float:
-    """The rms of float [samples] in dB of full scale, not less than -120."""
+    """The RMS of float [samples] in dBFS, not less than -120."""
     return float(power_db(np.mean(np.square(audio, dtype=np.float64))))
 
 
 def peak_db(audio) -> float:
-    """The loudest sample of float [samples] in dB of full scale, not less than -120."""
+    """The peak of float [samples] in dBFS, not less than -120."""
     return float(power_db(float(np.abs(audio).max()) ** 2))
 
 
 def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -> np.ndarray:
-    """How often each code of a codebook occurs.
+    """The count of each code of each codebook.
 
     Args:
         codes: int, at least one: [..., n] of a codec, or [frames] of one codebook.
-        codebook_of: the number of the codebook of each of a frame's n codes
-            (`CodecConfig.codebook_of`); None: each code has its own.
+        codebook_of: the index of the codebook of each of a frame's n codes
+            (`CodecConfig.codebook_of`); None: each code has its own codebook.
 
     Returns:
-        int64 [codebooks, num_codes]; [num_codes] where `codes` has one axis.
+        int64 [codebooks, num_codes]; [num_codes] if `codes` has one axis.
     """
     codes = np.asarray(codes)
     if codes.size == 0 or codes.min() < 0 or codes.max() >= num_codes:
@@ -138,20 +138,20 @@ def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -
 
 
 def usage(counts) -> float:
-    """The share of a codebook that occurs, in [0, 1], from a `histogram` [num_codes]."""
+    """The share of the codes that occur, in [0, 1], from a `histogram` [num_codes]."""
     return float(np.count_nonzero(counts) / len(counts))
 
 
 def perplexity(counts) -> float:
-    """exp of the entropy of a `histogram` [num_codes]: as many codes, used evenly, have it."""
+    """exp(entropy of a `histogram` [num_codes]): as many equally used codes have this entropy."""
     counts = np.asarray(counts)
     p = counts[counts > 0] / counts.sum()
     return float(np.exp(-np.sum(p * np.log(p))))
 
 
 def codebook_figures(counts) -> dict:
-    """{"usage", "perplexity"} of a `histogram` int [books, num_codes]: the means over the books,
-    and with several books also "books": a row of both for each.
+    """{"usage", "perplexity"} of a `histogram` int [books, num_codes], as means over the books.
+    With several books also "books": a row with both values for each book.
     """
     books = [{"usage": usage(row), "perplexity": perplexity(row)} for row in np.atleast_2d(counts)]
     mean = {key: float(np.mean([row[key] for row in books])) for key in books[0]}

@@ -1,13 +1,14 @@
-"""The notes in a sound: how many a codec keeps, how music uses them, and their piano roll.
+"""The notes in a sound: the notes that a codec keeps, statistics of notes, and piano rolls.
 
-A *peak* is a local maximum over frequency of a constant-Q transform (24 bins an octave from C2 to
-C8, 43 frames a second), at least `PEAK_PROMINENCE_DB` over the median of the `PEAK_NEIGHBOURHOOD`
-bins around it and within `PEAK_RANGE_DB` of its frame's loudest bin. Peaks measure whether the
-right notes sound, to which spectral distances and the Fréchet distance are nearly deaf.
+A *peak* is a local maximum over frequency of a constant-Q transform (24 bins per octave from C2 to
+C8, 43 frames per second). It is at least `PEAK_PROMINENCE_DB` above the median of the
+`PEAK_NEIGHBOURHOOD` bins around it, and within `PEAK_RANGE_DB` of its frame's loudest bin. Peaks
+measure whether the right notes sound. Spectral distances and the Fréchet distance are nearly deaf
+to this.
 
-The transform is librosa's with `scale=True`: the magnitude of unit gain times the root of the
-filter's length, which lifts the bass by 3 dB an octave. Only `PianoRoll.strength` and
-`PianoRoll.spectrum` are of unit gain. Figures on another scale are not comparable.
+The transform is librosa's with `scale=True`: the magnitude of unit gain times the square root of
+the filter's length, which lifts the bass by 3 dB per octave. Only `PianoRoll.strength` and
+`PianoRoll.spectrum` have unit gain. Values on another scale are not comparable.
 
 Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
 """
@@ -28,13 +29,13 @@ BINS, BINS_A_SEMITONE = 144, 2
 FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / (12 * BINS_A_SEMITONE))
 PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
 SILENT_DB = -60.0
-"""A frame whose loudest bin is quieter has no peaks."""
+"""A frame whose loudest bin is quieter than this has no peaks."""
 MARGIN = 0.3
-"""Seconds to either side of a frame that the frame depends on: half of the longest filter."""
+"""The receptive field of a frame on either side, in seconds: half of the longest filter."""
 SHORTEST_NOTE_FRAMES = 4
-"""Frames of the shortest note in durations and in the strongest line: 93 ms."""
+"""The shortest note in durations and in the strongest line, in frames: 93 ms."""
 KEY_SECONDS, SECOND = 10.0, 43
-"""Length of the music in which a key is measured; frames in a second."""
+"""The length of the music in which a key is measured, in seconds; frames per second."""
 
 # How well each pitch class fits a major and a minor key on C (Krumhansl & Kessler 1982).
 KEY_PROFILES = np.array([[6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],
@@ -49,7 +50,7 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
     """Magnitudes of a signal in blocks: float32 [up to 2,048 frames, `BINS`].
 
     Frame t is centred on t·`HOP` / `SAMPLE_RATE` seconds, 1 + samples // `HOP` frames in all, with
-    silence outside the signal. Memory grows with the length only where the signal is resampled.
+    silence outside the signal. Memory grows with the length only if the signal is resampled.
     """
     import librosa
 
@@ -60,7 +61,7 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
         before = min(first, _HALO)
         begin, length = (first - before) * HOP, (before + frames - 1 + _HALO) * HOP
         part = audio[begin : begin + length]
-        # Never shorter than the halo, which is longer than the longest filter.
+        # A part is at least as long as the halo, which is longer than the longest filter.
         spectrum = librosa.cqt(np.pad(part, (0, length - len(part))), sr=SAMPLE_RATE,
                                hop_length=HOP, fmin=LOWEST_HZ, n_bins=BINS,
                                bins_per_octave=12 * BINS_A_SEMITONE)
@@ -82,8 +83,8 @@ def peaks(magnitudes) -> np.ndarray:
 
 
 def chroma(magnitudes) -> np.ndarray:
-    """The root of the peaks' energy in each pitch class, C first, each frame of unit length:
-    float32 [frames, 12]; zeros in frames without peaks.
+    """The square root of the peaks' energy in each pitch class, C first, normalised to unit length
+    per frame: float32 [frames, 12]; zeros in frames without peaks.
     """
     energy = np.where(peaks(magnitudes), np.square(magnitudes), 0.0)
     classes = np.sqrt(energy.reshape(len(energy), -1, 12, BINS_A_SEMITONE).sum(axis=(1, 3)))
@@ -92,7 +93,7 @@ def chroma(magnitudes) -> np.ndarray:
 
 
 def compare(original, copy, sample_rate: int) -> dict[str, float]:
-    """How much of a signal's notes a copy keeps, float [samples] each; higher is better.
+    """How many notes of a signal its copy keeps, float [samples] each; higher is better.
 
     notes: notes kept, the F1 of the peaks, frame by frame; a peak a quarter tone away matches.
     chroma: mean cosine of the `chroma` of both, over frames in which both have peaks. On music,
@@ -120,12 +121,12 @@ def portrait(audio, sample_rate: int) -> dict:
     """Statistics of the notes of about a minute of music.
 
     Returns:
-        Histograms float [n] that sum to 1, or to 0 where there are no notes.
+        Histograms float [n] that sum to 1, or to 0 without notes.
         durations: of held semitones, from 0.09 to 8 s in quarters of an octave and a half.
         intervals: between the notes of the strongest line, in semitones from −13 to 13.
         harmony: cosine of the `chroma` with the chroma a second later.
         key: how well ten seconds fit the best of the 24 keys.
-        And two numbers: line, notes a second of the strongest line; alike, the mean of harmony.
+        And two numbers. line: notes per second in the strongest line. alike: the mean of harmony.
     """
     magnitudes = np.concatenate(list(constant_q(audio, sample_rate)))
     is_peak, classes = peaks(magnitudes), chroma(magnitudes)
@@ -149,20 +150,20 @@ def average(portraits: Sequence[dict]) -> dict:
 
 
 def divergences(real: dict, other: dict) -> dict[str, float]:
-    """How the notes of other music differ from those of real music, by a portrait of each. For each
-    of `STATISTICS`: the Jensen-Shannon divergence of the two histograms in bits, 0 (alike) to 1.
-    "line" and "alike" are those of `other`.
+    """The difference between the notes of real and of other music, from a portrait of each. For
+    each of `STATISTICS`: the Jensen-Shannon divergence of the two histograms in bits, from 0
+    (equal) to 1. "line" and "alike" are those of `other`.
     """
     return {name: _jensen_shannon(np.asarray(real[name]), np.asarray(other[name]))
             for name in STATISTICS} | {name: float(other[name]) for name in ("line", "alike")}
 
 
 def _held_frames(is_peak):
-    """Lengths in frames of the semitones that are held, a gap of one frame filled."""
+    """The lengths, in frames, of held semitones. Gaps of one frame are filled."""
     held = is_peak.reshape(len(is_peak), BINS // BINS_A_SEMITONE, BINS_A_SEMITONE).any(axis=2)
     filled = held.copy()
     filled[1:-1] |= held[:-2] & held[2:]
-    # Silence around each semitone, so that a note does not continue in the next semitone.
+    # Pad each semitone with silence, so that a note does not continue in the next semitone.
     edges = np.flatnonzero(np.diff(np.pad(filled, ((1, 1), (0, 0))).astype(np.int8).T.ravel()))
     lengths = edges[1::2] - edges[::2]
     return lengths[lengths >= SHORTEST_NOTE_FRAMES]
@@ -179,7 +180,7 @@ def _strongest_line(magnitudes, is_peak):
 
 
 def _key_fits(classes):
-    """The best correlation with a key's profile of each ten seconds, every five: float [n]."""
+    """The best correlation of ten seconds with a key's profile, every five seconds: float [n]."""
     length = round(KEY_SECONDS * SECOND)
     keys = np.stack([np.roll(key, step) for key in KEY_PROFILES for step in range(12)])
     sums = [classes[i : i + length].sum(axis=0, dtype=np.float64)
@@ -206,11 +207,11 @@ def _jensen_shannon(p, q) -> float:
 class PianoRoll:
     """The notes of a piece, in the order in which they begin; arrays float32 [notes].
 
-    time, seconds: a note's begin and length; midi: the note number with its fraction (69 is A4,
-    440 Hz); strength: of its loudest frame, in dB: a sine of full scale has 0. A note that is
-    struck again while it sounds continues.
+    time, seconds: the beginning and the length of a note. midi: the note number with its fraction
+    (69 is A4, 440 Hz). strength: the level of the loudest frame, in dB (0 for a full-scale sine). A
+    note that is struck again while it sounds counts as one note.
 
-    spectrum: float32 [`BINS`, columns] in dB as `strength`, each column the loudest of its time;
+    spectrum: float32 [`BINS`, columns], in the same dB; a column is the maximum over its time.
     length: seconds of the signal, from `start` on.
     """
 
@@ -225,11 +226,11 @@ class PianoRoll:
 
 def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
          columns: int = 1200) -> PianoRoll:
-    """The notes of a signal: peaks that continue from frame to frame within a quarter tone, gaps of
-    one frame filled. A piece that grows is passed in parts with `MARGIN` seconds around each.
+    """The notes of a signal: peaks that continue from frame to frame within a quarter tone, with
+    gaps of one frame filled. Pass a growing piece in parts, with `MARGIN` seconds on each side.
 
-    shortest: seconds of the shortest note; 0 keeps each peak. start: seconds, added to every time.
-    columns: of the spectrum, at most.
+    shortest: seconds of the shortest note; 0 keeps each peak. start: seconds, added to all times.
+    columns: the most columns of the spectrum.
     """
     gain = _unit_gain_db()
     frames = 1 + len(audio) * SAMPLE_RATE // (HOP * sample_rate)
@@ -297,7 +298,7 @@ class _NoteTracker:
 
 @functools.cache
 def _unit_gain_db() -> np.ndarray:
-    """Added to `constant_q` in dB: dB of a full-scale sine, float32 [`BINS`]."""
+    """The offset in dB from `constant_q` to dB of a full-scale sine, float32 [`BINS`]."""
     import librosa
 
     lengths, _ = librosa.filters.wavelet_lengths(freqs=FREQUENCIES, sr=SAMPLE_RATE)

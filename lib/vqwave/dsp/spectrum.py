@@ -8,11 +8,11 @@ import numpy as np
 
 FRAMES_AT_ONCE = 4096
 MOST_COLUMNS = 1200
-"""Columns of a `log_spectrogram`, at most."""
+"""The most columns of a `log_spectrogram`."""
 LOWEST_PITCH, ROWS_A_SEMITONE = 24, 3
 """The first row of a `log_spectrogram` is C1, 32.7 Hz."""
 WINDOWS = (2048, 4096, 8192)
-"""Samples of its windows: short windows for high notes, long ones for low notes."""
+"""The windows of a `log_spectrogram`, in samples: short for high notes, long for low notes."""
 
 
 def resample(audio, sample_rate: int, target: int) -> np.ndarray:
@@ -71,8 +71,8 @@ def mean_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
 
 
 def empty_mel_filters(sample_rate: int, n_fft: int, bands: int) -> int:
-    """How many of `mel_filters` hold no bin, from the edges of Slaney's scale: 3 mels per 200 Hz up
-    to 1,000 Hz, 27 per factor of 6.4 above. It does not import librosa.
+    """The number of `mel_filters` that contain no bin, without importing librosa. Computed from the
+    edges of Slaney's scale: 3 mels per 200 Hz up to 1,000 Hz, 27 per factor of 6.4 above.
     """
     highest, octave = sample_rate / 2, math.log(6.4) / 27
     top = highest * 3 / 200 if highest < 1000 else 15 + math.log(highest / 1000) / octave
@@ -95,13 +95,13 @@ def pitches(sample_rate: int) -> np.ndarray:
 
 
 def log_spectrogram(audio, sample_rate: int) -> np.ndarray:
-    """Magnitudes by pitch for a picture: float32 [rows, at most `MOST_COLUMNS`], see `pitches`; a
-    sine of amplitude 1 has 1.
+    """Magnitudes by pitch for a picture: float32 [rows, at most `MOST_COLUMNS`], see `pitches`;
+    1 for a sine of amplitude 1.
 
-    A row is the power around its pitch, a third of a semitone or a bin wide, whichever is more. The
-    lower the pitch, the longer the window. A column is the loudest frame of its time.
+    A row is the power around its pitch, over a third of a semitone or at least one bin. Low pitches
+    have long windows. A column is the loudest frame of its time.
     """
-    # Neighbouring windows overlap by half at least.
+    # Neighbouring windows overlap by at least half.
     hop = int(np.clip(len(audio) // (4 * MOST_COLUMNS), WINDOWS[0] // 8, WINDOWS[0] // 2))
     per_column = -(-(1 + len(audio) // hop) // MOST_COLUMNS)
     filters, frames = _pitch_filters(sample_rate), per_column * max(1, 256 // per_column)

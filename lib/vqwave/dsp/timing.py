@@ -1,5 +1,5 @@
 """How much of the timing of music a copy keeps: onsets, their contour, and the beat. The envelope
-is librosa's, of frames of 256 samples. Deaf to pitch, and to what is shorter than 50 ms.
+is librosa's, in frames of 256 samples. Deaf to pitch, and to differences below 50 ms.
 """
 
 import numpy as np
@@ -9,11 +9,11 @@ from .spectrum import resample
 SAMPLE_RATE, HOP = 22050, 256
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 TOLERANCE_SECONDS = 0.05
-"""By how much an attack of a copy may be early or late."""
+"""The largest distance of matching attacks in original and copy."""
 BEAT_WINDOW_SECONDS = 12.0
 BEAT_LAGS_SECONDS = 0.25, 1.5
 LEAST_PULSE = 0.25
-"""The pulse of a window that has a beat; without a beat the pulse is about 0.15."""
+"""The least pulse of a window with a beat; without a beat the pulse is about 0.15."""
 
 
 def onset_envelope(audio, sample_rate: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def find_beat(envelope) -> float:
 
 
 def count_matches(times, other_times, tolerance: float) -> int:
-    """How many of two rising lists of times can be paired within a tolerance."""
+    """The number of pairs, within a tolerance, between two rising lists of times."""
     i = j = matches = 0
     while i < len(times) and j < len(other_times):
         distance = times[i] - other_times[j]
@@ -70,12 +70,12 @@ def count_matches(times, other_times, tolerance: float) -> int:
 
 
 def f1(matches: int, count: int, other_count: int) -> float:
-    """F1 of so many matches between two lists; 1 where both are empty."""
+    """F1 from the number of matches and the lengths of both lists; 1 if both are empty."""
     return 2 * matches / (count + other_count) if count + other_count else 1.0
 
 
 def _contour(original, copy) -> float:
-    """Correlation of two envelopes, smoothed over 46 ms, less their mean over a second."""
+    """Correlation of two envelopes, smoothed over 46 ms, minus their means over a second."""
     smooth = np.hanning(6)[1:-1] / np.hanning(6).sum()
     second = np.full(round(FRAMES_PER_SECOND), 1 / round(FRAMES_PER_SECOND))
     curves = []

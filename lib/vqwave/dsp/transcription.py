@@ -1,8 +1,8 @@
-"""Note events by a transcriber that no codec here was trained with: basic-pitch (Bittner et al.
-2022), whose network `basic_pitch.onnx` is that of Spotify's package basic-pitch 0.4.0 (Apache-2.0).
+"""Note events by basic-pitch (Bittner et al. 2022), which was not used to train any codec here. Its
+network `basic_pitch.onnx` comes from Spotify's package basic-pitch 0.4.0 (Apache-2.0).
 
-Unlike `notes`, which compares spectral peaks frame by frame, note events tell when a note is struck
-again. They are deaf to loudness and timbre, and to notes shorter than 0.13 s.
+`notes` compares spectral peaks frame by frame; note events also tell when a note is struck again.
+They are deaf to loudness and timbre, and to notes shorter than 0.13 s.
 """
 
 import functools
@@ -21,13 +21,13 @@ NETWORK = Path(__file__).with_name("basic_pitch.onnx")
 SHA256 = "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec"
 SAMPLE_RATE, HOP, PITCHES, LOWEST_MIDI = 22050, 256, 88, 21
 _WINDOW, _FRAMES, _EDGE = 2 * SAMPLE_RATE - HOP, 172, 15
-"""Samples and frames of a window of the network, and frames at either end that are left out."""
+"""The samples and frames of the network's window, and the frames dropped at each end."""
 LEAST_ONSET, LEAST_SOUNDING = 0.5, 0.3
-"""Probabilities of a note's first frame and of the frames that it sounds."""
+"""The least probabilities of a note's onset, and of the frames in which it sounds."""
 LEAST_FRAMES, MOST_GAP = 11, 11
-"""Frames of a note at least, and of a gap in it at most: 128 ms."""
+"""The shortest note and the longest gap inside a note, in frames: 128 ms."""
 TOLERANCE_FRAMES = 5
-"""By how much a note of a copy may be early or late: 58 ms."""
+"""The largest distance of matching onsets in original and copy, in frames: 58 ms."""
 
 
 class Notes(NamedTuple):
@@ -50,7 +50,7 @@ def find_notes(audio, sample_rate: int) -> Notes:
         UserError: the file of the network is damaged.
     """
     sounding, onsets = _probabilities(audio, sample_rate)
-    # A note that begins without an onset is seen where its probability rises.
+    # A rising probability also marks notes that begin without an onset.
     rises = np.minimum(*(sounding - np.pad(sounding, ((lag, 0), (0, 0)))[:-lag] for lag in (1, 2)))
     rises = np.maximum(rises, 0)
     rises[:2] = 0
@@ -81,7 +81,7 @@ def f1(notes: Notes, others: Notes) -> float:
 
 
 def _long_enough(starts, sounds) -> list[tuple[int, int]]:
-    """(first frame, end) of a pitch's notes that last long enough. sounds: bool [frames]."""
+    """(first frame, end) of a pitch's notes that are long enough. sounds: bool [frames]."""
     kept = []
     for start, following in pairwise([*starts, len(sounds)]):
         silent = ~sounds[start + 1 : following]

@@ -16,9 +16,9 @@ from .files import atomic_write, check_place, printable, reason, sweep
 AUDIO_SUFFIXES = (".m4a", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".aac", ".aiff")
 SILENCE = 32768
 
-# Without this list FFmpeg would also open a playlist or a subtitle file that is called song.mp3.
+# Without this list FFmpeg would also open a playlist or a subtitle file named song.mp3.
 _DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
-# First bytes of the files that libsndfile may try; not of MP3, where mpg123 prints warnings.
+# The first bytes of files that libsndfile may try; not of MP3, where mpg123 prints warnings.
 _SNDFILE_STARTS = (b"OggS", b"fLaC", b"RIFF", b"RF64", b"FORM")
 _BLOCK = 65536
 _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
@@ -31,7 +31,7 @@ _WAV_LIMIT = (2**32 - 4096) // 2
 def to_int16(audio) -> np.ndarray:
     """round(x·32768) clipped to [-32768, 32767]: float [...] -> int16 [...], as in a wav file.
 
-    Louder than full scale (infinity included) clips, never wraps; NaN becomes silence.
+    Samples beyond full scale (also infinity) clip and never wrap. NaN becomes silence.
     """
     scaled = _clip_finite(np.asarray(audio, np.float32), 1.0) * np.float32(32768)
     return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
@@ -48,12 +48,12 @@ def to_u16(audio) -> np.ndarray:
 
 
 def from_u16(values) -> np.ndarray:
-    """uint16 [...] -> float32 [...] in [-1, 1), within 1/65536 of what `to_u16` was given."""
+    """uint16 [...] -> float32 [...] in [-1, 1), within 1/65536 of the input of `to_u16`."""
     return (np.asarray(values).astype(np.float32) - SILENCE) / np.float32(32768)
 
 
 def _clip_finite(samples, most):
-    """The samples within ±most; NaN is silence."""
+    """The samples clipped to ±most, with 0 for NaN."""
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=most, neginf=-most), -most, most)
 
 
@@ -75,12 +75,12 @@ def read_window(path, start: int, count: int) -> np.ndarray:
 class Decoder:
     """The audio of one file as mono blocks, in constant memory.
 
-    Iterating yields float32 [n] in [-1, 1] at `sample_rate`; n varies. Channels are mixed down with
-    weights that sum to one, so the mix clips only where a channel did. NaN is silence. libsndfile
-    tries the files that FFmpeg refuses. If both fail, the error has FFmpeg's reason.
+    Iterating yields float32 [n] in [-1, 1] at `sample_rate`; n varies. Channels are mixed with
+    weights that sum to one, so the mix clips only if a channel clips. NaN becomes silence.
+    libsndfile tries the files that FFmpeg refuses. If both fail, the error has FFmpeg's reason.
 
-    `seconds`: decoded so far. `expected`: the length that the file's header gives in seconds, or
-    that FFmpeg guesses; None without either. A `UserError` names the file and the reason.
+    `seconds`: decoded so far. `expected`: the length in seconds, from the file's header or guessed
+    by FFmpeg, or None. A `UserError` names the file and the reason.
     """
 
     def __init__(self, path, sample_rate: int):
@@ -92,7 +92,7 @@ class Decoder:
     def __iter__(self):
         with contextlib.ExitStack() as opened:
             try:
-                # A file object, not a name: FFmpeg takes "a:b.mp3" for a protocol.
+                # A file object, because FFmpeg takes a name such as "a:b.mp3" for a protocol.
                 file = opened.enter_context(open(self.path, "rb"))
                 magic = file.read(4)
             except (OSError, ValueError) as e:
@@ -107,7 +107,7 @@ class Decoder:
                 if self.seconds or magic not in _SNDFILE_STARTS:
                     raise
                 ffmpeg_error = e
-            # FFmpeg refuses Vorbis files that hold their headers twice, for instance.
+            # For instance, FFmpeg refuses Vorbis files with repeated headers.
             try:
                 yield from self._blocks(self._libsndfile(file))
             except UserError:
@@ -133,7 +133,7 @@ class Decoder:
         if not self.seconds:
             raise UserError(f"{name}: contains no sound")
         if not samples:
-            # A few samples at a higher rate round to none.
+            # A few samples at a higher rate may be less than one sample here.
             yield np.zeros(1, np.float32)
 
     def _count_seconds(self, frames):
@@ -159,7 +159,7 @@ class Decoder:
         import av
         import soundfile
 
-        # A descriptor: through a file object libsndfile would print errors.
+        # A descriptor, because with a file object libsndfile prints errors.
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         try:
             with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
@@ -184,12 +184,12 @@ def read_part(path, sample_rate: int, first: int,
     """Samples `first` … `first` + `count` − 1 of a file (None: to its end). Raises as `Decoder`.
 
     Returns:
-        float32 [at most count], mono, at `sample_rate`; and the sample at which reading ended,
-        which is the end of a file that is shorter.
+        float32 [at most count], mono, at `sample_rate`; and the sample at which reading ended, at
+        most the length of the file.
     """
     blocks, position = [np.empty(0, np.float32)], 0
     for block in Decoder(path, sample_rate):
-        # An empty slice of a block would keep the whole block in memory.
+        # Skip other blocks, because even an empty slice keeps its whole block in memory.
         if position + block.size > first:
             blocks.append(block[max(0, first - position) :])
         position += block.size
@@ -201,7 +201,7 @@ def read_part(path, sample_rate: int, first: int,
 def read_excerpt(path, sample_rate: int, start: float = 0.0,
                  seconds: float | None = None) -> np.ndarray:
     """Up to `seconds` of a file (None: to its end) from second `start` on: float32 [samples].
-    Raises as `Decoder`, and where the file ends before `start`.
+    Raises as `Decoder`, and if the file ends before `start`.
     """
     count = None if seconds is None else max(1, round(seconds * sample_rate))
     samples, length = read_part(path, sample_rate, round(start * sample_rate), count)
@@ -212,14 +212,14 @@ def read_excerpt(path, sample_rate: int, start: float = 0.0,
 
 
 class _Nameless:
-    """An open file without its name, so that FFmpeg judges by content alone."""
+    """An open file without its name, so that FFmpeg detects the format from the content."""
 
     def __init__(self, file):
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 def _mono(frames, rate):
-    """Decoded frames -> float32 blocks [n] in [-1, 1] at `rate`, by a graph a source format."""
+    """Decoded frames -> float32 blocks [n] in [-1, 1] at `rate`; a graph for each source format."""
     graph, key, pending = None, None, 0
     for frame in frames:
         frame_key = (frame.sample_rate, frame.format.name, frame.layout.name)
@@ -227,11 +227,11 @@ def _mono(frames, rate):
             if graph is not None:
                 yield from _drain(graph, end=True)
             graph, key, pending = _graph(frame, rate), frame_key, 0
-        # Without time stamps FFmpeg fills no gaps between frames.
+        # Without time stamps, FFmpeg does not fill gaps between frames.
         frame.pts = None
         graph.push(frame)
         pending += frame.samples
-        # Pulling from an empty graph costs an exception, so a block's worth is collected first.
+        # Reading an empty graph raises an exception, so wait for the input of a whole block.
         if pending * rate >= _BLOCK * frame.sample_rate:
             pending = 0
             yield from _drain(graph)
@@ -240,19 +240,18 @@ def _mono(frames, rate):
 
 
 def _graph(frame, rate):
-    """An FFmpeg graph that mixes down and resamples frames like this one."""
+    """An FFmpeg graph that mixes and resamples frames of this frame's format."""
     import av
 
     if frame.sample_rate < 1000:
         raise ValueError(f"a sample rate of {frame.sample_rate} Hz is too low for music")
     channels = len(frame.layout.channels)
     if channels > 8:
-        # FFmpeg has no mix for layouts this wide, so the mean is taken.
+        # FFmpeg has no mix for so many channels, so take the mean.
         mix = ("pan", "mono|c0=" + "+".join(f"{1 / channels}*c{i}" for i in range(channels)))
         resample = f"{rate}:out_sample_fmt=flt"
     else:
-        # FFmpeg's stereo mix in float is 0.71 (L + R), which clips; rematrix_maxval=1 makes it the
-        # mean.
+        # FFmpeg's stereo mix of floats, 0.71 (L + R), clips. rematrix_maxval=1 takes the mean.
         mix = ("anull", None)
         resample = f"{rate}:out_sample_fmt=flt:out_chlayout=mono:rematrix_maxval=1"
     graph = av.filter.Graph()
@@ -284,8 +283,8 @@ def transposed_length(samples: int, semitones: int) -> int:
 
 
 def transpose(blocks, samples: int, semitones: int):
-    """Resample a signal so that it sounds `semitones` higher (negative: lower), and faster by the
-    same factor. Constant memory.
+    """Resample a signal so that it sounds `semitones` higher (negative: lower), and is faster by
+    the same factor. Constant memory.
 
     Args:
         blocks: float32 [n] each, of any lengths, `samples` in all.
@@ -302,19 +301,19 @@ def transpose(blocks, samples: int, semitones: int):
         resampled = stream.resample_chunk(np.empty(0, np.float32) if last
                                           else np.asarray(block, np.float32), last)[:left]
         left -= resampled.size
-        # The resampler may round the length otherwise.
+        # The resampler may round the length differently, so pad the end.
         yield np.clip(np.pad(resampled, (0, left)) if last else resampled, -1, 1)
 
 
 HEARING = 20.0
 """Hz: lower frequencies are inaudible."""
 RUMBLE = 0.01
-"""Of full scale (-40 dBFS): with more rumble a recording is high-passed."""
+"""A recording with more rumble than this RMS (-40 dBFS) is high-passed."""
 
 
 def measure_rumble(blocks, sample_rate: int) -> float:
-    """RMS of full scale below half of `HEARING`: a constant offset, or inaudibly slow movement.
-    Faulty converters cause rumble, by which models would distinguish collections.
+    """The RMS below half of `HEARING`, 1 at full scale: an offset, or inaudibly low frequencies.
+    Faulty converters cause this rumble. Models would use it to distinguish collections.
 
     blocks: float [n] each.
     """
@@ -325,21 +324,21 @@ def measure_rumble(blocks, sample_rate: int) -> float:
 
 
 def high_pass(blocks, sample_rate: int):
-    """High-pass a signal at `HEARING` with a Butterworth filter of second order. Its initial state
-    is that of a constant signal at the first sample, so that an offset makes no click.
+    """High-pass a signal at `HEARING` with a Butterworth filter of second order. The filter starts
+    as after a constant signal of the first sample's value, so that an offset makes no click.
 
     Args:
         blocks: float32 [n] each.
 
     Returns:
-        An iterator of float32 [n] in [-1, 1], as long as they are.
+        An iterator of float32 [n] in [-1, 1], of the same lengths.
     """
     for block in _filter(blocks, 2, HEARING, "highpass", sample_rate, settled=True):
         yield np.clip(block, -1, 1).astype(np.float32)
 
 
 def _filter(blocks, order: int, hertz: float, kind: str, sample_rate: int, settled: bool = False):
-    """Blocks [n] through a Butterworth filter; `settled` at the first sample, or at rest."""
+    """Blocks [n], filtered. settled: start as after a constant signal, otherwise after zeros."""
     from scipy.signal import butter, sosfilt, sosfilt_zi
 
     sections = butter(order, hertz, kind, fs=sample_rate, output="sos")
@@ -370,7 +369,7 @@ class Writer:
 
     Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has
     its own serial number. The file gets its final name when the block ends without an exception.
-    soundfile, not PyAV: PyAV's wheels have no Vorbis encoder. copyright: the text of the tag.
+    Uses soundfile, because PyAV's wheels have no Vorbis encoder. copyright: the text of the tag.
     """
 
     def __init__(self, path, sample_rate: int, copyright: str = ""):
@@ -402,9 +401,9 @@ class Writer:
         if self.path.suffix.lower() == ".wav" and self.samples + block.size > _WAV_LIMIT:
             raise UserError(f"{printable(self.path)}: a wav file ends at 4 GiB; write .flac or "
                             f".ogg")
-        # Rounded here, since libsndfile scales by 32767.
+        # Rounded here, because libsndfile scales by 32767.
         values = to_int16(block)
-        # In slices: libsndfile's Vorbis encoder puts a whole block on the stack.
+        # In slices, because libsndfile's Vorbis encoder puts a whole block on the stack.
         for start in range(0, values.size, _BLOCK):
             with self._sink.errors():
                 self._sound.write(values[start : start + _BLOCK])
@@ -421,7 +420,7 @@ def write(path, audio, sample_rate: int):
 
 
 class _Sink:
-    """The file that soundfile writes through. It keeps the errors that libsndfile loses."""
+    """The file object for soundfile. It keeps the errors that libsndfile loses."""
 
     def __init__(self, file):
         self._file, self._failed = file, None
@@ -434,7 +433,7 @@ class _Sink:
             return 0
 
     write = functools.partialmethod(_call, "write")
-    # These two write what the file still buffers, so they fail as well.
+    # Both flush the file's buffer, so they can fail too.
     seek = functools.partialmethod(_call, "seek")
     tell = functools.partialmethod(_call, "tell")
 

@@ -1,4 +1,4 @@
-"""Work on other machines: one function over many jobs, on a Dask cluster."""
+"""Runs one function over many jobs on a Dask cluster."""
 
 import concurrent.futures
 import contextlib
@@ -12,13 +12,13 @@ from ..errors import UserError
 
 # Seconds to wait for a scheduler before giving up.
 PATIENCE = 30.0
-# Seconds that a cluster may be without workers while there is work: they may be starting.
+# Seconds to wait for the workers of a cluster, which may be starting.
 UNSTAFFED = 600.0
-_KEPT = "; what is done is kept, and the same command goes on from here"
+_KEPT = "; finished work is kept, and the same command continues"
 
 
 class WorkerDied(Exception):
-    """The process of a job has died, on several workers in turn."""
+    """The process of a job has died on several workers, one after the other."""
 
 
 def run(address: str, function: Callable, jobs: Iterable[tuple],
@@ -35,7 +35,7 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
         try:
             while more or running:
                 threads = watch.check(client)
-                # A few for each thread: the scheduler never holds a million jobs.
+                # A few jobs for each thread, so that the scheduler never holds a million jobs.
                 while more and len(running) < 4 * threads:
                     job = next(waiting, None)
                     more = job is not None
@@ -49,7 +49,7 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
                     job = running.pop(future)
                     yield job, _result(address, future)
         finally:
-            # Also where the caller stops early.
+            # The caller may stop early.
             for future in running:
                 future.cancel()
 
@@ -65,7 +65,7 @@ class _Watch:
     def check(self, client) -> int:
         """The threads of the cluster's workers. Raises `UserError` after waiting too long."""
         threads, now = None, time.monotonic()
-        # It fails while the client reconnects.
+        # The call fails while the client reconnects.
         with contextlib.suppress(OSError):
             threads, self.answered = sum(client.nthreads().values()), now
         if threads:
@@ -104,7 +104,7 @@ def _connect(address):
         import distributed
     except ImportError as e:
         raise UserError("--scheduler needs Dask's distributed: pip install '.[cluster]'") from e
-    # Its loggers would print tracebacks; each has its own level.
+    # Dask's loggers would print tracebacks, and each has its own level.
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

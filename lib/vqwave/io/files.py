@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def check_place(path) -> Path:
-    """The path. Raises `UserError` for a folder, and where its folder takes no file."""
+    """The path. Raises `UserError` for a folder, and if no file can be written there."""
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{printable(path)}: is a folder; name a file")
@@ -71,7 +71,7 @@ def atomic_write(path):
     which `sweep` removes later.
     """
     path = Path(path)
-    # A short name of its own, since `path` may already be as long as the file system allows.
+    # A new short name, because `path` may have the longest name that the file system allows.
     beside = path.parent / f".vqwave-{secrets.token_hex(6)}.part"
     file = open(beside, "x+b")  # noqa: SIM115
     try:
@@ -89,7 +89,7 @@ def atomic_write(path):
 
 def sweep(folder, seconds: float = 60):
     """Remove the half-written files of killed processes from `folder`: each `.vqwave-*.part` that
-    no process has open and that is `seconds` old. A new file is not locked at once, hence a minute.
+    no process has locked and that is `seconds` old, because a new file is not locked at once.
     """
     for path in Path(folder).glob(".vqwave-*.part"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -115,9 +115,9 @@ def try_lock(file, otherwise: bool = False) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder, name: str, doing: str):
-    """Lock `folder` for `name` while the block runs, without a lock on file systems that have none.
-    A process that died holds no lock. Raises `UserError` where another process has the lock; the
-    message says that `name` is already `doing` there.
+    """Lock `folder` for `name` while the block runs. File systems without locks are not locked. The
+    lock ends with the process. Raises `UserError` if another process has the lock; the message says
+    that `name` is already `doing` there.
     """
     path = Path(folder) / f".{name}.lock"
     with contextlib.ExitStack() as opened:
@@ -127,7 +127,7 @@ def lock_folder(folder, name: str, doing: str):
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 raise UserError(f"{printable(folder)}: {name} is already {doing} here by {holder}")
-            # The process that had the lock may have removed the file after it was opened here.
+            # After this process opened the file, the former holder may have removed it.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                     break

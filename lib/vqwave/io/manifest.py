@@ -1,5 +1,5 @@
-"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files. A last line that is cut off,
-as by an interrupted copy, is left out, and `prepare` converts its track again.
+"""Data folders: `.u16` files, and `manifest.jsonl` with a line for each track. If the last line is
+cut off, for instance by an interrupted copy, it is ignored; `prepare` converts its track again.
 """
 
 import functools
@@ -29,9 +29,9 @@ class Track:
     slashes).
 
     `source` is the absolute path of the music file; `sha256`, `source_size` (bytes) and
-    `source_mtime_ns` describe it. `tags` has every name of `TAGS`, None where the file has no such
-    tag. `high_passed`: strong sound below hearing was removed. `sound`: the values of a
-    `silence.Sound`, None where `prepare` has not measured them.
+    `source_mtime_ns` describe it. `tags` has every name of `TAGS`, with None for a missing tag.
+    `high_passed`: strong sound below the range of hearing was removed. `sound`: the values of a
+    `silence.Sound`, or None.
     """
 
     file: Text
@@ -47,7 +47,7 @@ class Track:
 
     @property
     def content(self) -> str:
-        """Identifies the samples, at one sample rate."""
+        """Identifies the samples among tracks of the same sample rate."""
         return self.sha256 + "+high-pass" * self.high_passed
 
     @property
@@ -55,14 +55,14 @@ class Track:
         return self.samples / self.sample_rate
 
     def is_of(self, size: int, mtime_ns: int) -> bool:
-        """Whether its music file had this size and time."""
+        """Whether the music file had this size and modification time."""
         return (self.source_size, self.source_mtime_ns) == (size, mtime_ns)
 
     def path(self, folder) -> Path:
         return Path(folder, self.file)
 
     def is_intact(self, folder) -> bool:
-        """Its file is there and has the recorded length."""
+        """Whether the file exists and has the recorded length."""
         try:
             return self.path(folder).stat().st_size == 2 * self.samples
         except (OSError, ValueError):
@@ -70,8 +70,8 @@ class Track:
 
 
 def read(folder) -> list[Track]:
-    """The tracks of a data folder in the order of their names. Raises `UserError` as `load` does;
-    where there is no track; where a file is missing or has another length; for mixed sample rates.
+    """The tracks of a data folder, sorted by name. Raises `UserError` as `load` does, for a folder
+    without tracks, for a file that is missing or has another length, and for mixed sample rates.
     """
     folder = Path(folder)
     tracks = load(folder)
@@ -94,15 +94,15 @@ def read(folder) -> list[Track]:
 
 
 def write(folder, tracks):
-    """Put the manifest of `tracks` into `folder`, sorted by file, all at once."""
+    """Write the manifest of `tracks`, sorted by file, atomically."""
     with atomic_write(Path(folder, NAME)) as out:
         for track in sorted(tracks, key=lambda t: t.file):
             out.write(json.dumps(vars(track)).encode("ascii") + b"\n")
 
 
 def load(folder: Path) -> list[Track]:
-    """The tracks of a data folder; their files may be missing, their sample rates mixed. Raises
-    `UserError` for a broken line, and for a file outside the folder, by its name or by a link.
+    """The tracks of a data folder. Files may be missing and sample rates mixed. Raises `UserError`
+    for a broken line, and for a file whose name or link leads out of the folder.
     """
     path = folder / NAME
     try:
@@ -145,8 +145,8 @@ def _tracks(path, lines) -> dict[str, Track]:
 
 
 def _find_links_outside(folder, files):
-    """Those of `files` that links lead out of `folder`."""
-    # Folders once: a million tracks lie in few of them.
+    """The `files` that are outside `folder` because of links."""
+    # Each folder is resolved once, because a million tracks are in few folders.
     real = functools.cache(os.path.realpath)
     for file in files:
         parent, name = os.path.split(os.path.join(folder, file))

@@ -1,4 +1,4 @@
-"""How a folder of music becomes a data folder: decode, resample, write `.u16` and the manifest."""
+"""Converts a folder of music to a data folder: decode, resample, write `.u16` and manifest."""
 
 import concurrent.futures
 import contextlib
@@ -28,7 +28,7 @@ from .manifest import Track
 
 _SAVE_EVERY = 5.0
 _BLOCK = 1 << 20  # samples
-# Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
+# Spawned, because the threads of FFmpeg and of the progress bar do not survive a fork.
 CONTEXT = multiprocessing.get_context("spawn")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out of memory)"
@@ -47,7 +47,7 @@ class PrepareReport:
 
     @property
     def exit_code(self) -> int:
-        """0: everything is there; 1: some failed; 2: nothing could be done."""
+        """0: all files are converted; 1: some files failed; 2: all files failed."""
         if not self.failed:
             return 0
         return 1 if self.converted or self.up_to_date else 2
@@ -55,7 +55,7 @@ class PrepareReport:
 
 @dataclass(frozen=True)
 class _Source:
-    """An audio file: its absolute path, its path in the folder of music, bytes and time."""
+    """An audio file: absolute path, path in the folder of music, size in bytes, time."""
 
     path: str
     relative: str
@@ -75,7 +75,7 @@ class _Job:
 
     @property
     def is_up_to_date(self) -> bool:
-        """The track is complete, and up to date by size and time alone."""
+        """Whether the track is complete, and its source has the same size and time."""
         track, source = self.track, self.source
         return (track is not None and track.sound is not None
                 and track.sample_rate == self.sample_rate
@@ -88,10 +88,10 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
     (`a/song.mp3` becomes `a/song.mp3.u16`), and update the manifest. An interrupted run leaves
     whole tracks only, and the next run continues.
 
-    Of identical files one becomes a track, so that no recording is both held out and trained on. A
-    file that is removed, or renamed within its folder, keeps its track. workers: processes; None is
-    one a core. overwrite: also convert tracks whose source has not changed (size and time, else
-    SHA-256). scheduler: of a Dask cluster whose workers see `src` and `dst` under the same names.
+    Of identical files only one becomes a track, so that no recording is both held out and trained
+    on. A file that is removed, or renamed within its folder, keeps its track. workers: processes;
+    None: one per core. overwrite: also convert unchanged sources (same size and time, or SHA-256).
+    scheduler: of a Dask cluster whose workers see `src` and `dst` under the same names.
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):
@@ -109,7 +109,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
             jobs = [replace(job, track=None) for job in jobs]
         log = _Log(dst, tracks, report, changed=len(tracks) < len(recorded))
         results = _convert_all(jobs, workers or machine.cores(), scheduler)
-        # By bytes rather than files: an album in one file is not as quick as a jingle.
+        # Progress is counted in bytes, because files differ in length.
         bar = progress.bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
                            transient=False)
         task = bar.add_task("preparing", total=sum(job.source.size for job in jobs))
@@ -119,7 +119,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
                     log.add(job, *result)
                     bar.advance(task, job.source.size)
         finally:
-            # Also where Ctrl-C or a full disk ends the run. Killed workers leave unfinished tracks.
+            # Killed workers leave unfinished tracks, also after Ctrl-C or with a full disk.
             _sweep(dst)
             log.save()
     # A copy of a file that cannot be converted cannot be converted either.
@@ -131,7 +131,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
 
 
 def _notes(report: PrepareReport, copies: list[str]) -> list[str]:
-    """Lines about tracks that a user may want to check. copies: files that are no tracks."""
+    """Lines about tracks that a user may want to check. copies: files left out as copies."""
     notes = []
     if high_passed := [printable(track.file) for track in report.converted if track.high_passed]:
         notes.append(f"inaudible sound below {audio.HEARING:g} Hz is strong in "
@@ -151,7 +151,7 @@ def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
         raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists()
                                                  else "there is no such folder"))
     sources, failed, seen = [], [], set()
-    # Links come after all real folders: a folder with two names goes by its own.
+    # Links come after all real folders, so that a folder with two names gets its real name.
     waiting = [os.fspath(src)]
     while waiting:
         walk = os.walk(waiting.pop(0), onerror=lambda e: failed.append((e.filename, reason(e))))
@@ -176,13 +176,13 @@ def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
 
 
 def _is_audio(name):
-    # "._song.mp3" is what macOS leaves beside song.mp3 on foreign disks; it holds no sound.
+    # On foreign disks macOS writes "._song.mp3" beside song.mp3; these files hold no sound.
     return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("._")
 
 
 @contextlib.contextmanager
 def _claim(dst):
-    """Create `dst` and lock it; unfinished tracks of a killed run are removed."""
+    """Create `dst`, lock it, and remove the unfinished tracks of a killed run."""
     with contextlib.ExitStack() as held:
         try:
             dst.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def _sweep(dst):
 
 
 def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
-    """The recorded tracks, at mixed rates where a conversion to another rate was interrupted."""
+    """The recorded tracks. Their rates are mixed after an interrupted change of the rate."""
     if not (dst / manifest.NAME).exists():
         return []
     try:
@@ -216,15 +216,15 @@ def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
 
 
 def _plan(dst, sources, tracks, sample_rate, failed):
-    """A `_Job` for each source that is to be a track, and {copy: the file that is a track} of the
-    other sources. What cannot be read is added to `failed`.
+    """(a `_Job` for each source that becomes a track, {copy: the identical file that becomes a
+    track}). Unreadable sources are added to `failed`.
     """
     paths, by_source = {source.path for source in sources}, {t.source: t for t in tracks.values()}
     others = [track for track in tracks.values() if track.source not in paths]
-    # By content: tracks whose file was renamed or removed, and the file of every other track.
+    # By content: the tracks whose source was renamed or removed, and the files of all others.
     orphans = {track.sha256: track for track in others if not os.path.exists(track.source)}
     owners = {track.sha256: track.source for track in others if track.sha256 not in orphans}
-    # Only files of one size can have the same content.
+    # Only files of equal size can have the same content.
     sizes = Counter([source.size for source in sources] + [track.source_size for track in others])
     jobs, copies = [], {}
     for source in sorted(sources, key=lambda source: source.path not in by_source):
@@ -260,8 +260,8 @@ def _take_over(dst, source, orphan: Track | None, tracks) -> Track | None:
 
 
 def _new_file(source, tracks) -> str:
-    """The file of a source without a track: its name with .u16, numbered where a track has this
-    file. A name too long for file systems is cut and gets a hash.
+    """The file for a source without a track: its name with .u16, and a number if another track has
+    this file. A name too long for file systems is cut and gets a hash.
     """
     path = PurePosixPath(Path(source.relative))
     name, raw = path.name, os.fsencode(path.name)
@@ -291,7 +291,7 @@ class _Log:
         if (start := time.monotonic()) - self._saved > self._pause:
             self.save()
             self._saved = time.monotonic()
-            # The manifest of a million tracks takes long to write.
+            # Save less often if saving takes long, as with a million tracks.
             self._pause = max(_SAVE_EVERY, 20 * (self._saved - start))
 
     def save(self):
@@ -328,7 +328,7 @@ def _in_processes(jobs, workers):
                                                     initializer=_begin) as executor:
             try:
                 while queue or running:
-                    # Few are in flight, since all of them are suspects if a worker dies.
+                    # Submit few jobs, because all of them are suspects if a worker dies.
                     while queue and len(running) < 2 * workers:
                         future = _submit(executor, queue[-1])
                         running[future] = queue.pop()
@@ -364,7 +364,7 @@ def _on_cluster(jobs, scheduler):
 
 
 def _submit(executor, job):
-    """`executor.submit` with Ctrl-C and SIGTERM blocked. New workers inherit the block, so only the
+    """`executor.submit` with SIGINT and SIGTERM blocked. New workers inherit the block, so only the
     parent handles Ctrl-C, after the submission. Without the block, SIGTERM could leave a worker
     half started.
     """
@@ -376,9 +376,9 @@ def _submit(executor, job):
 
 
 def _begin():
-    """In each worker: only the parent handles Ctrl-C, and no worker outlives its parent."""
+    """Initialise a worker: it ignores Ctrl-C, and ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Blocked by `_submit`; the executor ends the workers of a broken pool with it.
+    # `_submit` has blocked SIGTERM, but the executor uses it to end the workers of a broken pool.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()
 
@@ -390,7 +390,7 @@ def _begin():
 
 
 def _convert(job):
-    """One source -> (state, `Track` or reason). Raises only where the disk is full."""
+    """Convert one source: (state, `Track` or reason). Raises only if the disk is full."""
     path = job.source.path
     try:
         status, checksum = os.stat(path), sha256(path)
@@ -420,12 +420,12 @@ def _convert(job):
     except MemoryError:
         return "failed", "out of memory"
     except Exception as e:
-        # A decoder may raise anything for foreign bytes; the other files are still converted.
+        # A decoder may raise any error for unknown bytes; the other files are still converted.
         return "failed", printable(f"{type(e).__name__}: {e}")
 
 
 def _write(file, blocks) -> int:
-    """Write blocks float32 [n] from the beginning of a track's file; returns their samples."""
+    """Write blocks float32 [n] to the beginning of a track's file; returns the samples written."""
     samples = 0
     for block in blocks:
         file.seek(2 * samples)
@@ -435,7 +435,7 @@ def _write(file, blocks) -> int:
 
 
 def _blocks(file):
-    """The samples of a track's file as blocks float32 [n]; `_write` may overwrite earlier ones."""
+    """The samples of a track's file as blocks float32 [n]. `_write` may overwrite past blocks."""
     for start in itertools.count(0, 2 * _BLOCK):
         file.seek(start)
         if not (raw := file.read(2 * _BLOCK)):
@@ -444,14 +444,14 @@ def _blocks(file):
 
 
 def _tags(path):
-    """artist, title, album, genre and year as TinyTag reads them; None where there is none."""
+    """artist, title, album, genre and year as TinyTag reads them; None for a missing tag."""
     from tinytag import TinyTag
 
     try:
         with open(path, "rb") as file:
             tags = TinyTag.get(os.fsdecode(path), file_obj=file)
     except Exception:
-        # A track is good without tags, and a parser of foreign bytes may raise anything.
+        # Tags are optional, and a parser may raise any error for unknown bytes.
         tags = None
     return {name: str(getattr(tags, name, None) or "").strip("\0 ") or None
             for name in manifest.TAGS}

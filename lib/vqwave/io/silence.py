@@ -1,6 +1,6 @@
-"""Silence in the tracks of a data folder: where the sound of each begins and ends, and how much of
-it is silent. A window of 0.1 s is silent if its RMS is below −60 dB of full scale. `prepare` writes
-the measurements into the manifest.
+"""Silence in the tracks of a data folder: the beginning and the end of each track's sound, and its
+silent share. A window of 0.1 s is silent if its RMS is below −60 dBFS. `prepare` writes the
+measurements into the manifest.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from . import audio, manifest, splits
 from .manifest import Track
 
 WINDOW, SILENT_DB = 0.1, -60.0
-"""Seconds, and dB of full scale. Codecs decode digital silence to an RMS of -66 to -70 dBFS, with
-single peaks of 20 dB more.
+"""Seconds, and dBFS. Codecs decode digital silence to an RMS of -66 to -70 dBFS, with single peaks
+20 dB higher.
 """
 MOSTLY = 0.5
-"""A track is mostly silent if more than this share is silent between its trimmed ends."""
+"""A track is mostly silent if more than this share of it, after trimming, is silent."""
 WINDOWS_AT_ONCE = 200
-"""Windows read at once."""
+"""The number of windows that are read at once."""
 Spans = dict[str, tuple[int, int]]
 """The samples (first, end) of each track, by its file."""
 
@@ -40,10 +40,10 @@ class Sound(NamedTuple):
 
 
 def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]], Spans]:
-    """The sides (training tracks, held-out tracks) without tracks that are mostly silent, and the
-    spans of all tracks, whose silence at either end is cut to `seconds` (None: left as it is).
+    """The sides (training tracks, held-out tracks) without tracks that are mostly silent; and the
+    spans of all tracks, with the silence at both ends cut to `seconds` (None: not cut).
 
-    say: a `progress.Reporter`. Raises `UserError` where no training track is left.
+    say: a `progress.Reporter`. Raises `UserError` if no training track is left.
     """
     tracks = [track for side in sides for track in side]
     spans = {track.file: (0, track.samples) for track in tracks}
@@ -95,7 +95,7 @@ def measure(data_dir, tracks, say) -> dict[str, Sound]:
 
 
 def measure_file(path, samples: int, sample_rate: int) -> Sound:
-    """The `Sound` of one file of uint16 samples, read in blocks. A last window may be shorter."""
+    """The `Sound` of one file of uint16 samples, read in blocks. The last window may be shorter."""
     size, floor, loud = max(1, int(sample_rate * WINDOW)), 10.0 ** (SILENT_DB / 10), []
     step = WINDOWS_AT_ONCE * size
     for start in range(0, samples, step):

@@ -1,4 +1,4 @@
-"""Which tracks are trained on and held out, and which rows of a batch a process reads."""
+"""Splits into training tracks and held-out tracks, and the rows of a batch that a process reads."""
 
 import hashlib
 from collections.abc import Collection, Iterable
@@ -14,9 +14,9 @@ from .files import atomic_write, make_folder, printable
 
 @dataclass(frozen=True)
 class BatchShare:
-    """The part of each joint batch that a process reads: that of number `rank` among `processes`.
+    """The part of each joint batch that process number `rank` of `processes` reads.
 
-    devices: the number in all processes together, among which a batch is divided.
+    devices: the number of devices of all processes, among which a batch is divided.
     """
 
     devices: int = 1
@@ -24,17 +24,17 @@ class BatchShare:
     rank: int = 0
 
     def rows(self, count: int) -> range:
-        """The rows that this process reads of a joint batch of `count` rows."""
+        """The rows of a joint batch of `count` rows that this process reads."""
         own = count // self.processes
         return range(self.rank * own, (self.rank + 1) * own)
 
 
 WHOLE = BatchShare()
 SPLIT_FILE = "split.yml"
-"""In a folder of weights: the tracks that its training holds out."""
+"""In a folder of weights: the tracks that their training holds out."""
 LARGEST_TRACK = 0.4
-"""A single held-out track has at most this share of the hours, or twice the share that is held out:
-otherwise little would be left to train on.
+"""A single held-out track has at most this share of the hours, or twice the held-out share, so that
+enough music is left to train on.
 """
 
 
@@ -49,8 +49,8 @@ def track_name(track: manifest.Track) -> str:
 
 
 def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None:
-    """The recorded split of a training into a folder: of the tracks that are present, and the names
-    of those that are missing. None if it recorded none, or held nothing out.
+    """The split that a training recorded in a folder: (split of the present tracks, names of the
+    missing tracks). None without a record, or if no track was held out.
     """
     path = Path(folder) / SPLIT_FILE
     recorded = read_split(path) if path.is_file() else Split()
@@ -63,7 +63,7 @@ def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None
 
 
 def save(folder, split: Split):
-    """Record the split of a training into a folder; tracks that come later do not change it."""
+    """Record the split of a training in its folder; later tracks do not change the split."""
     path = make_folder(folder) / SPLIT_FILE
     if not (path.is_file() and read_split(path) == split):
         with atomic_write(path) as f:
@@ -71,14 +71,14 @@ def save(folder, split: Split):
 
 
 def names(track: manifest.Track) -> tuple[str, str, str]:
-    """The names of a track in a split: its own, its unique file in the data folder without `.u16`,
-    and the first digits of its sha256.
+    """The names of a track in a split: its name, its file in the data folder without `.u16`, and
+    the first digits of its sha256.
     """
     return track_name(track), track.file.removesuffix(".u16"), track.sha256[:16]
 
 
 def is_named(track: manifest.Track, among: Collection[str]) -> bool:
-    """Whether a split's side names a track."""
+    """Whether one side of a split names a track."""
     return any(name in among for name in names(track))
 
 
@@ -90,9 +90,9 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
 
 def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
          ) -> Split:
-    """A split that holds out a share of the hours, by name. known: the first digits of the sha256
-    of tracks that the model was trained on before. Where two or more are unknown, only unknown
-    tracks are held out.
+    """A random split that holds out a share of the hours, by name. known: the first digits of the
+    sha256 of tracks that the model was trained on before. If at least two tracks are unknown, only
+    unknown tracks are held out.
     """
     new = [track for track in tracks if track.sha256[:16] not in known]
     if 1 < len(new) < len(tracks):
@@ -104,9 +104,9 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
-    """(training tracks, validation tracks). sides: a share in [0, 1) of the hours, which passes
-    over tracks above the limit `LARGEST_TRACK`, or the tracks by name (`read_split`). At least one
-    track is trained on; of two or more, at least one validates unless the share is 0.
+    """(training tracks, validation tracks). sides: the tracks by name (`read_split`), or a share of
+    the hours in [0, 1), which skips tracks above the limit `LARGEST_TRACK`. At least one track
+    is trained on. Of two or more tracks, at least one is held out, unless the share is 0.
     """
     if isinstance(sides, Split):
         held = sides.held_out_tracks
@@ -117,7 +117,7 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
         if not train:
             raise UserError("the split leaves no track to train on")
         return train, [t for t in tracks if is_named(t, sides.validation)]
-    # Ordered by a hash of the name: a track keeps its place when others come and go.
+    # Ordered by a hash of the name, so that adding or removing tracks does not reorder the others.
     order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(
         f"{seed} {tracks[i].file}".encode("utf-8", "surrogateescape")).digest())
     total = sum(t.samples for t in tracks)
@@ -138,7 +138,7 @@ def keep_long(tracks: list, samples: int, what="--input-length",
               length=lambda track: track.samples) -> list:
     """The tracks of at least `samples`. Raises `UserError` if none is left.
 
-    what: needs so many samples. length: the samples of a track that count.
+    what: the option or part that needs this length. length: a track's usable samples.
     """
     kept = [t for t in tracks if length(t) >= samples]
     if tracks and not kept:

@@ -10,8 +10,8 @@ from .files import printable, reason
 
 
 def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
-    """Epochs, counted from 1, and each column's numbers (NaN for a gap) of a log. Broken rows are
-    left out; of two rows of an epoch the later counts.
+    """The epochs of a log, from 1, and each column's numbers (NaN for a gap). Broken rows are left
+    out. If an epoch has two rows, the later row counts.
     """
     try:
         text = Path(csv_path).read_text(encoding="utf-8", errors="replace")

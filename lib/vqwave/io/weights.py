@@ -1,4 +1,4 @@
-"""Weights on disk: file names, atomic writing, checksums, loading with a check against the config.
+"""Weights on disk: file names, atomic writing, checksums, loading with checks against the config.
 
 A *set* is the files of one codec or generator plus the YAML that describes them:
 
@@ -9,9 +9,9 @@ A *set* is the files of one codec or generator plus the YAML that describes them
     NAME.graphs.tar.xz     in a wheel: the ONNX graphs of a set, instead of most of its weights
 
 TAG is an epoch (`00010`) or `best`. The set without a tag is the default: the shipped set, or a
-promoted one. The YAML holds the whole run (model, training, data), its record and each file's
-sha256. It is written last, so a set without it was never finished. Files are HDF5 with one dataset
-a variable. `chain.yml` describes the chain.
+promoted one. The YAML holds the settings of the run (model, training, data), its record and the
+sha256 of each file. The YAML is written last, so a set without it is unfinished. Files are HDF5
+with one dataset per variable. `chain.yml` describes the chain.
 """
 
 import contextlib
@@ -42,25 +42,25 @@ WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("gene
 CODECS = "final_weights"
 GENERATORS = "weights"
 PLAYED = f"{GENERATORS}/timed"
-"""The folders of the shipped weights, in the working folder or else in this checkout. What plays by
-default, with its codec, is in `PLAYED`.
+"""The folders of the shipped weights, in the working folder or in this checkout. `PLAYED` holds the
+generators that play by default, and their codec.
 """
 
 
 class WeightsError(UserError):
-    """A weights file or set cannot be used; names the file, and the layer if there is one."""
+    """A weights file or set cannot be used. The message names the file, and the layer if any."""
 
 
 def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
-    """The files of a set of this model, by part."""
+    """The parts of a set of this model, each in its own file."""
     if isinstance(config, configs.GeneratorConfig) and not config.conditions:
         return ("generator", "ngrams") if config.core.learns == "scores" else ("generator",)
     return WEIGHT_PARTS[config.kind]
 
 
 def find_folder(folder) -> Path:
-    """`folder`; the checkout's own if it is one of the shipped and has no such weights, as after a
-    training of codecs alone.
+    """`folder`; or the checkout's folder of the same name, if `folder` is named like a shipped one
+    but has no weights (for instance after a training of codecs alone).
     """
     kind = "codec" if str(folder) == CODECS else "generator"
     own, part = CHECKOUT / folder, WEIGHT_PARTS[kind][0]
@@ -73,9 +73,9 @@ def find_folder(folder) -> Path:
 
 def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
-    """The folders of codecs and of generators. None takes what plays by default, or of a preset
-    `weights/NAME`. Generators use the codecs in their own folder, or else the shipped ones. A VAE
-    lies in one folder.
+    """The folders of codecs and of generators. None: the default weights, or `weights/NAME` of a
+    preset. The codecs of generators are those in the same folder, or the shipped ones. A VAE has
+    only one folder.
     """
     def chain_of(folder):
         return chain(folder) if preset is None else preset.chain
@@ -95,7 +95,7 @@ def folders(codecs=None, generators=None,
 
 
 def holds(folder, names: Iterable[str]) -> bool:
-    """Whether there are weights of one of these models in a folder."""
+    """Whether a folder has weights of at least one of these models."""
     return any(tags(folder, name) for name in names)
 
 
@@ -112,12 +112,12 @@ def epoch_tag(epoch: int) -> str:
 
 
 class Record(configs.Config):
-    """What a training recorded about a set.
+    """The record of a training about its weights.
 
-    codecs: run and step, by name, of each codec whose codes a generator was trained on; codes_of:
+    codecs: by name, run and step of each codec whose codes a generator was trained on. codes_of:
     run and step of a codec's encoder. beginning: the validation loss before the first step.
     tracks: the first digits of each training track's sha256, including the codecs' tracks.
-    held_out: figures of a codec on held-out tracks.
+    held_out: measurements of a codec on held-out tracks.
     """
 
     epoch: configs.Whole = 0
@@ -132,17 +132,17 @@ class Record(configs.Config):
     held_out: dict[configs.Text, configs.Real | None] = {}
 
     def to_dict(self) -> dict:
-        """The keys that the file has; unknown tracks are left out."""
+        """The keys of the YAML; unknown tracks are left out."""
         values = self.model_dump(mode="json", exclude_unset=True)
         return {key: value for key, value in values.items() if value != UNKNOWN}
 
 
 @dataclass(frozen=True)
 class WeightSet:
-    """A whole set on disk, its checksums verified.
+    """A complete set on disk, with verified checksums.
 
-    files: its weights by part; a wheel has only the codebooks. record: the fields of
-    `Record` that training wrote. training, data: None where unknown.
+    files: the weights files by part; a wheel has only the codebooks. record: the fields of
+    `Record` that training wrote. training, data: None if unknown.
     """
 
     folder: Path
@@ -162,20 +162,20 @@ class WeightSet:
 
     @property
     def trained_on(self) -> set[str] | None:
-        """The first 16 digits of the sha256 of every training track, including those of its codecs
-        and of the set that it started from; None where unknown.
+        """The first 16 digits of the sha256 of every training track, including the tracks of the
+        codecs and of the initial weights; None if unknown.
         """
         tracks = self.record.get("tracks")
         return None if tracks is None else {digits[:16] for digits in tracks}
 
     def unseen(self, tracks) -> list:
-        """The tracks that the record does not name; none if the record names no tracks."""
+        """The tracks that the model was not trained on; [] if its training tracks are unknown."""
         known = self.trained_on
         return [] if known is None else [t for t in tracks if t.sha256[:16] not in known]
 
     @property
     def tag_phrase(self) -> str:
-        """A phrase for the user: which of a folder's sets this is."""
+        """Which of a folder's sets this is, as words in a message."""
         if self.tag in ("", "best"):
             shipped = self.folder.resolve().parent == CHECKOUT
             return ("the best set" if self.tag else "the shipped set" if shipped
@@ -184,24 +184,24 @@ class WeightSet:
 
     @property
     def summary(self) -> str:
-        """A line for the user: which set this is, and its folder."""
+        """Which set this is, and its folder, as a line of a message."""
         return f"{self.name}: {self.tag_phrase} in {self.folder}"
 
     @property
     def codes_id(self) -> str:
-        """The run and step of a codec's encoder, which decide the codes, not the decoder."""
+        """The run and step of a codec's encoder, which identify its codes."""
         run = (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
                else self.checksum[:16])
         return self.record.get("codes_of", run)
 
     @property
     def encoding_checksum(self) -> str:
-        """A checksum of what encoding depends on: fields of the config, and encoder and codebook as
-        float32, whatever their precision on disk.
+        """A checksum of everything that encoding depends on: fields of the config, and encoder and
+        codebook as float32 (for any precision on disk).
         """
         values = configs.to_dict(self.config)
         fields = {key: values[key] for key in ("sample_rate", "front_end", "stages", "block")}
-        # At its default an axis is left out, so that adding an axis changes no checksum.
+        # Default values are left out, so that a new axis changes no checksum.
         for axis in ("encoder", "padding", "bottleneck", "hierarchy", "labels"):
             if getattr(self.config, axis) != configs.CodecConfig.model_fields[axis].default:
                 fields[axis] = values[axis]
@@ -219,28 +219,28 @@ class WeightSet:
         return read_arrays((self if part in self.files else self.whole()).files[part])
 
     def whole(self) -> Self:
-        """The set itself. Raises `WeightsError` where a wheel left out its weights."""
+        """The set itself. Raises `WeightsError` if a wheel has only its graphs."""
         if set(self.files) != set(parts_of(self.config)):
-            raise WeightsError(f"{self.name}: the wheel has its graphs, which play with --engine "
-                               f"onnx; for other engines and for training, its weights are in "
-                               f"VQWave's repository")
+            raise WeightsError(f"{self.name}: the wheel has only its graphs, which play with "
+                               f"--engine onnx; the weights, for other engines and for training, "
+                               f"are in VQWave's repository")
         return self
 
     def codebooks(self) -> list[np.ndarray]:
-        """The codebooks in their order, float32 [num_codes, code_dim] each; none without codes."""
+        """The codebooks in order, float32 [num_codes, code_dim] each; [] for a VAE."""
         arrays = self.load("codebook")
         # Gains are the last codes of a frame; book_10 comes after book_2.
         return [arrays[path] for path in sorted(
             arrays, key=lambda path: ("/gain_" in path, *map(int, re.findall(r"\d+", path))))]
 
     def codebooks_of_frame(self) -> list[np.ndarray]:
-        """The codebook of each code of a frame; none where there are no codebooks."""
+        """The codebook of each code of a frame; [] without codebooks."""
         books = self.codebooks()
         return [books[k] for k in self.config.codebook_of] if books else []
 
 
 def describe(sets) -> list[str]:
-    """Which sets these are, and their folders: a line for all sets with the same `tag_phrase`."""
+    """The names of sets and their folders: one line for all sets with the same `tag_phrase`."""
     groups: dict[str, list[WeightSet]] = {}
     for weight_set in sets:
         groups.setdefault(weight_set.tag_phrase, []).append(weight_set)
@@ -268,8 +268,8 @@ def read_arrays(path) -> dict[str, np.ndarray]:
 
 
 def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
-    """The datasets of an open file by their paths, unread, each once. Links to elsewhere are not
-    followed. Raises `WeightsError`.
+    """The datasets of an open file by path, unread, each once. External links are not followed.
+    Raises `WeightsError`.
     """
     datasets, room = {}, os.path.getsize(path)
 
@@ -280,7 +280,7 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
         if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
                 or item.dtype.kind != "f"):
             raise WeightsError(f"{path}: {name} is not an array of floats in the file itself")
-        # HDF5 fills up missing bytes with zeros, and unpacks compressed arrays.
+        # Check the size, because HDF5 fills missing bytes with zeros and unpacks compressed arrays.
         room -= item.nbytes
         if item.id.get_storage_size() != item.nbytes or room < 0:
             raise WeightsError(f"{path}: {name} has a shape of {item.nbytes} bytes, which the file "
@@ -292,7 +292,7 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
 
 
 def write_arrays(path, arrays: dict[str, np.ndarray]):
-    """One dataset an array, atomically."""
+    """Write one dataset for each array, atomically."""
     with atomic_write(path) as file, h5py.File(file, "w") as f:
         for key, array in arrays.items():
             f.create_dataset(key, data=array)
@@ -315,8 +315,8 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
 
 def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None,
          dtype="float32", training=None, data=None):
-    """Write a set. The YAML goes last and makes it whole. parts: Keras variables, or arrays by
-    path, by part. record, training, data: as in `WeightSet`.
+    """Write a set. The YAML, written last, completes the set. parts: by part, Keras variables, or
+    arrays by path. record, training, data: as in `WeightSet`.
     """
     rounded = {}
     for part, variables in parts.items():
@@ -324,7 +324,7 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
                   else {v.path: to_numpy(v) for v in variables})
         with np.errstate(over="ignore"):
             rounded[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
-        # Checked after rounding: a float32 may be too large for float16.
+        # Checked after rounding, because a float32 may be too large for float16.
         for key, array in rounded[part].items():
             if not np.isfinite(array).all():
                 raise WeightsError(f"{name}: {key} is not finite in {dtype}; nothing was written")
@@ -351,8 +351,8 @@ def to_numpy(variable) -> np.ndarray:
 
 
 def tags(folder, name: str) -> list[str]:
-    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then the
-    empty tag if there is a set without one.
+    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then "" for
+    the default set.
     """
     pattern = re.compile(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml")
     paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
@@ -374,8 +374,8 @@ def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.Generato
 
 
 def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
-    """The chain in `chain.yml`, else that of the preset. Without either, the chain of the preset
-    `compact`, cut to the upper levels where only these have generators.
+    """The chain in `chain.yml`, or of the preset. Without either, the chain of the preset
+    `compact`, cut to the upper levels if only they have generators.
     """
     path = Path(folder) / CHAIN
     if not path.exists():
@@ -405,8 +405,8 @@ def save_chain(folder, chain: configs.ChainConfig):
 
 
 def add_chain(folder, described: configs.ChainConfig):
-    """`save_chain`, for models trained one by one: only in a folder without weights whose models
-    would be taken for those of another chain.
+    """`save_chain` for models that are trained one by one. Does nothing if the folder already
+    describes or implies this chain, or if it has weights of another chain.
     """
     if (Path(folder) / CHAIN).exists():
         return
@@ -421,8 +421,8 @@ def epochs(folder, name: str) -> list[int]:
 
 
 def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
-    """The set of an epoch, or the best, or (None) the default set and, if there is none, the best.
-    If a crash left only a part of `best`, the numbered set that it was copied from is returned.
+    """The set of an epoch; or the best; or for None the default set, or the best if there is none.
+    If a crash left `best` incomplete, the numbered set that it was copied from is returned.
     """
     folder, present = Path(folder), tags(folder, name)
     if epoch in (None, "best"):
@@ -449,7 +449,7 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
 
 
 def _source_of_best(folder: Path, name: str) -> WeightSet | None:
-    """The numbered set that the best one was copied from: both have the same record."""
+    """The numbered set that the best set was copied from: both have the same record."""
     with contextlib.suppress(UserError, KeyError):
         values = configs.load_yaml(config_path(folder, name, "best"))["record"]
         record = configs.validate(Record, values)
@@ -461,8 +461,8 @@ def _source_of_best(folder: Path, name: str) -> WeightSet | None:
 
 def find_trained(folder, name: str, preset: configs.Preset,
                  epoch: int | str | None = None) -> WeightSet:
-    """As `find`, of a model of this preset. Raises `WeightsError` also if the model has another
-    kind of part than the preset's; if there is no model, the message says what trains it.
+    """`find` for a model of this preset. Also raises `WeightsError` if a part of the model is of
+    another kind than in the preset. For a missing model the message has the command to train it.
     """
     expected = preset.models[name]
     if not tags(folder, name):
@@ -485,7 +485,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     path = config_path(folder, name, tag)
     try:
         values = configs.load_yaml(path)
-        # First of all, so that a file of another program is not called a model of no kind.
+        # Checked first, so that a file of another program gets a suitable message.
         if not {"model", "record", "sha256"} <= set(values):
             raise WeightsError(f"{path}: is not the description of a weights set (keys model, "
                                f"record and sha256)")
@@ -505,7 +505,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
         files = {part: file for part, file in files.items() if file.exists()}
         sums = {part: sums[part] for part in files}
     _check_files(path, sums, files)
-    # Without default values, so that a new field changes no checksum.
+    # Default values are left out, so that a new field changes no checksum.
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), values["sha256"]],
                           sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
@@ -527,7 +527,7 @@ def _check_files(path: Path, sums, files: dict[str, Path]):
 
 
 def promote(folder, name: str) -> str:
-    """Copy the best set to the default set, as float16; returns a line that says so."""
+    """Copy the best set to the default set, as float16; returns a line for the user."""
     copy_set(find(folder, name, "best"), folder, "", "float16")
     return (f"{name}: the best set was copied to {folder} as the default set (float16), which is "
             "loaded unless --epoch names another")
@@ -538,7 +538,7 @@ def copy_as_best(source: WeightSet, folder) -> WeightSet:
     folder = make_folder(folder)
     copies = {path: weights_path(folder, source.name, part, "best")
               for part, path in source.files.items()}
-    # The YAML goes last and makes it whole.
+    # The YAML, written last, completes the set.
     copies[config_path(source.folder, source.name, source.tag)] = config_path(
         folder, source.name, "best")
     for path, copy in copies.items():
@@ -555,7 +555,7 @@ def add_to_record(weight_set: WeightSet, **values):
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
-    """Write `source` again under another folder, tag or dtype, without building a model."""
+    """Write `source` again to another folder, tag or dtype, without building a model."""
     arrays = {part: source.load(part) for part in source.files}
     save(make_folder(folder), source.name, tag, arrays, source.config, source.record,
          dtype, source.training, source.data)

@@ -1,8 +1,8 @@
-"""Attention over a sliding window: for whole sequences in blocks, and for one frame to a ring of
-earlier frames.
+"""Attention over a sliding window, for whole sequences and for one frame at a time. A single frame
+attends to a ring buffer of the frames before.
 
-The score of a query for the key of a frame `age` frames back is q·k / √d − slope·age, the slope of
-head h of H being 2^(−8h/H) (Press et al. 2022, ALiBi). Sinks have no age (Xiao et al. 2023).
+The score of query q and the key k of a frame `age` frames back is q·k / √d − slope·age. Head h of H
+has the slope 2^(−8h/H) (Press et al. 2022, ALiBi). Sinks have no age (Xiao et al. 2023).
 """
 
 import numpy as np
@@ -28,10 +28,10 @@ class Sinks(layers.Layer):
 
 
 def attend_to_window(q, k, v, sinks: Sinks | None, window: int):
-    """[batch, T, heads, d] each -> [batch, T, heads, d]: each frame attends to the last `window`
-    frames, its own among them, in time and memory of T·window.
+    """[batch, T, heads, d] each -> [batch, T, heads, d]: each frame attends to itself and to the
+    window − 1 frames before, in time and memory of T·window.
 
-    The sequence is cut into blocks as long as the window. Each sees itself and the block before it.
+    Blocks as long as the window attend to themselves and to the block before.
     """
     batch, total = ops.shape(q)[:2]
     heads, dim = q.shape[2:]
@@ -44,7 +44,7 @@ def attend_to_window(q, k, v, sinks: Sinks | None, window: int):
         return ops.swapaxes(ops.reshape(x, (batch, blocks, size, heads, dim)), 2, 3)
 
     def with_block_before(x):
-        """Each block after the block before it: [batch, blocks, heads, 2·size, d]."""
+        """The block before and the block, for each block: [batch, blocks, heads, 2·size, d]."""
         x = cut(x)
         before = ops.pad(x, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])[:, :-1]
         return ops.concatenate([before, x], axis=3)
@@ -69,8 +69,8 @@ def attend_to_ring(q, keys, values, sinks: Sinks | None, ages):
 
 
 def _attend(q, k, v, sinks: Sinks | None, ages):
-    """q [..., heads, n, d], k and v [..., heads, m, d], ages int32 that fit [..., heads, n, m] ->
-    [..., heads, n, d]. Scores and their softmax are float32 under mixed precision.
+    """q [..., heads, n, d], k and v [..., heads, m, d], ages int32 that broadcast to [..., heads,
+    n, m] -> [..., heads, n, d]. Scores and softmax are float32 under mixed precision.
     """
     dtype, count = q.dtype, k.shape[-2]
     penalty = ops.cast(ages, "float32") * ops.reshape(slopes(q.shape[-3]), (-1, 1, 1))

@@ -1,5 +1,5 @@
-"""Encoders, features of the front end -> latents, and their decoders, vectors -> audio: a pair of
-functions for each kind of the config's `encoder`.
+"""Encoders (features of the front end -> latents) and their decoders (vectors -> audio): a pair of
+functions for each kind of `encoder` in the config.
 
 An encoder function returns a Keras model, float32 [batch, steps, channels] -> latents [batch, N,
 width], and its receptive field in steps of the front end. A decoder function returns a Keras model
@@ -22,9 +22,9 @@ from .planes import plane_decoder, plane_encoder
 
 
 def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
-    """The decoder's stages in reverse, those after the front end's hop.
+    """The decoder's stages in reverse order, from the front end's hop on.
 
-    With labels its inputs are [features, the piece's label vector], which conditions every stage.
+    With labels the inputs are [features, label vector]. The vector conditions each stage.
     """
     features = x = keras.Input((None, front_end.channels), name="audio")
     label, field = label_vector_input(config), ReceptiveField()
@@ -92,7 +92,7 @@ class BandedConv(layers.Layer):
 
     def build(self, shape):
         bands, width = shape[-2], shape[-1] * (3 if self.dilation else 1)
-        # One matrix a band, because Muon orthogonalises whole matrices.
+        # One matrix for each band, because Muon orthogonalises whole matrices.
         self.kernels = [
             self.add_weight(shape=(width, self.units), name=f"kernel_{k}",
                             initializer=keras.initializers.RandomNormal(stddev=width**-0.5))
@@ -124,7 +124,7 @@ class BandSplit(layers.Layer):
         width = bins // self.bands
         loudness, peaks = x[..., :bins] * 4.0 - 2.0, x[..., bins:] * 2.0
         edge = [[0, 0], [0, 0], [self.overlap, self.overlap]]
-        # Silence beyond the ends of the spectrum.
+        # Pad both ends of the spectrum with silence.
         padded = ops.pad(loudness, edge, constant_values=-2.0), ops.pad(peaks, edge)
         place = np.arange(self.bands)[:, None] * width + np.arange(width + 2 * self.overlap)
         return ops.concatenate([ops.take(part, place, axis=-1) for part in padded], axis=-1)
@@ -140,7 +140,7 @@ class UnitLength(layers.Layer):
 
 
 def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
-    """A small network for each band of the spectrum: a band's codes describe this band alone."""
+    """A small network for each band of the spectrum, so a band's codes describe only this band."""
     encoder, quantizer = config.encoder, config.quantizer
     features, field = keras.Input((None, front_end.channels), name="features"), ReceptiveField()
     x = RelativeLoudness(config, name="relative")(features) if quantizer.gain_edges else features
@@ -175,8 +175,8 @@ def with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:
 
 
 def with_state(model: keras.Model) -> keras.Model:
-    """A chain of causal layers as [x, state] -> [y, the next state], for a piece in blocks. state:
-    float32 [batch, s], the past steps of each layer's input.
+    """A chain of causal layers as [x, state] -> [y, next state], to process a piece in blocks.
+    state: float32 [batch, s], the past steps of each layer's input.
     """
     first, *chain = model.layers
     counts = [getattr(layer, "past_steps", 0) for layer in chain]

@@ -18,8 +18,8 @@ class ReceptiveField:
     step: float = 1.0
 
     def add(self, layer) -> Self:
-        """Add the next layer's `receptive_field`, (left, right) in steps of its own input. Its
-        `strides` divide the rate, its `ratio` multiplies the rate.
+        """Add the next layer's `receptive_field`, (left, right) in steps of the layer's input. The
+        layer's `strides` divide the rate, and its `ratio` multiplies the rate.
         """
         left, right = layer.receptive_field
         self.left += left * self.step
@@ -28,7 +28,7 @@ class ReceptiveField:
         return self
 
     def through(self, x, *layers):
-        """x after these layers, which are added."""
+        """Apply these layers to x, and add their receptive fields."""
         for layer in layers:
             x = layer(x)
             self.add(layer)
@@ -41,9 +41,9 @@ class ReceptiveField:
 def conv_field(padding: str, kernel_size: int, dilation: int = 1, stride: int = 1):
     """The receptive field of a convolution, (left, right) in steps of its input.
 
-    causal: past steps stand before the input, zeros at a piece's start; a strided step sees all of
-    its own samples and no later ones. same: zeros on both sides; with a stride, the side depends on
-    the length, so both sides count in full.
+    causal: the input follows its past steps, or zeros at a piece's start; a strided step sees all
+    of its own samples and no later samples. same: zeros on both sides; with a stride, the side with
+    more zeros depends on the length, so both sides count in full.
     """
     if padding == "causal":
         return dilation * (kernel_size - 1) + 1 - stride, 0
@@ -52,7 +52,7 @@ def conv_field(padding: str, kernel_size: int, dilation: int = 1, stride: int = 
 
 
 def prepend_past(x, count: int, past=None):
-    """x [batch, time, c] after its last `count` past steps; `past` None means zeros."""
+    """The last `count` past steps, then x [batch, time, c]. past: None means zeros."""
     if past is not None:
         return ops.concatenate([ops.cast(past, x.dtype), x], axis=1)
     return ops.pad(x, [[0, 0], [count, 0], [0, 0]]) if count else x
@@ -92,7 +92,7 @@ class ResidualBlock(layers.Layer):
                                  name="dilated", dtype=self.dtype_policy)
         self.past_steps = self.dilated.past_steps
         self.receptive_field = self.dilated.receptive_field
-        # Zeros: every block starts as the identity, so deep stacks learn from the first step.
+        # With zeros every block starts as the identity, so deep stacks learn from the first step.
         self.mix = self.CONV(channels, 1, kernel_initializer="zeros", name="mix",
                              dtype=self.dtype_policy)
 
@@ -105,9 +105,9 @@ class MultiresolutionResidual(layers.Layer):
     """x + 1x1(gelu(multiresolution convolution(gelu(x)))): [batch, time, channels] -> the same
     shape.
 
-    A learnt wavelet transform (Shi, Wang and Fox 2023, section 3) with one pair of small kernels a
-    channel. With a_0 the input, b_j = a_{j−1} * h_high and a_j = a_{j−1} * h_low at dilation
-    2^{j−1}, the output is w_x a_0 + Σ_j w_j b_j + w_a a_depth.
+    A learnt wavelet transform (Shi, Wang and Fox 2023, section 3) with a pair of small kernels for
+    each channel: b_j = a_{j−1} * h_high and a_j = a_{j−1} * h_low at dilation 2^{j−1}, where a_0 is
+    the input. The output is w_x a_0 + Σ_j w_j b_j + w_a a_depth.
     """
 
     def __init__(self, config: MultiresolutionBlock, channels: int, dilation: int,
@@ -149,7 +149,7 @@ class MultiresolutionResidual(layers.Layer):
 
 
 SLOPE = 0.2
-"""Of the LeakyReLU below zero."""
+"""The slope of the LeakyReLU below zero."""
 
 
 class ResNetResidual(layers.Layer):
@@ -180,8 +180,8 @@ class ResNetResidual(layers.Layer):
 
 
 class CroppedResidual(layers.Layer):
-    """x[r:-r] + gelu(unpadded dilated conv(x)), r steps seen to either side: [batch, time,
-    channels] -> [batch, time − 2·r, channels].
+    """x[r:-r] + gelu(unpadded dilated conv(x)), where r is the receptive field on either side:
+    [batch, time, channels] -> [batch, time − 2·r, channels].
     """
 
     def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
@@ -206,10 +206,10 @@ class SubPixelUpsampling(layers.Layer):
     """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al.
     2016).
 
-    At first a constant input gives a constant output (Aitken et al. 2017). In training each of the
-    `ratio` phases may get its own response to a constant. A strong response sounds as lines at
-    multiples of the input's rate (the checkerboard of Odena et al. 2016); without a response the
-    spectrum has notches there. even: the share of the response that is removed, in [0, 1].
+    Initially a constant input gives a constant output (Aitken et al. 2017). Training may give each
+    of the `ratio` phases its own response to a constant. A strong response sounds as spectral lines
+    at multiples of the input's rate (the checkerboard of Odena et al. 2016). Without any response
+    the spectrum has notches there. even: the share of the response that is removed, in [0, 1].
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0,
@@ -235,7 +235,7 @@ class SubPixelUpsampling(layers.Layer):
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
     def _even(self, kernel, share: float):
-        """kernel [taps, c, ratio·channels], less `share` of each phase's sum over the taps."""
+        """kernel [taps, c, ratio·channels] minus `share` of each phase's sum over the taps."""
         kernel = ops.convert_to_tensor(kernel)
         phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
         mean = ops.mean(phases, axis=0, keepdims=True)
@@ -246,7 +246,7 @@ class SubPixelUpsampling(layers.Layer):
 class TransposedUpsampling(layers.Layer):
     """A transposed convolution: [batch, N, c] -> [batch, N·ratio, channels].
 
-    Each output step sees `kernel_size` input steps (an odd number), or one less.
+    Each output step sees `kernel_size` (odd) or `kernel_size` − 1 input steps.
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0,
@@ -261,8 +261,8 @@ class TransposedUpsampling(layers.Layer):
 
 
 def dilated_names(name: str, dilations) -> list[tuple[str, int]]:
-    """For each dilation the layer's name in weights files, and the dilation: `name`_1, and
-    `name`_1_2, `name`_1_3 for repeated ones.
+    """(the layer's name in weights files, dilation) of each dilation: `name`_1 for dilation 1, and
+    `name`_1_2, `name`_1_3 for its repetitions.
     """
     counts = [dilations[: i + 1].count(dilation) for i, dilation in enumerate(dilations)]
     return [(f"{name}_{dilation}" + (f"_{count}" if count > 1 else ""), dilation)

@@ -1,6 +1,4 @@
-"""The heads of a frame's codebooks: how codes are drawn from a core's features, a class for each
-`drawing`.
-"""
+"""The heads of a frame's codebooks: logits of their codes, a class for each `drawing`."""
 
 from typing import Any
 
@@ -27,8 +25,7 @@ def dense(inputs: int, units: int, name: str) -> layers.Dense:
 
 
 class CodebookHeads:
-    """A head for each codebook of a frame, made with the generator's config and the width of the
-    core's features.
+    """The heads of a `drawing`, made with the generator's config and the features' width.
 
     layers: all layers. outputs: the `Outputs`, in order of their books.
     """
@@ -41,13 +38,13 @@ class CodebookHeads:
 
         Args:
             h: the core's features, [..., width]; previous: int32 [..., books].
-            code: (book, its logits) -> the code int32 [...] that the later books see.
+            code: (book, logits) -> code int32 [...], the input of the later books.
         """
         raise NotImplementedError
 
     def make_tables(self, width: int):
-        """The embeddings of the codes that later books see, and, with `repeats`, of whether a code
-        differs from the previous frame's.
+        """Make the embeddings of the earlier books' codes. With `repeats`, also make embeddings of
+        whether a code equals that of the previous frame.
         """
         later = range(1, self.config.books)
         self.from_books = [built(layers.Embedding(self.config.num_codes, width, name=f"before_{k}"))
@@ -64,12 +61,11 @@ class CodebookHeads:
 
 
 class SequentialHeads(CodebookHeads):
-    """Each book is drawn from the core's features h and the books before it in the frame:
+    """Each book depends on the core's features h and on the books before it in the frame:
 
         logits_0 = W_0·h + b_0      logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
 
-    With `repeats` the sum also has u_j, one of two vectors: whether code_j changed since the
-    previous frame.
+    With `repeats` the sum also has one of two learnt vectors u_j: code_j is repeated or changed.
     """
 
     def __init__(self, config: GeneratorConfig, width: int):
@@ -93,7 +89,7 @@ class SequentialHeads(CodebookHeads):
 
 
 class ParallelHeads(CodebookHeads):
-    """All books are drawn from h alone: logits = W·h + b."""
+    """All books depend on h alone: logits = W·h + b."""
 
     def __init__(self, config: GeneratorConfig, width: int):
         super().__init__(config)
@@ -109,14 +105,14 @@ class ParallelHeads(CodebookHeads):
 
 
 class GridHeads(CodebookHeads):
-    """The horizontal stack of a gated PixelCNN, over the books of a frame in order; the vertical
-    one is `PixelCNNStack`. In layer i and book k, with v_i the vertical stack's features:
+    """The horizontal stack of a gated PixelCNN, over the books of a frame in order. In layer i and
+    book k, with the features v_i of the vertical stack (`PixelCNNStack`):
 
         z = gated(A_i·[g_i,k−n … g_i,k] + v_i,k)        g_{i+1},k = g_i,k + M_i·z
 
-    where g_0,k embeds the code of book k − 1 (zeros for the first book) and n is half of
-    kernel_books. The logits of book k come from gelu(H·g_last,k). Each book sees the features of
-    the books before it, so there is no blind spot.
+    g_0,k is the embedding of the code of book k − 1 (zeros for the first book), and n is half of
+    kernel_books. The logits of book k come from gelu(H·g_last,k). There is no blind spot, because
+    each book reads the features of the books before.
     """
 
     def __init__(self, config: GeneratorConfig, width: int):
@@ -150,13 +146,13 @@ class GridHeads(CodebookHeads):
 
 
 class Outputs(layers.Dense):
-    """The last layer of `books` books, in float32 under mixed precision.
+    """The output layer of `books` books, in float32 under mixed precision.
 
     With `quiet_cost`, codes of quiet music are less likely than in training:
 
         y = W·x + b − quiet_cost·quiet        (training: W·x + b)
 
-    quiet: float32 [units], not trained, zeros at first; see `data.loudness.quietness`.
+    quiet: float32 [units], not trained, initially zeros; see `data.loudness.quietness`.
     """
 
     def __init__(self, config: GeneratorConfig, books: int, name: str):
@@ -181,19 +177,19 @@ class Outputs(layers.Dense):
         self.quiet.assign(np.concatenate([self.widen(book) for book in quiet]))
 
     def widen(self, values: np.ndarray) -> np.ndarray:
-        """[..., num_codes] of a book -> [..., its outputs], zero for the output of repeating."""
+        """[..., num_codes] of a book -> [..., outputs], with zero for the output of repeating."""
         extra = self.units // self.books - values.shape[-1]
         return np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, extra)])
 
 
 def add_repeat(config: GeneratorConfig, outputs, previous):
-    """A book's outputs [..., num_codes or one more] and its previous code, int32 [...] -> logits
-    [..., num_codes], the last output added to that of the previous code.
+    """A book's outputs [..., num_codes + 1] and its previous code, int32 [...] -> logits [...,
+    num_codes]. The last output is added to the logit of the previous code.
     """
     if not config.core.repeats:
         return outputs
     count = config.num_codes
-    # The start token is not a code: nothing is added.
+    # The start token is not a code, so its one-hot vector is zero.
     repeated = ops.one_hot(previous, count, dtype="float32")
     return outputs[..., :count] + outputs[..., count:] * repeated
 

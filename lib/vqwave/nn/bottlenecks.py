@@ -1,4 +1,4 @@
-"""Bottlenecks: layers at the coarsest rate that look far back, one function for each kind."""
+"""Bottlenecks: layers at the coarsest rate with a long past, one function for each kind."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,13 @@ class EnergyDescent(layers.Layer):
     """`steps` steps of gradient descent on an energy of each frame: [batch, N, c] -> the same
     shape.
 
-    The energy transformer (Hoover et al. 2023, eqs. 3, 5 and 6), its sums over a window: with g the
-    normalised frame, Q = W_Q g, K_B = W_K g_B of the `back` frames B before it and ξ_μ memories,
+    The energy transformer (Hoover et al. 2023, eqs. 3, 5 and 6), with sums over a window:
 
         E = −(1/β) Σ_heads ln Σ_B exp(β K_B·Q)  −  ½ Σ_μ relu(ξ_μ·g)²        x <- x − rate·∂E/∂g
 
-    The other frames stay fixed, so that a piece can be processed in blocks; zeros stand before the
-    piece. All steps share the matrices of keys, queries and memories.
+    g is the normalised frame, Q = W_Q g, K_B = W_K g_B for the `back` frames B before, and ξ_μ are
+    memories. The other frames stay fixed, so that a piece can be processed in blocks; frames before
+    the piece are zero. All steps share the matrices of keys, queries and memories.
     """
 
     def __init__(self, config: EnergyBottleneck, **kwargs):
@@ -36,8 +36,8 @@ class EnergyDescent(layers.Layer):
         self.memory = self.add_weight(shape=(width, self.config.memories), name="memory")
 
     def normalise(self, x):
-        """g. Its scale is one positive number for all channels, so g is the gradient of a convex
-        function of x and the energy falls.
+        """g. All channels share one positive scale, so g is the gradient of a convex function of x,
+        and the energy falls.
         """
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         inverse_std = ops.rsqrt(ops.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
@@ -55,7 +55,7 @@ class EnergyDescent(layers.Layer):
 
     def _scores(self, g, keys):
         """β K_B·Q [batch, N, back, heads]."""
-        # The keys' shape, because tf2onnx loses the batch axis of a product's shape.
+        # Use the keys' shape, because tf2onnx loses the batch axis of a product's shape.
         query = ops.reshape(ops.matmul(g, ops.cast(self.query, g.dtype)),
                             (*ops.shape(keys)[:2], *keys.shape[-2:]))
         return ops.sum(query[:, :, None] * keys, axis=-1) * keys.shape[-1] ** -0.5

@@ -1,4 +1,4 @@
-"""What every quantizer offers and returns, one codebook that follows the latents, and metrics."""
+"""The interface of quantizers, vector quantization with one EMA codebook, and its metrics."""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ from ..config import CodebookConfig
 
 
 class Quantized(NamedTuple):
-    """What every quantizer returns for latents float32 [batch, N, width].
+    """The result of a quantizer for latents float32 [batch, N, width].
 
     vectors: float32 [batch, N, vector_width], the decoder's input. codes: int32 [batch, N, books];
-    the means where there are no codes. losses: weighted terms of the training loss, float32 []
-    each. metrics: the update of each metric in the quantizer's `new_metrics`, by name.
+    of a VAE the means. losses: weighted terms of the training loss, float32 [] each. metrics: the
+    update of each metric in the quantizer's `new_metrics`, by name.
     """
 
     vectors: Any
@@ -26,8 +26,8 @@ class Quantizer(layers.Layer):
     """latents float32 [batch, N, width] -> `Quantized`; in float32 under mixed precision.
 
     A quantizer offers `call`, `encode` and `lookup` (with ONNX operations only), `codebooks` (the
-    variables in weights files), `new_metrics` and `use_loaded_codebooks`. The latter three are by
-    default those of its `parts`, whose metrics get the `suffixes`.
+    variables in weights files), `new_metrics` and `use_loaded_codebooks`. By default the last three
+    combine those of its `parts`; the `suffixes` are added to the names of the parts' metrics.
     """
 
     def __init__(self, config, **kwargs):
@@ -50,13 +50,13 @@ class Quantizer(layers.Layer):
         return metrics
 
     def use_loaded_codebooks(self):
-        """Continue training from the codebooks as loaded."""
+        """Continue training from the loaded codebooks."""
         for part in self.parts:
             part.use_loaded_codebooks()
 
     def combine(self, quantized: list[Quantized]) -> tuple[list, dict[str, Any]]:
         """The losses and the metrics of all parts."""
-        # The last part comes first: the order of a sum decides how the gradients round.
+        # The order of the sum, last part first, decides how the gradients round.
         return ([loss for part in reversed(quantized) for loss in part.losses],
                 {name + suffix: value for part, suffix in zip(quantized, self.suffixes, strict=True)
                  for name, value in part.metrics.items()})
@@ -81,7 +81,7 @@ class Usage(CodeCounts):
 
 
 class Perplexity(CodeCounts):
-    """e to the entropy (nats) of the histogram: the number of equally likely codes that have it."""
+    """exp(entropy of the histogram): as many equally likely codes have the same entropy."""
 
     def result(self):
         p = self.counts / ops.maximum(ops.sum(self.counts), 1.0)
@@ -99,12 +99,12 @@ def distances(latents, codebook):
 class VectorQuantizer(Quantizer):
     """latents float32 [batch, N, code_dim] -> `Quantized` with codes int32 [batch, N, 1].
 
-    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x given
+    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With the n_i latents x of
         code i in a batch: count_i <- γ·count_i + (1−γ)·n_i      total_i <- γ·total_i + (1−γ)·Σ x
         e_i = total_i / smoothed(count_i)
-    The first training batch gives the initial codes. A code whose count falls below
-    `revival_threshold` of a fair share moves to a random latent of the batch: vector, count and
-    total at once (Jukebox). Gradients pass straight through. In inference nothing changes.
+    The initial codes are latents of the first training batch. A code whose count falls below
+    `revival_threshold` times the mean count is replaced by a random latent of the batch, with its
+    vector, count and total (Jukebox). The gradient is straight-through. Inference changes nothing.
 
     Metrics: usage, perplexity, and closeness, 1 − (mean square distance of the latents from their
     codes) / (variance of the latents).
@@ -123,7 +123,7 @@ class VectorQuantizer(Quantizer):
                                initializer="random_normal")
         self.count = weight("count", self.num_codes)
         self.total = weight("total", self.num_codes, self.code_dim)
-        # 1 as soon as the codes come from data or from a file.
+        # 1 once the codes come from data or from a file.
         self.started = weight("started")
 
     @property
@@ -136,14 +136,14 @@ class VectorQuantizer(Quantizer):
                 "closeness": keras.metrics.Mean(name="closeness")}
 
     def use_loaded_codebooks(self):
-        """Each code weighs a fair share of one batch."""
+        """Give all codes the same count: a fair share of one batch."""
         self.count.assign(ops.ones(self.num_codes))
         self.total.assign(self.codebook.value)
         self.started.assign(1.0)
 
     def encode(self, latents):
         """latents [batch, N, code_dim] -> codes int32 [batch, N, 1]."""
-        # A top-1, since ONNX lacks Keras's argmin.
+        # A top-1, because ONNX lacks Keras's argmin.
         return ops.cast(ops.top_k(-distances(ops.cast(latents, "float32"), self.codebook), 1)[1],
                         "int32")
 
@@ -152,8 +152,8 @@ class VectorQuantizer(Quantizer):
         return ops.take(self.codebook, codes[..., 0], axis=0)
 
     def call(self, latents, training=False, window_mask=None, codes=None):
-        """window_mask: float32 [batch], 1 for windows that use this book and 0 for others; None:
-        all use it. codes: int32 [batch, N], used instead of the nearest codes after the start.
+        """window_mask: float32 [batch], 1 for windows that use this book, 0 for others; None: all
+        ones. codes: int32 [batch, N], which replace the nearest codes except in the first batch.
         """
         latents, shape = ops.cast(latents, "float32"), ops.shape(latents)
         if window_mask is None:
@@ -184,7 +184,7 @@ class VectorQuantizer(Quantizer):
                          {"usage": count, "perplexity": count, "closeness": closeness})
 
     def _draw_rows(self, frames, window_mask):
-        """For each code the row of a random latent of the masked windows: int32 [num_codes]."""
+        """For each code, the row of a random latent in the masked windows: int32 [num_codes]."""
         count = ops.cast(ops.sum(window_mask), "int32")
         # An empty mask draws from the first window; `_follow` then changes nothing.
         drawn = keras.random.randint((self.num_codes,), 0, ops.maximum(count, 1) * frames,
@@ -198,7 +198,7 @@ class VectorQuantizer(Quantizer):
 
     def _follow(self, codebook, started, candidates, batch_count, batch_total):
         """One EMA step towards the batch, then revival of the dead codes."""
-        # The first batch starts the averages.
+        # In the first batch, the averages are replaced.
         decay = ops.where(started, self.config.decay, 0.0)
         count = decay * self.count + (1.0 - decay) * batch_count
         total = decay * self.total + (1.0 - decay) * batch_total

@@ -23,15 +23,14 @@ class Codec(keras.Model):
     """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level.
     Trained by plain `fit`.
 
-    `encode_model` and `decode_model` are its exported halves. Where the head makes no audio, the
-    input of a vocoder (`data/vocoders.py`) replaces the samples. decoder_only: training leaves
-    encoder and codebook, and so every code, unchanged. The input may then be {"samples": audio,
-    "codes": int32 [batch, T / level, books]}: codes to decode instead of the audio's own, which are
-    decoded where a code is negative.
+    `encode_model` and `decode_model` are the exported halves. If the head makes no audio, they end
+    with the input of a vocoder (`data/vocoders.py`). decoder_only: training changes neither encoder
+    nor codebook, and so no code. The input may then be {"samples": audio, "codes": int32 [batch,
+    T / level, books]}, with given codes to decode; a negative code stands for the audio's own.
 
     With labels this is a conditional VAE (Sohn, Lee and Yan 2015) with the prior N(0, 1) for all
-    labels. The input is {"samples": audio, "label": int32 [batch, 1, n, 2]}, the labels as in
-    `config.Labels`; their vectors condition both halves.
+    labels. The input is {"samples": audio, "label": int32 [batch, 1, n, 2]}, see `config.Labels`.
+    The labels' vectors condition encoder and decoder.
     """
 
     def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
@@ -62,11 +61,11 @@ class Codec(keras.Model):
         self.built = True
 
     def _measure(self, encoder: ReceptiveField):
-        """Receptive fields, in codes to either side.
+        """Compute the receptive fields, in frames on either side, and the latency.
 
-        encode_halo: of a code. decode_halo: of a code's samples; decode_near: of the stages after
-            the first. latency: samples from the first of a frame on that encoder and decoder need
-            before its first sample can be played.
+        encode_halo: of the encoder. decode_halo: of the decoder; decode_near: of its stages after
+            the first. latency: the input samples, counted from the start of a frame, that are
+            needed before the first sample of the frame can be played.
         """
         config = self.config
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
@@ -123,7 +122,7 @@ class Codec(keras.Model):
                                 self.quantizer.lookup(ops.maximum(codes, 0)))
         start = []
         if self.config.head.needs_position:
-            # In training a random position, so that all phases and all noise are learnt.
+            # A random position in training, so that the decoder sees all phases and all noise.
             batch = ops.shape(audio)[:1]
             start = [keras.random.randint(batch, 0, PERIOD // self.config.level,
                                           seed=self.seed_generator)
@@ -137,9 +136,9 @@ class Codec(keras.Model):
         return ops.cast(audio[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over the terms of `LossConfig` and, in training, the adversary + the
-        quantizer's losses. Each term is a metric too; `reconstruction` of a VAE is the sum without
-        those losses.
+        """The quantizer's losses + Σ weight·term, over the terms of `LossConfig` and, in training,
+        of the adversary. Each term is also a metric. For a VAE, the metric `reconstruction` is the
+        sum without the quantizer's losses.
         """
         features, quantized, auxiliary, averages = self.last_pass
         terms = {}
@@ -163,14 +162,14 @@ class Codec(keras.Model):
         return total
 
     def evaluate(self, *args, **kwargs) -> dict:
-        """Metrics by name, without those of the adversary, which plays in training alone."""
+        """Metrics by name, without those of the adversary, which is used in training only."""
         results = super().evaluate(*args, **(kwargs | {"return_dict": True}))
         hidden = self.adversary.training_metrics if self.adversary else ()
         return {name: value for name, value in results.items() if name not in hidden}
 
     def encode_model(self) -> keras.Model:
-        """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level, books], or
-        the means of the vectors float32 [batch, T / level, dim] where there are no codes.
+        """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level, books]; of a
+        VAE, the means of the vectors, float32 [batch, T / level, dim].
 
         With labels: [audio, label], label int32 [batch, 1, n, 2] as in `call`.
         """
@@ -182,8 +181,8 @@ class Codec(keras.Model):
         """Functional model: codes int32 [batch, N, books], or vectors float32 [batch, N, dim] ->
         audio float32 [batch, N·level].
 
-        Where the config says `needs_position`: [codes, start], start int32 [batch] as in
-        `autoencoders.mirror_decoder`; with labels, last of all, label as in `encode_model`.
+        A head with `needs_position` adds the input start, int32 [batch], see
+        `autoencoders.mirror_decoder`. Labels add the last input, label, as in `encode_model`.
         """
         codes, (label, vector) = self._codes_input(), self._label_input()
         start = self._start_input()
@@ -192,12 +191,12 @@ class Codec(keras.Model):
         return self._model("decode", [codes, *start, *label], [_samples(audio)])
 
     def decode_part_model(self) -> keras.Model:
-        """Functional model: codes int32 [batch, N, books], places int32 [batch, M] (the same in all
-        rows) -> audio float32 [batch, M·level] of the frames at these places, one after the other;
-        then start as in `decode_model`.
+        """Functional model: [codes int32 [batch, N, books], places int32 [batch, M], and start as
+        in `decode_model`] -> audio float32 [batch, M·level] of the frames at these places. places:
+        consecutive, and equal in all rows.
 
-        The audio is that of `decode_model` except for the outermost `decode_near` frames. Only the
-        first stage, which is the cheapest and sees the furthest, processes all N frames.
+        The audio equals that of `decode_model`, except for the outermost `decode_near` frames. Only
+        the first stage, with the largest receptive field and the least work, processes all frames.
         """
         codes, places = self._codes_input(), keras.Input((None,), dtype="int32", name="places")
         names = [f"activation_{len(self.config.stages) - 1}"]
@@ -212,9 +211,9 @@ class Codec(keras.Model):
 
     def encode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [audio float32 [batch, n·level], state] -> [codes
-        int32 [batch, n, books], the state after it].
+        int32 [batch, n, books], next state].
 
-        Successive blocks of a piece give the codes of the whole. state: float32 [batch, s], see
+        Successive blocks give the codes of the whole piece. state: float32 [batch, s], see
         `autoencoders.with_state`; zeros at the start of a piece.
         """
         audio, step = keras.Input((None,), name="samples"), with_state(self.encoder)
@@ -224,7 +223,7 @@ class Codec(keras.Model):
 
     def decode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [codes int32 [batch, n, books], state] -> [audio
-        float32 [batch, n·level], the state after it]; see `encode_block_model`.
+        float32 [batch, n·level], next state]; see `encode_block_model`.
         """
         codes, step = self._codes_input(), with_state(self.decoder)
         state = keras.Input(step.input[1].shape[1:], name="state")
@@ -243,7 +242,7 @@ class Codec(keras.Model):
         return [label], [self.label_embedding(label)]
 
     def _start_input(self) -> list:
-        """The input of the first code's position; empty where the head needs none."""
+        """[the input of the first code's position]; [] for heads without `needs_position`."""
         needed = self.config.head.needs_position
         return [keras.Input((), dtype="int32", name="start")] if needed else []
 
@@ -260,7 +259,7 @@ class Codec(keras.Model):
 
 
 def _one_or_all(tensors: list):
-    """Inputs or outputs of a Keras model: a tensor alone stands for itself."""
+    """Inputs or outputs of a Keras model: a single tensor, or a list of several."""
     return tensors if len(tensors) > 1 else tensors[0]
 
 
@@ -281,17 +280,17 @@ class _Method(layers.Layer):
 
 
 def load_codec(weight_set: weights.WeightSet) -> Codec:
-    """The Keras `Codec` of a set."""
+    """The Keras `Codec` with trained weights."""
     model = Codec(weight_set.config)
     take_weights(model, weight_set)
     return model
 
 
 def load_encoder(folder, name: str, epoch: int | str | None, checksum: str):
-    """The encoder of a codec by name, for worker processes: its config, its `encode_halo`, and
+    """The encoder of a codec, for worker processes: its config, its `encode_halo`, and a function
     audio float32 [batch, n·level] -> codes int32 [batch, n, books].
 
-    Raises `UserError` where the set in that folder has another checksum.
+    Raises `UserError` if the weights in that folder have another checksum.
     """
     weight_set = weights.find(folder, name, epoch)
     if weight_set.checksum != checksum:
@@ -302,7 +301,7 @@ def load_encoder(folder, name: str, epoch: int | str | None, checksum: str):
 
 
 def take_weights(model: Codec, weight_set: weights.WeightSet):
-    """Load the weights of a set into a model of its shapes."""
+    """Load trained weights into a model of the same shapes."""
     for part, variables in model.parts.items():
         weights.assign(variables, weight_set.load(part), weight_set.files[part])
     model.quantizer.use_loaded_codebooks()

@@ -1,11 +1,10 @@
-"""Conditions: the inputs of a generator besides its own past, one model for each kind of the
-config's `conditions`; and the labels of a codec.
+"""Conditions: the inputs of a generator besides its own past, one model for each kind of
+`conditions` in the config; and the labels of a codec.
 
-Each condition is a Keras model of one input, named and shaped by the config, with the output
-float32 [batch, T, channels], or [batch, 1, channels] where all frames share it. `join` concatenates
-the outputs to the core's context. The inputs come from `CONDITION_WINDOWS` in
-`data/windows.py` in training, and from `CONDITION_INPUTS` in `play/conditions.py` when music is
-generated.
+Each condition is a Keras model of one input, whose name and shape are in the config. Its output is
+float32 [batch, T, channels], or [batch, 1, channels] if all frames share it. `join` concatenates
+the outputs to the core's context. In training the inputs come from `CONDITION_WINDOWS` in
+`data/windows.py`, in a stream from `CONDITION_INPUTS` in `play/conditions.py`.
 """
 
 from collections.abc import Callable
@@ -19,9 +18,10 @@ from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
 class FrameEmbedding(layers.Embedding):
-    """Frames int32 [batch, N, books] of codes or the token after them -> float32 [batch, N, width].
+    """Frames int32 [batch, N, books] -> float32 [batch, N, width]. A frame holds codes, or the
+    token `num_codes`.
 
-    Each book has its own rows. join: "sum" adds the books' vectors, "concatenate" gives the width
+    Each book has its own rows. join: "sum" adds the books' vectors; "concatenate" gives the width
     books·dim.
     """
 
@@ -39,13 +39,13 @@ class FrameEmbedding(layers.Embedding):
         return ops.reshape(vectors, (*ops.shape(frames)[:-1], self.books * self.output_dim))
 
     def start_from(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Set each book's rows to its vectors, standardised float32 [num_codes, any width].
+        """Set each book's rows to its standardised code vectors, float32 [num_codes, any width].
 
-        The token's row is random: a core that normalises zeros would have huge gradients.
+        The token's row is random, because a core that normalises zeros has huge gradients.
         """
         dim, rows = self.output_dim, []
         for book in codebooks:
-            if (width := book.shape[1]) != dim:  # a projection that keeps lengths on average
+            if (width := book.shape[1]) != dim:  # the projection keeps the mean length
                 book = book @ random.normal(0, width**-0.5, (width, dim))
             rows += [book, random.normal(size=(1, dim))]
         self.embeddings.assign(np.concatenate(rows))
@@ -57,8 +57,8 @@ class FrameEmbedding(layers.Embedding):
 def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model:
     """source frames int32 [batch, N + 2·halo, books] -> context float32 [batch, N·ratio, channels].
 
-    Dilated convolutions after WaveNet (van den Oord et al. 2016), unpadded; frames outside the
-    piece are `pad_token`. So a window of a piece has exactly the context of the whole piece.
+    Unpadded dilated convolutions after WaveNet (van den Oord et al. 2016). Frames outside the piece
+    are `pad_token`. So the context of a window equals that of the whole piece.
     """
     codes = keras.Input(config.shape, dtype="int32", name=config.input)
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)
@@ -70,11 +70,11 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
 
 
 class LabelEmbedding(layers.Layer):
-    """Labels int32 [batch, T, n, 2], each (number, share in `WHOLE_SHARE`ths) -> Σ share · vector,
+    """Labels int32 [batch, T, n, 2], each (index, share · `WHOLE_SHARE`) -> Σ share · vector,
     float32 [batch, T, channels].
 
-    In training, a share `dropout` of the windows gets the label `none`, the last number, as
-    classifier-free guidance needs it (Ho and Salimans 2022, algorithm 1).
+    In training, a share `dropout` of the windows gets the label `none`, the last index, for
+    classifier-free guidance (Ho and Salimans 2022, algorithm 1).
     """
 
     def __init__(self, config: Labels, **kwargs):
@@ -104,15 +104,15 @@ def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
 
 
 class RollFeatures(layers.Layer):
-    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 5·books + phases + 1]:
-    whether each semitone is struck, whether it sounds, its decays since it was struck, and the
-    beat's phase, one-hot.
+    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 5·books + phases + 1]: for
+    each semitone whether it is struck, whether it sounds, and three exponential decays since the
+    strike; and the one-hot phase of the beat.
 
     In training, a share `dropout` of the windows has no score.
     """
 
     DECAYS = 2.5, 13.0, 65.0
-    """Frames in which each decay falls to 1/e."""
+    """The time constants of the decays, in frames."""
 
     def __init__(self, config: ScoreAbove, **kwargs):
         super().__init__(**kwargs)
@@ -153,7 +153,7 @@ def label_vector_input(config: CodecConfig):
 
 
 def add_condition(x, vector, name: str):
-    """x [batch, time, c] plus a dense layer of a vector [batch, 1, n], or x without a vector."""
+    """x [batch, time, c] + a dense layer of a vector [batch, 1, n]; x if the vector is None."""
     if vector is None:
         return x
     return layers.Add(name=f"{name}_sum")([x, layers.Dense(x.shape[-1], name=name)(vector)])

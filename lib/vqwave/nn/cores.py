@@ -1,6 +1,6 @@
-"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`. The
-config has the shapes of the states; `onnx/bodies.py` has the step in
-ONNX.
+"""Cores: P(frame_t | frame_<t, conditions), one class for each kind of `core` in the config, with
+the interface of `Core`. The shapes of the states are in the config. The same step in ONNX is in
+`onnx/bodies.py`.
 """
 
 from typing import ClassVar
@@ -20,15 +20,15 @@ from .roll import RollStack
 
 
 class StackCore(Core):
-    """The common part of most cores: embedded frames and context -> a stack of layers -> the books
+    """The base class of most cores: embedded frames and context -> a stack of layers -> the books
     of a frame, see `books.py`.
 
-    With `repeats`, one more output of each book is added to the logit of its previous code (after
-    Merity et al. 2016, "Pointer sentinel mixture models").
+    With `repeats`, each book has one more output, which is added to the logit of its previous code
+    (after Merity et al. 2016, "Pointer sentinel mixture models").
 
     A subclass implements:
-        build_stack(width): make and build the layers for inputs of this width; return the width of
-            the features.
+        build_stack(width): make and build the layers for inputs of this width, and return the width
+            of the features.
         stack(x, training): [batch, T, width in] -> causal features [batch, T, width out].
         advance(x, state): the same for one position [batch, width in], state a list of float32
             [batch, …] in the order of the config's `states` -> (features [batch, width out], the
@@ -36,7 +36,7 @@ class StackCore(Core):
     """
 
     HEADS: ClassVar[type | None] = None
-    """The class of the heads of the codebooks, instead of that of the config's `drawing`."""
+    """The class of the heads of the codebooks; None: that of the config's `drawing`."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(config, **kwargs)
@@ -56,8 +56,8 @@ class StackCore(Core):
         self.embedding.start_from(codebooks, random)
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Initialise the output layers so that similar codes get similar logits: a random
-        projection of the features (Glorot's scale for one book), multiplied by the code vectors.
+        """Initialise the output layers so that similar codes get similar logits: the product of a
+        random projection of the features (Glorot's scale for one book) and the code vectors.
         """
         remaining = list(codebooks)
         for layer in self.codebook_heads.outputs:
@@ -71,8 +71,8 @@ class StackCore(Core):
             layer.kernel.assign(np.concatenate(kernels, axis=1))
 
     def set_quiet(self, quiet: np.ndarray):
-        """Set the `data.loudness.quietness` of each code, for a core with `quiet_cost`: dB, float32
-        [books, num_codes].
+        """Set the quietness of each code, in dB, float32 [books, num_codes], for a core with
+        `quiet_cost`; see `data.loudness.quietness`.
         """
         for layer in self.codebook_heads.outputs:
             layer.set_quiet(quiet[: layer.books])
@@ -127,11 +127,11 @@ class LSTMStack(StackCore):
 
 
 class QueuedStack(StackCore):
-    """Layers that each see some earlier frames, `dilations` apart. A step takes these frames from a
-    queue for each layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
+    """A stack of dilated causal layers. A step takes the earlier frames of each layer from a queue
+    (Paine et al. 2016, "Fast WaveNet generation algorithm").
 
-    A subclass has `taps`, the frames that a layer sees, its own among them, and
-    run_layers(x, with_past, training): the features of x. with_past: (number of a layer, its input
+    A subclass has `taps`, the number of frames that a layer sees (with the current frame), and
+    run_layers(x, with_past, training): the features of x. with_past: (index of a layer, its input
         [..., width]) -> the earlier frames and the input, [..., taps·width].
     """
 
@@ -162,7 +162,7 @@ class WaveNetStack(QueuedStack):
         z = tanh(F·[r_i,t−(k−1)d … r_i,t]) ⊙ σ(G·[the same])
         r_{i+1} = r_i + R·z        features = gelu(Σ_i S_i·z_i / √layers)
 
-    Zeros stand before a piece.
+    Frames before a piece are zero.
     """
 
     def build_stack(self, width):
@@ -189,8 +189,8 @@ class WaveNetStack(QueuedStack):
 
 
 class TransformerStack(StackCore):
-    """Pre-normalised layers of attention (positions by ALiBi, see `attention.py`) and a
-    feed-forward network, both residual; the features are the normalised last sum.
+    """A transformer with pre-normalisation: residual layers of attention (positions by ALiBi, see
+    `attention.py`) and feed-forward networks. The features are the normalised output.
     """
 
     def build_stack(self, width):
@@ -240,7 +240,7 @@ class TransformerStack(StackCore):
         return x, [ops.cast(count, "float32"), *new]
 
     def _run_layers(self, x, attend, training=False):
-        """attend: (number of a layer, queries, keys, values [..., heads, width / heads]) -> [...,
+        """attend: (index of a layer, queries, keys, values [..., heads, width / heads]) -> [...,
         heads, width / heads].
         """
         core, x = self.config.core, self.enter(x)
@@ -258,11 +258,11 @@ class TransformerStack(StackCore):
 
 class PixelCNNStack(QueuedStack):
     """The vertical stack of a gated PixelCNN (van den Oord et al. 2016, "Conditional image
-    generation with PixelCNN decoders", figure 2) on the grid of frames and books: the features of
-    each code see all books of the earlier frames, and no code of its own frame.
+    generation with PixelCNN decoders", figure 2) on the grid of frames and books. The features of a
+    code depend on all books of the earlier frames, and on no code of its own frame.
 
-    The input is the previous frame, so nothing is masked. The features are the inputs of each layer
-    of the horizontal stack, `GridHeads`.
+    The input is the previous frame, so no mask is needed. The features go to each layer of the
+    horizontal stack, `GridHeads`.
     """
 
     HEADS = GridHeads
@@ -281,8 +281,8 @@ class PixelCNNStack(QueuedStack):
         return 2 * core.channels * count
 
     def run_layers(self, x, with_past, training=False):
-        """x: [..., books·embedding_dim + context_channels]; inside, features have an axis of books,
-        [..., books, channels].
+        """x: [..., books·embedding_dim + context_channels]. Inside, features are [..., books,
+        channels].
         """
         core, books = self.config.core, self.config.books
         wide, around = books * core.embedding_dim, core.kernel_books // 2
@@ -302,8 +302,8 @@ class PixelCNNStack(QueuedStack):
 
 
 def shifted(x, count: int, dilation: int):
-    """[batch, T, …, c] -> [batch, T, …, count·c]: the values at t − (count − 1)·dilation, …, t side
-    by side, zeros before the first.
+    """[batch, T, …, c] -> [batch, T, …, count·c]: the concatenated values at t − (count − 1) ·
+    dilation, …, t, with zeros before the first step.
     """
     taps = [x]
     for _ in range(count - 1):
@@ -320,12 +320,12 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
 class NearestCodes(layers.Layer):
     """Vectors [..., books, dim] -> logits float32 [..., books, codes]: −weight·|vector − code|².
 
-    codebook: float32 [books, codes, dim]; weight: [books]; scale: [books], by which vectors are
-    multiplied when they are played. They are taken from a codec and the config.
+    codebook: float32 [books, codes, dim], of the codec. weight: float32 [books]. scale: float32
+    [books], the factor of the vectors in generation, see `sharpness` in the config.
     """
 
     LEAST = 8.0
-    """The distances of shorter codes are weighted as if they had this many dimensions."""
+    """Books whose codes have fewer dimensions get the weight LEAST / dimensions, others 1."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -339,7 +339,7 @@ class NearestCodes(layers.Layer):
         self.sharpness, self.built = config.core.sharpness, True
 
     def start_from(self, codebooks: list[np.ndarray]):
-        """codebooks: float32 [codes, at most dim] of each book, scaled to a deviation of 1."""
+        """codebooks: of each book, standardised float32 [codes, dim or less]."""
         width = self.codebook.shape[-1]
         self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
                                        for book in codebooks]))
@@ -372,7 +372,7 @@ class FramesStack(Core):
         self.nearest.start_from(codebooks)
 
     def call(self, previous, context, current=None, training=False):
-        """Logits float32 [batch, T, books, codes] of the context alone; see `Core.call`."""
+        """Logits float32 [batch, T, books, codes], from the context alone; see `Core.call`."""
         return self.nearest(self._vectors(context, training))
 
     def _vectors(self, context, training=False):

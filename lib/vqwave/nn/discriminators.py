@@ -1,6 +1,6 @@
 """The decoder's adversary: convolutions over spectrograms that learn to distinguish recordings from
-reconstructions. A decoder trained on spectral distances alone replaces what it cannot predict by
-hiss and hum.
+reconstructions. A decoder trained on spectral distances alone makes hiss and hum where it cannot
+predict the sound.
 """
 
 import functools
@@ -14,17 +14,17 @@ from ..config import AdversaryConfig, DiscriminatorConfig
 from . import spectrum
 
 CHANNELS, STRIDES = (16, 32, 64), ((1, 4), (2, 4), (2, 2))
-"""Of each convolution; strides along time and frequency."""
+"""The channels of each convolution, and its strides along time and frequency."""
 
 
 class STFTDiscriminator(layers.Layer):
-    """audio float32 [batch, samples] -> the features of each layer, the last of them the scores
-    [batch, t, f, 1].
+    """audio float32 [batch, samples] -> the features of each layer; the last are the scores [batch,
+    t, f, 1].
 
-    Three strided convolutions and a score over real and imaginary part, compressed to the 0.3th
-    power of the magnitude so that quiet partials count, and the log magnitude. Complex spectra at
-    several resolutions as in EnCodec (Défossez et al. 2022, section 3.4), but far narrower and with
-    strides along frequency, for two CPU cores.
+    Three strided convolutions and a layer of scores. Their input is the log magnitude, and the real
+    and imaginary parts with the magnitude to the power of 0.3, so that quiet partials count.
+    Complex spectra at several resolutions as in EnCodec (Défossez et al. 2022, section 3.4), but
+    far narrower and with strides along frequency, for two CPU cores.
     """
 
     VIEW_CHANNELS = 3
@@ -59,8 +59,8 @@ class STFTDiscriminator(layers.Layer):
 
 
 class ComplexSTFTDiscriminator(STFTDiscriminator):
-    """Sees real and imaginary part as two channels, as in SoundStream (Zeghidour et al. 2021,
-    section III.D), scaled so that noise has the same size in every window.
+    """A discriminator of the real and imaginary parts as two channels, as in SoundStream (Zeghidour
+    et al. 2021, section III.D). They are scaled so that noise has the same size in every window.
     """
 
     VIEW_CHANNELS = 2
@@ -77,8 +77,8 @@ DISCRIMINATORS: dict[str, type[STFTDiscriminator]] = {
 
 
 class Game(NamedTuple):
-    """The loss of each score D: the discriminator's for a recording and for a reconstruction, and
-    the decoder's for its reconstruction.
+    """The losses of a score D: the discriminator's loss for a recording and for a reconstruction,
+    and the decoder's loss for a reconstruction.
     """
 
     recording: Callable
@@ -87,34 +87,34 @@ class Game(NamedTuple):
 
 
 GAMES: dict[str, Game] = {
-    # LSGAN (Mao et al. 2017): scores are pulled to 1 and 0.
+    # LSGAN (Mao et al. 2017): the targets of the scores are 1 and 0.
     "least_squares": Game(lambda d: (d - 1.0) ** 2, lambda d: d**2, lambda d: (d - 1.0) ** 2),
-    # Scores are pushed beyond 1 and −1, and no further (Lim & Ye 2017).
+    # Scores beyond 1 and −1 have no loss (Lim & Ye 2017).
     "hinge": Game(lambda d: ops.relu(1.0 - d), lambda d: ops.relu(1.0 + d), lambda d: -d),
 }
 
 
 def all_turns(count: int, losses, seed) -> dict:
-    """All `count` discriminators play: the mean of `losses(number)`, a mapping of float32 []."""
+    """The mean over all `count` discriminators of `losses(number)`, a mapping of float32 []."""
     results = [losses(number) for number in range(count)]
     return {name: sum(r[name] for r in results) / count for name in results[0]}
 
 
 def one_turn(count: int, losses, seed) -> dict:
-    """One discriminator, drawn by `seed`, plays, at the cost of one.
+    """The losses of one discriminator, drawn by `seed`, at the cost of one.
 
-    The weights of the others get a gradient of zero: only the optimizer's momentum moves them.
+    The weights of the others get a gradient of zero, so only the optimizer's momentum moves them.
     """
     number = keras.random.randint((), 0, count, seed=seed)
     return ops.switch(number, [functools.partial(losses, n) for n in range(count)])
 
 
 ADVERSARIAL_TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
-"""Which discriminators play in a step."""
+"""The discriminators that are used in a training step."""
 
 
 class Adversary(layers.Layer):
-    """All discriminators and the losses of both players."""
+    """All discriminators, with their losses and the decoder's."""
 
     def __init__(self, config: AdversaryConfig, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
@@ -133,8 +133,8 @@ class Adversary(layers.Layer):
             d.build(shape)
 
     def losses_of(self, recording, reconstruction) -> dict:
-        """recording x, reconstruction y: float32 [batch, samples] -> each of `term_weights` by
-        name. To be called in the codec's `compute_loss`: JAX updates no metric in a call.
+        """recording x, reconstruction y: float32 [batch, samples] -> each term of `term_weights` by
+        name. Call it in the codec's `compute_loss`, because JAX updates no metric in `call`.
 
         discriminator: the game's loss of the discriminators, without gradient to the decoder.
         adversarial: the game's loss of the decoder; feature_matching: mean over layers of
@@ -144,8 +144,8 @@ class Adversary(layers.Layer):
             decoder (Jolicoeur-Martineau 2019). Unlike hinge, it moves a discriminator whose score
             is constant.
 
-        The metrics `won` are the share of places where D(x) > D(y), over the steps in which a
-        discriminator plays: 1 where it wins and 0.5 where it guesses.
+        The metrics `won` are the share of positions with D(x) > D(y), over the steps that use the
+        discriminator: 1 if it always wins, 0.5 if it guesses.
         """
         count = len(self.discriminators)
 
@@ -163,14 +163,14 @@ class Adversary(layers.Layer):
 
     @property
     def training_metrics(self) -> set[str]:
-        """The names of all its terms and metrics, which validation does not have."""
+        """The names of all terms and metrics of the adversary, which validation does not have."""
         return {*self.term_weights, *(metric.name for metric in self.won)}
 
     def _losses_of_one(self, discriminator, recording, reconstruction) -> dict:
         real = discriminator(recording)
         fake = discriminator(ops.stop_gradient(reconstruction))
-        # Gradients reach the reconstruction, but not the weights: one loss, one optimizer and plain
-        # `fit` serve both players.
+        # The gradient reaches the reconstruction, but not the weights. So one loss, one optimizer
+        # and plain `fit` train decoder and discriminators.
         weights = [(v, ops.stop_gradient(v.value)) for v in discriminator.variables]
         with keras.StatelessScope(weights):
             frozen = discriminator(reconstruction)
@@ -185,7 +185,7 @@ class Adversary(layers.Layer):
 
 
 def build_adversary(config: AdversaryConfig | None, seed: int = 0) -> Adversary | None:
-    """The adversary that a config describes, built; None for none."""
+    """The built adversary of a config; None without a config."""
     if config is None:
         return None
     adversary = Adversary(config, seed, name="adversary")

@@ -10,8 +10,8 @@ from . import spectrum
 class WaveformInput(layers.Reshape):
     """audio float32 [batch, T] -> [batch, T, 1]: the samples themselves, as one channel.
 
-    Every front end offers `call`, `hop` in samples a step, `channels` of a step and
-    `receptive_field`, (left, right) in samples.
+    Every front end offers `call`, `hop` (samples per step), `channels` and `receptive_field`
+    (left, right) in samples.
     """
 
     hop, channels, receptive_field = 1, 1, (0, 0)

@@ -1,5 +1,5 @@
-"""Gains of a few bands, in the units of `spectrum.loudness_of`: measured before the encoder,
-restored after the decoder, for codecs with codes of gain beside codes of shape.
+"""Gains of a few frequency bands in the units of `spectrum.loudness_of`, for codecs with codes of
+gain and codes of shape. They are measured before the encoder, and restored after the decoder.
 """
 
 import math
@@ -11,16 +11,17 @@ from ..config import LOUDNESS_RANGE, PER_OCTAVE, CodecConfig
 from .spectrum import loudness_of
 
 TAPS = 255
-"""Samples of the filters that split audio into gain bands."""
+"""The length, in samples, of the filters that split audio into gain bands."""
 CUT, BOOST = 0.6, 0.35
-"""The most by which `SetGains` changes a band: -48 and +28 dB."""
+"""The largest changes of a band by `SetGains`: -48 and +28 dB."""
 ATTACK = 0.075
-"""A rise of more than 6 dB from frame to frame is treated as an attack, in full from 12 dB."""
+"""A rise from frame to frame counts as an attack: partly above 6 dB, fully above 12 dB."""
 
 
 class BandGains:
-    """Splits audio into gain bands, which add up to it, with `edges` in Hz between them. The gain
-    of a band is its loudness under a Hann window of 2·hop samples around a frame's first sample.
+    """Splits audio into gain bands, whose sum is the audio. edges: the frequencies between bands,
+    in Hz. The gain of a band is its loudness under a Hann window of 2·hop samples, centred on a
+    frame's first sample.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int):
@@ -47,7 +48,7 @@ class BandGains:
 
 
 class FeaturesAndGains(layers.Layer):
-    """A front end whose frames end with the gains of the bands."""
+    """A front end that appends the gains of the bands to each frame."""
 
     def __init__(self, front_end, edges, sample_rate: int, **kwargs):
         # "levels" is the name in weights files.
@@ -72,7 +73,7 @@ class FeaturesAndGains(layers.Layer):
 
 class RelativeLoudness(layers.Layer):
     """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: loudness relative to
-    the gains around, then the same at peaks only.
+    the gains around, then the same levels at peaks only.
     """
 
     def __init__(self, config: CodecConfig, **kwargs):
@@ -95,7 +96,7 @@ class RelativeLoudness(layers.Layer):
 
 
 class Gains(layers.Layer):
-    """The last `count` channels, float32: the gains that follow features, latents or vectors."""
+    """The gains, float32: the last `count` channels of features, latents or vectors."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
@@ -108,9 +109,9 @@ class Gains(layers.Layer):
 class SetGains(layers.Layer):
     """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio with these gains.
 
-    Each band is amplified by the difference between the wanted gain and its own, limited to
-    −`CUT` … `BOOST`. From frame to frame the difference follows a straight line, but a rise of
-    more than `ATTACK` is an attack: a jump in the middle of the frame.
+    Each band is amplified by the difference between the wanted gain and its own, limited to −`CUT`
+    … `BOOST`. The difference is linear from frame to frame, except at an attack (a rise of more
+    than `ATTACK`), where it jumps in the middle of the frame.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int, **kwargs):
@@ -120,7 +121,7 @@ class SetGains(layers.Layer):
         self.line, self.jump = time, np.clip(4 * (time - 0.375), 0, 1)
         side = math.ceil((hop + TAPS // 2) / hop)
         self.receptive_field = (side, side)
-        """Frames to either side: of a frame's own gain and of the next frame's."""
+        """In frames on either side, for a frame's own gain and that of the next frame."""
 
     def call(self, audio, gains):
         bands = self.measure.split(audio[..., 0])
@@ -138,5 +139,5 @@ class SetGains(layers.Layer):
 
 
 def _following(frames):
-    """frames [batch, N, bands] -> each frame's successor; the last is its own."""
+    """frames [batch, N, bands] -> the next frame of each; of the last, the last frame."""
     return ops.concatenate([frames[:, 1:], frames[:, -1:]], axis=1)

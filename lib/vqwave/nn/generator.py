@@ -1,7 +1,7 @@
 """The generator of one level: P(frame_t | frame_<t, context), conditions and a core.
 
-The conditions process whole windows and give the context; the core runs step by step when music is
-generated. The chain of levels is Jukebox's (Dhariwal et al. 2020).
+The conditions process whole windows and give the context. When music is generated, the core runs
+step by step. The hierarchy of levels is that of Jukebox (Dhariwal et al. 2020).
 """
 
 import contextlib
@@ -23,7 +23,7 @@ class Generator(keras.Model):
     condition's input by name}) -> logits float32 [batch, T, books, num_codes]. With one book there
     is no "current". The level above is "source", int32 [batch, T / ratio + 2·halo, books above].
 
-    ngrams: float32 [n, 3], of the scores that a generator of scores learns, see `melody.to_digits`.
+    ngrams: float32 [n, 3], hashes of the note runs in training scores, see `melody.to_digits`.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -32,7 +32,7 @@ class Generator(keras.Model):
         self.core = CORES[config.core.kind](config)
         self.conditions = {}
         for condition in config.conditions:
-            # Variables are saved by path; paths of the level above have no prefix.
+            # Variables are saved by path. The condition `source` has no prefix in its paths.
             scope = (contextlib.nullcontext() if condition is config.source
                      else keras.name_scope(condition.input))
             with scope:
@@ -72,17 +72,17 @@ class Generator(keras.Model):
 
 
 def load_generator(weight_set: weights.WeightSet) -> Generator:
-    """The Keras `Generator` of a set."""
+    """The Keras `Generator` with trained weights."""
     model = Generator(weight_set.config)
-    # Without a cost, the set need not hold how quiet each code is.
+    # Without a cost, the weights need not hold the quietness of each code.
     take_weights(model, weight_set, except_for="" if model.config.core.quiet_cost else QUIETNESS)
     return model
 
 
 def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: str = ""):
-    """Load the weights of a set into a model of its shapes, without variables of the name
-    `except_for`. A model with labels also takes a set without labels; its labels then have no
-    effect until they are trained. Labels that the set does not have begin as its `none`.
+    """Load trained weights into a model of the same shapes, except for variables named
+    `except_for`. A model with labels also takes weights without labels; the labels then have no
+    effect until they are trained. New labels start with the vector of `none`.
     """
     labels, known = model.config.labels, weight_set.config.labels
     if labels and (known is None or known.names != labels.names):
@@ -105,7 +105,7 @@ def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: st
 
 
 def take_labels(model: Generator, other: Generator):
-    """Copy the weights of the same model with other names of labels."""
+    """Copy the weights of a model that differs only in the names of its labels."""
     old, new = other.config.labels, model.config.labels
     numbers = {name: i for i, name in enumerate(old.names)}
     rows = [numbers.get(name, old.none) for name in (*new.names, None)]
@@ -116,8 +116,8 @@ def take_labels(model: Generator, other: Generator):
 
 
 def _take_unlabelled(model: Generator, plain: Generator):
-    """Copy the weights of the same model without labels, with zeros for the kernel rows that read
-    the labels' channels of the context.
+    """Copy the weights of a model that differs only in having no labels. The kernel rows of the
+    labels' channels in the context become zero.
     """
     for name, condition in plain.conditions.items():
         model.conditions[name].set_weights(condition.get_weights())

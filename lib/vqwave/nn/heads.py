@@ -1,11 +1,11 @@
-"""Heads: the synthesis of audio from the decoder's features, one class for each kind of the
-config's `head`. Their layers come first: banks of tones and of noise, the choice of tones, and the
+"""Heads: the synthesis of audio from the decoder's features, one class for each kind of `head` in
+the config. Their layers come first: banks of tones and of noise, the choice of tones, and the
 inverse STFT.
 
-While its codes stay the same, a decoder of convolutions alone hums at every multiple of their rate.
-With a bank, oscillators that follow the position in the piece give the phase and a table gives the
-noise; the codes only set the loudness of each, as in DDSP (Engel et al. 2020). Both repeat after
-`config.PERIOD` samples, so positions are counted modulo this period.
+A decoder of convolutions alone hums at multiples of the code rate while its codes stay the same. In
+a bank, the phases of oscillators and the noise depend only on the position in the piece. The codes
+set the loudness, as in DDSP (Engel et al. 2020). Tones and noise repeat after `config.PERIOD`
+samples, so positions are counted modulo this period.
 """
 
 import math
@@ -21,23 +21,23 @@ from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
 
 
 def quarter_tones(count: int, first: int = 0) -> np.ndarray:
-    """Hz of quarter tones upwards from the `first` above A0: float64 [count]."""
+    """Hz of successive quarter tones, from the `first` above A0 on: float64 [count]."""
     return LOWEST_TONE * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
 
 
 def tone_cycles(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
-    """Whole cycles of the `quarter_tones` below Nyquist in `PERIOD` samples: int64 [count]."""
+    """Whole cycles in `PERIOD` samples of the `quarter_tones` below Nyquist: int64 [count]."""
     hertz = quarter_tones(count, first)
     return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
 
 
 def scattered_phases(count: int) -> np.ndarray:
-    """Phases in golden-ratio steps, float64 [count]: equal ones would add up to a click."""
+    """Phases in golden-ratio steps, float64 [count]. Equal phases would add up to a click."""
     return 2 * math.pi * ((np.arange(count) * 0.6180339887) % 1.0)
 
 
 def frame_numbers(x, start):
-    """The numbers of the frames of x [batch, frames, …] from `start` [batch] on: int32 [batch,
+    """The positions of the frames of x [batch, frames, …], from `start` [batch] on: int32 [batch,
     frames].
     """
     ones = ops.ones_like(x[..., 0], dtype="int32")
@@ -58,9 +58,9 @@ class ToneBank(Bank):
     """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch,
     frames·hop, 1].
 
-    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k), with a_k linear from frame to frame, t counted from the
-    start of the piece, and φ_k constant and scattered. Computed as one product of matrices: the
-    phase at the start of a frame, advanced by sin(α+β).
+    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k). t is the time since the start of the piece, a_k is linear
+    from frame to frame, and φ_k are constant scattered phases. Computed as one product of matrices,
+    with sin(α + β) of the phases at the start of a frame and within a frame.
     """
 
     # Amplitudes are interpolated towards the next frame.
@@ -71,7 +71,7 @@ class ToneBank(Bank):
         self.hop, self.cycle = hop, PERIOD // hop
         cycles = tone_cycles(count, sample_rate, first)
         self.phases = scattered_phases(count).astype("float32")
-        # A frame advances the phase by m·hop of PERIOD, which is m mod cycle of cycle.
+        # A frame advances the phase by m·hop / PERIOD turns, which is (m mod cycle) / cycle turns.
         self.turns = (cycles % self.cycle).astype("int32")
         angle = 2 * math.pi * cycles[:, None] * np.arange(hop) / PERIOD
         rise = np.arange(hop) / hop
@@ -95,7 +95,7 @@ class Loudness(layers.Layer):
 
     def __init__(self, count: int, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        # Quiet at first, because two hundred tones at once are loud.
+        # Initially quiet, because two hundred tones at once are loud.
         bias = keras.initializers.Constant(-3.0)
         self.conv = Conv(count, 3, bias_initializer=bias, name="conv", dtype="float32")
         self.receptive_field = self.conv.receptive_field
@@ -108,9 +108,9 @@ class NoiseBank(Bank):
     """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch,
     frames·hop, 1].
 
-    A learnt convolution over gate(x)·mix(noise): bands of noise, as loud as the features say. The
-    output is linear in the noise, so nothing in it repeats at the rate of the frames. The noise is
-    a table of `PERIOD` samples, the same in every model, read at the frame's position.
+    A learnt convolution over gate(x)·mix(noise), where the features set the loudness of bands of
+    noise. The output is linear in the noise, so it has no lines at the frame rate. The noise is a
+    table of `PERIOD` samples, the same in every model, read at the frame's position.
     """
 
     def __init__(self, bands: int, hop: int, kernel_size: int = 7, **kwargs):
@@ -141,8 +141,8 @@ class PickedTones(layers.Layer):
     at predicted peaks, 0 elsewhere.
 
     Predictions are, for each bin, the logit of a peak, the peak's loudness and the spectrum's. A
-    tone sounds where its logit is positive and no less than its neighbours'. Amplitudes fade near
-    both bounds, so that they are continuous in the predictions.
+    tone sounds if its logit is positive and no less than its neighbours'. Amplitudes fade near both
+    bounds, so that they are continuous in the predictions.
     """
 
     SLOPE = 8.0
@@ -162,15 +162,15 @@ class OvertonesOf(layers.Layer):
     """Predictions float32 [batch, frames, 3·bins], as in `PickedTones` -> amplitudes [batch,
     frames, bins] of a tone on each peak of the predicted spectrum, 0 elsewhere.
 
-    A peak is no lower than its neighbours and above the mean of the `AROUND` bins around it. Its
-    loudness is this mean plus `contrast` times the difference. Tones fade in over a quarter of an
-    octave from `above` Hz. first: the tone of the first bin, as in `quarter_tones`.
+    A peak is no lower than its neighbours, and above the mean m of the `AROUND` bins around it. The
+    tone's loudness is m + contrast·(loudness − m). Tones fade in over a quarter of an octave from
+    `above` Hz on. first: the tone of the first bin, as in `quarter_tones`.
     """
 
     AROUND = 13
-    """Half an octave: about the range of one book of codes."""
+    """Half an octave, about the range of one book of codes."""
     PROMINENCE = 1.0
-    """dB over the mean around a peak. Within 1 dB of either bound tones fade."""
+    """The least height of a peak above the mean, in dB. Tones fade within 1 dB of a bound."""
 
     def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -192,18 +192,18 @@ class OvertonesOf(layers.Layer):
 
 
 class InverseSTFT(layers.Layer):
-    """Features [batch, frames, c] -> audio float32 [batch, frames·hop, 1] by way of a spectrogram.
+    """Features [batch, frames, c] -> a spectrogram -> audio float32 [batch, frames·hop, 1].
 
-    A product gives magnitude m and phase p of each bin; the audio is the overlapping sum of the
+    A dense layer gives log magnitude m and phase p of each bin. The audio is the overlap-add of the
     inverse transforms of exp(m)·(cos p + i sin p) under a Hann window (Vocos, Siuzdak 2023,
-    section 3). A frame's window is centred on its first sample, or, padded `causal`, starts there.
+    section 3). A window is centred on its frame's first sample; with `causal`, it starts there.
     """
 
     def __init__(self, n_fft: int, hop: int, padding: str = "same", **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.n_fft, self.hop = n_fft, hop
         bins, self.overlap = n_fft // 2 + 1, n_fft // hop
-        # Frames before and after a block of `hop` samples whose windows overlap it.
+        # The frames before and after a frame whose windows overlap the frame's samples.
         before = self.overlap - 1 if padding == "causal" else self.overlap // 2 - 1
         self.receptive_field = (before, self.overlap - 1 - before)
         self.past_steps = before if padding == "causal" else 0
@@ -212,9 +212,9 @@ class InverseSTFT(layers.Layer):
         mirrored = np.full((bins, 1), 2.0)  # every inner bin also counts for its mirror image
         mirrored[[0, -1]] = 1.0
         basis = np.concatenate([np.cos(angle) * mirrored, -np.sin(angle) * mirrored]) / n_fft
-        # The sum of the overlapping windows.
+        # Divide by the sum of the overlapping squared windows.
         self.basis = (basis * window * (hop / (window**2).sum())).astype("float32")
-        # Small magnitudes and scattered phases.
+        # Initially small magnitudes and scattered phases.
         bias = np.concatenate([np.full(bins, -3.0), scattered_phases(bins)]).astype("float32")
         self.dense = layers.Dense(2 * bins, bias_initializer=keras.initializers.Constant(bias),
                                   name="spectrum", dtype="float32")
@@ -224,13 +224,13 @@ class InverseSTFT(layers.Layer):
         x = ops.cast(prepend_past(x, before, past), "float32")
         x = ops.pad(x, [[0, 0], [0, after], [0, 0]]) if after else x
         log_magnitude, phase = ops.split(self.dense(x), 2, axis=-1)
-        # No louder than full scale, so that the exponential does not overflow.
+        # Limited to full scale, so that the exponential does not overflow.
         size = ops.exp(ops.minimum(log_magnitude, math.log(self.n_fft)))
         return self.overlap_add(size * ops.cos(phase), size * ops.sin(phase))
 
     def overlap_add(self, real, imag):
-        """Spectra of the frames and of those that overlap them, [batch, frames +
-        overlap − 1, bins] -> audio [batch, frames·hop, 1].
+        """Spectra of the frames and of the frames that overlap them, [batch, frames + overlap − 1,
+        bins] -> audio [batch, frames·hop, 1].
         """
         pieces = ops.matmul(ops.concatenate([real, imag], axis=-1), self.basis)
         batch, count = ops.shape(pieces)[:2]
@@ -244,10 +244,10 @@ class InverseSTFT(layers.Layer):
 class Head:
     """The interface of every head, made with the codec's config.
 
-    receptive_fields: of each branch, in codes, after `synthesise`. first_stage: the receptive field
-    of the first stage's features, from which `decode_part` continues. auxiliary_output: the tensor
-    that `losses_of` compares with the recording, or None. start: int32 [batch], the number of the
-    first code in the piece modulo PERIOD / level, for heads that need their position.
+    receptive_fields: of each branch, in frames, set by `synthesise`. first_stage: the receptive
+    field of the first stage, from whose features `decode_part` continues. auxiliary_output: the
+    tensor that `losses_of` compares with the recording, or None. start: int32 [batch], the position
+    of the first frame in the piece modulo PERIOD / level, for heads with `needs_position`.
     """
 
     OWN_TERMS: tuple[str, ...] = ()
@@ -264,7 +264,7 @@ class Head:
         return audio if self.auxiliary_output is None else [audio, self.auxiliary_output]
 
     def losses_of(self, features, auxiliary) -> dict:
-        """The head's own loss terms: the recording's features against the auxiliary output."""
+        """The head's own loss terms, from the recording's features and the auxiliary output."""
         raise NotImplementedError
 
     def tap(self, stage: int, features, start, field: ReceptiveField):
@@ -276,24 +276,24 @@ class Head:
 
 
 class WaveformOutput(Head):
-    """A last up-sampling to the waveform."""
+    """A last up-sampling layer, whose output is the waveform."""
 
     def synthesise(self, features, start, field: ReceptiveField):
-        # A wide kernel: short patches would buzz at their rate.
+        # A wide kernel, because short patches buzz at their rate.
         up = upsampling(self.config, 1, self.config.hop(0), 7, "up_0")
         self.receptive_fields = [field.add(up)]
         return up(features)
 
 
 class TonesAndNoise(Head):
-    """A bank of tones, driven by an early stage, and a bank of noise, driven by the last stage."""
+    """A bank of tones, controlled by an early stage, and a bank of noise, by the last stage."""
 
     def __init__(self, config):
         super().__init__(config)
         self.tones = None
 
     def _first_frame(self, start, hop: int):
-        """The number of the first frame of `hop` samples."""
+        """The position of the first frame, in frames of `hop` samples."""
         return start * (self.config.level // hop)
 
     def tap(self, stage: int, features, start, field: ReceptiveField):
@@ -319,7 +319,7 @@ class TonesAndNoise(Head):
 class NotesAndNoise(TonesAndNoise):
     """Oscillators on the peaks of the spectrum that the decoder predicts, and a bank of noise.
 
-    With tones at all quarter tones there is no melody; peaks alone keep a recording's notes.
+    Tones at all quarter tones lose the melody. Tones at the peaks only keep a recording's notes.
     """
 
     OWN_TERMS = ("presence", "level", "spectrum")
@@ -330,7 +330,7 @@ class NotesAndNoise(TonesAndNoise):
             return
         front, hop = config.front_end, config.front_end.hop
         # "clues" is the name in weights files.
-        # Peaks are unlikely at first, and loudness in the middle.
+        # Initially, peaks are unlikely and loudness are 0.5.
         bias = keras.initializers.Constant(np.repeat([-3.0, 0.5, 0.5], front.bins))
         dense = Conv(3 * front.bins, 1, bias_initializer=bias, name="clues", dtype="float32")
         self.auxiliary_output = dense(features)
@@ -345,9 +345,9 @@ class NotesAndNoise(TonesAndNoise):
         self.receptive_fields.append(field.copy().add(dense).add(bank))
 
     def losses_of(self, features, auxiliary) -> dict:
-        """presence: cross-entropy (nats a frame) of the peaks' logits, with less weight beside a
-        peak. level (the name in configs and logs): mean |difference| of loudness at peaks,
-        spectrum: everywhere, both in units of 80 dB.
+        """presence: cross-entropy of the peaks' logits (nats per frame), with less weight beside a
+        peak. level, spectrum: mean |difference| of loudness at peaks and everywhere, in units of
+        80 dB.
         """
         bins = self.config.front_end.bins
         loudness, peaks = ops.split(features[..., : 2 * bins], 2, axis=-1)
@@ -365,7 +365,7 @@ class NotesAndNoise(TonesAndNoise):
 
 
 class SpectrogramOutput(Head):
-    """The inverse of a spectrogram whose magnitude and phase the last stage predicts."""
+    """The inverse STFT of magnitudes and phases that the last stage predicts."""
 
     def synthesise(self, features, start, field: ReceptiveField):
         config = self.config

@@ -1,4 +1,4 @@
-"""The terms of a codec's loss that compare a reconstruction with its recording; the losses of
+"""The terms of a codec's loss that compare a reconstruction with its recording, and the losses of
 generators.
 
 x: the recording; y: the reconstruction; both float32 [batch, samples]. All terms are dimensionless.
@@ -18,21 +18,21 @@ from . import spectrum
 
 # (n_fft, hop, window): as in the SC metric, but at twice the hop, for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
-# Samples: an STFT reflects half a window at each end, so the audio must be longer than that.
+# In samples. An STFT reflects half a window at each end, so the audio must be longer.
 SHORTEST_AUDIO = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 MULTI_MEL_SCALES = tuple((n_fft, min(64, n_fft // 8)) for n_fft in (64, 128, 256, 512, 1024, 2048))
 # The hop of the term constant_q, and its quarter tones for codecs without such a front end.
 CONSTANT_Q = LogFrequencyFrontEnd()
-# Bins between two lines at the codes' rate: room for each line and its neighbourhood.
+# Bins between two spectral lines at multiples of the code rate.
 LINE_BINS = 16
 
 
 def reconstruction_terms(x, y, sample_rate: int) -> dict:
-    """The terms that every log has, by their names in `LossConfig`.
+    """The terms that are always in the log, by their names in `LossConfig`.
 
     spectral_convergence: ‖|S(x)|−|S(y)|‖_F / ‖|S(x)|‖_F; log_magnitude: mean |ln|S(x)| − ln|S(y)||,
-    both averaged over the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: `mel_distances`,
-    added up. waveform: mean (x−y)² / mean x².
+    both averaged over the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: the sum of
+    `mel_distances`. waveform: mean (x−y)² / mean x².
     """
     convergence, log_magnitude = [], []
     for scale in STFT_SCALES:
@@ -64,12 +64,12 @@ def multi_mel(x, y, sample_rate: int):
 
 
 def hum(x, y, level: int):
-    """Difference between y and x in how far the spectral lines at multiples of the code rate rise
-    above their surroundings.
+    """The difference between y and x in the height of the spectral lines at multiples of the code
+    rate: mean over k of (e_k(y) − e_k(x))².
 
-    With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate
-    over P beside that line: mean over k of (e_k(y) − e_k(x))². The floor is 80 dB under x's
-    maximum. samples: a multiple of level, at least `LINE_BINS` times level.
+    e_k = ln(P_k / P beside line k), where P is the batch's power spectrum over all samples and line
+    k is at k/level of the sample rate. The floor of P is 80 dB below x's maximum. samples: a
+    multiple of level, at least `LINE_BINS` times level.
     """
     samples = x.shape[-1]
     lines = np.arange(samples // level, samples // 2 - LINE_BINS // 2, samples // level)
@@ -85,8 +85,8 @@ def hum(x, y, level: int):
 
 
 def constant_q(x, y, config: CodecConfig):
-    """Mean |difference| of the loudness of quarter tones, in units of 80 dB; samples: a multiple
-    of `CONSTANT_Q.hop`. The quarter tones are those of the codec's front end, else `CONSTANT_Q`.
+    """Mean |difference| of the loudness of quarter tones, in units of 80 dB. The quarter tones are
+    those of the codec's front end, or `CONSTANT_Q`. samples: a multiple of `CONSTANT_Q.hop`.
     """
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q
@@ -98,8 +98,8 @@ def constant_q(x, y, config: CodecConfig):
 def channel_average(x, averages):
     """The distance of the mean channel of each up-sampling stage from the recording at its rate.
 
-    averages: for each stage m, the mean of its channels float32 [batch, samples / hop]. Returns the
-    mean over stages of mean (m − d)² / mean d², d the mean of x over each step of m.
+    averages: of each stage, the mean m of its channels, float32 [batch, samples / hop]. Returns the
+    mean over stages of mean (m − d)² / mean d², where d is the mean of x over each step of m.
     """
     terms = []
     for average in averages:
@@ -111,13 +111,13 @@ def channel_average(x, averages):
 
 
 FLUX = ((1024, 64), (512, 32))
-"""Windows in samples and mel bands of the term `flux`."""
+"""(window in samples, number of mel bands) of the term `flux`."""
 
 
 def flux(x, y, sample_rate: int):
-    """Mean |Δ ln M(x) − Δ ln M(y)|, Δ over two frames: attacks and decays.
+    """Mean |Δ ln M(x) − Δ ln M(y)|, where Δ is the change over two frames: attacks and decays.
 
-    The floor is 60 dB under the loudest band of each recording.
+    The floor of M is 60 dB below the loudest band of each recording.
     """
     terms = []
     for n_fft, bands in FLUX:
@@ -136,8 +136,8 @@ LOSS_TERMS: dict[tuple[str, ...], Callable] = {
     ("flux",): lambda x, y, config: {"flux": flux(x, y, config.sample_rate)},
     ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config)},
 }
-"""The function of the terms of these names in `LossConfig`: (x, y, codec config) -> terms by name.
-The first terms are always computed, for the log; the others only with a weight.
+"""Names of terms in `LossConfig`, and their function: (x, y, codec config) -> terms by name. The
+first terms are always computed, for the log; the others only if they have a weight.
 """
 
 
@@ -149,28 +149,28 @@ def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
 
 
 def judge_codes() -> dict:
-    """The arguments of `compile` for a core whose logits are of codes."""
+    """The arguments of `compile` for a core with logits of codes."""
     return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             "weighted_metrics": [bits, keras.metrics.SparseCategoricalAccuracy(name="top1")]}
 
 
 def judge_vectors() -> dict:
-    """The same for a core whose logits are distances, see `FramesCore`."""
+    """The arguments of `compile` for a core whose logits are distances, see `FramesCore`."""
     return {"loss": squared_distance,
             "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy(name="top1")]}
 
 
 def squared_distance(y, logits):
-    """The squared distance of a performer's vectors from those of the right codes [batch, T,
-    books], mean over books: [batch, T]. logits [batch, T, books, num_codes]: minus the distances
-    from all codes.
+    """The squared distance between a performer's vectors and those of the true codes y [batch, T,
+    books], mean over books: [batch, T]. logits: [batch, T, books, num_codes], minus the distances
+    to all codes.
     """
     distances = -ops.take_along_axis(logits, y[..., None], axis=-1)
     return ops.mean(distances[..., 0], axis=-1)
 
 
 def bits(y, logits):
-    """Bits per frame [batch, T]: Σ over books of −log2 p of the right code; logits [batch, T,
+    """Bits per frame [batch, T]: Σ over books of −log2 p of the true code. logits: [batch, T,
     books, num_codes].
     """
     nats = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)

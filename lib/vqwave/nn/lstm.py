@@ -1,6 +1,6 @@
-"""An LSTM over whole windows that trains in less time and memory than Keras's, with the same
-numbers: products with the inputs and all gradients of kernels are single products of matrices
-(Appleyard et al. 2016, "Optimizing performance of recurrent neural networks on GPUs").
+"""An LSTM over whole windows with the results of Keras's, in less time and memory of training. The
+input projections and each kernel's gradient are single products of matrices (Appleyard et al. 2016,
+"Optimizing performance of recurrent neural networks on GPUs").
 """
 
 from keras import layers, ops
@@ -11,8 +11,8 @@ from .. import machine
 class LSTM(layers.LSTM):
     """`keras.layers.LSTM` with its weights; sequences [batch, T, features] -> [batch, T, units].
 
-    Uses Keras's cuDNN call on devices with cuDNN. Under mixed precision the cell's state stays
-    float32: bfloat16 would round away the changes that it sums over hundreds of steps.
+    Uses Keras's cuDNN call on devices with cuDNN. Under mixed precision the cell state stays
+    float32, because bfloat16 rounds away small changes over hundreds of steps.
     """
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
@@ -50,7 +50,7 @@ def run_steps(x, h, c, kernel, recurrent, bias):
     hs, cs, gates, last = _forward(_project(x, kernel) + bias, first_h, c, recurrent)
 
     def gradient(*upstream):
-        # TensorFlow gives the gradients of both results one after the other, JAX as one tuple.
+        # TensorFlow passes the gradients of both results as two arguments, JAX as one tuple.
         d_hs, d_last = upstream if len(upstream) == 2 else upstream[0]
         before_c = ops.cast(ops.concatenate([c[None], cs[:-1]]), x.dtype)
         before_h = ops.concatenate([first_h[None], hs[:-1]])
@@ -86,7 +86,7 @@ def _forward(z, h, c, recurrent):
 
 
 def _backward(d_hs, d_last, gates, cs, before_c, recurrent):
-    """The loop back: gradients of h_t and of the last c -> those of z_t, of the first h and c."""
+    """The backward loop: gradients of h_t and of the last c -> those of z_t, the first h and c."""
     kind = d_hs.dtype
     i, f, g, o = ops.split(gates, 4, axis=-1)
     tanh = ops.cast(ops.tanh(cs), kind)

@@ -1,9 +1,8 @@
-"""Spectrograms as images: two-dimensional convolutions over frames and bands, and the quantizers of
-one or of two levels between encoder and decoder, one class for each kind of the config's
-`hierarchy`.
+"""Spectrograms as images: two-dimensional convolutions over frames and bands, and quantizers with
+one or two levels of latents, one class for each kind of `hierarchy` in the config.
 
-A plane is [batch, frames, positions, channels]. Between networks it is flattened to frames, [batch,
-frames, positions·channels]. Receptive fields are along the frames alone.
+A plane is [batch, frames, positions, channels]. Between networks a plane is flattened to frames,
+[batch, frames, positions·channels]. Receptive fields are along the frames only.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from .heads import HEADS, Head
 from .quantizers import new_quantizer
 
 HEAD_CHANNELS = 8
-"""Channels of each band in the head's input."""
+"""The number of channels of each band in the head's input."""
 
 
 class PlaneConv(layers.Conv2D):
@@ -74,7 +73,7 @@ def to_frames(plane, per_frame: int = 1, **kwargs):
 
 
 def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
-    """The decoder's stages in reverse, those after the spectrogram: [batch, frames, bands] ->
+    """The decoder's stages in reverse order, after the spectrogram: [batch, frames, bands] ->
     latents [batch, N, positions·width].
 
     A hierarchy appends the features of the bottom's stage to those of the top: [batch, N,
@@ -101,7 +100,7 @@ def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Receptiv
 
 def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     """(vectors float32 [batch, N, vector_width] -> audio float32 [batch, N·level, 1], the head).
-    With two levels the vectors are those of the top, then those of the bottom.
+    With two levels, the vectors of the top come first, then those of the bottom.
     """
     vectors = keras.Input((None, config.vector_width), name="vectors")
     width, positions, field = config.quantizer.vector_width, config.positions, ReceptiveField()
@@ -128,12 +127,12 @@ def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
 
 
 class Positions(Quantizer):
-    """A quantizer of one vector, for each of the positions of a frame: latents float32 [batch, N,
+    """Applies a quantizer of one vector at each position of a frame: latents float32 [batch, N,
     positions·width] -> `Quantized` with vectors [batch, N, positions·vector_width] and codes int32
     [batch, N, books·positions].
 
-    All positions share the codebooks. In a frame, all positions' codes of the first book come
-    first, so the first n·positions codes are those of n books alone.
+    All positions share the codebooks. The codes of a frame are ordered by book, then by position,
+    so the first n·positions codes are those of the first n books.
     """
 
     def __init__(self, config, positions: int, seed: int = 0, **kwargs):
@@ -145,11 +144,11 @@ class Positions(Quantizer):
         self.quantizer.build((None, None, self.config.width))
 
     def encode(self, latents):
-        """latents -> codes int32 [batch, N, books·positions], or vectors without codes."""
+        """latents -> codes int32 [batch, N, books·positions]; of a VAE, vectors."""
         return self._join_codes(self.quantizer.encode(self._split(latents)))
 
     def lookup(self, codes):
-        """codes int32 [batch, N, n·positions], n up to the number of books, or vectors -> vectors
+        """codes int32 [batch, N, n·positions] of the first n books; of a VAE, vectors -> vectors
         float32 [batch, N, positions·vector_width].
         """
         if not self.config.has_codes:
@@ -185,12 +184,12 @@ class Positions(Quantizer):
 
 
 class TopDown(Quantizer):
-    """Two levels of latents, of which the top conditions the bottom: VQ-VAE-2 (Razavi et al.
-    2019, section 3.1, algorithm 1).
+    """Two levels of latents; the top conditions the bottom: VQ-VAE-2 (Razavi et al. 2019, section
+    3.1, algorithm 1).
 
     latents float32 [batch, N, top + bottom features] of `plane_encoder` -> `Quantized` with vectors
     [batch, N, vector_width] and codes int32 [batch, N, books]. The quantized top is up-sampled and
-    concatenated with the bottom features; a convolution of both is quantized with separate
+    concatenated with the bottom features. A convolution of both is quantized with separate
     codebooks. The top's codes come first in a frame.
     """
 
@@ -248,7 +247,7 @@ class TopDown(Quantizer):
                          self._pack(top.codes, bottom.codes), *self.combine([top, bottom]))
 
     def _bottom_latents(self, latents, top):
-        """The bottom's latents [batch, N·r, P·width] from the encoder's latents and top vectors."""
+        """The bottom's latents [batch, N·r, P·width], from all latents and the top's vectors."""
         batch = ops.shape(top)[0]
         x = ops.reshape(top, (batch, -1, self.config.positions, self.config.quantizer.vector_width))
         for up in self.upsamplings:
@@ -266,13 +265,13 @@ class TopDown(Quantizer):
 
 
 def single_level(config: CodecConfig, seed: int = 0):
-    """One quantizer, for one position or for each position of a frame."""
+    """The quantizer itself for frames of one position, otherwise `Positions`."""
     if config.positions == 1:
         return new_quantizer(config.quantizer, seed)
     return Positions(config.quantizer, config.positions, seed, name="places")
 
 
 HIERARCHIES: dict[str, Callable] = {"single_level": single_level, "vqvae2": TopDown}
-"""What makes the quantizer of each kind of hierarchy: (codec config, seed) -> `Quantizer`, not yet
-built. With two levels it also has `encoder_weights` and `receptive_field`, in frames of the top.
+"""The maker of each kind of hierarchy: (codec config, seed) -> `Quantizer`, not yet built. With two
+levels, the quantizer also has `encoder_weights` and `receptive_field`, in frames of the top.
 """

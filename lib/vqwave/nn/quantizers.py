@@ -1,6 +1,6 @@
-"""Quantizers: latents <-> codes, one class for each kind of the config's `quantizer`.
+"""Quantizers: latents <-> codes, one class for each kind of `quantizer` in the config.
 
-`codebooks.Quantizer` says what a quantizer offers, `codebooks.Quantized` what it returns.
+`codebooks.Quantizer` is their interface, `codebooks.Quantized` their result.
 """
 
 import keras
@@ -14,9 +14,9 @@ from .codebooks import MultiBookQuantizer, Quantized, Quantizer, VectorQuantizer
 class ResidualVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, code_dim] -> `Quantized` with codes int32 [batch, N, books].
 
-    Each book quantizes the residual of the books before it, and their vectors add up (SoundStream,
-    Zeghidour et al. 2021, section III.C). `lookup` takes the codes of the first n books alone. In
-    training, a share `dropout` of the windows uses the first n books, n uniform in 1 … books.
+    Each book quantizes the residual of the books before, and the vectors of all books are added
+    (SoundStream, Zeghidour et al. 2021, section III.C). `lookup` takes the codes of the first n
+    books. In training, a share `dropout` of the windows uses n books, n uniform in 1 … books.
     """
 
     def encode(self, latents):
@@ -56,10 +56,10 @@ class SelfOrganizingMap(VectorQuantizer):
     """A `VectorQuantizer` whose codes lie on a grid and also learn from their neighbours' latents
     (Kohonen 1982).
 
-    Counts and totals of a batch are spread by h_ij = exp(−d_ij² / 2σ²), d the distance on the grid,
-    before the EMA, so that neighbouring codes sound alike. σ falls geometrically from `radius` of
-    the longest side to `final_radius` grid steps over `shrink_steps` training steps. It stays above
-    0, because the map loses its order while the encoder moves the latents.
+    Before the EMA, counts and totals of a batch are spread by h_ij = exp(−d_ij² / 2σ²), where d is
+    the distance on the grid. So neighbouring codes sound alike. σ falls geometrically from `radius`
+    times the longest side to `final_radius` grid steps over `shrink_steps` training steps. σ stays
+    above 0, because otherwise the map loses its order while the latents move.
     Metric: topographic_error, the share of latents whose two nearest codes are not neighbours on
     the grid (Kiviluoto 1996).
     """
@@ -103,14 +103,14 @@ class SelfOrganizingMap(VectorQuantizer):
 
 
 def cheapest_path(costs, change_cost, segment: int, overlap: int):
-    """The codes of the least total cost, where each change of code costs too (Viterbi 1967).
+    """The path of codes of the least total cost, with a cost for each change (Viterbi 1967).
 
-    Each segment is solved with `overlap` frames to either side, whose codes are dropped: a code
-    depends on its segment and these frames alone. The last segment may be shorter.
+    Each segment is solved with `overlap` more frames on either side, whose codes are dropped. So a
+    code depends only on its segment and on these frames. The last segment may be shorter.
 
     Args:
-        costs: float32 [batch, N, books, codes], of each code in each frame.
-        change_cost: float32 [batch] or [batch, books].
+        costs: float32 [batch, N, books, codes], the cost of each code in each frame.
+        change_cost: float32 [batch] or [batch, books], the cost of a change of code.
 
     Returns:
         int32 [batch, N, books].
@@ -118,7 +118,7 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
     batch, frames = ops.shape(costs)[:2]
     books, num_codes = costs.shape[2:]
     segments = (frames + segment - 1) // segment
-    # Padding of cost 0 does not change the path. The first and last segment need neighbours, too.
+    # Padding of cost 0 does not change the path. The first and last segments need neighbours too.
     costs = ops.pad(costs, [[0, 0], [segment, (segments + 1) * segment - frames], [0, 0], [0, 0]])
     costs = ops.reshape(costs, (batch, segments + 2, segment, books, num_codes))
     costs = ops.concatenate(
@@ -126,9 +126,9 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
     change_cost = ops.reshape(change_cost, (batch, 1, -1, 1))
     total, back = costs[:, :, 0], []
     for t in range(1, segment + 2 * overlap):
-        # Top-1s, since ONNX lacks Keras's argmin.
+        # A top-1, because ONNX lacks Keras's argmin.
         best, least = ops.top_k(-total, 1)
-        # Relative to the least cost: small numbers lose little to rounding.
+        # Subtract the least cost, because small numbers have smaller rounding errors.
         total = total + best
         back.append((least[..., 0], total > change_cost))
         total = ops.minimum(total, change_cost) + costs[:, :, t]
@@ -146,9 +146,9 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
 class BandedVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, books·code_dim] -> `Quantized` with codes int32 [batch, N, books].
 
-    A codebook for each band of the latents, as BSCodec (2025) splits a spectrum. Codes that rarely
-    change are cheap to predict, so the codes are the path of the least distance +
-    change_cost·changes instead of the nearest codes; see `cheapest_path`.
+    A codebook for each band of the latents, as in BSCodec (2025). Codes that rarely change are easy
+    to predict. So the codes are not the nearest ones, but the path that minimises distance +
+    change_cost·changes; see `cheapest_path`.
     Metric: changes, the share of codes that differ from the frame before.
     """
 
@@ -200,8 +200,8 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         return [latents[..., k * dim : (k + 1) * dim] for k in range(len(self.books))]
 
     def _cheapest_codes(self, bands, change_cost):
-        """The codes int32 [batch, N, books] of the bands at a change cost [batch] or [batch, books]
-        in squared distance a dimension.
+        """The codes int32 [batch, N, books] of the bands. change_cost: [batch] or [batch, books],
+        in squared distance per dimension.
         """
         costs = [distances(x, ops.convert_to_tensor(book.codebook)) / self.config.code_dim
                  for x, book in zip(bands, self.books, strict=True)]
@@ -218,10 +218,10 @@ class GainShapeVectorQuantizer(Quantizer):
     """latents float32 [batch, N, shape width + gains] -> `Quantized` with codes int32 [batch, N,
     shape books + gains].
 
-    A decay then costs gain codes alone, and an attack is not delayed by the cost of a new shape.
-    The shape has the codes of a `BandedVectorQuantizer`. A gain has the nearest of evenly spaced
-    values or, with a `gain_cost`, the values of the cheapest path. Metric: gain_changes, the share
-    of gain codes that differ from the frame before.
+    Shape and loudness have separate codes, so a decay changes gain codes only, and the change cost
+    of shapes does not delay attacks. The shape has the codes of a `BandedVectorQuantizer`. A gain
+    is the nearest of evenly spaced values; with a `gain_cost`, the values follow the cheapest path.
+    Metric: gain_changes, the share of gain codes that differ from the frame before.
     """
 
     def __init__(self, config: GainShapeQuantizer, seed: int = 0, **kwargs):
@@ -232,7 +232,7 @@ class GainShapeVectorQuantizer(Quantizer):
 
     def build(self, shape):
         self.shape.build((*shape[:-1], self.config.shape.width))
-        # Gains above the last are never chosen; a generator may sample their codes all the same.
+        # Encoding never chooses codes above the last gain, but a generator may sample them.
         table = np.minimum(np.arange(self.config.num_codes), self.config.gain_steps - 1) * self.step
         self.tables = [self.add_weight(shape=(self.config.num_codes, 1), trainable=False,
                                        name=f"gain_{k}") for k in range(self.config.gains)]
@@ -289,13 +289,13 @@ class GaussianLatents(Quantizer):
     """latents float32 [batch, N, 2·dim], the mean and log variance of each number -> `Quantized`
     with vectors float32 [batch, N, dim] and their means as codes.
 
-    The latents of a VAE (Kingma and Welling 2014). In training z = μ + σ·ε, ε drawn from N(0, 1)
+    The latents of a VAE (Kingma and Welling 2014). In training z = μ + σ·ε with ε from N(0, 1)
     (eq. 10), in inference z = μ. The divergence from N(0, 1) is
-        KL = ½ Σ (μ² + σ² − 1 − ln σ²)      nats a frame (appendix B)
+        KL = ½ Σ (μ² + σ² − 1 − ln σ²)      nats per frame (appendix B)
     and its loss β·KL / dim. β grows linearly from 0 to `beta` over the first `warmup_steps`
-    training steps; in inference it is `beta`, so that epochs compare. Metrics: kl, beta.
+    training steps. Validation always uses `beta`, so that epochs compare. Metrics: kl, beta.
 
-    There are no codes: `encode` gives the means, `lookup` returns vectors unchanged.
+    `encode` returns the means instead of codes, and `lookup` returns vectors unchanged.
     """
 
     LOG_VARIANCE = (-14.0, 8.0)
@@ -312,7 +312,7 @@ class GaussianLatents(Quantizer):
         return {name: keras.metrics.Mean(name=name) for name in ("kl", "beta")}
 
     def use_loaded_codebooks(self):
-        """Skip the warm-up: a trained set is past it."""
+        """Skip the warm-up, because the loaded weights are trained."""
         self.steps.assign(float(self.config.warmup_steps))
 
     def encode(self, latents):

@@ -1,4 +1,4 @@
-"""The core of scores: P(step_t | step_<t), all semitones alike."""
+"""The core of scores: P(step_t | step_<t), with the same weights for all semitones."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from .lstm import LSTM
 
 
 def planes(matches: int) -> int:
-    """Inputs of each semitone."""
+    """The number of inputs of each semitone, see `join_planes`."""
     return (roll.RECENT + 1 + 2 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 3 * matches
             + roll.BANDS + roll.STEPS_PER_BEAT)
 
@@ -20,8 +20,8 @@ def planes(matches: int) -> int:
 class RollStack(Core):
     """The core of kind `roll`.
 
-    Inputs of a semitone: see `join_planes`. A convolution over semitones, an LSTM over steps and a
-    second convolution give the features of a semitone. Its code is drawn from these and from the
+    The inputs of a semitone are those of `join_planes`. A convolution over semitones, an LSTM over
+    steps and a second convolution give its features. Its code depends on these features, and on the
     codes of the semitones below. The last books are the bands of attacks.
     """
 
@@ -83,8 +83,8 @@ class RollStack(Core):
         return logits + mask
 
     def _matches(self, struck, sounds, ages):
-        """What followed the moments most alike: (strikes [batch, T, books, matches], how alike
-        [batch, T, matches]).
+        """The strikes that followed the most similar earlier steps: (strikes [batch, T, books,
+        matches], similarity [batch, T, matches]).
         """
         core = self.config.core
         x = struck + roll.PREVIOUS_WEIGHT * _later(struck) + roll.SOUNDING_WEIGHT * sounds
@@ -157,7 +157,7 @@ def _later(x):
 
 
 def possible(sounds):
-    """What is added to the logits [..., books, 3]: a semitone sounds on only where it sounded."""
+    """The mask of the logits [..., books, 3]: only a sounding semitone may keep sounding."""
     zeros = ops.zeros_like(sounds)
     return ops.stack([zeros, roll.IMPOSSIBLE * (1 - sounds), zeros], axis=-1)
 
@@ -165,8 +165,9 @@ def possible(sounds):
 def join_planes(own: list, rates: list, follow, alike, phase):
     """The inputs of each semitone, [..., books, planes].
 
-    own: [..., books] each. rates: averages of strikes, [..., books] each. follow: [..., books,
-    matches]. alike: [..., matches]. phase: [..., steps of a beat].
+    own: the last steps, [..., books] each. rates: averages of strikes, [..., books] each. follow:
+    [..., books, matches], and alike: [..., matches], the strikes and similarities of `_matches`.
+    phase: [..., steps per beat].
     """
     books = rates[0].shape[-1]
     classes = roll.pitch_classes(books)
@@ -185,9 +186,9 @@ def join_planes(own: list, rates: list, follow, alike, phase):
 
 
 def lower_codes(codes, below: int):
-    """What each semitone knows of those below it in its step: int [..., books] -> float32 [...,
-    books, 2·below + 2]: whether each of the `below` next lower ones sounds and is struck, the
-    nearest last, and a quarter of how many sound and are struck in all.
+    """The inputs of each semitone from lower semitones of the same step: codes int [..., books] ->
+    float32 [..., books, 2·below + 2]. For each of the next `below` lower semitones, nearest last:
+    whether it sounds, and whether it is struck. Then a quarter of both counts over all lower ones.
     """
     flags = ops.stack([ops.cast(codes > roll.SILENT, "float32"),
                        ops.cast(codes == roll.STRUCK, "float32")], axis=-1)

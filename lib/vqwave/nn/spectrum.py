@@ -1,4 +1,4 @@
-"""Spectra by `keras.ops`, for front ends, losses and discriminators.
+"""Spectra with `keras.ops`, for front ends, losses and discriminators.
 
 audio: float32 [batch, samples]. The constant-Q transform and the Hann spectrogram are convolutions
 over blocks of `hop` samples, so they export to ONNX.
@@ -15,13 +15,13 @@ from ..dsp.notes import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
 from ..dsp.spectrum import mel_filters
 
 QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
-"""Periods in a window of the constant-Q transform: it separates quarter tones."""
+"""The periods in a window of the constant-Q transform, enough to separate quarter tones."""
 DECIBELS = 20 / math.log(10)
-"""dB in a natural logarithm of an amplitude."""
+"""dB per unit of an amplitude's natural logarithm."""
 
 
 def stft(audio, n_fft: int, hop: int, window: int | None = None):
-    """Real and imaginary part with a Hann window, float32 [batch, frames, n_fft / 2 + 1] each."""
+    """Real and imaginary parts, with a Hann window: float32 [batch, frames, n_fft / 2 + 1] each."""
     return ops.stft(audio, window or n_fft, hop, n_fft)
 
 
@@ -33,13 +33,13 @@ def magnitude(audio, n_fft: int, hop: int, window: int | None = None):
 
 
 def mel_magnitude(audio, n_fft: int, bands: int, sample_rate: int):
-    """Mel bands of the magnitudes, hop n_fft / 4: float32 [batch, frames, bands]."""
+    """Mel bands of the magnitudes, with hop n_fft / 4: float32 [batch, frames, bands]."""
     return ops.matmul(magnitude(audio, n_fft, n_fft // 4), mel_filters(sample_rate, n_fft, bands).T)
 
 
 def batch_power(audio, samples: int):
     """The power spectrum over all samples, summed over the batch: float32 [samples / 2 + 1].
-    samples: the length of the audio, whose static shape may lack it.
+    samples: the length of the audio, which its static shape may lack.
     """
     real, imag = ops.rfft(audio * np.hanning(samples).astype("float32"))
     return ops.sum(real**2 + imag**2, axis=0)
@@ -66,7 +66,7 @@ def windowed_amplitudes(blocks, kernel):
 
 
 def hann_kernel(n_fft: int, hop: int, bins: int) -> np.ndarray:
-    """The first `bins` bins of an STFT as a kernel: a sine of amplitude a gives a."""
+    """The first `bins` bins of an STFT as a kernel; a sine of amplitude a gives a."""
     window = 1.0 - np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     angle = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
     kernel = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * window[:, None]
@@ -75,11 +75,11 @@ def hann_kernel(n_fft: int, hop: int, bins: int) -> np.ndarray:
 
 
 class ConstantQ:
-    """Amplitudes of quarter tones: audio float32 [batch, T] -> [batch, T / hop, bins], where a sine
-    of amplitude a gives a.
+    """Amplitudes of quarter tones: audio float32 [batch, T] -> [batch, T / hop, bins]; a sine of
+    amplitude a gives a.
 
     Each bin has a Hann window of `QUALITY` periods, centred on the first sample of a frame (Brown
-    1991). Each octave is one convolution, half as long as that of the octave below.
+    1991). Each octave is one convolution, with half the kernel of the octave below.
     """
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int):
@@ -89,7 +89,7 @@ class ConstantQ:
         self.kernels = []
         for first in range(0, self.bins, PER_OCTAVE):
             octave = slice(first, first + PER_OCTAVE)
-            half = math.ceil(lengths[first] / 2 / self.hop)  # blocks to either side of the centre
+            half = math.ceil(lengths[first] / 2 / self.hop)  # blocks on either side of the centre
             time = np.arange(-half * self.hop, half * self.hop)[:, None]
             window = np.where(np.abs(time) < lengths[octave] / 2,
                               1.0 + np.cos(2 * np.pi * time / lengths[octave]), 0.0)
@@ -100,9 +100,9 @@ class ConstantQ:
                                                2 * PER_OCTAVE).astype("float32"))
         side = max(len(kernel) for kernel in self.kernels) // 2 * self.hop
         self.receptive_field = (side, side)
-        """Samples to either side of a frame's first sample."""
-        # Longer windows pass less noise, so peaks are compared after scaling by the root of the
-        # window length.
+        """In samples on either side of a frame's first sample."""
+        # Longer windows pass less noise, so peaks are scaled by the square root of the window
+        # length before they are compared.
         self.emphasis = np.sqrt(lengths).astype("float32")
 
     def __call__(self, audio):
@@ -114,10 +114,10 @@ class ConstantQ:
         """How clearly each bin is a peak, float32 in [0, 1]: amplitudes [batch, frames, bins] ->
         the same shape.
 
-        A peak (0.5 and more) is louder than its neighbours, at least `PEAK_PROMINENCE_DB` over the
-        median of the `PEAK_NEIGHBOURHOOD` bins around it and within `PEAK_RANGE_DB` of its frame's
-        loudest bin, all after `emphasis`. A frame under -70 dB has no peaks. Within a quarter of a
-        dB of a bound the value is continuous, so that rounding does not change codes.
+        A peak (0.5 and more) is louder than its neighbours. It is at least `PEAK_PROMINENCE_DB`
+        above the median of the `PEAK_NEIGHBOURHOOD` bins around it, and within `PEAK_RANGE_DB` of
+        the frame's loudest bin, all after `emphasis`. A frame below -70 dB has no peaks. Within a
+        quarter of a dB of a bound the value is continuous, so that rounding does not change codes.
         """
         decibels = ops.log(amplitudes * self.emphasis) * DECIBELS
         side = PEAK_NEIGHBOURHOOD // 2
@@ -128,7 +128,7 @@ class ConstantQ:
                              decibels - median - PEAK_PROMINENCE_DB)
         loudest = ops.log(ops.max(amplitudes, axis=-1, keepdims=True)) * DECIBELS
         margin = ops.minimum(margin, ops.minimum(decibels - top + PEAK_RANGE_DB, loudest + 70.0))
-        # The first and the last bin have only one neighbour and are never peaks.
+        # The first and the last bin have only one neighbour, so they are never peaks.
         inner = np.zeros(self.bins, "float32")
         inner[1:-1] = 1.0
         return ops.clip(2.0 * margin + 0.5, 0.0, 1.0) * inner
@@ -136,7 +136,7 @@ class ConstantQ:
 
 @functools.lru_cache
 def constant_q(sample_rate: int, grid: LogFrequencyFrontEnd) -> ConstantQ:
-    """The constant-Q transform of a grid, less the octaves that the sample rate does not hold."""
+    """The constant-Q transform of a grid, without the octaves above half the sample rate."""
     octaves = min(grid.octaves, int(np.log2(sample_rate / 2 / grid.lowest)))
     return ConstantQ(LogFrequencyFrontEnd(lowest=grid.lowest, octaves=octaves), sample_rate)
 
@@ -151,7 +151,7 @@ def neighbourhoods(x, count: int):
 
 
 def larger_neighbour(x, outside: float):
-    """The larger neighbour of each bin [..., bins]; `outside` stands beyond the ends."""
+    """The larger neighbour of each bin [..., bins]. outside: the value beyond the ends."""
     edge = ops.full_like(x[..., :1], outside)
     return ops.maximum(ops.concatenate([edge, x[..., :-1]], axis=-1),
                        ops.concatenate([x[..., 1:], edge], axis=-1))

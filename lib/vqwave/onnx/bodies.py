@@ -1,4 +1,4 @@
-"""One step of each kind of core, as nodes of an ONNX loop. `loops.py` builds the loop around it."""
+"""One step of each kind of core, as nodes of an ONNX loop. `loops.py` builds the loop."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ class Body:
     """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
     logits of a frame's books, as `nn.books.SequentialHeads` and `ParallelHeads` compute them.
 
-    In int8, weights are symmetric with one scale a matrix, and activations are quantized by each
+    In int8, weights are symmetric with one scale per matrix, and activations are quantized by each
     step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
     the features. `loops.LoopBuilder` uses:
         BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
-            by the paths of the Keras variables. `body` holds the nodes of one step, `main` those
-            that run once a chunk.
+            by the paths of the Keras variables. `body` holds the nodes of one step, `main` the
+            nodes that run once per chunk.
         together: whether several books of a frame are drawn together.
         book_axis: whether codes and logits have an axis of books: of all books drawn together, or
             of length 1 for each book in order.
@@ -23,21 +23,21 @@ class Body:
             books: [1, B, books]), and of the context, float32 [1, B, context_channels] -> name of
             float32 [1, B, any width]. State s of the config's `states` is read from `body_{s}` and
             written to `body_{s}_out`, each [1, B, …].
-        logits(book, features, drawn): of each book in order, given the codes drawn before it; name
-            of float32 [1, B, num_codes], or [1, B, books, num_codes] of books with an axis, times
-            `inverse_temperature`.
+        logits(book, features, drawn): name of the logits · `inverse_temperature` of a book, float32
+            [1, B, num_codes], or with an axis of books, [1, B, books or 1, num_codes]. Called for
+            the books in order; drawn: the codes of the books before.
     """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.precision = config, precision
-        # The cost of quiet codes belongs to the biases, see `nn.books.Outputs`.
+        # Subtract the cost of quiet codes from the biases, see `nn.books.Outputs`.
         self.arrays = arrays | {
             (bias := path.removesuffix(QUIETNESS) + "bias"): (
                 arrays[bias] - config.core.quiet_cost * quiet)
             for path, quiet in arrays.items() if path.endswith("/" + QUIETNESS)}
         self.main, self.body = main, body
         self.quantized: dict[int, tuple[np.ndarray, ...]] = {}
-        self.drawn_sum = ""  # the embeddings of the books drawn so far in a frame, summed
+        self.drawn_sum = ""  # the sum of the embeddings of the books drawn so far in a frame
         self.previous = ""
         self.together = config.books > 1 and config.core.drawing == "together"
         self.book_axis = self.together
@@ -67,7 +67,7 @@ class Body:
         return self.add_repeat_logit(book, self.output_layer(f"logits_{book}", hidden))
 
     def embed_drawn(self, book: int, drawn: list[str]) -> str:
-        """The embedding, for this book, of the code drawn before it in the frame: [1, B, width]."""
+        """The embedding, for `book`, of the code of the book before: [1, B, width]."""
         arrays, body = self.arrays, self.body
         embedded = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
         if self.config.core.repeats:
@@ -83,8 +83,8 @@ class Body:
                 else self.body("Gather", self.previous, book, axis=2))
 
     def add_repeat_logit(self, book: int, outputs: str) -> str:
-        """Where the core has `repeats`, the last output of a book is added to the logit of the code
-        of the previous frame: -> [1, B, codes] or [1, B, books, codes].
+        """With `repeats`, add the last output of a book to the logit of its previous code: -> [1,
+        B, codes] or [1, B, books, codes].
         """
         body, count = self.body, self.config.num_codes
         if not self.config.core.repeats:
@@ -100,7 +100,7 @@ class Body:
         body = self.body
         if self.precision == "float32":
             return body("Add", body("MatMul", x, kernel), bias)
-        # Several nodes share one quantized matrix.
+        # Quantize each matrix once, because several nodes may share it.
         if id(kernel) not in self.quantized:
             self.quantized[id(kernel)] = kernel, *int8(kernel)
         _, w, scale = self.quantized[id(kernel)]
@@ -113,7 +113,7 @@ class Body:
         main, body = self.main, self.body
         if self.precision != "int8":
             return body("Mul", self.dense(x, kernel, bias), "inverse_temperature")
-        # The scale and the bias are divided once a chunk, so a step has no further node.
+        # The scale and the bias are divided once per chunk, so a step needs no further node.
         w, scale = int8(kernel)
         main.node("Mul", scale, "inverse_temperature", outputs=[f"{name}_scale"])
         main.node("Mul", bias, "inverse_temperature", outputs=[f"{name}_bias"])
@@ -122,7 +122,7 @@ class Body:
                     f"{name}_bias", domain="com.microsoft")
 
     def embed(self, table: np.ndarray, frame: str) -> str:
-        """[1, B, width]: the embeddings of a frame's books side by side."""
+        """[1, B, width]: the concatenated embeddings of a frame's books."""
         books, body = self.config.books, self.body
         if books == 1:
             return body("Gather", table, frame, axis=0)
@@ -131,8 +131,8 @@ class Body:
         return body("Reshape", vectors, [0, 0, -1])
 
     def queue(self, layer: int, x: str, count: int, dilation: int) -> str:
-        """The `count` taps of a dilated convolution, x [1, B, …, c] being the last of them: [1, B,
-        …, count·c]. The layer's queue drops its oldest frame and x joins its end.
+        """The `count` taps of a dilated convolution, of which x [1, B, …, c] is the last: [1, B, …,
+        count·c]. The layer's queue drops its oldest frame and appends x.
         """
         body, name = self.body, f"body_queue_{layer}"
         rest = body("Slice", name, [1], [LARGEST_INTEGER], [2])
@@ -146,12 +146,12 @@ class Body:
         return self.body("Mul", self.body("Tanh", value), self.body("Sigmoid", gate))
 
     def norm(self, name: str, x: str) -> str:
-        """The layer normalisation `name` of x."""
+        """Layer normalisation `name`, applied to x."""
         return self.body("LayerNormalization", x, self.arrays[f"{name}/gamma"],
                          self.arrays[f"{name}/beta"], epsilon=NORM_EPSILON)
 
     def layer(self, name: str, x: str) -> str:
-        """The dense layer `name` of x."""
+        """Dense layer `name`, applied to x."""
         return self.dense(x, self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"])
 
 
@@ -233,7 +233,7 @@ class TransformerBody(Body):
         """
         body, core = self.body, self.config.core
         window, heads = core.window, core.heads
-        # Indexed by count − slot. A negative index is a slot not written yet, which is hidden.
+        # Indexed by count − slot. A negative index is a slot not yet written, which is hidden.
         hidden = np.full(window, HIDDEN_DISTANCE)
         ages = np.concatenate([np.arange(window), np.arange(window), hidden])
         age = body("Gather", ages.astype(np.float32), body("Sub", count, np.arange(window)))
@@ -244,7 +244,7 @@ class TransformerBody(Body):
         return distance
 
     def _count_step(self):
-        """Count this frame; the count stays below twice the window."""
+        """Increase the count of frames. At 2·window the count continues from `window`."""
         body, window = self.body, self.config.core.window
         below = body("Less", "body_count", np.array(2 * window - 1, np.float32))
         body.node("Where", below, body("Add", "body_count", np.array(1, np.float32)),
@@ -316,7 +316,7 @@ class PixelCNNBody(Body):
         for i, link in enumerate(links):
             if x:
                 self.row_inputs[i].append(x)
-            # The first book has no input, and books outside the frame are zeros: both are left out.
+            # The input of the first book and of books outside the frame is zero, so it is left out.
             if row := self.row_inputs[i][-(core.kernel_books // 2 + 1):]:
                 link = body("Add", link, self._across(i, row))
             else:
@@ -342,7 +342,7 @@ class FramesBody(Body):
         return self.body("FastGelu", self.layer("hidden", context), domain="com.microsoft")
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
-        """Without the squares of the vectors, which all codes of a book share."""
+        """The logits, without the squares of the vectors, which are equal for all codes."""
         body, books = self.body, self.config.books
         codebook, weight = self.arrays["nearest/codebook"], self.arrays["nearest/weight"]
         factors = 2 * VECTOR_SCALE * weight * self.arrays["nearest/scale"]
@@ -355,7 +355,7 @@ class FramesBody(Body):
 
 
 def onnx_gates(array: np.ndarray) -> np.ndarray:
-    """The last axis from Keras's order of gates (input, forget, cell, output) to ONNX's (input,
+    """Reorder the last axis from Keras's gates (input, forget, cell, output) to ONNX's (input,
     output, forget, cell).
     """
     i, f, c, o = np.split(array, 4, axis=-1)

@@ -1,5 +1,5 @@
-"""The bridge between the two planes: trained Keras weights -> ONNX graphs, cached by checksum.
-Keras exports encoder, decoder and context; a generator's core becomes a loop of `loops.py`.
+"""Exports trained Keras weights as ONNX graphs, cached by checksum. Encoder, decoder and context
+are converted from Keras; a generator's core becomes a loop of `loops.py`.
 """
 
 import contextlib
@@ -24,18 +24,18 @@ from .loops import LoopBuilder, loop_kinds
 EXPORTER = "7"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
 CACHE_BYTES = 256 << 20
-"""The most bytes of cached graphs of trained sets; those used longest ago are removed first. Graphs
-of shipped sets are not counted.
+"""The most bytes of cached graphs of trained weights; the least recently used are removed first.
+Graphs of shipped weights do not count.
 """
 
 GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
                       "books", "start_token", "pad_token")
 
 listeners: list[Callable[[], None]] = []
-"""Called before each graph that must be built, see `listen`."""
+"""Called before each graph is built, see `listen`."""
 
 _models: dict[str, Any] = {}
-"""The Keras model of the last set by its checksum: a codec has several graphs."""
+"""The last Keras model, by checksum, because a codec has several graphs."""
 
 
 def kinds(weight_set, engine: str) -> list[str]:
@@ -51,7 +51,7 @@ def build(weight_set, kind: str) -> bytes:
     """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `encode_block`,
     `decode_block`, `context`, `loop[_full,_many,_guided]_{int8,float32}`.
 
-    The metadata hold the numbers that a player needs. Raises `UserError` without TensorFlow.
+    The metadata hold numbers such as halos. Raises `UserError` without TensorFlow.
     """
     try:
         from onnx import helper
@@ -126,7 +126,7 @@ def keras_graph(model, *outputs: str):
 
 
 def _replace_erfc(graph):
-    """1 - Erf for each Erfc: TensorFlow computes its exact GELU with Erfc, which ONNX lacks."""
+    """Replace each Erfc (of TensorFlow's exact GELU) by 1 - Erf, because ONNX lacks Erfc."""
     from onnx import helper, numpy_helper
 
     nodes = list(graph.node)
@@ -141,9 +141,8 @@ def _replace_erfc(graph):
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
-    """The graph `kind` of a set: cached, unpacked from the wheel, or built now, which a line on
-    stderr says. A damaged file is built again. If the cache cannot be written, another line says
-    so.
+    """The graph `kind` of a set: cached, unpacked from the wheel, or built now. A damaged file is
+    built again. A line on stderr reports a build, and a cache that cannot be written.
     """
     shipped = weight_set.folder.resolve().parent == CHECKOUT
     folder = cache_folder() if shipped else cache_folder() / "trained"
@@ -171,7 +170,7 @@ def cached_graph(weight_set, kind: str) -> bytes:
 
 @contextlib.contextmanager
 def listen(listener: Callable[[], None]):
-    """Call `listener` before each graph that any thread builds meanwhile."""
+    """Call `listener` before each graph that any thread builds while the block runs."""
     listeners.append(listener)
     try:
         yield
@@ -180,7 +179,7 @@ def listen(listener: Callable[[], None]):
 
 
 def unpack(weight_set) -> dict[str, bytes]:
-    """The graphs of a set in a wheel, by kind, see `packing.py`; none of another set."""
+    """The graphs of a set in a wheel, by kind, see `packing.py`; {} for other sets."""
     path = weight_set.folder / f"{weight_set.name}{GRAPHS}"
     if not path.exists():
         return {}
@@ -195,8 +194,8 @@ def _file_name(weight_set, kind: str) -> str:
 
 
 def _read_graph(path: Path) -> bytes | None:
-    """A cached graph, or None where it is missing or its checksum differs. The file's time becomes
-    the time of its last use, for `_evict`.
+    """A cached graph; None if it is missing or its checksum differs. Sets the file's time to now,
+    because `_evict` removes by time.
     """
     with contextlib.suppress(OSError):
         graph = path.read_bytes()
@@ -209,7 +208,7 @@ def _read_graph(path: Path) -> bytes | None:
 
 
 def _write_graph(path: Path, graph: bytes):
-    """The graph and its sha256 beside it."""
+    """Write the graph, and its sha256 beside it."""
     with atomic_write(path) as file:
         file.write(graph)
     with atomic_write(_checksum_path(path)) as file:
@@ -221,7 +220,7 @@ def _checksum_path(path: Path) -> Path:
 
 
 def _evict(folder: Path):
-    """Remove the graphs used longest ago until the rest takes at most `CACHE_BYTES`."""
+    """Remove the least recently used graphs until the rest takes at most `CACHE_BYTES`."""
     graphs = []
     for path in folder.glob("*.onnx"):
         with contextlib.suppress(FileNotFoundError):  # another process has just removed it

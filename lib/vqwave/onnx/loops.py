@@ -1,5 +1,5 @@
-"""A generator's core and its sampling as one ONNX loop, built with numpy and onnx alone. Drawing is
-that of `sampler.keep_likeliest` and `sampler.pick`. Weights are in float32 or int8.
+"""A generator's core and its sampling as one ONNX loop, built with numpy and onnx only. Sampling
+equals `sampler.keep_likeliest` and `sampler.pick`. Weights are float32 or int8.
 """
 
 from typing import Any
@@ -42,19 +42,19 @@ class LoopBuilder:
     """Builds one loop: n steps in one call.
 
     Inputs: uniforms float32 [n, B, books], previous int32 [B, books], inverse_temperature float32
-    [], context float32 [n, B, C] (where the generator has one), and the core's states, each float32
-    [B, …]. Outputs: codes int32 [n, B, books], and each state under its name with `_out`.
+    [], context float32 [n, B, C] (if the generator has conditions), and the core's states, each
+    float32 [B, …]. Outputs: codes int32 [n, B, books], and each state with the suffix `_out`.
 
-    `loop_full` has the further inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0:
-    all), top_p float32 [] (1: all) and bias float32 [books, codes], which is added to the logits
-    before the temperature; and the output log_probs float32 [n, B, books] (natural).
-    `loop_many` equals `loop`, bit for bit: slower for one stream, faster for many.
-    `loop_guided` is `loop_full` with 2·B rows of context and states, with labels and then without,
-    and the input guidance float32 [].
+    `loop_full` has more inputs: forced int32 [n, B, books] (-1: sample), top_k int64 [] (0: all),
+    top_p float32 [] (1: all) and bias float32 [books, codes], which is added to the logits before
+    the temperature. It has one more output: log_probs float32 [n, B, books] (natural).
+    `loop_many` equals `loop`, bit for bit, but is slower for one stream and faster for many.
+    `loop_guided` is `loop_full` with the input guidance float32 [], and with 2·B rows of context
+    and states: first with labels, then without.
 
-    `body` holds the nodes of a step, `main` those that run once a chunk. A step works on [1, B, …],
-    the shape of an LSTM node, so that no node reshapes. In the body a frame of one book is [1, B].
-    The codes have an axis of books before them where the body's `book_axis` says so.
+    `body` holds the nodes of a step, `main` the nodes that run once per chunk. A step works on
+    [1, B, …], the shape of an LSTM node, so that no node reshapes. In the body, a frame of one book
+    is [1, B]. The codes have an axis of books before them where the body's `book_axis` says so.
 
     Args:
         arrays: the generator's weights by the paths of the Keras variables.
@@ -87,7 +87,7 @@ class LoopBuilder:
         )
 
     def _step(self) -> tuple[str, str]:
-        """Draw the books of a frame in order; names of the frame and of its log-probabilities."""
+        """Draw the books of a frame in order: (name of the frame, name of its log_probs)."""
         body = self.body
         self.uniforms = "body_uniforms"
         if self.book_axis:
@@ -119,12 +119,12 @@ class LoopBuilder:
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
 
     def _for_all_rows(self, x: str) -> str:
-        """[1, B, …] for the rows of the core: with guidance twice, with labels and without."""
+        """[1, B, …] for all rows of the core; with guidance [1, 2·B, …], repeated."""
         return self.body("Concat", x, x, axis=1) if self.guided else x
 
     def _of_book(self, scanned: str, index: int | list[int]) -> str:
-        """The part of a book from [1, B, books]: an index [1] keeps the axis, an index [] drops it.
-        With an axis of books in the logits, the part keeps its axis, and one node splits all books.
+        """One book of [1, B, books]. An index [1] keeps the axis, an index [] drops it. With an
+        axis of books in the logits, one node splits all books, and each keeps its axis.
         """
         if self.books == 1 or self.together:
             return scanned
@@ -149,12 +149,12 @@ class LoopBuilder:
         return [self.main("Gather", bias, book, axis=0) for book in range(self.books)]
 
     def _draw(self, book: int, logits: str) -> str:
-        """`nn.sampler.pick`: the number of cumulative weights up to the uniform draw."""
+        """`nn.sampler.pick`: count the cumulative weights up to u · (sum of weights)."""
         body, axis = self.body, self.code_axis
         weights = body("Softmax", logits, axis=-1)
         uniform = self._of_book(self.uniforms, [book])
         if self.many:
-            # With the codes as the first axis, CumSum adds rows of B numbers instead of single
+            # With the codes on the first axis, CumSum adds rows of B numbers instead of single
             # numbers, in the same order.
             weights, uniform = (body("Transpose", x, perm=[axis, *range(axis)])
                                 for x in (weights, uniform))
@@ -198,7 +198,7 @@ class LoopBuilder:
         codes = self.config.num_codes
         count = main("Where", some_k, main("Min", "top_k", codes), codes)
         count = main("Reshape", count, [1])
-        # A share of 2 keeps all codes, however the sum of the weights is rounded.
+        # A share of 2 keeps all codes, despite rounding errors of the sum.
         share = main("Where", some_p, "top_p", np.array(2, np.float32))
         sort.node("TopK", logits, count, outputs=["ranked", "order"], axis=-1)
         first = sort("Gather", "ranked", [0], axis=axis)

@@ -1,6 +1,6 @@
-"""The graphs of the default chain in a wheel, so that playing needs ONNX Runtime and nothing else;
-and how quiet the music of each code is. xz packs all graphs of a set, which share most of their
-bytes, into a third of one.
+"""The graphs of the default chain in a wheel, so that playing needs only ONNX Runtime; and the
+quietness of each code. The graphs of a set share most of their bytes, so xz packs them all into a
+third of the size of one graph.
 """
 
 import io
@@ -21,9 +21,9 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 
 def pack(folder, source=CHECKOUT):
-    """Write what plays by default into `folder`: the chain of `source`/weights/timed, down to the
-    level that it decodes. Of each set, the YAML, the codebooks, what a score must not copy, and the
-    graphs are written. Raises `UserError` where weights are missing.
+    """Write the default chain, of `source`/weights/timed, into `folder`, down to the level that it
+    decodes: the YAML, the codebooks, the score's hashes of note runs, the quietness of codes and
+    the graphs of each set. Raises `UserError` if weights are missing.
     """
     shutil.rmtree(folder, ignore_errors=True)
     source, target = Path(source) / weights.PLAYED, make_folder(Path(folder) / weights.PLAYED)
@@ -47,14 +47,14 @@ def pack(folder, source=CHECKOUT):
 
 
 def quietness(weight_set) -> np.ndarray | None:
-    """`data.loudness.quietness` as a generator's weights or a wheel hold it, dB float32 [books,
-    codes]; None for a generator without `quiet_cost`.
+    """The `data.loudness.quietness` of a generator's codes, from its weights or from a wheel: dB,
+    float32 [books, codes]; None without `quiet_cost`.
     """
     if "generator" not in weight_set.files:
         path = _quietness_path(weight_set.folder, weight_set.name)
         return np.load(path) if path.exists() else None
     arrays = weight_set.load("generator")
-    # The last layer of each book, or of all: logits, logits_1, …, logits_10, ….
+    # The output layers of the books, in order: logits, logits_1, …, logits_10, ….
     names = sorted((name for name in arrays if name.endswith(f"/{QUIETNESS}")),
                    key=lambda name: (len(name), name))
     if not names:
@@ -72,6 +72,6 @@ def _write(file, graphs: dict[str, bytes]):
     with (lzma.open(file, "w", filters=[_XZ]) as packed,
           tarfile.open(fileobj=packed, mode="w") as archive):
         for kind, graph in graphs.items():
-            entry = tarfile.TarInfo(kind)  # without a time, so that equal graphs pack equally
+            entry = tarfile.TarInfo(kind)  # without a time, so that equal graphs give equal files
             entry.size = len(graph)
             archive.addfile(entry, io.BytesIO(graph))

@@ -8,7 +8,7 @@ from .nodes import FLOAT, INT32, INT64, Nodes
 
 
 class RollBody(Body):
-    """The body of `nn.roll.RollStack`, in float32: the network is small.
+    """The body of `nn.roll.RollStack`, in float32 because the network is small.
 
     Inside, planes are [1, B, channels, books].
     """
@@ -75,7 +75,7 @@ class RollBody(Body):
         return self.body("Cast", self.body(kind, x, np.array(value, np.float32)), to=FLOAT)
 
     def _set_mask(self, sounds: str):
-        """What is added to the logits, [1, B, books, 3]."""
+        """Set the mask of the logits, [1, B, books, 3], see `nn.roll.possible`."""
         body = self.body
         sounds = body("Transpose", sounds, perm=[0, 1, 3, 2])
         only = np.array([0, -roll.IMPOSSIBLE, 0], np.float32)
@@ -152,7 +152,7 @@ class RollBody(Body):
         return self.body("FastGelu", x, domain="com.microsoft")
 
     def _count_step(self):
-        """The number of the next step within its beat."""
+        """Advance the position of the step in its beat."""
         body = self.body
         count = body("Add", body("Cast", "body_count", to=INT64), 1)
         body.node("Cast", body("Mod", count, roll.STEPS_PER_BEAT), outputs=["body_count_out"],

@@ -26,27 +26,27 @@ SILENT = 1e-4
 
 
 class VQWave(ChainModels):
-    """The trained models in two folders, and what they can do. Only the chain is read before a
-    level is used: then a missing or damaged set is a `UserError`, and a new set is exported to
-    ONNX, which takes seconds.
+    """The trained models in two folders. The constructor reads only the chain. The first use of a
+    level loads its weights and exports new ones to ONNX, which takes seconds. Missing or damaged
+    weights then raise `UserError`.
 
     Args:
         codecs, generators: folders of weights; `chain.yml` beside the generators names the models.
-            None: what ships as a rule, see `weights.folders`.
+            None: usually the shipped weights, see `weights.folders`.
         engine: `onnx` (int8), `onnx-float32` or `keras`.
-        epoch: the generators' set (of a VAE the codec's), a number or "best" (None: what ships,
-            else the best).
-        preset: a name or the path of a file: the weights must have been trained as this preset.
+        epoch: which weights of the generators (of a VAE: the codec) to load, a number or "best".
+            None: the shipped ones, otherwise the best.
+        preset: a name or a path. Weights that were trained with another preset are refused.
     """
 
     def encode(self, audio, level: int | None = None,
                report: Callable[[float], None] | None = None) -> np.ndarray:
-        """Audio -> codes int32 [ceil(samples / level)], a row each for a batch; [..., books] with
+        """Audio -> codes int32 [ceil(samples / level)]; [batch, …] for a batch; […, books] with
         several codebooks.
 
         Args:
             audio: float [samples] or [batch, samples] in [-1, 1]; or the path of a file in any
-                format, of any length, which is encoded as it is decoded, in constant memory.
+                format, of any length. A file is encoded in blocks, in constant memory.
             level: None is the chain's finest.
             report: called with the share of a file that is done.
         """
@@ -58,7 +58,7 @@ class VQWave(ChainModels):
         return codes if audio.ndim == 2 else codes[0]
 
     def _encode_file(self, path, level, report):
-        """(codes of a file, samples). Raises `UserError` where it cannot be read, or is silent."""
+        """(codes, samples) of a file. Raises `UserError` if it is unreadable or silent."""
         codec = self._encoder(level)
         decoder = audio_files.Decoder(path, codec.config.sample_rate)
         samples, peak = 0, 0.0
@@ -82,21 +82,21 @@ class VQWave(ChainModels):
     def prompt(self, recording, *, seconds: float | None = None, start: float = 0.0,
                level: int | None = None, keep_original: bool = False,
                stay: float | None = None) -> Prompt:
-        """A part of a recording, encoded at every level from the top down to `level`, for a piece
-        to begin with. Its end is cut to whole frames of the top level. The codes are those of the
-        whole recording there.
+        """A part of a recording that a piece can continue, encoded at every level from the top down
+        to `level`. The part is cut to whole frames of the top level. Its codes equal those of the
+        whole recording.
 
         Args:
             recording: a file's path, or float [samples] in [-1, 1] at the chain's rate.
-            seconds: how long the part is (None: to the end of the recording), start: where it
-                begins.
-            keep_original: the recording itself is heard, not its decoded codes.
-            stay: how strongly the music keeps to the recording's pitches, see `Stream.set`; None:
-                1. What codes sound is measured once, which takes some seconds.
+            seconds: the length of the part; None: up to the end of the recording. start: where the
+                part begins, in seconds.
+            keep_original: play the recording itself, not its decoded codes.
+            stay: how strongly the music keeps to the recording's pitches, see `Stream.set`; None
+                is 1. The first call measures the pitches of the codes, which takes some seconds.
 
         Raises:
-            UserError: the part is unreadable, silent, empty or shorter than one frame of the top
-                level; or stay is out of range.
+            UserError: the part is unreadable, silent, or shorter than one frame of the top level;
+                or `stay` is out of range.
         """
         levels = [x for x in self.chain.sizes if x >= self.ending(level)]
         codecs = {x: self._encoder(x) for x in levels}
@@ -110,7 +110,7 @@ class VQWave(ChainModels):
         if count == 0:
             raise UserError(f"a prompt of {seconds:g} s is too short: one code of the top level is "
                             f"{top} samples, {top / rate:.4f} s")
-        # What the encoders see to either side, on the grid of the top level.
+        # The encoders' halo on either side, in whole frames of the top level.
         halo = max(-(-codec.encode_halo * x // top) for x, codec in codecs.items()) * top
         # The window begins where a segment of frames of the whole recording begins.
         segment = top * max(codec.config.quantizer.segment for codec in codecs.values())
@@ -132,7 +132,7 @@ class VQWave(ChainModels):
 
     def source(self, recording, keep: int | None = None,
                report: Callable[[float], None] | None = None) -> Variation:
-        """What can be varied: a recording by its codes at the level `keep` (None: the top).
+        """The source of a variation: a recording's codes at the level `keep` (None: the top).
 
         Args:
             recording: a file's path, or float [samples].
@@ -150,8 +150,8 @@ class VQWave(ChainModels):
         return Variation(keep, self.encode(recording, keep), recording.size)
 
     def decode(self, codes, level: int | None = None) -> np.ndarray:
-        """codes int [N] or [batch, N] -> audio float32 [N·level], or a row each; with several
-        codebooks [..., books].
+        """Codes int [N] or [batch, N], with several codebooks […, books] -> audio float32 [N·level]
+        or [batch, N·level].
 
         A residual codec takes any number of its first books.
         """
@@ -162,7 +162,7 @@ class VQWave(ChainModels):
 
     def generate(self, *, seconds: float | None = None, samples: int | None = None,
                  begin: Prompt | Variation | None = None, **options) -> np.ndarray:
-        """The collected `stream` of these options: float32 [samples], or [batch, samples]."""
+        """All blocks of `stream`, joined: float32 [samples], or [batch, samples]."""
         if seconds is None and samples is None and not isinstance(begin, Variation):
             raise UserError("give either seconds or samples")
         with self.stream(seconds=seconds, samples=samples, begin=begin, **options) as stream:
@@ -176,23 +176,22 @@ class VQWave(ChainModels):
                past: float = 0.0, latency: str = "normal",
                label=None, score: Score | None = None, intro: bool = False,
                leveling: bool = True) -> Stream:
-        """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
+        """An iterator of float32 blocks, endless unless `seconds` or `samples` is given.
 
         Args:
-            level: the chain is built from the top down to this level, and decoded there (None: see
-                `ending`).
-            seed: decides everything; None draws one.
-            sampling: a `config.Sampling` for all levels, or a mapping from level to one (or to what
-                differs from the generator's own, such as {512: {"temperature": 0.9}}).
-            begin: what `prompt` or `source` made of a recording: the piece begins with it and goes
-                on, or varies it. A length counts the prompt; a variation is as long as its
-                recording unless a length cuts it.
+            level: the last level of the chain, which is decoded; None: see `ending`.
+            seed: decides all random draws; None: a random seed.
+            sampling: a `config.Sampling` for all levels; or a mapping from level to a `Sampling`,
+                or to the fields that differ from the generator's own: {512: {"temperature": 0.9}}.
+            begin: a `Prompt` (see `prompt`), which the piece continues; or a `Variation` (see
+                `source`). The length of a piece includes its prompt. A variation is as long as its
+                recording, unless a length cuts it.
             batch, chunk, log_probs, past, label: see `Stream`.
-            score: what the piece performs; its own score goes on after it.
-            intro, leveling: see `Stream`. Here a new piece begins where its music sounds, and is
-                leveled; `intro=True, leveling=False` is the music as it is composed.
-            latency: of `playback.LATENCIES`. With `low` what is `set` is heard sooner: blocks are
-                short, and may be another piece of the same seed.
+            score: a score to perform. After its end the generator of the score continues it.
+            intro, leveling: see `Stream`. By default a new piece begins where its music sounds, and
+                is leveled. `intro=True, leveling=False` is the music as it is composed.
+            latency: a key of `playback.LATENCIES`. With `low`, changes by `set` are heard sooner;
+                blocks are shorter, so the same seed may give another piece.
         """
         if seconds is not None:
             if samples is not None:
@@ -204,8 +203,8 @@ class VQWave(ChainModels):
             keep = self.chain.check_keep(begin.level, level)
             encoded = [keep]
             if samples is not None and samples > begin.samples:
-                raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but what is "
-                                f"varied lasts {begin.samples / self.sample_rate:.2f} s")
+                raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but the varied "
+                                f"recording lasts {begin.samples / self.sample_rate:.2f} s")
             samples = begin.samples if samples is None else samples
         elif isinstance(begin, Prompt):
             begin = self._cut_prompt(begin, self.ending(level), samples)
@@ -224,8 +223,8 @@ class VQWave(ChainModels):
                       intro=intro, leveling=leveling)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
-        """A prompt with its codes of the levels down to `level`. Raises `UserError` where some are
-        missing, or nothing is left to generate.
+        """The prompt with the codes of the levels down to `level` only. Raises `UserError` if a
+        level is missing, or if the prompt fills the whole piece.
         """
         levels = [x for x in self.chain.sizes if x >= level]
         if missing := [x for x in levels if x not in prompt.codes]:
@@ -239,8 +238,8 @@ class VQWave(ChainModels):
 
     @property
     def vae(self) -> str | None:
-        """The codec that plays alone, by its own prior: of a chain without generators the first one
-        without codes; None where there is none.
+        """The name of the VAE that plays by sampling its prior: in a chain without generators, the
+        first codec without codes; otherwise None.
         """
         if self.chain.generators:
             return None
@@ -249,8 +248,8 @@ class VQWave(ChainModels):
 
     def sample_prior(self, samples: int, *, seed: int | None = None, temperature: float = 1.0,
                      label=None) -> latents.PriorSample:
-        """A piece of a VAE, as an iterator of its blocks; see `latents.PriorSample`. Raises
-        `UserError` where the chain is no VAE, or was trained with no such label.
+        """A piece sampled from a VAE's prior, as an iterator of blocks; see `latents.PriorSample`.
+        Raises `UserError` if the chain has no VAE, or for an unknown label.
         """
         name = self.vae or self.chain.codecs[self.chain.top]
         config = self.weight_set(name).config  # loading its engine may take a while
@@ -261,7 +260,7 @@ class VQWave(ChainModels):
         return latents.PriorSample(self._load(name), samples, draw_seed(seed), temperature, label)
 
     def _encoder(self, level: int) -> engines.CodecEngine:
-        """The codec of a level. Raises `UserError` where its frames are no codes."""
+        """The codec of a level. Raises `UserError` if it is a VAE, whose frames are vectors."""
         self.weight_set(self.chain.codecs[self.chain.check_level(level)]).config.check_codes()
         return self.codec(level)
 
@@ -270,7 +269,7 @@ load = VQWave
 
 
 def _without_book(codes: np.ndarray) -> np.ndarray:
-    """Codes [..., books] without the last axis where there is one book."""
+    """Codes [..., books]; [...] if there is only one book."""
     return codes[..., 0] if codes.shape[-1] == 1 else codes
 
 
@@ -287,7 +286,7 @@ def _check_samples(audio, dimensions) -> np.ndarray:
 
 def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarray, int]:
     """Samples begin … begin + count − 1 of a file or an array, and the sample at which reading
-    ended: that of the recording's end, where the recording is shorter.
+    ended, at most the length of the recording.
     """
     if not isinstance(recording, str | os.PathLike):
         audio = _check_samples(recording, (1,))
@@ -296,7 +295,7 @@ def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarr
 
 
 def samples_in(seconds: float, sample_rate: int) -> int:
-    """The nearest number of samples. Raises `UserError` where that is none, or no number."""
+    """The nearest number of samples. Raises `UserError` for 0 samples, and for no number."""
     samples = round(check_number("seconds", seconds, above=0) * sample_rate)
     if not samples:
         raise UserError(f"{seconds} s are less than one sample")

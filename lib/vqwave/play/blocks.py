@@ -1,4 +1,4 @@
-"""Blocks of sound: how a block passes into the next one, and the loudness that is set."""
+"""Blocks of sound after the decoder: cross-fades, gain, leveling, and repeated (held) blocks."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from .controls import QUIETEST
 from .mastering import cross_fade
 
 RAMP = 0.04644
-"""Seconds over which the loudness moves to what it was set to."""
+"""Seconds over which the gain moves to a new value."""
 SEAM = 0.0929
-"""Seconds over which a held passage joins itself and the music that goes on."""
+"""Seconds of the cross-fade at each end of a held passage."""
 PASSAGE = 0.3715
-"""Seconds over which the music passes to another place, a block at most."""
+"""Seconds of the cross-fade of a jump, at most one block."""
 
 
 def fade_in(audio: np.ndarray, before: np.ndarray):
-    """Let `before`, float32 [batch, n], pass into the first n samples of `audio`, in its place."""
+    """Cross-fade in place from `before`, float32 [batch, n], to the first n samples of `audio`."""
     for row, old in zip(audio, before, strict=True):
         count = min(len(row), len(old))
         row[:count] = cross_fade(old[:count], row[:count])
@@ -40,7 +40,7 @@ class Block:
         return Block(self.audio[:, :samples], part(self.codes), part(self.log_probs))
 
     def join(self, before: np.ndarray) -> "Block":
-        """This block, into which `before`, float32 [batch, n], passes."""
+        """This block, cross-faded from `before`, float32 [batch, n]."""
         audio = self.audio.copy()
         fade_in(audio, before)
         return Block(audio, self.codes, self.log_probs)
@@ -48,13 +48,13 @@ class Block:
 
 @dataclass
 class Gain:
-    """A gain in dB, before and now; it moves in a short ramp at the beginning of a block."""
+    """A gain in dB, before and now. The gain changes in a ramp at the beginning of a block."""
 
     before: float = 0.0
     decibel: float = 0.0
 
     def apply(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
-        """float32 [batch, n] at the loudness that is set."""
+        """The next block, float32 [batch, n], with the gain applied."""
         before, now = (0.0 if decibel <= QUIETEST else 10 ** (decibel / 20)
                        for decibel in (self.before, self.decibel))
         self.before = self.decibel
@@ -68,27 +68,27 @@ class Gain:
 
 
 LEVELED_TO = -20.0
-"""dBFS that pieces are leveled towards."""
+"""The target of leveling, in dBFS (RMS)."""
 LEVELED = 0.8
-"""The share of a piece's distance from `LEVELED_TO` that leveling takes away."""
+"""The share of the distance to `LEVELED_TO` that leveling corrects."""
 MOST_LEVELED = 10.0
-"""dB by which leveling raises or lowers a piece, at most."""
+"""The largest gain or attenuation of leveling, in dB."""
 REMEMBERED, PRIOR = 8.0, 3.0
-"""Seconds after which music counts 1/e in a piece's loudness, and seconds at `LEVELED_TO` that
-count as if they had come before.
+"""The time constant of a piece's mean power, in seconds; and the weight of the initial value
+(`LEVELED_TO`), in seconds.
 """
 LEAST = -45.0
-"""dBFS; quieter blocks do not count in a piece's loudness."""
+"""Blocks quieter than this, in dBFS, do not count in a piece's loudness."""
 PEAK = 0.97
-"""The peak that leveling raises a block to, at most."""
+"""The highest peak of a leveled block."""
 
 
 @dataclass
 class Leveler:
-    """A slow gain for each piece, which moves towards `LEVELED_TO` and is linear within a block.
+    """A slow gain for each piece that moves its loudness towards `LEVELED_TO`, linear in a block.
 
-    power, seconds: float64 [batch], the weighted sum of mean squares, and of their durations.
-    gain: float32 [batch], the factor at the end of the last block.
+    power: float64 [batch], the weighted sum of blocks' mean squares. seconds: float64 [batch], the
+    sum of the weights. gain: float32 [batch], the factor at the end of the last block.
     """
 
     power: np.ndarray
@@ -97,7 +97,7 @@ class Leveler:
 
     @classmethod
     def start(cls, batch: int) -> "Leveler":
-        """Before the first block."""
+        """The state before the first block."""
         return cls(np.full(batch, PRIOR * 10 ** (LEVELED_TO / 10)), np.full(batch, PRIOR),
                    np.ones(batch, np.float32))
 
@@ -118,12 +118,12 @@ class Leveler:
 
 @dataclass
 class Playback:
-    """What happens to the chain's blocks on their way out.
+    """The state between the chain and the listener: the repetition of blocks, the gain, leveling.
 
-    blocks: how many were handed out. held: how many of the last blocks, `past`, are repeated;
-    place: which of them comes next. following: the chain's next block, which a hold ends with.
-    passing: float32 [batch, n], the sound that passes into the next block. leveler: None where
-    pieces keep their own loudness.
+    blocks: the number of blocks returned. held: how many of the last blocks in `past` repeat;
+    place: the index of the next one. following: the chain's next block, which plays after the
+    hold. passing: float32 [batch, n], the sound that cross-fades to the next block. leveler: None
+    without leveling.
     """
 
     blocks: int = 0
@@ -136,7 +136,7 @@ class Playback:
     leveler: Leveler | None = None
 
     def hold(self, blocks: int, seam: int, make: Callable[[], Block]):
-        """Repeat the last blocks; 0: go on. seam: samples over which a hold passes on."""
+        """Repeat the last `blocks` blocks; 0 ends the hold. seam: samples of the cross-fade."""
         if self.held:
             self._pass_on(seam)
         elif blocks and self.following is None:
@@ -144,14 +144,14 @@ class Playback:
         self.held, self.place = min(blocks, len(self.past)), 0
 
     def jump(self, samples: int, make: Callable[[], Block]):
-        """The block that would come next passes into another piece, over so many samples."""
+        """Cross-fade over `samples` samples from the music that would come next to a new piece."""
         if self.blocks:
             self._pass_on(samples, make)
         self.held, self.following = 0, None
 
     def _pass_on(self, samples: int, make: Callable[[], Block] | None = None):
-        """Where a hold ends half way, its next block passes into what follows; elsewhere the block
-        of the chain does, if there is `make`.
+        """Keep the first samples of the next block for a cross-fade to what follows: of the held
+        passage if it ends half way, otherwise of the chain (if `make` is given).
         """
         if self.passing is not None:
             return
@@ -161,7 +161,7 @@ class Playback:
             self.passing = (self.following or make()).audio[:, :samples]
 
     def next_block(self, seam: int, whole: bool, make: Callable[[], Block]) -> Block:
-        """The block that comes next; whole: all of it is handed out."""
+        """The next block. whole: the caller returns the whole block."""
         held = bool(self.held)
         if held:
             block, first = self.past[self.place - self.held], self.place == 0
@@ -174,6 +174,6 @@ class Playback:
             block = make()
         if self.passing is not None:
             block, self.passing = block.join(self.passing), None
-        if not held and whole:  # nothing comes after a shorter one
+        if not held and whole:  # a shorter block is the last
             self.past.append(block)
         return block

@@ -1,8 +1,8 @@
-"""The chain at work: levels from the top down and the decoder, which make one block after another.
+"""A chain that plays: the levels from the top down and the decoder make one block after another.
 
-All levels share one grid of blocks. A level pulls codes from the level above only as far as its
-context model looks ahead. Context and decoder always see the same spans of the grid, so neither the
-chunk size nor a stop and a resume changes a bit.
+All levels share one grid of blocks. A level samples the level above only as far as its own context
+model looks ahead. Context models and decoder always read the same spans of the grid. So the audio
+is the same, bit for bit, for every chunk size and after every resume.
 """
 
 import math
@@ -26,14 +26,15 @@ from .sampling import change_sampling
 from .score import ScoreLevel, ScoreState, start_score
 
 SMOOTH = 0.01
-"""The shortest cross-fade of blocks, in seconds, if the decoder waits for less than its halo."""
+"""The shortest cross-fade of blocks, in seconds, if the decoder sees less than its halo."""
 
 
 @dataclass(frozen=True)
 class Engines:
-    """What plays: a `CodecEngine`, the `GeneratorEngine`s from the top of the chain down, and that
-    of the score, or None. music: the `VQWave` that they are of, or None. label: see
-    `choose_labels`. sampling: by level, of a chain that a jump goes to.
+    """The engines of a chain: a `CodecEngine` and, from the top down, the `GeneratorEngine`s.
+
+    score: the `GeneratorEngine` of the score, or None. music: the `VQWave` that made the engines,
+    or None. label: see `choose_labels`. sampling: by level, after a jump to other weights.
     """
 
     codec: Any
@@ -51,7 +52,7 @@ class Engines:
 
 @dataclass(frozen=True)
 class Options:
-    """What holds for a whole stream; see `Stream`."""
+    """The settings that never change during a stream; see the arguments of `Stream`."""
 
     block: int
     batch: int | None = None
@@ -65,15 +66,15 @@ class Options:
 
 @dataclass(kw_only=True)
 class ChainState:
-    """What a chain remembers between two blocks.
+    """The state of a chain between two blocks.
 
     Attributes:
-        source: the codes that a variation keeps, in the place of a level above the generators.
-        score: of the level that composes, where there is one.
-        blocks: how many were made, or skipped where a jump begins behind a prompt.
-        runs_ahead: the levels run a block ahead of the decoder, as from the second block on.
-        original: float32 [prompt_samples], the recording that is heard itself, until it is over.
-        tail: float32 [batch, n], how the decoder continued the last block.
+        source: a variation's kept codes, which the first generator reads as the level above.
+        score: the state of the score level, or None.
+        blocks: the number of blocks made, or skipped where a jump begins after a prompt.
+        runs_ahead: sampling is one block ahead of decoding (true from the second block on).
+        original: float32 [prompt_samples], the recording that replaces decoded codes; then None.
+        tail: float32 [batch, n], the decoded samples after the last block, for the cross-fade.
     """
 
     seed: int
@@ -90,7 +91,7 @@ class ChainState:
 
 def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[int, Sampling],
                 begin: Prompt | Variation | Score | None = None, skip: bool = False) -> ChainState:
-    """The state of a chain before its first block; skip: a prompt of whole blocks is not heard."""
+    """The state of a chain before its first block. skip: a prompt of whole blocks is not played."""
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
     state = ChainState(seed=seed, label=engines.label, levels=[])
     codes: dict[int, np.ndarray] = {}
@@ -123,9 +124,9 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
 
 
 class Chain:
-    """The levels of a stream and its decoder. `next_block` makes the blocks in order.
+    """The levels and the decoder of a stream. `next_block` makes the blocks in order.
 
-    steering, workers: shared with the stream. chunk: see `Stream`.
+    The stream shares its `steering` and `workers`. chunk: see `Stream`.
     """
 
     def __init__(self, engines: Engines, options: Options, state: ChainState, steering: Steering,
@@ -151,13 +152,14 @@ class Chain:
             self.levels.append(above)
         self.bottom = self.levels[-1]
         self._buffers = [self.source, *self.levels] if self.source else self.levels
-        self._last: float = math.inf  # the position of the bottom level after the last code needed
+        self._last: float = math.inf  # the bottom level is sampled before this position only
         self._set_view()
 
     def _set_view(self):
-        """Set how many codes the decoder sees: `_halo` before the block and `_beyond` after it. The
-        last code is repeated `_assumed` times. `_smooth` codes after the block are decoded too, for
-        the cross-fade.
+        """Set how many codes the decoder sees: `_halo` before a block and `_beyond` after it.
+
+        The last code is repeated `_assumed` times. The decoder also decodes `_smooth` codes after
+        the block, for the cross-fade.
         """
         self._halo = self._beyond = self.codec.decode_halo
         self._assumed = self._smooth = 0
@@ -181,25 +183,25 @@ class Chain:
         return {level.level: level.sampling for level in self.levels}
 
     def set_sampling(self, chosen: Sampling | Mapping):
-        """Draw as `chosen` says from each level's next block on; see `change_sampling`."""
+        """Change the sampling from each level's next block on; chosen: see `change_sampling`."""
         sampling = change_sampling(self.sampling, chosen)
         for level in self.levels:
             level.set_sampling(sampling[level.level])
 
     def set_labels(self, shares: np.ndarray):
-        """Pass into other labels; shares: as of `labels.read_labels`."""
+        """Cross-fade to other labels; shares: as `labels.read_labels` returns them."""
         for level in self.levels:
             level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
 
     def freeze(self, seconds: Mapping[int, float]):
-        """Repeat the last codes of levels, 0: no longer."""
+        """Repeat the last `seconds` of each named level's codes; 0 ends the repetition."""
         for level in self.levels:
             if (span := seconds.get(level.level)) is not None:
                 level.freeze(max(1, round(span * self.sample_rate / level.level)) if span else 0)
 
     def next_block(self, samples: int, blocks_left: int | None, past: int) -> Block:
-        """The next block; codes are noted for its first `samples`. blocks_left: how many the stream
-        still wants, None: endless. past: blocks of codes that are kept to freeze them.
+        """The next block, with the codes of its first `samples` samples. blocks_left: the number of
+        blocks before the end, None: endless. past: the number of blocks whose codes a freeze needs.
         """
         state, bottom = self.state, self.bottom
         last = (math.inf if blocks_left is None
@@ -208,7 +210,7 @@ class Chain:
         audio = self._join_tail(self._advance())
         if state.original is not None:
             self._lay_original(audio)
-        # Where a variation ends, no more is decoded.
+        # At the end of a variation the decoder returns less than a block.
         audio = np.pad(audio, ((0, 0), (0, self.options.block - audio.shape[1])))
         codes, log_probs = self._note(samples)
         state.blocks += 1
@@ -224,23 +226,23 @@ class Chain:
             self._sample()
         if self.state.runs_ahead:
             return self._sample(decode=True)
-        # The first block is decoded at once. From the second on, sampling runs one block ahead, so
-        # that both cores work.
+        # The first block is decoded at once. From the second on, sampling is one block ahead, so
+        # sampling and decoding use two cores.
         self.state.runs_ahead = True
         return _gather(self._decode())
 
     def _sample(self, decode: bool = False) -> np.ndarray | None:
-        """Sample the bottom level's next block while workers prepare the context of the one after
-        it and decode the next block of sound.
+        """Sample the bottom level's next block. Meanwhile workers compute the context of the
+        following block and, with `decode`, decode the next block of sound.
 
         Returns:
-            That block, float32 [batch, block], where `decode` asks for it.
+            The decoded block, float32 [batch, block]; None without `decode`.
         """
         bottom, block = self.bottom, self.bottom.blocks
         needed, next_context, decoding = block * bottom.per_block < self._last, None, []
         if needed:
             context = bottom.context(block)
-            # One long job, so it begins first; the decoder's are short and fill what is left.
+            # The context is one long job, so it starts first. The decoder's jobs are short.
             if bottom.source and (block + 1) * bottom.per_block < self._last:
                 next_context = self.workers.start(bottom.context, block + 1)
         if decode:
@@ -253,8 +255,8 @@ class Chain:
         return audio
 
     def _decode(self) -> list[Callable[[], np.ndarray]]:
-        """Begin to decode the next block, and a little of the one after it. Returns the results of
-        a few rows each, float32 [rows, block + a little].
+        """Start to decode the next block and the samples of its cross-fade. Returns functions, each
+        of which waits for a few rows: float32 [rows, block + cross-fade].
         """
         bottom = self.bottom
         begin = self.state.blocks * bottom.per_block
@@ -269,7 +271,7 @@ class Chain:
                 for i in range(0, len(codes), rows)]
 
     def _join_tail(self, audio: np.ndarray) -> np.ndarray:
-        """The decoded block, into which the tail of the one before passes: [batch, block]."""
+        """The decoded block, cross-faded from the tail of the block before: [batch, block]."""
         audio, tail = audio[:, : self.options.block].copy(), audio[:, self.options.block :]
         if self.state.tail is not None:
             fade_in(audio, self.state.tail)
@@ -277,12 +279,12 @@ class Chain:
         return audio
 
     def _lay_original(self, audio: np.ndarray):
-        """Lay the recording over the next block, [batch, block]; at its end pass into the decoded
-        codes.
+        """Replace the next block, [batch, block], by the recording. At the end of the recording,
+        cross-fade to the decoded codes.
         """
         block, end = self.options.block, self.state.prompt_samples
         begin = self.state.blocks * block
-        # The cross-fade lies within one block, so earlier blocks need not take account of it.
+        # The cross-fade lies within one block, so earlier blocks do not depend on it.
         fade = max(end - round(JOIN * self.sample_rate), (end - 1) // block * block) - begin
         heard = self.state.original[begin : begin + block]
         clear = min(max(fade, 0), len(heard))
@@ -303,8 +305,8 @@ class Chain:
         return codes, log_probs if self.options.log_probs else None
 
     def _trim(self, past: int):
-        """Forget the codes that neither the decoder, nor the context of a later block, nor a freeze
-        of the last `past` blocks will read.
+        """Forget codes that nothing will read: not the decoder, not the context of a later block,
+        not a freeze of the last `past` blocks.
         """
         for level, below in zip(self._buffers, [*self._buffers[1:], None], strict=True):
             keep = self.state.blocks * level.per_block
@@ -321,34 +323,34 @@ class Chain:
 
 
 def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:
-    """`CodecEngine.decode_part`. Raises `UserError` for a sound that is not finite."""
+    """`CodecEngine.decode_part`. Raises `UserError` if a sample is not finite."""
     audio = np.asarray(codec.decode_part(codes, start, first, count), np.float32)
     if not np.isfinite(audio).all():
-        raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights "
+        raise UserError(f"{codec.config.name} decoded a sample that is not finite: its weights "
                         f"are damaged")
     return audio
 
 
 class Workers:
-    """Threads that begin with the first job."""
+    """A pool of one or two threads, which start with the first job."""
 
     def __init__(self):
-        # On two cores a third thread would only take turns with the sampling one.
+        # On two cores a second worker would compete with the sampling thread.
         self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2,
                                         thread_name_prefix="vqwave-stream")
 
     def start(self, function: Callable, *arguments) -> Callable[[], Any]:
-        """Call a function in a thread. Returns a function that waits for the result, and that makes
-        the call itself if no thread has started it.
+        """Call a function in a thread. Returns a function that waits for the result. If no thread
+        has started the call by then, the returned function makes the call itself.
         """
         future = self._pool.submit(function, *arguments)
         return lambda: function(*arguments) if future.cancel() else future.result()
 
     def close(self):
-        """Wait for the jobs that have begun, and drop the others."""
+        """Wait for the jobs that have started, and drop the others."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _gather(results: list[Callable[[], np.ndarray]]) -> np.ndarray:
-    """The rows of all results. The last are waited for first: the pool begins with the first."""
+    """The rows of all results. Waits for the last job first: the pool starts with the first."""
     return np.concatenate([result() for result in reversed(results)][::-1])

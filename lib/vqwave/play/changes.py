@@ -1,4 +1,4 @@
-"""Changes of a stream while it plays: what they name is loaded, and each value is checked."""
+"""Changes of a stream while it plays: loads the named recordings and weights, checks values."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ from .prompt import Prompt, check_prompt
 from .sampling import check_seed, sampling_per_level
 
 SECTION_REQUESTS = "new", "theme"
-"""What the next section of the score can be asked to be."""
+"""Requests for the next section of the score: new music, or the first section again."""
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
 def read_key(key) -> tuple[int, ...]:
-    """The pitch classes of a key like "D-minor" or "F#-minor"; of "" none. Raises
-    `UserError` where it is no key.
+    """The pitch classes of a key like "D-minor" or "F#-minor"; () for "". Raises `UserError` for
+    any other text.
     """
     if key == "":
         return ()
@@ -36,7 +36,7 @@ def read_key(key) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Change:
-    """One call of `Stream.set`, checked; None leaves a control as it is. See there."""
+    """The checked keywords of one call of `Stream.set`; None leaves a control as it is."""
 
     sampling: Any = None
     loudness: float | None = None
@@ -44,7 +44,7 @@ class Change:
     freeze: Mapping[int, float] | None = None
     notes: tuple[int, ...] | None = None
     pitches: Mapping[int, np.ndarray] | None = None
-    """By level what each code sounds, see `pitches.of_codec`."""
+    """By level, the power of each pitch class in each code, see `pitches.of_codec`."""
     steering: Mapping[str, Any] = field(default_factory=dict)
     """Values of `level.Steering` by name."""
     label: np.ndarray | None = None
@@ -52,18 +52,18 @@ class Change:
     jump: int | None = None
     begin: Prompt | None = None
     engines: Engines | None = None
-    """What plays after a jump to other weights."""
+    """The engines after a jump to other weights."""
     hold: float | None = None
 
 
 def engines_after(change: Change, engines: Engines) -> Engines:
-    """What plays once a change is made."""
+    """The engines after a change."""
     engines = change.engines or engines
     return engines if change.label is None else replace(engines, label=change.label)
 
 
 def check_block(block: int, configs) -> int:
-    """`block`, samples, as an int. Raises `UserError` where it is no multiple of the top level."""
+    """`block` in samples, as an int. Raises `UserError` if it is no multiple of the top level."""
     top = configs[0].source_level or configs[0].level
     if check_number("block", block, 1, whole=True) % top:
         raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
@@ -71,16 +71,16 @@ def check_block(block: int, configs) -> int:
 
 
 def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
-    """Keywords of `Stream.set` with the recordings and weights that they name loaded, and the
-    pitches of codes measured, which may take seconds.
+    """The keywords of `Stream.set`, with named recordings and weights loaded. Where notes are
+    held, measures the pitches of the codes. Both may take seconds.
     """
     keywords = {name: value for name, value in keywords.items() if value is not None}
     music, configs = engines.music, engines.configs
     weights, begin = keywords.get("weights"), keywords.get("begin")
     is_path = isinstance(weights, str | os.PathLike)
     if music is None and (is_path or isinstance(begin, Mapping)):
-        raise UserError("this stream knows no other weights or recordings: it was made without "
-                        "music")
+        raise UserError("this stream cannot load weights or recordings: it was made without music, "
+                        "a VQWave")
     if weights is not None:
         if not is_path and not hasattr(weights, "chain_engines"):
             raise UserError(f"weights is {weights!r}; it must be a folder of generators")
@@ -99,8 +99,8 @@ def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
 
 
 def check_change(keywords: Mapping, engines: Engines, options: Options) -> Change:
-    """The change that these keywords of `Stream.set`, loaded, make where `engines` play. Raises
-    `UserError` where they make none.
+    """The change from loaded keywords of `Stream.set`, for a stream of `engines`. Raises
+    `UserError` for unknown keywords and for invalid values.
     """
     change = dict(keywords)
     for name in change.keys() - set(controls.NAMES):
@@ -108,9 +108,9 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
     if "jump" in change:
         change["jump"] = check_seed("jump", change["jump"])
         if engines.configs[0].source_level:
-            raise UserError("a variation follows its recording: there is nowhere to jump to")
+            raise UserError("a variation follows its recording, so it cannot jump to another piece")
     elif "weights" in change:
-        raise UserError("weights are what a jump goes on with: say jump, a seed, too")
+        raise UserError("other weights need a new piece: give jump, a seed, too")
     if "weights" in change:
         change["engines"] = engines = _other_engines(
             change.pop("weights"), change.pop("sampling", None), engines, options)
@@ -139,8 +139,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
                         f"{' or '.join(SECTION_REQUESTS)}")
     if "begin" in change:
         if "jump" not in change or not isinstance(change["begin"], Prompt):
-            raise UserError("begin must be what prompt made of a recording, and goes with jump, a "
-                            "seed")
+            raise UserError("begin must be a Prompt (see VQWave.prompt), and needs jump, a seed, "
+                            "too")
         rate = engines.codec.config.sample_rate
         change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
     own = {field.name for field in fields(Change)}
@@ -149,12 +149,12 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
 
 
 def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:
-    """The engines of another `VQWave`, where they can take over."""
+    """The engines of another `VQWave`. Raises `UserError` if they cannot continue this stream."""
     codec, generators, score = music.chain_engines()
     configs = [g.config for g in generators]
     rate, now = codec.config.sample_rate, before.codec.config.sample_rate
     if rate != now:
-        raise UserError(f"the other weights are of {rate} Hz, but this plays at {now} Hz")
+        raise UserError(f"the other weights are of {rate} Hz, but this stream plays at {now} Hz")
     check_block(options.block, configs)
     alike = label_names(configs) == label_names(before.configs)
     label = choose_labels(configs, before.label if alike else None, options.batch or 1)
@@ -168,9 +168,9 @@ def label_names(configs) -> tuple[str, ...]:
 
 
 def _check_seconds(name: str, seconds, options: Options) -> float:
-    """How long the last music is repeated: at most as long as it is kept; 0: not at all."""
+    """The seconds of music to repeat, from 0 (no repetition) to the stream's `past`."""
     if seconds and not options.past:
-        raise UserError(f"this stream keeps nothing to {name}: make it with past, in seconds")
+        raise UserError(f"this stream keeps no music to {name}: make it with past, in seconds")
     return check_number(name, seconds, 0, options.past or None)
 
 
@@ -179,36 +179,38 @@ def _check_freeze(freeze, configs, options: Options) -> dict[int, float]:
     freeze = freeze if isinstance(freeze, Mapping) else {levels[0]: freeze}
     for level in freeze:
         if level not in levels:
-            raise UserError(f"freeze names level {level}; there are {', '.join(map(str, levels))}")
+            raise UserError(f"freeze names level {level}; the chain has levels "
+                            f"{', '.join(map(str, levels))}")
     return {level: _check_seconds("freeze", seconds, options) for level, seconds in freeze.items()}
 
 
 def _cut_prompt(prompt: Prompt, configs, block: int, rate: int) -> Prompt:
-    """The last whole blocks of a prompt, for a jump."""
+    """The last whole blocks of a prompt, which a jump skips."""
     bottom = configs[-1].level
     codes = check_prompt({x: codes for x, codes in prompt.codes.items() if x >= bottom}, configs)
     count = len(codes[bottom]) * bottom // block * block
     if not count:
-        raise UserError(f"what a jump goes on from must last a block, {block / rate:.2f} s")
+        raise UserError(f"the recording that a jump continues must last a block, at least "
+                        f"{block / rate:.2f} s")
     return Prompt({level: x[-(count // level):] for level, x in codes.items()},
                   prompt.audio[-count:], pitches=prompt.pitches, stay=prompt.stay)
 
 
 def _check_notes(notes, engines: Engines) -> tuple[tuple[int, ...], dict[int, np.ndarray]]:
-    """The notes, and by level the pitches of codes where the codec has any."""
+    """(notes, {level: pitches of its codes}) for the levels whose codec has oscillators."""
     if not isinstance(notes, Sequence) or isinstance(notes, str):
         raise UserError(f"notes is {notes!r}; it must be a list of MIDI numbers")
     notes = tuple(check_number("a note", note, 0, 127, whole=True) for note in notes)
     if len(notes) > controls.MOST_NOTES:
-        raise UserError(f"{len(notes)} notes are held; {controls.MOST_NOTES} can be")
+        raise UserError(f"{len(notes)} notes are held; at most {controls.MOST_NOTES} can be")
     if not notes:
         return notes, {}
     if engines.music is None:
-        raise UserError("this stream does not know the pitches of its codes: it was made without "
-                        "music")
+        raise UserError("this stream cannot measure the pitches of its codes: it was made without "
+                        "music, a VQWave")
     powers = {config.level: engines.music.pitches(config.level) for config in engines.configs}
     powers = {level: x for level, x in powers.items() if x is not None}
     if not powers:
-        raise UserError("these weights cannot follow notes: none of their codecs plays by "
-                        "oscillators")
+        raise UserError("these weights cannot follow notes: none of their codecs has oscillators "
+                        "(a head of notes or tones)")
     return notes, powers

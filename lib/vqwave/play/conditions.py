@@ -1,5 +1,5 @@
-"""What a stream gives its generators' conditions: one function for each kind of the config's
-`conditions`, which makes the input of some frames of one level, as the condition's `shape` says.
+"""The inputs of the generators' conditions in a stream: one function for each kind of condition.
+The function makes the input of some frames of one level, of the condition's `shape`.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from ..config import CodesAbove, Labels, ScoreAbove
 
 
 def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.ndarray:
-    """The frames of the level above and their halo; the level above is sampled up to there first:
-    int32 [batch, count / ratio + 2·halo, books above].
+    """The frames of the level above, with a halo: int32 [batch, count / ratio + 2·halo, books
+    above]. Samples the level above as far as needed.
     """
     begin, end = level.span(start, start + count)
     level.source.fill(end)
@@ -19,7 +19,7 @@ def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.nda
 
 
 def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray:
-    """The labels of each frame: int32 [batch, count, n, 2]."""
+    """The labels of each frame, see `Mixture.pairs`: int32 [batch, count, n, 2]."""
     return level.state.labels.pairs(start, count)
 
 

@@ -1,4 +1,4 @@
-"""The controls: every number that a player can change while a stream plays."""
+"""The controls: every number that a listener can change while a stream plays."""
 
 import math
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from ..config import MOST_GUIDANCE
 MOST_NOTES = 16
 """Notes that can be held at a time."""
 QUIETEST, LOUDEST = -80.0, 12.0
-"""dB that loudness can be set to; 0 leaves the music as it is made."""
+"""The range of loudness in dB; 0 leaves the music as it is made."""
 MOST_PAST = 60.0
-"""Seconds that a stream can keep to repeat."""
+"""The most seconds that a stream can keep and repeat."""
 HIGHEST_PULL = 12.0
-"""Nats by which held notes can make a code likelier, at most."""
+"""The largest value, in nats, that held notes add to a code's logit."""
 STAY, HIGHEST_STAY = 1.0, 4.0
-"""How strongly a continuation keeps to its recording's pitches, see `pitches.HomePitches`."""
+"""How strongly a continuation keeps to its recording's pitches: default and maximum."""
 
 
 @dataclass(frozen=True)
 class Knob:
-    """A controller of a MIDI device that turns a number: from `rest`, at 0, to `full`, at 127.
-    volume: in decibels, as in General MIDI: 12 dB softer half way.
+    """A MIDI controller that sets a control, from `rest` (controller at 0) to `full` (at 127).
+    volume: 40·log10 of the position, in dB, as in General MIDI: −12 dB half way.
     """
 
     controller: int
@@ -29,7 +29,7 @@ class Knob:
     volume: bool = False
 
     def value(self, share: float) -> float:
-        """At a share of its way, from 0 to 1."""
+        """The value at a position from 0 to 1."""
         if not self.volume:
             return self.rest + share * (self.full - self.rest)
         return max(self.rest, self.full + 40 * math.log10(max(share, 1e-9)))
@@ -37,13 +37,14 @@ class Knob:
 
 @dataclass(frozen=True)
 class Control:
-    """A number that a player turns while music plays, as sliders, keys and knobs use it.
+    """A number that a listener changes while music plays, with sliders, keys or MIDI controllers.
 
-    name: keyword of `Stream.set`. about: for people. step: of one press of a key. unit: "" of a
-    share or a factor. sampled: an option of `Sampling`, which each level has for itself. keys: for
-    less and for more; a single key turns it on and off. exact: it holds from the sample that
-    `Stream.set` returns; else each level follows from its next block. labels, score: only weights
-    trained with these have it. slider: the page shows it as a plain slider.
+    name: the keyword of `Stream.set`. about: a description. step: the change of one key press.
+    unit: "" for a share or a factor. sampled: a field of `Sampling`, which each level has for
+    itself. keys: for less and for more; a single key switches between 0 and a value. exact: the
+    change is heard from the sample that `Stream.set` returns; otherwise from each level's next
+    block. labels, score: only weights with labels, or with a score, have the control. slider: the
+    page shows it as a plain slider.
     """
 
     name: str
@@ -62,11 +63,11 @@ class Control:
     knob: Knob | None = None
 
     def clip(self, value: float) -> float:
-        """The nearest value in range, without the rounding errors of many steps."""
+        """The nearest value in range, rounded so that many steps add no rounding errors."""
         return round(min(max(value, self.least), self.most), 6)
 
     def turned(self, share: float) -> float:
-        """The value at a share of its knob's way; without a knob the default."""
+        """The value at a position of its knob from 0 to 1; without a knob the default."""
         return self.default if self.knob is None else self.clip(self.knob.value(share))
 
 
@@ -84,9 +85,9 @@ CONTROLS = {control.name: control for control in (
     Control("hold", "repeat the last seconds of sound; 0 stops the repetition",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="h"),
     Control("freeze", "repeat the codes of the last seconds of a level, of the top one unless "
-                      "another is named; finer levels go on",
+                      "another is named; finer levels continue",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
-    Control("mutate", "the share of the frozen codes that each round draws again",
+    Control("mutate", "the share of the frozen codes that are drawn again in each repetition",
             0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, slider=True, knob=Knob(71, 0.0, 1.0)),
     Control("pull", "how strongly held notes pull the music towards them",
             0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False, slider=True,
@@ -100,10 +101,10 @@ CONTROLS = {control.name: control for control in (
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
 )}
-"""Every number that a player can turn: in the studio, a terminal, by MIDI or a file."""
+"""The controls by name, for the studio, the terminal, MIDI and session files."""
 _OF_SCORE = "key", "section"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """What only weights with a score have."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
          "notes", "label", *_OF_SCORE, "jump", "begin", "weights")
-"""What a session can change: keywords of `Stream.set`."""
+"""The keywords of `Stream.set`, which a session can change."""

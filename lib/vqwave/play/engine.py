@@ -1,4 +1,4 @@
-"""What plays: one object for each model, the same for every engine, numpy in and numpy out.
+"""Engines: one object for each model, with the same interface for every backend, in numpy.
 
 `onnx` samples with int8 weights and `onnx-float32` with float32 weights. Both use ONNX Runtime, and
 need no TensorFlow once their graphs are cached. `keras` is the reference, and runs on GPUs.
@@ -26,18 +26,19 @@ ENGINES = ("onnx", "onnx-float32", "keras")
 
 
 def check_engine(engine: str) -> str:
-    """`engine`. Raises `UserError` where there is none of that name."""
+    """`engine`. Raises `UserError` for an unknown name."""
     if engine not in ENGINES:
         raise UserError(f"no engine is called {engine!r}; there are {', '.join(ENGINES)}")
     return engine
 
 
 def check_chain(codec, generators, kept: int = 0):
-    """Raises `UserError` where a generator does not fit the one above it, or the last one `codec`.
+    """Raises `UserError` if a generator does not fit the generator above it, or if the last
+    generator does not fit `codec`.
 
     Args:
-        codec, generators: anything with a `.config`; the top of the chain first.
-        kept: the level whose codes the first is given, 0 where it begins the chain.
+        codec, generators: objects with a `.config`; the generators from the top down.
+        kept: the level that the first generator reads; 0: the generator is the top of the chain.
     """
     if not generators:
         raise UserError("a chain needs at least one generator")
@@ -60,7 +61,7 @@ def check_chain(codec, generators, kept: int = 0):
 
 
 def check_codec(generator, codec):
-    """Raises `UserError` where the generator's codes are not those that the codec decodes."""
+    """Raises `UserError` if level, codes or books of the generator differ from the codec's."""
     ours, theirs = generator.config, codec.config
     if (ours.level, ours.num_codes, ours.books) != (theirs.level, theirs.num_codes, theirs.books):
         raise UserError(f"{theirs.name} decodes {_frame(theirs)} of level {theirs.level}, "
@@ -68,7 +69,7 @@ def check_codec(generator, codec):
 
 
 def check_source(below, above):
-    """Raises `UserError` where generator `below` reads other codes than `above` makes."""
+    """Raises `UserError` if generator `below` reads other codes or books than `above` makes."""
     source = below.source
     if (source.num_codes, source.books) != (above.num_codes, above.books):
         raise UserError(f"{below.name} reads {_frame(source)}, but {above.name} makes "
@@ -81,13 +82,13 @@ def _frame(config) -> str:
 
 
 def check_trained_on(codecs, generators):
-    """Raises `UserError` where the generators were trained on codes from different codecs, or from
-    other codecs than those that play. A later step of one run changes its codes little.
+    """Raises `UserError` if the generators were trained on codes from different codecs, or from
+    other codecs than `codecs`. Two checkpoints of one training run count as one codec.
 
     Args:
-        codecs, generators: `WeightSet`s. codecs: those that decode, or that encode the prompt.
+        codecs, generators: `WeightSet`s. codecs: for decoding, and for encoding the prompt.
     """
-    def run_of(codes_id: str) -> str:  # "" where a set does not say
+    def run_of(codes_id: str) -> str:  # "" if the weights do not record their run
         return codes_id.rpartition(":")[0]
 
     runs = {codec.name: (run_of(codec.codes_id), f"the one in {codec.folder}") for codec in codecs}
@@ -102,20 +103,20 @@ def check_trained_on(codecs, generators):
 class CodecEngine:
     """audio <-> codes at one level; `config` is its `CodecConfig`.
 
-    A codec without codes has vectors instead: float32 [batch, N, dim], not int32 [batch, N, books].
-    label: the piece's label in any form that `labels.read_labels` takes, for a codec trained with
-    labels; None: no label.
+    The frames of a VAE are vectors, float32 [batch, N, dim], instead of codes, int32 [batch, N,
+    books]. label: for a codec with labels, in a form that `labels.read_labels` takes; None: no
+    label.
 
     Attributes:
-        rows: rows of a batch that one run of the decoder takes fastest; None: all of them. Rows
-            decoded together or apart are the same, bit for bit, where this is a number.
-        splits: whether a part of a window can be decoded alone.
+        rows: the fastest number of batch rows in one run of the decoder; None: all rows. If it is a
+            number, the audio of a row does not depend on the other rows, bit for bit.
+        splits: whether the decoder can decode a part of a window alone.
     """
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set
         self.engine = check_engine(engine)
-        # What the layers between convolutions read and write then stays in the caches.
+        # With two rows, the activations between the convolutions stay in the CPU's caches.
         self.rows = None if engine == "keras" else 2
         self.splits = engine != "keras" and self.config.can_decode_part
         self._models = (_KerasCodec if engine == "keras" else _Graphs)(weight_set)
@@ -123,7 +124,7 @@ class CodecEngine:
 
     def encode(self, audio, label=None) -> np.ndarray:
         """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in
-        constant memory. Raises `UserError` where the codec knows no such label.
+        constant memory. Raises `UserError` for an unknown label.
         """
         return chunking.encode(partial(self.encode_window, label=label), audio, self.config.level,
                                self.encode_halo, segment=self.config.quantizer.segment)
@@ -131,8 +132,8 @@ class CodecEngine:
     def decode(self, codes, label=None) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.
 
-        A residual codec takes any number of its first books. Raises `UserError` where the codec
-        knows no such label.
+        A residual codec takes any number of its first books. Raises `UserError` for an unknown
+        label.
         """
         codes = np.asarray(codes, self.config.frame_dtype)
         return chunking.decode(partial(self.decode_window, label=label), codes, self.config.level,
@@ -140,13 +141,13 @@ class CodecEngine:
 
     @property
     def encode_halo(self) -> int:
-        """Codes' worth of samples to either side that one code can see."""
+        """The encoder's receptive field on either side of a frame, in frames."""
         return self._models.fact("encode", "encode_halo")
 
     @property
     def decode_halo(self) -> int:
-        """Codes to either side that one code's samples can see."""
-        # Both graphs know it; streams open the first.
+        """The decoder's receptive field on either side of a frame, in frames."""
+        # Both graphs hold the number. A stream uses `decode_part`, so its graph is open already.
         return self._models.fact("decode_part" if self.splits else "decode", "decode_halo")
 
     @property
@@ -162,16 +163,16 @@ class CodecEngine:
     def decode_window(self, codes, start: int = 0, label=None) -> np.ndarray:
         """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
 
-        start: the number of the first of these codes in the piece, which tones and noise are a
-            function of.
+        start: the position of the first frame in the piece; the phases of tones and the noise
+            depend on it.
         """
         codes = np.asarray(codes, self.config.frame_dtype)
         return self._vocode(self._models("decode", codes, *self._start_input(start, len(codes)),
                                          *self._label_input(label, len(codes)))[0])
 
     def decode_part(self, codes, start: int, first: int, count: int) -> np.ndarray:
-        """The audio of the frames `first` … `first + count − 1` of these codes, equal to that part
-        of `decode_window`: float32 [batch, count·level], fewer samples where the codes end before.
+        """The audio of the frames first … first + count − 1 of `codes`, equal to that part of
+        `decode_window`: float32 [batch, count·level], or less where the codes end.
         """
         level = self.config.level
         if not self.splits:
@@ -185,20 +186,20 @@ class CodecEngine:
         return audio[:, (first - begin) * level : (first + count - begin) * level]
 
     def _label_input(self, label, batch: int) -> list[np.ndarray]:
-        """The input of labels, int32 [batch, 1, n, 2]; none where the codec has none."""
+        """The input of the labels, int32 [batch, 1, n, 2]; [] for a codec without labels."""
         if self.config.labels is None and not label:
             return []
         shares = read_labels(label, find_labels([self.config]), batch)
         return [Mixture(shares, shares).pairs(0, 1)]
 
     def _start_input(self, start: int, batch: int) -> list[np.ndarray]:
-        """Where the piece's codes begin, int32 [batch]; none where the decoder need not know."""
+        """The position input, int32 [batch]; [] for a decoder without `needs_position`."""
         if not self.config.head.needs_position:
             return []
         return [np.full(batch, start % (PERIOD // self.config.level), np.int32)]
 
     def in_blocks(self, batch: int = 1) -> "CodecBlocks":
-        """`batch` pieces, block by block. Raises `UserError` where the codec is not causal."""
+        """`batch` pieces, block by block. Raises `UserError` if the codec is not causal."""
         if not self.config.in_blocks:
             raise UserError(f"{self.config.name} has a padding of {self.config.padding}; only "
                             f"codecs with causal padding can run block by block")
@@ -208,7 +209,8 @@ class CodecEngine:
 class CodecBlocks:
     """A causal codec, block by block: the blocks' codes and audio equal those of whole pieces.
 
-    held, encoding, decoding: the whole state, float32 arrays. A copy of them continues the pieces.
+    The state consists of the float32 arrays `held`, `encoding` and `decoding`. A copy of them can
+    continue the pieces later.
     """
 
     def __init__(self, config, models, batch: int):
@@ -220,7 +222,7 @@ class CodecBlocks:
 
     def encode(self, audio) -> np.ndarray:
         """The next samples float32 [batch, n], any n -> int32 [batch, m, books], the codes of the
-        frames that they end.
+        frames that are now complete.
         """
         audio = np.concatenate([self.held, np.asarray(audio, np.float32)], axis=1)
         whole = audio.shape[1] // self.config.level * self.config.level
@@ -238,7 +240,7 @@ class CodecBlocks:
 
 
 class GeneratorEngine:
-    """Codes of one level, a chunk at a time. precision: the number format of the weights."""
+    """Samples the codes of one level in chunks. precision: the number format of the weights."""
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set
@@ -254,14 +256,14 @@ class GeneratorEngine:
 
     @cached_property
     def ngrams(self) -> frozenset[int]:
-        """What a score must not copy, see `melody.ngrams`."""
+        """The hashes of note runs that a score must not copy, see `melody.ngrams`."""
         return melody.from_digits(self.weight_set.load("ngrams")["ngrams"])
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].
 
-        The level above is "source", int32 [batch, N + 2·halo, books above]: n is N·ratio. Without
-        it n may be 1, for all frames.
+        "source", the level above, is int32 [batch, N + 2·halo, books above], and n is N·ratio. A
+        generator without "source" may return n = 1: one context for all frames.
         """
         return self._models.context({condition.input: np.asarray(inputs[condition.input], np.int32)
                                      for condition in self.config.conditions})
@@ -276,15 +278,15 @@ class GeneratorEngine:
         """n steps: (codes int32 [B, n, books], log_probs float32 of that shape or None, state).
 
         Args:
-            context: float32 [B, n, C], None without conditions. Where the sampling is guided, it
-                and the state have 2·B rows: those with labels, then those without.
+            context: float32 [B, n, C], None without conditions. With guidance, context and state
+                have 2·B rows: first the rows with labels, then those without.
             uniforms: float32 [B, n, books] in [0, 1).
-            previous: int32 [B, books], the frame before the first; `config.start_token` where a
-                piece begins.
-            state: as `initial_state`.
+            previous: int32 [B, books], the frame before the first; `config.start_token` at the
+                beginning of a piece.
+            state: as `initial_state` returns it.
             sampling: None is the generator's own. Temperature 0: the likeliest code.
-            forced: int32 [B, n, books], a code that is given instead of drawn, or -1.
-            log_probs: whether to return the natural log of each code's probability under what it
+            forced: int32 [B, n, books], given codes; -1 where a code is drawn.
+            log_probs: return the natural log of each code's probability in the distribution that it
                 was drawn from.
             bias: float32 [books, codes], added to the logits before the temperature; None: zeros.
         """
@@ -323,11 +325,11 @@ class GeneratorEngine:
 
 
 def session(graph: bytes, arena: bool = True):
-    """An ONNX Runtime session that keeps to the thread it is called from, so that levels can run
-    side by side. Loops run 3 % faster without the arena, convolutions slower.
+    """An ONNX Runtime session that runs in the calling thread, so that levels can run in parallel.
+    Loops run 3 % faster without the memory arena, convolutions slower.
     """
-    # ONNX Runtime 1.29 and later send telemetry for each session, from background threads that also
-    # use memory.
+    # ONNX Runtime from 1.29 on sends telemetry for each session, from background threads that use
+    # memory.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -344,15 +346,15 @@ _opening = threading.Lock()
 
 
 class _Graphs:
-    """The sessions of a set, each opened when it is first wanted."""
+    """The ONNX Runtime sessions of a model's graphs, each opened at its first use."""
 
     def __init__(self, weight_set):
         self.weight_set, self.sessions = weight_set, {}
 
     def session(self, kind: str):
         if kind not in self.sessions:
-            # Levels run side by side, and an export silences the whole process while it
-            # lasts.
+            # Levels run in parallel threads, but an export mutes stderr for the whole
+            # process.
             with _opening:
                 if kind not in self.sessions:
                     graph = export.cached_graph(self.weight_set, kind)
@@ -360,17 +362,17 @@ class _Graphs:
         return self.sessions[kind]
 
     def fact(self, kind: str, key: str) -> int:
-        """A number that a graph's metadata hold."""
+        """A number from a graph's metadata."""
         return int(self.session(kind).get_modelmeta().custom_metadata_map[key])
 
     def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """The outputs of a graph; the inputs in their order."""
+        """The outputs of a graph. inputs: in the graph's order."""
         names = [x.name for x in self.session(kind).get_inputs()]
         return self.session(kind).run(None, dict(zip(names, inputs, strict=True)))
 
 
 class _OnnxGenerator:
-    """The graphs of a generator: its context, and its loops."""
+    """The graphs of a generator: `context` and the loops."""
 
     def __init__(self, weight_set, precision: str):
         self.graphs, self.precision = _Graphs(weight_set), precision
@@ -382,7 +384,8 @@ class _OnnxGenerator:
     def run(self, feeds, state, full: bool):
         """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
 
-        Not `full`: no code is forced, no filter, bias or guidance is fed, and log_probs is None.
+        full: the graph with forced codes, filters, bias and log-probabilities. Otherwise log_probs
+        is None.
         """
         guided = "guidance" in feeds
         streams = len(feeds["previous"]) * (1 + guided)
@@ -395,21 +398,19 @@ class _OnnxGenerator:
 
 
 def _predict(model, inputs):
-    """The outputs of a model: an array, or a list where there are several."""
+    """The outputs of a model: an array, or a list of several arrays."""
     inputs = list(inputs)
     return model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
 
 
 def _runnable(model):
-    """Run as a graph, but not through XLA, which would compile for minutes each time a length is
-    new.
-    """
+    """Run the model as a graph without XLA, which compiles for minutes at each new length."""
     model.compile(jit_compile=False)
     return model
 
 
 class _KerasCodec:
-    """The models of a codec, as `_Graphs` has its graphs."""
+    """The Keras models of a codec, with the interface of `_Graphs`."""
 
     def __init__(self, weight_set):
         stderr.import_keras()
@@ -431,7 +432,7 @@ class _KerasCodec:
 
 
 class _KerasGenerator:
-    """The models of a generator, as `_OnnxGenerator` has its graphs."""
+    """The Keras models of a generator, with the interface of `_OnnxGenerator`."""
 
     def __init__(self, weight_set):
         stderr.import_keras()

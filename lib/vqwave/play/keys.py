@@ -1,5 +1,5 @@
-"""What the keys of a terminal do to a stream that plays, and the line that shows it. The keys are
-those of `controls.CONTROLS`. All changes are kept, so that the session can be repeated.
+"""Changes a playing stream with the keys of a terminal (see `controls.CONTROLS`), and describes
+the values in a line. All changes are kept, so that the session can be repeated.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from . import controls
 from .sampling import draw_seed
 
 BAR = 2.0
-"""Seconds that are held or frozen at first."""
+"""The initial length, in seconds, of a hold or a freeze."""
 PROMPT_SECONDS = 5.0
 """Default length of the part of a recording that the music continues."""
 NEXT = {"r": "next recording", "w": "next weights"}
@@ -24,8 +24,8 @@ NEXT = {"r": "next recording", "w": "next weights"}
 class Keys:
     """The keys of one stream. Any thread may call any method.
 
-    recordings: files, the first seconds of which the music can continue; folders: of generators
-    that it can continue with. changes: [(sample, keywords of `Stream.set`)] so far.
+    recordings: files whose first seconds the music can continue. folders: folders of generators
+    that can take over. changes: [(sample, keywords of `Stream.set`)] so far.
     """
 
     def __init__(self, stream, recordings: Sequence = (), folders: Sequence = ()):
@@ -37,9 +37,9 @@ class Keys:
         self._read_stream()
 
     def _read_stream(self):
-        """The levels and the values of the models that play, or are about to.
+        """Read the levels and the values of the models after all queued changes.
 
-        Values are {control: {level: value}}, with the level None where a control has one value.
+        Values are {control: {level: value}}. The level is None if a control has only one value.
         """
         coming = self.stream.coming
         self._levels = list(coming)
@@ -58,7 +58,7 @@ class Keys:
                       for i, key in enumerate(control.keys)}
 
     def help(self, width: int) -> list[str]:
-        """All keys, in lines of at most `width` characters."""
+        """The list of keys, in lines of at most `width` characters."""
         pairs = [f"{'/'.join(control.keys)} {control.name}" for control in self._controls.values()]
         pairs += ["l/L label"] * bool(self.stream.labels) + ["</> bar", "j jump"]
         pairs += [f"{key} {description}" for key, description in NEXT.items() if self._next[key]]
@@ -71,7 +71,7 @@ class Keys:
 
     @property
     def line(self) -> str:
-        """The last notice, and all values that differ from those at the beginning."""
+        """The last notice, and all values that differ from the initial ones."""
         parts = [self.notice] if self.notice else []
         if self._level is not None:
             parts.append(f"level {self._level}")
@@ -86,7 +86,7 @@ class Keys:
         return " · ".join(parts)
 
     def press(self, key: str):
-        """Do what a key stands for. An error becomes the notice, and the music goes on."""
+        """Handle a key. An error becomes the notice, and the music continues."""
         self.notice = ""
         with self._lock, self._notice_errors():
             if key in self._keys:
@@ -103,7 +103,7 @@ class Keys:
                 self._level = self._levels[int(key) - 1] if int(key) else None
 
     def _turn(self, control: controls.Control, index: int):
-        """Key `index` of a control was pressed: less, more, or on and off."""
+        """Handle key `index` of a control: 0 is less, 1 is more; a single key is on and off."""
         values, step = self._values[control.name], control.step if index else -control.step
         levels = list(values)
         if len(levels) > 1 and self._level is not None:
@@ -123,14 +123,14 @@ class Keys:
             self._change(hold, {None: self.bar})
 
     def _change_label(self, step: int):
-        """The next label of the vocabulary, or the label before; past its end no label."""
+        """Choose the next label (step 1) or the one before (−1). The list ends with no label."""
         names = ["", *self.stream.labels]
         label = names[(names.index(self.stream.label) + step) % len(names)]
         self._set(label=label)
         self.notice = f"label {label or 'any'}"
 
     def _jump(self, **change):
-        """To another seed, with a further change."""
+        """Jump to a random seed, with further keywords of `Stream.set`."""
         seed = draw_seed(None)
         self._set(jump=seed, **change)
         with self._lock:
@@ -141,9 +141,9 @@ class Keys:
             self.notice = f"seed {seed}"
 
     def _continue_with_next(self, key: str):
-        """Load the next recording or folder of weights in a thread; other keys work meanwhile."""
+        """Load the next recording or weights in a thread, so that other keys work meanwhile."""
         if self._loading and self._loading.is_alive():
-            raise UserError("please wait: something is being loaded")
+            raise UserError("please wait: a recording or weights are being loaded")
         path = self._next[key][0]
         self._next[key].rotate(-1)
 
@@ -158,8 +158,8 @@ class Keys:
 
 
     def put(self, name: str, share: float):
-        """Turn the knob of a control to a share of its range, from 0 to 1. The values of all levels
-        move by the same amount from where each began.
+        """Turn the knob of a control to a position from 0 to 1. All levels change by the same
+        amount from their initial values.
         """
         control = controls.CONTROLS[name]
         value = control.turned(share)
@@ -169,15 +169,15 @@ class Keys:
                 for level, first in self._first[name].items()})
 
     def follow(self, tempo: float):
-        """Set the tempo of the score, where there is a score, to a clock's beats a minute."""
+        """Set the tempo of the score, if there is a score, in beats per minute."""
         with self._lock, self._notice_errors():
             if control := self._controls.get("tempo"):
                 self._change(control, {None: control.clip(tempo)})
 
     def hold_notes(self, notes):
-        """These notes, and no others, are held."""
+        """Hold these notes, and release all others."""
         with self._notice_errors():
-            if notes:  # outside the lock: measuring codes takes long after a change of weights
+            if notes:  # outside the lock: after a change of weights, measuring takes seconds
                 self.stream.hear_codes()
         with self._lock, self._notice_errors():
             self._set(notes=sorted(notes))

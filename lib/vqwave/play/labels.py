@@ -1,4 +1,4 @@
-"""Labels that a caller chooses for what plays: read, mixed, and passed from one to another."""
+"""The labels of a stream: parsing what a caller chooses, mixtures, and cross-fades of labels."""
 
 import contextlib
 import difflib
@@ -13,25 +13,24 @@ from ..errors import UserError, check_number, first_names
 from .sampling import LABEL_DRAW, uniforms
 
 CROSS_FADE = 1.0
-"""Seconds over which one label passes into another."""
-
+"""Seconds of the cross-fade from one label to another."""
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
-    """The labels of a chain or a codec. Raises `UserError` where it was trained without labels."""
+    """The labels of a chain or a codec. Raises `UserError` if it was trained without labels."""
     for config in configs:
         if config.labels:
             return config.labels
-    raise UserError(f"{configs[0].name} was trained without labels: there is none to choose")
+    raise UserError(f"{configs[0].name} was trained without labels, so it takes no label")
 
 
 def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
-    """Which labels each piece has: float64 [batch, labels + 1] of shares that add up to 1, the last
-    that of no label.
+    """The shares of the labels in each piece: float64 [batch, labels + 1], rows that sum to 1. The
+    last column is the share of "no label".
 
-    label: a label; several, as text with commas between and a colon before the share of each
-    ("calm:0.7,battle:0.3"), or as {label: share}; "" or None for no label; a list of these, one for
-    each piece; or what this function returned. Raises `UserError` for an unknown label or share.
+    label: a label; a mixture as text ("calm:0.7,battle:0.3") or as {label: share}; "" or None for
+    no label; a list of these, one for each piece; or an array that this function returned. Raises
+    `UserError` for an unknown label or a share that is not above 0.
     """
     width = len(labels.names) + 1
     if isinstance(label, np.ndarray):
@@ -41,8 +40,8 @@ def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
         return np.broadcast_to(np.asarray(label, np.float64), (batch, width)).copy()
     pieces = label if isinstance(label, list | tuple) else [label]
     if len(pieces) not in (1, batch):
-        raise UserError(f"{len(pieces)} labels are given; it must be one, or one for each of "
-                        f"{batch} pieces")
+        raise UserError(f"{len(pieces)} labels are given for {batch} pieces; give one, or one for "
+                        f"each piece")
     rows = [_read_piece(piece, labels) for piece in pieces]
     return np.stack(rows * (batch if len(rows) == 1 else 1))
 
@@ -60,17 +59,17 @@ def _read_piece(label, labels: Labels) -> np.ndarray:
         if name not in labels.names:
             near = difflib.get_close_matches(str(name), labels.names, n=3, cutoff=0.5)
             hint = (f"did you mean {' or '.join(map(repr, near))}?" if near
-                    else f"there are {first_names(labels.names)}")
+                    else f"the labels are {first_names(labels.names)}")
             raise UserError(f"no label is called {name!r}; {hint}")
         shares[labels.names.index(name)] += check_number(f"the share of label {name!r}", share,
                                                          above=0)
-    shares /= shares.max()  # however large they are
+    shares /= shares.max()  # so that the sum does not overflow
     return shares / shares.sum()
 
 
 def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
-    """The labels in a text, and their shares; a share that is no number stays text."""
-    if text in labels.names:  # whatever it is written with
+    """(label, share) for each label in a text; a share that is no number stays text."""
+    if text in labels.names:  # even if the name contains a comma or a colon
         yield text, 1.0
         return
     for part in text.split(","):
@@ -85,10 +84,10 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
 
 def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
                   seed: int | None = None) -> np.ndarray | None:
-    """The labels of a chain's pieces as `read_labels` returns them; None of a chain without labels.
-    Raises `UserError` for a label that the chain does not know.
+    """The labels of a chain's pieces, as `read_labels` returns them; None for a chain without
+    labels. Raises `UserError` for a label that the chain does not know.
 
-    seed: draws the tracks that new pieces sound like, where labels are tracks and none is chosen.
+    seed: where labels are names of tracks and `label` is None, draws a track for each piece.
     """
     if label is None and not any(config.labels for config in configs):
         return None
@@ -102,7 +101,7 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
 @dataclass(frozen=True, eq=False)
 class Mixture:
     """The labels of a level's frames: `before` up to frame `begin`, `after` from frame `end` on,
-    and in between `before` passes evenly into `after`. Both are shares as of `read_labels`.
+    and a linear cross-fade between. Both are shares as `read_labels` returns them.
     """
 
     before: np.ndarray
@@ -111,15 +110,15 @@ class Mixture:
     end: int = 0
 
     def shares(self, start: int, count: int) -> np.ndarray:
-        """Of the frames from `start` on: float64 [batch, count, labels + 1]."""
+        """The shares of `count` frames from `start` on: float64 [batch, count, labels + 1]."""
         frames = np.arange(start, start + count)
         passed = np.clip((frames - self.begin + 1) / max(1, self.end - self.begin), 0, 1)
         passed = np.where(frames >= self.end, 1.0, passed)[:, None]
         return self.before[:, None] * (1 - passed) + self.after[:, None] * passed
 
     def pairs(self, start: int, count: int) -> np.ndarray:
-        """The shares as generators take them: int32 [batch, count, n, 2] of (number of the label,
-        share in `WHOLE_SHARE`ths) for the n labels that occur.
+        """The shares in the form of the generators' input: int32 [batch, count, n, 2], which holds
+        (index of the label, share · `WHOLE_SHARE`) for the n labels with a share.
         """
         shares = self.shares(start, count)
         numbers = np.flatnonzero(shares.any(axis=(0, 1)))
@@ -127,12 +126,12 @@ class Mixture:
         return np.stack([np.broadcast_to(numbers.astype(np.int32), parts.shape), parts], axis=-1)
 
     def turn(self, after: np.ndarray, start: int, frames: int) -> Self:
-        """This mixture up to frame `start`, then passing into `after` over so many frames."""
+        """This mixture up to frame `start`, then a cross-fade to `after` over `frames` frames."""
         return Mixture(self.shares(start - 1, 1)[:, 0], after, start, start + frames)
 
 
 def without(pairs: np.ndarray, labels: Labels) -> np.ndarray:
-    """The pairs of `Mixture.pairs`, with no label in place of all."""
+    """The same pairs (see `Mixture.pairs`) with "no label" as the only label."""
     none = np.zeros_like(pairs)
     none[..., 0], none[..., 0, 1] = labels.none, WHOLE_SHARE
     return none

@@ -1,5 +1,5 @@
-"""Sound from a VAE, whose frames are vectors instead of codes: reconstructions, samples of its
-prior, walks between two recordings.
+"""Sound from a VAE, whose frames are latent vectors instead of codes: samples of its prior, and
+interpolations between two recordings.
 """
 
 from collections.abc import Iterator
@@ -12,32 +12,32 @@ from .engine import CodecEngine
 from .sampling import uniforms_by_book
 
 WIDEST = 10.0
-"""The highest temperature, the standard deviation of a sample."""
+"""The highest temperature, which is the standard deviation of a sample."""
 
 
 def check_latents(config):
-    """Raises `UserError` where the frames of a codec are codes."""
+    """Raises `UserError` if the frames of a codec are codes."""
     if config.has_codes:
-        raise UserError(f"{config.name} has a quantizer of {config.quantizer.kind}, which makes "
-                        f"codes; only one of gaussian has latents to sample and walk between")
+        raise UserError(f"{config.name} has the quantizer {config.quantizer.kind}, which makes "
+                        f"codes; only the quantizer gaussian has latents to sample or interpolate")
 
 
 def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np.ndarray:
     """Vectors of N(0, temperature²), float32 [frames, width].
 
-    Each number is a function of (seed, level, frame, index in the vector), so a longer sample
-    begins with a shorter one.
+    Each number depends on (seed, level, frame, index in the vector) only, so a longer sample begins
+    with the shorter one.
     """
     check_latents(config)
     from scipy.special import ndtri
 
     draws = uniforms_by_book(seed, 0, config.level, 0, frames, 0, config.frame_width)
-    # The draws are multiples of 2^-24: half a step more, so that none is 0.
+    # The draws are multiples of 2^-24. Half a step more makes all of them greater than 0.
     return (temperature * ndtri(draws.astype(np.float64) + 2.0**-25)).astype(np.float32)
 
 
 def walk(begin, end) -> np.ndarray:
-    """z_t = (1 − s)·begin_t + s·end_t, s from 0 to 1: float32 [least frames, width]."""
+    """z_t = (1 − s)·begin_t + s·end_t, s from 0 to 1: float32 [frames of the shorter, width]."""
     frames = min(len(begin), len(end))
     if not frames:
         raise UserError("there is nothing to walk between: a recording is shorter than a frame")

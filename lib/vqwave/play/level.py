@@ -1,5 +1,5 @@
-"""One level of a chain at work: a generator that samples its codes block by block, and the buffer
-of the codes that other levels still read.
+"""One level of a playing chain: a generator that samples codes block by block, and the buffer of
+the codes that other levels still read.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ from .opening import count_rests, skip_rests
 from .sampling import uniforms_by_book
 
 LEAST_SOURCE = 64
-"""Least source codes of a run of a context model: each run computes its halo again."""
+"""The fewest source frames in one run of a context model: each run computes its halo again."""
 ENDLESS = 2**62
-"""A position that no piece reaches."""
+"""The end of an endless piece: a position that no stream reaches."""
 
 
 @dataclass(kw_only=True)
 class BufferState:
-    """The codes of a buffer, int32 [batch, n, books], and the position of the first; log_probs:
-    float32 of the same shape, None where they are not computed.
+    """The codes of a buffer, int32 [batch, n, books], and the position of the first frame.
+    log_probs: float32 of the same shape, or None.
     """
 
     codes: np.ndarray
@@ -34,9 +34,8 @@ class BufferState:
 
 
 class CodeBuffer:
-    """Some positions of one level's codes; `trim` forgets the oldest.
-
-    end: the position after the piece's last code.
+    """The last codes of one level; `trim` forgets the oldest. end: the length of the piece in
+    frames, or `ENDLESS`.
     """
 
     def __init__(self, level: int, block: int, state: BufferState, end: int):
@@ -45,15 +44,15 @@ class CodeBuffer:
 
     @property
     def stop(self) -> int:
-        """The position after the last code in the buffer."""
+        """The position after the last frame in the buffer."""
         return self.state.first + self.state.codes.shape[1]
 
     def fill(self, stop: int):
-        """Add the codes before position `stop`. Of a variation's source all are there."""
+        """Sample up to position `stop`. The source of a variation is complete from the start."""
 
     def window(self, begin: int, end: int, pad, values: np.ndarray | None = None) -> np.ndarray:
-        """The codes at positions begin … end − 1: int32 [batch, end − begin, books]; `pad` stands
-        outside the piece. values: what is cut in the place of the codes.
+        """The codes at positions begin … end − 1: int32 [batch, end − begin, books], with `pad`
+        outside the piece. values: another array to cut instead of the codes.
         """
         first = self.state.first
         values = self.state.codes if values is None else values
@@ -73,12 +72,12 @@ class CodeBuffer:
 
 @dataclass
 class Steering:
-    """What a player changes in how all levels of a stream draw codes; see `controls`.
+    """The settings of all levels that a listener changes while the stream plays; see `controls`.
 
-    powers: by level the power of each pitch class in each code, while notes are held; see
+    powers: by level, while notes are held, the power of each pitch class in each code; see
         `pitches.of_codec`.
-    scale: the pitch classes of the key that the score keeps to; none: it is free. section: the
-        request for the score's next section, "new" or "theme", until it begins.
+    scale: the pitch classes of the score's key; empty: any. section: the request for the score's
+        next section, "new" or "theme"; "" once the section has begun.
     """
 
     mutate: float = CONTROLS["mutate"].default
@@ -93,7 +92,7 @@ class Steering:
 
     def bias(self, level: int, position: int, home: pitches.HomePitches | None
              ) -> np.ndarray | None:
-        """What is added to a level's logits from a position on: float32 [books, codes], or None."""
+        """The bias of a level's logits from a position on: float32 [books, codes], or None."""
         powers = self.powers.get(level)
         biases = [None if powers is None else pitches.bias(powers, self.notes, self.pull),
                   home and home.bias(position, self.stay)]
@@ -103,14 +102,14 @@ class Steering:
 
 @dataclass(kw_only=True)
 class LevelState(BufferState):
-    """What a level remembers between two blocks.
+    """The state of a level between two blocks.
 
     Attributes:
-        previous: int32 [batch, books], the last frame that was sampled.
-        memory: the generator's state, float32 [rows, …] each.
-        prompt: int32 [n, books], codes that the piece begins with; empty once all were used.
+        previous: int32 [batch, books], the last sampled frame.
+        memory: the generator's states, float32 [rows, …] each.
+        prompt: int32 [n, books], the first codes of the piece; empty once all are used.
         loop: int32 [batch, n, books], the frozen codes, which repeat from position `loop_start` on.
-        rest: int64 [batch], frames for which each piece has rested.
+        rest: int64 [batch], the number of frames that each piece has rested.
     """
 
     previous: np.ndarray
@@ -141,20 +140,20 @@ class LevelState(BufferState):
 
 
 def own_sampling(config: GeneratorConfig, sampling: Sampling) -> Sampling:
-    """How a generator draws where its level samples so. A performer takes the guidance alone."""
+    """The sampling of a generator from that of its level. A performer takes only the guidance."""
     return replace(config.sampling, guidance=sampling.guidance) if config.is_performer else sampling
 
 
 class Level(CodeBuffer):
-    """One generator at work.
+    """One generator that samples its level.
 
     Args:
         source: the level above, None at the top.
-        chunk: most frames sampled in one call of the generator.
+        chunk: the most frames that one call of the generator samples.
         least_source: see `LEAST_SOURCE`.
         score: the `score.ScoreLevel` that the top level performs, or None.
-        second: in frames, of a level that skips openings and rests, see `opening`; None: of one
-            that does not.
+        second: frames per second, if the level skips quiet openings and rests (see `opening`);
+            None: the level skips nothing.
     """
 
     state: LevelState
@@ -170,23 +169,23 @@ class Level(CodeBuffer):
                          source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape
         self.chunk = chunk or self.per_block
-        # Blocks that share one run of the context model.
+        # The number of blocks that share one run of the context model.
         self.group = -(-least_source // source.per_block) if source else 1
         self._cached: tuple[tuple | None, np.ndarray | None] = (None, None)
 
     @property
     def guided(self) -> bool:
-        """Whether the generator runs on each piece with its labels and without."""
+        """Whether the generator runs twice for each piece, with its labels and without."""
         return self.config.is_guided(self.state.sampling)
 
     @property
     def rows(self) -> int:
-        """Rows of the context and the memory: one a piece; two a piece with guidance."""
+        """Rows of the context and the memory: one for each piece, two with guidance."""
         return self.batch * (1 + self.guided)
 
     @property
     def blocks(self) -> int:
-        """Blocks sampled."""
+        """The number of sampled blocks."""
         return self.stop // self.per_block
 
     def fill(self, stop: int):
@@ -195,7 +194,7 @@ class Level(CodeBuffer):
             self.sample(self.context(self.blocks))
 
     def context(self, block: int) -> np.ndarray | None:
-        """The context of a block: float32 [rows, per_block, channels]. Fills the level above."""
+        """The context of a block: float32 [rows, per_block, channels]. Samples the level above."""
         if not self.config.conditions:
             return None
         group, row = divmod(block, self.group)
@@ -207,7 +206,7 @@ class Level(CodeBuffer):
         return self._cached[1][:, row * self.per_block : (row + 1) * self.per_block]
 
     def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
-        """The inputs of the conditions of these frames, by name: int32 [rows, …]."""
+        """The conditions' inputs for `count` frames from `start` on, by name: int32 [rows, …]."""
         inputs = {c.input: CONDITION_INPUTS[c.kind](self, c, start, count)
                   for c in self.config.conditions}
         if not self.guided:
@@ -218,11 +217,11 @@ class Level(CodeBuffer):
 
     @property
     def sampling(self) -> Sampling:
-        """How codes are drawn; of a performer, which draws none, how those of its score are."""
+        """The sampling of this level. A performer draws nothing: its level has the score's."""
         return (self.score if self.performs else self).state.sampling
 
     def set_sampling(self, sampling: Sampling):
-        """Draw with these settings from here on. Unlabelled rows begin with the labelled memory."""
+        """Change the sampling. New unlabelled rows start with the memory of the labelled rows."""
         state = self.state
         if self.performs:
             self.score.set_sampling(sampling)
@@ -231,23 +230,23 @@ class Level(CodeBuffer):
                         for x in state.memory]
 
     def set_labels(self, shares: np.ndarray, frames: int):
-        """Pass into other labels over the next frames; shares: as of `read_labels`."""
+        """Cross-fade to other labels over `frames` frames; shares: see `read_labels`."""
         if self.state.labels:
             self.state.labels = self.state.labels.turn(shares, self.stop, frames)
 
     def freeze(self, frames: int):
-        """Repeat the last frames that were sampled from here on; 0: draw freely again."""
+        """Repeat the last `frames` sampled frames from now on; 0: sample freely again."""
         codes = self.state.codes
         self.state.loop = codes[:, codes.shape[1] - min(frames, codes.shape[1]) :].copy()
         self.state.loop_start = self.stop
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
-        """The positions of the level above that the context of the codes start … stop − 1 reads."""
+        """The span of the level above that the context of the frames start … stop − 1 reads."""
         return (start // self.config.ratio - self.config.halo, stop // self.config.ratio
                 + self.config.halo)
 
     def sample(self, context):
-        """Sample one block. The codes of a prompt or of a frozen loop stand in their places."""
+        """Sample one block. Codes of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
         if self.second:
             skip_rests(self, self.second)
@@ -268,7 +267,7 @@ class Level(CodeBuffer):
             state.prompt = state.prompt[:0]
 
     def _parts(self, context, draws, forced) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Sample the next block in parts: the frames of each, and their log-probabilities."""
+        """Sample the next block in parts: (frames, log-probabilities) of each."""
         state = self.state
         bias = self.steering.bias(self.level, self.stop, state.home)
         options = {} if bias is None else {"bias": bias}
@@ -283,8 +282,8 @@ class Level(CodeBuffer):
             yield frames, scores
 
     def _forced(self, start: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The codes that the next block is given, int32 [batch, per_block, books] with -1 for drawn
-        ones, or None; and the places of its frames in the frozen loop, or None.
+        """The given codes of the next block, int32 [batch, per_block, books] with -1 where a code
+        is drawn, or None; and the index in the frozen loop of each frame, or None.
         """
         state = self.state
         prompt = state.prompt[start : start + self.per_block]
@@ -295,7 +294,7 @@ class Level(CodeBuffer):
         if length:
             places = (start - state.loop_start + np.arange(self.per_block)) % length
             forced[:] = state.loop[:, places]
-            if self.steering.mutate:  # book number `books` has the draws that no code takes
+            if self.steering.mutate:  # the random numbers of book `books` draw no code
                 forced[self._uniforms(self.books, 1)[..., 0] < self.steering.mutate] = -1
         forced[:, : len(prompt)] = prompt
         return forced, places

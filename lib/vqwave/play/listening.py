@@ -1,4 +1,4 @@
-"""What a folder that a training made, or still makes, can play."""
+"""Sound from a folder whose training is finished or still running: continuations of tracks."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from ..io import audio, manifest
 from .api import SILENT, VQWave
 
 SECONDS, PROMPT_SECONDS = 20.0, 8.0
-"""Length of a continuation, and of the part of a track that is continued, in it."""
+"""The length of a continuation, and of the prompt that it contains."""
 
 
 def playable_level(music: VQWave) -> int:
-    """The level at which the chain can end now: its own, or the last level before a generator that
-    is still missing. Raises `UserError` where nothing can be played yet.
+    """The level at which the chain can end now: its default, or the last level before the first
+    missing model. Raises `UserError` if the top level is missing.
     """
     chain, playable = music.chain, 0
     try:
@@ -28,8 +28,8 @@ def playable_level(music: VQWave) -> int:
 
 def continue_track(music: VQWave, data_dir, tracks: list[manifest.Track],
                    seed: int = 1) -> np.ndarray | None:
-    """The longest of some tracks, from a third of its length, continued: float32 [samples]. None
-    without tracks, or where that part is silent.
+    """A continuation of the longest of some tracks, from a third of its length on: float32
+    [samples]. None without tracks, or if the prompt is silent.
     """
     if not tracks:
         return None

@@ -5,22 +5,22 @@ import math
 import numpy as np
 
 NORMALIZED_TO = -14.0
-"""LUFS of normalised music, as of the large streaming services."""
+"""The loudness of normalised music in LUFS, as on the large streaming services."""
 CEILING = -1.0
-"""dB of true peak that normalised sound stays under: lossy encoders add to peaks."""
+"""The highest true peak of normalised sound, in dB. Lossy encoders raise peaks."""
 _MOST_LIMITED = 9.0
-"""dB that the limiter takes off a peak at most."""
+"""The limiter's largest attenuation, in dB."""
 _GATE_SECONDS, _GATE = 0.4, -70.0
-"""Length of the windows whose loudness is averaged; LUFS under which a window does not count."""
+"""The seconds of a window of the loudness; windows below this loudness, in LUFS, do not count."""
 _LOOK_AHEAD = 0.02
-"""Seconds before and after a peak in which the limiter's gain moves."""
+"""The seconds before and after a peak in which the limiter's gain changes."""
 _SEAM = 0.5
-"""Seconds of a loop's cross-fade, and of the search for its best place."""
+"""Seconds of a loop's cross-fade, and of the search for its best position."""
 
 
 def cross_fade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """From `old` to `new`, float32 [n] both, at constant loudness: a linear fade where the two are
-    alike, equal power where they are not.
+    """A cross-fade from `old` to `new`, both float32 [n], at constant loudness: linear if the two
+    correlate, with equal power if they do not.
     """
     up = (0.5 - 0.5 * np.cos(np.pi * (np.arange(len(old)) + 0.5) / len(old))).astype(np.float32)
     power = float(np.sqrt(np.dot(old, old) * np.dot(new, new)))
@@ -32,7 +32,7 @@ def cross_fade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
 def fade(block: np.ndarray, position: int, length: int, total: int | None) -> np.ndarray:
     """A block, float32 [n] or [batch, n], of a piece that fades in and out over `length` samples.
 
-    position: of the block in the piece; total: samples of the piece, None where it has no end.
+    position: of the block in the piece. total: samples of the piece; None: endless.
     """
     time = position + np.arange(block.shape[-1]) + 0.5
     edge = time if total is None else np.minimum(time, total - time)
@@ -45,10 +45,10 @@ def loop_margin(sample_rate: int, samples: int) -> int:
 
 
 def loop(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """A piece, up to a second shorter, whose end joins its beginning: float32 [n] -> float32 [m].
+    """A piece that can repeat without a seam, up to a second shorter: float32 [n] -> float32 [m].
 
-    What follows the new end is cross-faded into the beginning. The end is placed, within half a
-    second, where what follows has the highest normalised cross-correlation with the beginning.
+    The beginning is cross-faded from the sound after the new end. The new end is where that sound
+    has the highest normalised cross-correlation with the beginning, in a search of half a second.
     """
     fade = min(round(_SEAM * sample_rate), audio.size // 3)
     if not fade:
@@ -66,14 +66,14 @@ def loop(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def loudness(audio: np.ndarray, sample_rate: int) -> float:
-    """Integrated loudness of float [n] in LUFS (ITU-R BS.1770-4); -inf where all is below -70."""
+    """Integrated loudness of float [n] in LUFS (ITU-R BS.1770-4); -inf if all is below -70."""
     if not audio.size:
         return -math.inf
     window = _GATE_SECONDS * sample_rate
     if audio.size < window:
         audio = np.tile(audio, -(-math.ceil(window) // audio.size))
     energy = np.cumsum(np.append(0.0, _k_weighted(audio, sample_rate) ** 2))
-    # Three quarters of a window overlap with the next one.
+    # Windows overlap by three quarters.
     starts = np.arange(round((audio.size / window - 1) * 4) + 1) * window / 4
     ends = np.minimum((starts + window).astype(int), audio.size)
     power = (energy[ends] - energy[starts.astype(int)]) / window
@@ -84,8 +84,8 @@ def loudness(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def _k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """float [n] through the two filters of BS.1770: a shelf of 4 dB above 1.5 kHz and a high-pass
-    at 38 Hz (the biquads of R. Bristow-Johnson's cookbook).
+    """Filter float [n] as BS.1770 says: a shelf of 4 dB above 1.5 kHz and a high-pass at 38 Hz (the
+    biquads of R. Bristow-Johnson's cookbook).
     """
     def angles(hertz, quality):
         angle = 2 * math.pi * hertz / sample_rate
@@ -100,7 +100,7 @@ def _k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
               gain + 1 - (gain - 1) * c - root * alpha])
     c, alpha = angles(38, 0.5)
     high_pass = ([(1 + c) / 2, -1 - c, (1 + c) / 2], [1 + alpha, -2 * c, 1 - alpha])
-    # A second of zeros: the filters' echoes have long died away when they would wrap around.
+    # After a second of zeros the filters' responses have decayed, so nothing wraps around.
     size = 1 << (audio.size + sample_rate).bit_length()
     spectrum, z = np.fft.rfft(audio, size), np.exp(-2j * np.pi * np.fft.rfftfreq(size))
     for above, below in (shelf, high_pass):
@@ -109,7 +109,7 @@ def _k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def true_peak(audio: np.ndarray) -> float:
-    """The peak, also between samples, by four-fold oversampling (BS.1770-4, annex 2)."""
+    """The true peak, by four-fold oversampling (BS.1770-4, annex 2)."""
     return float(_peaks(audio).max(initial=0.0))
 
 
@@ -117,8 +117,8 @@ def normalize(audio: np.ndarray, sample_rate: int, target: float = NORMALIZED_TO
               looped: bool = False) -> np.ndarray:
     """Sound at `target` LUFS without clipping: float [n] -> float32 [n].
 
-    A look-ahead limiter holds true peaks under `CEILING`, by 9 dB at most: louder music stays under
-    the target. Silence stays as it is. looped: the end is followed by the beginning.
+    A look-ahead limiter keeps true peaks below `CEILING`. It attenuates by 9 dB at most, so music
+    with high peaks stays below the target. Silence stays as it is. looped: the piece repeats.
     """
     measured = loudness(audio, sample_rate)
     if measured == -math.inf:
@@ -135,7 +135,7 @@ def normalize(audio: np.ndarray, sample_rate: int, target: float = NORMALIZED_TO
 
 
 def _limit_peaks(audio, sample_rate, looped):
-    """Multiply by a slow gain: at each sample at most what every peak within reach allows."""
+    """Multiply by a slow gain that keeps all peaks within `_LOOK_AHEAD` below `CEILING`."""
     reach = max(1, round(_LOOK_AHEAD * sample_rate))
     margin = 2 * reach + 64
     wide = np.pad(audio, margin, mode="wrap" if looped else "constant")
@@ -146,7 +146,7 @@ def _limit_peaks(audio, sample_rate, looped):
 
 
 def _minima(values, width: int):
-    """The least of each `width` values in a row: float [n] -> float [n - width + 1]."""
+    """The minimum of each `width` successive values: float [n] -> float [n - width + 1]."""
     span = 1
     while 2 * span <= width:
         values, span = np.minimum(values[:-span], values[span:]), 2 * span
@@ -156,7 +156,7 @@ def _minima(values, width: int):
 
 def _peaks(audio):
     """The largest magnitude within half a sample of each sample: float [n] -> float [n]."""
-    # A sinc of 20 samples under a Kaiser window, at four points of each sample.
+    # A sinc of 20 samples with a Kaiser window, at four points of each sample.
     taps = np.sinc(np.arange(-40, 44) / 4) * np.append(np.kaiser(81, 5.0), [0, 0, 0])
     taps *= 4 / taps.sum()
     wide = np.pad(audio.astype(np.float64), 10)

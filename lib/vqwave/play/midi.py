@@ -1,5 +1,5 @@
-"""MIDI: held notes pull the music towards them, knobs turn its controls, and the notes of the music
-go to synthesizers and files. Ports and files are mido's; all else works without.
+"""MIDI: held notes pull the music towards them, controllers set controls, and notes that are found
+in the music go to synthesizers and files. Ports and files need the package mido.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from .playback import find_by_name
 
 INSTALL_MIDI = "pip install mido python-rtmidi"
 MIDDLE = 60
-"""The MIDI number up to which a note is an attack in the lowest band."""
+"""Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
 DRUMS = 9
-"""The channel of General MIDI whose notes have no pitch."""
+"""The channel of percussion in General MIDI, whose notes have no pitch."""
 ALL_NOTES_OFF = (120, 123)
 """Controllers that end all notes."""
 _POLL, _CHECK = 0.005, 1.0
@@ -29,23 +29,23 @@ _POLL, _CHECK = 0.005, 1.0
 
 
 class Clock:
-    """The tempo of a MIDI clock, in beats a minute; 0 until two beats have passed."""
+    """The tempo of a MIDI clock, in beats per minute; 0 until two beats have passed."""
 
     TICKS = 24
-    """Messages of a quarter note."""
+    """Clock messages per quarter note."""
     BEATS = 4
-    """Over which times are averaged, because messages wait for the next read of the port."""
+    """Beats of the average, because messages wait for the next read of the port."""
     PAUSE = 0.25
-    """Seconds between two messages after which the clock begins again."""
+    """After a longer pause between two messages, in seconds, the clock starts again."""
     CHANGE = 0.75
-    """The least change that counts."""
+    """The smallest change of tempo that is reported, in beats per minute."""
 
     def __init__(self):
         self.tempo, self._count = 0.0, 0
         self._times: deque[float] = deque(maxlen=self.TICKS * self.BEATS + 1)
 
     def tick(self, now: float) -> bool:
-        """Whether a message that arrives at `now`, in seconds, changes the tempo."""
+        """Handle a clock message at time `now`, in seconds. Returns whether the tempo changed."""
         if self._times and now - self._times[-1] > self.PAUSE:
             self._times.clear()
             self._count = 0
@@ -62,9 +62,9 @@ class Clock:
 
 
 class Input:
-    """Passes the messages of a MIDI port to a stream's `Keys`, from its own thread. port: has
-    `iter_pending` and `close`, like mido's. When it is no longer `connected`, the held notes are
-    released and `report` is called with one line.
+    """Passes the messages of a MIDI port to a stream's `Keys`, in its own thread. port: has
+    `iter_pending` and `close`, as mido's ports have. When the port is no longer `connected`, the
+    held notes are released and `report` is called with one line.
     """
 
     def __init__(self, port, keys, connected: Callable[[], bool] = lambda: True,
@@ -86,9 +86,7 @@ class Input:
             self.port.close()
 
     def handle(self, messages: Iterable, now: float = 0.0):
-        """Apply some messages; notes that are struck together are held together. now: the time, in
-        seconds.
-        """
+        """Apply messages in one change. now: the time, in seconds."""
         before, knobs = set(self.held), {}
         for message in messages:
             if message.type == "note_on" and message.velocity:
@@ -116,7 +114,7 @@ class Input:
                     checked = time.monotonic()
                     if not self.connected():
                         raise OSError("it is no longer there")
-        except Exception as e:  # a driver's own: the sound goes on
+        except Exception as e:  # drivers have their own errors; the sound continues
             self.report(_lost(e))
             if self.held:
                 self.held.clear()
@@ -124,13 +122,13 @@ class Input:
 
 
 def open_input(name: str, keys, report) -> Input:
-    """An `Input` of the port of that name. Raises `UserError` where there is none."""
+    """An `Input` of the port of that name. Raises `UserError` if there is no such port."""
     name, port = _open("input", name)
     return Input(port, keys, lambda: name in load_mido().get_input_names(), report)
 
 
 class Note(NamedTuple):
-    """A note begins, or (velocity 0) ends, at a sample of the music."""
+    """The beginning or (velocity 0) the end of a note, at a sample of the music."""
 
     sample: int
     note: int
@@ -138,14 +136,14 @@ class Note(NamedTuple):
 
 
 class NoteFinder:
-    """Finds notes in blocks of sound. A note begins where a peak of the spectrum stands in two
-    frames in a row, and ends when three frames lack the peak. Loud overtones are notes too.
+    """Finds notes in blocks of sound. A note begins with a peak of the spectrum in two successive
+    frames, and ends after three frames without the peak. Loud overtones are notes too.
     """
 
     LOWEST, HIGHEST = 55.0, 2000.0
     """Hertz."""
     SOFTEST, RANGE, PROMINENCE = -50.0, 25.0, 10.0
-    """dB under full scale, under the loudest peak, and over the median of the spectrum around."""
+    """A peak's least level in dBFS, below the loudest peak, and above the median around it."""
     MAX_NOTES = 8
 
     def __init__(self, sample_rate: int):
@@ -158,7 +156,7 @@ class NoteFinder:
         self._sounding: dict[int, int] = {}  # {note: frames since its last peak}
 
     def push(self, block: np.ndarray) -> list[Note]:
-        """Beginnings and ends of notes, up to about 0.2 s before the end of this block."""
+        """The beginnings and ends of notes up to about 0.2 s before the end of this block."""
         self._rest, notes = np.concatenate([self._rest, block]), []
         while len(self._rest) >= self._size:
             notes += self._step(self._peaks(self._rest[: self._size]))
@@ -209,8 +207,8 @@ class NoteFinder:
 
 
 class Output:
-    """Finds the notes of a stream's blocks and sends each to a port when it is heard. After an
-    error nothing more is sent, and `report` is called with one line.
+    """Finds the notes in a stream's blocks and sends each note to a port when it is heard. An error
+    ends the sending, and `report` is called with one line.
     """
 
     def __init__(self, port, sample_rate: int, report: Callable[[str], None] = lambda line: None):
@@ -220,13 +218,13 @@ class Output:
         self._paused = False
 
     def follow(self, blocks):
-        """The same blocks."""
+        """The same blocks, after finding their notes."""
         for block in blocks:
             self._queue.extend(self._finder.push(block))
             yield block
 
     def send(self, sample: float, paused: bool = False):
-        """Send the notes up to this sample. A pause ends the notes, its end strikes them again."""
+        """Send the notes up to this sample. A pause ends all notes; its end begins them again."""
         if paused != self._paused:
             self._paused = paused
             for note, velocity in sorted(self._sounding.items()):
@@ -240,7 +238,7 @@ class Output:
                 self._sounding.pop(note.note, None)
 
     def close(self):
-        """End what sounds."""
+        """End all notes, and close the port."""
         self.send(0, paused=True)
         if self.port is not None:
             with contextlib.suppress(Exception):
@@ -252,13 +250,13 @@ class Output:
         try:
             kind = "note_on" if velocity else "note_off"
             self.port.send(load_mido().Message(kind, note=note, velocity=velocity))
-        except Exception as e:  # a driver's own: the sound goes on
+        except Exception as e:  # drivers have their own errors; the sound continues
             self.port = None
             self.report(_lost(e))
 
 
 def open_output(name: str, sample_rate: int, report) -> Output:
-    """An `Output` to the port of that name. Raises `UserError` where there is none."""
+    """An `Output` to the port of that name. Raises `UserError` if there is no such port."""
     return Output(_open("output", name)[1], sample_rate, report)
 
 
@@ -269,13 +267,13 @@ def find_notes(blocks: Iterable[np.ndarray], sample_rate: int) -> list[Note]:
 
 
 def read(path) -> Score:
-    """The score of a MIDI file. Raises `UserError` where it cannot be read, or has no notes."""
+    """The score of a MIDI file. Raises `UserError` if it is unreadable or has no notes."""
     mido = load_mido()
     try:
         file, seconds, beats, beat = mido.MidiFile(path), 0.0, [0.0], 0.5
         sounding: dict[int, float] = {}
         notes = []
-        for message in file:  # its times are seconds
+        for message in file:  # mido converts times to seconds
             seconds += message.time
             while beats[-1] + beat <= seconds:
                 beats.append(beats[-1] + beat)
@@ -311,7 +309,7 @@ def write(path, notes: Iterable[Note], sample_rate: int) -> int:
 
 
 def load_mido():
-    """The module mido. Raises `UserError` where it is missing."""
+    """The module mido. Raises `UserError` if it is missing."""
     try:
         import mido
     except ImportError as e:

@@ -1,4 +1,4 @@
-"""The trained models of a chain: found in their folders, checked, and loaded into engines."""
+"""The trained models of a chain: finds them in their folders, checks them, loads engines."""
 
 import math
 import os
@@ -28,8 +28,8 @@ class ChainModels:
         self._pitches: dict[int, np.ndarray | None] = {}
 
     def open(self, generators) -> "ChainModels":
-        """The models of another folder of generators, for the same engine; with the codecs that are
-        in it where there are some, else with these.
+        """The models of another folder of generators, for the same engine. The codecs come from
+        that folder if it holds them, otherwise from this object's folder.
         """
         key = os.path.abspath(generators)
         if key not in self._others:
@@ -42,12 +42,12 @@ class ChainModels:
     def chain_engines(self, level: int | None = None, keep: int = 0, encoded: Sequence[int] = ()
                       ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine],
                                  engines.GeneratorEngine | None]:
-        """What plays the chain down to a level (None: see `ending`): the codec, the generators from
-        the top down, and that of the score where the first one performs a score. Raises `UserError`
-        where they do not fit together.
+        """The engines of the chain down to a level (None: see `ending`): the codec, the generators
+        from the top down, and the score's generator (None if the first generator performs no
+        score). Raises `UserError` for models that do not fit together.
 
-        keep: the level whose codes a variation keeps; 0: the chain begins at its top. encoded: the
-        levels of a recording's codes that the generators are given.
+        keep: the level whose codes a variation keeps; 0: no variation. encoded: the levels whose
+        codes come from a recording (prompt or variation).
         """
         level = self.ending(level)
         codec = self.weight_set(self.chain.codecs[level])
@@ -68,8 +68,8 @@ class ChainModels:
                 self._load(score) if score else None)
 
     def pitches(self, level: int) -> np.ndarray | None:
-        """The power of each pitch class in each code of a level, see `pitches.of_codec`; measured
-        once, which takes some seconds.
+        """The power of each pitch class in each code of a level, see `pitches.of_codec`. The first
+        call measures, which takes some seconds.
         """
         if level not in self._pitches:
             self._pitches[level] = pitches.of_codec(self.codec(level))
@@ -77,12 +77,12 @@ class ChainModels:
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second, of every model of the chain."""
+        """Samples per second; the same for all models of the chain."""
         return self.chain.sample_rate
 
     def ending(self, level: int | None, keep: int | None = None) -> int:
-        """`level`, or the chain's own where it is None; by default a variation that keeps that
-        level ends one level below.
+        """The level to decode: `level`, or the chain's default if it is None. For a variation that
+        keeps level `keep`, the default is always below `keep`.
         """
         chain = self.chain
         if level is None:
@@ -98,8 +98,8 @@ class ChainModels:
         return self._load(self.chain.generator(level))
 
     def weight_set(self, name: str) -> weights.WeightSet:
-        """The set of weights of a model of the chain. Raises `UserError` where it is missing, or
-        of another level or sample rate than the chain says.
+        """The weights of a model of the chain. Raises `UserError` if they are missing, or if their
+        level or sample rate differs from the chain's.
         """
         if name not in self._sets:
             codecs = {codec: level for level, codec in self.chain.codecs.items()}

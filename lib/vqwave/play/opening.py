@@ -1,4 +1,4 @@
-"""Where music is composed but not heard: at the opening of a piece, and instead of long rests. The
+"""Skips quiet openings of pieces, and long rests: that music is composed but not heard. The
 loudness of a frame is estimated from its codes, see `data.loudness.quietness`.
 """
 
@@ -7,18 +7,18 @@ import numpy as np
 from .sampling import OPENING_DRAWS, uniforms_by_book
 
 AS_COMPOSED = {"intro": True, "leveling": False}
-"""The options of a stream in which everything that is composed is heard, at its own loudness."""
+"""The options of a stream that skips nothing, and levels nothing."""
 LONGEST = 60.0
-"""Seconds that are composed unheard at a time, at most."""
+"""The most seconds that are skipped at a time."""
 SOUNDING = (1.0, 0.1), (4.0, 0.5)
-"""(seconds, dB): music sounds where the mean quietness over so many seconds is below so many dB."""
+"""(seconds, dB): music sounds if the mean quietness over these seconds is below this value."""
 RESTING, REST = 2.0, 2.0
-"""dB of mean quietness from which a block rests; seconds of rest that are heard, at most."""
+"""A block rests from this mean quietness on, in dB; the longest rest that is heard, in seconds."""
 
 
 def skip_rests(level, second: float):
-    """Advance the pieces of a `Level` that have rested for too long, and those that have not begun,
-    to where their music sounds. second: in frames.
+    """Before the first block, and after a rest that is too long: compose each piece, unheard, up to
+    music that sounds. level: a `Level`. second: frames per second.
     """
     state = level.state
     if level.generator.quietness is None or len(state.prompt) or state.loop.shape[1]:
@@ -29,7 +29,7 @@ def skip_rests(level, second: float):
 
 
 def count_rests(level):
-    """Note for how long each piece has rested, after a block was sampled."""
+    """Count the frames that each piece has rested, after a block was sampled."""
     if (quiet := level.generator.quietness) is not None:
         block = level.state.codes[:, -level.per_block :]
         rests = _quietness(quiet, block).mean(axis=1) >= RESTING
@@ -37,7 +37,7 @@ def count_rests(level):
 
 
 def _advance(level, piece: int, second: float):
-    """Compose blocks of one piece until it sounds."""
+    """Compose blocks of one piece, unheard, until it sounds."""
     state, count, context = level.state, level.per_block, level.context(level.blocks)
     rows = [piece, *([level.batch + piece] if level.guided else [])]
     previous, memory = state.previous[[piece]], [x[rows] for x in state.memory]

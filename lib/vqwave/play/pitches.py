@@ -1,6 +1,6 @@
-"""The pitches of a codec's codes: each code is decoded alone, and its spectrum measured. Held
-notes, and the pitches of a recording that is continued, make codes likelier by a bias on the
-logits.
+"""The pitches of a codec's codes: each code is decoded alone, and its spectrum is measured. A bias
+on the logits then makes codes likelier that sound held notes, or the pitches of a recording that
+the music continues.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ from ..io.files import atomic_write, cache_folder
 from ..progress import share_bar
 
 LISTENED_SECONDS = 0.3715
-"""Seconds of a code that are listened to."""
+"""Seconds of a repeated code whose spectrum is measured."""
 LOWEST_HZ, HIGHEST_HZ = 100.0, 1500.0
-"""Hertz of pitches. Above are overtones, often of other pitch classes than their notes."""
+"""The range of pitches in Hz. Above, overtones often have other pitch classes than their notes."""
 FLOOR = 1e-6
-"""Power, 1 of a full-scale sine: a softer code has no pitch."""
+"""Codes of less power have no pitch. A full-scale sine has power 1."""
 GAIN = 0.725
-"""The gain, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
+"""The gain with which codes of a shape are measured, in units of `spectrum.loudness_of`: -30 dB."""
 _VERSION = "2"
-_AROUND = 8  # frames to either side of those that are listened to
+_AROUND = 8  # frames on either side of the measured frames
 _BATCH = 32
 
 
 def of_codec(codec) -> np.ndarray | None:
-    """The power of each pitch class, C first, in each code: float32 [books, codes, 12], from the
-    cache, or measured and put there.
+    """The power of each pitch class, C first, in each code: float32 [books, codes, 12], read from
+    the cache, or measured and cached.
 
-    Where a frame's books lie side by side, each is heard against a frame of silence. Where they
-    refine each other, the first is heard alone and the others count as nothing. None for a codec
-    without oscillators: a code that repeats hums there at the rate of its frames.
+    Parallel books are measured one by one, with the other books set to codes of silence. Of
+    residual books only the first is measured; the others have power 0. None for a codec without
+    oscillators, in which a repeated code hums at the rate of its frames.
     """
     config = codec.config
     if not config.head.needs_position:
@@ -45,7 +45,7 @@ def of_codec(codec) -> np.ndarray | None:
     path = cache_folder() / f"{config.name}_pitches_{digest}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         return np.load(path, allow_pickle=False)
-    print(f"measuring what each code of {config.name} sounds, once", file=sys.stderr, flush=True)
+    print(f"measuring the pitches of {config.name}'s codes, once", file=sys.stderr, flush=True)
     with share_bar() as update:
         powers = measure(codec, lambda share: update("listening", share))
     with contextlib.suppress(OSError):
@@ -56,13 +56,13 @@ def of_codec(codec) -> np.ndarray | None:
 
 
 def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.ndarray:
-    """`of_codec`, measured: float32 [books, codes, 12]. report: called with the share done."""
+    """Measure `of_codec`: float32 [books, codes, 12]. report: called with the share done."""
     config, quantizer = codec.config, codec.config.quantizer
     samples = round(LISTENED_SECONDS * config.sample_rate)
     frames = -(-samples // config.level) + 2 * _AROUND
 
     def listen(values, begin=0.0, share=1.0):
-        """Frames int32 [n, books], each repeated -> powers [n, 12]. begin, share: of the work."""
+        """Frames int32 [n, books], each repeated -> powers [n, 12]. begin, share: for `report`."""
         first, powers = _AROUND * config.level, []
         for i in range(0, len(values), _BATCH):
             repeated = np.repeat(values[i : i + _BATCH, None], frames, axis=1)
@@ -78,7 +78,7 @@ def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.n
         return powers
     silent = codec.encode(np.zeros((1, frames * config.level), np.float32))[0, frames // 2]
     books = config.books
-    if quantizer.gain_edges:  # shapes sound at a gain, and a gain has no pitch
+    if quantizer.gain_edges:  # shapes need a gain to sound, and gains have no pitch
         books = quantizer.bands
         silent[books:] = round(GAIN * LOUDNESS_RANGE / quantizer.step)
     nothing = listen(silent[None], share=0.0)
@@ -90,7 +90,7 @@ def measure(codec, report: Callable[[float], None] = lambda share: None) -> np.n
 
 
 def classes(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The power of each pitch class: [n, samples] -> [n, 12]. A sine of amplitude a has a²."""
+    """The power of each pitch class: [n, samples] -> [n, 12]; a² for a sine of amplitude a."""
     count = audio.shape[-1]
     window = np.hanning(count)
     power = np.abs(np.fft.rfft(audio * window)) ** 2 / (count * (window**2).sum() / 4)
@@ -101,11 +101,11 @@ def classes(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
-    """What held notes add to the logits: [books, codes, 12] -> float32 [books, codes], or None.
+    """The bias of held notes on the logits: [books, codes, 12] -> float32 [books, codes], or None.
 
-    notes: MIDI numbers; a note counts in every octave. A code that sounds only held notes gains
-    `pull`; one that sounds all twelve alike, or nothing, gains nothing; one that sounds no held
-    note loses in proportion, so that the music is no louder.
+    notes: MIDI numbers; a note counts in every octave. The bias is `pull` nats for a code of held
+    notes only, and 0 for silence or for all twelve pitch classes alike. It is negative for a code
+    without held notes, so that the music becomes no louder.
     """
     held = sorted({note % 12 for note in notes})
     if not held or not pull or len(held) == 12:
@@ -116,24 +116,23 @@ def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
 
 
 EVEN = 0.2
-"""The share of a recording's pitches that is spread over all twelve alike."""
+"""The weight of a uniform distribution in the distribution of a recording's pitches."""
 FADES = 60.0
-"""Seconds in which the pull to a recording's pitches becomes half."""
+"""Seconds in which the pull to a recording's pitches halves."""
 LEAST_STAY = 1e-3
-"""Nats; less is not worth the slower graph that takes a bias."""
+"""A smaller factor, `stay` after its decay, adds no bias: the graph with a bias is slower."""
 
 
 @dataclass(frozen=True)
 class HomePitches:
-    """What pulls a continuation to the pitches of its recording.
+    """The bias that pulls a continuation towards the pitches of its recording.
 
     Attributes:
-        scores: float32 [books, codes]: Σ_k q_k ln(12 p_k) over the pitch classes k. q is the
-            distribution of a code, p that of the recording's codes, of which `EVEN` is spread
-            evenly; 0 where a code sounds nothing. So a code of one pitch class gains what the
-            recording has of it above an even twelfth (a product of experts, Hinton 2002).
-        begin: the position after the recording's last code.
-        half: codes in which the pull becomes half.
+        scores: float32 [books, codes], Σ_k q_k ln(12 p_k) over the pitch classes k; 0 for a silent
+            code. q is the pitch distribution of a code; p is that of the recording, with a uniform
+            part of `EVEN`. The bias multiplies the two models (product of experts, Hinton 2002).
+        begin: the position after the recording's last frame.
+        half: the number of frames in which the pull halves.
     """
 
     scores: np.ndarray
@@ -142,7 +141,7 @@ class HomePitches:
 
     @classmethod
     def of(cls, powers: np.ndarray, codes: np.ndarray, half: float) -> Self:
-        """powers: of `of_codec`; codes: the recording's, int32 [n, books]."""
+        """The bias for a recording. powers: see `of_codec`; codes: its codes, int32 [n, books]."""
         sounded = sum(book[column] for book, column in zip(powers, codes.T, strict=True)).sum(0)
         target = (1 - EVEN) * (sounded + FLOOR / 12) / (sounded.sum() + FLOOR) + EVEN / 12
         loud = powers.sum(-1, keepdims=True)
@@ -150,6 +149,6 @@ class HomePitches:
         return cls((shares @ np.log(12 * target)).astype(np.float32), len(codes), half)
 
     def bias(self, position: int, stay: float) -> np.ndarray | None:
-        """Added to the logits from `position` on: float32 [books, codes]; None: nothing."""
+        """The bias of the logits from `position` on: float32 [books, codes]; None: no bias."""
         faded = stay * 0.5 ** (max(0, position - self.begin) / self.half)
         return (faded * self.scores).astype(np.float32) if faded > LEAST_STAY else None

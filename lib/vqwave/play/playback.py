@@ -1,4 +1,4 @@
-"""Blocks of sound to the speakers: a thread computes ahead into a bounded queue, PyAudio pulls."""
+"""Plays blocks of sound: a thread computes ahead into a bounded queue, which PyAudio reads."""
 
 import collections
 import contextlib
@@ -17,20 +17,20 @@ from ..errors import UserError
 from ..io.audio import to_int16
 
 PREBUFFER = 0.7
-"""Seconds queued before the sound starts; doubled after each underrun, up to the whole queue."""
+"""Seconds in the queue before the sound starts; doubled after each underrun, up to `BUFFER`."""
 BUFFER = 4.0
-"""Seconds that the queue holds at most."""
+"""The most seconds in the queue."""
 FADE = 0.25
-"""Seconds in which the sound fades out when it is stopped or paused."""
+"""Seconds of the fade-out at a stop or a pause."""
 INSTALL_PYAUDIO = ("pip install pyaudio (it needs PortAudio: apt-get install portaudio19-dev, "
                    "brew install portaudio)")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """How soon a control is heard, in seconds. block: length of a block at most (None: the
-    chain's); short blocks cost more. ahead: see `Stream`. prebuffer, buffer: see `Feed`. period:
-    samples that a device asks for at a time.
+    """The settings that decide how soon a change is heard, in seconds. block: the longest block
+    (None: the chain's); short blocks cost more. ahead: see `Stream`. prebuffer, buffer: see
+    `PREBUFFER` and `BUFFER`. period: samples that a device reads at a time.
     """
 
     block: float | None = None
@@ -40,7 +40,7 @@ class Latency:
     period: int = 1024
 
     def samples(self, chain) -> int:
-        """Samples of a block of this chain: whole frames of its top level, one at least."""
+        """Samples of a block of this chain: whole frames of its top level, at least one."""
         if self.block is None:
             return chain.block
         frames = max(1, int(self.block * chain.sample_rate) // chain.top)
@@ -54,8 +54,8 @@ LATENCIES = {"normal": Latency(),
 
 @dataclass(frozen=True)
 class Status:
-    """A moment of playing. seconds: heard so far; speed: real-time factor of the last blocks;
-    buffered: seconds; underruns: how often the sound ran dry.
+    """The status of playing. seconds: heard so far; speed: real-time factor of the last blocks;
+    buffered: seconds in the queue; underruns: how often the queue was empty.
     """
 
     seconds: float
@@ -66,9 +66,9 @@ class Status:
 
 
 class Feed:
-    """Blocks from an iterator, computed ahead in a thread, read in pieces of any length. `read`
-    never waits: where samples are missing it returns silence, counts an underrun, and stays silent
-    until the queue has filled again. No sample is lost or repeated.
+    """A queue of blocks that a thread computes ahead, read in pieces of any length. `read` never
+    waits. If samples are missing, it counts an underrun and returns silence until the queue has
+    filled again. No sample is lost or repeated.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], sample_rate: int, buffer: float = BUFFER,
@@ -90,7 +90,7 @@ class Feed:
         self._thread = threading.Thread(target=self._produce, name="vqwave-producer", daemon=True)
 
     def start(self):
-        """Begin to compute."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self):
@@ -102,18 +102,18 @@ class Feed:
             self._thread.join()
 
     def stop(self):
-        """Fade out, then be at the end."""
+        """Fade out, then end."""
         self._stopping = True
         self._target = 0.0
 
     def pause(self, paused: bool):
-        """Fade to silence and hold, or continue."""
+        """Fade to silence and wait, or continue."""
         if not self._stopping:
             self._target = 0.0 if paused else 1.0
 
     @property
     def ready(self) -> bool:
-        """Whether there is enough to begin, or to continue after an underrun."""
+        """Whether the queue holds enough to start, or to continue after an underrun."""
         return self._exhausted or self._full or len(self._queue) >= self._prebuffer
 
     @property
@@ -145,7 +145,7 @@ class Feed:
         return audio, not (at_end or silent)
 
     def _ramp(self, audio):
-        """Move the gain towards its target, a step a sample."""
+        """Move the gain towards its target, one step per sample."""
         step = self._step if self._target > self._gain else -self._step
         gains = np.clip(self._gain + step * np.arange(1, len(audio) + 1),
                         *sorted((self._gain, self._target)))
@@ -178,16 +178,16 @@ class Feed:
 def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATENCIES["normal"], *,
          device: int | str | None = None, show: Callable[[Status], None] | None = None,
          press: Callable[[str], None] | None = None) -> Status:
-    """Play float32 blocks [samples] in [-1, 1] until they end, q is pressed, or Ctrl-C; space
-    pauses and resumes. Call it from the main thread. Returns the status at the end.
+    """Play float32 blocks [samples] in [-1, 1] until their end, the key q, or Ctrl-C. Space pauses
+    and resumes. Must be called from the main thread. Returns the status at the end.
 
     Args:
         device: index, name or part of the name.
-        show: called some times a second. press: called with every other key.
+        show: called with the status, up to 20 times a second. press: called with all other keys.
 
     Raises:
         UserError: PyAudio or the device is missing, or the device does not play.
-        What `blocks` raises, after the sound before it was heard.
+        An error of `blocks` is raised after the blocks before it have been played.
     """
     try:
         import pyaudio
@@ -198,7 +198,7 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATE
     with stderr.mute():  # ALSA and JACK print on every probe
         pa = pyaudio.PyAudio()
     try:
-        # A missing device is reported before models are exported for minutes.
+        # Report a missing device before an export of models, which may take minutes.
         output = _open(pa, feed, device, latency.period)
         feed.start()
         try:
@@ -217,7 +217,7 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATE
 
 
 def _watch(output, feed: Feed, show, press):
-    """Wait for the end, and react to keys."""
+    """Wait for the end, and handle keys."""
     started = stopped = False
     with keyboard() as read_key:
         while True:
@@ -225,7 +225,7 @@ def _watch(output, feed: Feed, show, press):
                 try:
                     if started and not output.is_active() or stopped and not started:
                         return
-                    if feed.ready and not started:  # earlier, silence would count as underruns
+                    if feed.ready and not started:  # an earlier start would count underruns
                         output.start_stream()
                         started = True
                 except OSError as e:
@@ -248,13 +248,13 @@ def _watch(output, feed: Feed, show, press):
 
 
 def _open(pa, feed: Feed, device, period: int):
-    """A PyAudio stream that plays a feed as 16 bit. device: None is PortAudio's default."""
+    """A PyAudio stream that plays a feed in 16 bits. device: None is PortAudio's default."""
     import pyaudio
 
     infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]
     names = {int(x["index"]): str(x["name"]) for x in infos if x["maxOutputChannels"] > 0}
     if not names:
-        raise UserError("there is no device to play on; --output FILE writes the sound instead")
+        raise UserError("there is no audio device to play on; --output FILE writes a file instead")
     text = str(device)
     index = (None if device is None else int(text) if text.isdigit() and int(text) in names
              else find_by_name(text, names, "device"))
@@ -280,8 +280,8 @@ def _open(pa, feed: Feed, device, period: int):
 
 
 def find_by_name(text: str, names: Mapping, what: str):
-    """The key of the name that is `text`, or of the only name with `text` in it, in any case.
-    Raises `UserError`, which lists the names, where there is no such name, or several.
+    """The key of the name that equals `text`, or of the only name that contains `text`; upper and
+    lower case are equal. Otherwise raises `UserError`, which lists the names.
     """
     near = {key: name for key, name in names.items() if text.casefold() in name.casefold()}
     exact = [key for key, name in near.items() if name.casefold() == text.casefold()]
@@ -293,14 +293,14 @@ def find_by_name(text: str, names: Mapping, what: str):
 
 
 def list_names(names: Mapping) -> str:
-    """The names with their keys."""
+    """The names with their keys, as text."""
     return ", ".join(name if key == name else f"{key} ({name})" for key, name in names.items())
 
 
 @contextlib.contextmanager
 def keyboard() -> Iterator[Callable[[float], str]]:
-    """A function that waits so many seconds for a key and returns it, or "". The terminal is
-    restored on leaving. Where stdin is no terminal, or another program's, it only waits.
+    """Yields a function that waits up to `seconds` for a key and returns the key, or "". If stdin
+    is no terminal of this process, the function only waits. The terminal is restored at the end.
     """
     fd, before = None, None
     with contextlib.suppress(ImportError, OSError, ValueError):
@@ -322,7 +322,7 @@ def keyboard() -> Iterator[Callable[[float], str]]:
             pressed = os.read(fd, 1)
             is_open = bool(pressed)  # nothing to read: the terminal was closed
             if pressed == b"\x1b" and select.select([fd], [], [], 0)[0]:
-                os.read(fd, 32)  # the rest of an arrow, say
+                os.read(fd, 32)  # the rest of an escape sequence, such as an arrow key's
             return pressed.decode("ascii", "ignore")
         return ""
 
@@ -334,7 +334,7 @@ def keyboard() -> Iterator[Callable[[float], str]]:
 
 
 def status_line(level: int, status: Status) -> str:
-    """One line for a person: what plays, how fast it is computed, how much is buffered."""
+    """The line below a playing stream: position, level, real-time factor, buffer, keys."""
     minutes, seconds = divmod(int(status.seconds), 60)
     underruns = (f" · {status.underruns} underrun{'s' * (status.underruns != 1)}"
                  if status.underruns else "")

@@ -1,4 +1,4 @@
-"""The recordings that steer a stream: a prompt that a piece begins with, a variation's source."""
+"""Recordings as the input of a stream: a prompt that the piece continues, a variation's source."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ import numpy as np
 from ..data.scores import Score
 
 JOIN = 0.0929
-"""Seconds over which a recording passes into the music that continues it, at most."""
+"""The longest cross-fade, in seconds, from a recording to the music that continues it."""
 
 
 @dataclass(frozen=True)
 class Prompt:
     """A recording that a piece begins with.
 
-    codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples. audio:
-    float32 [samples]. keep_original: the recording is heard instead of its decoded codes, into
-    which it passes over the last `JOIN` seconds (fewer where a block begins in between). pitches:
-    what each code sounds (`pitches.of_codec`), by the levels that keep to the recording's pitches.
-    stay: how strongly they do, see `Stream.set`. score: of the recording, for a chain with a score.
+    codes: by level, int32 [samples / level] (or [.., books]), all equally long in samples. audio:
+    float32 [samples]. keep_original: play the recording instead of its decoded codes. Its last
+    `JOIN` seconds (or its part of the last block, if shorter) are cross-faded. pitches: by level,
+    the pitches of the codes (`pitches.of_codec`), where the level keeps to those of the recording.
+    stay: how strongly, see `Stream.set`. score: of the recording, for a chain with a score.
     """
 
     codes: Mapping[int, np.ndarray]
@@ -32,8 +32,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Variation:
-    """A recording that is varied: its kept codes at `level`, int32 [n] or [n, books]; its
-    length in samples.
+    """The source of a variation: a recording's codes at `level`, int32 [n] or [n, books], and the
+    recording's length in samples.
     """
 
     level: int
@@ -42,11 +42,10 @@ class Variation:
 
 
 def check_codes(codes, config, books: Container[int] = (), batch: bool = False) -> np.ndarray:
-    """Codes that a caller gives, [n, books] (or [n] where there is one book), as int32 [n, books].
+    """A caller's codes, [n, books] (or [n] with one book), as int32 [n, books].
 
-    config: what says `level`, `num_codes` and `books`. books: the numbers of books that are allowed
-    instead of the config's. batch: [batch, n, books] is allowed too. Raises `ValueError` for other
-    codes.
+    config: has `level`, `num_codes` and `books`. books: the allowed numbers of books; empty: the
+    config's. batch: allows [batch, n, books] too. Raises `ValueError` for other codes.
     """
     array = np.asarray(codes)
     frames = array[..., None] if config.books == 1 and array.ndim <= 1 + batch else array
@@ -56,7 +55,7 @@ def check_codes(codes, config, books: Container[int] = (), batch: bool = False) 
                          f"they must be whole numbers [n, {config.books}]")
     if frames.size and not 0 <= frames.min() <= frames.max() < config.num_codes:
         raise ValueError(f"codes of level {config.level} are {frames.min()} … {frames.max()}; "
-                         f"there are 0 … {config.num_codes - 1}")
+                         f"they must be in 0 … {config.num_codes - 1}")
     return frames.astype(np.int32)
 
 

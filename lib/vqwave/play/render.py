@@ -1,4 +1,4 @@
-"""Pieces to files: written block by block, or finished as a whole."""
+"""Writes pieces to files, block by block; or as a whole, if the piece is looped or normalised."""
 
 import contextlib
 import signal
@@ -43,14 +43,14 @@ class Finish:
         return self.loop or self.normalize
 
     def check(self, stream: Piece):
-        """Raises `UserError` where the fades do not fit the piece."""
+        """Raises `UserError` if the piece is shorter than its fades."""
         if (self.fade and stream.samples is not None
             and 2 * self.fade * stream.sample_rate > stream.samples):
             raise UserError(f"{self.fade:g} s of fade at both ends need {2 * self.fade:g} s, and "
                             f"the piece lasts {stream.samples / stream.sample_rate:.2f} s")
 
     def fade_blocks(self, stream: Piece, changes=()) -> Iterator[np.ndarray]:
-        """The stream's blocks with fades; changes: see `session.replay`."""
+        """The stream's blocks with fades. changes: see `session.replay`."""
         position = 0
         for block in session.replay(stream, changes) if changes else stream:
             if self.fade:
@@ -73,12 +73,12 @@ def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish,
     """Write every piece of a stream to its file, all or nothing, with a progress bar.
 
     Args:
-        stream: finite; `paths` has as many files as its batch, or one.
+        stream: finite. paths: one file for each piece of its batch.
         changes: see `session.replay`.
 
     Returns:
-        The samples in each file, and the real-time factor after the first block, which mostly loads
-        models.
+        The samples in each file, and the real-time factor without the first block (in which the
+        models are loaded).
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; nothing is written.
@@ -114,9 +114,8 @@ def write_pieces(stream: Piece, paths: Sequence[Path], finish: Finish,
 
 @contextlib.contextmanager
 def _delayed_signals():
-    """Ctrl-C and SIGTERM are raised where the function that this yields is called: raised at once,
-    an exception may be lost in libsndfile's calls back into Python. The second signal raises at
-    once.
+    """Yields a function that raises `Interrupted` after Ctrl-C or SIGTERM. An exception in the
+    signal handler could be lost in a callback from libsndfile. A second signal raises at once.
     """
     received: list[int] = []
 
@@ -140,8 +139,8 @@ def _speed_bar():
 
 
 def check_outputs(output, batch: int) -> list[Path]:
-    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. Raises `UserError` where
-    audio cannot be written there.
+    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. Raises `UserError` if audio
+    cannot be written there.
     """
     path = audio.check_output(output)
     if batch == 1:

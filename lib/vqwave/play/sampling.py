@@ -1,4 +1,6 @@
-"""How codes are sampled: randomness by position, and the settings of each level."""
+"""How codes are sampled: random numbers that depend on positions only, and the settings of each
+level.
+"""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -17,9 +19,8 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
     """The random numbers of steps `start` … `start + count - 1`: float32 [count] in [0, 1),
     multiples of 2^-24.
 
-    A function of (seed, stream, level, step, book) and nothing else: Philox-4x64 (Salmon et al.
-    2011) keyed by the seed, its counter holding step, stream, level and book. seed: 0 … 2^128 - 1;
-    the others: from 0.
+    Philox-4x64 (Salmon et al. 2011): the seed, 0 … 2^128 - 1, is the key, and the counter holds
+    step, stream, level and book (from 0). The numbers depend on nothing else.
     """
     return uniforms_by_book(seed, stream, level, start, count, book, 1)[:, 0]
 
@@ -27,7 +28,7 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
 def uniforms_by_book(seed: int, stream: int, level: int, start: int, count: int, book: int,
                      books: int) -> np.ndarray:
     """`uniforms` for a number of books from `book` on: float32 [count, books]."""
-    # Each counter value gives four 64-bit words, that is eight numbers.
+    # Each counter value gives four 64-bit words, which are eight numbers.
     first, skip = divmod(start, 8)
     values = -(-(skip + count) // 8)
     generator = np.random.Philox(key=seed, counter=[first, stream, level, book])
@@ -36,25 +37,25 @@ def uniforms_by_book(seed: int, stream: int, level: int, start: int, count: int,
         words.append(generator.random_raw(4 * values))
         # The book is the last word of the counter. A generator for each book would be slow.
         generator.advance((1 << 192) - values)
-    # Little-endian on every machine, so that the same seed is the same music.
+    # Little-endian on every machine, so that a seed gives the same music everywhere.
     halves = np.stack(words).astype("<u8", copy=False).view("<u4")[:, skip : skip + count]
     return (halves.T >> 8).astype(np.float32) * np.float32(2.0**-24)
 
 
 def draw_seed(seed: int | None) -> int:
-    """`seed`, checked. Where it is None, a random seed, short enough to be typed."""
+    """`seed`, checked; for None a random seed of 32 bits, short enough to be typed."""
     return secrets.randbits(32) if seed is None else check_seed("seed", seed)
 
 
 def check_seed(what: str, seed) -> int:
-    """`seed` as an int. Raises `UserError` where it is no whole number from 0 to 2^128 - 1."""
+    """`seed` as an int. Raises `UserError` if it is no whole number from 0 to 2^128 - 1."""
     if check_number(what, seed, 0, whole=True) >= 1 << 128:
         raise UserError(f"{what} is {seed}; it must be less than 2^128")
     return int(seed)
 
 
 def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
-    """(1 / temperature, top_k, top_p) as the loops take them; temperature 0 is top-k 1."""
+    """(1 / temperature, top_k, top_p), the inputs of the loops; temperature 0 becomes top-k 1."""
     if sampling.temperature == 0:
         return 1.0, 1, 1.0
     return 1.0 / sampling.temperature, sampling.top_k, sampling.top_p
@@ -62,24 +63,24 @@ def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
 
 def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
                        score=None) -> dict[int, Sampling]:
-    """What each level of a chain samples with; configs: its generators, top first. See
-    `change_sampling`. Raises `UserError` also for guidance of generators without labels.
+    """The sampling of each level of a chain. configs: of its generators, top first. chosen: see
+    `change_sampling`. Also raises `UserError` for guidance without labels.
 
-    score: what has the config of the score, or None. A performer draws nothing, so at its level
-    the values are those of the score.
+    score: the engine of the score, or None. A performer draws nothing, so the sampling of its level
+    is that of the score.
     """
     own = {c.level: c.sampling for c in configs}
     if score and configs[0].is_performer:
         own[configs[0].level] = score.config.sampling
     sampling = change_sampling(own, chosen)
     if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
-        raise UserError(f"{configs[0].name} was trained without labels: there is nothing for "
-                        f"guidance to follow")
+        raise UserError(f"{configs[0].name} was trained without labels, so guidance must be 1 (its "
+                        f"default)")
     return sampling
 
 
 def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
-    """What each level samples with once `chosen` has changed its `own`.
+    """The sampling of each level: `own`, changed by `chosen`.
 
     chosen: None (no change), a `Sampling` for all levels, or a mapping from level to a `Sampling`
         or to a mapping of the fields that differ. Raises `UserError` for anything else, for an
@@ -89,7 +90,7 @@ def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
         return {level: chosen or sampling for level, sampling in own.items()}
     if not isinstance(chosen, Mapping):
         raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
-                        f"to one")
+                        f"to Sampling")
     changed = dict(own)
     for level, fields in chosen.items():
         name = f"sampling of level {level}"

@@ -1,4 +1,4 @@
-"""The score at work: a level that composes beat by beat, ahead of the level that performs it."""
+"""The score of a stream: a level that composes beat by beat, ahead of the level that performs."""
 
 from dataclasses import dataclass, field
 
@@ -13,50 +13,50 @@ from .level import Level, LevelState, Steering
 from .sampling import PLAN_DRAW, TEMPO_DRAW, uniforms
 
 UPBEAT = 8
-"""Beats that a piece composes before it is heard, so that it begins inside its music."""
+"""Beats that are composed but not heard, so that a piece does not begin with an opening."""
 LONGEST_UPBEAT = 64
 LOOKED_BACK = 64
-"""Steps in which a note that sounds was struck."""
+"""How many steps back the strike of a sounding note is searched."""
 KEPT = 1800
-"""Seconds of the score that are remembered, for a theme to come back."""
+"""Seconds of the score that are kept, so that a theme can return."""
 TEMPI = 76.0, 116.0
-"""Beats a minute between which the tempo of a piece is drawn."""
+"""The range of the random tempo of a piece, in beats per minute."""
 SECTION_BEATS = 16, 16, 32
-"""Beats of a section, drawn evenly."""
+"""The lengths of a section in beats, drawn with equal probability."""
 RETURNS = 0.4
-"""The share of sections that repeat an earlier one."""
+"""The probability that a section repeats an earlier one."""
 RECALL = 3.0
-"""Nats that each semitone of a section gains where it repeats what it did there."""
+"""The bias, in nats, towards the codes of the section that is repeated."""
 DENSITY = 0.5, 1.3
-"""Strikes, as a share of those of the music that was learnt, between which the last `GOVERNED`
-steps should lie.
+"""The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
+expected number.
 """
 GOVERNED = 48
 GOVERNOR = 4.0
 MOST_PUSHED = 2.0
-"""Nats that strikes gain at most: more would strike every note at once."""
+"""The governor's largest bias on strikes, in nats. A larger bias would strike all notes at once."""
 MOST_SHARE = 0.2
-"""The share of the last `WATCHED` steps' strikes that a semitone may have. Otherwise a score that
-repeats itself is soon left with a note or two (the "tunnels" of Pachet 2026).
+"""The largest share of one semitone in the strikes of the last `WATCHED` steps, before a penalty.
+Without the penalty a score soon repeats one or two notes (the "tunnels" of Pachet 2026).
 """
 WATCHED = 64
 OVERUSE = 3.0
 OUTSIDE = 4.0
-"""Nats that a strike outside the scale of a key loses."""
+"""The penalty, in nats, of strikes outside the key."""
 BANNED = 1e9
-"""Nats that a strike loses which would copy more than `melody.ORDER` notes of a training track."""
+"""The penalty, in nats, of a strike that completes a run of notes of a training track."""
 
 
 @dataclass(kw_only=True)
 class ScoreState(LevelState):
-    """What the score remembers between two blocks.
+    """The state of the score level between two blocks.
 
-    times: int64 [n + 1], the sample at which each step in `codes` begins, and the end of the last.
-    tempo: beats a minute, as drawn for the piece. sections: the first steps of the sections that
-    were new. theme: the first step of the section that comes back, −1: this section is new. began,
-    until: the first step of this section, and the step after its last. grid: int64 [n + 1], the
-    times of a prompt's steps. line: int64 [batch, `melody.ORDER`, 2], the step and the book of
-    the last notes of the top line, −1 before the first.
+    times: int64 [n + 1], the first sample of each step in `codes`, and the end of the last step.
+    tempo: the drawn tempo, beats per minute. sections: the first steps of the sections with new
+    music. theme: the first step of the repeated section; −1 in a new section. began, until: the
+    first step of this section, and the step after its last. grid: int64 [n + 1], the times of a
+    prompt's steps. line: int64 [batch, `melody.ORDER`, 2], (step, book) of the last notes of the
+    top line, −1 before the first note.
     """
 
     times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -71,7 +71,7 @@ class ScoreState(LevelState):
 
 def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
                 prompt: Score | None = None) -> ScoreState:
-    """The state before the first step. prompt: a score that the piece begins with."""
+    """The state before the first step. prompt: a score that the piece continues."""
     state = ScoreState.start(generator, batch, generator.config.sampling, None, log_probs)
     state.line = state.line.repeat(batch, axis=0)
     if prompt is not None and len(prompt.beats) > 2:
@@ -83,8 +83,8 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
 
 
 class ScoreLevel(Level):
-    """The generator of a score at work. Its positions are steps. All pieces of a batch share their
-    tempo and their plan of sections. sample_rate: of the music that the times are of.
+    """The level that composes the score. Its positions are steps of a quarter of a beat. All pieces
+    of a batch share the tempo and the plan of sections. sample_rate: the rate of `times`.
     """
 
     state: ScoreState
@@ -96,7 +96,7 @@ class ScoreLevel(Level):
         self.sample_rate = sample_rate
 
     def _begin(self):
-        """Draw the tempo, and compose the upbeat. A prompt has both."""
+        """Draw the tempo, and compose the upbeat. Not called after a prompt."""
         state = self.state
         state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(TEMPO_DRAW, 0)
         while self.blocks < UPBEAT or (self.blocks < LONGEST_UPBEAT and not (
@@ -110,14 +110,14 @@ class ScoreLevel(Level):
         return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])
 
     def compose(self, sample: int):
-        """Compose up to a sample of the music."""
+        """Compose at least up to a sample of the music."""
         if not self.state.tempo:
             self._begin()
         while self.state.times[-1] < sample:
             self.sample(None)
 
     def sample(self, context):
-        """Compose one beat. The steps of a prompt or of a frozen loop stand in their places."""
+        """Compose one beat. Steps of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
         self._plan()
         super().sample(context)
@@ -128,7 +128,7 @@ class ScoreLevel(Level):
         state.times = np.concatenate([state.times, state.times[-1] + beat])
 
     def _parts(self, context, draws, forced):
-        """Each step by itself, and each piece, which has a bias of its own."""
+        """Sample each step of each piece alone, because each has its own bias."""
         state, start = self.state, self.stop
         if forced is None:
             forced = np.full_like(draws, -1, np.int32)
@@ -151,7 +151,7 @@ class ScoreLevel(Level):
             yield frames, None if state.log_probs is None else np.concatenate(log_probs)
 
     def _plan(self):
-        """At the end of a section, draw the next: new music, or a section that comes back."""
+        """At the end of a section, draw the next one: new music, or an earlier section."""
         state, steering, number = self.state, self.steering, 3 * self.blocks
         if self.stop < state.until and not steering.section:
             return
@@ -170,12 +170,12 @@ class ScoreLevel(Level):
         state.began, state.until = self.stop, self.stop + length
 
     def _bias(self, piece: int, step: int, drawn: np.ndarray) -> np.ndarray:
-        """What is added to a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
+        """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
         expected = self.config.core.strikes * steering.density
         recent = state.codes[piece, -GOVERNED:, :-BANDS]
-        # As if the steps that are not there yet had been as expected.
+        # Missing steps count with the expected number of strikes.
         rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED
         allowed = np.clip(rate, *(expected * share for share in DENSITY))
         push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
@@ -191,7 +191,7 @@ class ScoreLevel(Level):
         place = step - state.began + state.theme - state.first
         if state.theme >= 0 and 0 <= place < state.codes.shape[1]:
             theme = state.codes[piece, place]
-            # A note that sounds on in the theme may do so only where it was struck.
+            # The core still forbids SOUNDING where no note sounded in the step before.
             bias[np.arange(self.books), theme] += RECALL
         if state.line[piece, 0, 0] >= 0:
             copied = melody.completing(state.line[piece], step, self.books - BANDS,
@@ -200,8 +200,8 @@ class ScoreLevel(Level):
         return bias
 
     def in_frames(self, begin: int, count: int, frame: int) -> np.ndarray:
-        """What the score says of `count` frames of `frame` samples from sample `begin` on, as
-        `ScoreAbove` reads it: int32 [batch, count, books + 1].
+        """The rows of `ScoreAbove` for `count` frames of `frame` samples from sample `begin` on:
+        int32 [batch, count, books + 1].
         """
         self.compose(begin + count * frame)
         state = self.state
@@ -213,13 +213,13 @@ class ScoreLevel(Level):
         middles = ends - frame / 2
         places = np.interp(middles, state.times, np.arange(len(state.times)) + state.first)
         rows[..., -1] = (places / STEPS_PER_BEAT % 1 * ScoreAbove.PHASES).astype(int)
-        # Nothing is heard of the upbeat.
+        # The upbeat is silent.
         rows[:, ends <= 0, :-1] = SILENT
         return rows
 
     def _ages(self, steps: np.ndarray, frames: np.ndarray, frame: int) -> np.ndarray:
-        """0 where a book is silent, or 1 + the frames since it was struck: int32 [batch, n, books],
-        for the frames number `frames`, in which these steps sound.
+        """0 where a book is silent, otherwise 1 + the frames since its strike: int32 [batch, n,
+        books]. frames: [n], the numbers of the frames. steps: [n], the step of each frame.
         """
         first = max(0, int(steps.min(initial=0)) - LOOKED_BACK)
         codes = self.state.codes[:, first : int(steps.max(initial=0)) + 1]
@@ -232,7 +232,7 @@ class ScoreLevel(Level):
         return np.where(sounds, 1 + np.clip(ages, 0, ScoreAbove.OLDEST), 0).astype(np.int32)
 
     def forget(self, sample: int):
-        """Forget the steps before a sample, but for those of the last `KEPT` seconds."""
+        """Forget the steps before a sample, except those of the last `KEPT` seconds."""
         sample = min(sample, int(self.state.times[-1]) - KEPT * self.sample_rate)
         gone = int(np.searchsorted(self.state.times, sample, "right")) - 1
         gone -= gone % STEPS_PER_BEAT
@@ -241,8 +241,8 @@ class ScoreLevel(Level):
             self.state.times = self.state.times[gone:].copy()
 
     def notes(self, begin: int, end: int, piece: int = 0) -> list[tuple[int, int, int]]:
-        """The notes that are struck from sample `begin` on and before `end`: (first sample, sample
-        after the last, MIDI number) each, in order.
+        """The notes that are struck in samples begin … end − 1, in order: (first sample, sample
+        after the last, MIDI number) each.
         """
         state, notes = self.state, []
         first, last = np.searchsorted(state.times[:-1], [begin, end])

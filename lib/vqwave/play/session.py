@@ -1,5 +1,5 @@
-"""A session: a seed, and the changes that a listener made while the stream played. A change holds
-from a block that had not begun when `Stream.set` was called, so `replay` is the same, bit for bit.
+"""A session: a seed, and the changes that a listener made while the stream played. A change takes
+effect at a block that had not begun. So `replay` repeats the music bit for bit.
 """
 
 import json
@@ -19,8 +19,8 @@ from .controls import NAMES
 
 
 def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarray]:
-    """The blocks of a session. stream: a fresh `Stream` of the same weights, seed and options.
-    changes: (sample that `Stream.set` returned, its keywords) of each change.
+    """The blocks of a session. stream: a new `Stream` of the same weights, seed and options.
+    changes: (sample that `Stream.set` returned, keywords of that call) of each change.
     """
     pending = deque(sorted(changes, key=lambda change: change[0]))
     while True:
@@ -32,7 +32,7 @@ def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarra
 
 
 def _check_keywords(change: dict) -> dict:
-    """The keywords of one change, with levels as numbers: keys in JSON are text."""
+    """The keywords of one change, with levels as ints. (The keys of JSON objects are text.)"""
     for name in change:
         if name not in NAMES:
             raise ValueError(f"no control is called {name!r}; there are {', '.join(NAMES)}")
@@ -71,7 +71,7 @@ class Session(Config):
         return validate(cls, content, name)
 
     def write(self, path):
-        """The file that `read` reads. Raises `UserError` where it cannot be written."""
+        """Write the file for `read`. Raises `UserError` if it cannot be written."""
         # `replay` makes all changes between two blocks in the order of their samples.
         changes = sorted(self.changes, key=lambda change: change[0])
         try:
@@ -81,7 +81,7 @@ class Session(Config):
             raise UserError(f"{printable(path)}: cannot be written: {reason(e)}") from e
 
     def check(self, stream):
-        """Check every change against a new `Stream`. Raises `UserError`, which names the change."""
+        """Check every change against a new `Stream`. A `UserError` says the change's number."""
         engines = stream.engines
         for i, (sample, change) in enumerate(self.changes, 1):
             try:

@@ -1,5 +1,5 @@
-"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back. Their fields and
-types say how, so a new field is saved and restored without another line of code.
+"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back. The code follows the
+fields and types of the dataclasses, so a new field needs no further code.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ SNAPSHOT_VERSION = 13
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
-    """A value as arrays, numbers and text by key: of a dataclass a key for each field, of a mapping
-    for each key, of a list for each item; `name` and a dot stand before. Items of a deque have the
-    same shapes and are stacked. None has no key.
+    """A value as {key: array, number or text}. The keys are `name`, a dot, and the field of a
+    dataclass, the key of a mapping or the index in a list. The items of a deque, which have equal
+    shapes, are stacked. None has no key.
     """
     if value is None:
         return {}
@@ -84,7 +84,7 @@ def unpack(kind, packed: Mapping[str, Any], name: str = ""):
 
 @dataclasses.dataclass(frozen=True)
 class EngineReference:
-    """Which weights and which engine a state belongs to, and where to load them from."""
+    """The weights and the engine that a state belongs to, and the folder to load them from."""
 
     name: str
     checksum: str
@@ -102,7 +102,7 @@ class EngineReference:
 
 @dataclasses.dataclass
 class Snapshot:
-    """Where a stream stands between two blocks: its fields are what `Stream.state` saves."""
+    """The state of a stream between two blocks, as `Stream.state` saves it."""
 
     version: int
     codec: EngineReference
@@ -116,14 +116,14 @@ class Snapshot:
 
     @classmethod
     def of(cls, engines: Engines, *parts) -> typing.Self:
-        """Of what plays; parts: the fields from `options` on."""
+        """The snapshot of a stream with these engines. parts: the fields from `options` on."""
         return cls(SNAPSHOT_VERSION, EngineReference.of(engines.codec),
                    [EngineReference.of(generator) for generator in engines.generators],
                    engines.score and EngineReference.of(engines.score), *parts)
 
     @classmethod
     def unpack(cls, state: Mapping) -> typing.Self:
-        """The snapshot of `pack`. Raises `UserError` where it is damaged or of another version."""
+        """The snapshot from the keys of `pack`. Raises `UserError` for damage or other versions."""
         try:
             packed = dict(state)
             if int(packed["version"]) == SNAPSHOT_VERSION:
@@ -134,7 +134,7 @@ class Snapshot:
                         f"{SNAPSHOT_VERSION}")
 
     def engines(self, codec, generators, music, score=None) -> Engines:
-        """The engines of the saved chain. Raises `UserError` where others are given."""
+        """The engines of the saved chain. Raises `UserError` if other engines are given."""
         def load(reference, loader):
             return loader(weights.find(reference.folder, reference.name, reference.tag or None),
                           reference.engine)

@@ -1,4 +1,4 @@
-"""A stream: an endless iterator of blocks of music, in constant memory, that a player steers."""
+"""A stream: an endless iterator of blocks of music, in constant memory, steered while it plays."""
 
 import threading
 from collections import deque
@@ -24,7 +24,7 @@ from .transpose import Transposer
 
 
 class StreamStatus:
-    """What plays, and what will once all queued changes are made."""
+    """What a stream plays now, and after all queued changes."""
 
     batch: int | None
     block: int
@@ -48,7 +48,7 @@ class StreamStatus:
 
     @property
     def level(self) -> int:
-        """Samples per code of the level that is decoded."""
+        """The level that is decoded, in samples per frame."""
         return self.codec.config.level
 
     @property
@@ -63,7 +63,7 @@ class StreamStatus:
 
     @property
     def sampling(self) -> dict[int, Sampling]:
-        """How each level draws."""
+        """The sampling of each level."""
         return self._chain.sampling
 
     @property
@@ -73,12 +73,12 @@ class StreamStatus:
 
     @property
     def engines(self) -> Engines:
-        """What plays once all queued changes are made."""
+        """The engines after all queued changes."""
         return self._coming
 
     @property
     def coming(self) -> Mapping[int, Sampling]:
-        """How each level draws once all queued changes are made."""
+        """The sampling of each level after a queued jump to other weights; otherwise now."""
         return self._coming.sampling or self.sampling
 
     @property
@@ -88,7 +88,7 @@ class StreamStatus:
 
     @property
     def has_score(self) -> bool:
-        """Whether a score leads what plays once all queued changes are made."""
+        """Whether the chain has a score after all queued changes."""
         return self._coming.score is not None
 
     @property
@@ -101,15 +101,16 @@ class StreamStatus:
 
     @property
     def position(self) -> int:
-        """Samples handed out so far (per piece)."""
+        """The number of samples returned so far, per piece."""
         samples = self._playback.blocks * self.block
         return samples if self.samples is None else min(samples, self.samples)
 
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
               ) -> list[tuple[int, int, int]]:
-        """The notes of a piece's score that begin in samples begin … end − 1 (None: as far as the
-        score is composed): (first sample, sample after the last, MIDI number) each, in order. The
-        score runs ahead of the sound; its last half hour is kept. No notes without a score.
+        """The notes of a piece's score that begin in samples begin … end − 1, in order.
+
+        Each is (first sample, sample after the last, MIDI number). end: None is the end of the
+        composed score, which runs ahead of the sound. Only the last half hour is kept.
         """
         score = self._chain.score
         if score is None:
@@ -118,42 +119,43 @@ class StreamStatus:
 
 
 class Stream(StreamStatus):
-    """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
+    """An endless iterator of float32 blocks of music; with `samples`, a piece of that length.
 
-    An error of any thread is raised by the iterator, and closes the stream. While the thread that
-    calls `next` samples a block of the bottom level, workers run the levels above for the next
-    block and decode the one before.
+    The thread that calls `next` samples a block of the bottom level. Meanwhile workers sample the
+    levels above for the next block, and decode the block before. The iterator raises the errors of
+    all threads; an error closes the stream.
 
     Args:
         codec, generators: a `CodecEngine`, and `GeneratorEngine`s from the top of the chain down.
         block: samples of a block, a multiple of the top level.
-        seed: decides everything; a whole number of at least 0. None draws one, see `.seed`.
-        batch: None for one piece, blocks [block]; N for N independent pieces side by side, blocks
-            [N, block]. In float32 piece b is the same whatever N is.
-        samples: length of the piece, which is the endless one cut; None is endless.
+        seed: a whole number of at least 0, which decides all random draws. None: a random seed,
+            see `.seed`.
+        batch: None: one piece, blocks [block]. N: N independent pieces, blocks [N, block]. In
+            float32, piece b does not depend on N.
+        samples: cuts the endless piece to this length; None: endless.
         sampling: see `sampling_per_level`.
-        chunk: most frames sampled in one call of a generator; it changes no code.
+        chunk: the most frames that one call of a generator samples; it changes no code.
         begin: a `Prompt`, which the generators continue; a `Variation`, whose codes the first
-            generator reads instead of a level above, and which ends where they end; or a `Score`,
-            which is performed and then goes on by itself.
+            generator reads as the level above; or a `Score`, which the stream performs and then
+            continues. A variation ends with its codes.
         log_probs: compute the log-probability of each code.
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
-        label: what the music is like, as `labels.read_labels` reads it.
+        label: the label of the music, in a form that `labels.read_labels` takes.
         music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
-        ahead: seconds of codes behind a block that its decoder waits for. The last of them stands
-            for the rest, and a block passes into the next one: changes are heard the sooner. None:
-            all that the decoder can see, so that the sound is that of the whole piece's codes.
-        score: the `GeneratorEngine` of the score that the first generator performs; None: without.
-        intro: a new piece begins as recordings do, often quietly. Otherwise it begins where its
-            music sounds, see `opening`.
-        leveling: pieces without a recording are brought to a similar loudness, see `Leveler`.
+        ahead: seconds of codes after a block that the decoder waits for (latency). The decoder
+            repeats the last of these codes, and blocks are cross-faded. None: the decoder's whole
+            halo, so that the sound equals that of the whole piece's codes.
+        score: the `GeneratorEngine` of the score that the first generator performs, or None.
+        intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
+            where its music sounds, see `opening`.
+        leveling: pieces without a recording get a similar loudness, see `Leveler`.
 
     Attributes:
-        codes: {level: int32 [n]} of the last block, for every level from the top (or the level
-            kept) down, [batch, n] with a batch, and [..., n, books] with several books. n =
-            ceil(len(block) / level).
+        codes: {level: int32 [n]} of the last block, from the top (or a variation's kept level)
+            down; n = ceil(len(block) / level). With a batch [batch, n]; with several books
+            [..., n, books].
         log_probs: {level: float32 of the same shape}, for the levels that have a generator: the
-            natural log of the probability that each code had. None without `log_probs`.
+            natural log of each code's probability. None without `log_probs`.
         changed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
     """
 
@@ -164,8 +166,8 @@ class Stream(StreamStatus):
                  music=None, ahead: float | None = None, score=None, intro: bool = True,
                  leveling: bool = False):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
-            raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a "
-                            f"recording")
+            raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
+                            f"VQWave.prompt and VQWave.source)")
         varied = begin if isinstance(begin, Variation) else None
         engine.check_chain(codec, generators, varied.level if varied else 0)
         for key, value, least in (("batch", batch, 1), ("samples", samples, 0),
@@ -178,7 +180,7 @@ class Stream(StreamStatus):
         configs = [g.config for g in generators]
         block, rate = check_block(block, configs), codec.config.sample_rate
         past = check_number("past", past, 0, controls.MOST_PAST)
-        # In whole blocks, which may be a little longer.
+        # Whole blocks, which may be a little longer than `past`.
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
@@ -196,7 +198,7 @@ class Stream(StreamStatus):
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
                  playback: Playback, chunk: int | None):
-        """Go on from a state."""
+        """Continue from a state."""
         self.block, self.samples, self.batch = options.block, options.samples, options.batch
         self._options, self._steering, self._chunk = options, steering, chunk
         self._workers = Workers()
@@ -209,7 +211,7 @@ class Stream(StreamStatus):
         self.log_probs: dict[int, np.ndarray] | None = {} if options.log_probs else None
         self.changed: list[tuple[int, dict]] | None = None
         self._pending: list[Change] = []
-        self._begun = playback.blocks  # blocks that no change can alter any more
+        self._begun = playback.blocks  # changes take effect after these blocks
         self._lock, self._set_lock = threading.Lock(), threading.Lock()
         self._open, self._failed = True, False
 
@@ -227,33 +229,33 @@ class Stream(StreamStatus):
         self.close()
 
     def set(self, **change) -> int:
-        """Change what plays, from the next block on that is not begun. Any thread may call this.
+        """Change the music from the next block on that has not begun. Any thread may call this.
 
-        `controls.CONTROLS` describes the numbers loudness, transpose, hold, freeze, mutate, pull
-        and stay, with their ranges. It says of which the change is heard from the returned sample
-        on. The others change codes: each level follows from its own next block, before it sounds.
+        `controls.CONTROLS` describes the keywords that are numbers (loudness, transpose, hold,
+        tempo, …) and their ranges. An `exact` change is heard from the returned sample on. The
+        other changes alter codes: each level applies them from its own next block on.
 
         Args:
-            sampling: a `Sampling` for all levels, or a mapping from level to one, or to what
-                differs from what the level has now: `{512: {"temperature": 1.2}}`.
-            hold, freeze: seconds, in whole blocks and frames, at most the stream's `past`. freeze
-                may be `{level: seconds}`; the generator hears what is repeated.
-            notes: MIDI numbers of held notes: codes that sound them, in any octave, become
-                likelier; [] releases them. What each code sounds is measured the first time, which
-                takes some seconds. The codec must play by oscillators.
-            key: the score keeps to a key, such as "D-minor"; "" frees it. section: what the score
-                goes on with from its next beat on, "new" or "theme".
-            label: what the music is to be like, over a second; as `labels.read_labels` reads it.
-            jump: a seed: the music passes to the piece that begins with it, without a freeze.
-            begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
-                or a recording as a session names it, `{"file": …, "start": s, "seconds": s}`.
-            weights: with `jump`, the folder of the generators that play that piece, with their
-                codecs where it has some. They are loaded before the change is queued. Earlier
-                blocks can no longer be held then, and held notes are released.
+            sampling: a `Sampling` for all levels; or a mapping from level to a `Sampling`, or to
+                the fields that change: `{512: {"temperature": 1.2}}`.
+            hold, freeze: seconds, rounded to whole blocks and frames, at most the stream's `past`.
+                freeze may be `{level: seconds}`; the generator reads the repeated codes.
+            notes: MIDI numbers of held notes; [] releases them. Codes that sound these notes, in
+                any octave, become likelier. The codec must have oscillators. The first call
+                measures the pitches of the codes, which takes some seconds.
+            key: the key of the score, such as "D-minor"; "" allows all notes. section: the next
+                section of the score, from its next beat on: "new" or "theme".
+            label: the label to reach within a second, in a form that `labels.read_labels` takes.
+            jump: a seed. The music cross-fades to the piece of this seed, without a freeze.
+            begin: with `jump`, a recording that the new piece continues without playing it: a
+                `Prompt`, or `{"file": …, "start": s, "seconds": s}` as in a session.
+            weights: with `jump`, the folder of the new piece's generators, and of their codecs if
+                they are there. They are loaded before the change is queued. Held notes are
+                released, and earlier blocks can no longer be held.
 
-        Returns the sample (of the stream) that the change holds from. The same changes at the same
-        samples are the same music, see `session.replay`; they are part of the state. Raises
-        `UserError` for what cannot be; nothing is changed then.
+        Returns the sample of the stream from which the change holds. The same changes at the same
+        samples give the same music, see `session.replay`. Changes are part of the state. Raises
+        `UserError` for an impossible change, and then changes nothing.
         """
         loaded = load_named(change, self._coming)
         with self._set_lock:
@@ -267,11 +269,11 @@ class Stream(StreamStatus):
         return sample
 
     def check(self, engines: Engines, **change) -> Change:
-        """The change that `set` would make where `engines` play. Raises `UserError` like `set`."""
+        """The change that `set` would make if `engines` played. Raises `UserError` like `set`."""
         return check_change(load_named(change, engines), engines, self._options)
 
     def hear_codes(self):
-        """Measure the pitches of the codes now; otherwise the first `set(notes=…)` does."""
+        """Measure the pitches of the codes now, instead of in the first `set(notes=…)`."""
         load_named({"notes": True}, self._coming)
 
     def __next__(self) -> np.ndarray:
@@ -291,7 +293,7 @@ class Stream(StreamStatus):
                                                                         self.sample_rate))
                 block = block.cut(samples)
             except BaseException:
-                # A level may stand in the middle of a block: nothing can go on from here.
+                # A level may be in the middle of a block, so there is no state to continue from.
                 self._failed = True
                 self._shut()
                 raise
@@ -302,7 +304,7 @@ class Stream(StreamStatus):
             return audio if self.batch else audio[0]
 
     def _without_axes(self, values: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """[batch, n, books] by level without the axes that a caller does not see."""
+        """[batch, n, books] by level, without the axis of a single book or of no batch."""
         values = {level: x[..., 0] if x.shape[-1] == 1 else x for level, x in values.items()}
         return values if self.batch else {level: x[0] for level, x in values.items()}
 
@@ -310,13 +312,13 @@ class Stream(StreamStatus):
         return round(seconds * self.sample_rate)
 
     def _next_of_chain(self, samples: int | None = None) -> Block:
-        """The chain's next block; codes are noted for so many samples of it, None: for all."""
+        """The chain's next block, with the codes of its first `samples` samples (None: of all)."""
         left = (None if self.samples is None
                 else -(-self.samples // self.block) - self._playback.blocks)
         return self._chain.next_block(samples or self.block, left, self._playback.past.maxlen or 0)
 
     def _make_changes(self, begun: int):
-        """Make the queued changes, between two blocks. `begun` blocks are begun now."""
+        """Make the queued changes, between two blocks. begun: the number of blocks begun now."""
         with self._set_lock:
             self._begun = begun
             changes, self._pending = self._pending, []
@@ -349,7 +351,7 @@ class Stream(StreamStatus):
                                 self._next_of_chain)
 
     def _jump(self, change: Change):
-        """Pass to the piece of another seed, label, recording or other weights."""
+        """Cross-fade to the piece of another seed, label, recording or other weights."""
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
         engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
         if change.engines is not None:
@@ -372,12 +374,12 @@ class Stream(StreamStatus):
         self._workers.close()
 
     def state(self) -> dict:
-        """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez`
+        """The state of the stream between two blocks: numpy arrays, numbers and text, as `np.savez`
         stores them. Raises `RuntimeError` after an error in the stream.
         """
         with self._lock:
             if self._failed:
-                raise RuntimeError("the stream failed; it has no state to go on from")
+                raise RuntimeError("the stream failed: it has no state to continue from")
             if self._open:
                 self._make_changes(self._playback.blocks)
             return pack(Snapshot.of(self._engines, self._options, self._chain.state, self._steering,
@@ -386,10 +388,9 @@ class Stream(StreamStatus):
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
                chunk: int | None = None, music=None) -> Self:
-        """The stream that goes on bit for bit where `state` was taken: a dict, or what `np.load`
-        returns.
+        """A stream that continues bit for bit from `state`: a dict, or what `np.load` returns.
 
-        Without `codec` and `generators` the state says where to load them from. music: see
+        Without `codec` and `generators`, both are loaded from the paths in the state. music: see
         `Stream`. Raises `UserError` for other weights than the state's, and for a damaged state.
         """
         snapshot = Snapshot.unpack(state)

@@ -1,8 +1,8 @@
 """Transposition of sound while it plays, without a change of tempo.
 
-Waveform-similarity overlap-add (Verhelst and Roelands 1993) on a delay line: grains of the recent
-sound are read faster or slower, and each begins where the wave best continues the grain before. The
-result is at most 0.1 s late.
+Waveform-similarity overlap-add (Verhelst and Roelands 1993) on a delay line. Grains of past sound
+are read faster or slower. Each grain begins where the wave best continues the grain before.
+The latency is at most 0.1 s.
 """
 
 import numpy as np
@@ -10,12 +10,12 @@ import numpy as np
 from .mastering import cross_fade
 
 GRAIN = 0.0464
-"""Seconds of a grain, about: a block holds whole grains."""
+"""Approximate seconds of a grain; a block holds a whole number of grains."""
 OVERLAP = 0.0116
 """Seconds of the cross-fade between grains."""
 SEARCH = 0.0136
-"""Seconds on either side in which the next grain may begin: a period of 37 Hz."""
-_TAPS = 16  # of the interpolation, on either side
+"""The search range for the next grain, in seconds on either side: half a period of 37 Hz."""
+_TAPS = 16  # taps of the interpolation filter on either side
 
 
 class Transposer:
@@ -26,7 +26,7 @@ class Transposer:
         self._grain, self._overlap, self._search = (
             max(1, round(seconds * sample_rate)) for seconds in (GRAIN, OVERLAP, SEARCH))
         self._past = np.zeros((batch, 4 * self._grain), np.float32)
-        # Where the last grain would read next: samples behind the sound, and its rate.
+        # The delay at which the last grain would continue, in samples, and its rate.
         self._behind, self._rate = np.zeros(batch), 1.0
 
     def apply(self, audio: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ class Transposer:
         return audio
 
     def _back(self, rate: float) -> float:
-        """Samples of delay with which a grain of this rate begins, not to overtake the sound."""
+        """The delay, in samples, with which a grain of this rate never reads future samples."""
         return self._search + _TAPS + 1 + max(0.0, rate - 1) * 1.5 * self._grain
 
     def _write_grain(self, row: int, sound, out, begin: int, end: int, rate: float):
@@ -63,7 +63,7 @@ class Transposer:
         self._behind[row] = behind - (rate - 1) * (end - begin)
 
     def _best(self, sound, before, place: float, rate: float) -> int:
-        """How many samples after `place` a grain best continues `before`."""
+        """The shift from `place`, in samples, at which a grain best continues `before`."""
         steps = np.floor(rate * np.arange(len(before))).astype(int)
         shifts = np.arange(-self._search, self._search + 1)
         parts = sound[int(place) + shifts[:, None] + steps]
@@ -81,9 +81,10 @@ class Transposer:
 
 
 def read(sound: np.ndarray, at: np.ndarray, rate: float = 1.0) -> np.ndarray:
-    """Interpolate a wave float32 [n], zero outside, at the places `at` [m] -> float32 [m].
+    """Interpolate a wave float32 [n], zero outside, at the positions `at` [m] -> float32 [m].
 
-    rate: the distance of the places; above 1, frequencies above half the new rate are left out.
+    rate: the distance of the positions. Above 1, a low-pass removes frequencies above half the new
+    sample rate.
     """
     if rate == 1 and (at == np.floor(at)).all() and at[0] >= 0 and at[-1] < len(sound):
         return sound[at.astype(int)]

@@ -1,5 +1,5 @@
-"""How fast a chain plays on this machine, in processes without TensorFlow: a table for each part.
-What is compared takes turns within one run. Figures are medians, unless a column says otherwise.
+"""Measures how fast a chain plays on this machine, in processes without TensorFlow. Compared cases
+take turns within one run. Values are medians, unless a column says otherwise.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from .tables import Column
 
 
 class Effort(NamedTuple):
-    """How long each part is measured. rounds: turns of each codec. stream_rounds: turns of each
-    batch of streams, of stream_turn seconds. starts: of a piece. minutes: of music before each
-    reading of memory. seconds: of audio through each codec. changes: of a control.
+    """The length of each measurement. rounds: turns of each codec. stream_rounds: turns of each
+    batch of streams, of `stream_turn` seconds each. starts: of a piece. minutes: minutes of music
+    before each reading of memory. seconds: of audio for each codec. changes: of a control.
     """
 
     rounds: int = 5
@@ -50,7 +50,7 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
     """Measure some `BENCHMARKS` of a chain: {"machine", "when", "load", "checksums", part: rows}.
 
     codecs, generators: folders of trained weights. progress: called with (done, total, name) when a
-    job begins. Raises `RuntimeError` where a process fails, or loads TensorFlow.
+    job begins. Raises `RuntimeError` if a process fails, or if it loads TensorFlow.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     results: dict[str, Any] = {"when": now, "machine": machine.describe(),
@@ -71,7 +71,7 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
 
 
 def export_graphs(music: api.VQWave) -> dict[str, str]:
-    """Export the graphs that playing needs; the checksums of their weights, by name."""
+    """Export the graphs for playing. Returns {model: checksum of its weights}."""
     sets = {name: music.weight_set(name) for name in music.chain.names}
     for weight_set in sets.values():
         for kind in export.kinds(weight_set, "onnx"):
@@ -116,7 +116,7 @@ def _start_python(program: str, *arguments) -> subprocess.Popen:
 
 
 def run_process(part: str, codecs, generators, level: int, effort: Effort) -> list[dict]:
-    """The rows of a part, measured in a process of its own."""
+    """The rows of a part, measured in a new process."""
     with _start_python(_CHILD, part, codecs, generators, level, json.dumps(effort)) as process:
         rows, error = process.communicate()
     if process.returncode:
@@ -146,7 +146,7 @@ def measure_codec(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
 
 
 def count_cycle(stream) -> int:
-    """Blocks after which the work of a stream repeats: a context model runs once for several."""
+    """Blocks after which a stream's work repeats, because a context model serves several blocks."""
     return math.lcm(*(level.group for level in stream._chain.levels))
 
 
@@ -178,8 +178,8 @@ def measure_streams(music: api.VQWave, effort: Effort, level: int) -> list[dict]
 
 
 def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Seconds until the first block of a piece, and until its sound starts: cold, in a new process
-    with cached graphs; warm, with loaded models.
+    """Seconds until the first block of a piece, and until its sound starts. cold: in a new process
+    with cached graphs. warm: with loaded models.
     """
     folders = [music.weight_set(names[music.chain.top]).folder
                for names in (music.chain.codecs, music.chain.generators)]
@@ -204,18 +204,18 @@ def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
 
 
 class Sink:
-    """Simulates a sound device: takes `period` samples at a time from a `Feed`, in real time. A
-    change turns the loudness to silence and back; the first sample that differs from `expected`,
-    the same music without changes, follows it.
+    """Simulates a sound device: reads `period` samples at a time from a `Feed`, in real time. A
+    change turns the loudness to silence and back. It is heard from the first sample that differs
+    from `expected`, the same music without changes.
     """
 
     def __init__(self, feed: playback.Feed, expected: np.ndarray, period: int):
         self.feed, self.expected, self.period = feed, expected, period
         self.position, self.start, self.silent = 0, time.perf_counter(), False
-        self.changed = 0  # the first sample that followed the last change
+        self.changed = 0  # the first sample that the last change affected
 
     def skip(self, seconds: float):
-        """Play so many seconds."""
+        """Play for `seconds`."""
         end = self.position + seconds * self.feed.sample_rate
         while self.position < end:
             self._take()
@@ -238,15 +238,15 @@ class Sink:
         count = round(self.feed.status.seconds * rate) - self.position
         if not (count or more):
             raise self.feed.error or RuntimeError("the music ended before the control took effect")
-        # After an underrun the music is late by the silence that was played.
+        # An underrun delays the music by the played silence.
         audio, self.start = audio[:count], self.start + (self.period - count) / rate
         self.position += len(audio)
         return audio, played_at
 
 
 def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Milliseconds from `Stream.set` to the first sample that follows, for each of
-    `playback.LATENCIES`; the underruns; the RTF of such blocks.
+    """For each of `playback.LATENCIES`: milliseconds from `Stream.set` to the first changed sample,
+    the number of underruns, and the RTF of the blocks.
     """
     rows, random = [], np.random.default_rng(0)
     for name, latency in playback.LATENCIES.items():
@@ -277,7 +277,7 @@ def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict
 
 
 def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """Memory of a process that plays one stream at full speed, after minutes of music."""
+    """The memory of a process after minutes of music of one stream, at full speed."""
     readings, began = [], time.perf_counter()
     with music.stream(level=level, seed=0) as stream:
         for minutes in effort.minutes:
@@ -292,8 +292,8 @@ def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
 
 
 class Part(NamedTuple):
-    """A part of the benchmark. measure: (music, effort, level) -> rows; of_streams: measured at the
-    levels where streams are decoded, the chain's own and the finest, instead of every level.
+    """A part of the benchmark. measure: (music, effort, level) -> rows. of_streams: measure only
+    the chain's default level and the finest level, instead of every level.
     """
 
     measure: Callable[[api.VQWave, Effort, int], list[dict]]

@@ -1,9 +1,9 @@
 """Finds runs of codes that occur twice: copied from the training set, or repeated within a piece.
-Deaf to other transpositions and tempi than those that the corpus holds.
+Deaf to transpositions and tempi that the corpus does not contain.
 
-Frames of one book are compared exactly, windows of them by a 64-bit hash. Frames of several books
-are alike if most of their books are, so that a copy with small differences is found. Candidates are
-short windows in which every fourth book is equal.
+Frames of one book are compared exactly, with 64-bit hashes of windows. Frames of several books
+match if most of their books are equal, so that copies with small differences are found. Candidates
+are short windows in which every fourth book is equal.
 """
 
 import functools
@@ -15,11 +15,11 @@ import numpy as np
 HELD_SECONDS, HELD_FRAMES = 1.0, 4
 """A second with at most four different frames is a held sound, which is no copied melody."""
 ALIKE, ALIKE_FRAMES = 0.65, 9
-"""The share of equal codes that every window of so many frames of a copy has."""
+"""The least share of equal codes in each window of a copy, and the window in frames."""
 SEED_FRAMES, SEED_GROUPS = 4, 4
-"""A candidate has so many frames, equal in one of so many groups of books."""
+"""The frames of a candidate, and the number of groups of books, of which one must be equal."""
 SEEDS_A_HASH, CANDIDATES = 100, 20
-"""Candidates of one hash, and alignments with a track, that are examined at most."""
+"""The most candidates per hash, and the most alignments per track, that are examined."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
 
     Args:
         codes: int [n], or [n, books]; corpus: sequences of the same kind.
-        barred: bool [n], codes that no run may hold, such as `find_held` returns; None: none.
+        barred: bool [n], frames that no run may contain, for example of `find_held`; None: none.
     """
     barred = np.zeros(len(codes), bool) if barred is None else barred
     if codes.ndim == 2 and codes.shape[1] > 1:
@@ -71,9 +71,9 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
 
 
 def _longest_alike(codes, track, number: int, free) -> Run:
-    """The longest run of `codes` in one track, int [n, books] each, in which every window of
-    `ALIKE_FRAMES` frames has a share of at least `ALIKE` equal codes. free: bool [n], which codes
-    may be in a run.
+    """The longest run of `codes` in one track, int [n, books] each. In each window of
+    `ALIKE_FRAMES` frames of the run, at least a share `ALIKE` of the codes is equal. free: bool
+    [n], the frames that a run may contain.
     """
     best = Run(0)
     for shift in _alignments(codes, track, free):
@@ -83,7 +83,7 @@ def _longest_alike(codes, track, number: int, free) -> Run:
         window = min(ALIKE_FRAMES, len(equal))
         alike = np.convolve(equal, np.ones(window), "valid") >= ALIKE * window - 1e-9
         for start, count in runs_of_true(alike):
-            # The windows at either end of a copy reach beyond the copy.
+            # The first and last windows of a copy extend beyond the copy.
             inside = start + np.flatnonzero(equal[start : start + count + window - 1] >= ALIKE)
             length = int(inside[-1] - inside[0]) + 1 if len(inside) else 0
             if length > best.length:
@@ -95,7 +95,7 @@ def _longest_alike(codes, track, number: int, free) -> Run:
 
 def _alignments(codes, track, free) -> list[int]:
     """The shifts from `codes` to `track` with the most windows of `SEED_FRAMES` frames that are
-    equal in a group of books; every group has books from all of the frame.
+    equal in a group of books. Each group is spread over the whole frame.
     """
     shifts, count = [], len(codes) - SEED_FRAMES + 1
     if min(count, len(track) - SEED_FRAMES + 1) < 1:
@@ -125,17 +125,17 @@ def runs_of_true(flags) -> list[tuple[int, int]]:
 def find_held(codes, length: int, distinct: int) -> np.ndarray:
     """Which of `codes` (int [n], or [n, books]) are part of a held sound: bool [n].
 
-    A window of `length` frames with no more than `distinct` different ones is held.
+    A window of `length` frames with at most `distinct` different frames is held.
     """
     frames = _hash_frames(codes)
     count = len(frames) - length + 1
     if count < 1:
         return np.zeros(len(frames), bool)
-    # The place of the same frame before.
+    # The position of the previous equal frame.
     order, before = np.argsort(frames, kind="stable"), np.full(len(frames), -1)
     same = frames[order[1:]] == frames[order[:-1]]
     before[order[1:][same]] = order[:-1][same]
-    # Frame i is new in the windows that begin after that place and hold i.
+    # Frame i is new in the windows that begin after that position and contain i.
     place = np.arange(len(frames))
     different = _cover(np.maximum(before + 1, place - length + 1), place + 1, len(frames))
     starts = np.flatnonzero(different[:count] <= distinct)
@@ -143,7 +143,7 @@ def find_held(codes, length: int, distinct: int) -> np.ndarray:
 
 
 def _cover(starts, ends, count: int) -> np.ndarray:
-    """How many of the ranges [start, end) hold each of `count` places."""
+    """For each of `count` positions, the number of ranges [start, end) that contain it."""
     edges = np.zeros(count + 1, np.int64)
     np.add.at(edges, np.maximum(starts, 0), 1)
     np.add.at(edges, ends, -1)
@@ -151,8 +151,8 @@ def _cover(starts, ends, count: int) -> np.ndarray:
 
 
 def longest_repeat(codes) -> Run:
-    """The longest run of `codes` (int [n] or [n, books]) that occurs twice, exactly; a loop is one
-    run.
+    """The longest run of `codes` (int [n] or [n, books]) that occurs twice, exactly. The two may
+    overlap, as in a loop.
     """
     frames = _hash_frames(codes)
     hashes = _WindowHashes(frames)
@@ -177,8 +177,8 @@ def _run(codes, others, length, position, track, other) -> Run:
 
 
 def _longest(find: Callable[[int], Run | None], most: int) -> Run:
-    """The longest run. find: a run of a length, None where there is none. Every part of a run is a
-    run, so the length is found by doubling and then halving.
+    """The longest run. find: length -> a run of this length, or None. Every part of a run is a run,
+    so the length is found by doubling and then halving.
     """
     best, step = Run(0), 1
     while best.length + step <= most and (run := find(best.length + step)):
@@ -191,7 +191,7 @@ def _longest(find: Callable[[int], Run | None], most: int) -> Run:
 
 class _WindowHashes:
     """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64. The sum over a
-    window is divided by m to the power of its place, so equal windows have equal hashes anywhere.
+    window at position p is divided by m^p, so equal windows have equal hashes everywhere.
     """
 
     MULTIPLIER = 0x9E3779B97F4A7C15
@@ -211,7 +211,7 @@ class _WindowHashes:
 
 
 def _hash_frames(codes) -> np.ndarray:
-    """uint64 [n]: the code of a frame of one book, else a hash of its codes in order."""
+    """uint64 [n]: the code of a frame of one book, or a hash of the codes of several books."""
     frames = codes[:, None] if codes.ndim == 1 else codes
     return functools.reduce(_join, frames.astype(np.uint64).T)
 

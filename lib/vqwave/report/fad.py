@@ -29,16 +29,16 @@ _MEMBERS = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001")
 SAMPLE_RATE = 16000
 N_FFT, HOP, BANDS = 512, 256, 96
 FRAMES, STEP = 187, 93
-"""Mel frames of a patch (3 s), and from one patch to the next."""
+"""Mel frames in a patch (3 s), and between the starts of two patches."""
 PATCH_SECONDS, STEP_SECONDS = FRAMES * HOP / SAMPLE_RATE, STEP * HOP / SAMPLE_RATE
 
-# Max pooling behind each convolution: (frames, bands) pooled, and the stride.
+# Max pooling after each convolution: (frames, bands) of the pool, and the stride.
 _POOLS = (((4, 1), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4)))
 _BATCH = 16
 
 
 def checkpoint(path=None) -> Path:
-    """The folder with the network's two files, which pip downloads into the cache if need be.
+    """The folder with the network's two files. If they are not cached, pip downloads them.
     path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder with its files.
     """
     cached = cache_folder() / MUSICNN.replace("==", "-")
@@ -148,7 +148,7 @@ def load(path=None) -> Embedder:
 
 
 def load_if_available(path=None, warn: Callable[[str], None] = print) -> Embedder | None:
-    """The embedder; None and a warning if it cannot be downloaded. A `path` must be valid."""
+    """The embedder; or None, with a warning, if it cannot be downloaded. A `path` must be valid."""
     try:
         return load(path)
     except UserError as error:
@@ -162,7 +162,7 @@ def frechet(a, b) -> float:
     """The squared Fréchet distance of the Gaussians fitted to two sets of embeddings, float [n, d]
     and [m, d]: ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½).
 
-    It is biased upwards for less than a minute of sound. Raises `ValueError` for less than two
+    Less than a minute of sound gives too large values. Raises `ValueError` for less than two
     patches.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))

@@ -1,5 +1,5 @@
-"""The results of training on a folder of music, compared with its held-out tracks, as one page that
-contains its pictures and sounds.
+"""The results of training on a folder of music, compared with its held-out tracks, as one HTML page
+with embedded pictures and sounds.
 """
 
 import base64
@@ -34,16 +34,16 @@ HELD_OUT_SECONDS = 20.0
 FAR_FROM_TRAINING = 3.0
 """Generated music is far if its distance is this multiple of the training tracks' distance."""
 LONG_COPY_SECONDS = 3.0
-"""A copy is long if it exceeds what held-out music shares with the training tracks by this."""
+"""A copy is long if it is this much longer than the longest run shared by held-out music."""
 REFERENCE_SECONDS = 600.0
-"""Held-out music to which distances are measured, at most."""
+"""The most seconds of held-out music to which distances are measured."""
 BIT_RATE = 64000
 
 
 @dataclass
 class Results:
-    """The measurements of a folder and its models. Without held-out tracks the training tracks take
-    their place, and "training" and "held_out_seconds" are None.
+    """The measurements of a folder and its models. Without held-out tracks, training tracks replace
+    them, and "training" and "held_out_seconds" are None.
 
     codecs: rows of `judge.add_verdict`; before: the same of tuned codecs, before they were tuned;
     generators: rows of `training_figures` with "unseen", the names of training tracks that were
@@ -89,7 +89,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
              for side in (train, held_out)]
     results = Results(len(train), hours[0], len(held_out), hours[1], rate, level)
     levels = [x for x in music.chain.sizes if x >= level]
-    # Before anything that takes long: this opens every model.
+    # First, because this opens every model, and may fail.
     results.overlaps = judge.leakage_warnings([music.weight_set(names[x]) for x in levels for names
                                                in (music.chain.codecs, music.chain.generators)],
                                               held_out)
@@ -135,13 +135,13 @@ def _excerpts(data_dir, tracks, spans):
 
 
 def _example(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
-    """The first sound that is no jingle; the longest where all are short."""
+    """The first sound of at least `EXAMPLE_SECONDS`; otherwise the longest sound."""
     return next((sound for sound in sounds if len(sound) >= HELD_OUT_SECONDS * rate),
                 max(sounds, key=len))
 
 
 def training_figures(weight_set) -> dict:
-    """The record of a generator's training: bits a frame of held-out tracks, and the epoch."""
+    """The record of a generator's training: bits per held-out frame, and the epoch."""
     record, bits = weight_set.record, weight_set.config.books / math.log(2)
     before, loss = record.get("beginning"), record.get("validation_loss")
     return {"model": weight_set.name, "epoch": record.get("epoch"),
@@ -161,7 +161,7 @@ def _generate(music, level, levels, seconds, seed):
 
 
 def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> np.ndarray:
-    """The middle of each track, equally long parts of about `samples` in all."""
+    """The middle of each track: equally long parts, about `samples` samples together."""
     parts, most = [], -(-samples // len(tracks))
     for track in tracks:
         first, end = spans[track.file]
@@ -185,8 +185,8 @@ def _distances(embed, generated, held_out, train, rate) -> dict | None:
 
 
 def _statistics(pieces, held_out, train, rate) -> dict | None:
-    """Divergences of the notes of generated, and of training, music from held-out music's; None if
-    a side is too short. train: sounds, or None.
+    """Divergences between the notes of held-out music and those of generated, and of training,
+    music; None if a side is too short. train: sounds, or None.
     """
     portraits = []
     for side in filter(None, (held_out, pieces, train)):
@@ -200,8 +200,8 @@ def _statistics(pieces, held_out, train, rate) -> dict | None:
 
 
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
-    """The longest runs that the pieces, and held-out music, share with the training tracks as the
-    generator saw them. Held sounds do not count.
+    """The longest runs that the pieces, and held-out music, share with the (augmented) training
+    tracks. Held sounds do not count.
     """
     stderr.import_keras()
     from ..nn import codec
@@ -227,7 +227,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
 
 
 def advise(results: Results) -> Iterator[str]:
-    """What to try next, in sentences."""
+    """Advice on what to try next, in sentences."""
     train = cli.command("train")
     if not results.held_out:
         yield ("Nothing was held out, so every figure is of training tracks: it cannot distinguish "

@@ -52,7 +52,7 @@ def measure(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
 
 
 def find_faults(figures: dict) -> list[str]:
-    """The faults of a piece with these figures of `measure`, in words; empty if it is healthy."""
+    """The faults of a piece as texts, from the values of `measure`; [] if it is healthy."""
     faults = []
     if figures["pause"] > LONGEST_PAUSE:
         faults.append(f"silent for {figures['pause']:.0f} s (peaks of "

@@ -1,4 +1,4 @@
-"""Measures how well a codec reconstructs music, and judges whether that is good enough."""
+"""Measures how well a codec reconstructs music, and judges whether the codec suits the music."""
 
 import functools
 import hashlib
@@ -18,15 +18,15 @@ from . import fad, tables
 
 HIGHER, LOWER = "higher", "lower"
 EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
-"""Seconds of each track (more of few tracks, less of a short one); of all tracks, at most."""
+"""Seconds of each track (more if there are few tracks), and the most seconds of all tracks."""
 LEAST_DISTANCE_SECONDS = 60.0
-"""The Fréchet distance of less audio is biased upwards and is in no verdict."""
+"""The Fréchet distance of less audio is too large, so it does not count in a verdict."""
 IN_DOMAIN_KEY = "held_out"
-"""Of a weight set's record: the codec's figures on held-out tracks of its own corpus."""
+"""The key, in the record of weights, of the codec's values on held-out tracks of its corpus."""
 
 
 def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, float]:
-    """The figures of `METRICS` of an original and its copy, float32 [samples] each."""
+    """The values of `METRICS` for an original and its copy, float32 [samples] each."""
     return notes.compare(original, copy, rate) | timing.compare(original, copy, rate) | {
         "note_events": transcription.compare(original, copy, rate),
         "sc_db": metrics.spectral_convergence(original, copy),
@@ -36,9 +36,9 @@ def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of `measure`; of several pairs the mean is taken, each weighted by its length. A
-    verdict holds the figure to `in_domain` times the codec's figure on its own corpus, or to
-    `bound` where that figure is unknown; None: it is in no verdict.
+    """A value of `measure`; for several pairs the mean, weighted by length. The bound of a verdict
+    is `in_domain` times the codec's value on its own corpus; if that is unknown, `bound`. None: the
+    metric does not count in a verdict.
     """
 
     name: str
@@ -61,7 +61,7 @@ METRICS = (
     Metric("mel", "mel", LOWER, 2, 0.7, 1.25), Metric("si_sdr_db", "SI-SDR dB"),
 )
 DISTANCE = Metric("distance", "distance", LOWER, 1, 40.0, 1.5)
-"""The Fréchet distance, of all pairs together."""
+"""The Fréchet distance over all pairs together."""
 BOUNDED = tuple(metric for metric in (*METRICS, DISTANCE) if metric.bound is not None)
 
 
@@ -75,13 +75,13 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
     Args:
         sounds: float32 [samples] each, at the codec's rate.
         track_labels: of each sound, for a codec that was trained with labels.
-        books: how many of a residual codec's codebooks are kept; None: all.
+        books: the number of a residual codec's codebooks to use; None: all.
         copies: a list that receives each copy, float32 [samples], and its codes, int32 [frames,
             books].
 
     Returns:
-        The figures of `compare` and `code_figures`; `latency_ms`; `encode_speed` and
-        `decode_speed`, in seconds of audio a second.
+        The values of `compare` and `code_figures`; `latency_ms`; `encode_speed` and
+        `decode_speed`, in seconds of audio per second.
     """
     config, track_labels = codec.config, track_labels or [None] * len(sounds)
     kept, frames, seconds = config.check_books(books), [], np.zeros(2)
@@ -112,15 +112,15 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
 
 def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
             embed: fad.Embedder | None = None) -> dict:
-    """How close copies are to their originals, from pairs (original, copy), float32 [samples] each:
-    a figure of each of `METRICS`, "distance" and "seconds". Figures are None where every original
-    is silent; "distance" also without `embed`, and for fewer than two patches of audio.
+    """The similarity of copies to their originals, from pairs (original, copy), float32 [samples]
+    each: the values of `METRICS`, "distance" and "seconds". Values are None if all originals are
+    silent; "distance" also without `embed`, and for fewer than two patches of audio.
     """
     rows, lengths, patches, samples = [], [], [], 0
     for original, copy in pairs:
         samples += len(original)
         if np.var(original) <= metrics.SILENCE_POWER:
-            continue  # silence has no spectrum to be near to
+            continue  # the metrics are undefined for silence
         figures = measure(original, copy, sample_rate)
         rows.append([figures[metric.name] for metric in METRICS])
         lengths.append(len(original))
@@ -136,8 +136,8 @@ def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
 
 
 def code_figures(config: CodecConfig, codes: np.ndarray) -> dict:
-    """`metrics.codebook_figures`, `bitrate_kbps` and the number of `codes`; {} of a codec without
-    codes. codes: int [frames, books], of all books of the codec or the first of them.
+    """`metrics.codebook_figures`, `bitrate_kbps` and the number of `codes`; {} for a VAE. codes:
+    int [frames, books], of all books of the codec or of the first ones.
     """
     if not config.has_codes:
         return {}
@@ -149,15 +149,15 @@ def code_figures(config: CodecConfig, codes: np.ndarray) -> dict:
 
 def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]],
              seconds: float | None = None) -> list[tuple[manifest.Track, np.ndarray]]:
-    """The audio for judging codecs: (track, float32 [samples]) of each track with sound, in an
-    order by hash, up to `TOTAL_SECONDS`. Raises `UserError` where every track is silent.
+    """The audio for judging codecs: (track, float32 [samples]) of the tracks with sound, ordered by
+    hash, up to `TOTAL_SECONDS`. Raises `UserError` if every track is silent.
 
-    spans: (first sample, end) without silent ends, by track file. seconds: of a track; None:
-    `EXCERPT_SECONDS`, or more where there are few tracks.
+    spans: {track file: (first sample, end)} without silent ends. seconds: of each track; None:
+    `EXCERPT_SECONDS`, or more if there are few tracks.
     """
     seconds = seconds or max(EXCERPT_SECONDS, TOTAL_SECONDS / max(1, len(tracks)))
     chosen: list[tuple[manifest.Track, np.ndarray]] = []
-    # Alphabetical order would prefer the first albums.
+    # In alphabetical order, the first albums would be over-represented.
     for track in sorted(tracks, key=lambda t: hashlib.sha256(t.sha256.encode()).digest()):
         rate, (first, end) = track.sample_rate, spans[track.file]
         left = round(TOTAL_SECONDS * rate) - sum(len(sound) for _, sound in chosen)
@@ -174,9 +174,9 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
 
 
 def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
-    """The bounds that the figures of `judge` miss, in words; "" if the codec suits the music.
+    """The bounds that the values of `judge` miss, as text; "" if the codec suits the music.
 
-    in_domain: the codec's figures on held-out tracks of its own corpus.
+    in_domain: the codec's values on held-out tracks of its own corpus.
     """
     missed = []
     for metric in BOUNDED:
@@ -192,9 +192,9 @@ def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
 
 def add_verdict(weight_set: weights.WeightSet, figures: dict,
                 in_domain: dict | None = None) -> dict:
-    """The figures of `judge` as a codec's row: with "model", "suitable" and "shortfall".
+    """The values of `judge` as a codec's row, with "model", "suitable" and "shortfall".
 
-    in_domain: see `find_shortfall`; None: what the weight set records.
+    in_domain: see `find_shortfall`; None: the values in the weights' record.
     """
     shortfall = find_shortfall(figures, in_domain or in_domain_figures(weight_set))
     return {"model": weight_set.name, **figures, "suitable": not shortfall, "shortfall": shortfall}
@@ -207,8 +207,8 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
                  record: bool = False) -> list[dict]:
     """Judge codecs on the same excerpts of held-out tracks: a row of `add_verdict` each.
 
-    spans: see `excerpts`. progress: called with a codec's name and the share of it that is done.
-    record: save the figures in the weight sets, as the codecs' figures on their own corpus.
+    spans: see `excerpts`. progress: called with a codec's name and the share of its work done.
+    record: save the values in the weights' records, as the values on the codecs' own corpus.
     """
     rate = tracks[0].sample_rate
     for weight_set in weight_sets:
@@ -230,7 +230,7 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
 
 
 def in_domain_figures(weight_set: weights.WeightSet) -> dict | None:
-    """A codec's figures on held-out tracks of its own corpus, where its weight set records them."""
+    """A codec's values on held-out tracks of its own corpus, from the weights' record, or None."""
     figures = weight_set.record.get(IN_DOMAIN_KEY)
     needed = {"seconds", *(metric.name for metric in BOUNDED)}
     return figures if isinstance(figures, dict) and needed <= figures.keys() else None
@@ -247,8 +247,8 @@ def row_cells(row: dict) -> tuple[str, ...]:
 
 def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
                 ) -> list[str] | None:
-    """The names of those of `tracks` that a model, or its codecs, were trained on; None where the
-    weight set does not record its tracks.
+    """The names of the `tracks` that a model or its codecs were trained on; None if the training
+    tracks are unknown.
     """
     trained_on = weight_set.trained_on
     return None if trained_on is None else [splits.track_name(t) for t in tracks

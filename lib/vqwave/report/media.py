@@ -7,11 +7,11 @@ import numpy as np
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """The sample rates that MP3 supports, Hz."""
 EXAMPLE_SECONDS = 30.0
-"""Length of a sound example."""
+"""The length of a sound example."""
 
 
 def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:
-    """float32 [samples] as a file: Ogg for `libopus`, else MP3. options: of FFmpeg's encoder."""
+    """float32 [samples] as a file: Ogg for `libopus`, otherwise MP3. options: for FFmpeg."""
     import av
 
     opus = encoder == "libopus"

@@ -1,4 +1,4 @@
-"""Render rows of figures as a Markdown table, an HTML table or a table of rich."""
+"""Renders rows of values as a Markdown table, an HTML table or a table of rich."""
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +16,8 @@ class Column:
     form: str = ""
 
     def cell(self, row: Mapping) -> str:
-        """The formatted value of a row; `EMPTY` where the row has none. A list becomes its mean,
-        followed by its values in brackets.
+        """The formatted value of a row; `EMPTY` if the row has no value. A list becomes its mean
+        and, in brackets, its values.
         """
         value = row.get(self.key)
         if value is None or value == []:
@@ -30,9 +30,9 @@ class Column:
 
 
 def render(rows: Iterable, columns: Sequence[Column | str], kind: str = "md"):
-    """A table with the first column left-aligned and the others right-aligned: for "md" or "html" a
-    text, for "rich" a `rich.table.Table`. rows: mappings, if the columns are `Column`; sequences of
-    texts, if they are titles.
+    """A table with the first column left-aligned and the others right-aligned: text for "md" or
+    "html", a `rich.table.Table` for "rich". rows: mappings for columns of `Column`; sequences of
+    texts for columns that are titles.
     """
     titles = [x if isinstance(x, str) else x.title for x in columns]
     cells = [[str(x) for x in row] if isinstance(columns[0], str)

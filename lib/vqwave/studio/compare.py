@@ -18,8 +18,8 @@ from .requests import CompareRequest, Recording
 def compare(request: CompareRequest, recording: Recording, models: FolderModels, folder: str
             ) -> Iterator[bytes]:
     """Encode and decode part of a recording with every codec of a folder. Messages: {"comparison"},
-    a {"sound"} of the original and of each codec, {"progress"}, {"end"}. A sound's payload is its
-    samples, its spectrogram, then its codes frame by frame, if it has any.
+    a {"sound"} for the original and for each codec, {"progress"}, {"end"}. The payload of a sound
+    is its samples, its spectrogram and its codes (if any), frame by frame.
     """
     rate, width = models.music.sample_rate, column(models.music.chain.sizes)
     levels = _codec_levels(models)
@@ -53,7 +53,7 @@ def compare(request: CompareRequest, recording: Recording, models: FolderModels,
 
 
 def _codec_levels(models: FolderModels) -> list[int]:
-    """The levels whose codecs are here."""
+    """The levels whose codecs exist."""
     levels = []
     for level, name in models.music.chain.codecs.items():
         with contextlib.suppress(UserError):

@@ -17,9 +17,10 @@ from . import limits, pictures
 
 
 class Folders:
-    """Folders of weights by name, those with generators first; subfolders are offered too. codecs:
-    for generators without their own. follow: the output folder of a running training, which comes
-    first and plays its best sets. Raises `UserError` where no folder holds generators or codecs.
+    """Folders of weights by name, with their subfolders; folders with generators come first.
+    codecs: a folder for generators without their own codecs. follow: the output folder of a running
+    training, which comes first and plays its best sets. Raises `UserError` if no folder holds
+    generators or codecs.
     """
 
     def __init__(self, codecs, generators, engine: str, follow=None):
@@ -32,8 +33,7 @@ class Folders:
         self.paths: dict[str, Path] = playing | codecs_only
         self.playing = tuple(playing)
         if self.followed and self.followed not in playing:
-            raise UserError(f"{files.printable(self.followed)}: no generators in there to follow "
-                            f"yet")
+            raise UserError(f"{files.printable(self.followed)}: holds no generators to follow yet")
         if not self.paths:
             searched = ", ".join(files.printable(folder) for folder in generators)
             raise UserError(f"{searched}: no generators in there (nor in its folders), and no "
@@ -71,14 +71,14 @@ class Folders:
         return weights.generators(self.paths[folder], self.chains[folder])
 
     def temperatures(self, folder: str) -> dict[int, float]:
-        """By level, from the generators' configurations."""
+        """{level: temperature} from the generators' configs."""
         generators, chain = self.generators(folder), self.chains[folder]
         score = weights.find(self.paths[folder], chain.score) if chain.score else None
         sampling = sampling_per_level(list(generators.values()), score=score)
         return {level: sampling[level].temperature for level in generators}
 
     def describe(self, folder: str) -> dict:
-        """A folder with generators, as the page needs it."""
+        """The description of a folder with generators for the page."""
         chain, temperatures = self.chains[folder], self.temperatures(folder)
         labels = [list(config.labels.names) for config in self.generators(folder).values()
                   if config.labels]
@@ -98,7 +98,7 @@ class Folders:
         return ",".join(times)
 
     def models(self, folder: str, epoch: str = "") -> "FolderModels":
-        """The models of a folder and epoch, loaded again when a training has replaced them."""
+        """The models of a folder and epoch, loaded again if a training has replaced them."""
         if epoch and epoch not in self.epochs(folder):
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")
         tag = epoch.lstrip("0") or ("best" if folder == self.followed else None)
@@ -151,12 +151,12 @@ class FolderModels:
 def _checksum(music: api.VQWave, name: str) -> str | None:
     try:
         return music.weight_set(name).checksum
-    except UserError:  # a take that needs the weights reports the error
+    except UserError:  # a take that needs these weights will report the error
         return None
 
 
 def plays(folder) -> bool:
-    """Whether a folder holds the generators of all levels that its chain needs."""
+    """Whether a folder holds all generators that its chain needs."""
     path = weights.find_folder(folder)
     chain = weights.chain(path)
     return chain.can_generate and all(weights.holds(path, [chain.generator(level)])
@@ -164,7 +164,7 @@ def plays(folder) -> bool:
 
 
 def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:
-    """These folders and their subfolders: those with a top generator; those with codecs only."""
+    """(folders with a top generator, folders with codecs only) among `roots` and subfolders."""
     playing, codecs_only = {}, {}
     for name_of_root in roots:
         root = weights.find_folder(name_of_root)

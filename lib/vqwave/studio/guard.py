@@ -1,4 +1,4 @@
-"""Who may use a server, and how much of it: hosts, origins, bodies and connections."""
+"""Access control and limits of the servers: hosts, origins, bodies and connections."""
 
 import contextlib
 import ipaddress
@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from . import limits
 
 HEADERS = {
-    # The page loads nothing from other servers; blobs are recordings and downloads of its own.
+    # The page loads nothing from other servers; blobs are its own recordings and downloads.
     "content-security-policy":
         "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
@@ -27,9 +27,9 @@ BUSY = (b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-
 
 
 class HostGuard:
-    """ASGI middleware that answers requests to this machine's own names only: otherwise a site's
-    name could point here, and its page count as the server's own. Nobody can redirect an address,
-    so a server on all networks answers to every address.
+    """ASGI middleware that only answers requests to this machine's names, against DNS rebinding: a
+    foreign site's name could point here, and its page would count as the server's own. IP addresses
+    cannot be redirected, so a server on all networks answers to every address.
     """
 
     def __init__(self, app, host: str = "127.0.0.1"):
@@ -45,7 +45,7 @@ class HostGuard:
         return False
 
     def refusal(self, scope, headers: Headers) -> tuple[int, str] | None:
-        """Status and message for a request that is not answered."""
+        """Status and message for a refused request; None: the request is accepted."""
         if not self.accepts(headers.get("host", "")):
             return 421, ("This server answers at this machine's own addresses only; --host adds "
                          "another name.")
@@ -60,7 +60,7 @@ class HostGuard:
 
 
 class Guard(HostGuard):
-    """The guard of the studio: it also refuses requests of other sites' pages, and long bodies."""
+    """The guard of the studio. It also refuses long bodies, and requests of other sites' pages."""
 
     def refusal(self, scope, headers):
         if refusal := super().refusal(scope, headers):
@@ -79,7 +79,7 @@ class Guard(HostGuard):
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            # The route of recordings has a limit of its own.
+            # The route for recordings has its own limit.
             if size > limits.REQUEST_BYTES and scope["path"] != UPLOADS:
                 raise HTTPException(400, "The request is too long.")
             return message
@@ -93,15 +93,15 @@ class Guard(HostGuard):
 
 
 class Connection(H11Protocol):
-    """One of at most `most` connections, at most half of them from one address. At the limit the
-    oldest connection with an unfinished header is dropped for a new one, as is a slow request.
+    """One of at most `most` connections, at most half of them from one address. At the limit, a new
+    connection replaces the oldest one with an unfinished header. Slow requests are dropped.
     """
 
     most: int
     state: object = None
-    """The part of the request that was arriving at last, a state of h11."""
+    """The state of h11 after the last data."""
     received = required = 0
-    """Bytes so far, and those required at the end of the timer."""
+    """Bytes so far, and the bytes that are required at the end of the timer."""
     timer: TimerHandle | None = None
 
     def connection_made(self, transport):
@@ -116,7 +116,7 @@ class Connection(H11Protocol):
             transport.close()
 
     def _make_room(self, most: int, counts=lambda connection: True) -> bool:
-        """Whether there is room for one more, if need be after dropping an unfinished one."""
+        """Whether there is room for one more, if necessary after dropping an unfinished one."""
         others = [x for x in self.connections if isinstance(x, Connection)
                   and x is not self and not x.transport.is_closing() and counts(x)]
         unfinished = [x for x in others if x.state is h11.IDLE]
@@ -134,7 +134,7 @@ class Connection(H11Protocol):
         self._watch()
 
     def _watch(self):
-        """Limit the time for the header, and then for each part of the body."""
+        """Limit the time of the header, and then of each part of the body."""
         if self.conn.their_state is not self.state:
             self.state = self.conn.their_state
             self._set_timer({h11.IDLE: limits.HEADER_SECONDS,

@@ -1,4 +1,4 @@
-"""The studio without a web server: its takes, recordings and codecs. All browsers share the loaded
+"""The studio without its web server: takes, recordings and codecs. All browsers share the loaded
 models. Sounds are kept in a temporary folder, which is removed at the end.
 """
 
@@ -27,7 +27,7 @@ from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
 from .take import Take
 
 PREFIX = "vqwave-studio-"
-"""How the names of the temporary folders begin."""
+"""The prefix of the temporary folders' names."""
 TAPES_FULL = f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB)"
 
 
@@ -73,7 +73,7 @@ class TakeList:
         return take
 
     def bytes_in_use(self) -> int:
-        """Disk space of all takes, and of their copies while they are downloaded."""
+        """The disk space of all takes, and of copies that are being downloaded."""
         total = 0
         for path in self.folder.glob("take-*"):
             with contextlib.suppress(FileNotFoundError):  # another thread has removed the file
@@ -81,8 +81,8 @@ class TakeList:
         return total
 
     def trim(self, keep: Take | None = None, room: int = 0) -> bool:
-        """Remove finished takes except `keep`: empty ones, and the oldest until `room` more bytes
-        fit and at most `TAKES_KEPT` takes remain. Returns whether the bytes fit.
+        """Remove finished takes except `keep`: empty takes, and the oldest takes until `room` more
+        bytes fit and at most `TAKES_KEPT` takes remain. Returns whether the bytes fit.
         """
         with self._lock:
             finished = [t for t in self.by_id.values() if not t.busy and t is not keep]
@@ -98,9 +98,9 @@ class TakeList:
 
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
              heard: int = 0) -> Path:
-        """A copy of a take as a wav or flac file, which the caller removes; while the take is
-        generated, its first `heard` samples. Raises `UserError` if the take or room for a copy is
-        missing.
+        """A copy of a take as a wav or flac file, which the caller must remove. While the take is
+        generated, the copy has its first `heard` samples. Raises `UserError` if the take or the
+        room for a copy is missing.
         """
         take = self.get(identity)
         samples = min(take.tape.samples, heard) if take.busy else take.tape.samples
@@ -110,8 +110,8 @@ class TakeList:
 
 
 class Studio:
-    """The models, recordings and takes of a running studio. Any thread may call every
-    method. Arguments: see `Folders`; streams: takes that are generated at the same time.
+    """The models, recordings and takes of a running studio. Any thread may call every method.
+    streams: the most takes that are generated at the same time. Other arguments: see `Folders`.
     """
 
     def __init__(self, codecs, generators, engine: str = "onnx", streams: int = limits.STREAMS,
@@ -135,7 +135,8 @@ class Studio:
         self._temporary.cleanup()
 
     def settings(self, request: TakeRequest) -> tuple[Settings, Recording | None]:
-        """The settings of a piece, and its recording. Raises `UserError` if it is impossible."""
+        """The settings of a piece, and its recording. Raises `UserError` for impossible requests.
+        """
         folder = self.folders.name(request.weights)
         if folder not in self.folders.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
@@ -149,7 +150,7 @@ class Studio:
         return s.model_copy(update=update), recording
 
     def about(self) -> dict:
-        """What the page offers: folders, clips, controls and limits."""
+        """The data of the page: folders, clips, controls and limits."""
         return {
             "rate": self.folders.rate, "formats": [kind[1:] for kind in audio.AUDIO_SUFFIXES],
             "clips": self.recordings.clips(), "upload_bytes": limits.UPLOAD_BYTES,
@@ -165,9 +166,9 @@ class Studio:
 
     @with_errors
     def make_take(self, request: TakeRequest) -> Iterator[bytes]:
-        """Generate a take, which ends when the iterator is closed. Messages: {"progress", "share"},
-        {"take": header}, one for each block (see `Take.messages`), {"end": record}; {"error": text}
-        ends it at any time.
+        """Generate a take until the iterator is closed. Messages: {"progress", "share"}, {"take":
+        header}, one for each block (see `Take.messages`), {"end": record}. An {"error": text} may
+        end the take at any time.
         """
         s, recording = self.settings(request)
         take = self.takes.admit(s)
@@ -187,7 +188,7 @@ class Studio:
             self.takes.trim()
 
     def replay(self, identity: str) -> Iterator[bytes]:
-        """The messages of a finished take once more, without codes."""
+        """The messages of a finished take again, without codes."""
         take = self.takes.get(identity)
         if take.busy or not take.tape.samples:
             raise UserError("The take is still being made: stop it, or wait for its end.")
@@ -196,26 +197,26 @@ class Studio:
         yield pack_message({"end": self.record(take)})
 
     def stop(self, identity: str, heard: int) -> dict | None:
-        """Stop a take after `heard` samples; its record, or None if nothing of it is left."""
+        """Stop a take after `heard` samples. Returns its record; None if the take is then empty."""
         take = self.takes.get(identity)
         take.end(heard)
         return self.record(take) if take.tape.samples else None
 
     def records(self, identities: Iterable[str]) -> dict[str, dict]:
-        """The records of those of the takes that are here and complete, by id."""
+        """{id: record} of the given takes that exist and are complete."""
         takes = filter(None, map(self.takes.by_id.get, identities))
         return {take.id: self.record(take) for take in takes if not take.busy and take.tape.samples}
 
     def record(self, take: Take) -> dict:
-        """What the page's list shows of a take."""
+        """The entry of a take in the page's list."""
         s = take.settings
         return {"id": take.id, "title": s.title, "seed": s.seed, "level": s.level,
                 "seconds": take.seconds, "link": s.link, "command": self.command(s),
                 "changes": len(s.changes), "changes_file": s.changes_file}
 
     def command(self, s: Settings) -> str:
-        """The command line that generates the same piece. It uses the user's name of a recording,
-        and `Settings.changes_file` for the changes.
+        """The command that generates the same piece, with the user's name of a recording, and with
+        `Settings.changes_file` for the changes.
         """
         words = ["vqwave", "generate"]
         path = self.folders.paths[s.weights]
@@ -227,7 +228,7 @@ class Studio:
         ):
             if value != default:
                 words += [flag, value]
-        # Another `chain.yml` may end at another level.
+        # Name the level, because the default level of `chain.yml` may change.
         words += ["--generators", self.folders.chains[s.weights].generator(s.level)]
         if s.mode == "continue":
             words += ["--prompt", s.name, "--prompt-seconds", as_typed(s.prompt_seconds)]
@@ -246,7 +247,7 @@ class Studio:
 
     @with_errors
     def compare(self, request: CompareRequest) -> Iterator[bytes]:
-        """Hear every codec of a folder, see `compare.compare`."""
+        """A recording through every codec of a folder, see `compare.compare`."""
         if not self._comparing.acquire(blocking=False):
             raise UserError("Other recordings are going through the codecs, as many as this studio "
                             "takes at once: wait a little, then try again.")
@@ -259,7 +260,7 @@ class Studio:
 
 
 def sweep_folders():
-    """Remove the folders of killed studios, whose locks are free for a minute."""
+    """Remove the folders of killed studios: those whose locks are free, and a minute old."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:
             if time.time() - os.fstat(lock.fileno()).st_mtime >= 60 and files.try_lock(lock):

@@ -1,4 +1,4 @@
-"""The messages that the page reads, and how they report progress and errors."""
+"""The messages to the page, with their reports of progress and errors."""
 
 import functools
 import json
@@ -24,7 +24,7 @@ def pack_message(about: dict, *parts: np.ndarray) -> bytes:
 
 
 def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
-    """A method of the studio that yields messages; a user's error becomes the last one."""
+    """A method of the studio that yields messages. A `UserError` becomes the last message."""
 
     @functools.wraps(messages)
     def with_error(studio, request):
@@ -41,9 +41,9 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
 
 
 def while_working(work: Callable[..., Result]) -> Generator[bytes, None, Result]:
-    """Call `work(report)` in a thread; a {"progress", "share"} message for each of its reports.
-
-    If the iterator is closed, the next report raises `UserError` in the thread. Returns the result.
+    """Call `work(report)` in a thread, and yield a {"progress", "share"} message for each report.
+    Returns the result. After the iterator is closed, the next report raises `UserError` in the
+    thread.
     """
     latest: dict = {}
     closed = threading.Event()

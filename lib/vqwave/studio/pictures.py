@@ -1,4 +1,4 @@
-"""The pictures that the page shows: the spectrogram and the notes of a signal that grows."""
+"""The pictures of the page: the spectrogram and the notes of a growing signal."""
 
 import functools
 import importlib.util
@@ -12,10 +12,10 @@ from ..dsp import notes, spectrum
 PICTURE_BANDS = notes.BINS
 WINDOW_SECONDS = 0.186
 LOUDEST_DB, RANGE_DB = -10.0, 52.0
-"""The range of a spectrogram is fixed, since its loudest point is not known while it grows."""
+"""The range of a spectrogram; fixed, because the peak of a growing signal is unknown."""
 SHORTEST_NOTE = 0.12
 LEAST_COLUMN = 256
-"""Samples of a column at least: narrower columns show no more."""
+"""The least samples in a column; narrower columns show no more detail."""
 
 
 def column(levels: tuple[int, ...]) -> int:
@@ -34,11 +34,11 @@ def shades(codec) -> list[list[int]]:
 
 
 class Spectrum:
-    """A spectrogram that grows: uint8 [columns, `PICTURE_BANDS`], 0 … 255 over `RANGE_DB` up to
-    `LOUDEST_DB`.
+    """The spectrogram of a growing signal: uint8 [columns, `PICTURE_BANDS`], 0 … 255 over
+    `RANGE_DB` up to `LOUDEST_DB`.
 
-    Its bands are the quarter tones of `notes.FREQUENCIES`, from C2 to C8. Column t is centred on
-    sample t·`column` and ready half a window later. It does not depend on how the signal is cut.
+    The bands are the quarter tones of `notes.FREQUENCIES`, from C2 to C8. Column t is centred on
+    sample t·`column`, and ready half a window later. Columns do not depend on the blocks.
     """
 
     def __init__(self, rate: int, column: int):
@@ -48,7 +48,7 @@ class Spectrum:
         self._first = self._next = 0  # the columns at which `_signal` begins, and to return next
 
     def push(self, block, last: bool = False) -> np.ndarray:
-        """Append float32 [n]; the columns that are ready now, with `last` all of them."""
+        """Append float32 [n]. Returns the columns that are ready now; with `last`, all columns."""
         self._signal = np.concatenate([self._signal, block])
         size, column = self._signal.size, self.column
         ready = self._first + (-(-size // column) if last
@@ -68,8 +68,9 @@ class Spectrum:
 
 @functools.lru_cache(maxsize=4)
 def note_filters(rate: int, n_fft: int) -> np.ndarray:
-    """Triangles a quarter tone wide, or as wide as the transform resolves: float32 [n_fft // 2 + 1,
-    `PICTURE_BANDS`]. A sine of amplitude a at the centre of a band has the energy a² there.
+    """Triangular filters of a quarter tone or, if wider, of the transform's resolution: float32
+    [n_fft // 2 + 1, `PICTURE_BANDS`]. A sine of amplitude a at the centre of a band has the energy
+    a².
     """
     bins = np.fft.rfftfreq(n_fft, 1 / rate)
     centres = notes.FREQUENCIES
@@ -80,7 +81,7 @@ def note_filters(rate: int, n_fft: int) -> np.ndarray:
 
 
 def finds_notes() -> bool:
-    """Whether the note finder's library is installed; playing does without."""
+    """Whether the library of the note finder is installed, which playing does not need."""
     return importlib.util.find_spec("librosa") is not None
 
 
@@ -91,7 +92,7 @@ def warm_up():
 
 
 class Roll:
-    """The notes of a signal that grows, found about a second at a time; none without librosa."""
+    """The notes of a growing signal, found about once a second; none without librosa."""
 
     def __init__(self, rate: int):
         self._rate, self._margin = rate, round(notes.MARGIN * rate)
@@ -100,8 +101,8 @@ class Roll:
         self._finds_notes = finds_notes()
 
     def push(self, block, last: bool = False) -> list[list[float]]:
-        """Append float32 [n]; [second, seconds, note number (69 is A4), dB] of each note that
-        begins in the part that is complete now.
+        """Append float32 [n]. Returns [start, length (seconds), note number (69 is A4), dB] of each
+        note that begins in the part that is complete now.
         """
         if not self._finds_notes:
             return []

@@ -16,12 +16,12 @@ from .stations import BITRATE, FORMATS, LISTENERS, PORT, Channel, IcyTitles, Sta
 LISTENER_STALL_SECONDS = 20.0
 """A listener that reads nothing for this long is disconnected."""
 SPARE = 256
-"""Connections beside the listeners: for the page, and listeners that are refused."""
+"""Connections besides the listeners: for the page, and for refused listeners."""
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 
 
 class Radio:
-    """The stations of all groups. most: listeners at the same time."""
+    """The stations of all groups. most: the most listeners at the same time."""
 
     def __init__(self, groups: Sequence[StationGroup], most: int = LISTENERS):
         self.groups, self.most = groups, most
@@ -59,7 +59,7 @@ class Radio:
 
 
 class Broadcast(StreamingResponse):
-    """The endless response that one listener of a channel receives. icy: with titles."""
+    """The endless response to one listener of a channel. icy: inserts titles, or None."""
 
     def __init__(self, channel: Channel, headers: dict[str, str], icy: IcyTitles | None):
         self.channel, self.icy = channel, icy
@@ -125,7 +125,7 @@ def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
     _raise_file_limit()
     listening = web.listen(host, port)
     with contextlib.suppress(AttributeError, OSError):
-        # A closed connection waits no longer than this for a client that reads nothing.
+        # Limits how long a closed connection waits for a client that reads nothing.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT,
                              round(1000 * LISTENER_STALL_SECONDS))
     say(f"{len(radio.stations)} stations at http://{host}:{listening.getsockname()[1]} "

@@ -1,4 +1,4 @@
-"""The recordings of a studio: uploaded, clips of the checkout, or passages of takes."""
+"""The recordings of a studio: uploads, clips of the checkout, and passages of takes."""
 
 import hashlib
 import io
@@ -23,13 +23,13 @@ CLIPS = {
 }
 """Recordings of the checkout; NOTICE has their terms."""
 OUTLINE = 600
-"""Points of the picture of a recording."""
+"""The number of points in the picture of a recording."""
 
 
 class Recordings:
     """Recordings by id, a hash of their content. Any thread may call every method.
 
-    rate: at which recordings are decoded; shortest: samples of the shortest recording.
+    rate: the sample rate of decoding. shortest: the least samples of a recording.
     """
 
     def __init__(self, folder: Path, rate: int, shortest: int):
@@ -38,7 +38,7 @@ class Recordings:
         self._recordings: OrderedDict[str, Recording] = OrderedDict()
 
     def receive(self, path, name: str | None = None) -> Recording:
-        """Keep a copy of a file. Raises `UserError` unless it is music of an accepted length."""
+        """Keep a copy of a file. Raises `UserError` unless it is audio of an accepted length."""
         path = Path(path)
         name = files.printable(Path(name or path.name).name)[:200]
         with open(path, "rb") as file:
@@ -85,7 +85,7 @@ class Recordings:
             oldest.path.unlink()
 
     def get(self, identity: str, name: str = "") -> Recording:
-        """A recording under its user's name for it. Raises `UserError` if it is not here."""
+        """A recording, with the user's name for it. Raises `UserError` if it is missing."""
         if not identity:
             raise UserError(NO_RECORDING)
         with self._lock:
@@ -104,7 +104,7 @@ class Recordings:
         return text
 
     def clips(self) -> dict[str, str]:
-        """The names of the clips that are here, by id."""
+        """{id: name} of the clips that exist."""
         return {key: name for key, (path, name) in CLIPS.items()
                 if (weights.CHECKOUT / path).is_file()}
 

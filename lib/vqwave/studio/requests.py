@@ -31,7 +31,7 @@ Temperature = Annotated[float, Field(ge=controls.CONTROLS["temperature"].least,
 
 
 class Request(BaseModel):
-    """A form or a link. None and empty text mean the default; a number may be text."""
+    """A form or a link. None and "" mean the default; a number may be text."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -44,12 +44,12 @@ class Request(BaseModel):
 
 
 class TakeRequest(Request):
-    """A request for a piece. Empty: the first folder of weights, its shipped or best epoch, the
-    level where the chain ends, the top level to keep, any label.
+    """A request for a piece. The defaults are the first folder of weights, its shipped or best
+    epoch, the chain's default level, the top level to keep, and any label.
 
-    seconds: None, in requests "endless". temperature: by level; in a link "512:1,128:0.9".
-    recording: its id; name: its file's. changes: (sample, keywords of `Stream.set`) each. until:
-    samples that may be generated for now; None: all.
+    seconds: None is "endless" in requests. temperature: by level; in a link "512:1,128:0.9".
+    recording, name: its id and its file's name. changes: (sample, keywords of `Stream.set`) each.
+    until: samples that may be generated for now; None: all.
     """
 
     weights: ShortText = ""
@@ -98,9 +98,9 @@ class TakeRequest(Request):
         return changes
 
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> "Settings":
-        """The settings of a piece by this chain. temperatures: by level, for the levels that the
-        request leaves out; else 1. Raises `UserError` if the chain has no such level, or the piece
-        needs a recording.
+        """The settings of a piece by this chain. temperatures: {level: default}; the default of
+        other levels is 1. Raises `UserError` for a level that the chain does not have, and for a
+        missing recording.
         """
         level = chain.ending if self.level is None else chain.check_level(self.level)
         keep = chain.top if self.keep is None or self.mode != "vary" else self.keep
@@ -115,9 +115,8 @@ class TakeRequest(Request):
 
 
 class Settings(TakeRequest):
-    """Everything that decides a piece: a request without defaults.
-
-    `chain` are the levels of the chain; `temperature` has a number for each of them.
+    """Everything that determines a piece: a request with all defaults filled in. `chain` holds the
+    levels of the chain; `temperature` has a number for each level.
     """
 
     chain: tuple[int, ...]
@@ -171,7 +170,7 @@ class Settings(TakeRequest):
 
 
 class CompareRequest(Request):
-    """The part of a recording that goes through the codecs of a folder; "": of the first."""
+    """The part of a recording for the codecs of a folder ("": of the first folder)."""
 
     recording: ShortText = ""
     name: RecordingName = ""
@@ -181,7 +180,7 @@ class CompareRequest(Request):
 
 
 class ChangeRequest(BaseModel):
-    """What the page changes while a take plays; `Stream.set` checks the values.
+    """A change of a take from the page; `Stream.set` checks the values.
 
     until: samples that may be generated for now. wild: temperatures and top-p of all levels, from
     -1 (calm) to 1 (wild). levels: {level: {temperature, top_p, guidance}}. jump: to another piece.
@@ -208,7 +207,7 @@ class ChangeRequest(BaseModel):
 
 
 class Recording(BaseModel):
-    """An uploaded recording. `outline` holds its peaks in equal parts, 0 … 255, for a picture."""
+    """An uploaded recording. outline: the peaks of equal parts, 0 … 255, for a picture."""
 
     id: str
     name: str
@@ -231,5 +230,5 @@ def explain(error: Mapping) -> str:
 
 
 def as_typed(number: float) -> str:
-    """The number as one would type it."""
+    """A number in its shortest form."""
     return f"{number:.5f}".rstrip("0").rstrip(".")

@@ -144,7 +144,7 @@ def application(studio: Studio) -> FastAPI:
     """The page and its routes. Every error that a user can cause is one line with status 400."""
     app = FastAPI(title="VQWave studio", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.studio = studio
-    # A stream keeps its thread busy; other requests still need threads.
+    # Each stream occupies a thread, and other requests need threads too.
     app.state.threads = anyio.CapacityLimiter(2 * studio.takes.streams + 4)
     app.state.uploads = anyio.Semaphore(limits.UPLOADS_AT_ONCE)
     app.include_router(router)

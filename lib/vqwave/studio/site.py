@@ -1,4 +1,4 @@
-"""A folder of static files that plays a chain in the browser, without a server; see docs/web.md."""
+"""Writes a folder of static files that plays a chain in the browser; see docs/web.md."""
 
 import contextlib
 import dataclasses
@@ -37,15 +37,15 @@ PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf
 _MEMBERS = {"ort.js": "package/dist/ort.wasm.bundle.min.mjs",
             "ort.wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
 BROWSER = Path(__file__).parent / "browser"
-"""The files of the site that the studio does not have, or has differently."""
+"""The files of the site that are missing in the studio, or differ from it."""
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
           "theme.js", "studio.css", "icon.svg", "palettes.json")
 CODE, MODELS, FACTS_FILE = "studio/static", "models", "site.json"
 
 
 def runtime(package=None) -> Path:
-    """The folder with ONNX Runtime Web's two files, which npm downloads into the cache if need be.
-    package: the file that `npm pack` wrote.
+    """The folder with ONNX Runtime Web's two files. If they are not cached, npm downloads them.
+    package: a file from `npm pack`.
     """
     folder = cache_folder() / ONNXRUNTIME_WEB.replace("@", "-")
     if package is not None:
@@ -86,8 +86,8 @@ def _unpack(package: Path, folder: Path):
 
 
 def store_as_float16(graph: bytes, exactly: bool) -> bytes:
-    """A graph whose large float32 weights are stored as float16, each before a Cast. exactly: only
-    weights that lose nothing.
+    """The graph with large float32 weights stored as float16, each followed by a Cast. exactly:
+    only weights that float16 represents exactly.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -144,12 +144,12 @@ def picture_graph(rate: int, column: int) -> bytes:
 
 
 def constants(place, names: str) -> dict:
-    """Constants of a module or class, as the page reads them."""
+    """Constants of a module or class for the page: {name: value}."""
     return {name.lower(): getattr(place, name) for name in names.split()}
 
 
 class Site:
-    """The files of a site by their paths. `about` is what the page must know."""
+    """The files of a site by path. about: the data for the page."""
 
     def __init__(self, music, package=None):
         self.codec, self.generators, self.composer = music.chain_engines()
@@ -170,7 +170,7 @@ class Site:
         }
 
     def pack(self, name: str, content: bytes) -> str:
-        """The path at which a large file is stored, compressed: it changes with the content."""
+        """Store a large file, compressed. Returns its path, which changes with the content."""
         digest = hashlib.sha256(content).hexdigest()[:12]
         path = f"{MODELS}/{name}.{digest}.packed"
         self.files[path] = gzip.compress(content, 9, mtime=0)
@@ -206,7 +206,7 @@ class Site:
         }
 
     def _take(self, music) -> dict:
-        """What the page's player must know of every piece; see `Take.header`."""
+        """The data of every piece for the page's player; see `Take.header`."""
         return {
             "id": "piece", "title": "A new piece", "level": self.configs[-1].level, "samples": None,
             "prompt": 0, "local": True, "score": bool(self.composer),
@@ -216,13 +216,13 @@ class Site:
                        for codec in (music.codec(config.level) for config in self.configs)]}
 
     def _kept(self) -> float:
-        """Seconds of codes that freezing, the decoder and lower levels read, and a little more."""
+        """Seconds of codes to keep for a freeze, the decoder and lower levels, with a margin."""
         reach = self.codec.decode_halo * self.codec.config.level + sum(
             2 * (config.halo + level.LEAST_SOURCE) * config.source_level for config in self.configs)
         return limits.PAST + reach / self.codec.config.sample_rate + 2.0
 
     def _model(self, generator, **tables) -> dict:
-        """What plays one generator. tables: float32 arrays, or None."""
+        """The data for playing one generator. tables: float32 arrays, or None."""
         config = generator.config
         kinds = {"loop": loop_kind(generator.precision, 1, True), "context": "context"}
         return {
@@ -283,13 +283,13 @@ class Site:
 
 
 def _page(html: str) -> str:
-    """The studio's page without what needs a studio, and with what only a site has."""
+    """The studio's page without the studio's parts, and with the site's parts."""
     html = re.sub(r"<!-- studio -->.*?<!-- /studio -->", "", html, flags=re.DOTALL)
     return re.sub(r"<!-- site\b(.*?)-->", r"\1", html, flags=re.DOTALL)
 
 
 def _licences() -> str:
-    """The terms of what is on the site."""
+    """The licences of the site's files."""
     paths = BROWSER / "licences.txt", CHECKOUT / "LICENSE", CHECKOUT / "NOTICE"
     texts = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
     return ("\n\n" + "=" * 80 + "\n\n").join(texts)

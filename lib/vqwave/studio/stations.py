@@ -1,6 +1,6 @@
 """Radio stations, without HTTP: endless pieces, their encoders, and the chunks that listeners read.
 The stations of one folder of weights are the rows of one stream. Music is generated in real time,
-only while somebody listens, and once for all listeners.
+once for all listeners, and only while somebody listens.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from .names import piece_name
 PORT = 8200
 BITRATE = 64000
 LISTENERS = 4000
-"""The default for the most listeners; one more receives status 503."""
+"""The default for the most listeners; further listeners receive status 503."""
 LEAD_SECONDS = 2.0
-"""Music is generated this far ahead of real time: a player can buffer so much."""
+"""The music is generated this far ahead of real time, for the players' buffers."""
 KEPT_SECONDS = 10.0
 """A listener that is further behind continues with live music."""
 RETRY_SECONDS = 5.0
-"""Pause before a stream that failed is opened again."""
+"""The pause before a failed stream is opened again."""
 
 
 class Format(NamedTuple):
@@ -70,7 +70,7 @@ class StreamEncoder:
         return len(data)
 
     def encode(self, samples: np.ndarray) -> bytes:
-        """int16 [n] -> the chunk that is complete now; it may be empty."""
+        """int16 [n] -> the chunk that is complete now, perhaps empty."""
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts = self.sample_rate, self._position
         self._position += len(samples)
@@ -84,9 +84,9 @@ class StreamEncoder:
 
 
 class Channel:
-    """A station in one format: its latest chunks, which listeners read at their own pace.
+    """A station in one format: its latest chunks, which each listener reads at its own speed.
 
-    Chunks are published and read in one event loop. `first` is the number of the oldest chunk.
+    Chunks are published and read in one event loop. first: the number of the oldest chunk.
     """
 
     def __init__(self, station: "Station", encoder: StreamEncoder):
@@ -112,8 +112,8 @@ class Channel:
         return self.first + sum(published <= earliest for published, _ in self._chunks)
 
     async def read(self, number: int) -> tuple[bytes, int]:
-        """The chunks from `number` on, at least one, and the number of the next. A listener whose
-        chunk is gone continues with live music.
+        """(the chunks from `number` on, at least one; the number of the next chunk). If the chunk
+        is no longer kept, continues with live music.
         """
         if number < self.first:
             number = self.begin()
@@ -124,7 +124,7 @@ class Channel:
 
 
 class Station:
-    """One endless piece, row `row` of its group's stream. about: what it plays."""
+    """One endless piece, row `row` of its group's stream. about: a description."""
 
     def __init__(self, group: "StationGroup", row: int, about: str):
         self.group, self.row, self.about = group, row, about
@@ -141,9 +141,9 @@ class Station:
 
 class StationGroup:
     """The stations of one folder of weights, and the thread that generates their music.
-    open_stream: opens a stream with a row for each station, for the first listener, and again after
-    a failure. first: the number of the first station. report: called with a line when the stream
-    fails.
+    open_stream: opens a stream with a row for each station; called for the first listener, and
+    after a failure. first: the number of the first station. report: called with a line when the
+    stream fails.
     """
 
     def __init__(self, name: str, count: int, seed: int, open_stream: Callable, sample_rate: int, *,
@@ -170,7 +170,7 @@ class StationGroup:
 
     @contextlib.contextmanager
     def listening(self, channel: Channel):
-        """Count a listener of the channel while the block runs, in the event loop that serves."""
+        """Count a listener of the channel while the block runs. Call it in the event loop."""
         with self._changed:
             self._loop = asyncio.get_running_loop()
             channel.listeners += 1
@@ -193,7 +193,7 @@ class StationGroup:
             try:
                 with self._open_stream() as stream:
                     self._play(stream)
-            except Exception as e:  # a radio stays on: report the error and try again
+            except Exception as e:  # report the error, and try again
                 message = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
                 previous, self.error = self.error, " ".join(message.split())
                 if self.error != previous:
@@ -201,26 +201,26 @@ class StationGroup:
                 self._wait(lambda: False, RETRY_SECONDS)
 
     def _needed(self) -> bool:
-        """Whether music is needed: for listeners, or to find out that a failed stream works again,
-        since a balancer sends nobody here until then.
+        """Whether music is needed: for listeners, or to test a failed stream again, because a load
+        balancer sends no listeners until then.
         """
         return bool(self.listeners or self.error)
 
     def _wait(self, ready: Callable, seconds: float | None = None) -> bool:
-        """Wait until `ready()`, for at most so many seconds; False when the group is closed."""
+        """Wait until `ready()`, at most for `seconds`. Returns False when the group is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or ready(), seconds)
             return not self._closed
 
     def _play(self, stream):
         """Generate blocks in real time, `LEAD_SECONDS` ahead, while somebody listens."""
-        due = None  # when players need the next block
+        due = None  # the time at which players need the next block
         while self._wait(self._needed):
             block = np.atleast_2d(next(stream))
             self._send(block)
             self.error = ""
             now = time.monotonic()
-            earliest = now - LEAD_SECONDS  # further behind, players have run dry
+            earliest = now - LEAD_SECONDS  # before this, players' buffers are empty
             due = max(earliest, (earliest if due is None else due)
                       + block.shape[1] / self.sample_rate)
             if due > now:
@@ -229,7 +229,7 @@ class StationGroup:
                 due = None
 
     def _send(self, block: np.ndarray):
-        """Publish a block in all channels: a new listener's player fills its buffer at once."""
+        """Publish a block in all channels, also without listeners, to fill new players' buffers."""
         for station in self.stations:
             samples = to_int16(block[station.row])
             for channel in station.channels.values():
@@ -237,8 +237,8 @@ class StationGroup:
 
 
 class IcyTitles:
-    """Inserts titles into a stream, as SHOUTcast players expect: after every `INTERVAL` bytes a
-    byte with the length of the title in units of 16 bytes, and the title if it has changed.
+    """Inserts titles into a stream in SHOUTcast's format: after every `INTERVAL` bytes, a byte with
+    the length of the title in units of 16 bytes, and the title if it has changed.
     """
 
     INTERVAL = 16000

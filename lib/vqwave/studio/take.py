@@ -1,4 +1,4 @@
-"""A take: a piece that a browser listens to, while it is generated and after."""
+"""A take: a piece that a browser plays while it is generated, and later again."""
 
 import math
 import os
@@ -28,13 +28,13 @@ from .requests import ChangeRequest, Recording, Settings
 
 REPLACEABLE = {"sampling", "loudness", "notes", "key",
                *(name for name, control in CONTROLS.items() if control.slider)}
-"""Controls of which only the last value counts."""
+"""The controls of which only the last value counts."""
 WILDEST = 1.5
 """The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
 
 
 class Tape:
-    """The samples of a take on the disk, 16 bit. The take sets `rate`."""
+    """The samples of a take on the disk, in 16 bits. The take sets `rate`."""
 
     def __init__(self, folder: Path):
         self.path = folder / f"take-{secrets.token_hex(8)}.pcm"
@@ -56,9 +56,8 @@ class Tape:
         return audio.from_int16(part)
 
     def copy(self, kind: str, finish: Finish, samples: int) -> Path:
-        """The first samples as a new wav or flac file.
-
-        Raises `UserError` if there are no samples yet, or too many or too few to be finished.
+        """The first samples as a new wav or flac file. Raises `UserError` if there are no samples
+        yet, or too many or too few for `finish`.
         """
         if not samples:
             raise UserError("Nothing of the take was heard yet: let it play for a moment.")
@@ -91,8 +90,8 @@ class ChangeLog:
         self.live: list[tuple[int, dict]] = []
 
     def add(self, sample: int, change: dict):
-        """Remember a change. It is merged with the last one of the same sample if their order does
-        not matter, so that dragging a slider makes one change a block.
+        """Remember a change. Changes of the same sample are merged if their order does not matter,
+        so that dragging a slider makes one change per block.
         """
         last_sample, last = self.live[-1] if self.live else (None, {})
         if last_sample != sample or not last.keys() | change.keys() <= REPLACEABLE:
@@ -104,7 +103,7 @@ class ChangeLog:
         self.live[-1] = (sample, last | change | ({"sampling": sampling} if sampling else {}))
 
     def ordered(self) -> list[tuple[int, dict]]:
-        """All changes as the stream received them: at the same sample the live ones first."""
+        """All changes in the order of the stream; at the same sample, live changes come first."""
         return sorted([*self.live, *self.planned], key=lambda change: change[0])
 
 
@@ -112,7 +111,7 @@ class Take:
     """One piece. A single reader pulls its blocks; any thread may call `end`, more than once."""
 
     header: dict
-    """What the page must know before the first block."""
+    """The data for the page before the first block."""
 
     def __init__(self, settings: Settings, folder: Path):
         self.id, self.settings = secrets.token_urlsafe(12), settings
@@ -123,7 +122,7 @@ class Take:
         self.busy, self.touched = True, time.monotonic()
         self._lock = threading.Lock()
         self._allowing = threading.Condition(self._lock)
-        self._steering = threading.Lock()  # keeps the log in the order of the changes
+        self._steering = threading.Lock()  # so that the log has the order of the changes
         self._stream: Stream | None = None
 
     @property
@@ -170,7 +169,7 @@ class Take:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
         16-bit samples, spectrogram and codes; {"wait": true} while no block is allowed.
 
-        Codes are frame by frame, each with all its books; bits are of whole frames; notes: `Roll`.
+        Codes are ordered by frame, then by book. bits: per frame. notes: see `Roll`.
         """
         tape, stream, s = self.tape, self._stream, self.settings
         pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
@@ -214,7 +213,7 @@ class Take:
             yield _pack_block(samples, pictures, begin + step >= tape.samples)
 
     def steer(self, change: ChangeRequest) -> dict:
-        """Change what plays: {"sample": where the change begins, "seed": of a jump}."""
+        """Make a change: {"sample": where the change begins, "seed": of a jump}."""
         if change.until is not None:
             with self._allowing:
                 self.allowed = change.until
@@ -224,7 +223,7 @@ class Take:
         if not keywords:
             return {}
         if keywords.get("notes") and (stream := self._stream):
-            stream.hear_codes()  # takes seconds the first time; other changes need not wait
+            stream.hear_codes()  # outside the lock, because the first call takes seconds
         with self._steering:
             stream = self._stream
             if stream is None:
@@ -251,9 +250,8 @@ class Take:
         return keywords
 
     def end(self, heard: int | None = None):
-        """Stop, unless the take is over; keep the first `heard` samples (None: all).
-
-        The settings then have its length, in whole columns, so that they produce this piece again.
+        """Stop the take, unless it is over, and keep the first `heard` samples (None: all). The
+        settings then have its length, in whole columns, so that they give this piece again.
         """
         with self._lock:
             stream, self._stream = self._stream, None
@@ -279,7 +277,7 @@ class Take:
 
 
 def describe_level(config: CodecConfig, generated: bool, shades: list[list[int]]) -> dict:
-    """What the page must know of a level. shades: see `pictures.shades`."""
+    """The data of a level for the page. shades: see `pictures.shades`."""
     return {"level": config.level, "generated": generated, "num_codes": config.num_codes,
             "books": config.books, "most_bits": config.books * math.log2(config.num_codes),
             "shades": shades}

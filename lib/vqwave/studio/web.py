@@ -16,7 +16,7 @@ PORT = 7860
 STATIC = Path(__file__).parent / "static"
 """The pages of the studio and of the radio."""
 LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa: S104
-"""What to open in a browser if the server listens on all networks."""
+"""The address for a browser if the server listens on all networks."""
 
 
 def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
@@ -25,7 +25,7 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
     listening = listen(host, port)
     say(f"The studio is at http://{LOCAL_ADDRESS.get(host, host)}:{listening.getsockname()[1]} "
         f"(Ctrl-C ends it)")
-    # The note finder takes seconds to load.
+    # In a thread, because the note finder takes seconds to load.
     threading.Thread(target=pictures.warm_up, daemon=True).start()
     serve(config, listening, studio.close)
 
@@ -39,7 +39,7 @@ def build(studio: Studio, host: str = "127.0.0.1"):
 
 
 def configure(app, connections: int = limits.CONNECTIONS, **options):
-    """uvicorn's configuration for an application with at most so many connections."""
+    """uvicorn's configuration for an application with at most `connections` connections."""
     import uvicorn
 
     from .guard import Connection
@@ -51,14 +51,14 @@ def configure(app, connections: int = limits.CONNECTIONS, **options):
 
 
 def serve(config, listening: socket.socket, close: Callable[[], None]):
-    """Serve until Ctrl-C or SIGTERM. `close` is called before the connections are closed, so that
-    listeners receive the end of what they hear.
+    """Serve until Ctrl-C or SIGTERM. Calls `close` before it closes the connections, so that
+    streams end properly.
     """
     import uvicorn
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets=None):
-            # uvicorn would report every request that is cut off.
+            # Otherwise uvicorn reports every request that is cut off.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await asyncio.to_thread(close)
             await super().shutdown(sockets)

@@ -21,14 +21,13 @@ SAVE_EVERY_SECONDS = 120.0
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run: its state often, a numbered set of weights each epoch, and the best set;
-    against an adversary the newest set is the best. In a group of processes only the first one
-    writes.
+    """Saves the run: its state often, a numbered set of weights after each epoch, and the best set.
+    With an adversary the newest set counts as the best. In a group, only the first process writes.
 
-    It also stops the run: on a non-finite loss, with an error that names the step; after `patience`
-    epochs without a better validation loss; when its time is over; and on SIGTERM or Ctrl-C, also
-    to another process of the group, after the current step or validation. keep: how many numbered
-    sets stay besides the best; None keeps all. ends: see `Deadline`.
+    It also stops the run: at a non-finite loss, with an error that names the step; after `patience`
+    epochs without a better validation loss; at its deadline; and after SIGTERM or Ctrl-C to any
+    process of the group, at the end of the current step or validation. keep: the number of numbered
+    sets that stay, besides the best; None keeps all. ends: see `Deadline`.
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None,
@@ -39,17 +38,17 @@ class Checkpoint(keras.callbacks.Callback):
         self.state = RunState(folder, record.name)
         self.signal = None
         self.saved_at = time.monotonic()
-        # Until the end of the first batch, which compiles for seconds and changes no saved state.
+        # True during the first batch, which compiles for seconds and changes no saved state.
         self.compiling = True
 
     @contextlib.contextmanager
     def listen(self):
-        """Turn SIGTERM and Ctrl-C into a flag that is read at the end of a step."""
+        """Turn SIGTERM and Ctrl-C into a flag, which is read at the end of a step."""
         stopped = False
 
         def note(number, frame):
             if self.signal is not None:
-                raise KeyboardInterrupt  # a second signal; the files are whole
+                raise KeyboardInterrupt  # at a second signal; all files are complete
             self.signal = number
             # Not print, which fails where the signal interrupts another print.
             os.write(2, "stopping after this step …\n".encode())
@@ -62,7 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
             try:
                 yield
             except (Interrupted, Exception) as e:
-                # Raised inside TensorFlow, it may arrive here as one of TensorFlow's errors.
+                # TensorFlow may turn an Interrupted inside it into one of its own errors.
                 if not stopped or isinstance(e, UserError | OSError):
                     raise
                 raise Interrupted(self.signal) from e
@@ -75,12 +74,12 @@ class Checkpoint(keras.callbacks.Callback):
         self.record.step += 1
         step, logs = self.record.step, logs or {}
         if "loss" in logs and not math.isfinite(float(logs["loss"])):
-            raise UserError(f"the loss is not finite at step {step}; the weights on disk are those "
-                            f"before it. Try a lower --learning-rate, or leave out --fp16")
+            raise UserError(f"the loss is not finite at step {step}; the weights on disk are from "
+                            f"an earlier step. Try a lower --learning-rate, or leave out --fp16")
         if self.deadline.is_over():
             self.record.steps, self.model.stop_training = step, True
         if step % self.record.steps_per_epoch == 0 or step >= self.record.steps:
-            return  # the end of the epoch saves
+            return  # `on_epoch_end` saves
         signal_number = self._stop_signal()
         if signal_number or time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
             self.save_state()
@@ -107,10 +106,10 @@ class Checkpoint(keras.callbacks.Callback):
         loss = float(logs.get("val_loss", logs["loss"]))
         if not math.isfinite(loss):
             raise UserError(f"the validation loss is not finite after step {record.step}; the "
-                            f"weights on disk are those before it")
+                            f"weights on disk are from an earlier epoch")
         values = record.values_of_set(number, loss)
         self._save_set(weights.epoch_tag(number), values)
-        # Spectral distances prefer a dull decoder to one that has learnt from an adversary.
+        # The validation loss prefers dull decoders to decoders that were trained adversarially.
         newest = getattr(self.model, "adversary", None) is not None
         if record.best is None or loss < record.best or newest:
             record.best, record.best_epoch, record.waited = loss, number, 0
@@ -130,7 +129,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._stop(signal_number)
 
     def save_beginning(self, loss: float):
-        """Save the model that the run begins with as the best set, with its validation loss."""
+        """Save the initial model as the best set, with its validation loss."""
         if not math.isfinite(loss):
             raise UserError("the validation loss is not finite before the first step")
         self.record.best, self.record.best_epoch = float(loss), 0
@@ -158,9 +157,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Deadline(keras.callbacks.Callback):
-    """Keeps a training to its time. Where steps are slower than planned, the learning rate's
-    schedule skips those that will not be reached: after each step, on JAX after each epoch. ends:
-    by the clock of `time.monotonic`, or infinite. steps: the length of the schedule.
+    """Ends a training in time. If steps are slower than planned, the schedule of the learning rate
+    skips the steps that will not be reached: after each step, on JAX after each epoch. ends: a time
+    of `time.monotonic`, or infinite. steps: the length of the schedule.
     """
 
     def __init__(self, ends: float, steps: int, group: devices.DeviceGroup):
@@ -200,8 +199,8 @@ class Deadline(keras.callbacks.Callback):
 
 
 class Log(keras.callbacks.Callback):
-    """Appends a row of figures for each epoch to a CSV file, in the columns of the first epoch, and
-    draws the curves beside it. A killed run may repeat an epoch: `read_log` takes its last row.
+    """Appends a row of metrics for each epoch to a CSV file, in the columns of the first epoch, and
+    draws the curves beside it. A killed run may repeat an epoch; `read_log` takes its last row.
     """
 
     def __init__(self, path):
@@ -221,16 +220,16 @@ class Log(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar over all steps and a line for each epoch; only the lines without a terminal. show: the
-    figures of the line. ends: by the clock of `time.monotonic`, when the training ends.
+    """A progress bar over all steps (only in a terminal), and a line for each epoch. show: the
+    metrics in the line. ends: the end of the training, a time of `time.monotonic`.
     """
 
     def __init__(self, record: RunRecord, say, show: tuple[str, ...], ends: float = math.inf):
         super().__init__()
         self.record, self.say, self.show, self.ends = record, say, show, ends
         self.started = False
-        # A step is timed from the step before it in the same epoch, so that the time of compiling,
-        # validating and saving does not count.
+        # A step is timed from the step before in the same epoch. So compiling, validating and
+        # saving do not count.
         self.last_step, self.timed_steps, self.seconds = None, 0, 0.0
         self.validation_seconds = math.inf
 
@@ -249,7 +248,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if self.last_step is not None:
-            # The shortest validation, because the first one compiles as well.
+            # The shortest validation counts, because the first one also compiles.
             self.validation_seconds = min(self.validation_seconds,
                                           time.monotonic() - self.last_step)
             self.last_step = None

@@ -1,6 +1,6 @@
-"""One training on several devices of one machine or of several machines, through
-`keras.distribution` on JAX. Each device computes a share of every batch. The processes find each
-other by `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID`.
+"""One training on several devices of one or more machines, with `keras.distribution` on JAX. Each
+device computes a part of every batch. The processes find each other through the environment:
+`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID`.
 """
 
 import atexit
@@ -34,7 +34,7 @@ class DeviceGroup(BatchShare):
         return self.rank == 0
 
     def from_first(self, compute: Callable[[], Any]) -> Any:
-        """The first process's small result of `compute`, or its `UserError`, in every process."""
+        """In every process, the first process's result of `compute` (small), or its `UserError`."""
         if self.processes == 1:
             return compute()
         from jax.experimental import multihost_utils
@@ -54,13 +54,13 @@ class DeviceGroup(BatchShare):
         return answer["value"]
 
     def check_batch(self, batch_size: int):
-        """Raises `UserError` where the devices cannot have equal shares of a batch."""
+        """Raises `UserError` if the devices cannot have equal parts of a batch."""
         if batch_size % self.devices:
             raise UserError(f"--batch-size is {batch_size}; with --distribute it must be a "
                             f"multiple of {self.devices}, the number of devices")
 
     def greatest(self, number: int) -> int:
-        """The greatest `number` among the processes. Every process must call this."""
+        """The greatest `number` of all processes. Every process must call this."""
         if self.processes == 1:
             return number
         from jax.experimental import multihost_utils
@@ -87,8 +87,8 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def join(distribute: bool) -> Iterator[DeviceGroup]:
-    """The group of every device of every process, or `ALONE` unless `distribute`. Enter it before
-    anything is computed. Raises `UserError` where the backend is not JAX or another process died.
+    """The group of all devices of all processes; without `distribute`, `ALONE`. Enter the context
+    before any computation. Raises `UserError` if the backend is not JAX, or if a process died.
     """
     if not distribute:
         yield ALONE
@@ -101,7 +101,7 @@ def join(distribute: bool) -> Iterator[DeviceGroup]:
             raise
         lost = _is_lost_peer(e)
         if lost or not isinstance(e, Interrupted):
-            # At exit JAX waits for the other processes, and they wait for this one.
+            # Exit at once: JAX would wait for the other processes, which wait for this one.
             atexit.register(os._exit, 2 if lost or isinstance(e, UserError) else 1)
         if lost:
             raise UserError(DIED) from e
@@ -110,7 +110,7 @@ def join(distribute: bool) -> Iterator[DeviceGroup]:
 
 @functools.cache
 def _join() -> DeviceGroup:
-    """JAX can connect processes only once, hence the cache."""
+    """The group. Cached, because JAX can connect processes only once."""
     import keras
 
     if keras.backend.backend() != "jax":

@@ -1,4 +1,4 @@
-"""A function in a process of its own, whose memory returns to the system when the function ends."""
+"""Runs a function in its own process, whose memory is free again when the function ends."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -18,8 +18,8 @@ POLL_SECONDS = 30.0
 
 
 class Task:
-    """A function that runs in a process of its own, like a command: a `UserError` becomes one line
-    on stderr and exit code 2. The process ends with this one. Another process must be able to
+    """A function that runs in its own process, like a command: a `UserError` becomes one line on
+    stderr and exit code 2. The process ends with its parent. The other process must be able to
     import and unpickle function and args.
     """
 
@@ -33,7 +33,7 @@ class Task:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code as a shell counts it; None while the function runs."""
+        """The exit code as in a shell (128 + signal); None while the function runs."""
         code = self._process.exitcode
         return code if code is None or code >= 0 else 128 - code
 
@@ -42,8 +42,8 @@ class Task:
         return self._receiver.recv()
 
     def wait(self, spend: Callable[[float], None]) -> int:
-        """The exit code. SIGTERM is passed on to the process; Ctrl-C reaches it by itself. spend:
-        receives the seconds that passed, every half minute and at the end.
+        """Wait for the exit code. SIGTERM is passed on to the process; Ctrl-C reaches both. spend:
+        called with the seconds since the last call, every half minute and at the end.
         """
         since = time.monotonic()
         with (signal_handlers(lambda *_: self._process.terminate(), signal.SIGTERM),

@@ -26,13 +26,13 @@ SHORT_TRACKS = 0.1
 
 
 class Job:
-    """A model and its data. A subclass also has `check_settings` and `prepare`, which split and
-    encode the data once the settings are known; `build`, the model with its initial weights; and
-    `take_weights` of another set.
+    """A model and its data. A subclass also has `check_settings`; `prepare`, which splits and
+    encodes the data; `build`, the model with its initial weights; and `take_weights`, which loads
+    other weights.
     """
 
     shown: tuple[str, ...]
-    """The figures in the line of an epoch."""
+    """The metrics in the line of an epoch."""
     training: config.TrainingConfig
     """The run's settings, from `prepare` on."""
     gives_labels = False
@@ -41,20 +41,20 @@ class Job:
     def __init__(self, model: config.CodecConfig | config.GeneratorConfig, data_dir):
         self.model, self.data_dir = model, data_dir
         self.codec_weights: list[weights.WeightSet] = []
-        """The codecs on whose codes a generator trains: its own, then that of the level above."""
+        """The codecs of a generator's codes: of its level, then of the level above."""
         self.choose_window = False
         """Whether the window may become shorter than in the settings."""
 
     def check(self):
-        """Read the manifest. Raises `UserError` where the model cannot train on the data."""
+        """Read the manifest. Raises `UserError` if the model cannot train on the data."""
         self.tracks = manifest.read(self.data_dir)
 
     def complete(self, saved: config.CodecConfig | config.GeneratorConfig | None,
                  source: config.CodecConfig | config.GeneratorConfig | None,
                  data: config.DataConfig, seed: int):
-        """Fill in the names of the labels: those of the run that goes on or of the model that it
-        begins with, else those of the training tracks. Tracks are labels of their own corpus: no
-        other run has their names. seed: see `splits.split`.
+        """Fill in the names of the labels: those of the run that continues, or of the initial
+        weights, otherwise those of the training tracks. Labels that are tracks always come from
+        this folder's tracks. seed: see `splits.split`.
         """
         own = self.model.labels
         if own is None or (own.names and not own.are_tracks):
@@ -81,8 +81,8 @@ class Job:
                                                           record.data.trim_silence, say)
 
     def keep_long(self, record: RunRecord, samples: int, say, what="--input-length"):
-        """Leave out tracks shorter than `samples`, the length that `what` needs, and record the
-        training tracks.
+        """Drop tracks shorter than `samples`, the length that `what` needs, and record the training
+        tracks.
         """
         count = len(self.train) + len(self.val)
         self.train = splits.keep_long(self.train, samples, what, self.length)
@@ -105,13 +105,13 @@ class Job:
         record.tracks = sorted(trained_on)
 
     def length(self, track: manifest.Track) -> int:
-        """The samples of a track between the silence at its ends."""
+        """The samples of a track without the silence at its ends."""
         first, last = self.spans[track.file]
         return last - first
 
     def steps_of_passes(self) -> int:
-        """The steps of the settings' `passes` over the tracks, at least an epoch's; 0 without
-        passes.
+        """The steps of `passes` (in the settings) over the tracks, at least one epoch; 0 without
+        `passes`.
         """
         samples = sum(map(self.length, self.train))
         windows = self.training.batch_size * self.training.input_length
@@ -119,7 +119,7 @@ class Job:
                                             math.ceil(self.training.passes * samples / windows))
 
     def compile_options(self) -> dict:
-        """Arguments of `compile` besides the optimizer."""
+        """The arguments of `compile` besides the optimizer."""
         return {}
 
     def begin(self, model):
@@ -130,16 +130,16 @@ class Job:
         raise NotImplementedError
 
     def batches(self, step: int):
-        """The training batches from number `step` on, without end."""
+        """The endless training batches, from batch `step` on."""
         return self.windows_of(self.train, start=step)
 
     @property
     def validation(self):
-        """The validation batches; None where no track is held out."""
+        """The validation batches; None if no track is held out."""
         return self.windows_of(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
 
     def describe_loss(self, loss: float) -> str:
-        """A validation loss in words."""
+        """The text of a validation loss."""
         return f"validation loss {loss:.5g}"
 
 
@@ -162,7 +162,7 @@ class CodecJob(Job):
 
     @property
     def _window_bounds(self) -> tuple[int, int]:
-        """The samples that the length of a window must be a multiple of, and at least."""
+        """(unit, least): a window's length in samples is a multiple of `unit`, at least `least`."""
         model = self.model
         shortest = max(losses.SHORTEST_AUDIO,
                        losses.LINE_BINS * model.level if model.loss.hum else 0,
@@ -191,7 +191,7 @@ class CodecJob(Job):
                                                   self.train + self.val, say)
 
     def _fit_window(self, record: RunRecord, say):
-        """Shorten the window until all but `SHORT_TRACKS` of the tracks are as long as a window."""
+        """Shorten the window until at most `SHORT_TRACKS` of the tracks are shorter than it."""
         unit, shortest = self._window_bounds
         lengths = sorted(map(self.length, self.train))
         window, rate = record.training.input_length, self.model.sample_rate
@@ -271,7 +271,7 @@ class GeneratorJob(Job):
         unit = model.source_level or model.level
         own = codes.variants(training.offsets, level=unit)
         every = codes.variants(training.offsets, training.transpose, unit, training.gain)
-        # The shortest variant of a track must have a frame, and a frame of the level above.
+        # The shortest variant of a track must have two frames, of the level above if there is one.
         shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in every)
         self.split(record, say)
         self.keep_long(record, shortest, say,
@@ -281,7 +281,7 @@ class GeneratorJob(Job):
         corpora = [codes.encode_corpus(self.data_dir, pairs, weight_set, say, nn_codec.load_encoder,
                                        group.first, self.scheduler)
                    for weight_set in self.codec_weights]
-        # The first row of a track has its own pitch and full length.
+        # The first row of a track is the track itself, not transposed and of full length.
         self.rows = {t.file: [] for t in self.train + self.val}
         for (track, variant), (_, _, entry), *above in zip(pairs, *corpora, strict=True):
             source = (above[0][2], model.source_level) if above else ()
@@ -293,7 +293,7 @@ class GeneratorJob(Job):
         self._measure_baseline(record, group, say)
 
     def _measure_baseline(self, record: RunRecord, group: DeviceGroup, say):
-        """Record the bits of a held-out frame by the frequencies of the codes in training."""
+        """Record the baseline: bits per held-out frame from the codes' frequencies in training."""
         train, held_out = self._rows(self.train), self._rows(self.val or self.train)
         model = self.model
         unigram = group.from_first(
@@ -303,7 +303,7 @@ class GeneratorJob(Job):
         record.unigram_bits = round(unigram, 4)
 
     def _read_scores(self, say):
-        """Give each row the score of its track."""
+        """Add to each row the score of its track."""
         for file, score in scores.of_corpus(self.data_dir, self.train + self.val, say).items():
             self.rows[file] = [row._replace(score=score.transposed(row.shift))
                                for row in self.rows[file]]
@@ -319,8 +319,8 @@ class GeneratorJob(Job):
                 f"windows have {self.window:,} (--input-length): it cannot learn from older frames")
         if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
-                f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s, which continues "
-                f"with another track")
+                f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s; such a window "
+                f"continues with another track")
 
     def _rows(self, tracks) -> list[windows.CodeTrack]:
         """Every variant of these tracks."""
@@ -340,7 +340,7 @@ class GeneratorJob(Job):
         nn_generator.take_weights(model, weight_set, except_for=QUIETNESS)
 
     def begin(self, model):
-        """Measure how quiet the music of each code is on these tracks, whatever the weights."""
+        """Measure the quietness of each code on these tracks."""
         if self.model.core.quiet_cost:
             model.core.set_quiet(loudness.quietness(
                 self.data_dir, [self.rows[t.file][0] for t in self.train], self.model.level,
@@ -386,12 +386,12 @@ class ScoreJob(GeneratorJob):
 
 
 GENERATOR_JOBS = {"codes": GeneratorJob, "scores": ScoreJob}
-"""By what a core learns, `CoreConfig.learns`."""
+"""The job of each value of `CoreConfig.learns`."""
 
 
 def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None
                ) -> weights.WeightSet:
-    """The codec of a level in a folder, by its name in `chain`, or else in the folder's chain.
+    """The codec of a level in a folder, with its name in `chain`; None: in the folder's chain.
     epoch: see `weights.find`.
     """
     names = [named.codecs[level] for named in (chain, weights.chain(folder))
@@ -404,8 +404,8 @@ def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None 
 
 def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet],
                          seed: int):
-    """Initialise embeddings and logits from the codebooks of the generator's level, and of the
-    level above where it has one: similar codes start with similar embeddings.
+    """Initialise embeddings and logits from the codebooks of the generator's level and of the level
+    above (if any), so that similar codes start with similar embeddings.
     """
     random = windows.rng(seed, windows.START)
     own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)

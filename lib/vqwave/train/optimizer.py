@@ -1,4 +1,4 @@
-"""The optimizer of every model and its learning rate."""
+"""The optimizer of all models, and its learning rate."""
 
 import math
 
@@ -8,7 +8,7 @@ from keras import ops
 from ..config import TrainingConfig
 
 NARROW = 32
-"""AdamW trains kernels with fewer channels on a side: code vectors, tiny models."""
+"""AdamW trains kernels with fewer input or output channels: code vectors, tiny models."""
 
 
 class Muon(keras.optimizers.Muon):
@@ -26,7 +26,7 @@ class Muon(keras.optimizers.Muon):
                          exclude_layers=["logits"])
 
     def _apply_weight_decay(self, variables):
-        """Keras would evaluate the learning rate's schedule once for each variable."""
+        """Evaluates the learning rate's schedule once, not for each variable as Keras does."""
         rate = self.learning_rate
         for variable in variables:
             if self._use_weight_decay(variable):
@@ -53,8 +53,8 @@ class Muon(keras.optimizers.Muon):
 
 
 def learning_rate(training: TrainingConfig, steps: int):
-    """A warm-up, then a cosine decay to a twentieth of the peak at the last of `steps`. It is a
-    schedule even without a warm-up: a bare rate would be one more variable in the saved state.
+    """A warm-up, then a cosine decay to a twentieth of the peak at the last of `steps`. Always a
+    schedule, because a constant would be one more variable in the saved state.
     """
     warmup, peak = min(training.warmup, steps // 2), training.learning_rate
     return keras.optimizers.schedules.CosineDecay(

@@ -1,4 +1,4 @@
-"""The options of a training. A flag overrides the `--config` file, and this the preset."""
+"""The options of a training. Flags override the `--config` file, which overrides the preset."""
 
 import argparse
 import dataclasses
@@ -16,7 +16,7 @@ from ..io.splits import read_split
 from .record import STEPS_PER_EPOCH
 
 KEEP = 3
-"""How many numbered sets stay, besides the best."""
+"""The number of numbered sets that stay, besides the best."""
 
 SETTINGS = {
     "batch_size": ("N", "windows in each optimizer step"),
@@ -29,22 +29,22 @@ SETTINGS = {
 }
 GENERATOR_SETTINGS = {
     "offsets": ("N", "encode each track at N offsets within a frame"),
-    "transpose": ("SEMITONES", "add copies of the training tracks, up to so many semitones higher "
-                               "and lower"),
-    "gain": ("DB", "make some of the copies up to so many dB quieter"),
+    "transpose": ("SEMITONES", "add copies of the training tracks, transposed by up to SEMITONES "
+                               "up and down"),
+    "gain": ("DB", "make some of the copies up to DB dB quieter"),
 }
 """Flags that set a field of `TrainingConfig`: {field: (metavar, help)}."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options of one invocation, which say nothing about the model.
+    """The options of one invocation, which do not change the model.
 
-    minutes: the time of the training since `began`, by the clock of `time.monotonic`, instead of
-    the config's steps. start_from: the folder of the weights to begin with. decoder_only: freeze
-    encoder and codebook. performer: the folder of a generator whose performances the decoder learns
-    too. set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a run that
-    continues keeps its others (None: the fields that the configs were created with).
+    minutes: the length of the training from `began` on (a time of `time.monotonic`), instead of the
+    config's steps. start_from: the folder of the initial weights. decoder_only: freeze encoder and
+    codebook. performer: the folder of a generator whose performances the decoder also learns.
+    set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a continued run
+    keeps its values of all other fields. None: the fields that the configs were created with.
     """
 
     output_dir: str | Path
@@ -60,7 +60,7 @@ class RunOptions:
 
     @property
     def ends(self) -> float:
-        """When the time is over, by the same clock."""
+        """The end of the training, a time of `time.monotonic`."""
         return self.began + 60 * self.minutes if self.minutes else math.inf
 
     def set_fields(self, training: TrainingConfig, data: DataConfig) -> frozenset[str]:
@@ -81,7 +81,7 @@ class TrainingSettings(NamedTuple):
 
 
 class ConfigFile(config.Config):
-    """What a `--config` file may hold: the keys of a model, its training and its data to change."""
+    """The content of a `--config` file: the changed keys of a model, its training and its data."""
 
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -90,7 +90,7 @@ class ConfigFile(config.Config):
     @classmethod
     def read(cls, path) -> Self:
         values = config.load_yaml(path)
-        # The file beside a set of weights has more, and may not know how the set was trained.
+        # The YAML file beside a set of weights has more keys, and its training may be unknown.
         return config.validate(cls, {
             key: value for key, value in values.items()
             if key not in ("schema", "record", "sha256") and value not in (None, weights.UNKNOWN)},
@@ -113,7 +113,7 @@ def add_options(p: argparse.ArgumentParser, role: str):
     p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
                    help="end after M minutes, preparations included, instead of after --steps")
     p.add_argument("--start-from", metavar="DIR",
-                   help="start from the weights of this model in DIR (the default set, else "
+                   help="start from the weights of this model in DIR (the default set, or "
                         "the best) instead of random weights")
     add_training_flags(p, role == "generator")
 
@@ -125,7 +125,7 @@ def add_preset(p: argparse.ArgumentParser):
 
 
 def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
-    """The flags that a chain's models share. generator: with the flags of generators."""
+    """The flags that all models of a chain share. generator: also add the flags of generators."""
     settings = p.add_argument_group("training (the preset has the defaults)")
     p, rare = settings, p.add_argument_group("rare options")
     for field, (metavar, text) in (SETTINGS | (GENERATOR_SETTINGS if generator else {})).items():
@@ -158,14 +158,14 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
 
 
 def training_flags(**values) -> argparse.Namespace:
-    """The flags of `add_training_flags` without a command line; `values` replace the defaults."""
+    """The defaults of `add_training_flags`, with some `values` replaced."""
     p = argparse.ArgumentParser()
     add_training_flags(p)
     return argparse.Namespace(**vars(p.parse_args([])) | values)
 
 
 def parse_split(text) -> float | config.Split:
-    """The value of `--val-split`: a share of the hours, or the tracks that a `split.yml` names."""
+    """The value of `--val-split`: a share of the hours, or the split in a `split.yml`."""
     if isinstance(text, config.Split):
         return text
     try:
@@ -179,8 +179,8 @@ def parse_split(text) -> float | config.Split:
 
 
 def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSettings:
-    """The settings of one training, from preset, `--config` and flags. args: what a parser with
-    `add_options` has parsed; changes: values that replace those of `args`.
+    """The settings of one training, from preset, `--config` and flags. args: the result of a parser
+    with `add_options`. changes: replacements of values in `args`.
     """
     args = argparse.Namespace(**vars(args) | changes)
     preset, path = config.preset(args.preset), args.config

@@ -14,19 +14,19 @@ from ..io.files import atomic_write, make_folder, printable
 from ..progress import SilentReporter
 
 PRESET_FILE = "preset.yml"
-"""In the output folder: the models and settings of a chain that begins with another."""
+"""In the output folder: the models and settings of a chain that starts from trained models."""
 SMALL_HOURS = 1.0
-"""Less music than this is heard transposed and quieter too, and learnt with dropout."""
+"""With less music than this, training adds transposed and quieter copies, and dropout."""
 TRANSPOSE, GAIN, DROPOUT = 3, 3.0, 0.1
 CODEC_RATE, SMALL_RATE = 1e-4, 2e-4
-"""The highest learning rates for tuning a codec and for a generator with little music. At five
-times the rate a codec first gets worse, and a generator over-fits within minutes.
+"""The highest learning rates for tuning a codec, and for a generator with little music. With a rate
+five times as high, a codec first gets worse, and a generator over-fits within minutes.
 """
 SAMPLES = {"codec": 2 ** 17, "generator": 2 ** 21}
-"""The most samples in a batch. More needs more memory and does not train better."""
+"""The most samples in a batch. Larger batches need more memory and do not train better."""
 CODEC_PASSES, PASSES, SMALL_PASSES = 10, 16, 8
 """The most passes over the tracks: of a codec, a generator, and a generator with little music. With
-46 minutes of music a generator stopped improving after eight passes, with 75 minutes it did not.
+46 minutes of music a generator stopped improving after eight passes; with 75 minutes it did not.
 """
 PATIENCE, SMALL_PATIENCE = 8, 3
 """The patience of a generator, and of a generator with little music."""
@@ -34,7 +34,7 @@ PATIENCE, SMALL_PATIENCE = 8, 3
 
 @dataclass(frozen=True)
 class Amount:
-    """The amount of music in a folder: training and held-out tracks and hours."""
+    """The amount of music in a folder: tracks and hours, for training and held out."""
 
     tracks: int
     hours: float
@@ -43,7 +43,7 @@ class Amount:
 
     @classmethod
     def of(cls, data_dir, split: Split, trim_silence: float | None) -> Self:
-        """The amount in a data folder. Raises `UserError` where every track is silent."""
+        """The amount in a data folder. Raises `UserError` if every track is silent."""
         sides, spans = silence.read_sides(data_dir, split, 0, trim_silence, SilentReporter())
         hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
                  for side in sides]
@@ -68,8 +68,8 @@ class Origin:
 
     @classmethod
     def find(cls, folder=None) -> Self:
-        """The models in `folder`, with the shipped codecs where it has none; None: all shipped.
-        Raises `UserError` where the folder has no generators.
+        """The models in `folder`, or the shipped codecs if it has none; None: all shipped models.
+        Raises `UserError` if the folder has no generators.
         """
         codecs, generators = weights.folders(generators=folder)
         chain = weights.chain(generators)
@@ -90,7 +90,7 @@ class Origin:
         return self.codecs if name in self.chain.codecs.values() else self.generators
 
     def set_of(self, name: str) -> weights.WeightSet:
-        """The weights of a model of the chain. Raises `UserError` where they only play."""
+        """The weights of a model. Raises `UserError` if a wheel has only its graphs."""
         return weights.find(self.folder_of(name), name).whole()
 
     @cached_property
@@ -104,16 +104,16 @@ class Origin:
 
     @property
     def trained_on(self) -> set[str]:
-        """The tracks in the training of the top generator and its codec."""
+        """The tracks that the top generator and its codec were trained on."""
         return self._top.trained_on or set()
 
     def labels_of(self, generator: str) -> Labels | None:
-        """The labels of a generator of the chain; None: it was trained without."""
+        """The labels of a generator of the chain; None if it has no labels."""
         return self.set_of(generator).config.labels
 
     def adopt(self, chain: ChainConfig, folder, amount: Amount, untrained: Collection[str] = ()):
-        """Copy the models of `chain` into `folder` unless it has them, and write the preset that
-        tunes them. untrained: the models that begin with random weights.
+        """Copy the models of `chain` that are missing in `folder`, and write the preset that tunes
+        them. untrained: the models that begin with random weights.
         """
         weights.save_chain(make_folder(folder), chain)
         sets = {name: self.set_of(name) for name in chain.names}
@@ -124,7 +124,7 @@ class Origin:
         models = {name: _tuned(weight_set, amount, name in untrained)
                   for name, weight_set in sets.items()}
         if path.exists():
-            # A training that has begun keeps its settings; levels may have been added.
+            # A training that has begun keeps its settings, but levels may have been added.
             before = config.load_yaml(path)
             models |= {name: model for key in ("codecs", "generators")
                        for name, model in (before.get(key) or {}).items() if name in models}
@@ -137,11 +137,11 @@ class Origin:
 
 
 def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> dict:
-    """A model as a preset has it, with training that fits the music; untrained: its own."""
+    """A model for a preset, with settings for this amount of music; untrained: with its own."""
     model = config.to_dict(weight_set.config)
     kind = model.pop("kind")
     training = config.to_dict(weight_set.training or _default_training(weight_set))
-    for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):  # this run's own
+    for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):  # set for each run
         del training[key]
     if untrained:
         return model | {"training": training}

@@ -1,4 +1,4 @@
-"""How a trained performer plays the training tracks, so that a decoder learns performances too."""
+"""A trained performer's codes for the training tracks, from which a decoder learns performances."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from ..nn.generator import Generator, load_generator
 from ..progress import Reporter
 
 PART = 2048
-"""Frames that are performed in one go."""
+"""The number of frames in one call of the performer."""
 
 
 def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifest.Track],
             say: Reporter) -> dict[str, np.ndarray]:
-    """The codes that the performer in a folder plays from the score of each track, from the track's
+    """The codes that the performer in a folder makes from the score of each track, from the track's
     first sample on: {file: int16 [frames, books]}.
 
-    Raises `UserError` where the folder has no performer of the codec's codes.
+    Raises `UserError` if the folder has no performer of this codec's codes.
     """
     level = codec.config.level
     performer = weights.generators(folder, weights.chain(folder)).get(level)

@@ -1,9 +1,9 @@
-"""The plan of a chain's training: every codec, then every generator, and the time of each; last,
-where a generator performs a score, its codec's decoder learns the performances. TensorFlow-free.
+"""The plan of a chain's training: every codec, then every generator, and the time of each. If a
+generator performs a score, its codec's decoder learns the performances last. TensorFlow-free.
 
 A chain may begin with trained models (`origin.Origin`). Codecs that suit the folder's held-out
-tracks are then kept. Of the others the decoder is tuned first, which keeps the codes; then, with
-enough hours, the whole codec.
+tracks are then kept. Of the other codecs the decoder is tuned first, which does not change the
+codes; then, with enough hours, the whole codec.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from . import devices, options, origin
 from .origin import Amount, Origin
 
 TIME_SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
-"""Parts of the time. A generator improves for as long as it trains; a codec needs less."""
+"""The weights of the trainings' times. A codec needs less time than a generator."""
 WHOLE_HOURS = 3.0
-"""With fewer hours no codec is tuned as a whole, because generators would wait for its codes.
-Generators come first then, and decoders after them.
+"""With fewer hours no whole codec is tuned, because the generators would wait for its codes. Then
+generators come first, and decoders after them.
 """
 
 ENDING = 240.0
-"""Seconds of the hours for the report, at most a sixth."""
+"""The seconds that are kept for the report, at most a sixth of the hours."""
 PLAN_FILE = "train_all.yml"
 REPORT = "report.html"
 """In the output folder: the final report."""
@@ -40,7 +40,7 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One training. role: "codec" or "generator". decoder_only: of a codec."""
+    """One training. role: "codec" or "generator". decoder_only: train only a codec's decoder."""
 
     role: str
     name: str
@@ -60,8 +60,8 @@ NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False, strict=
 
 
 class Verdict(pydantic.BaseModel):
-    """What happens to a codec of the origin. Its other keys are the measured figures; "first" holds
-    the figures from before it was tuned.
+    """The decision on a codec of the origin. The other keys are its measurements; "first" holds the
+    measurements from before its tuning.
     """
 
     model_config = pydantic.ConfigDict(extra="allow")
@@ -71,10 +71,10 @@ class Verdict(pydantic.BaseModel):
 
 
 class PlanState(pydantic.BaseModel):
-    """How far a plan is, as `train_all.yml` holds it.
+    """The progress of a plan, as in `train_all.yml`.
 
-    spent: seconds so far. spent_on: seconds by training. finished: by training, its steps (1 for a
-    share of the hours). origin: the folders of the origin.
+    spent: seconds so far. spent_on: seconds of each training. finished: the steps of each finished
+    training (1 if it had a share of the hours). origin: the folders of the origin.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -90,10 +90,10 @@ class PlanState(pydantic.BaseModel):
 
 @dataclass
 class TrainingPlan:
-    """What to train on a data folder. preset: a preset's name or file. levels: to train, from the
-    top down; None for the whole chain, or with an origin for those that play. hours: for all
-    trainings together; None where `flags` (of `options.add_training_flags`) hold the steps of each.
-    origin: the trained models to begin with; None begins with random weights.
+    """The trainings of a chain on a data folder. preset: a preset's name or file. levels: from the
+    top down; None: the whole chain, or with an origin the levels that play. hours: of all trainings
+    together; None: `flags` (of `options.add_training_flags`) hold the steps of each. origin: the
+    trained models to begin with; None: random weights.
     """
 
     data_dir: Path
@@ -127,16 +127,16 @@ class TrainingPlan:
 
     @property
     def chain(self) -> ChainConfig:
-        """The part of the chain that is trained."""
+        """The levels of the chain that are trained."""
         levels = [config.to_dict(level) for level in self.whole.levels[: len(self.levels)]]
         return config.replace(self.whole, levels=levels,
                               end=self.whole.end if self.whole.end in self.levels else None)
 
     @property
     def stages(self) -> list[PlannedTraining]:
-        """Every training in order: the codecs from the top down, then the generators. Of an
-        origin's codecs only the unsuitable ones; with `little_time` their decoders come last, as
-        does a decoder that learns performances.
+        """All trainings in order: the codecs from the top down, then the generators, then a decoder
+        that learns performances. Suitable codecs of an origin are left out. With `little_time`, the
+        decoders of the unsuitable codecs come last.
         """
         codecs, late = [], []
         if self.performed:
@@ -153,11 +153,11 @@ class TrainingPlan:
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
-        """The trainings that are not finished. With hours each runs once; with steps each continues
-        until it has them. A codec whose codes are in use stays as it is.
+        """The unfinished trainings. With hours, each training runs once; with steps, each continues
+        up to its steps. A codec whose codes are in use is no longer trained.
         """
         def steps_of(stage):
-            # A decoder that was not enough alone is not tuned alone again.
+            # Once the whole codec is tuned, its decoder is not tuned alone again.
             replaced = stage.decoder_only and self.treatment(stage.name) == "whole"
             in_use = (stage.role == "codec" and not stage.decoder_only
                       and self.codes_in_use(stage.name))
@@ -168,7 +168,7 @@ class TrainingPlan:
 
     @property
     def performed(self) -> str | None:
-        """The codec whose decoder learns performances of scores, if there is one."""
+        """The codec whose decoder learns performances of scores, or None."""
         return self.chain.codecs[self.chain.top] if self.chain.score else None
 
     @property
@@ -181,8 +181,8 @@ class TrainingPlan:
         return verdict.treatment if verdict else "keep"
 
     def codes_in_use(self, codec: str) -> bool:
-        """Whether the training of a generator on a codec's codes has begun: the generator of its
-        level, or of the next level down.
+        """Whether a generator's training on the codec's codes has begun, at the codec's level or at
+        the next level below.
         """
         sizes, generators = self.chain.sizes, self.chain.generators
         at = list(self.chain.codecs.values()).index(codec)
@@ -192,8 +192,8 @@ class TrainingPlan:
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """The generators that start from random weights in spite of an origin: a top generator
-        without labels that shall learn labels, with enough music. Trained weights hardly learn
+        """The generators that start from random weights despite an origin: a top generator that has
+        no labels but must learn labels, if there is enough music. Trained weights hardly learn
         labels.
         """
         if not (self.origin and self.flags.label) or self.amount.small:
@@ -212,7 +212,7 @@ class TrainingPlan:
                        "learning_rate": self.flags.learning_rate or own.learning_rate / 2,
                        "input_length": self.flags.input_length or own.input_length // 2}
         elif self.origin and stage.name not in self.untrained:
-            # The whole codec begins with the decoder that was tuned first.
+            # The training of the whole codec starts from the tuned decoder.
             start_from = (self.output_dir if stage.role == "codec" and not stage.decoder_only
                           else self.origin.folder_of(stage.name))
         if stage.role == "codec":
@@ -227,7 +227,7 @@ class TrainingPlan:
             minutes=None if seconds is None else max(0.01, round(seconds / 60, 2)), **changes)
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
-        """The time left to a training: its share of that of all open ones, less what it spent."""
+        """The seconds left for a training: its share of all open trainings' time, less its own."""
         total, spent_on = self.hours * 3600, self.state.spent_on
         left = (total - min(ENDING, total / 6) - self.state.spent
                 + sum(spent_on.get(other.key, 0.0) for other in among))
@@ -242,18 +242,18 @@ class TrainingPlan:
 
     @property
     def split_file(self) -> Path:
-        """Names the held-out tracks for the trainings and for other commands."""
+        """The file of the held-out tracks, for the trainings and for other commands."""
         return self.output_dir / splits.SPLIT_FILE
 
     @functools.cached_property
     def split(self) -> config.Split:
-        """The held-out tracks: as `--val-split` names them, or a share that is drawn once."""
+        """The held-out tracks: named by `--val-split`, or a share that is drawn once."""
         return self._read_split(lambda line: None)
 
     def keep_split(self, say: Callable[[str], None]):
-        """Save the held-out tracks, and print a line if they differ from those of `--val-split`."""
+        """Save the held-out tracks, and print a line if they differ from `--val-split`."""
         self.split = self._read_split(say)
-        # Every process of a distributed training reads this file, and all write the same.
+        # All processes of a distributed training write the same file, and read it.
         splits.save(self.output_dir, self.split)
 
     def _read_split(self, say) -> config.Split:
@@ -281,8 +281,8 @@ class TrainingPlan:
         return Amount.of(self.data_dir, self.split, self.origin.trim_silence)
 
     def read(self):
-        """Read the saved state of an earlier run into the same folder. Raises `UserError` where the
-        file is no plan, or the folder holds models of another plan.
+        """Read the state of an earlier run into the same folder. Raises `UserError` if the file is
+        no plan, or if the folder holds models of another plan.
         """
         path = self.output_dir / PLAN_FILE
         if not path.exists():
@@ -309,7 +309,7 @@ class TrainingPlan:
         self.state = saved.model_copy(update={"preset": self.preset, "label": self.flags.label})
 
     def write(self):
-        """Save the state; of several processes the first one does."""
+        """Save the state. Of several processes, only the first one writes."""
         if not devices.is_first():
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -319,7 +319,7 @@ class TrainingPlan:
             f.write(config.dump_yaml(values).encode())
 
     def spend(self, seconds: float, stage: PlannedTraining | None = None):
-        """Add to the time spent, in all and on a training, and save both for after a kill."""
+        """Add to the time spent, in all and on a training, and save both."""
         self.state.spent += seconds
         if stage:
             spent = self.state.spent_on.get(stage.key, 0.0) + seconds

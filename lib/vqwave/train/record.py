@@ -1,4 +1,4 @@
-"""The saved state of a run: models, settings, progress and all variables."""
+"""The saved state of a run: model, settings, progress and all variables."""
 
 import dataclasses
 import json
@@ -17,17 +17,17 @@ from ..io import weights
 from ..io.files import atomic_write
 
 STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
-"""The length of an epoch, at most, where the settings have no number of epochs."""
+"""The most steps and minutes of an epoch, if the settings have no number of epochs."""
 
 
 @dataclass
 class RunRecord:
-    """The settings and the progress of a run; see `weights.Record`, too.
+    """The settings and the progress of a run; see also `weights.Record`.
 
     steps: None until the speed of a step is measured. best, best_epoch: the lowest validation loss
-    and its epoch (0: the weights that the run began with); waited: epochs since then. held_out: of
-    a codec that began with another codec, the figures of that one on its own corpus
-    (`report.judge`). finished: why the run ended.
+    and its epoch (0: the initial weights). waited: the epochs since then. held_out: if a codec
+    started from another codec, that codec's measurements on its own corpus (`report.judge`).
+    finished: why the run ended.
     """
 
     model: CodecConfig | GeneratorConfig
@@ -57,7 +57,7 @@ class RunRecord:
         self.steps, self.training = steps, config.replace(self.training, steps=steps)
 
     def values_of_set(self, epoch: int, loss: float) -> dict:
-        """The `record` of a set of weights that is saved now."""
+        """The `record` of the weights that are saved now."""
         optional = {key: getattr(self, key) for key in ("beginning", "codecs", "codes_of", "tracks",
                                                         "held_out")}
         return {"epoch": epoch, "step": self.step, "seed": self.training.seed, "id": self.id,
@@ -81,18 +81,18 @@ class RunRecord:
 class RunState:
     """A run's record and variables on disk, beside its sets of weights.
 
-    `{name}.state.npz` holds every variable of model and optimizer as it is, and the `RunRecord`.
+    `{name}.state.npz` holds all variables of model and optimizer, bit for bit, and the `RunRecord`.
     """
 
     def __init__(self, folder, name: str):
         self.path = Path(folder) / f"{name}.state.npz"
 
     def load(self) -> tuple[RunRecord, list[np.ndarray]] | None:
-        """The record and the variables in order; None where nothing is saved."""
+        """The record and the variables in order; None if nothing is saved."""
         if not self.path.exists():
             return None
         try:
-            # Opened here, because `np.load` leaves open what turns out to be no archive.
+            # Opened here, because `np.load` does not close a file that is no archive.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as f:
                 count = len(f.files) - 1
                 values, arrays = json.loads(str(f["record"])), [f[f"v{i}"] for i in range(count)]
@@ -113,8 +113,8 @@ class RunState:
 
 
 def run_variables(model) -> list:
-    """Every variable that training changes and the next step depends on: weights, codebook, seeds,
-    optimizer. Metrics are left out, because each `fit` resets them.
+    """All variables that the next training step depends on: weights, codebook, seeds, optimizer.
+    Metrics are left out, because each `fit` resets them.
     """
     metrics = {id(v) for m in model.metrics for v in m.variables}
     variables = {id(v): v for v in (*model.variables, *model.optimizer.variables)}

@@ -1,4 +1,4 @@
-"""Where a run begins: random weights, its saved state, or other weights."""
+"""The start of a run: from random weights, from its saved state, or from other weights."""
 
 import secrets
 import tempfile
@@ -17,7 +17,7 @@ from .record import RunRecord, RunState
 
 @dataclass
 class Start:
-    """A record, and variables of a saved run, a set of weights, or neither."""
+    """A record, with the variables of a saved run, or with initial weights, or with neither."""
 
     record: RunRecord
     path: Path
@@ -26,7 +26,7 @@ class Start:
 
 
 def open_folder(folder, name: str, chain: ChainConfig | None = None):
-    """Create the output folder and try to write there. chain: see `weights.add_chain`."""
+    """Create the output folder, and test writing. chain: see `weights.add_chain`."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
@@ -40,8 +40,8 @@ def open_folder(folder, name: str, chain: ChainConfig | None = None):
 
 
 def find_start(job, options: RunOptions, training: TrainingConfig, data: DataConfig, say) -> Start:
-    """Where this run begins. An earlier run keeps its own settings where the user did not set
-    them; `say` receives those that differ. Raises `UserError` where a run cannot be continued.
+    """The start of this run. A continued run keeps its settings, except those that the user set
+    now; `say` reports the differences. Raises `UserError` if the run cannot be continued.
     """
     folder, name = options.output_dir, job.model.name
     state = RunState(folder, name)
@@ -74,13 +74,13 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
 
 
 def _override(earlier, settings, set_by_user):
-    """The settings of an earlier run, with those that the user set now."""
+    """The settings of an earlier run, overridden by those that the user set now."""
     return config.override(earlier, {key: value for key, value in config.to_dict(settings).items()
                                      if key in set_by_user}, "settings")
 
 
 def _check_labels(who: str, before: config.Labels | None, now: config.Labels | None):
-    """Raises `UserError` where a model of other labels would be continued."""
+    """Raises `UserError` if the model to continue has other labels."""
     if (before and (before.of, before.names)) != (now and (now.of, now.names)):
         old, new = (labels.summary if labels else "no labels" for labels in (before, now))
         raise UserError(f"{who}: was trained with {old}; it cannot be trained with "
@@ -88,7 +88,7 @@ def _check_labels(who: str, before: config.Labels | None, now: config.Labels | N
 
 
 def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
-    """Raises `UserError` where the saved run has another model, other codes or parts."""
+    """Raises `UserError` if the saved run has another model, other codes or other trained parts."""
     folder, name = options.output_dir, saved.name
     advice = f"use another --output-dir, or remove {name}.state.npz"
     _check_labels(f"{folder}: {name}", saved.model.labels, model.labels)
@@ -106,7 +106,7 @@ def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
 
 
 def _flat(values: dict, prefix: str = "") -> dict:
-    """Nested mappings as one, with keys such as `core.units`."""
+    """Nested mappings as one flat mapping, with keys such as `core.units`."""
     flat = {}
     for key, value in values.items():
         flat |= (_flat(value, f"{prefix}{key}.") if isinstance(value, dict)
@@ -115,7 +115,7 @@ def _flat(values: dict, prefix: str = "") -> dict:
 
 
 def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, options: RunOptions, say):
-    """Set the settings with which a saved run continues. An epoch keeps its number of steps."""
+    """Set the settings of a continued run. The number of steps in an epoch stays."""
     steps = record.steps if options.minutes else training.steps
     for earlier, settings in ((record.training, training), (record.data, data)):
         for key, value in settings:

@@ -1,6 +1,6 @@
-"""Running a plan: each training in a process of its own, and a report at the end.
+"""Runs a plan: each training in its own process, and a report at the end.
 
-A plan that was killed continues where it was. Only `train_model` loads TensorFlow.
+A plan that was killed continues where it stopped. Only `train_model` loads TensorFlow.
 """
 
 import functools
@@ -20,12 +20,12 @@ from .plan import REPORT, WHOLE_HOURS, PlannedTraining, TrainingPlan, Verdict, f
 from .record import RunState
 
 VERDICT_FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
-"""The keys of a codec's measurement that a verdict holds."""
+"""The keys of a codec's measurements that a verdict keeps."""
 
 
 def train_model(settings: TrainingSettings, data_dir, codec_dir=None, codec_epoch=None,
                 scheduler: str | None = None):
-    """Train one model; a generator on the codes of the codecs in `codec_dir`."""
+    """Train one model. codec_dir: of a generator, the folder of the codecs of its codes."""
     stderr.import_keras()
     from . import training
 
@@ -39,9 +39,9 @@ def train_model(settings: TrainingSettings, data_dir, codec_dir=None, codec_epoc
 
 def run(plan: TrainingPlan, judge: Callable | None = None, report: Callable | None = None,
         say: Callable[[str], None] = print):
-    """Run the trainings that a plan has open.
+    """Run the open trainings of a plan.
 
-    Each callable runs in a process of its own, so another process must be able to import it.
+    Each callable runs in its own process, so another process must be able to import it.
 
     Args:
         judge: (data folder, weights folder, split file, names of codecs) -> (a row for each codec,
@@ -54,7 +54,7 @@ def run(plan: TrainingPlan, judge: Callable | None = None, report: Callable | No
     """
     names = _check_data(plan)
     if plan.origin and devices.process_count() > 1:
-        raise UserError("several processes can only train together from nothing: --from-scratch")
+        raise UserError("several processes can only train from random weights: add --from-scratch")
     _prepare_folder(plan, say)
     if plan.origin:
         _judge_new_codecs(plan, judge, say)
@@ -62,12 +62,12 @@ def run(plan: TrainingPlan, judge: Callable | None = None, report: Callable | No
     if plan.flags.promote and devices.is_first():
         todo = plan.open_stages
         for stage in plan.stages:
-            if stage not in todo:  # the others promote themselves at their end
+            if stage not in todo:  # trainings that run now promote their weights themselves
                 say(weights.promote(plan.output_dir, stage.name))
     _train_all(plan, judge, say)
     if report and plan.chain.can_generate and devices.is_first():
         say(f"== {REPORT}")
-        # A report that fails leaves the trained models as they are.
+        # A failed report is ignored, because the models are trained.
         _check_stopped(Task(report, *_folders(plan), plan.output_dir / REPORT).wait(plan.spend))
 
 
@@ -92,7 +92,7 @@ def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
 
 def _prepare_folder(plan: TrainingPlan, say):
     """Write the chain, the split and, with an origin, its models and preset."""
-    amount = plan.amount if plan.origin else None  # refuses silence before anything is written
+    amount = plan.amount if plan.origin else None  # raises for silence, before any write
     try:
         plan.write()
         plan.keep_split(say)
@@ -125,18 +125,18 @@ def _train_all(plan: TrainingPlan, judge, say):
 
 
 def _folders(plan: TrainingPlan) -> tuple[Path, Path, Path]:
-    """The first arguments of every callable: data, weights and split."""
+    """The first arguments of both callables: data folder, weights folder, split file."""
     return plan.data_dir, plan.output_dir, plan.split_file
 
 
 def _check_stopped(code: int):
-    """Raises `Interrupted` where a signal ended a process with this exit code."""
+    """Raises `Interrupted` if a signal ended the process with this exit code."""
     if code in (130, 143):
         raise Interrupted(code - 128)
 
 
 def _check_ending(what: str, code: int):
-    """Raises the error that an exit code calls for, unless it is 0."""
+    """Raises the error for an exit code other than 0."""
     _check_stopped(code)
     if code:
         ended = f"ended with exit code {code}"
@@ -147,8 +147,8 @@ def _check_ending(what: str, code: int):
 
 
 def _drop_other_run(plan: TrainingPlan, stage: PlannedTraining):
-    """Keep the weights of a codec, and remove the state of its run where that trained the decoder
-    alone and this training does not, or the other way round.
+    """Remove the state (not the weights) of a codec's earlier run if only one of both runs trains
+    the decoder alone.
     """
     state = RunState(plan.output_dir, stage.name)
     if (saved := state.load()) and (saved[0].codes_of is not None) != stage.decoder_only:
@@ -165,8 +165,8 @@ def _judge_new_codecs(plan: TrainingPlan, judge, say):
 
 
 def _judge(plan: TrainingPlan, codecs: list[str], judge, say):
-    """Measure codecs on held-out tracks and decide on each. A suitable codec stays. Of another the
-    decoder is tuned, then the whole codec, with enough hours and while no generator uses its codes.
+    """Measure codecs on held-out tracks, and decide on each. A suitable codec stays. Otherwise the
+    decoder is tuned; later the whole codec, with enough hours and if no generator uses its codes.
     """
     task = Task(judge, *_folders(plan), codecs)
     _check_ending("measuring the codecs", task.wait(plan.spend))
@@ -185,7 +185,7 @@ def _judge(plan: TrainingPlan, codecs: list[str], judge, say):
             say(f"  {name}: tuning the decoder was not enough, so the whole codec is tuned next, "
                 f"before the generators")
         values: dict[str, Any] = {"treatment": treatment, **figures}
-        if before:  # it was tuned meanwhile
+        if before:  # this codec was tuned since its first measurement
             first = before.model_dump(exclude={"treatment"})
             values["first"] = first.get("first", first)
         verdicts[name] = Verdict(**values)
@@ -193,7 +193,7 @@ def _judge(plan: TrainingPlan, codecs: list[str], judge, say):
 
 
 def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], None] = print):
-    """Say what a plan will do, and why. names: the labels that its generators learn."""
+    """Print what a plan will do, and why. names: the labels that its generators learn."""
     todo = plan.open_stages
     if plan.origin:
         _describe_origin(plan, names, say)
@@ -216,12 +216,12 @@ def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], No
 
 
 def _at_most(plan: TrainingPlan) -> str:
-    """How to read a time: passes over the tracks may end a training of trained models earlier."""
+    """"at most" or "about". The number of passes may end a training of trained models early."""
     return "at most" if plan.origin else "about"
 
 
 def _describe_origin(plan: TrainingPlan, names, say):
-    """Say what was chosen for a plan with an origin, and why."""
+    """Print the choices in a plan with an origin, and the reasons."""
     amount, label = plan.amount, plan.flags.label
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
     say(f"  {amount}")

@@ -1,6 +1,6 @@
-"""Training a codec or a generator: plain `compile` and `fit`, resumable at any step by the same
-command. The output folder has numbered weights sets, `…_best`, `{name}.state.npz`, a CSV log, its
-curves and, on TensorFlow, a TensorBoard folder.
+"""Trains a codec or a generator with plain `compile` and `fit`. The same command resumes a training
+at any step. The output folder holds numbered sets of weights, `…_best`, `{name}.state.npz`, a CSV
+log, its curves and, with TensorFlow, a TensorBoard folder.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
 
 def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, say,
            chain) -> RunRecord:
-    """Run one training to its end. In a group every process is here; the first one writes."""
+    """Run one training. In a group, all processes run this function, and the first one writes."""
     folder, name = Path(options.output_dir), job.model.name
     with devices.join(options.distribute) as group, contextlib.ExitStack() as closing:
         say = (say or Reporter()) if group.first else SilentReporter()
@@ -104,7 +104,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
 
 
 def _check_agreement(group: devices.DeviceGroup, record: RunRecord):
-    """Raises `UserError` where this process would train something else than the first one."""
+    """Raises `UserError` if settings or saved run differ from those of the first process."""
     values = {key: value for key, value in record.to_dict().items() if key != "id"}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     first = group.from_first(lambda: {"id": record.id, "digest": digest})
@@ -112,11 +112,11 @@ def _check_agreement(group: devices.DeviceGroup, record: RunRecord):
         raise UserError(f"process {group.rank} of this training has other settings or another "
                         f"saved run than the first one: all need the same command and must see "
                         f"the same folders")
-    record.id = first["id"]  # each process has drawn an id for a new run
+    record.id = first["id"]  # for a new run, each process has drawn its own id
 
 
 def _promote(record: RunRecord, options: RunOptions, group, say):
-    """Save the best set as the default set, or say how to replace another default set."""
+    """Save the best set as the default set; or print how to replace another default set."""
     if not group.first:
         return
     folder, name = options.output_dir, record.name
@@ -141,8 +141,8 @@ def set_precision(mixed: bool, say) -> str:
 
 
 def compile_model(model, training: TrainingConfig, steps: int, **losses):
-    """Compile `model` with `Muon`. losses: its loss and metrics."""
-    # On TensorFlow, XLA makes these steps slower on a CPU.
+    """Compile `model` with `Muon`. losses: the arguments `loss` and `metrics`, if any."""
+    # With TensorFlow on a CPU, XLA makes these steps slower.
     jit = keras.backend.backend() == "jax" or bool(machine.accelerator())
     optimizer = Muon(learning_rate(training, steps), training.weight_decay)
     model.compile(optimizer=optimizer, jit_compile=jit, **losses)
@@ -156,7 +156,7 @@ def _build(job: CodecJob | GeneratorJob, record: RunRecord, steps: int | None = 
 
 
 def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOptions, group, say):
-    """Fill in the number of steps, and of steps in an epoch, where the record has none."""
+    """Fill in the number of steps, and of steps per epoch, if the record has none."""
     epochs, minutes = record.training.epochs, 0.0
     if options.minutes:
         minutes = max(0.0, (options.ends - time.monotonic()) / 60)
@@ -167,7 +167,7 @@ def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOpt
             steps = sufficient
             say(f"training takes {steps} steps, about {minutes:.0f} minutes, in which each track "
                 f"is seen at least {record.training.passes} times")
-            # An epoch is a pass, or a part of a long pass, because over-fitting comes early.
+            # Over-fitting begins early, so an epoch is at most one pass.
             epochs = epochs or max(record.training.passes, math.ceil(minutes / EPOCH_MINUTES))
         record.plan(record.step + steps)
     if record.steps_per_epoch is None:
@@ -176,28 +176,28 @@ def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOpt
 
 
 def _steps_in(minutes: float, job: CodecJob | GeneratorJob, record: RunRecord, group, say) -> int:
-    """How many steps fit into so many minutes, from a short trial with a model of its own."""
+    """The number of steps in `minutes`, measured in a short trial with a separate model."""
     say(f"measuring the speed of a step to fill {minutes:.1f} minutes …")
     model, times = _build(job, record, steps=1000), [time.monotonic()]
 
     def note_time(batch, logs):
         float(logs["loss"])  # waits for the step
         times.append(time.monotonic())
-        done = len(times) - 3  # the first two steps compile and warm up
+        done = len(times) - 3  # the first steps compile and warm up
         sufficient = done >= 50 or done >= 3 and times[-1] - times[2] > 10
         model.stop_training = group.from_first(lambda: sufficient)
 
     model.fit(job.batches(0), steps_per_epoch=100, shuffle=False, verbose=0,
               callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note_time)])
     left, step = minutes * 60 - (times[-1] - times[0]), (times[-1] - times[2]) / (len(times) - 3)
-    # Validation, saving and drawing take about a twelfth on top of the steps.
+    # Validation, saving and drawing take about a twelfth of the steps' time.
     return group.from_first(lambda: max(10, int(left / (step * 1.08))))
 
 
 def _restore(job: CodecJob | GeneratorJob, model, start: resume.Start):
-    """Bring the model to the step of the record."""
-    # A first call creates the model's variables. Zeros, because the processes of a group have
-    # different batches but compute this one together.
+    """Load the variables or weights of `start` into the model."""
+    # A first call creates the model's variables. Its input is zeros, because the processes of a
+    # group have different batches, but compute this call together.
     x, *_ = job.batches(0)[0]
     model(np.zeros_like(x) if isinstance(x, np.ndarray)
           else {k: np.zeros_like(v[:1]) for k, v in x.items()},
@@ -222,10 +222,10 @@ def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folde
     """The callbacks of `fit`."""
     hooks, record = [checkpoint], checkpoint.record
     if checkpoint.group.first:
-        # The log first: the checkpoint may end the run, and every saved epoch must have its row.
+        # The log comes before the checkpoint, which may end the run, so that each epoch has a row.
         hooks = [callbacks.Log(folder / f"{record.name}.csv"), checkpoint,
                  callbacks.Progress(record, say, job.shown, checkpoint.deadline.ends)]
-    hooks.insert(0, checkpoint.deadline)  # first, because the checkpoint saves what it changes
+    hooks.insert(0, checkpoint.deadline)  # first, because it changes what the checkpoint saves
     if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
         board = folder / "tensorboard" / record.name
         hooks.append(keras.callbacks.TensorBoard(str(board), write_graph=False))
@@ -233,7 +233,7 @@ def _hooks(job: CodecJob | GeneratorJob, checkpoint: callbacks.Checkpoint, folde
 
 
 def _fit(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.Checkpoint, hooks: list):
-    """Train every step that is left."""
+    """Train all remaining steps."""
     record, validation = checkpoint.record, job.validation
     for first, last, count in _stretches(record.step, record.steps, record.steps_per_epoch):
         if record.finished:
@@ -243,10 +243,10 @@ def _fit(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.Checkpoint, 
 
 
 def _judge_beginning(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.Checkpoint, say):
-    """Save the model that the run begins with as the best set so far: epoch 0."""
+    """Validate the initial model, and save it as the best set so far: epoch 0."""
     if job.validation is None:
         return
-    # No callbacks: a signal may end this at once, because there is nothing to save yet.
+    # No callbacks: a signal may stop this at once, because there is nothing to save yet.
     figures = model.evaluate(job.validation, return_dict=True, verbose=0)
     checkpoint.set_model(model)
     checkpoint.save_beginning(figures["loss"])
@@ -255,7 +255,7 @@ def _judge_beginning(job: CodecJob | GeneratorJob, model, checkpoint: callbacks.
 
 
 def _stretches(step: int, steps: int, per_epoch: int):
-    """(initial_epoch, epochs, steps_per_epoch) for `fit`: rest of an epoch, whole ones, rest."""
+    """(initial_epoch, epochs, steps_per_epoch) of each `fit`: rest of the epoch, epochs, rest."""
     while step < steps:
         epoch, done = divmod(step, per_epoch)
         whole = (steps - step) // per_epoch
