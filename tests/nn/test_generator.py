@@ -71,7 +71,7 @@ def test_a_code_repeats_with_the_initial_probability_of_its_own_output(generator
     """Where every other logit is 0, that is e^6 / (e^6 + codes − 1)."""
     generator = generators[kind]
     count, frames = generator.config.num_codes, inputs(generator.config, rng)
-    layers = generator.core.books.outputs
+    layers = generator.core.codebook_heads.outputs
     kernels = [layer.kernel.numpy() for layer in layers]
     for layer in layers:
         assert layer.units == layer.books * (count + 1)
@@ -88,9 +88,9 @@ def test_a_code_repeats_with_the_initial_probability_of_its_own_output(generator
 def test_a_book_knows_which_of_the_books_before_it_changed(generators, rng):
     """The embedding of a change alone makes a difference: that of the code is zero here."""
     generator = generators["repeats"]
-    for layer in generator.core.books.from_changes:
+    for layer in generator.core.codebook_heads.from_changes:
         layer.embeddings.assign(rng.normal(size=layer.embeddings.shape))
-    for layer in generator.core.books.from_books:
+    for layer in generator.core.codebook_heads.from_books:
         layer.embeddings.assign(0 * layer.embeddings)
     frames = inputs(generator.config, rng)
     other = frames["current"].copy()

@@ -64,7 +64,7 @@ class Run:
         self.checkpoint.on_epoch_end(number - 1, {"loss": 1.0} | logs)
 
     def assign(self, bias):
-        self.model.core.books.outputs[0].bias.assign(np.full(64, float(bias)))
+        self.model.core.codebook_heads.outputs[0].bias.assign(np.full(64, float(bias)))
 
     def bias(self, tag):
         return weights.find(self.folder, NAME, tag).load("generator")["logits/bias"][0]

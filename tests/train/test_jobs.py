@@ -290,7 +290,7 @@ def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny
     job.begin(model)
 
     def quiet():
-        (layer,) = model.core.books.outputs
+        (layer,) = model.core.codebook_heads.outputs
         return layer.quiet.numpy()
 
     rows = [job.rows[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
@@ -314,7 +314,7 @@ def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny
         job.take_weights(model, weights.find(folder, "generator_128"))
         job.begin(model)
         np.testing.assert_array_equal(quiet(), quietness)
-        assert model.core.books.outputs[0].bias.numpy()[0] == 0.75
+        assert model.core.codebook_heads.outputs[0].bias.numpy()[0] == 0.75
 
 
 def test_a_quiet_cost_of_zero_changes_nothing(tmp_path):

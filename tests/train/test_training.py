@@ -341,7 +341,7 @@ def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
     for embeddings in (table, above):
         lengths = np.linalg.norm(embeddings, axis=1)
         assert 0.3 < lengths[64] / lengths[:64].mean() < 3
-    kernels = [model.core.books.outputs[0].kernel.numpy() for model in (first, again, other)]
+    kernels = [model.core.codebook_heads.outputs[0].kernel.numpy() for model in (first, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
     # Codes with similar vectors have similar logits.

@@ -24,7 +24,8 @@ VELOCITY = 80
 """The velocity of a score's notes in a MIDI file."""
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
-                "prompt", "variation_of", "score_from", "intro", "no_leveling", *pieces.SCORE)
+                "prompt", "variation_of", "score_from", "intro", "no_leveling",
+                *pieces.SCORE_OPTIONS)
 """The options that a VAE does not take, because its frames are no codes."""
 
 

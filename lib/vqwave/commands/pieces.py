@@ -77,7 +77,7 @@ def add_recording(parser):
                             "recording (default: the top level)")
 
 
-SCORE = (*(name for name, control in controls.CONTROLS.items() if control.score), "key")
+SCORE_OPTIONS = (*(name for name, control in controls.CONTROLS.items() if control.score), "key")
 """The options that steer the score."""
 
 
@@ -85,7 +85,7 @@ def add_score(parser):
     """Options for the score that the music follows."""
     group = parser.add_argument_group("score (only for weights with a score, such as those "
                                       "that play by default)")
-    for name in SCORE[:-1]:
+    for name in SCORE_OPTIONS[:-1]:
         control = controls.CONTROLS[name]
         metavar = (control.unit or name[0]).upper()
         group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
@@ -154,7 +154,7 @@ def parse(parser, argv, others: str):
 
 def check(args, outputs=(), needs=NEEDS):
     """Raises `UserError` if options contradict each other, or if a file would be replaced."""
-    excluded = dict.fromkeys(SCORE, ("replay", "variation_of")) | {
+    excluded = dict.fromkeys(SCORE_OPTIONS, ("replay", "variation_of")) | {
         "score_from": ("replay", "variation_of", "prompt")}
     for option, others in excluded.items():
         for other in others:
@@ -209,7 +209,8 @@ def open_stream(args, music, options: dict, past: float = 0.0):
     """The stream, and the changes of --replay."""
     if args.replay is None:
         stream = music.stream(seed=args.seed, past=past, score=score_from(args, music), **options)
-        change = {name: getattr(args, name) for name in SCORE if getattr(args, name) is not None}
+        change = {name: getattr(args, name) for name in SCORE_OPTIONS
+                  if getattr(args, name) is not None}
         stream.check(stream.engines, **change)
         return stream, [(0, change)] if change else ()
     session = Session.read(args.replay)
