@@ -40,6 +40,8 @@ HIDDEN_DISTANCE = 1 << 30
 """The age, in frames, that hides a missing frame from attention."""
 KernelFrames = Annotated[int, Field(strict=True, ge=2, le=16)]
 Window = Annotated[int, Field(strict=True, ge=1, le=8192)]
+NoCost = Annotated[Weight, Field(le=0)]
+"""`quiet_cost` of a core without output layers that hold the quietness of codes."""
 
 
 class CoreConfig(Config):
@@ -200,6 +202,7 @@ class FramesCore(CoreConfig):
     code_dim: Positive = 16
     sharpness: Annotated[Real, Field(gt=0)] = 2.0
     drawing: Literal["together"] = "together"
+    quiet_cost: NoCost = 0.0
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {}
@@ -233,6 +236,7 @@ class RollCore(CoreConfig):
     strikes: Annotated[Real, Field(gt=0)] = 0.85
     # A semitone depends on the semitones below.
     drawing: Literal["in_order"] = "in_order"
+    quiet_cost: NoCost = 0.0
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """The last steps, oldest first; the LSTM's state of each semitone; and the position of the
