@@ -1,7 +1,7 @@
 """Generators: cores, sampling, and the model of one level's frames."""
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -67,6 +67,12 @@ class CoreConfig(Config):
     repeats: Flag = False
     drawing: Literal["in_order", "together"] = "in_order"
     quiet_cost: Weight = 0.0
+
+    performs: ClassVar[bool] = False
+    """Whether frames depend on the conditions only, see `FramesCore`."""
+
+    def check(self, generator: Any):
+        """Raises `ValueError` if the rest of the `GeneratorConfig` does not fit this core."""
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """{name: shape without the batch axis} of the layers' states, in order."""
@@ -174,6 +180,11 @@ class PixelCNNCore(CoreConfig):
     # The horizontal stack draws the books in order.
     drawing: Literal["in_order"] = "in_order"
 
+    def check(self, generator):
+        if self.books_seen < generator.books - 1:
+            raise ValueError(f"a code depends on {self.books_seen} earlier books, but a frame has "
+                             f"{generator.books}: the core needs more dilations or kernel_books")
+
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """A queue for each layer, as in `WaveNetCore`, with the features of all books."""
         return {f"queue_{i}": ((self.kernel_frames - 1) * dilation, books, self.channels)
@@ -199,10 +210,15 @@ class FramesCore(CoreConfig):
     """
 
     kind: Literal["frames"] = "frames"
+    performs: ClassVar[bool] = True
     code_dim: Positive = 16
     sharpness: Annotated[Real, Field(gt=0)] = 2.0
     drawing: Literal["together"] = "together"
     quiet_cost: NoCost = 0.0
+
+    def check(self, generator):
+        if not generator.conditions or generator.books == 1:
+            raise ValueError("a core of kind frames needs conditions and several books")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {}
@@ -237,6 +253,10 @@ class RollCore(CoreConfig):
     # A semitone depends on the semitones below.
     drawing: Literal["in_order"] = "in_order"
     quiet_cost: NoCost = 0.0
+
+    def check(self, generator):
+        if generator.conditions:
+            raise ValueError("a generator of a score has no conditions")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """The last steps, oldest first; the LSTM's state of each semitone; and the position of the
@@ -287,16 +307,10 @@ class GeneratorConfig(Config):
         inputs = [condition.input for condition in self.conditions]
         if len(set(inputs)) < len(inputs):
             raise ValueError(f"two conditions have the same input: {', '.join(inputs)}")
-        if self.core.learns == "scores" and self.conditions:
-            raise ValueError("a generator of a score has no conditions")
-        if self.is_performer and (not self.conditions or self.books == 1):
-            raise ValueError("a core of kind frames needs conditions and several books")
         if self.source and (self.source_level == self.level or self.source_level % self.level):
             raise ValueError(f"the level above, {self.source_level}, must be a multiple of the "
                              f"generator's level, {self.level}")
-        if isinstance(self.core, PixelCNNCore) and self.core.books_seen < self.books - 1:
-            raise ValueError(f"a code depends on {self.core.books_seen} earlier books, but a frame "
-                             f"has {self.books}: the core needs more dilations or kernel_books")
+        self.core.check(self)
         return self
 
     @property
@@ -308,11 +322,6 @@ class GeneratorConfig(Config):
     def score(self) -> ScoreAbove | None:
         """The score that the generator performs, or None."""
         return next((c for c in self.conditions if isinstance(c, ScoreAbove)), None)
-
-    @property
-    def is_performer(self) -> bool:
-        """Whether frames depend on the conditions only, see `FramesCore`."""
-        return isinstance(self.core, FramesCore)
 
     @property
     def labels(self) -> Labels | None:

@@ -114,7 +114,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     if engines.score:
         state.score = start_score(engines.score, batch, options.log_probs, rate,
                                   begin.score if isinstance(begin, Prompt) else begin)
-        if configs[0].is_performer:
+        if configs[0].core.performs:
             state.score.sampling = sampling[configs[0].level]
     state.levels = [
         LevelState.start(generator, batch, sampling[level], engines.label, options.log_probs,

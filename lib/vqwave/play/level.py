@@ -141,7 +141,9 @@ class LevelState(BufferState):
 
 def own_sampling(config: GeneratorConfig, sampling: Sampling) -> Sampling:
     """The sampling of a generator from that of its level. A performer takes only the guidance."""
-    return replace(config.sampling, guidance=sampling.guidance) if config.is_performer else sampling
+    if config.core.performs:
+        return replace(config.sampling, guidance=sampling.guidance)
+    return sampling
 
 
 class Level(CodeBuffer):
@@ -164,7 +166,7 @@ class Level(CodeBuffer):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering = source, seed, steering
         self.score, self.second = score, second
-        self.performs = score is not None and self.config.is_performer
+        self.performs = score is not None and self.config.core.performs
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape

@@ -70,7 +70,7 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
     is that of the score.
     """
     own = {c.level: c.sampling for c in configs}
-    if score and configs[0].is_performer:
+    if score and configs[0].core.performs:
         own[configs[0].level] = score.config.sampling
     sampling = change_sampling(own, chosen)
     if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):

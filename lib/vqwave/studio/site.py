@@ -232,7 +232,7 @@ class Site:
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
                        for name, values in tables.items() if values is not None},
             "level": config.level, "books": config.books, "num_codes": config.num_codes,
-            "performs": config.is_performer, "start": config.start_token,
+            "performs": config.core.performs, "start": config.start_token,
             "states": list(config.states.items()),
             "conditions": [
                 {"kind": c.kind, "input": c.input, "ratio": config.ratio, "pad": config.pad_token}

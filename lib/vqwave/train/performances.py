@@ -25,7 +25,7 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
     """
     level = codec.config.level
     performer = weights.generators(folder, weights.chain(folder)).get(level)
-    if performer is None or not performer.is_performer:
+    if performer is None or not performer.core.performs:
         raise UserError(f"{folder}: has no generator of level {level} that performs a score")
     weight_set = weights.find(folder, performer.name)
     if weight_set.record.get("codecs", {}).get(codec.name) != codec.codes_id:
