@@ -229,6 +229,7 @@ WRONG_CODECS = [
     ("padding: causal\nquantizer: {kind: banded}", "padding is causal, but the quantizer, banded"),
     ("padding: causal\nfront_end: {kind: spectrogram, hop: 8}", "padding is causal, but the front_end"),
     ("padding: causal\nupsampling: {kind: transposed}", "padding is causal, but the upsampling"),
+    ("even: 0.5\nupsampling: {kind: transposed}", "even needs an upsampling of kind sub_pixel, not transposed"),
     ("padding: causal\nblock: {kind: resnet}", "padding is causal, but the block, resnet"),
     ("front_end: {kind: spectrogram, hop: 16}", "hop of 16; it must be one of 1, 8"),
     ("front_end: {kind: log_frequency, hop: 8, lowest: 60}", "lowest is 60"),

@@ -258,6 +258,10 @@ class Transposed(CodecPart):
     kind: Literal["transposed"] = "transposed"
     noncausal = True
 
+    def check(self, codec):
+        if codec.even:
+            raise ValueError("even needs an upsampling of kind sub_pixel, not transposed")
+
 
 AnyUpsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
                           default_kind("sub_pixel")]

@@ -244,7 +244,7 @@ class SubPixelUpsampling(layers.Layer):
 
 
 class TransposedUpsampling(layers.Layer):
-    """A transposed convolution: [batch, N, c] -> [batch, N·ratio, channels].
+    """A transposed convolution: [batch, N, c] -> [batch, N·ratio, channels]. even is 0.
 
     Each output step sees `kernel_size` (odd) or `kernel_size` − 1 input steps.
     """
