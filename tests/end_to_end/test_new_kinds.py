@@ -33,6 +33,7 @@ from vqwave.nn.cores import CORES
 from vqwave.onnx import loops
 from vqwave.play import conditions as feeds
 from vqwave.play import engine
+from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.stream import Stream
 from vqwave.progress import SilentReporter
 from vqwave.train import training
@@ -213,7 +214,7 @@ def parts(request, labelled, tiny_weights):
 def test_the_label_is_heard(parts, monkeypatch):
     def piece(genre):
         monkeypatch.setitem(PLAYED, "genre", genre)
-        with Stream(*parts, block=8192, seed=1, samples=3 * 8192) as stream:
+        with Stream(*parts, block=8192, seed=1, samples=3 * 8192, **AS_COMPOSED) as stream:
             return np.concatenate([codes for _ in stream for codes in [stream.codes[128]]])
 
     waltz, march = piece(0), piece(1)
@@ -258,7 +259,7 @@ def test_every_engine_plays_a_new_core_alike(plain):
 def test_a_new_core_streams_and_resumes(plain, tiny_weights):
     codec = engine.CodecEngine(weights.find(tiny_weights.codecs, "vqvae_512"))
     generators = [engine.GeneratorEngine(plain)]
-    with Stream(codec, generators, block=8192, seed=1) as stream:
+    with Stream(codec, generators, block=8192, seed=1, **AS_COMPOSED) as stream:
         next(stream)
         state, second = stream.state(), next(stream)
     with Stream.resume(state, codec, generators) as stream:

@@ -13,6 +13,7 @@ from vqwave.errors import UserError
 from vqwave.play import blocks, engine, labels
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
+from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.stream import Stream
 
 KNOWN = Labels(names=("battle", "calm", "Crosby, Stills & Nash", "take 5: five"))
@@ -103,7 +104,7 @@ def chain(down_to=128, **options):
 
 
 def start(*, parts=None, **options):
-    return Stream(*parts or chain(), **{"block": BLOCK, "seed": 3} | options)
+    return Stream(*parts or chain(), **AS_COMPOSED | {"block": BLOCK, "seed": 3} | options)
 
 
 def collect(stream, blocks, changes=None):

@@ -58,7 +58,7 @@ def parts(tiny_weights):
 
 
 def codes_of(parts, blocks, **options):
-    with Stream(*parts, block=BLOCK, **options) as stream:
+    with Stream(*parts, **AS_COMPOSED | {"block": BLOCK} | options) as stream:
         rows = []
         for _ in range(blocks):
             next(stream)

@@ -35,10 +35,12 @@ def test_a_stopped_stream_goes_on_with_the_same_score_and_sound(music):
         saved = stream.state()
         blocks = [next(stream) for _ in range(6)]
         notes = stream.notes()
-    with Stream.resume(saved) as again:
-        for block in blocks:
-            np.testing.assert_array_equal(next(again), block)
-        assert again.notes() == notes
+    for score in (None, stream.engines.score):
+        with Stream.resume(saved, score=score) as again:
+            for block in blocks:
+                np.testing.assert_array_equal(next(again), block)
+            assert again.notes() == notes
+            assert (again.engines.score is stream.engines.score) == (score is not None)
 
 
 def test_a_piece_of_a_batch_is_the_piece_alone(music):

@@ -14,6 +14,7 @@ from vqwave.errors import UserError
 from vqwave.io.weights import WeightSet
 from vqwave.play import prompt as prompts
 from vqwave.play.engine import CodecEngine
+from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.prompt import Prompt, Variation
 from vqwave.play.sampling import uniforms
 from vqwave.play.stream import Stream
@@ -127,7 +128,7 @@ def chain(down_to=None, layout=PLAIN, **kwargs):
 
 
 def start(parts, **options):
-    return Stream(*parts, **{"block": BLOCK} | options)
+    return Stream(*parts, **AS_COMPOSED | {"block": BLOCK} | options)
 
 
 def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, kept=None,

@@ -3,6 +3,7 @@
 import numpy as np
 import prepared
 
+from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.prompt import Variation
 from vqwave.play.stream import Stream
 
@@ -43,7 +44,8 @@ def whole_as_windows(exact, how):
         levels, begin = levels[1:], exact.source(song, top)
         begin = Variation(top, begin.codes, len(begin.codes) * top)
     recorders = [Recorder(exact.generator(level)) for level in levels]
-    with Stream(exact.codec(bottom), recorders, block=chain.block, seed=5, begin=begin) as stream:
+    with Stream(exact.codec(bottom), recorders, block=chain.block, seed=5, begin=begin,
+                **AS_COMPOSED) as stream:
         blocks = 99 if how == "variation" else 3
         sound = np.concatenate([block for _, block in zip(range(blocks), stream, strict=False)])
     codes = {level: np.concatenate(r.codes, axis=1)

@@ -133,7 +133,7 @@ class Snapshot:
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
                         f"{SNAPSHOT_VERSION}")
 
-    def engines(self, codec, generators, music, score=None) -> Engines:
+    def engines(self, codec, generators, music, score) -> Engines:
         """The engines of the saved chain. Raises `UserError` if other engines are given."""
         def load(reference, loader):
             return loader(weights.find(reference.folder, reference.name, reference.tag or None),

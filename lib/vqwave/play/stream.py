@@ -159,12 +159,12 @@ class Stream(StreamStatus):
         changed: None, or a list to which `set` adds (sample, keywords) in the order of the calls.
     """
 
-    def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
-                 batch: int | None = None, samples: int | None = None, sampling=None,
-                 chunk: int | None = None, begin: Prompt | Variation | Score | None = None,
-                 log_probs: bool = False, past: float = 0.0, label=None,
-                 music=None, ahead: float | None = None, score=None, intro: bool = True,
-                 leveling: bool = False):
+    def __init__(self, codec, generators: Sequence, *, block: int, intro: bool, leveling: bool,
+                 seed: int | None = None, batch: int | None = None, samples: int | None = None,
+                 sampling=None, chunk: int | None = None,
+                 begin: Prompt | Variation | Score | None = None, log_probs: bool = False,
+                 past: float = 0.0, label=None, music=None, ahead: float | None = None,
+                 score=None):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
                             f"VQWave.prompt and VQWave.source)")
@@ -387,15 +387,16 @@ class Stream(StreamStatus):
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               chunk: int | None = None, music=None) -> Self:
+               score=None, chunk: int | None = None, music=None) -> Self:
         """A stream that continues bit for bit from `state`: a dict, or what `np.load` returns.
 
-        Without `codec` and `generators`, both are loaded from the paths in the state. music: see
-        `Stream`. Raises `UserError` for other weights than the state's, and for a damaged state.
+        Without `codec`, `generators` or `score`, their engines are loaded from the paths in the
+        state. music: see `Stream`. Raises `UserError` for other weights than the state's, and for a
+        damaged state.
         """
         snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
-        stream._open_at(snapshot.engines(codec, generators, music), snapshot.options,
+        stream._open_at(snapshot.engines(codec, generators, music, score), snapshot.options,
                         snapshot.chain, snapshot.steering, snapshot.playback, chunk)
         stream._transposer.restore(snapshot.transposer)
         return stream
