@@ -59,13 +59,13 @@ def test_what_ships_is_what_its_preset_says():
 def test_the_shipped_preset_is_what_ships(tmp_path, monkeypatch):
     """Where nothing else was trained as that."""
     monkeypatch.chdir(tmp_path)
-    music = vqwave.load(preset=config.SHIPPED)
+    music = vqwave.load(preset=config.DEFAULT_PRESET)
     assert music.chain == CHAIN
     assert {music.weight_set(name).folder for folder, name in SHIPPED if folder != TIMED} == {
         CODECS, GENERATORS}
-    (tmp_path / weights.GENERATORS / config.SHIPPED).mkdir(parents=True)
+    (tmp_path / weights.GENERATORS / config.DEFAULT_PRESET).mkdir(parents=True)
     with pytest.raises(UserError, match="weights/notes: no weights of vqvae_512, of preset notes"):
-        vqwave.load(preset=config.SHIPPED).weight_set("vqvae_512")
+        vqwave.load(preset=config.DEFAULT_PRESET).weight_set("vqvae_512")
 
 
 def test_generators_were_trained_on_the_codecs_that_ship():

@@ -39,7 +39,7 @@ def inputs(config, rng, batch=2, n=N):
     return arrays
 
 
-BY_DEFAULT = ("tiny", configs.SHIPPED, "prior_transformer", "prior_wavenet",
+BY_DEFAULT = ("tiny", configs.DEFAULT_PRESET, "prior_transformer", "prior_wavenet",
               "prior_vqvae2_pixelcnn")
 """Presets of each kind of core; the others are built in the large run."""
 

@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
                         help="start from the generators and codecs in this folder (default: the "
                              "shipped models)")
     parser.add_argument("--from-scratch", action="store_true",
-                        help=f"start from random weights, with the preset {config.SHIPPED} unless "
-                             f"--preset names another")
+                        help=f"start from random weights, with the preset {config.DEFAULT_PRESET} "
+                             f"unless --preset names another")
     options.add_preset(parser)
     # Without a preset, the configs of the trained models apply.
     parser.set_defaults(preset=None)
@@ -78,8 +78,9 @@ def main(argv=None) -> int:
                         f"weights: give only one")
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.TrainingPlan(args.data_dir, output, args.preset or config.SHIPPED, args.levels,
-                               hours, args, None if scratch else Origin.find(args.start_from))
+    chosen = plan.TrainingPlan(args.data_dir, output, args.preset or config.DEFAULT_PRESET,
+                               args.levels, hours, args,
+                               None if scratch else Origin.find(args.start_from))
     run_plan.run(chosen, functools.partial(judge, args.musicnn),
                  None if args.no_report else functools.partial(report, args.musicnn))
     print(f"Trained {', '.join(dict.fromkeys(stage.name for stage in chosen.stages))} in "

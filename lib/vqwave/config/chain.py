@@ -16,8 +16,8 @@ from .generator import GeneratorConfig
 from .training import DataConfig, TrainingConfig
 
 PRESETS = Path(__file__).parents[1] / "presets"
-SHIPPED = "notes"
-"""The preset of the weights in the folder `weights`, and of trainings from random weights."""
+DEFAULT_PRESET = "notes"
+"""The preset of trainings from random weights, and of the generators directly in `weights`."""
 
 
 class ChainLevel(Config):
@@ -156,8 +156,10 @@ class _PresetFile(Config):
                             ("generators", self.chain.all_generators)):
             described, named = set(getattr(self, role)), set(names)
             if described != named:
-                raise ValueError(f"{role} must describe the models of the chain, no more and no "
-                                 f"fewer: {', '.join(sorted(described ^ named))}")
+                parts = [f"{what} {', '.join(sorted(names))}" for what, names in (
+                    ("missing", named - described), ("unused", described - named)) if names]
+                raise ValueError(f"{role} must describe the models of the chain: "
+                                 f"{'; '.join(parts)}")
         return self
 
 
@@ -262,7 +264,7 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yml"))
 
 
-def preset(name=SHIPPED) -> Preset:
+def preset(name=DEFAULT_PRESET) -> Preset:
     """A preset by name, or by the path of its YAML file."""
     name = os.fspath(name)
     if name in preset_names():

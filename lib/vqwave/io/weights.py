@@ -84,7 +84,7 @@ def folders(codecs=None, generators=None,
         generators = codecs
     if generators is None and preset is not None:
         own = find_folder(f"{GENERATORS}/{Path(preset.name).stem}")
-        generators = own if own.is_dir() or preset.name != configs.SHIPPED else GENERATORS
+        generators = own if own.is_dir() or preset.name != configs.DEFAULT_PRESET else GENERATORS
     generators = find_folder(PLAYED if generators is None else generators)
     if codecs is None:
         played = chain_of(generators)

@@ -119,7 +119,7 @@ def add_options(p: argparse.ArgumentParser, role: str):
 
 
 def add_preset(p: argparse.ArgumentParser):
-    p.add_argument("--preset", "--size", default=config.SHIPPED, metavar="NAME",
+    p.add_argument("--preset", "--size", default=config.DEFAULT_PRESET, metavar="NAME",
                    help=f"a preset (`{cli.command('train')} --list` lists all), or the path of a "
                         f"preset's YAML file")
 

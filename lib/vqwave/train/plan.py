@@ -98,7 +98,7 @@ class TrainingPlan:
 
     data_dir: Path
     output_dir: Path
-    preset: str = config.SHIPPED
+    preset: str = config.DEFAULT_PRESET
     levels: tuple[int, ...] | None = None
     hours: float | None = None
     flags: argparse.Namespace = field(default_factory=options.training_flags)
