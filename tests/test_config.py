@@ -77,7 +77,7 @@ WRONG_PRESETS = [
     ("level: 16", "level: 12", "12 is not a multiple of the level below it, 8"),
     ("block: 64", "block: 24", "block is 24.*top level, 16"),
     ("d: {}", "e: {}", "generators must describe .*: missing d; unused e"),
-    ("codec: a, generator: b", "codec: a", "generators must describe .*: missing b$"),
+    ("codec: a, generator: b", "codec: a", "generators must describe .*: unused b$"),
     ("codec: c", "codec: a", "same name: a, a"),
     ("{b: {}", "{b: {conditions: [{kind: codes}]}", "b is the top of the chain"),
     ("d: {}", "d: {num_codes: 3}", "d: num_codes is 3, but the chain says 1024"),
