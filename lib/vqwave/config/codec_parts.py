@@ -57,7 +57,8 @@ LOWEST_TONE = 27.5
 
 class LogFrequencyFrontEnd(CodecPart):
     """The encoder's input is a constant-Q spectrum with a frame every `hop` samples, which replaces
-    the encoder's stages up to that hop. lowest: Hz of the first quarter tone, octaves of `LOWEST`.
+    the encoder's stages up to that hop. lowest: Hz of the first quarter tone, octaves of
+    `LOWEST_TONE`.
     """
 
     kind: Literal["log_frequency"] = "log_frequency"

@@ -68,8 +68,8 @@ def hum(x, y, level: int):
     rate: mean over k of (e_k(y) − e_k(x))².
 
     e_k = ln(P_k / P beside line k), where P is the batch's power spectrum over all samples and line
-    k is at k/level of the sample rate. The floor of P is 80 dB below x's maximum. samples: a
-    multiple of level, at least `LINE_BINS` times level.
+    k is at k/level of the sample rate. The floor of P is 80 dB below x's maximum. The length of x
+    is a multiple of level, at least `LINE_BINS` times level.
     """
     samples = x.shape[-1]
     lines = np.arange(samples // level, samples // 2 - LINE_BINS // 2, samples // level)
@@ -86,7 +86,7 @@ def hum(x, y, level: int):
 
 def constant_q(x, y, config: CodecConfig):
     """Mean |difference| of the loudness of quarter tones, in units of 80 dB. The quarter tones are
-    those of the codec's front end, or `CONSTANT_Q`. samples: a multiple of `CONSTANT_Q.hop`.
+    those of the codec's front end, or `CONSTANT_Q`. The length of x is a multiple of their hop.
     """
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q

@@ -135,7 +135,7 @@ def _excerpts(data_dir, tracks, spans):
 
 
 def _example(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
-    """The first sound of at least `EXAMPLE_SECONDS`; otherwise the longest sound."""
+    """The first sound of at least `HELD_OUT_SECONDS`; otherwise the longest sound."""
     return next((sound for sound in sounds if len(sound) >= HELD_OUT_SECONDS * rate),
                 max(sounds, key=len))
 
