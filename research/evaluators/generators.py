@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from vqwave.data.codes import CodeTrack, unigram_bits
-from vqwave.data.windows import CONDITION_WINDOWS, Span
+from vqwave.data.conditions import CONDITION_WINDOWS, Span
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.labels import index_of

@@ -9,7 +9,7 @@ import numpy as np
 from vqwave.config.roll import BANDS, STEPS_PER_BEAT, STEPS_PER_SECOND, STRUCK
 from vqwave.data import melody, scores
 from vqwave.data.codes import CodeTrack
-from vqwave.data.windows import Span
+from vqwave.data.conditions import Span
 from vqwave.dsp import beats
 from vqwave.play.level import Steering
 from vqwave.play.score import ScoreLevel, start_score

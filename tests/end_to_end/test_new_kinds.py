@@ -24,7 +24,7 @@ from vqwave.config import (
     TrainingConfig,
     default_kind,
 )
-from vqwave.data import windows
+from vqwave.data.conditions import CONDITION_WINDOWS
 from vqwave.io import manifest, weights
 from vqwave.nn import generator as nn_generator
 from vqwave.nn import losses
@@ -162,7 +162,7 @@ def extra_kind(config, field, kind, *entries):
 def kinds():
     """Configs may name the new kinds."""
     with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model),
-                     (windows.CONDITION_WINDOWS, genre_of), (feeds.CONDITION_INPUTS, played_genre)),
+                     (CONDITION_WINDOWS, genre_of), (feeds.CONDITION_INPUTS, played_genre)),
           extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
                      (loops.BODIES, PlainLoop))):
         yield

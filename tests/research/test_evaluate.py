@@ -12,7 +12,7 @@ from research.evaluators import codecs, copying, generators, health
 
 from vqwave import cli
 from vqwave.config import preset
-from vqwave.data import codes, windows
+from vqwave.data import codes, conditions
 from vqwave.play import api
 
 CHAIN = preset("tiny").chain
@@ -113,7 +113,7 @@ def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
         start = np.full((2, 1, 1), config.start_token)
         inputs = {"previous": np.concatenate([start, codes[:, :-1]], 1)}
         if config.source:
-            inputs["source"] = np.stack([windows.window_above(config.source, config, [span])
+            inputs["source"] = np.stack([conditions.window_above(config.source, config, [span])
                                          for span in spans])
         logits = load_generator(weight_set)(inputs)
         losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)

@@ -3,18 +3,17 @@ function of (seed, index), and is read straight from its file. Tracks are weight
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from ..config import WHOLE_SHARE, CodesAbove, GeneratorConfig, Labels, ScoreAbove, TrainingConfig
+from ..config import WHOLE_SHARE, GeneratorConfig, Labels, TrainingConfig
 from ..io import audio, labels
 from ..io.splits import WHOLE, BatchShare
-from . import codes
 from .codes import CodeTrack
+from .conditions import CONDITION_WINDOWS, Span
 
 # The purposes of random numbers, as part of their keys.
 _WINDOW, START, _NEXT, _CHANGE, _PERFORMED = 2, 3, 4, 5, 6
@@ -175,69 +174,6 @@ class PerformedWindows(AudioWindows):
         first = min((self.spans[item][0] + place) // self.level, len(performed) - frames)
         sound = audio.read_window(self.folder / self.files[item], first * self.level, self.length)
         return audio.from_u16(sound), performed[first : first + frames].astype(np.int32)
-
-
-@dataclass(frozen=True)
-class Span:
-    """`frames` frames of a track from frame `start` on."""
-
-    track: CodeTrack
-    start: int
-    frames: int
-
-    def read(self, books: int, before: int = 0) -> np.ndarray:
-        """These frames and the `before` frames before them: int32 [before + frames, books]."""
-        return codes.read_frames(self.track.path, self.track.first + self.start - before,
-                                 before + self.frames, books)
-
-
-def window_above(condition: CodesAbove, generator: GeneratorConfig,
-                 spans: Sequence[Span]) -> np.ndarray:
-    """The frames of the level above for a window of these spans and its halo: int32 [length / ratio
-    + 2·halo, books above], with the pad token outside a track.
-    """
-    halo, ratio, parts = generator.halo, generator.ratio, []
-    for number, span in enumerate(spans):
-        track = span.track
-        if track.above is None:
-            raise ValueError(f"{generator.name} reads level {condition.level}, of which "
-                             f"{track.path} has no codes")
-        first = span.start // ratio - (0 if number else halo)
-        last = (span.start + span.frames) // ratio + (halo if number == len(spans) - 1 else 0)
-        begin, count = max(0, first), track.frames_above
-        inside = codes.read_frames(track.above, track.first_above + begin,
-                                   min(count, last) - begin, condition.books)
-        outside = (max(0, -first), max(0, last - count))
-        parts.append(np.pad(inside, (outside, (0, 0)), constant_values=generator.pad_token))
-    return np.concatenate(parts)
-
-
-def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Span]) -> np.ndarray:
-    """The label of each frame's track: int32 [length, 1, 2]."""
-    numbers = [labels.index_of(span.track.track, condition) for span in spans]
-    each = np.repeat(np.array(numbers, np.int32), [span.frames for span in spans])
-    return np.stack([each, np.full_like(each, WHOLE_SHARE)], axis=-1)[:, None]
-
-
-def score_of(condition: ScoreAbove, generator: GeneratorConfig,
-             spans: Sequence[Span]) -> np.ndarray:
-    """The rows of the score for a window and its halo: int32 [length + 2·halo, books + 1]."""
-    parts, halo = [], condition.halo
-    for number, span in enumerate(spans):
-        track = span.track
-        frame = generator.level / track.track.sample_rate
-        before, after = halo * (not number), halo * (number == len(spans) - 1)
-        begin = track.start / track.track.sample_rate + (span.start - before) * frame
-        parts.append(track.score.in_frames(begin, frame, before + span.frames + after,
-                                           condition.books))
-    return np.concatenate(parts)
-
-
-CONDITION_WINDOWS: dict[str, Callable] = {
-    "codes": window_above, "labels": labels_of, "score": score_of}
-"""The training input of each kind of condition: (condition, generator config, spans of a window) ->
-int32 array of the condition's `shape`.
-"""
 
 
 def count_places(frames: int, length: int, unit: int) -> int:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from ..data import scores, windows
+from ..data import scores
 from ..data.codes import CodeTrack
+from ..data.conditions import CONDITION_WINDOWS, Span
 from ..errors import UserError
 from ..io import manifest, weights
 from ..nn.generator import Generator, load_generator
@@ -49,8 +50,8 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score) -> np
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, track=track, score=score)
     parts = []
     for start in range(0, frames, PART):
-        spans = [windows.Span(row, start, min(PART, frames - start))]
-        context = model.context({c.input: windows.CONDITION_WINDOWS[c.kind](c, config, spans)[None]
+        spans = [Span(row, start, min(PART, frames - start))]
+        context = model.context({c.input: CONDITION_WINDOWS[c.kind](c, config, spans)[None]
                                  for c in config.conditions})
         codes, _ = model.core.step(None, context[0], [], lambda _, logits: ops.argmax(logits, -1))
         parts.append(np.asarray(codes, np.int16))
