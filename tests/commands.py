@@ -115,7 +115,7 @@ def export_quickly():
 
 def fork_workers(method="forkserver"):
     """From here on, workers that convert music are forked, so that none imports the library again."""
-    from vqwave.io import prepare
+    from vqwave.data import prepare
 
     prepare.CONTEXT = multiprocessing.get_context(method)
 

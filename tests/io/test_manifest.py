@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from encoded import encode, tone
 
+from vqwave.data import prepare as preparing
 from vqwave.errors import UserError
 from vqwave.io import audio, files, manifest, silence
-from vqwave.io import prepare as preparing
 from vqwave.io.manifest import Track
 
 TAGS = dict.fromkeys(manifest.TAGS)

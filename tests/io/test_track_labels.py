@@ -2,10 +2,10 @@ import pytest
 from prepared import music
 
 from vqwave.config import Labels
+from vqwave.data.prepare import prepare
 from vqwave.errors import UserError
 from vqwave.io import audio, labels, manifest
 from vqwave.io.manifest import TAGS, Track
-from vqwave.io.prepare import prepare
 
 
 def track(source, **tags):

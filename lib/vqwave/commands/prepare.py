@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from .. import cli, config
+from ..data.prepare import prepare
 from ..io.files import printable
-from ..io.prepare import prepare
 
 
 def parser() -> argparse.ArgumentParser:

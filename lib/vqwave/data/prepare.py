@@ -21,10 +21,10 @@ from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColu
 
 from .. import machine, progress
 from ..errors import UserError
-from . import audio, cluster, manifest, silence
-from .audio import AUDIO_SUFFIXES, Decoder, to_u16
-from .files import atomic_write, lock_folder, printable, reason, sha256, sweep
-from .manifest import Track
+from ..io import audio, cluster, manifest, silence
+from ..io.audio import AUDIO_SUFFIXES, Decoder, to_u16
+from ..io.files import atomic_write, lock_folder, printable, reason, sha256, sweep
+from ..io.manifest import Track
 
 _SAVE_EVERY = 5.0
 _BLOCK = 1 << 20  # samples
