@@ -1,9 +1,14 @@
-"""Errors and signals. A command prints a `UserError` as one line and exits with code 2."""
+"""Errors, signals and the end of processes. A command prints a `UserError` as one line, with exit
+code 2.
+"""
 
 import contextlib
 import math
+import multiprocessing
 import numbers
+import os
 import signal
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,3 +81,14 @@ def signal_handlers(handler, *numbers: int):
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def end_with_parent():
+    """Start a thread that ends this process when its parent process has ended."""
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

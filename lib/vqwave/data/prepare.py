@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import stat
-import threading
 import time
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +19,7 @@ import numpy as np
 from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from .. import machine, progress
-from ..errors import UserError
+from ..errors import UserError, end_with_parent
 from ..io import audio, cluster, manifest, silence
 from ..io.audio import AUDIO_SUFFIXES, Decoder, to_u16
 from ..io.files import atomic_write, lock_folder, printable, reason, sha256, sweep
@@ -380,13 +379,7 @@ def _begin():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # `_submit` has blocked SIGTERM, but the executor uses it to end the workers of a broken pool.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    parent = multiprocessing.parent_process()
-
-    def watch():
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()
 
 
 def _convert(job):

@@ -1,17 +1,14 @@
 """Runs a function in its own process, whose memory is free again when the function ends."""
 
 import multiprocessing
-import multiprocessing.connection
-import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from .. import cli
-from ..errors import signal_handlers
+from ..errors import end_with_parent, signal_handlers
 
 CONTEXT = multiprocessing.get_context("spawn")
 POLL_SECONDS = 30.0
@@ -59,7 +56,7 @@ class Task:
 
 def _run(sender, program: str, function: Callable, args: tuple):
     """In the new process: call the function, send its value, end with an exit code."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
     def main(_) -> int:
         sender.send(function(*args))
@@ -67,8 +64,3 @@ def _run(sender, program: str, function: Callable, args: tuple):
 
     with cli.set_program(program):
         sys.exit(cli.entry(main))
-
-
-def _end_with_parent():
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(2)
