@@ -30,7 +30,7 @@ from vqwave.nn import generator as nn_generator
 from vqwave.nn import losses
 from vqwave.nn.conditions import CONDITIONS, FrameEmbedding
 from vqwave.nn.cores import CORES
-from vqwave.onnx import loops
+from vqwave.onnx.bodies import BODIES
 from vqwave.play import conditions as feeds
 from vqwave.play import engine
 from vqwave.play.opening import AS_COMPOSED
@@ -164,7 +164,7 @@ def kinds():
     with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model),
                      (CONDITION_WINDOWS, genre_of), (feeds.CONDITION_INPUTS, played_genre)),
           extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
-                     (loops.BODIES, PlainLoop))):
+                     (BODIES, PlainLoop))):
         yield
 
 

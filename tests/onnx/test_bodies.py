@@ -13,7 +13,7 @@ from vqwave.config import QUIETNESS, WHOLE_SHARE, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator, take_weights
-from vqwave.onnx.loops import BODIES
+from vqwave.onnx.bodies import BODIES
 from vqwave.play import engine
 
 CODES, STEPS = 16, 24

@@ -1,158 +1,13 @@
-"""One step of each kind of core, as nodes of an ONNX loop. `loops.py` builds the loop."""
+"""One step of each kind of core, as nodes of an ONNX loop."""
+
+from typing import Any
 
 import numpy as np
 
-from ..config import HIDDEN_DISTANCE, LARGEST_INTEGER, NORM_EPSILON, QUIETNESS, VECTOR_SCALE
-from .nodes import INT32, INT64, Nodes, int8
-
-
-class Body:
-    """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
-    logits of a frame's books, as `nn.books.SequentialHeads` and `ParallelHeads` compute them.
-
-    In int8, weights are symmetric with one scale per matrix, and activations are quantized by each
-    step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
-    the features. `loops.LoopBuilder` uses:
-        BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
-            by the paths of the Keras variables. `body` holds the nodes of one step, `main` the
-            nodes that run once per chunk.
-        together: whether several books of a frame are drawn together.
-        book_axis: whether codes and logits have an axis of books: of all books drawn together, or
-            of length 1 for each book in order.
-        features(previous, context): names in `body` of the previous frame, int32 [1, B] (several
-            books: [1, B, books]), and of the context, float32 [1, B, context_channels] -> name of
-            float32 [1, B, any width]. State s of the config's `states` is read from `body_{s}` and
-            written to `body_{s}_out`, each [1, B, …].
-        logits(book, features, drawn): name of the logits · `inverse_temperature` of a book, float32
-            [1, B, num_codes], or with an axis of books, [1, B, books or 1, num_codes]. Called for
-            the books in order; drawn: the codes of the books before.
-    """
-
-    def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
-        self.config, self.precision = config, precision
-        # Subtract the cost of quiet codes from the biases, see `nn.books.Outputs`.
-        self.arrays = arrays | {
-            (bias := path.removesuffix(QUIETNESS) + "bias"): (
-                arrays[bias] - config.core.quiet_cost * quiet)
-            for path, quiet in arrays.items() if path.endswith("/" + QUIETNESS)}
-        self.main, self.body = main, body
-        self.quantized: dict[int, tuple[np.ndarray, ...]] = {}
-        self.drawn_sum = ""  # the sum of the embeddings of the books drawn so far in a frame
-        self.previous = ""
-        self.together = config.books > 1 and config.core.drawing == "together"
-        self.book_axis = self.together
-
-    def features(self, previous: str, context: str) -> str:
-        self.previous = previous
-        x = self.embed(self.arrays["embedding/embeddings"], previous)
-        if self.config.context_channels:
-            x = self.body("Concat", x, context, axis=-1)
-        return self.stack(x)
-
-    def stack(self, x: str) -> str:
-        """The core's layers over one frame: [1, B, any width] -> features of the frame."""
-        raise NotImplementedError
-
-    def logits(self, book: int, features: str, drawn: list[str]) -> str:
-        body = self.body
-        if not book:
-            outputs = self.output_layer("logits", features)
-            if self.together:
-                outputs = body("Reshape", outputs, [0, 0, self.config.books, -1])
-            return self.add_repeat_logit(0, outputs)
-        embedded = self.embed_drawn(book, drawn)
-        self.drawn_sum = embedded if book == 1 else body("Add", self.drawn_sum, embedded)
-        state = self.layer(f"state_{book}", features)
-        hidden = body("FastGelu", body("Add", state, self.drawn_sum), domain="com.microsoft")
-        return self.add_repeat_logit(book, self.output_layer(f"logits_{book}", hidden))
-
-    def embed_drawn(self, book: int, drawn: list[str]) -> str:
-        """The embedding, for `book`, of the code of the book before: [1, B, width]."""
-        arrays, body = self.arrays, self.body
-        embedded = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
-        if self.config.core.repeats:
-            repeated = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)),
-                            to=INT32)
-            repeated_or_changed = arrays[f"changed_{book}/embeddings"][::-1]
-            embedded = body("Add", embedded, body("Gather", repeated_or_changed, repeated, axis=0))
-        return embedded
-
-    def _previous_code(self, book: int) -> str:
-        """[1, B]: a book's code in the previous frame."""
-        return (self.previous if self.config.books == 1
-                else self.body("Gather", self.previous, book, axis=2))
-
-    def add_repeat_logit(self, book: int, outputs: str) -> str:
-        """With `repeats`, add the last output of a book to the logit of its previous code: -> [1,
-        B, codes] or [1, B, books, codes].
-        """
-        body, count = self.body, self.config.num_codes
-        if not self.config.core.repeats:
-            return outputs
-        logits, repeat = body.split(outputs, count, 1)
-        previous = self.previous if self.together else self._previous_code(book)
-        # The start token equals none of the codes.
-        previous = body("Unsqueeze", previous, [3 if self.together else 2])
-        is_previous = body("Equal", previous, np.arange(count, dtype=np.int32))
-        return body("Where", is_previous, body("Add", logits, repeat), logits)
-
-    def dense(self, x: str, kernel, bias) -> str:
-        body = self.body
-        if self.precision == "float32":
-            return body("Add", body("MatMul", x, kernel), bias)
-        # Quantize each matrix once, because several nodes may share it.
-        if id(kernel) not in self.quantized:
-            self.quantized[id(kernel)] = kernel, *int8(kernel)
-        _, w, scale = self.quantized[id(kernel)]
-        return body("DynamicQuantizeMatMul", x, w, scale, np.array(0, np.int8),
-                    bias, domain="com.microsoft")
-
-    def output_layer(self, name: str, x: str) -> str:
-        """The dense layer `name` of x, divided by the temperature."""
-        kernel, bias = self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"]
-        main, body = self.main, self.body
-        if self.precision != "int8":
-            return body("Mul", self.dense(x, kernel, bias), "inverse_temperature")
-        # The scale and the bias are divided once per chunk, so a step needs no further node.
-        w, scale = int8(kernel)
-        main.node("Mul", scale, "inverse_temperature", outputs=[f"{name}_scale"])
-        main.node("Mul", bias, "inverse_temperature", outputs=[f"{name}_bias"])
-        zero = np.array(0, np.int8)
-        return body("DynamicQuantizeMatMul", x, w, f"{name}_scale", zero,
-                    f"{name}_bias", domain="com.microsoft")
-
-    def embed(self, table: np.ndarray, frame: str) -> str:
-        """[1, B, width]: the concatenated embeddings of a frame's books."""
-        books, body = self.config.books, self.body
-        if books == 1:
-            return body("Gather", table, frame, axis=0)
-        first_rows = (np.arange(books) * (self.config.num_codes + 1)).astype(np.int32)
-        vectors = body("Gather", table, body("Add", frame, first_rows), axis=0)
-        return body("Reshape", vectors, [0, 0, -1])
-
-    def queue(self, layer: int, x: str, count: int, dilation: int) -> str:
-        """The `count` taps of a dilated convolution, of which x [1, B, …, c] is the last: [1, B, …,
-        count·c]. The layer's queue drops its oldest frame and appends x.
-        """
-        body, name = self.body, f"body_queue_{layer}"
-        rest = body("Slice", name, [1], [LARGEST_INTEGER], [2])
-        body.node("Concat", rest, body("Unsqueeze", x, [2]), outputs=[f"{name}_out"], axis=2)
-        taps = [body("Gather", name, j * dilation, axis=2) for j in range(count - 1)]
-        return body("Concat", *taps, x, axis=-1)
-
-    def gated(self, x: str, width: int) -> str:
-        """[..., 2·width] -> [..., width], as `nn.books.gated`."""
-        value, gate = self.body.split(x, width, width)
-        return self.body("Mul", self.body("Tanh", value), self.body("Sigmoid", gate))
-
-    def norm(self, name: str, x: str) -> str:
-        """Layer normalisation `name`, applied to x."""
-        return self.body("LayerNormalization", x, self.arrays[f"{name}/gamma"],
-                         self.arrays[f"{name}/beta"], epsilon=NORM_EPSILON)
-
-    def layer(self, name: str, x: str) -> str:
-        """Dense layer `name`, applied to x."""
-        return self.dense(x, self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"])
+from ..config import HIDDEN_DISTANCE, VECTOR_SCALE
+from .body import Body, onnx_gates
+from .nodes import INT64, Nodes, int8
+from .roll import RollBody
 
 
 class LSTMBody(Body):
@@ -354,9 +209,6 @@ class FramesBody(Body):
         return body("Mul", logits, "inverse_temperature")
 
 
-def onnx_gates(array: np.ndarray) -> np.ndarray:
-    """Reorder the last axis from Keras's gates (input, forget, cell, output) to ONNX's (input,
-    output, forget, cell).
-    """
-    i, f, c, o = np.split(array, 4, axis=-1)
-    return np.concatenate([i, o, f, c], axis=-1)
+BODIES: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
+                          "pixelcnn": PixelCNNBody, "frames": FramesBody, "roll": RollBody}
+"""The body of each kind of core: a class with the methods of `body.Body`."""

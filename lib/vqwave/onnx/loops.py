@@ -2,22 +2,15 @@
 equals `sampler.keep_likeliest` and `sampler.pick`. Weights are float32 or int8.
 """
 
-from typing import Any
-
 import numpy as np
 
 from ..config import GeneratorConfig
-from .bodies import FramesBody, LSTMBody, PixelCNNBody, TransformerBody, WaveNetBody
+from .bodies import BODIES
 from .nodes import FLOAT, INT32, INT64, Nodes, tensors
-from .roll import RollBody
 
 OPSET = 18
 MANY_STREAMS = 8
 """The number of streams from which `loop_many` is faster than `loop`."""
-
-BODIES: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
-                          "pixelcnn": PixelCNNBody, "frames": FramesBody, "roll": RollBody}
-"""The body of each kind of core: a class with the methods of `bodies.Body`."""
 
 
 def precision(engine: str) -> str:

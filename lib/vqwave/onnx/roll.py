@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..config import roll
-from .bodies import Body, onnx_gates
+from .body import Body, onnx_gates
 from .nodes import FLOAT, INT32, INT64, Nodes
 
 
