@@ -98,30 +98,29 @@ class Body:
         is_previous = body("Equal", previous, np.arange(count, dtype=np.int32))
         return body("Where", is_previous, body("Add", logits, repeat), logits)
 
-    def dense(self, x: str, kernel, bias) -> str:
-        body = self.body
+    def dense(self, x: str, kernel, bias, scale: str = "") -> str:
+        """The dense layer of x. scale: in int8, replaces the scale of the kernel."""
         if self.precision == "float32":
-            return body("Add", body("MatMul", x, kernel), bias)
-        # Quantize each matrix once, because several nodes may share it.
+            return self.body("Add", self.body("MatMul", x, kernel), bias)
+        w, own = self.quantize(kernel)
+        return self.body("DynamicQuantizeMatMul", x, w, scale or own, np.array(0, np.int8), bias,
+                         domain="com.microsoft")
+
+    def quantize(self, kernel) -> tuple[np.ndarray, ...]:
+        """(int8 kernel, scale), made once for each kernel, because several nodes may share it."""
         if id(kernel) not in self.quantized:
             self.quantized[id(kernel)] = kernel, *int8(kernel)
-        _, w, scale = self.quantized[id(kernel)]
-        return body("DynamicQuantizeMatMul", x, w, scale, np.array(0, np.int8),
-                    bias, domain="com.microsoft")
+        return self.quantized[id(kernel)][1:]
 
     def output_layer(self, name: str, x: str) -> str:
         """The dense layer `name` of x, divided by the temperature."""
         kernel, bias = self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"]
-        main, body = self.main, self.body
-        if self.precision != "int8":
-            return body("Mul", self.dense(x, kernel, bias), "inverse_temperature")
+        if self.precision == "float32":
+            return self.body("Mul", self.dense(x, kernel, bias), "inverse_temperature")
         # The scale and the bias are divided once per chunk, so a step needs no further node.
-        w, scale = int8(kernel)
-        main.node("Mul", scale, "inverse_temperature", outputs=[f"{name}_scale"])
-        main.node("Mul", bias, "inverse_temperature", outputs=[f"{name}_bias"])
-        zero = np.array(0, np.int8)
-        return body("DynamicQuantizeMatMul", x, w, f"{name}_scale", zero,
-                    f"{name}_bias", domain="com.microsoft")
+        for part, value in (("scale", self.quantize(kernel)[1]), ("bias", bias)):
+            self.main.node("Mul", value, "inverse_temperature", outputs=[f"{name}_{part}"])
+        return self.dense(x, kernel, f"{name}_bias", f"{name}_scale")
 
     def embed(self, table: np.ndarray, frame: str) -> str:
         """[1, B, width]: the concatenated embeddings of a frame's books."""
