@@ -11,6 +11,7 @@ from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
 from .labels import choose_labels, find_labels, read_labels
+from .level import Steering
 from .prompt import Prompt, check_prompt
 from .sampling import check_seed, sampling_per_level
 
@@ -143,8 +144,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
                             "too")
         rate = engines.codec.config.sample_rate
         change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
-    own = {field.name for field in fields(Change)}
-    steering = {name: change.pop(name) for name in change.keys() - own}
+    lasting = {x.name for x in fields(Steering)} - {x.name for x in fields(Change)}
+    steering = {name: change.pop(name) for name in change.keys() & lasting}
     return Change(**change, steering=steering)
 
 
