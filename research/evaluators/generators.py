@@ -139,6 +139,7 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = Fa
     previous = np.stack([x.track.path[x.start - 1] if own_past and x.start
                          else np.full(config.books, config.start_token, np.int32) for x in spans])
     state, nats = generator.initial_state(len(spans)), []
+    unguided = config.sampling.model_copy(update={"guidance": 1.0})
     for i in range(0, count, chunk):
         parts = [replace(x, start=x.start + i, frames=min(chunk, count - i)) for x in spans]
         frames = read_spans(parts, config.books)
@@ -151,8 +152,8 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = Fa
             context = generator.context(inputs)
             context = np.broadcast_to(context, (*frames.shape[:2], context.shape[2]))
         draws = np.zeros(frames.shape, np.float32)
-        _, log_probs, state = generator.sample(context, draws, previous, state,
-                                            config.sampling.unguided, forced=frames)
+        _, log_probs, state = generator.sample(context, draws, previous, state, unguided,
+                                               forced=frames)
         previous = frames[:, -1]
         nats.append(log_probs.sum(axis=-1))
     return np.concatenate(nats, 1)

@@ -284,11 +284,6 @@ class Sampling(Config):
     top_p: Annotated[Real, Field(gt=0, le=1)] = 1.0
     guidance: Annotated[Real, Field(ge=1, le=MOST_GUIDANCE)] = 1.0
 
-    @property
-    def unguided(self) -> Self:
-        """The same sampling with guidance 1."""
-        return self.model_copy(update={"guidance": 1.0})
-
 
 class GeneratorConfig(Config):
     """P(frame_t | frame_<t, conditions) of one level."""
