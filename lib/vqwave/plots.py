@@ -14,13 +14,12 @@ import numpy as np
 
 from . import figures
 from .dsp import metrics
+from .dsp.notes import BINS_A_SEMITONE, LOWEST_MIDI
 from .dsp.spectrum import MOST_COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
 from .figures import BLACK, BLUE, GREY, PALETTE, RED, check_output
 from .io.training_log import read_log
 
 RANGE_DB = 80.0
-LOWEST_NOTE = 36
-"""The note number of the lowest row of a piano roll, C2."""
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
@@ -90,17 +89,18 @@ def notes(rolls: dict, path, title: str = ""):
     top = max(float(next(iter(rolls.values())).spectrum.max()), -RANGE_DB)
     for axis, (name, roll) in zip(axes[:, 0], rolls.items(), strict=True):
         rows, end = len(roll.spectrum), roll.start + roll.length
-        image = axis.imshow(  # two rows a semitone, the first on C2
+        image = axis.imshow(
             roll.spectrum, origin="lower", aspect="auto", cmap="Greys", vmin=top - RANGE_DB / 2,
             vmax=top, interpolation="nearest",
-            extent=(roll.start, end, LOWEST_NOTE - 0.25, LOWEST_NOTE + rows / 2 - 0.25))
+            extent=(roll.start, end, *(LOWEST_MIDI + (row - 0.5) / BINS_A_SEMITONE
+                                       for row in (0, rows))))
         bars = [[(a, m - 0.5), (b, m - 0.5), (b, m + 0.5), (a, m + 0.5)]
                 for a, b, m in zip(roll.time, roll.time + roll.seconds, roll.midi, strict=True)]
         opacity = np.clip(1.0 + (roll.strength - top) / (RANGE_DB / 2), 0.15, 1.0)
         axis.add_collection(PolyCollection(
             bars, facecolors=[(*to_rgb(RED), float(a)) for a in opacity], edgecolors="white",
             linewidths=0.4), autolim=False)
-        octaves = range(LOWEST_NOTE, LOWEST_NOTE + rows // 2 + 1, 12)
+        octaves = range(LOWEST_MIDI, LOWEST_MIDI + rows // BINS_A_SEMITONE + 1, 12)
         axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
         axis.set_yticks([note + step for note in octaves[:-1] for step in (4, 7)], minor=True,
                         labels=[f"{letter}{note // 12 - 1}" for note in octaves[:-1]

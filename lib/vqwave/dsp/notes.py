@@ -34,7 +34,7 @@ MARGIN = 0.3
 """The receptive field of a frame on either side, in seconds: half of the longest filter."""
 SHORTEST_NOTE_FRAMES = 4
 """The shortest note in durations and in the strongest line, in frames: 93 ms."""
-KEY_SECONDS, SECOND = 10.0, 43
+KEY_SECONDS, SECOND = 10.0, round(1 / FRAME_SECONDS)
 """The length of the music in which a key is measured, in seconds; frames per second."""
 
 # How well each pitch class fits a major and a minor key on C (Krumhansl & Kessler 1982).

@@ -16,10 +16,11 @@ import numpy as np
 from ..errors import UserError
 from . import timing
 from .spectrum import resample
+from .timing import HOP, SAMPLE_RATE
 
 NETWORK = Path(__file__).with_name("basic_pitch.onnx")
 SHA256 = "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec"
-SAMPLE_RATE, HOP, PITCHES, LOWEST_MIDI = 22050, 256, 88, 21
+PITCHES, LOWEST_MIDI = 88, 21
 _WINDOW, _FRAMES, _EDGE = 2 * SAMPLE_RATE - HOP, 172, 15
 """The samples and frames of the network's window, and the frames dropped at each end."""
 LEAST_ONSET, LEAST_SOUNDING = 0.5, 0.3

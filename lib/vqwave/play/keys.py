@@ -156,7 +156,6 @@ class Keys:
         self._loading = threading.Thread(target=load, daemon=True)
         self._loading.start()
 
-
     def put(self, name: str, share: float):
         """Turn the knob of a control to a position from 0 to 1. All levels change by the same
         amount from their initial values.

@@ -20,6 +20,8 @@ SEED_FRAMES, SEED_GROUPS = 4, 4
 """The frames of a candidate, and the number of groups of books, of which one must be equal."""
 SEEDS_A_HASH, CANDIDATES = 100, 20
 """The most candidates per hash, and the most alignments per track, that are examined."""
+MULTIPLIER = 0x9E3779B97F4A7C15
+"""Of hashes. It is odd, so it has an inverse modulo 2^64."""
 
 
 @dataclass(frozen=True)
@@ -190,17 +192,15 @@ def _longest(find: Callable[[int], Run | None], most: int) -> Run:
 
 
 class _WindowHashes:
-    """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64. The sum over a
-    window at position p is divided by m^p, so equal windows have equal hashes everywhere.
+    """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64, where m is
+    `MULTIPLIER`. The sum over a window at position p is divided by m^p, so equal windows have
+    equal hashes everywhere.
     """
-
-    MULTIPLIER = 0x9E3779B97F4A7C15
-    """m. It is odd, so it has an inverse modulo 2^64."""
 
     def __init__(self, frames: np.ndarray):
         powers, self.inverse = (np.cumprod(np.append(np.uint64(1), np.full(
             len(frames), m, np.uint64))) for m in (
-                self.MULTIPLIER, pow(self.MULTIPLIER, -1, 1 << 64)))
+                MULTIPLIER, pow(MULTIPLIER, -1, 1 << 64)))
         terms = _join(frames, np.uint64(0)) * powers[:-1]
         self.sums = np.append(np.uint64(0), np.cumsum(terms))
 
@@ -219,7 +219,7 @@ def _hash_frames(codes) -> np.ndarray:
 def _join(first, second) -> np.ndarray:
     """Hashes of windows that consist of two parts with these hashes: uint64 [n] each."""
     with np.errstate(over="ignore"):
-        x = first * np.uint64(0x9E3779B97F4A7C15) + second
+        x = first * np.uint64(MULTIPLIER) + second
         # The finaliser of splitmix64 (Steele, Lea & Flood 2014): every bit of the sum affects every
         # bit of the hash.
         x ^= x >> np.uint64(30)
