@@ -273,6 +273,17 @@ def gelu(x):
     return ops.gelu(x, approximate=True)
 
 
+def built(layer, inputs: int | None = None):
+    """The layer, built for [batch, T, inputs]."""
+    layer.build((None, None) if inputs is None else (None, None, inputs))
+    return layer
+
+
+def dense(inputs: int, units: int, name: str) -> layers.Dense:
+    """A built layer, [..., inputs] -> [..., units]."""
+    return built(layers.Dense(units, name=name), inputs)
+
+
 BLOCKS: dict[str, type[layers.Layer]] = {
     "dilated": ResidualBlock, "multiresolution": MultiresolutionResidual, "resnet": ResNetResidual,
 }

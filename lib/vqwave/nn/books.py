@@ -7,21 +7,10 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import QUIETNESS, GeneratorConfig
-from .blocks import gelu
+from .blocks import built, dense, gelu
 
 REPEAT_BIAS = 6.0
 """The initial logit of repeating the previous code: 256 codes repeat in two of three frames."""
-
-
-def built(layer, inputs: int | None = None):
-    """The layer, built for [batch, T, inputs]."""
-    layer.build((None, None) if inputs is None else (None, None, inputs))
-    return layer
-
-
-def dense(inputs: int, units: int, name: str) -> layers.Dense:
-    """A built layer, [..., inputs] -> [..., units]."""
-    return built(layers.Dense(units, name=name), inputs)
 
 
 class CodebookHeads:

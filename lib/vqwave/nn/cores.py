@@ -11,8 +11,8 @@ from keras import layers, ops
 from ..config import HIDDEN_DISTANCE, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
 from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
-from .blocks import gelu
-from .books import CODEBOOK_HEADS, GridHeads, built, dense, gated
+from .blocks import built, dense, gelu
+from .books import CODEBOOK_HEADS, GridHeads, gated
 from .conditions import FrameEmbedding
 from .core import Core
 from .lstm import LSTM

@@ -5,8 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import GeneratorConfig, roll
-from .blocks import gelu
-from .books import built, dense
+from .blocks import built, dense, gelu
 from .core import Core
 from .lstm import LSTM
 
