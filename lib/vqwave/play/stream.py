@@ -1,5 +1,6 @@
 """A stream: an endless iterator of blocks of music, in constant memory, steered while it plays."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -104,6 +105,11 @@ class StreamStatus:
         """The number of samples returned so far, per piece."""
         samples = self._playback.blocks * self.block
         return samples if self.samples is None else min(samples, self.samples)
+
+    @property
+    def cycle(self) -> int:
+        """Blocks after which the work repeats, because a run of a context serves several blocks."""
+        return math.lcm(*(level.group for level in self._chain.levels))
 
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
               ) -> list[tuple[int, int, int]]:

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import functools
 import json
-import math
 import os
 import subprocess
 import sys
@@ -145,11 +144,6 @@ def measure_codec(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
              "decode_rtf": effort.seconds / float(np.median(decoding))}]
 
 
-def count_cycle(stream) -> int:
-    """Blocks after which a stream's work repeats, because a context model serves several blocks."""
-    return math.lcm(*(level.group for level in stream._chain.levels))
-
-
 def measure_streams(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     """The total RTF of batches of streams, which take turns, and the times of their blocks."""
     rows, duration = [], music.chain.block / music.sample_rate
@@ -164,7 +158,7 @@ def measure_streams(music: api.VQWave, effort: Effort, level: int) -> list[dict]
         for _ in range(effort.stream_rounds):
             for n, stream in streams.items():
                 seconds = []
-                while sum(seconds) < effort.stream_turn or len(seconds) % count_cycle(stream):
+                while sum(seconds) < effort.stream_turn or len(seconds) % stream.cycle:
                     seconds.append(_time(next, stream))
                 turns[n].append(seconds)
     for n, times in turns.items():
