@@ -172,7 +172,7 @@ class Corpus:
         encoded = codes.encode_corpus(self.data_dir, pairs, weight_set, SilentReporter(),
                                       codec.load_encoder)
         return [(track, codes.read_frames(path, 0, count, weight_set.config.books))
-                for (track, _), (_, _, (path, count)) in zip(pairs, encoded, strict=True)]
+                for (track, _), (path, count) in zip(pairs, encoded, strict=True)]
 
     @cached_property
     def copyable(self) -> list[manifest.Track]:

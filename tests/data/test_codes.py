@@ -31,8 +31,9 @@ def copies(tracks, offsets, transpose=0, gain=0.0):
 def encode(corpus, codec, offsets=2, transpose=0, gain=0.0):
     """(the encoded corpus, how many files were not cached)"""
     log, (folder, tracks) = RecordingReporter(), corpus
-    encoded = codes.encode_corpus(folder, copies(tracks, offsets, transpose, gain),
-                                  codec, log, load_encoder)
+    pairs = copies(tracks, offsets, transpose, gain)
+    entries = codes.encode_corpus(folder, pairs, codec, log, load_encoder)
+    encoded = [(track.file, variant, entry) for (track, variant), entry in zip(pairs, entries, strict=True)]
     return encoded, sum(int(line.split()[1]) for line in log.lines if line.startswith("encoding"))
 
 

@@ -119,12 +119,12 @@ def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, 
                                     scheduler=dask.address)
         assert say.done == list(range(1, 31))
     # Each is there with what the index says of it, once, and none is left half written.
-    index = (there[0][2][0].parent / "index.jsonl").read_text().splitlines()
+    index = (there[0][0].parent / "index.jsonl").read_text().splitlines()
     assert len(index) == 31 and len({json.loads(line)["file"] for line in index[1:]}) == 30
     assert codes.encode_corpus(folders[1], wanted, codec, Killing(None), load_encoder) == there
-    assert len(list(there[0][2][0].parent.iterdir())) == 31
-    for (track, offset, (path, count)), (*same, (other, length)) in zip(here, there, strict=True):
-        assert (track, offset, count, path.read_bytes()) == (*same, length, other.read_bytes())
+    assert len(list(there[0][0].parent.iterdir())) == 31
+    for (path, count), (other, length) in zip(here, there, strict=True):
+        assert (path.name, count, path.read_bytes()) == (other.name, length, other.read_bytes())
 
 
 def test_a_job_that_ends_its_worker_is_reported_and_the_others_are_done():

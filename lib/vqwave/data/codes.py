@@ -121,9 +121,9 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
 
 
 def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load, here: bool = True,
-                  scheduler: str | None = None) -> list:
-    """[(track file, variant, (codes file, frames))] of all `copies`, each (track, variant). Missing
-    copies are encoded one at a time.
+                  scheduler: str | None = None) -> list[tuple[Path, int]]:
+    """[(codes file, frames)] of all `copies`, each (track, variant). Missing copies are encoded one
+    at a time.
 
     load: `nn.codec.load_encoder`, or a similar function that workers of a cluster can import. here:
     False waits until another process has encoded the tracks. scheduler: the address of a Dask
@@ -143,7 +143,7 @@ def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load,
         say(f"encoding {len(missing)} of {len(copies)} copies of tracks at {level}x, once")
         _encode_missing(data_dir, folder, missing, codec_weights, say, load, scheduler)
         say.stop()
-    return [(track.file, variant, (path, count)) for track, variant, path, count in copies]
+    return [(path, count) for _, _, path, count in copies]
 
 
 def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, say, load,

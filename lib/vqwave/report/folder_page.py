@@ -213,7 +213,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     versions = [(t, v) for t in train for v in variants if v.samples(t) > 2 * level]
     encoded = codes.encode_corpus(data_dir, versions, music.weight_set(music.chain.codecs[level]),
                                   SilentReporter(), codec.load_encoder)
-    corpus = [codes.read_frames(path, 0, count, config.books) for _, _, (path, count) in encoded]
+    corpus = [codes.read_frames(path, 0, count, config.books) for path, count in encoded]
     length = max(2, round(HELD_SECONDS * music.sample_rate / level))
 
     def longest(side):

@@ -283,8 +283,8 @@ class GeneratorJob(Job):
                    for weight_set in self.codec_weights]
         # The first row of a track is the track itself, not transposed and of full length.
         self.rows = {t.file: [] for t in self.train + self.val}
-        for (track, variant), (_, _, entry), *above in zip(pairs, *corpora, strict=True):
-            source = (above[0][2], model.source_level) if above else ()
+        for (track, variant), entry, *above in zip(pairs, *corpora, strict=True):
+            source = (above[0], model.source_level) if above else ()
             self.rows[track.file].append(codes.cut(track, variant, self.spans[track.file], entry,
                                                    model.level, *source))
         if model.score:
