@@ -4,7 +4,11 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
+import tarfile
 import time
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import UserError
@@ -40,6 +44,25 @@ def make_folder(folder) -> Path:
     except OSError as e:
         raise UserError(f"{printable(folder)}: cannot be created: {reason(e)}") from e
     return folder
+
+
+def unpack(package, checksum: str, what: str, folder: Path, members: Mapping[str, str]):
+    """Extract {path in `folder`: member} of a .whl or .tgz file. Raises `UserError` if the file is
+    unreadable, or is not `what`, which has this SHA-256.
+    """
+    try:
+        if sha256(package) != checksum:
+            raise UserError(f"{printable(package)}: is not {what}")
+        is_zip = zipfile.is_zipfile(package)
+        with zipfile.ZipFile(package) if is_zip else tarfile.open(package) as archive:
+            read: Callable = archive.open if is_zip else archive.extractfile
+            for name, member in members.items():
+                path = folder / name
+                with (atomic_write(make_folder(path.parent) / path.name) as file,
+                      read(member) as source):
+                    shutil.copyfileobj(source, file)
+    except OSError as e:
+        raise UserError(f"{printable(e.filename or package)}: {reason(e)}") from e
 
 
 def cache_folder() -> Path:

@@ -6,13 +6,11 @@ embeddings of each set; the distance is that of the Gaussians (Kilgour et al. 20
 wheel, none of its code is used. Only distances by the same network and patches are comparable.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import numpy as np
 from .. import stderr
 from ..dsp.spectrum import resample
 from ..errors import UserError
-from ..io.files import atomic_write, cache_folder, printable
+from ..io.files import cache_folder, printable, unpack
 
 MUSICNN = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
@@ -48,7 +46,7 @@ def checkpoint(path=None) -> Path:
         raise UserError(f"{printable(folder)}: holds no {missing[0]}; give the wheel of {MUSICNN}, "
                         f"or the folder into which it was unpacked")
     if folder == cached and path is not None:
-        _unpack(Path(path), cached)
+        _unpack(path, cached)
     elif missing:
         _fetch(cached)
     return folder
@@ -68,19 +66,9 @@ def _fetch(folder: Path):
         _unpack(next(Path(temporary).glob("*.whl")), folder)
 
 
-def _unpack(wheel: Path, folder: Path):
-    """Extract the two files of the wheel into `folder`."""
-    try:
-        if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
-            raise UserError(f"{printable(wheel)}: is not the wheel of {MUSICNN}")
-        with zipfile.ZipFile(wheel) as archive:
-            for member in _MEMBERS:
-                (folder / member).parent.mkdir(parents=True, exist_ok=True)
-                with atomic_write(folder / member) as file, archive.open(member) as source:
-                    shutil.copyfileobj(source, file)
-    except OSError as e:
-        raise UserError(f"{printable(e.filename or wheel)}: "
-                        f"{(e.strerror or str(e)).lower()}") from e
+def _unpack(wheel, folder: Path):
+    unpack(wheel, WHEEL_SHA256, f"the wheel of {MUSICNN}", folder,
+           {member: member for member in _MEMBERS})
 
 
 def read_checkpoint(folder) -> dict[str, np.ndarray]:

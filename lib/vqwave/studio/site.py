@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from ..config import roll as rolls
 from ..data import melody
 from ..dsp import notes
 from ..errors import UserError
-from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable
+from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable, unpack
 from ..onnx import export
 from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
@@ -48,13 +47,15 @@ def runtime(package=None) -> Path:
     package: a file from `npm pack`.
     """
     folder = cache_folder() / ONNXRUNTIME_WEB.replace("@", "-")
+    extract = functools.partial(unpack, checksum=PACKAGE_SHA256, folder=folder, members=_MEMBERS,
+                                what=f"the package {ONNXRUNTIME_WEB}")
     if package is not None:
-        _unpack(Path(package), folder)
+        extract(package)
     elif not all((folder / name).is_file() for name in _MEMBERS):
         print(f"downloading ONNX Runtime for browsers ({ONNXRUNTIME_WEB}, 33 MB), once",
               file=sys.stderr)
         with tempfile.TemporaryDirectory() as temporary:
-            _unpack(_download(temporary), folder)
+            extract(_download(temporary))
     return folder
 
 
@@ -70,19 +71,6 @@ def _download(folder: str) -> Path:
     raise UserError(f"{ONNXRUNTIME_WEB} could not be downloaded ({error}); on a machine with npm "
                     f"and a network: npm pack {ONNXRUNTIME_WEB}, and name the .tgz file here with "
                     f"--runtime FILE")
-
-
-def _unpack(package: Path, folder: Path):
-    try:
-        if hashlib.sha256(package.read_bytes()).hexdigest() != PACKAGE_SHA256:
-            raise UserError(f"{printable(package)}: is not the package {ONNXRUNTIME_WEB}")
-        with tarfile.open(package) as archive:
-            for name, member in _MEMBERS.items():
-                with atomic_write(make_folder(folder) / name) as file:
-                    shutil.copyfileobj(archive.extractfile(member), file)
-    except OSError as e:
-        raise UserError(f"{printable(e.filename or package)}: "
-                        f"{(e.strerror or str(e)).lower()}") from e
 
 
 def store_as_float16(graph: bytes, exactly: bool) -> bytes:
