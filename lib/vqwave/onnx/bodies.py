@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..config import HIDDEN_DISTANCE, VECTOR_SCALE
-from .body import Body, onnx_gates
+from .body import Body
 from .nodes import INT64, Nodes, int8
 from .roll import RollBody
 
@@ -16,10 +16,7 @@ class LSTMBody(Body):
     def stack(self, x: str) -> str:
         body, units = self.body, self.config.core.units
         for i in range(self.config.core.layers):
-            kernel, recurrent, bias = (
-                onnx_gates(self.arrays[f"lstm_{i}/lstm_cell/{name}"])
-                for name in ("kernel", "recurrent_kernel", "bias"))
-            bias = np.concatenate([bias, np.zeros_like(bias)])[None]
+            kernel, recurrent, bias = self.lstm_weights(f"lstm_{i}")
             state = f"body_h_{i}", f"body_c_{i}"
             outputs = ["", f"body_h_{i}_out", f"body_c_{i}_out"]
             if self.precision == "int8":

@@ -155,10 +155,14 @@ class Body:
         """Dense layer `name`, applied to x."""
         return self.dense(x, self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"])
 
+    def lstm_weights(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The kernel, recurrent kernel and bias of an LSTM, with the gates in ONNX's order (input,
+        output, forget, cell) instead of Keras's (input, forget, cell, output).
+        """
+        def reorder(part):
+            i, f, c, o = np.split(self.arrays[f"{name}/lstm_cell/{part}"], 4, axis=-1)
+            return np.concatenate([i, o, f, c], axis=-1)
 
-def onnx_gates(array: np.ndarray) -> np.ndarray:
-    """Reorder the last axis from Keras's gates (input, forget, cell, output) to ONNX's (input,
-    output, forget, cell).
-    """
-    i, f, c, o = np.split(array, 4, axis=-1)
-    return np.concatenate([i, o, f, c], axis=-1)
+        bias = reorder("bias")
+        return (reorder("kernel"), reorder("recurrent_kernel"),
+                np.concatenate([bias, np.zeros_like(bias)])[None])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..config import roll
-from .body import Body, onnx_gates
+from .body import Body
 from .nodes import FLOAT, INT32, INT64, Nodes
 
 
@@ -39,9 +39,7 @@ class RollBody(Body):
         x = body("Transpose", self._convolve("enter", x), perm=[0, 2, 1])
         x = body("Reshape", x, [1, -1, core.units])
         state = [body("Reshape", f"body_{s}", [1, -1, core.units]) for s in "hc"]
-        kernel, recurrent, bias = (onnx_gates(self.arrays[f"lstm/lstm_cell/{name}"])
-                                   for name in ("kernel", "recurrent_kernel", "bias"))
-        bias = np.concatenate([bias, np.zeros_like(bias)])[None]
+        kernel, recurrent, bias = self.lstm_weights("lstm")
         body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *state,
                   outputs=["", "flat_h", "flat_c"], hidden_size=core.units)
         for s in "hc":
