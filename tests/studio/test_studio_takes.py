@@ -19,6 +19,7 @@ import vqwave
 from vqwave.config import preset, replace
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
+from vqwave.play.controls import CONTROLS
 from vqwave.play.render import Finish
 from vqwave.studio import ChangeRequest, CompareRequest, Studio, TakeRequest, limits, pictures
 from vqwave.studio.take import ChangeLog
@@ -221,6 +222,7 @@ def test_impossible_changes_are_refused(studio):
             studio.takes.get(take["id"]).steer(ChangeRequest(**values))
     assert studio.takes.get(take["id"]).log.live == []
     frames.close()
+    assert {name for name, control in CONTROLS.items() if not control.sampled} < set(ChangeRequest.model_fields)
     for values in ({"wild": 2}, {"loudness": "loud"}, {"warmth": 1}, {"notes": "C"}, {"levels": [1]}, {"until": -1}, {"loudness": 10**400}):
         with pytest.raises(pydantic.ValidationError):
             ChangeRequest(**values)

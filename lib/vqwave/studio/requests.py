@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
+import pydantic
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -179,8 +180,12 @@ class CompareRequest(Request):
     weights: ShortText = ""
 
 
-class ChangeRequest(BaseModel):
-    """A change of a take from the page; `Stream.set` checks the values.
+NUMBERS: dict[str, Any] = {name: (float | None, None) for name, control in controls.CONTROLS.items()
+                           if not control.sampled}
+
+
+class ChangeRequest(pydantic.create_model("Numbers", **NUMBERS)):  # type: ignore[valid-type]
+    """A change of a take from the page: `NUMBERS` and these fields; `Stream.set` checks the values.
 
     until: samples that may be generated for now. wild: temperatures and top-p of all levels, from
     -1 (calm) to 1 (wild). levels: {level: {temperature, top_p, guidance}}. jump: to another piece.
@@ -190,14 +195,6 @@ class ChangeRequest(BaseModel):
 
     until: Count | None = None
     wild: Annotated[float, Field(ge=-1, le=1)] | None = None
-    loudness: float | None = None
-    transpose: float | None = None
-    hold: float | None = None
-    freeze: float | None = None
-    mutate: float | None = None
-    pull: float | None = None
-    tempo: float | None = None
-    density: float | None = None
     key: ShortText | None = None
     section: ShortText | None = None
     notes: list[int] | None = None
