@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import http.client
 import http.server
 import json
 import os
@@ -12,7 +13,6 @@ import sys
 import threading
 from pathlib import Path
 from urllib.parse import urlencode
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ def open_site(browser):
             page.wait_for_function(f"() => {ready}")
         return page
 
-    open_site.requests, addresses = [], ["blob:"]
+    open_site.requests, open_site.errors, addresses = [], errors, ["blob:"]
     yield open_site
     for context in contexts:
         context.close()
@@ -348,6 +348,7 @@ def test_a_player_that_dies_in_a_piece_says_so(led, open_site):
         "**/worker.js", lambda route: route.fulfill(body=dying, content_type="text/javascript")), service_workers="block")
     page.locator("#play").click()
     page.get_by_text("The player stopped").wait_for()
+    assert open_site.errors.pop() == "dead"
 
 
 @pytest.mark.large
@@ -449,9 +450,12 @@ def test_the_local_server_sends_the_headers_that_threads_need(tmp_path):
     (tmp_path / "index.html").write_text("a page")
     said = queue.Queue()
     threading.Thread(target=site.serve, args=(tmp_path, "127.0.0.1", 0, said.put), daemon=True).start()
-    with urlopen(re.search(r"http://[\w.:]+", said.get(timeout=PATIENCE))[0]) as page:
-        assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-        assert page.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    connection = http.client.HTTPConnection(re.search(r"http://(\S+)", said.get(timeout=60))[1])
+    connection.request("GET", "/")
+    headers = connection.getresponse().headers
+    connection.close()
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path):
