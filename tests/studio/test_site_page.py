@@ -2,9 +2,12 @@
 
 import contextlib
 import functools
+import http.client
 import http.server
 import json
 import os
+import queue
+import re
 import shutil
 import sys
 import threading
@@ -97,7 +100,7 @@ def open_site(browser):
             page.wait_for_function(f"() => {ready}")
         return page
 
-    open_site.requests, addresses = [], ["blob:"]
+    open_site.requests, open_site.errors, addresses = [], errors, ["blob:"]
     yield open_site
     for context in contexts:
         context.close()
@@ -324,6 +327,9 @@ def unchanged(_):
     (unchanged, changed({"jump": "x"}), "jump is x"),
     (unchanged, changed({"tempo": "fast"}), "tempo is fast"),
     (unchanged, changed({"transpose": 2}), "This page cannot change transpose"),
+    (unchanged, changed({"sampling": {"7": {"temperature": 1}}}), "cannot set temperature of level 7"),
+    (unchanged, changed({"sampling": {"128": {"guidance": 2}}}), "cannot set guidance of level 128"),
+    (unchanged, changed({"sampling": {"128": {"temperature": "hot"}}}), "of level 128 to hot"),
 ])
 def test_what_cannot_play_is_said_in_one_sentence(led, open_site, prepare, path, sentence):
     page = open_site(led[0], path, prepare=prepare, ready="!document.querySelector('#alert').hidden")
@@ -333,6 +339,16 @@ def test_what_cannot_play_is_said_in_one_sentence(led, open_site, prepare, path,
     assert page.locator("#waiting").is_hidden()
     if "too old" in sentence:
         assert not page.workers, "the player does not start"
+
+
+@pytest.mark.large
+def test_a_player_that_dies_in_a_piece_says_so(led, open_site):
+    dying = (site.BROWSER / "worker.js").read_text() + "\nsetTimeout(() => { throw new Error('dead'); }, 4000);"
+    page = open_site(led[0], prepare=lambda page: page.route(
+        "**/worker.js", lambda route: route.fulfill(body=dying, content_type="text/javascript")), service_workers="block")
+    page.locator("#play").click()
+    page.get_by_text("The player stopped").wait_for()
+    assert open_site.errors.pop() == "dead"
 
 
 @pytest.mark.large
@@ -408,7 +424,7 @@ def test_axe_finds_no_barriers_and_a_phone_is_wide_enough(led, open_site, theme,
 @pytest.mark.large
 @pytest.mark.parametrize(("weights", "codecs", "precision", "seconds"), [
     ("weights", "final_weights", "onnx-float32", 21), ("weights", "final_weights", "onnx", 61),
-    ("weights/timed", "weights/timed", "onnx-float32", 21), ("weights/timed", "weights/timed", "onnx", 61)])
+    ("weights/timed", "weights/timed", "onnx-float32", 61), ("weights/timed", "weights/timed", "onnx", 61)])
 def test_the_shipped_chains_play_without_a_gap(open_site, tmp_path, weights, codecs, precision, seconds):
     folder = write(tmp_path / "site", weights, codecs, precision)
     assert precision != "onnx" or sum(path.stat().st_size for path in folder.rglob("*")) < 22e6
@@ -417,7 +433,7 @@ def test_the_shipped_chains_play_without_a_gap(open_site, tmp_path, weights, cod
         play_until(page, seconds, seed=1)
         assert page.evaluate("() => window.vqwave.player.sound.gaps") == 0
         if precision == "onnx-float32":
-            expected = native_codes(api.load(codecs, weights, engine=precision), 1, 20)[512]
+            expected = native_codes(api.load(codecs, weights, engine=precision), 1, seconds - 1)[512]
             np.testing.assert_array_equal(codes_of(page, 512, expected.shape[1])[: len(expected)], expected)
 
 
@@ -428,6 +444,18 @@ def test_the_graph_of_the_picture_draws_what_the_studio_draws():
     expected = pictures.Spectrum(RATE, 512).push(audio)
     assert drawn.shape[1:] == expected.shape and len(np.unique(expected)) > 100
     assert np.abs(drawn[0].astype(int) - expected).max() <= 1
+
+
+def test_the_local_server_sends_the_headers_that_threads_need(tmp_path):
+    (tmp_path / "index.html").write_text("a page")
+    said = queue.Queue()
+    threading.Thread(target=site.serve, args=(tmp_path, "127.0.0.1", 0, said.put), daemon=True).start()
+    connection = http.client.HTTPConnection(re.search(r"http://(\S+)", said.get(timeout=60))[1])
+    connection.request("GET", "/")
+    headers = connection.getresponse().headers
+    connection.close()
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path):

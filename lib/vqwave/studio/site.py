@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import importlib.metadata
 import json
 import math
 import re
@@ -278,8 +279,11 @@ def _page(html: str) -> str:
 
 def _licences() -> str:
     """The licences of the site's files."""
-    paths = BROWSER / "licences.txt", CHECKOUT / "LICENSE", CHECKOUT / "NOTICE"
-    texts = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
+    own = [CHECKOUT / name for name in ("LICENSE", "NOTICE")]
+    if not own[0].is_file():  # in a wheel
+        own = [Path(x.locate()) for x in importlib.metadata.files("vqwave") or []
+               if x.name in ("LICENSE", "NOTICE")]
+    texts = [path.read_text(encoding="utf-8") for path in (BROWSER / "licences.txt", *own)]
     return ("\n\n" + "=" * 80 + "\n\n").join(texts)
 
 

@@ -87,6 +87,12 @@ export class Stream {
       const { least, most } = controls.find((control) => control.name === name) ?? {};
       if (least !== undefined && !(value >= least && value <= most)) throw new Error(`${name} is ${value}; it must be from ${least} to ${most}.`);
     }
+    for (const [level, fields] of Object.entries(change.sampling ?? {})) {
+      for (const [name, value] of Object.entries(fields)) {
+        const most = { temperature: Infinity, top_k: Infinity, top_p: 1 }[name];
+        if (!this.sampling[level] || !(typeof value === "number" && value >= 0 && value <= most)) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
+      }
+    }
     const { key, jump, label } = change;
     if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
     if (label && !labels.includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);

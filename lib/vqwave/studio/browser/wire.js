@@ -1,6 +1,7 @@
 // In the place of the studio's `wire.js`: requests go to a worker of this page, which makes the music here.
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+const BROKEN = "The player stopped: this browser is too old or short of memory, or files of the page are missing.";
 const failure = new Promise((fail) => (worker.onerror = fail));
 
 /** `POST path`, as the studio answers it: a port at which the messages of the answer arrive. */
@@ -12,7 +13,11 @@ export function ask(path, body) {
 
 /** The messages of an answer, as they come. */
 export function frames(port) {
-  const queue = new ReadableStream({ start: (messages) => (port.onmessage = ({ data }) => messages.enqueue(data)) });
+  const start = (messages) => {
+    port.onmessage = ({ data }) => messages.enqueue(data);
+    failure.then(() => messages.enqueue([{ error: BROKEN }]));
+  };
+  const queue = new ReadableStream({ start });
   const reader = queue.getReader();
   return { next: () => reader.read() };
 }
@@ -26,7 +31,7 @@ export async function answer(port) {
 
 /** Load the models of site.json. say: receives {progress, share}. */
 export const load = (about, say) => new Promise((done, fail) => {
-  failure.then(() => fail(new Error("The player did not start: this browser is too old, or files of the page are missing.")));
+  failure.then(() => fail(new Error(BROKEN)));
   ask("studio/models", about).onmessage = ({ data: [message], target }) => {
     if (message.progress) return say(message);
     target.close(); // after an error, the other files report no progress
