@@ -117,7 +117,8 @@ class PlainStack(keras.Model):
 
 class PlainLoop:
     def __init__(self, config, arrays, precision, main, body):
-        self.arrays, self.body, self.together = arrays, body, False
+        self.arrays, self.body = arrays, body
+        self.together = self.book_axis = False
 
     def features(self, previous, context):
         body, cell = self.body, "recurrent/simple_rnn_cell"
