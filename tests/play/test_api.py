@@ -220,7 +220,7 @@ SHORT = Variation(128, np.zeros(9, int), 1152)
     (lambda m, r: m.stream(begin=m.prompt(r / "song.flac", level=128), level=32),
      "a coarser level than 32: it has no codes of level 32"),
     (lambda m, r: m.stream(begin=SHORT, level=128), "keep is 128; it must be one of 512: a var"),
-    (lambda m, r: m.stream(begin=SHORT, seconds=3.5), "3.50 s are asked for, .* lasts 0.05 s"),
+    (lambda m, r: m.stream(begin=SHORT, seconds=3.5), "3.50 s requested, .* lasts 0.05 s"),
     (lambda m, r: m.stream(begin=np.zeros(9)), "it must be a Prompt, a Variation or a Score"),
     (lambda m, r: m.generate(seconds=1, samples=1), "give either seconds or samples"),
     (lambda m, r: m.generate(seconds=1e-9), "less than one sample"),
@@ -231,7 +231,7 @@ SHORT = Variation(128, np.zeros(9, int), 1152)
     (lambda m, r: m.decode([64]), "codes of level 8 are 64"),
 ])
 def test_what_cannot_be_is_refused(music, recordings, call, message):
-    with pytest.raises((UserError, ValueError), match=message):
+    with pytest.raises(UserError, match=message):
         call(music, recordings)
 
 
@@ -282,8 +282,8 @@ def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_pa
         if fits:
             music.stream(level=512).close()
             continue
-        with pytest.raises(UserError, match="generator_512 in .* was trained on the codes of "
-                                            "another vqvae_512 than the one in"):
+        with pytest.raises(UserError, match="generator_512 in .* was trained on codes from "
+                                            "a different vqvae_512 than the one in"):
             music.stream(level=512)
 
 

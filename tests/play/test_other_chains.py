@@ -9,6 +9,7 @@ from chains import preset, save_chain
 from whole import whole_as_windows
 
 import vqwave
+from vqwave.errors import UserError
 from vqwave.io import weights
 
 CHAINS = {
@@ -117,5 +118,5 @@ def residual(saved):
     (np.zeros((1, 5, 3), int), 128, r"int64 \[1, 5, 3\]"),
 ])
 def test_codes_that_cannot_be_decoded_are_refused(residual, codes, level, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         vqwave.load(residual.codecs, residual.generators).decode(codes, level)

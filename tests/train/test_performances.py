@@ -74,7 +74,7 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
 def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
     other = weights.find(trained / "codecs", CODEC)
     weights.save(tmp_path, CODEC, "", Codec(other.config, seed=5).parts, other.config)
-    with pytest.raises(UserError, match="plays the codes of another codec"):
+    with pytest.raises(UserError, match="codes from a different codec"):
         performances.perform(trained / "generators", weights.find(tmp_path, CODEC), "", [], print)
 
 

@@ -93,8 +93,8 @@ def add_score(parser):
     group.add_argument("--key", metavar="KEY",
                        help="the score keeps to this key, such as D-minor or Bb-major")
     group.add_argument("--score-from", metavar="FILE",
-                       help="perform the notes of a .mid file, or transcribe a recording and "
-                            "perform its notes; after them, the model composes the score")
+                       help="perform a .mid file or a transcribed recording; then the model "
+                            "composes on")
 
 
 def score_from(args, music):

@@ -33,8 +33,8 @@ WHOLE = BatchShare()
 SPLIT_FILE = "split.yml"
 """In a folder of weights: the tracks that their training holds out."""
 LARGEST_TRACK = 0.4
-"""A single held-out track has at most this share of the hours, or twice the held-out share, so that
-enough music is left to train on.
+"""All held-out tracks together have at most this share of the hours, or twice the requested share,
+whichever is larger, so that enough music is left to train on.
 """
 
 
@@ -105,7 +105,7 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks). sides: the tracks by name (`read_split`), or a share of
-    the hours in [0, 1), which skips tracks above the limit `LARGEST_TRACK`. At least one track
+    the hours in [0, 1), which skips tracks that would exceed `LARGEST_TRACK`. At least one track
     is trained on. Of two or more tracks, at least one is held out, unless the share is 0.
     """
     if isinstance(sides, Split):

@@ -37,7 +37,7 @@ CHAIN = "chain.yml"
 GRAPHS = ".graphs.tar.xz"
 """The end of the name of a wheel's archive of graphs, see `onnx/packing.py`."""
 UNKNOWN = "unknown"
-"""In the YAML of a set: its training, its data or its tracks were not recorded."""
+"""The value in a YAML file for settings, data or tracks that were not recorded."""
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 CODECS = "final_weights"
 GENERATORS = "weights"
@@ -302,13 +302,13 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
     """Set Keras variables by path. A `WeightsError` names file, layer and both shapes."""
     for v in variables:
         if v.path not in arrays:
-            raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
+            raise WeightsError(f"{path}: layer {v.path} is missing")
         if tuple(v.shape) != arrays[v.path].shape:
             raise WeightsError(f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the "
                                f"file, {tuple(v.shape)} by its config")
     extra = set(arrays) - {v.path for v in variables}
     if extra:
-        raise WeightsError(f"{path}: holds a layer {min(extra)} that its config does not ask for")
+        raise WeightsError(f"{path}: unexpected layer {min(extra)}")
     for v in variables:
         v.assign(arrays[v.path])
 

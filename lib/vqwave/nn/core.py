@@ -17,10 +17,10 @@ class Core(keras.Model):
         self.config = config
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Initialise what reads the previous frame, where anything does."""
+        """Initialise the embedding of the previous frame, if the core has one."""
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Initialise what gives the logits, where they are of codes with vectors."""
+        """Initialise the output layers from the codebooks, if there are codebooks."""
 
     def call(self, previous, context=None, current=None, training=False):
         """Teacher-forced logits float32 [batch, T, books, num_codes].

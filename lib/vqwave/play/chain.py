@@ -108,8 +108,8 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
             state.blocks = state.prompt_samples // options.block
         elif begin.keep_original:
             if np.shape(begin.audio) != (state.prompt_samples,):
-                raise ValueError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
-                                 f"last {state.prompt_samples} samples")
+                raise UserError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
+                                f"last {state.prompt_samples} samples")
             state.original = np.asarray(begin.audio, np.float32)
     if engines.score:
         state.score = start_score(engines.score, batch, options.log_probs, rate,

@@ -96,8 +96,9 @@ def check_trained_on(codecs, generators):
         for name, codes_id in (generator.record.get("codecs") or {}).items():
             run, whose = runs.setdefault(name, (run_of(codes_id), f"that of {generator.name}"))
             if run and run_of(codes_id) not in ("", run):
-                raise UserError(f"{generator.name} in {generator.folder} was trained on the codes "
-                                f"of another {name} than {whose}; play it with its own codec")
+                raise UserError(f"{generator.name} in {generator.folder} was trained on codes from "
+                                f"a different {name} than {whose}; use the codec it was trained "
+                                f"with")
 
 
 class CodecEngine:

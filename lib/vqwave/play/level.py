@@ -217,7 +217,7 @@ class Level(CodeBuffer):
 
     @property
     def sampling(self) -> Sampling:
-        """The sampling of this level. A performer draws nothing: its level has the score's."""
+        """For a performer, the sampling of its composer, because only the composer draws."""
         return (self.score if self.performs else self).state.sampling
 
     def set_sampling(self, sampling: Sampling):

@@ -142,9 +142,9 @@ class Stream(StreamStatus):
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
         label: the label of the music, in a form that `labels.read_labels` takes.
         music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
-        ahead: seconds of codes after a block that the decoder waits for (latency). The decoder
-            repeats the last of these codes, and blocks are cross-faded. None: the decoder's whole
-            halo, so that the sound equals that of the whole piece's codes.
+        ahead: look-ahead of the decoder in seconds, which adds latency. The decoder repeats the
+            last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
+            so that the sound equals the whole piece decoded at once.
         score: the `GeneratorEngine` of the score that the first generator performs, or None.
         intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
             where its music sounds, see `opening`.
@@ -229,7 +229,7 @@ class Stream(StreamStatus):
         self.close()
 
     def set(self, **change) -> int:
-        """Change the music from the next block on that has not begun. Any thread may call this.
+        """Change the music, starting with the next block that has not begun. Thread-safe.
 
         `controls.CONTROLS` describes the keywords that are numbers (loudness, transpose, hold,
         tempo, …) and their ranges. An `exact` change is heard from the returned sample on. The
@@ -253,9 +253,9 @@ class Stream(StreamStatus):
                 they are there. They are loaded before the change is queued. Held notes are
                 released, and earlier blocks can no longer be held.
 
-        Returns the sample of the stream from which the change holds. The same changes at the same
-        samples give the same music, see `session.replay`. Changes are part of the state. Raises
-        `UserError` for an impossible change, and then changes nothing.
+        Returns the first sample of the change. Replaying the changes at these samples gives the
+        same music, see `session.replay`. Changes are part of the state. Raises `UserError` for an
+        impossible change, and then changes nothing.
         """
         loaded = load_named(change, self._coming)
         with self._set_lock:

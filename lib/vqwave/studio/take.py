@@ -250,8 +250,8 @@ class Take:
         return keywords
 
     def end(self, heard: int | None = None):
-        """Stop the take, unless it is over, and keep the first `heard` samples (None: all). The
-        settings then have its length, in whole columns, so that they give this piece again.
+        """Stop a running take and keep its first `heard` samples (None: all), rounded up to whole
+        columns. Its settings then reproduce exactly this piece.
         """
         with self._lock:
             stream, self._stream = self._stream, None

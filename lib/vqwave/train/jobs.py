@@ -381,7 +381,7 @@ class ScoreJob(GeneratorJob):
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
         model.ngrams = melody.to_digits(melody.ngrams(
-            self.rows[track.file][0].path for track in self.train))
+            self.rows[track.file][0].codes for track in self.train))
         return model
 
 

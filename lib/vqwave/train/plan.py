@@ -192,9 +192,9 @@ class TrainingPlan:
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """The generators that start from random weights despite an origin: a top generator that has
-        no labels but must learn labels, if there is enough music. Trained weights hardly learn
-        labels.
+        """The generators that start from random weights despite an origin: the top generator, if it
+        must learn labels, was trained without them, and there is enough music. Trained weights
+        hardly learn labels.
         """
         if not (self.origin and self.flags.label) or self.amount.small:
             return ()
