@@ -109,7 +109,7 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
             assert stream.sampling[512].temperature == temperature
             chain = stream._chain
             assert chain.levels[0].state.sampling.temperature == 0
-            scores.append(chain.score.state.codes)
+            scores.append(chain.composer.state.codes)
     assert not np.array_equal(*(codes[:, :200] for codes in scores))
 
 

@@ -135,7 +135,7 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     silence = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
     silent_codes = silence[len(silence) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
-    books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
+    books = codec_engine.weight_set.codebook_per_code() or [in_order] * len(silent_codes)
     return [code_shades(book, int(code)) for book, code in zip(books, silent_codes, strict=True)]
 
 

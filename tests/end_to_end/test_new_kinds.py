@@ -97,7 +97,7 @@ class PlainStack(keras.Model):
         self.logits.build((None, None, config.core.units))
         self.built = True
 
-    compile_options = staticmethod(losses.judge_codes)
+    compile_options = staticmethod(losses.code_compile_options)
 
     def start_inputs(self, codebooks, random):
         self.embedding.start_from(codebooks, random)

@@ -430,7 +430,7 @@ def resumed(stream, music=None):
     file.seek(0)
     with np.load(file, allow_pickle=False) as state:
         return Stream.resume(state, stream.codec, stream._engines.generators,
-                             music=music and stream._coming.music)
+                             music=music and stream._queued.music)
 
 
 def test_a_batch_is_steered_as_each_piece_alone():

@@ -260,7 +260,7 @@ def test_rows_decoded_apart_are_the_rows_decoded_together(codecs, rng, which):
     played = engine.CodecEngine(codecs[which])
     codes = played.encode(rng.normal(0, 0.1, (7, 8192)).astype(np.float32))
     together = played.decode_window(codes, 3)
-    for rows in (1, played.rows, 3):
+    for rows in (1, played.decoder_batch, 3):
         apart = [played.decode_window(codes[i : i + rows], 3) for i in range(0, 7, rows)]
         np.testing.assert_array_equal(np.concatenate(apart), together)
 

@@ -25,7 +25,7 @@ def music(shared):
 
 
 def steps(stream) -> np.ndarray:
-    return stream._chain.score.state.codes
+    return stream._chain.composer.state.codes
 
 
 def test_a_stopped_stream_goes_on_with_the_same_score_and_sound(music):
@@ -53,7 +53,7 @@ def test_a_piece_of_a_batch_is_the_piece_alone(music):
 def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
     with music.stream(seed=5) as stream:
         next(stream)
-        score = stream._chain.score
+        score = stream._chain.composer
         rows = score.in_frames(0, 40, 512)[0]
         assert (rows[0, :-1] == 1).any()
         first = [start for start, _, _ in stream.notes(0, 40 * 512)]
@@ -64,7 +64,7 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
 def test_an_attack_is_not_heard_before_it_is_struck(music):
     with music.stream(seed=5) as stream:
         next(stream)
-        score = stream._chain.score
+        score = stream._chain.composer
         score.state.codes = np.zeros((1, 8, score.books), np.int32)
         score.state.codes[0, 5, -1] = STRUCK
         score.state.times = 512 * np.arange(9)
@@ -77,7 +77,7 @@ def test_tempo_sets_the_time_of_a_step(music):
         stream.set(tempo=120)
         for _ in range(8):
             next(stream)
-        times = stream._chain.score.state.times
+        times = stream._chain.composer.state.times
         np.testing.assert_allclose(np.diff(times)[-8:], RATE * 60 / 120 / 4, atol=1)
 
 
@@ -110,7 +110,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
         return api.load(tmp_path / "codecs", folder, engine=engine).stream(seed=5)
 
     def compose(stream):
-        stream._chain.score.compose(20 * RATE)
+        stream._chain.composer.compose(20 * RATE)
         lines.append(melody.moves(*melody.top_line(steps(stream)[0])))
         return steps(stream)
 
@@ -137,7 +137,7 @@ def test_a_theme_that_is_asked_for_comes_back(music):
         stream.set(section="theme")
         for _ in range(20):
             next(stream)
-        state = stream._chain.score.state
+        state = stream._chain.composer.state
         assert state.theme >= 0 and state.began >= before
         count = min(steps(stream).shape[1] - state.began, state.until - state.began)
         theme = steps(stream)[0, state.theme - state.first :][:count]

@@ -339,7 +339,7 @@ def test_a_batch_is_its_pieces_side_by_side(name):
 def test_how_many_rows_are_decoded_at_once_changes_nothing(rows):
     codec, generators = chain(32)
     expected = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))
-    codec.rows = rows
+    codec.decoder_batch = rows
     sizes, decode = [], codec.decode_window
     codec.decode_window = lambda codes, start: (sizes.append(len(codes)), decode(codes, start))[1]
     audio = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))

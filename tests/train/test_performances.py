@@ -44,7 +44,7 @@ def trained(shared):
         save_chain(root, described)
         codec = weights.find(root / "codecs", CODEC)
         model = Generator(described.generator(PERFORMER))
-        model.core.start_outputs(codec.codebooks_of_frame(), np.random.default_rng(0))
+        model.core.start_outputs(codec.codebook_per_code(), np.random.default_rng(0))
         weights.save(root / "generators", PERFORMER, "", model.parts, model.config,
                      {"codecs": {CODEC: codec.codes_id}})
 

@@ -211,7 +211,7 @@ def open_stream(args, music, options: dict, past: float = 0.0):
         stream = music.stream(seed=args.seed, past=past, score=score_from(args, music), **options)
         change = {name: getattr(args, name) for name in SCORE_OPTIONS
                   if getattr(args, name) is not None}
-        stream.check(stream.engines, **change)
+        stream.check(stream.queued_engines, **change)
         return stream, [(0, change)] if change else ()
     session = Session.read(args.replay)
     seed = session.seed if args.seed is None else args.seed

@@ -216,10 +216,10 @@ class WeightSet:
 
     def load(self, part: str) -> dict[str, np.ndarray]:
         """float32 arrays of one file by variable path."""
-        return read_arrays((self if part in self.files else self.whole()).files[part])
+        return read_arrays((self if part in self.files else self.require_weights()).files[part])
 
-    def whole(self) -> Self:
-        """The set itself. Raises `WeightsError` if a wheel has only its graphs."""
+    def require_weights(self) -> Self:
+        """This set. Raises `WeightsError` if a wheel has only the graphs of the set."""
         if set(self.files) != set(parts_of(self.config)):
             raise WeightsError(f"{self.name}: the wheel has only its graphs, which play with "
                                f"--engine onnx; the weights, for other engines and for training, "
@@ -233,7 +233,7 @@ class WeightSet:
         return [arrays[path] for path in sorted(
             arrays, key=lambda path: ("/gain_" in path, *map(int, re.findall(r"\d+", path))))]
 
-    def codebooks_of_frame(self) -> list[np.ndarray]:
+    def codebook_per_code(self) -> list[np.ndarray]:
         """The codebook of each code of a frame; [] without codebooks."""
         books = self.codebooks()
         return [books[k] for k in self.config.codebook_of] if books else []

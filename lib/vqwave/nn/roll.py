@@ -6,8 +6,8 @@ from keras import layers, ops
 
 from ..config import GeneratorConfig, roll
 from .blocks import gelu
-from .books import built, dense
-from .core import Core
+from .code_heads import built, dense
+from .core_base import Core
 from .lstm import LSTM
 
 

@@ -216,7 +216,7 @@ class VQWave(ChainModels):
             if begin is not None:
                 raise UserError("a piece begins with a recording or performs a score, not both")
             begin = score
-        return Stream(codec, generators, score=composer,
+        return Stream(codec, generators, composer=composer,
                       block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
                       sampling=sampling, label=label, begin=begin, batch=batch, chunk=chunk,
                       log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self,

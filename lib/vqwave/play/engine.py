@@ -109,16 +109,16 @@ class CodecEngine:
     label.
 
     Attributes:
-        rows: the fastest number of batch rows in one run of the decoder; None: all rows. If it is a
-            number, the audio of a row does not depend on the other rows, bit for bit.
+        decoder_batch: the fastest number of pieces in one run of the decoder; None: all pieces. If
+            it is a number, the audio of a piece does not depend on the others, bit for bit.
         splits: whether the decoder can decode a part of a window alone.
     """
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set
         self.engine = check_engine(engine)
-        # With two rows, the activations between the convolutions stay in the CPU's caches.
-        self.rows = None if engine == "keras" else 2
+        # With two pieces, the activations between the convolutions stay in the CPU's caches.
+        self.decoder_batch = None if engine == "keras" else 2
         self.splits = engine != "keras" and self.config.can_decode_part
         self._models = (_KerasCodec if engine == "keras" else _Graphs)(weight_set)
         self._vocode = vocoder(self.config)

@@ -32,7 +32,7 @@ class StreamStatus:
     log_probs: dict[int, np.ndarray] | None
     _chain: Chain
     _engines: Engines
-    _coming: Engines
+    _queued: Engines
     _playback: Playback
     _steering: Steering
 
@@ -72,29 +72,29 @@ class StreamStatus:
         return self._steering.stay
 
     @property
-    def engines(self) -> Engines:
+    def queued_engines(self) -> Engines:
         """The engines after all queued changes."""
-        return self._coming
+        return self._queued
 
     @property
-    def coming(self) -> Mapping[int, Sampling]:
+    def queued_sampling(self) -> Mapping[int, Sampling]:
         """The sampling of each level after a queued jump to other weights; otherwise now."""
-        return self._coming.sampling or self.sampling
+        return self._queued.sampling or self.sampling
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that `set(label=…)` takes."""
-        return label_names(self._coming.configs)
+        return label_names(self._queued.configs)
 
     @property
     def has_score(self) -> bool:
         """Whether the chain has a score after all queued changes."""
-        return self._coming.score is not None
+        return self._queued.composer is not None
 
     @property
     def label(self) -> str:
         """The label after all queued changes; "" for none, a mixture, or different labels."""
-        shares = self._coming.label
+        shares = self._queued.label
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
         return [*self.labels, ""][shares[0].argmax()]
@@ -112,10 +112,10 @@ class StreamStatus:
         Each is (first sample, sample after the last, MIDI number). end: None is the end of the
         composed score, which runs ahead of the sound. Only the last half hour is kept.
         """
-        score = self._chain.score
-        if score is None:
+        composer = self._chain.composer
+        if composer is None:
             return []
-        return score.notes(begin, score.state.times[-1] if end is None else end, piece)
+        return composer.notes(begin, composer.state.times[-1] if end is None else end, piece)
 
 
 class Stream(StreamStatus):
@@ -145,7 +145,7 @@ class Stream(StreamStatus):
         ahead: look-ahead of the decoder in seconds, which adds latency. The decoder repeats the
             last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
             so that the sound equals the whole piece decoded at once.
-        score: the `GeneratorEngine` of the score that the first generator performs, or None.
+        composer: the `GeneratorEngine` of the score that the first generator performs, or None.
         intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
             where its music sounds, see `opening`.
         leveling: pieces without a recording get a similar loudness, see `Leveler`.
@@ -163,7 +163,7 @@ class Stream(StreamStatus):
                  batch: int | None = None, samples: int | None = None, sampling=None,
                  chunk: int | None = None, begin: Prompt | Variation | Score | None = None,
                  log_probs: bool = False, past: float = 0.0, label=None,
-                 music=None, ahead: float | None = None, score=None, intro: bool = True,
+                 music=None, ahead: float | None = None, composer=None, intro: bool = True,
                  leveling: bool = False):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
@@ -185,10 +185,10 @@ class Stream(StreamStatus):
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
                           leveling and begin is None)
-        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, score)
+        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, composer)
         own = begin is None or isinstance(begin, Score)
         engines = Engines(codec, generators, music, choose_labels(
-            configs, label, batch or 1, seed if own else None), score=score)
+            configs, label, batch or 1, seed if own else None), composer=composer)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
@@ -202,7 +202,7 @@ class Stream(StreamStatus):
         self.block, self.samples, self.batch = options.block, options.samples, options.batch
         self._options, self._steering, self._chunk = options, steering, chunk
         self._workers = Workers()
-        self._engines = self._coming = engines
+        self._engines = self._queued = engines
         self._chain = self._build(chain)
         playback.past = deque(playback.past, round(options.past * self.sample_rate / self.block))
         self._playback = playback
@@ -257,13 +257,13 @@ class Stream(StreamStatus):
         same music, see `session.replay`. Changes are part of the state. Raises `UserError` for an
         impossible change, and then changes nothing.
         """
-        loaded = load_named(change, self._coming)
+        loaded = load_named(change, self._queued)
         with self._set_lock:
-            checked = check_change(loaded, self._coming, self._options)
+            checked = check_change(loaded, self._queued, self._options)
             if checked.hold and not self._begun:
                 raise UserError("there is nothing to hold yet: nothing was played")
             self._pending.append(checked)
-            self._coming, sample = engines_after(checked, self._coming), self._begun * self.block
+            self._queued, sample = engines_after(checked, self._queued), self._begun * self.block
             if self.changed is not None:
                 self.changed.append((sample, change))
         return sample
@@ -272,9 +272,9 @@ class Stream(StreamStatus):
         """The change that `set` would make if `engines` played. Raises `UserError` like `set`."""
         return check_change(load_named(change, engines), engines, self._options)
 
-    def hear_codes(self):
+    def measure_pitches(self):
         """Measure the pitches of the codes now, instead of in the first `set(notes=…)`."""
-        load_named({"notes": True}, self._coming)
+        load_named({"notes": True}, self._queued)
 
     def __next__(self) -> np.ndarray:
         with self._lock:

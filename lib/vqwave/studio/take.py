@@ -223,7 +223,7 @@ class Take:
         if not keywords:
             return {}
         if keywords.get("notes") and (stream := self._stream):
-            stream.hear_codes()  # outside the lock, because the first call takes seconds
+            stream.measure_pitches()  # outside the lock, because the first call takes seconds
         with self._steering:
             stream = self._stream
             if stream is None:

@@ -281,12 +281,12 @@ class GeneratorJob(Job):
         corpora = [codes.encode_corpus(self.data_dir, pairs, weight_set, say, nn_codec.load_encoder,
                                        group.first, self.scheduler)
                    for weight_set in self.codec_weights]
-        # The first row of a track is the track itself, not transposed and of full length.
-        self.rows = {t.file: [] for t in self.train + self.val}
+        # The first copy of a track is the track itself, not transposed and of full length.
+        self.code_tracks = {t.file: [] for t in self.train + self.val}
         for (track, variant), (_, _, entry), *above in zip(pairs, *corpora, strict=True):
             source = (above[0][2], model.source_level) if above else ()
-            self.rows[track.file].append(codes.cut(track, variant, self.spans[track.file], entry,
-                                                   model.level, *source))
+            self.code_tracks[track.file].append(codes.cut(
+                track, variant, self.spans[track.file], entry, model.level, *source))
         if model.score:
             self._read_scores(say)
         self._describe_window(say)
@@ -294,7 +294,7 @@ class GeneratorJob(Job):
 
     def _measure_baseline(self, record: RunRecord, group: DeviceGroup, say):
         """Record the baseline: bits per held-out frame from the codes' frequencies in training."""
-        train, held_out = self._rows(self.train), self._rows(self.val or self.train)
+        train, held_out = self._copies(self.train), self._copies(self.val or self.train)
         model = self.model
         unigram = group.from_first(
             lambda: codes.unigram_bits(train, held_out, model.num_codes, model.books))
@@ -303,10 +303,10 @@ class GeneratorJob(Job):
         record.unigram_bits = round(unigram, 4)
 
     def _read_scores(self, say):
-        """Add to each row the score of its track."""
+        """Add to each copy the score of its track."""
         for file, score in scores.of_corpus(self.data_dir, self.train + self.val, say).items():
-            self.rows[file] = [row._replace(score=score.transposed(row.shift))
-                               for row in self.rows[file]]
+            self.code_tracks[file] = [copy._replace(score=score.transposed(copy.shift))
+                                      for copy in self.code_tracks[file]]
 
     @property
     def window(self) -> int:
@@ -317,17 +317,17 @@ class GeneratorJob(Job):
         if self.model.core.span >= self.window:
             say(f"{self.model.name}: a layer looks back over {self.model.core.span:,} frames, but "
                 f"windows have {self.window:,} (--input-length): it cannot learn from older frames")
-        if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
+        if short := sum(self.code_tracks[t.file][0].frames < self.window for t in self.train):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
                 f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s; such a window "
                 f"continues with another track")
 
-    def _rows(self, tracks) -> list[windows.CodeTrack]:
-        """Every variant of these tracks."""
-        return [row for track in tracks for row in self.rows[track.file]]
+    def _copies(self, tracks) -> list[windows.CodeTrack]:
+        """Every copy of these tracks."""
+        return [copy for track in tracks for copy in self.code_tracks[track.file]]
 
     def windows_of(self, tracks, **options):
-        return windows.CodeWindows(self._rows(tracks), self.model, self.window,
+        return windows.CodeWindows(self._copies(tracks), self.model, self.window,
                                    self.training.batch_size, self.training.seed, share=self.group,
                                    **options)
 
@@ -343,7 +343,7 @@ class GeneratorJob(Job):
         """Measure the quietness of each code on these tracks."""
         if self.model.core.quiet_cost:
             model.core.set_quiet(loudness.quietness(
-                self.data_dir, [self.rows[t.file][0] for t in self.train], self.model.level,
+                self.data_dir, [self.code_tracks[t.file][0] for t in self.train], self.model.level,
                 self.model.num_codes, self.model.books))
 
     def compile_options(self) -> dict:
@@ -369,7 +369,7 @@ class ScoreJob(GeneratorJob):
         self.split(record, say)
         self.keep_long(record, 8 * self.model.level, say, "eight steps")
         transcribed = scores.of_corpus(self.data_dir, self.train + self.val, say)
-        self.rows = {
+        self.code_tracks = {
             track.file: [
                 codes.CodeTrack(roll, len(roll), track=track, shift=shift)
                 for shift in sorted(self.KEYS if track in self.train else [0], key=abs)
@@ -381,7 +381,7 @@ class ScoreJob(GeneratorJob):
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
         model.ngrams = melody.to_digits(melody.ngrams(
-            self.rows[track.file][0].codes for track in self.train))
+            self.code_tracks[track.file][0].codes for track in self.train))
         return model
 
 
@@ -409,7 +409,7 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
     """
     random = windows.rng(seed, windows.START)
     own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
-                    for vectors in weight_set.codebooks_of_frame()]
+                    for vectors in weight_set.codebook_per_code()]
                    for weight_set in codec_weights]
     if own:
         model.core.start_inputs(own, random)

@@ -10,7 +10,7 @@ from . import losses
 class Core(keras.Model):
     """The interface of a core, made with the generator's config."""
 
-    compile_options = staticmethod(losses.judge_codes)
+    compile_options = staticmethod(losses.code_compile_options)
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
