@@ -41,10 +41,9 @@ class ReceptiveField:
 def conv_field(padding: str, kernel_size: int, dilation: int = 1, stride: int = 1):
     """The receptive field of a convolution, (left, right) in steps of its input.
 
-    causal: the input is padded on the left with earlier steps, or with zeros at a piece's start. A
-    strided output depends on all of its own samples and on no later samples. same: zeros on both
-    sides. With a stride, the side with more zeros depends on the length, so both sides count in
-    full.
+    causal: the input is padded on the left with earlier steps or zeros. A strided output depends on
+    no later samples than its own. same: zeros on both sides. With a stride, the side with more
+    zeros depends on the length, so both sides count in full.
     """
     if padding == "causal":
         return dilation * (kernel_size - 1) + 1 - stride, 0

@@ -105,8 +105,7 @@ class CodecEngine:
     """audio <-> codes at one level; `config` is its `CodecConfig`.
 
     The frames of a VAE are vectors, float32 [batch, N, dim], instead of codes, int32 [batch, N,
-    books]. label: for a codec with labels, in a form that `labels.read_labels` takes; None: no
-    label.
+    books]. label: for a codec with labels, in a form that `labels.read_labels` takes; or None.
 
     Attributes:
         decoder_batch: the fastest number of pieces in one run of the decoder; None: all pieces. If
@@ -133,8 +132,7 @@ class CodecEngine:
     def decode(self, codes, label=None) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.
 
-        A residual codec takes any number of its first books. Raises `UserError` for an unknown
-        label.
+        A residual codec takes any number of its first books. Raises `UserError` for unknown labels.
         """
         codes = np.asarray(codes, self.config.frame_dtype)
         return chunking.decode(partial(self.decode_window, label=label), codes, self.config.level,
@@ -385,8 +383,7 @@ class _OnnxGenerator:
     def run(self, feeds, state, full: bool):
         """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
 
-        full: the graph with forced codes, filters, bias and log-probabilities. Otherwise log_probs
-        is None.
+        full: the graph with forced codes, filters, bias and log_probs; otherwise log_probs is None.
         """
         guided = "guidance" in feeds
         streams = len(feeds["previous"]) * (1 + guided)

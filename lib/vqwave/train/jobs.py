@@ -81,9 +81,7 @@ class Job:
                                                           record.data.trim_silence, say)
 
     def keep_long(self, record: RunRecord, samples: int, say, what="--input-length"):
-        """Drop tracks shorter than `samples`, the length that `what` needs, and record the training
-        tracks.
-        """
+        """Drop tracks shorter than `samples`, which `what` needs, and record what is left."""
         count = len(self.train) + len(self.val)
         self.train = splits.keep_long(self.train, samples, what, self.length)
         self.val = [t for t in self.val if self.length(t) >= samples]
@@ -110,9 +108,7 @@ class Job:
         return last - first
 
     def steps_of_passes(self) -> int:
-        """The steps of `passes` (in the settings) over the tracks, at least one epoch; 0 without
-        `passes`.
-        """
+        """The steps of `passes` over the tracks, at least one epoch; 0 without `passes`."""
         samples = sum(map(self.length, self.train))
         windows = self.training.batch_size * self.training.input_length
         return self.training.passes and max(STEPS_PER_EPOCH,
@@ -407,7 +403,7 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
     """Initialise embeddings and logits from the codebooks of the generator's level and of the level
     above (if any), so that similar codes start with similar embeddings.
     """
-    random = windows.rng(seed, windows.START)
+    random = windows.rng(seed, windows.FOR_START)
     own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
                     for vectors in weight_set.codebook_per_code()]
                    for weight_set in codec_weights]
