@@ -141,7 +141,7 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
     assert encode(corpus, codec)[1] == 0
 
 
-def test_a_torn_index_costs_only_what_it_lost(corpus, codec):
+def test_a_torn_index_loses_only_its_missing_entries(corpus, codec):
     encoded, _ = encode(corpus, codec)
     index = next(corpus[0].glob(".codes/*/index.jsonl"))
     index.write_bytes(index.read_bytes()[:-15])

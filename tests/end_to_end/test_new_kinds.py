@@ -210,7 +210,7 @@ def parts(request, labelled, tiny_weights):
                    for name in NAMES]
 
 
-def test_the_label_is_heard(parts, monkeypatch):
+def test_the_label_changes_the_sound(parts, monkeypatch):
     def piece(genre):
         monkeypatch.setitem(PLAYED, "genre", genre)
         with Stream(*parts, block=8192, seed=1, samples=3 * 8192) as stream:

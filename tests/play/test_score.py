@@ -28,7 +28,7 @@ def steps(stream) -> np.ndarray:
     return stream._chain.composer.state.codes
 
 
-def test_a_stopped_stream_goes_on_with_the_same_score_and_sound(music):
+def test_a_resumed_stream_continues_with_the_same_score_and_sound(music):
     with music.stream(seed=3) as stream:
         stream.set(tempo=150, density=1.5, key="D-minor")
         blocks = [next(stream) for _ in range(3)]
@@ -41,7 +41,7 @@ def test_a_stopped_stream_goes_on_with_the_same_score_and_sound(music):
         assert again.notes() == notes
 
 
-def test_a_piece_of_a_batch_is_the_piece_alone(music):
+def test_pieces_of_a_batch_equal_single_pieces(music):
     with music.stream(seed=3, batch=2) as several, music.stream(seed=3) as alone:
         blocks = [(next(several)[0], next(alone)) for _ in range(4)]
         assert several.notes() == alone.notes()
@@ -61,7 +61,7 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         assert sorted({start // 512 for start in first}) == struck.tolist()
 
 
-def test_an_attack_is_not_heard_before_it_is_struck(music):
+def test_an_attack_does_not_sound_before_its_strike(music):
     with music.stream(seed=5) as stream:
         next(stream)
         score = stream._chain.composer
@@ -128,7 +128,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
     assert longest_shared(lines[1], lines[:1]).length == melody.ORDER - 1
 
 
-def test_a_theme_that_is_asked_for_comes_back(music):
+def test_a_requested_theme_returns(music):
     with music.stream(seed=5) as stream:
         stream.set(section="new")
         for _ in range(80):
@@ -173,7 +173,7 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
         midi.read(path)
 
 
-def test_what_cannot_be_asked_of_a_score_is_one_line(music):
+def test_invalid_score_options_are_one_line(music):
     with music.stream(seed=1) as stream:
         for wrong in ({"key": "H-minor"}, {"section": "coda"}, {"tempo": 1000}):
             with pytest.raises(UserError):

@@ -40,7 +40,7 @@ def filled(**more):
     return Results(9, 0.5, 1, 0.1, 22050, 512, **values | more)
 
 
-def test_advice_follows_from_what_was_measured():
+def test_advice_follows_from_the_measurements():
     assert list(folder_page.advise(filled())) == []
     codec = filled().codecs[0] | {"suitable": False, "shortfall": "notes 0.3, wanted 0.6"}
     for change, words in (

@@ -325,7 +325,7 @@ def unchanged(_):
     (unchanged, changed({"tempo": "fast"}), "tempo is fast"),
     (unchanged, changed({"transpose": 2}), "This page cannot change transpose"),
 ])
-def test_what_cannot_play_is_said_in_one_sentence(led, open_site, prepare, path, sentence):
+def test_the_page_says_why_it_cannot_play_in_one_sentence(led, open_site, prepare, path, sentence):
     page = open_site(led[0], path, prepare=prepare, ready="!document.querySelector('#alert').hidden")
     words = page.locator("#alert").inner_text()
     assert sentence in words and "\n" not in words and words.count(". ") == 0
@@ -430,7 +430,7 @@ def test_the_graph_of_the_picture_draws_what_the_studio_draws():
     assert np.abs(drawn[0].astype(int) - expected).max() <= 1
 
 
-def test_what_cannot_be_written_is_one_line(tmp_path):
+def test_write_errors_are_one_line(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(site.UserError, match="holds other files"):

@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("role", ["codec", "generator"])
-def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
+def test_windows_come_only_from_training_tracks(folder, tiny_weights, role):
     split = Split(validation=["track 1"], test=["track 2"], fresh=["track 3"])
     if role == "generator":
         job, record, _ = prepared(folder, tiny_weights.codecs, data=DataConfig(split=split))
