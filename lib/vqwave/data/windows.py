@@ -122,15 +122,15 @@ class AudioWindows(_Batches):
         random = rng(self.sampler.seed, FOR_CHANGE, number)
         sound = self._change(*self.position(number), random)
         if random.random() < self.augmentation.mix:
-            other = self.sampler.find(int(random.integers(self.places)))
-            sound = sound + self._change(*other, random)
+            mixed_in = self.sampler.find(int(random.integers(self.places)))
+            sound = sound + self._change(*mixed_in, random)
             sound /= max(1.0, float(np.abs(sound).max()))
         return sound
 
     def _change(self, item: int, place: int, random: np.random.Generator) -> np.ndarray:
         """The window at a position, transposed and quieter: float32 [length]."""
-        most = self.augmentation.transpose
-        sound = self._read(item, place, int(random.integers(-most, most + 1)))
+        semitones = self.augmentation.transpose
+        sound = self._read(item, place, int(random.integers(-semitones, semitones + 1)))
         return sound * np.float32(10 ** (-random.uniform(0.0, self.augmentation.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:

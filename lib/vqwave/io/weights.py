@@ -411,8 +411,8 @@ def add_chain(folder, described: configs.ChainConfig):
     if (Path(folder) / CHAIN).exists():
         return
     assumed = chain(folder)
-    alike = (assumed.sample_rate, assumed.codecs) == (described.sample_rate, described.codecs)
-    if not alike and not holds(folder, assumed.names):
+    same_chain = (assumed.sample_rate, assumed.codecs) == (described.sample_rate, described.codecs)
+    if not same_chain and not holds(folder, assumed.names):
         save_chain(folder, described)
 
 

@@ -143,8 +143,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
                             "too")
         rate = engines.codec.config.sample_rate
         change["begin"] = _cut_prompt(change["begin"], configs, options.block, rate)
-    own = {field.name for field in fields(Change)}
-    steering = {name: change.pop(name) for name in change.keys() - own}
+    change_fields = {field.name for field in fields(Change)}
+    steering = {name: change.pop(name) for name in change.keys() - change_fields}
     return Change(**change, steering=steering)
 
 

@@ -34,8 +34,8 @@ class ChainModels:
         key = os.path.abspath(generators)
         if key not in self._others:
             chain = weights.chain(generators)
-            own = weights.holds(generators, chain.codecs.values())
-            self._others[key] = type(self)(generators if own else self._codecs, generators,
+            has_codecs = weights.holds(generators, chain.codecs.values())
+            self._others[key] = type(self)(generators if has_codecs else self._codecs, generators,
                                            self.engine)
         return self._others[key]
 

@@ -162,10 +162,10 @@ def _generate(music, level, levels, seconds, seed):
 
 def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> np.ndarray:
     """The middle of each track: equally long parts, about `samples` samples together."""
-    parts, most = [], -(-samples // len(tracks))
+    parts, longest = [], -(-samples // len(tracks))
     for track in tracks:
         first, end = spans[track.file]
-        count = min(end - first, most)
+        count = min(end - first, longest)
         start = first + (end - first - count) // 2
         parts.append(audio.from_u16(audio.read_window(track.path(data_dir), start, count)))
     return np.concatenate(parts)

@@ -56,18 +56,18 @@ class Job:
         weights, otherwise those of the training tracks. Labels that are tracks always come from
         this folder's tracks. seed: see `splits.split`.
         """
-        own = self.model.labels
-        if own is None or (own.names and not own.are_tracks):
+        wanted = self.model.labels
+        if wanted is None or (wanted.names and not wanted.are_tracks):
             return
-        before = saved or (None if own.are_tracks else source)
+        before = saved or (None if wanted.are_tracks else source)
         earlier = before.labels if before else None
-        if earlier and earlier.of == own.of:
+        if earlier and earlier.of == wanted.of:
             names = earlier.names
         else:
             sides = splits.split(self.tracks, data.split, seed)
             (train, _), _ = silence.trim(self.data_dir, sides, data.trim_silence, SilentReporter())
-            names = labels.vocabulary(train, own.of)
-        self.model = self.model.with_labels(config.replace(own, names=names))
+            names = labels.vocabulary(train, wanted.of)
+        self.model = self.model.with_labels(config.replace(wanted, names=names))
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
         if self.tracks[0].sample_rate != sample_rate:
@@ -265,15 +265,15 @@ class GeneratorJob(Job):
         self.training, self.group = record.training, group
         model, training = self.model, self.training
         unit = model.source_level or model.level
-        own = codes.variants(training.offsets, level=unit)
-        every = codes.variants(training.offsets, training.transpose, unit, training.gain)
+        untransposed = codes.variants(training.offsets, level=unit)
+        variants = codes.variants(training.offsets, training.transpose, unit, training.gain)
         # The shortest variant of a track must have two frames, of the level above if there is one.
-        shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in every)
+        shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in variants)
         self.split(record, say)
         self.keep_long(record, shortest, say,
                        "two frames" + (" of the level above" if model.source else ""))
-        pairs = ([(t, v) for t in self.train for v in every]
-                 + [(t, v) for t in self.val for v in own])
+        pairs = ([(t, v) for t in self.train for v in variants]
+                 + [(t, v) for t in self.val for v in untransposed])
         corpora = [codes.encode_corpus(self.data_dir, pairs, weight_set, say, nn_codec.load_encoder,
                                        group.first, self.scheduler)
                    for weight_set in self.codec_weights]
