@@ -19,7 +19,7 @@ def start(monkeypatch):
         streams[name] = open_stream()
         streams[name].close()
 
-    monkeypatch.setattr(command.stations, "Group", group)
+    monkeypatch.setattr(command.stations, "StationGroup", group)
     monkeypatch.setattr(radio, "Radio", lambda groups, most: None)
     monkeypatch.setattr(radio, "run", lambda *_, **__: None)
 
