@@ -93,7 +93,7 @@ def test_the_package_installs_the_command_and_runs_as_a_module():
     assert done.stdout == f"vqwave {project['version']}\n"
 
 
-def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypatch):
+def test_every_command_finds_the_shipped_weights_from_any_folder(capsys, tmp_path, monkeypatch):
     """Also where training has made a folder `weights`. Each is asked for something that it refuses
     only once it has the weights; where none ship here, it names the folder.
     """

@@ -53,7 +53,7 @@ def test_the_models_of_a_preset_form_its_chain(preset):
         above = codec
 
 
-def test_a_presets_training_is_its_own_where_the_models_do_not_say_otherwise():
+def test_preset_trainings_apply_unless_a_model_overrides_them():
     assert COMPACT.trainings["vqvae_512"].batch_size == 8 and COMPACT.trainings["generator_512"].batch_size == 16
     assert COMPACT.trainings["vqvae_8"].input_length == 8192
 
@@ -152,12 +152,12 @@ def test_bitrate_is_codes_a_second_times_bits_a_code():
     assert (residual.books, residual.bitrate) == (3, 22050 / 8 * 3 * 6)
 
 
-def test_a_map_is_as_square_as_it_can_be():
+def test_a_map_is_as_square_as_possible():
     assert SOMQuantizer(num_codes=1024).grid == (32, 32)
     assert SOMQuantizer(num_codes=96).grid == (8, 12)
 
 
-def test_a_split_that_is_neither_a_share_nor_tracks_is_refused():
+def test_a_split_must_be_a_share_or_tracks():
     for split, message in [
             (1.0, "split.share is 1.0; it must be less than 1"), ("half", "split.share is 'half'"),
             ({"validation": "a"}, "split.tracks.validation is 'a'; it must be a valid list"),
@@ -188,7 +188,7 @@ def test_an_unknown_key_is_refused_with_the_nearest():
             override(GENERATOR, text)
 
 
-def test_override_takes_only_what_is_said_and_another_kind_begins_anew():
+def test_override_changes_only_given_keys_and_another_kind_resets_the_rest():
     config = override(CODEC, "quantizer: {num_codes: 256}\nloss: {mel: 3}")
     assert config.quantizer == configs.replace(CODEC.quantizer, num_codes=256)
     assert config.loss == configs.replace(CODEC.loss, mel=3.0)
@@ -261,7 +261,7 @@ WRONG_CODECS = [
 ]
 
 
-def test_a_codec_that_cannot_be_is_refused():
+def test_impossible_codecs_are_refused():
     for text, message in WRONG_CODECS:
         with pytest.raises(ConfigError, match=message) as caught:
             override(CODEC, text)
@@ -300,7 +300,7 @@ WRONG_GENERATORS = [
 ]
 
 
-def test_a_generator_that_cannot_be_is_refused():
+def test_impossible_generators_are_refused():
     for values, message in WRONG_GENERATORS:
         with pytest.raises(ConfigError, match=message):
             configs.override(GENERATOR, values, "f.yml")

@@ -54,7 +54,7 @@ def tracked():
     return [path for path in listed if (ROOT / path).exists()]
 
 
-def test_what_is_copied_is_there_and_not_ignored(tracked):
+def test_copied_files_exist_and_are_not_ignored(tracked):
     for source in sources():
         inside = [path for path in tracked if path == source or path.startswith(f"{source}/")]
         assert inside, source

@@ -16,7 +16,7 @@ def sounds(folder):
     return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
-def test_every_sound_in_docs_is_named_and_every_named_sound_is_there():
+def test_notice_names_exactly_the_sounds_in_docs():
     named = re.findall(r"^ +(docs/\S+)$", NOTICE, re.MULTILINE)
     assert sorted(named) == sounds(ROOT / "docs") != []
 

@@ -68,7 +68,7 @@ def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
     assert 0.5 * 0.3 < spectrum.max() < 0.55
 
 
-def test_the_time_axis_begins_where_the_part_does(tmp_path):
+def test_the_time_axis_begins_with_the_drawn_part(tmp_path):
     sound, start = tone(4.0, RATE), 60.0
     for draw in (lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
                  lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start)):

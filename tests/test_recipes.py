@@ -58,7 +58,7 @@ def test_a_recipe_of_both_soundtracks_holds_out_what_each_does(name):
         assert sorted(getattr(both, side)) == sorted(named)
 
 
-def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
+def test_user_errors_are_one_line(checkout, tmp_path):
     for arguments, message in [(["--hour", "1"], "unknown argument '--hour'"),
                                (["--hours"], "--hours needs a value"),
                                (["--step", "ship"], "there is no step 'ship'"),
@@ -84,7 +84,7 @@ def path_with(folder, **commands):
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
-def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkout, tmp_path):
+def test_the_package_is_fetched_once_by_name_and_unpacked(checkout, tmp_path):
     tree = tmp_path / "package"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN/control").write_text(
@@ -125,7 +125,7 @@ def value(words, flag):
 
 
 @pytest.mark.parametrize("name, begin", [("singularity", None), ("wesnoth", "weights/singularity")])
-def test_an_hour_begins_with_what_never_heard_the_music(checkout, tmp_path, name, begin):
+def test_an_hour_starts_from_weights_that_never_heard_the_music(checkout, tmp_path, name, begin):
     [(train, trained)] = commands_of(checkout, tmp_path, name, "--step", "own", "--", "--seed", "3")
     assert train == "train_all" and unknown(train, trained) == []
     assert value(trained, "--start-from") == begin and value(trained, "--hours") == "1"

@@ -106,7 +106,7 @@ def test_an_unknown_flag_and_another_python_are_one_line_and_code_2(checkout):
         assert word in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_it_installs_again_after_changes_and_damage_only(checkout):
+def test_setup_reinstalls_only_after_changes_or_damage(checkout):
     first = setup(checkout)
     assert first.returncode == 0, first.stderr
     assert calls(checkout) == [CONSTRAINED]
@@ -158,7 +158,7 @@ def test_a_failure_of_pip_is_explained(checkout, refused, complaint, code, words
     assert requests is None or calls(checkout) == requests
 
 
-def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
+def test_a_gpu_installs_cuda_unless_that_fails(checkout):
     tools = checkout.parent / "tools"
     (tools / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: Something (UUID: GPU-1)'\n")
     cuda = [line.replace("[dev,train]", "[dev,train,cuda]") for line in (CONSTRAINED, FREE)]

@@ -44,7 +44,7 @@ def test_every_set_ships_whole_and_in_half_precision():
             assert all(np.isfinite(a).all() for a in found.load(part).values()), path
 
 
-def test_what_ships_is_what_its_preset_says():
+def test_shipped_weights_match_their_preset():
     """But for the adversary, which the decoders of notes met when their codes were learnt."""
     preset, chain = config.preset(), weights.chain(GENERATORS)
     assert chain == preset.chain
@@ -56,7 +56,7 @@ def test_what_ships_is_what_its_preset_says():
         assert config.replace(found, adversary=None) == preset.models[name]
 
 
-def test_the_shipped_preset_is_what_ships(tmp_path, monkeypatch):
+def test_the_shipped_preset_loads_the_shipped_weights(tmp_path, monkeypatch):
     """Where nothing else was trained as that."""
     monkeypatch.chdir(tmp_path)
     music = vqwave.load(preset=config.DEFAULT_PRESET)
@@ -88,7 +88,7 @@ def test_weights_and_checkout_stay_small():
     assert sum(p.stat().st_size for p in tracked if p.exists()) < 64 << 20
 
 
-def test_what_codecs_make_of_digital_silence_counts_as_a_pause():
+def test_decoded_digital_silence_counts_as_a_pause():
     """Its peaks are 20 dB louder than its rms, which is how quiet it sounds."""
     music, silence = vqwave.load(CODECS, GENERATORS), np.zeros(5 * CHAIN.sample_rate, np.float32)
     for level in (CHAIN.ending, CHAIN.top):
@@ -109,12 +109,12 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
             assert stream.sampling[512].temperature == temperature
             chain = stream._chain
             assert chain.levels[0].state.sampling.temperature == 0
-            scores.append(chain.score.state.codes)
+            scores.append(chain.composer.state.codes)
     assert not np.array_equal(*(codes[:, :200] for codes in scores))
 
 
 @pytest.mark.parametrize(("density", "least", "most"), [(0.25, 0.05, 2), (1, 2, 8), (2, 6, 30)])
-def test_a_score_has_about_as_many_notes_as_are_asked_for(density, least, most):
+def test_the_density_control_sets_the_number_of_notes(density, least, most):
     """In particular where few are asked for, nothing makes up for them with all notes at once."""
     *_, composer = vqwave.load(TIMED, TIMED).chain_engines()
     steering = Steering(density=density)

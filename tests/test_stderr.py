@@ -51,7 +51,7 @@ def test_importing_keras_prints_nothing():
     assert result.returncode == 0 and result.stdout and result.stderr == ""
 
 
-def test_threads_leave_stderr_as_it_was():
+def test_threads_restore_stderr():
     body = """
 import threading, time
 def work():

@@ -14,7 +14,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A file, a flag or a folder is wrong. The message is one line, and says what to do."""
+    """A file, a flag, a folder or an argument is wrong. The message is one line, with a remedy."""
 
 
 def not_installed(error: ModuleNotFoundError) -> str:

@@ -115,17 +115,17 @@ def notes(rolls: dict, path, title: str = ""):
     figures.save(figure, path)
 
 
-def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
+def code_shades(codebook, silence_code: int | None = None) -> np.ndarray:
     """A shade for each code, similar for similar vectors: float32 [num_codes], evenly spread over
     0 … 1.
 
     The codes are sorted by the first principal component of the codebook, float [num_codes, dim].
-    `quiet`, the code of silence, is on the dark side.
+    `silence_code` is on the dark side.
     """
     codebook = np.asarray(codebook, np.float64)
-    along = np.linalg.svd(codebook - codebook.mean(axis=0), full_matrices=False)[0][:, 0]
-    shades = np.argsort(np.argsort(along, kind="stable")) / max(len(along) - 1, 1)
-    if quiet is not None and shades[quiet] > 0.5:
+    component = np.linalg.svd(codebook - codebook.mean(axis=0), full_matrices=False)[0][:, 0]
+    shades = np.argsort(np.argsort(component, kind="stable")) / max(len(component) - 1, 1)
+    if silence_code is not None and shades[silence_code] > 0.5:
         shades = 1.0 - shades
     return shades.astype(np.float32)
 
@@ -135,7 +135,7 @@ def codec_shades(codec_engine) -> list[np.ndarray]:
     silence = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
     silent_codes = silence[len(silence) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
-    books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(silent_codes)
+    books = codec_engine.weight_set.codebook_per_code() or [in_order] * len(silent_codes)
     return [code_shades(book, int(code)) for book, code in zip(books, silent_codes, strict=True)]
 
 

@@ -136,7 +136,7 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = Fa
     """
     config, count = generator.config, spans[0].frames
     chunk = CHUNK // (config.ratio or 1) * (config.ratio or 1)
-    previous = np.stack([x.track.path[x.start - 1] if own_past and x.start
+    previous = np.stack([x.track.codes[x.start - 1] if own_past and x.start
                          else np.full(config.books, config.start_token, np.int32) for x in spans])
     state, nats = generator.initial_state(len(spans)), []
     unguided = config.sampling.model_copy(update={"guidance": 1.0})

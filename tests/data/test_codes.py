@@ -142,7 +142,7 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
     assert encode(corpus, codec)[1] == 0
 
 
-def test_a_torn_index_costs_only_what_it_lost(corpus, codec):
+def test_a_torn_index_loses_only_its_missing_entries(corpus, codec):
     encoded, _ = encode(corpus, codec)
     index = next(corpus[0].glob(".codes/*/index.jsonl"))
     index.write_bytes(index.read_bytes()[:-15])
@@ -186,7 +186,7 @@ def test_a_cut_holds_the_frames_of_its_samples_under_those_above(variant, span):
     track = manifest.Track("a", "a", 22050, 100000, "", {})
     counts = [-(-variant.samples(track) // level) for level in (128, 512)]
     part = codes.cut(track, variant, span, ("own", counts[0]), 128, ("above", counts[1]), 512)
-    assert part.path == "own" and part.above == "above" and part.track is track
+    assert part.codes == "own" and part.above == "above" and part.track is track
     assert part.first == 4 * part.first_above and part.start == variant.start + 128 * part.first
     begin, end = (max(0, n / 2 ** (variant.shift / 12) - variant.start) for n in span)
     # From less than a frame above before its first sample to less than a frame after its last.
@@ -214,7 +214,7 @@ def test_unigram_bits_are_those_computed_by_hand(tmp_path):
     even = file("e", range(64))
     assert codes.unigram_bits([even], [even], 64) == pytest.approx(6.0)
     # What is cut off at either end is not counted.
-    cut = CodeTrack(train.path, 2, first=1)
+    cut = CodeTrack(train.codes, 2, first=1)
     assert codes.unigram_bits([cut], [cut], 4) == pytest.approx(-np.log2(3 / 6))
 
 

@@ -22,7 +22,7 @@ def track(tmp_path):
 
 
 @pytest.mark.parametrize("block", [1, 7, 4096])
-def test_loudness_is_that_of_what_lies_around_a_frame(tmp_path, track, monkeypatch, block):
+def test_loudness_is_measured_around_a_frame(tmp_path, track, monkeypatch, block):
     monkeypatch.setattr(loudness, "LOUDNESS_FRAMES", block)
     row = CodeTrack(np.zeros((61, 1), int), 61, track=track)
     levels = loudness.loudness(tmp_path, row, LEVEL)

@@ -71,7 +71,7 @@ def test_silence_has_an_even_grid_and_no_notes():
     assert np.ptp(np.diff(empty.beats)) < 1e-9 and not empty.in_steps(64).any()
 
 
-def test_a_score_is_transcribed_once_and_again_where_its_file_is_damaged(tmp_path, monkeypatch):
+def test_scores_are_transcribed_again_only_if_their_file_is_damaged(tmp_path, monkeypatch):
     [track] = data_folder(tmp_path, {"a": clicks(seconds=4.0)}, RATE)
     first = scores.of_track(tmp_path, track)
     [path] = (tmp_path / ".scores").rglob("*.npz")

@@ -136,7 +136,7 @@ def test_a_file_that_shrank_or_vanished_is_named(folder):
             dataset[0]
 
 
-def test_windows_come_from_the_spans_of_the_tracks_alone(folder):
+def test_windows_come_only_from_the_spans_of_the_tracks(folder):
     tracks = [t for t in manifest.read(folder) if t.samples > 2 * LENGTH]
     spans = {t.file: (1000, t.samples - 500) for t in tracks}
     dataset = AudioWindows(folder, tracks, LENGTH, 4, 7, spans=spans)
@@ -234,7 +234,7 @@ def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks):
 
 
 @pytest.mark.parametrize("length, most", [(12, 2), (60, 3)])
-def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track(tracks,
+def test_training_windows_continue_with_another_track(tracks,
                                                                                  length, most):
     """Tracks of 50 and 83 frames, of which the last two and three have no whole source frame."""
     halo, whole = CONFIG.halo, [48, 80]
@@ -305,7 +305,7 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
             assert (inputs["source"][start == 0, 0] == config.pad_token).all()
 
 
-def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
+def test_cut_samples_of_a_track_are_outside_the_piece(tracks):
     length = 12
     cut = [track._replace(first=8, frames=36, first_above=2, frames_above=9) for track in tracks]
     dataset, starts = CodeWindows(cut, CONFIG, length, 8, 1, fixed=1000), set()
@@ -321,7 +321,7 @@ def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
     assert places == set(range(8, 44))
 
 
-def test_a_track_shorter_than_the_window_is_validated_whole_and_what_is_past_it_weighs_nothing(tracks):
+def test_short_tracks_are_validated_whole_and_padding_weighs_nothing(tracks):
     """Windows of 60 frames: the first track has 50, the second 83."""
     length, lengths = 60, set()
     dataset = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=1000)

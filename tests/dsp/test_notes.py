@@ -72,7 +72,7 @@ def test_a_chord_has_its_pitch_classes_and_its_key():
     assert portrait["key"][int(fit * 10)] == 1.0
 
 
-def test_notes_kept_depend_on_pitch_alone():
+def test_notes_kept_depend_only_on_pitch():
     def kept(semitones, amplitude=1.0):
         moved = amplitude * melody(np.add(TUNE, semitones))
         return tuple(notes.compare(melody(TUNE), moved, RATE).values())
@@ -87,7 +87,7 @@ def test_notes_kept_depend_on_pitch_alone():
     assert notes.compare(two, melody(TUNE), RATE)["notes"] == pytest.approx(2 / 3, abs=0.07)
 
 
-def test_chroma_is_averaged_over_frames_with_notes_alone():
+def test_chroma_is_averaged_only_over_frames_with_notes():
     scale = melody(C_MAJOR)
     with_silence = np.concatenate([scale, np.zeros(2 * len(scale), np.float32)])
     for sound in (scale, with_silence):

@@ -124,7 +124,7 @@ def train_alone_and_together(beside, name, steps):
     return losses, ends
 
 
-def test_two_processes_train_as_one_does(beside):
+def test_two_processes_train_like_one(beside):
     losses, ends = train_alone_and_together(beside, "vqvae_8", 4)
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
     # The second process prints and writes nothing.

@@ -98,7 +98,7 @@ class PlainStack(keras.Model):
         self.logits.build((None, None, config.core.units))
         self.built = True
 
-    compile_options = staticmethod(losses.judge_codes)
+    compile_options = staticmethod(losses.code_compile_options)
 
     def start_inputs(self, codebooks, random):
         self.embedding.start_from(codebooks, random)
@@ -212,7 +212,7 @@ def parts(request, labelled, tiny_weights):
                    for name in NAMES]
 
 
-def test_the_label_is_heard(parts, monkeypatch):
+def test_the_label_changes_the_sound(parts, monkeypatch):
     def piece(genre):
         monkeypatch.setitem(PLAYED, "genre", genre)
         with Stream(*parts, block=8192, seed=1, samples=3 * 8192, **AS_COMPOSED) as stream:

@@ -82,7 +82,7 @@ def test_the_vocabulary_stands_beside_the_weights(trained):
     assert "names: [high, low]" in (out / f"{NAME}.yml").read_text()
 
 
-def test_bits_show_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
+def test_labels_save_bits(trained, data, tiny_weights, tmp_path):
     (tmp_path / "split.yml").write_text("test: [low0, high0]\n")
     music = api.load(tiny_weights.codecs, trained[0], engine="onnx-float32")
     corpus = Corpus(music, data, tmp_path / "split.yml",
@@ -107,7 +107,7 @@ def corpus(trained, data, tiny_weights, tmp_path):
 
 
 @pytest.mark.parametrize("obeys", [True, False])
-def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
+def test_music_is_judged_by_its_label(corpus, monkeypatch, obeys):
     """Without guidance the pieces obey their label, or play the other's pitch; guided they obey."""
     def pieces(_, label, guidance):
         pitch = {"low": 110, "high": 1760}[label]
@@ -138,7 +138,7 @@ def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):
     assert labels.share_named(classifier, [few, many, many], "many") == pytest.approx(2 / 3)
 
 
-def test_one_patch_that_is_surely_another_labels_does_not_name_a_piece(rng):
+def test_one_patch_of_another_label_does_not_classify_a_piece(rng):
     means = {"low": -1.0, "middle": 0.0, "high": 1.0}
     for names in (("low", "high"), tuple(means)):
         classifier = labels.fit_classifier({x: rng.normal(means[x], 0.1, (200, 1)) for x in names})
@@ -148,7 +148,7 @@ def test_one_patch_that_is_surely_another_labels_does_not_name_a_piece(rng):
         assert labels.share_named(classifier, [-piece], "low") == 1
 
 
-def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
+def test_the_command_line_takes_a_label(trained, tiny_weights, tmp_path, capsys):
     def play(*more):
         code, _, notes = imported.run(
             capsys, "generate_audio", "--seconds", 1, "--seed", 1, "--output", tmp_path / "out.wav",
@@ -166,7 +166,7 @@ def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_pat
     assert code == 2 and "'lo'; did you mean 'low'?" in error
 
 
-def test_a_training_that_goes_on_keeps_its_vocabulary(data, tiny_weights, tmp_path):
+def test_a_continued_training_keeps_its_vocabulary(data, tiny_weights, tmp_path):
     out, more = tmp_path / "out", tmp_path / "more"
     prepared(more, sounds({"low": 110, "mid": 440}))
     run(labelled(), data, tiny_weights.codecs, out)

@@ -36,7 +36,7 @@ def test_an_offset_is_rumble_and_the_lowest_tone_of_a_piano_is_not(rate):
     assert rms["A0"] < audio.RUMBLE and audio.measure_rumble([], rate) == 0
 
 
-def test_what_is_below_hearing_is_taken_out_and_nothing_else():
+def test_only_inaudible_low_frequencies_are_removed():
     time = np.arange(6 * 22050) / 22050
     heard = (0.2 * np.sin(2 * np.pi * 55 * time) + 0.1 * np.sin(2 * np.pi * 3000 * time))
     sound = (heard + 0.3 + 0.05 * np.sin(2 * np.pi * 2 * time)).astype("float32")
@@ -163,7 +163,7 @@ def test_a_file_broken_part_way_fails_and_says_where(tmp_path):
         audio.decode(path, 22050)
 
 
-def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path):
+def test_a_part_equals_that_part_of_the_whole_and_reads_no_more(tmp_path):
     path = encode(tmp_path / "a.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 20 * 44100))
     whole = audio.decode(path, 22050)
     end = len(whole)
@@ -221,7 +221,7 @@ def umask():
 
 @pytest.mark.parametrize("error", (RuntimeError, KeyboardInterrupt))
 @pytest.mark.parametrize("before", (None, b"what was there"))
-def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
+def test_an_interrupted_writer_keeps_the_old_file(tmp_path, error, before):
     path = tmp_path / "a.ogg"
     if before:
         path.write_bytes(before)
@@ -254,7 +254,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block)
     assert capfd.readouterr().err == ""
 
 
-def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path):
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path):
     long_ago = time.time() - 3600
     with files.atomic_write(tmp_path / "b.wav") as theirs:
         (being_written,) = tmp_path.iterdir()

@@ -66,8 +66,8 @@ class Cluster:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
-    monkeypatch.setattr(cluster, "UNSTAFFED", 1.0)
+    monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 1.0)
+    monkeypatch.setattr(cluster, "WORKER_TIMEOUT", 1.0)
 
 
 def test_a_cluster_prepares_the_same_folder_as_one_machine(tmp_path):
@@ -139,7 +139,7 @@ def test_a_job_that_ends_its_worker_is_reported_and_the_others_are_done():
 
 def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys):
     """Longer than for a scheduler, with one line: to whoever asks, and else to stderr."""
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 1.0)
     with Cluster(0) as dask:
         lines = []
 

@@ -191,7 +191,7 @@ def test_a_second_run_touches_nothing(music, tmp_path):
     assert manifest.read(tmp_path / "d") == tracks
 
 
-def test_what_changed_is_converted_again(music, tmp_path):
+def test_changed_files_are_converted_again(music, tmp_path):
     dst = tmp_path / "d"
     prepare(music, dst)
     os.utime(music / "a.wav")  # Touched, same content.
@@ -357,7 +357,7 @@ def test_the_folders_of_music_and_data_may_lie_in_each_other(tmp_path, src, dst)
     assert source.read_bytes() == before
 
 
-def test_what_makes_a_run_impossible_is_named(music, tmp_path):
+def test_the_reason_of_an_impossible_run_is_named(music, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "file").touch()

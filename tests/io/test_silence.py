@@ -70,7 +70,7 @@ def test_at_most_the_margin_stays_at_either_end():
     assert sound.within(5000, 0) == (1000, 5000)
 
 
-def test_what_is_mostly_silent_is_left_out_and_named_and_the_rest_cut(tmp_path):
+def test_mostly_silent_tracks_are_dropped_and_the_rest_trimmed(tmp_path):
     folder, tracks = write_tracks(tmp_path, hush=between(9 * WINDOW, noise(WINDOW, -20), 30 * WINDOW),
                          late=between(RATE, music(3.0), 2 * RATE), song=music(2.0, 1))
     hush, late, song = tracks
@@ -93,7 +93,7 @@ def test_a_folder_of_silence_is_one_line(tmp_path):
         trim(folder, [tracks[:1], tracks[1:]], 1.0, SilentReporter())
 
 
-def test_a_track_is_measured_only_where_the_manifest_does_not_say_its_sound(tmp_path):
+def test_tracks_are_measured_only_if_the_manifest_lacks_their_sound(tmp_path):
     folder, (a, b) = write_tracks(tmp_path, a=music(0.5), b=between(RATE, noise(WINDOW, -20), 0))
     known = dataclasses.replace(a, sound=(1, 2, 3))
     log = Log()

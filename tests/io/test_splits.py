@@ -53,7 +53,7 @@ def test_a_share_takes_no_track_that_is_most_of_the_music(seed):
     assert len(held_out) == 1
 
 
-def test_what_is_held_out_stays_so_when_tracks_come_and_go(tmp_path):
+def test_held_out_tracks_stay_held_out_when_others_change(tmp_path):
     before = tracks({f"calm/{i}.mp3": 3.0 for i in range(6)} | {"battle/1.mp3": 3.0})
     splits.save(tmp_path, splits.draw(before, 0.3, 7))
     held_out = files(splits.split(before, 0.3, 7)[1])
@@ -74,7 +74,7 @@ def test_what_is_held_out_stays_so_when_tracks_come_and_go(tmp_path):
     assert splits.load(tmp_path, before) is None
 
 
-def test_a_share_is_of_what_a_model_does_not_know_where_there_is_such():
+def test_a_share_is_taken_from_tracks_that_are_new_to_the_model():
     songs = tracks({f"{i}.mp3": 3.0 for i in range(20)})
     for known, among in ((songs[:15], songs[15:]), (songs, songs), ([], songs), (songs[1:], songs)):
         drawn = splits.draw(songs, 0.1, 0, {track.sha256[:16] for track in known})

@@ -20,7 +20,7 @@ CALM, BATTLE, ALONE = track("/m/calm/a.ogg", genre=" Slow\tair "), track("/m/bat
     (CALM, "genre", "Slow air"), (BATTLE, "genre", None),
     (track("", artist="  "), "artist", None),
 ])
-def test_a_label_is_what_the_folder_or_the_tag_says(track, of, label):
+def test_labels_come_from_the_folder_or_the_tag(track, of, label):
     assert labels.label_of(track, of) == label
 
 
@@ -37,7 +37,7 @@ def test_labels_that_tell_nothing_apart_are_refused():
         labels.vocabulary([CALM, CALM], "folder")
 
 
-def test_what_a_vocabulary_lacks_is_unknown_or_none():
+def test_labels_outside_the_vocabulary_are_unknown_or_none():
     other = track("/m/dance/d.ogg")
     for names, numbers in ((("battle", "calm"), (1, 0, 2, 2)),
                            (("battle", "calm", "unknown"), (1, 0, 2, 2)),
@@ -70,7 +70,7 @@ def test_prepared_folders_are_the_labels_together_or_one_after_the_other(tmp_pat
                      else ["lost", "battle", "calm"])
 
 
-def test_a_model_is_told_a_tracks_label_by_name_and_nothing_that_it_does_not_know():
+def test_a_model_receives_labels_by_name_and_no_unknown_label():
     vocabulary = Labels(names=("battle", "calm"))
     assert [labels.known_label(t, vocabulary) for t in (CALM, BATTLE, ALONE)] == ["calm", "battle", None]
     assert labels.known_label(CALM, None) is None and labels.known_label(CALM, Labels(names=("x", "y"))) is None

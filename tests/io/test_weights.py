@@ -193,7 +193,7 @@ def test_a_layer_too_few_or_too_many_is_named(codec):
 
 
 @pytest.mark.parametrize("kind", ["elsewhere", "virtual", "text", "hollow", "packed"])
-def test_what_is_no_array_in_the_file_is_refused_unread(tmp_path, kind, monkeypatch):
+def test_non_arrays_in_a_file_are_refused_unread(tmp_path, kind, monkeypatch):
     secret = tmp_path / "secret"
     secret.write_bytes(np.zeros(4, "float32").tobytes())
     with h5py.File(tmp_path / "other.h5", "w") as f:
@@ -236,7 +236,7 @@ def test_no_link_is_followed_and_no_array_is_read_twice(tmp_path):
     assert list(weights.read_arrays(tmp_path / "f.h5")) == ["array"]
 
 
-def test_no_number_that_is_not_finite_goes_in_or_out(tmp_path, save, codec):
+def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, save, codec):
     before = save("best")
     parts = {p: {v.path: v.numpy() for v in variables} for p, variables in codec.parts.items()}
     (codebook,) = parts["codebook"].values()

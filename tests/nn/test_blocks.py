@@ -43,7 +43,7 @@ def test_layers_of_equal_dilations_have_names_of_their_own():
 
 
 @pytest.mark.parametrize("dilation, kernel_size", [(5, 3), (2, 5)])
-def test_a_cropped_block_of_a_window_equals_the_whole_there(rng, dilation, kernel_size):
+def test_a_cropped_block_equals_that_part_of_the_whole(rng, dilation, kernel_size):
     x = rng.normal(size=(1, 30, 4)).astype("float32")
     block = CroppedResidual(4, dilation, kernel_size)
     reach = dilation * (kernel_size // 2)
@@ -64,7 +64,7 @@ def test_upsampling_unfolds_channels_into_time(rng):
                                atol=1e-5)
 
 
-def test_even_upsampling_keeps_what_is_constant_constant(rng):
+def test_even_upsampling_keeps_a_constant_input_constant(rng):
     x = np.broadcast_to(rng.normal(0, 1, (1, 1, 5)), (1, 30, 5)).astype("float32")
     changes = [rng.normal(0, 1, (7, 5, 24)), rng.normal(0, 1, 24)]
     ripple = {}
@@ -109,7 +109,7 @@ def built(layer, channels: int, rng):
 
 
 @pytest.mark.parametrize("make, stride, ratio", SEEN)
-def test_a_layer_sees_no_further_than_it_says(make, stride, ratio, rng):
+def test_layers_see_no_further_than_their_receptive_field(make, stride, ratio, rng):
     layer = built(make(), 3, rng)
     x = rng.normal(size=(1, 64, 3)).astype("float32")
     before = np.asarray(layer(x))

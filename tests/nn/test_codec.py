@@ -56,7 +56,7 @@ def causal(name="vqvae_32", **more):
     return model
 
 
-def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
+def test_the_latency_is_the_look_ahead_of_encoder_and_decoder(rng):
     """A frame of the reconstruction does not depend on samples beyond the latency."""
     model, level = Codec(configs.preset("tiny").codec(32)), 32
     for v in model.encoder.weights + model.decoder.weights:

@@ -94,7 +94,7 @@ def test_a_pixelcnn_has_no_blind_spot(rng):
 
 
 @pytest.mark.parametrize("books, drawing", [(1, "in_order"), (3, "in_order"), (3, "together")])
-def test_quiet_codes_lose_logits_in_inference_alone(rng, books, drawing):
+def test_quiet_codes_lose_logits_only_in_inference(rng, books, drawing):
     model = generator(books, kind="lstm", units=8, repeats=True, drawing=drawing, quiet_cost=0.5)
     previous = rng.integers(0, CODES, (2, 4, books)).astype("int32")
     before = logits(model, previous)

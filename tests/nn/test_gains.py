@@ -106,7 +106,7 @@ def test_the_decoded_sound_is_as_loud_as_the_gains_say(codec, rng):
 
 def test_codebooks_are_in_the_order_of_the_codes_of_a_frame(codec, tmp_path):
     weights.save(tmp_path, "timed", "", codec.parts, codec.config)
-    books = weights.find(tmp_path, "timed").codebooks_of_frame()
+    books = weights.find(tmp_path, "timed").codebook_per_code()
     codes = np.arange(len(books))[None, None]  # a different code of each book
     vectors = np.concatenate([book[code] for book, code in zip(books, codes[0, 0], strict=True)])
     np.testing.assert_allclose(np.asarray(codec.quantizer.lookup(codes))[0, 0], vectors, atol=1e-6)

@@ -47,7 +47,7 @@ BY_DEFAULT = ("tiny", configs.DEFAULT_PRESET, "prior_transformer", "prior_wavene
 @pytest.mark.parametrize("size, level", [
     pytest.param(size, level, marks=[] if size in BY_DEFAULT else pytest.mark.large)
     for size in configs.preset_names() for level in configs.preset(size).chain.generators])
-def test_every_preset_has_the_shapes_it_says(level, size, rng):
+def test_every_preset_has_the_shapes_of_its_config(level, size, rng):
     config = configs.preset(size).generator(level)
     generator, given = Generator(config), inputs(config, rng, 1, 1)
     if config.score:
@@ -85,7 +85,7 @@ def test_a_code_repeats_with_the_initial_probability_of_its_own_output(generator
     np.testing.assert_allclose(at, np.where(previous < count, repeats, 1 / count), rtol=1e-4)
 
 
-def test_a_book_knows_which_of_the_books_before_it_changed(generators, rng):
+def test_a_book_sees_which_earlier_books_changed(generators, rng):
     """The embedding of a change alone makes a difference: that of the code is zero here."""
     generator = generators["repeats"]
     for layer in generator.core.codebook_heads.from_changes:

@@ -104,7 +104,7 @@ def test_the_constant_q_term_separates_semitones_as_low_as_the_codec_hears(lowes
     assert float(losses.constant_q(low, 0.4 * low, codec)) < 0.1
 
 
-def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
+def test_loss_terms_with_a_weight_are_computed(rng):
     x, y = rng.normal(0, 0.1, (2, 1, 512 * 40)).astype("float32")
     config = configs.preset("tiny").codec(512)
     # Of the head of notes, and of the decoder's stages.

@@ -162,7 +162,7 @@ def test_the_first_books_alone_are_a_coarser_codec(latents):
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_dropout_cuts_whole_windows_to_their_first_books_in_training_alone(rng):
+def test_dropout_drops_later_books_of_whole_windows_only_in_training(rng):
     x = rng.normal(size=(64, 10, DIM)).astype("float32")
     layer = residual(dropout=1.0)
     layer(x, training=True)
@@ -177,7 +177,7 @@ def test_dropout_cuts_whole_windows_to_their_first_books_in_training_alone(rng):
     np.testing.assert_allclose(layer(x).vectors, layer.lookup(layer.encode(x)), atol=1e-5)
 
 
-def test_a_batch_without_windows_for_a_book_leaves_the_book_as_it_is(latents):
+def test_a_batch_without_windows_for_a_book_does_not_change_the_book(latents):
     layer, nothing = quantizer(revival_threshold=0.3), np.zeros(2, "float32")
     for _ in range(2):  # before the book's first batch, and after it
         before = state(layer)
@@ -412,7 +412,7 @@ def test_every_quantizer_keeps_the_contract(config, rng):
     assert keras.backend.standardize_dtype(vectors.dtype) == "float32"
 
 
-def test_the_commitment_counts_the_masked_windows_alone(known, latents):
+def test_the_commitment_counts_only_the_masked_windows(known, latents):
     mask = np.array([1.0, 0.0], "float32")
     quantized = np.asarray(known.lookup(known.encode(latents)))
     error = ((latents - quantized) ** 2).mean((1, 2))

@@ -57,7 +57,7 @@ def test_no_logit_depends_on_a_later_note(model):
     assert (before[0, 31:] != after[0, 31:]).any()
 
 
-def test_a_semitone_sounds_on_only_where_it_sounded(model):
+def test_a_semitone_can_only_sustain_after_sounding(model):
     codes = roll(20)
     logits = np.array(model({"previous": frames_before(codes), "current": codes}))
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

@@ -199,7 +199,7 @@ def test_chunks_and_saved_states_continue_bit_for_bit(case, name):
     np.testing.assert_array_equal(plain, whole)
 
 
-def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
+def test_float32_rows_of_a_batch_equal_single_rows(case):
     played = engine.GeneratorEngine(case.weight_set, "onnx-float32")
     together, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
     for i in range(3):
@@ -218,7 +218,7 @@ def test_many_streams_draw_the_codes_of_few(case):
     np.testing.assert_array_equal(many, np.concatenate([few] * 3))
 
 
-def test_dropout_acts_in_training_alone(case, teacher_forced):
+def test_dropout_applies_only_in_training(case, teacher_forced):
     core = configs.to_dict(case.config.core) | {"dropout": 0.5, "input_dropout": 0.3}
     model = Generator(configs.replace(case.config, core=core))
     still = ops.convert_to_numpy(model(case.inputs))

@@ -117,7 +117,7 @@ def test_graphs_that_were_used_longest_ago_are_removed(cache, tmp_path, monkeypa
     assert len(list(cache.glob("*.onnx"))) == 1
 
 
-def test_graphs_are_built_where_the_cache_cannot_be_written(small, cache, tmp_path, monkeypatch,
+def test_graphs_are_built_without_a_writable_cache(small, cache, tmp_path, monkeypatch,
                                                             capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "file" / "cache"))
@@ -125,7 +125,7 @@ def test_graphs_are_built_where_the_cache_cannot_be_written(small, cache, tmp_pa
     assert capsys.readouterr().err.count("cannot be cached") == 1
 
 
-def test_the_cache_lies_where_the_environment_says(monkeypatch):
+def test_the_environment_sets_the_cache_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.setenv("VQWAVE_CACHE", "")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -142,7 +142,7 @@ def run(capfd, tiny_weights):
                    "--generator-weights-dir", tiny_weights.generators)
 
 
-def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
+def test_the_script_writes_graphs_that_run_without_vqwave(run, tmp_path, cache):
     folder = tmp_path / "new" / "graphs"
     code, output, notes = run("--models", "vqvae_32, generator_128", "--output-dir", folder)
     assert code == 0
@@ -169,7 +169,7 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
             assert session.run([output_name], {x.name: array})[0].shape == shape
 
 
-def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights, monkeypatch):
+def test_the_script_fills_the_cache_with_all_graphs(run, cache, small, tiny_weights, monkeypatch):
     measured = []
     monkeypatch.setattr(api.VQWave, "pitches", lambda self, level: measured.append(level))
     weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")

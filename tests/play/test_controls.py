@@ -60,7 +60,7 @@ def block(audio, i):
     return audio[..., i * BLOCK : (i + 1) * BLOCK]
 
 
-def test_loudness_moves_in_a_ramp_from_the_block_that_is_named():
+def test_loudness_changes_in_a_ramp_from_the_named_block():
     whole = collect(start(chain(128), seed=3), 6)
     heard = perform(start(chain(128), seed=3), [(2, {"loudness": -6.0}), (4, {"loudness": -80})], 6)
     gain = np.divide(heard, whole, out=np.ones_like(whole), where=whole != 0)
@@ -129,7 +129,7 @@ OTHER = chain(128, LAYOUTS["other levels"])
 MUSIC = Music(chain(128), other=Music(OTHER))
 
 
-def test_a_jump_to_other_weights_passes_to_what_they_play():
+def test_a_jump_to_other_weights_fades_to_their_music():
     whole, other = collect(start(chain(128), seed=3), 3), collect(start(OTHER, seed=77), 6)
     stream = start(chain(128), seed=3, music=MUSIC, past=PAST)
     heard = perform(stream, [(2, {"jump": 77, "weights": "other"})], 6)
@@ -251,7 +251,7 @@ def test_every_field_of_the_state_survives_a_resume():
         np.testing.assert_array_equal(next(resumed), next(stream))
 
 
-def test_notes_that_cannot_be_held_are_refused():
+def test_impossible_notes_are_refused():
     deaf = Sounding(LEANING)
     deaf.pitches = lambda level: None
     for notes, words, music in (
@@ -270,7 +270,7 @@ def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):
     np.testing.assert_array_equal(heard[3 * BLOCK :], alone[4 * BLOCK :])
 
 
-def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
+def test_held_blocks_repeat_and_the_music_then_continues():
     whole = collect(start(chain(128), seed=3), 8)
     stream = start(chain(128), seed=3, past=PAST)
     heard = perform(stream, [(4, {"hold": 2 * BLOCK / 22050}), (8, {"hold": 0})], 12)
@@ -283,7 +283,7 @@ def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
     np.testing.assert_array_equal(heard[8 * BLOCK :], whole[4 * BLOCK :])
 
 
-def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
+def test_a_hold_that_ends_half_way_fades_to_the_next_block():
     whole = collect(start(chain(128), seed=3), 6)
     heard = perform(start(chain(128), seed=3, past=PAST),
                     [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
@@ -311,7 +311,7 @@ def test_a_frozen_level_repeats_its_codes_and_finer_levels_go_on(name, top, bott
     assert (free[first + frames :] != free[first:-frames]).mean() > 0.5
 
 
-def test_what_is_frozen_mutates_by_the_share_that_is_set_and_keeps_it():
+def test_frozen_codes_mutate_by_the_share_and_keep_their_mutations():
     frames, stream = BLOCK // 512, start(chain(128), seed=3, past=PAST)
     codes_of(stream, 4)
     stream.set(freeze=BLOCK / 22050, mutate=0.25)
@@ -337,7 +337,7 @@ def test_no_more_is_frozen_than_was_played_and_a_jump_thaws():
     assert not stream._chain.levels[0].state.loop.shape[1]
 
 
-def test_what_is_heard_is_transposed_and_its_codes_are_as_they_were():
+def test_transposing_changes_the_sound_and_not_the_codes():
     whole, codes = codes_of(start(chain(128), seed=3), 6)
     stream = start(chain(128), seed=3)
     head, _ = codes_of(stream, 2)
@@ -348,7 +348,7 @@ def test_what_is_heard_is_transposed_and_its_codes_are_as_they_were():
     np.testing.assert_array_equal(shown[128], codes[128][2 * BLOCK // 128 :])
 
 
-def test_every_number_says_what_a_player_must_know():
+def test_every_control_describes_itself_to_a_player():
     keys = "".join(control.keys for control in controls.CONTROLS.values())
     assert len(set(keys)) == len(keys), "a key does one thing"
     stream = start(chain(128), seed=3, past=PAST)
@@ -369,7 +369,7 @@ def test_every_number_says_what_a_player_must_know():
                     stream.set(**{name: value})
 
 
-def test_what_is_shown_of_a_held_block_are_its_own_codes():
+def test_a_held_block_shows_its_own_codes():
     _, codes, scored = blocks_of(start(chain(128), seed=3, log_probs=True), 4)
     stream = start(chain(128), seed=3, past=PAST, log_probs=True)
     for _ in range(4):
@@ -430,10 +430,10 @@ def resumed(stream, music=None):
     file.seek(0)
     with np.load(file, allow_pickle=False) as state:
         return Stream.resume(state, stream.codec, stream._engines.generators,
-                             music=music and stream._coming.music)
+                             music=music and stream._queued.music)
 
 
-def test_a_batch_is_steered_as_each_piece_alone():
+def test_a_batch_is_steered_like_single_pieces():
     both, alone = (perform(start(chain(128), seed=3, past=PAST, batch=batch), CHANGES, LENGTH)
                    for batch in (2, None))
     np.testing.assert_array_equal(both[0], alone)
@@ -481,7 +481,7 @@ def test_a_piece_keeps_its_length_whatever_is_done_to_it():
     assert changed.shape == heard.shape and next(stream, None) is None
 
 
-def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
+def test_any_thread_may_set_and_the_returned_samples_replay_the_music():
     stream = start(chain(128), seed=3, past=PAST)
     first, score = next(stream), []
 
@@ -515,7 +515,7 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
     ({"sampling": {512: {"temperature": -1}}}, "sampling of level 512"),
     ({"sampling": {512: {"warmth": 1}}}, "warmth"),
 ])
-def test_what_cannot_be_is_refused_and_changes_nothing(change, words):
+def test_invalid_changes_raise_user_error_and_change_nothing(change, words):
     stream = start(chain(128), seed=3, past=PAST)
     next(stream)
     with pytest.raises(UserError, match=words):

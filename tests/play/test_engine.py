@@ -125,7 +125,7 @@ def test_settings_do_the_same_in_every_engine(load, which, settings):
     assert abs(near - exact).mean() < 0.1
 
 
-def test_a_generator_s_own_sampling_holds_where_none_is_given(lively):
+def test_a_generator_s_own_sampling_is_the_default(lively):
     played = engine.GeneratorEngine(weights.find(lively, BOOKS_TOP), "onnx-float32")
     given, own = arguments(played, 200), Sampling(temperature=0.6, top_k=9, top_p=0.9)
     expected, scores, _ = played.sample(*given, own)
@@ -260,13 +260,13 @@ def test_rows_decoded_apart_are_the_rows_decoded_together(codecs, rng, which):
     played = engine.CodecEngine(codecs[which])
     codes = played.encode(rng.normal(0, 0.1, (7, 8192)).astype(np.float32))
     together = played.decode_window(codes, 3)
-    for rows in (1, played.rows, 3):
+    for rows in (1, played.decoder_batch, 3):
         apart = [played.decode_window(codes[i : i + rows], 3) for i in range(0, 7, rows)]
         np.testing.assert_array_equal(np.concatenate(apart), together)
 
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual"])
-def test_a_part_of_a_window_is_what_the_whole_has_there(codecs, rng, which):
+def test_a_decoded_part_equals_that_part_of_the_window(codecs, rng, which):
     played = engine.CodecEngine(codecs[which])
     level, config = played.config.level, played.config
     codes = rng.integers(0, config.num_codes, (2, 64, config.books)).astype(np.int32)
@@ -347,7 +347,7 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
 
 
 @pytest.mark.parametrize("engine", ["onnx-float32", "keras"])
-def test_a_bias_on_the_logits_decides_where_it_is_strong(load, engine):
+def test_a_strong_bias_on_the_logits_decides_the_code(load, engine):
     played = load(128, engine)
     given = arguments(played, 12)
     bias = np.zeros((1, played.config.num_codes), np.float32)
@@ -359,7 +359,7 @@ def test_a_bias_on_the_logits_decides_where_it_is_strong(load, engine):
 
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])
-def test_a_causal_codec_makes_of_blocks_what_it_makes_of_the_whole(codecs, name, rng):
+def test_a_causal_codec_in_blocks_equals_the_whole(codecs, name, rng):
     codec = engine.CodecEngine(codecs["causal"], name)
     sound = rng.normal(0, 0.1, (2, 32 * 50 + 7)).astype("float32")
     blocks = codec.in_blocks(2)

@@ -88,7 +88,7 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
 
 
 @pytest.mark.parametrize("kind", ["onnx", "onnx-float32"])
-def test_chunks_of_a_guided_piece_make_what_one_call_makes(folder, kind):
+def test_chunks_of_a_guided_piece_equal_one_call(folder, kind):
     played = engine.GeneratorEngine(weights.find(folder, "generator_128"), kind)
     context, uniforms, previous, state = given(played, 64, batch=2)
     settings = Sampling(guidance=2)

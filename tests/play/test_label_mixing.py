@@ -44,7 +44,7 @@ def test_a_label_or_a_mixture_is_read(given, shares):
     (3, "label is 3; it must be one of battle"), (["calm"] * 3, "3 labels are given"),
     (np.ones((2, 3)), "shares of labels are .2, 3."),
 ])
-def test_what_is_no_label_is_refused_in_one_line(given, message):
+def test_unknown_labels_are_refused_in_one_line(given, message):
     with pytest.raises(UserError, match=message) as refused:
         read_labels(given, KNOWN, 2)
     assert "\n" not in str(refused.value)
@@ -149,7 +149,7 @@ def test_a_session_does_not_depend_on_chunks_or_other_pieces():
     np.testing.assert_array_equal(collect(start(batch=2), 8, PERFORMANCE)[0][0], heard)
 
 
-def test_what_was_played_before_a_change_stays_and_what_follows_passes_over():
+def test_a_label_change_keeps_earlier_music_and_fades_the_following():
     still, before = collect(start(label="calm"), 16)
     turned, after = collect(start(label="calm"), 16, {3: {"label": "dance"}})
     np.testing.assert_array_equal(turned[: 3 * BLOCK], still[: 3 * BLOCK])
@@ -174,7 +174,7 @@ def test_a_jump_keeps_the_label_or_begins_with_another():
 
 
 @pytest.mark.parametrize("names, kept", [(("battle", "calm", "dance"), "dance"), (("jazz", "rock", "soul"), "")])
-def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(names, kept):
+def test_a_jump_to_other_weights_keeps_the_last_label(names, kept):
     here, there = SimpleNamespace(), SimpleNamespace()
     for music, parts in ((here, chain()), (there, chain(names=names))):
         music.chain_engines = lambda parts=parts: (*parts, None)

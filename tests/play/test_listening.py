@@ -33,7 +33,7 @@ def test_a_held_out_track_is_continued_by_a_seed(half_trained, monkeypatch):
     assert listening.continue_track(music, half_trained / "data", []) is None
 
 
-def test_a_chain_is_heard_as_far_as_it_is_trained(half_trained, tmp_path):
+def test_a_chain_plays_down_to_its_lowest_trained_level(half_trained, tmp_path):
     assert listening.playable_level(load(half_trained / "weights")) == 128
     shutil.copytree(half_trained / "weights", tmp_path / "half")
     for path in (tmp_path / "half").glob("generator_128*"):

@@ -32,7 +32,7 @@ def play(monkeypatch):
     return play
 
 
-def test_what_was_pressed_is_recorded_and_nothing_where_nothing_played(play, tmp_path):
+def test_pressed_keys_are_recorded_only_if_music_played(play, tmp_path):
     path = tmp_path / "score.json"
     path.write_text("a good session")
 
@@ -63,7 +63,7 @@ def test_all_keys_are_explained_on_a_terminal_of_80_columns(play, monkeypatch, c
     assert lines[-1].endswith("1–2 level  0 all") and last.startswith("\r? keys")
 
 
-def test_what_was_recorded_over_a_replay_plays_again_bit_for_bit(play, tmp_path):
+def test_a_session_recorded_over_a_replay_replays_bit_for_bit(play, tmp_path):
     path, heard = tmp_path / "score.json", []
     changes = [(BLOCK, {"loudness": -6}), (2 * BLOCK + 1, {"jump": 8}), (9 * BLOCK, {"hold": 0})]
 
@@ -80,7 +80,7 @@ def test_what_was_recorded_over_a_replay_plays_again_bit_for_bit(play, tmp_path)
     np.testing.assert_array_equal([next(again) for _ in heard], heard)
 
 
-def test_what_a_midi_port_changes_as_it_ends_is_recorded(play, monkeypatch, tmp_path):
+def test_the_last_changes_of_a_midi_port_are_recorded(play, monkeypatch, tmp_path):
     class Port:
         def __init__(self, keys):
             self.close = lambda: keys.put("mutate", 1.0)
@@ -92,7 +92,7 @@ def test_what_a_midi_port_changes_as_it_ends_is_recorded(play, monkeypatch, tmp_
     assert Session.read(path).changes == ((BLOCK, {"mutate": 1.0}), (BLOCK, {"loudness": -6}))
 
 
-def test_what_codes_sound_is_measured_before_the_music_where_notes_can_come(play, monkeypatch):
+def test_pitches_are_measured_before_the_music_if_a_midi_port_is_open(play, monkeypatch):
     parts, events = leaning(), []
 
     class Heard(Sounding):

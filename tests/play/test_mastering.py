@@ -37,7 +37,7 @@ def test_a_fade_does_not_depend_on_blocks(length, total, cuts):
         np.testing.assert_array_equal(whole[length : total - length], 1)
 
 
-def test_without_an_end_there_is_only_a_fade_in():
+def test_an_endless_piece_has_only_a_fade_in():
     made = mastering.fade(np.ones(100, np.float32), 50, 100, None)
     assert made[0] == pytest.approx(0.5, abs=0.02) and np.all(made[50:] == 1)
 
@@ -83,7 +83,7 @@ def test_loudness_is_weighted_as_in_the_standard(rng):
 
 
 @pytest.mark.parametrize("sound", [np.zeros(0), 1e-5 * np.ones(RATE)])
-def test_silence_is_left_alone(sound):
+def test_silence_is_not_normalized(sound):
     np.testing.assert_array_equal(mastering.normalize(sound, RATE), sound.astype(np.float32))
 
 
@@ -95,7 +95,7 @@ def test_music_that_needs_much_limiting_stays_under_the_target():
     assert 0.8 < np.abs(made).max() <= 10 ** (-0.9 / 20)
 
 
-def test_the_limiter_leaves_alone_what_is_far_from_a_peak():
+def test_the_limiter_changes_nothing_far_from_a_peak():
     sound = quiet(4.0)
     made = mastering._limit_peaks(np.concatenate([sound, np.full(100, 3.0), sound]), RATE, False)
     np.testing.assert_allclose(made[: len(sound) - 1000], sound[:-1000], atol=1e-6)

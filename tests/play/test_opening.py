@@ -41,7 +41,7 @@ class Alternating:
 class Constant:
     """A codec that plays code c at c / 64."""
 
-    rows, splits, decode_halo = 1, False, 0
+    decoder_batch, splits, decode_halo = 1, False, 0
 
     def __init__(self, codec):
         self.config, self.weight_set, self.engine = codec.config, codec.weight_set, "constant"

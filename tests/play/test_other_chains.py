@@ -9,6 +9,7 @@ from chains import preset, save_chain
 from whole import whole_as_windows
 
 import vqwave
+from vqwave.errors import UserError
 from vqwave.io import weights
 
 CHAINS = {
@@ -64,7 +65,7 @@ def collect(stream):
                                     for level in codes[0]}
 
 
-def test_the_chain_is_what_lies_beside_the_generators(folders, music):
+def test_the_chain_is_read_from_the_generators_folder(folders, music):
     books, rate, block = CHAINS[folders.name]
     assert music.chain == folders.chain == weights.chain(folders.generators)
     assert (music.chain.sizes, music.sample_rate, music.chain.block) == (tuple(books), rate, block)
@@ -73,7 +74,7 @@ def test_the_chain_is_what_lies_beside_the_generators(folders, music):
     assert {x: music.generator(x).config.books for x in books} == books
 
 
-def test_codes_have_an_axis_of_books_where_there_are_several(music, song):
+def test_codes_of_several_books_have_an_axis_of_books(music, song):
     for level in music.chain.sizes:
         books = music.codec(level).config.books
         codes = music.encode(song, level)
@@ -90,7 +91,7 @@ def test_codes_have_an_axis_of_books_where_there_are_several(music, song):
 
 
 @pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
-def test_the_stream_s_windows_see_what_the_whole_piece_sees(folders, how):
+def test_stream_windows_equal_the_whole_piece(folders, how):
     whole_as_windows(vqwave.load(folders.codecs, folders.generators, "onnx-float32"), how)
 
 
@@ -116,6 +117,6 @@ def residual(saved):
     (np.full((5, 3), 64), 512, "are 64 … 64; they must be in 0 … 63"),
     (np.zeros((1, 5, 3), int), 128, r"int64 \[1, 5, 3\]"),
 ])
-def test_codes_that_cannot_be_decoded_are_refused(residual, codes, level, message):
-    with pytest.raises(ValueError, match=message):
+def test_invalid_codes_raise_user_error(residual, codes, level, message):
+    with pytest.raises(UserError, match=message):
         vqwave.load(residual.codecs, residual.generators).decode(codes, level)

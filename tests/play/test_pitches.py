@@ -45,7 +45,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind, books", [("banded", 2), ("ema", 1), ("residual", 2)])
-def test_codes_sound_what_their_decoder_plays(kind, books):
+def test_codes_have_the_pitches_of_the_decoder(kind, books):
     powers = pitches.of_codec(Sines(kind, books))
     assert powers.shape == (books, CODES, 12)
     expected = 0.01 * np.eye(CODES, 12)
@@ -54,7 +54,7 @@ def test_codes_sound_what_their_decoder_plays(kind, books):
                                else np.zeros((books - 1, CODES, 12)), atol=3e-4)
 
 
-def test_pitches_are_measured_once_and_again_where_the_file_is_torn(cache):
+def test_pitches_are_measured_again_only_if_their_file_is_torn(cache):
     first, second = Sines(), Sines()
     np.testing.assert_array_equal(pitches.of_codec(first), pitches.of_codec(second))
     assert first.decoded and not second.decoded
@@ -65,7 +65,7 @@ def test_pitches_are_measured_once_and_again_where_the_file_is_torn(cache):
     assert third.decoded
 
 
-def test_a_codec_without_oscillators_sounds_nothing_that_can_be_told():
+def test_a_codec_without_oscillators_has_no_pitches():
     assert pitches.of_codec(Sines("ema", 1, "waveform")) is None
 
 

@@ -163,7 +163,7 @@ def test_stopping_while_paused_ends_at_once():
         assert feed.read(100)[1] is False
 
 
-def test_an_error_comes_after_what_was_computed_before_it():
+def test_blocks_before_an_error_are_played():
     def breaks():
         yield wave(1000)
         raise UserError("broken weights")
@@ -211,7 +211,7 @@ def trimmed(heard):
 
 
 @pytest.mark.parametrize("samples", [1, 50_000])
-def test_a_device_receives_what_was_generated_sample_for_sample(sound, samples):
+def test_a_device_receives_every_generated_sample(sound, samples):
     audio = wave(samples)
     end = play(blocks_of(audio, 8192), RATE, Latency(buffer=60, prebuffer=60))
     assert (end.seconds, end.underruns) == (samples / RATE, 0)
@@ -326,7 +326,7 @@ def test_keys_pause_resume_and_quit_and_the_terminal_is_restored(player, last):
     os.close(terminal)
 
 
-def test_an_interrupt_stops_where_there_is_no_terminal(player):
+def test_an_interrupt_stops_playback_without_a_terminal(player):
     process = player()
     expect(process, "playing")
     process.send_signal(signal.SIGINT)

@@ -15,7 +15,7 @@ from vqwave.play import sampling
 
 
 @given(start=st.integers(0, 2**40), cut=st.integers(0, 40), count=st.integers(0, 40))
-def test_a_number_depends_on_its_position_alone(start, cut, count):
+def test_a_number_depends_only_on_its_position(start, cut, count):
     whole = sampling.uniforms(7, 3, 32, start, cut + count)
     parts = [sampling.uniforms(7, 3, 32, start, cut),
              sampling.uniforms(7, 3, 32, start + cut, count)]
@@ -102,7 +102,7 @@ def test_top_p_keeps_no_code_beyond_an_exact_boundary(top_p, kept):
     assert np.flatnonzero(probs).tolist() == list(range(kept))
 
 
-def test_top_p_looks_at_what_top_k_left():
+def test_top_p_filters_the_codes_of_top_k():
     logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
     # Of the two that top-k leaves, the first alone has 4/7.
     np.testing.assert_allclose(distribution(logits, Sampling(top_k=2, top_p=0.55)), [1, 0, 0, 0])
@@ -157,6 +157,6 @@ def test_pick_inverts_the_cumulative_distribution():
 @given(weights=st.lists(st.floats(0, 1, width=32), min_size=1,
                         max_size=40).filter(lambda w: sum(w) > 1e-3),
        u=st.sampled_from([0.0, 2.0**-24, 0.5, 1 - 2.0**-24]))
-def test_pick_never_takes_what_has_no_probability(weights, u):
+def test_pick_never_draws_codes_of_probability_0(weights, u):
     weights = np.array(weights, np.float32)
     assert weights[int(sampler.pick(weights, np.float32(u)))] > 0

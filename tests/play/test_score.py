@@ -25,25 +25,25 @@ def music(shared):
 
 
 def steps(stream) -> np.ndarray:
-    return stream._chain.score.state.codes
+    return stream._chain.composer.state.codes
 
 
-def test_a_stopped_stream_goes_on_with_the_same_score_and_sound(music):
+def test_a_resumed_stream_continues_with_the_same_score_and_sound(music):
     with music.stream(seed=3) as stream:
         stream.set(tempo=150, density=1.5, key="D-minor")
         blocks = [next(stream) for _ in range(3)]
         saved = stream.state()
         blocks = [next(stream) for _ in range(6)]
         notes = stream.notes()
-    for score in (None, stream.engines.score):
-        with Stream.resume(saved, score=score) as again:
+    for composer in (None, stream.queued_engines.composer):
+        with Stream.resume(saved, composer=composer) as again:
             for block in blocks:
                 np.testing.assert_array_equal(next(again), block)
             assert again.notes() == notes
-            assert (again.engines.score is stream.engines.score) == (score is not None)
+            assert (again.queued_engines.composer is stream.queued_engines.composer) == (composer is not None)
 
 
-def test_a_piece_of_a_batch_is_the_piece_alone(music):
+def test_pieces_of_a_batch_equal_single_pieces(music):
     with music.stream(seed=3, batch=2) as several, music.stream(seed=3) as alone:
         blocks = [(next(several)[0], next(alone)) for _ in range(4)]
         assert several.notes() == alone.notes()
@@ -55,7 +55,7 @@ def test_a_piece_of_a_batch_is_the_piece_alone(music):
 def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
     with music.stream(seed=5) as stream:
         next(stream)
-        score = stream._chain.score
+        score = stream._chain.composer
         rows = score.in_frames(0, 40, 512)[0]
         assert (rows[0, :-1] == 1).any()
         first = [start for start, _, _ in stream.notes(0, 40 * 512)]
@@ -63,10 +63,10 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         assert sorted({start // 512 for start in first}) == struck.tolist()
 
 
-def test_an_attack_is_not_heard_before_it_is_struck(music):
+def test_an_attack_does_not_sound_before_its_strike(music):
     with music.stream(seed=5) as stream:
         next(stream)
-        score = stream._chain.score
+        score = stream._chain.composer
         score.state.codes = np.zeros((1, 8, score.books), np.int32)
         score.state.codes[0, 5, -1] = STRUCK
         score.state.times = 512 * np.arange(9)
@@ -79,7 +79,7 @@ def test_tempo_sets_the_time_of_a_step(music):
         stream.set(tempo=120)
         for _ in range(8):
             next(stream)
-        times = stream._chain.score.state.times
+        times = stream._chain.composer.state.times
         np.testing.assert_allclose(np.diff(times)[-8:], RATE * 60 / 120 / 4, atol=1)
 
 
@@ -112,7 +112,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
         return api.load(tmp_path / "codecs", folder, engine=engine).stream(seed=5)
 
     def compose(stream):
-        stream._chain.score.compose(20 * RATE)
+        stream._chain.composer.compose(20 * RATE)
         lines.append(melody.moves(*melody.top_line(steps(stream)[0])))
         return steps(stream)
 
@@ -130,7 +130,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
     assert longest_shared(lines[1], lines[:1]).length == melody.ORDER - 1
 
 
-def test_a_theme_that_is_asked_for_comes_back(music):
+def test_a_requested_theme_returns(music):
     with music.stream(seed=5) as stream:
         stream.set(section="new")
         for _ in range(80):
@@ -139,7 +139,7 @@ def test_a_theme_that_is_asked_for_comes_back(music):
         stream.set(section="theme")
         for _ in range(20):
             next(stream)
-        state = stream._chain.score.state
+        state = stream._chain.composer.state
         assert state.theme >= 0 and state.began >= before
         count = min(steps(stream).shape[1] - state.began, state.until - state.began)
         theme = steps(stream)[0, state.theme - state.first :][:count]
@@ -175,7 +175,7 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
         midi.read(path)
 
 
-def test_what_cannot_be_asked_of_a_score_is_one_line(music):
+def test_invalid_score_options_are_one_line(music):
     with music.stream(seed=1) as stream:
         for wrong in ({"key": "H-minor"}, {"section": "coda"}, {"tempo": 1000}):
             with pytest.raises(UserError):

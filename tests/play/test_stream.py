@@ -96,7 +96,7 @@ def frame(seen, uniform, previous, position, temperature, given=None):
 class IntegerCodec:
     """Each sample tells its frame, its place, and the frames at both ends of what is seen."""
 
-    rows, splits = 1, False
+    decoder_batch, splits = 1, False
     decode_part = CodecEngine.decode_part
 
     def __init__(self, level, books=1):
@@ -237,7 +237,7 @@ def test_codes_and_samples_line_up_at_every_level(name, level):
 
 
 @pytest.mark.parametrize("block", [512, 1024, 3 * 512, 16384])
-def test_the_block_decides_what_is_handed_out_and_not_what_is_heard(block):
+def test_the_block_size_does_not_change_the_music(block):
     whole = collect(start(chain(32), seed=3), 3)
     made = collect(start(chain(32), seed=3, block=block), -(-len(whole) // block))
     np.testing.assert_array_equal(made[: len(whole)], whole)
@@ -274,7 +274,7 @@ class CountingCodec(IntegerCodec):
         return np.full((len(codes), codes.shape[1] * self.config.level), self.runs, np.float32)
 
 
-def test_where_a_decoder_learns_more_a_block_passes_into_the_next_one():
+def test_blocks_are_cross_faded_if_the_decoder_sees_less_than_its_halo():
     _, (generator,) = chain(512, {512: 3})
     stream = start((CountingCodec(512, 3), [generator]), ahead=0.07, block=1024,
                    samples=5 * 1024, seed=3)
@@ -287,7 +287,7 @@ def test_where_a_decoder_learns_more_a_block_passes_into_the_next_one():
 
 
 @pytest.mark.parametrize("level", [512, 128, 8])
-def test_a_decoder_that_looks_as_far_as_it_sees_hears_the_same(level):
+def test_a_look_ahead_of_the_whole_halo_changes_nothing(level):
     codec, _ = parts = chain(level)
     options = {"seed": 3, "samples": 5 * BLOCK}
     ahead = codec.decode_halo * level / codec.config.sample_rate
@@ -340,7 +340,7 @@ def test_a_batch_is_its_pieces_side_by_side(name):
 def test_how_many_rows_are_decoded_at_once_changes_nothing(rows):
     codec, generators = chain(32)
     expected = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))
-    codec.rows = rows
+    codec.decoder_batch = rows
     sizes, decode = [], codec.decode_window
     codec.decode_window = lambda codes, start: (sizes.append(len(codes)), decode(codes, start))[1]
     audio = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))
@@ -348,7 +348,7 @@ def test_how_many_rows_are_decoded_at_once_changes_nothing(rows):
     assert max(sizes) == (rows or 8) and sum(sizes) == 5 * 8
 
 
-def test_what_no_worker_has_begun_is_done_by_the_thread_that_waits(monkeypatch):
+def test_the_waiting_thread_does_jobs_that_no_worker_has_begun(monkeypatch):
     """The only worker is at work on the context of the next block until this one is decoded."""
     monkeypatch.setattr(machine, "cores", lambda: 1)
     codec, generators = chain(32)
@@ -375,7 +375,7 @@ def test_what_no_worker_has_begun_is_done_by_the_thread_that_waits(monkeypatch):
     np.testing.assert_array_equal(collect(stream), expected)
 
 
-def test_a_state_is_only_resumed_with_what_made_it():
+def test_a_state_resumes_only_with_its_own_weights():
     codec, generators = chain(128)
     state = start((codec, generators), seed=1).state()
     with pytest.raises(UserError, match="generator_512, generator_128, not of vqvae_512, generator_512$"):
@@ -481,7 +481,7 @@ def test_a_prompt_is_followed_code_by_code_at_every_level(name):
     ("books", 128, 32, 161), ("other levels", 2048, 128, 70), ("other levels", 512, 128, 1),
     ("other ratios", 1024, 64, 16), ("other ratios", 64, 32, 161),
 ])
-def test_a_variation_keeps_a_level_and_ends_where_it_ends(name, kept, level, count):
+def test_a_variation_keeps_a_level_and_its_length(name, kept, level, count):
     layout = LAYOUTS[name]
     source = given(count * kept, kept, layout=layout)[kept]
     audio = check_stream(layout, level, kept={kept: source})
@@ -529,7 +529,7 @@ def test_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
             np.testing.assert_array_equal(frames, last)
 
 
-def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(rng):
+def test_the_recording_plays_unchanged_and_fades_to_its_continuation(rng):
     join = round(prompts.JOIN * 22050)
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
         recording, codes = rng.normal(0, 0.1, samples).astype(np.float32), given(samples, 128)
@@ -563,8 +563,8 @@ def test_log_probabilities_belong_to_the_codes_of_the_block():
     (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), "codes of level 512 are int64"),
     (prompted(given(BLOCK, 128), np.zeros(5), True), r"the prompt's audio is \[5\]"),
 ])
-def test_what_cannot_steer_is_refused(begin, message):
-    with pytest.raises((ValueError, UserError), match=message):
+def test_invalid_beginnings_raise_user_error(begin, message):
+    with pytest.raises(UserError, match=message):
         start(chain(128), begin=begin)
 
 

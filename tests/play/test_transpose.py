@@ -67,7 +67,7 @@ def test_a_change_makes_no_click(changes):
         np.testing.assert_array_equal(heard[last * BLOCK + 2048 :], audio[last * BLOCK + 2048 :])
 
 
-def test_a_row_does_not_depend_on_the_others(rng):
+def test_rows_are_independent(rng):
     noise = rng.normal(0, 0.1, (3, 6 * BLOCK)).astype(np.float32)
     together = play(noise, {1: 3}, batch=3)
     for row, alone in zip(together, noise, strict=True):

@@ -26,7 +26,7 @@ def results(tiny_weights):
     return benchmark.run(list(benchmark.BENCHMARKS), tiny_weights.codecs, tiny_weights.generators, TINY)
 
 
-def test_playing_is_measured_at_the_level_that_is_decoded(results):
+def test_the_benchmark_measures_the_decoded_level(results):
     assert [(r["level"], r["streams"]) for r in results["stream"]] == [(8, 1), (8, 2)]
     for row in results["stream"]:
         assert row["rtf"] > 0 and len(row["rtf_rounds"]) == 2
@@ -70,7 +70,7 @@ def test_a_process_that_fails_prints_the_reason(tiny_weights, tmp_path):
         benchmark.run_process("stream", tiny_weights.codecs, tmp_path, 8, TINY)
 
 
-def test_memory_grows_by_what_the_process_holds():
+def test_measured_memory_grows_with_an_array():
     before = machine.memory_use()
     assert 0 < before["now"] <= before["peak"]
     array = np.ones(16 << 20, np.uint8)

@@ -133,7 +133,7 @@ def test_a_copied_minute_is_found_with_bands_replaced_or_stretched(rng, change, 
     assert longest_shared(music(4000), corpus).length < 43
 
 
-def test_music_that_is_not_copied_shares_little(rng):
+def test_original_music_shares_little(rng):
     corpus = [bands(rng, 8000) for _ in range(3)]
     assert longest_shared(bands(rng, 4000), corpus).length < 43
     assert longest_shared(corpus[0][:3], corpus).length == 0, "shorter than a candidate"

@@ -31,16 +31,16 @@ def embed(sound, rate):
 def filled(**more):
     """A summary of which nothing stands out."""
     codec = {"model": "a", "suitable": True, "shortfall": "", "notes": 0.9, "mel": 0.3, "distance": None}
-    vitals = {"pause": 0.0, "pause_peak_db": None, "end_db": -20.0, "loudness_db": [-20.0],
+    figures = {"pause": 0.0, "pause_peak_db": None, "end_db": -20.0, "loudness_db": [-20.0],
               "clipped": 0.0, "repeat": {}}
     values = {"codecs": [codec], "generators": [{"model": "g", "unseen": [], "epoch": 3, "bits": 5.0,
                                                  "before": 6.0}],
-              "distance": {"generated": 15.0, "training": 10.0, "seconds": 60.0}, "vitals": vitals,
+              "distance": {"generated": 15.0, "training": 10.0, "seconds": 60.0}, "health": figures,
               "copies": [{"level": 512, "seconds": 1.0, "held_out_seconds": 0.5, "transpose": 0}]}
     return Results(9, 0.5, 1, 0.1, 22050, 512, **values | more)
 
 
-def test_advice_follows_from_what_was_measured():
+def test_advice_follows_from_the_measurements():
     assert list(folder_page.advise(filled())) == []
     codec = filled().codecs[0] | {"suitable": False, "shortfall": "notes 0.3, wanted 0.6"}
     for change, words in (
@@ -53,7 +53,7 @@ def test_advice_follows_from_what_was_measured():
              "At 512x 9.0 s are copied from a training track: more music, or a higher"),
             ({"copies": [filled().copies[0] | {"seconds": 9.0, "held_out_seconds": None}]},
              "transposition (--transpose 3)"),
-            ({"vitals": filled().vitals | {"end_db": -90.0}}, "ends in silence")):
+            ({"health": filled().health | {"end_db": -90.0}}, "ends in silence")):
         [line] = folder_page.advise(filled(**change))
         assert words in line
     results = filled()

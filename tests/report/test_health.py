@@ -6,7 +6,7 @@ from vqwave.report import health
 RATE = 22050
 
 
-def vitals(sound, codes=None):
+def measure(sound, codes=None):
     return health.measure(np.asarray(sound, np.float32), codes or {512: np.arange(50)}, RATE)
 
 
@@ -17,12 +17,12 @@ def test_faults_are_named(rng):
     pausing[30 * RATE : 40 * RATE] = 0
     loop = np.tile(rng.permutation(1024)[:430], 6)  # ten seconds, six times
     for figures, faults in (
-            (vitals(noise), []), (vitals(pausing), []),
-            (vitals(ending), ["silent for 30 s (peaks of -120 dBFS)", "ends in silence"]),
-            (vitals(noise, {512: loop}), ["50 s repeated exactly at 512x"])):
+            (measure(noise), []), (measure(pausing), []),
+            (measure(ending), ["silent for 30 s (peaks of -120 dBFS)", "ends in silence"]),
+            (measure(noise, {512: loop}), ["50 s repeated exactly at 512x"])):
         assert health.find_faults(figures) == faults
-    assert any("over ten seconds" in x for x in health.find_faults(vitals(np.sign(noise))))
-    assert any("at full scale" in x for x in health.find_faults(vitals(np.clip(4 * noise, -1, 1))))
+    assert any("over ten seconds" in x for x in health.find_faults(measure(np.sign(noise))))
+    assert any("at full scale" in x for x in health.find_faults(measure(np.clip(4 * noise, -1, 1))))
 
 
 def test_a_pause_is_measured_by_rms_not_by_its_peaks(rng):
@@ -31,20 +31,20 @@ def test_a_pause_is_measured_by_rms_not_by_its_peaks(rng):
     hiss = 10 ** (-70 / 20) * rng.normal(size=25 * RATE)
     hiss[:: RATE // 10] = 10 ** (-48 / 20)
     noise[10 * RATE : 35 * RATE] = hiss
-    figures = vitals(noise)
+    figures = measure(noise)
     assert figures["pause"] == pytest.approx(25, abs=0.21)
     assert figures["pause_at"] == pytest.approx(10, abs=0.11)
     assert figures["pause_peak_db"] == pytest.approx(-48, abs=0.1)
     assert health.find_faults(figures) == ["silent for 25 s (peaks of -48 dBFS)"]
     assert figures["pause_inside"] == pytest.approx(25, abs=0.21)
-    assert vitals(0.1 * rng.normal(size=RATE))["pause_peak_db"] is None
+    assert measure(0.1 * rng.normal(size=RATE))["pause_peak_db"] is None
 
 
 def test_silence_at_the_ends_is_no_pause_inside(rng):
     piece = 0.1 * rng.normal(size=30 * RATE)
     piece[: 8 * RATE] = piece[-9 * RATE :] = 0
     piece[15 * RATE : 17 * RATE] = 0
-    figures = vitals(piece)
+    figures = measure(piece)
     assert figures["pause"] == pytest.approx(9, abs=0.11)
     assert figures["pause_inside"] == pytest.approx(2, abs=0.21)
-    assert vitals(np.zeros(5 * RATE))["pause_inside"] == 0
+    assert measure(np.zeros(5 * RATE))["pause_inside"] == 0

@@ -50,7 +50,7 @@ def test_distances_of_other_amounts_of_sound_have_no_verdict():
     assert lines[3].endswith("| 0.3 | aim met | 0.3 | aim met |")
 
 
-def test_what_was_chosen_is_gathered_from_every_recipe_that_shares_a_track(tmp_path):
+def test_choices_are_gathered_from_every_recipe_that_shares_a_track(tmp_path):
     tracks = data_folder(tmp_path / "data", {name: music(1.0, i)
                                              for i, name in enumerate(["a", "b", "c"])})
     for recipe, text in {"one": "test: [a]\nchosen_by_test: the temperature\n",

@@ -16,7 +16,7 @@ def tune(count, seed=0, books=24):
     return codes
 
 
-def test_a_loop_is_as_long_as_what_comes_again_at_once():
+def test_a_loop_lasts_as_long_as_its_immediate_repeat():
     start, bar, end = tune(20), tune(7, 1), tune(20, 2)
     assert scores.longest_loop(scores.moves(np.concatenate([start, bar, bar, bar, end]))) == 7 * 2 - 1
     assert scores.longest_loop(scores.moves(tune(30))) < 4
@@ -30,7 +30,7 @@ def test_a_steady_piece_neither_runs_away_nor_freezes():
     assert not scores.steady(np.zeros(1))
 
 
-def test_a_markov_model_draws_what_it_has_learnt():
+def test_a_markov_model_repeats_its_training_tune():
     model = scores.Markov()
     model.learn(np.concatenate([tune(7)] * 20))
     drawn, starts = model.draw(1, 24)

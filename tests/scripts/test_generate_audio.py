@@ -109,7 +109,7 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     ([*FILE, "--device", "1"], "play` has the options for playing"),
     (["--generator-weights-dir", "TMP", *FILE], "no weights of generator_512"),
     (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
-     "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s"),
+     "the piece lasts 1.00 s, but the prompt alone lasts 2.00 s"),
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],

@@ -37,7 +37,7 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
     for folders in (["weights/mine", "weights"], ["weights", "weights/mine"]):
         streams = start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", *folders)
         for folder in folders:
-            generators = streams[folder].engines.generators
+            generators = streams[folder].queued_engines.generators
             assert {engine.weight_set.folder for engine in generators} == {Path(folder)}
 
 

@@ -188,7 +188,7 @@ def test_any_chain_is_planned_and_saved_beside_the_weights(scratch, stages, tmp_
     assert weights.chain(tmp_path / "part").sizes == (512,)
 
 
-def test_the_presets_are_listed_with_what_they_are_about(train_all, capsys):
+def test_the_presets_are_listed_with_descriptions(train_all, capsys):
     with pytest.raises(SystemExit) as e:
         train_all.main(["--list"])
     assert e.value.code == 0

@@ -331,7 +331,7 @@ def unchanged(_):
     (unchanged, changed({"sampling": {"128": {"guidance": 2}}}), "cannot set guidance of level 128"),
     (unchanged, changed({"sampling": {"128": {"temperature": "hot"}}}), "of level 128 to hot"),
 ])
-def test_what_cannot_play_is_said_in_one_sentence(led, open_site, prepare, path, sentence):
+def test_the_page_says_why_it_cannot_play_in_one_sentence(led, open_site, prepare, path, sentence):
     page = open_site(led[0], path, prepare=prepare, ready="!document.querySelector('#alert').hidden")
     words = page.locator("#alert").inner_text()
     assert sentence in words and "\n" not in words and words.count(". ") == 0
@@ -458,7 +458,7 @@ def test_the_local_server_sends_the_headers_that_threads_need(tmp_path):
     assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
 
 
-def test_what_cannot_be_written_is_one_line(tmp_path):
+def test_write_errors_are_one_line(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(site.UserError, match="holds other files"):

@@ -27,7 +27,7 @@ pytestmark = NEEDS
 CHAIN = preset("tiny").chain
 
 
-def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(open_page):
+def test_playback_and_downloads_equal_the_take_sample_by_sample(open_page):
     page = open_page()
     ask_for(page, level=8, seconds=4, seed=7)
     make(page)
@@ -117,7 +117,7 @@ def test_a_double_click_makes_one_take_and_it_can_be_stopped(open_page):
     assert page.locator("#takes li").count() == 2, "the list keeps the first take up to where it was heard"
 
 
-def test_a_reload_asks_first_and_keeps_what_was_heard(open_page):
+def test_a_reload_asks_first_and_keeps_the_heard_music(open_page):
     page = open_page()
     dialogs = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
@@ -133,7 +133,7 @@ def test_a_reload_asks_first_and_keeps_what_was_heard(open_page):
 
 
 @pytest.mark.large
-def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_page, tiny_weights, tmp_path):
+def test_a_take_can_be_played_and_saved_after_the_studio_is_gone(open_page, tiny_weights, tmp_path):
     with serve(tiny_weights, tmp_path) as (process, address):
         page = open_page(at=address, lost=True)
         page.locator("#play").click()

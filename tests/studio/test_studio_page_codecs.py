@@ -134,7 +134,7 @@ UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, sele
 
 @pytest.mark.large
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_a_phone_and_is_drawn_on_light_and_on_dark(open_page, song, theme):
+def test_the_codecs_page_fits_a_phone_in_both_themes(open_page, song, theme):
     page = open_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
     ask_for(page, seconds=1)
     make(page)

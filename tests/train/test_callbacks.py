@@ -266,7 +266,7 @@ def test_a_damaged_state_is_named(run, tmp_path, model, harm):
 
 
 @pytest.mark.parametrize("tail", ["", "3,0.1,0.1\n", "\x00garbage\n"])
-def test_a_log_goes_on_and_is_drawn(tmp_path, monkeypatch, tail):
+def test_a_log_continues_and_is_drawn(tmp_path, monkeypatch, tail):
     monkeypatch.setattr(callbacks, "plots", plots)
     path = tmp_path / "run.csv"
     logs = [{"loss": 9.0 - epoch, "val_loss": 8.0 - epoch} for epoch in range(4)]

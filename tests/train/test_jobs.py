@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("role", ["codec", "generator"])
-def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
+def test_windows_come_only_from_training_tracks(folder, tiny_weights, role):
     split = Split(validation=["track 1"], test=["track 2"], fresh=["track 3"])
     if role == "generator":
         job, record, _ = prepared(folder, tiny_weights.codecs, data=DataConfig(split=split))
@@ -294,7 +294,7 @@ def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny
         return layer.quiet.numpy()
 
     rows = [job.rows[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
-    heard = [set(read_frames(row.path, row.first, row.frames, 1)[:, 0]) for row in rows]
+    heard = [set(read_frames(row.codes, row.first, row.frames, 1)[:, 0]) for row in rows]
     quietness = quiet()
     assert quietness.shape == (64,) and 0.5 < quietness.max() < 25
     assert not quietness[list(set(range(64)) - heard[0])].any()

@@ -75,7 +75,7 @@ def test_every_flag_reaches_its_setting(tmp_path):
                                           distribute=True, set_by_user=settings.options.set_by_user)
 
 
-def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
+def test_the_yaml_of_a_set_reproduces_its_training(tmp_path, tiny_weights):
     weight_set = weights.find(tiny_weights.codecs, "vqvae_32")
     model = configs.replace(weight_set.config, name="my_own")
     training = configs.replace(TINY.trainings["vqvae_32"], batch_size=5)

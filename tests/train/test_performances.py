@@ -44,7 +44,7 @@ def trained(shared):
         save_chain(root, described)
         codec = weights.find(root / "codecs", CODEC)
         model = Generator(described.generator(PERFORMER))
-        model.core.start_outputs(codec.codebooks_of_frame(), np.random.default_rng(0))
+        model.core.start_outputs(codec.codebook_per_code(), np.random.default_rng(0))
         weights.save(root / "generators", PERFORMER, "", model.parts, model.config,
                      {"codecs": {CODEC: codec.codes_id}})
 
@@ -74,7 +74,7 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
 def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
     other = weights.find(trained / "codecs", CODEC)
     weights.save(tmp_path, CODEC, "", Codec(other.config, seed=5).parts, other.config)
-    with pytest.raises(UserError, match="plays the codes of another codec"):
+    with pytest.raises(UserError, match="codes from a different codec"):
         performances.perform(trained / "generators", weights.find(tmp_path, CODEC), "", [], print)
 
 

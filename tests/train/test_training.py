@@ -172,7 +172,7 @@ def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monke
     np.testing.assert_array_equal(np.concatenate(kept)[: costly.num_codes], quiet[0])
 
 
-def test_the_first_best_set_is_what_the_run_began_with(train, tmp_path, straight):
+def test_the_first_best_set_holds_the_initial_weights(train, tmp_path, straight):
     source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
     options = {"start_from": straight[GENERATOR].folder, "learning_rate": 30.0, "steps": 2,
                "epochs": 1, "seed": 6}

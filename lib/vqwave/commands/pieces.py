@@ -93,8 +93,8 @@ def add_score(parser):
     group.add_argument("--key", metavar="KEY",
                        help="the score keeps to this key, such as D-minor or Bb-major")
     group.add_argument("--score-from", metavar="FILE",
-                       help="perform the notes of a .mid file, or transcribe a recording and "
-                            "perform its notes; after them, the model composes the score")
+                       help="perform a .mid file or a transcribed recording; then the model "
+                            "composes on")
 
 
 def score_from(args, music):
@@ -211,7 +211,7 @@ def open_stream(args, music, options: dict, past: float = 0.0):
         stream = music.stream(seed=args.seed, past=past, score=score_from(args, music), **options)
         change = {name: getattr(args, name) for name in SCORE_OPTIONS
                   if getattr(args, name) is not None}
-        stream.check(stream.engines, **change)
+        stream.check(stream.queued_engines, **change)
         return stream, [(0, change)] if change else ()
     session = Session.read(args.replay)
     seed = session.seed if args.seed is None else args.seed

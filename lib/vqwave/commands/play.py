@@ -110,7 +110,7 @@ def play(stream, args, finish, changes=()) -> playback.Status:
             stack.callback(sender.close)
             blocks = sender.follow(blocks)
         if args.midi_in is not None:
-            stream.hear_codes()  # now, because later it would interrupt the music
+            stream.measure_pitches()  # now, because later it would interrupt the music
             listener = midi.open_input(args.midi_in, pressed, display.notices.append)
             stack.callback(listener.close)
         stack.callback(display.close)

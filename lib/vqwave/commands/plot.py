@@ -87,15 +87,15 @@ class Kind(NamedTuple):
     help: str
     options: str = "start seconds"
     seconds: float | None = None
-    inputs: str = "files of music, or folders of them, searched to the bottom"
+    inputs: str = "files of music, or folders (with subfolders)"
     count: str | int = "+"
 
 
 KINDS = {
     "waveforms": Kind(draw_sounds, "the waveforms of many files, a panel each"),
     "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side"),
-    "notes": Kind(draw_notes, "piano rolls over spectrograms, one under the other", seconds=30.0),
-    "curves": Kind(draw_curves, "training curves, also of a run that still trains: all models of a "
+    "notes": Kind(draw_notes, "piano rolls over spectrograms, stacked", seconds=30.0),
+    "curves": Kind(draw_curves, "training curves, also of a running training: all models of a "
                    "folder, or every metric of one model", "",
                    inputs="the folder of a run, or the .csv log of one model", count=1),
 }

@@ -23,9 +23,9 @@ class CodecConfig(Config):
     a VAE: audio <-> vectors float32 [batch, samples / level, dim].
 
     The decoder mirrors the encoder. padding: convolutions see both sides ("same") or only the past
-    ("causal", so that a piece can be coded in blocks). even: how strongly the up-sampling is kept
-    from adding a pattern at the code rate (`SubPixelUpsampling`), in [0, 1]. labels: the condition
-    of a VAE's encoder and decoder (a conditional VAE).
+    ("causal", so that a piece can be coded in blocks). even: how much of the up-sampling's
+    checkerboard artefact is removed, from 0 to 1 (`SubPixelUpsampling`). labels: the condition of a
+    VAE's encoder and decoder (a conditional VAE).
     """
 
     kind: Literal["codec"] = "codec"

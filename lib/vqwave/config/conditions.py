@@ -122,6 +122,7 @@ class ScoreAbove(ConditionConfig):
     dropout: Share = 0.12
 
     LOWEST: ClassVar[int] = 28
+    """The MIDI number of the first book."""
     PHASES: ClassVar[int] = 16
     """The number of phases in a beat."""
     OLDEST: ClassVar[int] = 255

@@ -48,7 +48,7 @@ class CoreConfig(Config):
     """P(frame_t | frame_<t, context): the common fields of all kinds of cores.
 
     embedding_dim: of a code of the previous frame. head_dim: features for each book after the
-    first. repeats: each book has an output for "the same code as before", for codes that rarely
+    first. repeats: each book also predicts "repeat the previous code". Use it for codes that rarely
     change. dropout: the share of each layer's outputs that training sets to zero. input_dropout:
     the share of the previous codes that training leaves out (Gal and Ghahramani 2016). drawing:
     "in_order": each book of a frame depends on the books before. "together": all books are drawn at
@@ -150,8 +150,8 @@ class TransformerCore(CoreConfig):
         return self
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """Ring buffers of keys and values for each layer. `count` is the number of frames so far,
-        without whole turns of the rings after the first.
+        """Ring buffers of keys and values for each layer. `count` counts the frames; at 2·`window`
+        it restarts at `window`.
         """
         states: dict[str, tuple[int, ...]] = {"count": (1,)}
         return states | {f"{name}_{i}": (self.heads, self.window, self.width // self.heads)

@@ -29,9 +29,9 @@ Strikes have weight 1.
 
 def pitch_classes(books: int) -> np.ndarray:
     """1 for semitones of the same pitch class: float32 [books, books]; zeros for attacks."""
-    alike = np.equal.outer(np.arange(books) % 12, np.arange(books) % 12)
-    alike[books - BANDS :] = alike[:, books - BANDS :] = False
-    return alike.astype("float32")
+    same_class = np.equal.outer(np.arange(books) % 12, np.arange(books) % 12)
+    same_class[books - BANDS :] = same_class[:, books - BANDS :] = False
+    return same_class.astype("float32")
 
 
 def averages(memory: int) -> np.ndarray:

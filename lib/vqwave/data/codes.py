@@ -69,12 +69,13 @@ def alignment_step(level: int) -> int:
 class CodeTrack(NamedTuple):
     """The codes of a variant of a track, from which windows are cut.
 
-    path, frames: the cached codes, or codes int [frames, books] in memory, and their number. above,
-    frames_above: the same for the level above; None at the top of a chain. shift, start: of the
-    `Variant`. first, first_above: the first frame that is used, at each level.
+    codes: the file of cached codes, or codes int [frames, books] in memory.
+    frames: the number of frames that are used.
+    above, frames_above: the same for the level above; None at the top of a chain.
+    shift, start: of the `Variant`. first, first_above: the first frame that is used at each level.
     """
 
-    path: Path | np.ndarray
+    codes: Path | np.ndarray
     frames: int
     above: Path | np.ndarray | None = None
     frames_above: int = 0
@@ -268,7 +269,7 @@ def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
     train, held_out: lists of `CodeTrack`.
     """
     in_training, in_held_out = (
-        count_codes((read_frames(t.path, t.first, t.frames, books) for t in tracks), num_codes,
+        count_codes((read_frames(t.codes, t.first, t.frames, books) for t in tracks), num_codes,
                     books) for tracks in (train, held_out))
     frames = in_held_out[0].sum()
     return (float((in_held_out * unigram_costs(in_training)).sum() / frames) if frames

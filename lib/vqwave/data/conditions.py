@@ -23,7 +23,7 @@ class Span:
 
     def read(self, books: int, before: int = 0) -> np.ndarray:
         """These frames and the `before` frames before them: int32 [before + frames, books]."""
-        return codes.read_frames(self.track.path, self.track.first + self.start - before,
+        return codes.read_frames(self.track.codes, self.track.first + self.start - before,
                                  before + self.frames, books)
 
 
@@ -37,7 +37,7 @@ def window_above(condition: CodesAbove, generator: GeneratorConfig,
         track = span.track
         if track.above is None:
             raise ValueError(f"{generator.name} reads level {condition.level}, of which "
-                             f"{track.path} has no codes")
+                             f"{track.codes} has no codes")
         first = span.start // ratio - (0 if number else halo)
         last = (span.start + span.frames) // ratio + (halo if number == len(spans) - 1 else 0)
         begin, count = max(0, first), track.frames_above

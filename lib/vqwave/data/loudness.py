@@ -40,7 +40,7 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
     sounding = all_levels[all_levels > SILENT_DB]
     floor = (np.median(sounding) if sounding.size else 0.0) - QUIET_UNDER
     for row, decibels in zip(rows, levels, strict=True):
-        frames = codes.read_frames(row.path, row.first, row.frames, books)
+        frames = codes.read_frames(row.codes, row.first, row.frames, books)
         quiet = np.clip(floor - decibels, 0, MOST_QUIET)
         counts += codes.count_codes([frames], num_codes, books)
         for book in range(books):

@@ -15,8 +15,8 @@ from ..io.splits import WHOLE, BatchShare
 from .codes import CodeTrack
 from .conditions import CONDITION_WINDOWS, Span
 
-# The purposes of random numbers, as part of their keys.
-_WINDOW, START, _NEXT, _CHANGE, _PERFORMED = 2, 3, 4, 5, 6
+# The purposes of random numbers, as part of their keys. An older version used purpose 1.
+FOR_WINDOW, FOR_START, FOR_NEXT, FOR_CHANGE, FOR_PERFORMANCE = range(2, 7)
 PERFORMED = 0.7
 """The share of windows with a performance's codes, when a decoder learns performances."""
 UNCHANGED = TrainingConfig()
@@ -38,7 +38,7 @@ class Sampler:
 
     def __call__(self, index: int) -> tuple[int, int]:
         """(item, position), the element `index` of the endless sequence of the seed."""
-        return self.find(int(rng(self.seed, _WINDOW, index).integers(self.ends[-1])))
+        return self.find(int(rng(self.seed, FOR_WINDOW, index).integers(self.ends[-1])))
 
     def find(self, place: int) -> tuple[int, int]:
         """(item, position in the item) of a position in the concatenation of all items."""
@@ -118,18 +118,18 @@ class AudioWindows(_Batches):
 
     def window(self, number: int) -> np.ndarray:
         """The window of this number, float32 [length]."""
-        random = rng(self.sampler.seed, _CHANGE, number)
+        random = rng(self.sampler.seed, FOR_CHANGE, number)
         sound = self._change(*self.position(number), random)
         if random.random() < self.augmentation.mix:
-            other = self.sampler.find(int(random.integers(self.places)))
-            sound = sound + self._change(*other, random)
+            mixed_in = self.sampler.find(int(random.integers(self.places)))
+            sound = sound + self._change(*mixed_in, random)
             sound /= max(1.0, float(np.abs(sound).max()))
         return sound
 
     def _change(self, item: int, place: int, random: np.random.Generator) -> np.ndarray:
         """The window at a position, transposed and quieter: float32 [length]."""
-        most = self.augmentation.transpose
-        sound = self._read(item, place, int(random.integers(-most, most + 1)))
+        semitones = self.augmentation.transpose
+        sound = self._read(item, place, int(random.integers(-semitones, semitones + 1)))
         return sound * np.float32(10 ** (-random.uniform(0.0, self.augmentation.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
@@ -169,7 +169,7 @@ class PerformedWindows(AudioWindows):
         """
         item, place = self.position(number)
         performed, frames = self.performed[item], self.length // self.level
-        if rng(self.sampler.seed, _PERFORMED, number).random() >= PERFORMED:
+        if rng(self.sampler.seed, FOR_PERFORMANCE, number).random() >= PERFORMED:
             return self.window(number), np.full((frames, performed.shape[1]), -1, np.int32)
         first = min((self.spans[item][0] + place) // self.level, len(performed) - frames)
         sound = audio.read_window(self.folder / self.files[item], first * self.level, self.length)
@@ -234,7 +234,7 @@ class CodeWindows(_Batches):
             start = min(place, count_places(track.frames, self.length, self.unit) - 1) * self.unit
             return [Span(track, start, min(self.length, track.frames - start))]
         start, spans, left = max(0, place - self.lead) * self.unit, [], self.length
-        random = rng(self.sampler.seed, _NEXT, number)
+        random = rng(self.sampler.seed, FOR_NEXT, number)
         while left > 0:
             spans.append(Span(track, start, min(left, self._whole(track) - start)))
             left -= spans[-1].frames

@@ -24,18 +24,17 @@ from .spectrum import resample
 
 SAMPLE_RATE, HOP = 22050, 512
 FRAME_SECONDS = HOP / SAMPLE_RATE
-LOWEST_HZ, LOWEST_MIDI = 65.406, 36
+LOWEST_HZ, LOWEST_MIDI = 65.406, 36  # C2
 BINS, BINS_A_SEMITONE = 144, 2
 FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / (12 * BINS_A_SEMITONE))
-PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
-SILENT_DB = -60.0
-"""A frame whose loudest bin is quieter than this has no peaks."""
-MARGIN = 0.3
-"""The receptive field of a frame on either side, in seconds: half of the longest filter."""
-SHORTEST_NOTE_FRAMES = 4
-"""The shortest note in durations and in the strongest line, in frames: 93 ms."""
-KEY_SECONDS, SECOND = 10.0, round(1 / FRAME_SECONDS)
-"""The length of the music in which a key is measured, in seconds; frames per second."""
+PEAK_NEIGHBOURHOOD = 9  # bins
+PEAK_PROMINENCE_DB = 4.0  # above the median of the neighbourhood
+PEAK_RANGE_DB = 25.0  # below the loudest bin of the frame
+SILENT_DB = -60.0  # a frame whose loudest bin is quieter has no peaks
+MARGIN = 0.3  # seconds that a frame sees on either side: half of the longest filter
+SHORTEST_NOTE_FRAMES = 4  # 93 ms, in durations and in the strongest line
+KEY_SECONDS = 10.0  # seconds of music in which a key is measured
+SECOND = round(1 / FRAME_SECONDS)  # frames
 
 # How well each pitch class fits a major and a minor key on C (Krumhansl & Kessler 1982).
 KEY_PROFILES = np.array([[6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],
@@ -130,17 +129,17 @@ def portrait(audio, sample_rate: int) -> dict:
     """
     magnitudes = np.concatenate(list(constant_q(audio, sample_rate)))
     is_peak, classes = peaks(magnitudes), chroma(magnitudes)
-    line = _strongest_line(magnitudes, is_peak)
-    later = np.clip((classes[:-SECOND] * classes[SECOND:]).sum(axis=1), 0.0, 1.0)
+    melody = _strongest_line(magnitudes, is_peak)
+    chroma_similarity = np.clip((classes[:-SECOND] * classes[SECOND:]).sum(axis=1), 0.0, 1.0)
     seconds = _held_frames(is_peak) * FRAME_SECONDS
     return {
         "durations": _histogram(np.log2(np.clip(seconds, 0.09, 8.0)),
                                 np.linspace(np.log2(0.09), 3.0, 13)),
-        "intervals": _histogram(np.clip(np.diff(line), -13, 13), np.arange(-13.5, 14.5)),
-        "harmony": _histogram(later, np.linspace(0.0, 1.0, 13)),
+        "intervals": _histogram(np.clip(np.diff(melody), -13, 13), np.arange(-13.5, 14.5)),
+        "harmony": _histogram(chroma_similarity, np.linspace(0.0, 1.0, 13)),
         "key": _histogram(_key_fits(classes), np.linspace(0.0, 1.0, 11)),
-        "line": len(line) * sample_rate / len(audio),
-        "alike": float(later.mean()) if later.size else 0.0,
+        "line": len(melody) * sample_rate / len(audio),
+        "alike": float(chroma_similarity.mean()) if chroma_similarity.size else 0.0,
     }
 
 

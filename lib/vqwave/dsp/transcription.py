@@ -21,14 +21,14 @@ from .timing import HOP, SAMPLE_RATE
 NETWORK = Path(__file__).with_name("basic_pitch.onnx")
 SHA256 = "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec"
 PITCHES, LOWEST_MIDI = 88, 21
-_WINDOW, _FRAMES, _EDGE = 2 * SAMPLE_RATE - HOP, 172, 15
-"""The samples and frames of the network's window, and the frames dropped at each end."""
-LEAST_ONSET, LEAST_SOUNDING = 0.5, 0.3
-"""The least probabilities of a note's onset, and of the frames in which it sounds."""
-LEAST_FRAMES, MOST_GAP = 11, 11
-"""The shortest note and the longest gap inside a note, in frames: 128 ms."""
-TOLERANCE_FRAMES = 5
-"""The largest distance of matching onsets in original and copy, in frames: 58 ms."""
+_WINDOW = 2 * SAMPLE_RATE - HOP  # samples of the network's window
+_FRAMES = 172  # frames of the network's window
+_EDGE = 15  # frames dropped at each end of the window
+LEAST_ONSET = 0.5  # the least probability of a note's onset
+LEAST_SOUNDING = 0.3  # the least probability of the frames in which a note sounds
+LEAST_FRAMES = 11  # the shortest note, in frames: 128 ms
+MOST_GAP = 11  # the longest gap inside a note, in frames
+TOLERANCE_FRAMES = 5  # the largest distance of matching onsets, in frames: 58 ms
 
 
 class Notes(NamedTuple):

@@ -10,10 +10,8 @@ from typing import Any
 
 from ..errors import UserError
 
-# Seconds to wait for a scheduler before giving up.
-PATIENCE = 30.0
-# Seconds to wait for the workers of a cluster, which may be starting.
-UNSTAFFED = 600.0
+SCHEDULER_TIMEOUT = 30.0  # seconds to wait for a scheduler
+WORKER_TIMEOUT = 600.0  # seconds to wait for the first worker, which may be starting
 _KEPT = "; finished work is kept, and the same command continues"
 
 
@@ -59,7 +57,7 @@ class _Watch:
 
     def __init__(self, address: str, say: Callable[[str], object]):
         self.address, self.say = address, say
-        self.answered = self.staffed = time.monotonic()
+        self.answered = self.had_worker_at = time.monotonic()
         self.had_workers = self.waiting = False
 
     def check(self, client) -> int:
@@ -69,17 +67,17 @@ class _Watch:
         with contextlib.suppress(OSError):
             threads, self.answered = sum(client.nthreads().values()), now
         if threads:
-            self.staffed, self.had_workers, self.waiting = now, True, False
+            self.had_worker_at, self.had_workers, self.waiting = now, True, False
         elif threads == 0 and not self.waiting:
             self.waiting = True
             self.say(f"{self.address}: the scheduler has "
                      f"{'lost its workers' if self.had_workers else 'no workers yet'}; waiting "
-                     f"up to {UNSTAFFED:.0f} s for one")
-        if now - self.answered > PATIENCE:
+                     f"up to {WORKER_TIMEOUT:.0f} s for one")
+        if now - self.answered > SCHEDULER_TIMEOUT:
             raise UserError(f"{self.address}: the scheduler has gone away{_KEPT}")
-        if now - self.staffed > UNSTAFFED:
+        if now - self.had_worker_at > WORKER_TIMEOUT:
             raise UserError(f"{self.address}: the scheduler has had no workers for "
-                            f"{UNSTAFFED:.0f} s; start some with: dask worker "
+                            f"{WORKER_TIMEOUT:.0f} s; start some with: dask worker "
                             f"{self.address}{_KEPT}")
         return threads or 0
 
@@ -109,7 +107,7 @@ def _connect(address):
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+        client = distributed.Client(address, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as e:
         raise UserError(f"{address}: no Dask scheduler answers there "
                         f"({' '.join(str(e).split())})") from e

@@ -110,8 +110,8 @@ def load(folder: Path) -> list[Track]:
         with open(path, encoding="utf-8", newline="\n") as lines:
             tracks = _tracks(path, lines)
     except FileNotFoundError as e:
-        what = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
-        raise UserError(f"{printable(folder)}: {what}; create it with "
+        problem = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
+        raise UserError(f"{printable(folder)}: {problem}; create it with "
                         f"{cli.command('prepare')}") from e
     except OSError as e:
         raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
@@ -137,8 +137,10 @@ def _tracks(path, lines) -> dict[str, Track]:
         except (ValueError, RecursionError) as e:
             if isinstance(e, json.JSONDecodeError) and not line.endswith("\n"):
                 break  # cut off
-            what = f"not JSON ({e})" if isinstance(e, json.JSONDecodeError) else printable(str(e))
-            raise UserError(f"{printable(path)}, line {number}: {what}; remove it and run "
+            problem = printable(str(e))
+            if isinstance(e, json.JSONDecodeError):
+                problem = f"not JSON ({e})"
+            raise UserError(f"{printable(path)}, line {number}: {problem}; remove it and run "
                             f"{cli.command('prepare')} again") from e
         tracks[track.file] = track
     return tracks

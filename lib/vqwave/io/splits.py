@@ -25,16 +25,16 @@ class BatchShare:
 
     def rows(self, count: int) -> range:
         """The rows of a joint batch of `count` rows that this process reads."""
-        own = count // self.processes
-        return range(self.rank * own, (self.rank + 1) * own)
+        row_count = count // self.processes
+        return range(self.rank * row_count, (self.rank + 1) * row_count)
 
 
 WHOLE = BatchShare()
 SPLIT_FILE = "split.yml"
 """In a folder of weights: the tracks that their training holds out."""
 LARGEST_TRACK = 0.4
-"""A single held-out track has at most this share of the hours, or twice the held-out share, so that
-enough music is left to train on.
+"""All held-out tracks together have at most this share of the hours, or twice the requested share,
+whichever is larger, so that enough music is left to train on.
 """
 
 
@@ -105,7 +105,7 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks). sides: the tracks by name (`read_split`), or a share of
-    the hours in [0, 1), which skips tracks above the limit `LARGEST_TRACK`. At least one track
+    the hours in [0, 1), which skips tracks that would exceed `LARGEST_TRACK`. At least one track
     is trained on. Of two or more tracks, at least one is held out, unless the share is 0.
     """
     if isinstance(sides, Split):
@@ -121,15 +121,15 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(
         f"{seed} {tracks[i].file}".encode("utf-8", "surrogateescape")).digest())
     total = sum(t.samples for t in tracks)
-    wanted, most = sides * total, max(LARGEST_TRACK, 2 * sides) * total
+    target, limit = sides * total, max(LARGEST_TRACK, 2 * sides) * total
     chosen, held_out = set(), 0
     for i in order:
-        if len(chosen) >= len(tracks) - 1 or held_out >= wanted:
+        if len(chosen) >= len(tracks) - 1 or held_out >= target:
             break
-        if held_out + tracks[i].samples <= most:
+        if held_out + tracks[i].samples <= limit:
             chosen.add(i)
             held_out += tracks[i].samples
-    if not chosen and wanted and len(tracks) > 1:
+    if not chosen and target and len(tracks) > 1:
         chosen = {min(order, key=lambda i: tracks[i].samples)}
     return [t for i, t in enumerate(tracks) if i not in chosen], [tracks[i] for i in sorted(chosen)]
 

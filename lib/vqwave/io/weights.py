@@ -37,7 +37,7 @@ CHAIN = "chain.yml"
 GRAPHS = ".graphs.tar.xz"
 """The end of the name of a wheel's archive of graphs, see `onnx/packing.py`."""
 UNKNOWN = "unknown"
-"""In the YAML of a set: its training, its data or its tracks were not recorded."""
+"""The value in a YAML file for settings, data or tracks that were not recorded."""
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 CODECS = "final_weights"
 GENERATORS = "weights"
@@ -216,10 +216,10 @@ class WeightSet:
 
     def load(self, part: str) -> dict[str, np.ndarray]:
         """float32 arrays of one file by variable path."""
-        return read_arrays((self if part in self.files else self.whole()).files[part])
+        return read_arrays((self if part in self.files else self.require_weights()).files[part])
 
-    def whole(self) -> Self:
-        """The set itself. Raises `WeightsError` if a wheel has only its graphs."""
+    def require_weights(self) -> Self:
+        """This set. Raises `WeightsError` if a wheel has only the graphs of the set."""
         if set(self.files) != set(parts_of(self.config)):
             raise WeightsError(f"{self.name}: the wheel has only its graphs, which play with "
                                f"--engine onnx; the weights, for other engines and for training, "
@@ -233,7 +233,7 @@ class WeightSet:
         return [arrays[path] for path in sorted(
             arrays, key=lambda path: ("/gain_" in path, *map(int, re.findall(r"\d+", path))))]
 
-    def codebooks_of_frame(self) -> list[np.ndarray]:
+    def codebook_per_code(self) -> list[np.ndarray]:
         """The codebook of each code of a frame; [] without codebooks."""
         books = self.codebooks()
         return [books[k] for k in self.config.codebook_of] if books else []
@@ -302,13 +302,13 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
     """Set Keras variables by path. A `WeightsError` names file, layer and both shapes."""
     for v in variables:
         if v.path not in arrays:
-            raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
+            raise WeightsError(f"{path}: layer {v.path} is missing")
         if tuple(v.shape) != arrays[v.path].shape:
             raise WeightsError(f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the "
                                f"file, {tuple(v.shape)} by its config")
     extra = set(arrays) - {v.path for v in variables}
     if extra:
-        raise WeightsError(f"{path}: holds a layer {min(extra)} that its config does not ask for")
+        raise WeightsError(f"{path}: unexpected layer {min(extra)}")
     for v in variables:
         v.assign(arrays[v.path])
 
@@ -411,8 +411,8 @@ def add_chain(folder, described: configs.ChainConfig):
     if (Path(folder) / CHAIN).exists():
         return
     assumed = chain(folder)
-    alike = (assumed.sample_rate, assumed.codecs) == (described.sample_rate, described.codecs)
-    if not alike and not holds(folder, assumed.names):
+    same_chain = (assumed.sample_rate, assumed.codecs) == (described.sample_rate, described.codecs)
+    if not same_chain and not holds(folder, assumed.names):
         save_chain(folder, described)
 
 

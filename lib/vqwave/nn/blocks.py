@@ -41,9 +41,9 @@ class ReceptiveField:
 def conv_field(padding: str, kernel_size: int, dilation: int = 1, stride: int = 1):
     """The receptive field of a convolution, (left, right) in steps of its input.
 
-    causal: the input follows its past steps, or zeros at a piece's start; a strided step sees all
-    of its own samples and no later samples. same: zeros on both sides; with a stride, the side with
-    more zeros depends on the length, so both sides count in full.
+    causal: the input is padded on the left with earlier steps or zeros. A strided output depends on
+    no later samples than its own. same: zeros on both sides. With a stride, the side with more
+    zeros depends on the length, so both sides count in full.
     """
     if padding == "causal":
         return dilation * (kernel_size - 1) + 1 - stride, 0
@@ -206,10 +206,10 @@ class SubPixelUpsampling(layers.Layer):
     """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al.
     2016).
 
-    Initially a constant input gives a constant output (Aitken et al. 2017). Training may give each
-    of the `ratio` phases its own response to a constant. A strong response sounds as spectral lines
-    at multiples of the input's rate (the checkerboard of Odena et al. 2016). Without any response
-    the spectrum has notches there. even: the share of the response that is removed, in [0, 1].
+    Initially a constant input gives a constant output (Aitken et al. 2017). After training, the
+    `ratio` phases may answer a constant input differently. This adds spectral lines at multiples of
+    the input rate (the checkerboard of Odena et al. 2016). Phases with equal answers leave notches
+    there instead. even: the share of the difference between phases that is removed, in [0, 1].
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0,

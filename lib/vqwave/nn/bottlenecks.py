@@ -9,8 +9,7 @@ from .blocks import prepend_past
 
 
 class EnergyDescent(layers.Layer):
-    """`steps` steps of gradient descent on an energy of each frame: [batch, N, c] -> the same
-    shape.
+    """`steps` steps of gradient descent on an energy of each frame: [batch, N, c] -> same shape.
 
     The energy transformer (Hoover et al. 2023, eqs. 3, 5 and 6), with sums over a window:
 

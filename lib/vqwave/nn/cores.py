@@ -12,16 +12,16 @@ from ..config import HIDDEN_DISTANCE, NORM_EPSILON, VECTOR_SCALE, GeneratorConfi
 from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import built, dense, gelu
-from .books import CODEBOOK_HEADS, GridHeads, gated
+from .code_heads import CODEBOOK_HEADS, GridHeads, gated
 from .conditions import FrameEmbedding
-from .core import Core
+from .core_base import Core
 from .lstm import LSTM
 from .roll import RollStack
 
 
 class StackCore(Core):
     """The base class of most cores: embedded frames and context -> a stack of layers -> the books
-    of a frame, see `books.py`.
+    of a frame, see `code_heads.py`.
 
     With `repeats`, each book has one more output, which is added to the logit of its previous code
     (after Merity et al. 2016, "Pointer sentinel mixture models").
@@ -365,7 +365,7 @@ class FramesStack(Core):
         self.nearest = NearestCodes(config, name="nearest")
         self.built = True
 
-    compile_options = staticmethod(losses.judge_vectors)
+    compile_options = staticmethod(losses.vector_compile_options)
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Take the codebooks."""

@@ -86,12 +86,12 @@ def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: st
     """
     labels, known = model.config.labels, weight_set.config.labels
     if labels and (known is None or known.names != labels.names):
-        other = Generator(model.config.with_labels(known))
-        take_weights(other, weight_set, except_for)
+        trained = Generator(model.config.with_labels(known))
+        take_weights(trained, weight_set, except_for)
         if known:
-            take_labels(model, other)
+            take_labels(model, trained)
         else:
-            _take_unlabelled(model, other)
+            _take_unlabelled(model, trained)
         return
     for part, variables in model.parts.items():
         if isinstance(variables, dict):

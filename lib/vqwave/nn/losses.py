@@ -148,13 +148,13 @@ def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
             if names == first or any(getattr(loss, name) for name in names)}
 
 
-def judge_codes() -> dict:
+def code_compile_options() -> dict:
     """The arguments of `compile` for a core with logits of codes."""
     return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             "weighted_metrics": [bits, keras.metrics.SparseCategoricalAccuracy(name="top1")]}
 
 
-def judge_vectors() -> dict:
+def vector_compile_options() -> dict:
     """The arguments of `compile` for a core whose logits are distances, see `FramesCore`."""
     return {"loss": squared_distance,
             "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy(name="top1")]}

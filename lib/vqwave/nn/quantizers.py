@@ -127,16 +127,16 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
     total, back = costs[:, :, 0], []
     for t in range(1, segment + 2 * overlap):
         # A top-1, because ONNX lacks Keras's argmin.
-        best, least = ops.top_k(-total, 1)
+        best, cheapest = ops.top_k(-total, 1)
         # Subtract the least cost, because small numbers have smaller rounding errors.
         total = total + best
-        back.append((least[..., 0], total > change_cost))
+        back.append((cheapest[..., 0], total > change_cost))
         total = ops.minimum(total, change_cost) + costs[:, :, t]
     code = ops.top_k(-total, 1)[1][..., 0]
     path = [code]
-    for least, moves in reversed(back):
-        here = ops.cast(ops.one_hot(code, num_codes), "bool")
-        code = ops.where(ops.any(here & moves, axis=-1), least, code)
+    for cheapest, moves in reversed(back):
+        is_current = ops.cast(ops.one_hot(code, num_codes), "bool")
+        code = ops.where(ops.any(is_current & moves, axis=-1), cheapest, code)
         path.append(code)
     path = ops.stack(path[::-1][overlap : overlap + segment], axis=2)
     path = ops.reshape(path, (batch, segments * segment, books))

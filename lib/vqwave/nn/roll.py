@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from ..config import GeneratorConfig, roll
 from .blocks import built, dense, gelu
-from .core import Core
+from .core_base import Core
 from .lstm import LSTM
 
 

@@ -1,6 +1,6 @@
-"""Logits to codes: the reference loop in Keras, which `onnx/loops.py` equals. Both have the same
-order: logits / temperature, top-k, top-p over the rest. The inverse of the cumulative
-distribution, in the codes' own order, then draws the code.
+"""Logits to codes: the reference loop in Keras; `onnx/loops.py` gives the same codes. Both loops
+divide the logits by the temperature, then apply top-k, then top-p to the codes that remain. The
+inverse of the cumulative distribution, in the order of the codes, draws the code.
 """
 
 import keras
@@ -10,11 +10,11 @@ from keras import ops
 def keep_likeliest(scaled, top_k, top_p):
     """Logits float32 [..., codes], divided by the temperature, with -inf for each code left out.
 
-    top_k keeps exactly that many (0: all), the lower code where two tie. top_p keeps, of those, the
-    smallest set of the likeliest whose share of their probability reaches it (1: all).
+    top_k keeps the k likeliest codes (0: all); ties go to the lower code. top_p then keeps the
+    fewest likeliest codes whose probabilities add up to at least p (1: all).
     """
     num_codes = scaled.shape[-1]
-    ranked, order = ops.top_k(scaled, num_codes)  # the lower index first where two tie
+    ranked, order = ops.top_k(scaled, num_codes)  # ties go to the lower index
     within_k = ops.arange(num_codes) < ops.cast(ops.where(top_k > 0, top_k, num_codes), "int32")
     weights = ops.where(within_k, ops.exp(ranked - ranked[..., :1]), 0.0)
     reached = ops.cumsum(weights, axis=-1)
@@ -26,7 +26,7 @@ def keep_likeliest(scaled, top_k, top_p):
 
 
 def pick(weights, u):
-    """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
+    """The first code whose cumulative sum exceeds u times the total: float32 [..., codes], [...] in
     [0, 1) -> int32 [...].
 
     `weights` need no normalising. In float32 u times the last sum is less than that sum (u is at
@@ -42,9 +42,9 @@ class KerasLoop(keras.Model):
     `predict_on_batch` takes a dict: uniforms [n, B, books], context [n, B, C] (none at the top),
     previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books, codes],
     inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's `states`
-    names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Only
-    `with_filter` are top_k and top_p used. guided: the context and the state have 2·B rows, those
-    with labels and then those without, and guidance ([1]) is an input.
+    names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). top_k and top_p
+    are ignored without `with_filter`. guided: the context and the state have 2·B rows, first with
+    labels, then without, and guidance ([1]) is an input.
     """
 
     def __init__(self, generator, with_filter: bool, guided: bool = False):
@@ -61,7 +61,7 @@ class KerasLoop(keras.Model):
 
         def body(i, previous, codes, log_probs, *state):
             frame_context = None if context is None else ops.take(context, i, axis=0)
-            u, prescribed, scores = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
+            u, prescribed, chosen = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
 
             def draw(book, logits):
                 if self.guided:
@@ -72,7 +72,7 @@ class KerasLoop(keras.Model):
                     scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
                 drawn = pick(ops.softmax(scaled), u[:, book])
                 code = ops.where(prescribed[:, book] < 0, drawn, prescribed[:, book])
-                scores.append(ops.take_along_axis(ops.log_softmax(scaled),
+                chosen.append(ops.take_along_axis(ops.log_softmax(scaled),
                                                   code[:, None], axis=-1)[:, 0])
                 return ops.concatenate([code, code]) if self.guided else code
 
@@ -81,7 +81,7 @@ class KerasLoop(keras.Model):
             if self.guided:
                 frame = ops.split(frame, 2)[0]
             codes = ops.where(rows == i, frame, codes)
-            log_probs = ops.where(rows == i, ops.stack(scores, axis=-1), log_probs)
+            log_probs = ops.where(rows == i, ops.stack(chosen, axis=-1), log_probs)
             return i + 1, frame, codes, log_probs, *state
 
         first = (0, inputs["previous"], ops.zeros_like(us, dtype="int32"), ops.zeros_like(us))

@@ -57,9 +57,9 @@ def windowed_amplitudes(blocks, kernel):
     kernel: float32 [blocks, hop, 2·bins], cosines and then sines under a window that is centred on
     a frame's first sample.
     """
-    half = len(kernel) // 2
-    around = ops.pad(blocks, [[0, 0], [half, half - 1], [0, 0]])
-    parts, bins = ops.conv(around, kernel, 1, "valid"), kernel.shape[-1] // 2
+    half_width = len(kernel) // 2
+    padded = ops.pad(blocks, [[0, 0], [half_width, half_width - 1], [0, 0]])
+    parts, bins = ops.conv(padded, kernel, 1, "valid"), kernel.shape[-1] // 2
     real, imag = parts[..., :bins], parts[..., bins:]
     # The floor, 120 dB under full scale, keeps the root's gradient finite in silence.
     return ops.sqrt(real**2 + imag**2 + 1e-12)
@@ -98,8 +98,8 @@ class ConstantQ:
             kernel = np.concatenate([window * np.cos(angle), window * np.sin(angle)], axis=1)
             self.kernels.append(kernel.reshape(2 * half, self.hop,
                                                2 * PER_OCTAVE).astype("float32"))
-        side = max(len(kernel) for kernel in self.kernels) // 2 * self.hop
-        self.receptive_field = (side, side)
+        margin = max(len(kernel) for kernel in self.kernels) // 2 * self.hop
+        self.receptive_field = (margin, margin)
         """In samples on either side of a frame's first sample."""
         # Longer windows pass less noise, so peaks are scaled by the square root of the window
         # length before they are compared.
@@ -120,12 +120,12 @@ class ConstantQ:
         quarter of a dB of a bound the value is continuous, so that rounding does not change codes.
         """
         decibels = ops.log(amplitudes * self.emphasis) * DECIBELS
-        side = PEAK_NEIGHBOURHOOD // 2
-        around = neighbourhoods(decibels, PEAK_NEIGHBOURHOOD)
-        median = ops.top_k(around, side + 1)[0][..., -1]
+        centre = PEAK_NEIGHBOURHOOD // 2
+        neighbours = neighbourhoods(decibels, PEAK_NEIGHBOURHOOD)
+        median = ops.top_k(neighbours, centre + 1)[0][..., -1]
         top = ops.max(decibels, axis=-1, keepdims=True)
-        margin = ops.minimum(decibels - ops.maximum(around[..., side - 1], around[..., side + 1]),
-                             decibels - median - PEAK_PROMINENCE_DB)
+        nearest = ops.maximum(neighbours[..., centre - 1], neighbours[..., centre + 1])
+        margin = ops.minimum(decibels - nearest, decibels - median - PEAK_PROMINENCE_DB)
         loudest = ops.log(ops.max(amplitudes, axis=-1, keepdims=True)) * DECIBELS
         margin = ops.minimum(margin, ops.minimum(decibels - top + PEAK_RANGE_DB, loudest + 70.0))
         # The first and the last bin have only one neighbour, so they are never peaks.
@@ -145,16 +145,16 @@ def neighbourhoods(x, count: int):
     """The `count` (odd) bins around each bin: [..., bins] -> [..., bins, count], the bin itself in
     the middle. The outermost bins are repeated beyond the ends.
     """
-    side, bins = count // 2, x.shape[-1]
-    around = ops.concatenate([x[..., :1]] * side + [x] + [x[..., -1:]] * side, axis=-1)
-    return ops.stack([around[..., i : i + bins] for i in range(count)], axis=-1)
+    half_width, bins = count // 2, x.shape[-1]
+    padded = ops.concatenate([x[..., :1]] * half_width + [x] + [x[..., -1:]] * half_width, axis=-1)
+    return ops.stack([padded[..., i : i + bins] for i in range(count)], axis=-1)
 
 
 def larger_neighbour(x, outside: float):
     """The larger neighbour of each bin [..., bins]. outside: the value beyond the ends."""
-    edge = ops.full_like(x[..., :1], outside)
-    return ops.maximum(ops.concatenate([edge, x[..., :-1]], axis=-1),
-                       ops.concatenate([x[..., 1:], edge], axis=-1))
+    border = ops.full_like(x[..., :1], outside)
+    return ops.maximum(ops.concatenate([border, x[..., :-1]], axis=-1),
+                       ops.concatenate([x[..., 1:], border], axis=-1))
 
 
 def loudness_of(amplitudes):

@@ -10,7 +10,7 @@ from .nodes import INT32, Nodes, int8
 
 class Body:
     """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
-    logits of a frame's books, as `nn.books.SequentialHeads` and `ParallelHeads` compute them.
+    logits of a frame's books, as `nn.code_heads.SequentialHeads` and `ParallelHeads` compute them.
 
     In int8, weights are symmetric with one scale per matrix, and activations are quantized by each
     step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
@@ -32,7 +32,7 @@ class Body:
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.precision = config, precision
-        # Subtract the cost of quiet codes from the biases, see `nn.books.Outputs`.
+        # Subtract the cost of quiet codes from the biases, see `nn.code_heads.Outputs`.
         self.arrays = arrays | {
             (bias := path.removesuffix(QUIETNESS) + "bias"): (
                 arrays[bias] - config.core.quiet_cost * quiet)
@@ -142,7 +142,7 @@ class Body:
         return body("Concat", *taps, x, axis=-1)
 
     def gated(self, x: str, width: int) -> str:
-        """[..., 2·width] -> [..., width], as `nn.books.gated`."""
+        """[..., 2·width] -> [..., width], as `nn.code_heads.gated`."""
         value, gate = self.body.split(x, width, width)
         return self.body("Mul", self.body("Tanh", value), self.body("Sigmoid", gate))
 

@@ -150,7 +150,7 @@ def cached_graph(weight_set, kind: str) -> bytes:
         return graph
     graphs = unpack(weight_set)
     if kind not in graphs:
-        weight_set.whole()
+        weight_set.require_weights()
         print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
         for listener in tuple(listeners):
             listener()

@@ -1,6 +1,6 @@
 """The graphs of the default chain in a wheel, so that playing needs only ONNX Runtime; and the
-quietness of each code. The graphs of a set share most of their bytes, so xz packs them all into a
-third of the size of one graph.
+quietness of each code. The graphs of a set share most of their bytes, so the archive is a third as
+large as one graph.
 """
 
 import io

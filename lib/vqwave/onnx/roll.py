@@ -17,8 +17,7 @@ class RollBody(Body):
         super().__init__(config, arrays, "float32", main, body)
         self.book_axis = True
         self.flags: list[str] = []
-        self.total = ""
-        self.mask = ""
+        self.total = self.mask = ""
         self.hidden: list[str] = []
         self.masks: list[str] = []
 
@@ -60,11 +59,12 @@ class RollBody(Body):
             table = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
             self.flags.append(body("Gather", table, drawn[-1], axis=0))
             self.total = body("Add", self.total, self.flags[-1]) if self.total else self.flags[-1]
-            near = self.flags[-below:]
-            rows = self.arrays["across/kernel"]
-            rows = np.concatenate([rows[2 * (below - len(near)) : 2 * below], 0.25 * rows[-2:]])
-            lower = body("Concat", *near, self.total, axis=-1)
-            hidden = body("Add", hidden, body("MatMul", lower, rows))
+            nearest = self.flags[-below:]
+            kernel = self.arrays["across/kernel"]
+            kernel = np.concatenate([kernel[2 * (below - len(nearest)) : 2 * below],
+                                     0.25 * kernel[-2:]])
+            lower_flags = body("Concat", *nearest, self.total, axis=-1)
+            hidden = body("Add", hidden, body("MatMul", lower_flags, kernel))
         hidden = body("FastGelu", hidden, domain="com.microsoft")
         logits = self.output_layer("logits", hidden)
         return body("Add", logits, self.masks[book])
@@ -76,8 +76,8 @@ class RollBody(Body):
         """Set the mask of the logits, [1, B, books, 3], see `nn.roll.possible`."""
         body = self.body
         sounds = body("Transpose", sounds, perm=[0, 1, 3, 2])
-        only = np.array([0, -roll.IMPOSSIBLE, 0], np.float32)
-        self.mask = body("Sub", body("Mul", sounds, only), only)
+        penalties = np.array([0, -roll.IMPOSSIBLE, 0], np.float32)
+        self.mask = body("Sub", body("Mul", sounds, penalties), penalties)
 
     def _planes(self, struck: str, sounds: str, now: str) -> str:
         """The inputs of all semitones, [1, B, planes, books]."""
@@ -88,8 +88,8 @@ class RollBody(Body):
         density = body("Log", body("Add", body("ReduceSum", rates, [3]), np.array(1, np.float32)))
         of_class = body("MatMul", body("Gather", rates, [0, len(roll.AVERAGE_SECONDS) - 1], axis=2),
                         roll.pitch_classes(books))
-        which = np.eye(books, dtype=np.float32)[None, None, books - roll.BANDS :]
-        which = body("Add", body("Mul", now, np.array(0, np.float32)), which)
+        band_one_hot = np.eye(books, dtype=np.float32)[None, None, books - roll.BANDS :]
+        band_one_hot = body("Add", body("Mul", now, np.array(0, np.float32)), band_one_hot)
         height = (np.arange(books, dtype=np.float32) / books - 0.5)[None, None, None]
         height = body("Add", body("Mul", now, np.array(0, np.float32)), height)
         recent = body("Gather", struck, [core.memory - 1 - age for age in range(roll.RECENT)],
@@ -97,14 +97,14 @@ class RollBody(Body):
         attacks = body("Slice", body("Gather", recent, [0], axis=2), [books - roll.BANDS],
                        [books], [3])
         attacks = body("Transpose", attacks, perm=[0, 1, 3, 2])
-        follow, alike = self._matches(struck, sounds)
+        following_strikes, similarity = self._matches(struck, sounds)
         count = body("Cast", "body_count", to=INT32)
         phase = body("Cast", body("Equal", count,
                                   np.arange(roll.STEPS_PER_BEAT, dtype=np.int32)), to=FLOAT)
-        alike, phase = (body("Unsqueeze", x, [3]) for x in (alike, phase))
+        similarity, phase = (body("Unsqueeze", x, [3]) for x in (similarity, phase))
         return body("Concat", recent, now, rates, body("Mul", density, ones), of_class, height,
-                    which, follow, body("Mul", follow, alike), body("Mul", alike, ones),
-                    body("Mul", attacks, ones), body("Mul", phase, ones), axis=2)
+                    band_one_hot, following_strikes, body("Mul", following_strikes, similarity),
+                    *(body("Mul", x, ones) for x in (similarity, attacks, phase)), axis=2)
 
     def _matches(self, struck: str, sounds: str) -> tuple[str, str]:
         """`nn.roll.RollStack._matches`: ([1, B, matches, books], [1, B, matches])."""
@@ -115,25 +115,25 @@ class RollBody(Body):
         recent = body("Slice", x, [core.memory - core.compared], [core.memory], [2])
         dots = body("MatMul", x, body("Transpose", recent, perm=[0, 1, 3, 2]))
         squares = body("ReduceSum", body("Mul", x, x), [3])
-        total = own = ""
+        dot_products = norms = ""
         for age in range(core.compared):
             products = body("Gather", dots, [core.compared - 1 - age], axis=3)
             products, older = self._later(products, age), self._later(squares, age)
-            total = body("Add", total, products) if total else products
-            own = body("Add", own, older) if own else older
-        own = body("Sqrt", own)
-        newest = body("Gather", own, [core.memory - 1], axis=2)
-        scale = body("Add", body("Mul", own, newest), np.array(1e-3, np.float32))
-        alike = body("Squeeze", body("Div", total, scale), [3])
-        alike = body("Slice", alike, [core.compared], [core.memory - roll.LEAST_AGE], [2])
+            dot_products = body("Add", dot_products, products) if dot_products else products
+            norms = body("Add", norms, older) if norms else older
+        norms = body("Sqrt", norms)
+        newest = body("Gather", norms, [core.memory - 1], axis=2)
+        scale = body("Add", body("Mul", norms, newest), np.array(1e-3, np.float32))
+        similarity = body("Squeeze", body("Div", dot_products, scale), [3])
+        similarity = body("Slice", similarity, [core.compared], [core.memory - roll.LEAST_AGE], [2])
         prefix = f"{body.prefix}matches"
-        body.node("TopK", alike, [core.matches], outputs=[f"{prefix}_alike", f"{prefix}_places"],
-                  axis=-1)
-        places = body("Add", f"{prefix}_places", np.array(core.compared + 1, np.int64))
-        places = body("Expand", body("Unsqueeze", places, [3]), [1, 1, 1, self.config.books])
-        follow = body("GatherElements", struck, places, axis=2)
+        body.node("TopK", similarity, [core.matches], axis=-1,
+                  outputs=[f"{prefix}_alike", f"{prefix}_places"])
+        steps = body("Add", f"{prefix}_places", np.array(core.compared + 1, np.int64))
+        steps = body("Expand", body("Unsqueeze", steps, [3]), [1, 1, 1, self.config.books])
+        following_strikes = body("GatherElements", struck, steps, axis=2)
         real = self._flag("Greater", f"{prefix}_alike", 0)
-        return body("Mul", follow, body("Unsqueeze", real, [3])), f"{prefix}_alike"
+        return body("Mul", following_strikes, body("Unsqueeze", real, [3])), f"{prefix}_alike"
 
     def _later(self, x: str, steps: int) -> str:
         """[1, B, memory, n] some steps later, zeros first."""
@@ -145,8 +145,8 @@ class RollBody(Body):
     def _convolve(self, name: str, x: str) -> str:
         """A convolution over semitones and its activation, [B, channels, books]."""
         kernel = np.ascontiguousarray(self.arrays[f"{name}/kernel"].transpose(2, 1, 0))
-        side = roll.KERNEL_SEMITONES // 2
-        x = self.body("Conv", x, kernel, self.arrays[f"{name}/bias"], pads=[side, side])
+        half_width = roll.KERNEL_SEMITONES // 2
+        x = self.body("Conv", x, kernel, self.arrays[f"{name}/bias"], pads=[half_width, half_width])
         return self.body("FastGelu", x, domain="com.microsoft")
 
     def _count_step(self):

@@ -203,8 +203,8 @@ class VQWave(ChainModels):
             keep = self.chain.check_keep(begin.level, level)
             encoded = [keep]
             if samples is not None and samples > begin.samples:
-                raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but the varied "
-                                f"recording lasts {begin.samples / self.sample_rate:.2f} s")
+                raise UserError(f"{samples / self.sample_rate:.2f} s requested, but the recording "
+                                f"lasts {begin.samples / self.sample_rate:.2f} s")
             samples = begin.samples if samples is None else samples
         elif isinstance(begin, Prompt):
             begin = self._cut_prompt(begin, self.ending(level), samples)
@@ -216,7 +216,7 @@ class VQWave(ChainModels):
             if begin is not None:
                 raise UserError("a piece begins with a recording or performs a score, not both")
             begin = score
-        return Stream(codec, generators, score=composer,
+        return Stream(codec, generators, composer=composer,
                       block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
                       sampling=sampling, label=label, begin=begin, batch=batch, chunk=chunk,
                       log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self,
@@ -231,9 +231,9 @@ class VQWave(ChainModels):
             raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no "
                             f"codes of level {missing[0]}")
         if samples is not None and samples <= len(prompt.audio):
-            raise UserError(f"the piece is to last {samples / self.sample_rate:.2f} s, but the "
-                            f"prompt alone lasts {len(prompt.audio) / self.sample_rate:.2f} s: ask "
-                            f"for more, or for a shorter prompt")
+            raise UserError(f"the piece lasts {samples / self.sample_rate:.2f} s, but the prompt "
+                            f"alone lasts {len(prompt.audio) / self.sample_rate:.2f} s: make a "
+                            f"longer piece, or cut the prompt")
         return dataclasses.replace(prompt, codes={x: prompt.codes[x] for x in levels})
 
     @property
@@ -274,13 +274,13 @@ def _without_book(codes: np.ndarray) -> np.ndarray:
 
 
 def _check_samples(audio, dimensions) -> np.ndarray:
-    """float32 [samples] or [batch, samples]. Raises `ValueError` for another shape or NaN."""
+    """float32 [samples] or [batch, samples]. Raises `UserError` for another shape or NaN."""
     audio = np.asarray(audio, np.float32)
     if audio.ndim not in dimensions:
         wanted = " or ".join(("[samples]", "[batch, samples]")[d - 1] for d in dimensions)
-        raise ValueError(f"audio is {wanted}, not {list(audio.shape)}")
+        raise UserError(f"audio is {wanted}, not {list(audio.shape)}")
     if not np.isfinite(audio).all():
-        raise ValueError("audio holds numbers that are not finite")
+        raise UserError("audio holds numbers that are not finite")
     return audio
 
 

@@ -33,8 +33,8 @@ SMOOTH = 0.01
 class Engines:
     """The engines of a chain: a `CodecEngine` and, from the top down, the `GeneratorEngine`s.
 
-    score: the `GeneratorEngine` of the score, or None. music: the `VQWave` that made the engines,
-    or None. label: see `choose_labels`. sampling: by level, after a jump to other weights.
+    composer: the `GeneratorEngine` of the score, or None. music: the `VQWave` that made the
+    engines, or None. label: see `choose_labels`. sampling: by level, after a jump to other weights.
     """
 
     codec: Any
@@ -42,7 +42,7 @@ class Engines:
     music: Any
     label: np.ndarray | None
     sampling: Mapping[int, Sampling] | None = None
-    score: Any = None
+    composer: Any = None
 
     @property
     def configs(self) -> list:
@@ -108,11 +108,11 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
             state.blocks = state.prompt_samples // options.block
         elif begin.keep_original:
             if np.shape(begin.audio) != (state.prompt_samples,):
-                raise ValueError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
-                                 f"last {state.prompt_samples} samples")
+                raise UserError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
+                                f"last {state.prompt_samples} samples")
             state.original = np.asarray(begin.audio, np.float32)
-    if engines.score:
-        state.score = start_score(engines.score, batch, options.log_probs, rate,
+    if engines.composer:
+        state.score = start_score(engines.composer, batch, options.log_probs, rate,
                                   begin.score if isinstance(begin, Prompt) else begin)
         if configs[0].core.performs:
             state.score.sampling = sampling[configs[0].level]
@@ -139,15 +139,15 @@ class Chain:
             end = state.source.first + state.source.codes.shape[1]
             self.source = CodeBuffer(engines.configs[0].source_level, options.block, state.source,
                                      end)
-        self.score = engines.score and ScoreLevel(engines.score, state.score, state.seed, steering,
-                                                  self.sample_rate)
+        self.composer = engines.composer and ScoreLevel(engines.composer, state.score, state.seed,
+                                                        steering, self.sample_rate)
         self.levels: list[Level] = []
         above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
             above = Level(generator, above, level_state, state.seed, options.block, steering,
                           chunk, self._least_source(above),
-                          None if above else self.score,
-                          None if options.intro or above or self.score
+                          None if above else self.composer,
+                          None if options.intro or above or self.composer
                           else self.sample_rate / generator.config.level)
             self.levels.append(above)
         self.bottom = self.levels[-1]
@@ -256,7 +256,7 @@ class Chain:
 
     def _decode(self) -> list[Callable[[], np.ndarray]]:
         """Start to decode the next block and the samples of its cross-fade. Returns functions, each
-        of which waits for a few rows: float32 [rows, block + cross-fade].
+        of which waits for a few pieces: float32 [pieces, block + cross-fade].
         """
         bottom = self.bottom
         begin = self.state.blocks * bottom.per_block
@@ -265,10 +265,10 @@ class Chain:
         codes = bottom.window(first, last, pad=0)
         if self._assumed and last != bottom.end:
             codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
-        rows = self.codec.rows or len(codes)
-        return [self.workers.start(decode_finite, self.codec, codes[i : i + rows], first,
+        batch = self.codec.decoder_batch or len(codes)
+        return [self.workers.start(decode_finite, self.codec, codes[i : i + batch], first,
                                    begin - first, bottom.per_block + self._smooth)
-                for i in range(0, len(codes), rows)]
+                for i in range(0, len(codes), batch)]
 
     def _join_tail(self, audio: np.ndarray) -> np.ndarray:
         """The decoded block, cross-faded from the tail of the block before: [batch, block]."""
@@ -317,9 +317,9 @@ class Chain:
                 keep = min(keep, below.span(group, group)[0])
             kept = 0 if level is self.source else past * level.per_block
             level.trim(max(0, min(keep, level.stop - kept)))
-        if self.score:
+        if self.composer:
             top = self.levels[0]
-            self.score.forget((top.blocks * top.per_block - top.config.score.halo) * top.level)
+            self.composer.forget((top.blocks * top.per_block - top.config.score.halo) * top.level)
 
 
 def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:

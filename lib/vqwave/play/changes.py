@@ -117,7 +117,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
             change.pop("weights"), change.pop("sampling", None), engines, options)
     configs = engines.configs
     if "sampling" in change:
-        sampling_per_level(configs, change["sampling"], engines.score)
+        sampling_per_level(configs, change["sampling"], engines.composer)
     if "label" in change:
         change["label"] = read_labels(change["label"], find_labels(configs), options.batch or 1)
     if "freeze" in change:
@@ -129,9 +129,9 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change[name] = check_number(name, change[name], control.least, control.most)
     if "notes" in change:
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
-    score = controls.SCORE & change.keys()
-    if score and not engines.score:
-        raise UserError(f"{sorted(score)[0]} needs weights with a score (preset timed); these have "
+    of_score = controls.SCORE & change.keys()
+    if of_score and not engines.composer:
+        raise UserError(f"{min(of_score)} needs weights with a score (preset timed); these have "
                         f"none")
     if "key" in change:
         change["scale"] = read_key(change.pop("key"))
@@ -151,16 +151,16 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
 
 def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:
     """The engines of another `VQWave`. Raises `UserError` if they cannot continue this stream."""
-    codec, generators, score = music.chain_engines()
+    codec, generators, composer = music.chain_engines()
     configs = [g.config for g in generators]
     rate, now = codec.config.sample_rate, before.codec.config.sample_rate
     if rate != now:
         raise UserError(f"the other weights are of {rate} Hz, but this stream plays at {now} Hz")
     check_block(options.block, configs)
-    alike = label_names(configs) == label_names(before.configs)
-    label = choose_labels(configs, before.label if alike else None, options.batch or 1)
+    same_labels = label_names(configs) == label_names(before.configs)
+    label = choose_labels(configs, before.label if same_labels else None, options.batch or 1)
     return Engines(codec, generators, music, label,
-                   sampling_per_level(configs, sampling, score), score)
+                   sampling_per_level(configs, sampling, composer), composer)
 
 
 def label_names(configs) -> tuple[str, ...]:

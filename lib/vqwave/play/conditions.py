@@ -26,8 +26,8 @@ def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray
 def score_rows(level, condition: ScoreAbove, start: int, count: int) -> np.ndarray:
     """The score of these frames and their halo: int32 [batch, count + 2·halo, books + 1]."""
     halo = condition.halo
-    if level.score is not None:
-        return level.score.in_frames((start - halo) * level.level, count + 2 * halo, level.level)
+    if level.composer is not None:
+        return level.composer.in_frames((start - halo) * level.level, count + 2 * halo, level.level)
     rows = np.zeros((level.batch, count + 2 * halo, condition.books + 1), np.int32)
     rows[..., -1] = condition.no_score
     return rows

@@ -104,7 +104,7 @@ CONTROLS = {control.name: control for control in (
 """The controls by name, for the studio, the terminal, MIDI and session files."""
 _OF_SCORE = "key", "section"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
-"""What only weights with a score have."""
+"""The controls that need weights with a score."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
          "notes", "label", *_OF_SCORE, "jump", "begin", "weights")
 """The keywords of `Stream.set`, which a session can change."""

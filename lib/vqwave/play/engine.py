@@ -96,28 +96,28 @@ def check_trained_on(codecs, generators):
         for name, codes_id in (generator.record.get("codecs") or {}).items():
             run, whose = runs.setdefault(name, (run_of(codes_id), f"that of {generator.name}"))
             if run and run_of(codes_id) not in ("", run):
-                raise UserError(f"{generator.name} in {generator.folder} was trained on the codes "
-                                f"of another {name} than {whose}; play it with its own codec")
+                raise UserError(f"{generator.name} in {generator.folder} was trained on codes from "
+                                f"a different {name} than {whose}; use the codec it was trained "
+                                f"with")
 
 
 class CodecEngine:
     """audio <-> codes at one level; `config` is its `CodecConfig`.
 
     The frames of a VAE are vectors, float32 [batch, N, dim], instead of codes, int32 [batch, N,
-    books]. label: for a codec with labels, in a form that `labels.read_labels` takes; None: no
-    label.
+    books]. label: for a codec with labels, in a form that `labels.read_labels` takes; or None.
 
     Attributes:
-        rows: the fastest number of batch rows in one run of the decoder; None: all rows. If it is a
-            number, the audio of a row does not depend on the other rows, bit for bit.
+        decoder_batch: the fastest number of pieces in one run of the decoder; None: all pieces. If
+            it is a number, the audio of a piece does not depend on the others, bit for bit.
         splits: whether the decoder can decode a part of a window alone.
     """
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set
         self.engine = check_engine(engine)
-        # With two rows, the activations between the convolutions stay in the CPU's caches.
-        self.rows = None if engine == "keras" else 2
+        # With two pieces, the activations between the convolutions stay in the CPU's caches.
+        self.decoder_batch = None if engine == "keras" else 2
         self.splits = engine != "keras" and self.config.can_decode_part
         self._models = (_KerasCodec if engine == "keras" else _Graphs)(weight_set)
         self._vocode = vocoder(self.config)
@@ -132,8 +132,7 @@ class CodecEngine:
     def decode(self, codes, label=None) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.
 
-        A residual codec takes any number of its first books. Raises `UserError` for an unknown
-        label.
+        A residual codec takes any number of its first books. Raises `UserError` for unknown labels.
         """
         codes = np.asarray(codes, self.config.frame_dtype)
         return chunking.decode(partial(self.decode_window, label=label), codes, self.config.level,
@@ -384,8 +383,7 @@ class _OnnxGenerator:
     def run(self, feeds, state, full: bool):
         """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
 
-        full: the graph with forced codes, filters, bias and log-probabilities. Otherwise log_probs
-        is None.
+        full: the graph with forced codes, filters, bias and log_probs; otherwise log_probs is None.
         """
         guided = "guidance" in feeds
         streams = len(feeds["previous"]) * (1 + guided)

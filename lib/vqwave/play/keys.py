@@ -41,14 +41,14 @@ class Keys:
 
         Values are {control: {level: value}}. The level is None if a control has only one value.
         """
-        coming = self.stream.coming
-        self._levels = list(coming)
+        samplings = self.stream.queued_sampling
+        self._levels = list(samplings)
         self._level = None  # the level that keys change; None: all
         self._controls = {name: control for name, control in controls.CONTROLS.items()
                           if (self.stream.labels or not control.labels)
                           and (self.stream.has_score or not control.score)}
         self._values: dict[str, dict[int | None, float]] = {
-            name: {level: getattr(sampling, name) for level, sampling in coming.items()}
+            name: {level: getattr(sampling, name) for level, sampling in samplings.items()}
             if control.sampled else {None: control.default}
             for name, control in self._controls.items()}
         self._values["stay"] = {None: self.stream.stay}
@@ -177,7 +177,7 @@ class Keys:
         """Hold these notes, and release all others."""
         with self._notice_errors():
             if notes:  # outside the lock: after a change of weights, measuring takes seconds
-                self.stream.hear_codes()
+                self.stream.measure_pitches()
         with self._lock, self._notice_errors():
             self._set(notes=sorted(notes))
 

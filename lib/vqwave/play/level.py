@@ -153,7 +153,7 @@ class Level(CodeBuffer):
         source: the level above, None at the top.
         chunk: the most frames that one call of the generator samples.
         least_source: see `LEAST_SOURCE`.
-        score: the `score.ScoreLevel` that the top level performs, or None.
+        composer: the `score.ScoreLevel` that the top level performs, or None.
         second: frames per second, if the level skips quiet openings and rests (see `opening`);
             None: the level skips nothing.
     """
@@ -162,11 +162,11 @@ class Level(CodeBuffer):
 
     def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
                  block: int, steering: Steering, chunk: int | None = None,
-                 least_source: int = LEAST_SOURCE, score=None, second: float | None = None):
+                 least_source: int = LEAST_SOURCE, composer=None, second: float | None = None):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering = source, seed, steering
-        self.score, self.second = score, second
-        self.performs = score is not None and self.config.core.performs
+        self.composer, self.second = composer, second
+        self.performs = composer is not None and self.config.core.performs
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape
@@ -219,14 +219,14 @@ class Level(CodeBuffer):
 
     @property
     def sampling(self) -> Sampling:
-        """The sampling of this level. A performer draws nothing: its level has the score's."""
-        return (self.score if self.performs else self).state.sampling
+        """For a performer, the sampling of its composer, because only the composer draws."""
+        return (self.composer if self.performs else self).state.sampling
 
     def set_sampling(self, sampling: Sampling):
         """Change the sampling. New unlabelled rows start with the memory of the labelled rows."""
         state = self.state
         if self.performs:
-            self.score.set_sampling(sampling)
+            self.composer.set_sampling(sampling)
         state.sampling = own_sampling(self.config, sampling)
         state.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
                         for x in state.memory]
@@ -253,18 +253,18 @@ class Level(CodeBuffer):
         if self.second:
             skip_rests(self, self.second)
         draws = self._uniforms(0, self.books)
-        forced, places = self._forced(start)
+        forced, loop_frames = self._forced(start)
         codes, log_probs = [state.codes], [state.log_probs]
-        for frames, scores in self._parts(context, draws, forced):
+        for frames, log_probs_of_part in self._parts(context, draws, forced):
             codes.append(frames)
-            log_probs.append(scores)
+            log_probs.append(log_probs_of_part)
         state.codes = np.concatenate(codes, axis=1)
         if state.log_probs is not None:
             state.log_probs = np.concatenate(log_probs, axis=1)
         if self.second:
             count_rests(self)
-        if places is not None:
-            state.loop[:, places] = state.codes[:, -self.per_block :]
+        if loop_frames is not None:
+            state.loop[:, loop_frames] = state.codes[:, -self.per_block :]
         if self.stop >= len(state.prompt):
             state.prompt = state.prompt[:0]
 
@@ -275,13 +275,13 @@ class Level(CodeBuffer):
         options = {} if bias is None else {"bias": bias}
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
-            frames, scores, state.memory = self.generator.sample(
+            frames, log_probs, state.memory = self.generator.sample(
                 None if context is None else context[:, part], draws[:, part],
                 state.previous, state.memory, state.sampling,
                 None if forced is None else forced[:, part], state.log_probs is not None,
                 **options)
             state.previous = frames[:, -1]
-            yield frames, scores
+            yield frames, log_probs
 
     def _forced(self, start: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The given codes of the next block, int32 [batch, per_block, books] with -1 where a code
@@ -289,17 +289,17 @@ class Level(CodeBuffer):
         """
         state = self.state
         prompt = state.prompt[start : start + self.per_block]
-        length, places = state.loop.shape[1], None
+        length, loop_frames = state.loop.shape[1], None
         if not len(prompt) and not length:
             return None, None
         forced = np.full((self.batch, self.per_block, self.books), -1, np.int32)
         if length:
-            places = (start - state.loop_start + np.arange(self.per_block)) % length
-            forced[:] = state.loop[:, places]
+            loop_frames = (start - state.loop_start + np.arange(self.per_block)) % length
+            forced[:] = state.loop[:, loop_frames]
             if self.steering.mutate:  # the random numbers of book `books` draw no code
                 forced[self._uniforms(self.books, 1)[..., 0] < self.steering.mutate] = -1
         forced[:, : len(prompt)] = prompt
-        return forced, places
+        return forced, loop_frames
 
     def _uniforms(self, book: int, books: int) -> np.ndarray:
         """The random numbers of the next block: float32 [batch, per_block, books]."""

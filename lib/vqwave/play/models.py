@@ -34,8 +34,8 @@ class ChainModels:
         key = os.path.abspath(generators)
         if key not in self._others:
             chain = weights.chain(generators)
-            own = weights.holds(generators, chain.codecs.values())
-            self._others[key] = type(self)(generators if own else self._codecs, generators,
+            has_codecs = weights.holds(generators, chain.codecs.values())
+            self._others[key] = type(self)(generators if has_codecs else self._codecs, generators,
                                            self.engine)
         return self._others[key]
 
@@ -43,8 +43,8 @@ class ChainModels:
                       ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine],
                                  engines.GeneratorEngine | None]:
         """The engines of the chain down to a level (None: see `ending`): the codec, the generators
-        from the top down, and the score's generator (None if the first generator performs no
-        score). Raises `UserError` for models that do not fit together.
+        from the top down, and the composer (the generator of the score that the first generator
+        performs, or None). Raises `UserError` for models that do not fit together.
 
         keep: the level whose codes a variation keeps; 0: no variation. encoded: the levels whose
         codes come from a recording (prompt or variation).
@@ -63,9 +63,9 @@ class ChainModels:
             else:
                 engines.check_codec(generators[encoder.config.level], encoder)
         engines.check_trained_on([codec, *encoders], chain)
-        score = self.chain.score if not keep and chain[0].config.score else None
+        composer = self.chain.score if not keep and chain[0].config.score else None
         return (self.codec(level), [self.generator(x) for x in generators],
-                self._load(score) if score else None)
+                self._load(composer) if composer else None)
 
     def pitches(self, level: int) -> np.ndarray | None:
         """The power of each pitch class in each code of a level, see `pitches.of_codec`. The first

@@ -1,6 +1,6 @@
 """The pitches of a codec's codes: each code is decoded alone, and its spectrum is measured. A bias
-on the logits then makes codes likelier that sound held notes, or the pitches of a recording that
-the music continues.
+on the logits then favours codes that sound the held notes, or the pitches of the recording that the
+music continues.
 """
 
 import contextlib

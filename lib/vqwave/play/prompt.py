@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..data.scores import Score
+from ..errors import UserError
 
 JOIN = 0.0929
 """The longest cross-fade, in seconds, from a recording to the music that continues it."""
@@ -45,28 +46,28 @@ def check_codes(codes, config, books: Container[int] = (), batch: bool = False) 
     """A caller's codes, [n, books] (or [n] with one book), as int32 [n, books].
 
     config: has `level`, `num_codes` and `books`. books: the allowed numbers of books; empty: the
-    config's. batch: allows [batch, n, books] too. Raises `ValueError` for other codes.
+    config's. batch: allows [batch, n, books] too. Raises `UserError` for other codes.
     """
     array = np.asarray(codes)
     frames = array[..., None] if config.books == 1 and array.ndim <= 1 + batch else array
     if (frames.ndim not in (2, 2 + batch) or frames.shape[-1] not in (books or (config.books,))
             or frames.dtype.kind not in "iu"):
-        raise ValueError(f"codes of level {config.level} are {array.dtype} {list(array.shape)}; "
-                         f"they must be whole numbers [n, {config.books}]")
+        raise UserError(f"codes of level {config.level} are {array.dtype} {list(array.shape)}; "
+                        f"they must be whole numbers [n, {config.books}]")
     if frames.size and not 0 <= frames.min() <= frames.max() < config.num_codes:
-        raise ValueError(f"codes of level {config.level} are {frames.min()} … {frames.max()}; "
-                         f"they must be in 0 … {config.num_codes - 1}")
+        raise UserError(f"codes of level {config.level} are {frames.min()} … {frames.max()}; "
+                        f"they must be in 0 … {config.num_codes - 1}")
     return frames.astype(np.int32)
 
 
 def check_prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
-    """A prompt's codes by level. Raises `ValueError` for missing levels or unequal ends."""
+    """A prompt's codes by level. Raises `UserError` for missing levels or unequal ends."""
     levels = [c.level for c in configs]
     if sorted(prompt, reverse=True) != levels:
-        raise ValueError(f"the prompt has levels {sorted(prompt, reverse=True)}; the chain has "
-                         f"{levels}")
+        raise UserError(f"the prompt has levels {sorted(prompt, reverse=True)}; the chain has "
+                        f"{levels}")
     codes = {c.level: check_codes(prompt[c.level], c) for c in configs}
     lengths = {level: len(frames) * level for level, frames in codes.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"the prompt's levels end at different samples: {lengths}")
+        raise UserError(f"the prompt's levels end at different samples: {lengths}")
     return codes

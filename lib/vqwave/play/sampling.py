@@ -62,16 +62,16 @@ def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
 
 
 def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
-                       score=None) -> dict[int, Sampling]:
+                       composer=None) -> dict[int, Sampling]:
     """The sampling of each level of a chain. configs: of its generators, top first. chosen: see
     `change_sampling`. Also raises `UserError` for guidance without labels.
 
-    score: the engine of the score, or None. A performer draws nothing, so the sampling of its level
-    is that of the score.
+    composer: the weights or the engine of the score, or None. A performer draws nothing, so the
+    sampling of its level is that of its composer.
     """
     own = {c.level: c.sampling for c in configs}
-    if score and configs[0].core.performs:
-        own[configs[0].level] = score.config.sampling
+    if composer and configs[0].core.performs:
+        own[configs[0].level] = composer.config.sampling
     sampling = change_sampling(own, chosen)
     if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
         raise UserError(f"{configs[0].name} was trained without labels, so guidance must be 1 (its "

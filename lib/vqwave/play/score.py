@@ -133,11 +133,11 @@ class ScoreLevel(Level):
         if forced is None:
             forced = np.full_like(draws, -1, np.int32)
         for step in range(STEPS_PER_BEAT):
-            here = slice(step, step + 1)
+            now = slice(step, step + 1)
             rows = [self.generator.sample(
-                        None, draws[piece : piece + 1, here], state.previous[piece : piece + 1],
+                        None, draws[piece : piece + 1, now], state.previous[piece : piece + 1],
                         [x[piece : piece + 1] for x in state.memory], state.sampling,
-                        forced[piece : piece + 1, here], state.log_probs is not None,
+                        forced[piece : piece + 1, now], state.log_probs is not None,
                         bias=self._bias(piece, start + step, forced[piece, step] < 0))
                     for piece in range(self.batch)]
             codes, log_probs, memory = zip(*rows, strict=True)

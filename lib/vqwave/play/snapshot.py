@@ -119,7 +119,7 @@ class Snapshot:
         """The snapshot of a stream with these engines. parts: the fields from `options` on."""
         return cls(SNAPSHOT_VERSION, EngineReference.of(engines.codec),
                    [EngineReference.of(generator) for generator in engines.generators],
-                   engines.score and EngineReference.of(engines.score), *parts)
+                   engines.composer and EngineReference.of(engines.composer), *parts)
 
     @classmethod
     def unpack(cls, state: Mapping) -> typing.Self:
@@ -133,7 +133,7 @@ class Snapshot:
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
                         f"{SNAPSHOT_VERSION}")
 
-    def engines(self, codec, generators, music, score) -> Engines:
+    def engines(self, codec, generators, music, composer) -> Engines:
         """The engines of the saved chain. Raises `UserError` if other engines are given."""
         def load(reference, loader):
             return loader(weights.find(reference.folder, reference.name, reference.tag or None),
@@ -141,9 +141,9 @@ class Snapshot:
 
         codec = codec or load(self.codec, engine.CodecEngine)
         generators = generators or [load(x, engine.GeneratorEngine) for x in self.generators]
-        score = score or (self.score and load(self.score, engine.GeneratorEngine))
+        composer = composer or (self.score and load(self.score, engine.GeneratorEngine))
         saved = [self.codec, *self.generators, *filter(None, [self.score])]
-        parts = [codec, *generators, *filter(None, [score])]
+        parts = [codec, *generators, *filter(None, [composer])]
         names, others = [x.name for x in saved], [x.config.name for x in parts]
         if names != others:
             raise UserError(f"the saved state is of {', '.join(names)}, not of {', '.join(others)}")
@@ -151,4 +151,4 @@ class Snapshot:
             if ((reference.checksum, reference.engine) != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {reference.name}")
-        return Engines(codec, generators, music, self.chain.label, score=score)
+        return Engines(codec, generators, music, self.chain.label, composer=composer)

@@ -33,7 +33,7 @@ class StreamStatus:
     log_probs: dict[int, np.ndarray] | None
     _chain: Chain
     _engines: Engines
-    _coming: Engines
+    _queued: Engines
     _playback: Playback
     _steering: Steering
 
@@ -73,29 +73,29 @@ class StreamStatus:
         return self._steering.stay
 
     @property
-    def engines(self) -> Engines:
+    def queued_engines(self) -> Engines:
         """The engines after all queued changes."""
-        return self._coming
+        return self._queued
 
     @property
-    def coming(self) -> Mapping[int, Sampling]:
+    def queued_sampling(self) -> Mapping[int, Sampling]:
         """The sampling of each level after a queued jump to other weights; otherwise now."""
-        return self._coming.sampling or self.sampling
+        return self._queued.sampling or self.sampling
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that `set(label=…)` takes."""
-        return label_names(self._coming.configs)
+        return label_names(self._queued.configs)
 
     @property
     def has_score(self) -> bool:
         """Whether the chain has a score after all queued changes."""
-        return self._coming.score is not None
+        return self._queued.composer is not None
 
     @property
     def label(self) -> str:
         """The label after all queued changes; "" for none, a mixture, or different labels."""
-        shares = self._coming.label
+        shares = self._queued.label
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
         return [*self.labels, ""][shares[0].argmax()]
@@ -118,10 +118,10 @@ class StreamStatus:
         Each is (first sample, sample after the last, MIDI number). end: None is the end of the
         composed score, which runs ahead of the sound. Only the last half hour is kept.
         """
-        score = self._chain.score
-        if score is None:
+        composer = self._chain.composer
+        if composer is None:
             return []
-        return score.notes(begin, score.state.times[-1] if end is None else end, piece)
+        return composer.notes(begin, composer.state.times[-1] if end is None else end, piece)
 
 
 class Stream(StreamStatus):
@@ -148,10 +148,10 @@ class Stream(StreamStatus):
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
         label: the label of the music, in a form that `labels.read_labels` takes.
         music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
-        ahead: seconds of codes after a block that the decoder waits for (latency). The decoder
-            repeats the last of these codes, and blocks are cross-faded. None: the decoder's whole
-            halo, so that the sound equals that of the whole piece's codes.
-        score: the `GeneratorEngine` of the score that the first generator performs, or None.
+        ahead: look-ahead of the decoder in seconds, which adds latency. The decoder repeats the
+            last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
+            so that the sound equals the whole piece decoded at once.
+        composer: the `GeneratorEngine` of the score that the first generator performs, or None.
         intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
             where its music sounds, see `opening`.
         leveling: pieces without a recording get a similar loudness, see `Leveler`.
@@ -170,7 +170,7 @@ class Stream(StreamStatus):
                  sampling=None, chunk: int | None = None,
                  begin: Prompt | Variation | Score | None = None, log_probs: bool = False,
                  past: float = 0.0, label=None, music=None, ahead: float | None = None,
-                 score=None):
+                 composer=None):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
                             f"VQWave.prompt and VQWave.source)")
@@ -191,10 +191,10 @@ class Stream(StreamStatus):
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
                           leveling and begin is None)
-        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, score)
+        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, composer)
         own = begin is None or isinstance(begin, Score)
         engines = Engines(codec, generators, music, choose_labels(
-            configs, label, batch or 1, seed if own else None), score=score)
+            configs, label, batch or 1, seed if own else None), composer=composer)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
@@ -208,7 +208,7 @@ class Stream(StreamStatus):
         self.block, self.samples, self.batch = options.block, options.samples, options.batch
         self._options, self._steering, self._chunk = options, steering, chunk
         self._workers = Workers()
-        self._engines = self._coming = engines
+        self._engines = self._queued = engines
         self._chain = self._build(chain)
         playback.past = deque(playback.past, round(options.past * self.sample_rate / self.block))
         self._playback = playback
@@ -235,7 +235,7 @@ class Stream(StreamStatus):
         self.close()
 
     def set(self, **change) -> int:
-        """Change the music from the next block on that has not begun. Any thread may call this.
+        """Change the music, starting with the next block that has not begun. Thread-safe.
 
         `controls.CONTROLS` describes the keywords that are numbers (loudness, transpose, hold,
         tempo, …) and their ranges. An `exact` change is heard from the returned sample on. The
@@ -259,17 +259,17 @@ class Stream(StreamStatus):
                 they are there. They are loaded before the change is queued. Held notes are
                 released, and earlier blocks can no longer be held.
 
-        Returns the sample of the stream from which the change holds. The same changes at the same
-        samples give the same music, see `session.replay`. Changes are part of the state. Raises
-        `UserError` for an impossible change, and then changes nothing.
+        Returns the first sample of the change. Replaying the changes at these samples gives the
+        same music, see `session.replay`. Changes are part of the state. Raises `UserError` for an
+        impossible change, and then changes nothing.
         """
-        loaded = load_named(change, self._coming)
+        loaded = load_named(change, self._queued)
         with self._set_lock:
-            checked = check_change(loaded, self._coming, self._options)
+            checked = check_change(loaded, self._queued, self._options)
             if checked.hold and not self._begun:
                 raise UserError("there is nothing to hold yet: nothing was played")
             self._pending.append(checked)
-            self._coming, sample = engines_after(checked, self._coming), self._begun * self.block
+            self._queued, sample = engines_after(checked, self._queued), self._begun * self.block
             if self.changed is not None:
                 self.changed.append((sample, change))
         return sample
@@ -278,9 +278,9 @@ class Stream(StreamStatus):
         """The change that `set` would make if `engines` played. Raises `UserError` like `set`."""
         return check_change(load_named(change, engines), engines, self._options)
 
-    def hear_codes(self):
+    def measure_pitches(self):
         """Measure the pitches of the codes now, instead of in the first `set(notes=…)`."""
-        load_named({"notes": True}, self._coming)
+        load_named({"notes": True}, self._queued)
 
     def __next__(self) -> np.ndarray:
         with self._lock:
@@ -393,16 +393,16 @@ class Stream(StreamStatus):
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               score=None, chunk: int | None = None, music=None) -> Self:
+               composer=None, chunk: int | None = None, music=None) -> Self:
         """A stream that continues bit for bit from `state`: a dict, or what `np.load` returns.
 
-        Without `codec`, `generators` or `score`, their engines are loaded from the paths in the
+        Without `codec`, `generators` or `composer`, their engines are loaded from the paths in the
         state. music: see `Stream`. Raises `UserError` for other weights than the state's, and for a
         damaged state.
         """
         snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
-        stream._open_at(snapshot.engines(codec, generators, music, score), snapshot.options,
+        stream._open_at(snapshot.engines(codec, generators, music, composer), snapshot.options,
                         snapshot.chain, snapshot.steering, snapshot.playback, chunk)
         stream._transposer.restore(snapshot.transposer)
         return stream

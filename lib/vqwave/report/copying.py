@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-HELD_SECONDS, HELD_FRAMES = 1.0, 4
-"""A second with at most four different frames is a held sound, which is no copied melody."""
-ALIKE, ALIKE_FRAMES = 0.65, 9
-"""The least share of equal codes in each window of a copy, and the window in frames."""
-SEED_FRAMES, SEED_GROUPS = 4, 4
-"""The frames of a candidate, and the number of groups of books, of which one must be equal."""
-SEEDS_A_HASH, CANDIDATES = 100, 20
-"""The most candidates per hash, and the most alignments per track, that are examined."""
+HELD_SECONDS = 1.0  # a held sound, which is no copied melody
+HELD_FRAMES = 4  # the most different frames in a held sound
+ALIKE = 0.65  # the least share of equal codes in each window of a copy
+ALIKE_FRAMES = 9  # the frames of such a window
+SEED_FRAMES = 4  # the frames of a candidate
+SEED_GROUPS = 4  # the groups of books, of which one must be equal in a candidate
+SEEDS_A_HASH = 100  # the most candidates of a hash that are examined
+CANDIDATES = 20  # the most alignments of a track that are examined
 MULTIPLIER = 0x9E3779B97F4A7C15
 """Of hashes. It is odd, so it has an inverse modulo 2^64."""
 
@@ -50,23 +50,25 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
         runs = [_longest_alike(codes, track, i, ~barred) for i, track in enumerate(corpus)]
         return max(runs, key=lambda run: run.length, default=Run(0))
     frames, tracks = _hash_frames(codes), [*map(_hash_frames, corpus)]
-    hashes, hashes_of = _WindowHashes(frames), [*map(_WindowHashes, tracks)]
+    hashes, track_hashes = _WindowHashes(frames), [*map(_WindowHashes, tracks)]
     barred_before = np.concatenate([[0], np.cumsum(barred)])
     # A longer run can only begin where a shorter run begins.
-    places = [np.arange(len(track)) for track in tracks]
+    possible_starts = [np.arange(len(track)) for track in tracks]
 
     def find(length: int) -> Run | None:
-        nonlocal places
+        nonlocal possible_starts
         starts = np.flatnonzero(barred_before[length:] == barred_before[:-length])
         windows = hashes(length)[starts]
-        found = [here[np.isin(theirs(length)[here], windows)] for theirs, here in (
-            (theirs, here[here <= len(track) - length])
-            for theirs, here, track in zip(hashes_of, places, tracks, strict=True))]
-        track = next((i for i, here in enumerate(found) if len(here)), None)
+        matching_starts = []
+        for i, track_starts in enumerate(possible_starts):
+            track_starts = track_starts[track_starts <= len(tracks[i]) - length]
+            matches = np.isin(track_hashes[i](length)[track_starts], windows)
+            matching_starts.append(track_starts[matches])
+        track = next((i for i, matches in enumerate(matching_starts) if len(matches)), None)
         if track is None:
             return None
-        places, other = found, int(found[track][0])
-        position = int(starts[windows == hashes_of[track](length)[other]][0])
+        possible_starts, other = matching_starts, int(matching_starts[track][0])
+        position = int(starts[windows == track_hashes[track](length)[other]][0])
         return _run(frames, tracks[track], length, position, track, other)
 
     return _longest(find, len(frames))
@@ -83,8 +85,8 @@ def _longest_alike(codes, track, number: int, free) -> Run:
         equal = (codes[first:end] == track[first + shift : end + shift]).mean(axis=1)
         equal *= free[first:end]
         window = min(ALIKE_FRAMES, len(equal))
-        alike = np.convolve(equal, np.ones(window), "valid") >= ALIKE * window - 1e-9
-        for start, count in runs_of_true(alike):
+        is_copy = np.convolve(equal, np.ones(window), "valid") >= ALIKE * window - 1e-9
+        for start, count in runs_of_true(is_copy):
             # The first and last windows of a copy extend beyond the copy.
             inside = start + np.flatnonzero(equal[start : start + count + window - 1] >= ALIKE)
             length = int(inside[-1] - inside[0]) + 1 if len(inside) else 0

@@ -24,10 +24,9 @@ from ..io.files import cache_folder, printable, unpack
 MUSICNN = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 _MEMBERS = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001")
-SAMPLE_RATE = 16000
-N_FFT, HOP, BANDS = 512, 256, 96
-FRAMES, STEP = 187, 93
-"""Mel frames in a patch (3 s), and between the starts of two patches."""
+SAMPLE_RATE, N_FFT, HOP, BANDS = 16000, 512, 256, 96
+FRAMES = 187  # mel frames in a patch (3 s)
+STEP = 93  # mel frames between the starts of two patches
 PATCH_SECONDS, STEP_SECONDS = FRAMES * HOP / SAMPLE_RATE, STEP * HOP / SAMPLE_RATE
 
 # Max pooling after each convolution: (frames, bands) of the pool, and the stride.
@@ -150,8 +149,7 @@ def frechet(a, b) -> float:
     """The squared Fréchet distance of the Gaussians fitted to two sets of embeddings, float [n, d]
     and [m, d]: ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½).
 
-    Less than a minute of sound gives too large values. Raises `ValueError` for less than two
-    patches.
+    Less than a minute of sound gives too large values. Raises `ValueError` below two patches.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if min(len(a), len(b)) < 2:

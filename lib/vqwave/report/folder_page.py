@@ -51,7 +51,7 @@ class Results:
     "training", "seconds"}, Fréchet distances to the held-out tracks, or None; statistics:
     {"generated", "training": divergences}, or None; copies: rows {"level", "seconds",
     "held_out_seconds", "transpose": semitones of the augmentation}; overlaps: warnings about
-    models that were trained on held-out tracks; vitals: of all pieces, joined; advice: sentences.
+    models that were trained on held-out tracks; health: of all pieces, joined; advice: sentences.
     """
 
     tracks: int
@@ -70,7 +70,7 @@ class Results:
     statistics: dict | None = None
     copies: list[dict] = field(default_factory=list)
     overlaps: list[str] = field(default_factory=list)
-    vitals: dict = field(default_factory=dict)
+    health: dict = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
 
 
@@ -124,7 +124,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         progress("copies", i / len(levels))
         results.copies.append(
             _copies(music, data_dir, x, frames[x], sounds if held_out else None, train))
-    results.vitals = health.measure(joined, {}, rate)
+    results.health = health.measure(joined, {}, rate)
     results.advice = list(advise(results)) or ["Nothing stands out. Listen, and add music if you "
                                                "wish for more."]
     return results
@@ -162,10 +162,10 @@ def _generate(music, level, levels, seconds, seed):
 
 def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> np.ndarray:
     """The middle of each track: equally long parts, about `samples` samples together."""
-    parts, most = [], -(-samples // len(tracks))
+    parts, longest = [], -(-samples // len(tracks))
     for track in tracks:
         first, end = spans[track.file]
-        count = min(end - first, most)
+        count = min(end - first, longest)
         start = first + (end - first - count) // 2
         parts.append(audio.from_u16(audio.read_window(track.path(data_dir), start, count)))
     return np.concatenate(parts)
@@ -257,7 +257,7 @@ def advise(results: Results) -> Iterator[str]:
             shift = "" if row["transpose"] else "transposition (--transpose 3), "
             yield (f"At {row['level']}x {row['seconds']:.1f} s are copied from a training track: "
                    f"more music, {shift}or a higher temperature make copies rarer.")
-    for fault in health.find_faults(results.vitals):
+    for fault in health.find_faults(results.health):
         yield f"The pieces have a fault: {fault}. Another temperature may help."
 
 

@@ -7,11 +7,11 @@ from ..io.silence import SILENT_DB
 from ..io.silence import WINDOW as PAUSE_WINDOW
 from .copying import longest_repeat, runs_of_true
 
-LOUD_DB = -3.0
-LONGEST_PAUSE, LONGEST_REPEAT, MOST_CLIPPED = 20.0, 20.0, 0.01
-"""The limits of a healthy piece: seconds of a pause and of an exact repeat, and the share of
-samples at full scale.
-"""
+# The limits of a healthy piece.
+LOUD_DB = -3.0  # the rms of ten seconds
+LONGEST_PAUSE = 20.0  # seconds
+LONGEST_REPEAT = 20.0  # seconds of an exact repeat
+MOST_CLIPPED = 0.01  # the share of samples at full scale
 
 
 def measure(sound, codes: dict[int, np.ndarray], rate: int) -> dict:

@@ -36,9 +36,10 @@ def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Metric:
-    """A value of `measure`; for several pairs the mean, weighted by length. The bound of a verdict
-    is `in_domain` times the codec's value on its own corpus; if that is unknown, `bound`. None: the
-    metric does not count in a verdict.
+    """A value of `measure`; for several pairs the mean, weighted by length.
+
+    bound: the limit in a verdict; None: the metric does not count in a verdict.
+    in_domain: the limit as a multiple of the codec's value on its own corpus, if that is known.
     """
 
     name: str

@@ -4,7 +4,7 @@
 """
 
 from .folders import plays
-from .library import Studio
 from .requests import ChangeRequest, CompareRequest, Settings, TakeRequest
+from .studio import Studio
 
 __all__ = ["ChangeRequest", "CompareRequest", "Settings", "Studio", "TakeRequest", "plays"]

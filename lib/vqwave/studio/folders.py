@@ -73,8 +73,8 @@ class Folders:
     def temperatures(self, folder: str) -> dict[int, float]:
         """{level: temperature} from the generators' configs."""
         generators, chain = self.generators(folder), self.chains[folder]
-        score = weights.find(self.paths[folder], chain.score) if chain.score else None
-        sampling = sampling_per_level(list(generators.values()), score=score)
+        composer = weights.find(self.paths[folder], chain.score) if chain.score else None
+        sampling = sampling_per_level(list(generators.values()), composer=composer)
         return {level: sampling[level].temperature for level in generators}
 
     def describe(self, folder: str) -> dict:

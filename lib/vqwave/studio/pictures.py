@@ -74,8 +74,8 @@ def note_filters(rate: int, n_fft: int) -> np.ndarray:
     """
     bins = np.fft.rfftfreq(n_fft, 1 / rate)
     centres = notes.FREQUENCIES
-    half = np.maximum(centres * (2 ** (1 / 24) - 1), 1.5 * rate / n_fft)
-    weights = np.maximum(0.0, 1 - np.abs(bins[:, None] - centres) / half)
+    half_width = np.maximum(centres * (2 ** (1 / 24) - 1), 1.5 * rate / n_fft)
+    weights = np.maximum(0.0, 1 - np.abs(bins[:, None] - centres) / half_width)
     # A Hann window's main lobe holds 1.5 times the energy of its peak, (n_fft / 4)².
     return (weights / (1.5 * (n_fft / 4) ** 2)).astype(np.float32)
 

@@ -15,8 +15,8 @@ from ..errors import UserError
 from ..io import files
 from ..play.render import Finish
 from . import limits
-from .library import Studio
 from .requests import ChangeRequest, CompareRequest, Count, Recording, TakeRequest, explain
+from .studio import Studio
 from .web import STATIC
 
 router = APIRouter()

@@ -279,10 +279,9 @@ def _page(html: str) -> str:
 
 def _licences() -> str:
     """The licences of the site's files."""
-    own = [CHECKOUT / name for name in ("LICENSE", "NOTICE")]
-    if not own[0].is_file():  # in a wheel
-        own = [Path(x.locate()) for x in importlib.metadata.files("vqwave") or []
-               if x.name in ("LICENSE", "NOTICE")]
+    names = "LICENSE", "NOTICE"
+    own = [CHECKOUT / name for name in names if (CHECKOUT / name).is_file()] or [
+        Path(file.locate()) for file in importlib.metadata.files("vqwave") if file.name in names]
     texts = [path.read_text(encoding="utf-8") for path in (BROWSER / "licences.txt", *own)]
     return ("\n\n" + "=" * 80 + "\n\n").join(texts)
 

@@ -223,7 +223,7 @@ class Take:
         if not keywords:
             return {}
         if keywords.get("notes") and (stream := self._stream):
-            stream.hear_codes()  # outside the lock, because the first call takes seconds
+            stream.measure_pitches()  # outside the lock, because the first call takes seconds
         with self._steering:
             stream = self._stream
             if stream is None:
@@ -250,8 +250,8 @@ class Take:
         return keywords
 
     def end(self, heard: int | None = None):
-        """Stop the take, unless it is over, and keep the first `heard` samples (None: all). The
-        settings then have its length, in whole columns, so that they give this piece again.
+        """Stop a running take and keep its first `heard` samples (None: all), rounded up to whole
+        columns. Its settings then reproduce exactly this piece.
         """
         with self._lock:
             stream, self._stream = self._stream, None

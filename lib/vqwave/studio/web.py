@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from . import limits, pictures
-from .library import Studio
+from .studio import Studio
 
 PORT = 7860
 STATIC = Path(__file__).parent / "static"

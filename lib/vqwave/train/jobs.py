@@ -56,18 +56,18 @@ class Job:
         weights, otherwise those of the training tracks. Labels that are tracks always come from
         this folder's tracks. seed: see `splits.split`.
         """
-        own = self.model.labels
-        if own is None or (own.names and not own.are_tracks):
+        wanted = self.model.labels
+        if wanted is None or (wanted.names and not wanted.are_tracks):
             return
-        before = saved or (None if own.are_tracks else source)
+        before = saved or (None if wanted.are_tracks else source)
         earlier = before.labels if before else None
-        if earlier and earlier.of == own.of:
+        if earlier and earlier.of == wanted.of:
             names = earlier.names
         else:
             sides = splits.split(self.tracks, data.split, seed)
             (train, _), _ = silence.trim(self.data_dir, sides, data.trim_silence, SilentReporter())
-            names = labels.vocabulary(train, own.of)
-        self.model = self.model.with_labels(config.replace(own, names=names))
+            names = labels.vocabulary(train, wanted.of)
+        self.model = self.model.with_labels(config.replace(wanted, names=names))
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
         if self.tracks[0].sample_rate != sample_rate:
@@ -81,9 +81,7 @@ class Job:
                                                           record.data.trim_silence, say)
 
     def keep_long(self, record: RunRecord, samples: int, say, what="--input-length"):
-        """Drop tracks shorter than `samples`, the length that `what` needs, and record the training
-        tracks.
-        """
+        """Drop tracks shorter than `samples`, which `what` needs, and record what is left."""
         count = len(self.train) + len(self.val)
         self.train = splits.keep_long(self.train, samples, what, self.length)
         self.val = [t for t in self.val if self.length(t) >= samples]
@@ -110,9 +108,7 @@ class Job:
         return last - first
 
     def steps_of_passes(self) -> int:
-        """The steps of `passes` (in the settings) over the tracks, at least one epoch; 0 without
-        `passes`.
-        """
+        """The steps of `passes` over the tracks, at least one epoch; 0 without `passes`."""
         samples = sum(map(self.length, self.train))
         windows = self.training.batch_size * self.training.input_length
         return self.training.passes and max(STEPS_PER_EPOCH,
@@ -269,24 +265,24 @@ class GeneratorJob(Job):
         self.training, self.group = record.training, group
         model, training = self.model, self.training
         unit = model.source_level or model.level
-        own = codes.variants(training.offsets, level=unit)
-        every = codes.variants(training.offsets, training.transpose, unit, training.gain)
+        untransposed = codes.variants(training.offsets, level=unit)
+        variants = codes.variants(training.offsets, training.transpose, unit, training.gain)
         # The shortest variant of a track must have two frames, of the level above if there is one.
-        shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in every)
+        shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in variants)
         self.split(record, say)
         self.keep_long(record, shortest, say,
                        "two frames" + (" of the level above" if model.source else ""))
-        pairs = ([(t, v) for t in self.train for v in every]
-                 + [(t, v) for t in self.val for v in own])
+        pairs = ([(t, v) for t in self.train for v in variants]
+                 + [(t, v) for t in self.val for v in untransposed])
         corpora = [codes.encode_corpus(self.data_dir, pairs, weight_set, say, nn_codec.load_encoder,
                                        group.first, self.scheduler)
                    for weight_set in self.codec_weights]
-        # The first row of a track is the track itself, not transposed and of full length.
-        self.rows = {t.file: [] for t in self.train + self.val}
+        # The first copy of a track is the track itself, not transposed and of full length.
+        self.code_tracks = {t.file: [] for t in self.train + self.val}
         for (track, variant), entry, *above in zip(pairs, *corpora, strict=True):
             source = (above[0], model.source_level) if above else ()
-            self.rows[track.file].append(codes.cut(track, variant, self.spans[track.file], entry,
-                                                   model.level, *source))
+            self.code_tracks[track.file].append(codes.cut(
+                track, variant, self.spans[track.file], entry, model.level, *source))
         if model.score:
             self._read_scores(say)
         self._describe_window(say)
@@ -294,7 +290,7 @@ class GeneratorJob(Job):
 
     def _measure_baseline(self, record: RunRecord, group: DeviceGroup, say):
         """Record the baseline: bits per held-out frame from the codes' frequencies in training."""
-        train, held_out = self._rows(self.train), self._rows(self.val or self.train)
+        train, held_out = self._copies(self.train), self._copies(self.val or self.train)
         model = self.model
         unigram = group.from_first(
             lambda: codes.unigram_bits(train, held_out, model.num_codes, model.books))
@@ -303,10 +299,10 @@ class GeneratorJob(Job):
         record.unigram_bits = round(unigram, 4)
 
     def _read_scores(self, say):
-        """Add to each row the score of its track."""
+        """Add to each copy the score of its track."""
         for file, score in scores.of_corpus(self.data_dir, self.train + self.val, say).items():
-            self.rows[file] = [row._replace(score=score.transposed(row.shift))
-                               for row in self.rows[file]]
+            self.code_tracks[file] = [copy._replace(score=score.transposed(copy.shift))
+                                      for copy in self.code_tracks[file]]
 
     @property
     def window(self) -> int:
@@ -317,17 +313,17 @@ class GeneratorJob(Job):
         if self.model.core.span >= self.window:
             say(f"{self.model.name}: a layer looks back over {self.model.core.span:,} frames, but "
                 f"windows have {self.window:,} (--input-length): it cannot learn from older frames")
-        if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
+        if short := sum(self.code_tracks[t.file][0].frames < self.window for t in self.train):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
                 f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s; such a window "
                 f"continues with another track")
 
-    def _rows(self, tracks) -> list[windows.CodeTrack]:
-        """Every variant of these tracks."""
-        return [row for track in tracks for row in self.rows[track.file]]
+    def _copies(self, tracks) -> list[windows.CodeTrack]:
+        """Every copy of these tracks."""
+        return [copy for track in tracks for copy in self.code_tracks[track.file]]
 
     def windows_of(self, tracks, **options):
-        return windows.CodeWindows(self._rows(tracks), self.model, self.window,
+        return windows.CodeWindows(self._copies(tracks), self.model, self.window,
                                    self.training.batch_size, self.training.seed, share=self.group,
                                    **options)
 
@@ -343,7 +339,7 @@ class GeneratorJob(Job):
         """Measure the quietness of each code on these tracks."""
         if self.model.core.quiet_cost:
             model.core.set_quiet(loudness.quietness(
-                self.data_dir, [self.rows[t.file][0] for t in self.train], self.model.level,
+                self.data_dir, [self.code_tracks[t.file][0] for t in self.train], self.model.level,
                 self.model.num_codes, self.model.books))
 
     def compile_options(self) -> dict:
@@ -369,7 +365,7 @@ class ScoreJob(GeneratorJob):
         self.split(record, say)
         self.keep_long(record, 8 * self.model.level, say, "eight steps")
         transcribed = scores.of_corpus(self.data_dir, self.train + self.val, say)
-        self.rows = {
+        self.code_tracks = {
             track.file: [
                 codes.CodeTrack(roll, len(roll), track=track, shift=shift)
                 for shift in sorted(self.KEYS if track in self.train else [0], key=abs)
@@ -381,7 +377,7 @@ class ScoreJob(GeneratorJob):
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
         model.ngrams = melody.to_digits(melody.ngrams(
-            self.rows[track.file][0].path for track in self.train))
+            self.code_tracks[track.file][0].codes for track in self.train))
         return model
 
 
@@ -407,9 +403,9 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
     """Initialise embeddings and logits from the codebooks of the generator's level and of the level
     above (if any), so that similar codes start with similar embeddings.
     """
-    random = windows.rng(seed, windows.START)
+    random = windows.rng(seed, windows.FOR_START)
     own, *above = [[(vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
-                    for vectors in weight_set.codebooks_of_frame()]
+                    for vectors in weight_set.codebook_per_code()]
                    for weight_set in codec_weights]
     if own:
         model.core.start_inputs(own, random)

@@ -190,7 +190,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
         model = model.with_labels(config.Labels(of=args.label))
     fields = [*SETTINGS, "epochs", *(GENERATOR_SETTINGS if role == "generator" else ())]
     flags = {field: getattr(args, field) for field in fields} | {"mixed_precision": args.fp16}
-    own = file.training | {key: value for key, value in flags.items() if value is not None}
+    given = file.training | {key: value for key, value in flags.items() if value is not None}
     base = preset.trainings[name] if name in preset.chain.names else TrainingConfig()
     data = dict(file.data)
     if args.val_split is not None:
@@ -198,12 +198,12 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     start_from = args.start_from and weights.find_folder(args.start_from)
     where = f"{path}: " if path else ""
     return TrainingSettings(
-        model, config.override(base, own, f"{where}training"),
+        model, config.override(base, given, f"{where}training"),
         config.validate(DataConfig, config.to_dict(preset.data) | data, f"{where}data"),
         RunOptions(args.output_dir, args.minutes, start_from,
                    getattr(args, "decoder_only", False), getattr(args, "performer", None),
                    args.keep_all, args.promote, args.distribute,
-                   frozenset(own) | frozenset(data)),
+                   frozenset(given) | frozenset(data)),
         preset.chain)
 
 

@@ -91,7 +91,7 @@ class Origin:
 
     def set_of(self, name: str) -> weights.WeightSet:
         """The weights of a model. Raises `UserError` if a wheel has only its graphs."""
-        return weights.find(self.folder_of(name), name).whole()
+        return weights.find(self.folder_of(name), name).require_weights()
 
     @cached_property
     def _top(self) -> weights.WeightSet:

@@ -30,8 +30,8 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
         raise UserError(f"{folder}: has no generator of level {level} that performs a score")
     weight_set = weights.find(folder, performer.name)
     if weight_set.record.get("codecs", {}).get(codec.name) != codec.codes_id:
-        raise UserError(f"{weight_set.summary}: plays the codes of another codec than "
-                        f"{codec.summary}")
+        raise UserError(f"{weight_set.summary}: was trained on codes from a different codec than "
+                        f"{codec.summary}; use the codec it was trained with")
     say(f"performances of {weight_set.summary}")
     model, codes = load_generator(weight_set), {}
     played = scores.of_corpus(data_dir, tracks, say)

@@ -192,9 +192,9 @@ class TrainingPlan:
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """The generators that start from random weights despite an origin: a top generator that has
-        no labels but must learn labels, if there is enough music. Trained weights hardly learn
-        labels.
+        """The generators that start from random weights despite an origin: the top generator, if it
+        must learn labels, was trained without them, and there is enough music. Trained weights
+        hardly learn labels.
         """
         if not (self.origin and self.flags.label) or self.amount.small:
             return ()
@@ -207,10 +207,10 @@ class TrainingPlan:
         performs = stage.decoder_only and stage.name == self.performed
         start_from, changes = self.output_dir if performs else None, {}
         if performs:
-            own = config.preset(self.preset).trainings[stage.name]
+            defaults = config.preset(self.preset).trainings[stage.name]
             changes = {"performer": self.output_dir,
-                       "learning_rate": self.flags.learning_rate or own.learning_rate / 2,
-                       "input_length": self.flags.input_length or own.input_length // 2}
+                       "learning_rate": self.flags.learning_rate or defaults.learning_rate / 2,
+                       "input_length": self.flags.input_length or defaults.input_length // 2}
         elif self.origin and stage.name not in self.untrained:
             # The training of the whole codec starts from the tuned decoder.
             start_from = (self.output_dir if stage.role == "codec" and not stage.decoder_only
@@ -236,9 +236,9 @@ class TrainingPlan:
 
     def top_setting(self, field: str):
         """A field of the top generator's `TrainingConfig`, unless a flag sets it."""
-        own = config.preset(self.preset).trainings[self.whole.generator(self.whole.top)]
+        defaults = config.preset(self.preset).trainings[self.whole.generator(self.whole.top)]
         value = getattr(self.flags, field)
-        return getattr(own, field) if value is None else value
+        return getattr(defaults, field) if value is None else value
 
     @property
     def split_file(self) -> Path:

@@ -83,10 +83,10 @@ def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
         return ()
     names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], label)
     for name in plan.chain.all_generators if plan.origin else ():
-        own = plan.origin.labels_of(name)
-        if own and own.of != label:
+        learnt = plan.origin.labels_of(name)
+        if learnt and learnt.of != label:
             raise UserError(f"--label {label}: {name} in {plan.origin.generators} was trained "
-                            f"with {own.summary}; --from-scratch trains one with other labels")
+                            f"with {learnt.summary}; --from-scratch trains one with other labels")
     return names
 
 
@@ -203,13 +203,13 @@ def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], No
     else:
         say(f"Training preset {plan.preset} on {plan.data_dir} into {plan.output_dir}:")
     for stage in plan.stages:
-        what, shortfall = "finished", ""
+        length, shortfall = "finished", ""
         if stage in todo:
-            what = (f"{_at_most(plan)} {format_hours(plan.seconds(stage, todo))}" if plan.hours
+            length = (f"{_at_most(plan)} {format_hours(plan.seconds(stage, todo))}" if plan.hours
                     else f"{plan.flags.steps} steps")
             verdict = plan.state.verdicts.get(stage.name)
             shortfall = f": {verdict.shortfall}" if verdict and verdict.shortfall else ""
-        say(f"  {stage.key:<14} {what}{shortfall}")
+        say(f"  {stage.key:<14} {length}{shortfall}")
     if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
         say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, a codec whose decoder "
             f"is not enough is tuned as a whole)")

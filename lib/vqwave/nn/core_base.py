@@ -10,17 +10,17 @@ from . import losses
 class Core(keras.Model):
     """The interface of a core, made with the generator's config."""
 
-    compile_options = staticmethod(losses.judge_codes)
+    compile_options = staticmethod(losses.code_compile_options)
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
         self.config = config
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Initialise what reads the previous frame, where anything does."""
+        """Initialise the embedding of the previous frame, if the core has one."""
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Initialise what gives the logits, where they are of codes with vectors."""
+        """Initialise the output layers from the codebooks, if there are codebooks."""
 
     def call(self, previous, context=None, current=None, training=False):
         """Teacher-forced logits float32 [batch, T, books, num_codes].
