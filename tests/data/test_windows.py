@@ -10,7 +10,13 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import TrainingConfig
-from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, PerformedWindows, Sampler
+from vqwave.data.windows import (
+    AudioWindows,
+    CodeTrack,
+    CodeWindows,
+    PerformedWindows,
+    PositionDrawer,
+)
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest, splits
 
@@ -24,8 +30,8 @@ def folder(tmp_path):
 
 
 def test_tracks_are_drawn_by_duration_and_places_uniformly():
-    sampler = Sampler([100, 700, 200], seed=0)
-    drawn = [sampler(i) for i in range(4000)]
+    drawer = PositionDrawer([100, 700, 200], seed=0)
+    drawn = [drawer(i) for i in range(4000)]
     shares = np.bincount([item for item, _ in drawn], minlength=3) / len(drawn)
     np.testing.assert_allclose(shares, [0.1, 0.7, 0.2], atol=0.03)
     places = np.array([place for item, place in drawn if item == 1])

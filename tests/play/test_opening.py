@@ -9,7 +9,7 @@ import vqwave
 from vqwave.config import GeneratorConfig
 from vqwave.dsp import metrics
 from vqwave.play.blocks import LEVELED_TO, Leveler
-from vqwave.play.opening import AS_COMPOSED, REST
+from vqwave.play.opening import AS_COMPOSED, LONGEST_REST
 from vqwave.play.stream import Stream
 
 RATE, BLOCK, LEVEL, CODES = 22050, 8192, 512, 64
@@ -77,8 +77,8 @@ def test_a_piece_begins_where_its_music_sounds(parts):
 def test_long_rests_are_skipped_and_short_ones_kept(parts):
     edges = np.flatnonzero(np.diff(codes_of(parts, 200, seed=3, intro=False) == 0))
     rests, block = np.diff(edges)[::2], BLOCK / LEVEL
-    assert len(rests) >= 2 and rests.max() <= REST * RATE / LEVEL + 2 * block
-    assert rests.min() > REST * RATE / LEVEL - block
+    assert len(rests) >= 2 and rests.max() <= LONGEST_REST * RATE / LEVEL + 2 * block
+    assert rests.min() > LONGEST_REST * RATE / LEVEL - block
 
 
 def test_each_piece_of_a_batch_opens_for_itself(parts):

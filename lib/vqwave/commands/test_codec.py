@@ -79,7 +79,7 @@ def main(argv=None) -> int:
     for weight_set in sets:
         if not isinstance(weight_set.config, CodecConfig):
             raise UserError(f"{weight_set.name} is a generator; --model names a codec")
-        weight_set.config.check_books(args.books)
+        weight_set.config.codes_in_books(args.books)
     if not args.data_dir:
         if args.note:
             raise UserError("--note needs --data-dir: one recording does not represent a corpus")

@@ -22,10 +22,10 @@ class CodecConfig(Config):
     """A VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books], or
     a VAE: audio <-> vectors float32 [batch, samples / level, dim].
 
-    The decoder mirrors the encoder. padding: convolutions see both sides ("same") or only the past
-    ("causal", so that a piece can be coded in blocks). even: how much of the up-sampling's
-    checkerboard artefact is removed, from 0 to 1 (`SubPixelUpsampling`). labels: the condition of a
-    VAE's encoder and decoder (a conditional VAE).
+    stages: of the decoder; most encoders mirror them. padding: convolutions see both sides ("same")
+    or only the past ("causal", so that a piece can be coded in blocks). even: how much of the
+    up-sampling's checkerboard artefact is removed, from 0 to 1 (`SubPixelUpsampling`). labels: the
+    condition of a VAE's encoder and decoder (a conditional VAE).
     """
 
     kind: Literal["codec"] = "codec"
@@ -162,7 +162,7 @@ class CodecConfig(Config):
         """Whether the first n·`positions` codes of a frame can be decoded alone, for any n."""
         return self.quantizer.nested and self.hierarchy.bottom is None
 
-    def check_books(self, books: int | None) -> int | None:
+    def codes_in_books(self, books: int | None) -> int | None:
         """The number of codes in the first `books` codebooks of a frame; None: all codebooks.
         Raises `ConfigError` if the codec has fewer codebooks, or needs all of them.
         """

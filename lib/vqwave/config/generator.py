@@ -80,7 +80,7 @@ class CoreConfig(Config):
 
     @property
     def span(self) -> int:
-        """The most earlier frames that a layer can see; 0: unlimited."""
+        """The most earlier frames that a layer can see; 0: unlimited, or none without memory."""
         return 0
 
     def describe_loss(self, loss: float, books: int) -> str:
@@ -205,8 +205,8 @@ class FramesCore(CoreConfig):
     is minus its weighted squared distance from the vector. Temperature 0 takes the nearest code.
 
     head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors. sharpness:
-    in generation, a factor of the vectors (but not of gains). Training averages over everything
-    that the conditions leave open, which shrinks vectors, and codes near the mean sound like noise.
+    in generation, the vectors (not the gains) are multiplied by this factor. Training shrinks them
+    towards the mean, where codes sound like noise.
     """
 
     kind: Literal["frames"] = "frames"

@@ -15,7 +15,7 @@ from ..io.splits import WHOLE, BatchShare
 from .codes import CodeTrack
 from .conditions import CONDITION_WINDOWS, Span
 
-# The purposes of random numbers, as part of their keys. An older version used purpose 1.
+# The purposes of random numbers, as part of their keys.
 FOR_WINDOW, FOR_START, FOR_NEXT, FOR_CHANGE, FOR_PERFORMANCE = range(2, 7)
 PERFORMED = 0.7
 """The share of windows with a performance's codes, when a decoder learns performances."""
@@ -29,7 +29,7 @@ def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
                                                      (purpose << 56) | index]))
 
 
-class Sampler:
+class PositionDrawer:
     """Draws positions uniformly over all items. sizes: the number of positions of each item."""
 
     def __init__(self, sizes, seed: int):
@@ -56,8 +56,8 @@ class _Batches(keras.utils.PyDataset):
                  share: BatchShare = WHOLE):
         super().__init__(workers=1)
         self.batch_size, self.start, self.fixed, self.share = batch_size, start, fixed, share
-        self.sampler = Sampler(sizes, seed)
-        self.places = int(self.sampler.ends[-1])
+        self.drawer = PositionDrawer(sizes, seed)
+        self.places = int(self.drawer.ends[-1])
         if fixed is not None:
             # The last batch must also divide among the devices.
             self.fixed = max(1, min(fixed, self.places) // share.devices) * share.devices
@@ -77,8 +77,8 @@ class _Batches(keras.utils.PyDataset):
     def position(self, number: int) -> tuple[int, int]:
         """(item, position) of a window: drawn, or evenly spread."""
         if self.fixed is None:
-            return self.sampler(number)
-        return self.sampler.find(int((number + 0.5) * self.places / self.fixed))
+            return self.drawer(number)
+        return self.drawer.find(int((number + 0.5) * self.places / self.fixed))
 
 
 class AudioWindows(_Batches):
@@ -118,10 +118,10 @@ class AudioWindows(_Batches):
 
     def window(self, number: int) -> np.ndarray:
         """The window of this number, float32 [length]."""
-        random = rng(self.sampler.seed, FOR_CHANGE, number)
+        random = rng(self.drawer.seed, FOR_CHANGE, number)
         sound = self._change(*self.position(number), random)
         if random.random() < self.augmentation.mix:
-            mixed_in = self.sampler.find(int(random.integers(self.places)))
+            mixed_in = self.drawer.find(int(random.integers(self.places)))
             sound = sound + self._change(*mixed_in, random)
             sound /= max(1.0, float(np.abs(sound).max()))
         return sound
@@ -169,7 +169,7 @@ class PerformedWindows(AudioWindows):
         """
         item, place = self.position(number)
         performed, frames = self.performed[item], self.length // self.level
-        if rng(self.sampler.seed, FOR_PERFORMANCE, number).random() >= PERFORMED:
+        if rng(self.drawer.seed, FOR_PERFORMANCE, number).random() >= PERFORMED:
             return self.window(number), np.full((frames, performed.shape[1]), -1, np.int32)
         first = min((self.spans[item][0] + place) // self.level, len(performed) - frames)
         sound = audio.read_window(self.folder / self.files[item], first * self.level, self.length)
@@ -234,11 +234,11 @@ class CodeWindows(_Batches):
             start = min(place, count_places(track.frames, self.length, self.unit) - 1) * self.unit
             return [Span(track, start, min(self.length, track.frames - start))]
         start, spans, left = max(0, place - self.lead) * self.unit, [], self.length
-        random = rng(self.sampler.seed, FOR_NEXT, number)
+        random = rng(self.drawer.seed, FOR_NEXT, number)
         while left > 0:
             spans.append(Span(track, start, min(left, self._whole(track) - start)))
             left -= spans[-1].frames
-            track, start = self.tracks[self.sampler.find(int(random.integers(self.places)))[0]], 0
+            track, start = self.tracks[self.drawer.find(int(random.integers(self.places)))[0]], 0
         return spans
 
     def __getitem__(self, batch: int):

@@ -121,7 +121,7 @@ def portrait(audio, sample_rate: int) -> dict:
 
     Returns:
         Histograms float [n] that sum to 1, or to 0 without notes.
-        durations: of held semitones, from 0.09 to 8 s in quarters of an octave and a half.
+        durations: of held semitones, from 0.09 to 8 s, in 12 bins of about half an octave.
         intervals: between the notes of the strongest line, in semitones from −13 to 13.
         harmony: cosine of the `chroma` with the chroma a second later.
         key: how well ten seconds fit the best of the 24 keys.

@@ -48,7 +48,7 @@ def to_u16(audio) -> np.ndarray:
 
 
 def from_u16(values) -> np.ndarray:
-    """uint16 [...] -> float32 [...] in [-1, 1), within 1/65536 of the input of `to_u16`."""
+    """uint16 -> float32 in [-1, 1), within 1/65536 of the input of `to_u16` (near 1: 1/32768)."""
     return (np.asarray(values).astype(np.float32) - SILENCE) / np.float32(32768)
 
 

@@ -32,7 +32,7 @@ class BatchShare:
 WHOLE = BatchShare()
 SPLIT_FILE = "split.yml"
 """In a folder of weights: the tracks that their training holds out."""
-LARGEST_TRACK = 0.4
+MOST_HELD_OUT = 0.4
 """All held-out tracks together have at most this share of the hours, or twice the requested share,
 whichever is larger, so that enough music is left to train on.
 """
@@ -96,8 +96,8 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
     """
     new = [track for track in tracks if track.sha256[:16] not in known]
     if 1 < len(new) < len(tracks):
-        hours, new_hours = (sum(track.samples for track in some) for some in (tracks, new))
-        tracks, share = new, min(0.5, share * hours / new_hours)
+        samples, new_samples = (sum(track.samples for track in some) for some in (tracks, new))
+        tracks, share = new, min(0.5, share * samples / new_samples)
     # The file's name, unless a YAML file cannot hold it.
     return Split(validation=tuple(file if file == printable(file) else digits
                                   for _, file, digits in map(names, split(tracks, share, seed)[1])))
@@ -105,7 +105,7 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks). sides: the tracks by name (`read_split`), or a share of
-    the hours in [0, 1), which skips tracks that would exceed `LARGEST_TRACK`. At least one track
+    the hours in [0, 1), which skips tracks that would exceed `MOST_HELD_OUT`. At least one track
     is trained on. Of two or more tracks, at least one is held out, unless the share is 0.
     """
     if isinstance(sides, Split):
@@ -121,7 +121,7 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(
         f"{seed} {tracks[i].file}".encode("utf-8", "surrogateescape")).digest())
     total = sum(t.samples for t in tracks)
-    target, limit = sides * total, max(LARGEST_TRACK, 2 * sides) * total
+    target, limit = sides * total, max(MOST_HELD_OUT, 2 * sides) * total
     chosen, held_out = set(), 0
     for i in order:
         if len(chosen) >= len(tracks) - 1 or held_out >= target:

@@ -74,8 +74,8 @@ def find_folder(folder) -> Path:
 def folders(codecs=None, generators=None,
             preset: configs.Preset | None = None) -> tuple[Path, Path]:
     """The folders of codecs and of generators. None: the default weights, or `weights/NAME` of a
-    preset. The codecs of generators are those in the same folder, or the shipped ones. A VAE has
-    only one folder.
+    preset. The codecs are those in the generators' folder, if it has any; otherwise the shipped
+    codecs. A VAE has only one folder.
     """
     def chain_of(folder):
         return chain(folder) if preset is None else preset.chain

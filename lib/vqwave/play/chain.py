@@ -212,7 +212,7 @@ class Chain:
             self._lay_original(audio)
         # At the end of a variation the decoder returns less than a block.
         audio = np.pad(audio, ((0, 0), (0, self.options.block - audio.shape[1])))
-        codes, log_probs = self._note(samples)
+        codes, log_probs = self._codes_of_block(samples)
         state.blocks += 1
         if state.blocks * self.options.block >= state.prompt_samples:
             state.original = None
@@ -292,7 +292,7 @@ class Chain:
         if clear < len(heard):
             fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
 
-    def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
+    def _codes_of_block(self, samples: int) -> tuple[dict, dict | None]:
         """The codes and log-probabilities of the last decoded block by level."""
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}

@@ -12,18 +12,18 @@ LONGEST = 60.0
 """The most seconds that are skipped at a time."""
 SOUNDING = (1.0, 0.1), (4.0, 0.5)
 """(seconds, dB): music sounds if the mean quietness over these seconds is below this value."""
-RESTING, REST = 2.0, 2.0
-"""A block rests from this mean quietness on, in dB; the longest rest that is heard, in seconds."""
+RESTING_DB = 2.0  # the least mean quietness of a block that rests
+LONGEST_REST = 2.0  # seconds of a rest that are heard
 
 
 def skip_rests(level, second: float):
-    """Before the first block, and after a rest that is too long: compose each piece, unheard, up to
-    music that sounds. level: a `Level`. second: frames per second.
+    """Compose each piece, unheard, until its music sounds: before the first block, and after too
+    long a rest. level: a `Level`. second: frames per second.
     """
     state = level.state
     if level.generator.quietness is None or len(state.prompt) or state.loop.shape[1]:
         return
-    for piece in np.flatnonzero((state.rest >= REST * second) | (not level.stop)):
+    for piece in np.flatnonzero((state.rest >= LONGEST_REST * second) | (not level.stop)):
         _advance(level, piece, second)
         state.rest[piece] = 0
 
@@ -32,7 +32,7 @@ def count_rests(level):
     """Count the frames that each piece has rested, after a block was sampled."""
     if (quiet := level.generator.quietness) is not None:
         block = level.state.codes[:, -level.per_block :]
-        rests = _quietness(quiet, block).mean(axis=1) >= RESTING
+        rests = _quietness(quiet, block).mean(axis=1) >= RESTING_DB
         level.state.rest = np.where(rests, level.state.rest + level.per_block, 0)
 
 

@@ -19,8 +19,8 @@ class Prompt:
     codes: by level, int32 [samples / level] (or [.., books]), all equally long in samples. audio:
     float32 [samples]. keep_original: play the recording instead of its decoded codes. Its last
     `JOIN` seconds (or its part of the last block, if shorter) are cross-faded. pitches: by level,
-    the pitches of the codes (`pitches.of_codec`), where the level keeps to those of the recording.
-    stay: how strongly, see `Stream.set`. score: of the recording, for a chain with a score.
+    the pitches of the codes (`pitches.of_codec`), for the levels that keep to the recording's
+    pitches. stay: how strongly, see `Stream.set`. score: of the recording.
     """
 
     codes: Mapping[int, np.ndarray]

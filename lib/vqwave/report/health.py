@@ -26,7 +26,7 @@ def measure(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
         pause: seconds of the longest pause, in which every `PAUSE_WINDOW` has an rms below
         `SILENT_DB`. pause_at: its start. pause_peak_db: its loudest sample, None without a pause.
         pause_inside: seconds of the longest pause that neither begins nor ends the piece.
-        end_db: rms of the last ten seconds. repeat: {level: {"seconds", "distinct", …}}, the
+        end_db: rms of the last ten seconds. repeat: {str(level): {"seconds", "distinct", …}}, the
         longest run of codes that occurs twice.
     """
     window = 10 * rate

@@ -85,7 +85,7 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
         `decode_speed`, in seconds of audio per second.
     """
     config, track_labels = codec.config, track_labels or [None] * len(sounds)
-    kept, frames, seconds = config.check_books(books), [], np.zeros(2)
+    kept, frames, seconds = config.codes_in_books(books), [], np.zeros(2)
     warm_up = codec.encode(sounds[0][None, : config.sample_rate], track_labels[0])
     codec.decode(warm_up, track_labels[0])
 

@@ -1,6 +1,6 @@
 """The studio, a page for music and for listening to codecs, and radio.
 
-`library` is the studio without a web server; `routes` and `web` serve it and the page in `static`.
+`studio` is the studio without a web server; `routes` and `web` serve it and the page in `static`.
 """
 
 from .folders import plays

@@ -185,7 +185,7 @@ class Site:
                          and name not in absent],
             "names": [name for name in controls.NAMES if name not in absent],
             "keys": {key: changes.read_key(key) for key in keys},
-            "opening": constants(opening, "LONGEST SOUNDING RESTING REST") | {
+            "opening": constants(opening, "LONGEST SOUNDING RESTING_DB LONGEST_REST") | {
                 "draws": sampling.OPENING_DRAWS},
             "leveling": constants(blocks, "LEVELED_TO LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
                                           "PEAK"),

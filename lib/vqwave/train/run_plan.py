@@ -1,6 +1,6 @@
 """Runs a plan: each training in its own process, and a report at the end.
 
-A plan that was killed continues where it stopped. Only `train_model` loads TensorFlow.
+A plan that was killed continues where it stopped. Only its processes load TensorFlow.
 """
 
 import functools

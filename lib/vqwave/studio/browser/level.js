@@ -144,7 +144,7 @@ export class Level {
     this.frames.push(...block);
     this.bits.push(-sum(scores) / perBlock / Math.LN2);
     places?.forEach((place, i) => (loop[place] = block[i]));
-    const rests = this.skips && mean(block.map((frame) => this.quietness(frame))) >= this.about.opening.resting;
+    const rests = this.skips && mean(block.map((frame) => this.quietness(frame))) >= this.about.opening.resting_db;
     this.rest = rests ? this.rest + perBlock : 0;
   }
 
@@ -172,8 +172,8 @@ export class Level {
 
   /** Where the piece has not begun, or has rested for too long, compose on unheard until the music sounds. */
   async skipRests(context) {
-    const { longest, sounding, rest, draws } = this.about.opening;
-    if (this.loop || (this.stop && this.rest < rest * this.second)) return;
+    const { longest, sounding, longest_rest, draws } = this.about.opening;
+    if (this.loop || (this.stop && this.rest < longest_rest * this.second)) return;
     const heard = [];
     const sounds = ([seconds, decibels]) => heard.length >= seconds * this.second && mean(heard.slice(-Math.round(seconds * this.second))) < decibels;
     while (heard.length < longest * this.second && !sounding.every(sounds)) {
