@@ -116,9 +116,9 @@ def test_only_training_tracks_are_transposed_and_made_quieter(folder, tiny_weigh
         for tracks, expected in ((job.train, trained), (job.val, ["0", "1"])):
             for track in tracks:
                 # A generator's own level and the one above it have the same variants.
-                for key in ("path", "above"):
+                for key in ("codes", "above"):
                     names = [getattr(row, key).name.split(".", 2)[2].removesuffix(".u16")
-                             for row in job.rows[track.file]]
+                             for row in job.code_tracks[track.file]]
                     assert names == [f"u16.{one}" for one in expected]
     job, _, _ = prepared(folder, tiny_weights.codecs, offsets=2, transpose=1)
     assert len(job.batches(0).tracks) == 12 and len(job.validation.tracks) == 2
@@ -293,7 +293,7 @@ def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny
         (layer,) = model.core.codebook_heads.outputs
         return layer.quiet.numpy()
 
-    rows = [job.rows[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
+    rows = [job.code_tracks[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
     heard = [set(read_frames(row.codes, row.first, row.frames, 1)[:, 0]) for row in rows]
     quietness = quiet()
     assert quietness.shape == (64,) and 0.5 < quietness.max() < 25

@@ -20,8 +20,9 @@ from vqwave.config import preset, replace
 from vqwave.dsp import metrics, notes
 from vqwave.errors import UserError
 from vqwave.io import audio, files, weights
-from vqwave.studio import CompareRequest, TakeRequest, library, limits, pictures
+from vqwave.studio import CompareRequest, TakeRequest, limits, pictures
 from vqwave.studio.requests import explain
+from vqwave.studio.studio import sweep_folders
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
@@ -233,6 +234,6 @@ def test_only_the_folder_of_a_killed_studio_is_removed(studio, tmp_path, monkeyp
     (tmp_path / "vqwave-studio-unlike").mkdir()
     with open(tmp_path / "vqwave-studio-held" / "lock") as held:
         assert files.try_lock(held)
-        library.sweep_folders()
+        sweep_folders()
     assert sorted(p.name.split("-")[2] for p in tmp_path.iterdir()) == ["held", "unlike", "young"]
     assert studio.folder.exists()
