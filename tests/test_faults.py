@@ -107,7 +107,7 @@ def kill_repeatedly(times, seed, seconds, start, check, finish, chain=10):
 
 
 @pytest.mark.parametrize("name, times",
-                         [(CODEC, 1), (GENERATOR, 2), many(CODEC, 20), many(GENERATOR, 20)])
+                         [many(CODEC, 1), (GENERATOR, 2), many(CODEC, 20), many(GENERATOR, 20)])
 def test_a_training_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, name, times):
     out, command = tmp_path / "out", tiny.codec if name == CODEC else tiny.generator
 

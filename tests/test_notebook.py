@@ -55,7 +55,8 @@ def test_the_notebook_ships_without_outputs():
     assert not any(c.outputs or c.execution_count for c in book.cells if c.cell_type == "code")
 
 
-@pytest.mark.parametrize("seconds, steps", [(2.0, 2), pytest.param(15.0, 100, marks=pytest.mark.large)])
+@pytest.mark.large
+@pytest.mark.parametrize("seconds, steps", [(2.0, 2), (15.0, 100)])
 def test_the_notebook_runs(tmp_path, seconds, steps):
     if not weights.tags(NOTEBOOK.parents[1] / weights.CODECS, "vqvae_512"):
         pytest.skip("no weights ship here")

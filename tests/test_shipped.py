@@ -88,6 +88,7 @@ def test_weights_and_checkout_stay_small():
     assert sum(p.stat().st_size for p in tracked if p.exists()) < 64 << 20
 
 
+@pytest.mark.large
 def test_decoded_digital_silence_counts_as_a_pause():
     """Its peaks are 20 dB louder than its rms, which is how quiet it sounds."""
     music, silence = vqwave.load(CODECS, GENERATORS), np.zeros(5 * CHAIN.sample_rate, np.float32)

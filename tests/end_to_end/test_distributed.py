@@ -124,6 +124,7 @@ def train_alone_and_together(beside, name, steps):
     return losses, ends
 
 
+@pytest.mark.large
 def test_two_processes_train_like_one(beside):
     losses, ends = train_alone_and_together(beside, "vqvae_8", 4)
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)

@@ -137,6 +137,7 @@ def test_a_job_that_ends_its_worker_is_reported_and_the_others_are_done():
             list(cluster.run(dask.address, divmod, [(7, 0)]))
 
 
+@pytest.mark.large
 def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys):
     """Longer than for a scheduler, with one line: to whoever asks, and else to stderr."""
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 1.0)

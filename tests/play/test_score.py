@@ -103,7 +103,7 @@ def test_a_key_keeps_notes_to_its_scale(music):
     assert outside[1] < 0.3 * outside[0]
 
 
-@pytest.mark.parametrize("engine", ["onnx-float32", "keras"])
+@pytest.mark.parametrize("engine", ["onnx-float32", pytest.param("keras", marks=pytest.mark.large)])
 def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, tmp_path, engine):
     shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
     folder, lines = tmp_path / "generators", []

@@ -100,6 +100,7 @@ def test_the_page_of_a_trained_folder_holds_pieces(trained, models, tmp_path, ca
     assert f"wrote {path}" in capsys.readouterr().out
 
 
+@pytest.mark.large
 def test_a_page_of_one_track_compares_with_nothing(models, tmp_path, capsys, monkeypatch):
     written = []
     write = folder_page.write

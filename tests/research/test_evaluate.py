@@ -164,6 +164,7 @@ def test_a_passage_that_any_piece_copies_is_found_in_the_keys_of_the_training(co
     assert row["generated"] == pytest.approx(260 * 512 / RATE), "training heard it in this key"
 
 
+@pytest.mark.large
 def test_the_whole_evaluation_measures_every_bound(songs, musicnn, tiny_weights, tmp_path, capsys,
                                                    monkeypatch):
     """The wesnoth recipe's bounds, except the ones that need longer music or other models."""

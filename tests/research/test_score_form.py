@@ -40,6 +40,7 @@ def test_a_markov_model_repeats_its_training_tune():
     assert model._shares(contexts, 5, 20).sum() == pytest.approx(1)
 
 
+@pytest.mark.large
 def test_all_is_measured_on_both_models(shared, tmp_path):
     root = shared("led by a score", save_led)
     data_folder(tmp_path / "songs", {name: music(40.0, i) for i, name in enumerate("abcd")})

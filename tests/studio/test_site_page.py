@@ -162,6 +162,7 @@ PAUSE = 2000.0
 """Milliseconds after which taps are counted anew."""
 
 
+@pytest.mark.large
 def test_four_taps_set_the_tempo(led, open_site):
     page = open_site(led[0])
     play_until(page, 0.2)

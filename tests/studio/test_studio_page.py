@@ -210,6 +210,7 @@ def test_choices_of_a_variation_agree_and_end_with_it(open_page):
     assert chosen()[0] == "512", "the detail of a variation is not that of a new piece"
 
 
+@pytest.mark.large
 def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_variation(open_page, song, tmp_path):
     """Codes of notes, a book a band, and nothing below them."""
     folders = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", {512: 14}, of_notes=(512,)))

@@ -358,7 +358,7 @@ def test_the_room_of_takes_and_their_copies_is_limited(tiny_weights, open_studio
     assert len(studio.takes.by_id) == len(list(studio.folder.glob("take-*.pcm"))) == 3
 
 
-@pytest.mark.parametrize("books", [{512: 14}, {512: 3, 128: 1}], ids=str)
+@pytest.mark.parametrize("books", [pytest.param({512: 14}, marks=pytest.mark.large), {512: 3, 128: 1}], ids=str)
 def test_codes_of_several_codebooks_are_generated_shown_and_compared(books, open_studio, song, tmp_path):
     """A chain may be one codec of notes, a book a band, and nothing below it."""
     of_notes = (512,) if len(books) == 1 else ()
