@@ -63,7 +63,6 @@ class LoopBuilder:
         self.core = BODIES[config.core.kind](config, arrays, precision, self.main, self.body)
         self.together, self.book_axis = self.core.together, self.core.book_axis
         self.code_axis = 3 if self.book_axis else 2
-        self.parts: dict[str, list[str]] = {}
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]
         self.rows = "R" if self.guided else "B"
 
@@ -81,51 +80,49 @@ class LoopBuilder:
 
     def _step(self) -> tuple[str, str]:
         """Draw the books of a frame in order: (name of the frame, name of its log_probs)."""
-        body = self.body
-        self.uniforms = "body_uniforms"
+        body, uniforms = self.body, "body_uniforms"
         if self.book_axis:
-            self.uniforms = body("Unsqueeze", "body_uniforms", [3])
+            uniforms = body("Unsqueeze", uniforms, [3])
+        uniforms = self._by_book(body, uniforms, axis=2, keep=True)
         if self.full:
-            biases = self._biases(self.main("Mul", "bias", "inverse_temperature"))
+            forced = self._by_book(body, "body_forced", axis=2)
+            biases = self._by_book(self.main, self.main("Mul", "bias", "inverse_temperature"), 0)
         features = self.core.features(self._for_all_rows("body_previous"), "body_context")
-        codes, rows, of_books = [], [], []
+        codes, rows, all_logits = [], [], []
         for book in range(1 if self.together else self.books):
             logits = self.core.logits(book, features, rows)
             if self.guided:
                 logits = self._guide(book, logits)
             if self.full:
                 logits = self._filter(body("Add", logits, biases[book]))
-            code = self._draw(book, logits)
+            code = self._draw(uniforms[book], logits)
             if self.full:
-                code = self._force(book, code)
+                code = self._force(forced[book], code)
             codes.append(code)
-            of_books.append(logits)
+            all_logits.append(logits)
             rows.append(self._for_all_rows(code))
+        if self.book_axis and len(codes) > 1:
+            codes, all_logits = ([body("Concat", *x, axis=2)] for x in (codes, all_logits))
+        log_probs = [*map(self._log_prob, all_logits, codes)] if self.full else []
         if len(codes) == 1:
-            return codes[0], self._log_prob(of_books[0], codes[0]) if self.full else ""
-        if self.book_axis:
-            frame = body("Concat", *codes, axis=2)
-            logits = body("Concat", *of_books, axis=2)
-            return frame, self._log_prob(logits, frame) if self.full else ""
+            return codes[0], "".join(log_probs)
         frame = body("Concat", *(body("Unsqueeze", code, [2]) for code in codes), axis=2)
-        log_probs = map(self._log_prob, of_books, codes) if self.full else []
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
 
     def _for_all_rows(self, x: str) -> str:
         """[1, B, …] for all rows of the core; with guidance [1, 2·B, …], repeated."""
         return self.body("Concat", x, x, axis=1) if self.guided else x
 
-    def _of_book(self, scanned: str, index: int | list[int]) -> str:
-        """One book of [1, B, books]. An index [1] keeps the axis, an index [] drops it. With an
-        axis of books in the logits, one node splits all books, and each keeps its axis.
+    def _by_book(self, nodes: Nodes, x: str, axis: int, keep: bool = False) -> list[str]:
+        """x, if one book is drawn or all are drawn together; otherwise the part of each book. keep:
+        the part keeps the axis of books, as it always does where the logits have that axis.
         """
         if self.books == 1 or self.together:
-            return scanned
-        if not self.book_axis:
-            return self.body("Gather", scanned, index, axis=2)
-        if scanned not in self.parts:
-            self.parts[scanned] = self.body.split(scanned, *[1] * self.books, axis=2)
-        return self.parts[scanned][np.squeeze(index)]
+            return [x]
+        if self.book_axis:
+            return nodes.split(x, *[1] * self.books, axis=axis)
+        return [nodes("Gather", x, [book] if keep else book, axis=axis)
+                for book in range(self.books)]
 
     def _guide(self, book: int, logits: str) -> str:
         """Classifier-free guidance: logits with labels, moved away from logits without labels."""
@@ -133,19 +130,10 @@ class LoopBuilder:
         body.node("Split", logits, outputs=halves, axis=1, num_outputs=2)
         return body("Add", halves[1], body("Mul", body("Sub", *halves), "guidance"))
 
-    def _biases(self, bias: str) -> list[str]:
-        """What is added to the logits of each book, or of all books together."""
-        if self.together:
-            return [bias]
-        if self.book_axis:
-            return self.main.split(bias, *[1] * self.books, axis=0)
-        return [self.main("Gather", bias, book, axis=0) for book in range(self.books)]
-
-    def _draw(self, book: int, logits: str) -> str:
+    def _draw(self, uniform: str, logits: str) -> str:
         """`nn.sampler.pick`: count the cumulative weights up to u · (sum of weights)."""
         body, axis = self.body, self.code_axis
         weights = body("Softmax", logits, axis=-1)
-        uniform = self._of_book(self.uniforms, [book])
         if self.many:
             # With the codes on the first axis, CumSum adds rows of B numbers instead of single
             # numbers, in the same order.
@@ -157,11 +145,10 @@ class LoopBuilder:
         below = body("LessOrEqual", cumulated, body("Mul", total, uniform))
         return body("ReduceSum", body("Cast", below, to=INT32), [axis], keepdims=0)
 
-    def _force(self, book: int, code: str) -> str:
+    def _force(self, forced: str, code: str) -> str:
         """The forced code, or the drawn code where no code is forced."""
-        body = self.body
-        forced = self._of_book("body_forced", book)
-        return body("Where", body("Less", forced, np.array(0, np.int32)), code, forced)
+        is_free = self.body("Less", forced, np.array(0, np.int32))
+        return self.body("Where", is_free, code, forced)
 
     def _log_prob(self, logits: str, code: str) -> str:
         body, axis = self.body, self.code_axis
