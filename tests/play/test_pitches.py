@@ -97,5 +97,5 @@ def test_a_recordings_pitches_make_codes_likelier_that_sound_them_and_less_with_
     chord = np.zeros((1, 2, 12), np.float32)
     chord[0, 0, [0, 4]] = 1e-3
     chord[0, 1, 0] = 1.0
-    found = pitches.HomePitches.of(chord, np.array([[1]]), 100.0).scores[0]
-    assert found[0] == pytest.approx((np.log(12 * 0.2 / 12) + found[1]) / 2, rel=1e-3)
+    scores = pitches.HomePitches.of(chord, np.array([[1]]), 100.0).scores[0]
+    assert scores[0] == pytest.approx((np.log(12 * 0.2 / 12) + scores[1]) / 2, rel=1e-3)

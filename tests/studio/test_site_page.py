@@ -449,9 +449,9 @@ def test_the_graph_of_the_picture_draws_what_the_studio_draws():
 
 def test_the_local_server_sends_the_headers_that_threads_need(tmp_path):
     (tmp_path / "index.html").write_text("a page")
-    said = queue.Queue()
-    threading.Thread(target=site.serve, args=(tmp_path, "127.0.0.1", 0, said.put), daemon=True).start()
-    connection = http.client.HTTPConnection(re.search(r"http://(\S+)", said.get(timeout=60))[1])
+    messages = queue.Queue()
+    threading.Thread(target=site.serve, args=(tmp_path, "127.0.0.1", 0, messages.put), daemon=True).start()
+    connection = http.client.HTTPConnection(re.search(r"http://(\S+)", messages.get(timeout=60))[1])
     connection.request("GET", "/")
     headers = connection.getresponse().headers
     connection.close()

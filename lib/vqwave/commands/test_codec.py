@@ -96,9 +96,9 @@ def main(argv=None) -> int:
 
 def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, musicnn=None,
                  engine_name: str = engine.ENGINES[0], note: bool = False) -> dict:
-    """Measure codecs on the held-out tracks of a data folder: {"models": a row of
-    `judge.judge_corpus` for each, "table": the lines of a table, "tracks": their number,
-    "held_out": whether they are held out}. note: save the values in the codecs' YAML files.
+    """Measure codecs on the held-out tracks of a data folder. note: save the values in the codecs'
+    YAML files. Returns {"models": a row of `judge.judge_corpus` for each, "table": the lines of a
+    table, "tracks": their number, "held_out": whether they are held out}.
     """
     (train, held_out), spans = silence.read_sides(data_dir, split, seed, sets[0].trim_silence,
                                                   SilentReporter())

@@ -187,10 +187,10 @@ class CodeWindows(_Batches):
     """Batches (inputs, frames), or (inputs, frames, weights), for a `Generator`, from cached codes.
 
     inputs: "previous" int32 [batch, length, books], the previous frames, with the start token at
-    the beginning of a track; the input of each condition by name; with several books also "current"
-    int32 [batch, length, books], equal to `frames`. frames: int32 [batch, length, books]. weights:
-    float32 [batch, length, 1], only if a validation track is shorter than a window. They are 0
-    after the track's end, otherwise a constant that makes the mean 1. So all frames count the same.
+    the beginning of a track. The input of each condition by name. With several books, "current"
+    equals `frames`. frames: int32 [batch, length, books]. weights: float32 [batch, length, 1], only
+    if a validation track is shorter than a window. They are 0 after the track's end, otherwise a
+    constant that makes the mean 1. So all frames count the same.
 
     A training window continues past its track's end with the beginning of another track, so that a
     model learns to leave the silence at an end. Validation windows lie inside their tracks.

@@ -105,9 +105,9 @@ class MultiresolutionResidual(layers.Layer):
     """x + 1x1(gelu(multiresolution convolution(gelu(x)))): [batch, time, channels] -> the same
     shape.
 
-    A learnt wavelet transform (Shi, Wang and Fox 2023, section 3) with a pair of small kernels for
-    each channel: b_j = a_{j−1} * h_high and a_j = a_{j−1} * h_low at dilation 2^{j−1}, where a_0 is
-    the input. The output is w_x a_0 + Σ_j w_j b_j + w_a a_depth.
+    A learnt wavelet transform (Shi, Wang and Fox 2023, section 3). Each channel has two small
+    kernels, h_low and h_high, at dilation 2^{j−1}: b_j = a_{j−1} * h_high, a_j = a_{j−1} * h_low.
+    a_0 is the input. The output is w_x a_0 + Σ_j w_j b_j + w_a a_depth.
     """
 
     def __init__(self, config: MultiresolutionBlock, channels: int, dilation: int,

@@ -104,9 +104,9 @@ def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
 
 
 class RollFeatures(layers.Layer):
-    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 5·books + phases + 1]: for
-    each semitone whether it is struck, whether it sounds, and three exponential decays since the
-    strike; and the one-hot phase of the beat.
+    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 5·books + phases + 1].
+    Each book has five features: struck, sounding, and three exponential decays since the strike.
+    The phase of the beat follows, one-hot.
 
     In training, a share `dropout` of the windows has no score.
     """

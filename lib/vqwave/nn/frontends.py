@@ -41,9 +41,9 @@ class LogFrequencySpectrum(layers.Layer):
 
 
 class Spectrogram(layers.Layer):
-    """audio float32 [batch, T] -> float32 [batch, T / hop, channels]: loudness
-    (`spectrum.loudness_of`) of the bins of a Hann window centred on a frame's first sample, or of
-    mel bands, each the weighted mean of its bins. The bin at half the sample rate is left out.
+    """audio float32 [batch, T] -> loudness float32 [batch, T / hop, channels], see
+    `spectrum.loudness_of`. A Hann window is centred on a frame's first sample. The channels are its
+    bins, without the bin at half the sample rate, or mel bands: weighted means of the bins.
     """
 
     def __init__(self, config: SpectrogramFrontEnd, sample_rate: int, **kwargs):

@@ -10,8 +10,8 @@ from keras import ops
 def keep_likeliest(scaled, top_k, top_p):
     """Logits float32 [..., codes], divided by the temperature, with -inf for each code left out.
 
-    top_k keeps the k likeliest codes (0: all); ties go to the lower code. top_p then keeps the
-    fewest likeliest codes whose probabilities add up to at least p (1: all).
+    top_k keeps the k likeliest codes (0: all). Ties go to the lower code. top_p then keeps the
+    fewest likeliest codes that have at least this share of their probability (1: all).
     """
     num_codes = scaled.shape[-1]
     ranked, order = ops.top_k(scaled, num_codes)  # ties go to the lower index
@@ -21,8 +21,8 @@ def keep_likeliest(scaled, top_k, top_p):
     before = ops.concatenate([ops.zeros_like(reached[..., :1]), reached[..., :-1]], axis=-1)
     share = ops.where(top_p < 1, top_p, 2.0)
     keep = ops.logical_and(within_k, before < share * reached[..., -1:])
-    kept = ops.where(keep, ranked, -float("inf"))
-    return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
+    likeliest = ops.where(keep, ranked, -float("inf"))
+    return ops.take_along_axis(likeliest, ops.argsort(order, axis=-1), axis=-1)
 
 
 def pick(weights, u):

@@ -292,7 +292,8 @@ class Chain:
         if clear < len(heard):
             fade_in(audio[:, clear:], np.tile(heard[clear:], (len(audio), 1)))
 
-    def _codes_of_block(self, samples: int) -> tuple[dict, dict | None]:
+    def _codes_of_block(self, samples: int
+                        ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
         """The codes and log-probabilities of the last decoded block by level."""
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}

@@ -85,7 +85,7 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
         `decode_speed`, in seconds of audio per second.
     """
     config, track_labels = codec.config, track_labels or [None] * len(sounds)
-    kept, frames, seconds = config.codes_in_books(books), [], np.zeros(2)
+    code_count, frames, seconds = config.codes_in_books(books), [], np.zeros(2)
     warm_up = codec.encode(sounds[0][None, : config.sample_rate], track_labels[0])
     codec.decode(warm_up, track_labels[0])
 
@@ -93,7 +93,7 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
         for done, (sound, label) in enumerate(zip(sounds, track_labels, strict=True)):
             progress(done / len(sounds))
             times = [time.perf_counter()]
-            codes = codec.encode(sound[None], label)[..., :kept]
+            codes = codec.encode(sound[None], label)[..., :code_count]
             times.append(time.perf_counter())
             copy = codec.decode(codes, label)[0, : len(sound)]
             times.append(time.perf_counter())

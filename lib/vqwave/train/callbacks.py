@@ -24,10 +24,10 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the run: its state often, a numbered set of weights after each epoch, and the best set.
     With an adversary the newest set counts as the best. In a group, only the first process writes.
 
-    It also stops the run: at a non-finite loss, with an error that names the step; after `patience`
-    epochs without a better validation loss; at its deadline; and after SIGTERM or Ctrl-C to any
-    process of the group, at the end of the current step or validation. keep: the number of numbered
-    sets that stay, besides the best; None keeps all. ends: see `Deadline`.
+    It also stops the run. A non-finite loss is an error that names the step. The run ends after
+    `patience` epochs without a better validation loss, and at its deadline. After SIGTERM or Ctrl-C
+    to any process of the group, it ends with the current step or validation. keep: the number of
+    numbered sets that stay, besides the best; None keeps all. ends: see `Deadline`.
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None,
