@@ -239,13 +239,15 @@ class Chain:
             The decoded block, float32 [batch, block]; None without `decode`.
         """
         bottom, block = self.bottom, self.bottom.blocks
-        needed, next_context, decoding = block * bottom.per_block < self._last, None, []
+        needed, next_context = block * bottom.per_block < self._last, None
+        # A composer samples in `context`, in this thread. The decoder works meanwhile.
+        decoding = self._decode() if decode and not bottom.source else []
         if needed:
             context = bottom.context(block)
-            # The context is one long job, so it starts first. The decoder's jobs are short.
+            # This context is one long job, so it starts before the decoder's short jobs.
             if bottom.source and (block + 1) * bottom.per_block < self._last:
                 next_context = self.workers.start(bottom.context, block + 1)
-        if decode:
+        if decode and bottom.source:
             decoding = self._decode()
         if needed:
             bottom.sample(context)
