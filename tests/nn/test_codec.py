@@ -80,7 +80,7 @@ def test_blocks_of_a_causal_codec_equal_the_whole(axes, rng):
     model, level = causal(**axes), 32
     sound = rng.normal(0, 0.1, (2, 30 * level)).astype("float32")
     encode, decode = model.encode_block_model(), model.decode_block_model()
-    states = [np.zeros((2, model.inputs[1].shape[-1]), "float32") for model in (encode, decode)]
+    states = [np.zeros((2, model.outputs[1].shape[-1]), "float32") for model in (encode, decode)]
     codes, audio = [], []
     for begin, end in ((0, 1), (1, 2), (2, 12), (12, 30)):
         block_codes, states[0] = encode([sound[:, begin * level : end * level], np.asarray(states[0])])

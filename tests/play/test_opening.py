@@ -46,8 +46,9 @@ class Constant:
     def __init__(self, codec):
         self.config, self.weight_set, self.engine = codec.config, codec.weight_set, "constant"
 
-    def decode_part(self, codes, start, first, count):
-        return np.repeat(codes[:, first : first + count, 0] / CODES, LEVEL, axis=1)
+    def decode_part(self, codes, start, first, count, memory=None, kept=None):
+        first -= start
+        return np.repeat(codes[:, first : first + count, 0] / CODES, LEVEL, axis=1), None
 
 
 @pytest.fixture(scope="module")

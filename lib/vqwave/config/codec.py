@@ -220,4 +220,6 @@ class CodecConfig(Config):
     @property
     def can_decode_part(self) -> bool:
         """Whether the decoder's later stages can skip frames that only its first stage needs."""
-        return self.encoder.kind != "plane" and self.has_codes and self.head.makes_audio
+        in_blocks = self.in_blocks or self.block.kind == "dilated"
+        return (in_blocks and self.encoder.kind != "plane" and self.has_codes
+                and self.head.makes_audio)

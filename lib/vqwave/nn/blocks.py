@@ -60,17 +60,29 @@ def prepend_past(x, count: int, past=None):
 
 class Conv(layers.Conv1D):
     """Keras's 1-D convolution, padded `same` or `causal`, with a receptive field. In blocks, a
-    causal convolution takes the `past_steps` steps before its input as `past`; None means zeros.
+    convolution takes the `past_steps` steps before its input as `past`; None means a piece's start.
+    With `same`, the outputs of blocks are `receptive_field[1]` steps late.
     """
 
     def __init__(self, filters, kernel_size, strides=1, padding="same", dilation=1, **kwargs):
         super().__init__(filters, kernel_size, strides=strides, dilation_rate=dilation,
                          padding="valid" if padding == "causal" else padding, **kwargs)
         self.receptive_field = conv_field(padding, kernel_size, dilation, strides)
-        self.past_steps = self.receptive_field[0] if padding == "causal" else 0
+        self.past_steps = sum(self.receptive_field)
 
     def call(self, x, past=None):
-        return super().call(prepend_past(x, self.past_steps, past))
+        if self.padding == "valid":
+            return super().call(prepend_past(x, self.past_steps, past))
+        return super().call(x) if past is None else self._late(prepend_past(x, 0, past))
+
+    def _late(self, x):
+        """The valid part of the convolution, as one product: TensorFlow would cut a dilated
+        convolution of a few steps into `dilation` convolutions.
+        """
+        steps, (dilation,) = ops.shape(x)[1] - self.past_steps, self.dilation_rate
+        taps = [x[:, k * dilation : k * dilation + steps] for k in range(self.kernel_size[0])]
+        kernel = ops.reshape(self.kernel, (-1, self.filters))
+        return ops.matmul(ops.concatenate(taps, axis=-1), kernel) + self.bias
 
     def compute_output_shape(self, x_shape, past_shape=None):
         batch, steps, _ = x_shape
@@ -97,8 +109,11 @@ class ResidualBlock(layers.Layer):
                              dtype=self.dtype_policy)
 
     def call(self, x, past=None):
-        past = () if past is None else (gelu(past),)
-        return x + self.mix(gelu(self.dilated(gelu(x), *past)))
+        if past is None:
+            return x + self.mix(gelu(self.dilated(gelu(x))))
+        y = self.mix(gelu(self.dilated(gelu(x), gelu(past))))
+        before, after = self.receptive_field
+        return prepend_past(x, 0, past)[:, before : -after if after else None] + y
 
 
 class MultiresolutionResidual(layers.Layer):
@@ -218,7 +233,8 @@ class SubPixelUpsampling(layers.Layer):
         self.channels, self.ratio, self.even = channels, ratio, even
         self.conv = Conv(channels * ratio, kernel_size, padding=padding, name="conv",
                          dtype=self.dtype_policy)
-        self.past_steps, self.receptive_field = self.conv.past_steps, self.conv.receptive_field
+        self.receptive_field = self.conv.receptive_field
+        self.past_steps = self.conv.past_steps if padding == "causal" else 0
 
     def build(self, shape):
         self.conv.build(shape)

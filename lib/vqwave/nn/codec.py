@@ -1,5 +1,6 @@
 """The codec of one level: front end, encoder, quantizer, decoder and head."""
 
+import functools
 import itertools
 import math
 
@@ -9,7 +10,7 @@ from keras import layers, ops
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io import weights
-from .autoencoders import AUTOENCODERS, with_averages, with_state
+from .autoencoders import AUTOENCODERS, Memory, delay_of, with_averages, with_state
 from .blocks import ReceptiveField
 from .conditions import LabelEmbedding
 from .discriminators import build_adversary
@@ -191,44 +192,71 @@ class Codec(keras.Model):
         return self._model("decode", [codes, *start, *label], [_samples(audio)])
 
     def decode_part_model(self) -> keras.Model:
-        """Functional model: [codes int32 [batch, N, books], places int32 [batch, M], and start as
-        in `decode_model`] -> audio float32 [batch, M·level] of the frames at these places. places:
-        consecutive, and equal in all rows.
+        """Functional model of the next frames of a piece: [codes int32 [batch, n, books], inside
+        float32 [batch, D + n, 1], kept int32 [batch], places int32 [batch, M], state, and start] ->
+        [audio float32 [batch, M·level] of the frames at these places, next state].
 
-        The audio equals that of `decode_model`, except for the outermost `decode_near` frames. Only
-        the first stage, with the largest receptive field and the least work, processes all frames.
+        The first stage, with the largest receptive field, remembers its past (`with_state`), and
+        makes its features D = `decode_delay` frames late. The later stages compute a window of the
+        last `decode_window` + n features: `places` in this window, consecutive, and equal in all
+        rows. start: as in `decode_model`, of the window's first frame. The audio equals that of
+        `decode_model`, except for the outermost `decode_near` frames. kept: see `Memory`.
         """
-        codes, places = self._codes_input(), keras.Input((None,), dtype="int32", name="places")
-        names = [f"activation_{len(self.config.stages) - 1}"]
-        names += ["gains"] if self.config.quantizer.gain_edges else []
-        stage = [self.decoder.get_layer(name).output for name in names]
-        first = keras.Model(self.decoder.inputs[0], stage)
-        rest = keras.Model([*stage, *self.decoder.inputs[1:]], self.decoder.outputs[0])
-        x = [ops.take(part, places[0], axis=1) for part in first(self._lookup(codes))]
-        start = self._start_input()
-        audio = rest([*x, *(s + places[:, 0] for s in start)])
-        return self._model("decode_part", [codes, places, *start], [_samples(audio)])
+        codes, start = self._codes_input(), self._start_input()
+        inside = keras.Input((None, 1), name="inside")
+        kept, places = (keras.Input(shape, dtype="int32", name=name)
+                        for name, shape in (("kept", ()), ("places", (None,))))
+        state = keras.Input((None,), name="state")
+        memory, vectors = Memory(state, kept), self._lookup(codes)
+        features = [with_state(self.first_stage, vectors, memory, inside)]
+        inputs = self.first_stage.outputs
+        if self.config.quantizer.gain_edges:
+            gains = self.decoder.get_layer("gains")
+            features.append(memory.delay(gains(vectors), self.decode_delay))
+            inputs = [*inputs, gains.output]
+        seen = [ops.take(ops.concatenate([memory.past(x, self.decode_window), x], axis=1),
+                         places[0], axis=1) for x in features]
+        rest = keras.Model([*inputs, *self.decoder.inputs[1:]], self.decoder.outputs[0])
+        audio = rest([*seen, *(s + places[:, 0] for s in start)])
+        return self._model("decode_part", [codes, inside, kept, places, state, *start],
+                           [_samples(audio), memory.next_state])
+
+    @functools.cached_property
+    def first_stage(self) -> keras.Model:
+        """The decoder's layers before the first up-sampling: vectors -> features."""
+        last = self.decoder.get_layer(f"activation_{len(self.config.stages) - 1}")
+        return keras.Model(self.decoder.inputs[0], last.output)
+
+    @property
+    def decode_delay(self) -> int:
+        """The frames by which `decode_part` makes the features of the first stage late."""
+        return delay_of(self.first_stage)
+
+    @property
+    def decode_window(self) -> int:
+        """The features of earlier calls that the later stages of `decode_part` may see."""
+        return self.decode_halo - self.decode_delay + self.decode_near
 
     def encode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [audio float32 [batch, n·level], state] -> [codes
         int32 [batch, n, books], next state].
 
-        Successive blocks give the codes of the whole piece. state: float32 [batch, s], see
-        `autoencoders.with_state`; zeros at the start of a piece.
+        Successive blocks give the codes of the whole piece. state: see `autoencoders.Memory`.
         """
-        audio, step = keras.Input((None,), name="samples"), with_state(self.encoder)
-        state = keras.Input(step.input[1].shape[1:], name="state")
-        latents, new_state = step([self.front_end(audio), state])
-        return self._model("encode_block", [audio, state], [self._encode(latents), new_state])
+        audio, state = (keras.Input((None,), name=name) for name in ("samples", "state"))
+        memory = Memory(state)
+        latents = with_state(self.encoder, self.front_end(audio), memory)
+        return self._model("encode_block", [audio, state],
+                           [self._encode(latents), memory.next_state])
 
     def decode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [codes int32 [batch, n, books], state] -> [audio
         float32 [batch, n·level], next state]; see `encode_block_model`.
         """
-        codes, step = self._codes_input(), with_state(self.decoder)
-        state = keras.Input(step.input[1].shape[1:], name="state")
-        audio, new_state = step([self._lookup(codes), state])
-        return self._model("decode_block", [codes, state], [_samples(audio), new_state])
+        codes, state = self._codes_input(), keras.Input((None,), name="state")
+        memory = Memory(state)
+        audio = with_state(self.decoder, self._lookup(codes), memory)
+        return self._model("decode_block", [codes, state], [_samples(audio), memory.next_state])
 
     def _model(self, name: str, inputs: list, outputs: list) -> keras.Model:
         return keras.Model(_one_or_all(inputs), _one_or_all(outputs),

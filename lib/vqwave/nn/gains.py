@@ -12,6 +12,8 @@ from .spectrum import loudness_of
 
 TAPS = 255
 """The length, in samples, of the filters that split audio into gain bands."""
+PHASES = 16
+"""The samples that a step of these filters computes together."""
 CUT, BOOST = 0.6, 0.35
 """The largest changes of a band by `SetGains`: -48 and +28 dB."""
 ATTACK = 0.075
@@ -31,19 +33,31 @@ class BandGains:
         low_passes = [np.sinc(2 * edge / sample_rate * time) * 2 * edge / sample_rate * window
                       for edge in edges]
         filters = np.diff([np.zeros(TAPS), *low_passes, (time == 0).astype(float)], axis=0)
-        self.kernel = filters.T[:, None].astype("float32")
+        self.kernel = self._polyphase(filters, math.gcd(hop, PHASES)).astype("float32")
         weights = np.hanning(2 * hop + 1)[:-1]
-        self.weights = (weights / weights.sum()).reshape(2, hop, 1).astype("float32")
+        self.weights = (weights / weights.sum()).reshape(2, hop).astype("float32")
+
+    def _polyphase(self, filters, phases: int):
+        """The filters [bands, TAPS] as a convolution of blocks of `phases` samples: [blocks,
+        phases, phases·bands]. Convolutions of one channel are slow.
+        """
+        side = -(-(TAPS // 2) // phases)
+        place = np.arange((2 * side + 1) * phases)[:, None] - np.arange(phases)
+        place += TAPS // 2 - side * phases
+        taps = np.where((place >= 0) & (place < TAPS), filters[:, np.clip(place, 0, TAPS - 1)], 0)
+        return taps.transpose(1, 2, 0).reshape(2 * side + 1, phases, phases * self.bands)
 
     def split(self, audio):
-        """audio float32 [batch, T] -> float32 [batch, T, bands]."""
-        return ops.conv(audio[..., None], self.kernel, 1, "same")
+        """audio float32 [batch, T] -> float32 [batch, T, bands]; T a multiple of the hop."""
+        blocks = ops.reshape(audio, (ops.shape(audio)[0], -1, self.kernel.shape[1]))
+        bands = ops.conv(blocks, self.kernel, 1, "same")
+        return ops.reshape(bands, (ops.shape(bands)[0], -1, self.bands))
 
     def gains(self, bands):
         """bands float32 [batch, T, bands] -> gains [batch, T / hop, bands]."""
         power = ops.reshape(bands**2, (ops.shape(bands)[0], -1, self.hop, self.bands))
-        before, after = (ops.sum(power * half, axis=2) for half in self.weights)
-        power = after + ops.pad(before, [[0, 0], [1, 0], [0, 0]])[:, :-1]
+        halves = ops.matmul(self.weights, power)
+        power = halves[:, :, 1] + ops.pad(halves[:, :, 0], [[0, 0], [1, 0], [0, 0]])[:, :-1]
         return loudness_of(ops.sqrt(power + 1e-9))
 
 
@@ -117,8 +131,8 @@ class SetGains(layers.Layer):
     def __init__(self, edges, hop: int, sample_rate: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.measure, self.hop = BandGains(edges, hop, sample_rate), hop
-        time = np.arange(hop, dtype="float32")[:, None] / hop
-        self.line, self.jump = time, np.clip(4 * (time - 0.375), 0, 1)
+        time = np.arange(hop, dtype="float32") / hop
+        self.curves = np.stack([np.ones_like(time), time, np.clip(4 * (time - 0.375), 0, 1)], -1)
         side = math.ceil((hop + TAPS // 2) / hop)
         self.receptive_field = (side, side)
         """In frames on either side, for a frame's own gain and that of the next frame."""
@@ -127,10 +141,10 @@ class SetGains(layers.Layer):
         bands = self.measure.split(audio[..., 0])
         change = ops.clip(gains - self.measure.gains(bands), -CUT, BOOST)
         rise, attack = _following(change) - change, _following(gains) - gains
-        attack = ops.clip(attack / ATTACK - 1, 0, 1)[:, :, None]
-        curve = self.line + attack * (self.jump - self.line)
-        change = change[:, :, None] + rise[:, :, None] * curve
-        factor = ops.exp(change * (LOUDNESS_RANGE * math.log(10) / 20))
+        attack = ops.clip(attack / ATTACK - 1, 0, 1)
+        shares = ops.stack([change, rise * (1 - attack), rise * attack], axis=2)
+        change = ops.matmul(self.curves, shares * (LOUDNESS_RANGE * math.log(10) / 20))
+        factor = ops.exp(change)
         factor = ops.reshape(factor, (ops.shape(audio)[0], -1, self.measure.bands))
         return ops.sum(bands * factor, axis=-1, keepdims=True)
 

@@ -21,7 +21,7 @@ from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printa
 from ..io.weights import GRAPHS
 from .loops import LoopBuilder, loop_kinds
 
-EXPORTER = "7"
+EXPORTER = "8"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
 CACHE_BYTES = 256 << 20
 """The most bytes of cached graphs of trained weights; the least recently used are removed first.
@@ -92,9 +92,10 @@ def _keras_part(weight_set, kind: str):
                  "latency": codec.latency,
                  "period": PERIOD // config.level if config.head.needs_position else 0}
     if kind == "decode_part":
-        metadata["decode_near"] = codec.decode_near
-    if kind.endswith("_block"):
-        metadata["state"] = model.inputs[1].shape[-1]
+        metadata |= {key: getattr(codec, key)
+                     for key in ("decode_near", "decode_delay", "decode_window")}
+    if len(model.outputs) > 1:
+        metadata["state"] = model.outputs[1].shape[-1]
         outputs.append("state_out")
     return keras_graph(model, *outputs), metadata
 

@@ -73,6 +73,8 @@ class ChainState:
         score: the state of the score level, or None.
         blocks: the number of blocks made, or skipped where a jump begins after a prompt.
         runs_ahead: sampling is one block ahead of decoding (true from the second block on).
+        decoded: the codes before this position are in `memory`, float32 [batch, s]: what the
+            decoder remembers of them; None: nothing.
         original: float32 [prompt_samples], the recording that replaces decoded codes; then None.
         tail: float32 [batch, n], the decoded samples after the last block, for the cross-fade.
     """
@@ -85,6 +87,8 @@ class ChainState:
     prompt_samples: int = 0
     blocks: int = 0
     runs_ahead: bool = False
+    decoded: int = 0
+    memory: np.ndarray | None = None
     original: np.ndarray | None = None
     tail: np.ndarray | None = None
 
@@ -229,7 +233,7 @@ class Chain:
         # The first block is decoded at once. From the second on, sampling is one block ahead, so
         # sampling and decoding use two cores.
         self.state.runs_ahead = True
-        return _gather(self._decode())
+        return self._gather(self._decode())
 
     def _sample(self, decode: bool = False) -> np.ndarray | None:
         """Sample the bottom level's next block. Meanwhile workers compute the context of the
@@ -251,26 +255,36 @@ class Chain:
             decoding = self._decode()
         if needed:
             bottom.sample(context)
-        audio = _gather(decoding) if decode else None
+        audio = self._gather(decoding) if decode else None
         if next_context:
             next_context()
         return audio
 
-    def _decode(self) -> list[Callable[[], np.ndarray]]:
+    def _decode(self) -> list[Callable]:
         """Start to decode the next block and the samples of its cross-fade. Returns functions, each
-        of which waits for a few pieces: float32 [pieces, block + cross-fade].
+        of which waits for a few pieces: float32 [pieces, block + cross-fade], and their memory.
         """
-        bottom = self.bottom
-        begin = self.state.blocks * bottom.per_block
-        first = max(0, begin - self._halo)
+        bottom, state, memory = self.bottom, self.state, self.state.memory
+        begin = state.blocks * bottom.per_block
+        first = max(0, begin - self._halo) if memory is None else state.decoded
         last = min(begin + bottom.per_block + self._beyond, bottom.end)
         codes = bottom.window(first, last, pad=0)
         if self._assumed and last != bottom.end:
             codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
+        state.decoded = last
         batch = self.codec.decoder_batch or len(codes)
-        return [self.workers.start(decode_finite, self.codec, codes[i : i + batch], first,
-                                   begin - first, bottom.per_block + self._smooth)
+        return [self.workers.start(decode_finite, self.codec, codes[i : i + batch], first, begin,
+                                   bottom.per_block + self._smooth,
+                                   None if memory is None else memory[i : i + batch], last - first)
                 for i in range(0, len(codes), batch)]
+
+    def _gather(self, results: list[Callable]) -> np.ndarray:
+        """The audio of all pieces. Keeps their memory. Waits for the last job first: the pool
+        starts with the first.
+        """
+        audio, memory = zip(*[result() for result in reversed(results)][::-1], strict=True)
+        self.state.memory = None if memory[0] is None else np.concatenate(memory)
+        return np.concatenate(audio)
 
     def _join_tail(self, audio: np.ndarray) -> np.ndarray:
         """The decoded block, cross-faded from the tail of the block before: [batch, block]."""
@@ -325,13 +339,13 @@ class Chain:
             self.composer.forget((top.blocks * top.per_block - top.config.score.halo) * top.level)
 
 
-def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:
+def decode_finite(codec, *arguments) -> tuple[np.ndarray, np.ndarray | None]:
     """`CodecEngine.decode_part`. Raises `UserError` if a sample is not finite."""
-    audio = np.asarray(codec.decode_part(codes, start, first, count), np.float32)
+    audio, memory = codec.decode_part(*arguments)
     if not np.isfinite(audio).all():
         raise UserError(f"{codec.config.name} decoded a sample that is not finite: its weights "
                         f"are damaged")
-    return audio
+    return np.asarray(audio, np.float32), memory
 
 
 class Workers:
@@ -352,8 +366,3 @@ class Workers:
     def close(self):
         """Wait for the jobs that have started, and drop the others."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _gather(results: list[Callable[[], np.ndarray]]) -> np.ndarray:
-    """The rows of all results. Waits for the last job first: the pool starts with the first."""
-    return np.concatenate([result() for result in reversed(results)][::-1])

@@ -110,7 +110,7 @@ class CodecEngine:
     Attributes:
         decoder_batch: the fastest number of pieces in one run of the decoder; None: all pieces. If
             it is a number, the audio of a piece does not depend on the others, bit for bit.
-        splits: whether the decoder can decode a part of a window alone.
+        splits: whether the decoder remembers the codes of earlier calls of `decode_part`.
     """
 
     def __init__(self, weight_set, engine: str = "onnx"):
@@ -169,20 +169,39 @@ class CodecEngine:
         return self._vocode(self._models("decode", codes, *self._start_input(start, len(codes)),
                                          *self._label_input(label, len(codes)))[0])
 
-    def decode_part(self, codes, start: int, first: int, count: int) -> np.ndarray:
-        """The audio of the frames first … first + count − 1 of `codes`, equal to that part of
-        `decode_window`: float32 [batch, count·level], or less where the codes end.
+    def decode_part(self, codes, start: int, first: int, count: int, memory=None,
+                    kept: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The audio of the frames at positions first … first + count − 1 of a piece, float32
+        [batch, count·level] or less where the piece ends, and the memory of the next call.
+
+        Args:
+            codes: int32 [batch, n, books], the frames of the piece from position `start` on, up to
+                `decode_halo` after the audio or to the end of the piece.
+            memory: of the codes before `start`, float32 [batch, s]. None: none are remembered;
+                codes begin `decode_halo` before the audio, or with the piece.
+            kept: the number of codes that the next memory holds; None: all.
         """
-        level = self.config.level
+        level, size = self.config.level, codes.shape[1]
         if not self.splits:
-            return self.decode_window(codes, start)[:, first * level : (first + count) * level]
-        near = self._models.fact("decode_part", "decode_near")
-        begin = max(0, first - near)
-        places = np.arange(begin, min(first + count + near, codes.shape[1]), dtype=np.int32)
-        audio = self._models("decode_part", np.asarray(codes, self.config.frame_dtype),
-                             np.tile(places, (len(codes), 1)),
-                             *self._start_input(start, len(codes)))[0]
-        return audio[:, (first - begin) * level : (first + count - begin) * level]
+            first -= start
+            audio = self.decode_window(codes, start)
+            return audio[:, first * level : (first + count) * level], None
+        near, delay, before, width = (self._models.fact("decode_part", name) for name in
+                                      ("decode_near", "decode_delay", "decode_window", "state"))
+        batch, end = len(codes), start + size
+        missing = max(0, first + count + near + delay - end)
+        codes = np.pad(np.asarray(codes, self.config.frame_dtype), ((0, 0), (0, missing), (0, 0)))
+        positions = np.arange(start - delay, end + missing)
+        inside = np.float32((positions >= 0) & (positions < end))
+        window, begin = start - delay - before, max(0, first - near)
+        places = np.arange(begin, min(first + count + near, end), dtype=np.int32) - window
+        if memory is None:
+            memory = np.zeros((batch, width), np.float32)
+        audio, memory = self._models(
+            "decode_part", codes, np.tile(inside[:, None], (batch, 1, 1)),
+            np.full(batch, size if kept is None else kept, np.int32), np.tile(places, (batch, 1)),
+            memory, *self._start_input(window, batch))
+        return audio[:, (first - begin) * level : (first + count - begin) * level], memory
 
     def _label_input(self, label, batch: int) -> list[np.ndarray]:
         """The input of the labels, int32 [batch, 1, n, 2]; [] for a codec without labels."""
@@ -421,7 +440,7 @@ class _KerasCodec:
 
     def fact(self, kind: str, key: str) -> int:
         if key == "state":
-            return self._models[kind].inputs[1].shape[-1]
+            return self._models[kind].outputs[1].shape[-1]
         return getattr(self._codec, key)
 
     def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:

@@ -238,9 +238,10 @@ class Site:
         kind = "decode_part" if codec.splits else "decode"
         graph = store_as_float16(export.cached_graph(codec.weight_set, kind), exactly=False)
         facts = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
+        part = ("decode_near", "decode_delay", "decode_window", "state") if codec.splits else ()
         return {"graph": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
-                "halo": codec.decode_halo, "period": int(facts["period"]),
-                "near": int(facts["decode_near"]) if codec.splits else None}
+                "halo": codec.decode_halo, "period": int(facts["period"]), "splits": codec.splits,
+                **{name.removeprefix("decode_"): int(facts[name]) for name in part}}
 
     def _score(self) -> dict:
         return {

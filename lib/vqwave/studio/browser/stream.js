@@ -69,7 +69,7 @@ export class Stream {
   /** Begin a piece. */
   start(seed) {
     const { about, steering, sampling, label } = this;
-    Object.assign(this, { levels: [], bottom: null, blocks: 0, runsAhead: false }); // blocks: of this chain that are decoded
+    Object.assign(this, { levels: [], bottom: null, blocks: 0, memory: undefined, runsAhead: false }); // blocks: of this chain that are decoded
     const [top] = about.levels;
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined });
     for (const model of about.levels) {
@@ -189,19 +189,24 @@ export class Stream {
     await bottom.sample(context);
   }
 
-  /** The sound of the next block. The last stages of the decoder run only on its frames and a few around them. */
+  /** The sound of the next block (`CodecEngine.decode_part`). The decoder remembers the codes of earlier blocks. */
   async decode() {
-    const { bottom, blocks, about: { block, codec: { graph, halo, near, period, level } } } = this;
+    const { bottom, blocks, memory, about: { block, codec: { graph, splits, halo, near, delay, window, state, period, level } } } = this;
     const begin = blocks * bottom.perBlock;
-    const [first, stop] = [Math.max(0, begin - halo), begin + bottom.perBlock];
-    const feeds = { codes: new Tensor(bottom.window(first, stop + halo), [1, stop + halo - first, bottom.books]) };
-    const from = near === null ? first : Math.max(first, begin - near);
-    if (near !== null) {
-      const places = Int32Array.from({ length: stop + Math.min(near, halo) - from }, (_, i) => from - first + i);
-      feeds.places = new Tensor(places, [1, places.length]);
+    const stop = begin + bottom.perBlock + halo;
+    const first = memory ? stop - bottom.perBlock : Math.max(0, begin - halo);
+    const feeds = { codes: new Tensor(bottom.window(first, stop), [1, stop - first, bottom.books]) };
+    let [start, from] = [first, first]; // the first frame that the later stages may see, and the first that they compute
+    if (splits) {
+      [start, from] = [first - delay - window, Math.max(0, begin - near)];
+      const inside = Float32Array.from({ length: delay + stop - first }, (_, i) => Number(first - delay + i >= 0));
+      const places = Int32Array.from({ length: begin + bottom.perBlock + near - from }, (_, i) => from - start + i);
+      Object.assign(feeds, { inside: new Tensor(inside, [1, inside.length, 1]), places: new Tensor(places, [1, places.length]) });
+      Object.assign(feeds, { kept: new Tensor(Int32Array.of(stop - first), [1]), state: memory ?? new Tensor(new Float32Array(state), [1, state]) });
     }
-    if (period) feeds.start = new Tensor(Int32Array.of(first % period), [1]);
-    const { data } = Object.values(await graph.run(feeds))[0];
+    if (period) feeds.start = new Tensor(Int32Array.of((start + period * halo) % period), [1]);
+    const { samples: { data }, state_out } = await graph.run(feeds);
+    this.memory = state_out;
     return data.slice((begin - from) * level, (begin - from) * level + block);
   }
 }
