@@ -358,6 +358,16 @@ def test_a_page_without_a_web_server_says_so(led_folder, open_site):
     assert "needs a web server" in page.locator("#alert").inner_text()
 
 
+def test_the_policy_of_the_page_holds_in_its_worker(led, led_folder, open_site):
+    with served(led_folder) as other:
+        page = open_site(led[0], ready=None, bypass_csp=False, prepare=lambda page: None)
+        page.get_by_text("Ready. Press Play.").wait_for()
+        (worker,) = page.workers
+        reach = "address => fetch(address, { mode: 'no-cors' }).then(() => 'reached', () => 'refused')"
+        assert worker.evaluate(reach, led[0] + "/site.json") == "reached"
+        assert worker.evaluate(reach, other + "/site.json") == "refused"
+
+
 @pytest.mark.large
 def test_a_cut_off_model_is_fetched_again_and_a_missing_palette_is_named(led, led_folder, open_site):
     (model,) = (led_folder / "models").glob("*decode*")

@@ -131,9 +131,8 @@ export class ScoreLevel extends Level {
 
   /** Forget the steps before a sample, but for those of the last half hour. */
   forget(sample) {
-    let gone = Math.floor(this.placeOf(Math.min(sample, this.times.at(-1) - this.kept * this.rate)));
-    gone -= gone % this.steps_per_beat;
-    if (gone <= 0) return;
+    const step = Math.floor(this.placeOf(Math.min(sample, this.times.at(-1) - this.kept * this.rate)));
+    const gone = step - (step % this.steps_per_beat);
     this.trim(this.first + gone);
     this.times.splice(0, gone);
   }

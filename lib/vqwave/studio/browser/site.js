@@ -3,7 +3,7 @@
 import { alertIn, byId, element, readJson } from "./dom.js";
 import { Player } from "./player.js";
 import { wake } from "./sound.js";
-import { answer, ask, load } from "./wire.js";
+import { answer, ask } from "./wire.js";
 
 const link = { seed: "", label: "", ...Object.fromEntries(new URLSearchParams(location.hash.slice(1))) };
 addEventListener("hashchange", () => location.reload()); // another link
@@ -15,10 +15,7 @@ class Form {
     const labels = new Set([...about.labels, ...(link.label && [link.label])]); // the worker refuses an unknown label
     byId("label").append(...[...labels].map((name) => element("option", { value: name }, name)));
     byId("label").parentElement.hidden = byId("and-label").hidden = !labels.size;
-    byId("form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      window.vqwave.player.make();
-    });
+    byId("form").addEventListener("submit", (event) => (event.preventDefault(), window.vqwave.player.make()));
     [byId("seed").value, byId("label").value] = [link.seed, link.label];
     if (link.seed) byId("hint").textContent = "This link holds a piece: press Play to hear it.";
   }
@@ -38,7 +35,7 @@ try {
   const form = new Form(about);
   const player = new Player(form, { add() {}, expect() {} });
   window.vqwave = { about, form, player };
-  form.loaded = load(about, ({ progress, share }) => player.say(`${progress} …`, share));
+  form.loaded = answer(ask("studio/models", about), ({ progress, share }) => player.say(`${progress} …`, share));
   await answer(ask("studio/settings", await form.whole()));
   if (player.state === "empty" && !player.busy) player.say("Ready. Press Play.");
   window.vqwave.ready = true;

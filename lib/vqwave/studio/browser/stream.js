@@ -69,7 +69,7 @@ export class Stream {
   /** Begin a piece. */
   start(seed) {
     const { about, steering, sampling, label } = this;
-    Object.assign(this, { levels: [], bottom: null, blocks: 0, memory: undefined, runsAhead: false }); // blocks: of this chain that are decoded
+    Object.assign(this, { levels: [], bottom: null, blocks: 0, memory: undefined }); // blocks: of this chain that are decoded
     const [top] = about.levels;
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined });
     for (const model of about.levels) {
@@ -87,11 +87,9 @@ export class Stream {
       const { least, most } = controls.find((control) => control.name === name) ?? {};
       if (least !== undefined && !(value >= least && value <= most)) throw new Error(`${name} is ${value}; it must be from ${least} to ${most}.`);
     }
-    for (const [level, fields] of Object.entries(change.sampling ?? {})) {
-      for (const [name, value] of Object.entries(fields)) {
-        const most = { temperature: Infinity, top_k: Infinity, top_p: 1 }[name];
-        if (!this.sampling[level] || !(typeof value === "number" && value >= 0 && value <= most)) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
-      }
+    const largest = { temperature: Infinity, top_k: Infinity, top_p: 1 };
+    for (const [level, fields] of Object.entries(change.sampling ?? {})) for (const [name, value] of Object.entries(fields)) {
+      if (!this.sampling[level] || !(typeof value === "number" && value >= 0 && value <= largest[name])) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
     }
     const { key, jump, label } = change;
     if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
@@ -162,12 +160,10 @@ export class Stream {
   }
 
   async nextOfChain() {
-    const { about, blocks, bottom } = this;
+    const { about, blocks, bottom, levels: [top] } = this;
     const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
-    // From the second block on, sampling runs one block ahead.
-    if (this.runsAhead) await this.sample();
-    this.runsAhead = true;
+    if (blocks) await this.sample(); // from the second block on, sampling runs one block ahead
     const audio = await this.decode();
     const byLevel = (value) => Object.fromEntries(this.levels.map((level) => [level.level, value(level)]));
     const codes = byLevel((level) => level.window(blocks * level.perBlock, (blocks + 1) * level.perBlock));
@@ -175,7 +171,6 @@ export class Stream {
     const notes = this.score?.notes(blocks * about.block, (blocks + 1) * about.block) ?? [];
     this.blocks += 1;
     for (const level of this.levels) level.trim(level.stop - Math.ceil((about.kept * about.rate) / level.level));
-    const [top] = this.levels;
     this.score?.forget((top.blocks * top.perBlock - about.score.halo) * top.level);
     return { audio, codes, bits, notes };
   }
@@ -183,9 +178,8 @@ export class Stream {
   /** Sample the bottom level's next block; the levels above are then ready for the block after it. */
   async sample() {
     const { bottom } = this;
-    const block = bottom.blocks;
-    const context = await bottom.context(block);
-    if (bottom.source) await bottom.context(block + 1);
+    const context = await bottom.context(bottom.blocks);
+    if (bottom.source) await bottom.context(bottom.blocks + 1);
     await bottom.sample(context);
   }
 

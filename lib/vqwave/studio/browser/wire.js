@@ -1,6 +1,8 @@
 // In the place of the studio's `wire.js`: requests go to a worker of this page, which makes the music here.
 
-const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+// From a blob, so that the content security policy of the page holds in the worker too.
+const start = new Blob([`import "${new URL("worker.js", import.meta.url)}";`], { type: "text/javascript" });
+const worker = new Worker(URL.createObjectURL(start), { type: "module" });
 const BROKEN = "The player stopped: this browser is too old or short of memory, or files of the page are missing.";
 const failure = new Promise((fail) => (worker.onerror = fail));
 
@@ -13,31 +15,23 @@ export function ask(path, body) {
 
 /** The messages of an answer, as they come. */
 export function frames(port) {
-  const start = (messages) => {
+  const reader = new ReadableStream({ start(messages) {
     port.onmessage = ({ data }) => messages.enqueue(data);
     failure.then(() => messages.enqueue([{ error: BROKEN }]));
-  };
-  const queue = new ReadableStream({ start });
-  const reader = queue.getReader();
+  } }).getReader();
   return { next: () => reader.read() };
 }
 
-/** The one message of an answer. */
-export async function answer(port) {
-  const { value: [about] } = await frames(port).next();
-  if (about.error) throw new Error(about.error);
-  return about;
+/** The one message of an answer. say: receives {progress, share} before it; after an error, nothing more. */
+export async function answer(port, say) {
+  const messages = frames(port);
+  for (;;) {
+    const { value: [about] } = await messages.next();
+    if (about.error) throw new Error(about.error);
+    if (!about.progress) return about;
+    say(about);
+  }
 }
-
-/** Load the models of site.json. say: receives {progress, share}. */
-export const load = (about, say) => new Promise((done, fail) => {
-  failure.then(() => fail(new Error(BROKEN)));
-  ask("studio/models", about).onmessage = ({ data: [message], target }) => {
-    if (message.progress) return say(message);
-    target.close(); // after an error, the other files report no progress
-    message.error ? fail(new Error(message.error)) : done();
-  };
-});
 
 export const inWords = (error) => error.message;
 

@@ -99,10 +99,7 @@ class Take {
   /** The columns of the picture that these samples complete. */
   async columns(audio) {
     const { graph, window, bands } = site.picture;
-    const samples = new Float32Array(this.unseen.length + audio.length);
-    samples.set(this.unseen);
-    samples.set(audio, this.unseen.length);
-    this.unseen = samples;
+    const samples = (this.unseen = Float32Array.from([...this.unseen, ...audio]));
     if (samples.length < window) return new Uint8Array();
     const { columns: { data } } = await graph.run({ audio: new Tensor(samples, [1, samples.length, 1]) });
     this.unseen = samples.slice((data.length / bands) * site.column);

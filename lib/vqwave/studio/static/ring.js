@@ -27,13 +27,11 @@ export class Ring {
   }
 }
 
-if (globalThis.registerProcessor) {
-  registerProcessor("ring", class extends AudioWorkletProcessor {
-    ring = new Ring(this.port);
+globalThis.registerProcessor?.("ring", class extends AudioWorkletProcessor {
+  ring = new Ring(this.port);
 
-    process(inputs, [[out]]) {
-      this.ring.fill(out, currentTime);
-      return !this.ring.closed;
-    }
-  });
-}
+  process(inputs, [[out]]) {
+    this.ring.fill(out, currentTime);
+    return !this.ring.closed;
+  }
+});
