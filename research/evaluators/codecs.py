@@ -21,7 +21,9 @@ BASELINES = (("Opus 32", "libopus", 32000), ("Opus 6", "libopus", 6000),
 """Name, encoder of FFmpeg and bits per second: near to the codecs at 8x and at 32x."""
 HUM_FFT = 8192  # the least samples of a spectrum in which hum is searched
 COMPARED = {"sc_db": "SC", "mel": "mel", "si_sdr_db": "SI-SDR", "notes": "notes kept",
-            "chroma": "chroma", "distance": "Fréchet distance", "bitrate_kbps": "kbit/s"}
+            "chroma": "chroma", "contour": "contour", "attacks": "attacks",
+            "beat": "windows with a beat", "note_events": "note events",
+            "distance": "Fréchet distance", "bitrate_kbps": "kbit/s"}
 CODED = {"usage": "codes in use", "perplexity": "perplexity", "buzz_db": "hum at the codes' rate",
          "notch_db": "notches at the codes' rate", "silence_db": "silence"}
 
@@ -34,6 +36,7 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     rows |= {name: measure_recoded(corpus, encoder, bit_rate)
              for name, encoder, bit_rate in BASELINES
              if encoder == "libopus" or corpus.rate in MP3_RATES}
+    yield "windows with a beat, original", levels[0]["beat_of_original"]
     for subject, row in rows.items():
         yield from ((f"{title}, {subject}", row[key]) for key, title in (COMPARED | CODED).items()
                     if row.get(key) is not None)

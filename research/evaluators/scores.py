@@ -1,5 +1,6 @@
 """Scores by themselves, in steps: of held-out tracks, of the score model and of a Markov model of
-top lines. What 30 s of past save the score model, and what each model copies.
+top lines. What 30 s of past save the score model, and what each model copies. How well a
+performance obeys a score.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,9 @@ from vqwave.config.roll import BANDS, STEPS_PER_BEAT, STEPS_PER_SECOND, STRUCK
 from vqwave.data import melody, scores
 from vqwave.data.codes import CodeTrack
 from vqwave.data.conditions import Span
-from vqwave.dsp import beats
+from vqwave.dsp import beats, transcription
 from vqwave.play.level import Steering
+from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.score import ScoreLevel, start_score
 from vqwave.report.copying import longest_shared, runs_of_true
 
@@ -26,9 +28,27 @@ PASTS, COUNTED = (2.0, 30.0), 2 * STEPS_PER_BEAT
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
-    """Each measure of all held-out tracks ("real") and of both models."""
-    if corpus.side == "test" and corpus.music.chain.score:
-        yield from measure(corpus).items()
+    """Each measure of all held-out tracks ("real") and of both models; obedience of each side."""
+    if corpus.music.chain.score:
+        yield from obedience(corpus).items()
+        if corpus.side == "test":
+            yield from measure(corpus).items()
+
+
+@cached("music", "tracks")
+def obedience(corpus) -> dict[str, float]:
+    """Note events that performances of the tracks' own scores keep, and that the codec keeps."""
+    codec, kept = corpus.music.codec(corpus.plan.depth), {"a performance": [], "the codec": []}
+    for track in corpus.tracks:
+        sound = corpus.samples(track, 0, corpus.cut(min(track.samples, round(60 * corpus.rate))))
+        performed = corpus.music.generate(samples=len(sound), seed=1, **AS_COMPOSED,
+                                          score=scores.of_track(corpus.data_dir, track))
+        decoded = codec.decode(codec.encode(sound[None]))[0]
+        for who, copy in zip(kept, (performed, decoded), strict=True):
+            kept[who].append(transcription.compare(sound, copy, corpus.rate))
+    performed, decoded = (form.mean(values) for values in kept.values())
+    return {"note events kept by a performance": performed,
+            "note events kept by the codec": decoded, "score obeyed": performed / decoded}
 
 
 @cached("music", "all", "plan")
