@@ -83,19 +83,18 @@ def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
     """
     names, beginning = [*map(splits.track_name, tracks)], f"{side.capitalize()} tracks: "
     lines = [f"{beginning}{', '.join(names)} ({sum(t.seconds for t in tracks) / 60:.0f} min)."]
-    chosen = dict.fromkeys(
-        split.chosen_by_test for split in map(splits.read_split,
-                                              sorted(Path(root).glob("recipes/*/split.yml")))
-        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks))
+    sides = [(getattr(split, f"chosen_by_{side}", ""), getattr(split, side)) for split in map(
+        splits.read_split, sorted(Path(root).glob("recipes/*/split.yml")))]
+    chosen = dict.fromkeys(text for text, names_of_side in sides
+                           if text and any(splits.is_named(t, names_of_side) for t in tracks))
     pages = [path.stem for path in sorted(Path(root).glob("research/results/*.md"))
              for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(beginning)
              and {*names} & {*line.removeprefix(beginning).partition(" (")[0].split(", ")}]
     if side == "validation":
         lines.append("Epochs and settings were chosen on these tracks.")
-    elif chosen:
-        lines.append(f"Chosen by looking at some of these tracks: {'; '.join(chosen)}.")
     else:
-        lines.append("No recipe records a choice by these tracks.")
+        lines.append(f"Chosen by looking at some of these tracks: {'; '.join(chosen)}." if chosen
+                     else "No recipe records a choice by these tracks.")
         if pages:
             lines.append(f"Their figures were published ({', '.join(pages)}) and seen before later "
                          f"choices: they are not untouched.")

@@ -220,12 +220,24 @@ def test_non_arrays_in_a_file_are_refused_unread(tmp_path, kind, monkeypatch):
     assert not reading
 
 
+@pytest.mark.parametrize("shape", ["deep", "wide"])
+def test_groups_that_would_take_minutes_to_list_are_refused(tmp_path, shape, monkeypatch):
+    monkeypatch.setattr(weights, "MOST_OBJECTS", 100)
+    with h5py.File(tmp_path / "f.h5", "w") as f:
+        f["good"], group = np.ones(2, "float32"), f
+        for i in range(101 if shape == "wide" else 18):
+            below = group.create_group(f"g{i}")
+            group = below if shape == "deep" else f
+    refused(tmp_path / "f.h5", "100 objects, or groups deeper than 16",
+            call=lambda: weights.read_arrays(tmp_path / "f.h5"))
+
+
 def test_no_link_is_followed_and_no_array_is_read_twice(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as f:
         f["x"] = np.zeros(4, "float32")
     with h5py.File(tmp_path / "f.h5", "w") as f:
         group = f
-        for _ in range(50):  # 2^50 paths
+        for _ in range(15):  # 2^15 paths
             below = group.create_group("a")
             group["again"] = below
             group = below

@@ -53,7 +53,8 @@ def test_distances_of_other_amounts_of_sound_have_no_verdict():
 def test_choices_are_gathered_from_every_recipe_that_shares_a_track(tmp_path):
     tracks = data_folder(tmp_path / "data", {name: music(1.0, i)
                                              for i, name in enumerate(["a", "b", "c"])})
-    for recipe, text in {"one": "test: [a]\nchosen_by_test: the temperature\n",
+    for recipe, text in {"one": "test: [a]\nchosen_by_test: the temperature\nfresh: [b]\n"
+                                "chosen_by_fresh: the cost\n",
                          "two": "test: [a, b]\n", "three": "test: [z]\nchosen_by_test: all\n"
                          }.items():
         (tmp_path / "recipes" / recipe).mkdir(parents=True)
@@ -64,6 +65,7 @@ def test_choices_are_gathered_from_every_recipe_that_shares_a_track(tmp_path):
 
     assert ("Chosen by looking at some of these tracks: the temperature."
             in describe("test", tracks[:2], {}))
+    assert "tracks: the cost." in describe("fresh", tracks[1:], {})
     own = describe("test", tracks[1:], {"m": [], "g": ["b"], "x": None})
     assert "No recipe records a choice by these tracks." in own and "published" not in own
     assert "**g was trained on b.**" in own and "not recorded what x were trained on" in own

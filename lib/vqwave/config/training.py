@@ -38,8 +38,8 @@ class Split(Config):
     """The held-out tracks of each side. All other tracks train, except those `excluded` (for
     example another version of a test track). A track is named by its file without endings; or, if
     names are shared, by its file in the data folder without `.u16`, or by the first 16 digits of
-    its sha256. `test` and `fresh` are for the final report only. chosen_by_test: a description of
-    choices that were made with the test tracks.
+    its sha256. `test` and `fresh` are for the final report only. chosen_by_test, chosen_by_fresh:
+    descriptions of choices that were made with these tracks.
     """
 
     validation: tuple[Text, ...] = ()
@@ -47,6 +47,7 @@ class Split(Config):
     fresh: tuple[Text, ...] = ()
     excluded: tuple[Text, ...] = ()
     chosen_by_test: Text = ""
+    chosen_by_fresh: Text = ""
 
     @property
     def held_out_tracks(self) -> tuple[str, ...]:
