@@ -21,6 +21,13 @@ def test_notice_names_exactly_the_sounds_in_docs():
     assert sorted(named) == sounds(ROOT / "docs") != []
 
 
+def test_every_licence_text_is_there_and_goes_into_wheel_and_image():
+    named = set(re.findall(r"LICENSES/\S+\.txt", NOTICE))
+    assert named == {path.relative_to(ROOT).as_posix() for path in (ROOT / "LICENSES").iterdir()} != set()
+    assert "LICENSES/*.txt" in PROJECT["project"]["license-files"]
+    assert "LICENSES LICENSES" in (ROOT / "Dockerfile").read_text() and "!LICENSES" in (ROOT / ".dockerignore").read_text().split()
+
+
 def test_every_track_of_the_split_has_a_title_and_a_composer():
     split = yaml.safe_load((ROOT / "recipes/wesnoth/split.yml").read_text())
     listed = dict(re.findall(r"^  (\S+) {2,}(\S.*\S) {2,}\S", NOTICE, re.MULTILINE))

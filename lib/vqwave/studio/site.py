@@ -280,8 +280,9 @@ def _page(html: str) -> str:
 
 def _licences() -> str:
     """The licences of the site's files."""
-    names = "LICENSE", "NOTICE"
-    own = [CHECKOUT / name for name in names if (CHECKOUT / name).is_file()] or [
+    names = "LICENSE", "NOTICE", "Apache-2.0.txt", "GPL-2.0.txt", "GPL-3.0.txt"
+    own = [path for folder in (CHECKOUT, CHECKOUT / "LICENSES") for name in names
+           if (path := folder / name).is_file()] or [
         Path(file.locate()) for file in importlib.metadata.files("vqwave") if file.name in names]
     texts = [path.read_text(encoding="utf-8") for path in (BROWSER / "licences.txt", *own)]
     return ("\n\n" + "=" * 80 + "\n\n").join(texts)
