@@ -6,6 +6,7 @@ line of JSON.
 FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -42,6 +43,10 @@ def main(argv):
                                 {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
                                  "adversary": {"weight": 0.5}}, "test")
         training.train_codec(codec, beside / "data", options, settings, say=Say())
+    elif name == "tuned":
+        training.train_codec(tiny.codec("vqvae_8"), beside / "data",
+                             dataclasses.replace(options, start_from=beside / "codecs"), settings,
+                             say=Say())
     elif name.startswith("vqvae"):
         training.train_codec(tiny.codec(name), beside / "data", options, settings, say=Say())
     else:

@@ -136,6 +136,12 @@ def test_two_processes_train_like_one(beside):
 
 
 @pytest.mark.large
+def test_a_training_begins_with_weights(beside):
+    run = Training(beside / "tuned", "tuned", 2, 1, beside / "cache")
+    assert run.ends()[0][0] == 0 and len(run.losses(1)) == 2
+
+
+@pytest.mark.large
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_killed_or_stopped_process_ends_all_and_the_same_command_continues(beside, straight, lost):
     """Epochs have six steps. A killed run continues from the end of the first epoch, a stopped run

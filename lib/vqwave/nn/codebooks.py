@@ -138,7 +138,8 @@ class VectorQuantizer(Quantizer):
     def use_loaded_codebooks(self):
         """Give all codes the same count: a fair share of one batch."""
         self.count.assign(ops.ones(self.num_codes))
-        self.total.assign(self.codebook.value)
+        # A copy: JAX would otherwise hold one buffer for both, and could not train them.
+        self.total.assign(ops.copy(self.codebook))
         self.started.assign(1.0)
 
     def encode(self, latents):
