@@ -17,7 +17,7 @@ from .conditions import CONDITION_WINDOWS, Span
 
 # The purposes of random numbers, as part of their keys.
 FOR_WINDOW, FOR_START, FOR_NEXT, FOR_CHANGE, FOR_PERFORMANCE = range(2, 7)
-PERFORMED = 0.7
+PERFORMED = 0.4
 """The share of windows with a performance's codes, when a decoder learns performances."""
 UNCHANGED = TrainingConfig()
 """Settings without augmentation."""
