@@ -108,7 +108,10 @@ def command(name: str) -> str:
 def parser(description: str, *examples: str) -> argparse.ArgumentParser:
     """An argument parser whose help ends with examples. The program's name is added to them."""
     name = program()
-    start = f"python scripts/{name}" if name.endswith(".py") else name
+    start = name
+    if name.endswith(".py"):
+        in_research = os.path.basename(os.path.dirname(sys.argv[0])) == "research"
+        start = f"python -m research.{name[:-3]}" if in_research else f"python scripts/{name}"
     lines = [f"  {start} {example}".rstrip() for example in examples]
     return _Parser(prog=name, description=description, formatter_class=_Formatter,
                    epilog="\n".join([f"example{'s' * (len(lines) > 1)}:", *lines])

@@ -11,6 +11,7 @@ from vqwave import config as configs
 from vqwave.config import WHOLE_SHARE, Labels, Sampling
 from vqwave.errors import UserError
 from vqwave.play import blocks, engine, labels
+from vqwave.play import chain as play_chain
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
 from vqwave.play.opening import AS_COMPOSED
@@ -68,11 +69,11 @@ def test_a_label_passes_evenly_into_another():
 class LabelledGenerator(IntegerGenerator):
     """One whose context has a channel more: the labels' numbers times their shares."""
 
-    def __init__(self, level, names=("battle", "calm", "dance")):
+    def __init__(self, level, names=("battle", "calm", "dance"), of="folder"):
         super().__init__(level)
         self.config = configs.replace(self.config, conditions=[
             *map(configs.to_dict, self.config.conditions),
-            {"kind": "labels", "names": list(names), "channels": 1}])
+            {"kind": "labels", "names": list(names), "channels": 1, "of": of}])
         self.weight_set = origin(self.config)
 
     def context(self, inputs):
@@ -129,6 +130,36 @@ def test_each_label_plays_other_music_and_so_does_none():
              for label in ("battle", "calm", "calm:0.5,dance:0.5", "")}
     assert len(set(heard.values())) == 4
     assert collect(start(), 3)[0].tobytes() == heard[""]
+
+
+def test_a_piece_without_a_label_wanders_from_track_to_track(monkeypatch):
+    monkeypatch.setattr(play_chain, "WANDERING", 3 * BLOCK / 22050)
+
+    def wandering(**options):
+        return start(parts=chain(of="track"), **options)
+
+    stream, heard, played = wandering(seed=5), [], []
+    first = stream.label
+    for _ in range(12):
+        heard.append(next(stream))
+        played.append(stream.label)
+    drawn = played[::3]
+    assert drawn[0] == first and len(set(drawn)) > 1 and played == [x for x in drawn for _ in range(3)]
+    steady, _ = collect(wandering(seed=5, label=first), 12)
+    assert not np.array_equal(np.concatenate(heard), steady)
+    # A label that is set, before the first change or by a jump, stays.
+    for change in ({"label": first}, {"label": first, "jump": 5}):
+        stream = wandering(seed=5)
+        collect(stream, 2, {1: change})
+        assert stream.label == first and not stream._chain.state.wanders
+    stream = wandering(seed=5)
+    collect(stream, 7)
+    resumed = Stream.resume(stream.state(), *chain(of="track"))
+    np.testing.assert_array_equal(collect(resumed, 5)[0], np.concatenate(heard[7:]))
+    np.testing.assert_array_equal(collect(wandering(seed=5, batch=2), 12)[0][0], np.concatenate(heard))
+    stream = wandering(seed=5)
+    collect(stream, 2, {1: {"jump": 6}})
+    assert stream.label == first and stream._chain.state.wanders
 
 
 def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():

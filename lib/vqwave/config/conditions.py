@@ -66,7 +66,8 @@ class Labels(ConditionConfig):
     The input holds the labels of each frame, [T, labels, 2], as (index of the label, share), where
     the shares add up to `WHOLE_SHARE`.
 
-    of: the source of the labels. With "track", the seed draws a label for a piece without one.
+    of: the source of the labels. With "track", a piece without a label passes from one drawn
+        label to the next (`play.labels.WANDERING`).
     names: the vocabulary in the order of the indices; empty: taken from the training data.
     channels: of the vector. dropout: the share of training windows without a label, so that the
     model also plays without a label, and for guidance.

@@ -19,7 +19,7 @@ from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
-from .labels import CROSS_FADE
+from .labels import CROSS_FADE, WANDERING, choose_labels
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import change_sampling
@@ -69,6 +69,7 @@ class ChainState:
     """The state of a chain between two blocks.
 
     Attributes:
+        wanders: nobody chose a label, so the piece passes from track to track, see `WANDERING`.
         source: a variation's kept codes, which the first generator reads as the level above.
         score: the state of the score level, or None.
         blocks: the number of blocks made, or skipped where a jump begins after a prompt.
@@ -82,6 +83,7 @@ class ChainState:
     seed: int
     label: np.ndarray | None
     levels: list[LevelState]
+    wanders: bool = False
     source: BufferState | None = None
     score: ScoreState | None = None
     prompt_samples: int = 0
@@ -94,10 +96,14 @@ class ChainState:
 
 
 def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[int, Sampling],
-                begin: Prompt | Variation | Score | None = None, skip: bool = False) -> ChainState:
-    """The state of a chain before its first block. skip: a prompt of whole blocks is not played."""
+                begin: Prompt | Variation | Score | None = None, skip: bool = False,
+                wanders: bool = False) -> ChainState:
+    """The state of a chain before its first block. skip: a prompt of whole blocks is not played.
+    wanders: see `ChainState`.
+    """
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
-    state = ChainState(seed=seed, label=engines.label, levels=[])
+    tracks = any(config.labels and config.labels.are_tracks for config in configs)
+    state = ChainState(seed=seed, label=engines.label, levels=[], wanders=wanders and tracks)
     codes: dict[int, np.ndarray] = {}
     homes: dict[int, pitches.HomePitches] = {}
     if isinstance(begin, Variation):
@@ -197,6 +203,14 @@ class Chain:
         for level in self.levels:
             level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
 
+    def _wander(self):
+        state, options = self.state, self.options
+        number, rest = divmod(state.blocks, round(WANDERING * self.sample_rate / options.block))
+        if state.wanders and number and not rest:
+            state.label = choose_labels([level.config for level in self.levels], None,
+                                        options.batch or 1, state.seed, number)
+            self.set_labels(state.label)
+
     def freeze(self, seconds: Mapping[int, float]):
         """Repeat the last `seconds` of each named level's codes; 0 ends the repetition."""
         for level in self.levels:
@@ -208,6 +222,7 @@ class Chain:
         blocks before the end, None: endless. past: the number of blocks whose codes a freeze needs.
         """
         state, bottom = self.state, self.bottom
+        self._wander()
         last = (math.inf if blocks_left is None
                 else (state.blocks + blocks_left) * bottom.per_block + self._beyond)
         self._last = min(last, bottom.end)

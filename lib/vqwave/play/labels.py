@@ -14,6 +14,8 @@ from .sampling import LABEL_DRAW, uniforms
 
 CROSS_FADE = 1.0
 """Seconds of the cross-fade from one label to another."""
+WANDERING = 90.0
+"""Seconds after which a piece that wanders passes to the label of another track."""
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
@@ -83,17 +85,18 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
 
 
 def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
-                  seed: int | None = None) -> np.ndarray | None:
+                  seed: int | None = None, number: int = 0) -> np.ndarray | None:
     """The labels of a chain's pieces, as `read_labels` returns them; None for a chain without
     labels. Raises `UserError` for a label that the chain does not know.
 
     seed: where labels are names of tracks and `label` is None, draws a track for each piece.
+    number: of this draw, as a piece that wanders draws more than once.
     """
     if label is None and not any(config.labels for config in configs):
         return None
     labels = find_labels(configs)
     if label is None and seed is not None and labels.are_tracks:
-        draws = [uniforms(seed, piece, 0, 0, 1, LABEL_DRAW)[0] for piece in range(batch)]
+        draws = [uniforms(seed, piece, 0, number, 1, LABEL_DRAW)[0] for piece in range(batch)]
         label = [labels.names[int(len(labels.names) * draw)] for draw in draws]
     return read_labels(label, labels, batch)
 

@@ -95,7 +95,8 @@ class StreamStatus:
     @property
     def label(self) -> str:
         """The label after all queued changes; "" for none, a mixture, or different labels."""
-        shares = self._queued.label
+        queued, engines = self._queued.label, self._engines.label
+        shares = self._chain.state.label if queued is engines else queued
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
         return [*self.labels, ""][shares[0].argmax()]
@@ -192,15 +193,15 @@ class Stream(StreamStatus):
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
                           leveling and begin is None)
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, composer)
-        own = begin is None or isinstance(begin, Score)
+        wanders = label is None and (begin is None or isinstance(begin, Score))
         engines = Engines(codec, generators, music, choose_labels(
-            configs, label, batch or 1, seed if own else None), composer=composer)
+            configs, label, batch or 1, seed if wanders else None), composer=composer)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
-        self._open_at(engines, options, start_chain(engines, options, seed, sampling, begin),
-                      steering, Playback(leveler=Leveler.start(batch or 1)
-                                         if options.leveling else None), chunk)
+        state = start_chain(engines, options, seed, sampling, begin, wanders=wanders)
+        self._open_at(engines, options, state, steering, Playback(
+            leveler=Leveler.start(batch or 1) if options.leveling else None), chunk)
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
                  playback: Playback, chunk: int | None):
@@ -342,7 +343,7 @@ class Stream(StreamStatus):
         if change.jump is not None:
             self._jump(change)
         elif change.label is not None:
-            chain.state.label = change.label
+            chain.state.label, chain.state.wanders = change.label, False
             chain.set_labels(change.label)
         if change.notes is not None:
             steering.notes = change.notes
@@ -367,8 +368,9 @@ class Stream(StreamStatus):
         if change.begin is not None and change.begin.stay is not None:
             self._steering.stay = change.begin.stay
         self._engines = engines_after(change, engines)
-        self._chain = self._build(start_chain(self._engines, self._options, change.jump, sampling,
-                                              change.begin, skip=True))
+        self._chain = self._build(start_chain(
+            self._engines, self._options, change.jump, sampling, change.begin, skip=True,
+            wanders=self._chain.state.wanders and change.label is None))
 
     def close(self):
         """End the stream and its threads. `next` then raises StopIteration; `state` still works."""

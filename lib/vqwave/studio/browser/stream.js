@@ -53,9 +53,8 @@ export const sampling = ({ levels, score }) => Object.fromEntries(levels.map(({ 
 export class Stream {
   /** about: site.json, with the graphs of its models open. seed: BigInt. */
   constructor(about, seed, label = "") {
-    // A piece without a label plays like a track that its seed draws.
-    const draw = () => about.labels[Math.floor(about.labels.length * uniforms(seed, 0, 0, 0, 1, about.label_draw)[0])];
-    Object.assign(this, { about, label: label || (about.label_draw ? draw() : ""), pending: [] }); // pending: changes that the next block makes
+    Object.assign(this, { about, pending: [], wanders: !label && Boolean(about.label_draw) }); // pending: changes that the next block makes
+    this.label = this.wanders ? this.draw(seed, 0) : label;
     [this.heard, this.begun] = [0, 0]; // blocks that were returned, and those with the block that is being made
     [this.past, this.following] = [[], null]; // the last blocks of the chain, which a hold repeats, and the block that comes after it
     [this.held, this.place] = [0, 0]; // how many blocks a hold repeats (0: no hold), and the number of the next of them
@@ -66,10 +65,16 @@ export class Stream {
     this.start(seed);
   }
 
+  /** A piece without a label plays like a track that its seed draws, and later like others. */
+  draw(seed, number) {
+    const { labels, label_draw } = this.about;
+    return labels[Math.floor(labels.length * uniforms(seed, 0, 0, number, 1, label_draw)[0])];
+  }
+
   /** Begin a piece. */
   start(seed) {
     const { about, steering, sampling, label } = this;
-    Object.assign(this, { levels: [], bottom: null, blocks: 0, memory: undefined }); // blocks: of this chain that are decoded
+    Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined }); // blocks: of this chain that are decoded
     const [top] = about.levels;
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined });
     for (const model of about.levels) {
@@ -107,16 +112,16 @@ export class Stream {
 
   /** Make a change. hold: repeat the last blocks; 0: go on. */
   async change({ sampling = {}, jump, label, loudness, key, freeze, hold, ...steering }) {
-    const { about, levels } = this;
+    const { about } = this;
     const frames = (level, seconds) => Math.round((seconds * about.rate) / level.level);
     for (const [level, values] of Object.entries(sampling)) Object.assign(this.sampling[level] ?? {}, values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
-    if (label !== undefined) this.label = label;
+    if (jump !== undefined && this.heard) await this.blendIntoNext(about.passage, true);
+    if (label !== undefined) [this.label, this.wanders] = [label, false];
     if (jump !== undefined) {
-      if (this.heard) await this.blendIntoNext(about.passage, true);
       [this.held, this.following] = [0, null];
       this.start(BigInt(jump));
-    } else if (label !== undefined) for (const level of levels) if (level.labels) level.passToLabel(label, frames(level, about.cross_fade));
+    } else if (label !== undefined) this.passToLabel(label);
     if (key !== undefined) this.steering.scale = about.keys[key] ?? [];
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
@@ -128,6 +133,12 @@ export class Stream {
     else if (hold) this.following ??= await this.nextOfChain();
     const blocks = hold && Math.max(1, Math.round((hold * about.rate) / about.block));
     [this.held, this.place] = [Math.min(blocks, this.past.length), 0];
+  }
+
+  passToLabel(label) {
+    const { about: { rate, cross_fade }, levels } = this;
+    this.label = label;
+    for (const level of levels) if (level.labels) level.passToLabel(label, Math.round((cross_fade * rate) / level.level));
   }
 
   /** What would have come next fades out over the block after a change. make: from the chain too, where no hold is half way. */
@@ -161,6 +172,8 @@ export class Stream {
 
   async nextOfChain() {
     const { about, blocks, bottom, levels: [top] } = this;
+    const number = blocks / Math.round((about.wandering * about.rate) / about.block);
+    if (this.wanders && number && Number.isInteger(number)) this.passToLabel(this.draw(this.seed, number));
     const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
     if (blocks) await this.sample(); // from the second block on, sampling runs one block ahead
