@@ -36,7 +36,8 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     rows |= {name: measure_recoded(corpus, encoder, bit_rate)
              for name, encoder, bit_rate in BASELINES
              if encoder == "libopus" or corpus.rate in MP3_RATES}
-    yield "windows with a beat, original", levels[0]["beat_of_original"]
+    if (beat := levels[0]["beat_of_original"]) is not None:
+        yield "windows with a beat, original", beat
     for subject, row in rows.items():
         yield from ((f"{title}, {subject}", row[key]) for key, title in (COMPARED | CODED).items()
                     if row.get(key) is not None)

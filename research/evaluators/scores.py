@@ -3,6 +3,7 @@ top lines. What 30 s of past save the score model, and what each model copies. H
 performance obeys a score.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -48,7 +49,7 @@ def obedience(corpus) -> dict[str, float]:
             kept[who].append(transcription.compare(sound, copy, corpus.rate))
     performed, decoded = (form.mean(values) for values in kept.values())
     return {"note events kept by a performance": performed,
-            "note events kept by the codec": decoded, "score obeyed": performed / decoded}
+            "note events kept by the codec": decoded, "score obeyed": performed / (decoded or math.nan)}
 
 
 @cached("music", "all", "plan")

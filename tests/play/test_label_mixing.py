@@ -157,6 +157,8 @@ def test_a_piece_without_a_label_wanders_from_track_to_track(monkeypatch):
     resumed = Stream.resume(stream.state(), *chain(of="track"))
     np.testing.assert_array_equal(collect(resumed, 5)[0], np.concatenate(heard[7:]))
     np.testing.assert_array_equal(collect(wandering(seed=5, batch=2), 12)[0][0], np.concatenate(heard))
+    monkeypatch.setattr(play_chain, "WANDERING", BLOCK / 50_000)  # less than half a block
+    assert collect(wandering(seed=5), 2)
     stream = wandering(seed=5)
     collect(stream, 2, {1: {"jump": 6}})
     assert stream.label == first and stream._chain.state.wanders

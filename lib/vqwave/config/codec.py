@@ -219,7 +219,10 @@ class CodecConfig(Config):
 
     @property
     def can_decode_part(self) -> bool:
-        """Whether the decoder's later stages can skip frames that only its first stage needs."""
-        in_blocks = self.in_blocks or self.block.kind == "dilated"
+        """Whether the first stage of the decoder can remember earlier frames, see
+        `autoencoders.with_state`.
+        """
+        in_blocks = self.in_blocks or (self.block.kind == "dilated"
+                                       and self.bottleneck.kind == "none")
         return (in_blocks and self.encoder.kind != "plane" and self.has_codes
                 and self.head.makes_audio)

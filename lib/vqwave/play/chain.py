@@ -205,7 +205,8 @@ class Chain:
 
     def _wander(self):
         state, options = self.state, self.options
-        number, rest = divmod(state.blocks, round(WANDERING * self.sample_rate / options.block))
+        blocks = max(1, round(WANDERING * self.sample_rate / options.block))
+        number, rest = divmod(state.blocks, blocks)
         if state.wanders and number and not rest:
             state.label = choose_labels([level.config for level in self.levels], None,
                                         options.batch or 1, state.seed, number)

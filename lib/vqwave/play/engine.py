@@ -189,7 +189,7 @@ class CodecEngine:
         near, delay, before, width = (self._models.fact("decode_part", name) for name in
                                       ("decode_near", "decode_delay", "decode_window", "state"))
         batch, end = len(codes), start + size
-        missing = max(0, first + count + near + delay - end)
+        missing = max(0, first + count + near + delay - end, 1 - size)
         codes = np.pad(np.asarray(codes, self.config.frame_dtype), ((0, 0), (0, missing), (0, 0)))
         positions = np.arange(start - delay, end + missing)
         inside = np.float32((positions >= 0) & (positions < end))

@@ -172,7 +172,7 @@ export class Stream {
 
   async nextOfChain() {
     const { about, blocks, bottom, levels: [top] } = this;
-    const number = blocks / Math.round((about.wandering * about.rate) / about.block);
+    const number = blocks / Math.max(1, Math.round((about.wandering * about.rate) / about.block));
     if (this.wanders && number && Number.isInteger(number)) this.passToLabel(this.draw(this.seed, number));
     const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
