@@ -14,7 +14,7 @@ from .sampling import LABEL_DRAW, uniforms
 
 CROSS_FADE = 1.0
 """Seconds of the cross-fade from one label to another."""
-WANDERING = 90.0
+WANDERING = 180.0
 """Seconds after which a piece that wanders passes to the label of another track."""
 
 
