@@ -26,7 +26,9 @@ GAINS = {"unigram": "bits under the unigram",
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
-    """Bits a frame of the middle of each track, given the real frames before; of a performer nothing."""
+    """Bits a frame of the middle of each track, given the real frames before. Of a performer
+    nothing.
+    """
     music, rows = corpus.music, []
     if music.weight_set(music.chain.generator(music.chain.top)).config.core.performs:
         return  # a performer predicts nothing

@@ -49,7 +49,8 @@ def obedience(corpus) -> dict[str, float]:
             kept[who].append(transcription.compare(sound, copy, corpus.rate))
     performed, decoded = (form.mean(values) for values in kept.values())
     return {"note events kept by a performance": performed,
-            "note events kept by the codec": decoded, "score obeyed": performed / (decoded or math.nan)}
+            "note events kept by the codec": decoded,
+            "score obeyed": performed / (decoded or math.nan)}
 
 
 @cached("music", "all", "plan")
