@@ -19,7 +19,9 @@ from .evaluators.codecs import measure_baseline
 
 COLUMNS = (*(Column(name, name) for name in ("codecs", "corpus", "level")),
            Column("kbit/s", "bitrate_kbps", ".2f"), Column("notes kept", "notes", ".3f"),
-           Column("chroma", "chroma", ".3f"), Column("SC dB", "sc_db", ".2f"),
+           Column("chroma", "chroma", ".3f"), Column("contour", "contour", ".2f"),
+           Column("attacks", "attacks", ".2f"), Column("note events", "note_events", ".2f"),
+           Column("SC dB", "sc_db", ".2f"),
            Column("mel", "mel", ".3f"), Column("SI-SDR dB", "si_sdr_db", ".2f"),
            Column("distance", "distance", ".1f"), Column("perplexity", "perplexity", ".0f"),
            Column("latency ms", "latency_ms", ".0f"), Column("steps", "steps"),

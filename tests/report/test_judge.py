@@ -91,11 +91,12 @@ def test_an_exact_copy_suits_and_noise_does_not():
 
 
 def test_a_codec_is_compared_with_its_figures_on_its_own_corpus():
-    figures = {"notes": 0.4, "mel": 0.8, "distance": 50.0, "seconds": 80.0}
-    assert judge.find_shortfall(figures) == ("notes kept 0.4, needs 0.6; mel 0.8, needs 0.7; "
-                                             "distance 50, needs 40")
+    figures = {"notes": 0.4, "contour": 0.4, "mel": 0.8, "distance": 50.0, "seconds": 80.0}
+    assert judge.find_shortfall(figures) == ("notes kept 0.4, needs 0.6; contour 0.4, needs 0.45; mel 0.8, "
+                                             "needs 0.7; distance 50, needs 40")
     own = {"notes": 0.42, "mel": 0.7, "distance": 35.0, "seconds": 120.0}
-    assert judge.find_shortfall(figures, own) == ""
+    assert judge.find_shortfall(figures, own) == "", "an old record has no contour"
+    assert judge.find_shortfall(figures, own | {"contour": 0.6}) == "contour 0.4, needs 0.48"
     assert judge.find_shortfall(figures, own | {"notes": 0.5}) == "notes kept 0.4, needs 0.45"
     # The distance of little audio is biased; one that was not measured is in no verdict.
     for change in ({"seconds": 20.0}, {"distance": None}):
