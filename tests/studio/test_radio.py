@@ -201,8 +201,8 @@ def test_a_radio_limits_connections_and_listeners(monkeypatch):
     monkeypatch.setattr(radios, "SPARE", 5)
     monkeypatch.setattr(limits, "HEADER_SECONDS", 1.0)
 
-    def send(data):
-        connection = socket.create_connection(("127.0.0.1", small.port), timeout=30)
+    def send(data, source="127.0.0.1"):
+        connection = socket.create_connection(("127.0.0.1", small.port), 30, (source, 0))
         connection.sendall(data)
         return connection
 
@@ -216,6 +216,10 @@ def test_a_radio_limits_connections_and_listeners(monkeypatch):
         bodies = [send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n") for _ in range(3)]
         assert all(b" 405 " in connection.recv(4096) for connection in bodies)
         with send(b"") as refused:
+            assert b" 503 " in refused.recv(4096)
+        bodies += [send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n", "127.0.0.2") for _ in range(3)]
+        assert all(b" 405 " in connection.recv(4096) for connection in bodies[3:])
+        with send(b"", "127.0.0.3") as refused:
             assert b" 503 " in refused.recv(4096)
         for connection in bodies:
             connection.close()
