@@ -96,8 +96,8 @@ def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
         lines.append(f"Chosen by looking at some of these tracks: {'; '.join(chosen)}." if chosen
                      else "No recipe records a choice by these tracks.")
         if pages:
-            lines.append(f"Their figures were published ({', '.join(dict.fromkeys(pages))}) and seen before later "
-                         f"choices: they are not untouched.")
+            lines.append(f"Their figures were published ({', '.join(dict.fromkeys(pages))}) and "
+                         f"seen before later choices: they are not untouched.")
     for name, trained_on in leaked.items():
         if trained_on:
             lines.append(f"**{name} was trained on {', '.join(trained_on)}.**")
