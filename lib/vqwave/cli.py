@@ -110,8 +110,8 @@ def parser(description: str, *examples: str) -> argparse.ArgumentParser:
     name = program()
     start = name
     if name.endswith(".py"):
-        in_research = os.path.basename(os.path.dirname(sys.argv[0])) == "research"
-        start = f"python -m research.{name[:-3]}" if in_research else f"python scripts/{name}"
+        module = sys.modules["__main__"].__spec__
+        start = f"python -m {module.name}" if module else f"python scripts/{name}"
     lines = [f"  {start} {example}".rstrip() for example in examples]
     return _Parser(prog=name, description=description, formatter_class=_Formatter,
                    epilog="\n".join([f"example{'s' * (len(lines) > 1)}:", *lines])
