@@ -11,7 +11,6 @@ from vqwave import config as configs
 from vqwave.config import WHOLE_SHARE, Labels, Sampling
 from vqwave.errors import UserError
 from vqwave.play import blocks, engine, labels
-from vqwave.play import chain as play_chain
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
 from vqwave.play.opening import AS_COMPOSED
@@ -133,7 +132,7 @@ def test_each_label_plays_other_music_and_so_does_none():
 
 
 def test_a_piece_without_a_label_wanders_from_track_to_track(monkeypatch):
-    monkeypatch.setattr(play_chain, "WANDERING", 3 * BLOCK / 22050)
+    monkeypatch.setattr(labels, "WANDERING", 3 * BLOCK / 22050)
 
     def wandering(**options):
         return start(parts=chain(of="track"), **options)
@@ -157,11 +156,13 @@ def test_a_piece_without_a_label_wanders_from_track_to_track(monkeypatch):
     resumed = Stream.resume(stream.state(), *chain(of="track"))
     np.testing.assert_array_equal(collect(resumed, 5)[0], np.concatenate(heard[7:]))
     np.testing.assert_array_equal(collect(wandering(seed=5, batch=2), 12)[0][0], np.concatenate(heard))
-    monkeypatch.setattr(play_chain, "WANDERING", BLOCK / 50_000)  # less than half a block
-    assert collect(wandering(seed=5), 2)
+    collect(stream, 1, {0: {"jump": 6}})
+    assert stream.label == drawn[2], "a jump keeps the label that the piece has passed to"
     stream = wandering(seed=5)
     collect(stream, 2, {1: {"jump": 6}})
     assert stream.label == first and stream._chain.state.wanders
+    monkeypatch.setattr(labels, "WANDERING", BLOCK / 50_000)  # less than half a block
+    assert collect(wandering(seed=5), 2)
 
 
 def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():

@@ -19,7 +19,7 @@ from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
-from .labels import CROSS_FADE, WANDERING, choose_labels
+from .labels import CROSS_FADE, choose_labels, wandering_blocks
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import change_sampling
@@ -69,7 +69,8 @@ class ChainState:
     """The state of a chain between two blocks.
 
     Attributes:
-        wanders: nobody chose a label, so the piece passes from track to track, see `WANDERING`.
+        wanders: nobody chose a label, so the piece passes from track to track, see
+            `labels.WANDERING`.
         source: a variation's kept codes, which the first generator reads as the level above.
         score: the state of the score level, or None.
         blocks: the number of blocks made, or skipped where a jump begins after a prompt.
@@ -205,8 +206,7 @@ class Chain:
 
     def _wander(self):
         state, options = self.state, self.options
-        blocks = max(1, round(WANDERING * self.sample_rate / options.block))
-        number, rest = divmod(state.blocks, blocks)
+        number, rest = divmod(state.blocks, wandering_blocks(options.block, self.sample_rate))
         if state.wanders and number and not rest:
             state.label = choose_labels([level.config for level in self.levels], None,
                                         options.batch or 1, state.seed, number)

@@ -18,6 +18,11 @@ WANDERING = 180.0
 """Seconds after which a piece that wanders passes to the label of another track."""
 
 
+def wandering_blocks(block: int, rate: int) -> int:
+    """`WANDERING` in blocks of `block` samples."""
+    return max(1, round(WANDERING * rate / block))
+
+
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
     """The labels of a chain or a codec. Raises `UserError` if it was trained without labels."""
     for config in configs:

@@ -34,6 +34,7 @@ class StreamStatus:
     _chain: Chain
     _engines: Engines
     _queued: Engines
+    _pending: list[Change]
     _playback: Playback
     _steering: Steering
 
@@ -95,8 +96,10 @@ class StreamStatus:
     @property
     def label(self) -> str:
         """The label after all queued changes; "" for none, a mixture, or different labels."""
-        queued, engines = self._queued.label, self._engines.label
-        shares = self._chain.state.label if queued is engines else queued
+        engines = replace(self._engines, label=self._chain.state.label)
+        for change in self._pending:
+            engines = engines_after(change, engines)
+        shares = engines.label
         if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
             return ""
         return [*self.labels, ""][shares[0].argmax()]
@@ -217,7 +220,7 @@ class Stream(StreamStatus):
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if options.log_probs else None
         self.changed: list[tuple[int, dict]] | None = None
-        self._pending: list[Change] = []
+        self._pending = []
         self._begun = playback.blocks  # changes take effect after these blocks
         self._lock, self._set_lock = threading.Lock(), threading.Lock()
         self._open, self._failed = True, False

@@ -180,7 +180,7 @@ class Site:
             "past": limits.PAST, "kept": self._kept(), "wildest": WILDEST,
             "take": about | self._take(music),
             "label_draw": sampling.LABEL_DRAW if trained and trained.are_tracks else None,
-            "wandering": labels.WANDERING,
+            "wandering": labels.wandering_blocks(chain.block, rate),
             "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
                          if (control.sampled and not control.labels or control.slider)
                          and name not in absent],

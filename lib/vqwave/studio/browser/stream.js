@@ -113,7 +113,6 @@ export class Stream {
   /** Make a change. hold: repeat the last blocks; 0: go on. */
   async change({ sampling = {}, jump, label, loudness, key, freeze, hold, ...steering }) {
     const { about } = this;
-    const frames = (level, seconds) => Math.round((seconds * about.rate) / level.level);
     for (const [level, values] of Object.entries(sampling)) Object.assign(this.sampling[level] ?? {}, values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
     if (jump !== undefined && this.heard) await this.blendIntoNext(about.passage, true);
@@ -126,7 +125,7 @@ export class Stream {
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
       const seconds = freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
-      if (seconds !== null) level.freeze(seconds && Math.max(1, frames(level, seconds)));
+      if (seconds !== null) level.freeze(seconds && Math.max(1, this.frames(level, seconds)));
     }
     if (hold === undefined) return;
     if (this.held) await this.blendIntoNext(about.seam, false);
@@ -135,10 +134,15 @@ export class Stream {
     [this.held, this.place] = [Math.min(blocks, this.past.length), 0];
   }
 
+  /** `seconds` in frames of a level. */
+  frames(level, seconds) {
+    return Math.round((seconds * this.about.rate) / level.level);
+  }
+
+  /** Cross-fade to a label. */
   passToLabel(label) {
-    const { about: { rate, cross_fade }, levels } = this;
     this.label = label;
-    for (const level of levels) if (level.labels) level.passToLabel(label, Math.round((cross_fade * rate) / level.level));
+    for (const level of this.levels) if (level.labels) level.passToLabel(label, this.frames(level, this.about.cross_fade));
   }
 
   /** What would have come next fades out over the block after a change. make: from the chain too, where no hold is half way. */
@@ -172,8 +176,7 @@ export class Stream {
 
   async nextOfChain() {
     const { about, blocks, bottom, levels: [top] } = this;
-    const number = blocks / Math.max(1, Math.round((about.wandering * about.rate) / about.block));
-    if (this.wanders && number && Number.isInteger(number)) this.passToLabel(this.draw(this.seed, number));
+    if (this.wanders && blocks && blocks % about.wandering === 0) this.passToLabel(this.draw(this.seed, blocks / about.wandering));
     const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
     if (blocks) await this.sample(); // from the second block on, sampling runs one block ahead
