@@ -1,4 +1,4 @@
-"""How codecs keep time: draws two seconds of waveforms and twenty of onset envelopes of tracks
+"""How codecs keep time: draws two seconds of waveforms and ten of onset envelopes of tracks
 through each codec, with the sounds beside the pictures. Draws bits a second against timing for
 several costs of changes of codes, over the validation tracks, and prints these figures.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from vqwave import cli, figures, plots
 from vqwave.commands import arguments
-from vqwave.dsp import timing
+from vqwave.dsp import metrics, timing
 from vqwave.io import audio, splits, weights
 from vqwave.io.files import CHECKOUT, make_folder
 from vqwave.play.engine import CodecEngine
@@ -31,12 +31,6 @@ def excerpt(data_dir, track, seconds: float, start: int = 0) -> np.ndarray:
     """float32 [samples], whole frames of 512."""
     count = min(round(seconds * track.sample_rate), track.samples - start) // 512 * 512
     return audio.from_u16(audio.read_window(track.path(data_dir), start, count))
-
-
-def through(codec: CodecEngine, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(codes int32 [frames, books], the decoded sound)."""
-    codes = codec.encode(sound[None])
-    return codes[0], codec.decode(codes)[0]
 
 
 def draw_envelopes(sounds: dict[str, np.ndarray], rate: int, path):
@@ -68,27 +62,20 @@ def bits_a_second(pieces, rate: int, level: int) -> float:
     bits = 0.0
     for book in np.concatenate(pieces, axis=0).T:
         changed = np.append(True, np.diff(book) != 0)
-        share, shares = changed.mean(), np.bincount(book[changed]) / changed.sum()
-        bits += entropy(np.array([share, 1 - share])) + share * entropy(shares)
+        whether, which = (np.log2(metrics.perplexity(np.bincount(values)))
+                          for values in (changed, book[changed]))
+        bits += whether + changed.mean() * which
     return float(bits * rate / level)
-
-
-def entropy(shares: np.ndarray) -> float:
-    shares = shares[shares > 0]
-    return float(-(shares * np.log2(shares)).sum())
 
 
 def rate_and_distortion(weight_set, sounds, rate: int) -> list[dict]:
     """A row for each of `COSTS`."""
     rows = []
     for costs in COSTS:
-        codec = with_costs(weight_set, *costs)
-        codes, copies = zip(*(through(codec, sound) for sound in sounds), strict=True)
-        measured = [judge.measure(*pair, rate) for pair in zip(sounds, copies, strict=True)]
-        rows.append({"costs": "{:g}, {:g}".format(*costs),
-                     "bits": bits_a_second(codes, rate, weight_set.config.level)}
-                    | {name: float(np.mean([row[name] for row in measured]))
-                       for name in (*MEASURES, "notes", "chroma", "mel")})
+        copies: list[tuple[np.ndarray, np.ndarray]] = []
+        row = judge.judge(with_costs(weight_set, *costs), sounds, copies=copies)
+        bits = bits_a_second([codes for _, codes in copies], rate, weight_set.config.level)
+        rows.append(row | {"costs": "{:g}, {:g}".format(*costs), "bits": bits})
     return rows
 
 
@@ -118,8 +105,10 @@ def main(argv=None) -> int:
     for name in TRACKS if args.codec else ():
         (track,) = [t for side in sides.values() for t in side if splits.is_named(t, [name])]
         rate, sound = track.sample_rate, excerpt(args.data_dir, track, ENVELOPE)
-        sounds = {"original": sound} | {codec: through(CodecEngine(weights.find(
-            where, args.model)), sound)[1] for codec, where in args.codec}
+        sounds = {"original": sound}
+        for codec, where in args.codec:
+            played = CodecEngine(weights.find(where, args.model))
+            sounds[codec] = played.decode(played.encode(sound[None]))[0]
         plots.waveforms({key: x[: round(WAVEFORM * rate)] for key, x in sounds.items()},
                         folder / f"{name}_waveforms.png", rate)
         draw_envelopes(sounds, rate, folder / f"{name}_onsets.png")
@@ -131,10 +120,9 @@ def main(argv=None) -> int:
             excerpt(args.data_dir, t, SECONDS, t.samples // 3) for t in tracks],
             tracks[0].sample_rate)
         draw_rates(rows, folder / f"{args.model}_rates.png")
-        columns = [tables.Column("costs of shape, gain", "costs"),
-                   tables.Column("bit/s", "bits", ".0f")]
-        print(tables.render(rows, columns + [tables.Column(name, name, ".3f")
-                                             for name in (*MEASURES, "notes", "chroma", "mel")]))
+        print(tables.render(rows, [
+            tables.Column("costs of shape, gain", "costs"), tables.Column("bit/s", "bits", ".0f"),
+            *(tables.Column(name, name, ".3f") for name in (*MEASURES, "notes", "chroma", "mel"))]))
     return 0
 
 
