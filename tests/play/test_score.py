@@ -161,6 +161,25 @@ def test_a_score_is_performed_at_its_times_and_then_goes_on(music):
         assert stream.notes(3 * RATE)
 
 
+def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
+    starts = 0.5 * np.arange(8)
+    tune = Score(starts, starts + 0.4, LOWEST_PITCH + 12 + 5 * (np.arange(8) % 2), np.ones(8),
+                 np.zeros(0), np.zeros(0, int), np.arange(-1.0, 5.0))
+    shares = []
+    for stay in (0, 1):
+        with music.stream(seed=5, score=tune) as stream:
+            stream.set(stay=stay)
+            for _ in range(20):
+                next(stream)
+            saved, blocks = stream.state(), [next(stream) for _ in range(3)]
+            with Stream.resume(saved, composer=stream.queued_engines.composer) as again:
+                for block in blocks:
+                    np.testing.assert_array_equal(next(again), block)
+            notes = stream.notes(5 * RATE)
+        shares.append(np.mean([(pitch - LOWEST_PITCH) % 12 in (0, 5) for _, _, pitch in notes]))
+    assert shares[1] > 1.5 * shares[0]
+
+
 def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     path = tmp_path / "tune.mid"
     notes = [midi.Note(0, 60, 90), midi.Note(RATE // 2, 60, 0), midi.Note(RATE, 64, 90),

@@ -9,6 +9,7 @@ from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
 from ..data import melody
 from ..data.scores import Score
 from ..dsp import beats
+from . import pitches
 from .level import Level, LevelState, Steering
 from .sampling import PLAN_DRAW, TEMPO_DRAW, uniforms
 
@@ -41,6 +42,8 @@ Without the penalty a score soon repeats one or two notes (the "tunnels" of Pach
 """
 WATCHED = 64
 OVERUSE = 3.0
+HOME = 0.6
+"""The weight of a recording's pitches in the score that continues it, as a factor of `stay`."""
 OUTSIDE = 4.0
 """The penalty, in nats, of strikes outside the key."""
 BANNED = 1e9
@@ -79,7 +82,22 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
         state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)
         state.times = state.grid[:1].copy()
         state.tempo = 60 / float(np.median(np.diff(prompt.beats)))
+        half = pitches.FADES * state.tempo / 60 * STEPS_PER_BEAT
+        state.home = pitches.HomePitches(home_scores(state.prompt), len(state.prompt), half)
     return state
+
+
+def home_scores(codes: np.ndarray) -> np.ndarray:
+    """The scores of `HomePitches` for codes [n, books] of a recording: ln p - Σ p ln p for strikes,
+    where p is the share of a pitch class in the recording's strikes. Subtracting the mean keeps the
+    density of notes.
+    """
+    scores = np.zeros((codes.shape[1], 3), np.float32)
+    classes = (np.arange(codes.shape[1] - BANDS) + ScoreAbove.LOWEST) % 12
+    strikes = np.bincount(classes, (codes[:, :-BANDS] == STRUCK).sum(0), 12) + pitches.FLOOR
+    share = (1 - pitches.EVEN) * strikes / strikes.sum() + pitches.EVEN / 12
+    scores[:-BANDS, STRUCK] = (np.log(share) - share @ np.log(share))[classes]
+    return scores
 
 
 class ScoreLevel(Level):
@@ -183,9 +201,12 @@ class ScoreLevel(Level):
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
+        home = state.home and state.home.bias(step, HOME * steering.stay)
+        if home is not None:
+            bias += home
         if steering.scale:
-            pitches = (np.arange(self.books) + ScoreAbove.LOWEST) % 12
-            outside = ~np.isin(pitches, steering.scale)
+            classes = (np.arange(self.books) + ScoreAbove.LOWEST) % 12
+            outside = ~np.isin(classes, steering.scale)
             outside[-BANDS:] = False
             bias[outside, STRUCK] -= OUTSIDE
         place = step - state.began + state.theme - state.first
