@@ -123,6 +123,13 @@ LEAST_STAY = 1e-3
 """A smaller factor, `stay` after its decay, adds no bias: the graph with a bias is slower."""
 
 
+def distribution(sounded: np.ndarray) -> np.ndarray:
+    """The distribution of a recording's pitch classes, [12], with a uniform part of `EVEN`.
+    sounded: [12], how much each class sounds.
+    """
+    return (1 - EVEN) * (sounded + FLOOR / 12) / (sounded.sum() + FLOOR) + EVEN / 12
+
+
 @dataclass(frozen=True)
 class HomePitches:
     """The bias that pulls a continuation towards the pitches of its recording.
@@ -143,7 +150,7 @@ class HomePitches:
     def of(cls, powers: np.ndarray, codes: np.ndarray, half: float) -> Self:
         """The bias for a recording. powers: see `of_codec`; codes: its codes, int32 [n, books]."""
         sounded = sum(book[column] for book, column in zip(powers, codes.T, strict=True)).sum(0)
-        target = (1 - EVEN) * (sounded + FLOOR / 12) / (sounded.sum() + FLOOR) + EVEN / 12
+        target = distribution(sounded)
         loud = powers.sum(-1, keepdims=True)
         shares = np.where(loud > FLOOR, powers / np.maximum(loud, FLOOR), 0.0)
         return cls((shares @ np.log(12 * target)).astype(np.float32), len(codes), half)

@@ -43,7 +43,7 @@ Without the penalty a score soon repeats one or two notes (the "tunnels" of Pach
 WATCHED = 64
 OVERUSE = 3.0
 HOME = 0.6
-"""The weight of a recording's pitches in the score that continues it, as a factor of `stay`."""
+"""The weight of a recording's pitches in the score that continues it, times `stay`."""
 OUTSIDE = 4.0
 """The penalty, in nats, of strikes outside the key."""
 BANNED = 1e9
@@ -87,16 +87,20 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
     return state
 
 
+def pitch_classes(books: int) -> np.ndarray:
+    """The pitch class of each semitone's book, 0 for C: int [books - BANDS]."""
+    return (np.arange(books - BANDS) + ScoreAbove.LOWEST) % 12
+
+
 def home_scores(codes: np.ndarray) -> np.ndarray:
-    """The scores of `HomePitches` for codes [n, books] of a recording: ln p - Σ p ln p for strikes,
-    where p is the share of a pitch class in the recording's strikes. Subtracting the mean keeps the
-    density of notes.
+    """The scores of `HomePitches` for the codes [n, books] of a recording. A strike of pitch class
+    k has `HOME` (ln p_k - Σ p ln p), where p is `pitches.distribution` of the recording's strikes.
+    Subtracting the mean keeps the density of notes.
     """
-    scores = np.zeros((codes.shape[1], 3), np.float32)
-    classes = (np.arange(codes.shape[1] - BANDS) + ScoreAbove.LOWEST) % 12
-    strikes = np.bincount(classes, (codes[:, :-BANDS] == STRUCK).sum(0), 12) + pitches.FLOOR
-    share = (1 - pitches.EVEN) * strikes / strikes.sum() + pitches.EVEN / 12
-    scores[:-BANDS, STRUCK] = (np.log(share) - share @ np.log(share))[classes]
+    scores, classes = np.zeros((codes.shape[1], 3), np.float32), pitch_classes(codes.shape[1])
+    strikes = (codes[:, :-BANDS] == STRUCK).sum(0)
+    share = pitches.distribution(np.bincount(classes, strikes, 12))
+    scores[:-BANDS, STRUCK] = HOME * (np.log(share) - share @ np.log(share))[classes]
     return scores
 
 
@@ -201,14 +205,12 @@ class ScoreLevel(Level):
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
-        home = state.home and state.home.bias(step, HOME * steering.stay)
+        home = steering.bias(self.level, step, state.home)
         if home is not None:
             bias += home
         if steering.scale:
-            classes = (np.arange(self.books) + ScoreAbove.LOWEST) % 12
-            outside = ~np.isin(classes, steering.scale)
-            outside[-BANDS:] = False
-            bias[outside, STRUCK] -= OUTSIDE
+            outside = ~np.isin(pitch_classes(self.books), steering.scale)
+            bias[:-BANDS, STRUCK][outside] -= OUTSIDE
         place = step - state.began + state.theme - state.first
         if state.theme >= 0 and 0 <= place < state.codes.shape[1]:
             theme = state.codes[piece, place]
