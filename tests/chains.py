@@ -92,8 +92,9 @@ def with_score(preset, path):
     values["chain"]["score"] = "score"
     top = values["chain"]["levels"][0]["generator"]
     values["generators"] |= {"score": SCORE}
-    values["generators"][top]["conditions"] = [{"kind": "score", "books": 20, "channels": 8,
-                                                "dilations": [1, 2]}]
+    values["generators"][top]["conditions"] = [
+        {"kind": "score", "books": 20, "channels": 8, "dilations": [1, 2]},
+        {"kind": "labels", "of": "part", "names": ["rain/01", "rain/02", "wind/01"], "channels": 4}]
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return configs.preset(path)
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from prepared import music
 
@@ -45,6 +46,20 @@ def test_labels_outside_the_vocabulary_are_unknown_or_none():
         vocabulary = Labels(names=names)
         assert tuple(labels.index_of(x, vocabulary) for x in (CALM, BATTLE, ALONE, other)) == numbers
         assert vocabulary.none == len(names)
+
+
+def test_parts_of_a_track_are_equally_long():
+    song, jingle = (Track("x.u16", f"/m/{name}.ogg", 100, samples, "", dict.fromkeys(TAGS))
+                    for name, samples in (("My  song", 6900), ("jingle", 300)))
+    names = labels.vocabulary([song, jingle], "part")
+    assert names == ("My song/01", "My song/02", "My song/03", "jingle/01")
+    vocabulary = Labels(of="part", names=names[1:])
+    seconds = np.array([0, 22.9, 23.1, 45.9, 46.1, 68.9, 69.5])
+    assert labels.indices_of(song, vocabulary, seconds).tolist() == [3, 3, 0, 0, 1, 1, 1]
+    assert labels.index_of(song, vocabulary) == vocabulary.none == 3
+    assert labels.indices_of(jingle, vocabulary, seconds[:2]).tolist() == [2, 2]
+    assert vocabulary.groups == {"My song": [0, 1], "jingle": [2]}
+    assert Labels(names=("a/b", "a/c")).groups == {"a/b": [0], "a/c": [1]}
 
 
 def test_labels_are_counted():

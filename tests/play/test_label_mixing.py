@@ -131,40 +131,6 @@ def test_each_label_plays_other_music_and_so_does_none():
     assert collect(start(), 3)[0].tobytes() == heard[""]
 
 
-def test_a_piece_without_a_label_wanders_from_track_to_track(monkeypatch):
-    monkeypatch.setattr(labels, "WANDERING", 3 * BLOCK / 22050)
-
-    def wandering(**options):
-        return start(parts=chain(of="track"), **options)
-
-    stream, heard, played = wandering(seed=5), [], []
-    first = stream.label
-    for _ in range(12):
-        heard.append(next(stream))
-        played.append(stream.label)
-    drawn = played[::3]
-    assert drawn[0] == first and len(set(drawn)) > 1 and played == [x for x in drawn for _ in range(3)]
-    steady, _ = collect(wandering(seed=5, label=first), 12)
-    assert not np.array_equal(np.concatenate(heard), steady)
-    # A label that is set, before the first change or by a jump, stays.
-    for change in ({"label": first}, {"label": first, "jump": 5}):
-        stream = wandering(seed=5)
-        collect(stream, 2, {1: change})
-        assert stream.label == first and not stream._chain.state.wanders
-    stream = wandering(seed=5)
-    collect(stream, 7)
-    resumed = Stream.resume(stream.state(), *chain(of="track"))
-    np.testing.assert_array_equal(collect(resumed, 5)[0], np.concatenate(heard[7:]))
-    np.testing.assert_array_equal(collect(wandering(seed=5, batch=2), 12)[0][0], np.concatenate(heard))
-    collect(stream, 1, {0: {"jump": 6}})
-    assert stream.label == drawn[2], "a jump keeps the label that the piece has passed to"
-    stream = wandering(seed=5)
-    collect(stream, 2, {1: {"jump": 6}})
-    assert stream.label == first and stream._chain.state.wanders
-    monkeypatch.setattr(labels, "WANDERING", BLOCK / 50_000)  # less than half a block
-    assert collect(wandering(seed=5), 2)
-
-
 def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
     heard, _ = collect(start(label="calm"), 14, PERFORMANCE)
     for stop in range(1, 14):

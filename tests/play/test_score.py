@@ -9,7 +9,7 @@ from vqwave.data import melody
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.play import api, midi
+from vqwave.play import api, blocks, labels, midi
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.stream import Stream
@@ -61,6 +61,43 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         first = [start for start, _, _ in stream.notes(0, 40 * 512)]
         struck = np.flatnonzero((rows[:, :-1 - BANDS] == 1).any(1))
         assert sorted({start // 512 for start in first}) == struck.tolist()
+
+
+def shares(stream) -> np.ndarray:
+    return stream._chain.state.label[0]
+
+
+def test_each_section_sounds_like_a_part_of_a_track_and_a_return_like_its_theme(music, monkeypatch):
+    monkeypatch.setattr(labels, "SECTIONS", 2)
+    with music.stream(seed=5) as stream, music.stream(seed=5, label="rain/01") as steady:
+        played, sounds = {}, []
+        for number in range(24):
+            if number % 3 == 2:
+                stream.set(section="theme" if number % 6 == 2 else "new")
+            sounds.append(next(stream))
+            section = stream._chain.state.score.section
+            played.setdefault(section, []).append(shares(stream).argmax())
+        assert len(played) > 3 and all(len(set(x[1:])) <= 1 for x in played.values())
+        assert len({x[-1] for x in played.values()}) > 1 and shares(stream).max() == 1
+        assert stream.label in stream.labels == ("rain", "wind")
+        assert any((next(steady) != sound).any() for sound in sounds)
+        saved, rest = stream.state(), [next(stream) for _ in range(3)]
+        stream.set(label="rain")
+        next(stream)
+        np.testing.assert_allclose(shares(stream), [0.5, 0.5, 0, 0])
+        assert stream.label == "rain"
+    with Stream.resume(saved) as again:
+        for sound in rest:
+            np.testing.assert_array_equal(next(again), sound)
+
+
+def test_a_jump_sounds_like_the_fresh_piece(music):
+    with music.stream(seed=5) as stream, music.stream(seed=9) as fresh:
+        next(stream)
+        stream.set(jump=9)
+        for _ in range(3):
+            passage = round(blocks.PASSAGE * RATE)
+            np.testing.assert_array_equal(next(stream)[passage:], next(fresh)[passage:])
 
 
 def test_an_attack_does_not_sound_before_its_strike(music):

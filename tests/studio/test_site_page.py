@@ -23,7 +23,7 @@ from page import NEEDS, PATIENCE, RATE
 
 from vqwave import commands
 from vqwave.io.files import cache_folder
-from vqwave.play import api, engine, labels, session
+from vqwave.play import api, engine, session
 from vqwave.play.sampling import uniforms
 from vqwave.studio import pictures, site
 
@@ -444,8 +444,7 @@ def test_axe_finds_no_barriers_and_a_phone_is_wide_enough(led, open_site, theme,
 @pytest.mark.parametrize(("weights", "codecs", "precision", "seconds"), [
     ("weights", "final_weights", "onnx-float32", 21), ("weights", "final_weights", "onnx", 61),
     ("weights/timed", "weights/timed", "onnx-float32", 61), ("weights/timed", "weights/timed", "onnx", 61)])
-def test_the_shipped_chains_play_without_a_gap(open_site, tmp_path, monkeypatch, weights, codecs, precision, seconds):
-    monkeypatch.setattr(labels, "WANDERING", 25.0)
+def test_the_shipped_chains_play_without_a_gap(open_site, tmp_path, weights, codecs, precision, seconds):
     folder = write(tmp_path / "site", weights, codecs, precision)
     assert precision != "onnx" or sum(path.stat().st_size for path in folder.rglob("*")) < 22e6
     with served(folder) as address:

@@ -79,16 +79,16 @@ def test_labels_of_held_out_tracks_alone_are_not_in_the_vocabulary(folder, tmp_p
     assert job.model.labels.names == ("air", "jig")
 
 
-def test_tracks_are_labels_of_their_own_corpus(folder):
-    label = {"kind": "labels", "of": "track", "channels": 8}
+def test_parts_of_tracks_are_labels_of_their_own_corpus(folder):
+    label = {"kind": "labels", "of": "part", "channels": 8}
     before, again = (configs.replace(TINY.generator("generator_512"),
                                      conditions=[label | {"names": names}])
-                     for names in (["elvish", "track 1"], ["track 0"]))
+                     for names in (["elvish/01", "track 1/01"], ["track 0/01"]))
     job = GeneratorJob(before, folder, None)
     job.tracks = manifest.read(folder)
     data = DataConfig(split=Split(validation=["track 3"]), trim_silence=None)
     job.complete(None, before, data, 0)
-    assert job.model.labels.names == ("track 0", "track 1", "track 2")
+    assert job.model.labels.names == ("track 0/01", "track 1/01", "track 2/01")
     model, source = Generator(job.model), Generator(before)
     take_labels(model, source)
     rows, earlier = (x.conditions["label"].get_weights()[0] for x in (model, source))
@@ -97,7 +97,7 @@ def test_tracks_are_labels_of_their_own_corpus(folder):
     for ours, theirs in zip(model.core.get_weights(), source.core.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     job.complete(again, None, data, 0)
-    assert job.model.labels.names == ("track 0",), "a run that goes on keeps its names"
+    assert job.model.labels.names == ("track 0/01",), "a run that goes on keeps its names"
 
 
 def test_a_span_longer_than_the_window_is_reported(folder, tiny_weights):

@@ -37,8 +37,7 @@ def trained(shared):
         performer = values["generators"][PERFORMER]
         performer["core"] = {"kind": "frames", "code_dim": 8, "head_dim": 16}
         performer["sampling"] = {"temperature": 0.0}
-        performer["conditions"].append({"kind": "labels", "of": "track", "names": ["a", "b"],
-                                        "channels": 6})
+        performer["conditions"][1] |= {"names": ["a/01", "b/01"], "channels": 6}
         (root / "led.yml").write_text(configs.dump_yaml(values))
         described = configs.preset(root / "led.yml")
         save_chain(root, described)
@@ -63,7 +62,7 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
     frames, halo = len(codes[tracks[1].file]), player.config.score.halo
     rows = scores.of_track(folder, tracks[1]).in_frames(-halo * 512 / 22050, 512 / 22050,
                                                         frames + 2 * halo, 20)
-    labels = Mixture(*[read_labels("b", player.config.labels, 1)] * 2).pairs(0, frames)
+    labels = Mixture(*[read_labels("b/01", player.config.labels, 1)] * 2).pairs(0, frames)
     context = player.context({"score": rows[None], "label": labels})
     played, *_ = player.sample(context, np.zeros((1, frames, 2), np.float32),
                                np.full((1, 2), 64, np.int32), [])

@@ -61,13 +61,13 @@ WHOLE_SHARE = 1 << 16
 
 
 class Labels(ConditionConfig):
-    """A learnt vector for each label: a track's folder, a tag, or the track itself.
+    """A learnt vector for each label: a track's folder, a tag, or a part of a track.
 
     The input holds the labels of each frame, [T, labels, 2], as (index of the label, share), where
     the shares add up to `WHOLE_SHARE`.
 
-    of: the source of the labels. With "track", a piece without a label passes from one drawn
-        label to the next (`play.labels.WANDERING`).
+    of: the source of the labels. With "part", the labels are "song/01", "song/02", …, and a piece
+        without a label draws one for each section of its score.
     names: the vocabulary in the order of the indices; empty: taken from the training data.
     channels: of the vector. dropout: the share of training windows without a label, so that the
     model also plays without a label, and for guidance.
@@ -75,8 +75,8 @@ class Labels(ConditionConfig):
 
     input = "label"
     kind: Literal["labels"] = "labels"
-    of: Literal["folder", "genre", "artist", "album", "track"] = "folder"
-    names: Annotated[tuple[Text, ...], Field(max_length=4096)] = ()
+    of: Literal["folder", "genre", "artist", "album", "part"] = "folder"
+    names: Annotated[tuple[Text, ...], Field(max_length=65536)] = ()
     channels: Positive = 32
     dropout: Share = 0.1
 
@@ -96,9 +96,18 @@ class Labels(ConditionConfig):
         return len(self.names)
 
     @property
-    def are_tracks(self) -> bool:
-        """Whether each track is its own label, so that the names belong to one corpus."""
-        return self.of == "track"
+    def are_parts(self) -> bool:
+        """Whether the labels are parts of tracks, so that the names belong to one corpus."""
+        return self.of == "part"
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """The indices that each name stands for: the name of a track for its parts."""
+        groups: dict[str, list[int]] = {}
+        for number, name in enumerate(self.names):
+            group = name.rpartition("/")[0] if self.are_parts else name
+            groups.setdefault(group, []).append(number)
+        return groups
 
     @property
     def summary(self) -> str:

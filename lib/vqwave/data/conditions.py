@@ -26,6 +26,11 @@ class Span:
         return codes.read_frames(self.track.codes, self.track.first + self.start - before,
                                  before + self.frames, books)
 
+    def seconds(self, level: int) -> np.ndarray:
+        """The times of these frames in the track without transposition: float64 [frames]."""
+        samples = self.track.start + level * (self.start + np.arange(self.frames))
+        return samples * 2 ** (self.track.shift / 12) / self.track.track.sample_rate
+
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig,
                  spans: Sequence[Span]) -> np.ndarray:
@@ -49,9 +54,9 @@ def window_above(condition: CodesAbove, generator: GeneratorConfig,
 
 
 def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Span]) -> np.ndarray:
-    """The label of each frame's track: int32 [length, 1, 2]."""
-    numbers = [labels.index_of(span.track.track, condition) for span in spans]
-    each = np.repeat(np.array(numbers, np.int32), [span.frames for span in spans])
+    """The label of each frame: int32 [length, 1, 2]."""
+    each = np.concatenate([labels.indices_of(span.track.track, condition, span.seconds(
+        generator.level)) for span in spans])
     return np.stack([each, np.full_like(each, WHOLE_SHARE)], axis=-1)[:, None]
 
 

@@ -90,7 +90,7 @@ class AudioWindows(_Batches):
     to `gain` dB quieter. With probability `mix` another such window is added; a sum that would clip
     is scaled down. All this depends on the seed and the window's number. label_config: for a codec
     with labels; batches are then ({"samples": x, "label": int32 [batch, 1, 1, 2]}, x), with the
-    label of each window's track as in `config.Labels`.
+    label at each window's start as in `config.Labels`.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
@@ -102,19 +102,23 @@ class AudioWindows(_Batches):
                          batch_size, seed, start, fixed, share)
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
         self.augmentation = augmentation
-        self.labels = (np.array([labels.index_of(t, label_config) for t in tracks], np.int32)
-                       if label_config else None)
+        self.tracks, self.label_config = tracks, label_config
 
     def __getitem__(self, batch: int):
         numbers = self.numbers(batch)
         x = np.stack([self.window(number) for number in numbers])
         # A copy, because TensorFlow may reuse an array's memory.
         y = x.copy()
-        if self.labels is None:
+        if self.label_config is None:
             return x, y
-        label = self.labels[[self.position(number)[0] for number in numbers]]
+        label = np.concatenate([self._label(*self.position(number)) for number in numbers])
         label = np.stack([label, np.full_like(label, WHOLE_SHARE)], axis=-1)[:, None, None]
         return {"samples": x, "label": label}, y
+
+    def _label(self, item: int, place: int) -> np.ndarray:
+        """The index of the label at a position of a track: int32 [1]."""
+        seconds = np.array([self.spans[item][0] + place]) / self.tracks[item].sample_rate
+        return labels.indices_of(self.tracks[item], self.label_config, seconds)
 
     def window(self, number: int) -> np.ndarray:
         """The window of this number, float32 [length]."""

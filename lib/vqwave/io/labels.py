@@ -1,8 +1,10 @@
-"""Labels of tracks: their names, folders or tags, with repeated spaces removed."""
+"""Labels of tracks: their folders or tags, with repeated spaces removed; or their parts."""
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
+
+import numpy as np
 
 from ..config import Labels
 from ..errors import UserError
@@ -10,16 +12,22 @@ from .manifest import Track
 
 UNLABELLED = "unknown"
 """The label of tracks without a label, if there are such training tracks."""
+PART_SECONDS = 20.0
+"""The approximate length of a part."""
+
+
+def parts_of(track: Track) -> list[str]:
+    """The labels of a track's parts, which are equally long: "song/01", "song/02", …"""
+    count = max(1, round(track.seconds / PART_SECONDS))
+    name = " ".join(PurePosixPath(track.source).stem.split())
+    return [f"{name}/{number:02}" for number in range(1, count + 1)]
 
 
 def label_of(track: Track, of: str) -> str | None:
-    """The label of a track, or None. of: a tag of `manifest.TAGS`; "track", the name of the
-    recording's file; or "folder", the first folder of its path below the prepared folder (or the
-    prepared folder itself).
+    """The label of a track, or None. of: a tag of `manifest.TAGS`; or "folder", the first folder of
+    its path below the prepared folder (or the prepared folder itself).
     """
-    if of == "track":
-        label = PurePosixPath(track.source).stem
-    elif of == "folder":
+    if of == "folder":
         *folders, _ = PurePosixPath(track.file).parts
         label = folders[0] if folders else PurePosixPath(track.source).parent.name
     else:
@@ -29,22 +37,35 @@ def label_of(track: Track, of: str) -> str | None:
 
 def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
     """All labels of the training tracks, sorted; with `UNLABELLED` if a track has no label. Raises
-    `UserError` if no track has a label, or if all have the same label (except for "track").
+    `UserError` if no track has a label, or if all have the same label.
     """
+    if of == "part":
+        return tuple(sorted({name for track in tracks for name in parts_of(track)}))
     used = {label_of(track, of) for track in tracks}
     if used == {None}:
         raise UserError(f"no training track has a label by {of}: choose another --label")
     names = tuple(sorted({name or UNLABELLED for name in used}))
-    if len(names) == 1 and of != "track":
+    if len(names) == 1:
         raise UserError(f"every training track has the {of} {names[0]!r}: labels must "
                         f"distinguish tracks")
     return names
 
 
+def indices_of(track: Track, labels: Labels, seconds: np.ndarray) -> np.ndarray:
+    """The indices of a track's labels at some times, in seconds: int32 [n]. See `index_of`."""
+    if not labels.are_parts:
+        return np.full(len(seconds), index_of(track, labels), np.int32)
+    numbers = {name: i for i, name in enumerate(labels.names)}
+    parts = np.array([numbers.get(name, labels.none) for name in parts_of(track)], np.int32)
+    return parts[(seconds / track.seconds * len(parts)).astype(int).clip(0, len(parts) - 1)]
+
+
 def index_of(track: Track, labels: Labels) -> int:
-    """The index of a track's label in the vocabulary. Tracks without a known label get the index of
-    `UNLABELLED`, or `labels.none` if the vocabulary does not have it.
+    """The index of a track's label in the vocabulary; of parts, the first. Tracks without a known
+    label get the index of `UNLABELLED`, or `labels.none` if the vocabulary does not have it.
     """
+    if labels.are_parts:
+        return int(indices_of(track, labels, np.zeros(1))[0])
     numbers = {name: i for i, name in enumerate(labels.names)}
     return numbers.get(label_of(track, labels.of) or UNLABELLED,
                        numbers.get(UNLABELLED, labels.none))

@@ -19,7 +19,7 @@ from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
-from .labels import CROSS_FADE, choose_labels, wandering_blocks
+from .labels import CROSS_FADE, choose_labels
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import change_sampling
@@ -69,8 +69,7 @@ class ChainState:
     """The state of a chain between two blocks.
 
     Attributes:
-        wanders: nobody chose a label, so the piece passes from track to track, see
-            `labels.WANDERING`.
+        wanders: nobody chose a label, so each section of the score has its own.
         source: a variation's kept codes, which the first generator reads as the level above.
         score: the state of the score level, or None.
         blocks: the number of blocks made, or skipped where a jump begins after a prompt.
@@ -103,8 +102,8 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     wanders: see `ChainState`.
     """
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
-    tracks = any(config.labels and config.labels.are_tracks for config in configs)
-    state = ChainState(seed=seed, label=engines.label, levels=[], wanders=wanders and tracks)
+    parts = any(config.labels and config.labels.are_parts for config in configs)
+    state = ChainState(seed=seed, label=engines.label, levels=[], wanders=wanders and parts)
     codes: dict[int, np.ndarray] = {}
     homes: dict[int, pitches.HomePitches] = {}
     if isinstance(begin, Variation):
@@ -205,12 +204,15 @@ class Chain:
             level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
 
     def _wander(self):
-        state, options = self.state, self.options
-        number, rest = divmod(state.blocks, wandering_blocks(options.block, self.sample_rate))
-        if state.wanders and number and not rest:
-            state.label = choose_labels([level.config for level in self.levels], None,
-                                        options.batch or 1, state.seed, number)
-            self.set_labels(state.label)
+        """Cross-fade to the label of the section that is composed."""
+        state = self.state
+        if not state.wanders or not state.score:
+            return
+        label = choose_labels([level.config for level in self.levels], None,
+                              self.options.batch or 1, state.seed, state.score.section)
+        if (label != state.label).any():
+            state.label = label
+            self.set_labels(label)
 
     def freeze(self, seconds: Mapping[int, float]):
         """Repeat the last `seconds` of each named level's codes; 0 ends the repetition."""

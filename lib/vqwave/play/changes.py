@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
-from .labels import choose_labels, find_labels, read_labels
+from .labels import choose_labels, find_labels, known_labels, read_labels
 from .level import Steering
 from .prompt import Prompt, check_prompt
 from .sampling import check_seed, sampling_per_level
@@ -157,15 +157,10 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     if rate != now:
         raise UserError(f"the other weights are of {rate} Hz, but this stream plays at {now} Hz")
     check_block(options.block, configs)
-    same_labels = label_names(configs) == label_names(before.configs)
+    same_labels = known_labels(configs).names == known_labels(before.configs).names
     label = choose_labels(configs, before.label if same_labels else None, options.batch or 1)
     return Engines(codec, generators, music, label,
                    sampling_per_level(configs, sampling, composer), composer)
-
-
-def label_names(configs) -> tuple[str, ...]:
-    """The labels that a chain was trained with."""
-    return next((c.labels.names for c in configs if c.labels), ())
 
 
 def _check_seconds(name: str, seconds, options: Options) -> float:

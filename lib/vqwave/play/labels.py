@@ -10,17 +10,12 @@ import numpy as np
 
 from ..config import WHOLE_SHARE, CodecConfig, GeneratorConfig, Labels
 from ..errors import UserError, check_number, first_names
-from .sampling import LABEL_DRAW, uniforms
+from .sampling import PART_DRAW, TRACK_DRAW, uniforms
 
 CROSS_FADE = 1.0
 """Seconds of the cross-fade from one label to another."""
-WANDERING = 180.0
-"""Seconds after which a piece that wanders passes to the label of another track."""
-
-
-def wandering_blocks(block: int, rate: int) -> int:
-    """`WANDERING` in blocks of `block` samples."""
-    return max(1, round(WANDERING * rate / block))
+SECTIONS = 8
+"""How many sections with new music have labels of the same track."""
 
 
 def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
@@ -31,13 +26,19 @@ def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
     raise UserError(f"{configs[0].name} was trained without labels, so it takes no label")
 
 
+def known_labels(configs: Sequence[GeneratorConfig]) -> Labels:
+    """The labels of a chain; without names if it was trained without labels."""
+    return next((config.labels for config in configs if config.labels), Labels())
+
+
 def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
     """The shares of the labels in each piece: float64 [batch, labels + 1], rows that sum to 1. The
     last column is the share of "no label".
 
     label: a label; a mixture as text ("calm:0.7,battle:0.3") or as {label: share}; "" or None for
-    no label; a list of these, one for each piece; or an array that this function returned. Raises
-    `UserError` for an unknown label or a share that is not above 0.
+    no label; a list of these, one for each piece; or an array that this function returned. The name
+    of a track stands for all its parts. Raises `UserError` for an unknown label or a share that is
+    not above 0.
     """
     width = len(labels.names) + 1
     if isinstance(label, np.ndarray):
@@ -55,33 +56,35 @@ def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
 
 def _read_piece(label, labels: Labels) -> np.ndarray:
     """The shares of one piece: float64 [labels + 1]."""
-    shares = np.zeros(len(labels.names) + 1)
+    shares, known = np.zeros(len(labels.names) + 1), list(labels.groups)
     if label is None or label == "" or label == {}:
         shares[labels.none] = 1
         return shares
     if not isinstance(label, str | Mapping):
-        raise UserError(f"label is {label!r}; it must be one of {first_names(labels.names)}, or a "
+        raise UserError(f"label is {label!r}; it must be one of {first_names(known)}, or a "
                         f"mapping from label to share")
     for name, share in label.items() if isinstance(label, Mapping) else _split(label, labels):
-        if name not in labels.names:
-            near = difflib.get_close_matches(str(name), labels.names, n=3, cutoff=0.5)
+        numbers = [labels.names.index(name)] if name in labels.names else labels.groups.get(name)
+        if not numbers:
+            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
             hint = (f"did you mean {' or '.join(map(repr, near))}?" if near
-                    else f"the labels are {first_names(labels.names)}")
+                    else f"the labels are {first_names(known)}")
             raise UserError(f"no label is called {name!r}; {hint}")
-        shares[labels.names.index(name)] += check_number(f"the share of label {name!r}", share,
-                                                         above=0)
+        share = check_number(f"the share of label {name!r}", share, above=0)
+        shares[numbers] += share / len(numbers)
     shares /= shares.max()  # so that the sum does not overflow
     return shares / shares.sum()
 
 
 def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
     """(label, share) for each label in a text; a share that is no number stays text."""
-    if text in labels.names:  # even if the name contains a comma or a colon
+    known = {*labels.names, *labels.groups}
+    if text in known:  # even if the name contains a comma or a colon
         yield text, 1.0
         return
     for part in text.split(","):
         name, colon, share = part.rpartition(":")
-        if not colon or part.strip() in labels.names:
+        if not colon or part.strip() in known:
             yield part.strip(), 1.0
         else:
             with contextlib.suppress(ValueError):
@@ -90,20 +93,29 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
 
 
 def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
-                  seed: int | None = None, number: int = 0) -> np.ndarray | None:
+                  seed: int | None = None, section: int = 0) -> np.ndarray | None:
     """The labels of a chain's pieces, as `read_labels` returns them; None for a chain without
     labels. Raises `UserError` for a label that the chain does not know.
 
-    seed: where labels are names of tracks and `label` is None, draws a track for each piece.
-    number: of this draw, as a piece that wanders draws more than once.
+    seed: where labels are parts of tracks and `label` is None, draws a part for each piece.
+    section: of the score that the part is drawn for, see `ScoreState.section`.
     """
     if label is None and not any(config.labels for config in configs):
         return None
     labels = find_labels(configs)
-    if label is None and seed is not None and labels.are_tracks:
-        draws = [uniforms(seed, piece, 0, number, 1, LABEL_DRAW)[0] for piece in range(batch)]
-        label = [labels.names[int(len(labels.names) * draw)] for draw in draws]
+    if label is None and seed is not None and labels.are_parts:
+        label = [_draw_part(labels, seed, piece, section) for piece in range(batch)]
     return read_labels(label, labels, batch)
+
+
+def _draw_part(labels: Labels, seed: int, piece: int, section: int) -> str:
+    """The label of a section: a part of the track that is drawn for `SECTIONS` sections."""
+
+    def choose(choices, number: int, stream: int):
+        return choices[int(len(choices) * float(uniforms(seed, piece, 0, number, 1, stream)[0]))]
+
+    parts = choose(list(labels.groups.values()), section // SECTIONS, TRACK_DRAW)
+    return labels.names[choose(parts, section, PART_DRAW)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,6 +71,13 @@ class ScoreState(LevelState):
     grid: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
     line: np.ndarray = field(default_factory=lambda: np.full((1, melody.ORDER, 2), -1))
 
+    @property
+    def section(self) -> int:
+        """The number of this section's music, from 0; a return has the number of its theme."""
+        if self.theme >= 0:
+            return self.sections.index(self.theme)
+        return max(0, len(self.sections) - 1)
+
 
 def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
                 prompt: Score | None = None) -> ScoreState:

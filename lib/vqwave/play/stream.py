@@ -15,8 +15,8 @@ from ..errors import UserError, check_number
 from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
-from .changes import Change, check_block, check_change, engines_after, label_names, load_named
-from .labels import choose_labels
+from .changes import Change, check_block, check_change, engines_after, load_named
+from .labels import choose_labels, known_labels
 from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import draw_seed, sampling_per_level
@@ -85,8 +85,8 @@ class StreamStatus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that `set(label=…)` takes."""
-        return label_names(self._queued.configs)
+        """The labels that `set(label=…)` takes; of parts, the names of their tracks."""
+        return tuple(known_labels(self._queued.configs).groups)
 
     @property
     def has_score(self) -> bool:
@@ -95,14 +95,18 @@ class StreamStatus:
 
     @property
     def label(self) -> str:
-        """The label after all queued changes; "" for none, a mixture, or different labels."""
+        """The label after all queued changes, of a part its track; "" for none, a mixture, or
+        different labels.
+        """
         engines = replace(self._engines, label=self._chain.state.label)
         for change in self._pending:
             engines = engines_after(change, engines)
         shares = engines.label
-        if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
+        if shares is None or not (shares == shares[0]).all():
             return ""
-        return [*self.labels, ""][shares[0].argmax()]
+        groups = known_labels(engines.configs).groups
+        return next((name for name, numbers in groups.items()
+                     if math.isclose(shares[0, numbers].sum(), 1)), "")
 
     @property
     def position(self) -> int:
@@ -363,7 +367,10 @@ class Stream(StreamStatus):
     def _jump(self, change: Change):
         """Cross-fade to the piece of another seed, label, recording or other weights."""
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
-        engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
+        label, wanders = self._chain.state.label, self._chain.state.wanders and change.label is None
+        if wanders:
+            label = choose_labels(self._engines.configs, None, self.batch or 1, change.jump)
+        engines, sampling = replace(self._engines, label=label), self.sampling
         if change.engines is not None:
             engines, sampling = change.engines, change.engines.sampling
             self._playback.past.clear()  # the codes of other levels
@@ -373,7 +380,7 @@ class Stream(StreamStatus):
         self._engines = engines_after(change, engines)
         self._chain = self._build(start_chain(
             self._engines, self._options, change.jump, sampling, change.begin, skip=True,
-            wanders=self._chain.state.wanders and change.label is None))
+            wanders=wanders))
 
     def close(self):
         """End the stream and its threads. `next` then raises StopIteration; `state` still works."""

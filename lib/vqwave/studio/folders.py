@@ -80,7 +80,7 @@ class Folders:
     def describe(self, folder: str) -> dict:
         """The description of a folder with generators for the page."""
         chain, temperatures = self.chains[folder], self.temperatures(folder)
-        labels = [list(config.labels.names) for config in self.generators(folder).values()
+        labels = [list(config.labels.groups) for config in self.generators(folder).values()
                   if config.labels]
         return {"name": folder, "epochs": self.epochs(folder), "ending": chain.ending,
                 "levels": list(chain.sizes), "labels": labels[0] if labels else [],

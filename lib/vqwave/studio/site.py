@@ -173,14 +173,15 @@ class Site:
                 for accidental in ("", "#", "b") for between in "- " for scale in changes.SCALES]
         rate, column = chain.sample_rate, pictures.column(chain.sizes)
         about = {"rate": rate, "block": chain.block, "column": column,
-                 "labels": list(trained.names if trained else ())}
+                 "labels": list(trained.groups if trained else ())}
         return about | constants(blocks, "SEAM PASSAGE RAMP") | {
             "cross_fade": labels.CROSS_FADE, "quietest": controls.QUIETEST,
             "least_source": level.LEAST_SOURCE, "pitch_floor": pitches.FLOOR,
             "past": limits.PAST, "kept": self._kept(), "wildest": WILDEST,
             "take": about | self._take(music),
-            "label_draw": sampling.LABEL_DRAW if trained and trained.are_tracks else None,
-            "wandering": labels.wandering_blocks(chain.block, rate),
+            "parts": bool(trained and trained.are_parts) and {
+                "sections": labels.SECTIONS, "track_draw": sampling.TRACK_DRAW,
+                "part_draw": sampling.PART_DRAW},
             "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
                          if (control.sampled and not control.labels or control.slider)
                          and name not in absent],
@@ -229,7 +230,9 @@ class Site:
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score")
                    if hasattr(c, name)} for c in config.conditions],
             "sampling": config.sampling.model_dump(),
-            "labels": config.labels and {"names": config.labels.names, "whole": WHOLE_SHARE},
+            "labels": config.labels and {
+                "names": config.labels.names, "groups": list(config.labels.groups.items()),
+                "whole": WHOLE_SHARE},
         }
 
     def _codec(self) -> dict:

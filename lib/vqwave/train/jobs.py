@@ -57,9 +57,9 @@ class Job:
         this folder's tracks. seed: see `splits.split`.
         """
         wanted = self.model.labels
-        if wanted is None or (wanted.names and not wanted.are_tracks):
+        if wanted is None or (wanted.names and not wanted.are_parts):
             return
-        before = saved or (None if wanted.are_tracks else source)
+        before = saved or (None if wanted.are_parts else source)
         earlier = before.labels if before else None
         if earlier and earlier.of == wanted.of:
             names = earlier.names
@@ -94,7 +94,10 @@ class Job:
         if not self.val:
             say("no track is held out: the best set is chosen by the training loss, which does "
                 "not reveal over-fitting")
-        if self.model.labels:
+        if self.model.labels and self.model.labels.are_parts:
+            say(f"labels: {len(self.model.labels.names)} parts of tracks, about "
+                f"{labels.PART_SECONDS:g} s each")
+        elif self.model.labels:
             counts = labels.count(self.train, self.model.labels)
             say(f"labels by {self.model.labels.of}: " + ", ".join(
                 f"{name or 'none of these'} ({count})" for name, count in counts.items()))

@@ -140,7 +140,8 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                         f"a split.yml (default: {DataConfig().split})")
     p.add_argument("--label", choices=get_args(config.Labels.model_fields["of"].annotation),
                    help="train generators and VAEs with a label for each track, which you can "
-                        "choose when you play: the folder of the recording, or a tag")
+                        "choose when you play: the folder of the recording, a tag, or a part "
+                        "of the track")
     if generator:
         rare.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                           help="encode the tracks on a Dask cluster (docs/scaling.md)")

@@ -62,7 +62,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
                        steps=None if options.minutes else training.steps)
     if source:
         own, known = job.model.labels, source.config.labels
-        new_labels = own and (not known or own.are_tracks and known.are_tracks)
+        new_labels = own and (not known or own.are_parts and known.are_parts)
         if not (new_labels and job.gives_labels):
             _check_labels(source.summary, source.config.labels, job.model.labels)
         record.tracks = list(source.record.get("tracks") or ())

@@ -48,6 +48,11 @@ export class ScoreLevel extends Level {
     for (let i = 1; i <= this.perBlock; i++) this.times.push(end + rint(step * i));
   }
 
+  /** The number of this section's music; a return has the number of its theme. */
+  get section() {
+    return this.theme >= 0 ? this.sections.indexOf(this.theme) : Math.max(0, this.sections.length - 1);
+  }
+
   /** At the end of a section, draw the next: new music, or a section that comes back. */
   planSection() {
     const { steering, stop } = this;

@@ -53,7 +53,7 @@ export const sampling = ({ levels, score }) => Object.fromEntries(levels.map(({ 
 export class Stream {
   /** about: site.json, with the graphs of its models open. seed: BigInt. */
   constructor(about, seed, label = "") {
-    Object.assign(this, { about, pending: [], wanders: !label && Boolean(about.label_draw) }); // pending: changes that the next block makes
+    Object.assign(this, { about, pending: [], wanders: !label && Boolean(about.parts) }); // pending: changes that the next block makes
     this.label = this.wanders ? this.draw(seed, 0) : label;
     [this.heard, this.begun] = [0, 0]; // blocks that were returned, and those with the block that is being made
     [this.past, this.following] = [[], null]; // the last blocks of the chain, which a hold repeats, and the block that comes after it
@@ -65,10 +65,12 @@ export class Stream {
     this.start(seed);
   }
 
-  /** A piece without a label plays like a track that its seed draws, and later like others. */
-  draw(seed, number) {
-    const { labels, label_draw } = this.about;
-    return labels[Math.floor(labels.length * uniforms(seed, 0, 0, number, 1, label_draw)[0])];
+  /** The part of a training track whose sound a section of the score has (`play/labels.py`). */
+  draw(seed, section) {
+    const { parts: { sections, track_draw, part_draw }, levels: [{ labels: { names, groups } }] } = this.about;
+    const choose = (list, number, stream) => list[Math.floor(list.length * uniforms(seed, 0, 0, number, 1, stream)[0])];
+    const [, numbers] = choose(groups, Math.floor(section / sections), track_draw);
+    return names[choose(numbers, section, part_draw)];
   }
 
   /** Begin a piece. */
@@ -119,6 +121,7 @@ export class Stream {
     if (label !== undefined) [this.label, this.wanders] = [label, false];
     if (jump !== undefined) {
       [this.held, this.following] = [0, null];
+      if (this.wanders) this.label = this.draw(BigInt(jump), 0);
       this.start(BigInt(jump));
     } else if (label !== undefined) this.passToLabel(label);
     if (key !== undefined) this.steering.scale = about.keys[key] ?? [];
@@ -176,7 +179,8 @@ export class Stream {
 
   async nextOfChain() {
     const { about, blocks, bottom, levels: [top] } = this;
-    if (this.wanders && blocks && blocks % about.wandering === 0) this.passToLabel(this.draw(this.seed, blocks / about.wandering));
+    const label = this.wanders && this.score ? this.draw(this.seed, this.score.section) : this.label;
+    if (label !== this.label) this.passToLabel(label);
     const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
     if (blocks) await this.sample(); // from the second block on, sampling runs one block ahead
