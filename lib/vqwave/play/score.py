@@ -24,7 +24,7 @@ TEMPI = 76.0, 116.0
 """The range of the random tempo of a piece, in beats per minute."""
 SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
-RETURNS = 0.4
+RETURNS = 0.5
 """The probability that a section repeats an earlier one."""
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
