@@ -6,7 +6,7 @@ import numpy as np
 
 from vqwave import config
 from vqwave.io import audio
-from vqwave.io.labels import index_of
+from vqwave.io.labels import index_of, label_of
 from vqwave.play.labels import find_labels
 from vqwave.play.opening import AS_COMPOSED
 from vqwave.report import fad
@@ -40,10 +40,15 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 
 def tracks_by_label(tracks: Iterable, trained_labels: config.Labels) -> dict[str, list]:
-    """{label: its tracks that are long enough to embed}."""
-    long = [(index_of(t, trained_labels), t) for t in tracks if t.seconds >= fad.PATCH_SECONDS]
-    return {name: group for number, name in enumerate(trained_labels.names)
-            if (group := [track for i, track in long if i == number])}
+    """{label: its tracks that are long enough to embed}; of parts, {folder: …}."""
+    names, groups = trained_labels.names, {name: [] for name in trained_labels.groups}
+    for track in tracks:
+        number = index_of(track, trained_labels)
+        name = (label_of(track, "folder") if trained_labels.are_parts
+                else names[number] if number < len(names) else None)
+        if track.seconds >= fad.PATCH_SECONDS and name in groups:
+            groups[name].append(track)
+    return {name: group for name, group in groups.items() if group}
 
 
 @cached("music", "plan", "tracks", "train")

@@ -58,8 +58,20 @@ def test_parts_of_a_track_are_equally_long():
     assert labels.indices_of(song, vocabulary, seconds).tolist() == [3, 3, 0, 0, 1, 1, 1]
     assert labels.index_of(song, vocabulary) == vocabulary.none == 3
     assert labels.indices_of(jingle, vocabulary, seconds[:2]).tolist() == [2, 2]
-    assert vocabulary.groups == {"My song": [0, 1], "jingle": [2]}
+    assert vocabulary.groups == {"My song": [0, 1], "jingle": [2]} and vocabulary.tracks == [0, 0, 1]
     assert Labels(names=("a/b", "a/c")).groups == {"a/b": [0], "a/c": [1]}
+    nested = Labels(of="part", names=("a/x/01", "b/x/01", "b/y/01"), moods={"loud": (1,)})
+    assert nested.groups == {"loud": [1], "a": [0], "a/x": [0], "b": [1, 2], "b/x": [1], "b/y": [2]}
+
+
+def test_loud_and_soft_parts_are_measured(tmp_path):
+    sound = np.repeat([0.1, 0.4, 0.01, 0.2, 0.3, 0.02], 20 * 100) * np.resize([1, -1], 12000)
+    (tmp_path / "folder").mkdir()
+    audio.to_u16(sound).tofile(tmp_path / "folder" / "song.u16")
+    song = Track("folder/song.u16", "/m/song.ogg", 100, len(sound), "", dict.fromkeys(TAGS))
+    names = labels.vocabulary([song], "part")
+    assert names[0] == "folder/song/01" and len(names) == 6
+    assert labels.moods_of(tmp_path, [song], names) == {"loud": (1, 4), "soft": (2, 5)}
 
 
 def test_labels_are_counted():

@@ -116,6 +116,8 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
      "--score-from and --prompt exclude each other"),
     (["--key", "D-minor", *FILE], "key needs weights with a score (preset timed); these have none"),
+    (["--mood", "fast, slow", *FILE], "--mood fast, slow: two of these words exclude each other"),
+    (["--mood", "minor", *FILE], "key needs weights with a score (preset timed); these have none"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])
 def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
 from ..play import api, controls, keys, mastering, midi, playback
+from ..play.score import TEMPI
 from ..play.session import Session
 from . import arguments
 
@@ -81,6 +82,25 @@ SCORE_OPTIONS = (*(name for name, control in controls.CONTROLS.items() if contro
 """The options that steer the score."""
 
 
+MOODS: dict[str, dict] = {
+    "fast": {"tempo": TEMPI[1]}, "slow": {"tempo": TEMPI[0]},
+    "dense": {"density": 1.6}, "sparse": {"density": 0.6},
+    "major": {"key": "major"}, "minor": {"key": "minor"},
+    "loud": {"label": "loud"}, "soft": {"label": "soft"}}
+"""The options that each word of --mood stands for, where they are not given."""
+
+
+def read_mood(text: str) -> dict:
+    """The options that words like "fast,minor" stand for. Raises `UserError` for other words."""
+    options: dict = {}
+    for word in text.split(","):
+        chosen = MOODS[arguments.find_name(word.strip(), MOODS, "mood")]
+        if options.keys() & chosen.keys():
+            raise UserError(f"--mood {text}: two of these words exclude each other")
+        options |= chosen
+    return options
+
+
 def add_score(parser):
     """Options for the score that the music follows."""
     group = parser.add_argument_group("score (only for weights with a score, such as those "
@@ -91,7 +111,12 @@ def add_score(parser):
         group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
                            metavar=metavar, help=control.about)
     group.add_argument("--key", metavar="KEY",
-                       help="the score keeps to this key, such as D-minor or Bb-major")
+                       help="the score keeps to this key, such as D-minor or Bb-major; of minor "
+                            "and major, the seed draws the tonic")
+    group.add_argument("--mood", metavar="WORDS",
+                       help=f"words separated by commas, of {', '.join(MOODS)}: they set --tempo, "
+                            f"--density, --key and --label (loud and soft: like a third of the "
+                            f"training music)")
     group.add_argument("--score-from", metavar="FILE",
                        help="perform a .mid file or a transcribed recording; then the model "
                             "composes on")
@@ -153,7 +178,12 @@ def parse(parser, argv, others: str):
 
 
 def check(args, outputs=(), needs=NEEDS):
-    """Raises `UserError` if options contradict each other, or if a file would be replaced."""
+    """Set the options that --mood stands for. Raises `UserError` if options contradict each other,
+    or if a file would be replaced.
+    """
+    for name, value in read_mood(args.mood).items() if args.mood else ():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     excluded = dict.fromkeys(SCORE_OPTIONS, ("replay", "variation_of")) | {
         "score_from": ("replay", "variation_of", "prompt")}
     for option, others in excluded.items():

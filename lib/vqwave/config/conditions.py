@@ -66,9 +66,10 @@ class Labels(ConditionConfig):
     The input holds the labels of each frame, [T, labels, 2], as (index of the label, share), where
     the shares add up to `WHOLE_SHARE`.
 
-    of: the source of the labels. With "part", the labels are "song/01", "song/02", …, and a piece
-        without a label draws one for each section of its score.
+    of: the source of the labels. With "part", the labels are "folder/song/01", …, and each section
+        of a score draws one.
     names: the vocabulary in the order of the indices; empty: taken from the training data.
+    moods: names of parts that are alike by measurement, such as the loud ones, and their indices.
     channels: of the vector. dropout: the share of training windows without a label, so that the
     model also plays without a label, and for guidance.
     """
@@ -77,6 +78,7 @@ class Labels(ConditionConfig):
     kind: Literal["labels"] = "labels"
     of: Literal["folder", "genre", "artist", "album", "part"] = "folder"
     names: Annotated[tuple[Text, ...], Field(max_length=65536)] = ()
+    moods: dict[Text, tuple[int, ...]] = {}
     channels: Positive = 32
     dropout: Share = 0.1
 
@@ -102,12 +104,24 @@ class Labels(ConditionConfig):
 
     @property
     def groups(self) -> dict[str, list[int]]:
-        """The indices that each name stands for: the name of a track for its parts."""
+        """The indices that each name stands for: of parts, the names of tracks, of their folders,
+        and of moods.
+        """
+        if not self.are_parts:
+            return {name: [number] for number, name in enumerate(self.names)}
         groups: dict[str, list[int]] = {}
         for number, name in enumerate(self.names):
-            group = name.rpartition("/")[0] if self.are_parts else name
-            groups.setdefault(group, []).append(number)
-        return groups
+            places = name.split("/")
+            for depth in range(1, len(places)):
+                groups.setdefault("/".join(places[:depth]), []).append(number)
+        return {name: list(numbers) for name, numbers in self.moods.items()} | groups
+
+    @property
+    def tracks(self) -> list[int]:
+        """The number of each label's track; of labels that are no parts, its index."""
+        names = [name.rpartition("/")[0] if self.are_parts else name for name in self.names]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return [numbers[name] for name in names]
 
     @property
     def summary(self) -> str:

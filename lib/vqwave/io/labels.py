@@ -1,13 +1,14 @@
 """Labels of tracks: their folders or tags, with repeated spaces removed; or their parts."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from ..config import Labels
 from ..errors import UserError
+from . import audio
 from .manifest import Track
 
 UNLABELLED = "unknown"
@@ -17,9 +18,10 @@ PART_SECONDS = 20.0
 
 
 def parts_of(track: Track) -> list[str]:
-    """The labels of a track's parts, which are equally long: "song/01", "song/02", …"""
+    """The labels of a track's parts, which are equally long: "folder/song/01", …"""
     count = max(1, round(track.seconds / PART_SECONDS))
-    name = " ".join(PurePosixPath(track.source).stem.split())
+    *folders, _ = PurePosixPath(track.file).parts
+    name = "/".join(" ".join(x.split()) for x in (*folders, PurePosixPath(track.source).stem))
     return [f"{name}/{number:02}" for number in range(1, count + 1)]
 
 
@@ -49,6 +51,19 @@ def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
         raise UserError(f"every training track has the {of} {names[0]!r}: labels must "
                         f"distinguish tracks")
     return names
+
+
+def moods_of(data_dir, tracks: Iterable[Track], names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The indices of the third of the parts that is the loudest, by RMS, and of the softest."""
+    numbers, powers = {name: i for i, name in enumerate(names)}, np.zeros(len(names))
+    for track in tracks:
+        sound = audio.from_u16(audio.read_window(track.path(data_dir), 0, track.samples))
+        for name, part in zip(parts := parts_of(track), np.array_split(sound, len(parts)),
+                              strict=True):
+            powers[numbers[name]] = np.mean(np.square(part))
+    order = [int(number) for number in powers.argsort(kind="stable")]
+    third = -(-len(names) // 3)
+    return {"loud": tuple(sorted(order[-third:])), "soft": tuple(sorted(order[:third]))}
 
 
 def indices_of(track: Track, labels: Labels, seconds: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
-from .labels import CROSS_FADE, choose_labels
+from .labels import CROSS_FADE, known_labels, labels_of_section
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import change_sampling
@@ -69,7 +69,7 @@ class ChainState:
     """The state of a chain between two blocks.
 
     Attributes:
-        wanders: nobody chose a label, so each section of the score has its own.
+        label: the labels that sections of the score draw from, see `labels_of_section`; or None.
         source: a variation's kept codes, which the first generator reads as the level above.
         score: the state of the score level, or None.
         blocks: the number of blocks made, or skipped where a jump begins after a prompt.
@@ -83,7 +83,6 @@ class ChainState:
     seed: int
     label: np.ndarray | None
     levels: list[LevelState]
-    wanders: bool = False
     source: BufferState | None = None
     score: ScoreState | None = None
     prompt_samples: int = 0
@@ -96,14 +95,14 @@ class ChainState:
 
 
 def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[int, Sampling],
-                begin: Prompt | Variation | Score | None = None, skip: bool = False,
-                wanders: bool = False) -> ChainState:
+                begin: Prompt | Variation | Score | None = None, skip: bool = False
+                ) -> ChainState:
     """The state of a chain before its first block. skip: a prompt of whole blocks is not played.
-    wanders: see `ChainState`.
     """
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
-    parts = any(config.labels and config.labels.are_parts for config in configs)
-    state = ChainState(seed=seed, label=engines.label, levels=[], wanders=wanders and parts)
+    state = ChainState(seed=seed, label=engines.label, levels=[])
+    label = state.label if state.label is None else labels_of_section(
+        known_labels(configs), state.label, seed, 0)
     codes: dict[int, np.ndarray] = {}
     homes: dict[int, pitches.HomePitches] = {}
     if isinstance(begin, Variation):
@@ -127,7 +126,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
         if configs[0].core.performs:
             state.score.sampling = sampling[configs[0].level]
     state.levels = [
-        LevelState.start(generator, batch, sampling[level], engines.label, options.log_probs,
+        LevelState.start(generator, batch, sampling[level], label, options.log_probs,
                          codes.get(level), homes.get(level))
         for generator in engines.generators for level in [generator.config.level]]
     return state
@@ -163,6 +162,7 @@ class Chain:
         self.bottom = self.levels[-1]
         self._buffers = [self.source, *self.levels] if self.source else self.levels
         self._last: float = math.inf  # the bottom level is sampled before this position only
+        self._followed: tuple[int, np.ndarray | None] = -1, None  # the section, and the labels
         self._set_view()
 
     def _set_view(self):
@@ -198,21 +198,18 @@ class Chain:
         for level in self.levels:
             level.set_sampling(sampling[level.level])
 
-    def set_labels(self, shares: np.ndarray):
-        """Cross-fade to other labels; shares: as `labels.read_labels` returns them."""
-        for level in self.levels:
-            level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
-
-    def _wander(self):
-        """Cross-fade to the label of the section that is composed."""
-        state = self.state
-        if not state.wanders or not state.score:
+    def follow_label(self):
+        """Cross-fade to the labels of the section that is composed, where they differ."""
+        state, section = self.state, self.state.score.section if self.state.score else 0
+        before, label = self._followed
+        if state.label is None or (before == section and label is state.label):
             return
-        label = choose_labels([level.config for level in self.levels], None,
-                              self.options.batch or 1, state.seed, state.score.section)
-        if (label != state.label).any():
-            state.label = label
-            self.set_labels(label)
+        self._followed = section, state.label
+        shares = labels_of_section(known_labels([level.config for level in self.levels]),
+                                   state.label, state.seed, section)
+        for level in self.levels:
+            if level.state.labels and (shares != level.state.labels.after).any():
+                level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
 
     def freeze(self, seconds: Mapping[int, float]):
         """Repeat the last `seconds` of each named level's codes; 0 ends the repetition."""
@@ -225,7 +222,7 @@ class Chain:
         blocks before the end, None: endless. past: the number of blocks whose codes a freeze needs.
         """
         state, bottom = self.state, self.bottom
-        self._wander()
+        self.follow_label()
         last = (math.inf if blocks_left is None
                 else (state.blocks + blocks_left) * bottom.per_block + self._beyond)
         self._last = min(last, bottom.end)

@@ -13,24 +13,28 @@ from .chain import Engines, Options
 from .labels import choose_labels, find_labels, known_labels, read_labels
 from .level import Steering
 from .prompt import Prompt, check_prompt
-from .sampling import check_seed, sampling_per_level
+from .sampling import KEY_DRAW, check_seed, sampling_per_level, uniforms
 
 SECTION_REQUESTS = "new", "theme"
 """Requests for the next section of the score: new music, or the first section again."""
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+DRAWN_TONICS = "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
-def read_key(key) -> tuple[int, ...]:
-    """The pitch classes of a key like "D-minor" or "F#-minor"; () for "". Raises `UserError` for
-    any other text.
+def read_key(key, seed: int = 0) -> tuple[int, ...]:
+    """The pitch classes of a key like "D-minor" or "F#-minor"; of "minor" and "major" with a tonic
+    that the seed draws; () for "". Raises `UserError` for any other text.
     """
     if key == "":
         return ()
+    if str(key) in SCALES:
+        number = int(len(DRAWN_TONICS) * float(uniforms(seed, 0, 0, 0, 1, KEY_DRAW)[0]))
+        key = f"{DRAWN_TONICS[number]}-{key}"
     tonic, _, scale = str(key).replace("-", " ").partition(" ")
     letter, accidental = tonic[:1].upper(), tonic[1:]
     if letter not in _TONICS or scale not in SCALES or accidental not in ("", "#", "b"):
-        raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or F#-minor")
+        raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or minor")
     first = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
     return tuple(sorted((first + step) % 12 for step in SCALES[scale]))
 
@@ -48,6 +52,7 @@ class Change:
     """By level, the power of each pitch class in each code, see `pitches.of_codec`."""
     steering: Mapping[str, Any] = field(default_factory=dict)
     """Values of `level.Steering` by name."""
+    key: str | None = None
     label: np.ndarray | None = None
     """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None
@@ -134,7 +139,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         raise UserError(f"{min(of_score)} needs weights with a score (preset timed); these have "
                         f"none")
     if "key" in change:
-        change["scale"] = read_key(change.pop("key"))
+        read_key(change["key"])
     if change.get("section", "new") not in SECTION_REQUESTS:
         raise UserError(f"section is {change['section']!r}; it must be "
                         f"{' or '.join(SECTION_REQUESTS)}")
@@ -158,7 +163,7 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
         raise UserError(f"the other weights are of {rate} Hz, but this stream plays at {now} Hz")
     check_block(options.block, configs)
     same_labels = known_labels(configs).names == known_labels(before.configs).names
-    label = choose_labels(configs, before.label if same_labels else None, options.batch or 1)
+    label = choose_labels(configs, before.label if same_labels else "", options.batch or 1)
     return Engines(codec, generators, music, label,
                    sampling_per_level(configs, sampling, composer), composer)
 

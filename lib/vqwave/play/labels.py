@@ -35,10 +35,10 @@ def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
     """The shares of the labels in each piece: float64 [batch, labels + 1], rows that sum to 1. The
     last column is the share of "no label".
 
-    label: a label; a mixture as text ("calm:0.7,battle:0.3") or as {label: share}; "" or None for
-    no label; a list of these, one for each piece; or an array that this function returned. The name
-    of a track stands for all its parts. Raises `UserError` for an unknown label or a share that is
-    not above 0.
+    label: a label; a mixture as text ("calm:0.7,battle:0.3") or as {label: share}; "" for all
+    parts, or for no label if labels are no parts; None for no label; a list of these, one for each
+    piece; or an array that this function returned. The name of a track, a folder or a mood stands
+    for its parts. Raises `UserError` for an unknown label or a share that is not above 0.
     """
     width = len(labels.names) + 1
     if isinstance(label, np.ndarray):
@@ -57,6 +57,9 @@ def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
 def _read_piece(label, labels: Labels) -> np.ndarray:
     """The shares of one piece: float64 [labels + 1]."""
     shares, known = np.zeros(len(labels.names) + 1), list(labels.groups)
+    if label == "" and labels.are_parts:
+        shares[:-1] = _spread(labels, range(len(labels.names)))
+        return shares
     if label is None or label == "" or label == {}:
         shares[labels.none] = 1
         return shares
@@ -71,7 +74,7 @@ def _read_piece(label, labels: Labels) -> np.ndarray:
                     else f"the labels are {first_names(known)}")
             raise UserError(f"no label is called {name!r}; {hint}")
         share = check_number(f"the share of label {name!r}", share, above=0)
-        shares[numbers] += share / len(numbers)
+        shares[numbers] += share * _spread(labels, numbers)
     shares /= shares.max()  # so that the sum does not overflow
     return shares / shares.sum()
 
@@ -92,30 +95,46 @@ def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
             yield name.strip(), share
 
 
-def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1,
-                  seed: int | None = None, section: int = 0) -> np.ndarray | None:
+def _spread(labels: Labels, numbers: Sequence[int]) -> np.ndarray:
+    """The shares of labels that stand for one name, float64 [n]: each track has the same share, and
+    each of its parts.
+    """
+    tracks = np.array(labels.tracks)[numbers]
+    counts = np.bincount(tracks)
+    return 1 / (np.count_nonzero(counts) * counts[tracks])
+
+
+def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1
+                  ) -> np.ndarray | None:
     """The labels of a chain's pieces, as `read_labels` returns them; None for a chain without
     labels. Raises `UserError` for a label that the chain does not know.
-
-    seed: where labels are parts of tracks and `label` is None, draws a part for each piece.
-    section: of the score that the part is drawn for, see `ScoreState.section`.
     """
-    if label is None and not any(config.labels for config in configs):
+    if isinstance(label, str | None) and not label and not any(x.labels for x in configs):
         return None
-    labels = find_labels(configs)
-    if label is None and seed is not None and labels.are_parts:
-        label = [_draw_part(labels, seed, piece, section) for piece in range(batch)]
-    return read_labels(label, labels, batch)
+    return read_labels(label, find_labels(configs), batch)
 
 
-def _draw_part(labels: Labels, seed: int, piece: int, section: int) -> str:
-    """The label of a section: a part of the track that is drawn for `SECTIONS` sections."""
+def labels_of_section(labels: Labels, shares: np.ndarray, seed: int, section: int) -> np.ndarray:
+    """The labels that sound in a section of a piece, by the shares of all its labels. Of parts, one
+    is drawn: a track for every `SECTIONS` sections, and one of its parts. Other labels sound
+    together. Shares: as `read_labels` returns them.
 
-    def choose(choices, number: int, stream: int):
-        return choices[int(len(choices) * float(uniforms(seed, piece, 0, number, 1, stream)[0]))]
+    section: see `ScoreState.section`.
+    """
+    if not labels.are_parts:
+        return shares
+    tracks = np.array([*labels.tracks, max(labels.tracks) + 1])
 
-    parts = choose(list(labels.groups.values()), section // SECTIONS, TRACK_DRAW)
-    return labels.names[choose(parts, section, PART_DRAW)]
+    def draw(chances, piece: int, number: int, stream: int) -> int:
+        u = float(uniforms(seed, piece, 0, number, 1, stream)[0])
+        limits = np.cumsum(chances)
+        return int(np.searchsorted(limits, u * limits[-1], side="right"))
+
+    drawn = np.zeros_like(shares)
+    for piece, chances in enumerate(shares):
+        track = draw(np.bincount(tracks, chances), piece, section // SECTIONS, TRACK_DRAW)
+        drawn[piece, draw(chances * (tracks == track), piece, section, PART_DRAW)] = 1
+    return drawn
 
 
 @dataclass(frozen=True, eq=False)

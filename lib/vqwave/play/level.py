@@ -126,7 +126,7 @@ class LevelState(BufferState):
     def start(cls, generator, batch: int, sampling: Sampling, label: np.ndarray | None,
               log_probs: bool, prompt: np.ndarray | None = None,
               home: pitches.HomePitches | None = None) -> Self:
-        """The state before the first code of a piece. label: see `labels.choose_labels`."""
+        """The state before the first code of a piece. label: see `labels_of_section`."""
         config, sampling = generator.config, own_sampling(generator.config, sampling)
         empty = np.empty((batch, 0, config.books), np.int32)
         rows = batch * (1 + config.is_guided(sampling))
@@ -233,8 +233,7 @@ class Level(CodeBuffer):
 
     def set_labels(self, shares: np.ndarray, frames: int):
         """Cross-fade to other labels over `frames` frames; shares: see `read_labels`."""
-        if self.state.labels:
-            self.state.labels = self.state.labels.turn(shares, self.stop, frames)
+        self.state.labels = self.state.labels.turn(shares, self.stop, frames)
 
     def freeze(self, frames: int):
         """Repeat the last `frames` sampled frames from now on; 0: sample freely again."""

@@ -15,7 +15,7 @@ from ..errors import UserError, check_number
 from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
-from .changes import Change, check_block, check_change, engines_after, load_named
+from .changes import Change, check_block, check_change, engines_after, load_named, read_key
 from .labels import choose_labels, known_labels
 from .level import Steering
 from .prompt import Prompt, Variation
@@ -85,7 +85,7 @@ class StreamStatus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that `set(label=…)` takes; of parts, the names of their tracks."""
+        """The labels that `set(label=…)` takes; of parts, those of moods, folders and tracks."""
         return tuple(known_labels(self._queued.configs).groups)
 
     @property
@@ -95,8 +95,8 @@ class StreamStatus:
 
     @property
     def label(self) -> str:
-        """The label after all queued changes, of a part its track; "" for none, a mixture, or
-        different labels.
+        """The label after all queued changes, of a part its track; "" for any music, none, a
+        mixture, or different labels.
         """
         engines = replace(self._engines, label=self._chain.state.label)
         for change in self._pending:
@@ -105,8 +105,9 @@ class StreamStatus:
         if shares is None or not (shares == shares[0]).all():
             return ""
         groups = known_labels(engines.configs).groups
-        return next((name for name, numbers in groups.items()
-                     if math.isclose(shares[0, numbers].sum(), 1)), "")
+        return min((name for name, numbers in groups.items()
+                    if math.isclose(shares[0, numbers].sum(), 1)),
+                   key=lambda name: len(groups[name]), default="")
 
     @property
     def position(self) -> int:
@@ -200,13 +201,14 @@ class Stream(StreamStatus):
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
                           leveling and begin is None)
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, composer)
-        wanders = label is None and (begin is None or isinstance(begin, Score))
-        engines = Engines(codec, generators, music, choose_labels(
-            configs, label, batch or 1, seed if wanders else None), composer=composer)
+        if label is None and (begin is None or isinstance(begin, Score)):
+            label = ""
+        engines = Engines(codec, generators, music, choose_labels(configs, label, batch or 1),
+                          composer=composer)
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
-        state = start_chain(engines, options, seed, sampling, begin, wanders=wanders)
+        state = start_chain(engines, options, seed, sampling, begin)
         self._open_at(engines, options, state, steering, Playback(
             leveler=Leveler.start(batch or 1) if options.leveling else None), chunk)
 
@@ -257,7 +259,7 @@ class Stream(StreamStatus):
             notes: MIDI numbers of held notes; [] releases them. Codes that sound these notes, in
                 any octave, become likelier. The codec must have oscillators. The first call
                 measures the pitches of the codes, which takes some seconds.
-            key: the key of the score, such as "D-minor"; "" allows all notes. section: the next
+            key: of the score, such as "D-minor" or "minor"; "" allows all notes. section: the next
                 section of the score, from its next beat on: "new" or "theme".
             label: the label to reach within a second, in a form that `labels.read_labels` takes.
             jump: a seed. The music cross-fades to the piece of this seed, without a freeze.
@@ -350,11 +352,13 @@ class Stream(StreamStatus):
         if change.jump is not None:
             self._jump(change)
         elif change.label is not None:
-            chain.state.label, chain.state.wanders = change.label, False
-            chain.set_labels(change.label)
+            chain.state.label = change.label
+            chain.follow_label()
         if change.notes is not None:
             steering.notes = change.notes
             steering.powers |= change.pitches or {}
+        if change.key is not None:
+            steering.scale = read_key(change.key, self._chain.state.seed)
         for name, value in change.steering.items():
             setattr(steering, name, value)
         if change.freeze is not None:
@@ -367,10 +371,7 @@ class Stream(StreamStatus):
     def _jump(self, change: Change):
         """Cross-fade to the piece of another seed, label, recording or other weights."""
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
-        label, wanders = self._chain.state.label, self._chain.state.wanders and change.label is None
-        if wanders:
-            label = choose_labels(self._engines.configs, None, self.batch or 1, change.jump)
-        engines, sampling = replace(self._engines, label=label), self.sampling
+        engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
         if change.engines is not None:
             engines, sampling = change.engines, change.engines.sampling
             self._playback.past.clear()  # the codes of other levels
@@ -379,8 +380,7 @@ class Stream(StreamStatus):
             self._steering.stay = change.begin.stay
         self._engines = engines_after(change, engines)
         self._chain = self._build(start_chain(
-            self._engines, self._options, change.jump, sampling, change.begin, skip=True,
-            wanders=wanders))
+            self._engines, self._options, change.jump, sampling, change.begin, skip=True))
 
     def close(self):
         """End the stream and its threads. `next` then raises StopIteration; `state` still works."""

@@ -53,8 +53,8 @@ class Job:
                  source: config.CodecConfig | config.GeneratorConfig | None,
                  data: config.DataConfig, seed: int):
         """Fill in the names of the labels: those of the run that continues, or of the initial
-        weights, otherwise those of the training tracks. Labels that are tracks always come from
-        this folder's tracks. seed: see `splits.split`.
+        weights, otherwise those of the training tracks. Parts always come from this folder's
+        tracks. seed: see `splits.split`.
         """
         wanted = self.model.labels
         if wanted is None or (wanted.names and not wanted.are_parts):
@@ -62,12 +62,13 @@ class Job:
         before = saved or (None if wanted.are_parts else source)
         earlier = before.labels if before else None
         if earlier and earlier.of == wanted.of:
-            names = earlier.names
+            names, moods = earlier.names, earlier.moods
         else:
             sides = splits.split(self.tracks, data.split, seed)
             (train, _), _ = silence.trim(self.data_dir, sides, data.trim_silence, SilentReporter())
             names = labels.vocabulary(train, wanted.of)
-        self.model = self.model.with_labels(config.replace(wanted, names=names))
+            moods = labels.moods_of(self.data_dir, train, names) if wanted.are_parts else {}
+        self.model = self.model.with_labels(config.replace(wanted, names=names, moods=moods))
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
         if self.tracks[0].sample_rate != sample_rate:

@@ -48,9 +48,7 @@ export class Level {
 
   /** Pass into a label over the next frames (`play/labels.py`). */
   passToLabel(label, frames) {
-    const { names, groups } = this.model.labels;
-    const numbers = names.includes(label) ? [names.indexOf(label)] : (new Map(groups).get(label) ?? [names.length]);
-    const after = [...names, ""].map((_, i) => (numbers.includes(i) ? 1 / numbers.length : 0));
+    const after = [...this.model.labels.names, ""].map((name) => Number(name === label));
     const before = this.labels ? this.shares(this.stop - 1) : after;
     this.labels = { before, after, begin: this.stop, end: this.stop + frames };
   }

@@ -53,8 +53,7 @@ export const sampling = ({ levels, score }) => Object.fromEntries(levels.map(({ 
 export class Stream {
   /** about: site.json, with the graphs of its models open. seed: BigInt. */
   constructor(about, seed, label = "") {
-    Object.assign(this, { about, pending: [], wanders: !label && Boolean(about.parts) }); // pending: changes that the next block makes
-    this.label = this.wanders ? this.draw(seed, 0) : label;
+    Object.assign(this, { about, pending: [], label }); // pending: changes that the next block makes
     [this.heard, this.begun] = [0, 0]; // blocks that were returned, and those with the block that is being made
     [this.past, this.following] = [[], null]; // the last blocks of the chain, which a hold repeats, and the block that comes after it
     [this.held, this.place] = [0, 0]; // how many blocks a hold repeats (0: no hold), and the number of the next of them
@@ -65,23 +64,29 @@ export class Stream {
     this.start(seed);
   }
 
-  /** The part of a training track whose sound a section of the score has (`play/labels.py`). */
-  draw(seed, section) {
-    const { parts: { sections, track_draw, part_draw }, levels: [{ labels: { names, groups } }] } = this.about;
+  /** The label that sounds in a section of the score: of parts, one that the label stands for (`play/labels.py`). */
+  labelOf(section) {
+    const { seed, label, about: { parts, levels: [{ labels }] } } = this;
+    if (!parts || labels.names.includes(label)) return label;
     const choose = (list, number, stream) => list[Math.floor(list.length * uniforms(seed, 0, 0, number, 1, stream)[0])];
-    const [, numbers] = choose(groups, Math.floor(section / sections), track_draw);
-    return names[choose(numbers, section, part_draw)];
+    const tracks = new Map();
+    for (const i of label ? new Map(labels.groups).get(label) : labels.names.keys()) {
+      const track = labels.names[i].replace(/\/[^/]*$/, "");
+      tracks.set(track, [...(tracks.get(track) ?? []), labels.names[i]]);
+    }
+    return choose(choose([...tracks.values()], Math.floor(section / parts.sections), parts.track_draw), section, parts.part_draw);
   }
 
   /** Begin a piece. */
   start(seed) {
-    const { about, steering, sampling, label } = this;
+    const { about, steering, sampling } = this;
     Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined }); // blocks: of this chain that are decoded
+    this.sounding = this.labelOf(0); // the label of the section that is composed
     const [top] = about.levels;
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined });
     for (const model of about.levels) {
       const score = this.bottom ? null : this.score;
-      const options = { source: this.bottom, score, label, sampling: model.performs ? model.sampling : sampling[model.level] };
+      const options = { source: this.bottom, score, label: this.sounding, sampling: model.performs ? model.sampling : sampling[model.level] };
       this.levels.push((this.bottom = new Level(model, about, seed, steering, options)));
     }
   }
@@ -101,7 +106,7 @@ export class Stream {
     const { key, jump, label } = change;
     if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
     if (label && !labels.includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
-    if (key && !keys[key]) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or F#-minor.`);
+    if (key && !keys[key] && !keys[`C-${key}`]) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or minor.`);
   }
 
   /** Change what plays, see `Stream.set` in Python: the sample that the change holds from. */
@@ -118,13 +123,13 @@ export class Stream {
     for (const [level, values] of Object.entries(sampling)) Object.assign(this.sampling[level] ?? {}, values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
     if (jump !== undefined && this.heard) await this.blendIntoNext(about.passage, true);
-    if (label !== undefined) [this.label, this.wanders] = [label, false];
+    if (label !== undefined) this.label = label;
     if (jump !== undefined) {
       [this.held, this.following] = [0, null];
-      if (this.wanders) this.label = this.draw(BigInt(jump), 0);
       this.start(BigInt(jump));
-    } else if (label !== undefined) this.passToLabel(label);
-    if (key !== undefined) this.steering.scale = about.keys[key] ?? [];
+    } else if (label !== undefined) this.followLabel();
+    const tonic = () => about.tonics[Math.floor(about.tonics.length * uniforms(this.seed, 0, 0, 0, 1, about.key_draw)[0])];
+    if (key !== undefined) this.steering.scale = about.keys[key] ?? (key ? about.keys[`${tonic()}-${key}`] : []);
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
       const seconds = freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
@@ -142,9 +147,11 @@ export class Stream {
     return Math.round((seconds * this.about.rate) / level.level);
   }
 
-  /** Cross-fade to a label. */
-  passToLabel(label) {
-    this.label = label;
+  /** Cross-fade to the label of the section that is composed, where another one sounds. */
+  followLabel() {
+    const label = this.labelOf(this.score?.section ?? 0);
+    if (label === this.sounding) return;
+    this.sounding = label;
     for (const level of this.levels) if (level.labels) level.passToLabel(label, this.frames(level, this.about.cross_fade));
   }
 
@@ -179,8 +186,7 @@ export class Stream {
 
   async nextOfChain() {
     const { about, blocks, bottom, levels: [top] } = this;
-    const label = this.wanders && this.score ? this.draw(this.seed, this.score.section) : this.label;
-    if (label !== this.label) this.passToLabel(label);
+    this.followLabel();
     const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
     if (blocks) await this.sample(); // from the second block on, sampling runs one block ahead

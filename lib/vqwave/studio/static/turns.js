@@ -83,7 +83,7 @@ export class Turns {
   /** The key and the sections of the score. */
   form() {
     const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
-    const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...[["", "any key"], ...keys].map(([value, words]) => element("option", { value }, words)));
+    const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...[["", "any key"], ["major", "major"], ["minor", "minor"], ...keys].map(([value, words]) => element("option", { value }, words)));
     const ask = (section, label, mark) => element("button", { type: "button", onclick: () => this.player.steer({ section }, mark) }, label);
     const buttons = [ask("new", "New section", "a new section"), ask("theme", "Bring the theme back", "the theme again")];
     this.inputs.push(key, ...buttons);
