@@ -84,7 +84,7 @@ SCORE_OPTIONS = (*(name for name, control in controls.CONTROLS.items() if contro
 
 MOODS: dict[str, dict] = {
     "fast": {"tempo": TEMPI[1]}, "slow": {"tempo": TEMPI[0]},
-    "dense": {"density": 1.6}, "sparse": {"density": 0.6},
+    "dense": {"density": 1.3}, "sparse": {"density": 0.7},
     "major": {"key": "major"}, "minor": {"key": "minor"},
     "loud": {"label": "loud"}, "soft": {"label": "soft"}}
 """The options that each word of --mood stands for, where they are not given."""
