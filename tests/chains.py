@@ -101,8 +101,7 @@ def with_score(preset, path):
 
 def save_chain(root, preset, spread=1.0):
     """Random weights of a preset's models: folders `.codecs` and `.generators`, and `.chain`."""
-    folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators",
-                              chain=preset.chain)
+    folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators", chain=preset.chain)
     folders.codecs.mkdir()
     folders.generators.mkdir()
     keras.utils.set_random_seed(0)

@@ -26,8 +26,7 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
 
 # Tests must not depend on the machine's speed or on chance.
 hypothesis.settings.register_profile(
-    "steady", deadline=None, derandomize=True,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("steady")
 
@@ -146,8 +145,7 @@ def chain_of(root):
     chain = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights",
                            steps=2, seconds=1.0)
     chain.command = ["--data-dir", str(chain.data), "--output-dir", str(chain.weights),
-                    "--size", "tiny", "--no-fp16",
-                    "--steps", str(chain.steps), "--epochs", "1", "--batch-size",
+                    "--size", "tiny", "--no-fp16", "--steps", str(chain.steps), "--epochs", "1", "--batch-size",
                     "2", "--input-length", "4096",
                     "--offsets", "1", "--no-report"]
     return chain
@@ -164,8 +162,7 @@ def train_tiny_models(chain):
         encode(chain.music / f"song {i}{suffix}", np.stack([sound, sound], axis=1))
     output = ""
     # Forked, so that no training has to import TensorFlow first.
-    for name, *arguments in (["prepare_audio", chain.music, chain.data],
-                             ["train_all", *chain.command]):
+    for name, *arguments in (["prepare_audio", chain.music, chain.data], ["train_all", *chain.command]):
         code, printed, _ = done(chain.music.parent / "log", name, *arguments, setting=stages_are_forked)
         assert code == 0, printed
         output += printed

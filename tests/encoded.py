@@ -25,14 +25,12 @@ def encode(path, audio, sample_rate=44100, tags=None, subtype=None):
                 setattr(out, name, value)
             out.write(audio)
         return path
-    with av.open(str(path), "w", format={".m4a": "ipod", ".aac": "adts",
-                                         ".opus": "ogg"}.get(suffix)) as box:
+    with av.open(str(path), "w", format={".m4a": "ipod", ".aac": "adts", ".opus": "ogg"}.get(suffix)) as box:
         for name, value in (tags or {}).items():
             box.metadata[name] = value
         stream = box.add_stream(_CODECS[suffix], rate=sample_rate,
                                 layout="mono" if audio.shape[1] == 1 else "stereo")
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.T),
-                                           "fltp", stream.layout.name)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.T), "fltp", stream.layout.name)
         frame.sample_rate = sample_rate
         box.mux(stream.encode(frame))
         box.mux(stream.encode(None))

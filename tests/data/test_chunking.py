@@ -99,8 +99,7 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
         codes = chunking.encode(encode, audio, 512, model.encode_halo, window, segment)
         assert (codes != whole).mean() < 2e-3
         blocks = np.array_split(audio[0], 7)
-        pieces = list(chunking.encode_blocks(encode, blocks, 512, model.encode_halo,
-                                             window, segment))
+        pieces = list(chunking.encode_blocks(encode, blocks, 512, model.encode_halo, window, segment))
         np.testing.assert_array_equal(np.concatenate(pieces), codes[0])
     # A window that begins within a segment has other paths.
     shifted = encode(np.pad(audio, ((0, 0), (512, 70 + 512 * 63))))[:, 1:301]

@@ -48,8 +48,7 @@ def read(entry):
 def whole_codes(codec):
     model = load_codec(codec)
     run = model.encode_model().predict_on_batch
-    return lambda sound: chunking.encode(run, sound[None], codec.config.level,
-                                         model.encode_halo)[0, :, 0]
+    return lambda sound: chunking.encode(run, sound[None], codec.config.level, model.encode_halo)[0, :, 0]
 
 
 def test_cached_codes_are_those_of_the_track_from_its_offset_on(corpus, codec, whole_codes):
@@ -60,8 +59,7 @@ def test_cached_codes_are_those_of_the_track_from_its_offset_on(corpus, codec, w
                                                for i in range(3)]
     for entry in encoded:
         sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))
-        np.testing.assert_array_equal(
-            read(entry), whole_codes(sound[entry[1].offset * OFFSET_STEP :]))
+        np.testing.assert_array_equal(read(entry), whole_codes(sound[entry[1].offset * OFFSET_STEP :]))
 
 
 def test_transposed_codes_are_those_of_the_transposed_track_in_any_blocks(corpus, codec, whole_codes,
@@ -108,8 +106,7 @@ def test_quieter_codes_are_those_of_the_quieter_track(corpus, codec, whole_codes
 
 
 def test_no_variant_is_louder_and_a_shift_alone_decides_how_quiet():
-    loud, quiet, wide = codes.variants(2, 3), codes.variants(2, 3, gain=6), codes.variants(4, 4,
-                                                                                         gain=6)
+    loud, quiet, wide = codes.variants(2, 3), codes.variants(2, 3, gain=6), codes.variants(4, 4, gain=6)
     assert [v._replace(gain=0.0) for v in quiet if v.shift] == [v for v in loud if v.shift]
     assert set(quiet) - set(wide) == set() and {v.gain for v in quiet} == {0.0, -3.0, -6.0}
     assert len(quiet) == len(loud) + 1 and len({str(v) for v in quiet}) == len(quiet)
@@ -134,8 +131,7 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
         path.unlink()
     else:
         data = path.read_bytes()
-        path.write_bytes({"cut": data[:-2], "flip": bytes([data[0] ^ 1]) + data[1:],
-                          "empty": b""}[harm])
+        path.write_bytes({"cut": data[:-2], "flip": bytes([data[0] ^ 1]) + data[1:], "empty": b""}[harm])
     again, count = encode(corpus, codec)
     assert count == 1
     np.testing.assert_array_equal(read(again[1]), before)
@@ -196,8 +192,7 @@ def test_a_cut_holds_the_frames_of_its_samples_under_those_above(variant, span):
     if span == (0, 100000):
         assert (part.first, part.frames, part.frames_above) == (0, *counts)
     top = codes.cut(track, variant, span, ("own", counts[1]), 512)
-    assert (top.first, top.frames, top.above, top.first_above) == (part.first_above,
-                                                                   part.frames_above, None, 0)
+    assert (top.first, top.frames, top.above, top.first_above) == (part.first_above, part.frames_above, None, 0)
 
 
 def test_unigram_bits_are_those_computed_by_hand(tmp_path):

@@ -38,8 +38,7 @@ def test_loudness_is_measured_around_a_frame(tmp_path, track, monkeypatch, block
 
 def test_a_part_of_a_track_is_that_part(tmp_path, track):
     row = CodeTrack(np.zeros((5, 1), int), 5, track=track, start=30 * LEVEL)
-    assert loudness.loudness(tmp_path, row, LEVEL)[2] == pytest.approx(
-        -41 + 10 * np.log10(5 / 9), abs=0.05)
+    assert loudness.loudness(tmp_path, row, LEVEL)[2] == pytest.approx(-41 + 10 * np.log10(5 / 9), abs=0.05)
 
 
 def test_a_code_of_quiet_music_is_as_quiet_as_that(tmp_path, track):

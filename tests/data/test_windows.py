@@ -206,8 +206,7 @@ def rows_of(dataset, batches=None):
     """(previous, source, codes[, weights]) of each window, without the axis of books."""
     for batch in range(batches or dataset.num_batches):
         inputs, *targets = dataset[batch]
-        yield from zip(*(x[..., 0] for x in (inputs["previous"], inputs["source"], *targets)),
-                       strict=True)
+        yield from zip(*(x[..., 0] for x in (inputs["previous"], inputs["source"], *targets)), strict=True)
 
 
 def source_of(track, k, start, frames):
@@ -240,8 +239,7 @@ def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks):
 
 
 @pytest.mark.parametrize("length, most", [(12, 2), (60, 3)])
-def test_training_windows_continue_with_another_track(tracks,
-                                                                                 length, most):
+def test_training_windows_continue_with_another_track(tracks, length, most):
     """Tracks of 50 and 83 frames, of which the last two and three have no whole source frame."""
     halo, whole = CONFIG.halo, [48, 80]
     dataset = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1)
@@ -298,8 +296,7 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
         np.testing.assert_array_equal(inputs["current"], target)
         assert not np.shares_memory(inputs["current"], target)
         assert target.shape == (4, 8, 3) and inputs["source"].shape == (4, 4, 2)
-        np.testing.assert_array_equal(target - target[..., :1],
-                                      np.broadcast_to([0, 100, 200], target.shape))
+        np.testing.assert_array_equal(target - target[..., :1], np.broadcast_to([0, 100, 200], target.shape))
         start = target[:, 0, 0]
         before = inputs["previous"][:, 0]
         np.testing.assert_array_equal(before, np.where(start[:, None] > 0,

@@ -19,8 +19,7 @@ def tone(samples=RATE, hz=440.0, amplitude=0.5):
 
 
 def distances(x, y):
-    return (metrics.spectral_convergence(x, y), metrics.mel_distance(x, y, RATE),
-            metrics.si_sdr(x, y))
+    return (metrics.spectral_convergence(x, y), metrics.mel_distance(x, y, RATE), metrics.si_sdr(x, y))
 
 
 @pytest.mark.parametrize(("n_fft", "hop", "window"), metrics.SC_WINDOWS + ((2048, 512, 2048),))
@@ -110,8 +109,7 @@ def test_each_codebook_has_figures_of_its_own():
     assert metrics.codebook_figures(counts[1:2]) == {"usage": 1.0, "perplexity": pytest.approx(8.0)}
     assert metrics.codebook_figures(counts[1]) == metrics.codebook_figures(counts[1:2])
     # The first and the third code of a frame share a codebook.
-    np.testing.assert_array_equal(metrics.histogram(codes, 8, (0, 1, 0)),
-                                  [counts[0] + counts[2], counts[1]])
+    np.testing.assert_array_equal(metrics.histogram(codes, 8, (0, 1, 0)), [counts[0] + counts[2], counts[1]])
     np.testing.assert_array_equal(metrics.histogram(codes[..., :1], 8, (0, 1, 0)), counts[:1])
 
 

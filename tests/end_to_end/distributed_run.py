@@ -52,8 +52,7 @@ def main(argv):
     else:
         # Wide enough that Muon trains some of it.
         generator = config.override(tiny.generator(name), {"core": {"units": 40}}, "test")
-        training.train_generator(generator, beside / "data", beside / "codecs",
-                                 options, settings, say=Say())
+        training.train_generator(generator, beside / "data", beside / "codecs", options, settings, say=Say())
     return 0
 
 
