@@ -135,11 +135,11 @@ class TrainingPlan:
     @property
     def stages(self) -> list[PlannedTraining]:
         """All trainings in order: the codecs from the top down, then the generators, then a decoder
-        that learns performances. Suitable codecs of an origin are left out. With `little_time`, the
-        decoders of the unsuitable codecs come last.
+        that learns performances. Suitable codecs of an origin are left out: their decoders got
+        worse. With `little_time`, the decoders of the unsuitable codecs come last.
         """
         codecs, late = [], []
-        if self.performed:
+        if self.performed and not (self.origin and self.treatment(self.performed) == "keep"):
             late.append(PlannedTraining("codec", self.performed, decoder_only=True))
         for name in self.chain.codecs.values():
             treatment = self.treatment(name) if self.origin else "whole"
