@@ -61,6 +61,7 @@ export class Stream {
     this.steering = { notes: [], scale: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
     this.sampling = sampling(about);
     this.loudness = new Loudness(about);
+    this.check({ label });
     this.start(seed);
   }
 

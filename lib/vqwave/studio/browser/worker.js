@@ -66,7 +66,7 @@ class Take {
   constructor(settings) {
     Object.assign(this, { settings, changes: [...settings.changes], planned: [...settings.changes], samples: 0, computing: 0 });
     this.stream = new Stream(site, BigInt(settings.seed), settings.label);
-    for (const [, change] of [[0, { label: settings.label }], ...this.planned]) this.stream.check(change);
+    for (const [, change] of this.planned) this.stream.check(change);
     this.unseen = new Float32Array(site.picture.window / 2); // the samples that the next column of the picture reads
     this.firstBlock = this.nextBlock();
   }
