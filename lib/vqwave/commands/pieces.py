@@ -111,12 +111,12 @@ def add_score(parser):
         group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
                            metavar=metavar, help=control.about)
     group.add_argument("--key", metavar="KEY",
-                       help="the score keeps to this key, such as D-minor or Bb-major; of minor "
-                            "and major, the seed draws the tonic")
+                       help="the score keeps to this key, such as D-minor or Bb-major; with minor "
+                            "or major alone, the seed draws the tonic")
     group.add_argument("--mood", metavar="WORDS",
                        help=f"words separated by commas, of {', '.join(MOODS)}: they set --tempo, "
-                            f"--density, --key and --label (loud and soft: like a third of the "
-                            f"training music)")
+                            f"--density, --key and --label (loud, soft: the loudest or softest "
+                            f"third of the training music); options that you give win")
     group.add_argument("--score-from", metavar="FILE",
                        help="perform a .mid file or a transcribed recording; then the model "
                             "composes on")
@@ -181,15 +181,15 @@ def check(args, outputs=(), needs=NEEDS):
     """Set the options that --mood stands for. Raises `UserError` if options contradict each other,
     or if a file would be replaced.
     """
-    for name, value in read_mood(args.mood).items() if args.mood else ():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    excluded = dict.fromkeys(SCORE_OPTIONS, ("replay", "variation_of")) | {
+    excluded = dict.fromkeys((*SCORE_OPTIONS, "mood"), ("replay", "variation_of")) | {
         "score_from": ("replay", "variation_of", "prompt")}
     for option, others in excluded.items():
         for other in others:
             if getattr(args, option) is not None and getattr(args, other, None):
                 raise UserError(f"{flag(option)} and {flag(other)} exclude each other")
+    for name, value in read_mood(args.mood).items() if args.mood else ():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     for option, others in needs.items():
         value = getattr(args, option)
         if (value is not None and value is not False

@@ -16,7 +16,7 @@ from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, load_named, read_key
-from .labels import choose_labels, known_labels
+from .labels import choose_labels, known_labels, read_labels
 from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import draw_seed, sampling_per_level
@@ -104,10 +104,13 @@ class StreamStatus:
         shares = engines.label
         if shares is None or not (shares == shares[0]).all():
             return ""
-        groups = known_labels(engines.configs).groups
-        return min((name for name, numbers in groups.items()
-                    if math.isclose(shares[0, numbers].sum(), 1)),
-                   key=lambda name: len(groups[name]), default="")
+        labels = known_labels(engines.configs)
+        for name in ("", *labels.groups):
+            if np.allclose(shares[0], read_labels(name, labels, 1)[0]):
+                return name
+        number = int(shares[0].argmax())
+        is_part = number != labels.none and math.isclose(shares[0, number], 1)
+        return labels.names[number].rpartition("/")[0] if is_part else ""
 
     @property
     def position(self) -> int:

@@ -106,7 +106,7 @@ export class Stream {
     }
     const { key, jump, label } = change;
     if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
-    if (label && !labels.includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
+    if (label && ![...labels, ...(this.about.levels[0].labels?.names ?? [])].includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
     if (key && !keys[key] && !keys[`C-${key}`]) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or minor.`);
   }
 
