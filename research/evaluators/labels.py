@@ -6,7 +6,7 @@ import numpy as np
 
 from vqwave import config
 from vqwave.io import audio
-from vqwave.io.labels import index_of, label_of
+from vqwave.io.labels import known_label, label_of
 from vqwave.play.labels import find_labels
 from vqwave.play.opening import AS_COMPOSED
 from vqwave.report import fad
@@ -41,11 +41,10 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 def tracks_by_label(tracks: Iterable, trained_labels: config.Labels) -> dict[str, list]:
     """{label: its tracks that are long enough to embed}; of parts, {folder: …}."""
-    names, groups = trained_labels.names, {name: [] for name in trained_labels.groups}
+    groups: dict[str, list] = {name: [] for name in trained_labels.groups}
     for track in tracks:
-        number = index_of(track, trained_labels)
         name = (label_of(track, "folder") if trained_labels.are_parts
-                else names[number] if number < len(names) else None)
+                else known_label(track, trained_labels))
         if track.seconds >= fad.PATCH_SECONDS and name in groups:
             groups[name].append(track)
     return {name: group for name, group in groups.items() if group}

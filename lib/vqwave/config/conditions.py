@@ -114,8 +114,8 @@ class Labels(ConditionConfig):
             places = name.split("/")
             for depth in range(1, len(places)):
                 groups.setdefault("/".join(places[:depth]), []).append(number)
-        moods = {name: list(self.moods[name]) for name in self.moods.keys() - groups.keys()}
-        return groups | dict(sorted(moods.items()))
+        return groups | {name: list(numbers) for name, numbers in self.moods.items()
+                         if name not in groups}
 
     @property
     def tracks(self) -> list[int]:

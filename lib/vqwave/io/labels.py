@@ -57,10 +57,11 @@ def moods_of(data_dir, tracks: Iterable[Track], names: Sequence[str]) -> dict[st
     """The indices of the third of the parts that is the loudest, by RMS, and of the softest."""
     numbers, powers = {name: i for i, name in enumerate(names)}, np.zeros(len(names))
     for track in tracks:
-        sound = audio.from_u16(audio.read_window(track.path(data_dir), 0, track.samples))
-        for name, part in zip(parts := parts_of(track), np.array_split(sound, len(parts)),
-                              strict=True):
-            powers[numbers[name]] = np.mean(np.square(part))
+        parts = parts_of(track)
+        edges = np.arange(len(parts) + 1) * track.samples // len(parts)
+        for name, start, stop in zip(parts, edges, edges[1:], strict=False):
+            sound = audio.from_u16(audio.read_window(track.path(data_dir), start, stop - start))
+            powers[numbers[name]] = np.mean(np.square(sound))
     order = [int(number) for number in powers.argsort(kind="stable")]
     third = -(-len(names) // 3)
     return {"loud": tuple(sorted(order[-third:])), "soft": tuple(sorted(order[:third]))}

@@ -18,7 +18,6 @@ from .sampling import KEY_DRAW, check_seed, sampling_per_level, uniforms
 SECTION_REQUESTS = "new", "theme"
 """Requests for the next section of the score: new music, or the first section again."""
 _TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-DRAWN_TONICS = "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
@@ -28,14 +27,14 @@ def read_key(key, seed: int = 0) -> tuple[int, ...]:
     """
     if key == "":
         return ()
-    if str(key) in SCALES:
-        number = int(len(DRAWN_TONICS) * float(uniforms(seed, 0, 0, 0, 1, KEY_DRAW)[0]))
-        key = f"{DRAWN_TONICS[number]}-{key}"
-    tonic, _, scale = str(key).replace("-", " ").partition(" ")
-    letter, accidental = tonic[:1].upper(), tonic[1:]
-    if letter not in _TONICS or scale not in SCALES or accidental not in ("", "#", "b"):
-        raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or minor")
-    first = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
+    if (scale := str(key)) in SCALES:
+        first = int(12 * float(uniforms(seed, 0, 0, 0, 1, KEY_DRAW)[0]))
+    else:
+        tonic, _, scale = scale.replace("-", " ").partition(" ")
+        letter, accidental = tonic[:1].upper(), tonic[1:]
+        if letter not in _TONICS or scale not in SCALES or accidental not in ("", "#", "b"):
+            raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or minor")
+        first = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
     return tuple(sorted((first + step) % 12 for step in SCALES[scale]))
 
 
@@ -53,6 +52,7 @@ class Change:
     steering: Mapping[str, Any] = field(default_factory=dict)
     """Values of `level.Steering` by name."""
     key: str | None = None
+    """The text for `read_key`, which needs the seed of the piece."""
     label: np.ndarray | None = None
     """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None

@@ -35,10 +35,11 @@ def read_labels(label, labels: Labels, batch: int) -> np.ndarray:
     """The shares of the labels in each piece: float64 [batch, labels + 1], rows that sum to 1. The
     last column is the share of "no label".
 
-    label: a label; a mixture as text ("calm:0.7,battle:0.3") or as {label: share}; "" for all
-    parts, or for no label if labels are no parts; None for no label; a list of these, one for each
-    piece; or an array that this function returned. The name of a track, a folder or a mood stands
-    for its parts. Raises `UserError` for an unknown label or a share that is not above 0.
+    label: a label, or a mixture as text ("calm:0.7,battle:0.3") or as {label: share}. None means no
+    label; "" means all parts, or no label if labels are no parts. A list has one of these for each
+    piece. An array that this function returned stays as it is. The name of a track, a folder or a
+    mood stands for its parts. Raises `UserError` for an unknown label or a share that is not above
+    0.
     """
     width = len(labels.names) + 1
     if isinstance(label, np.ndarray):
@@ -79,6 +80,18 @@ def _read_piece(label, labels: Labels) -> np.ndarray:
     return shares / shares.sum()
 
 
+def name_of(shares: np.ndarray, labels: Labels) -> str:
+    """The name that stands for a piece's shares, float64 [labels + 1]; of a part, its track. "" if
+    there is none, as for a mixture.
+    """
+    for name in ("", *labels.groups):
+        if np.allclose(shares, read_labels(name, labels, 1)[0]):
+            return name
+    number = int(shares.argmax())
+    is_part = number != labels.none and np.isclose(shares[number], 1)
+    return labels.names[number].rpartition("/")[0] if is_part else ""
+
+
 def _split(text: str, labels: Labels) -> Iterator[tuple[str, float | str]]:
     """(label, share) for each label in a text; a share that is no number stays text."""
     known = {*labels.names, *labels.groups}
@@ -117,9 +130,7 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1
 def labels_of_section(labels: Labels, shares: np.ndarray, seed: int, section: int) -> np.ndarray:
     """The labels that sound in a section of a piece, by the shares of all its labels. Of parts, one
     is drawn: a track for every `SECTIONS` sections, and one of its parts. Other labels sound
-    together. Shares: as `read_labels` returns them.
-
-    section: see `ScoreState.section`.
+    together. Takes and returns shares as of `read_labels`. section: see `ScoreState.section`.
     """
     if not labels.are_parts:
         return shares

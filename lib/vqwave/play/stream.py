@@ -16,7 +16,7 @@ from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, load_named, read_key
-from .labels import choose_labels, known_labels, read_labels
+from .labels import choose_labels, known_labels, name_of
 from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import draw_seed, sampling_per_level
@@ -85,7 +85,8 @@ class StreamStatus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that `set(label=…)` takes; of parts, those of moods, folders and tracks."""
+        """The labels that `set(label=…)` takes; of parts, the names of tracks, folders and moods.
+        """
         return tuple(known_labels(self._queued.configs).groups)
 
     @property
@@ -104,13 +105,7 @@ class StreamStatus:
         shares = engines.label
         if shares is None or not (shares == shares[0]).all():
             return ""
-        labels = known_labels(engines.configs)
-        for name in ("", *labels.groups):
-            if np.allclose(shares[0], read_labels(name, labels, 1)[0]):
-                return name
-        number = int(shares[0].argmax())
-        is_part = number != labels.none and math.isclose(shares[0, number], 1)
-        return labels.names[number].rpartition("/")[0] if is_part else ""
+        return name_of(shares[0], known_labels(engines.configs))
 
     @property
     def position(self) -> int:

@@ -187,7 +187,7 @@ class Site:
                          and name not in absent],
             "names": [name for name in controls.NAMES if name not in absent],
             "keys": {key: changes.read_key(key) for key in keys},
-            "tonics": changes.DRAWN_TONICS, "key_draw": sampling.KEY_DRAW,
+            "key_draw": sampling.KEY_DRAW,
             "opening": constants(opening, "LONGEST SOUNDING RESTING_DB LONGEST_REST") | {
                 "draws": sampling.OPENING_DRAWS},
             "leveling": constants(blocks, "LEVELED_TO LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "

@@ -1,5 +1,6 @@
 """The plan of a chain's training: every codec, then every generator, and the time of each. If a
-generator performs a score, its codec's decoder learns the performances last. TensorFlow-free.
+generator performs a score, its codec's decoder learns the performances last, unless the codec of
+trained models suits the music. TensorFlow-free.
 
 A chain may begin with trained models (`origin.Origin`). Codecs that suit the folder's held-out
 tracks are then kept. Of the other codecs the decoder is tuned first, which does not change the
@@ -135,8 +136,8 @@ class TrainingPlan:
     @property
     def stages(self) -> list[PlannedTraining]:
         """All trainings in order: the codecs from the top down, then the generators, then a decoder
-        that learns performances. Suitable codecs of an origin are left out: their decoders got
-        worse. With `little_time`, the decoders of the unsuitable codecs come last.
+        that learns performances. Suitable codecs of an origin are left out, because tuning made
+        their decoders worse. With `little_time`, the decoders of the unsuitable codecs come last.
         """
         codecs, late = [], []
         if self.performed and not (self.origin and self.treatment(self.performed) == "keep"):

@@ -210,7 +210,8 @@ def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], No
             verdict = plan.state.verdicts.get(stage.name)
             shortfall = f": {verdict.shortfall}" if verdict and verdict.shortfall else ""
         say(f"  {stage.key:<14} {length}{shortfall}")
-    if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
+    if plan.origin and plan.little_time and any(
+            stage.decoder_only and stage.name != plan.performed for stage in todo):
         say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, a codec whose decoder "
             f"is not enough is tuned as a whole)")
 

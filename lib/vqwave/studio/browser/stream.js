@@ -129,8 +129,7 @@ export class Stream {
       [this.held, this.following] = [0, null];
       this.start(BigInt(jump));
     } else if (label !== undefined) this.followLabel();
-    const tonic = () => about.tonics[Math.floor(about.tonics.length * uniforms(this.seed, 0, 0, 0, 1, about.key_draw)[0])];
-    if (key !== undefined) this.steering.scale = about.keys[key] ?? (key ? about.keys[`${tonic()}-${key}`] : []);
+    if (key !== undefined) this.steering.scale = this.scaleOf(key);
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
       const seconds = freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
@@ -141,6 +140,13 @@ export class Stream {
     else if (hold) this.following ??= await this.nextOfChain();
     const blocks = hold && Math.max(1, Math.round((hold * about.rate) / about.block));
     [this.held, this.place] = [Math.min(blocks, this.past.length), 0];
+  }
+
+  /** The pitch classes of a key; the seed draws the tonic of a scale alone (`read_key` in `play/changes.py`). */
+  scaleOf(key) {
+    const { keys, key_draw } = this.about;
+    const first = Math.floor(12 * uniforms(this.seed, 0, 0, 0, 1, key_draw)[0]);
+    return keys[key] ?? (keys[`C-${key}`] ?? []).map((pitch) => (pitch + first) % 12);
   }
 
   /** `seconds` in frames of a level. */
