@@ -204,15 +204,17 @@ class FramesCore(CoreConfig):
     """A performer without memory: the conditions give a vector for each book. The logit of a code
     is minus its weighted squared distance from the vector. Temperature 0 takes the nearest code.
 
-    head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors. sharpness:
-    in generation, the vectors (not the gains) are multiplied by this factor. Training shrinks them
-    towards the mean, where codes sound like noise.
+    head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors.
+    sharpness, dynamics: in generation, the distances of vectors and of gains from their means are
+    multiplied by these factors. Training shrinks vectors towards the mean, where codes sound like
+    noise, and gains, so that loud music is too soft.
     """
 
     kind: Literal["frames"] = "frames"
     performs: ClassVar[bool] = True
     code_dim: Positive = 16
     sharpness: Annotated[Real, Field(gt=0)] = 2.0
+    dynamics: Annotated[Real, Field(gt=0)] = 1.2
     drawing: Literal["together"] = "together"
     quiet_cost: NoCost = 0.0
 

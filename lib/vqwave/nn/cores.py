@@ -321,11 +321,12 @@ class NearestCodes(layers.Layer):
     """Vectors [..., books, dim] -> logits float32 [..., books, codes]: −weight·|vector − code|².
 
     codebook: float32 [books, codes, dim], of the codec. weight: float32 [books]. scale: float32
-    [books], the factor of the vectors in generation, see `sharpness` in the config.
+    [books], and centre: float32 [books, dim], see `spread`.
     """
 
     LEAST = 8.0
     """Books whose codes have fewer dimensions get the weight LEAST / dimensions, others 1."""
+    MOMENTUM = 0.99
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -336,7 +337,9 @@ class NearestCodes(layers.Layer):
                                       name="weight")
         self.scale = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
                                      name="scale")
-        self.sharpness, self.built = config.core.sharpness, True
+        self.centre = self.add_weight(shape=(config.books, config.core.code_dim), name="centre",
+                                      initializer="zeros", trainable=False)
+        self.core, self.built = config.core, True
 
     def start_from(self, codebooks: list[np.ndarray]):
         """codebooks: of each book, standardised float32 [codes, dim or less]."""
@@ -344,7 +347,17 @@ class NearestCodes(layers.Layer):
         self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
                                        for book in codebooks]))
         self.weight.assign([max(1.0, self.LEAST / book.shape[1]) for book in codebooks])
-        self.scale.assign([self.sharpness if book.shape[1] > 1 else 1.0 for book in codebooks])
+        self.scale.assign([self.core.sharpness if book.shape[1] > 1 else self.core.dynamics
+                           for book in codebooks])
+
+    def follow(self, vectors):
+        """Move the centre towards the mean of these vectors."""
+        mean = ops.mean(ops.cast(vectors, "float32"), axis=(0, 1))
+        self.centre.assign(self.MOMENTUM * self.centre + (1 - self.MOMENTUM) * mean)
+
+    def spread(self, vectors):
+        """Move vectors away from the centre, by the factor `scale`, for generation."""
+        return self.centre + self.scale[:, None] * (vectors - self.centre)
 
     def call(self, vectors):
         vectors, weight = ops.cast(vectors, "float32"), self.weight[:, None]
@@ -373,7 +386,10 @@ class FramesStack(Core):
 
     def call(self, previous, context, current=None, training=False):
         """Logits float32 [batch, T, books, codes], from the context alone; see `Core.call`."""
-        return self.nearest(self._vectors(context, training))
+        vectors = self._vectors(context, training)
+        if training:
+            self.nearest.follow(vectors)
+        return self.nearest(vectors)
 
     def _vectors(self, context, training=False):
         features = self.dropout(ops.gelu(self.hidden(context)), training=training)
@@ -383,7 +399,7 @@ class FramesStack(Core):
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling; see `Core.step`."""
-        logits = self.nearest(self.nearest.scale[:, None] * self._vectors(context))
+        logits = self.nearest(self.nearest.spread(self._vectors(context)))
         return ops.stack([draw(k, logits[:, k]) for k in range(self.config.books)], axis=-1), state
 
 

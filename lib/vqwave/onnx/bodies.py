@@ -197,9 +197,11 @@ class FramesBody(Body):
         """The logits, without the squares of the vectors, which are equal for all codes."""
         body, books = self.body, self.config.books
         codebook, weight = self.arrays["nearest/codebook"], self.arrays["nearest/weight"]
-        factors = 2 * VECTOR_SCALE * weight * self.arrays["nearest/scale"]
-        kernel = factors[:, None, None] * codebook.transpose(0, 2, 1)
-        bias = -weight[:, None] * (codebook**2).sum(-1)
+        scale, centre = self.arrays["nearest/scale"][:, None], self.arrays["nearest/centre"]
+        factors = 2 * VECTOR_SCALE * weight[:, None] * scale
+        kernel = factors[..., None] * codebook.transpose(0, 2, 1)
+        towards = 2 * np.einsum("kd,kcd->kc", (1 - scale) * centre, codebook)
+        bias = weight[:, None] * (towards - (codebook**2).sum(-1))
         vectors = body("Reshape", self.layer("vectors", features), [0, 0, books, -1])
         products = body("MatMul", body("Transpose", vectors, perm=[0, 2, 1, 3]), kernel)
         logits = body("Add", body("Transpose", products, perm=[0, 2, 1, 3]), bias)

@@ -50,9 +50,9 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score) -> np
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, track=track, score=score)
     parts = []
     for start in range(0, frames, PART):
-        spans = [Span(row, start, min(PART, frames - start))]
+        spans = [Span(row, start, PART)]  # also at the end, because JAX compiles each length anew
         context = model.context({c.input: CONDITION_WINDOWS[c.kind](c, config, spans)[None]
                                  for c in config.conditions})
         codes, _ = model.core.step(None, context[0], [], lambda _, logits: ops.argmax(logits, -1))
         parts.append(np.asarray(codes, np.int16))
-    return np.concatenate(parts)
+    return np.concatenate(parts)[:frames]
