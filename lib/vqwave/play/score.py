@@ -28,12 +28,12 @@ RETURNS = 0.5
 """The probability that a section repeats an earlier one."""
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
-DENSITY = 0.75, 1.25
+DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
 expected number.
 """
 GOVERNED = 48
-GOVERNOR = 6.0
+GOVERNOR = 4.0
 MOST_PUSHED = 2.0
 """The governor's largest bias on strikes, in nats. A larger bias would strike all notes at once."""
 MOST_SHARE = 0.2
