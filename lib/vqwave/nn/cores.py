@@ -338,7 +338,7 @@ class NearestCodes(layers.Layer):
         self.scale = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
                                      name="scale")
         self.centre = self.add_weight(shape=(config.books, config.core.code_dim), name="centre",
-                                      initializer="zeros", trainable=False)
+                                      initializer="zeros", trainable=False, autocast=False)
         self.core, self.built = config.core, True
 
     def start_from(self, codebooks: list[np.ndarray]):
@@ -357,6 +357,7 @@ class NearestCodes(layers.Layer):
 
     def spread(self, vectors):
         """Move vectors away from the centre, by the factor `scale`, for generation."""
+        vectors = ops.cast(vectors, "float32")
         return self.centre + self.scale[:, None] * (vectors - self.centre)
 
     def call(self, vectors):
