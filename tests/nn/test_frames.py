@@ -72,3 +72,16 @@ def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
             codes, _, state = played.sample(context, draws, start, played.initial_state(2))
         assert (codes != nearest).mean() <= differing, name
         assert state == []
+
+
+def test_in_mixed_precision_the_centre_stays_float32(codebooks, context):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = Generator(CONFIG)
+        model.core.start_outputs(codebooks, np.random.default_rng(0))
+        model.core(None, context, training=True)
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    centre = model.core.nearest.centre
+    assert centre.dtype == "float32" and np.any(centre.numpy())
