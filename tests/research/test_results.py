@@ -1,9 +1,13 @@
+import re
+from types import SimpleNamespace
+
 import imported
 import pytest
 from prepared import data_folder, music
 from research import results
 
 from vqwave.errors import UserError
+from vqwave.io import splits
 
 ROOT = imported.ROOT
 TARGETS = {"mel, 8x": {"must": "≤ 0.5", "aim": "≤ 0.4"},
@@ -73,3 +77,16 @@ def test_choices_are_gathered_from_every_recipe_that_shares_a_track(tmp_path):
     results.write(tmp_path, "page", describe("fresh", tracks[2:], {}))
     assert "(page) and seen before" in describe("fresh", tracks[2:], {})
     assert "published" not in describe("fresh", tracks[1:2], {})
+
+
+def test_pages_and_documents_name_every_choice_that_the_splits_declare():
+    for path in (ROOT / "research" / "results").glob("*.md"):
+        for line in path.read_text().splitlines():
+            if found := re.match(r"(Test|Fresh) tracks: (.*?) \((\d+) min\)", line):
+                names = found[2].split(", ")
+                tracks = [SimpleNamespace(file=x, source=x, sha256="", seconds=60 * int(found[3]) / len(names))
+                          for x in names]
+                assert line.startswith(results.describe_side(found[1].lower(), tracks, {})), path
+    declared = splits.read_split(ROOT / "recipes" / "wesnoth" / "split.yml").chosen_by_test
+    for name in ("RESULTS.md", "final_weights/README.md", "research/sound.md"):
+        assert " ".join(declared.split()) in " ".join((ROOT / name).read_text().split()), name
