@@ -37,14 +37,14 @@ say() { printf '== %s\n' "$*" >&2; }
 fail() { printf 'recipes/family.sh: %s\n' "$*" >&2; exit 2; }
 
 prepare() {
-    bash recipes/universal/run.sh --step fetch
+    bash recipes/two_soundtracks/run.sh --step fetch
     local music
     music=data/music/wesnoth/$(sed -n 's/^music=//p' recipes/wesnoth/run.sh)
     bash recipes/wesnoth/run.sh --step prepare -- "$@"
     say "preparing for technogen and cvae"
     python scripts/prepare_audio.py "$music" data/wesnoth_44100 --sample-rate 44100 "$@"
-    bash recipes/universal/run.sh --step prepare
-    python scripts/prepare_audio.py data/music/universal data/universal_3000 --sample-rate 3000 "$@"
+    bash recipes/two_soundtracks/run.sh --step prepare
+    python scripts/prepare_audio.py data/music/two_soundtracks data/two_soundtracks_3000 --sample-rate 3000 "$@"
 }
 
 # The music of a preset: sets data, split and label.
@@ -52,8 +52,8 @@ music_of() {
     data=data/wesnoth split=recipes/wesnoth/split.yml label=()
     case $1 in
         technogen*) data=data/wesnoth_44100 ;;
-        cvae) data=data/universal_3000 split=recipes/both/split.yml label=(--label folder) ;;
-        cvae_22050) data=data/universal split=recipes/both/split.yml label=(--label folder) ;;
+        cvae) data=data/two_soundtracks_3000 split=recipes/both/split.yml label=(--label folder) ;;
+        cvae_22050) data=data/two_soundtracks split=recipes/both/split.yml label=(--label folder) ;;
     esac
 }
 
@@ -116,7 +116,7 @@ print(chain.generators.get(chain.top, ''))")
 
 compare() {
     local preset folder found=() alone=()
-    local data=(data/wesnoth data/wesnoth_44100 data/universal_3000)
+    local data=(data/wesnoth data/wesnoth_44100 data/two_soundtracks_3000)
     local splits=(recipes/wesnoth/split.yml recipes/wesnoth/split.yml recipes/both/split.yml)
     for preset in ${presets//,/ }; do
         for folder in $(folders_of "$preset"); do
@@ -125,7 +125,7 @@ compare() {
         [[ " ${found[*]}" == *" $preset="* ]] || continue
         if [ "$preset" = cvae_22050 ]; then
             # At the rate of data/wesnoth, whose tracks do not lie in folders of its labels.
-            data+=(data/universal) splits+=(recipes/both/split.yml) alone=(--only-on "$preset=data/universal")
+            data+=(data/two_soundtracks) splits+=(recipes/both/split.yml) alone=(--only-on "$preset=data/two_soundtracks")
         fi
     done
     [ ${#found[@]} -gt 0 ] || fail "$output: holds none of these presets; the step before this one is train"

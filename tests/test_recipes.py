@@ -49,7 +49,7 @@ def test_a_split_holds_tracks_out_and_none_of_them_twice():
         assert len(set(split.held_out_tracks)) == len(split.held_out_tracks), name
 
 
-@pytest.mark.parametrize("name", ["both", "universal"])
+@pytest.mark.parametrize("name", ["both", "two_soundtracks"])
 def test_a_recipe_of_both_soundtracks_holds_out_what_each_does(name):
     both, *each = (splits.read_split(ROOT / "recipes" / name / "split.yml")
                    for name in (name, "wesnoth", "singularity"))
@@ -134,7 +134,7 @@ def test_an_hour_starts_from_weights_that_never_heard_the_music(checkout, tmp_pa
 
 
 @pytest.mark.parametrize("name, each", [
-    ("universal", True), pytest.param("both", False, marks=pytest.mark.large)])
+    ("two_soundtracks", True), pytest.param("both", False, marks=pytest.mark.large)])
 def test_both_soundtracks_become_one_data_folder(checkout, tmp_path, name, each):
     (tmp_path / "music").mkdir()
     counts = {name: songs(tmp_path / "music" / name, name, 0.1) for name in ("wesnoth", "singularity")}
