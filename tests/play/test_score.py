@@ -162,8 +162,8 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
     with load() as stream:
         track = compose(stream)
     found = weights.find(folder, "score")
-    learnt = {"ngrams": melody.to_digits(melody.ngrams(track))}
-    weights.save(folder, "score", "", {"generator": found.load("generator"), "ngrams": learnt}, found.config)
+    learnt = found.load("corpus") | {"ngrams": melody.to_digits(melody.ngrams(track))}
+    weights.save(folder, "score", "", {"generator": found.load("generator"), "corpus": learnt}, found.config)
     with load() as stream:
         next(stream)
         saved = stream.state()
@@ -171,6 +171,20 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
     with Stream.resume(saved) as stream:
         np.testing.assert_array_equal(compose(stream), piece)
     assert longest_shared(lines[1], lines[:1]).length == melody.ORDER - 1
+
+
+def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tmp_path):
+    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
+    found, notes, new = weights.find(tmp_path / "generators", "score"), [], []
+    for strikes, returns in ((0.3, 0.0), (3.0, 0.75)):
+        learnt = {"ngrams": np.zeros((0, 3)), "strikes": np.array([strikes]), "returns": np.array([returns])}
+        weights.save(tmp_path / "generators", "score", "",
+                     {"generator": found.load("generator"), "corpus": learnt}, found.config)
+        with api.load(tmp_path / "codecs", tmp_path / "generators").stream(seed=5) as stream:
+            stream._chain.composer.compose(100 * RATE)
+            notes.append((steps(stream)[..., :-BANDS] == STRUCK).sum())
+            new.append(len(stream._chain.composer.state.sections))
+    assert notes[1] > 2 * notes[0] and new[0] > 2 * new[1]
 
 
 def test_a_requested_theme_returns(music):

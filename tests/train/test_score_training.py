@@ -1,7 +1,9 @@
+import pytest
 from chains import SCORE
 from prepared import data_folder, music
 
 from vqwave.config import DataConfig, GeneratorConfig, TrainingConfig
+from vqwave.config.roll import BANDS, STRUCK
 from vqwave.data import melody, scores
 from vqwave.io import weights
 from vqwave.train.options import RunOptions
@@ -11,6 +13,7 @@ from vqwave.train.training import train_generator
 def test_a_set_knows_the_runs_of_notes_of_its_training_tracks(tmp_path):
     tracks = data_folder(tmp_path / "data", {"a": music(12, 1), "b": music(12, 2)})
     model = GeneratorConfig.model_validate(SCORE | {"name": "score", "books": 64})
+    codes = scores.of_track(tmp_path / "data", tracks[0]).in_steps(model.books)
     known = {track.file: frozenset(melody.ngrams([scores.of_track(tmp_path / "data", track).in_steps(model.books)]))
              for track in tracks}
 
@@ -18,7 +21,9 @@ def test_a_set_knows_the_runs_of_notes_of_its_training_tracks(tmp_path):
         train_generator(model, tmp_path / "data", None, RunOptions(output_dir=tmp_path, promote=True),
                         TrainingConfig(steps=steps, epochs=1, batch_size=1, input_length=64 * 2048),
                         DataConfig(split={"validation": ["b"]}))
-        return melody.from_digits(weights.find(tmp_path, "score").load("ngrams")["ngrams"])
+        corpus = weights.find(tmp_path, "score").load("corpus")
+        assert corpus["strikes"] == pytest.approx((codes[:, :-BANDS] == STRUCK).sum(1).mean(), rel=1e-3)
+        return melody.from_digits(corpus["ngrams"])
 
     assert known["a.ogg.u16"] and known["a.ogg.u16"] != known["b.ogg.u16"]
     assert learn(1) == learn(2) == known["a.ogg.u16"]

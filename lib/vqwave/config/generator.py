@@ -239,8 +239,7 @@ class RollCore(CoreConfig):
     passages of the piece that are most similar to the last `compared` steps.
 
     units: of the LSTM. head_dim: features of a semitone; its code also depends on the `below`
-    semitones below. memory: the number of steps that are remembered. strikes: the mean number of
-    struck notes in a step of the training tracks.
+    semitones below. memory: the number of steps that are remembered.
     """
 
     kind: Literal["roll"] = "roll"
@@ -251,7 +250,6 @@ class RollCore(CoreConfig):
     memory: Annotated[int, Field(strict=True, ge=16, le=8192)] = 1024
     matches: Annotated[int, Field(strict=True, ge=1, le=16)] = 4
     compared: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
-    strikes: Annotated[Real, Field(gt=0)] = 0.85
     # A semitone depends on the semitones below.
     drawing: Literal["in_order"] = "in_order"
     quiet_cost: NoCost = 0.0

@@ -4,7 +4,7 @@ A *set* is the files of one codec or generator plus the YAML that describes them
 
     NAME_{encoder,decoder,codebook}[_TAG].weights.h5     NAME[_TAG].yml     of a codec
     NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
-    NAME_{generator,ngrams}[_TAG].weights.h5             NAME[_TAG].yml     of a score
+    NAME_{generator,corpus}[_TAG].weights.h5             NAME[_TAG].yml     of a score
 
     NAME.graphs.tar.xz     in a wheel: the ONNX graphs of a set, instead of most of its weights
 
@@ -54,7 +54,7 @@ class WeightsError(UserError):
 def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
     """The parts of a set of this model, each in its own file."""
     if isinstance(config, configs.GeneratorConfig) and not config.conditions:
-        return ("generator", "ngrams") if config.core.learns == "scores" else ("generator",)
+        return ("generator", "corpus") if config.core.learns == "scores" else ("generator",)
     return WEIGHT_PARTS[config.kind]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from ..config import QUIETNESS, GeneratorConfig
+from ..data import form
 from ..io import weights
 from .conditions import CONDITIONS, join
 from .cores import CORES
@@ -23,7 +24,7 @@ class Generator(keras.Model):
     condition's input by name}) -> logits float32 [batch, T, books, num_codes]. With one book there
     is no "current". The level above is "source", int32 [batch, T / ratio + 2·halo, books above].
 
-    ngrams: float32 [n, 3], hashes of the note runs in training scores, see `melody.to_digits`.
+    corpus: what a score takes from the training scores, see `form.of_scores`.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -37,7 +38,7 @@ class Generator(keras.Model):
                      else keras.name_scope(condition.input))
             with scope:
                 self.conditions[condition.input] = CONDITIONS[condition.kind](condition, config)
-        self.ngrams = np.zeros((0, 3), np.float32)
+        self.corpus = form.of_scores([])
         self.built = True
 
     @property
@@ -45,7 +46,7 @@ class Generator(keras.Model):
         """The variables, or arrays by path, of each file of a weights set, by part name."""
         parts: dict[str, list | dict] = {"generator": self.core.weights}
         if self.config.core.learns == "scores":
-            parts["ngrams"] = {"ngrams": self.ngrams}
+            parts["corpus"] = self.corpus
         if self.conditions:
             parts["context"] = [v for condition in self.conditions.values()
                                 for v in condition.weights]

@@ -22,7 +22,7 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 def pack(folder, source=CHECKOUT):
     """Write the default chain, of `source`/weights/timed, into `folder`, down to the level that it
-    decodes: the YAML, the codebooks, the score's hashes of note runs, the quietness of codes and
+    decodes: the YAML, the codebooks, what a score knows of its corpus, the quietness of codes and
     the graphs of each set. Raises `UserError` if weights are missing.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -34,7 +34,7 @@ def pack(folder, source=CHECKOUT):
     for name in chain.names:
         weight_set = weights.find(source, name)
         kept = [weights.config_path(source, name),
-                *map(weight_set.files.get, ("codebook", "ngrams"))]
+                *map(weight_set.files.get, ("codebook", "corpus"))]
         for path in filter(None, kept):
             shutil.copy(path, target)
         if weight_set.config.kind == "generator" and (table := quietness(weight_set)) is not None:

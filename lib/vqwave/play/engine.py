@@ -275,7 +275,21 @@ class GeneratorEngine:
     @cached_property
     def ngrams(self) -> frozenset[int]:
         """The hashes of note runs that a score must not copy, see `melody.ngrams`."""
-        return melody.from_digits(self.weight_set.load("ngrams")["ngrams"])
+        return melody.from_digits(self._corpus["ngrams"])
+
+    @cached_property
+    def strikes(self) -> float:
+        """The mean number of notes in a step of the training scores, see `form.of_scores`."""
+        return float(self._corpus["strikes"][0])
+
+    @cached_property
+    def returns(self) -> float:
+        """The share of the sections of training scores that return, see `form.of_scores`."""
+        return float(self._corpus["returns"][0])
+
+    @cached_property
+    def _corpus(self) -> dict[str, np.ndarray]:
+        return self.weight_set.load("corpus")
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].

@@ -24,13 +24,11 @@ TEMPI = 76.0, 116.0
 """The range of the random tempo of a piece, in beats per minute."""
 SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
-RETURNS = 0.5
-"""The probability that a section repeats an earlier one."""
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
-DENSITY = 0.5, 1.3
+DENSITY = 0.56, 1.46
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
-expected number.
+mean number in training scores.
 """
 GOVERNED = 48
 GOVERNOR = 4.0
@@ -189,7 +187,7 @@ class ScoreLevel(Level):
         length = STEPS_PER_BEAT * beats_drawn
         earlier = [first for first in state.sections
                    if first >= state.first and first + length <= self.stop]
-        returns = self._draw(PLAN_DRAW, number + 1) < RETURNS
+        returns = self._draw(PLAN_DRAW, number + 1) < self.generator.returns
         choice = int(len(earlier) * self._draw(PLAN_DRAW, number + 2))
         if earlier and (request == "theme" or (returns and not request)):
             state.theme = earlier[0 if request else choice]
@@ -202,7 +200,7 @@ class ScoreLevel(Level):
         """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
-        expected = self.config.core.strikes * steering.density
+        expected = self.generator.strikes * steering.density
         recent = state.codes[piece, -GOVERNED:, :-BANDS]
         # Missing steps count with the expected number of strikes.
         rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED

@@ -252,10 +252,11 @@ class Site:
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32)),
-            "strikes": self.composer.config.core.strikes, "section_beats": score.SECTION_BEATS,
+            "strikes": self.composer.strikes, "returns": self.composer.returns,
+            "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
-            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RETURNS RECALL DENSITY GOVERNED "
+            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RECALL DENSITY GOVERNED "
                                "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}

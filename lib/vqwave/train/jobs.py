@@ -7,7 +7,7 @@ import numpy as np
 from .. import config
 from ..config import QUIETNESS
 from ..config.roll import STEPS_PER_BEAT
-from ..data import codes, loudness, melody, scores, windows
+from ..data import codes, form, loudness, scores, windows
 from ..errors import UserError
 from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
@@ -377,11 +377,13 @@ class ScoreJob(GeneratorJob):
             for track in self.train + self.val}
         self._describe_window(say)
         self._measure_baseline(record, group, say)
+        self.corpus = form.of_scores([self.code_tracks[t.file][0].codes for t in self.train])
+        say("{}: {:.2f} notes a step, and {:.0%} of the sections return".format(
+            self.model.name, *self.corpus["strikes"], *self.corpus["returns"]))
 
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
-        model.ngrams = melody.to_digits(melody.ngrams(
-            self.code_tracks[track.file][0].codes for track in self.train))
+        model.corpus = self.corpus
         return model
 
 

@@ -1,0 +1,46 @@
+"""What pieces take from training scores."""
+
+import numpy as np
+import pytest
+
+from vqwave.config.roll import BANDS, SOUNDING, STRUCK
+from vqwave.data import form
+
+
+def section(seed: int, semitones: int = 40) -> np.ndarray:
+    """Random notes: int [`form.SECTION`, books]."""
+    codes = np.random.default_rng(seed).choice([0, SOUNDING, STRUCK], (form.SECTION, semitones + BANDS),
+                                               p=[0.95, 0.03, 0.02])
+    codes[:, -BANDS:] = STRUCK
+    return codes
+
+
+def track(*seeds: int, late: int = 0) -> np.ndarray:
+    return np.roll(np.concatenate([section(seed) for seed in seeds]), late, axis=0)
+
+
+def test_sections_that_repeat_an_earlier_one_return():
+    plain = [track(*range(10 * n, 10 * n + 8)) for n in range(4)]
+    assert form.of_scores(plain)["returns"] < 0.1
+    # Of eight sections, those after the first can return.
+    half = [track(n, n + 50, n, n + 50, n, n + 60, n + 70, n + 80, late=n) for n in range(4)]
+    assert form.of_scores(half)["returns"] == pytest.approx(3 / 7, abs=0.11)
+    assert form.of_scores([track(*[n] * 9) for n in range(4)])["returns"] == form.MOST_RETURNS
+
+
+def test_a_strike_one_step_off_still_resembles_its_section():
+    roll = (section(1)[:, :-BANDS] == STRUCK).astype(np.float32)
+    same, late, other = (form.similarity(roll, np.pad(x, ((9, 0), (0, 0)))) for x in (
+        roll, np.where(np.arange(len(roll))[:, None] % 2, roll, np.roll(roll, 1, 0)),
+        (section(2)[:, :-BANDS] == STRUCK).astype(np.float32)))
+    assert other < 0.4 < late < same and same == pytest.approx(1)
+    assert form.similarity(roll, roll[:-1]) == 0
+
+
+def test_notes_a_step_are_the_strikes_of_semitones():
+    corpus = form.of_scores([section(1), section(2)[:9]])
+    strikes = np.concatenate([section(1), section(2)[:9]])[:, :-BANDS] == STRUCK
+    assert corpus["strikes"] == pytest.approx(strikes.sum() / len(strikes))
+    # One track cannot tell what is alike by chance.
+    assert form.of_scores([track(1, 1, 1)])["returns"] == form.RETURNS
+    assert form.of_scores([])["strikes"] == form.STRIKES and not len(form.of_scores([])["ngrams"])
