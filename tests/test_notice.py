@@ -24,6 +24,8 @@ def test_notice_names_exactly_the_sounds_in_docs():
 def test_every_licence_text_is_there_and_goes_into_wheel_and_image():
     named = set(re.findall(r"LICENSES/\S+\.txt", NOTICE))
     assert named == {path.relative_to(ROOT).as_posix() for path in (ROOT / "LICENSES").iterdir()} != set()
+    # A file is there for each licence that the text advises.
+    assert {f"LICENSES/{name}.txt" for name in re.findall(r"under (GPL-\d\.\d)", NOTICE)} <= named
     assert "LICENSES/*.txt" in PROJECT["project"]["license-files"]
     assert "LICENSES LICENSES" in (ROOT / "Dockerfile").read_text() and "!LICENSES" in (ROOT / ".dockerignore").read_text().split()
 

@@ -111,7 +111,8 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
      "the piece lasts 1.00 s, but the prompt alone lasts 2.00 s"),
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
-    (["--variation-of", "SONG", "--keep", "7", *FILE], "there is no level 7; there are 512, 128, 32, 8"),
+    *[(["--variation-of", "SONG", "--keep", level, *FILE], f"there is no level {level}; there are 512, 128, 32, 8")
+      for level in ("7", "9")],
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
      "--score-from and --prompt exclude each other"),

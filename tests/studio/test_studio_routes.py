@@ -89,7 +89,7 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio)
     ("/studio/takes/none/stop", {"sample": -1}, b"sample must be"),
     ("/studio/takes", b"[" * 100_000, b" "), ("/studio/settings", b"\xff", b" "), ("/studio/settings", b"{", b"not JSON"),
     ("/studio/settings", b'{"seconds": 1' + b"0" * 400 + b"}", b"seconds"), ("/studio/comparisons", b'{"seconds": NaN}', b"seconds"),
-    ("/studio/recordings/none.wav?seconds=1e999", None, b"seconds must be"),
+    *[(f"/studio/recordings/none.wav?seconds={x}", None, b"seconds must be") for x in ("1e999", "61")],
     *[("/studio/settings", body, b" ") for body in (
         b'{"changes": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"changes": [[0, {"hold": 1e999}]]}',
         b'{"changes": [[0, {"label": "\\ud800"}]]}', b'{"temperature": {"' + b"x" * 9000 + b'": 1}}')],
