@@ -13,14 +13,18 @@ SECTION = 16 * STEPS_PER_BEAT
 """The steps of a section."""
 FEWEST = 8
 """Sections with fewer notes do not count."""
-OTHERS, CERTAINTY = 24, 0.98
-"""A section returns if it is more similar to an earlier passage of its track than sections are to
-passages of about `OTHERS` other tracks in this share of cases.
+CERTAINTY = 0.99
+"""A section returns if it is more similar to an earlier passage of its track than this share of all
+sections is to passages of other tracks.
 """
+OTHERS, SECTIONS, PAST = 24, 400, 2048
+"""The most other tracks, sections, and steps before a section that are compared."""
 STRIKES, RETURNS, MOST_RETURNS = 0.75, 0.5, 0.75
-"""The number of notes in a step without scores, the share of sections that return where no second
-track compares, and the largest such share.
+"""The notes in a step where there are no scores; the share of sections that return where no other
+track compares, and the largest share.
 """
+FEWEST_STRIKES = 0.05
+"""The least number of notes in a step, for music without notes."""
 
 
 def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -30,8 +34,8 @@ def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`.
     """
     rolls = [(codes[:, :-BANDS] == STRUCK).astype(np.float32) for codes in scores]
-    strikes = np.concatenate(rolls).sum(1).mean() if rolls else STRIKES
-    return {"strikes": np.array([strikes], np.float32),
+    strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
+    return {"strikes": np.array([max(strikes, FEWEST_STRIKES)], np.float32),
             "returns": np.array([returns(rolls)], np.float32),
             "ngrams": melody.to_digits(melody.ngrams(scores))}
 
@@ -40,29 +44,30 @@ def returns(rolls: Sequence[np.ndarray]) -> float:
     """The share of sections that repeat an earlier passage of their track. rolls: float [steps,
     semitones] each, 1 for a strike.
     """
-    apart = max(1, len(rolls) // OTHERS)
-    same, other = [], []
-    for i, roll in enumerate(rolls):
-        others = [rolls[(i + n) % len(rolls)] for n in range(apart, len(rolls), apart)]
-        for start in range(SECTION, len(roll) - SECTION + 1, SECTION):
-            section = roll[start : start + SECTION]
-            if section.sum() >= FEWEST:
-                same.append(similarity(section, roll[:start]))
-                other += [similarity(section, another[:start]) for another in others]
-    if len(rolls) < 2 or not any(other):
+    rolls = [_blurred(roll) for roll in rolls]
+    places = [(i, start) for i, roll in enumerate(rolls)
+              for start in range(SECTION, len(roll) - SECTION + 1, SECTION)
+              if (roll[start : start + SECTION] >= 1).sum() >= FEWEST]
+    same, chance = [], []
+    for i, start in places[:: -(-len(places) // SECTIONS) or 1]:
+        section, past = rolls[i][start : start + SECTION], slice(max(0, start - PAST), start)
+        others = [x for x in rolls[i + 1 :] + rolls[:i] if len(x) >= start]
+        others = others[:: -(-len(others) // OTHERS) or 1]
+        same.append(similarity(section, rolls[i][past]))
+        # Without the most similar track, which may be a variant of this one.
+        chance += sorted(similarity(section, other[past]) for other in others)[:-1]
+    if not chance:
         return RETURNS
-    return min(float(np.mean(np.array(same) > np.quantile(other, CERTAINTY))), MOST_RETURNS)
+    return min(float(np.mean(np.array(same) > np.quantile(chance, CERTAINTY))), MOST_RETURNS)
 
 
 def similarity(section: np.ndarray, past: np.ndarray) -> float:
     """The largest cosine between a section and a passage of `past` of the same length; 0 if `past`
-    is shorter. Both are rolls, see `returns`. A strike in the next step or in the step before
-    counts half.
+    is shorter. Both are float [steps, semitones].
     """
     count = len(past) - len(section) + 1
     if count < 1:
         return 0.0
-    section, past = _blurred(section), _blurred(past)
     products = past @ section.T
     total = sum(products[step : step + count, step] for step in range(len(section)))
     energy = np.concatenate([[0.0], np.cumsum(np.square(past).sum(1))])
@@ -71,5 +76,6 @@ def similarity(section: np.ndarray, past: np.ndarray) -> float:
 
 
 def _blurred(roll: np.ndarray) -> np.ndarray:
+    """A roll in which a strike counts half in the step before and in the next step."""
     padded = np.pad(roll, ((1, 1), (0, 0)))
     return roll + 0.5 * (padded[:-2] + padded[2:])
