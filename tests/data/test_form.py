@@ -20,7 +20,7 @@ def track(*seeds: int, late: int = 0) -> np.ndarray:
 
 
 def test_sections_that_repeat_an_earlier_one_return():
-    plain = [track(*range(10 * n, 10 * n + 8)) for n in range(4)]
+    plain = [track(*range(10 * n, 10 * n + 8)) for n in range(9)]
     assert form.of_scores(plain)["returns"] < 0.1
     # Of eight sections, those after the first can return.
     half = [track(n, n + 50, n, n + 50, n, n + 60, n + 70, n + 80, late=n) for n in range(4)]
