@@ -26,9 +26,13 @@ SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
-DENSITY = 0.56, 1.46
+EXPECTED = 1.125
+"""The expected number of strikes, as a factor of the mean number in training scores: the score
+model by itself strikes fewer.
+"""
+DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
-mean number in training scores.
+expected number.
 """
 GOVERNED = 48
 GOVERNOR = 4.0
@@ -200,7 +204,7 @@ class ScoreLevel(Level):
         """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
-        expected = self.generator.strikes * steering.density
+        expected = EXPECTED * self.generator.strikes * steering.density
         recent = state.codes[piece, -GOVERNED:, :-BANDS]
         # Missing steps count with the expected number of strikes.
         rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED

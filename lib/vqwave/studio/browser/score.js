@@ -79,7 +79,7 @@ export class ScoreLevel extends Level {
   bias(step) {
     const { steering, struck, books, pitched, governed, watched } = this;
     const bias = new Float32Array(3 * books);
-    const expected = this.strikes * steering.density;
+    const expected = this.expected * this.strikes * steering.density;
     const strikes = (frames) => Array.from({ length: pitched }, (_, book) => sum(frames.map((frame) => Number(frame[book] === struck))));
     const recent = this.frames.slice(-governed);
     // As if the steps that are not there yet had been as expected.
