@@ -83,7 +83,7 @@ def firefox(folder):
             try:
                 wait(process, lambda: port.exists() and port.read_text())
                 browser = Firefox(int(port.read_text()))
-                with contextlib.closing(browser.connection):
+                with browser.connection, browser.reader:
                     yield browser
                     browser.call("Marionette:Quit", flags=["eForceQuit"])
                 process.wait(60)

@@ -1,15 +1,20 @@
 // In the place of the studio's `wire.js`: requests go to a worker of this page, which makes the music here.
 
 // From a blob, so that the content security policy of the page holds in the worker too.
-const start = new Blob([`import "${new URL("worker.js", import.meta.url)}";`], { type: "text/javascript" });
+// By `import()`: Firefox 153 loads what a blob imports statically from the network, past the service worker.
+const start = new Blob([`import("${new URL("worker.js", import.meta.url)}").then(() => postMessage(true), () => postMessage(false));`], { type: "text/javascript" });
 const worker = new Worker(URL.createObjectURL(start), { type: "module" });
+const started = new Promise((start) => (worker.onmessage = start));
 const BROKEN = "The player stopped: this browser is too old or short of memory, or files of the page are missing.";
-const failure = new Promise((fail) => (worker.onerror = fail));
+const failure = new Promise((fail) => {
+  worker.onerror = fail;
+  started.then(({ data }) => data || fail());
+});
 
 /** `POST path`, as the studio answers it: a port at which the messages of the answer arrive. */
 export function ask(path, body) {
   const { port1, port2 } = new MessageChannel();
-  worker.postMessage({ path, body }, [port2]);
+  started.then(() => worker.postMessage({ path, body }, [port2]));
   return port1;
 }
 
