@@ -173,7 +173,8 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
                     time.sleep(0.01)
                 return
             os.kill(int(children[0]), signal.SIGKILL)
-            assert "was killed" in fail(self)
+            # A child that had just ended is not hurt.
+            assert self.wait() == 0 or "was killed" in fail(self)
 
     def start():
         return TrainAll(tmp_path / "log", "train_all", *arguments, setting=stages_are_forked)

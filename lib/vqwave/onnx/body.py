@@ -18,16 +18,17 @@ class Body:
         BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
             by the paths of the Keras variables. `body` holds the nodes of one step, `main` the
             nodes that run once per chunk.
-        together: whether several books of a frame are drawn together.
-        book_axis: whether codes and logits have an axis of books: of all books drawn together, or
-            of length 1 for each book in order.
+        together: whether several books of a frame are drawn at once. Then codes and logits have an
+            axis of books.
+        in_passes: whether they are drawn in passes, see `LoopBuilder._passes`.
         features(previous, context): names in `body` of the previous frame, int32 [1, B] (several
             books: [1, B, books]), and of the context, float32 [1, B, context_channels] -> name of
             float32 [1, B, any width]. State s of the config's `states` is read from `body_{s}` and
             written to `body_{s}_out`, each [1, B, …].
         logits(book, features, drawn): name of the logits · `inverse_temperature` of a book, float32
-            [1, B, num_codes], or with an axis of books, [1, B, books or 1, num_codes]. Called for
-            the books in order; drawn: the codes of the books before.
+            [1, B, num_codes], or with an axis of books, [1, B, books, num_codes]. Called for the
+            books in order; drawn: the codes of the books before. In passes, drawn has the codes of
+            the pass before, [1, B, books].
     """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
@@ -42,7 +43,7 @@ class Body:
         self.drawn_sum = ""  # the sum of the embeddings of the books drawn so far in a frame
         self.previous = ""
         self.together = config.books > 1 and config.core.drawing == "together"
-        self.book_axis = self.together
+        self.in_passes = False
 
     def features(self, previous: str, context: str) -> str:
         self.previous = previous

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..config import GeneratorConfig
 from .bodies import BODIES
-from .nodes import FLOAT, INT32, INT64, Nodes, tensors
+from .nodes import BOOL, FLOAT, INT32, INT64, Nodes, tensors
 
 OPSET = 18
 MANY_STREAMS = 8
@@ -47,7 +47,7 @@ class LoopBuilder:
 
     `body` holds the nodes of a step, `main` the nodes that run once per chunk. A step works on
     [1, B, …], the shape of an LSTM node, so that no node reshapes. In the body, a frame of one book
-    is [1, B]. The codes have an axis of books before them where the body's `book_axis` says so.
+    is [1, B]. The codes have an axis of books before them where all books are drawn together.
 
     Args:
         arrays: the generator's weights by the paths of the Keras variables.
@@ -61,8 +61,8 @@ class LoopBuilder:
         self.full = form in ("loop_full", "loop_guided")
         self.main, self.body = Nodes("main_"), Nodes("body_")
         self.core = BODIES[config.core.kind](config, arrays, precision, self.main, self.body)
-        self.together, self.book_axis = self.core.together, self.core.book_axis
-        self.code_axis = 3 if self.book_axis else 2
+        self.together = self.core.together
+        self.code_axis = 3 if self.together else 2
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]
         self.rows = "R" if self.guided else "B"
 
@@ -81,33 +81,73 @@ class LoopBuilder:
     def _step(self) -> tuple[str, str]:
         """Draw the books of a frame in order: (name of the frame, name of its log_probs)."""
         body, uniforms = self.body, "body_uniforms"
-        if self.book_axis:
+        if self.together:
             uniforms = body("Unsqueeze", uniforms, [3])
         uniforms = self._by_book(body, uniforms, axis=2, keep=True)
         if self.full:
             forced = self._by_book(body, "body_forced", axis=2)
             biases = self._by_book(self.main, self.main("Mul", "bias", "inverse_temperature"), 0)
         features = self.core.features(self._for_all_rows("body_previous"), "body_context")
+        given = [uniforms, *([forced, biases] if self.full else [])]
+        if self.core.in_passes:
+            return self._passes(features, *(x[0] for x in given))
         codes, rows, all_logits = [], [], []
         for book in range(1 if self.together else self.books):
-            logits = self.core.logits(book, features, rows)
-            if self.guided:
-                logits = self._guide(book, logits)
-            if self.full:
-                logits = self._filter(body("Add", logits, biases[book]))
-            code = self._draw(uniforms[book], logits)
-            if self.full:
-                code = self._force(forced[book], code)
+            logits, code = self._sample(book, features, rows, *(x[book] for x in given))
             codes.append(code)
             all_logits.append(logits)
             rows.append(self._for_all_rows(code))
-        if self.book_axis and len(codes) > 1:
-            codes, all_logits = ([body("Concat", *x, axis=2)] for x in (codes, all_logits))
         log_probs = [*map(self._log_prob, all_logits, codes)] if self.full else []
         if len(codes) == 1:
             return codes[0], "".join(log_probs)
         frame = body("Concat", *(body("Unsqueeze", code, [2]) for code in codes), axis=2)
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
+
+    def _sample(self, book: int, features: str, lower: list[str], uniform: str, forced: str = "",
+                bias: str = "") -> tuple[str, str]:
+        """(logits, code) of a book, or of all books together. lower: the codes of the books before,
+        or in passes the codes of all books.
+        """
+        logits = self.core.logits(book, features, lower)
+        if self.guided:
+            logits = self._guide(book, logits)
+        if not self.full:
+            return logits, self._draw(uniform, logits)
+        logits = self._filter(self.body("Add", logits, bias))
+        return logits, self._force(forced, self._draw(uniform, logits))
+
+    def _passes(self, features: str, *given: str) -> tuple[str, str]:
+        """Draw the books of a frame in order, but many at once: (frame, log_probs).
+
+        A pass draws all books with the codes of the pass before as those of the lower books (Song
+        et al. 2021, "Accelerating Feedforward Computation via Parallel Nonlinear Equation
+        Solving", Jacobi iteration). Two equal passes hold the codes that drawing one book after
+        another gives, because the lowest k books are right after k passes. The first pass takes the
+        frame before: notes that sound keep sounding.
+        """
+        from onnx import helper
+
+        outer, first = self.body, self.body("Greater", "body_previous", np.array(0, np.int32))
+        first = outer("Cast", first, to=INT32)
+        self.body = self.core.body = body = Nodes("pass_")
+        logits, codes = self._sample(0, features, [self._for_all_rows("pass_codes")], *given)
+        differ = body("Not", body("Equal", codes, "pass_codes"))
+        differ = body("ReduceMax", body("Cast", differ, to=INT32), keepdims=0)
+        differ = body("Cast", differ, to=BOOL)
+        shape = [1, "B", self.books]
+        step = helper.make_graph(
+            body.nodes, "pass",
+            tensors({"pass_number": (INT64, []), "pass_goes_on": (BOOL, []),
+                     "pass_codes": (INT32, shape)}),
+            tensors({differ: (BOOL, []), codes: (INT32, shape),
+                     logits: (FLOAT, [*shape, self.config.num_codes])}), body.constants)
+        self.body = self.core.body = outer
+        outer.node("Loop", np.array(self.books), "", first, outputs=["body_codes", "body_logits"],
+                   body=step)
+        if not self.full:
+            return "body_codes", ""
+        logits = outer("Gather", "body_logits", -1, axis=0)
+        return "body_codes", self._log_prob(logits, "body_codes")
 
     def _for_all_rows(self, x: str) -> str:
         """[1, B, …] for all rows of the core; with guidance [1, 2·B, …], repeated."""
@@ -115,12 +155,10 @@ class LoopBuilder:
 
     def _by_book(self, nodes: Nodes, x: str, axis: int, keep: bool = False) -> list[str]:
         """x, if one book is drawn or all are drawn together; otherwise the part of each book. keep:
-        the part keeps the axis of books, as it always does where the logits have that axis.
+        the part keeps the axis of books.
         """
         if self.books == 1 or self.together:
             return [x]
-        if self.book_axis:
-            return nodes.split(x, *[1] * self.books, axis=axis)
         return [nodes("Gather", x, [book] if keep else book, axis=axis)
                 for book in range(self.books)]
 
@@ -154,15 +192,14 @@ class LoopBuilder:
         body, axis = self.body, self.code_axis
         index = body("Unsqueeze", code, [axis])
         log_prob = body("GatherElements", body("LogSoftmax", logits, axis=-1), index, axis=axis)
-        return body("Squeeze", log_prob, [3]) if self.book_axis else log_prob
+        return body("Squeeze", log_prob, [3]) if self.together else log_prob
 
     def _filter(self, logits: str) -> str:
         """`nn.sampler.keep_likeliest`, without sorting where top_k and top_p keep all codes."""
         from onnx import helper
 
         main, body, keep = self.main, self.body, Nodes("keep_")
-        books = [self.books if self.together else 1] * self.book_axis
-        shape = [1, "B", *books, self.config.num_codes]
+        shape = [1, "B", *[self.books] * self.together, self.config.num_codes]
         some_k = main("Greater", "top_k", 0)
         some_p = main("Less", "top_p", np.array(1, np.float32))
         branches = {name: helper.make_graph(nodes.nodes, name, [],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-FLOAT, INT32, INT64 = 1, 6, 7
+FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
 """Types of tensors, as in `onnx.TensorProto`."""
 
 

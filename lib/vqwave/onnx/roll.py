@@ -15,11 +15,8 @@ class RollBody(Body):
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         super().__init__(config, arrays, "float32", main, body)
-        self.book_axis = True
-        self.flags: list[str] = []
-        self.total = self.mask = ""
-        self.hidden: list[str] = []
-        self.masks: list[str] = []
+        self.together = self.in_passes = True
+        self.mask = ""
 
     def features(self, previous: str, context: str) -> str:
         """[1, B, books, head_dim]."""
@@ -50,24 +47,18 @@ class RollBody(Body):
         return body("Unsqueeze", self.layer("state", h), [0])
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
-        body, below = self.body, self.config.core.below
-        if not book:
-            self.hidden, self.masks = (body.split(x, *[1] * self.config.books, axis=2)
-                                       for x in (features, self.mask))
-        hidden = self.hidden[book]
-        if drawn:
-            table = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
-            self.flags.append(body("Gather", table, drawn[-1], axis=0))
-            self.total = body("Add", self.total, self.flags[-1]) if self.total else self.flags[-1]
-            nearest = self.flags[-below:]
-            kernel = self.arrays["across/kernel"]
-            kernel = np.concatenate([kernel[2 * (below - len(nearest)) : 2 * below],
-                                     0.25 * kernel[-2:]])
-            lower_flags = body("Concat", *nearest, self.total, axis=-1)
-            hidden = body("Add", hidden, body("MatMul", lower_flags, kernel))
-        hidden = body("FastGelu", hidden, domain="com.microsoft")
-        logits = self.output_layer("logits", hidden)
-        return body("Add", logits, self.masks[book])
+        body, books, below = self.body, self.config.books, self.config.core.below
+        table = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
+        flags = body("Squeeze", body("Gather", table, drawn[-1], axis=0), [0])
+        kernel = self.arrays["across/kernel"]
+        lower = body("Slice", body("Transpose", flags, perm=[0, 2, 1]), [0], [books - 1], [2])
+        nearest = np.ascontiguousarray(kernel[: 2 * below].reshape(below, 2, -1).T)
+        near = body("Conv", lower, nearest, pads=[below, 0])
+        counts = body("CumSum", flags, 1, exclusive=1)
+        all_lower = body("MatMul", counts, 0.25 * kernel[-2:])
+        hidden = body("Add", all_lower, body("Transpose", near, perm=[0, 2, 1]))
+        hidden = body("FastGelu", body("Add", features, hidden), domain="com.microsoft")
+        return body("Add", self.output_layer("logits", hidden), self.mask)
 
     def _flag(self, kind: str, x: str, value: int) -> str:
         return self.body("Cast", self.body(kind, x, np.array(value, np.float32)), to=FLOAT)
