@@ -118,7 +118,7 @@ class PlainStack(keras.Model):
 class PlainLoop:
     def __init__(self, config, arrays, precision, main, body):
         self.arrays, self.body = arrays, body
-        self.together = self.book_axis = False
+        self.together = self.in_passes = False
 
     def features(self, previous, context):
         body, cell = self.body, "recurrent/simple_rnn_cell"
