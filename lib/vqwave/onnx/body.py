@@ -27,8 +27,8 @@ class Body:
             written to `body_{s}_out`, each [1, B, …].
         logits(book, features, drawn): name of the logits · `inverse_temperature` of a book, float32
             [1, B, num_codes], or with an axis of books, [1, B, books, num_codes]. Called for the
-            books in order; drawn: the codes of the books before. In passes, drawn has the codes of
-            the pass before, [1, B, books].
+            books in order; drawn: the codes of the books before. In passes: one name, of the codes
+            of all books in the pass before, [1, B, books].
     """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):

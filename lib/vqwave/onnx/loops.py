@@ -88,12 +88,12 @@ class LoopBuilder:
             forced = self._by_book(body, "body_forced", axis=2)
             biases = self._by_book(self.main, self.main("Mul", "bias", "inverse_temperature"), 0)
         features = self.core.features(self._for_all_rows("body_previous"), "body_context")
-        given = [uniforms, *([forced, biases] if self.full else [])]
+        inputs = [uniforms, *([forced, biases] if self.full else [])]
         if self.core.in_passes:
-            return self._passes(features, *(x[0] for x in given))
+            return self._passes(features, *(x[0] for x in inputs))
         codes, rows, all_logits = [], [], []
         for book in range(1 if self.together else self.books):
-            logits, code = self._sample(book, features, rows, *(x[book] for x in given))
+            logits, code = self._sample(book, features, rows, *(x[book] for x in inputs))
             codes.append(code)
             all_logits.append(logits)
             rows.append(self._for_all_rows(code))
@@ -103,12 +103,10 @@ class LoopBuilder:
         frame = body("Concat", *(body("Unsqueeze", code, [2]) for code in codes), axis=2)
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
 
-    def _sample(self, book: int, features: str, lower: list[str], uniform: str, forced: str = "",
+    def _sample(self, book: int, features: str, drawn: list[str], uniform: str, forced: str = "",
                 bias: str = "") -> tuple[str, str]:
-        """(logits, code) of a book, or of all books together. lower: the codes of the books before,
-        or in passes the codes of all books.
-        """
-        logits = self.core.logits(book, features, lower)
+        """(logits, code) of a book, or of all books at once. drawn: see `Body.logits`."""
+        logits = self.core.logits(book, features, drawn)
         if self.guided:
             logits = self._guide(book, logits)
         if not self.full:
@@ -116,33 +114,35 @@ class LoopBuilder:
         logits = self._filter(self.body("Add", logits, bias))
         return logits, self._force(forced, self._draw(uniform, logits))
 
-    def _passes(self, features: str, *given: str) -> tuple[str, str]:
-        """Draw the books of a frame in order, but many at once: (frame, log_probs).
+    def _passes(self, features: str, *inputs: str) -> tuple[str, str]:
+        """Draw the books of a frame in a few passes: (frame, log_probs). inputs: as of `_sample`.
 
-        A pass draws all books with the codes of the pass before as those of the lower books (Song
-        et al. 2021, "Accelerating Feedforward Computation via Parallel Nonlinear Equation
-        Solving", Jacobi iteration). Two equal passes hold the codes that drawing one book after
-        another gives, because the lowest k books are right after k passes. The first pass takes the
-        frame before: notes that sound keep sounding.
+        A pass draws all books at once, as if the codes of the pass before were those of the lower
+        books (Jacobi iteration; Song et al. 2021, "Accelerating Feedforward Computation via
+        Parallel Nonlinear Equation Solving"). After k passes the lowest k books have the codes that
+        drawing one book after another gives. When a pass changes nothing, all books have them. The
+        first pass assumes that the notes of the frame before keep sounding.
         """
         from onnx import helper
 
-        outer, first = self.body, self.body("Greater", "body_previous", np.array(0, np.int32))
-        first = outer("Cast", first, to=INT32)
+        outer = self.body
+        sounding = outer("Greater", "body_previous", np.array(0, np.int32))
+        assumed = outer("Cast", sounding, to=INT32)
+        # Until the graph of a pass is complete, its nodes are added to it.
         self.body = self.core.body = body = Nodes("pass_")
-        logits, codes = self._sample(0, features, [self._for_all_rows("pass_codes")], *given)
-        differ = body("Not", body("Equal", codes, "pass_codes"))
-        differ = body("ReduceMax", body("Cast", differ, to=INT32), keepdims=0)
-        differ = body("Cast", differ, to=BOOL)
+        logits, codes = self._sample(0, features, [self._for_all_rows("pass_codes")], *inputs)
+        changed = body("Not", body("Equal", codes, "pass_codes"))
+        any_changed = body("ReduceMax", body("Cast", changed, to=INT32), keepdims=0)
+        goes_on = body("Cast", any_changed, to=BOOL)
         shape = [1, "B", self.books]
         step = helper.make_graph(
             body.nodes, "pass",
             tensors({"pass_number": (INT64, []), "pass_goes_on": (BOOL, []),
                      "pass_codes": (INT32, shape)}),
-            tensors({differ: (BOOL, []), codes: (INT32, shape),
+            tensors({goes_on: (BOOL, []), codes: (INT32, shape),
                      logits: (FLOAT, [*shape, self.config.num_codes])}), body.constants)
         self.body = self.core.body = outer
-        outer.node("Loop", np.array(self.books), "", first, outputs=["body_codes", "body_logits"],
+        outer.node("Loop", np.array(self.books), "", assumed, outputs=["body_codes", "body_logits"],
                    body=step)
         if not self.full:
             return "body_codes", ""

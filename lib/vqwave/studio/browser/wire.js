@@ -1,10 +1,10 @@
 // In the place of the studio's `wire.js`: requests go to a worker of this page, which makes the music here.
 
 // From a blob, so that the content security policy of the page holds in the worker too.
-// By `import()`: Firefox 153 loads what a blob imports statically from the network, past the service worker.
-const start = new Blob([`import("${new URL("worker.js", import.meta.url)}").then(() => postMessage(true), () => postMessage(false));`], { type: "text/javascript" });
-const worker = new Worker(URL.createObjectURL(start), { type: "module" });
-const started = new Promise((start) => (worker.onmessage = start));
+// The blob calls `import()`, because Firefox 153 does not ask the service worker for the files of an import statement in a blob.
+const script = `import("${new URL("worker.js", import.meta.url)}").then(() => postMessage(true), () => postMessage(false));`;
+const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })), { type: "module" });
+const started = new Promise((answer) => (worker.onmessage = answer)); // data: whether worker.js could be loaded
 const BROKEN = "The player stopped: this browser is too old or short of memory, or files of the page are missing.";
 const failure = new Promise((fail) => {
   worker.onerror = fail;
