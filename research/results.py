@@ -93,7 +93,8 @@ def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
     if side == "validation":
         lines.append("Epochs and settings were chosen on these tracks.")
     else:
-        lines.append(f"Chosen by looking at some of these tracks: {'; '.join(chosen)}." if chosen
+        choices = ". Also: ".join(chosen)
+        lines.append(f"Chosen by looking at some of these tracks: {choices}." if chosen
                      else "No recipe records a choice by these tracks.")
         if pages:
             lines.append(f"Their figures were published ({', '.join(dict.fromkeys(pages))}) and "
