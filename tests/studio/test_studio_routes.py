@@ -92,12 +92,22 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio)
     *[(f"/studio/recordings/none.wav?seconds={x}", None, b"seconds must be") for x in ("1e999", "61")],
     *[("/studio/settings", body, b" ") for body in (
         b'{"changes": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"changes": [[0, {"hold": 1e999}]]}',
+        b'{"changes": "[[0, {\\"loudness\\": 1e999}]]"}', *[b'{"changes": %s}' % change for digits in [b"9" * 400] for change in (
+            b'[[0, {"notes": [' + digits + b"]}]]", b"[[" + digits + b", {}]]", b'"[[0, {\\"jump\\": ' + digits + b'}]]"')],
         b'{"changes": [[0, {"label": "\\ud800"}]]}', b'{"temperature": {"' + b"x" * 9000 + b'": 1}}')],
 ])
 def test_bad_requests_are_answered_in_a_line(client, path, body, words):
     headers = {"Content-Type": "application/json"} if body and body != b"{}" else {}
     status, answer, _ = client(path, body, **headers)
     assert status == 400 and words in answer and b"\n" not in answer and len(answer) < 300
+
+
+def test_an_unfinished_header_closes_the_connection(client, monkeypatch):
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHos")
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(1) == b""
 
 
 def test_a_long_body_of_unknown_length_is_cut_off(client):

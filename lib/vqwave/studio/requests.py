@@ -2,7 +2,7 @@
 
 import json
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -86,9 +86,12 @@ class TakeRequest(Request):
     @classmethod
     def _read_changes(cls, changes) -> tuple:
         try:
-            # pydantic's reader refuses deep nesting, NaN, and text that is not Unicode.
+            # pydantic's reader refuses deep nesting, NaN, and text that is not Unicode. It reads
+            # 1e999 as infinity.
             text = changes.encode() if isinstance(changes, str) else pydantic_core.to_json(changes)
             changes = pydantic_core.from_json(text, allow_inf_nan=False)
+            if not has_safe_numbers(changes):
+                raise ValueError
             changes = Session(seed=0, changes=changes).changes
         except (UserError, ValueError) as e:
             raise ValueError("cannot be read; use the link as it was copied") from e
@@ -197,7 +200,7 @@ class ChangeRequest(pydantic.create_model("Numbers", **NUMBERS)):  # type: ignor
     wild: Annotated[float, Field(ge=-1, le=1)] | None = None
     key: ShortText | None = None
     section: ShortText | None = None
-    notes: list[int] | None = None
+    notes: list[Count] | None = None
     label: ShortText | None = None
     levels: dict[int, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None
     jump: bool = False
@@ -211,6 +214,14 @@ class Recording(BaseModel):
     seconds: float
     outline: tuple[int, ...] = ()
     path: Path = Field(exclude=True)
+
+
+def has_safe_numbers(value: Any) -> bool:
+    """Whether all numbers in a JSON value are finite and at most `limits.LARGEST_SEED`."""
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+        parts = value.values() if isinstance(value, Mapping) else value
+        return all(map(has_safe_numbers, parts))
+    return not isinstance(value, int | float) or abs(value) <= limits.LARGEST_SEED
 
 
 def explain(error: Mapping) -> str:
