@@ -1,17 +1,17 @@
-"""Searches every published piece for passages of the training tracks, by its sound: the piece is
-encoded with the 512x codec of `notes`. Planted copies show how much of a copy the search finds, and
+"""Searches every published piece for passages of the training tracks of all corpora, by its sound:
+the piece is encoded with the 512x codec of `notes`. Planted copies show how much of a copy the search finds, and
 tracks that were held out show what chance gives. Prints both tables.
 """
 
 import io
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from vqwave import cli
-from vqwave.commands import arguments
 from vqwave.data.codes import variants
 from vqwave.io import audio, splits, weights
 from vqwave.io.files import CHECKOUT
@@ -19,7 +19,7 @@ from vqwave.play import api
 from vqwave.report import tables
 from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 
-from .corpus import Corpus, Plan
+from .corpus import SIDES, Corpus, Plan
 
 LEVEL, OFFSETS, TRANSPOSE = 512, 4, 3
 PIECES = ("timed/seed_*.ogg", "wesnoth/generated_*.ogg", "cores_over_*/*.ogg",
@@ -55,24 +55,25 @@ def plant(corpus: Corpus, track) -> dict[str, np.ndarray]:
 
 
 def main(argv=None) -> int:
-    parser = cli.parser(" ".join(__doc__.split()), "--data-dir data/wesnoth")
-    arguments.add_data(parser)
-    parser.add_argument("--split", metavar="F.yml",
-                        default=str(CHECKOUT / "recipes" / "wesnoth" / "split.yml"))
+    parser = cli.parser(" ".join(__doc__.split()), "--corpora wesnoth singularity")
+    parser.add_argument("--corpora", nargs="+", required=True, metavar="NAME",
+                        help="each is in data/NAME, and its split in recipes/NAME/split.yml")
     args = parser.parse_args(argv)
-    corpus = Corpus(api.load(weights.CODECS, weights.GENERATORS), args.data_dir, args.split,
-                    Plan(LEVEL))
-    training = [codes for _, codes in corpus.codes(
-        LEVEL, corpus.train, variants(OFFSETS, TRANSPOSE, LEVEL))]
+    music = api.load(weights.CODECS, weights.GENERATORS)
+    corpora = [Corpus(music, Path("data") / name, CHECKOUT / "recipes" / name / "split.yml",
+                      Plan(LEVEL)) for name in args.corpora]
+    corpus = corpora[0]
+    training = [codes for each in corpora for _, codes in each.codes(
+        LEVEL, each.train, variants(OFFSETS, TRANSPOSE, LEVEL))]
     columns = [tables.Column("longest run, s", "run", ".1f"),
                tables.Column("without held sounds, s", "melody", ".1f")]
     rows = [{"sound": str(path.relative_to(CHECKOUT / "docs" / "results")),
              **search(corpus, training, audio.decode(path, corpus.rate))}
             for pattern in PIECES for path in sorted((CHECKOUT / "docs/results").glob(pattern))]
-    for side in ("test", "fresh", "validation"):
-        for track in corpus.sides[side]:
-            rows.append({"sound": f"{side} track {splits.track_name(track)}",
-                         **search(corpus, training, corpus.samples(track))})
+    for each in corpora:
+        rows += [{"sound": f"{side} track {splits.track_name(track)}",
+                  **search(each, training, each.samples(track))}
+                 for side in SIDES for track in each.sides[side]]
     print(tables.render(rows, [tables.Column("sound", "sound"), *columns]))
     found: dict[str, list[dict[str, float]]] = {}
     tracks = [t for t in corpus.train if t.seconds > 2 * PLANTED_SECONDS]

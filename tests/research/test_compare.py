@@ -42,6 +42,7 @@ def test_every_codec_is_measured_on_every_corpus(compare, corpora, tiny_weights)
     code, printed, error = compare("--json")
     assert code == 0, error
     rows = json.loads(printed)
-    assert len(rows) == 2 * (4 + 1 + 1 + 1)  # tiny, twice the copy, Opus
+    assert len(rows) == 2 * (4 + 1 + 1 + 2)  # tiny, twice the copy, Opus and MP3
+    assert {row["codecs"] for row in rows} == {"tiny", "copy", "Opus 6", "MP3 8"}
     leaked = {(row["codecs"], row["corpus"]): row.get("leaked") for row in rows}
     assert leaked["copy", "one"] == "t one" and leaked["copy", "two"] is None
