@@ -19,7 +19,7 @@ import numpy as np
 from vqwave import stderr
 from vqwave.data import codes
 from vqwave.errors import UserError
-from vqwave.io import audio, manifest, splits
+from vqwave.io import audio, manifest, splits, weights
 from vqwave.io.files import atomic_write, make_folder
 from vqwave.play import api
 from vqwave.play.opening import AS_COMPOSED
@@ -130,14 +130,20 @@ class Corpus:
 
     def leaked(self) -> dict[str, list[str] | None]:
         """{model: this side's tracks in the training of it or its codecs; None: unknown}."""
-        return {name: judge.find_leaked(self.music.weight_set(name), self.tracks)
-                for name in self.music.chain.names}
+        return {name: judge.find_leaked(weight_set, self.tracks)
+                for name, weight_set in self.models.items()}
+
+    @cached_property
+    def models(self) -> dict[str, weights.WeightSet]:
+        """The models of the chain that have weights, by name."""
+        return {name: self.music.weight_set(name) for name in self.music.chain.names
+                if self.music.has(name)}
 
     @property
     def identity(self) -> dict[str, object]:
         """What figures depend on besides their arguments, by name, for `cached`."""
         chain, plan = self.music.chain, self.plan
-        sums = {name: self.music.weight_set(name).checksum for name in chain.names}
+        sums = {name: weight_set.checksum for name, weight_set in self.models.items()}
         codecs = [self.music.engine, *(sums[name] for name in chain.codecs.values())]
         sides = {"tracks": self.tracks, "train": self.train,
                  "all": [t for side in self.sides.values() for t in side]}

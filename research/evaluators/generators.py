@@ -33,7 +33,8 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     if music.weight_set(music.chain.generator(music.chain.top)).config.core.performs:
         return  # a performer predicts nothing
     for level, name in music.chain.generators.items():
-        weight_set = music.weight_set(name)
+        if (weight_set := corpus.models.get(name)) is None:
+            continue
         row = measure_bits(corpus, weight_set)
         if corpus.context_free and weight_set.config.source_level and weights.tags(
                 corpus.context_free, name):

@@ -18,7 +18,8 @@ PIECE_SECONDS = 30.0  # length of a piece that is classified
 
 def run(corpus) -> Iterable[tuple[str, float]]:
     """Nothing of a chain without labels, or of fewer than two labels with tracks on both sides."""
-    configs = [corpus.music.weight_set(x).config for x in corpus.music.chain.generators.values()]
+    configs = [corpus.models[x].config for x in corpus.music.chain.generators.values()
+               if x in corpus.models]
     rows = any(c.labels for c in configs) and measure_labels(corpus, find_labels(configs))
     if not rows:
         return

@@ -16,6 +16,9 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     for keep in chain.sizes:
         if keep > chain.bottom:
             depth = ending if ending < keep else chain.below(keep)
+            if any(name not in corpus.models for level, name in chain.generators.items()
+                   if depth <= level < keep):
+                continue
             row = measure(corpus, keep, depth)
             yield f"notes kept of variations, {keep}x kept", row["notes"]
             yield f"chroma of variations, {keep}x kept", row["chroma"]

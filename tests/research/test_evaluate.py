@@ -8,11 +8,12 @@ import pytest
 from prepared import data_folder, music
 from research import results
 from research.corpus import Corpus, Plan, cached
-from research.evaluators import codecs, copying, generators, health
+from research.evaluators import codecs, copying, generators, health, variations
 
 from vqwave import cli
 from vqwave.config import preset
 from vqwave.data import codes, conditions
+from vqwave.io import weights
 from vqwave.play import api
 
 CHAIN = preset("tiny").chain
@@ -96,6 +97,19 @@ def corpus(songs, musicnn, tiny_weights, tmp_path):
     music = api.load(tiny_weights.codecs, tiny_weights.generators)
     return Corpus(music, songs / "songs", songs / "split.yml", PLAN, cache_dir=tmp_path / "cache",
                   musicnn=musicnn)
+
+
+def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny_weights, tmp_path):
+    """As that of preset `notes`, which ships without the generators of 32x and 8x."""
+    shutil.copytree(tiny_weights.generators, tmp_path / "some")
+    weights.save_chain(tmp_path / "some", CHAIN)
+    for file in (tmp_path / "some").glob("generator_8*"):
+        file.unlink()
+    some = Corpus(api.load(tiny_weights.codecs, tmp_path / "some"), corpus.data_dir, corpus.data_dir.parent / "split.yml",
+                  dataclasses.replace(PLAN, depth=32), cache_dir=tmp_path / "cache", musicnn=corpus.musicnn)
+    assert {*some.models} == {*some.leaked()} == {*corpus.models} - {"generator_8"} and some.identity["music"] != corpus.identity["music"]
+    measured = dict(variations.run(some))
+    assert "notes kept of variations, 128x kept" in measured and "notes kept of variations, 32x kept" not in measured
 
 
 def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):

@@ -97,6 +97,11 @@ class ChainModels:
         """The generator of a level."""
         return self._load(self.chain.generator(level))
 
+    def has(self, name: str) -> bool:
+        """Whether a model of the chain has weights. Below its ending, a chain may lack some."""
+        folder = self._codecs if name in self.chain.codecs.values() else self._generators
+        return bool(weights.tags(folder, name))
+
     def weight_set(self, name: str) -> weights.WeightSet:
         """The weights of a model of the chain. Raises `UserError` if they are missing, or if their
         level or sample rate differs from the chain's.
