@@ -27,7 +27,7 @@ def choose(music) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
     for seed in range(1, 100):
         with music.stream(seed=seed, seconds=SECONDS) as stream:
             first = next(stream)
-            tempo = stream._chain.composer.state.tempo
+            tempo = stream.tempo
             third = thirds[np.searchsorted(edges, tempo, "right")]
             if len(third) < OF_EACH_THIRD:
                 sound = np.concatenate([first, *stream])

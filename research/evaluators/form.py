@@ -1,6 +1,6 @@
 """Beat, tune and form of generated pieces beside those of held-out tracks, by the notes that the
-transcriber hears. Measures come in pairs, so that a loop does not win: what returns, and how long
-the longest loop is; the beat, and how far tempos differ.
+transcriber hears. A loop does not win, because what returns has a pair: the longest loop of the
+top line.
 """
 
 from collections import Counter
@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from vqwave.data import melody
 from vqwave.dsp import timing, transcription
+from vqwave.report.copying import runs_of_true
 
 from ..corpus import cached
 
@@ -17,6 +19,8 @@ SEEDS = range(1, 13)
 STEP = 16  # frames of the transcriber that a step of a top line lasts: 0.19 s
 WINDOW, APART = 43, 86
 """Steps of the windows that may return, 8 s, and steps at least until they do, 16 s."""
+PERIODS = range(1, 33)
+"""Notes after which a loop begins again."""
 CHANCE = 0.05
 """The share of windows that come back in another track: what counts as a return follows."""
 
@@ -31,6 +35,20 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     for who, rows in sides.items():
         yield from ((f"{name}, {who}", mean([row[name] for row in rows])) for name in rows[0])
     yield from return_rates(lines)
+    for who, side in lines.items():
+        yield f"longest loop of the top line, notes, {who}", max(map(heard_loop, side))
+
+
+def heard_loop(line: np.ndarray) -> int:
+    """`longest_loop` of a top line as `measure` gives it."""
+    steps = np.flatnonzero(line >= 0)
+    return longest_loop(melody.moves(steps, line[steps]))
+
+
+def longest_loop(line: np.ndarray) -> int:
+    """The most notes in a row, as `melody.moves`, that repeat those a period before them."""
+    return max((length for period in PERIODS
+                for _, length in runs_of_true(line[period:] == line[:-period])), default=0)
 
 
 @cached()

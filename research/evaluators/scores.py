@@ -16,15 +16,13 @@ from vqwave.dsp import beats, transcription
 from vqwave.play.level import Steering
 from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.score import ScoreLevel, start_score
-from vqwave.report.copying import longest_shared, runs_of_true
+from vqwave.report.copying import longest_shared
 
 from ..corpus import cached
 from . import form, generators
 
 SEEDS = range(1, 25)
 STEADY = 20, 80  # notes in 10 s of music that neither runs away nor freezes
-PERIODS = range(1, 33)
-"""Notes after which a loop begins again."""
 PASTS, COUNTED = (2.0, 30.0), 2 * STEPS_PER_BEAT
 
 
@@ -106,7 +104,7 @@ def describe(sides: dict[str, list], training: Sequence[np.ndarray]) -> dict[str
         figures |= {f"{name}, {who}": form.mean([row[name] for row in rows]) for name in rows[0]}
         figures[f"pieces with 2 to 8 notes a second throughout, {who}"] = form.mean(
             [float(steady(starts) == 1) for _, starts in pieces])
-        loops = [longest_loop(moves(codes)) for codes, _ in pieces]
+        loops = [form.longest_loop(moves(codes)) for codes, _ in pieces]
         figures |= {f"longest loop, notes, {who}": max(loops),
                     f"longest loop of a piece, notes, {who}": form.mean(loops),
                     f"longest run copied, notes, {who}": max(
@@ -118,12 +116,6 @@ def steady(starts: np.ndarray) -> float:
     """The share of the whole 10 s, up to the last note, with as many notes as `STEADY`."""
     counts = np.bincount((starts // 10).astype(int))[: int(starts[-1:].sum() // 10)]
     return float(np.mean((counts >= STEADY[0]) & (counts <= STEADY[1]))) if len(counts) else 0.0
-
-
-def longest_loop(line: np.ndarray) -> int:
-    """The most notes in a row that repeat those a period before them."""
-    return max((length for period in PERIODS
-                for _, length in runs_of_true(line[period:] == line[:-period])), default=0)
 
 
 def past_bits(generator, tracks: Sequence[np.ndarray]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from vqwave.io import weights
 from vqwave.play import api, blocks, labels, midi, score
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
+from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
 
@@ -269,9 +270,30 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     np.testing.assert_allclose(score.starts, [0, 1], atol=0.01)
     np.testing.assert_allclose(score.ends, [0.5, 2], atol=0.01)
     assert score.pitches.tolist() == [60, 64]
+    # With a tempo, the grid of the score comes back.
+    assert midi.write(path, notes, RATE, 96.0) == 2
+    assert np.diff(midi.read(path).beats) == pytest.approx(60 / 96, abs=1e-3)
+    np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.01)
     path.write_bytes(b"MThd")
     with pytest.raises(UserError, match="no MIDI file"):
         midi.read(path)
+
+
+def test_keys_change_the_score_and_a_session_repeats_them(music):
+    """Also over a score that was given."""
+    given = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.full(8, 0.5), np.zeros(0), np.zeros(0, int), np.arange(12.0))
+    for options in ({}, {"score": given}):
+        with music.stream(seed=5, **options) as stream:
+            keys, heard = Keys(stream), []
+            assert "b/B" in " ".join(keys.help(80))
+            for key in "CbdB":
+                keys.press(key)
+                heard += [next(stream) for _ in range(4)]
+            assert stream.tempo > 0 and [list(change) for _, change in keys.changes] == [["tempo"], ["section"], ["density"], ["section"]]
+        with music.stream(seed=5, **options) as stream:
+            again = replay(stream, keys.changes)
+            for block in heard:
+                np.testing.assert_array_equal(next(again), block)
 
 
 def test_invalid_score_options_are_one_line(music):

@@ -3,7 +3,7 @@ import pytest
 from chains import save_led
 from prepared import data_folder, music
 from research.corpus import Corpus, Plan
-from research.evaluators import scores
+from research.evaluators import form, scores
 
 from vqwave.config.roll import STRUCK
 from vqwave.play import api
@@ -18,8 +18,8 @@ def tune(count, seed=0, books=24):
 
 def test_a_loop_lasts_as_long_as_its_immediate_repeat():
     start, bar, end = tune(20), tune(7, 1), tune(20, 2)
-    assert scores.longest_loop(scores.moves(np.concatenate([start, bar, bar, bar, end]))) == 7 * 2 - 1
-    assert scores.longest_loop(scores.moves(tune(30))) < 4
+    assert form.longest_loop(scores.moves(np.concatenate([start, bar, bar, bar, end]))) == 7 * 2 - 1
+    assert form.longest_loop(scores.moves(tune(30))) < 4
 
 
 def test_a_steady_piece_neither_runs_away_nor_freezes():
@@ -35,7 +35,7 @@ def test_a_markov_model_repeats_its_training_tune():
     model.learn(np.concatenate([tune(7)] * 20))
     drawn, starts = model.draw(1, 24)
     assert (model.draw(1, 24)[0] == drawn).all() and (drawn == STRUCK).sum() == len(starts) > 100
-    assert scores.longest_loop(scores.moves(drawn)) > 50, "as what it learnt, it repeats itself"
+    assert form.longest_loop(scores.moves(drawn)) > 50, "as what it learnt, it repeats itself"
     contexts = model._contexts(7, [(0, 3), (2, 9), (4, 5)])
     assert model._shares(contexts, 5, 20).sum() == pytest.approx(1)
 

@@ -182,7 +182,7 @@ def check(args, outputs=(), needs=NEEDS):
     or if a file would be replaced.
     """
     excluded = dict.fromkeys((*SCORE_OPTIONS, "mood"), ("replay", "variation_of")) | {
-        "score_from": ("replay", "variation_of", "prompt")}
+        "score_from": ("variation_of", "prompt")}
     for option, others in excluded.items():
         for other in others:
             if getattr(args, option) is not None and getattr(args, other, None):
@@ -245,7 +245,8 @@ def open_stream(args, music, options: dict, past: float = 0.0):
         return stream, [(0, change)] if change else ()
     session = Session.read(args.replay)
     seed = session.seed if args.seed is None else args.seed
-    stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)
+    stream = music.stream(seed=seed, past=controls.MOST_PAST, score=score_from(args, music),
+                          **options)
     session.check(stream)
     return stream, session.changes
 

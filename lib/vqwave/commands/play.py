@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
                                                          "output, by a part of its name")
     live.add_argument("--record", metavar="FILE",
                       help="save the session (the seed and all changes); repeat it with "
-                           "--replay and the same --latency")
+                           "--replay, the same --latency and the same --score-from")
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--device", metavar="D", help="sound device, by number or name")

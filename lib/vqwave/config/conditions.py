@@ -134,8 +134,8 @@ class ScoreAbove(ConditionConfig):
     has a row for each frame. A book of the score is 0 if it is silent, otherwise 1 + the frames
     since its strike. The last number is the phase in the beat, or `no_score`.
 
-    channels: features of a frame. dropout: the share of training windows without a score, so that
-    the model also plays without a score.
+    channels: features of a frame. dropout: the share of training windows without a score. With
+    0, as in preset timed, the model does not learn to play without one.
     """
 
     input = "score"

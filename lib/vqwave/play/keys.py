@@ -17,6 +17,8 @@ BAR = 2.0
 """The initial length, in seconds, of a hold or a freeze."""
 PROMPT_SECONDS = 5.0
 """Default length of the part of a recording that the music continues."""
+SECTIONS = {"b": "theme", "B": "new"}
+"""Keys that choose the next section of the score."""
 NEXT = {"r": "next recording", "w": "next weights"}
 """Keys that continue with the next recording, or the next folder of weights."""
 
@@ -60,6 +62,7 @@ class Keys:
     def help(self, width: int) -> list[str]:
         """The list of keys, in lines of at most `width` characters."""
         pairs = [f"{'/'.join(control.keys)} {control.name}" for control in self._controls.values()]
+        pairs += ["b/B theme, new section"] * self.stream.has_score
         pairs += ["l/L label"] * bool(self.stream.labels) + ["</> bar", "j jump"]
         pairs += [f"{key} {description}" for key, description in NEXT.items() if self._next[key]]
         if len(self._levels) > 1:
@@ -95,6 +98,9 @@ class Keys:
                 self._change_bar(1 if key == ">" else -1)
             elif key in "lL" and self.stream.labels:
                 self._change_label(1 if key == "l" else -1)
+            elif key in SECTIONS and self.stream.has_score:
+                self._set(section=SECTIONS[key])
+                self.notice = f"next section: {SECTIONS[key]}"
             elif key in "jJ":
                 self._jump()
             elif self._next.get(key):

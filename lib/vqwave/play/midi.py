@@ -294,12 +294,14 @@ def read(path) -> Score:
                  (pitches > MIDDLE).astype(int), np.array(beats))
 
 
-def write(path, notes: Iterable[Note], sample_rate: int) -> int:
-    """Write notes as a MIDI file; returns their number. Raises `UserError` without mido."""
+def write(path, notes: Iterable[Note], sample_rate: int, tempo: float = 120.0) -> int:
+    """Write notes as a MIDI file; returns their number. Raises `UserError` without mido. tempo: in
+    beats per minute.
+    """
     mido = load_mido()
-    track, now = mido.MidiTrack(), 0
+    track, now = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))]), 0
     for note in sorted(notes, key=lambda note: note.sample):
-        ticks = round(note.sample / sample_rate * 960)  # 480 a beat, two beats a second
+        ticks = round(note.sample / sample_rate * tempo * 8)  # 480 a beat
         track.append(mido.Message("note_on" if note.velocity else "note_off", note=note.note,
                                   velocity=note.velocity, time=ticks - now))
         now = ticks

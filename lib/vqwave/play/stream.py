@@ -118,6 +118,12 @@ class StreamStatus:
         """Blocks after which the work repeats, because a run of a context serves several blocks."""
         return math.lcm(*(level.group for level in self._chain.levels))
 
+    @property
+    def tempo(self) -> float:
+        """The tempo of the score, in beats per minute; 0 without a score, and before a block."""
+        composer = self._chain.composer
+        return (composer.steering.tempo or composer.state.tempo) if composer else 0.0
+
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
               ) -> list[tuple[int, int, int]]:
         """The notes of a piece's score that begin in samples begin … end − 1, in order.
