@@ -233,8 +233,7 @@ class ScoreLevel(Level):
 
     def _govern(self, piece: int) -> np.ndarray:
         """The bias of strikes that keeps three quantities near those of training scores: their
-        number, their octaves, and the share of each semitone. float64 [books - BANDS]. A section
-        that returns keeps the octaves of its theme.
+        number, their octaves, and the share of each semitone. float64 [books - BANDS].
         """
         density, strikes = self.steering.density, self.generator.strikes
         struck = self.state.codes[piece, -REGISTERED:, :-BANDS] == STRUCK
@@ -247,7 +246,7 @@ class ScoreLevel(Level):
         octaves = np.arange(struck.shape[1]) // 12
         wanted = strikes * density * REGISTERED
         found = np.bincount(octaves, struck.sum(0)) + wanted * (1 - len(struck) / REGISTERED)
-        move = REGISTER * (self.state.theme < 0) * np.log((wanted + DOUBT) / (found + DOUBT))
+        move = REGISTER * np.log((wanted + DOUBT) / (found + DOUBT))
         each = struck[-WATCHED:].sum(0)
         share = each / max(1.0, each.sum(), expected * WATCHED / 2)
         return (np.log(density) + min(push, MOST_PUSHED)

@@ -108,8 +108,7 @@ export class ScoreLevel extends Level {
     const seen = this.frames.slice(-registered);
     const found = perStep.map((wanted) => wanted * (registered - seen.length));
     strikes(seen).forEach((count, book) => (found[Math.floor(book / 12)] += count));
-    const register = this.theme < 0 ? this.register : 0; // a section that returns keeps the octaves of its theme
-    const moves = perStep.map((wanted, i) => register * Math.log((wanted * registered + doubt) / (found[i] + doubt)));
+    const moves = perStep.map((wanted, i) => this.register * Math.log((wanted * registered + doubt) / (found[i] + doubt)));
     const counts = strikes(this.frames.slice(-watched));
     const all = Math.max(1, sum(counts), (expected * watched) / 2);
     return counts.map((count, book) => gain + clip(moves[Math.floor(book / 12)], -this.most_moved, this.most_moved)
