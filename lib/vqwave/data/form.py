@@ -27,20 +27,15 @@ FEWEST_STRIKES = 0.05
 """The least number of notes in a step, for music without notes."""
 
 
-def of_scores(scores: Sequence[np.ndarray], books: int) -> dict[str, np.ndarray]:
+def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
-    "strikes" [octaves]: the mean number of notes struck in a step, by octaves from the lowest
-    semitone up. "returns" [1]: the share of sections
+    "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
     that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`.
     """
     rolls = [(codes[:, :-BANDS] == STRUCK).astype(np.float32) for codes in scores]
-    octaves = np.arange(books - BANDS) // 12
-    strikes = np.full(octaves[-1] + 1, STRIKES / (octaves[-1] + 1))
-    if rolls:
-        strikes = np.bincount(octaves, np.concatenate(rolls).mean(axis=0))
-        strikes += max(0.0, FEWEST_STRIKES - strikes.sum()) / len(strikes)
-    return {"strikes": strikes.astype(np.float32),
+    strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
+    return {"strikes": np.array([max(strikes, FEWEST_STRIKES)], np.float32),
             "returns": np.array([returns(rolls)], np.float32),
             "ngrams": melody.to_digits(melody.ngrams(scores))}
 

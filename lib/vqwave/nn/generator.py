@@ -38,8 +38,7 @@ class Generator(keras.Model):
                      else keras.name_scope(condition.input))
             with scope:
                 self.conditions[condition.input] = CONDITIONS[condition.kind](condition, config)
-        self.corpus = (form.of_scores([], config.books) if config.core.learns == "scores"
-                       else {})
+        self.corpus = form.of_scores([])
         self.built = True
 
     @property

@@ -278,9 +278,9 @@ class GeneratorEngine:
         return melody.from_digits(self._corpus["ngrams"])
 
     @cached_property
-    def strikes(self) -> np.ndarray:
+    def strikes(self) -> float:
         """The mean number of notes in a step of the training scores, see `form.of_scores`."""
-        return self._corpus["strikes"].astype(np.float64)
+        return float(self._corpus["strikes"][0])
 
     @cached_property
     def returns(self) -> float:

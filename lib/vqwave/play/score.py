@@ -38,15 +38,6 @@ GOVERNED = 48
 GOVERNOR = 4.0
 MOST_PUSHED = 2.0
 """The governor's largest bias on strikes, in nats. A larger bias would strike all notes at once."""
-REGISTERED = 192
-"""In so many last steps, about half a minute, the governor compares the strikes of each octave with
-those of training scores. Without it high notes, and so tunes, become rare.
-"""
-REGISTER = 2.0
-MOST_MOVED = 1.5
-"""The largest bias on the strikes of an octave, in nats."""
-DOUBT = 4.0
-"""Strikes that are added to both sides of this comparison."""
 MOST_SHARE = 0.2
 """The largest share of one semitone in the strikes of the last `WATCHED` steps, before a penalty.
 Without the penalty a score soon repeats one or two notes (the "tunnels" of Pachet 2026).
@@ -213,7 +204,16 @@ class ScoreLevel(Level):
         """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
-        bias[:-BANDS, STRUCK] = self._govern(piece)
+        expected = EXPECTED * self.generator.strikes * steering.density
+        recent = state.codes[piece, -GOVERNED:, :-BANDS]
+        # Missing steps count with the expected number of strikes.
+        rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED
+        allowed = np.clip(rate, *(expected * share for share in DENSITY))
+        push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
+        bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, MOST_PUSHED)
+        strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
+        share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
+        bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
         home = steering.bias(self.level, step, state.home)
         if home is not None:
             bias += home
@@ -230,28 +230,6 @@ class ScoreLevel(Level):
                                        self.generator.ngrams)
             bias[:-BANDS, STRUCK][copied & drawn[:-BANDS]] = -BANNED
         return bias
-
-    def _govern(self, piece: int) -> np.ndarray:
-        """The bias of strikes that keeps three quantities near those of training scores: their
-        number, their octaves, and the share of each semitone. float64 [books - BANDS].
-        """
-        density, strikes = self.steering.density, self.generator.strikes
-        struck = self.state.codes[piece, -REGISTERED:, :-BANDS] == STRUCK
-        expected = EXPECTED * strikes.sum() * density
-        # Missing steps count with the expected number of strikes.
-        recent = struck[-GOVERNED:]
-        rate = (recent.sum() + expected * (GOVERNED - len(recent))) / GOVERNED
-        allowed = np.clip(rate, *(expected * share for share in DENSITY))
-        push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
-        octaves = np.arange(struck.shape[1]) // 12
-        wanted = strikes * density * REGISTERED
-        found = np.bincount(octaves, struck.sum(0)) + wanted * (1 - len(struck) / REGISTERED)
-        move = REGISTER * np.log((wanted + DOUBT) / (found + DOUBT))
-        each = struck[-WATCHED:].sum(0)
-        share = each / max(1.0, each.sum(), expected * WATCHED / 2)
-        return (np.log(density) + min(push, MOST_PUSHED)
-                + np.clip(move, -MOST_MOVED, MOST_MOVED)[octaves]
-                - OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0)))
 
     def in_frames(self, begin: int, count: int, frame: int) -> np.ndarray:
         """The rows of `ScoreAbove` for `count` frames of `frame` samples from sample `begin` on:

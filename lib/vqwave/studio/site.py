@@ -252,14 +252,12 @@ class Site:
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32)),
-            "strikes": self.composer.strikes.tolist(),
-            "returns": self.composer.returns,
+            "strikes": self.composer.strikes, "returns": self.composer.returns,
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RECALL EXPECTED DENSITY GOVERNED "
-                               "GOVERNOR MOST_PUSHED REGISTERED REGISTER MOST_MOVED DOUBT "
-                               "MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
+                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

@@ -377,10 +377,9 @@ class ScoreJob(GeneratorJob):
             for track in self.train + self.val}
         self._describe_window(say)
         self._measure_baseline(record, group, say)
-        self.corpus = form.of_scores([self.code_tracks[t.file][0].codes for t in self.train],
-                                     self.model.books)
+        self.corpus = form.of_scores([self.code_tracks[t.file][0].codes for t in self.train])
         say("{}: {:.2f} notes a step, and {:.0%} of the sections return".format(
-            self.model.name, self.corpus["strikes"].sum(), *self.corpus["returns"]))
+            self.model.name, *self.corpus["strikes"], *self.corpus["returns"]))
 
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)

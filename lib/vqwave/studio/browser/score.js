@@ -77,42 +77,30 @@ export class ScoreLevel extends Level {
   /** What is added to the logits of a step: density, the key, the theme that comes back, and what may not copy a training track.
    *  Strikes count up to this beat, the top line up to this step. */
   bias(step) {
-    const { steering, struck, books, pitched } = this;
+    const { steering, struck, books, pitched, governed, watched } = this;
     const bias = new Float32Array(3 * books);
-    const governed = this.govern();
-    const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
-    if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
-    const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
-    governed.forEach((value, book) => {
-      const at = 3 * book + struck;
-      bias[at] = value;
-      if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) bias[at] -= this.outside;
-      if (copies(book)) bias[at] = -this.banned;
-    });
-    const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
-    if (theme) theme.forEach((code, book) => (bias[3 * book + code] += this.recall));
-    return bias;
-  }
-
-  /** What keeps the number of strikes, their octaves and the share of each semitone near those of training scores. */
-  govern() {
-    const { steering, struck, pitched, governed, watched, registered, doubt } = this;
-    const perStep = this.strikes.map((strikes) => strikes * steering.density); // of each octave
-    const expected = this.expected * sum(perStep);
+    const expected = this.expected * this.strikes * steering.density;
     const strikes = (frames) => Array.from({ length: pitched }, (_, book) => sum(frames.map((frame) => Number(frame[book] === struck))));
     const recent = this.frames.slice(-governed);
     // As if the steps that are not there yet had been as expected.
     const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
     const gain = Math.log(steering.density) + Math.min(this.most_pushed, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
-    const seen = this.frames.slice(-registered);
-    const found = perStep.map((wanted) => wanted * (registered - seen.length));
-    strikes(seen).forEach((count, book) => (found[Math.floor(book / 12)] += count));
-    const moves = perStep.map((wanted, i) => this.register * Math.log((wanted * registered + doubt) / (found[i] + doubt)));
+    const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
+    if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
+    const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
     const counts = strikes(this.frames.slice(-watched));
     const all = Math.max(1, sum(counts), (expected * watched) / 2);
-    return counts.map((count, book) => gain + clip(moves[Math.floor(book / 12)], -this.most_moved, this.most_moved)
-      - this.overuse * Math.log(Math.max(count / all / this.most_share, 1)));
+    counts.forEach((count, book) => {
+      const at = 3 * book + struck;
+      bias[at] = gain;
+      bias[at] -= this.overuse * Math.log(Math.max(count / all / this.most_share, 1));
+      if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) bias[at] -= this.outside;
+      if (copies(book)) bias[at] = -this.banned;
+    });
+    const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
+    if (theme) theme.forEach((code, book) => (bias[3 * book + code] += this.recall));
+    return bias;
   }
 
   /** The place of a sample: the step that sounds, counted from the first that is remembered, and a share of it; −1: none. */
