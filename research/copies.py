@@ -1,6 +1,6 @@
 """Searches every published piece for passages of the training tracks of all corpora, by its sound:
-the piece is encoded with the 512x codec of `notes`. Planted copies show how much of a copy the search finds, and
-tracks that were held out show what chance gives. Prints both tables.
+the piece is encoded with the 512x codec of `notes`. Planted copies show how much of a copy the
+search finds, and tracks that were held out show what chance gives. Prints both tables.
 """
 
 import io
