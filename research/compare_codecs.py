@@ -15,7 +15,7 @@ from vqwave.report.tables import Column, render
 
 from . import results
 from .corpus import read_split
-from .evaluators.codecs import measure_baseline, of_rate
+from .evaluators.codecs import baselines_at, measure_baseline
 
 COLUMNS = (*(Column(name, name) for name in ("codecs", "corpus", "level")),
            Column("kbit/s", "bitrate_kbps", ".2f"), Column("notes kept", "notes", ".3f"),
@@ -106,7 +106,7 @@ def main(argv=None) -> int:
     rows += [measure_baseline(tracks.sounds, tracks.rate, embed, *encoding)
              | {"codecs": name, "corpus": tracks.name} for tracks in corpora
              if any(row["corpus"] == tracks.name and row.get("bitrate_kbps") for row in rows)
-             for name, *encoding in of_rate(tracks.rate) if encoding[1] < 10_000]
+             for name, *encoding in baselines_at(tracks.rate) if encoding[1] < 10_000]
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0

@@ -34,7 +34,7 @@ def run(corpus) -> Iterable[tuple[str, float]]:
             for level in reversed(corpus.music.chain.sizes)}
     levels = list(rows.values())
     rows |= {name: measure_recoded(corpus, encoder, bit_rate)
-             for name, encoder, bit_rate in of_rate(corpus.rate)}
+             for name, encoder, bit_rate in baselines_at(corpus.rate)}
     if (beat := levels[0]["beat_of_original"]) is not None:
         yield "windows with a beat, original", beat
     for subject, row in rows.items():
@@ -44,7 +44,7 @@ def run(corpus) -> Iterable[tuple[str, float]]:
         yield f"{CODED[key]}, worst level", worst(row[key] for row in levels)
 
 
-def of_rate(rate: int) -> list[tuple[str, str, int]]:
+def baselines_at(rate: int) -> list[tuple[str, str, int]]:
     """The `BASELINES` that encode sound of this sample rate."""
     return [x for x in BASELINES if x[1] == "libopus" or rate in MP3_RATES]
 

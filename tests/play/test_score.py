@@ -258,8 +258,8 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
 
 def test_keys_change_the_score_and_a_session_repeats_them(music):
     """Also over a score that was given."""
-    given = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.full(8, 0.5), np.zeros(0), np.zeros(0, int), np.arange(12.0))
-    for options in ({}, {"score": given}):
+    eight_notes = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.full(8, 0.5), np.zeros(0), np.zeros(0, int), np.arange(12.0))
+    for options in ({}, {"score": eight_notes}):
         with music.stream(seed=5, **options) as stream:
             keys, heard = Keys(stream), []
             assert "b/B" in " ".join(keys.help(80))

@@ -105,10 +105,11 @@ def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny
     weights.save_chain(tmp_path / "some", CHAIN)
     for file in (tmp_path / "some").glob("generator_8*"):
         file.unlink()
-    some = Corpus(api.load(tiny_weights.codecs, tmp_path / "some"), corpus.data_dir, corpus.data_dir.parent / "split.yml",
+    without_lowest = Corpus(api.load(tiny_weights.codecs, tmp_path / "some"), corpus.data_dir, corpus.data_dir.parent / "split.yml",
                   dataclasses.replace(PLAN, depth=32), cache_dir=tmp_path / "cache", musicnn=corpus.musicnn)
-    assert {*some.models} == {*some.leaked()} == {*corpus.models} - {"generator_8"} and some.identity["music"] != corpus.identity["music"]
-    measured = dict(variations.run(some))
+    assert {*without_lowest.models} == {*without_lowest.leaked()} == {*corpus.models} - {"generator_8"} and (
+        without_lowest.identity["music"] != corpus.identity["music"])
+    measured = dict(variations.run(without_lowest))
     assert "notes kept of variations, 128x kept" in measured and "notes kept of variations, 32x kept" not in measured
 
 

@@ -92,7 +92,8 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio)
     *[(f"/studio/recordings/none.wav?seconds={x}", None, b"seconds must be") for x in ("1e999", "61")],
     *[("/studio/settings", body, b" ") for body in (
         b'{"changes": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"changes": [[0, {"hold": 1e999}]]}',
-        b'{"changes": "[[0, {\\"loudness\\": 1e999}]]"}', *[b'{"changes": %s}' % change for digits in [b"9" * 400] for change in (
+        *[b'{"changes": "[[0, {\\"loudness\\": %s}]]"}' % number for number in (b"1e999", b"NaN", b"-Infinity")],
+        *[b'{"changes": %s}' % change for digits in [b"9" * 400] for change in (
             b'[[0, {"notes": [' + digits + b"]}]]", b"[[" + digits + b", {}]]", b'"[[0, {\\"jump\\": ' + digits + b'}]]"')],
         b'{"changes": [[0, {"label": "\\ud800"}]]}', b'{"temperature": {"' + b"x" * 9000 + b'": 1}}')],
 ])

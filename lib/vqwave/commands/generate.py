@@ -136,7 +136,7 @@ def write(args, stream, paths, finish, changes=()) -> int:
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
             score = path.with_suffix(".mid")
-            notes = midi.write(score, notes_of(stream, piece, path), rate, stream.tempo or 120.0)
+            notes = midi.write(score, notes_of(stream, piece, path), rate, stream.tempo)
             print(f"wrote {printable(score)}: {notes} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0

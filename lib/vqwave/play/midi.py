@@ -20,6 +20,8 @@ from .playback import find_by_name
 INSTALL_MIDI = "pip install mido python-rtmidi"
 MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
+UNKNOWN_TEMPO, BEAT_TICKS = 120.0, 480
+"""Of files: the tempo of notes without a score, in beats per minute, and the ticks of a beat."""
 DRUMS = 9
 """The channel of percussion in General MIDI, whose notes have no pitch."""
 ALL_NOTES_OFF = (120, 123)
@@ -294,19 +296,19 @@ def read(path) -> Score:
                  (pitches > MIDDLE).astype(int), np.array(beats))
 
 
-def write(path, notes: Iterable[Note], sample_rate: int, tempo: float = 120.0) -> int:
+def write(path, notes: Iterable[Note], sample_rate: int, tempo: float = 0.0) -> int:
     """Write notes as a MIDI file; returns their number. Raises `UserError` without mido. tempo: in
-    beats per minute.
+    beats per minute; 0: unknown.
     """
-    mido = load_mido()
+    mido, tempo = load_mido(), tempo or UNKNOWN_TEMPO
     track, now = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))]), 0
     for note in sorted(notes, key=lambda note: note.sample):
-        ticks = round(note.sample / sample_rate * tempo * 8)  # 480 a beat
+        ticks = round(note.sample / sample_rate * tempo / 60 * BEAT_TICKS)
         track.append(mido.Message("note_on" if note.velocity else "note_off", note=note.note,
                                   velocity=note.velocity, time=ticks - now))
         now = ticks
     with atomic_write(path) as file:
-        mido.MidiFile(type=0, ticks_per_beat=480, tracks=[track]).save(file=file)
+        mido.MidiFile(type=0, ticks_per_beat=BEAT_TICKS, tracks=[track]).save(file=file)
     return sum(note.velocity > 0 for note in notes)
 
 

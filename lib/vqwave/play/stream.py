@@ -120,7 +120,7 @@ class StreamStatus:
 
     @property
     def tempo(self) -> float:
-        """The tempo of the score, in beats per minute; 0 without a score, and before a block."""
+        """The tempo of the score, in beats per minute; 0 without a score or before it begins."""
         composer = self._chain.composer
         return (composer.steering.tempo or composer.state.tempo) if composer else 0.0
 

@@ -86,10 +86,9 @@ class TakeRequest(Request):
     @classmethod
     def _read_changes(cls, changes) -> tuple:
         try:
-            # pydantic's reader refuses deep nesting, NaN, and text that is not Unicode. It reads
-            # 1e999 as infinity.
+            # pydantic's reader refuses deep nesting, and text that is not Unicode.
             text = changes.encode() if isinstance(changes, str) else pydantic_core.to_json(changes)
-            changes = pydantic_core.from_json(text, allow_inf_nan=False)
+            changes = pydantic_core.from_json(text)
             if not has_safe_numbers(changes):
                 raise ValueError
             changes = Session(seed=0, changes=changes).changes
