@@ -79,13 +79,13 @@ class Score:
         roll = np.zeros((count, books + 1), np.int32)
         first, end, attacks = (np.floor((times - begin) / frame + ROUNDING).astype(int)
                                for times in (self.starts, self.ends, self.attacks))
-        events = [*zip(first, np.maximum(end, first + 1), self.pitches - LOWEST_PITCH, strict=True),
-                  *zip(attacks, attacks + ScoreAbove.RINGING, books - BANDS + self.bands,
-                       strict=True)]
-        for start, stop, book in events:
-            if stop > 0 and start < count and 0 <= book < books:
-                heard = np.arange(max(start, 0), min(stop, count))
-                roll[heard, book] = 1 + np.minimum(heard - start, ScoreAbove.OLDEST)
+        starts = np.concatenate([first, attacks])
+        stops = np.concatenate([np.maximum(end, first + 1), attacks + ScoreAbove.RINGING])
+        places = np.concatenate([self.pitches - LOWEST_PITCH, books - BANDS + self.bands])
+        heard = (stops > 0) & (starts < count) & (places >= 0) & (places < books)
+        for start, stop, book in zip(starts[heard], stops[heard], places[heard], strict=True):
+            frames = np.arange(max(start, 0), min(stop, count))
+            roll[frames, book] = 1 + np.minimum(frames - start, ScoreAbove.OLDEST)
         middles = begin + frame * (np.arange(count) + 0.5)
         places = np.interp(middles, self.beats, np.arange(len(self.beats)))
         roll[:, -1] = (places % 1 * PHASES).astype(int)

@@ -14,6 +14,7 @@ from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
 from ..nn.cores import CORES
+from ..nn.duet import UNPAIRED, Duet
 from ..progress import SilentReporter
 from . import performances
 from .devices import DeviceGroup
@@ -37,6 +38,8 @@ class Job:
     """The run's settings, from `prepare` on."""
     gives_labels = False
     """Whether labels can be added to weights without labels."""
+    companions: tuple[str, ...] = ()
+    """The names of other models that train together with the model."""
 
     def __init__(self, model: config.CodecConfig | config.GeneratorConfig, data_dir):
         self.model, self.data_dir = model, data_dir
@@ -154,11 +157,21 @@ class CodecJob(Job):
         self.options = options
         self.performed: dict[str, np.ndarray] = {}
         """The codes of performances, see `performances.perform`."""
+        self.performer: weights.WeightSet | None = None
+        """The initial weights of a performer that learns with the decoder, see `nn.duet.Duet`."""
 
     def check(self):
         super().check()
         self.check_rate(self.model.name, self.model.sample_rate,
                         "; prepare the audio at that rate or set sample_rate with --config")
+        if self.options.duet:
+            self.performer = performances.find(self.options.performer, self._source)
+            self.companions = (self.performer.name,)
+
+    @property
+    def _source(self) -> weights.WeightSet:
+        """The initial weights."""
+        return weights.find(self.options.start_from, self.model.name)
 
     @property
     def _window_bounds(self) -> tuple[int, int]:
@@ -185,10 +198,12 @@ class CodecJob(Job):
             self._fit_window(record, say)
         self.training, self.group = record.training, group
         self.keep_long(record, self.training.input_length, say)
-        if folder := self.options.performer:
-            codec = weights.find(self.options.start_from, self.model.name)
-            self.performed = performances.perform(folder, codec, self.data_dir,
-                                                  self.train + self.val, say)
+        if self.performer:
+            say(f"the decoder learns with {self.performer.summary}")
+            self.scores = scores.of_corpus(self.data_dir, self.train, say)
+        elif folder := self.options.performer:
+            self.performed = performances.perform(folder, self._source, self.data_dir, self.train,
+                                                  say)
 
     def _fit_window(self, record: RunRecord, say):
         """Shorten the window until at most `SHORT_TRACKS` of the tracks are shorter than it."""
@@ -214,9 +229,15 @@ class CodecJob(Job):
         if self.performed:
             options |= {"kind": windows.PerformedWindows, "level": self.model.level,
                         "performed": self.performed}
+        elif self.performer:
+            options |= {"kind": windows.DuetWindows, "performer": self.performer.config,
+                        "scores": self.scores, "unpaired": UNPAIRED}
         return self.windows_of(self.train, **options)
 
     def build(self, seed: int):
+        if self.performer:
+            return Duet(self.model, seed, self.performer,
+                        self._source.codebook_per_code())
         return nn_codec.Codec(self.model, seed, self.options.decoder_only)
 
     def take_weights(self, model, weight_set: weights.WeightSet):
