@@ -21,9 +21,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--performer", metavar="FOLDER",
                         help="with --decoder-only: the decoder also learns how the generator in "
                              "this folder plays the scores of the tracks")
-    parser.add_argument("--duet", action="store_true",
-                        help="with --performer: this generator learns together with the decoder; "
-                             "its weights, too, go to --output-dir")
     return parser
 
 
@@ -35,8 +32,5 @@ def main(argv=None) -> int:
     if args.performer and not args.decoder_only:
         raise UserError("--performer needs --decoder-only, because a performer plays codes that "
                         "must stay as they are")
-    if args.duet and not args.performer:
-        raise UserError("--duet needs --performer, the folder of the generator that learns with the "
-                        "decoder")
     run_plan.train_model(options.read_settings(args, "codec"), args.data_dir)
     return 0

@@ -181,44 +181,38 @@ class PerformedWindows(AudioWindows):
         return audio.from_u16(sound), performed[first : first + frames].astype(np.int32)
 
 
-class DuetWindows(AudioWindows):
-    """Batches ({"samples": x, "performed": int32 [batch, 1, 1], and the input of each condition of
-    a performer}, x) for a `Duet`. The last rows, a share `unpaired`, have the score of one place
-    and the labels of another. Of the other rows, half are performed.
+class RehearsalWindows(AudioWindows):
+    """Batches ({"samples": x, and the input of each condition of a performer by name}, x). The last
+    rows, one of `unpaired`, have the score of a second place and the labels of a third; 0: none.
 
-    performer: its config. scores: {file: score}. Windows that are performed from their own score
-    are not augmented.
+    performer: its config. scores: {file: score}. The windows begin with whole frames, and are not
+    augmented.
     """
 
     def __init__(self, *args, performer: GeneratorConfig, scores: dict[str, Score],
-                 unpaired: float, **options):
+                 unpaired: int, **options):
         super().__init__(*args, **options)
         self.performer, self.scores, self.unpaired = performer, scores, unpaired
 
     def __getitem__(self, batch: int):
         numbers = self.numbers(batch)
-        paired = len(numbers) - round(self.unpaired * len(numbers))
+        paired = len(numbers) - (len(numbers) // self.unpaired if self.unpaired else 0)
         rows = [self._row(number, row < paired) for row, number in enumerate(numbers)]
         inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return inputs, inputs["samples"].copy()
 
     def _row(self, number: int, paired: bool) -> dict[str, np.ndarray]:
         """The inputs of a window by name."""
-        random = rng(self.drawer.seed, FOR_PERFORMANCE, number)
-        performed = not paired or random.random() < 0.5
-        score = labels = self._span(*self.position(number))
-        if paired and performed:
-            sound = audio.from_u16(audio.read_window(
-                self.folder / score.track.track.file, score.start * self.performer.level,
-                self.length))
-        else:
-            sound = self.window(number)
+        played = self._span(*self.position(number))
+        sound = audio.read_window(self.folder / played.track.track.file,
+                                  played.start * self.performer.level, self.length)
+        places = {"score": played, "labels": played}
         if not paired:
-            score, labels = (self._span(*self.drawer.find(int(random.integers(self.places))))
-                             for _ in range(2))
-        spans = {"score": [score], "labels": [labels]}
-        return {"samples": sound, "performed": np.full((1, 1), performed, np.int32)} | {
-            c.input: CONDITION_WINDOWS[c.kind](c, self.performer, spans[c.kind])
+            random = rng(self.drawer.seed, FOR_PERFORMANCE, number)
+            places = {kind: self._span(*self.drawer.find(int(random.integers(self.places))))
+                      for kind in places}
+        return {"samples": audio.from_u16(sound)} | {
+            c.input: CONDITION_WINDOWS[c.kind](c, self.performer, [places[c.kind]])
             for c in self.performer.conditions}
 
     def _span(self, item: int, place: int) -> Span:
@@ -226,8 +220,8 @@ class DuetWindows(AudioWindows):
         track, frames = self.tracks[item], self.length // self.performer.level
         first = min((self.spans[item][0] + place) // self.performer.level,
                     track.samples // self.performer.level - frames)
-        row = CodeTrack(Path(), frames, track=track, score=self.scores[track.file])
-        return Span(row, first, frames)
+        return Span(CodeTrack(Path(), frames, track=track, score=self.scores[track.file]), first,
+                    frames)
 
 
 def count_places(frames: int, length: int, unit: int) -> int:

@@ -38,7 +38,7 @@ class Codec(keras.Model):
         super().__init__(name=config.name, **kwargs)
         self.config, self.decoder_only = config, decoder_only
         self.pairs = slice(None)
-        """The rows of the batch whose reconstruction has a recording; see `duet.Duet`."""
+        """The rows of the batch whose reconstruction has a recording; see `Rehearsal`."""
         self.front_end = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)
         if edges := config.quantizer.gain_edges:
             self.front_end = FeaturesAndGains(self.front_end, edges, config.sample_rate)

@@ -141,30 +141,19 @@ class Checkpoint(keras.callbacks.Callback):
             record = self.record
             weights.save(self.folder, record.name, tag, self.model.parts, record.model, values,
                          training=record.training, data=record.data)
-            run = {key: values[key] for key in ("epoch", "step", "seed", "id")}
-            for companion, origin in self._companions:
-                weights.save(self.folder, companion.name, tag, companion.parts, companion.config,
-                             run | origin, training=record.training, data=record.data)
-
-    @property
-    def _companions(self) -> list:
-        """The other models that are trained together with the model, see `Duet.companions`."""
-        return getattr(self.model, "companions", [])
 
     def _prune(self):
         """Remove old epochs, except the best one, from which `best` can be restored."""
         if self.keep is None or not self.group.first:
             return
-        models = [self.record.model, *(other.config for other, _ in self._companions)]
-        for model in models:
-            for epoch in weights.epochs(self.folder, model.name)[: -self.keep]:
-                if epoch != self.record.best_epoch:
-                    tag = weights.epoch_tag(epoch)
-                    # The YAML file first: files that no YAML file names are no set.
-                    weights.config_path(self.folder, model.name, tag).unlink(missing_ok=True)
-                    for part in weights.parts_of(model):
-                        weights.weights_path(self.folder, model.name, part, tag).unlink(
-                            missing_ok=True)
+        name = self.record.name
+        for epoch in weights.epochs(self.folder, name)[: -self.keep]:
+            if epoch != self.record.best_epoch:
+                tag = weights.epoch_tag(epoch)
+                # The YAML file first: files that no YAML file names are no set.
+                weights.config_path(self.folder, name, tag).unlink(missing_ok=True)
+                for part in weights.parts_of(self.record.model):
+                    weights.weights_path(self.folder, name, part, tag).unlink(missing_ok=True)
 
 
 class Deadline(keras.callbacks.Callback):

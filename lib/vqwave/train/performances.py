@@ -21,8 +21,17 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
             say: Reporter) -> dict[str, np.ndarray]:
     """The codes that the performer in a folder makes from the score of each track, from the track's
     first sample on: {file: int16 [frames, books]}.
+
+    Raises `UserError` if the folder has no performer of this codec's codes.
     """
-    weight_set = find(folder, codec)
+    level = codec.config.level
+    performer = weights.generators(folder, weights.chain(folder)).get(level)
+    if performer is None or not performer.core.performs:
+        raise UserError(f"{folder}: has no generator of level {level} that performs a score")
+    weight_set = weights.find(folder, performer.name)
+    if weight_set.record.get("codecs", {}).get(codec.name) != codec.codes_id:
+        raise UserError(f"{weight_set.summary}: was trained on codes from a different codec than "
+                        f"{codec.summary}; use the codec it was trained with")
     say(f"performances of {weight_set.summary}")
     model, codes = load_generator(weight_set), {}
     played = scores.of_corpus(data_dir, tracks, say)
@@ -32,19 +41,6 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
         say.advance(done)
     say.stop()
     return codes
-
-
-def find(folder, codec: weights.WeightSet) -> weights.WeightSet:
-    """The performer of this codec's codes in a folder. Raises `UserError` if there is none."""
-    level = codec.config.level
-    performer = weights.generators(folder, weights.chain(folder)).get(level)
-    if performer is None or not performer.core.performs:
-        raise UserError(f"{folder}: has no generator of level {level} that performs a score")
-    weight_set = weights.find(folder, performer.name)
-    if weight_set.record.get("codecs", {}).get(codec.name) != codec.codes_id:
-        raise UserError(f"{weight_set.summary}: was trained on codes from a different codec than "
-                        f"{codec.summary}; use the codec it was trained with")
-    return weight_set
 
 
 def _perform(model: Generator, track: manifest.Track, score: scores.Score) -> np.ndarray:

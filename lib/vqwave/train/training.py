@@ -41,8 +41,8 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
     """Train one generator on the codes of a prepared folder under the codecs in `codec_dir`.
     codec_epoch, chain, scheduler: see `GeneratorJob` and `weights.add_chain`.
     """
-    job = GENERATOR_JOBS[model.core.learns](model, data_dir, codec_dir, codec_epoch, chain,
-                                            scheduler)
+    learns = "sound" if options.rehearse else model.core.learns
+    job = GENERATOR_JOBS[learns](model, data_dir, codec_dir, codec_epoch, chain, scheduler)
     return _train(job, options, training, data, say, chain)
 
 
@@ -69,7 +69,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
             say(f"{name}: already finished ({record.finished}); best "
                 f"{job.describe_loss(record.best)} at epoch {record.best_epoch}; a larger --steps "
                 f"continues the training")
-            _promote(job, record, options, group, say)
+            _promote(record, options, group, say)
             return record
         group.check_batch(record.training.batch_size)
         job.check_settings(record.training)
@@ -99,7 +99,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         say.stop()
         say(f"{name}: {record.finished}; best {job.describe_loss(record.best)} at epoch "
             f"{record.best_epoch}")
-        _promote(job, record, options, group, say)
+        _promote(record, options, group, say)
         return record
 
 
@@ -115,14 +115,13 @@ def _check_agreement(group: devices.DeviceGroup, record: RunRecord):
     record.id = first["id"]  # for a new run, each process has drawn its own id
 
 
-def _promote(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOptions, group, say):
+def _promote(record: RunRecord, options: RunOptions, group, say):
     """Save the best set as the default set; or print how to replace another default set."""
     if not group.first:
         return
     folder, name = options.output_dir, record.name
     if options.promote:
-        for each in (name, *job.companions):
-            say(weights.promote(folder, each))
+        say(weights.promote(folder, name))
     elif "" in weights.tags(folder, name):
         say(f"{name}: {folder} holds another default set; the same command with --promote replaces "
             f"this set with the best set")
