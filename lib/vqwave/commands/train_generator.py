@@ -3,7 +3,6 @@
 import argparse
 
 from .. import cli
-from ..errors import UserError
 from ..io import weights
 from ..train import options, run_plan
 from . import arguments
@@ -17,9 +16,6 @@ def parser() -> argparse.ArgumentParser:
         "--generator generator_128 --data-dir data/both --label folder",
     )
     options.add_options(parser, "generator")
-    parser.add_argument("--rehearse", action="store_true",
-                        help="with --start-from: a generator that performs a score learns from the "
-                             "sound of what it plays, against the codec's adversary")
     arguments.add_codecs(parser)
     arguments.add_epoch(parser, "codecs")
     return parser
@@ -27,8 +23,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    if args.rehearse and not args.start_from:
-        raise UserError("--rehearse needs --start-from, because it starts from a trained performer")
     codecs = weights.find_folder(args.vqvae_weights_dir)
     run_plan.train_model(options.read_settings(args, "generator"), args.data_dir, codecs,
                          args.epoch, args.scheduler)

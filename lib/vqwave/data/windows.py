@@ -14,7 +14,6 @@ from ..io import audio, labels
 from ..io.splits import WHOLE, BatchShare
 from .codes import CodeTrack
 from .conditions import CONDITION_WINDOWS, Span
-from .scores import Score
 
 # The purposes of random numbers, as part of their keys.
 FOR_WINDOW, FOR_START, FOR_NEXT, FOR_CHANGE, FOR_PERFORMANCE = range(2, 7)
@@ -179,49 +178,6 @@ class PerformedWindows(AudioWindows):
         first = min((self.spans[item][0] + place) // self.level, len(performed) - frames)
         sound = audio.read_window(self.folder / self.files[item], first * self.level, self.length)
         return audio.from_u16(sound), performed[first : first + frames].astype(np.int32)
-
-
-class RehearsalWindows(AudioWindows):
-    """Batches ({"samples": x, and the input of each condition of a performer by name}, x). The last
-    rows, one of `unpaired`, have the score of a second place and the labels of a third; 0: none.
-
-    performer: its config. scores: {file: score}. The windows begin with whole frames, and are not
-    augmented.
-    """
-
-    def __init__(self, *args, performer: GeneratorConfig, scores: dict[str, Score],
-                 unpaired: int, **options):
-        super().__init__(*args, **options)
-        self.performer, self.scores, self.unpaired = performer, scores, unpaired
-
-    def __getitem__(self, batch: int):
-        numbers = self.numbers(batch)
-        paired = len(numbers) - (len(numbers) // self.unpaired if self.unpaired else 0)
-        rows = [self._row(number, row < paired) for row, number in enumerate(numbers)]
-        inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return inputs, inputs["samples"].copy()
-
-    def _row(self, number: int, paired: bool) -> dict[str, np.ndarray]:
-        """The inputs of a window by name."""
-        played = self._span(*self.position(number))
-        sound = audio.read_window(self.folder / played.track.track.file,
-                                  played.start * self.performer.level, self.length)
-        places = {"score": played, "labels": played}
-        if not paired:
-            random = rng(self.drawer.seed, FOR_PERFORMANCE, number)
-            places = {kind: self._span(*self.drawer.find(int(random.integers(self.places))))
-                      for kind in places}
-        return {"samples": audio.from_u16(sound)} | {
-            c.input: CONDITION_WINDOWS[c.kind](c, self.performer, [places[c.kind]])
-            for c in self.performer.conditions}
-
-    def _span(self, item: int, place: int) -> Span:
-        """The whole frames from a position of a track on."""
-        track, frames = self.tracks[item], self.length // self.performer.level
-        first = min((self.spans[item][0] + place) // self.performer.level,
-                    track.samples // self.performer.level - frames)
-        return Span(CodeTrack(Path(), frames, track=track, score=self.scores[track.file]), first,
-                    frames)
 
 
 def count_places(frames: int, length: int, unit: int) -> int:

@@ -37,8 +37,6 @@ class Codec(keras.Model):
     def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
         super().__init__(name=config.name, **kwargs)
         self.config, self.decoder_only = config, decoder_only
-        self.pairs = slice(None)
-        """The rows of the batch whose reconstruction has a recording; see `Rehearsal`."""
         self.front_end = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)
         if edges := config.quantizer.gain_edges:
             self.front_end = FeaturesAndGains(self.front_end, edges, config.sample_rate)
@@ -118,7 +116,12 @@ class Codec(keras.Model):
         encoding = training and not self.decoder_only
         latents = self.encoder(_one_or_all([features, *label]), training=encoding)
         quantized = self.quantizer(latents, training=encoding)
-        vectors, start = self.choose_vectors(inputs, quantized, training), []
+        vectors = quantized.vectors
+        if "codes" in inputs:
+            codes = inputs["codes"]
+            vectors = ops.where(codes[..., :1] < 0, vectors,
+                                self.quantizer.lookup(ops.maximum(codes, 0)))
+        start = []
         if self.config.head.needs_position:
             # A random position in training, so that the decoder sees all phases and all noise.
             batch = ops.shape(audio)[:1]
@@ -133,29 +136,21 @@ class Codec(keras.Model):
         self.last_pass = features, quantized, auxiliary, rest
         return ops.cast(audio[..., 0], "float32")
 
-    def choose_vectors(self, inputs, quantized, training):
-        """The vectors to decode: those of `codes`, if the input has them, or of the audio."""
-        if "codes" not in inputs:
-            return quantized.vectors
-        codes = inputs["codes"]
-        return ops.where(codes[..., :1] < 0, quantized.vectors,
-                         self.quantizer.lookup(ops.maximum(codes, 0)))
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The quantizer's losses + Σ weight·term, over the terms of `LossConfig` and, in training,
         of the adversary. Each term is also a metric. For a VAE, the metric `reconstruction` is the
         sum without the quantizer's losses.
         """
         features, quantized, auxiliary, averages = self.last_pass
-        terms, pairs = {}, self.pairs
+        terms = {}
         for compute in self.terms.values():
-            terms |= compute(y[pairs], y_pred[pairs], self.config)
+            terms |= compute(y, y_pred, self.config)
         if auxiliary is not None:
-            terms |= self.head.losses_of(features[pairs], auxiliary[pairs])
+            terms |= self.head.losses_of(features, auxiliary)
         if averages:
             terms["channel_average"] = channel_average(y, averages)
         if self.adversary is not None and training:
-            terms |= self.adversary.losses_of(y, y_pred, pairs)
+            terms |= self.adversary.losses_of(y, y_pred)
         for name, update in quantized.metrics.items():
             self.quantizer_metrics[name].update_state(update)
         total = quantizer_loss = sum(quantized.losses)

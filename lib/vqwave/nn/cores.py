@@ -399,13 +399,9 @@ class FramesStack(Core):
         shape = (*ops.shape(vectors)[:-1], self.config.books, self.config.core.code_dim)
         return ops.reshape(vectors, shape)
 
-    def played(self, context, training=False):
-        """The vectors float32 [batch, T, books, code_dim] whose nearest codes are played."""
-        return self.nearest.spread(self._vectors(context, training))
-
     def step(self, previous, context, state, draw):
         """One frame, for sampling; see `Core.step`."""
-        logits = self.nearest(self.played(context))
+        logits = self.nearest(self.nearest.spread(self._vectors(context)))
         return ops.stack([draw(k, logits[:, k]) for k in range(self.config.books)], axis=-1), state
 
 

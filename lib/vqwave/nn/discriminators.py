@@ -132,10 +132,9 @@ class Adversary(layers.Layer):
         for d in self.discriminators:
             d.build(shape)
 
-    def losses_of(self, recording, reconstruction, pairs: slice = slice(None)) -> dict:
+    def losses_of(self, recording, reconstruction) -> dict:
         """recording x, reconstruction y: float32 [batch, samples] -> each term of `term_weights` by
-        name. Call it in the codec's `compute_loss`, because JAX updates no metric in `call`. pairs:
-        the rows in which y is a reconstruction of x; only these have feature matching.
+        name. Call it in the codec's `compute_loss`, because JAX updates no metric in `call`.
 
         discriminator: the game's loss of the discriminators, without gradient to the decoder.
         adversarial: the game's loss of the decoder; feature_matching: mean over layers of
@@ -151,8 +150,7 @@ class Adversary(layers.Layer):
         count = len(self.discriminators)
 
         def losses(number):
-            terms = self._losses_of_one(self.discriminators[number], recording, reconstruction,
-                                        pairs)
+            terms = self._losses_of_one(self.discriminators[number], recording, reconstruction)
             played = ops.one_hot(number, count, dtype="float32")
             return terms | {"won": terms["won"] * played, "played": played}
 
@@ -168,7 +166,7 @@ class Adversary(layers.Layer):
         """The names of all terms and metrics of the adversary, which validation does not have."""
         return {*self.term_weights, *(metric.name for metric in self.won)}
 
-    def _losses_of_one(self, discriminator, recording, reconstruction, rows) -> dict:
+    def _losses_of_one(self, discriminator, recording, reconstruction) -> dict:
         real = discriminator(recording)
         fake = discriminator(ops.stop_gradient(reconstruction))
         # The gradient reaches the reconstruction, but not the weights. So one loss, one optimizer
@@ -176,8 +174,7 @@ class Adversary(layers.Layer):
         weights = [(v, ops.stop_gradient(v.value)) for v in discriminator.variables]
         with keras.StatelessScope(weights):
             frozen = discriminator(reconstruction)
-        pairs = [(ops.stop_gradient(a[rows]), b[rows])
-                 for a, b in zip(real[:-1], frozen[:-1], strict=True)]
+        pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], frozen[:-1], strict=True)]
         matching = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
         return {"discriminator": (ops.mean(self.game.recording(real[-1]))
                                   + ops.mean(self.game.reconstruction(fake[-1]))),

@@ -14,7 +14,6 @@ from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
 from ..nn.cores import CORES
-from ..nn.rehearsal import UNPAIRED, Rehearsal
 from ..progress import SilentReporter
 from . import performances
 from .devices import DeviceGroup
@@ -144,22 +143,6 @@ class Job:
         return f"validation loss {loss:.5g}"
 
 
-def window_bounds(codec: config.CodecConfig) -> tuple[int, int]:
-    """(unit, least): a window's length in samples is a multiple of `unit`, at least `least`."""
-    shortest = max(losses.SHORTEST_AUDIO,
-                   losses.LINE_BINS * codec.level if codec.loss.hum else 0,
-                   codec.adversary.longest // 2 + 1 if codec.adversary else 0)
-    return math.lcm(codec.level, losses.CONSTANT_Q.hop if codec.loss.constant_q else 1), shortest
-
-
-def check_window(codec: config.CodecConfig, training: config.TrainingConfig):
-    """Raises `UserError` if the loss of a codec cannot be computed of the windows."""
-    unit, shortest = window_bounds(codec)
-    if training.input_length % unit or training.input_length < shortest:
-        raise UserError(f"--input-length is {training.input_length}; for {codec.name} it must be a "
-                        f"multiple of {unit} and at least {shortest}")
-
-
 class CodecJob(Job):
     """A codec on the windows of a prepared folder."""
 
@@ -177,8 +160,21 @@ class CodecJob(Job):
         self.check_rate(self.model.name, self.model.sample_rate,
                         "; prepare the audio at that rate or set sample_rate with --config")
 
+    @property
+    def _window_bounds(self) -> tuple[int, int]:
+        """(unit, least): a window's length in samples is a multiple of `unit`, at least `least`."""
+        model = self.model
+        shortest = max(losses.SHORTEST_AUDIO,
+                       losses.LINE_BINS * model.level if model.loss.hum else 0,
+                       model.adversary.longest // 2 + 1 if model.adversary else 0)
+        unit = math.lcm(model.level, losses.CONSTANT_Q.hop if model.loss.constant_q else 1)
+        return unit, shortest
+
     def check_settings(self, training: config.TrainingConfig):
-        check_window(self.model, training)
+        unit, shortest = self._window_bounds
+        if training.input_length % unit or training.input_length < shortest:
+            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
+                            f"must be a multiple of {unit} and at least {shortest}")
         if training.mix and self.model.labels:
             raise UserError(f"{self.model.name}: training.mix is {training.mix:g}, but a mixture "
                             f"of two tracks has no label: set it to 0, or train without --label")
@@ -196,7 +192,7 @@ class CodecJob(Job):
 
     def _fit_window(self, record: RunRecord, say):
         """Shorten the window until at most `SHORT_TRACKS` of the tracks are shorter than it."""
-        unit, shortest = window_bounds(self.model)
+        unit, shortest = self._window_bounds
         lengths = sorted(map(self.length, self.train))
         window, rate = record.training.input_length, self.model.sample_rate
         fits = lengths[int(SHORT_TRACKS * len(lengths))]
@@ -354,49 +350,6 @@ class GeneratorJob(Job):
         return CORES[self.model.core.kind].compile_options()
 
 
-class RehearsalJob(GeneratorJob):
-    """A performer on the audio and the scores of a prepared folder, see `nn.rehearsal`."""
-
-    shown = ("loss", "val_loss", "val_mel", "val_regression")
-    describe_loss = Job.describe_loss
-
-    def check(self):
-        if not self.model.core.performs:
-            raise UserError(f"{self.model.name}: plays no score, so it cannot rehearse")
-        super().check()
-
-    def check_settings(self, training: config.TrainingConfig):
-        check_window(self.codec_weights[0].config, training)
-
-    def prepare(self, record: RunRecord, group: DeviceGroup, say):
-        say(f"{self.model.name} learns from the sound of {self.codec_weights[0].summary}")
-        self.training, self.group = record.training, group
-        self.split(record, say)
-        self.keep_long(record, self.training.input_length, say)
-        self.scores = scores.of_corpus(self.data_dir, self.train + self.val, say)
-
-    def windows_of(self, tracks, unpaired=0, **options):
-        return windows.RehearsalWindows(
-            self.data_dir, tracks, self.training.input_length, self.training.batch_size,
-            self.training.seed, spans=self.spans, share=self.group, performer=self.model,
-            scores=self.scores, unpaired=unpaired, **options)
-
-    def batches(self, step: int):
-        return self.windows_of(self.train, UNPAIRED, start=step)
-
-    def build(self, seed: int):
-        return Rehearsal(self.codec_weights[0], self.model, seed)
-
-    def take_weights(self, model, weight_set: weights.WeightSet):
-        super().take_weights(model.performer, weight_set)
-
-    def begin(self, model):
-        """Nothing: only the first training measures the tracks."""
-
-    def compile_options(self) -> dict:
-        return {}
-
-
 class ScoreJob(GeneratorJob):
     """A generator of scores on the transcribed tracks of a prepared folder, in all twelve keys."""
 
@@ -434,8 +387,8 @@ class ScoreJob(GeneratorJob):
         return model
 
 
-GENERATOR_JOBS = {"codes": GeneratorJob, "scores": ScoreJob, "sound": RehearsalJob}
-"""The job of each value of `CoreConfig.learns`, and of a rehearsal."""
+GENERATOR_JOBS = {"codes": GeneratorJob, "scores": ScoreJob}
+"""The job of each value of `CoreConfig.learns`."""
 
 
 def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None

@@ -43,7 +43,6 @@ class RunOptions:
     minutes: the length of the training from `began` on (a time of `time.monotonic`), instead of the
     config's steps. start_from: the folder of the initial weights. decoder_only: freeze encoder and
     codebook. performer: the folder of a generator whose performances the decoder also learns.
-    rehearse: a performer learns from the sound of what it plays.
     set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a continued run
     keeps its values of all other fields. None: the fields that the configs were created with.
     """
@@ -53,7 +52,6 @@ class RunOptions:
     start_from: str | Path | None = None
     decoder_only: bool = False
     performer: str | Path | None = None
-    rehearse: bool = False
     keep_all: bool = False
     promote: bool = False
     distribute: bool = False
@@ -205,7 +203,7 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
         config.validate(DataConfig, config.to_dict(preset.data) | data, f"{where}data"),
         RunOptions(args.output_dir, args.minutes, start_from,
                    getattr(args, "decoder_only", False), getattr(args, "performer", None),
-                   getattr(args, "rehearse", False), args.keep_all, args.promote, args.distribute,
+                   args.keep_all, args.promote, args.distribute,
                    frozenset(given) | frozenset(data)),
         preset.chain)
 

@@ -27,7 +27,7 @@ class RunRecord:
     steps: None until the speed of a step is measured. best, best_epoch: the lowest validation loss
     and its epoch (0: the initial weights). waited: the epochs since then. held_out: if a codec
     started from another codec, that codec's measurements on its own corpus (`report.judge`).
-    rehearsed: whether it is a rehearsal (`nn.rehearsal`). finished: why the run ended.
+    finished: why the run ended.
     """
 
     model: CodecConfig | GeneratorConfig
@@ -46,7 +46,6 @@ class RunRecord:
     codes_of: str | None = None
     held_out: dict | None = None
     unigram_bits: float | None = None
-    rehearsed: bool = False
     finished: str | None = None
 
     @property

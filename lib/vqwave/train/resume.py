@@ -59,8 +59,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
         _adopt(saved, training, data, options, say)
         return Start(saved, state.path, variables)
     record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
-                       steps=None if options.minutes else training.steps,
-                       rehearsed=options.rehearse)
+                       steps=None if options.minutes else training.steps)
     if source:
         own, known = job.model.labels, source.config.labels
         new_labels = own and (not known or own.are_parts and known.are_parts)
@@ -100,11 +99,10 @@ def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
                             f"{new.get(key)!r}; {advice}")
     if saved.codecs != codecs:
         raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; {advice}")
-    for flag, now, before in (("--decoder-only", options.decoder_only, saved.codes_of is not None),
-                              ("--rehearse", options.rehearse, saved.rehearsed)):
-        if now != before:
-            raise UserError(f"{folder}: holds a run of {name} that was begun "
-                            f"{'without' if now else 'with'} {flag}; use another --output-dir")
+    if options.decoder_only != (saved.codes_of is not None):
+        begun = "without" if options.decoder_only else "with"
+        raise UserError(f"{folder}: holds a run of {name} that was begun {begun} --decoder-only; "
+                        f"use another --output-dir")
 
 
 def _flat(values: dict, prefix: str = "") -> dict:

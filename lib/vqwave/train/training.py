@@ -41,8 +41,8 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
     """Train one generator on the codes of a prepared folder under the codecs in `codec_dir`.
     codec_epoch, chain, scheduler: see `GeneratorJob` and `weights.add_chain`.
     """
-    learns = "sound" if options.rehearse else model.core.learns
-    job = GENERATOR_JOBS[learns](model, data_dir, codec_dir, codec_epoch, chain, scheduler)
+    job = GENERATOR_JOBS[model.core.learns](model, data_dir, codec_dir, codec_epoch, chain,
+                                            scheduler)
     return _train(job, options, training, data, say, chain)
 
 
