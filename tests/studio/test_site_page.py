@@ -150,6 +150,7 @@ def test_a_site_draws_the_same_codes_as_python_and_plays_without_a_network(led, 
     page.wait_for_function(f"() => window.pcm.length >= {30 * RATE}")
     for level, codes in native_codes(music, 7, 30).items():
         np.testing.assert_array_equal(codes_of(page, level)[: len(codes)], codes)
+    assert page.evaluate("() => window.vqwave.player.score.some(([second]) => second > window.vqwave.player.sound.end / window.vqwave.player.take.rate)"), "the score comes ahead of the sound"
     page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
     assert any(request.service_worker for request in open_site.requests), "the service worker is watched too"
     page.context.set_offline(True)

@@ -155,6 +155,20 @@ def test_no_more_is_generated_than_is_allowed(studio):
     frames.close()
 
 
+def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
+    root = shared("led by a score", chains.save_led)
+    settings = {"seed": 3, "seconds": 4.0, "level": 512}
+    header, *blocks, _ = read_messages(open_studio(root / "codecs", [root / "generators"]).make_take(TakeRequest(**settings)))[-13:]
+    assert len(blocks) == 11 and header[0]["take"]["score"]
+    with vqwave.load(root / "codecs", root / "generators").stream(**settings) as stream:
+        for number, (about, _) in enumerate(blocks):
+            next(stream)
+            notes = stream.notes(8192 * number)
+            assert [midi for *_, midi in about["score"]] == [midi for *_, midi in notes]
+            np.testing.assert_allclose([row[:2] for row in about["score"]], [(a / RATE, (b - a) / RATE) for a, b, _ in notes], atol=6e-4)
+    assert any(about["score"][-1][0] > 8192 * (number + 1) / RATE for number, (about, _) in enumerate(blocks[:-1]))
+
+
 def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     studio, tiny_weights, tmp_path, make_take
 ):

@@ -166,10 +166,12 @@ class Take:
         raise UserError("The take was stopped.")
 
     def messages(self) -> Iterator[bytes]:
-        """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
-        16-bit samples, spectrogram and codes; {"wait": true} while no block is allowed.
+        """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes",
+        "score"}, then 16-bit samples, spectrogram and codes; {"wait": true} while no block is
+        allowed.
 
-        Codes are ordered by frame, then by book. bits: per frame. notes: see `Roll`.
+        Codes are ordered by frame, then by book. bits: per frame. notes: see `Roll`. score: see
+        `_composed`.
         """
         tape, stream, s = self.tape, self._stream, self.settings
         pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
@@ -184,7 +186,7 @@ class Take:
             self.computing += time.monotonic() - start
             if block is None:
                 break
-            samples = audio.to_int16(block)
+            samples, score = audio.to_int16(block), _composed(stream, tape.samples)
             with self._lock:
                 if not self.busy:
                     return
@@ -192,7 +194,7 @@ class Take:
             self.touched = time.monotonic()
             yield _pack_block(samples, pictures, tape.samples >= longest,
                                {x: _bits(stream.log_probs[x]) for x in s.new_levels},
-                               [stream.codes[x] for x in s.levels],
+                               [stream.codes[x] for x in s.levels], score=score,
                                speed=round(self.seconds / max(self.computing, 1e-6), 2))
             self.touched = time.monotonic()
         self.end()
@@ -281,6 +283,15 @@ def describe_level(config: CodecConfig, generated: bool, shades: list[list[int]]
     return {"level": config.level, "generated": generated, "num_codes": config.num_codes,
             "books": config.books, "most_bits": config.books * math.log2(config.num_codes),
             "shades": shades}
+
+
+def _composed(stream: Stream, begin: int) -> list[list[float]]:
+    """[start, length (seconds), note number] of each note of the score from sample `begin` on, also
+    after the samples that are generated. A later message may change these notes.
+    """
+    rate = stream.sample_rate
+    return [[round(first / rate, 3), round((last - first) / rate, 3), midi]
+            for first, last, midi in stream.notes(begin)]
 
 
 def _bits(log_probs) -> float:

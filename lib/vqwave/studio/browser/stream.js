@@ -170,7 +170,7 @@ export class Stream {
     this.passing = block && block.audio.slice(0, Math.round(seconds * this.about.rate));
   }
 
-  /** The next block: {audio, codes and bits a frame by level, notes of the score}. */
+  /** The next block: {audio, codes and bits a frame by level, notes of the score from its first sample on}. */
   async nextBlock() {
     const { about, past, pending } = this;
     this.begun = this.heard + 1;
@@ -201,7 +201,7 @@ export class Stream {
     const byLevel = (value) => Object.fromEntries(this.levels.map((level) => [level.level, value(level)]));
     const codes = byLevel((level) => level.window(blocks * level.perBlock, (blocks + 1) * level.perBlock));
     const bits = byLevel((level) => level.bits.shift());
-    const notes = this.score?.notes(blocks * about.block, (blocks + 1) * about.block) ?? [];
+    const notes = this.score?.notes(blocks * about.block, Infinity) ?? [];
     this.blocks += 1;
     for (const level of this.levels) level.trim(level.stop - Math.ceil((about.kept * about.rate) / level.level));
     this.score?.forget((top.blocks * top.perBlock - about.score.halo) * top.level);

@@ -87,7 +87,7 @@ class Take {
       const parts = site.levels.map(({ level }) => Uint16Array.from(codes[level]));
       const rows = notes.map(([first, length, midi]) => [(this.samples + first) / site.rate, length / site.rate, midi, site.picture.note]);
       const speed = this.samples ? this.samples / site.rate / this.computing : undefined; // without the first block
-      const message = { samples: pcm.length, codes: parts.map(({ length }) => length), bits, notes: rows, speed };
+      const message = { samples: pcm.length, codes: parts.map(({ length }) => length), bits, notes: rows.filter((row, i) => notes[i][0] < pcm.length), score: rows, speed };
       say(message, [pcm, await this.columns(audio), ...parts]);
       this.samples += pcm.length;
       // A pause between blocks lets messages in.

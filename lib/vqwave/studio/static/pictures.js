@@ -178,6 +178,20 @@ export function drawNotes(context, rows, about, height, x, scale) {
   context.restore();
 }
 
+/** The notes of a score as frames: rows [second, seconds, midi]. */
+export function drawScore(context, rows, about, height, x, scale) {
+  context.save();
+  context.strokeStyle = ink()("mark");
+  context.lineWidth = scale;
+  const tall = Math.max(3 * scale, (height / about.bands) * 2);
+  for (const [second, seconds, midi] of rows) {
+    const [left, right] = [x(second), x(second + seconds)];
+    if (right < 0 || left > context.canvas.width) continue;
+    context.strokeRect(left, noteHeight(midi, about, height) - tall / 2, Math.max(2 * scale, right - left - scale), tall);
+  }
+  context.restore();
+}
+
 /** The playhead, and a veil over the samples that are not heard yet. */
 export function drawPlayhead(context, now, end, height, glow) {
   const scale = window.devicePixelRatio || 1;

@@ -2,7 +2,7 @@
 
 import { alertIn, byId, copy, element, film, keep, time } from "./dom.js";
 import { listen } from "./keys.js";
-import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
+import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
 import { address, answer, ask, cutter, frames, inWords, send } from "./wire.js";
@@ -199,7 +199,7 @@ export class Player {
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
     this.codes = take.levels.map((one) => new Codes(one, take.column));
-    Object.assign(this, { bits: new Map(), marks: [], melody: [], record: null, allowed: 0, state: "making", speed: null });
+    Object.assign(this, { bits: new Map(), marks: [], melody: [], score: [], record: null, allowed: 0, state: "making", speed: null });
     this.say("The model begins …", null);
     this.layLanes();
     this.turns.begin(take);
@@ -235,14 +235,16 @@ export class Player {
     about.codes.forEach((count, i) => this.codes[i].append(cut(Uint16Array, count), this.table.codes));
     this.bits.set(Math.floor(this.sound.end / this.take.block), about.bits);
     this.melody.push(...about.notes);
+    const start = this.sound.end / this.take.rate;
+    if (about.score) this.score = [...this.score.filter(([second]) => second < start), ...about.score];
     this.outline.append(pcm);
     this.sound.push(pcm);
-    const start = this.sound.blocks[0]?.start ?? 0;
-    const oldest = Math.floor(start / this.take.column);
+    const kept = this.sound.blocks[0]?.start ?? 0;
+    const oldest = Math.floor(kept / this.take.column);
     this.spectrum.forget(oldest);
-    for (const codes of this.codes) codes.forget(Math.floor(start / codes.each));
+    for (const codes of this.codes) codes.forget(Math.floor(kept / codes.each));
     for (const block of this.bits.keys()) if ((block * this.take.block) / this.take.column < oldest - PAGE) this.bits.delete(block);
-    while (this.melody.length && this.melody[0][0] < start / this.take.rate - 10) this.melody.shift();
+    for (const notes of [this.melody, this.score]) while (notes.length && notes[0][0] < kept / this.take.rate - 10) notes.shift();
     this.speed = about.speed ?? this.speed;
     byId("waiting").hidden = true;
     this.dirty = true;
@@ -496,7 +498,7 @@ export class Player {
     const wide = Math.max(1, Math.round((this.picture.clientWidth < 600 ? 2 : 3) * scale));
     const [picture, seen, tall] = fitted(this.picture);
     const columns = seen / wide;
-    const last = sound.end / column;
+    const last = Math.max(sound.end, (this.score.at(-1)?.[0] ?? 0) * rate) / column;
     const first = Math.max(0, Math.min(position / column - 0.6 * columns, Math.max(last, columns) - columns));
     const left = Math.round(first * wide);
     const x = (samples) => Math.round((samples / column) * wide) - left;
@@ -505,6 +507,7 @@ export class Player {
     picture.imageSmoothingEnabled = true;
     this.spectrum.draw(picture, tall, left, wide, seen);
     drawNotes(picture, this.melody, take, tall, (second) => x(second * rate), scale);
+    drawScore(picture, this.score, take, tall, (second) => x(second * rate), scale);
     drawOctaves(picture, take, seen, tall, scale);
     drawPlayhead(picture, x(position), x(sound.end), tall, true);
     picture.font = `${11 * scale}px system-ui, sans-serif`;
@@ -576,7 +579,7 @@ export class Player {
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next.";
+    byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Frames are the composed notes, also those that are not played yet." : "");
     if (this.busy) return;
     const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;
