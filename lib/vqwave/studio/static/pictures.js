@@ -164,32 +164,36 @@ export function write(context, words, x, y, scale) {
   context.fillText(words, x, y);
 }
 
-/** The notes as on a piano roll: rows [second, seconds, midi, dB]. */
-export function drawNotes(context, rows, about, height, x, scale) {
+/** Paint the notes in view, rows [second, seconds, midi, …]: `paint(left, top, wide, tall, row)` for each. */
+function eachNote(context, rows, about, height, x, scale, tall, paint) {
   context.save();
-  context.fillStyle = ink()("on-picture");
-  const tall = Math.max(2 * scale, (height / about.bands) * 1.2);
-  for (const [second, seconds, midi, strength] of rows) {
-    const [left, right] = [x(second), x(second + seconds)];
-    if (strength < FAINTEST || right < 0 || left > context.canvas.width) continue;
-    context.globalAlpha = Math.min(0.9, Math.max(0.15, (strength + 50) / 45));
-    context.fillRect(left, noteHeight(midi, about, height) - tall / 2, Math.max(2 * scale, right - left - scale), tall);
+  for (const row of rows) {
+    const [left, right] = [x(row[0]), x(row[0] + row[1])];
+    if (right < 0 || left > context.canvas.width) continue;
+    paint(left, noteHeight(row[2], about, height) - tall / 2, Math.max(2 * scale, right - left - scale), tall, row);
   }
   context.restore();
 }
 
+/** The notes as on a piano roll: rows [second, seconds, midi, dB]. */
+export function drawNotes(context, rows, about, height, x, scale) {
+  const colour = ink()("on-picture");
+  eachNote(context, rows, about, height, x, scale, Math.max(2 * scale, (height / about.bands) * 1.2), (left, top, wide, tall, [, , , strength]) => {
+    if (strength < FAINTEST) return;
+    context.fillStyle = colour;
+    context.globalAlpha = Math.min(0.9, Math.max(0.15, (strength + 50) / 45));
+    context.fillRect(left, top, wide, tall);
+  });
+}
+
 /** The notes of a score as frames: rows [second, seconds, midi]. */
 export function drawScore(context, rows, about, height, x, scale) {
-  context.save();
-  context.strokeStyle = ink()("mark");
-  context.lineWidth = scale;
-  const tall = Math.max(3 * scale, (height / about.bands) * 2);
-  for (const [second, seconds, midi] of rows) {
-    const [left, right] = [x(second), x(second + seconds)];
-    if (right < 0 || left > context.canvas.width) continue;
-    context.strokeRect(left, noteHeight(midi, about, height) - tall / 2, Math.max(2 * scale, right - left - scale), tall);
-  }
-  context.restore();
+  const colour = ink()("mark");
+  eachNote(context, rows, about, height, x, scale, Math.max(3 * scale, (height / about.bands) * 2), (left, top, wide, tall) => {
+    context.strokeStyle = colour;
+    context.lineWidth = scale;
+    context.strokeRect(left, top, wide, tall);
+  });
 }
 
 /** The playhead, and a veil over the samples that are not heard yet. */
