@@ -81,9 +81,9 @@ class Score:
                                for times in (self.starts, self.ends, self.attacks))
         starts = np.concatenate([first, attacks])
         stops = np.concatenate([np.maximum(end, first + 1), attacks + ScoreAbove.RINGING])
-        places = np.concatenate([self.pitches - LOWEST_PITCH, books - BANDS + self.bands])
-        heard = (stops > 0) & (starts < count) & (places >= 0) & (places < books)
-        for start, stop, book in zip(starts[heard], stops[heard], places[heard], strict=True):
+        struck = np.concatenate([self.pitches - LOWEST_PITCH, books - BANDS + self.bands])
+        heard = (stops > 0) & (starts < count) & (struck >= 0) & (struck < books)
+        for start, stop, book in zip(starts[heard], stops[heard], struck[heard], strict=True):
             frames = np.arange(max(start, 0), min(stop, count))
             roll[frames, book] = 1 + np.minimum(frames - start, ScoreAbove.OLDEST)
         middles = begin + frame * (np.arange(count) + 0.5)
