@@ -298,6 +298,10 @@ def test_a_midi_keyboard_holds_notes_and_without_an_audio_thread_it_plays_too(le
     page.evaluate("() => window.keyboard.onmidimessage({ data: [0x90, 62, 100] })")
     page.wait_for_function("() => window.vqwave.player.take.link.includes('notes')")
     assert page.locator("#notes [aria-pressed=true]").inner_text() == "D"
+    # Three beats of a clock at 150 beats a minute.
+    page.evaluate("() => { for (let i = 0; i <= 72; i += 1) window.keyboard.onmidimessage({ data: [0xf8], timeStamp: 1000 + i * 400 / 24 }) }")
+    page.wait_for_function("() => window.vqwave.player.take.link.includes('tempo')")
+    assert page.locator("[aria-label=Tempo]").input_value() == "150"
 
 
 def without(*patterns):

@@ -67,6 +67,7 @@ def test_a_request_that_cannot_be_read_names_its_field(values, field):
     ({"mode": "vary"}, "There is no recording yet: drop one in"),
     ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "keep is 32; it must be one of 512"),
     ({"mode": "vary", "recording": "x", "keep": 8}, "keep is 8; it must be one of 512, 128, 32"),
+    ({"mode": "perform", "recording": "x"}, "These weights have no score, so they cannot play a tune."),
     ({"mode": "vary", "recording": "gone", "name": "a.mp3"}, "a.mp3 is not in this studio (any more): drop it in"),
     ({"weights": "/etc"}, "There is no folder of weights called '/etc' here; there are"),
     ({"epoch": "7"}, "has no epoch 7"),

@@ -242,6 +242,8 @@ def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_var
         assert page.locator("#keep").inner_text() == "" and page.locator("#temperatures label").count() == 1
         vary = page.locator("#mode input[value=vary]")
         assert vary.is_disabled() and "one level" in vary.locator("..").get_attribute("title")
+        perform = page.locator("#mode input[value=perform]")
+        assert perform.is_disabled() and "no score" in perform.locator("..").get_attribute("title")
         page.locator("#endless").uncheck()
         page.locator("#seconds").fill("1")
         page.locator("#make-four").click()

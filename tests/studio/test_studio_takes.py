@@ -169,6 +169,30 @@ def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
     assert any(about["score"][-1][0] > 8192 * (number + 1) / RATE for number, (about, _) in enumerate(blocks[:-1]))
 
 
+def test_a_hummed_tune_is_played(open_studio, shared, tmp_path):
+    """Its notes begin the score; the command and the link make the same piece."""
+    root = shared("led by a score", chains.save_led)
+    studio = open_studio(root / "codecs", [root / "generators"])
+    hum = tmp_path / "microphone.wav"
+    audio.write(hum, tune(2, 1), RATE)
+    recording = studio.recordings.receive(hum)
+    frames = read_messages(studio.make_take(TakeRequest(mode="perform", recording=recording.id, name=recording.name, seed=3, seconds=4.0)))
+    assert any("microphone.wav" in about.get("progress", "") for about, _ in frames)
+    music, record = vqwave.load(root / "codecs", root / "generators"), frames[-1][0]["end"]
+    assert record["title"] == "the tune of microphone.wav" and "--score-from microphone.wav" in record["command"]
+    with music.stream(seed=3, seconds=4.0, score=music.score(hum), log_probs=True) as stream:
+        heard = np.concatenate(list(stream))
+    wav = studio.takes.file(record["id"], "wav").read_bytes()
+    np.testing.assert_array_equal(join_blocks([f for f in frames if "bits" in f[0]]), audio.to_int16(heard))
+    assert command_line(record["command"], root, tmp_path, **{hum.name: hum}) == wav
+    again = read_messages(studio.make_take(TakeRequest(**dict(urllib.parse.parse_qsl(record["link"])))))[-1][0]["end"]
+    assert studio.takes.file(again["id"], "wav").read_bytes() == wav
+    whistle = tmp_path / "whistle.wav"  # for dogs
+    audio.write(whistle, 0.2 * np.sin(2 * np.pi * 9000 * np.arange(RATE) / RATE).astype(np.float32), RATE)
+    whistle = studio.recordings.receive(whistle)
+    assert "whistle.wav: no notes are heard in this recording" in refusal(studio, mode="perform", recording=whistle.id)
+
+
 def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     studio, tiny_weights, tmp_path, make_take
 ):

@@ -4,19 +4,16 @@ import os
 import sys
 
 from .. import cli, config, progress
-from ..data.scores import Score
 from ..errors import UserError
-from ..io import audio, weights
+from ..io import weights
 from ..io.files import printable
-from ..play import api, controls, keys, mastering, midi, playback
+from ..play import api, controls, keys, mastering, playback
 from ..play.score import TEMPI
 from ..play.session import Session
 from . import arguments
 
 SHORTEST_PIECE, LONGEST_PIECE = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
-LONGEST_SCORE = 900
-"""The most seconds of a recording that are transcribed."""
 
 SAMPLING = {
     "temperature": ("T", "below 1 safer, above 1 wilder, 0: always the likeliest code; for a VAE, "
@@ -120,16 +117,6 @@ def add_score(parser):
     group.add_argument("--score-from", metavar="FILE",
                        help="perform a .mid file or a transcribed recording; then the model "
                             "composes on")
-
-
-def score_from(args, music):
-    """The score from the file of --score-from, or None."""
-    if args.score_from is None:
-        return None
-    if args.score_from.lower().endswith((".mid", ".midi")):
-        return midi.read(args.score_from)
-    rate = music.sample_rate
-    return Score.of(audio.read_part(args.score_from, rate, 0, LONGEST_SCORE * rate)[0], rate)
 
 
 def add_models(parser):
@@ -237,16 +224,16 @@ def stream_options(args, music) -> dict:
 
 def open_stream(args, music, options: dict, past: float = 0.0):
     """The stream, and the changes of --replay."""
+    score = None if args.score_from is None else music.score(args.score_from)
     if args.replay is None:
-        stream = music.stream(seed=args.seed, past=past, score=score_from(args, music), **options)
+        stream = music.stream(seed=args.seed, past=past, score=score, **options)
         change = {name: getattr(args, name) for name in SCORE_OPTIONS
                   if getattr(args, name) is not None}
         stream.check(stream.queued_engines, **change)
         return stream, [(0, change)] if change else ()
     session = Session.read(args.replay)
     seed = session.seed if args.seed is None else args.seed
-    stream = music.stream(seed=seed, past=controls.MOST_PAST, score=score_from(args, music),
-                          **options)
+    stream = music.stream(seed=seed, past=controls.MOST_PAST, score=score, **options)
     session.check(stream)
     return stream, session.changes
 

@@ -12,7 +12,7 @@ from ..errors import UserError, check_number
 from ..io import audio as audio_files
 from ..io.files import printable
 from . import engine as engines
-from . import latents
+from . import latents, midi
 from .controls import CONTROLS
 from .labels import find_labels, read_labels
 from .models import ChainModels
@@ -23,6 +23,8 @@ from .stream import Stream
 
 SILENT = 1e-4
 """A recording whose samples are all smaller (-80 dB) is silent."""
+LONGEST_SCORE = 900
+"""The most seconds of a recording that are transcribed."""
 
 
 class VQWave(ChainModels):
@@ -169,6 +171,19 @@ class VQWave(ChainModels):
             empty = np.empty((stream.batch, 0) if stream.batch else 0, np.float32)
             return np.concatenate([empty, *stream], axis=-1)
 
+    def score(self, path) -> Score:
+        """The score of a .mid file, or of a recording, whose first `LONGEST_SCORE` seconds are
+        transcribed. Raises `UserError` for an unreadable file, and for one without notes.
+        """
+        if str(path).lower().endswith((".mid", ".midi")):
+            return midi.read(path)
+        samples = LONGEST_SCORE * self.sample_rate
+        sound = audio_files.read_part(path, self.sample_rate, 0, samples)[0]
+        score = Score.of(sound, self.sample_rate)
+        if not len(score.starts):
+            raise UserError(f"{printable(path)}: no notes are heard in this recording")
+        return score
+
     def stream(self, *, level: int | None = None, seconds: float | None = None,
                samples: int | None = None,
                seed: int | None = None, sampling=None, begin: Prompt | Variation | None = None,
@@ -187,7 +202,8 @@ class VQWave(ChainModels):
                 `source`). The length of a piece includes its prompt. A variation is as long as its
                 recording, unless a length cuts it.
             batch, chunk, log_probs, past, label: see `Stream`.
-            score: a score to perform. After its end the generator of the score continues it.
+            score: a score to perform, see `score`. After its end the generator of the score
+                continues it.
             intro, leveling: see `Stream`. By default a new piece begins where its music sounds, and
                 is leveled. `intro=True, leveling=False` is the music as it is composed.
             latency: a key of `playback.LATENCIES`. With `low`, changes by `set` are heard sooner;

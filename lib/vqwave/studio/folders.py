@@ -83,6 +83,7 @@ class Folders:
         labels = [list(config.labels.groups) for config in self.generators(folder).values()
                   if config.labels]
         return {"name": folder, "epochs": self.epochs(folder), "ending": chain.ending,
+                "score": bool(chain.score),
                 "levels": list(chain.sizes), "labels": labels[0] if labels else [],
                 "temperatures": [temperatures.get(level, 1.0) for level in chain.sizes]}
 

@@ -55,7 +55,7 @@ class TakeRequest(Request):
 
     weights: ShortText = ""
     epoch: ShortText = ""
-    mode: Literal["new", "continue", "vary"] = "new"
+    mode: Literal["new", "continue", "vary", "perform"] = "new"
     level: Count | None = None
     seed: int = Field(default_factory=lambda: draw_seed(None), ge=0, le=limits.LARGEST_SEED)
     seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_TAKE), Rounded] | None = 30.0
@@ -109,6 +109,8 @@ class TakeRequest(Request):
         keep = chain.top if self.keep is None or self.mode != "vary" else self.keep
         if self.mode != "new" and not self.recording:
             raise UserError(NO_RECORDING)
+        if self.mode == "perform" and not chain.score:
+            raise UserError("These weights have no score, so they cannot play a tune.")
         if self.mode == "vary":
             chain.check_keep(keep, level)
         temperature = {x: self.temperature.get(x, temperatures.get(x, 1.0)) for x in chain.sizes}
@@ -160,6 +162,8 @@ class Settings(TakeRequest):
             return f"{self.name}{start}, continued after {as_typed(self.prompt_seconds)} s"
         if self.mode == "vary":
             return f"{self.name}, varied below {self.keep}x"
+        if self.mode == "perform":
+            return f"the tune of {self.name}"
         return piece_name(self.seed)
 
     @property

@@ -236,6 +236,8 @@ class Studio:
             words += ["--keep-original"] * s.keep_original
         if s.mode == "vary":
             words += ["--variation-of", s.name, "--keep", str(s.keep)]
+        if s.mode == "perform":
+            words += ["--score-from", s.name]
         if s.seconds is not None:
             words += ["--seconds", as_typed(s.seconds)]
         temperatures = [as_typed(t) for t in s.temperatures.values()]

@@ -132,11 +132,11 @@ class Take:
     def prepare(self, models: FolderModels, recording: Recording | None, report):
         """Load the models, encode the recording, and open the stream."""
         s, music = self.settings, models.music
-        encode = {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode]
+        encode = {"continue": s.levels, "vary": (s.keep,)}.get(s.mode, ())
         models.prepare(s.new_levels, encode, report)
         levels = [describe_level(music.codec(level).config, level in s.new_levels,
                                  models.shades(level)) for level in s.levels]
-        begin, seconds = None, s.seconds
+        begin, score, seconds = None, None, s.seconds
         if s.mode == "continue":
             report(f"Encoding {s.name}")
             begin = music.prompt(recording.path, start=s.prompt_start, seconds=s.prompt_seconds,
@@ -146,8 +146,11 @@ class Take:
                                  lambda share: report(f"Encoding {s.name}", share))
             if seconds is not None and seconds >= recording.seconds:
                 seconds = None  # as long as the recording
+        if s.mode == "perform":
+            report(f"Writing down the notes of {s.name}")
+            score = music.score(recording.path)
         stream = music.stream(
-            level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin,
+            level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin, score=score,
             sampling={level: {"temperature": t} for level, t in s.temperatures.items()},
             label=s.label or None, past=limits.PAST)
         self.tape.rate = stream.sample_rate

@@ -15,7 +15,7 @@ export class Form {
     this.radio = radio;
     const part = (legend, ...children) => element("fieldset", {}, element("legend", {}, legend), ...children);
     byId("form").append(
-      part("What to make", element("div", { class: "choices", id: "mode" }, radio("mode", "new", "A new piece", "", true), radio("mode", "continue", "Continue a recording"), radio("mode", "vary", "Vary a recording"))),
+      part("What to make", element("div", { class: "choices", id: "mode" }, radio("mode", "new", "A new piece", "", true), radio("mode", "continue", "Continue a recording"), radio("mode", "vary", "Vary a recording"), radio("mode", "perform", "Play a tune", "that you hum, or of a recording"))),
       (this.recorded = part("The recording", this.box.root,
         (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
         (this.nearness = element("div", {}, element("p", { class: "label" }, "How near to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
@@ -92,6 +92,10 @@ export class Form {
     vary.disabled = alone;
     vary.parentElement.title = alone ? "These weights have one level: a variation would keep nothing or everything." : "";
     if (alone && vary.checked) this.choose("mode", "new");
+    const perform = byId("form").querySelector("input[value=perform]");
+    perform.disabled = !this.folder.score;
+    perform.parentElement.title = perform.disabled ? "These weights have no score." : "";
+    if (perform.disabled && perform.checked) this.choose("mode", "new");
     const mode = this.chosen("mode");
     if (mode !== this.mode) {
       // A variation has its own detail.

@@ -8,6 +8,7 @@ const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
 const FIRST = 60; // the MIDI number of the first
 const TAPS = 4; // taps that set the tempo
 const PAUSE = 2000; // milliseconds after which taps are counted from the beginning
+const CLOCK = { message: 0xf8, ticks: 24, beats: 4, pause: 250, change: 0.75 }; // as `Clock` of play/midi.py has them
 
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
@@ -80,6 +81,20 @@ export class Turns {
     this.inputs.push(button);
   }
 
+  /** Follow a MIDI clock: once a beat, from the second on, the tempo of the last beats. time: in milliseconds. */
+  tick(time) {
+    if (time - this.ticks?.at(-1) < CLOCK.pause) this.ticks.push(time);
+    else [this.ticks, this.ticked] = [[time], 0];
+    this.ticks = this.ticks.slice(-CLOCK.ticks * CLOCK.beats - 1);
+    const count = this.ticked++;
+    const slider = byId("turns").querySelector("[aria-label=Tempo]");
+    if (count < 2 * CLOCK.ticks || count % CLOCK.ticks || !slider || slider.disabled) return;
+    const tempo = (60000 * (this.ticks.length - 1)) / CLOCK.ticks / (time - this.ticks[0]);
+    if (Math.abs(tempo - slider.value) < CLOCK.change) return;
+    slider.value = Math.round(tempo);
+    slider.dispatchEvent(new Event("input"));
+  }
+
   /** The key and the sections of the score. */
   form() {
     const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
@@ -130,12 +145,12 @@ export class Turns {
     this.keys.forEach((key, i) => key.setAttribute("aria-pressed", String(classes.has(i))));
   }
 
-  /** Listen to every MIDI keyboard that the browser offers. */
+  /** Listen to every MIDI keyboard and clock that the browser offers. */
   async listen() {
     try {
       const access = await navigator.requestMIDIAccess();
       const hear = () => {
-        for (const input of access.inputs.values()) input.onmidimessage = ({ data: [status, note, velocity] }) => this.hear(status & 0xf0, note, velocity);
+        for (const input of access.inputs.values()) input.onmidimessage = ({ data: [status, note, velocity], timeStamp }) => (status === CLOCK.message ? this.tick(timeStamp) : this.hear(status & 0xf0, note, velocity));
       };
       access.onstatechange = () => {
         hear();
