@@ -1,5 +1,6 @@
 import shutil
 
+import mido
 import numpy as np
 import pytest
 from chains import save_led
@@ -254,6 +255,18 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     path.write_bytes(b"MThd")
     with pytest.raises(UserError, match="no MIDI file"):
         midi.read(path)
+
+
+def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
+    track = mido.MidiTrack()
+    for channel, note in ((0, 48), (9, 36), (9, 38), (9, 42)):  # a bass, a bass drum, a snare, a hi-hat
+        track.append(mido.Message("note_on", channel=channel, note=note, velocity=90))
+        track.append(mido.Message("note_off", channel=channel, note=note, time=240))
+    mido.MidiFile(type=0, tracks=[track]).save(tmp_path / "drums.mid")
+    score = midi.read(tmp_path / "drums.mid")
+    assert score.pitches.tolist() == [48] and score.starts.tolist() == [0]
+    np.testing.assert_allclose(score.attacks, [0, 0.25, 0.5, 0.75], atol=1e-6)
+    assert score.bands.tolist() == [0, 0, 1, 3]
 
 
 def test_keys_change_the_score_and_a_session_repeats_them(music):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config.roll import BANDS
 from ..data.scores import Score
 from ..errors import UserError
 from ..io.files import atomic_write, printable
@@ -24,6 +25,10 @@ UNKNOWN_TEMPO, BEAT_TICKS = 120.0, 480
 """Of files: the tempo of notes without a score, in beats per minute, and the ticks of a beat."""
 DRUMS = 9
 """The channel of percussion in General MIDI, whose notes have no pitch."""
+DRUM_BANDS = {0: (35, 36, 41, 43, 45), 1: (37, 38, 39, 40, 47, 48, 50)}
+"""The bands of attacks of bass drums and low toms, and of snares and high toms; cymbals and other
+percussion are attacks in the highest band.
+"""
 ALL_NOTES_OFF = (120, 123)
 """Controllers that end all notes."""
 _POLL, _CHECK = 0.005, 1.0
@@ -274,7 +279,7 @@ def read(path) -> Score:
     try:
         file, seconds, beats, beat = mido.MidiFile(path), 0.0, [0.0], 0.5
         sounding: dict[int, float] = {}
-        notes = []
+        notes, attacks = [], []
         for message in file:  # mido converts times to seconds
             seconds += message.time
             while beats[-1] + beat <= seconds:
@@ -286,14 +291,23 @@ def read(path) -> Score:
                     notes.append((start, seconds, message.note))
                 if message.velocity and message.type == "note_on":
                     sounding[message.note] = seconds
+                    attacks.append((seconds, int(message.note > MIDDLE)))
+            elif message.type == "note_on" and message.velocity:
+                attacks.append((seconds, _band(message.note)))
     except (OSError, ValueError, EOFError, KeyError, IndexError) as e:
         raise UserError(f"{printable(path)}: is no MIDI file: {' '.join(str(e).split())}") from e
     if not notes:
         raise UserError(f"{printable(path)}: has no notes")
     starts, ends, pitches = np.array(sorted(notes)).T
+    times, bands = np.array(sorted(set(attacks))).T
     beats = [-beat, *beats, beats[-1] + beat, beats[-1] + 2 * beat]
-    return Score(starts, ends, pitches.astype(int), np.ones(len(starts)), starts,
-                 (pitches > MIDDLE).astype(int), np.array(beats))
+    return Score(starts, ends, pitches.astype(int), np.ones(len(starts)), times,
+                 bands.astype(int), np.array(beats))
+
+
+def _band(drum: int) -> int:
+    """The band of attacks of a drum, a note of General MIDI's percussion."""
+    return next((band for band, drums in DRUM_BANDS.items() if drum in drums), BANDS - 1)
 
 
 def write(path, notes: Iterable[Note], sample_rate: int, tempo: float = 0.0) -> int:
