@@ -19,6 +19,7 @@ import vqwave
 from vqwave.config import preset, replace
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
+from vqwave.play import midi
 from vqwave.play.controls import CONTROLS
 from vqwave.play.render import Finish
 from vqwave.studio import ChangeRequest, CompareRequest, Studio, TakeRequest, limits, pictures
@@ -191,6 +192,23 @@ def test_a_hummed_tune_is_played(open_studio, shared, tmp_path):
     audio.write(whistle, 0.2 * np.sin(2 * np.pi * 9000 * np.arange(RATE) / RATE).astype(np.float32), RATE)
     whistle = studio.recordings.receive(whistle)
     assert "whistle.wav: no notes are heard in this recording" in refusal(studio, mode="perform", recording=whistle.id)
+
+
+def test_a_midi_file_is_played_but_not_continued(open_studio, shared, tmp_path):
+    root = shared("led by a score", chains.save_led)
+    studio = open_studio(root / "codecs", [root / "generators"])
+    path = tmp_path / "upload"
+    midi.write(path, [midi.Note(0, 30, 90), midi.Note(RATE, 30, 0), midi.Note(RATE, 34, 90), midi.Note(3 * RATE, 34, 0)], RATE)
+    recording = studio.recordings.receive(path, "my tune.MID")
+    assert recording.seconds == pytest.approx(3, abs=0.01) and max(recording.outline) == 255
+    settings = {"recording": recording.id, "name": recording.name, "seed": 2, "seconds": 4.0}
+    frames = read_messages(studio.make_take(TakeRequest(mode="perform", **settings)))
+    score = [tuple(row[::2]) for about, _ in frames for row in about.get("score", ())]
+    assert {(0.0, 30), (1.0, 34)} <= {(round(start, 1), note) for start, note in score}
+    assert refusal(studio, mode="continue", **settings) == 'my tune.MID has notes but no sound: choose "Play a tune".'
+    path.write_bytes(b"MThd")
+    with pytest.raises(UserError, match="^my tune.MID: is no MIDI file"):
+        studio.recordings.receive(path, "my tune.MID")
 
 
 def test_the_link_and_the_command_of_a_changed_take_generate_it_again(

@@ -31,6 +31,7 @@ percussion are attacks in the highest band.
 """
 ALL_NOTES_OFF = (120, 123)
 """Controllers that end all notes."""
+SUFFIXES = ".mid", ".midi"
 _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""
 

@@ -12,7 +12,7 @@ import soundfile
 
 from ..errors import UserError
 from ..io import audio, files, weights
-from ..play import api
+from ..play import api, midi
 from . import limits
 from .requests import NO_RECORDING, Recording
 
@@ -22,6 +22,7 @@ CLIPS = {
     "generated_2": ("docs/results/wesnoth/generated_2.ogg", "Made by VQWave, 2"),
 }
 """Recordings of the checkout; NOTICE has their terms."""
+TOO_LONG = f"longer than {limits.LONGEST_RECORDING / 60:g} minutes; cut it first."
 OUTLINE = 600
 """The number of points in the picture of a recording."""
 
@@ -38,14 +39,22 @@ class Recordings:
         self._recordings: OrderedDict[str, Recording] = OrderedDict()
 
     def receive(self, path, name: str | None = None) -> Recording:
-        """Keep a copy of a file. Raises `UserError` unless it is audio of an accepted length."""
+        """Keep a copy of a file. Raises `UserError` unless it is audio of an accepted length, or a
+        MIDI file.
+        """
         path = Path(path)
         name = files.printable(Path(name or path.name).name)[:200]
+        suffix = Path(name).suffix.lower()
         with open(path, "rb") as file:
             identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
         if identity not in self._recordings:
-            seconds, outline = self._measure(path, name)
-            copy = self.folder / f"recording-{identity}{files.printable(path.suffix)[:8]}"
+            try:
+                measure = self._measure_midi if suffix in midi.SUFFIXES else self._measure
+                seconds, outline = measure(path, name)
+            except UserError as e:
+                # The user knows the file by another name.
+                raise UserError(str(e).replace(files.printable(path), name)) from e
+            copy = self.folder / f"recording-{identity}{suffix[:8]}"
             shutil.copyfile(path, copy)
             with self._lock:
                 self._recordings[identity] = Recording(id=identity, name=name, seconds=seconds,
@@ -56,17 +65,12 @@ class Recordings:
     def _measure(self, path: Path, name: str) -> tuple[float, tuple[int, ...]]:
         """The length in seconds and the outline of an audio file."""
         samples, peaks = 0, []
-        try:
-            for block in audio.Decoder(path, self.rate):
-                samples += block.size
-                peaks += [float(np.abs(part).max()) for part in
-                          np.split(block, range(2048, len(block), 2048)) if part.size]
-                if samples > limits.LONGEST_RECORDING * self.rate:
-                    raise UserError(f"{name}: longer than {limits.LONGEST_RECORDING / 60:g} "
-                                    f"minutes; cut it first.")
-        except UserError as e:
-            # The user knows the file by another name.
-            raise UserError(str(e).replace(files.printable(path), name)) from e
+        for block in audio.Decoder(path, self.rate):
+            samples += block.size
+            peaks += [float(np.abs(part).max()) for part in
+                      np.split(block, range(2048, len(block), 2048)) if part.size]
+            if samples > limits.LONGEST_RECORDING * self.rate:
+                raise UserError(f"{name}: {TOO_LONG}")
         if samples < self.shortest:
             raise UserError(f"{name}: too short: {samples} samples, {self.shortest} needed.")
         if max(peaks) < api.SILENT:
@@ -74,6 +78,16 @@ class Recordings:
         # The peaks in at most `OUTLINE` equal parts, 0 … 255.
         parts = np.array_split(np.minimum(peaks, 1), min(OUTLINE, len(peaks)))
         return samples / self.rate, tuple(round(255 * float(part.max())) for part in parts)
+
+    def _measure_midi(self, path: Path, name: str) -> tuple[float, tuple[int, ...]]:
+        """The length in seconds of a MIDI file, and how many notes sound over time."""
+        score = midi.read(path)
+        seconds = float(score.ends.max())
+        if seconds > limits.LONGEST_RECORDING:
+            raise UserError(f"{name}: {TOO_LONG}")
+        times = np.linspace(0, seconds, OUTLINE)[:, None]
+        notes = np.sum((score.starts <= times) & (times < score.ends), axis=1)
+        return seconds, tuple(np.rint(255 * notes / max(1, notes.max())).astype(int).tolist())
 
     def _evict(self):
         """Remove the oldest recordings and their files until the limits hold."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..io import audio, files, weights
-from ..play import controls
+from ..play import controls, midi
 from ..play.render import Finish
 from . import limits
 from .compare import compare
@@ -143,6 +143,8 @@ class Studio:
                             f"other page.")
         s = request.complete(self.folders.chains[folder], self.folders.temperatures(folder))
         recording = None if s.mode == "new" else self.recordings.get(s.recording, s.name)
+        if recording and s.mode != "perform" and recording.path.suffix in midi.SUFFIXES:
+            raise UserError(f"{recording.name} has notes but no sound: choose \"Play a tune\".")
         update: dict = {"weights": folder}
         if s.mode == "continue":
             rest = round(recording.seconds - s.prompt_start, 5)

@@ -14,7 +14,7 @@ export class RecordingBox extends EventTarget {
     const number = (part, label, value) => element("label", {}, `${label} `, element("input", { type: "number", id: id(part), value, min: 0, step: "any", oninput: () => this.change() }));
     this.root = element("div", { class: "recording" },
       (this.drop = element("label", { class: "drop" }, "Drop a recording here, or ", element("u", {}, "choose a file"),
-        (this.file = element("input", { type: "file", id: id("file"), accept: about.formats.map((kind) => `.${kind}`).join(",") + ",audio/*", class: "hidden", "aria-label": "Recording" })))),
+        (this.file = element("input", { type: "file", id: id("file"), accept: about.formats.map((kind) => `.${kind}`).join(",") + ",audio/*,.mid", class: "hidden", "aria-label": "Recording" })))),
       element("div", { class: "buttons" },
         (this.mic = button("Record", () => this.record(), { id: id("mic"), class: "small" })),
         ...Object.entries(about.clips).map(([key, title]) => button(title, () => this.load(answer(ask(`studio/clips/${key}`, {}))), { class: "small clip" }))),
