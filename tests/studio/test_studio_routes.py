@@ -181,7 +181,7 @@ def test_the_page_receives_clips_folders_and_the_settings_of_a_link(client, tiny
     assert len(about["clips"]) == 3 and about["rate"] == RATE
     assert about["folders"][0] == {
         "name": str(tiny_weights.generators), "epochs": [""], "ending": CHAIN.ending, "levels": list(LEVELS),
-        "labels": [], "temperatures": [1.0] * len(LEVELS)}
+        "score": False, "labels": [], "temperatures": [1.0] * len(LEVELS)}
     clip = json.loads(client("/studio/clips/love_theme", {})[1])
     assert clip["name"] == "Love Theme (Ryan Reilly)" and clip["seconds"] == pytest.approx(30, abs=0.1)
     assert client("/studio/clips/none", {})[0] == 400

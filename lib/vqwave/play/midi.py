@@ -293,7 +293,7 @@ def read(path) -> Score:
                 if message.velocity and message.type == "note_on":
                     sounding[message.note] = seconds
                     attacks.append((seconds, int(message.note > MIDDLE)))
-            elif message.type == "note_on" and message.velocity:
+            elif message.velocity and message.type == "note_on":
                 attacks.append((seconds, _band(message.note)))
     except (OSError, ValueError, EOFError, KeyError, IndexError) as e:
         raise UserError(f"{printable(path)}: is no MIDI file: {' '.join(str(e).split())}") from e
