@@ -287,14 +287,14 @@ def read(path) -> Score:
                 beats.append(beats[-1] + beat)
             if message.type == "set_tempo":
                 beat = message.tempo / 1e6
-            elif message.type in ("note_on", "note_off") and message.channel != DRUMS:
-                if (start := sounding.pop(message.note, None)) is not None:
-                    notes.append((start, seconds, message.note))
+            elif message.type in ("note_on", "note_off"):
+                note, has_pitch = message.note, message.channel != DRUMS
+                if has_pitch and (start := sounding.pop(note, None)) is not None:
+                    notes.append((start, seconds, note))
                 if message.velocity and message.type == "note_on":
-                    sounding[message.note] = seconds
-                    attacks.append((seconds, int(message.note > MIDDLE)))
-            elif message.velocity and message.type == "note_on":
-                attacks.append((seconds, _band(message.note)))
+                    attacks.append((seconds, int(note > MIDDLE) if has_pitch else _band(note)))
+                    if has_pitch:
+                        sounding[note] = seconds
     except (OSError, ValueError, EOFError, KeyError, IndexError) as e:
         raise UserError(f"{printable(path)}: is no MIDI file: {' '.join(str(e).split())}") from e
     if not notes:
