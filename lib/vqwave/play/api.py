@@ -175,7 +175,7 @@ class VQWave(ChainModels):
         """The score of a .mid file, or of a recording, whose first `LONGEST_SCORE` seconds are
         transcribed. Raises `UserError` for an unreadable file, and for one without notes.
         """
-        if str(path).lower().endswith(midi.SUFFIXES):
+        if midi.is_midi(path):
             return midi.read(path)
         samples = LONGEST_SCORE * self.sample_rate
         sound = audio_files.read_part(path, self.sample_rate, 0, samples)[0]

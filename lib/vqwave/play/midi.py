@@ -31,7 +31,6 @@ percussion are attacks in the highest band.
 """
 ALL_NOTES_OFF = (120, 123)
 """Controllers that end all notes."""
-SUFFIXES = ".mid", ".midi"
 _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""
 
@@ -272,6 +271,11 @@ def find_notes(blocks: Iterable[np.ndarray], sample_rate: int) -> list[Note]:
     """The notes of some blocks of sound."""
     finder = NoteFinder(sample_rate)
     return [*(note for block in blocks for note in finder.push(block)), *finder.end()]
+
+
+def is_midi(path) -> bool:
+    """Whether a file's name is that of a MIDI file."""
+    return str(path).lower().endswith((".mid", ".midi"))
 
 
 def read(path) -> Score:

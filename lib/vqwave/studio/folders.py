@@ -1,6 +1,7 @@
 """The folders of weights that a studio offers, and their models, which all takes share."""
 
 import contextlib
+import functools
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -118,6 +119,8 @@ class FolderModels:
 
     def __init__(self, music: api.VQWave):
         self.music = music
+        self.score = functools.lru_cache(limits.SCORES_KEPT)(music.score)
+        """`VQWave.score` of a recording, which takes seconds, so the last scores are kept."""
         self._lock = threading.Lock()
         self._ready: set = set()
         self._shades: dict[int, list[list[int]]] = {}

@@ -24,6 +24,7 @@ TAPES_BYTES = 2 * 2**30  # of all takes with their wav and flac copies
 TAKES_KEPT = 200
 COMPARISONS_AT_ONCE = 2
 MODELS_KEPT = 3
+SCORES_KEPT = 8
 
 # Connections
 CONNECTIONS = 256  # one address may hold half of them

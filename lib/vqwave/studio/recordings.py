@@ -44,17 +44,16 @@ class Recordings:
         """
         path = Path(path)
         name = files.printable(Path(name or path.name).name)[:200]
-        suffix = Path(name).suffix.lower()
         with open(path, "rb") as file:
             identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
         if identity not in self._recordings:
             try:
-                measure = self._measure_midi if suffix in midi.SUFFIXES else self._measure
+                measure = self._measure_midi if midi.is_midi(name) else self._measure
                 seconds, outline = measure(path, name)
             except UserError as e:
                 # The user knows the file by another name.
                 raise UserError(str(e).replace(files.printable(path), name)) from e
-            copy = self.folder / f"recording-{identity}{suffix[:8]}"
+            copy = self.folder / f"recording-{identity}{Path(name).suffix[:8]}"
             shutil.copyfile(path, copy)
             with self._lock:
                 self._recordings[identity] = Recording(id=identity, name=name, seconds=seconds,

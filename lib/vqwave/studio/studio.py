@@ -143,7 +143,7 @@ class Studio:
                             f"other page.")
         s = request.complete(self.folders.chains[folder], self.folders.temperatures(folder))
         recording = None if s.mode == "new" else self.recordings.get(s.recording, s.name)
-        if recording and s.mode != "perform" and recording.path.suffix in midi.SUFFIXES:
+        if recording and s.mode != "perform" and midi.is_midi(recording.path):
             raise UserError(f"{recording.name} has notes but no sound: choose \"Play a tune\".")
         update: dict = {"weights": folder}
         if s.mode == "continue":

@@ -148,7 +148,7 @@ class Take:
                 seconds = None  # as long as the recording
         if s.mode == "perform":
             report(f"Writing down the notes of {s.name}")
-            score = music.score(recording.path)
+            score = models.score(recording.path)
         stream = music.stream(
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin, score=score,
             sampling={level: {"temperature": t} for level, t in s.temperatures.items()},

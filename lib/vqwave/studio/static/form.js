@@ -78,9 +78,20 @@ export class Form {
     return byId("form").querySelector(`input[name=${name}]:checked`)?.value;
   }
 
+  input(name, value) {
+    return byId("form").querySelector(`input[name=${name}][value="${value}"]`);
+  }
+
   choose(name, value) {
-    const input = byId("form").querySelector(`input[name=${name}][value="${value}"]`);
+    const input = this.input(name, value);
     if (input) input.checked = true;
+  }
+
+  /** Disable a choice and say why; with why = "", enable it. */
+  forbid(name, value, why) {
+    const input = this.input(name, value);
+    input.disabled = Boolean(why);
+    input.parentElement.title = why;
   }
 
   /** Show what the mode needs, and keep the choices consistent: `changed`, the last choice, decides. */
@@ -88,14 +99,9 @@ export class Form {
     const { levels, ending } = this.folder;
     const top = levels[0];
     const alone = levels.length === 1;
-    const vary = byId("form").querySelector("input[value=vary]");
-    vary.disabled = alone;
-    vary.parentElement.title = alone ? "These weights have one level: a variation would keep nothing or everything." : "";
-    if (alone && vary.checked) this.choose("mode", "new");
-    const perform = byId("form").querySelector("input[value=perform]");
-    perform.disabled = !this.folder.score;
-    perform.parentElement.title = perform.disabled ? "These weights have no score." : "";
-    if (perform.disabled && perform.checked) this.choose("mode", "new");
+    this.forbid("mode", "vary", alone ? "These weights have one level: a variation would keep nothing or everything." : "");
+    this.forbid("mode", "perform", this.folder.score ? "" : "These weights have no score.");
+    if (this.input("mode", this.chosen("mode")).disabled) this.choose("mode", "new");
     const mode = this.chosen("mode");
     if (mode !== this.mode) {
       // A variation has its own detail.
@@ -108,11 +114,9 @@ export class Form {
     this.nearness.hidden = mode !== "vary";
     this.box.showRegion(mode === "continue");
     this.lengthBox.hidden = byId("endless").checked;
-    const coarsest = byId("form").querySelector(`input[name=level][value="${top}"]`);
-    coarsest.disabled = mode === "vary";
-    coarsest.parentElement.title = coarsest.disabled ? "A variation keeps this level: nothing would be left to make." : "";
+    this.forbid("level", top, mode === "vary" ? "A variation keeps this level: nothing would be left to make." : "");
     if (mode !== "vary") return;
-    if (coarsest.checked) this.choose("level", levels[1]);
+    if (this.input("level", top).checked) this.choose("level", levels[1]);
     const [level, keep] = [Number(this.chosen("level")), Number(this.chosen("keep"))];
     if (keep > level) return;
     if (changed === "keep") this.choose("level", levels.find((finer) => finer < keep));

@@ -73,15 +73,19 @@ export class Turns {
     const button = element("button", { type: "button", class: "small", title: "Tap four beats to set the tempo", onclick: ({ timeStamp }) => {
       taps = timeStamp - taps.at(-1) < PAUSE ? [...taps, timeStamp].slice(-TAPS) : [timeStamp];
       if (taps.length < TAPS) return;
-      slider.value = Math.round((60000 * (TAPS - 1)) / (timeStamp - taps[0]));
-      slider.dispatchEvent(new Event("input"));
+      this.setTempo(slider, (60000 * (TAPS - 1)) / (timeStamp - taps[0]));
     } }, "Tap");
     slider.step = 1;
     slider.closest(".turn").append(button);
     this.inputs.push(button);
   }
 
-  /** Follow a MIDI clock: once a beat, from the second on, the tempo of the last beats. time: in milliseconds. */
+  setTempo(slider, tempo) {
+    slider.value = Math.round(tempo);
+    slider.dispatchEvent(new Event("input"));
+  }
+
+  /** Handle a message of a MIDI clock. After each beat but the first, the mean tempo of the last beats is set. time: in milliseconds. */
   tick(time) {
     if (time - this.ticks?.at(-1) < CLOCK.pause) this.ticks.push(time);
     else [this.ticks, this.ticked] = [[time], 0];
@@ -90,9 +94,7 @@ export class Turns {
     const slider = byId("turns").querySelector("[aria-label=Tempo]");
     if (count < 2 * CLOCK.ticks || count % CLOCK.ticks || !slider || slider.disabled) return;
     const tempo = (60000 * (this.ticks.length - 1)) / CLOCK.ticks / (time - this.ticks[0]);
-    if (Math.abs(tempo - slider.value) < CLOCK.change) return;
-    slider.value = Math.round(tempo);
-    slider.dispatchEvent(new Event("input"));
+    if (Math.abs(tempo - slider.value) >= CLOCK.change) this.setTempo(slider, tempo);
   }
 
   /** The key and the sections of the score. */
