@@ -1,4 +1,4 @@
-"""Write a web page that plays a model in the browser, without a server."""
+"""Write a page for any static web host, which plays a model in the browser."""
 
 from .. import cli
 from ..io import weights

@@ -142,8 +142,8 @@ def add_rare(parser):
                         help="low: changes are heard sooner, at a higher cost; the same seed may "
                              "give another piece")
     parser.add_argument("--intro", action="store_true",
-                        help="keep the quiet opening and long rests of a new piece (default: skip "
-                             "them)")
+                        help="without a score: keep the quiet opening and long rests of a new "
+                             "piece (default: skip them)")
     parser.add_argument("--no-leveling", action="store_true",
                         help="do not bring new pieces to a similar loudness")
     parser.add_argument("--replay", metavar="FILE",
