@@ -54,7 +54,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
         "generate": ("generate_audio", "write music to a file; continue or vary a recording"),
         "studio": ("app", "open the studio, an instrument in the browser"),
         "radio": ("radio", "stream endless music over HTTP, for any player"),
-        "export-web": ("export_web", "write a page for any static web host, which plays in the browser"),
+        "export-web": ("export_web", "write a page that plays in the browser, for any static host"),
     },
     "train": {
         "prepare": ("prepare_audio", "convert a folder of music for training"),
