@@ -143,9 +143,8 @@ def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
         np.testing.assert_array_equal(collect(resumed, 14 - stop, left)[0], heard[stop * BLOCK :])
 
 
-def test_a_session_does_not_depend_on_chunks_or_other_pieces():
+def test_a_session_does_not_depend_on_other_pieces():
     heard, _ = collect(start(), 8, PERFORMANCE)
-    np.testing.assert_array_equal(collect(start(chunk=7), 8, PERFORMANCE)[0], heard)
     np.testing.assert_array_equal(collect(start(batch=2), 8, PERFORMANCE)[0][0], heard)
 
 

@@ -1,4 +1,4 @@
-"""A stream is a function of its seed alone: not of chunks, threads, stops or batches."""
+"""A stream is a function of its seed alone: not of threads, stops or batches."""
 
 import threading
 from itertools import islice
@@ -312,12 +312,6 @@ def test_a_piece_is_the_endless_stream_cut_to_its_length(samples):
     np.testing.assert_array_equal(piece, endless[:samples])
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 5000])
-def test_chunks_change_nothing(chunk):
-    chunked = collect(start(chain(128), seed=1, chunk=chunk), 2)
-    np.testing.assert_array_equal(chunked, collect(start(chain(128), seed=1), 2))
-
-
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_batch_is_its_pieces_side_by_side(name):
     parts = chain(layout=LAYOUTS[name])
@@ -577,7 +571,7 @@ def test_a_variation_is_not_longer_than_its_source_and_needs_it():
 
 
 @pytest.mark.parametrize("arguments",
-                         [{"seed": -1}, {"batch": 0}, {"samples": -5}, {"chunk": 0}, {"seed": 0.5}])
+                         [{"seed": -1}, {"batch": 0}, {"samples": -5}, {"seed": 0.5}])
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(UserError, match=f"{next(iter(arguments))} is .*; it must be a whole"):
         start(chain(128), **arguments)

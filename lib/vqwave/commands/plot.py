@@ -15,13 +15,6 @@ from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
 
-OPTIONS = {
-    "start": dict(type=cli.number(least=0), default=0.0, metavar="S",
-                  help="second at which to start"),
-    "seconds": dict(type=cli.number(above=0), metavar="S",
-                    help="seconds to draw (default: {})"),
-}
-
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
@@ -40,9 +33,12 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("inputs", nargs=kind.count, metavar="INPUT", help=kind.inputs)
         p.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
         p.add_argument("--title", default="", help="title of the picture")
-        for option in kind.options.split():
-            p.add_argument(f"--{option}", **OPTIONS[option]).help = OPTIONS[option]["help"].format(
-                "all" if kind.seconds is None else f"{kind.seconds:g}")
+        if kind.count == "+":
+            p.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S",
+                           help="second at which to start")
+            p.add_argument("--seconds", type=cli.number(above=0), default=kind.seconds,
+                           metavar="S", help="seconds to draw (default: "
+                                             f"{'%(default)s' if kind.seconds else 'all'})")
     return parser
 
 
@@ -79,13 +75,12 @@ def draw_curves(args):
 
 
 class Kind(NamedTuple):
-    """A kind of picture. options: names of `OPTIONS`. seconds: the default seconds of a file to
-    draw; None: all. count: the number of inputs, as in argparse.
+    """A kind of picture. seconds: the default seconds of a file to draw; None: all. count: the
+    number of inputs, as in argparse.
     """
 
     draw: Callable
     help: str
-    options: str = "start seconds"
     seconds: float | None = None
     inputs: str = "files of music, or folders (with subfolders)"
     count: str | int = "+"
@@ -96,7 +91,7 @@ KINDS = {
     "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side"),
     "notes": Kind(draw_notes, "piano rolls over spectrograms, stacked", seconds=30.0),
     "curves": Kind(draw_curves, "training curves, also of a running training: all models of a "
-                   "folder, or every metric of one model", "",
+                   "folder, or every metric of one model",
                    inputs="the folder of a run, or the .csv log of one model", count=1),
 }
 
@@ -109,8 +104,7 @@ def read(args, rate: int) -> dict[str, np.ndarray]:
     for path in files:
         name = path.name if names.count(path.name) == 1 else os.path.relpath(path, common)
         try:
-            sounds[printable(name)] = audio.read_excerpt(path, rate, args.start,
-                                                    args.seconds or KINDS[args.kind].seconds)
+            sounds[printable(name)] = audio.read_excerpt(path, rate, args.start, args.seconds)
         except UserError as e:
             errors.append(e)
     if not sounds:

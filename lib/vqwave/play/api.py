@@ -185,12 +185,10 @@ class VQWave(ChainModels):
         return score
 
     def stream(self, *, level: int | None = None, seconds: float | None = None,
-               samples: int | None = None,
-               seed: int | None = None, sampling=None, begin: Prompt | Variation | None = None,
-               batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
-               past: float = 0.0, latency: str = "normal",
-               label=None, score: Score | None = None, intro: bool = False,
-               leveling: bool = True) -> Stream:
+               samples: int | None = None, seed: int | None = None, sampling=None,
+               begin: Prompt | Variation | None = None, batch: int | None = None,
+               log_probs: bool = False, past: float = 0.0, latency: str = "normal", label=None,
+               score: Score | None = None, intro: bool = False, leveling: bool = True) -> Stream:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` is given.
 
         Args:
@@ -201,7 +199,7 @@ class VQWave(ChainModels):
             begin: a `Prompt` (see `prompt`), which the piece continues; or a `Variation` (see
                 `source`). The length of a piece includes its prompt. A variation is as long as its
                 recording, unless a length cuts it.
-            batch, chunk, log_probs, past, label: see `Stream`.
+            batch, log_probs, past, label: see `Stream`.
             score: a score to perform, see `score`. After its end the generator of the score
                 continues it.
             intro, leveling: see `Stream`. By default a new piece begins where its music sounds, and
@@ -234,7 +232,7 @@ class VQWave(ChainModels):
             begin = score
         return Stream(codec, generators, composer=composer,
                       block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
-                      sampling=sampling, label=label, begin=begin, batch=batch, chunk=chunk,
+                      sampling=sampling, label=label, begin=begin, batch=batch,
                       log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self,
                       intro=intro, leveling=leveling)
 

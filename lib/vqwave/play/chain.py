@@ -2,7 +2,7 @@
 
 All levels share one grid of blocks. A level samples the level above only as far as its own context
 model looks ahead. Context models and decoder always read the same spans of the grid. So the audio
-is the same, bit for bit, for every chunk size and after every resume.
+is the same, bit for bit, after every resume.
 """
 
 import math
@@ -135,11 +135,11 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
 class Chain:
     """The levels and the decoder of a stream. `next_block` makes the blocks in order.
 
-    The stream shares its `steering` and `workers`. chunk: see `Stream`.
+    The stream shares its `steering` and `workers`.
     """
 
     def __init__(self, engines: Engines, options: Options, state: ChainState, steering: Steering,
-                 workers: "Workers", chunk: int | None = None):
+                 workers: "Workers"):
         self.codec, self.options, self.state, self.workers = (engines.codec, options, state,
                                                               workers)
         self.sample_rate = self.codec.config.sample_rate
@@ -154,7 +154,7 @@ class Chain:
         above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
             above = Level(generator, above, level_state, state.seed, options.block, steering,
-                          chunk, self._least_source(above),
+                          self._least_source(above),
                           None if above else self.composer,
                           None if options.intro or above or self.composer
                           else self.sample_rate / generator.config.level)

@@ -258,7 +258,7 @@ class CodecBlocks:
 
 
 class GeneratorEngine:
-    """Samples the codes of one level in chunks. precision: the number format of the weights."""
+    """Samples the codes of one level. precision: the number format of the weights."""
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set

@@ -151,7 +151,6 @@ class Level(CodeBuffer):
 
     Args:
         source: the level above, None at the top.
-        chunk: the most frames that one call of the generator samples.
         least_source: see `LEAST_SOURCE`.
         composer: the `score.ScoreLevel` that the top level performs, or None.
         second: frames per second, if the level skips quiet openings and rests (see `opening`);
@@ -161,7 +160,7 @@ class Level(CodeBuffer):
     state: LevelState
 
     def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
-                 block: int, steering: Steering, chunk: int | None = None,
+                 block: int, steering: Steering,
                  least_source: int = LEAST_SOURCE, composer=None, second: float | None = None):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering = source, seed, steering
@@ -170,7 +169,6 @@ class Level(CodeBuffer):
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)
         self.batch, self.books = state.previous.shape
-        self.chunk = chunk or self.per_block
         # The number of blocks that share one run of the context model.
         self.group = -(-least_source // source.per_block) if source else 1
         self._cached: tuple[tuple | None, np.ndarray | None] = (None, None)
@@ -272,15 +270,11 @@ class Level(CodeBuffer):
         state = self.state
         bias = self.steering.bias(self.level, self.stop, state.home)
         options = {} if bias is None else {"bias": bias}
-        for i in range(0, self.per_block, self.chunk):
-            part = slice(i, i + self.chunk)
-            frames, log_probs, state.memory = self.generator.sample(
-                None if context is None else context[:, part], draws[:, part],
-                state.previous, state.memory, state.sampling,
-                None if forced is None else forced[:, part], state.log_probs is not None,
-                **options)
-            state.previous = frames[:, -1]
-            yield frames, log_probs
+        frames, log_probs, state.memory = self.generator.sample(
+            context, draws, state.previous, state.memory, state.sampling, forced,
+            state.log_probs is not None, **options)
+        state.previous = frames[:, -1]
+        yield frames, log_probs
 
     def _forced(self, start: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The given codes of the next block, int32 [batch, per_block, books] with -1 where a code

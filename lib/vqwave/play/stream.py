@@ -153,7 +153,6 @@ class Stream(StreamStatus):
             float32, piece b does not depend on N.
         samples: cuts the endless piece to this length; None: endless.
         sampling: see `sampling_per_level`.
-        chunk: the most frames that one call of a generator samples; it changes no code.
         begin: a `Prompt`, which the generators continue; a `Variation`, whose codes the first
             generator reads as the level above; or a `Score`, which the stream performs and then
             continues. A variation ends with its codes.
@@ -180,7 +179,7 @@ class Stream(StreamStatus):
 
     def __init__(self, codec, generators: Sequence, *, block: int, intro: bool, leveling: bool,
                  seed: int | None = None, batch: int | None = None, samples: int | None = None,
-                 sampling=None, chunk: int | None = None,
+                 sampling=None,
                  begin: Prompt | Variation | Score | None = None, log_probs: bool = False,
                  past: float = 0.0, label=None, music=None, ahead: float | None = None,
                  composer=None):
@@ -189,8 +188,7 @@ class Stream(StreamStatus):
                             f"VQWave.prompt and VQWave.source)")
         varied = begin if isinstance(begin, Variation) else None
         engine.check_chain(codec, generators, varied.level if varied else 0)
-        for key, value, least in (("batch", batch, 1), ("samples", samples, 0),
-                                  ("chunk", chunk, 1)):
+        for key, value, least in (("batch", batch, 1), ("samples", samples, 0)):
             if value is not None:
                 check_number(key, value, least, whole=True)
         if varied:
@@ -214,13 +212,13 @@ class Stream(StreamStatus):
             steering.stay = begin.stay
         state = start_chain(engines, options, seed, sampling, begin)
         self._open_at(engines, options, state, steering, Playback(
-            leveler=Leveler.start(batch or 1) if options.leveling else None), chunk)
+            leveler=Leveler.start(batch or 1) if options.leveling else None))
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
-                 playback: Playback, chunk: int | None):
+                 playback: Playback):
         """Continue from a state."""
         self.block, self.samples, self.batch = options.block, options.samples, options.batch
-        self._options, self._steering, self._chunk = options, steering, chunk
+        self._options, self._steering = options, steering
         self._workers = Workers()
         self._engines = self._queued = engines
         self._chain = self._build(chain)
@@ -236,8 +234,7 @@ class Stream(StreamStatus):
         self._open, self._failed = True, False
 
     def _build(self, state: ChainState) -> Chain:
-        return Chain(self._engines, self._options, state, self._steering, self._workers,
-                     self._chunk)
+        return Chain(self._engines, self._options, state, self._steering, self._workers)
 
     def __iter__(self):
         return self
@@ -409,7 +406,7 @@ class Stream(StreamStatus):
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               composer=None, chunk: int | None = None, music=None) -> Self:
+               composer=None, music=None) -> Self:
         """A stream that continues bit for bit from `state`: a dict, or what `np.load` returns.
 
         Without `codec`, `generators` or `composer`, their engines are loaded from the paths in the
@@ -419,6 +416,6 @@ class Stream(StreamStatus):
         snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
         stream._open_at(snapshot.engines(codec, generators, music, composer), snapshot.options,
-                        snapshot.chain, snapshot.steering, snapshot.playback, chunk)
+                        snapshot.chain, snapshot.steering, snapshot.playback)
         stream._transposer.restore(snapshot.transposer)
         return stream
