@@ -10,10 +10,11 @@ from vqwave.commands import arguments
 from vqwave.errors import UserError
 from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
 from vqwave.play import api
-from vqwave.report.media import EXAMPLE_SECONDS, encode_file
+from vqwave.report.folder_page import EXAMPLE_SECONDS
 
 from . import evaluators, results
 from .corpus import SIDES, Corpus, Plan
+from .media import encode_file
 
 SAMPLING = ("temperature", "top_p")
 

@@ -11,9 +11,9 @@ import numpy as np
 from vqwave.dsp import metrics, spectrum
 from vqwave.io import audio
 from vqwave.report import judge
-from vqwave.report.media import MP3_RATES, encode_file
 
 from ..corpus import cached
+from ..media import encode_file
 
 EXCERPT_SECONDS = 20.0  # of each track, from a third of its length
 BASELINES = (("Opus 32", "libopus", 32000), ("Opus 6", "libopus", 6000),
@@ -46,7 +46,7 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 def baselines_at(rate: int) -> list[tuple[str, str, int]]:
     """The `BASELINES` that encode sound of this sample rate."""
-    return [x for x in BASELINES if x[1] == "libopus" or rate in MP3_RATES]
+    return [x for x in BASELINES if x[1] == "libopus" or rate in audio.MP3_RATES]
 
 
 def excerpts(corpus) -> list[np.ndarray]:

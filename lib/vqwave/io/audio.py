@@ -14,6 +14,8 @@ from ..errors import UserError
 from .files import atomic_write, check_place, printable, reason, sweep
 
 AUDIO_SUFFIXES = (".m4a", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".aac", ".aiff")
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""The sample rates that MP3 supports, Hz."""
 SILENCE = 32768
 
 # Without this list FFmpeg would also open a playlist or a subtitle file named song.mp3.

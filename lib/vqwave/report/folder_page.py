@@ -4,6 +4,7 @@ with embedded pictures and sounds.
 
 import base64
 import html
+import io
 import math
 import string
 import tempfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from .. import cli, plots, stderr
 from ..config import TrainingConfig
@@ -22,7 +24,7 @@ from ..io import audio, manifest, splits
 from ..io.files import atomic_write, printable
 from ..play import api, listening
 from ..progress import SilentReporter
-from . import fad, health, judge, media, tables
+from . import fad, health, judge, tables
 from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -37,7 +39,8 @@ LONG_COPY_SECONDS = 3.0
 """A copy is long if it is this much longer than the longest run shared by held-out music."""
 REFERENCE_SECONDS = 600.0
 """The most seconds of held-out music to which distances are measured."""
-BIT_RATE = 64000
+EXAMPLE_SECONDS = 30.0
+"""The length of a sound example."""
 
 
 @dataclass
@@ -318,7 +321,7 @@ def _pieces(results: Results) -> str:
                          sample_rate=rate)]
     if original is not None:
         pieces["the music itself"] = original
-    rolls = {caption: notes.roll(samples[: round(media.EXAMPLE_SECONDS * rate)], rate, columns=400)
+    rolls = {caption: notes.roll(samples[: round(EXAMPLE_SECONDS * rate)], rate, columns=400)
              for caption, samples in pieces.items()}
     pictures.append(_picture("Piano rolls of the pieces and of the music itself", plots.notes,
                              rolls))
@@ -363,9 +366,9 @@ def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
 
 
 def _sound(caption: str, samples: np.ndarray, rate: int) -> str:
-    mp3 = rate in media.MP3_RATES
-    data = media.encode_file(samples, rate, "libmp3lame" if mp3 else "libopus", BIT_RATE)
-    url = _data_url("audio/mpeg" if mp3 else "audio/ogg", data)
+    mp3, file = rate in audio.MP3_RATES, io.BytesIO()
+    soundfile.write(file, samples, rate, format="MP3" if mp3 else "OGG")
+    url = _data_url("audio/mpeg" if mp3 else "audio/ogg", file.getvalue())
     return (f"<figure><figcaption>{caption}</figcaption>"
             f'<audio controls src="{url}"></audio></figure>')
 

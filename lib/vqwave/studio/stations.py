@@ -16,9 +16,8 @@ import av
 import numpy as np
 
 from ..errors import UserError
-from ..io.audio import to_int16
+from ..io.audio import MP3_RATES, to_int16
 from ..io.files import printable
-from ..report.media import MP3_RATES
 from .names import piece_name
 
 PORT = 8200

@@ -1,13 +1,8 @@
-"""Sounds of a page, as Ogg/Opus or MP3."""
+"""Sounds of the result pages and of comparisons, as Ogg/Opus or MP3."""
 
 import io
 
 import numpy as np
-
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-"""The sample rates that MP3 supports, Hz."""
-EXAMPLE_SECONDS = 30.0
-"""The length of a sound example."""
 
 
 def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:
