@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("inputs", nargs=kind.count, metavar="INPUT", help=kind.inputs)
         p.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
         p.add_argument("--title", default="", help="title of the picture")
-        if kind.count == "+":
+        if name != "curves":
             p.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S",
                            help="second at which to start")
             p.add_argument("--seconds", type=cli.number(above=0), default=kind.seconds,

@@ -2,7 +2,6 @@
 the codes that other levels still read.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -251,13 +250,10 @@ class Level(CodeBuffer):
             skip_rests(self, self.second)
         draws = self._uniforms(0, self.books)
         forced, loop_frames = self._forced(start)
-        codes, log_probs = [state.codes], [state.log_probs]
-        for frames, log_probs_of_part in self._parts(context, draws, forced):
-            codes.append(frames)
-            log_probs.append(log_probs_of_part)
-        state.codes = np.concatenate(codes, axis=1)
+        frames, log_probs = self._draw_block(context, draws, forced)
+        state.codes = np.concatenate([state.codes, frames], axis=1)
         if state.log_probs is not None:
-            state.log_probs = np.concatenate(log_probs, axis=1)
+            state.log_probs = np.concatenate([state.log_probs, log_probs], axis=1)
         if self.second:
             count_rests(self)
         if loop_frames is not None:
@@ -265,8 +261,8 @@ class Level(CodeBuffer):
         if self.stop >= len(state.prompt):
             state.prompt = state.prompt[:0]
 
-    def _parts(self, context, draws, forced) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Sample the next block in parts: (frames, log-probabilities) of each."""
+    def _draw_block(self, context, draws, forced) -> tuple[np.ndarray, np.ndarray | None]:
+        """The frames of the next block, and their log-probabilities if these are wanted."""
         state = self.state
         bias = self.steering.bias(self.level, self.stop, state.home)
         options = {} if bias is None else {"bias": bias}
@@ -274,7 +270,7 @@ class Level(CodeBuffer):
             context, draws, state.previous, state.memory, state.sampling, forced,
             state.log_probs is not None, **options)
         state.previous = frames[:, -1]
-        yield frames, log_probs
+        return frames, log_probs
 
     def _forced(self, start: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The given codes of the next block, int32 [batch, per_block, books] with -1 where a code

@@ -158,9 +158,9 @@ class ScoreLevel(Level):
             beat = np.diff(state.grid[start : start + STEPS_PER_BEAT + 1]).cumsum()
         state.times = np.concatenate([state.times, state.times[-1] + beat])
 
-    def _parts(self, context, draws, forced):
+    def _draw_block(self, context, draws, forced):
         """Sample each step of each piece alone, because each has its own bias."""
-        state, start = self.state, self.stop
+        state, start, steps = self.state, self.stop, []
         if forced is None:
             forced = np.full_like(draws, -1, np.int32)
         for step in range(STEPS_PER_BEAT):
@@ -173,13 +173,16 @@ class ScoreLevel(Level):
                     for piece in range(self.batch)]
             codes, log_probs, memory = zip(*rows, strict=True)
             frames = np.concatenate(codes)
+            steps.append((frames, None if state.log_probs is None else np.concatenate(log_probs)))
             state.previous = frames[:, -1]
             for piece, frame in enumerate(frames):
                 for _, book in zip(*melody.top_line(frame), strict=True):
                     note = [[start + step, book]]
                     state.line[piece] = np.concatenate([state.line[piece, 1:], note])
             state.memory = [np.concatenate(parts) for parts in zip(*memory, strict=True)]
-            yield frames, None if state.log_probs is None else np.concatenate(log_probs)
+        frames, log_probs = zip(*steps, strict=True)
+        return (np.concatenate(frames, axis=1),
+                None if state.log_probs is None else np.concatenate(log_probs, axis=1))
 
     def _plan(self):
         """At the end of a section, draw the next one: new music, or an earlier section."""

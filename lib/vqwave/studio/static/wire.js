@@ -1,4 +1,4 @@
-// Requests to the studio, and its messages: two little-endian uint32 lengths, JSON and a payload (frames.py).
+// Requests to the studio, and its messages: two little-endian uint32 lengths, JSON and a payload (messages.py).
 
 export async function* frames(response) {
   if (!response.ok) throw new Error(await response.text());
