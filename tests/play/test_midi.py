@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from vqwave.commands.generate import notes_of
 from vqwave.errors import UserError
+from vqwave.io import audio
 from vqwave.play import midi
 
 RATE = 22050
@@ -125,43 +127,6 @@ def test_a_lost_port_releases_its_notes_and_is_reported(monkeypatch, how):
     assert lines == [f"the MIDI port is lost: {why}"] and keys.calls == [[61], []]
 
 
-def tones(*passages):
-    """(seconds, midi notes) after each other."""
-    parts = []
-    for seconds, notes in passages:
-        at = np.arange(round(seconds * RATE)) / RATE
-        parts.append(sum((0.1 * np.sin(2 * np.pi * 440 * 2 ** ((n - 69) / 12) * at)
-                          for n in notes), np.zeros(len(at))))
-    return np.concatenate(parts).astype(np.float32)
-
-
-def hear(audio, block):
-    finder, notes = midi.NoteFinder(RATE), []
-    for i in range(0, len(audio), block):
-        notes += finder.push(audio[i : i + block])
-    return notes + finder.end()
-
-
-def test_notes_are_found_where_they_begin_and_end():
-    audio = tones((1.0, ()), (2.0, (57, 61, 64)), (1.0, ()), (1.0, (69,)))
-    notes = hear(audio, 1024)
-    assert notes == hear(audio, len(audio)), "whatever the blocks"
-    begun = {one.note: one for one in notes if one.velocity}
-    ended = {one.note: one for one in notes if not one.velocity}
-    assert sorted(begun) == sorted(ended) == [57, 61, 64, 69]
-    for number in (57, 61, 64):
-        assert begun[number].sample / RATE == pytest.approx(1.0, abs=0.25)
-        assert ended[number].sample / RATE == pytest.approx(3.0, abs=0.35)
-    assert begun[69].sample / RATE == pytest.approx(4.0, abs=0.25)
-    assert begun[57].velocity == pytest.approx(87, abs=8)
-
-
-def test_silence_and_noise_are_no_notes(rng):
-    assert not hear(np.zeros(3 * RATE, np.float32), 512)
-    noise = hear(rng.normal(0, 0.1, 5 * RATE).astype(np.float32), 512)
-    assert sum(one.velocity > 0 for one in noise) < 20
-
-
 @pytest.fixture
 def mido(monkeypatch):
     """What is used of mido, without a driver."""
@@ -173,11 +138,28 @@ def mido(monkeypatch):
     return made
 
 
+class Scored:
+    """A stream of blocks of half a second, whose score is composed half a second ahead."""
+
+    def __init__(self, *notes):
+        self.all, self.position = [(round(a * RATE), round(b * RATE), note) for a, b, note in notes], 0
+
+    def __iter__(self):
+        for _ in range(10):
+            self.position += RATE // 2
+            yield np.zeros(RATE // 2, np.float32)
+
+    def notes(self, begin, end):
+        composed = self.position + RATE // 2
+        return [(first, min(last, composed), note) for first, last, note in self.all if begin <= first < end]
+
+
 def test_a_note_is_sent_when_it_is_heard_and_struck_again_after_a_pause(mido):
-    port, audio = Port(), tones((0.5, ()), (2.0, (60,)), (1.0, ()))
-    output = midi.Output(port, RATE)
-    assert sum(len(block) for block in output.follow(np.array_split(audio, 10))) == len(audio)
-    output.send(0.2 * RATE)
+    """Also a note whose end is composed after its beginning is played."""
+    port, stream = Port(), Scored((0.6, 3.2, 60))
+    output = midi.Output(port, stream)
+    assert sum(len(block) for block in output.follow(stream)) == 5 * RATE
+    output.send(0.5 * RATE)
     assert not port.sent
     output.send(1.5 * RATE)
     assert port.sent == [("note_on", 60)]
@@ -185,19 +167,29 @@ def test_a_note_is_sent_when_it_is_heard_and_struck_again_after_a_pause(mido):
         output.send(1.6 * RATE, paused=True)
     assert port.sent == [("note_on", 60), ("note_off", 60)]
     output.send(1.7 * RATE)
+    output.send(3.1 * RATE)
     assert port.sent[2:] == [("note_on", 60)]
-    output.send(2.0 * RATE, paused=True)
+    output.send(3.1 * RATE, paused=True)
     output.close()
     assert port.sent[3:] == [("note_off", 60)] and port.closed, "ended once"
+
+
+def test_a_note_that_is_struck_again_is_ended_first(mido):
+    port, stream = Port(), Scored((0.0, 1.0, 60), (0.2, 3.0, 64), (1.0, 2.0, 60))
+    output = midi.Output(port, stream)
+    for block, _ in enumerate(output.follow(stream)):
+        output.send(block * RATE / 2)
+    assert port.sent == [("note_on", 60), ("note_on", 64), ("note_off", 60), ("note_on", 60), ("note_off", 60),
+                         ("note_off", 64)]
 
 
 def test_a_lost_output_stops_nothing(mido):
     port, lines = Port(), []
     port.broken = OSError("no such device")
-    output = midi.Output(port, RATE, lines.append)
-    for _ in output.follow([tones((2.0, (60, 64)))]):
+    output = midi.Output(port, stream := Scored((0.0, 1.0, 60), (0.0, 1.0, 64)), lines.append)
+    for _ in output.follow(stream):
         pass
-    output.send(2.0 * RATE)
+    output.send(0.5 * RATE)
     output.close()
     assert lines == ["the MIDI port is lost: no such device"]
 
@@ -210,7 +202,7 @@ def test_a_port_is_found_by_a_part_of_its_name(mido):
     with pytest.raises(UserError, match="is not there; there are: Keys 1, Keys 2, Pads"):
         midi.open_input("organ", Keys(), print)
     with pytest.raises(UserError, match="is not there; there is none"):
-        midi.open_output("organ", RATE, print)
+        midi.open_output("organ", Scored(), print)
     mido.open_input = lambda name: (_ for _ in ()).throw(SystemError("busy"))
     with pytest.raises(UserError, match="cannot be opened: busy"):
         midi.open_input("pads", Keys(), print)
@@ -222,7 +214,7 @@ def test_a_port_is_found_by_a_part_of_its_name(mido):
 def test_a_missing_driver_or_library_is_one_line(mido, monkeypatch, error, words):
     mido.get_input_names = mido.get_output_names = lambda: (_ for _ in ()).throw(error)
     for open_port in (lambda: midi.open_input("pads", Keys(), print),
-                      lambda: midi.open_output("pads", RATE, print)):
+                      lambda: midi.open_output("pads", Scored(), print)):
         with pytest.raises(UserError, match=words):
             open_port()
     monkeypatch.setitem(sys.modules, "mido", None)
@@ -233,13 +225,21 @@ def test_a_missing_driver_or_library_is_one_line(mido, monkeypatch, error, words
 def test_a_file_holds_the_notes(tmp_path):
     mido = pytest.importorskip("mido")
     path = tmp_path / "notes.mid"
-    assert midi.write(
-        path, midi.find_notes([tones((1.0, ()), (1.0, (60, 67)), (1.0, ()))], RATE), RATE) == 2
+    midi.write(path, [(RATE, 2 * RATE, 67), (RATE, 2 * RATE, 60), (2 * RATE, 3 * RATE, 60)], RATE)
     now, found = 0.0, []
     for message in mido.MidiFile(path):
         now += message.time
         if not message.is_meta:
-            found.append((message.type, message.note, now))
-    assert [(kind, number) for kind, number, _ in found[:2]] == [("note_on", 60), ("note_on", 67)]
-    assert found[0][2] == pytest.approx(1.0, abs=0.25)
-    assert found[-1][0] == "note_off" and found[-1][2] == pytest.approx(2.0, abs=0.35)
+            found.append((message.type, message.note, round(now, 3)))
+    assert found == [("note_on", 60, 1), ("note_on", 67, 1), ("note_off", 60, 2), ("note_off", 67, 2), ("note_on", 60, 2),
+                     ("note_off", 60, 3)]
+
+
+def test_without_a_score_a_file_has_the_notes_of_the_sound(tmp_path):
+    time = np.arange(round(2.5 * RATE)) / RATE
+    tone = sum(0.2 / k * np.sin(2 * np.pi * 262 * k * (time - 1)) * np.exp(1 - time) for k in range(1, 4)) * (time >= 1)
+    audio.write(tmp_path / "piece.wav", tone.astype(np.float32), RATE)
+    stream = SimpleNamespace(sample_rate=RATE, position=len(tone), notes=lambda *_: [])
+    [(first, last, number)] = notes_of(stream, 0, tmp_path / "piece.wav")
+    assert number == 60
+    assert first / RATE == pytest.approx(1.0, abs=0.06) and last / RATE == pytest.approx(2.5, abs=0.06)

@@ -115,6 +115,28 @@ def test_a_jump_sounds_like_the_fresh_piece(music):
             np.testing.assert_array_equal(next(stream)[passage:], next(fresh)[passage:])
 
 
+def test_notes_have_the_times_and_pitches_of_the_sound(music):
+    """After a hold, a jump and a transposition."""
+    with music.stream(seed=5, past=2) as stream, music.stream(seed=5) as plain, music.stream(seed=9) as fresh:
+        for one in (stream, plain, fresh):
+            next(one)
+        stream.set(hold=stream.block / RATE)
+        for _ in range(3):
+            next(stream)
+        stream.set(hold=0)
+        held = stream.position - plain.position
+        for _ in range(3):
+            next(stream), next(plain)
+        begin = plain.position
+        assert plain.notes(begin) and stream.notes(begin + held)[: len(plain.notes(begin))] == [
+            (first + held, last + held, note) for first, last, note in plain.notes(begin)]
+        jumped = stream.position
+        stream.set(jump=9, transpose=2)
+        next(stream)
+        heard = stream.notes(jumped, jumped + stream.block)
+        assert heard == [(first + jumped, last + jumped, note + 2) for first, last, note in fresh.notes(0, stream.block)]
+
+
 def test_an_attack_does_not_sound_before_its_strike(music):
     with music.stream(seed=5) as stream:
         next(stream)
@@ -282,15 +304,14 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
 
 def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     path = tmp_path / "tune.mid"
-    notes = [midi.Note(0, 60, 90), midi.Note(RATE // 2, 60, 0), midi.Note(RATE, 64, 90),
-             midi.Note(2 * RATE, 64, 0)]
-    assert midi.write(path, notes, RATE) == 2
+    notes = [(0, RATE // 2, 60), (RATE, 2 * RATE, 64)]
+    midi.write(path, notes, RATE)
     score = midi.read(path)
     np.testing.assert_allclose(score.starts, [0, 1], atol=0.01)
     np.testing.assert_allclose(score.ends, [0.5, 2], atol=0.01)
     assert score.pitches.tolist() == [60, 64]
     # With a tempo, the grid of the score comes back.
-    assert midi.write(path, notes, RATE, 96.0) == 2
+    midi.write(path, notes, RATE, 96.0)
     assert np.diff(midi.read(path).beats) == pytest.approx(60 / 96, abs=1e-3)
     np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.01)
     path.write_bytes(b"MThd")

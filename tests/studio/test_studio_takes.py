@@ -198,7 +198,7 @@ def test_a_midi_file_is_played_but_not_continued(open_studio, shared, tmp_path):
     root = shared("led by a score", chains.save_led)
     studio = open_studio(root / "codecs", [root / "generators"])
     path = tmp_path / "upload"
-    midi.write(path, [midi.Note(0, 30, 90), midi.Note(RATE, 30, 0), midi.Note(RATE, 34, 90), midi.Note(3 * RATE, 34, 0)], RATE)
+    midi.write(path, [(0, RATE, 30), (RATE, 3 * RATE, 34)], RATE)
     recording = studio.recordings.receive(path, "my tune.MID")
     assert recording.seconds == pytest.approx(3, abs=0.01) and max(recording.outline) == 255
     settings = {"recording": recording.id, "name": recording.name, "seed": 2, "seconds": 4.0}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import cli, machine
+from ..dsp import transcription
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
@@ -20,8 +21,6 @@ PIECE_BYTES = 1 << 20
 """The memory of a piece in a batch, without the samples that --loop and --normalize hold."""
 SECONDS = 30.0
 """The default length of a piece."""
-VELOCITY = 80
-"""The velocity of a score's notes in a MIDI file."""
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
 CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", "batch", "latency",
                 "prompt", "variation_of", "score_from", "intro", "no_leveling",
@@ -136,16 +135,21 @@ def write(args, stream, paths, finish, changes=()) -> int:
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
             score = path.with_suffix(".mid")
-            notes = midi.write(score, notes_of(stream, piece, path), rate, stream.tempo)
-            print(f"wrote {printable(score)}: {notes} notes")
+            notes = notes_of(stream, piece, path)
+            midi.write(score, notes, rate, stream.tempo)
+            print(f"wrote {printable(score)}: {len(notes)} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
 
 
-def notes_of(stream, piece: int, path: Path) -> list[midi.Note]:
-    """The notes of the performed score; without a score, the notes found in the file's sound."""
+def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int]]:
+    """The notes of the performed score as `stream.notes` returns them; without a score, the notes
+    that are found in the file's sound.
+    """
     rate = stream.sample_rate
-    notes = [] if stream.position > KEPT * rate else stream.notes(0, stream.position, piece)
-    return ([event for start, end, pitch in notes
-             for event in (midi.Note(start, pitch, VELOCITY), midi.Note(end, pitch, 0))]
-            or midi.find_notes(audio.Decoder(path, rate), rate))
+    if notes := [] if stream.position > KEPT * rate else stream.notes(0, stream.position, piece):
+        return notes
+    found = transcription.find_notes(np.concatenate([*audio.Decoder(path, rate)]), rate)
+    starts, ends = (np.rint(frames * transcription.HOP * rate / transcription.SAMPLE_RATE)
+                    .astype(int).tolist() for frames in (found.starts, found.ends))
+    return list(zip(starts, ends, found.pitches.tolist(), strict=True))

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
                       help="MIDI input, by a part of the port's name: held notes pull the music "
                            "towards them, the modulation wheel raises the temperature, a clock "
                            "sets the tempo of a score")
-    live.add_argument("--midi-out", metavar="PORT", help="send the notes of the music to this MIDI "
+    live.add_argument("--midi-out", metavar="PORT", help="send the notes of the score to this MIDI "
                                                          "output, by a part of its name")
     live.add_argument("--record", metavar="FILE",
                       help="save the session (the seed and all changes); repeat it with "
@@ -106,7 +106,9 @@ def play(stream, args, finish, changes=()) -> playback.Status:
         if args.record is not None:  # called after the ports close, which may change the music
             stack.callback(record, args.record, stream, first_seed, pressed, changes)
         if args.midi_out is not None:
-            sender = midi.open_output(args.midi_out, stream.sample_rate, display.notices.append)
+            if not stream.has_score:
+                raise UserError("--midi-out sends the notes of a score; these weights have none")
+            sender = midi.open_output(args.midi_out, stream, display.notices.append)
             stack.callback(sender.close)
             blocks = sender.follow(blocks)
         if args.midi_in is not None:

@@ -1,5 +1,5 @@
-"""MIDI: held notes pull the music towards them, controllers set controls, and notes that are found
-in the music go to synthesizers and files. Ports and files need the package mido.
+"""MIDI: held notes pull the music towards them, controllers set controls, and the notes of a score
+go to synthesizers and files. Ports and files need the package mido.
 """
 
 import contextlib
@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .playback import find_by_name
 INSTALL_MIDI = "pip install mido python-rtmidi"
 MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
+VELOCITY = 80
 UNKNOWN_TEMPO, BEAT_TICKS = 120.0, 480
 """Of files: the tempo of notes without a score, in beats per minute, and the ticks of a beat."""
 DRUMS = 9
@@ -134,115 +135,40 @@ def open_input(name: str, keys, report) -> Input:
     return Input(port, keys, lambda: name in load_mido().get_input_names(), report)
 
 
-class Note(NamedTuple):
-    """The beginning or (velocity 0) the end of a note, at a sample of the music."""
-
-    sample: int
-    note: int
-    velocity: int
-
-
-class NoteFinder:
-    """Finds notes in blocks of sound. A note begins with a peak of the spectrum in two successive
-    frames, and ends after three frames without the peak. Loud overtones are notes too.
-    """
-
-    LOWEST, HIGHEST = 55.0, 2000.0
-    """Hertz."""
-    SOFTEST, RANGE, PROMINENCE = -50.0, 25.0, 10.0
-    """A peak's least level in dBFS, below the loudest peak, and above the median around it."""
-    MAX_NOTES = 8
-
-    def __init__(self, sample_rate: int):
-        self.sample_rate = sample_rate
-        self._size = 1 << round(np.log2(0.186 * sample_rate))
-        self._hop = self._size // 4
-        self._rest = np.zeros(0, np.float32)
-        self._frame = 0
-        self._last_peaks: dict[int, int] = {}
-        self._sounding: dict[int, int] = {}  # {note: frames since its last peak}
-
-    def push(self, block: np.ndarray) -> list[Note]:
-        """The beginnings and ends of notes up to about 0.2 s before the end of this block."""
-        self._rest, notes = np.concatenate([self._rest, block]), []
-        while len(self._rest) >= self._size:
-            notes += self._step(self._peaks(self._rest[: self._size]))
-            self._rest = self._rest[self._hop :]
-        return notes
-
-    def end(self) -> list[Note]:
-        """The ends of the notes that still sound."""
-        return [Note(self._sample, note, 0) for note in self._sounding]
-
-    @property
-    def _sample(self) -> int:
-        return self._frame * self._hop + self._size // 2
-
-    def _step(self, peaks: dict[int, int]) -> list[Note]:
-        notes, self._frame = [], self._frame + 1
-        for note, velocity in peaks.items():
-            if note in self._sounding:
-                self._sounding[note] = 0
-            elif note in self._last_peaks:
-                notes.append(Note(self._sample - self._hop, note, velocity))
-                self._sounding[note] = 0
-        for note in [note for note in self._sounding if note not in peaks]:
-            self._sounding[note] += 1
-            if self._sounding[note] == 3:
-                notes.append(Note(self._sample, note, 0))
-                del self._sounding[note]
-        self._last_peaks = peaks
-        return notes
-
-    def _peaks(self, audio: np.ndarray) -> dict[int, int]:
-        """{note: velocity} of a frame."""
-        window = np.hanning(self._size)
-        level = 20 * np.log10(np.abs(np.fft.rfft(audio * window)) * 2 / window.sum() + 1e-9)
-        step = self.sample_rate / self._size
-        bins = np.arange(max(1, int(self.LOWEST / step)), int(self.HIGHEST / step))
-        around = np.lib.stride_tricks.sliding_window_view(np.pad(level, 20, mode="edge"), 41)
-        median = np.median(around, axis=1)
-        peaks = bins[(level[bins] > level[bins - 1]) & (level[bins] >= level[bins + 1])
-                     & (level[bins] > max(self.SOFTEST, level.max() - self.RANGE))
-                     & (level[bins] > median[bins] + self.PROMINENCE)]
-        peaks = peaks[np.argsort(-level[peaks], kind="stable")][: self.MAX_NOTES]
-        left, top, right = level[peaks - 1], level[peaks], level[peaks + 1]
-        hertz = step * (peaks + 0.5 * (left - right) / (left - 2 * top + right - 1e-9))
-        notes = np.round(69 + 12 * np.log2(hertz / 440)).astype(int)
-        velocities = np.clip(np.round(127 + 2 * top), 1, 127).astype(int)
-        return {int(n): int(v) for n, v in zip(notes[::-1], velocities[::-1], strict=True)}
-
-
 class Output:
-    """Finds the notes in a stream's blocks and sends each note to a port when it is heard. An error
-    ends the sending, and `report` is called with one line.
+    """Sends each note of a stream's score to a port when it is heard. An error ends the sending,
+    and `report` is called with one line.
     """
 
-    def __init__(self, port, sample_rate: int, report: Callable[[str], None] = lambda line: None):
-        self.port, self.report = port, report
-        self._finder, self._queue = NoteFinder(sample_rate), deque()
-        self._sounding: dict[int, int] = {}  # {note: velocity}
-        self._paused = False
+    def __init__(self, port, stream, report: Callable[[str], None] = lambda line: None):
+        self.port, self.stream, self.report = port, stream, report
+        self._ends: dict[tuple[int, int], int] = {}
+        """The samples after the notes, by (first sample, MIDI number)."""
+        self._sounding: set[tuple[int, int]] = set()
+        self._heard = 0
 
     def follow(self, blocks):
-        """The same blocks, after finding their notes."""
+        """The same blocks, after reading their notes."""
         for block in blocks:
-            self._queue.extend(self._finder.push(block))
+            end = self.stream.position
+            kept = {note: last for note, last in self._ends.items() if last > self._heard}
+            # The end of a note that still sounds may not be composed yet.
+            begin = min([note[0] for note, last in kept.items() if last >= end - block.shape[-1]],
+                        default=end - block.shape[-1])
+            self._ends = kept | {(first, note): last
+                                 for first, last, note in self.stream.notes(begin, end)}
             yield block
 
     def send(self, sample: float, paused: bool = False):
         """Send the notes up to this sample. A pause ends all notes; its end begins them again."""
-        if paused != self._paused:
-            self._paused = paused
-            for note, velocity in sorted(self._sounding.items()):
-                self._send(note, 0 if paused else velocity)
-        while not paused and self._queue and self._queue[0].sample <= sample:
-            note = self._queue.popleft()
-            self._send(note.note, note.velocity)
-            if note.velocity:
-                self._sounding[note.note] = note.velocity
-            else:
-                self._sounding.pop(note.note, None)
+        self._heard = int(sample)
+        sounding = {note for note, last in self._ends.items() if note[0] <= sample < last}
+        sounding = set() if paused else sounding
+        for _, note in sorted(self._sounding - sounding):
+            self._send("note_off", note, 0)
+        for _, note in sorted(sounding - self._sounding):
+            self._send("note_on", note, VELOCITY)
+        self._sounding = sounding
 
     def close(self):
         """End all notes, and close the port."""
@@ -251,26 +177,19 @@ class Output:
             with contextlib.suppress(Exception):
                 self.port.close()
 
-    def _send(self, note: int, velocity: int):
+    def _send(self, kind: str, note: int, velocity: int):
         if self.port is None:
             return
         try:
-            kind = "note_on" if velocity else "note_off"
             self.port.send(load_mido().Message(kind, note=note, velocity=velocity))
         except Exception as e:  # drivers have their own errors; the sound continues
             self.port = None
             self.report(_lost(e))
 
 
-def open_output(name: str, sample_rate: int, report) -> Output:
+def open_output(name: str, stream, report) -> Output:
     """An `Output` to the port of that name. Raises `UserError` if there is no such port."""
-    return Output(_open("output", name)[1], sample_rate, report)
-
-
-def find_notes(blocks: Iterable[np.ndarray], sample_rate: int) -> list[Note]:
-    """The notes of some blocks of sound."""
-    finder = NoteFinder(sample_rate)
-    return [*(note for block in blocks for note in finder.push(block)), *finder.end()]
+    return Output(_open("output", name)[1], stream, report)
 
 
 def is_midi(path) -> bool:
@@ -315,20 +234,21 @@ def _band(drum: int) -> int:
     return next((band for band, drums in DRUM_BANDS.items() if drum in drums), BANDS - 1)
 
 
-def write(path, notes: Iterable[Note], sample_rate: int, tempo: float = 0.0) -> int:
-    """Write notes as a MIDI file; returns their number. Raises `UserError` without mido. tempo: in
-    beats per minute; 0: unknown.
+def write(path, notes: Iterable[tuple[int, int, int]], sample_rate: int, tempo: float = 0.0):
+    """Write notes, (first sample, sample after the last, MIDI number) each, as a MIDI file. Raises
+    `UserError` without mido. tempo: in beats per minute; 0: unknown.
     """
     mido, tempo = load_mido(), tempo or UNKNOWN_TEMPO
     track, now = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))]), 0
-    for note in sorted(notes, key=lambda note: note.sample):
-        ticks = round(note.sample / sample_rate * tempo / 60 * BEAT_TICKS)
-        track.append(mido.Message("note_on" if note.velocity else "note_off", note=note.note,
-                                  velocity=note.velocity, time=ticks - now))
+    events = [event for first, last, note in notes
+              for event in ((first, VELOCITY, note), (last, 0, note))]
+    for sample, velocity, note in sorted(events):
+        ticks = round(sample / sample_rate * tempo / 60 * BEAT_TICKS)
+        track.append(mido.Message("note_on" if velocity else "note_off", note=note,
+                                  velocity=velocity, time=ticks - now))
         now = ticks
     with atomic_write(path) as file:
         mido.MidiFile(type=0, ticks_per_beat=BEAT_TICKS, tracks=[track]).save(file=file)
-    return sum(note.velocity > 0 for note in notes)
 
 
 def load_mido():

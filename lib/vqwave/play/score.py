@@ -231,7 +231,8 @@ class ScoreLevel(Level):
         recent = state.codes[piece, -GOVERNED:, :-BANDS]
         # Missing steps count with the expected number of strikes.
         rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED
-        allowed = np.clip(rate, *(expected * share for share in DENSITY))
+        fewest, most = (expected * share for share in DENSITY)
+        allowed = np.clip(rate, fewest, most)
         push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
         bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, MOST_PUSHED)
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)

@@ -36,6 +36,7 @@ class StreamStatus:
     _queued: Engines
     _pending: list[Change]
     _playback: Playback
+    _transposer: Transposer
     _steering: Steering
 
     @property
@@ -129,12 +130,19 @@ class StreamStatus:
         """The notes of a piece's score that begin in samples begin … end − 1, in order.
 
         Each is (first sample, sample after the last, MIDI number). end: None is the end of the
-        composed score, which runs ahead of the sound. Only the last half hour is kept.
+        composed score, which runs ahead of the sound. Only the last half hour is kept. After a
+        jump, only the notes of the new piece are known.
         """
-        composer = self._chain.composer
-        if composer is None:
+        chain, playback = self._chain, self._playback
+        if chain.composer is None:
             return []
-        return composer.notes(begin, composer.state.times[-1] if end is None else end, piece)
+        # A jump begins a new score, and a hold delays the score.
+        made = chain.state.blocks - (playback.following is not None)
+        moved = (playback.blocks - made) * self.block
+        higher = round(self._transposer.semitones)
+        end = chain.composer.state.times[-1] + moved if end is None else end
+        return [(first + moved, last + moved, note + higher) for first, last, note
+                in chain.composer.notes(begin - moved, end - moved, piece)]
 
 
 class Stream(StreamStatus):
