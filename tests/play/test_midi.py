@@ -10,7 +10,7 @@ import pytest
 from vqwave.commands.generate import notes_of
 from vqwave.errors import UserError
 from vqwave.io import audio
-from vqwave.play import midi
+from vqwave.play import latents, midi
 
 RATE = 22050
 
@@ -183,10 +183,21 @@ def test_a_note_that_is_struck_again_is_ended_first(mido):
                          ("note_off", 64)]
 
 
+def test_a_note_that_leaves_the_score_is_ended_and_a_short_note_is_sent(mido):
+    port, stream = Port(), Scored((0.0, 9.0, 60), (1.6, 1.7, 64))
+    output = midi.Output(port, stream)
+    for block, _ in enumerate(output.follow(stream)):
+        if block == 5:  # a jump, which is heard a second later
+            stream.all = [(3 * RATE, 4 * RATE, 72)]
+        output.send(max(0, block - 1) * RATE / 2)
+    assert port.sent == [("note_on", 60), ("note_on", 64), ("note_off", 64), ("note_off", 60), ("note_on", 72),
+                         ("note_off", 72)]
+
+
 def test_a_lost_output_stops_nothing(mido):
-    port, lines = Port(), []
+    port, lines, stream = Port(), [], Scored((0.0, 1.0, 60), (0.0, 1.0, 64))
     port.broken = OSError("no such device")
-    output = midi.Output(port, stream := Scored((0.0, 1.0, 60), (0.0, 1.0, 64)), lines.append)
+    output = midi.Output(port, stream, lines.append)
     for _ in output.follow(stream):
         pass
     output.send(0.5 * RATE)
@@ -239,7 +250,7 @@ def test_without_a_score_a_file_has_the_notes_of_the_sound(tmp_path):
     time = np.arange(round(2.5 * RATE)) / RATE
     tone = sum(0.2 / k * np.sin(2 * np.pi * 262 * k * (time - 1)) * np.exp(1 - time) for k in range(1, 4)) * (time >= 1)
     audio.write(tmp_path / "piece.wav", tone.astype(np.float32), RATE)
-    stream = SimpleNamespace(sample_rate=RATE, position=len(tone), notes=lambda *_: [])
+    stream = latents.PriorSample(SimpleNamespace(config=SimpleNamespace(sample_rate=RATE)), len(tone), seed=1)
     [(first, last, number)] = notes_of(stream, 0, tmp_path / "piece.wav")
     assert number == 60
     assert first / RATE == pytest.approx(1.0, abs=0.06) and last / RATE == pytest.approx(2.5, abs=0.06)

@@ -120,9 +120,11 @@ def test_notes_have_the_times_and_pitches_of_the_sound(music):
     with music.stream(seed=5, past=2) as stream, music.stream(seed=5) as plain, music.stream(seed=9) as fresh:
         for one in (stream, plain, fresh):
             next(one)
-        stream.set(hold=stream.block / RATE)
+        next(stream), next(plain)
+        stream.set(hold=2 * stream.block / RATE)
         for _ in range(3):
             next(stream)
+            assert stream.notes(0) and min(stream.notes(0))[0] >= stream.position, "none in a hold"
         stream.set(hold=0)
         held = stream.position - plain.position
         for _ in range(3):
@@ -133,7 +135,7 @@ def test_notes_have_the_times_and_pitches_of_the_sound(music):
         jumped = stream.position
         stream.set(jump=9, transpose=2)
         next(stream)
-        heard = stream.notes(jumped, jumped + stream.block)
+        heard = stream.notes(0, jumped + stream.block)
         assert heard == [(first + jumped, last + jumped, note + 2) for first, last, note in fresh.notes(0, stream.block)]
 
 
@@ -251,7 +253,7 @@ def test_a_return_recalls_notes_more_than_rests(music):
         plain = composer._bias(0, step, drawn)
         state.theme = state.first
         added = composer._bias(0, step, drawn) - plain
-    np.testing.assert_allclose(added[place, theme], np.where(theme == SILENT, composing.QUIET, composing.RECALL), atol=1e-6)
+    np.testing.assert_allclose(added[place, theme], np.where(theme == SILENT, composing.RECALL_RESTS, composing.RECALL), atol=1e-6)
     assert (added != 0).sum() == composer.books
 
 

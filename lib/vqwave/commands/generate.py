@@ -12,7 +12,6 @@ from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
 from ..play import mastering, midi, render
-from ..play.score import KEPT
 from . import pieces, play
 
 OTHER_FILES = 64
@@ -59,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--midi", action="store_true",
-                      help="also write a .mid file of the same name: the score, or, for weights "
-                           "without a score, the notes found in the sound")
+                      help="also write a .mid file of the same name: the score, or a transcription "
+                           "of the sound if there is no score")
     pieces.add_rare(rare)
     return parser
 
@@ -143,13 +142,15 @@ def write(args, stream, paths, finish, changes=()) -> int:
 
 
 def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int]]:
-    """The notes of the performed score as `stream.notes` returns them; without a score, the notes
-    that are found in the file's sound.
+    """The notes of the performed score, as `stream.notes` returns them. If not all are known, the
+    notes that a transcriber finds in the file's sound.
     """
     rate = stream.sample_rate
-    if notes := [] if stream.position > KEPT * rate else stream.notes(0, stream.position, piece):
+    notes = stream.notes(0, stream.position, piece)
+    if notes and not stream.notes_since:
         return notes
-    found = transcription.find_notes(np.concatenate([*audio.Decoder(path, rate)]), rate)
+    print(f"transcribing {printable(path)}", file=sys.stderr)
+    heard = transcription.find_notes(audio.decode(path, rate), rate)
     starts, ends = (np.rint(frames * transcription.HOP * rate / transcription.SAMPLE_RATE)
-                    .astype(int).tolist() for frames in (found.starts, found.ends))
-    return list(zip(starts, ends, found.pitches.tolist(), strict=True))
+                    .astype(int).tolist() for frames in (heard.starts, heard.ends))
+    return list(zip(starts, ends, heard.pitches.tolist(), strict=True))

@@ -47,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
                       help="MIDI input, by a part of the port's name: held notes pull the music "
                            "towards them, the modulation wheel raises the temperature, a clock "
                            "sets the tempo of a score")
-    live.add_argument("--midi-out", metavar="PORT", help="send the notes of the score to this MIDI "
-                                                         "output, by a part of its name")
+    live.add_argument("--midi-out", metavar="PORT",
+                      help="send the score's notes to this MIDI output, by a part of its name")
     live.add_argument("--record", metavar="FILE",
                       help="save the session (the seed and all changes); repeat it with "
                            "--replay, the same --latency and the same --score-from")

@@ -120,13 +120,15 @@ class Leveler:
 class Playback:
     """The state between the chain and the listener: the repetition of blocks, the gain, leveling.
 
-    blocks: the number of blocks returned. held: how many of the last blocks in `past` repeat;
+    blocks: the number of blocks returned. since: the first block whose notes are known, after a
+    jump, a hold or a transposition. held: how many of the last blocks in `past` repeat;
     place: the index of the next one. following: the chain's next block, which plays after the
     hold. passing: float32 [batch, n], the sound that cross-fades to the next block. leveler: None
     without leveling.
     """
 
     blocks: int = 0
+    since: int = 0
     held: int = 0
     place: int = 0
     following: Block | None = None
@@ -147,7 +149,7 @@ class Playback:
         """Cross-fade over `samples` samples from the music that would come next to a new piece."""
         if self.blocks:
             self._pass_on(samples, make)
-        self.held, self.following = 0, None
+        self.held, self.following, self.since = 0, None, self.blocks
 
     def _pass_on(self, samples: int, make: Callable[[], Block] | None = None):
         """Keep the first samples of the next block for a cross-fade to what follows: of the held
@@ -165,6 +167,7 @@ class Playback:
         held = bool(self.held)
         if held:
             block, first = self.past[self.place - self.held], self.place == 0
+            self.since = self.blocks + 1
             if first and self.passing is None:
                 block = block.join(self.following.audio[:, :seam])
             self.place = (self.place + 1) % self.held

@@ -60,10 +60,15 @@ class PriorSample:
     label: str | None = None
     batch = None
     position = 0
+    tempo = 0.0
 
     @property
     def sample_rate(self) -> int:
         return self.codec.config.sample_rate
+
+    def notes(self, *_) -> list:
+        """No notes, because there is no score."""
+        return []
 
     def __iter__(self) -> Iterator[np.ndarray]:
         config = self.codec.config

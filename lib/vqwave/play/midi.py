@@ -22,6 +22,7 @@ INSTALL_MIDI = "pip install mido python-rtmidi"
 MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
 VELOCITY = 80
+"""The velocity of all notes that are sent or written."""
 UNKNOWN_TEMPO, BEAT_TICKS = 120.0, 480
 """Of files: the tempo of notes without a score, in beats per minute, and the ticks of a beat."""
 DRUMS = 9
@@ -143,27 +144,29 @@ class Output:
     def __init__(self, port, stream, report: Callable[[str], None] = lambda line: None):
         self.port, self.stream, self.report = port, stream, report
         self._ends: dict[tuple[int, int], int] = {}
-        """The samples after the notes, by (first sample, MIDI number)."""
+        """{(first sample, MIDI number): sample after the last}."""
         self._sounding: set[tuple[int, int]] = set()
         self._heard = 0
 
     def follow(self, blocks):
-        """The same blocks, after reading their notes."""
+        """Yield the blocks, after reading the score's notes in each."""
         for block in blocks:
             end = self.stream.position
-            kept = {note: last for note, last in self._ends.items() if last > self._heard}
-            # The end of a note that still sounds may not be composed yet.
-            begin = min([note[0] for note, last in kept.items() if last >= end - block.shape[-1]],
-                        default=end - block.shape[-1])
-            self._ends = kept | {(first, note): last
-                                 for first, last, note in self.stream.notes(begin, end)}
+            begin = end - block.shape[-1]
+            ends = {note: last for note, last in self._ends.items() if last > self._heard}
+            sounding = [note for note, last in ends.items() if last >= begin]
+            notes = {(first, note): last for first, last, note in self.stream.notes(
+                min([begin, *(first for first, _ in sounding)]), end)}
+            # The end may be composed later. A note that left the score, as by a jump, ends here.
+            ends |= {note: notes.get(note, begin) for note in sounding}
+            self._ends = ends | {note: last for note, last in notes.items() if note[0] >= begin}
             yield block
 
     def send(self, sample: float, paused: bool = False):
         """Send the notes up to this sample. A pause ends all notes; its end begins them again."""
-        self._heard = int(sample)
-        sounding = {note for note, last in self._ends.items() if note[0] <= sample < last}
-        sounding = set() if paused else sounding
+        before, self._heard = self._heard, int(sample)
+        sounding = {note for note, last in self._ends.items() if not paused and (
+            note[0] <= sample < last or before < note[0] <= sample)}
         for _, note in sorted(self._sounding - sounding):
             self._send("note_off", note, 0)
         for _, note in sorted(sounding - self._sounding):

@@ -26,11 +26,12 @@ SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
 """The bias, in nats, towards the notes of the section that is repeated."""
-QUIET = 2.0
-"""The bias, in nats, towards its rests. With `RECALL` instead, sparse sections stay sparse."""
+RECALL_RESTS = 2.0
+"""The bias, in nats, towards the rests of that section. With `RECALL`, sparse music stays sparse.
+"""
 FULL = 0.8, 1.3
-"""A section returns only if its number of strikes is in this range, as a factor of the expected
-number.
+"""A section returns by chance only if its strikes are in this range, as a factor of the number
+that is expected now. Requested themes and sections of a prompt always may return.
 """
 EXPECTED = 1.125
 """The expected number of strikes, as a factor of the mean number in training scores: the score
@@ -217,7 +218,9 @@ class ScoreLevel(Level):
         return EXPECTED * self.generator.strikes * self.steering.density
 
     def _may_return(self, first: int, length: int) -> bool:
-        """Whether a section of `length` steps is a prompt's, or as full as `FULL` in piece 0."""
+        """Whether a section of `length` steps is a prompt's, or neither too sparse nor too dense.
+        Piece 0 decides for the batch.
+        """
         start = first - self.state.first
         strikes = (self.state.codes[0, start : start + length, :-BANDS] == STRUCK).sum()
         lowest, highest = (share * self._expected * length for share in FULL)
@@ -248,7 +251,7 @@ class ScoreLevel(Level):
         if state.theme >= 0 and 0 <= place < state.codes.shape[1]:
             theme = state.codes[piece, place]
             # The core still forbids SOUNDING where no note sounded in the step before.
-            bias[np.arange(self.books), theme] += np.where(theme == SILENT, QUIET, RECALL)
+            bias[np.arange(self.books), theme] += np.where(theme == SILENT, RECALL_RESTS, RECALL)
         if state.line[piece, 0, 0] >= 0:
             copied = melody.completing(state.line[piece], step, self.books - BANDS,
                                        self.generator.ngrams)

@@ -20,6 +20,7 @@ from .labels import choose_labels, known_labels, name_of
 from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import draw_seed, sampling_per_level
+from .score import KEPT
 from .snapshot import Snapshot, pack
 from .transpose import Transposer
 
@@ -125,24 +126,33 @@ class StreamStatus:
         composer = self._chain.composer
         return (composer.steering.tempo or composer.state.tempo) if composer else 0.0
 
+    @property
+    def notes_since(self) -> int:
+        """The first sample whose notes are known: those of the last half hour, but none before the
+        last jump, hold or transposition, and none in a hold.
+        """
+        forgotten = self._playback.blocks * self.block - KEPT * self.sample_rate
+        return max(0, forgotten, self._playback.since * self.block)
+
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
               ) -> list[tuple[int, int, int]]:
-        """The notes of a piece's score that begin in samples begin … end − 1, in order.
+        """The notes of a piece's score that begin in samples begin … end − 1, in order; see
+        `notes_since`.
 
         Each is (first sample, sample after the last, MIDI number). end: None is the end of the
-        composed score, which runs ahead of the sound. Only the last half hour is kept. After a
-        jump, only the notes of the new piece are known.
+        composed score, which runs ahead of the sound.
         """
         chain, playback = self._chain, self._playback
         if chain.composer is None:
             return []
         # A jump begins a new score, and a hold delays the score.
-        made = chain.state.blocks - (playback.following is not None)
-        moved = (playback.blocks - made) * self.block
-        higher = round(self._transposer.semitones)
-        end = chain.composer.state.times[-1] + moved if end is None else end
-        return [(first + moved, last + moved, note + higher) for first, last, note
-                in chain.composer.notes(begin - moved, end - moved, piece)]
+        chain_blocks = chain.state.blocks - (playback.following is not None)
+        delay = (playback.blocks - chain_blocks) * self.block
+        begin = max(begin, self.notes_since)
+        end = chain.composer.state.times[-1] + delay if end is None else end
+        semitones = round(self._transposer.semitones)
+        return [(first + delay, last + delay, note + semitones) for first, last, note
+                in chain.composer.notes(begin - delay, end - delay, piece)]
 
 
 class Stream(StreamStatus):
@@ -358,6 +368,7 @@ class Stream(StreamStatus):
             self._playback.gain.decibel = change.loudness
         if change.transpose is not None:
             self._transposer.semitones = change.transpose
+            self._playback.since = self._playback.blocks
         if change.jump is not None:
             self._jump(change)
         elif change.label is not None:

@@ -62,7 +62,7 @@ export class ScoreLevel extends Level {
     const choose = (i, list) => list[Math.floor(list.length * this.draw(this.plan, number + i))];
     const length = this.perBlock * choose(0, this.section_beats);
     const earlier = this.sections.filter((first) =>
-      first >= this.first && first + length <= stop && (request === "theme" || this.isFull(first - this.first, length)));
+      first >= this.first && first + length <= stop && (request === "theme" || this.mayReturn(first - this.first, length)));
     const returns = request ? request === "theme" : this.draw(this.plan, number + 1) < this.returns;
     this.theme = earlier.length && returns ? (request ? earlier[0] : choose(2, earlier)) : -1;
     if (this.theme < 0) this.sections.push(stop);
@@ -79,8 +79,8 @@ export class ScoreLevel extends Level {
     return Array.from({ length: this.pitched }, (_, book) => sum(frames.map((frame) => Number(frame[book] === this.struck))));
   }
 
-  /** Whether a section is full enough to return, and not too full. start: its first step, counted from the first that is remembered. */
-  isFull(start, length) {
+  /** Whether a section is neither too sparse nor too dense to return. start: its first step, counted from the first that is remembered. */
+  mayReturn(start, length) {
     const strikes = sum(this.countStrikes(this.frames.slice(start, start + length)));
     const [lowest, highest] = this.full.map((share) => share * this.strikesExpected * length);
     return lowest <= strikes && strikes <= highest;
@@ -116,7 +116,7 @@ export class ScoreLevel extends Level {
       if (copies(book)) bias[at] = -this.banned;
     });
     const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
-    if (theme) theme.forEach((code, book) => (bias[3 * book + code] += code ? this.recall : this.quiet));
+    if (theme) theme.forEach((code, book) => (bias[3 * book + code] += code ? this.recall : this.recall_rests));
     return bias;
   }
 
