@@ -25,19 +25,12 @@ TEMPI = 76.0, 116.0
 SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
-"""The bias, in nats, towards the notes of the section that is repeated."""
-RECALL_RESTS = 2.0
-"""The bias, in nats, towards the rests of that section. With `RECALL`, sparse music stays sparse.
-"""
-FULL = 0.8, 1.3
-"""A section returns by chance only if its strikes are in this range, as a factor of the number
-that is expected now. Requested themes and sections of a prompt always may return.
-"""
+"""The bias, in nats, towards the codes of the section that is repeated."""
 EXPECTED = 1.125
 """The expected number of strikes, as a factor of the mean number in training scores: the score
 model by itself strikes fewer.
 """
-DENSITY = 0.6, 1.2
+DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
 expected number.
 """
@@ -201,8 +194,6 @@ class ScoreLevel(Level):
         length = STEPS_PER_BEAT * beats_drawn
         earlier = [first for first in state.sections
                    if first >= state.first and first + length <= self.stop]
-        if request != "theme":
-            earlier = [first for first in earlier if self._may_return(first, length)]
         returns = self._draw(PLAN_DRAW, number + 1) < self.generator.returns
         choice = int(len(earlier) * self._draw(PLAN_DRAW, number + 2))
         if earlier and (request == "theme" or (returns and not request)):
@@ -212,30 +203,15 @@ class ScoreLevel(Level):
             state.sections.append(self.stop)
         state.began, state.until = self.stop, self.stop + length
 
-    @property
-    def _expected(self) -> float:
-        """The expected number of strikes of a step."""
-        return EXPECTED * self.generator.strikes * self.steering.density
-
-    def _may_return(self, first: int, length: int) -> bool:
-        """Whether a section of `length` steps is a prompt's, or neither too sparse nor too dense.
-        Piece 0 decides for the batch.
-        """
-        start = first - self.state.first
-        strikes = (self.state.codes[0, start : start + length, :-BANDS] == STRUCK).sum()
-        lowest, highest = (share * self._expected * length for share in FULL)
-        return first < len(self.state.grid) - 1 or lowest <= strikes <= highest
-
     def _bias(self, piece: int, step: int, drawn: np.ndarray) -> np.ndarray:
         """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
-        expected = self._expected
+        expected = EXPECTED * self.generator.strikes * steering.density
         recent = state.codes[piece, -GOVERNED:, :-BANDS]
         # Missing steps count with the expected number of strikes.
         rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED
-        fewest, most = (expected * share for share in DENSITY)
-        allowed = np.clip(rate, fewest, most)
+        allowed = np.clip(rate, *(expected * share for share in DENSITY))
         push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
         bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, MOST_PUSHED)
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
@@ -251,7 +227,7 @@ class ScoreLevel(Level):
         if state.theme >= 0 and 0 <= place < state.codes.shape[1]:
             theme = state.codes[piece, place]
             # The core still forbids SOUNDING where no note sounded in the step before.
-            bias[np.arange(self.books), theme] += np.where(theme == SILENT, RECALL_RESTS, RECALL)
+            bias[np.arange(self.books), theme] += RECALL
         if state.line[piece, 0, 0] >= 0:
             copied = melody.completing(state.line[piece], step, self.books - BANDS,
                                        self.generator.ngrams)

@@ -61,29 +61,11 @@ export class ScoreLevel extends Level {
     steering.section = "";
     const choose = (i, list) => list[Math.floor(list.length * this.draw(this.plan, number + i))];
     const length = this.perBlock * choose(0, this.section_beats);
-    const earlier = this.sections.filter((first) =>
-      first >= this.first && first + length <= stop && (request === "theme" || this.mayReturn(first - this.first, length)));
+    const earlier = this.sections.filter((first) => first >= this.first && first + length <= stop);
     const returns = request ? request === "theme" : this.draw(this.plan, number + 1) < this.returns;
     this.theme = earlier.length && returns ? (request ? earlier[0] : choose(2, earlier)) : -1;
     if (this.theme < 0) this.sections.push(stop);
     [this.began, this.until] = [stop, stop + length];
-  }
-
-  /** The expected number of strikes of a step. */
-  get strikesExpected() {
-    return this.expected * this.strikes * this.steering.density;
-  }
-
-  /** How often each pitch is struck in some frames. */
-  countStrikes(frames) {
-    return Array.from({ length: this.pitched }, (_, book) => sum(frames.map((frame) => Number(frame[book] === this.struck))));
-  }
-
-  /** Whether a section is neither too sparse nor too dense to return. start: its first step, counted from the first that is remembered. */
-  mayReturn(start, length) {
-    const strikes = sum(this.countStrikes(this.frames.slice(start, start + length)));
-    const [lowest, highest] = this.full.map((share) => share * this.strikesExpected * length);
-    return lowest <= strikes && strikes <= highest;
   }
 
   /** The hash of a run of notes, [step, book] each (`data/melody.py`). */
@@ -97,16 +79,17 @@ export class ScoreLevel extends Level {
   bias(step) {
     const { steering, struck, books, pitched, governed, watched } = this;
     const bias = new Float32Array(3 * books);
-    const expected = this.strikesExpected;
+    const expected = this.expected * this.strikes * steering.density;
+    const strikes = (frames) => Array.from({ length: pitched }, (_, book) => sum(frames.map((frame) => Number(frame[book] === struck))));
     const recent = this.frames.slice(-governed);
     // As if the steps that are not there yet had been as expected.
-    const rate = (sum(this.countStrikes(recent)) + expected * (governed - recent.length)) / governed;
+    const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
     const gain = Math.log(steering.density) + Math.min(this.most_pushed, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
-    const counts = this.countStrikes(this.frames.slice(-watched));
+    const counts = strikes(this.frames.slice(-watched));
     const all = Math.max(1, sum(counts), (expected * watched) / 2);
     counts.forEach((count, book) => {
       const at = 3 * book + struck;
@@ -116,7 +99,7 @@ export class ScoreLevel extends Level {
       if (copies(book)) bias[at] = -this.banned;
     });
     const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
-    if (theme) theme.forEach((code, book) => (bias[3 * book + code] += code ? this.recall : this.recall_rests));
+    if (theme) theme.forEach((code, book) => (bias[3 * book + code] += this.recall));
     return bias;
   }
 
