@@ -114,7 +114,8 @@ def page(title: str, module: str, argv, *blocks: str) -> str:
     about, argv = machine.describe(), sys.argv[1:] if argv is None else argv
     command = re.sub(PRIVATE_OPTION, "", f"python -m research.{module} {shlex.join(argv)}")
     return "\n\n".join([f"# {title}", f"```bash\n{command}\n```", *filter(None, blocks),
-                        f"Measured on {about['cpu']}, {about['cores']} cores, with vqwave "
+                        f"Measured on {about['cpu']}, {about['cores']} core"
+                        f"{'s' * (about['cores'] > 1)}, with vqwave "
                         f"{about['versions'].get('vqwave', '')}."]) + "\n"
 
 
