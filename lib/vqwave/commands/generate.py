@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import cli, machine
-from ..dsp import transcription
+from ..dsp import timing, transcription
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
@@ -151,6 +151,6 @@ def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int]]:
         return notes
     print(f"transcribing {printable(path)}", file=sys.stderr)
     heard = transcription.find_notes(audio.decode(path, rate), rate)
-    starts, ends = (np.rint(frames * transcription.HOP * rate / transcription.SAMPLE_RATE)
-                    .astype(int).tolist() for frames in (heard.starts, heard.ends))
+    starts, ends = (np.rint(frames * rate / timing.FRAMES_PER_SECOND).astype(int).tolist()
+                    for frames in (heard.starts, heard.ends))
     return list(zip(starts, ends, heard.pitches.tolist(), strict=True))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config import ScoreAbove
 from ..config.roll import BANDS, SILENT, SOUNDING, STRUCK
-from ..dsp import beats, transcription
+from ..dsp import beats, timing, transcription
 from ..io import audio, files, manifest
 from ..io.files import atomic_write
 
@@ -48,7 +48,7 @@ class Score:
     def of(cls, sound: np.ndarray, sample_rate: int) -> Self:
         """The score of a recording, float32 [samples]."""
         notes = transcription.find_notes(sound, sample_rate)
-        second = transcription.SAMPLE_RATE / transcription.HOP
+        second = timing.FRAMES_PER_SECOND
         return cls(notes.starts / second, notes.ends / second, notes.pitches, notes.loudness,
                    *beats.find_attacks(sound, sample_rate), beats.find_beats(sound, sample_rate))
 

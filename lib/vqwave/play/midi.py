@@ -153,20 +153,20 @@ class Output:
         for block in blocks:
             end = self.stream.position
             begin = end - block.shape[-1]
-            ends = {note: last for note, last in self._ends.items() if last > self._heard}
-            sounding = [note for note, last in ends.items() if last >= begin]
-            notes = {(first, note): last for first, last, note in self.stream.notes(
-                min([begin, *(first for first, _ in sounding)]), end)}
+            ends = {key: last for key, last in self._ends.items() if last > self._heard}
+            still_open = [key for key, last in ends.items() if last >= begin]
+            oldest = min([begin, *(first for first, _ in still_open)])
+            score = {(first, note): last for first, last, note in self.stream.notes(oldest, end)}
             # The end may be composed later. A note that left the score, as by a jump, ends here.
-            ends |= {note: notes.get(note, begin) for note in sounding}
-            self._ends = ends | {note: last for note, last in notes.items() if note[0] >= begin}
+            ends |= {key: score.get(key, begin) for key in still_open}
+            self._ends = ends | {key: last for key, last in score.items() if key[0] >= begin}
             yield block
 
     def send(self, sample: float, paused: bool = False):
         """Send the notes up to this sample. A pause ends all notes; its end begins them again."""
         before, self._heard = self._heard, int(sample)
-        sounding = {note for note, last in self._ends.items() if not paused and (
-            note[0] <= sample < last or before < note[0] <= sample)}
+        sounding = {(first, note) for (first, note), last in self._ends.items() if not paused
+                    and (first <= sample < last or before < first <= sample)}
         for _, note in sorted(self._sounding - sounding):
             self._send("note_off", note, 0)
         for _, note in sorted(sounding - self._sounding):
