@@ -14,11 +14,11 @@ models for playing. It skips what is done already; if it was interrupted, run it
   --no-apt   installs no Debian package; shows the command instead
   --help     shows this
 
-As root, or with a sudo that asks for no password, it installs these Debian packages through apt where they are missing:
+As root, or with passwordless sudo, it installs these Debian packages through apt if they are missing:
   portaudio19-dev gcc python3.X-dev   for live playback (without them music goes to files)
   python3.X-venv                      where Python has no venv module
   chromium, firefox-esr, pulseaudio   with --test, for the tests of the pages (skipped without them)
-With --test and npm, it also fetches axe-core, which finds what keeps people from using a page, into .venv, and
+With --test and npm, it also fetches axe-core, which tests the accessibility of the pages, into .venv, and
 ONNX Runtime Web, with which pages play without a server, into the cache.
 Otherwise it shows the command to type, and goes on without them where it can.
 

@@ -10,7 +10,8 @@ name=$(basename "$here")
 cd "$here/../.."
 
 models='eight models'
-trains='the chain that ships at every level'
+trains='all levels of preset notes'
+page=$name
 begin=''
 steps='fetch prepare train evaluate own'
 more_steps='A step is done only where it is asked for:
@@ -30,7 +31,7 @@ usage: recipes/$name/run.sh [--hours H] [--music DIR] [--step STEP] [-- OPTION..
 $about
 
 Fetches the music (Debian's $package, through apt-get, without installing it), prepares it, trains
-$trains, evaluates, and writes research/results/$name.md. What is done is not done again: the same command again goes on
+$trains, evaluates, and writes research/results/$page.md. What is done is not done again: the same command again goes on
 where it was stopped. Needs $hardware.
 
   --hours H     for training, shared out over the $models (default $hours)

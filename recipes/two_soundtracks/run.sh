@@ -7,6 +7,7 @@ hours=20
 hardware='two CPU cores, 8 GB of memory, 3 GB of disk, and the hours named below'
 . "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
 . recipes/together.sh
+page=codecs_on_other_music
 models='four codecs'
 trains='the codecs of what ships, with the music transposed, quieter and mixed (recipes/two_soundtracks/preset.yml)'
 steps='fetch prepare train control evaluate'

@@ -56,7 +56,7 @@ def add_epoch(parser, of: str):
     """--epoch. of: "codecs" or "generators"."""
     parser.add_argument("--epoch", metavar="N|best",
                         help=f"the {of}' weights of epoch N, or those with the best validation "
-                             f"loss (default: the default set, otherwise the best)")
+                             f"loss (default: the set without an epoch number, otherwise the best)")
 
 
 def add_engine(parser, engines=engine.ENGINES):
@@ -69,7 +69,7 @@ def add_engine(parser, engines=engine.ENGINES):
 def add_label(parser):
     parser.add_argument("--label", metavar="LABEL[:SHARE],...",
                         help="for weights that were trained with labels: a label, or a mixture of "
-                             "labels such as calm:0.7,battle:0.3 (default: any music)")
+                             "labels such as elvish-theme:0.7,battle:0.3 (default: any music)")
 
 
 def add_musicnn(parser):

@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Train one codec (VQ-VAE) on a data folder. Run the same command again to continue a "
         "stopped training.",
-        "--model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
+        "--model vqvae_32 --data-dir data/mine --output-dir weights/my_codec --minutes 30",
         "--preset cvae --model vqvae_500 --data-dir data/gtzan --minutes 30 --label folder",
     )
     options.add_options(parser, "codec")

@@ -149,13 +149,14 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                       help="train on all GPUs of one or several machines, with JAX "
                            "(docs/scaling.md)")
     p.add_argument("--fp16", action=argparse.BooleanOptionalAction,
-                   help="mixed precision: float16 on a GPU, bfloat16 on a CPU (default: the "
-                        "preset's; for a whole chain, if this machine is faster with it)")
+                   help="mixed precision: float16 on a GPU, bfloat16 on a CPU (default: as in "
+                        "the preset; a whole chain uses it if this machine is faster with it)")
     rare.add_argument("--keep-all", action="store_true",
                       help=f"keep the weights of every epoch, not only the last {KEEP} and the "
                            f"best")
     rare.add_argument("--promote", action="store_true",
-                      help="at the end, also save the best set, as float16, as the default set")
+                      help="at the end, copy the best weights, as float16, to the set without "
+                           "an epoch number, which plays by default")
 
 
 def training_flags(**values) -> argparse.Namespace:
