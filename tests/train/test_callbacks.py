@@ -25,10 +25,10 @@ MODEL = configs.preset("tiny").generator(NAME)
 PER_EPOCH = 3
 
 
-def new_record(**more):
+def new_record(model=MODEL, **more):
     """The record of a run that has just begun."""
     training = configs.TrainingConfig(patience=more.pop("patience", 0), seed=1)
-    return RunRecord(MODEL, training, configs.DataConfig(), "x",
+    return RunRecord(model, training, configs.DataConfig(), "x",
                      **{"steps": 30, "steps_per_epoch": PER_EPOCH} | more)
 
 
@@ -44,7 +44,7 @@ class Run:
     """A run of `steps` whose losses are given."""
 
     def __init__(self, folder, model, steps=30, patience=0, keep=3):
-        self.record = new_record(steps=steps, patience=patience)
+        self.record = new_record(model.config, steps=steps, patience=patience)
         self.folder, self.model = folder, model
         self.checkpoint = Checkpoint(folder, self.record, keep)
         self.checkpoint.set_model(model)
@@ -88,6 +88,19 @@ def test_the_best_set_has_the_lowest_validation_loss(run):
     assert run.bias(6) == 6.0
     info = weights.find(run.folder, NAME, 6).record
     assert (info["epoch"], info["step"], info["validation_loss"]) == (6, 18, 4.0)
+
+
+@pytest.mark.parametrize("of, best", [("part", 3), ("folder", 2)])
+def test_held_out_tracks_do_not_measure_labels_of_parts(tmp_path, of, best):
+    labels = configs.validate(configs.Labels, {"of": of, "names": ["a/01", "a/02"], "channels": 4})
+    model = Generator(MODEL.with_labels(labels))
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    run = Run(tmp_path, model, patience=1)
+    for number, loss in enumerate((3.0, 2.0, 2.5), 1):
+        run.epoch(number, val_loss=loss)
+    assert weights.find(run.folder, NAME, "best").record["epoch"] == best
+    assert (run.record.finished is None) == (best == 3)
 
 
 @pytest.mark.parametrize("keep, epochs", [(3, [2, 4, 5, 6]), (None, [1, 2, 3, 4, 5, 6])])

@@ -273,6 +273,16 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         "generator_512"].transpose == 3
 
 
+@pytest.mark.parametrize("hours", [0.3, 3.0])
+def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
+    weight_set = weights.find(folder, "generator_512")
+    labels = configs.validate(configs.Labels, {"of": "part", "names": ["a/01", "a/02"]})
+    labelled = dataclasses.replace(weight_set, config=weight_set.config.with_labels(labels))
+    training = origin._tuned(labelled, Amount(3, hours, 1, 0.1), False)["training"]
+    assert (training["learning_rate"], training["patience"], training["passes"]) == (1e-3, 0, origin.PART_PASSES)
+    assert (training["gain"] > 0) == (hours < origin.SMALL_HOURS)
+
+
 def test_levels_can_be_added_later(begin, tmp_path, commands):
     run, out = commands[0], tmp_path / "out"
     more = ("--steps", "2", "--no-report")

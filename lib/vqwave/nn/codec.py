@@ -98,6 +98,13 @@ class Codec(keras.Model):
         self.quantizer_metrics = self.quantizer.new_metrics()
 
     @property
+    def newest_is_best(self) -> bool:
+        """Whether a lower validation loss does not mean better weights: it prefers dull decoders to
+        decoders that were trained adversarially.
+        """
+        return self.adversary is not None
+
+    @property
     def parts(self) -> dict[str, list]:
         """The variables of each file of a weights set, by part name."""
         labels = self.label_embedding.weights if self.label_embedding else []

@@ -60,6 +60,13 @@ class Generator(keras.Model):
                 context = ops.repeat(context, ops.shape(previous)[1], axis=1)
         return self.core(previous, context, inputs.get("current"), training=training)
 
+    @property
+    def newest_is_best(self) -> bool:
+        """Whether a lower validation loss does not mean better weights: held-out tracks have no
+        labels of parts, so the loss does not measure what is learned of these labels.
+        """
+        return self.config.labels is not None and self.config.labels.are_parts
+
     def context(self, inputs, training=False):
         """The conditions' inputs by name -> [batch, T or 1, context_channels], see `join`."""
         return join([condition(inputs[name], training=training)

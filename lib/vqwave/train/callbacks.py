@@ -22,7 +22,7 @@ SAVE_EVERY_SECONDS = 120.0
 
 class Checkpoint(keras.callbacks.Callback):
     """Saves the run: its state often, a numbered set of weights after each epoch, and the best set.
-    With an adversary the newest set counts as the best. In a group, only the first process writes.
+    The newest set of some models counts as the best. In a group, only the first process writes.
 
     It also stops the run. A non-finite loss is an error that names the step. The run ends after
     `patience` epochs without a better validation loss, and at its deadline. After SIGTERM or Ctrl-C
@@ -109,9 +109,8 @@ class Checkpoint(keras.callbacks.Callback):
                             f"weights on disk are from an earlier epoch")
         values = record.values_of_set(number, loss)
         self._save_set(weights.epoch_tag(number), values)
-        # The validation loss prefers dull decoders to decoders that were trained adversarially.
-        newest = getattr(self.model, "adversary", None) is not None
-        if record.best is None or loss < record.best or newest:
+        if record.best is None or loss < record.best or getattr(
+                self.model, "newest_is_best", False):
             record.best, record.best_epoch, record.waited = loss, number, 0
             self._save_set("best", values)
         else:

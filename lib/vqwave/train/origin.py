@@ -28,6 +28,10 @@ CODEC_PASSES, PASSES, SMALL_PASSES = 10, 16, 8
 """The most passes over the tracks: of a codec, a generator, and a generator with little music. With
 46 minutes of music a generator stopped improving after eight passes; with 75 minutes it did not.
 """
+PART_PASSES = 22
+"""The most passes of a generator with labels of parts, which begin untrained. At `SMALL_RATE` and
+with early stopping, it does not learn them.
+"""
 PATIENCE, SMALL_PATIENCE = 8, 3
 """The patience of a generator, and of a generator with little music."""
 
@@ -150,15 +154,19 @@ def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> di
     if kind == "codec":
         changes |= {"passes": CODEC_PASSES,
                     "learning_rate": min(CODEC_RATE, training["learning_rate"])}
-    elif amount.small:
-        changes |= {"passes": SMALL_PASSES, "patience": SMALL_PATIENCE,
-                    "learning_rate": min(SMALL_RATE, training["learning_rate"]),
-                    "transpose": max(TRANSPOSE, training["transpose"]),
-                    "gain": max(GAIN, training["gain"])}
-        if "dropout" in model["core"]:
-            model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
     else:
         changes |= {"passes": PASSES, "patience": PATIENCE}
+        if amount.small:
+            changes |= {"passes": SMALL_PASSES, "patience": SMALL_PATIENCE,
+                        "learning_rate": min(SMALL_RATE, training["learning_rate"]),
+                        "transpose": max(TRANSPOSE, training["transpose"]),
+                        "gain": max(GAIN, training["gain"])}
+            if "dropout" in model["core"]:
+                model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
+        labels = weight_set.config.labels
+        if labels and labels.are_parts:
+            changes |= {"passes": PART_PASSES, "patience": 0,
+                        "learning_rate": training["learning_rate"]}
     return model | {"training": training | changes}
 
 
