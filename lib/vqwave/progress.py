@@ -1,6 +1,7 @@
 """Progress of a long run: bars on stderr, if stderr is a terminal."""
 
 import contextlib
+from collections.abc import Collection, Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -57,6 +58,15 @@ class Reporter:
     def advance(self, done: int, loss: float | None = None):
         """Show the number of complete steps, and the loss."""
         self.bar.update(self.task, completed=done, loss="" if loss is None else f"loss {loss:.4g}")
+
+    def track(self, items: Collection, what: str) -> Iterator:
+        """The items, with a bar of those that are done. Another bar may not be shown meanwhile."""
+        if items:
+            self.start(len(items), 0, what)
+        for done, item in enumerate(items, 1):
+            yield item
+            self.advance(done)
+        self.stop()
 
     def stop(self):
         """Remove the bar."""

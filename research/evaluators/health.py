@@ -7,33 +7,37 @@ import numpy as np
 from vqwave.dsp import metrics
 from vqwave.io import audio, silence
 from vqwave.progress import SilentReporter
+from vqwave.report.copying import longest_repeat
 from vqwave.report.health import find_faults, measure
 
 from ..corpus import cached
 
 MOMENT_SECONDS = 0.4  # the loudness of a piece is the median rms of so long parts
+LONGEST_REPEAT = 20.0  # seconds of an exact repeat of a healthy piece
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
     """Pauses, repeats and loudness of the pieces; the loudness of real music for comparison."""
-    rows = [examine(corpus, seed) for seed in corpus.plan.seeds]
+    rows = [examine_piece(corpus, seed) for seed in corpus.plan.seeds]
     yield "longest pause inside", max(row["pause_inside"] for row in rows)
     yield "longest pause", max(row["pause"] for row in rows)
     yield "last ten seconds, quietest piece", min(row["end_db"] for row in rows)
-    for level in rows[0]["repeat"]:
-        yield (f"longest exact repeat, {level}x",
-               max(row["repeat"][level]["seconds"] for row in rows))
-    yield "pieces with a fault", sum(bool(find_faults(row)) for row in rows)
+    repeats = {level: [row["repeats"][level] for row in rows] for level in rows[0]["repeats"]}
+    yield from ((f"longest exact repeat, {level}x", max(x)) for level, x in repeats.items())
+    yield "pieces with a fault", sum(
+        bool(find_faults(row)) or max(row["repeats"].values()) > LONGEST_REPEAT for row in rows)
     yield "median loudness, generated", loudness_of_pieces(corpus)
     yield f"median loudness, {corpus.side} tracks", loudness_of_tracks(corpus, corpus.tracks)
     yield "median loudness, training tracks", loudness_of_tracks(corpus, corpus.train)
 
 
 @cached("music", "plan")
-def examine(corpus, seed: int) -> dict:
+def examine_piece(corpus, seed: int) -> dict:
+    """`health.measure` of a piece; "repeats": {str(level): seconds of the longest exact repeat}."""
     piece = corpus.piece(seed, corpus.plan.minutes)
-    return measure(audio.from_u16(piece["audio"]),
-                   {x: piece[f"codes_{x}"] for x in corpus.levels}, corpus.rate)
+    return measure(audio.from_u16(piece["audio"]), corpus.rate) | {"repeats": {
+        str(level): longest_repeat(piece[f"codes_{level}"]).length * level / corpus.rate
+        for level in corpus.levels}}
 
 
 @cached("music", "plan")

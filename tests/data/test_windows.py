@@ -18,7 +18,7 @@ from vqwave.data.windows import (
     PositionDrawer,
 )
 from vqwave.errors import UserError
-from vqwave.io import audio, manifest, splits
+from vqwave.io import audio, manifest
 
 LENGTH = 2048
 
@@ -46,7 +46,7 @@ def positions(dataset, batch):
 
 
 def windows(folder, kind=AudioWindows, **more):
-    tracks = splits.keep_long(manifest.read(folder), LENGTH + 1000)
+    tracks = [track for track in manifest.read(folder) if track.samples >= LENGTH + 1000]
     return kind(folder, tracks, LENGTH, **({"batch_size": 4, "seed": 7} | more))
 
 

@@ -128,10 +128,3 @@ def test_a_wrong_split_file_is_one_line_that_says_what(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as e:
         splits.split(tracks({"a.mp3": 1.0, "b.mp3": 1.0}), splits.read_split(path), seed=0)
     assert "split" in str(e.value) and "\n" not in str(e.value)
-
-
-def test_short_tracks_are_left_out_and_the_error_names_the_longest():
-    songs = tracks({"a.mp3": 1.0, "b.mp3": 3.0, "c.mp3": 2.0})
-    assert files(splits.keep_long(songs, 12000)) == ["b.mp3", "c.mp3"]
-    with pytest.raises(UserError, match=r"24000 samples \(240.00 s\).*18000 \(180.00 s\)"):
-        splits.keep_long(songs, 24000)

@@ -32,7 +32,7 @@ def filled(**more):
     """A summary of which nothing stands out."""
     codec = {"model": "a", "suitable": True, "shortfall": "", "notes": 0.9, "mel": 0.3, "distance": None}
     figures = {"pause": 0.0, "pause_peak_db": None, "end_db": -20.0, "loudness_db": [-20.0],
-              "clipped": 0.0, "repeat": {}}
+              "clipped": 0.0}
     values = {"codecs": [codec], "generators": [{"model": "g", "unseen": [], "epoch": 3, "bits": 5.0,
                                                  "before": 6.0}],
               "distance": {"generated": 15.0, "training": 10.0, "seconds": 60.0}, "health": figures,

@@ -6,8 +6,8 @@ from vqwave.report import health
 RATE = 22050
 
 
-def measure(sound, codes=None):
-    return health.measure(np.asarray(sound, np.float32), codes or {512: np.arange(50)}, RATE)
+def measure(sound):
+    return health.measure(np.asarray(sound, np.float32), RATE)
 
 
 def test_faults_are_named(rng):
@@ -15,11 +15,9 @@ def test_faults_are_named(rng):
     ending, pausing = noise.copy(), noise.copy()
     ending[30 * RATE :] = 0
     pausing[30 * RATE : 40 * RATE] = 0
-    loop = np.tile(rng.permutation(1024)[:430], 6)  # ten seconds, six times
     for figures, faults in (
             (measure(noise), []), (measure(pausing), []),
-            (measure(ending), ["silent for 30 s (peaks of -120 dBFS)", "ends in silence"]),
-            (measure(noise, {512: loop}), ["50 s repeated exactly at 512x"])):
+            (measure(ending), ["silent for 30 s (peaks of -120 dBFS)", "ends in silence"])):
         assert health.find_faults(figures) == faults
     assert any("over ten seconds" in x for x in health.find_faults(measure(np.sign(noise))))
     assert any("at full scale" in x for x in health.find_faults(measure(np.clip(4 * noise, -1, 1))))
@@ -33,7 +31,6 @@ def test_a_pause_is_measured_by_rms_not_by_its_peaks(rng):
     noise[10 * RATE : 35 * RATE] = hiss
     figures = measure(noise)
     assert figures["pause"] == pytest.approx(25, abs=0.21)
-    assert figures["pause_at"] == pytest.approx(10, abs=0.11)
     assert figures["pause_peak_db"] == pytest.approx(-48, abs=0.1)
     assert health.find_faults(figures) == ["silent for 25 s (peaks of -48 dBFS)"]
     assert figures["pause_inside"] == pytest.approx(25, abs=0.21)

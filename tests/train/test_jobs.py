@@ -233,8 +233,9 @@ def test_a_window_too_short_for_the_adversary_is_refused(folder):
 
 def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_weights):
     data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(3)})
-    with pytest.raises(UserError, match="no training track is as long as two frames of the level "
-                                        "above, 1024 samples"):
+    with pytest.raises(UserError, match=r"no training track is as long as two frames of the level "
+                                        r"above, 1024 samples \(0.05 s\); the longest has 882 "
+                                        r"\(0.04 s\): use longer music"):
         prepared(tmp_path, tiny_weights.codecs)
 
 

@@ -126,10 +126,4 @@ def of_track(data_dir, track: manifest.Track) -> Score:
 
 def of_corpus(data_dir, tracks, say) -> dict[str, Score]:
     """The scores of tracks by their files. say: a `progress.Reporter`."""
-    say.start(len(tracks), 0, "transcribing")
-    scores = {}
-    for done, track in enumerate(tracks, 1):
-        scores[track.file] = of_track(data_dir, track)
-        say.advance(done)
-    say.stop()
-    return scores
+    return {track.file: of_track(data_dir, track) for track in say.track(tracks, "transcribing")}

@@ -84,13 +84,8 @@ def measure(data_dir, tracks, say) -> dict[str, Sound]:
     """The `Sound` of each track, by its file. say: a `progress.Reporter`."""
     sounds = {track.file: Sound(*track.sound) for track in tracks if track.sound}
     missing = [track for track in tracks if not track.sound]
-    if missing:
-        say.start(len(missing), 0, "looking for silence")
-        for done, track in enumerate(missing, 1):
-            path = track.path(data_dir)
-            sounds[track.file] = measure_file(path, track.samples, track.sample_rate)
-            say.advance(done)
-        say.stop()
+    for track in say.track(missing, "looking for silence"):
+        sounds[track.file] = measure_file(track.path(data_dir), track.samples, track.sample_rate)
     return sounds
 
 

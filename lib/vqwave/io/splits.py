@@ -132,19 +132,3 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     if not chosen and target and len(tracks) > 1:
         chosen = {min(order, key=lambda i: tracks[i].samples)}
     return [t for i, t in enumerate(tracks) if i not in chosen], [tracks[i] for i in sorted(chosen)]
-
-
-def keep_long(tracks: list, samples: int, what="--input-length",
-              length=lambda track: track.samples) -> list:
-    """The tracks of at least `samples`. Raises `UserError` if none is left.
-
-    what: the option or part that needs this length. length: a track's usable samples.
-    """
-    kept = [t for t in tracks if length(t) >= samples]
-    if tracks and not kept:
-        rate, longest = tracks[0].sample_rate, max(map(length, tracks))
-        shorter = f"a shorter {what} or " if what.startswith("--") else ""
-        raise UserError(f"no training track is as long as {what}, {samples} samples "
-                        f"({samples / rate:.2f} s); the longest has {longest} "
-                        f"({longest / rate:.2f} s): use {shorter}longer music")
-    return kept

@@ -22,7 +22,7 @@ from ..dsp import notes
 from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
 from ..io.files import atomic_write, printable
-from ..play import api, listening
+from ..play import api
 from ..progress import SilentReporter
 from . import fad, health, judge, tables
 from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
@@ -41,6 +41,8 @@ REFERENCE_SECONDS = 600.0
 """The most seconds of held-out music to which distances are measured."""
 EXAMPLE_SECONDS = 30.0
 """The length of a sound example."""
+CONTINUED_SECONDS, PROMPT_SECONDS = 20.0, 8.0
+"""The length of a continuation, and of the prompt that it contains."""
 
 
 @dataclass
@@ -85,7 +87,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     embed: None leaves out distances.
     """
     train, held_out = sides
-    rate, level = music.sample_rate, listening.playable_level(music)
+    rate, level = music.sample_rate, playable_level(music)
     if train[0].sample_rate != rate:
         raise UserError(f"{data_dir}: is at {train[0].sample_rate} Hz, but the chain at {rate} Hz")
     hours = [sum(spans[t.file][1] - spans[t.file][0] for t in side) / rate / 3600
@@ -112,7 +114,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
                                                    seed)
         for x in levels:
             frames[x].append(codes_of[x])
-    results.continuation = listening.continue_track(music, data_dir, held_out, SEEDS[0])
+    results.continuation = continue_track(music, data_dir, held_out, SEEDS[0])
     results.original = _example(sounds, rate)
     pieces = list(results.pieces.values())
     joined = np.concatenate(pieces)
@@ -127,10 +129,44 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         progress("copies", i / len(levels))
         results.copies.append(
             _copies(music, data_dir, x, frames[x], sounds if held_out else None, train))
-    results.health = health.measure(joined, {}, rate)
+    results.health = health.measure(joined, rate)
     results.advice = list(advise(results)) or ["Nothing stands out. Listen, and add music if you "
                                                "wish for more."]
     return results
+
+
+def playable_level(music: api.VQWave) -> int:
+    """The level at which the chain can end now: its default, or the last level before the first
+    missing model. Raises `UserError` if the top level is missing.
+    """
+    chain, playable = music.chain, 0
+    try:
+        for level in (level for level in chain.sizes if level >= chain.ending):
+            music.weight_set(chain.codecs[level])
+            music.weight_set(chain.generator(level))
+            playable = level
+    except UserError as e:
+        if not playable:
+            raise UserError(f"there is nothing to hear yet: {e}") from e
+    return playable
+
+
+def continue_track(music: api.VQWave, data_dir, tracks: list[manifest.Track],
+                   seed: int = 1) -> np.ndarray | None:
+    """A continuation of the longest of some tracks, from a third of its length on: float32
+    [samples]. None without tracks, or if the prompt is silent.
+    """
+    if not tracks:
+        return None
+    track, top = max(tracks, key=lambda track: track.samples), music.chain.top
+    count = round(min(PROMPT_SECONDS, track.seconds / 2) * music.sample_rate) // top * top
+    prompt = audio.from_u16(audio.read_window(track.path(data_dir), track.samples // 3 // top * top,
+                                              count))
+    if not count or np.abs(prompt).max() < api.SILENT:
+        return None
+    level = playable_level(music)
+    return music.generate(level=level, seconds=CONTINUED_SECONDS, seed=seed,
+                          begin=music.prompt(prompt, level=level))
 
 
 def _excerpts(data_dir, tracks, spans):

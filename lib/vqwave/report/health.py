@@ -1,33 +1,29 @@
-"""Faults of a piece: silence, overload, clipping and long exact repeats."""
+"""Faults of a piece: silence, overload and clipping."""
 
 import numpy as np
 
 from ..dsp import metrics
 from ..io.silence import SILENT_DB
 from ..io.silence import WINDOW as PAUSE_WINDOW
-from .copying import longest_repeat, runs_of_true
+from .copying import runs_of_true
 
 # The limits of a healthy piece.
 LOUD_DB = -3.0  # the rms of ten seconds
 LONGEST_PAUSE = 20.0  # seconds
-LONGEST_REPEAT = 20.0  # seconds of an exact repeat
 MOST_CLIPPED = 0.01  # the share of samples at full scale
 
 
-def measure(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
+def measure(sound, rate: int) -> dict:
     """The measurements that `find_faults` judges.
 
     Args:
         sound: float32 [samples] at `rate`.
-        codes: int [n], or [n, books], by level.
 
     Returns:
-        loudness_db: rms of every ten seconds. peak. clipped: share of samples at full scale.
-        pause: seconds of the longest pause, in which every `PAUSE_WINDOW` has an rms below
-        `SILENT_DB`. pause_at: its start. pause_peak_db: its loudest sample, None without a pause.
-        pause_inside: seconds of the longest pause that neither begins nor ends the piece.
-        end_db: rms of the last ten seconds. repeat: {str(level): {"seconds", "distinct", …}}, the
-        longest run of codes that occurs twice.
+        loudness_db: rms of every ten seconds. clipped: share of samples at full scale. pause:
+        seconds of the longest pause, in which every `PAUSE_WINDOW` has an rms below `SILENT_DB`.
+        pause_peak_db: its loudest sample, None without a pause. pause_inside: seconds of the
+        longest pause that neither begins nor ends the piece. end_db: rms of the last ten seconds.
     """
     window = 10 * rate
     parts = [sound[i : i + window] for i in range(0, max(1, len(sound) - window // 2), window)]
@@ -39,16 +35,10 @@ def measure(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
     first, count = max(pauses, key=lambda run: run[1], default=(0, 0))
     pause = sound[first * hop : (first + count) * hop]
     inside = [n for at, n in pauses if at and at + n < len(quiet_windows)]
-    repeats = {}
-    for level, values in codes.items():
-        run = longest_repeat(values)
-        repeats[str(level)] = {"seconds": run.length * level / rate, "distinct": run.distinct,
-                               "at": run.position * level / rate, "again": run.other * level / rate}
-    return {"seconds": len(sound) / rate, "loudness_db": rms, "peak": float(np.abs(sound).max()),
-            "clipped": float(np.mean(np.abs(sound) >= 32767 / 32768)), "end_db": rms[-1],
-            "pause": len(pause) / rate, "pause_at": first * hop / rate,
+    return {"loudness_db": rms, "clipped": float(np.mean(np.abs(sound) >= 32767 / 32768)),
+            "end_db": rms[-1], "pause": len(pause) / rate,
             "pause_peak_db": metrics.peak_db(pause) if count else None,
-            "pause_inside": max(inside, default=0) * hop / rate, "repeat": repeats}
+            "pause_inside": max(inside, default=0) * hop / rate}
 
 
 def find_faults(figures: dict) -> list[str]:
@@ -63,7 +53,4 @@ def find_faults(figures: dict) -> list[str]:
         faults.append(f"as loud as {max(figures['loudness_db']):.1f} dBFS over ten seconds")
     if figures["clipped"] > MOST_CLIPPED:
         faults.append(f"{figures['clipped']:.1%} of its samples at full scale")
-    for level, repeat in figures["repeat"].items():
-        if repeat["seconds"] > LONGEST_REPEAT:
-            faults.append(f"{repeat['seconds']:.0f} s repeated exactly at {level}x")
     return faults

@@ -81,11 +81,19 @@ class Job:
         (self.train, self.val), self.spans = silence.trim(self.data_dir, sides,
                                                           record.data.trim_silence, say)
 
-    def keep_long(self, record: RunRecord, samples: int, say, what="--input-length"):
-        """Drop tracks shorter than `samples`, which `what` needs, and record what is left."""
+    def keep_long(self, record: RunRecord, samples: int, say, what: str, advice: str = ""):
+        """Drop tracks shorter than `samples`, which `what` needs, and print what is left. Raises
+        `UserError` if no training track is left.
+        """
         count = len(self.train) + len(self.val)
-        self.train = splits.keep_long(self.train, samples, what, self.length)
-        self.val = [t for t in self.val if self.length(t) >= samples]
+        longest = max(map(self.length, self.train), default=0)
+        if longest < samples:
+            seconds = 1 / self.tracks[0].sample_rate
+            raise UserError(f"no training track is as long as {what}, {samples} samples "
+                            f"({samples * seconds:.2f} s); the longest has {longest} "
+                            f"({longest * seconds:.2f} s): use {advice}longer music")
+        self.train, self.val = ([t for t in side if self.length(t) >= samples]
+                                for side in (self.train, self.val))
         short = count - len(self.train) - len(self.val)
         hours = [sum(self.length(t) / t.sample_rate for t in side) / 3600
                  for side in (self.train, self.val)]
@@ -184,7 +192,8 @@ class CodecJob(Job):
         if self.choose_window:
             self._fit_window(record, say)
         self.training, self.group = record.training, group
-        self.keep_long(record, self.training.input_length, say)
+        self.keep_long(record, self.training.input_length, say, "--input-length",
+                       "a shorter --input-length or ")
         if folder := self.options.performer:
             codec = weights.find(self.options.start_from, self.model.name)
             self.performed = performances.perform(folder, codec, self.data_dir,

@@ -33,14 +33,9 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
         raise UserError(f"{weight_set.summary}: was trained on codes from a different codec than "
                         f"{codec.summary}; use the codec it was trained with")
     say(f"performances of {weight_set.summary}")
-    model, codes = load_generator(weight_set), {}
-    played = scores.of_corpus(data_dir, tracks, say)
-    say.start(len(tracks), 0, "performing")
-    for done, track in enumerate(tracks, 1):
-        codes[track.file] = _perform(model, track, played[track.file])
-        say.advance(done)
-    say.stop()
-    return codes
+    model, played = load_generator(weight_set), scores.of_corpus(data_dir, tracks, say)
+    return {track.file: _perform(model, track, played[track.file])
+            for track in say.track(tracks, "performing")}
 
 
 def _perform(model: Generator, track: manifest.Track, score: scores.Score) -> np.ndarray:

@@ -6,7 +6,8 @@ from prepared import data_folder, music
 
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
-from vqwave.play import api, listening
+from vqwave.play import api
+from vqwave.report import folder_page
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +26,21 @@ def load(folder):
 
 
 def test_a_held_out_track_is_continued_by_a_seed(half_trained, monkeypatch):
-    monkeypatch.setattr(listening, "SECONDS", 2.0)
+    monkeypatch.setattr(folder_page, "CONTINUED_SECONDS", 2.0)
     music, tracks = load(half_trained / "weights"), manifest.read(half_trained / "data")
-    sounds = [listening.continue_track(music, half_trained / "data", tracks[:1], seed) for seed in (1, 1, 2)]
+    sounds = [folder_page.continue_track(music, half_trained / "data", tracks[:1], seed) for seed in (1, 1, 2)]
     assert len(sounds[0]) == 2 * 22050 and np.array_equal(*sounds[:2])
     assert not np.array_equal(sounds[0], sounds[2])
-    assert listening.continue_track(music, half_trained / "data", []) is None
+    assert folder_page.continue_track(music, half_trained / "data", []) is None
 
 
 def test_a_chain_plays_down_to_its_lowest_trained_level(half_trained, tmp_path):
-    assert listening.playable_level(load(half_trained / "weights")) == 128
+    assert folder_page.playable_level(load(half_trained / "weights")) == 128
     shutil.copytree(half_trained / "weights", tmp_path / "half")
     for path in (tmp_path / "half").glob("generator_128*"):
         path.unlink()
-    assert listening.playable_level(load(tmp_path / "half")) == 512
+    assert folder_page.playable_level(load(tmp_path / "half")) == 512
     for path in (tmp_path / "half").glob("generator_512*"):
         path.unlink()
     with pytest.raises(UserError, match="nothing to hear yet: .*generator_512"):
-        listening.playable_level(load(tmp_path / "half"))
+        folder_page.playable_level(load(tmp_path / "half"))
