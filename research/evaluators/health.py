@@ -24,8 +24,7 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     yield "last ten seconds, quietest piece", min(row["end_db"] for row in rows)
     repeats = {level: [row["repeats"][level] for row in rows] for level in rows[0]["repeats"]}
     yield from ((f"longest exact repeat, {level}x", max(x)) for level, x in repeats.items())
-    yield "pieces with a fault", sum(
-        bool(find_faults(row)) or max(row["repeats"].values()) > LONGEST_REPEAT for row in rows)
+    yield "pieces with a fault", sum(map(is_faulty, rows))
     yield "median loudness, generated", loudness_of_pieces(corpus)
     yield f"median loudness, {corpus.side} tracks", loudness_of_tracks(corpus, corpus.tracks)
     yield "median loudness, training tracks", loudness_of_tracks(corpus, corpus.train)
@@ -33,11 +32,22 @@ def run(corpus) -> Iterable[tuple[str, float]]:
 
 @cached("music", "plan")
 def examine_piece(corpus, seed: int) -> dict:
-    """`health.measure` of a piece; "repeats": {str(level): seconds of the longest exact repeat}."""
+    """`report.health.measure` of a piece, and "repeats": see `find_repeats`."""
     piece = corpus.piece(seed, corpus.plan.minutes)
-    return measure(audio.from_u16(piece["audio"]), corpus.rate) | {"repeats": {
-        str(level): longest_repeat(piece[f"codes_{level}"]).length * level / corpus.rate
-        for level in corpus.levels}}
+    codes = {level: piece[f"codes_{level}"] for level in corpus.levels}
+    return {**measure(audio.from_u16(piece["audio"]), corpus.rate),
+            "repeats": find_repeats(codes, corpus.rate)}
+
+
+def find_repeats(codes: dict[int, np.ndarray], rate: int) -> dict[str, float]:
+    """The seconds of the longest exact repeat by level. codes: int [n], or [n, books], by level."""
+    return {str(level): longest_repeat(frames).length * level / rate
+            for level, frames in codes.items()}
+
+
+def is_faulty(row: dict) -> bool:
+    """Whether a piece has a fault or a long repeat. row: of `examine_piece`."""
+    return bool(find_faults(row)) or max(row["repeats"].values()) > LONGEST_REPEAT
 
 
 @cached("music", "plan")

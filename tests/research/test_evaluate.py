@@ -53,6 +53,17 @@ def test_median_loudness_counts_whole_moments():
     assert health.median_loudness([np.zeros(moment)], RATE) == pytest.approx(-120)
 
 
+def test_a_piece_that_repeats_itself_for_long_is_faulty(rng):
+    sound = (0.1 * rng.normal(size=10 * RATE)).astype(np.float32)
+    loop = np.tile(rng.permutation(1024)[:430], 6)  # ten seconds, six times
+    long, none = (health.find_repeats({512: codes}, RATE) for codes in (loop, np.arange(50)))
+    assert long == {"512": pytest.approx(50, abs=0.5)} and none == {"512": 0}
+    figures = health.measure(sound, RATE)
+    assert health.is_faulty(figures | {"repeats": long})
+    assert not health.is_faulty(figures | {"repeats": none})
+    assert health.is_faulty(health.measure(np.sign(sound), RATE) | {"repeats": none})
+
+
 @pytest.fixture(scope="module")
 def musicnn(tmp_path_factory):
     """A checkpoint of the embedding network with random weights and few channels."""

@@ -231,6 +231,17 @@ def test_a_window_too_short_for_the_adversary_is_refused(folder):
     job.check_settings(TrainingConfig(input_length=32776))
 
 
+def test_short_tracks_are_left_out_and_the_error_names_the_longest(tmp_path):
+    data_folder(tmp_path, {"a": music(1.0, 1), "b": music(3.0, 2), "c": music(2.0, 3), "d": music(2.5, 4)})
+    split = configs.Split(validation=("d",))
+    job, _, reporter = prepared_codec(tmp_path, split, input_length=32768)
+    assert [track.file for track in job.train] == ["b.ogg.u16", "c.ogg.u16"]
+    assert any("1 left out, shorter than 32768 samples" in line for line in reporter.lines)
+    with pytest.raises(UserError, match=r"as long as --input-length, 88200 samples \(4.00 s\); the longest has 66150 "
+                                        r"\(3.00 s\): use a shorter --input-length or longer music"):
+        prepared_codec(tmp_path, split, input_length=88200)
+
+
 def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_weights):
     data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(3)})
     with pytest.raises(UserError, match=r"no training track is as long as two frames of the level "

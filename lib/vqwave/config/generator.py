@@ -322,6 +322,11 @@ class GeneratorConfig(Config):
     def labels(self) -> Labels | None:
         return next((c for c in self.conditions if isinstance(c, Labels)), None)
 
+    @property
+    def learns_parts(self) -> bool:
+        """Whether the labels are parts of tracks, which held-out tracks do not have."""
+        return self.labels is not None and self.labels.are_parts
+
     def with_labels(self, labels: Labels | None) -> Self:
         """The same config with these labels; None: without labels."""
         conditions = [labels if c is self.labels else c for c in self.conditions]

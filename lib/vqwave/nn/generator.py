@@ -62,10 +62,10 @@ class Generator(keras.Model):
 
     @property
     def newest_is_best(self) -> bool:
-        """Whether a lower validation loss does not mean better weights: held-out tracks have no
-        labels of parts, so the loss does not measure what is learned of these labels.
+        """Whether a lower validation loss does not mean better weights: it does not measure what is
+        learned of labels of parts.
         """
-        return self.config.labels is not None and self.config.labels.are_parts
+        return self.config.learns_parts
 
     def context(self, inputs, training=False):
         """The conditions' inputs by name -> [batch, T or 1, context_channels], see `join`."""

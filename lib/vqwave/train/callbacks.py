@@ -109,8 +109,7 @@ class Checkpoint(keras.callbacks.Callback):
                             f"weights on disk are from an earlier epoch")
         values = record.values_of_set(number, loss)
         self._save_set(weights.epoch_tag(number), values)
-        if record.best is None or loss < record.best or getattr(
-                self.model, "newest_is_best", False):
+        if record.best is None or loss < record.best or self.model.newest_is_best:
             record.best, record.best_epoch, record.waited = loss, number, 0
             self._save_set("best", values)
         else:

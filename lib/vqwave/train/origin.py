@@ -163,8 +163,7 @@ def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> di
                         "gain": max(GAIN, training["gain"])}
             if "dropout" in model["core"]:
                 model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
-        labels = weight_set.config.labels
-        if labels and labels.are_parts:
+        if weight_set.config.learns_parts:
             changes |= {"passes": PART_PASSES, "patience": 0,
                         "learning_rate": training["learning_rate"]}
     return model | {"training": training | changes}
