@@ -1,6 +1,5 @@
 """Beat, tune and form of generated pieces beside those of held-out tracks, by the notes that the
-transcriber hears. A loop does not win, because what returns has a pair: the longest loop of the
-top line.
+transcriber hears. The longest loop of the top line shows whether returns are mere loops.
 """
 
 from collections import Counter

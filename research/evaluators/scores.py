@@ -1,6 +1,6 @@
 """Scores by themselves, in steps: of held-out tracks, of the score model and of a Markov model of
-top lines. What 30 s of past save the score model, and what each model copies. How well a
-performance obeys a score.
+top lines. The bits that 30 s of past save the composer, and the runs that each model copies. The
+note events that a performance keeps of its score.
 """
 
 import math
