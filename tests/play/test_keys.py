@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -169,6 +170,8 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
     # The levels are now those of the new weights.
     keys.press("t")
     assert list(keys.changes[-1][1]["sampling"]) == [2048, 512, 128]
+    keys.press("-")
+    assert keys.changes[-1][1] == {"loudness": -4.0}, "the stream kept its loudness"
     heard += [next(stream) for _ in range(4)]
     keys.press("w")
     keys._loading.join()
@@ -176,6 +179,14 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
     fresh = start(chain(128), music=Music(chain(128), other=Music(OTHER)), **options)
     again = session.replay(fresh, keys.changes)
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(6)]), np.concatenate(heard))
+
+
+def test_the_first_change_of_the_tempo_starts_from_the_tempo_that_the_model_chose():
+    stream = SimpleNamespace(labels=(), has_score=True, stay=1.0, tempo=90.0, queued_sampling={}, set=lambda **change: 0)
+    keys = Keys(stream)
+    for key in "cCC":
+        keys.press(key)
+    assert [change for _, change in keys.changes] == [{"tempo": 86.0}, {"tempo": 90.0}, {"tempo": 94.0}]
 
 
 def test_stay_changes_from_its_first_value(rng):

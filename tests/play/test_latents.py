@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
+from vqwave.commands import latents as command
 from vqwave.errors import UserError
 from vqwave.play import latents
 
@@ -34,3 +35,13 @@ def test_a_walk_begins_as_the_one_and_ends_as_the_other_and_changes_gradually(rn
 def test_a_codec_of_codes_is_refused_by_name():
     with pytest.raises(UserError, match="vqvae_512 has the quantizer ema, which makes codes"):
         latents.sample_prior(configs.preset("tiny").codec(512), 3, 1)
+
+
+def test_a_walk_replaces_none_of_its_recordings(tmp_path):
+    song = tmp_path / "song.wav"
+    song.write_bytes(b"music")
+    with pytest.raises(UserError, match="is a recording of the walk; name another file"):
+        command.main(["walk", "other.wav", str(song), "--output", str(song)])
+    with pytest.raises(UserError, match="the ending '.txt' is unknown"):
+        command.main(["walk", "other.wav", str(song), "--output", "walk.txt"])
+    assert song.read_bytes() == b"music"

@@ -8,6 +8,7 @@ from chains import save_levels
 from prepared import data_folder, music
 
 from vqwave import cli, commands
+from vqwave.commands import evaluate
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.report import fad, folder_page
@@ -84,6 +85,8 @@ def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
         assert words in page
     with pytest.raises(UserError, match="is a folder"):
         folder_page.write(results, tmp_path, "mine")
+    with pytest.raises(UserError, match="is a folder"):
+        evaluate.report(None, None, None, None, 0, html=tmp_path)  # before it measures
 
 
 def test_the_page_of_a_trained_folder_holds_pieces(trained, models, tmp_path, capsys, monkeypatch):

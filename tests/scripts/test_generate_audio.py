@@ -265,7 +265,7 @@ def test_files_are_replaced_only_with_force(run, recordings, tmp_path, monkeypat
     song = tmp_path / "song.flac"
     audio.write(song, prepared.music(2.0, 3, 22050), 22050)
     before = song.read_bytes()
-    for flag in ("--prompt", "--variation-of"):
+    for flag in ("--prompt", "--variation-of", "--score-from"):
         code, _, said = run(flag, song, "--seconds", 1, "--output", song, "--force")
         assert code == 2 and "is the recording itself" in said
     assert song.read_bytes() == before

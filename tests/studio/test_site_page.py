@@ -341,6 +341,7 @@ def unchanged(_):
     (unchanged, changed({"label": "calm"}), "No label is called calm"),
     (unchanged, changed({"jump": "x"}), "jump is x"),
     (unchanged, changed({"tempo": "fast"}), "tempo is fast"),
+    (unchanged, changed({"loudness": 1000}), "loudness is 1000"),
     (unchanged, changed({"transpose": 2}), "This page cannot change transpose"),
     (unchanged, changed({"sampling": {"7": {"temperature": 1}}}), "cannot set temperature of level 7"),
     (unchanged, changed({"sampling": {"128": {"guidance": 2}}}), "cannot set guidance of level 128"),

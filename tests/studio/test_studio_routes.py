@@ -259,5 +259,7 @@ def test_a_taken_port_is_an_error_of_one_line():
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} is taken"):
             web.listen("127.0.0.1", port)
+        assert web.address("", taken) == web.address("127.0.0.1", taken) == f"http://127.0.0.1:{port}"
+        assert web.address("::", taken) == f"http://[::1]:{port}"
     with pytest.raises(UserError, match="cannot listen on nowhere.invalid:80"):
         web.listen("nowhere.invalid", 80)

@@ -329,6 +329,8 @@ def test_a_take_is_played_again_from_its_tape(studio, make_take):
     np.testing.assert_array_equal(join_blocks(again[1:-1]), join_blocks(blocks))
     columns = sum(about["columns"] for about, _ in again[1:-1])
     assert columns == sum(about["columns"] for about, _ in blocks)
+    [(gone, _)] = read_messages(studio.replay("gone"))
+    assert gone["error"].startswith("This take is no longer in the studio")
 
 
 def test_a_take_is_faded_looped_and_normalized(studio, make_take):

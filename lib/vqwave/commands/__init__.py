@@ -1,5 +1,6 @@
-"""The commands of `vqwave NAME` and scripts/*.py. Each module has `parser()` and `main(argv) ->
-exit code`. A module is imported when its command runs, so that `vqwave --help` is fast.
+"""The commands of `vqwave NAME` and scripts/*.py. The module of each command has `parser()`
+and `main(argv) -> exit code`. A module is imported when its command runs, so that `vqwave --help`
+is fast.
 """
 
 import argparse

@@ -58,6 +58,8 @@ def main(argv=None) -> int:
 def report(music, folder, data_dir, split, seed: int, *, minutes: float = MINUTES, musicnn=None,
            as_json: bool = False, html=None, name: str | None = None):
     """Measure a chain whose generators lie in `folder`, print the figures, and write the page."""
+    if html:
+        folder_page.check(html)  # before the measurements
     top = music.weight_set(music.chain.generator(music.chain.top))
     sides, spans = silence.read_sides(data_dir, split, seed, top.trim_silence, SilentReporter())
     embed = fad.load_if_available(musicnn, lambda line: print(line, file=sys.stderr))
@@ -90,7 +92,7 @@ def before_tuning(folder) -> list[dict]:
 
 
 def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
-    """(name, value) of all measurements."""
+    """(name, value) of the printed figures that were measured."""
     rows = [(f"{title} of {row['model']}", row[key])
             for row in measured.codecs
             for key, title in (("notes", "notes kept"), ("mel", "mel"), ("distance", "distance"))]

@@ -51,9 +51,8 @@ def model_names(args, music) -> list[str]:
     if args.models != "all":
         return [arguments.find_name(name.strip(), [*music.chain.names, "all"], "model")
                 for name in args.models.split(",")]
-    codecs, generators = weights.folders(args.vqvae_weights_dir, args.generator_weights_dir)
-    names = [name for name in music.chain.names
-             if weights.tags(codecs if name in music.chain.codecs.values() else generators, name)]
+    names = [name for name in music.chain.names if music.has(name)]
     if not names:
+        codecs, generators = weights.folders(args.vqvae_weights_dir, args.generator_weights_dir)
         raise UserError(f"no weights in {printable(codecs)} or {printable(generators)}")
     return names

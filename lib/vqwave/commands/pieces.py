@@ -183,7 +183,7 @@ def check(args, outputs=(), needs=NEEDS):
                 and all(getattr(args, other) is None for other in others)):
             raise UserError(f"{flag(option)} needs {' or '.join(map(flag, others))}")
     for path in filter(os.path.exists, outputs):
-        for recording in filter(None, (args.prompt, args.variation_of)):
+        for recording in filter(None, (args.prompt, args.variation_of, args.score_from)):
             if os.path.exists(recording) and path.samefile(recording):
                 raise UserError(f"{printable(path)}: is the recording itself; name another file")
         if not args.force:
@@ -223,7 +223,7 @@ def stream_options(args, music) -> dict:
 
 
 def open_stream(args, music, options: dict, past: float = 0.0):
-    """The stream, and the changes of --replay."""
+    """The stream and its changes: those of --replay, otherwise the score's options."""
     score = None if args.score_from is None else music.score(args.score_from)
     if args.replay is None:
         stream = music.stream(seed=args.seed, past=past, score=score, **options)

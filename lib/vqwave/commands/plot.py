@@ -19,7 +19,8 @@ from ..io.files import printable
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Draw music, notes or training curves. The ending of --output chooses PNG or SVG. Nothing "
-        "is shown by colour alone. `vqwave plot KIND --help` lists the options of a kind.",
+        f"is shown by colour alone. `{cli.command('plot')} KIND --help` lists the options of a "
+        f"kind.",
         "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",

@@ -8,7 +8,7 @@ from .. import cli
 from ..errors import UserError
 from ..io import files, weights
 from ..play import engine
-from ..studio import Studio, plays, web
+from ..studio import Studio, limits, plays, web
 from . import arguments
 
 
@@ -32,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
                              "first generator")
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")
-    rare.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
+    rare.add_argument("--streams", type=cli.number(int, least=1, most=64),
+                      default=limits.STREAMS, metavar="N",
                       help="pieces that can be generated at the same time")
     return parser
 
@@ -50,8 +51,8 @@ def main(argv=None) -> int:
     return 0
 
 
-def _wait_for_generators(folder, seconds: float = 2.0):
-    """Return when a folder has generators. seconds: between two checks."""
+def _wait_for_generators(folder):
+    """Return when a folder has generators."""
     name, waiting = files.printable(folder), False
     while not plays(folder):
         if not Path(folder).is_dir():
@@ -63,4 +64,4 @@ def _wait_for_generators(folder, seconds: float = 2.0):
             print(f"{name}: no generators to play yet; waiting for the first (Ctrl-C ends)",
                   flush=True)
         waiting = True
-        time.sleep(seconds)
+        time.sleep(2.0)

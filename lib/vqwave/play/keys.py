@@ -119,6 +119,8 @@ class Keys:
         if len(control.keys) == 1:
             self._change(control, {x: 0.0 if values[x] else self.bar for x in levels})
         else:
+            if control.name == "tempo":  # 0 while the model chooses
+                values = {None: values[None] or self.stream.tempo}
             self._change(control, {x: control.clip(values[x] + step) for x in levels})
 
     def _change_bar(self, direction: int):
@@ -141,7 +143,11 @@ class Keys:
         self._set(jump=seed, **change)
         with self._lock:
             if "weights" in change:
+                before = self._values
                 self._read_stream()
+                # The stream keeps all values that are not of its levels.
+                self._values |= {name: before[name] for name, control in self._controls.items()
+                                 if not control.sampled and name in before}
             self._values["hold"] = {None: 0.0}
             self._values["freeze"] = dict.fromkeys(self._levels, 0.0)
             self.notice = f"seed {seed}"

@@ -206,7 +206,6 @@ class Sink:
     def __init__(self, feed: playback.Feed, expected: np.ndarray, period: int):
         self.feed, self.expected, self.period = feed, expected, period
         self.position, self.start, self.silent = 0, time.perf_counter(), False
-        self.changed = 0  # the first sample that the last change affected
 
     def skip(self, seconds: float):
         """Play for `seconds`."""
@@ -220,7 +219,7 @@ class Sink:
             first, audio, played_at = self.position, *self._take()
             before = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
             if (differing := np.flatnonzero(audio[: len(before)] != before)).size:
-                self.silent, self.changed = not self.silent, first + int(differing[0])
+                self.silent = not self.silent
                 return played_at + differing[0] / self.feed.sample_rate
 
     def _take(self) -> tuple[np.ndarray, float]:

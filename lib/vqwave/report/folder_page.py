@@ -21,7 +21,7 @@ from ..data import codes
 from ..dsp import notes
 from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
-from ..io.files import atomic_write, printable
+from ..io.files import atomic_write, check_place, make_folder, printable
 from ..play import api
 from ..progress import SilentReporter
 from . import fad, health, judge, tables
@@ -306,18 +306,20 @@ def _distance_ratio(results: Results) -> float | None:
     return distance["generated"] / distance["training"] if distance.get("training") else None
 
 
+def check(path) -> Path:
+    """The path of a page, in a folder that is created if missing. Raises `UserError` if no file can
+    be written there.
+    """
+    make_folder(Path(path).parent)
+    return check_place(path)
+
+
 def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):
     """Write the page. name: of the corpus. runs_dir: with the training logs of `models`."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{printable(path)}: is a folder; name a file")
+    path = check(path)
     page = _render(results, name, plots.logs(runs_dir, models) if runs_dir else {})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as f:
-            f.write(page.encode())
-    except OSError as e:
-        raise UserError(f"{printable(path)}: cannot be written: {e.strerror}") from e
+    with atomic_write(path) as f:
+        f.write(page.encode())
 
 
 def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
@@ -370,8 +372,8 @@ def _reference(results: Results) -> str:
 
 def _distance_text(results: Results) -> str:
     if not results.distance:
-        return ("Distances were not measured: the network for them is not installed, or there is "
-                "too little music.")
+        return ("Distances were not measured: the network for them could not be downloaded, "
+                "or there is too little music.")
     text = (f"Fréchet distance to {results.distance['seconds']:.0f} s of {_reference(results)}: "
             f"generated music {results.distance['generated']:.1f}")
     if results.distance["training"] is not None:

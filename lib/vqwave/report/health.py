@@ -14,7 +14,7 @@ MOST_CLIPPED = 0.01  # the share of samples at full scale
 
 
 def measure(sound, rate: int) -> dict:
-    """The measurements that `find_faults` judges.
+    """The measurements of a piece; `find_faults` judges all but `pause_inside`.
 
     Args:
         sound: float32 [samples] at `rate`.

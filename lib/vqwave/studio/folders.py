@@ -163,8 +163,10 @@ def plays(folder) -> bool:
     """Whether a folder holds all generators that its chain needs."""
     path = weights.find_folder(folder)
     chain = weights.chain(path)
-    return chain.can_generate and all(weights.holds(path, [chain.generator(level)])
-                               for level in chain.sizes if level >= chain.ending)
+    if not chain.can_generate:
+        return False
+    needed = [chain.generator(level) for level in chain.sizes if level >= chain.ending]
+    return all(weights.holds(path, [name]) for name in [*needed, *filter(None, [chain.score])])
 
 
 def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -1,4 +1,4 @@
-"""The limits of a studio, with a message of one line each. docs/studio.md lists them."""
+"""The limits of a studio. docs/studio.md lists them."""
 
 # Takes
 STREAMS = 8  # takes that are generated at the same time

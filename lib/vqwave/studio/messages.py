@@ -41,9 +41,9 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
 
 
 def while_working(work: Callable[..., Result]) -> Generator[bytes, None, Result]:
-    """Call `work(report)` in a thread, and yield a {"progress", "share"} message for each report.
-    Returns the result. After the iterator is closed, the next report raises `UserError` in the
-    thread.
+    """Call `work(report)` in a thread, and yield a {"progress", "share"} message for the latest
+    report, at most every 0.15 s. Returns the result. After the iterator is closed, the next report
+    raises `UserError` in the thread.
     """
     latest: dict = {}
     closed = threading.Event()

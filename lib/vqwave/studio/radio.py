@@ -50,7 +50,8 @@ class Radio:
                    "x-accel-buffering": "no", "access-control-allow-origin": "*",
                    "icy-name": f"VQWave {station.name}",
                    "icy-br": str(BITRATE // 1000),
-                   "icy-description": station.title.encode("ascii", "replace").decode()}
+                   "icy-description": station.title.replace("·", "-").encode(
+                       "ascii", "replace").decode()}
         if icy:
             headers["icy-metaint"] = str(icy.INTERVAL)
         if request.method == "HEAD":
@@ -128,8 +129,7 @@ def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
         # Limits how long a closed connection waits for a client that reads nothing.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT,
                              round(1000 * LISTENER_STALL_SECONDS))
-    say(f"{len(radio.stations)} stations at http://{host}:{listening.getsockname()[1]} "
-        f"(Ctrl-C ends it)")
+    say(f"{len(radio.stations)} stations at {web.address(host, listening)} (Ctrl-C ends it)")
     web.serve(configure(radio, host), listening, radio.close)
 
 

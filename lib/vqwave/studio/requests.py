@@ -15,6 +15,7 @@ from ..config import ChainConfig
 from ..errors import UserError
 from ..io import files
 from ..play import controls
+from ..play.keys import PROMPT_SECONDS
 from ..play.sampling import draw_seed
 from ..play.session import Session
 from . import limits
@@ -63,7 +64,8 @@ class TakeRequest(Request):
     recording: ShortText = ""
     name: RecordingName = ""
     prompt_start: StartSecond = 0.0
-    prompt_seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_RECORDING), Rounded] = 5.0
+    prompt_seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_RECORDING),
+                              Rounded] = PROMPT_SECONDS
     keep_original: bool = True
     keep: Count | None = None
     label: ShortText = ""

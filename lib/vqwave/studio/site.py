@@ -30,7 +30,7 @@ from ..onnx.nodes import FLOAT, Nodes, tensors
 from ..play import blocks, changes, controls, labels, level, opening, pitches, sampling, score
 from . import limits, pictures
 from .take import WILDEST, describe_level
-from .web import LOCAL_ADDRESS, STATIC, listen
+from .web import STATIC, address, listen
 
 ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
 PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
@@ -176,8 +176,9 @@ class Site:
                  "labels": list(trained.groups if trained else ())}
         return about | constants(blocks, "SEAM PASSAGE RAMP") | {
             "cross_fade": labels.CROSS_FADE, "quietest": controls.QUIETEST,
-            "least_source": level.LEAST_SOURCE, "pitch_floor": pitches.FLOOR,
-            "past": limits.PAST, "kept": self._kept(), "wildest": WILDEST,
+            "loudest": controls.LOUDEST, "least_source": level.LEAST_SOURCE,
+            "pitch_floor": pitches.FLOOR, "past": limits.PAST, "kept": self._kept(),
+            "wildest": WILDEST,
             "take": about | self._take(music),
             "parts": bool(trained and trained.are_parts) and {
                 "sections": labels.SECTIONS, "track_draw": sampling.TRACK_DRAW,
@@ -326,11 +327,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 def serve(folder, host: str, port: int, say=print):
     """Serve a site until Ctrl-C."""
     listening = listen(host, port)
-    port = listening.getsockname()[1]
     server = http.server.ThreadingHTTPServer(
         listening.getsockname()[:2], functools.partial(_Handler, directory=str(folder)), False)
     server.socket.close()
     server.socket = listening
-    say(f"The site is at http://{LOCAL_ADDRESS.get(host, host)}:{port} (Ctrl-C ends it)")
+    say(f"The site is at {address(host, listening)} (Ctrl-C ends it)")
     with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

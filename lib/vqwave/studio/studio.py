@@ -158,7 +158,7 @@ class Studio:
             "clips": self.recordings.clips(), "upload_bytes": limits.UPLOAD_BYTES,
             "longest": limits.LONGEST_TAKE, "longest_recording": limits.LONGEST_RECORDING,
             "longest_excerpt": limits.LONGEST_EXCERPT,
-            "longest_comparison": limits.LONGEST_COMPARISON, "past": limits.PAST,
+            "longest_comparison": limits.LONGEST_COMPARISON,
             "newest": self.folders.newest(),
             "controls": [dataclasses.asdict(control) for control in controls.CONTROLS.values()
                          if control.sampled or control.slider],
@@ -189,6 +189,7 @@ class Studio:
             take.end()
             self.takes.trim()
 
+    @with_errors
     def replay(self, identity: str) -> Iterator[bytes]:
         """The messages of a finished take again, without codes."""
         take = self.takes.get(identity)

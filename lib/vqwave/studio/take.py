@@ -218,7 +218,7 @@ class Take:
             yield _pack_block(samples, pictures, begin + step >= tape.samples)
 
     def steer(self, change: ChangeRequest) -> dict:
-        """Make a change: {"sample": where the change begins, "seed": of a jump}."""
+        """Make a change: {"sample": where the change begins}."""
         if change.until is not None:
             with self._allowing:
                 self.allowed = change.until
@@ -238,7 +238,7 @@ class Take:
             sample = stream.set(**keywords)
             self.log.add(sample, keywords)
         self.touched = time.monotonic()
-        return {"sample": sample, "seed": keywords.get("jump")}
+        return {"sample": sample}
 
     def _keywords(self, change: ChangeRequest) -> dict:
         """The keywords of `Stream.set`."""

@@ -15,19 +15,22 @@ from .studio import Studio
 PORT = 7860
 STATIC = Path(__file__).parent / "static"
 """The pages of the studio and of the radio."""
-LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa: S104
-"""The address for a browser if the server listens on all networks."""
 
 
 def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
     """Serve a studio until Ctrl-C. Port 0 takes a free port. Raises as `listen`."""
     config = configure(build(studio, host))
     listening = listen(host, port)
-    say(f"The studio is at http://{LOCAL_ADDRESS.get(host, host)}:{listening.getsockname()[1]} "
-        f"(Ctrl-C ends it)")
+    say(f"The studio is at {address(host, listening)} (Ctrl-C ends it)")
     # In a thread, because the note finder takes seconds to load.
     threading.Thread(target=pictures.warm_up, daemon=True).start()
     serve(config, listening, studio.close)
+
+
+def address(host: str, listening: socket.socket) -> str:
+    """The address of a server for a browser on this machine."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
 
 def build(studio: Studio, host: str = "127.0.0.1"):
@@ -80,8 +83,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, UnicodeError) as e:
         if getattr(e, "errno", None) == errno.EADDRINUSE:
-            raise UserError(f"port {port} is taken, perhaps by another studio; --port 0 takes a "
-                            f"free port") from e
+            raise UserError(f"port {port} is taken, perhaps by another server of VQWave; "
+                            f"--port 0 takes a free port") from e
         raise UserError(f"cannot listen on {host}:{port}: "
                         f"{getattr(e, 'strerror', None) or e}") from e
     # With a small buffer the server is seconds ahead of a slow player, not minutes.

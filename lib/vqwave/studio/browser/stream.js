@@ -94,7 +94,7 @@ export class Stream {
 
   /** Refuse a change that cannot be made, as the link of another page may have. */
   check(change) {
-    const { names, controls, keys, labels } = this.about;
+    const { names, controls, keys, labels, quietest, loudest } = this.about;
     for (const [name, value] of Object.entries(change)) {
       if (!names.includes(name)) throw new Error(`This page cannot change ${name}; it can change ${names.join(", ")}.`);
       const { least, most } = controls.find((control) => control.name === name) ?? {};
@@ -104,7 +104,8 @@ export class Stream {
     for (const [level, fields] of Object.entries(change.sampling ?? {})) for (const [name, value] of Object.entries(fields)) {
       if (!this.sampling[level] || !(typeof value === "number" && value >= 0 && value <= largest[name])) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
     }
-    const { key, jump, label } = change;
+    const { key, jump, label, loudness } = change;
+    if (loudness !== undefined && !(loudness >= quietest && loudness <= loudest)) throw new Error(`loudness is ${loudness}; it must be from ${quietest} to ${loudest}.`);
     if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
     if (label && ![...labels, ...(this.about.levels[0].labels?.names ?? [])].includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
     if (key && !keys[key] && !keys[`C-${key}`]) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or minor.`);

@@ -1,6 +1,6 @@
 // The codec page: a recording and its reconstructions side by side; switching leaves no gap.
 
-import { alertIn, button, byId, element, film, inField, time } from "./dom.js";
+import { alertIn, button, byId, element, film, inField } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
 import { clock, wav } from "./sound.js";
@@ -8,9 +8,9 @@ import { Together } from "./together.js";
 import { ask, cutter, frames, inWords } from "./wire.js";
 
 const FIGURES = [
-  ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["notes", "notes kept", 0, "share of the notes that are still there"],
-  ["chroma", "chords kept", 0, "how alike the chords are"], ["sc_db", "SC dB", 1, "spectral convergence: lower is nearer"],
-  ["mel", "mel", 3, "distance of mel spectrograms: lower is nearer"], ["si_sdr_db", "SI-SDR dB", 1, "how alike the waveforms are: higher is nearer, but a coarse codec can sound right and score badly"],
+  ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["notes", "notes kept", 0, "share of the notes that the copy keeps"],
+  ["chroma", "chords kept", 0, "similarity of the chords"], ["sc_db", "SC dB", 1, "spectral convergence: lower is closer"],
+  ["mel", "mel", 3, "distance of mel spectrograms: lower is closer"], ["si_sdr_db", "SI-SDR dB", 1, "similarity of the waveforms: higher is closer, but a coarse codec can sound right and score badly"],
   ["usage", "codes used", 0, "share of the codebook"],
 ];
 const SHARES = ["usage", "notes", "chroma"];
@@ -84,11 +84,7 @@ export class Codecs extends Together {
     Object.assign(this, { picks: [], canvases: [] });
     this.stage.hidden = false;
     this.stage.replaceChildren(
-      element("div", { class: "bar" },
-        (this.playButton = button("Play", () => this.toggle(), { class: "main", id: "codec-play" })),
-        (this.pickBox = element("div", { class: "picks", role: "group", "aria-label": "What is heard" })),
-        (this.place = element("input", { type: "range", id: "codec-place", min: 0, max: this.length, step: 0.1, value: 0, "aria-label": "Where it is heard, in seconds", oninput: () => this.choose(this.chosen, Number(this.place.value)) })),
-        (this.clockText = element("span", { class: "time" }))),
+      this.bar("What is heard", "Play"),
       (this.lanes = element("div", { class: "lanes" })),
       element("p", { class: "faint" }, "Click on a picture to hear that version from there. The strip under it, if there is one, shows its codes."),
       element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, element("table", {},
@@ -158,10 +154,7 @@ export class Codecs extends Together {
     if (!this.canvases?.[0]?.[0].clientWidth || (!this.dirty && !this.nodes)) return;
     this.dirty = false;
     const { now, length } = this;
-    this.playButton.textContent = this.nodes ? "Pause" : "Play";
-    this.place.value = now;
-    this.place.setAttribute("aria-valuetext", `${time(now)} of ${time(length)}`);
-    this.clockText.textContent = `${time(now)} / ${time(length)}`;
+    this.showTime();
     const scale = window.devicePixelRatio || 1;
     this.sounds.forEach((sound, i) => {
       [sound.spectrum, sound.codes].forEach((strip, k) => {

@@ -69,6 +69,16 @@ export function keep(key, value) {
   }
 }
 
+const timers = {};
+
+/** Call `act` after `delay` milliseconds. Meanwhile, further calls with the same key do nothing. */
+export function later(key, delay, act) {
+  timers[key] ??= setTimeout(() => {
+    timers[key] = null;
+    act();
+  }, delay);
+}
+
 /** Call a function about 30 times a second while the page is visible. */
 export function film(draw) {
   const next = () => {

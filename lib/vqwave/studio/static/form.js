@@ -18,7 +18,7 @@ export class Form {
       part("What to make", element("div", { class: "choices", id: "mode" }, radio("mode", "new", "A new piece", "", true), radio("mode", "continue", "Continue a recording"), radio("mode", "vary", "Vary a recording"), radio("mode", "perform", "Play a tune", "that you hum, or of a recording"))),
       (this.recorded = part("The recording", this.box.root,
         (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
-        (this.nearness = element("div", {}, element("p", { class: "label" }, "How near to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
+        (this.nearness = element("div", {}, element("p", { class: "label" }, "How close to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
       (this.labelled = part("Label", element("label", { class: "row" }, "Music like ", (this.label = element("select", { id: "label" }))))),
       part("Detail", (this.levels = element("div", { class: "choices", id: "level" })),
         (this.finer = element("p", { class: "faint" }, "The recommended detail sounds best. Finer detail takes longer to make, and its notes are less clear."))),

@@ -2,7 +2,7 @@
 
 import { byId, element, inField } from "./dom.js";
 
-const STEP = 5; // seconds of an arrow key
+export const STEP = 5; // seconds of an arrow key
 const BUTTONS = { n: "die", s: "stop", j: "jump", h: "hold", c: "onward" };
 const KEYS = [
   ["Space", "play or pause"], ["N", "another piece"], ["S", "stop"], ["← →", `${STEP} seconds`],

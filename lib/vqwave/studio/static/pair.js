@@ -1,6 +1,6 @@
 // Two takes, A and B: both play, one is heard.
 
-import { alertIn, button, byId, element, film, time } from "./dom.js";
+import { alertIn, button, byId, element, film } from "./dom.js";
 import { clock } from "./sound.js";
 import { Together } from "./together.js";
 import { inWords } from "./wire.js";
@@ -41,20 +41,14 @@ export class Pair extends Together {
   show(sounds) {
     sounds.forEach((sound) => this.put(sound));
     this.picks = sounds.map(({ name }, i) => button(`${"AB"[i]}: ${name}`, () => this.choose(i), {}));
-    byId("pair").replaceChildren(element("div", { class: "bar" },
-      (this.playButton = button("Pause", () => this.toggle(), { class: "main" })),
-      element("div", { class: "picks", role: "group", "aria-label": "Which take is heard" }, ...this.picks),
-      (this.place = element("input", { type: "range", min: 0, max: this.length, step: 0.1, "aria-label": "Where it is heard, in seconds", oninput: () => this.choose(this.chosen, Number(this.place.value)) })),
-      (this.clock = element("span", { class: "time" }))));
+    byId("pair").replaceChildren(this.bar("Which take is heard", "Pause", ...this.picks));
     this.choose(0, 0);
   }
 
   draw() {
     if (!this.sounds.length || (!this.dirty && !this.nodes)) return;
     this.dirty = false;
-    this.playButton.textContent = this.nodes ? "Pause" : "Play";
     this.picks.forEach((pick, i) => pick.setAttribute("aria-pressed", String(i === this.chosen)));
-    this.place.value = this.now;
-    this.clock.textContent = `${time(this.now)} / ${time(this.length)}`;
+    this.showTime();
   }
 }

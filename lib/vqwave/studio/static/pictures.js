@@ -135,7 +135,7 @@ export class Codes extends Strip {
 }
 
 /** The row of note `midi` in a spectrogram of quarter tones from note `lowest` up. */
-export function noteHeight(midi, { lowest, bands }, height) {
+function noteHeight(midi, { lowest, bands }, height) {
   return height * (1 - (2 * (midi - lowest) + 0.5) / bands);
 }
 

@@ -1,7 +1,7 @@
 // The player: requests a take, plays and draws it while it is made, and steers it.
 
-import { alertIn, byId, copy, element, film, keep, time } from "./dom.js";
-import { listen } from "./keys.js";
+import { alertIn, byId, copy, element, film, keep, later, time } from "./dom.js";
+import { STEP, listen } from "./keys.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
@@ -49,7 +49,7 @@ export class Player {
     }
     this.wave.addEventListener("click", (event) => this.seek((event.offsetX / this.wave.clientWidth) * this.total));
     this.wave.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -5, ArrowRight: 5, Home: -Infinity, End: Infinity }[event.key];
+      const step = { ArrowLeft: -STEP, ArrowRight: STEP, Home: -Infinity, End: Infinity }[event.key];
       if (!step) return;
       event.preventDefault();
       this.move(step);
@@ -377,12 +377,7 @@ export class Player {
 
   /** Send the last value of a slider, a few times a second. */
   slide(name) {
-    this.sliding ??= {};
-    if (this.sliding[name]) return;
-    this.sliding[name] = setTimeout(() => {
-      this.sliding[name] = null;
-      this.steer({ [name]: Number(byId(name).value) });
-    }, 150);
+    later(name, 150, () => this.steer({ [name]: Number(byId(name).value) }));
   }
 
   /** Pass to another piece, which is neither held nor frozen. */
@@ -586,12 +581,8 @@ export class Player {
     if (state === "lost") this.say(`${what} What was made so far can still be heard and saved.`);
     else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? `${this.ending}. Press Play to hear it again.` : "Playing. The whole piece is made."}${gaps}`);
     else if (sound.end) {
-      const doing = sound.paused ? "Paused" : sound.mute ? "The browser has found no loudspeaker to play it on" : sound.playing ? "Playing" : "Waiting for more of it";
+      const doing = sound.paused ? "Paused" : sound.mute ? "The browser has no sound output" : sound.playing ? "Playing" : "Waiting for more sound";
       this.say(`${what} ${doing}.${this.speed ? ` Generating ${this.speed < 1 ? `slower than playback (${this.speed.toFixed(1)}×)` : `${this.speed.toFixed(1)}× faster than playback`}.` : ""}${gaps}`);
     }
-  }
-
-  pause() {
-    this.sound?.pause();
   }
 }

@@ -68,7 +68,7 @@ export class Takes {
     const open = [...byId("takes").querySelectorAll("details[open]")].map((one) => one.closest("li").dataset.take);
     const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "numeric" });
     byId("takes").replaceChildren(
-      ...(this.removed ? [element("p", { class: "undone", role: "status" }, `Deleted “${this.removed.name || this.removed.title}”. `, button("Undo", () => {
+      ...(this.removed ? [element("p", { role: "status" }, `Deleted “${this.removed.name || this.removed.title}”. `, button("Undo", () => {
         this.list = [this.removed, ...this.list].sort((a, b) => b.when - a.when);
         this.removed = null;
         this.show();
@@ -114,7 +114,7 @@ export class Takes {
       }, { class: "small", "aria-pressed": String(this.pair.ids.includes(take.id)), "aria-label": `A/B: compare ${called}`, title: "Choose two takes, and switch between them while they play", disabled: !kept }),
       button("★", () => this.change(take.id, { star: !take.star }), { class: "star", "aria-pressed": String(Boolean(take.star)), "aria-label": `Star ${called}` }),
       element("details", {}, element("summary", { "aria-label": `Finish, download or share ${called}` }, "⋯"),
-        element("div", { class: "menu" },
+        element("div", {},
           ...(kept ? [element("div", { class: "checks" }, ...boxes.map(([, box, label]) => element("label", {}, box, ` ${label}`))),
             element("div", { class: "buttons" }, ...["wav", "flac"].map((kind) => button(`Download ${kind}`, () => fetchAs(kind), { class: "small", "data-kind": kind })))] : []),
           element("div", { class: "buttons" },

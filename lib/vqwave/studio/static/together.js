@@ -1,5 +1,6 @@
 // Sounds that play together; one of them is heard. Switching leaves no gap.
 
+import { button, element, time } from "./dom.js";
 import { audio, claim, clock } from "./sound.js";
 
 export class Together {
@@ -9,6 +10,22 @@ export class Together {
   base = null; // the device's time at which it began
   nodes = null;
   gains = null;
+
+  /** The bar above the sounds, with `picks` to choose one of them. */
+  bar(label, play, ...picks) {
+    this.playButton = button(play, () => this.toggle(), { class: "main" });
+    this.pickBox = element("div", { class: "picks", role: "group", "aria-label": label }, ...picks);
+    this.place = element("input", { type: "range", min: 0, max: this.length, step: 0.1, value: 0, "aria-label": "Position, in seconds", oninput: () => this.choose(this.chosen, Number(this.place.value)) });
+    this.clockText = element("span", { class: "time" });
+    return element("div", { class: "bar" }, this.playButton, this.pickBox, this.place, this.clockText);
+  }
+
+  showTime() {
+    this.playButton.textContent = this.nodes ? "Pause" : "Play";
+    this.place.value = this.now;
+    this.place.setAttribute("aria-valuetext", `${time(this.now)} of ${time(this.length)}`);
+    this.clockText.textContent = `${time(this.now)} / ${time(this.length)}`;
+  }
 
   get length() {
     return Math.max(...this.sounds.map(({ buffer }) => buffer.duration));

@@ -1,6 +1,6 @@
 // The controls under "Notes, pitch, levels", made from the list in `studio/about`.
 
-import { byId, element } from "./dom.js";
+import { byId, element, later } from "./dom.js";
 
 const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
@@ -13,7 +13,7 @@ const CLOCK = { message: 0xf8, ticks: 24, beats: 4, pause: 250, change: 0.75 }; 
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
-    Object.assign(this, { player, controls, held: new Set(), inputs: [], sampled: [], timers: {} });
+    Object.assign(this, { player, controls, held: new Set(), inputs: [], sampled: [] });
     byId("turns").append(...controls.filter((one) => !one.sampled && !one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
     this.whole = this.inputs.length; // sliders that do not depend on the take
     this.keys = NAMES.map((name, i) =>
@@ -37,11 +37,7 @@ export class Turns {
     const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, "aria-label": name });
     input.addEventListener("input", () => {
       output.textContent = input.value;
-      // Send the last value, a few times a second.
-      this.timers[name] ??= setTimeout(() => {
-        this.timers[name] = null;
-        this.player.steer(change(Number(input.value)));
-      }, 150);
+      later(name, 150, () => this.player.steer(change(Number(input.value)))); // the last value, a few times a second
     });
     this.inputs.push(input);
     return element("label", { class: "slide" }, label ? element("span", {}, label) : null, input, output);
@@ -136,10 +132,7 @@ export class Turns {
     if (down) this.held.add(note);
     else this.held.delete(note);
     this.show();
-    this.timers.notes ??= setTimeout(() => {
-      this.timers.notes = null;
-      this.player.steer({ notes: [...this.held].sort((a, b) => a - b) });
-    }, 30);
+    later("notes", 30, () => this.player.steer({ notes: [...this.held].sort((a, b) => a - b) }));
   }
 
   show() {
@@ -159,9 +152,9 @@ export class Turns {
         for (const note of [...this.held]) this.press(note, false); // a disconnected keyboard does not release its notes
       };
       hear();
-      byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is there";
+      byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is connected";
     } catch {
-      byId("midi").textContent = "The browser lets no MIDI through";
+      byId("midi").textContent = "The browser does not allow MIDI";
     }
   }
 
