@@ -23,9 +23,9 @@ def not_installed(error: ModuleNotFoundError) -> str:
             f"a checkout bash setup.sh")
 
 
-def first_names(names: Sequence[str], most: int = 5) -> str:
-    """The first names of a list in one line, and "…" for the others."""
-    return ", ".join([*names[:most], *["…"] * (len(names) > most)])
+def first_names(names: Sequence[str]) -> str:
+    """The first five names of a list in one line, and "…" for the others."""
+    return ", ".join([*names[:5], *["…"] * (len(names) > 5)])
 
 
 def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False) -> Any:

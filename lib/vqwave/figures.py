@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from .errors import UserError
-from .io.files import atomic_write, printable
+from .io.files import atomic_write, check_place, printable
 
 SUFFIXES = (".png", ".svg")
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
@@ -98,13 +98,11 @@ def legend(axis, loc="best"):
 
 
 def check_output(path) -> str:
-    """The format of a picture. Raises `UserError` if it cannot be written there."""
-    path = Path(path)
-    suffix = path.suffix.lower()
+    """The format of a picture. Raises `UserError` for another ending, and as `check_place` does."""
+    suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{printable(path)}: a picture's name must end in {' or '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise UserError(f"{printable(path)}: there is no folder {printable(path.parent)}")
+    check_place(path)
     return suffix[1:]
 
 

@@ -25,11 +25,10 @@ CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
 
 
-def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0,
-              across: int | None = None):
-    """A panel for each of {name: audio}, on the same axes; `across` panels in a row."""
+def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0):
+    """A panel for each of {name: audio}, on the same axes."""
     signals, count = _finite(signals), len(signals)
-    across = min(count, across or 1 + bisect_left((6, 14, 30), count))
+    across = min(count, 1 + bisect_left((6, 14, 30), count))
     down = -(-count // across)
     figure, axes = figures.create(10.0 if across < 3 else 13.0,
                                   0.8 + (1.25 if down <= 6 else 0.85) * down, title, down, across,
@@ -43,13 +42,12 @@ def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: flo
     figures.save(figure, path)
 
 
-def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int | None = None,
-                 start: float = 0.0):
-    """Waveform and spectrogram of each of {name: audio}, on the same axes, `across` in a row. 0 dB
-    is the loudest point of the first spectrogram.
+def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0):
+    """Waveform and spectrogram of each of {name: audio}, on the same axes. 0 dB is the loudest
+    point of the first spectrogram.
     """
     signals, count = _finite(signals), len(signals)
-    across = min(count, across or (3, 4, 6)[bisect_left((9, 16), count)])
+    across = min(count, (3, 4, 6)[bisect_left((9, 16), count)])
     down = -(-count // across)
     width = 10.0 if across < 3 else 13.0
     height = 0.7 + min(3.9, max(1.9, 0.8 * width / across)) * down

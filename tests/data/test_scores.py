@@ -44,7 +44,7 @@ def test_each_note_is_struck_once_in_steps_and_in_frames(score):
 
 
 def test_a_row_has_the_frames_since_each_note_was_struck():
-    score = Score(np.array([0.0, 0.5]), np.array([0.4, 0.7]), np.array([40, 40]), np.ones(2),
+    score = Score(np.array([0.0, 0.5]), np.array([0.4, 0.7]), np.array([40, 40]),
                   np.array([0.2]), np.array([1]), np.arange(3.0))
     rows = score.in_frames(0.1, 0.1, 7, 64)
     assert rows[:, 40 - LOWEST_PITCH].tolist() == [2, 3, 4, 0, 1, 2, 0]

@@ -210,7 +210,7 @@ SHORT = Variation(128, np.zeros(9, int), 1152)
     (lambda m, r: m.prompt(r / "no.mp3"), "no.mp3: no such file"),
     (lambda m, r: m.prompt(r / "silent.wav"), "silent.wav: is silent for 1.35 s from 0 s on"),
     (lambda m, r: m.prompt(r / "song.flac", start=3), "song.flac: lasts 3.00 s; a prompt from 3 s"),
-    (lambda m, r: m.prompt(r / "song.flac", start=-1), "prompt_start is -1"),
+    (lambda m, r: m.prompt(r / "song.flac", start=-1), "^start is -1"),
     (lambda m, r: m.prompt(r / "song.flac", seconds=0.02), "a prompt of 0.02 s is too short"),
     (lambda m, r: m.prompt(np.zeros(511) + 0.1), "the recording: lasts 0.02 s; a prompt from 0 s"),
     (lambda m, r: m.source(np.zeros(5000)), "the recording is silent"),
@@ -297,7 +297,7 @@ def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weigh
             vqwave.load(tiny_weights.codecs, folder).stream()
 
     refused(configs.replace(chain, sample_rate=44100),
-            "vqvae_8 is of 22050 Hz, but the chain of 44100 Hz")
+            "vqvae_8 has a sample rate of 22050 Hz, but the chain has 44100 Hz")
     levels = [dict(one) for one in configs.to_dict(chain)["levels"]]
     levels[3]["level"] = 16
     refused(configs.replace(chain, levels=levels),

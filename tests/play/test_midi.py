@@ -208,11 +208,11 @@ def test_a_lost_output_stops_nothing(mido):
 def test_a_port_is_found_by_a_part_of_its_name(mido):
     listener = midi.open_input("pads", Keys(), print)
     listener.close()
-    with pytest.raises(UserError, match="MIDI input 'keys' could be several: Keys 1, Keys 2"):
+    with pytest.raises(UserError, match="MIDI input 'keys' matches several: Keys 1, Keys 2"):
         midi.open_input("keys", Keys(), print)
-    with pytest.raises(UserError, match="is not there; there are: Keys 1, Keys 2, Pads"):
+    with pytest.raises(UserError, match="was not found; there are: Keys 1, Keys 2, Pads"):
         midi.open_input("organ", Keys(), print)
-    with pytest.raises(UserError, match="is not there; there is none"):
+    with pytest.raises(UserError, match="was not found; there is none"):
         midi.open_output("organ", Scored(), print)
     mido.open_input = lambda name: (_ for _ in ()).throw(SystemError("busy"))
     with pytest.raises(UserError, match="cannot be opened: busy"):

@@ -238,8 +238,8 @@ def listed():
 
 
 @pytest.mark.parametrize("device, error", [
-    ("gramophone", r"'gramophone' is not there; there are: .*\(default\)"),
-    (99, "'99' is not there"), ("def", "'def' could be several: .*other_default")])
+    ("gramophone", r"'gramophone' was not found; there are: .*\(default\)"),
+    (99, "'99' was not found"), ("def", "'def' matches several: .*other_default")])
 def test_a_missing_or_ambiguous_device_is_refused_with_a_list(sound, device, error):
     with pytest.raises(UserError, match=f"device {error}"):
         play([wave(10)], RATE, device=device)

@@ -30,7 +30,7 @@ def music(shared):
 def tune():
     """Three notes in five beats of a second."""
     return Score(np.array([0.0, 0.5, 1.0]), np.array([0.4, 0.9, 1.5]),
-                 LOWEST_PITCH + np.array([2, 5, 9]), np.ones(3), np.zeros(0), np.zeros(0, int), np.arange(-1.0, 5.0))
+                 LOWEST_PITCH + np.array([2, 5, 9]), np.zeros(0), np.zeros(0, int), np.arange(-1.0, 5.0))
 
 
 def steps(stream) -> np.ndarray:
@@ -254,7 +254,7 @@ def test_a_score_is_performed_at_its_times_and_then_goes_on(music, tune):
 
 def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
     starts = 0.5 * np.arange(8)
-    tune = Score(starts, starts + 0.4, LOWEST_PITCH + 12 + 5 * (np.arange(8) % 2), np.ones(8),
+    tune = Score(starts, starts + 0.4, LOWEST_PITCH + 12 + 5 * (np.arange(8) % 2),
                  np.zeros(0), np.zeros(0, int), np.arange(-1.0, 5.0))
     shares = []
     for stay in (0, 1):
@@ -302,7 +302,7 @@ def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
 
 def test_keys_change_the_score_and_a_session_repeats_them(music):
     """Also over a score that was given."""
-    eight_notes = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.full(8, 0.5), np.zeros(0), np.zeros(0, int), np.arange(12.0))
+    eight_notes = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.zeros(0), np.zeros(0, int), np.arange(12.0))
     for options in ({}, {"score": eight_notes}):
         with music.stream(seed=5, **options) as stream:
             keys, heard = Keys(stream), []

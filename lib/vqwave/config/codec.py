@@ -80,7 +80,7 @@ class CodecConfig(Config):
                                  f"{' or '.join(kinds)}, not {kind}")
         if part.highest_frequency > self.sample_rate / 2:
             raise ValueError(f"{axis} goes up to {part.highest_frequency:g} Hz, but a sample rate "
-                             f"of {self.sample_rate} holds {self.sample_rate / 2:g} Hz")
+                             f"of {self.sample_rate} Hz represents {self.sample_rate / 2:g} Hz")
 
     def with_labels(self, labels: Labels) -> Self:
         """The same config with these labels."""

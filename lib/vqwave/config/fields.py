@@ -46,7 +46,7 @@ def _free_name(name: str) -> str:
     if re.fullmatch(r".*_(best|\d{5,})", name):
         raise ValueError(f"{name!r} must not end in `_best` or five digits, which are the tags of "
                          f"saved sets")
-    if name in ("chain", "preset", "train_all"):
+    if name in ("chain", "preset", "split", "train_all"):
         raise ValueError(f"{name!r} must not be the name of a file beside the weights")
     return name
 

@@ -30,8 +30,8 @@ class Score:
     """Notes, attacks and beats.
 
     starts, ends: float64 [notes], seconds, sorted by start. pitches: int [notes], MIDI numbers.
-    loudness: float [notes], 0 … 1. attacks: float64 [attacks], seconds; bands: int [attacks], see
-    `dsp.beats.find_attacks`. beats: float64 [beats], seconds, from before the music to after it.
+    attacks: float64 [attacks], seconds; bands: int [attacks], see `dsp.beats.find_attacks`. beats:
+    float64 [beats], seconds, from before the music to after it.
 
     In rolls, each band of attacks has a book after those of the pitches.
     """
@@ -39,7 +39,6 @@ class Score:
     starts: np.ndarray
     ends: np.ndarray
     pitches: np.ndarray
-    loudness: np.ndarray
     attacks: np.ndarray
     bands: np.ndarray
     beats: np.ndarray
@@ -49,13 +48,13 @@ class Score:
         """The score of a recording, float32 [samples]."""
         notes = transcription.find_notes(sound, sample_rate)
         second = timing.FRAMES_PER_SECOND
-        return cls(notes.starts / second, notes.ends / second, notes.pitches, notes.loudness,
+        return cls(notes.starts / second, notes.ends / second, notes.pitches,
                    *beats.find_attacks(sound, sample_rate), beats.find_beats(sound, sample_rate))
 
     def transposed(self, shift: int) -> Self:
         """The score of the track resampled to sound `shift` semitones higher, and faster."""
         ratio = 2 ** (shift / 12)
-        return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift, self.loudness,
+        return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift,
                      self.attacks / ratio, self.bands, self.beats / ratio)
 
     def in_steps(self, books: int, shift: int = 0) -> np.ndarray:

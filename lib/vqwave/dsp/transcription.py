@@ -35,13 +35,12 @@ class Notes(NamedTuple):
     """Note events, in order of their starts.
 
     starts, ends: int [notes], frames of 256 samples at 22,050 Hz. pitches: int [notes], MIDI
-    numbers. loudness: float [notes], the mean probability that the note sounds.
+    numbers.
     """
 
     starts: np.ndarray
     ends: np.ndarray
     pitches: np.ndarray
-    loudness: np.ndarray
 
 
 def find_notes(audio, sample_rate: int) -> Notes:
@@ -58,13 +57,11 @@ def find_notes(audio, sample_rate: int) -> Notes:
     onsets = np.maximum(onsets, rises * onsets.max() / max(rises.max(), 1e-9))
     padded = np.pad(onsets, ((1, 1), (0, 0)))
     peaks = (onsets >= LEAST_ONSET) & (onsets > padded[:-2]) & (onsets >= padded[2:])
-    notes = sorted((start, end, pitch + LOWEST_MIDI, sounding[start:end, pitch].mean())
+    notes = sorted((start, end, pitch + LOWEST_MIDI)
                    for pitch in range(PITCHES)
                    for start, end in _long_enough(np.flatnonzero(peaks[:, pitch]),
                                                   sounding[:, pitch] >= LEAST_SOUNDING))
-    columns = np.array(notes, float).reshape(-1, 4).T
-    starts, ends, pitches = columns[:3].astype(int)
-    return Notes(starts, ends, pitches, columns[3])
+    return Notes(*np.array(notes, int).reshape(-1, 3).T)
 
 
 def compare(original, copy, sample_rate: int) -> float:

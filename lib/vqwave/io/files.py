@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .. import config
 from ..errors import UserError
 
 _PACKED = Path(__file__).resolve().parents[1] / "shipped"
@@ -108,6 +109,12 @@ def atomic_write(path):
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def write_yaml(path, values: dict):
+    """Write a mapping as a YAML file, see `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(config.dump_yaml(values).encode())
 
 
 def sweep(folder, seconds: float = 60):

@@ -9,7 +9,7 @@ from .. import config
 from ..config import Split
 from ..errors import UserError
 from . import manifest
-from .files import atomic_write, make_folder, printable
+from .files import make_folder, printable, write_yaml
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ SPLIT_FILE = "split.yml"
 """In a folder of weights: the tracks that their training holds out."""
 MOST_HELD_OUT = 0.4
 """All held-out tracks together have at most this share of the hours, or twice the requested share,
-whichever is larger, so that enough music is left to train on.
+whichever is larger, so that enough music is left to train on. If every track is longer than that,
+the shortest track is held out.
 """
 
 
@@ -66,8 +67,7 @@ def save(folder, split: Split):
     """Record the split of a training in its folder; later tracks do not change the split."""
     path = make_folder(folder) / SPLIT_FILE
     if not (path.is_file() and read_split(path) == split):
-        with atomic_write(path) as f:
-            f.write(config.dump_yaml(config.to_dict(split)).encode())
+        write_yaml(path, config.to_dict(split))
 
 
 def names(track: manifest.Track) -> tuple[str, str, str]:

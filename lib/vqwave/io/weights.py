@@ -31,7 +31,7 @@ import numpy as np
 from .. import cli
 from .. import config as configs
 from ..errors import UserError
-from .files import CHECKOUT, atomic_write, make_folder, sha256
+from .files import CHECKOUT, atomic_write, make_folder, sha256, write_yaml
 
 CHAIN = "chain.yml"
 GRAPHS = ".graphs.tar.xz"
@@ -141,8 +141,8 @@ class Record(configs.Config):
 class WeightSet:
     """A complete set on disk, with verified checksums.
 
-    files: the weights files by part; a wheel has only the codebooks. record: the fields of
-    `Record` that training wrote. training, data: None if unknown.
+    files: the weights files by part; a wheel has only the codebooks and a score's corpus. record:
+    the fields of `Record` that training wrote. training, data: None if unknown.
     """
 
     folder: Path
@@ -250,7 +250,7 @@ def describe(sets) -> list[str]:
 
 
 DEEPEST, MOST_OBJECTS = 16, 10_000
-"""Of the groups and arrays of a weights file."""
+"""The deepest nesting, and the most groups and arrays, in a weights file."""
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
@@ -291,8 +291,8 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
         # Check the size, because HDF5 fills missing bytes with zeros and unpacks compressed arrays.
         room -= item.nbytes
         if item.id.get_storage_size() != item.nbytes or room < 0:
-            raise WeightsError(f"{path}: {name} has a shape of {item.nbytes} bytes, which the file "
-                               f"does not hold")
+            raise WeightsError(f"{path}: {name} needs {item.nbytes} bytes, which the file does "
+                               f"not hold")
         datasets[name] = item
 
     file.visititems(visit)
@@ -341,16 +341,11 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
         path = weights_path(folder, name, part, tag)
         write_arrays(path, arrays)
         checksums[part] = sha256(path)
-    _write_yaml(config_path(folder, name, tag), {
+    write_yaml(config_path(folder, name, tag), {
         "schema": configs.SCHEMA, "model": configs.to_dict(config),
         "training": configs.to_dict(training) if training else UNKNOWN,
         "data": configs.to_dict(data) if data else UNKNOWN,
         "record": {"tracks": UNKNOWN} | (record or {}), "sha256": checksums})
-
-
-def _write_yaml(path, values: dict):
-    with atomic_write(path) as file:
-        file.write(configs.dump_yaml(values).encode())
 
 
 def to_numpy(variable) -> np.ndarray:
@@ -409,7 +404,7 @@ def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
 
 def save_chain(folder, chain: configs.ChainConfig):
     """Write `chain.yml` beside the generators."""
-    _write_yaml(Path(folder) / CHAIN, {"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
+    write_yaml(Path(folder) / CHAIN, {"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
 
 
 def add_chain(folder, described: configs.ChainConfig):
@@ -559,7 +554,7 @@ def add_to_record(weight_set: WeightSet, **values):
     """Add to the record in the YAML of a set. The weights and their checksum stay as they are."""
     path = config_path(weight_set.folder, weight_set.name, weight_set.tag)
     described = configs.load_yaml(path)
-    _write_yaml(path, described | {"record": (described.get("record") or {}) | values})
+    write_yaml(path, described | {"record": (described.get("record") or {}) | values})
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):

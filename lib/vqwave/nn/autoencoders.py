@@ -178,7 +178,8 @@ class Memory:
     """What a model remembers from block to block: the past steps of several layers' inputs.
 
     state: float32 [batch, s], the past steps, one layer after the other; zeros at the start of a
-    piece. kept: int32 [batch], the steps of this block that the next state remembers; None: all.
+    piece. kept: int32 [batch], equal in all rows: the steps of this block that the next state
+    remembers; None: all.
     """
 
     def __init__(self, state, kept=None):

@@ -251,7 +251,9 @@ class SubPixelUpsampling(layers.Layer):
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
     def _even(self, kernel, share: float):
-        """kernel [taps, c, ratio·channels] minus `share` of each phase's sum over the taps."""
+        """kernel [taps, c, ratio·channels] without `share` of the difference between each phase's
+        mean over the taps and the mean of all phases.
+        """
         kernel = ops.convert_to_tensor(kernel)
         phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
         mean = ops.mean(phases, axis=0, keepdims=True)

@@ -10,7 +10,7 @@ from ..config import QUIETNESS, GeneratorConfig
 from .blocks import built, dense, gelu
 
 REPEAT_BIAS = 6.0
-"""The initial logit of repeating the previous code: 256 codes repeat in two of three frames."""
+"""The initial logit of repeating the previous code: with 256 codes, three of five frames repeat."""
 
 
 class CodebookHeads:
@@ -162,7 +162,7 @@ class Outputs(layers.Dense):
         return outputs if training or not self.cost else outputs - self.cost * self.quiet
 
     def set_quiet(self, quiet: np.ndarray):
-        """quiet: float32 [books, num_codes], see `Core.set_quiet`."""
+        """quiet: float32 [books, num_codes], see `StackCore.set_quiet`."""
         self.quiet.assign(np.concatenate([self.widen(book) for book in quiet]))
 
     def widen(self, values: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ class VectorQuantizer(Quantizer):
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), shape)
         if training:
             total = ops.segment_sum(flat * weights[:, None], codes, num_segments=self.num_codes)
-            self._follow(codebook, started, candidates, *self._share_with_neighbours(count, total))
+            self._follow(started, candidates, *self._share_with_neighbours(count, total))
         error = (latents - ops.stop_gradient(quantized)) ** 2
         variance = ops.mean((flat - ops.mean(flat, axis=0)) ** 2)
         closeness = 1.0 - ops.mean(ops.stop_gradient(error)) / (variance + 1e-9)
@@ -197,7 +197,7 @@ class VectorQuantizer(Quantizer):
         """The counts and totals of the batch that each code learns from."""
         return count, total
 
-    def _follow(self, codebook, started, candidates, batch_count, batch_total):
+    def _follow(self, started, candidates, batch_count, batch_total):
         """One EMA step towards the batch, then revival of the dead codes."""
         # In the first batch, the averages are replaced.
         decay = ops.where(started, self.config.decay, 0.0)

@@ -99,8 +99,8 @@ class Codec(keras.Model):
 
     @property
     def newest_is_best(self) -> bool:
-        """Whether a lower validation loss does not mean better weights: it prefers dull decoders to
-        decoders that were trained adversarially.
+        """Whether the newest weights count as the best. The validation loss prefers dull decoders
+        to adversarially trained decoders.
         """
         return self.adversary is not None
 

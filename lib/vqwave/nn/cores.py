@@ -327,7 +327,7 @@ class NearestCodes(layers.Layer):
     LEAST = 8.0
     """Books whose codes have fewer dimensions get the weight LEAST / dimensions, others 1."""
     MOMENTUM = 0.99
-    """Of the centre, what a step keeps. After 500 steps, the zeros at the start count under 1 %."""
+    """The share of the centre that a step keeps. After 500 steps, the zeros weigh under 1 %."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(dtype="float32", **kwargs)

@@ -103,7 +103,7 @@ def all_turns(count: int, losses, seed) -> dict:
 def one_turn(count: int, losses, seed) -> dict:
     """The losses of one discriminator, drawn by `seed`, at the cost of one.
 
-    The weights of the others get a gradient of zero, so only the optimizer's momentum moves them.
+    The weights of the others get a gradient of zero, so only momentum and weight decay move them.
     """
     number = keras.random.randint((), 0, count, seed=seed)
     return ops.switch(number, [functools.partial(losses, n) for n in range(count)])

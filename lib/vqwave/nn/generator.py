@@ -62,8 +62,8 @@ class Generator(keras.Model):
 
     @property
     def newest_is_best(self) -> bool:
-        """Whether a lower validation loss does not mean better weights: it does not measure what is
-        learned of labels of parts.
+        """Whether the newest weights count as the best. The validation loss does not measure what
+        the labels of parts have learned.
         """
         return self.config.learns_parts
 

@@ -26,7 +26,9 @@ def quarter_tones(count: int, first: int = 0) -> np.ndarray:
 
 
 def tone_cycles(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
-    """Whole cycles in `PERIOD` samples of the `quarter_tones` below Nyquist: int64 [count]."""
+    """Whole cycles in `PERIOD` samples of the `quarter_tones`, limited to 0.49 times the
+    sample rate: int64 [count].
+    """
     hertz = quarter_tones(count, first)
     return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
 
@@ -113,14 +115,14 @@ class NoiseBank(Bank):
     table of `PERIOD` samples, the same in every model, read at the frame's position.
     """
 
-    def __init__(self, bands: int, hop: int, kernel_size: int = 7, **kwargs):
+    def __init__(self, bands: int, hop: int, **kwargs):
         super().__init__(**kwargs)
         self.bands, self.hop = bands, hop
         draws = np.random.Generator(np.random.Philox(key=0))
         self.table = draws.standard_normal((PERIOD // hop, hop)).astype("float32")
         self.gate = layers.Dense(bands, name="gate", dtype=self.dtype_policy)
         self.mix = layers.Dense(bands, use_bias=False, name="mix", dtype=self.dtype_policy)
-        self.sound = Conv(hop, kernel_size, use_bias=False, name="sound", dtype=self.dtype_policy)
+        self.sound = Conv(hop, 7, use_bias=False, name="sound", dtype=self.dtype_policy)
         self.receptive_field = self.sound.receptive_field
 
     def build(self, x_shape, start_shape):
@@ -330,7 +332,7 @@ class NotesAndNoise(TonesAndNoise):
             return
         front, hop = config.front_end, config.front_end.hop
         # "clues" is the name in weights files.
-        # Initially, peaks are unlikely and loudness are 0.5.
+        # Initially, peaks are unlikely, and both kinds of loudness are 0.5.
         bias = keras.initializers.Constant(np.repeat([-3.0, 0.5, 0.5], front.bins))
         dense = Conv(3 * front.bins, 1, bias_initializer=bias, name="clues", dtype="float32")
         self.auxiliary_output = dense(features)

@@ -12,12 +12,12 @@ import numpy as np
 from keras import ops
 
 from ..config import CodecConfig, LogFrequencyFrontEnd, LossConfig
-from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR
+from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR, SC_WINDOWS
 from ..dsp.metrics import MEL_BANDS as MEL_SCALES
 from . import spectrum
 
 # (n_fft, hop, window): as in the SC metric, but at twice the hop, for half the cost.
-STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
+STFT_SCALES = tuple((n_fft, 2 * hop, window) for n_fft, hop, window in SC_WINDOWS)
 # In samples. An STFT reflects half a window at each end, so the audio must be longer.
 SHORTEST_AUDIO = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 MULTI_MEL_SCALES = tuple((n_fft, min(64, n_fft // 8)) for n_fft in (64, 128, 256, 512, 1024, 2048))
@@ -86,7 +86,8 @@ def hum(x, y, level: int):
 
 def constant_q(x, y, config: CodecConfig):
     """Mean |difference| of the loudness of quarter tones, in units of 80 dB. The quarter tones are
-    those of the codec's front end, or `CONSTANT_Q`. The length of x is a multiple of their hop.
+    those of the codec's front end, or `CONSTANT_Q`. The length of x is a multiple of
+    `CONSTANT_Q.hop`.
     """
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q

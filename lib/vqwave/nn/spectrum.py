@@ -136,7 +136,9 @@ class ConstantQ:
 
 @functools.lru_cache
 def constant_q(sample_rate: int, grid: LogFrequencyFrontEnd) -> ConstantQ:
-    """The constant-Q transform of a grid, without the octaves above half the sample rate."""
+    """The constant-Q transform of a grid's quarter tones below half the sample rate, at the default
+    hop.
+    """
     octaves = min(grid.octaves, int(np.log2(sample_rate / 2 / grid.lowest)))
     return ConstantQ(LogFrequencyFrontEnd(lowest=grid.lowest, octaves=octaves), sample_rate)
 

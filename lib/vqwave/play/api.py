@@ -104,7 +104,7 @@ class VQWave(ChainModels):
         codecs = {x: self._encoder(x) for x in levels}
         rate, top = self.sample_rate, levels[0]
         name = printable(recording) if isinstance(recording, str | os.PathLike) else "the recording"
-        start = check_number("prompt_start", start, 0)
+        start = check_number("start", start, 0)
         if stay is not None:
             stay = check_number("stay", stay, CONTROLS["stay"].least, CONTROLS["stay"].most)
         first = round(start * rate)
@@ -262,8 +262,8 @@ class VQWave(ChainModels):
 
     def sample_prior(self, samples: int, *, seed: int | None = None, temperature: float = 1.0,
                      label=None) -> latents.PriorSample:
-        """A piece sampled from a VAE's prior, as an iterator of blocks; see `latents.PriorSample`.
-        Raises `UserError` if the chain has no VAE, or for an unknown label.
+        """A piece sampled from a VAE's prior, as an iterable of one block, see
+        `latents.PriorSample`. Raises `UserError` if the chain has no VAE, or for an unknown label.
         """
         name = self.vae or self.chain.codecs[self.chain.top]
         config = self.weight_set(name).config  # loading its engine may take a while

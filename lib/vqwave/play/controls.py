@@ -41,10 +41,9 @@ class Control:
 
     name: the keyword of `Stream.set`. about: a description. step: the change of one key press.
     unit: "" for a share or a factor. sampled: a field of `Sampling`, which each level has for
-    itself. keys: for less and for more; a single key switches between 0 and a value. exact: the
-    change is heard from the sample that `Stream.set` returns; otherwise from each level's next
-    block. labels, score: only weights with labels, or with a score, have the control. slider: the
-    page shows it as a plain slider.
+    itself. keys: for less and for more; a single key switches between 0 and a value. labels,
+    score: only weights with labels, or with a score, have the control. slider: the page shows it as
+    a plain slider.
     """
 
     name: str
@@ -56,7 +55,6 @@ class Control:
     unit: str = ""
     sampled: bool = False
     keys: str = ""
-    exact: bool = True
     labels: bool = False
     score: bool = False
     slider: bool = False
@@ -73,11 +71,11 @@ class Control:
 
 CONTROLS = {control.name: control for control in (
     Control("temperature", "how freely codes are drawn: below 1 is safer, above 1 is wilder",
-            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False, knob=Knob(1, 1.0, 1.5)),
+            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", knob=Knob(1, 1.0, 1.5)),
     Control("top_p", "draw only from the likeliest codes that together reach this probability",
-            0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP", exact=False),
+            0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP"),
     Control("guidance", "how strongly the music follows its label; 1 is as trained",
-            1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG", exact=False, labels=True),
+            1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG", labels=True),
     Control("loudness", "louder or softer; 0 is as the music is made",
             QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, volume=True)),
     Control("transpose", "higher or lower, at the same tempo",
@@ -86,20 +84,20 @@ CONTROLS = {control.name: control for control in (
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="h"),
     Control("freeze", "repeat the codes of the last seconds of a level, of the top one unless "
                       "another is named; finer levels continue",
-            0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
+            0.0, MOST_PAST, 0.0, 0.5, "s", keys="f"),
     Control("mutate", "the share of the frozen codes that are drawn again in each repetition",
-            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, slider=True, knob=Knob(71, 0.0, 1.0)),
+            0.0, 1.0, 0.0, 0.05, keys="mM", slider=True, knob=Knob(71, 0.0, 1.0)),
     Control("pull", "how strongly held notes pull the music towards them",
-            0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False, slider=True,
+            0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", slider=True,
             knob=Knob(74, 0.0, 6.0)),
     Control("tempo", "tempo of the score in beats per minute; 0: the tempo that the model "
                      "chooses",
-            0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", exact=False, score=True, slider=True),
+            0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True),
     Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as in the "
                        "training music",
-            0.25, 3.0, 1.0, 0.25, keys="dD", exact=False, score=True, slider=True),
+            0.25, 3.0, 1.0, 0.25, keys="dD", score=True, slider=True),
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
-                    "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
+                    "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS"),
 )}
 """The controls by name, for the studio, the terminal, MIDI and session files."""
 _OF_SCORE = "key", "section"

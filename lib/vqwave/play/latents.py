@@ -47,7 +47,7 @@ def walk(begin, end) -> np.ndarray:
 
 @dataclass
 class PriorSample:
-    """A piece sampled from a VAE's prior: an iterator of one block, float32 [samples], with the
+    """A piece sampled from a VAE's prior: an iterable of one block, float32 [samples], with the
     attributes of a `Stream` that writing needs.
 
     samples: length of the piece. temperature: standard deviation. label: see `engine.CodecEngine`.

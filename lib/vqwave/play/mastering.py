@@ -113,9 +113,8 @@ def true_peak(audio: np.ndarray) -> float:
     return float(_peaks(audio).max(initial=0.0))
 
 
-def normalize(audio: np.ndarray, sample_rate: int, target: float = NORMALIZED_TO,
-              looped: bool = False) -> np.ndarray:
-    """Sound at `target` LUFS without clipping: float [n] -> float32 [n].
+def normalize(audio: np.ndarray, sample_rate: int, looped: bool = False) -> np.ndarray:
+    """Sound at `NORMALIZED_TO` LUFS without clipping: float [n] -> float32 [n].
 
     A look-ahead limiter keeps true peaks below `CEILING`. It attenuates by 9 dB at most, so music
     with high peaks stays below the target. Silence stays as it is. looped: the piece repeats.
@@ -126,10 +125,10 @@ def normalize(audio: np.ndarray, sample_rate: int, target: float = NORMALIZED_TO
     max_gain = CEILING + _MOST_LIMITED - 20 * math.log10(max(true_peak(audio), 1e-9))
     gain = 0.0
     for _ in range(5):  # the limiter lowers the loudness, so the gain is corrected
-        gain = min(gain + target - measured, max_gain)
+        gain = min(gain + NORMALIZED_TO - measured, max_gain)
         limited = _limit_peaks(audio * np.float32(10 ** (gain / 20)), sample_rate, looped)
         measured = loudness(limited, sample_rate)
-        if gain == max_gain or abs(target - measured) < 0.1:
+        if gain == max_gain or abs(NORMALIZED_TO - measured) < 0.1:
             break
     return limited
 

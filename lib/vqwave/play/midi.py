@@ -228,8 +228,7 @@ def read(path) -> Score:
     starts, ends, pitches = np.array(sorted(notes)).T
     times, bands = np.array(sorted(set(attacks))).T
     beats = [-beat, *beats, beats[-1] + beat, beats[-1] + 2 * beat]
-    return Score(starts, ends, pitches.astype(int), np.ones(len(starts)), times,
-                 bands.astype(int), np.array(beats))
+    return Score(starts, ends, pitches.astype(int), times, bands.astype(int), np.array(beats))
 
 
 def _band(drum: int) -> int:

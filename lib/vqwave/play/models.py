@@ -115,7 +115,8 @@ class ChainModels:
                           else weights.find_trained(folder, name, self.preset, epoch))
             rate = weight_set.config.sample_rate if name in codecs else self.sample_rate
             if rate != self.sample_rate:
-                raise UserError(f"{name} is of {rate} Hz, but the chain of {self.sample_rate} Hz")
+                raise UserError(f"{name} has a sample rate of {rate} Hz, but the chain has "
+                                f"{self.sample_rate} Hz")
             if weight_set.config.level != levels.get(name, weight_set.config.level):
                 raise UserError(f"{name} is of level {weight_set.config.level}, but the chain has "
                                 f"it at level {levels[name]}")

@@ -287,8 +287,9 @@ def find_by_name(text: str, names: Mapping, what: str):
     exact = [key for key, name in near.items() if name.casefold() == text.casefold()]
     if exact or len(near) == 1:
         return (exact or list(near))[0]
-    problem = f"could be several: {list_names(near)}" if near else (
-        f"is not there; there are: {list_names(names)}" if names else "is not there; there is none")
+    problem = f"matches several: {list_names(near)}" if near else (
+        f"was not found; there are: {list_names(names)}" if names
+        else "was not found; there is none")
     raise UserError(f"{what} {text!r} {problem}")
 
 

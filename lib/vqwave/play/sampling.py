@@ -21,7 +21,7 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
     multiples of 2^-24.
 
     Philox-4x64 (Salmon et al. 2011): the seed, 0 … 2^128 - 1, is the key, and the counter holds
-    step, stream, level and book (from 0). The numbers depend on nothing else.
+    step // 8, stream, level and book (from 0). The numbers depend on nothing else.
     """
     return uniforms_by_book(seed, stream, level, start, count, book, 1)[:, 0]
 

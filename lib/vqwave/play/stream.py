@@ -267,8 +267,9 @@ class Stream(StreamStatus):
         """Change the music, starting with the next block that has not begun. Thread-safe.
 
         `controls.CONTROLS` describes the keywords that are numbers (loudness, transpose, hold,
-        tempo, …) and their ranges. An `exact` change is heard from the returned sample on. The
-        other changes alter codes: each level applies them from its own next block on.
+        tempo, …) and their ranges. Changes of loudness, transpose and hold are heard from
+        the returned sample on. The other changes alter codes: each level applies them from its own
+        next block on.
 
         Args:
             sampling: a `Sampling` for all levels; or a mapping from level to a `Sampling`, or to

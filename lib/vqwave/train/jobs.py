@@ -299,17 +299,16 @@ class GeneratorJob(Job):
         if model.score:
             self._read_scores(say)
         self._describe_window(say)
-        self._measure_baseline(record, group, say)
+        self._measure_baseline(group, say)
 
-    def _measure_baseline(self, record: RunRecord, group: DeviceGroup, say):
-        """Record the baseline: bits per held-out frame from the codes' frequencies in training."""
+    def _measure_baseline(self, group: DeviceGroup, say):
+        """Print the baseline: bits per held-out frame from the codes' frequencies in training."""
         train, held_out = self._copies(self.train), self._copies(self.val or self.train)
         model = self.model
         unigram = group.from_first(
             lambda: codes.unigram_bits(train, held_out, model.num_codes, model.books))
         say(f"{model.name}: baseline: {unigram:.3f} bits a held-out frame from the frequencies of "
             f"the codes ({model.books * math.log2(model.num_codes):.3f} from equal frequencies)")
-        record.unigram_bits = round(unigram, 4)
 
     def _read_scores(self, say):
         """Add to each copy the score of its track."""
@@ -385,7 +384,7 @@ class ScoreJob(GeneratorJob):
                 for roll in [transcribed[track.file].in_steps(self.model.books, shift)]]
             for track in self.train + self.val}
         self._describe_window(say)
-        self._measure_baseline(record, group, say)
+        self._measure_baseline(group, say)
         self.corpus = form.of_scores([self.code_tracks[t.file][0].codes for t in self.train])
         say("{}: {:.2f} notes a step, and {:.0%} of the sections return".format(
             self.model.name, *self.corpus["strikes"], *self.corpus["returns"]))

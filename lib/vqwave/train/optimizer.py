@@ -8,12 +8,12 @@ from keras import ops
 from ..config import TrainingConfig
 
 NARROW = 32
-"""AdamW trains kernels with fewer input or output channels: code vectors, tiny models."""
+"""AdamW trains kernels with at most this many input or output channels."""
 
 
 class Muon(keras.optimizers.Muon):
-    """Keras's Muon for the matrices between hidden features, also of convolutions; AdamW for
-    embeddings, logits, biases and `NARROW` kernels.
+    """Keras's Muon for the matrices between hidden features, also of one-dimensional convolutions;
+    AdamW for embeddings, logits, biases and `NARROW` kernels.
 
     A step of Muon is the momentum with equal singular values (Jordan et al. 2024), scaled so that
     one learning rate serves both (Liu et al. 2025, §2.2). A convolution's kernel [taps, in, out]

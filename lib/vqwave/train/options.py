@@ -20,8 +20,8 @@ KEEP = 3
 
 SETTINGS = {
     "batch_size": ("N", "windows in each optimizer step"),
-    "input_length": ("SAMPLES", "length of a window; a codec shortens it if many tracks are "
-                                "shorter"),
+    "input_length": ("SAMPLES", "length of a window (default: that of the preset, which a "
+                                "codec shortens if many tracks are shorter)"),
     "steps": ("N", "optimizer steps of each model"),
     "learning_rate": ("RATE", "peak learning rate after the warm-up"),
     "seed": ("S", "seed of the initial weights and the order of the windows"),
@@ -133,8 +133,8 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                        type=cli.field(TrainingConfig, field),
                        help=text)
     p.add_argument("--epochs", type=cli.number(int, 1), metavar="N",
-                   help=f"number of epochs; each ends with validation and saving (default: an "
-                        f"epoch for every {STEPS_PER_EPOCH} steps)")
+                   help=f"number of epochs; each ends with validation and saving (default: as "
+                        f"in the preset, or an epoch for every {STEPS_PER_EPOCH} steps)")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
                    help=f"tracks to hold out for validation: a share of the hours, or the path of "
                         f"a split.yml (default: {DataConfig().split})")
@@ -149,7 +149,7 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                       help="train on all GPUs of one or several machines, with JAX "
                            "(docs/scaling.md)")
     p.add_argument("--fp16", action=argparse.BooleanOptionalAction,
-                   help="mixed precision: float16 on a GPU, bfloat16 on a CPU (default: as in "
+                   help="mixed precision: float16 on a GPU, otherwise bfloat16 (default: as in "
                         "the preset; a whole chain uses it if this machine is faster with it)")
     rare.add_argument("--keep-all", action="store_true",
                       help=f"keep the weights of every epoch, not only the last {KEEP} and the "

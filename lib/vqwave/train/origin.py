@@ -10,7 +10,7 @@ from .. import config
 from ..config import ChainConfig, Labels, Split, TrainingConfig
 from ..errors import UserError
 from ..io import silence, weights
-from ..io.files import atomic_write, make_folder, printable
+from ..io.files import make_folder, printable, write_yaml
 from ..progress import SilentReporter
 
 PRESET_FILE = "preset.yml"
@@ -136,8 +136,7 @@ class Origin:
                   "chain": config.to_dict(chain), "data": {"trim_silence": self.trim_silence},
                   "codecs": {name: models[name] for name in chain.codecs.values()},
                   "generators": {name: models[name] for name in chain.all_generators}}
-        with atomic_write(path) as f:
-            f.write(config.dump_yaml(values).encode())
+        write_yaml(path, values)
 
 
 def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> dict:
@@ -161,8 +160,7 @@ def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> di
                         "learning_rate": min(SMALL_RATE, training["learning_rate"]),
                         "transpose": max(TRANSPOSE, training["transpose"]),
                         "gain": max(GAIN, training["gain"])}
-            if "dropout" in model["core"]:
-                model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
+            model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
         if weight_set.config.learns_parts:
             changes |= {"passes": PART_PASSES, "patience": 0,
                         "learning_rate": training["learning_rate"]}

@@ -21,7 +21,7 @@ from .. import cli, config
 from ..config import ChainConfig
 from ..errors import UserError
 from ..io import manifest, splits
-from ..io.files import atomic_write, printable
+from ..io.files import printable, write_yaml
 from . import devices, options, origin
 from .origin import Amount, Origin
 
@@ -316,8 +316,7 @@ class TrainingPlan:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         values = {"schema": config.SCHEMA} | self.state.model_dump(exclude_none=True)
         values["spent"] = round(self.state.spent, 1)
-        with atomic_write(self.output_dir / PLAN_FILE) as f:
-            f.write(config.dump_yaml(values).encode())
+        write_yaml(self.output_dir / PLAN_FILE, values)
 
     def spend(self, seconds: float, stage: PlannedTraining | None = None):
         """Add to the time spent, in all and on a training, and save both."""

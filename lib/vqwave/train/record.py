@@ -24,10 +24,10 @@ STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
 class RunRecord:
     """The settings and the progress of a run; see also `weights.Record`.
 
-    steps: None until the speed of a step is measured. best, best_epoch: the lowest validation loss
-    and its epoch (0: the initial weights). waited: the epochs since then. held_out: if a codec
-    started from another codec, that codec's measurements on its own corpus (`report.judge`).
-    finished: why the run ended.
+    steps: None until the speed of a step is measured. best, best_epoch: the validation loss and
+    the epoch of the best set (0: the initial weights). waited: the epochs since then. held_out: if
+    a codec started from another codec, that codec's measurements on its own corpus
+    (`report.judge`). finished: why the run ended.
     """
 
     model: CodecConfig | GeneratorConfig
@@ -45,7 +45,6 @@ class RunRecord:
     codecs: dict[str, str] | None = None
     codes_of: str | None = None
     held_out: dict | None = None
-    unigram_bits: float | None = None
     finished: str | None = None
 
     @property

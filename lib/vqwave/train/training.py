@@ -129,11 +129,12 @@ def _promote(record: RunRecord, options: RunOptions, group, say):
 
 
 def set_precision(mixed: bool, say) -> str:
-    """Set Keras's policy: float32, or (`mixed`) float16 on a GPU, bfloat16 on a CPU."""
+    """Set Keras's policy: float32, or (`mixed`) float16 on a GPU, otherwise bfloat16."""
     policy = "float32"
     if mixed:
-        policy = "mixed_float16" if machine.accelerator() else "mixed_bfloat16"
-        if policy == "mixed_bfloat16" and not machine.has_bfloat16():
+        accelerator = machine.accelerator()
+        policy = "mixed_float16" if accelerator == "gpu" else "mixed_bfloat16"
+        if not accelerator and not machine.has_bfloat16():
             say("--fp16: this processor has no bfloat16 arithmetic, so this flag makes "
                 "training slower")
     keras.mixed_precision.set_global_policy(policy)
@@ -141,7 +142,7 @@ def set_precision(mixed: bool, say) -> str:
 
 
 def compile_model(model, training: TrainingConfig, steps: int, **losses):
-    """Compile `model` with `Muon`. losses: the arguments `loss` and `metrics`, if any."""
+    """Compile `model` with `Muon`. losses: see `Job.compile_options`."""
     # With TensorFlow on a CPU, XLA makes these steps slower.
     jit = keras.backend.backend() == "jax" or bool(machine.accelerator())
     optimizer = Muon(learning_rate(training, steps), training.weight_decay)
@@ -165,8 +166,8 @@ def _plan_steps(job: CodecJob | GeneratorJob, record: RunRecord, options: RunOpt
         if sufficient and sufficient < steps:
             minutes *= sufficient / steps
             steps = sufficient
-            say(f"training takes {steps} steps, about {minutes:.0f} minutes, in which each track "
-                f"is seen at least {record.training.passes} times")
+            say(f"training takes {steps} steps, about {minutes:.0f} minutes: at least "
+                f"{record.training.passes} passes over the tracks")
             # Over-fitting begins early, so an epoch is at most one pass.
             epochs = epochs or max(record.training.passes, math.ceil(minutes / EPOCH_MINUTES))
         record.plan(record.step + steps)
