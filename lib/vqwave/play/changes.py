@@ -160,8 +160,8 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     configs = [g.config for g in generators]
     rate, now = codec.config.sample_rate, before.codec.config.sample_rate
     if rate != now:
-        raise UserError(f"the other weights have a sample rate of {rate} Hz, but this stream has "
-                        f"{now} Hz")
+        raise UserError(f"the other weights have a sample rate of {rate} Hz, but this stream "
+                        f"plays at {now} Hz")
     check_block(options.block, configs)
     same_labels = known_labels(configs).names == known_labels(before.configs).names
     label = choose_labels(configs, before.label if same_labels else "", options.batch or 1)
