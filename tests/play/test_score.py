@@ -283,9 +283,22 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     midi.write(path, notes, RATE, 96.0)
     assert np.diff(midi.read(path).beats) == pytest.approx(60 / 96, abs=1e-3)
     np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.01)
+    midi.write(path, notes, RATE, 1.0)  # slower than a file can say; a tick lasts 35 ms
+    np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.018)
     path.write_bytes(b"MThd")
-    with pytest.raises(UserError, match="no MIDI file"):
+    with pytest.raises(UserError, match="cannot be read as a MIDI file: it ends too early"):
         midi.read(path)
+
+
+@pytest.mark.parametrize("tempo, pause, ticks, words", [
+    (0, 480, 480, "a beat of it lasts 0 s"), (500_000, 0xFFFFFFF, 480, "it lasts longer than 4 hours"),
+    (500_000, 480, 0, "division")])
+def test_midi_files_that_would_never_end_are_refused(tmp_path, tempo, pause, ticks, words):
+    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=tempo), mido.Message("note_on", note=60),
+                            mido.Message("note_off", note=60, time=pause)])
+    mido.MidiFile(type=0, ticks_per_beat=ticks, tracks=[track]).save(tmp_path / "odd.mid")
+    with pytest.raises(UserError, match=f"odd.mid: cannot be read as a MIDI file: .*{words}"):
+        midi.read(tmp_path / "odd.mid")
 
 
 def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
@@ -298,6 +311,9 @@ def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
     assert score.pitches.tolist() == [48] and score.starts.tolist() == [0]
     np.testing.assert_allclose(score.attacks, [0, 0.25, 0.5, 0.75], atol=1e-6)
     assert score.bands.tolist() == [0, 0, 1, 3]
+    mido.MidiFile(type=0, tracks=[track[2:]]).save(tmp_path / "drums.mid")
+    with pytest.raises(UserError, match="has only drums"):
+        midi.read(tmp_path / "drums.mid")
 
 
 def test_keys_change_the_score_and_a_session_repeats_them(music):

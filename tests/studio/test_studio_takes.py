@@ -207,7 +207,7 @@ def test_a_midi_file_is_played_but_not_continued(open_studio, shared, tmp_path):
     assert {(0.0, 30), (1.0, 34)} <= {(round(start, 1), note) for start, note in score}
     assert refusal(studio, mode="continue", **settings) == 'my tune.MID has notes but no sound: choose "Play a tune".'
     path.write_bytes(b"MThd")
-    with pytest.raises(UserError, match="^my tune.MID: is no MIDI file"):
+    with pytest.raises(UserError, match="^my tune.MID: cannot be read as a MIDI file"):
         studio.recordings.receive(path, "my tune.MID")
 
 

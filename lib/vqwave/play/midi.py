@@ -23,8 +23,12 @@ MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
 VELOCITY = 80
 """The velocity of all notes that are sent or written."""
-UNKNOWN_TEMPO, BEAT_TICKS = 120.0, 480
-"""Of files: the tempo of notes without a score, in beats per minute, and the ticks of a beat."""
+UNKNOWN_TEMPO, SLOWEST, BEAT_TICKS = 120.0, 60e6 / 0xFFFFFF, 480
+"""Of files: the tempo of notes without a score and the least tempo, in beats per minute, and the
+ticks of a beat.
+"""
+MOST_SECONDS = 4 * 3600
+"""The longest file that is read."""
 DRUMS = 9
 """The channel of percussion in General MIDI, whose notes have no pitch."""
 DRUM_BANDS = {0: (35, 36, 41, 43, 45), 1: (37, 38, 39, 40, 47, 48, 50)}
@@ -209,10 +213,14 @@ def read(path) -> Score:
         notes, attacks = [], []
         for message in file:  # mido converts times to seconds
             seconds += message.time
+            if seconds > MOST_SECONDS:
+                raise ValueError(f"it lasts longer than {MOST_SECONDS // 3600} hours")
             while beats[-1] + beat <= seconds:
                 beats.append(beats[-1] + beat)
             if message.type == "set_tempo":
                 beat = message.tempo / 1e6
+                if not beat:
+                    raise ValueError("a beat of it lasts 0 s")
             elif message.type in ("note_on", "note_off"):
                 note, has_pitch = message.note, message.channel != DRUMS
                 if has_pitch and (start := sounding.pop(note, None)) is not None:
@@ -221,10 +229,11 @@ def read(path) -> Score:
                     attacks.append((seconds, int(note > MIDDLE) if has_pitch else _band(note)))
                     if has_pitch:
                         sounding[note] = seconds
-    except (OSError, ValueError, EOFError, KeyError, IndexError) as e:
-        raise UserError(f"{printable(path)}: is no MIDI file: {' '.join(str(e).split())}") from e
+    except (OSError, ValueError, EOFError, KeyError, IndexError, ZeroDivisionError) as e:
+        reason = " ".join(str(e).split()) or "it ends too early"
+        raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {reason}") from e
     if not notes:
-        raise UserError(f"{printable(path)}: has no notes")
+        raise UserError(f"{printable(path)}: has {'only drums' if attacks else 'no notes'}")
     starts, ends, pitches = np.array(sorted(notes)).T
     times, bands = np.array(sorted(set(attacks))).T
     beats = [-beat, *beats, beats[-1] + beat, beats[-1] + 2 * beat]
@@ -240,7 +249,7 @@ def write(path, notes: Iterable[tuple[int, int, int]], sample_rate: int, tempo: 
     """Write notes, (first sample, sample after the last, MIDI number) each, as a MIDI file. Raises
     `UserError` without mido. tempo: in beats per minute; 0: unknown.
     """
-    mido, tempo = load_mido(), tempo or UNKNOWN_TEMPO
+    mido, tempo = load_mido(), max(tempo or UNKNOWN_TEMPO, SLOWEST)
     track, now = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))]), 0
     events = [event for first, last, note in notes
               for event in ((first, VELOCITY, note), (last, 0, note))]
