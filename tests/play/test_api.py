@@ -266,6 +266,8 @@ def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):
         vqwave.load(engine="tpu")
     with pytest.raises(UserError, match=r"no weights of generator_512; there are none at all"):
         vqwave.load(tiny_weights.codecs, tmp_path).stream()
+    with pytest.raises(UserError, match="nofolder: no such folder"):
+        vqwave.load(tiny_weights.codecs, tiny_weights.generators).open(tmp_path / "nofolder")
     with pytest.raises(UserError, match=r"no epoch 7 of generator_512"):
         vqwave.load(tiny_weights.codecs, tiny_weights.generators, epoch=7).stream()
 

@@ -9,6 +9,7 @@ import numpy as np
 from .. import config
 from ..errors import UserError
 from ..io import weights
+from ..io.files import printable
 from . import engine as engines
 from . import pitches
 
@@ -29,10 +30,13 @@ class ChainModels:
 
     def open(self, generators) -> "ChainModels":
         """The models of another folder of generators, for the same engine. The codecs come from
-        that folder if it holds them, otherwise from this object's folder.
+        that folder if it holds them, otherwise from this object's folder. Raises `UserError` if
+        there is no such folder.
         """
         key = os.path.abspath(generators)
         if key not in self._others:
+            if not weights.find_folder(generators).is_dir():
+                raise UserError(f"{printable(generators)}: no such folder")
             chain = weights.chain(generators)
             has_codecs = weights.holds(generators, chain.codecs.values())
             self._others[key] = type(self)(generators if has_codecs else self._codecs, generators,
