@@ -133,8 +133,8 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                        type=cli.field(TrainingConfig, field),
                        help=text)
     p.add_argument("--epochs", type=cli.number(int, 1), metavar="N",
-                   help=f"number of epochs; each ends with validation and saving (default: as "
-                        f"in the preset, or an epoch for every {STEPS_PER_EPOCH} steps)")
+                   help=f"number of epochs (default: that of the preset, or an epoch for every "
+                        f"{STEPS_PER_EPOCH} steps)")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
                    help=f"tracks to hold out for validation: a share of the hours, or the path of "
                         f"a split.yml (default: {DataConfig().split})")

@@ -212,8 +212,8 @@ def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], No
         say(f"  {stage.key:<14} {length}{shortfall}")
     if plan.origin and plan.little_time and any(
             stage.decoder_only and stage.name != plan.performed for stage in todo):
-        say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, a codec that its "
-            f"tuned decoder does not make suitable is tuned as a whole)")
+        say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, the whole codec is tuned "
+            f"where a tuned decoder is not enough)")
 
 
 def _at_most(plan: TrainingPlan) -> str:
