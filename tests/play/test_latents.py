@@ -40,7 +40,7 @@ def test_a_codec_of_codes_is_refused_by_name():
 def test_a_walk_replaces_none_of_its_recordings(tmp_path):
     song = tmp_path / "song.wav"
     song.write_bytes(b"music")
-    with pytest.raises(UserError, match="is a recording of the walk; name another file"):
+    with pytest.raises(UserError, match="is the recording itself; name another file"):
         command.main(["walk", "other.wav", str(song), "--output", str(song)])
     with pytest.raises(UserError, match="the ending '.txt' is unknown"):
         command.main(["walk", "other.wav", str(song), "--output", "walk.txt"])

@@ -1,12 +1,10 @@
 """Blend two recordings with a VAE, a codec without codes."""
 
 import argparse
-import os
 
 from .. import cli
-from ..errors import UserError
 from ..io import audio, weights
-from ..io.files import printable
+from ..io.files import check_no_input, printable
 from ..play import engine, latents
 from . import arguments
 
@@ -39,8 +37,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     output = audio.check_output(args.output)
-    if any(output.exists() and os.path.exists(x) and output.samefile(x) for x in args.inputs):
-        raise UserError(f"{printable(output)}: is a recording of the walk; name another file")
+    check_no_input(output, args.inputs)
     codec = load(args)
     rate = codec.config.sample_rate
     sounds = [audio.read_excerpt(path, rate, 0.0, args.seconds) for path in args.inputs]

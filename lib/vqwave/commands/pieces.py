@@ -6,7 +6,7 @@ import sys
 from .. import cli, config, progress
 from ..errors import UserError
 from ..io import weights
-from ..io.files import printable
+from ..io.files import check_no_input, printable
 from ..play import api, controls, keys, mastering, playback
 from ..play.score import TEMPI
 from ..play.session import Session
@@ -183,9 +183,7 @@ def check(args, outputs=(), needs=NEEDS):
                 and all(getattr(args, other) is None for other in others)):
             raise UserError(f"{flag(option)} needs {' or '.join(map(flag, others))}")
     for path in filter(os.path.exists, outputs):
-        for recording in filter(None, (args.prompt, args.variation_of, args.score_from)):
-            if os.path.exists(recording) and path.samefile(recording):
-                raise UserError(f"{printable(path)}: is the recording itself; name another file")
+        check_no_input(path, filter(None, (args.prompt, args.variation_of, args.score_from)))
         if not args.force:
             raise UserError(f"{printable(path)}: exists; name another file, or replace this one "
                             f"with --force")

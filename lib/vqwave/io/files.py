@@ -8,7 +8,7 @@ import shutil
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from .. import config
@@ -86,6 +86,13 @@ def check_place(path) -> Path:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UserError(f"{printable(path)}: cannot be written: no permission in that folder")
     return path
+
+
+def check_no_input(path, inputs: Iterable):
+    """Raises `UserError` if a file to be written is one of the input files."""
+    if any(os.path.exists(x) and os.path.exists(path) and os.path.samefile(path, x)
+           for x in inputs):
+        raise UserError(f"{printable(path)}: is the recording itself; name another file")
 
 
 @contextlib.contextmanager

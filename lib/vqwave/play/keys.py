@@ -36,6 +36,7 @@ class Keys:
         self.bar, self.notice = BAR, ""
         self._next = {"r": deque(map(str, recordings)), "w": deque(map(str, folders))}
         self._loading: threading.Thread | None = None
+        self._values: dict[str, dict[int | None, float]] = {}
         self._read_stream()
 
     def _read_stream(self):
@@ -49,13 +50,16 @@ class Keys:
         self._controls = {name: control for name, control in controls.CONTROLS.items()
                           if (self.stream.labels or not control.labels)
                           and (self.stream.has_score or not control.score)}
-        self._values: dict[str, dict[int | None, float]] = {
+        self._first: dict[str, dict[int | None, float]] = {
             name: {level: getattr(sampling, name) for level, sampling in samplings.items()}
             if control.sampled else {None: control.default}
             for name, control in self._controls.items()}
-        self._values["stay"] = {None: self.stream.stay}
-        self._values["freeze"] = dict.fromkeys(self._levels, 0.0)
-        self._first = {name: dict(values) for name, values in self._values.items()}
+        self._first["stay"] = {None: self.stream.stay}
+        self._first["freeze"] = dict.fromkeys(self._levels, 0.0)
+        # The stream keeps the values that are not of its levels.
+        self._values = {name: dict(values) if self._controls[name].sampled
+                        else self._values.get(name, dict(values))
+                        for name, values in self._first.items()}
         self._keys = {key: (control, i) for control in self._controls.values()
                       for i, key in enumerate(control.keys)}
 
@@ -143,11 +147,7 @@ class Keys:
         self._set(jump=seed, **change)
         with self._lock:
             if "weights" in change:
-                before = self._values
                 self._read_stream()
-                # The stream keeps all values that are not of its levels.
-                self._values |= {name: before[name] for name, control in self._controls.items()
-                                 if not control.sampled and name in before}
             self._values["hold"] = {None: 0.0}
             self._values["freeze"] = dict.fromkeys(self._levels, 0.0)
             self.notice = f"seed {seed}"
