@@ -70,8 +70,9 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, values: dict) -> Self:
-        """The record of `to_dict`."""
-        values = {key: value for key, value in values.items() if key != "schema"}
+        """The record of `to_dict`; other keys are ignored."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        values = {key: value for key, value in values.items() if key in known}
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):
             values[key] = config.validate(kind, values[key], key)
         return cls(**values | {"model": config.validate_model(values["model"], "model")})
