@@ -1,10 +1,12 @@
 import shutil
+from dataclasses import replace
 
 import mido
 import numpy as np
 import pytest
 from chains import save_led
 
+from vqwave.config import Sampling
 from vqwave.config.roll import BANDS, STRUCK
 from vqwave.data import melody
 from vqwave.data.scores import LOWEST_PITCH, Score
@@ -172,6 +174,8 @@ def test_a_clock_sets_the_tempo_and_the_change_is_kept(music):
 
 
 def test_a_key_keeps_notes_to_its_scale(music):
+    assert read_key("Dm") == read_key("d minor") == read_key("D-minor") != read_key("D") == read_key("d-Major")
+    assert read_key("bb") == read_key("Bb-major") != read_key("bm")
     scale = read_key("minor", 5)
     assert scale in {read_key(f"{tonic}{sharp}-minor") for tonic in "CDEFGAB" for sharp in ("", "#")}
     with music.stream(seed=5) as free, music.stream(seed=5) as keyed:
@@ -250,6 +254,49 @@ def test_a_score_is_performed_at_its_times_and_then_goes_on(music, tune):
         assert [(round(start / RATE, 1), pitch - LOWEST_PITCH) for start, _, pitch in notes] == [
             (0.0, 2), (0.5, 5)]
         assert stream.notes(3 * RATE)
+
+
+def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(music, tune):
+    far = replace(tune, pitches=tune.pitches + np.array([-24, 120, 0]))
+    with music.stream(seed=5, score=far) as stream:
+        stream.set(tempo=120)
+        for _ in range(8):
+            next(stream)
+        notes = stream.notes(0, RATE)
+        highest = LOWEST_PITCH + steps(stream).shape[2] - BANDS - 1
+    assert [round(start / RATE, 2) for start, _, _ in notes[:3]] == [0.0, 0.25, 0.5]
+    assert [(pitch - LOWEST_PITCH) % 12 for _, _, pitch in notes[:3]] == [2, 5, 9]
+    assert all(LOWEST_PITCH <= pitch <= highest for _, _, pitch in notes) and notes[0][2] == LOWEST_PITCH + 2
+
+
+def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
+    with music.stream(seed=5, score=tune) as stream:
+        prompt = stream._chain.state.score.prompt
+    # Steps of 0.25 s from second -1 on; the last note ends at second 1.5.
+    assert prompt.shape[0] == 10 and prompt[-1].any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_another_note_follows_the_first_one_soon(music, seed):
+    with music.stream(seed=seed) as stream:
+        next(stream)
+        score = stream._chain.composer
+        struck = (score.state.codes[0] == STRUCK).any(-1)
+        first = int(np.searchsorted(score.state.times, 0))
+    assert struck[first] and struck[first + 1 : first + 13].any()
+
+
+def test_a_cold_piece_still_has_notes(music):
+    """The governor pushes harder where a low temperature makes notes rare."""
+    struck = []
+    for temperature in (1.0, 0.7):
+        with music.stream(seed=5) as stream:
+            score = stream._chain.composer
+            score.set_sampling(Sampling(temperature=temperature))
+            score.compose(20 * RATE)
+            score.state.codes[:] = 0  # nothing has sounded for a long time
+            struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
+    assert struck[1] == pytest.approx(struck[0] / 0.7)
 
 
 def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):

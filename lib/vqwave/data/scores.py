@@ -5,7 +5,7 @@ data/.scores/<version>/<track file>.npz. Times are seconds of the track without 
 import contextlib
 import os
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
@@ -56,6 +56,13 @@ class Score:
         ratio = 2 ** (shift / 12)
         return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift,
                      self.attacks / ratio, self.bands, self.beats / ratio)
+
+    def within(self, books: int) -> Self:
+        """The score whose notes are moved by octaves into the semitones of `books` books."""
+        end = LOWEST_PITCH + books - BANDS
+        high = np.where(self.pitches < end, self.pitches, end - 12 + (self.pitches - end) % 12)
+        return replace(self, pitches=np.where(
+            high >= LOWEST_PITCH, high, LOWEST_PITCH + (high - LOWEST_PITCH) % 12))
 
     def in_steps(self, books: int, shift: int = 0) -> np.ndarray:
         """The code of each book in each step of the grid: int32 [steps, books]. The books are the

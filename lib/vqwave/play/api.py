@@ -200,8 +200,8 @@ class VQWave(ChainModels):
                 `source`). The length of a piece includes its prompt. A variation is as long as its
                 recording, unless a length cuts it.
             batch, log_probs, past, label: see `Stream`.
-            score: a score to perform, see `score`. After its end the generator of the score
-                continues it.
+            score: a score to perform, see `score`, at its own tempo until `set` gives another.
+                After its end the generator of the score continues it.
             intro, leveling: see `Stream`. By default a new piece begins where its music sounds, and
                 is leveled. `intro=True, leveling=False` is the music as it is composed.
             latency: a key of `playback.LATENCIES`. With `low`, changes by `set` are heard sooner;

@@ -122,7 +122,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
             state.original = np.asarray(begin.audio, np.float32)
     if engines.composer:
         state.score = start_score(engines.composer, batch, options.log_probs, rate,
-                                  begin.score if isinstance(begin, Prompt) else begin)
+                                  *((begin.score, True) if isinstance(begin, Prompt) else (begin,)))
         if configs[0].core.performs:
             state.score.sampling = sampling[configs[0].level]
     state.levels = [

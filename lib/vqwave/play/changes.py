@@ -1,6 +1,7 @@
 """Changes of a stream while it plays: loads the named recordings and weights, checks values."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -17,24 +18,26 @@ from .sampling import KEY_DRAW, check_seed, sampling_per_level, uniforms
 
 SECTION_REQUESTS = "new", "theme"
 """Requests for the next section of the score: new music, or the first section again."""
-_TONICS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_KEY = re.compile("([a-g])([#b]?)[- ]?(major|minor|m?)")
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
 def read_key(key, seed: int = 0) -> tuple[int, ...]:
-    """The pitch classes of a key like "D-minor" or "F#-minor"; of "minor" and "major" with a tonic
+    """The pitch classes of a key like "D-minor", "F#m" or "Bb"; of "minor" and "major" with a tonic
     that the seed draws; () for "". Raises `UserError` for any other text.
     """
     if key == "":
         return ()
-    if (scale := str(key)) in SCALES:
+    if (scale := str(key).lower()) in SCALES:
         first = int(12 * float(uniforms(seed, 0, 0, 0, 1, KEY_DRAW)[0]))
     else:
-        tonic, _, scale = scale.replace("-", " ").partition(" ")
-        letter, accidental = tonic[:1].upper(), tonic[1:]
-        if letter not in _TONICS or scale not in SCALES or accidental not in ("", "#", "b"):
+        parts = _KEY.fullmatch(scale)
+        if parts is None:
             raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or minor")
+        letter, accidental, scale = parts.groups()
         first = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
+        scale = {"m": "minor", "": "major"}.get(scale, scale)
     return tuple(sorted((first + step) % 12 for step in SCALES[scale]))
 
 

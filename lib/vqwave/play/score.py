@@ -16,6 +16,8 @@ from .sampling import PLAN_DRAW, TEMPO_DRAW, uniforms
 UPBEAT = 8
 """Beats that are composed but not heard, so that a piece does not begin with an opening."""
 LONGEST_UPBEAT = 64
+SOON = 2
+"""A piece begins with a note after which another note begins within so many beats."""
 LOOKED_BACK = 64
 """How many steps back the strike of a sounding note is searched."""
 KEPT = 1800
@@ -38,6 +40,10 @@ GOVERNED = 48
 GOVERNOR = 4.0
 MOST_PUSHED = 2.0
 """The governor's largest bias on strikes, in nats. A larger bias would strike all notes at once."""
+SAFEST = 0.7
+"""A low temperature makes strikes rarer, because each is less likely than none. So the governor's
+largest bias is divided by the temperature, but at most by 1 and at least by this value.
+"""
 MOST_SHARE = 0.2
 """The largest share of one semitone in the strikes of the last `WATCHED` steps, before a penalty.
 Without the penalty a score soon repeats one or two notes (the "tunnels" of Pachet 2026).
@@ -60,8 +66,9 @@ class ScoreState(LevelState):
     tempo: the drawn tempo, beats per minute. sections: the first steps of the sections with new
     music. theme: the first step of the repeated section; −1 in a new section. began, until: the
     first step of this section, and the step after its last. grid: int64 [n + 1], the times of a
-    prompt's steps. line: int64 [batch, `melody.ORDER`, 2], (step, book) of the last notes of the
-    top line, −1 before the first note.
+    prompt's steps. recorded: they are times of a recording, which no tempo changes. line: int64
+    [batch, `melody.ORDER`, 2], (step, book) of the last notes of the top line, −1 before the first
+    note.
     """
 
     times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -71,6 +78,7 @@ class ScoreState(LevelState):
     began: int = 0
     until: int = 0
     grid: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+    recorded: bool = False
     line: np.ndarray = field(default_factory=lambda: np.full((1, melody.ORDER, 2), -1))
 
     @property
@@ -82,12 +90,18 @@ class ScoreState(LevelState):
 
 
 def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
-                prompt: Score | None = None) -> ScoreState:
-    """The state before the first step. prompt: a score that the piece continues."""
+                prompt: Score | None = None, recorded: bool = False) -> ScoreState:
+    """The state before the first step. prompt: a score that the piece continues; `recorded` if the
+    piece begins with the sound of its recording.
+    """
     state = ScoreState.start(generator, batch, generator.config.sampling, None, log_probs)
     state.line = state.line.repeat(batch, axis=0)
     if prompt is not None and len(prompt.beats) > 2:
-        state.prompt = prompt.in_steps(generator.config.books)
+        books = generator.config.books
+        codes = (prompt if recorded else prompt.within(books)).in_steps(books)
+        # New music follows the last sound at once: the beats go on after the prompt's end.
+        state.prompt = codes[: np.flatnonzero((codes != SILENT).any(-1)).max(initial=-1) + 1]
+        state.recorded = recorded
         state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)
         state.times = state.grid[:1].copy()
         state.tempo = 60 / float(np.median(np.diff(prompt.beats)))
@@ -130,12 +144,15 @@ class ScoreLevel(Level):
         """Draw the tempo, and compose the upbeat. Not called after a prompt."""
         state = self.state
         state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(TEMPO_DRAW, 0)
-        while self.blocks < UPBEAT or (self.blocks < LONGEST_UPBEAT and not (
-                state.codes[0, -STEPS_PER_BEAT:] == STRUCK).any()):
+        while True:
             self.sample(None)
-        struck = (state.codes[0, -STEPS_PER_BEAT:] == STRUCK).any(-1)
-        # The first sound of the piece is the first note of the upbeat's last beat.
-        state.times = state.times - state.times[self.stop - STEPS_PER_BEAT + struck.argmax()]
+            begin = STEPS_PER_BEAT * (self.blocks - 1 - SOON)
+            struck = (state.codes[0, max(0, begin) :] == STRUCK).any(-1)
+            first, later = struck[:STEPS_PER_BEAT], struck[STEPS_PER_BEAT:]
+            if self.blocks >= UPBEAT + SOON and (first.any() and later.any()
+                                                 or self.blocks > LONGEST_UPBEAT):
+                break
+        state.times = state.times - state.times[begin + first.argmax()]
 
     def _draw(self, stream: int, number: int) -> float:
         return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])
@@ -152,11 +169,17 @@ class ScoreLevel(Level):
         state, start = self.state, self.stop
         self._plan()
         super().sample(context)
-        step = 60 * self.sample_rate / (self.steering.tempo or state.tempo) / STEPS_PER_BEAT
-        beat = np.rint(step * np.arange(1, STEPS_PER_BEAT + 1)).astype(np.int64)
+        tempo = self.steering.tempo or state.tempo
+        step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
+        beat = step * np.arange(1, STEPS_PER_BEAT + 1)
         if start + STEPS_PER_BEAT < len(state.grid):
-            beat = np.diff(state.grid[start : start + STEPS_PER_BEAT + 1]).cumsum()
-        state.times = np.concatenate([state.times, state.times[-1] + beat])
+            slower = 1 if state.recorded else state.tempo / tempo
+            given = slower * state.grid[start : start + STEPS_PER_BEAT + 1]
+            beat = given[1:] - given[0]
+            if not start:
+                state.times = np.rint(given[:1]).astype(np.int64)
+        state.times = np.concatenate([state.times,
+                                      state.times[-1] + np.rint(beat).astype(np.int64)])
 
     def _draw_block(self, context, draws, forced):
         """Sample each step of each piece alone, because each has its own bias."""
@@ -213,7 +236,8 @@ class ScoreLevel(Level):
         rate = ((recent == STRUCK).sum() + expected * (GOVERNED - len(recent))) / GOVERNED
         allowed = np.clip(rate, *(expected * share for share in DENSITY))
         push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
-        bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, MOST_PUSHED)
+        most = MOST_PUSHED / np.clip(state.sampling.temperature, SAFEST, 1)
+        bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, most)
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))

@@ -184,7 +184,7 @@ class Stream(StreamStatus):
         composer: the `GeneratorEngine` of the score that the first generator performs, or None.
         intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
             where its music sounds, see `opening`.
-        leveling: pieces without a recording get a similar loudness, see `Leveler`.
+        leveling: pieces that begin with no recording get a similar loudness, see `Leveler`.
 
     Attributes:
         codes: {level: int32 [n]} of the last block, from the top (or a variation's kept level)
@@ -219,7 +219,7 @@ class Stream(StreamStatus):
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
-                          leveling and begin is None)
+                          leveling and (begin is None or isinstance(begin, Score)))
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, composer)
         if label is None and (begin is None or isinstance(begin, Score)):
             label = ""

@@ -257,8 +257,9 @@ class Site:
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
-            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT KEPT RECALL EXPECTED DENSITY GOVERNED "
-                               "GOVERNOR MOST_PUSHED MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
+            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED DENSITY "
+                               "GOVERNED GOVERNOR MOST_PUSHED SAFEST MOST_SHARE WATCHED OVERUSE "
+                               "OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

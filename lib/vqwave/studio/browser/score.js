@@ -21,17 +21,22 @@ export class ScoreLevel extends Level {
     return uniforms(this.seed, 0, this.level, number, 1, stream)[0];
   }
 
-  /** Draw the tempo, and compose the upbeat: the first sound of the piece is the first note of its last beat. */
+  /** Draw the tempo, and compose the upbeat. The piece begins with a note that another note soon follows. */
   async begin() {
     const [slow, fast] = this.tempi;
     this.chosenTempo = slow * (fast / slow) ** this.draw(this.tempo, 0);
-    let first = -1; // the first step of the last beat that has a strike
-    while (this.blocks < this.upbeat || (this.blocks < this.longest_upbeat && first < 0)) {
+    for (;;) {
       await this.sample();
-      first = this.frames.slice(-this.perBlock).findIndex((frame) => frame.includes(this.struck));
+      const begin = this.perBlock * (this.blocks - 1 - this.soon);
+      const struck = this.frames.slice(Math.max(0, begin)).map((frame) => frame.includes(this.struck));
+      const first = struck.slice(0, this.perBlock).indexOf(true);
+      const sounds = first >= 0 && struck.slice(this.perBlock).includes(true);
+      if (this.blocks >= this.upbeat + this.soon && (sounds || this.blocks > this.longest_upbeat)) {
+        const start = this.times[begin + Math.max(0, first)];
+        this.times = this.times.map((time) => time - start);
+        return;
+      }
     }
-    const start = this.times[this.stop - this.perBlock + Math.max(0, first)];
-    this.times = this.times.map((time) => time - start);
   }
 
   async compose(sample) {
@@ -85,7 +90,8 @@ export class ScoreLevel extends Level {
     // As if the steps that are not there yet had been as expected.
     const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
-    const gain = Math.log(steering.density) + Math.min(this.most_pushed, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
+    const most = this.most_pushed / clip(this.sampling.temperature, this.safest, 1);
+    const gain = Math.log(steering.density) + Math.min(most, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
