@@ -67,7 +67,7 @@ def test_an_error_of_the_program_is_raised(capsys, error):
 
 
 @pytest.mark.parametrize(("number", "code", "line"), [
-    (signal.SIGTERM, 143, "command.py: stopped by SIGTERM; the same command continues\n"),
+    (signal.SIGTERM, 143, "command.py: stopped by SIGTERM\n"),
     (signal.SIGINT, 130, "\n")])
 @pytest.mark.parametrize("after", ["finally:\n    print('closed')",
                                    "except BaseException:\n    print('closed')\n"

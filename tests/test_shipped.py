@@ -56,6 +56,14 @@ def test_shipped_weights_match_their_preset():
         assert config.replace(found, adversary=None) == preset.models[name]
 
 
+def test_the_shipped_weights_take_over_from_each_other(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    music = vqwave.load()
+    other = music.open(weights.GENERATORS)
+    assert other.weight_set("vqvae_512").folder.resolve() == CODECS.resolve()
+    assert other.open(weights.PLAYED).weight_set("vqvae_512").folder.resolve() == TIMED.resolve()
+
+
 def test_the_shipped_preset_loads_the_shipped_weights(tmp_path, monkeypatch):
     """Where nothing else was trained as that."""
     monkeypatch.chdir(tmp_path)

@@ -193,7 +193,8 @@ def _raise_for_signals():
 
     def stop(number, frame):
         nonlocal raised
-        raised = KeyboardInterrupt() if number == signal.SIGINT else Interrupted(number)
+        raised = (KeyboardInterrupt() if number == signal.SIGINT
+                  else Interrupted(number, "stopped by SIGTERM"))
         raise raised
 
     def stay_silent(unraisable, otherwise=sys.unraisablehook):

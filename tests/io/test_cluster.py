@@ -189,3 +189,5 @@ def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
             next(running)
     with pytest.raises(UserError, match="no Dask scheduler answers there"):
         list(cluster.run(dask.address, abs, [(1,)]))
+    with pytest.raises(UserError, match="lab: is no address of a Dask scheduler, like tcp://HOST:PORT"):
+        list(cluster.run("lab", abs, [(1,)]))

@@ -106,7 +106,7 @@ def test_the_default_set_is_taken_else_the_best(save, tmp_path):
 
 def test_an_error_names_the_missing_set_and_those_there_are(save, tmp_path):
     refused("no such folder", "nowhere", call=lambda: weights.find(tmp_path / "nowhere", NAME))
-    refused("no weights of vqvae_8", "none at all", call=lambda: weights.find(tmp_path, NAME))
+    refused("no weights of vqvae_8", call=lambda: weights.find(tmp_path, NAME))
     save("00002")
     save("00010")
     refused("no epoch 3", "there are: 2, 10", call=lambda: weights.find(tmp_path, NAME, 3))

@@ -264,7 +264,7 @@ def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):
     with pytest.raises(UserError,
                        match="no engine is called 'tpu'; there are onnx, onnx-float32, keras"):
         vqwave.load(engine="tpu")
-    with pytest.raises(UserError, match=r"no weights of generator_512; there are none at all"):
+    with pytest.raises(UserError, match=r"no weights of generator_512$"):
         vqwave.load(tiny_weights.codecs, tmp_path).stream()
     with pytest.raises(UserError, match="nofolder: no such folder"):
         vqwave.load(tiny_weights.codecs, tiny_weights.generators).open(tmp_path / "nofolder")

@@ -58,10 +58,10 @@ def test_levels_are_frozen_separately(stream):
     keys = Keys(stream)
     for key in "f2f":
         keys.press(key)
-    assert "freeze 512 +2 s · freeze 128 +2 s" in keys.line
+    assert "freeze 512x 2 s · freeze 128x 2 s" in keys.line
     for key in "1f":
         keys.press(key)
-    assert "freeze 512" not in keys.line and "freeze 128 +2 s" in keys.line
+    assert "freeze 512x" not in keys.line and "freeze 128x 2 s" in keys.line
     assert [change["freeze"] for _, change in keys.changes] == [{512: 2.0}, {128: 2.0}, {512: 0.0}]
     keys.press("j")
     assert "freeze" not in keys.line

@@ -91,7 +91,7 @@ def read_mood(text: str) -> dict:
     """The options that words like "fast,minor" stand for. Raises `UserError` for other words."""
     options: dict = {}
     for word in text.split(","):
-        chosen = MOODS[arguments.find_name(word.strip(), MOODS, "mood")]
+        chosen = MOODS[arguments.find_name(word.strip().lower(), MOODS, "mood")]
         if options.keys() & chosen.keys():
             raise UserError(f"--mood {text}: two of these words exclude each other")
         options |= chosen

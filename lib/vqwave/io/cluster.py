@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -102,6 +103,8 @@ def _connect(address):
         import distributed
     except ImportError as e:
         raise UserError("--scheduler needs Dask's distributed: pip install '.[cluster]'") from e
+    if not re.fullmatch(r"(\w+://)?[^/]+:\d+", address):  # Dask would wait a minute
+        raise UserError(f"{address}: is no address of a Dask scheduler, like tcp://HOST:PORT")
     # Dask's loggers would print tracebacks, and each has its own level.
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):

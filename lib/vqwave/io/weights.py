@@ -439,9 +439,10 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
         have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set" for t in present)
+        if not have:
+            raise WeightsError(f"{folder}: no weights of {name}")
         what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
-        raise WeightsError(f"{folder}: no {what} of {name}; there are"
-                           + (f": {have}" if have else " none at all"))
+        raise WeightsError(f"{folder}: no {what} of {name}; there are: {have}")
     try:
         return _open(folder, name, tag)
     except WeightsError:

@@ -87,7 +87,8 @@ class Keys:
             if control.sampled and values != first:
                 parts.append(f"{name} {'/'.join(f'{x:g}' for x in dict.fromkeys(values.values()))}")
             elif not control.sampled:
-                parts += [" ".join(filter(None, (name, str(level or ""), f"{value:+g}",
+                sign = "+" if control.least < 0 else ""
+                parts += [" ".join(filter(None, (name, level and f"{level}x", f"{value:{sign}.4g}",
                                                  control.unit)))
                           for level, value in values.items() if value != first[level]]
         return " · ".join(parts)

@@ -21,6 +21,7 @@ class ChainModels:
                  epoch: int | str | None = None, preset=None):
         self.engine = engines.check_engine(engine)
         self.epoch, self.preset = epoch, None if preset is None else config.preset(preset)
+        self._given = codecs
         self._codecs, self._generators = weights.folders(codecs, generators, self.preset)
         self.chain = weights.chain(self._generators, self.preset)
         self._sets: dict[str, weights.WeightSet] = {}
@@ -30,8 +31,8 @@ class ChainModels:
 
     def open(self, generators) -> "ChainModels":
         """The models of another folder of generators, for the same engine. The codecs come from
-        that folder if it holds them, otherwise from this object's folder. Raises `UserError` if
-        there is no such folder.
+        that folder if it holds them, otherwise from the folder that this object was given, or from
+        the shipped codecs. Raises `UserError` if there is no such folder.
         """
         key = os.path.abspath(generators)
         if key not in self._others:
@@ -39,7 +40,7 @@ class ChainModels:
                 raise UserError(f"{printable(generators)}: no such folder")
             chain = weights.chain(generators)
             has_codecs = weights.holds(generators, chain.codecs.values())
-            self._others[key] = type(self)(generators if has_codecs else self._codecs, generators,
+            self._others[key] = type(self)(None if has_codecs else self._given, generators,
                                            self.engine)
         return self._others[key]
 
