@@ -189,6 +189,7 @@ def test_the_script_names_mistakes(run, tmp_path):
     nothing = ("--vqvae-weights-dir", tmp_path / "empty", "--generator-weights-dir",
                tmp_path / "empty")
     for options, culprit in [(("--models", "generator_9"), "generator_9"), (nothing, "empty"),
+                             (("--vqvae-weights-dir", tmp_path / "gone"), "gone: no such folder"),
                              ((*nothing, "--models", "vqvae_8"), "vqvae_8"),
                              (("--models", "generator_512", "--output-dir",
                                tmp_path / "file" / "graphs"), "graphs")]:

@@ -110,6 +110,7 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--generator-weights-dir", "TMP", *FILE], "no weights of generator_512"),
     (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
      "the piece lasts 1.00 s, but the prompt alone lasts 2.00 s"),
+    (["--prompt", "", *FILE], ".: is a directory"),
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
     *[(["--variation-of", "SONG", "--keep", level, *FILE], f"there is no level {level}; there are 512, 128, 32, 8")
       for level in ("7", "9")],

@@ -205,11 +205,12 @@ def describe(music, names):
 def stream_options(args, music) -> dict:
     """The keywords of `VQWave.stream` for the arguments. Prints the weights in use."""
     chain = music.chain
-    if args.variation_of and args.keep is None:
+    if args.variation_of is not None and args.keep is None:
         args.keep = chain.top
     level = music.ending(bottom(args.generators, chain), args.keep)
     generated = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
-    encoded = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
+    encoded = ([args.keep or level, level] if args.prompt is None
+               else [x for x in chain.sizes if x >= level])
     for x in map(chain.check_level, encoded):
         music.weight_set(chain.codecs[x]).config.check_codes()
     score = [chain.score] if chain.score and not args.keep else []
@@ -265,14 +266,14 @@ def sampling(args, levels) -> dict | None:
 def begin(args, music, level: int):
     """The encoded prompt or source; None without a recording."""
     rate, start = music.sample_rate, args.prompt_start or 0.0
-    if args.prompt:
+    if args.prompt is not None:
         prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or keys.PROMPT_SECONDS,
                               start=start, level=level, keep_original=args.keep_original,
                               stay=args.stay)
         print(f"continues {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from "
               f"{start:g} s on", file=sys.stderr)
         return prompt
-    if not args.variation_of:
+    if args.variation_of is None:
         return None
     with progress.bar() as bar:
         task = bar.add_task("encoding", total=1.0)
