@@ -15,6 +15,7 @@ from vqwave.io import weights
 from vqwave.play import api, blocks, labels, midi
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
+from vqwave.play.prompt import Prompt
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
@@ -274,6 +275,21 @@ def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
         prompt = stream._chain.state.score.prompt
     # Steps of 0.25 s from second -1 on; the last note ends at second 1.5.
     assert prompt.shape[0] == 10 and prompt[-1].any()
+
+
+def test_a_jump_to_a_recording_continues_its_score(music, tune):
+    """The part of a prompt that is no whole block is not continued."""
+    with music.stream(seed=5) as stream:
+        codes = {level: np.zeros(100 * 512 // level, np.int32) for level in (512, 128)}
+        prompt = Prompt(codes, np.zeros(100 * 512, np.float32), score=tune)
+        next(stream)
+        stream.set(jump=9, begin=prompt)
+        next(stream)
+        score = stream._chain.composer.state
+        cut = 100 * 512 % stream.block
+        expected = tune.in_steps(score.codes.shape[2])[:10]
+        np.testing.assert_array_equal(score.codes[0, :10], expected)
+        assert cut and score.times[4] == pytest.approx(-cut, abs=1)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -57,6 +57,11 @@ class Score:
         return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift,
                      self.attacks / ratio, self.bands, self.beats / ratio)
 
+    def earlier(self, seconds: float) -> Self:
+        """The score with all times `seconds` earlier."""
+        return replace(self, **{name: getattr(self, name) - seconds
+                                for name in ("starts", "ends", "attacks", "beats")})
+
     def within(self, books: int) -> Self:
         """The score whose notes are moved by octaves into the semitones of `books` books."""
         end = LOWEST_PITCH + books - BANDS

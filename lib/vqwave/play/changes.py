@@ -197,8 +197,9 @@ def _cut_prompt(prompt: Prompt, configs, block: int, rate: int) -> Prompt:
     if not count:
         raise UserError(f"the recording that a jump continues must last a block, at least "
                         f"{block / rate:.2f} s")
+    score = prompt.score and prompt.score.earlier((len(prompt.audio) - count) / rate)
     return Prompt({level: x[-(count // level):] for level, x in codes.items()},
-                  prompt.audio[-count:], pitches=prompt.pitches, stay=prompt.stay)
+                  prompt.audio[-count:], pitches=prompt.pitches, stay=prompt.stay, score=score)
 
 
 def _check_notes(notes, engines: Engines) -> tuple[tuple[int, ...], dict[int, np.ndarray]]:
