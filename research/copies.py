@@ -35,7 +35,7 @@ def search(corpus: Corpus, training: list[np.ndarray], sound: np.ndarray) -> dic
     """Seconds of the longest copy in a sound, float32 [samples], with and without held sounds."""
     codes = corpus.music.encode(sound, LEVEL)
     held = find_held(codes, round(HELD_SECONDS * corpus.rate / LEVEL), HELD_FRAMES)
-    return {name: longest_shared(codes, training, barred).length * LEVEL / corpus.rate
+    return {name: longest_shared(codes, training, barred) * LEVEL / corpus.rate
             for name, barred in (("run", None), ("melody", held))}
 
 

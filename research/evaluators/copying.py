@@ -58,6 +58,6 @@ def find_copies(corpus, level: int, moving: bool) -> dict:
         corpus.progress(f"copies at {level}x", 0.0)
         training = [x for _, x in corpus.codes(level, corpus.copyable, list(same_pitch))]
         for i, codes in enumerate(pieces):
-            longest[i] = max(longest[i], longest_shared(codes, training, barred[i]).length)
+            longest[i] = max(longest[i], longest_shared(codes, training, barred[i]))
     *generated, held_out = (length * level / corpus.rate for length in longest)
     return {"generated": max(generated), "held_out": held_out}

@@ -41,7 +41,7 @@ def examine_piece(corpus, seed: int) -> dict:
 
 def find_repeats(codes: dict[int, np.ndarray], rate: int) -> dict[str, float]:
     """The seconds of the longest exact repeat by level. codes: int [n], or [n, books], by level."""
-    return {str(level): longest_repeat(frames).length * level / rate
+    return {str(level): longest_repeat(frames) * level / rate
             for level, frames in codes.items()}
 
 

@@ -108,7 +108,7 @@ def describe(sides: dict[str, list], training: Sequence[np.ndarray]) -> dict[str
         figures |= {f"longest loop, notes, {who}": max(loops),
                     f"longest loop of a piece, notes, {who}": form.mean(loops),
                     f"longest run copied, notes, {who}": max(
-                        1 + longest_shared(moves(codes), training).length for codes, _ in pieces)}
+                        1 + longest_shared(moves(codes), training) for codes, _ in pieces)}
     return figures | dict(form.return_rates(tops))
 
 

@@ -212,7 +212,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
         piece = compose(stream)
     with Stream.resume(saved) as stream:
         np.testing.assert_array_equal(compose(stream), piece)
-    assert longest_shared(lines[1], lines[:1]).length == melody.ORDER - 1
+    assert longest_shared(lines[1], lines[:1]) == melody.ORDER - 1
 
 
 def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tmp_path):

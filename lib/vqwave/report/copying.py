@@ -1,5 +1,5 @@
 """Finds runs of codes that occur twice: copied from the training set, or repeated within a piece.
-Deaf to transpositions and tempi that the corpus does not contain.
+Results are lengths in frames. Deaf to transpositions and tempi that the corpus does not contain.
 
 Frames of one book are compared exactly, with 64-bit hashes of windows. Frames of several books
 match if most of their books are equal, so that copies with small differences are found. Candidates
@@ -8,7 +8,6 @@ are short windows in which every fourth book is equal.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,22 +23,8 @@ MULTIPLIER = 0x9E3779B97F4A7C15
 """Of hashes. It is odd, so it has an inverse modulo 2^64."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """`length` codes at `position` of one sequence and at `other` of sequence `track` of a corpus.
-
-    `distinct` is the number of different codes: a run of one code is silence or hum.
-    """
-
-    length: int
-    position: int = 0
-    track: int = 0
-    other: int = 0
-    distinct: int = 0
-
-
-def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
-    """The longest run of `codes` that occurs in one of the sequences of `corpus`.
+def longest_shared(codes, corpus: Sequence, barred=None) -> int:
+    """The length of the longest run of `codes` that occurs in one of the sequences of `corpus`.
 
     Args:
         codes: int [n], or [n, books]; corpus: sequences of the same kind.
@@ -47,15 +32,14 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
     """
     barred = np.zeros(len(codes), bool) if barred is None else barred
     if codes.ndim == 2 and codes.shape[1] > 1:
-        runs = [_longest_alike(codes, track, i, ~barred) for i, track in enumerate(corpus)]
-        return max(runs, key=lambda run: run.length, default=Run(0))
+        return max((_longest_alike(codes, track, ~barred) for track in corpus), default=0)
     frames, tracks = _hash_frames(codes), [*map(_hash_frames, corpus)]
     hashes, track_hashes = _WindowHashes(frames), [*map(_WindowHashes, tracks)]
     barred_before = np.concatenate([[0], np.cumsum(barred)])
     # A longer run can only begin where a shorter run begins.
     possible_starts = [np.arange(len(track)) for track in tracks]
 
-    def find(length: int) -> Run | None:
+    def occurs(length: int) -> bool:
         nonlocal possible_starts
         starts = np.flatnonzero(barred_before[length:] == barred_before[:-length])
         windows = hashes(length)[starts]
@@ -66,20 +50,21 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
             matching_starts.append(track_starts[matches])
         track = next((i for i, matches in enumerate(matching_starts) if len(matches)), None)
         if track is None:
-            return None
-        possible_starts, other = matching_starts, int(matching_starts[track][0])
-        position = int(starts[windows == track_hashes[track](length)[other]][0])
-        return _run(frames, tracks[track], length, position, track, other)
+            return False
+        possible_starts, other = matching_starts, matching_starts[track][0]
+        position = starts[windows == track_hashes[track](length)[other]][0]
+        _check_equal(frames[position:], tracks[track][other:], length)
+        return True
 
-    return _longest(find, len(frames))
+    return _longest(occurs, len(frames))
 
 
-def _longest_alike(codes, track, number: int, free) -> Run:
-    """The longest run of `codes` in one track, int [n, books] each. In each window of
+def _longest_alike(codes, track, free) -> int:
+    """The length of the longest run of `codes` in one track, int [n, books] each. In each window of
     `ALIKE_FRAMES` frames of the run, at least a share `ALIKE` of the codes is equal. free: bool
     [n], the frames that a run may contain.
     """
-    best = Run(0)
+    longest = 0
     for shift in _alignments(codes, track, free):
         first, end = max(0, -shift), min(len(codes), len(track) - shift)
         equal = (codes[first:end] == track[first + shift : end + shift]).mean(axis=1)
@@ -89,12 +74,9 @@ def _longest_alike(codes, track, number: int, free) -> Run:
         for start, count in runs_of_true(is_copy):
             # The first and last windows of a copy extend beyond the copy.
             inside = start + np.flatnonzero(equal[start : start + count + window - 1] >= ALIKE)
-            length = int(inside[-1] - inside[0]) + 1 if len(inside) else 0
-            if length > best.length:
-                position = first + int(inside[0])
-                distinct = len(np.unique(codes[position : position + length], axis=0))
-                best = Run(length, position, number, position + shift, distinct)
-    return best
+            if len(inside):
+                longest = max(longest, int(inside[-1] - inside[0]) + 1)
+    return longest
 
 
 def _alignments(codes, track, free) -> list[int]:
@@ -154,43 +136,42 @@ def _cover(starts, ends, count: int) -> np.ndarray:
     return np.cumsum(edges)[:-1]
 
 
-def longest_repeat(codes) -> Run:
-    """The longest run of `codes` (int [n] or [n, books]) that occurs twice, exactly. The two may
-    overlap, as in a loop.
+def longest_repeat(codes) -> int:
+    """The length of the longest run of `codes` (int [n] or [n, books]) that occurs twice, exactly.
+    The two may overlap, as in a loop.
     """
     frames = _hash_frames(codes)
     hashes = _WindowHashes(frames)
 
-    def find(length: int) -> Run | None:
+    def occurs(length: int) -> bool:
         windows = hashes(length)
         order = np.argsort(windows, kind="stable")
         twice = np.flatnonzero(windows[order[1:]] == windows[order[:-1]])
         if not len(twice):
-            return None
-        first, second = map(int, order[twice[0] : twice[0] + 2])
-        return _run(frames, frames, length, first, 0, second)
+            return False
+        first, second = order[twice[0] : twice[0] + 2]
+        _check_equal(frames[first:], frames[second:], length)
+        return True
 
-    return _longest(find, len(frames) - 1)
+    return _longest(occurs, len(frames) - 1)
 
 
-def _run(codes, others, length, position, track, other) -> Run:
-    run = codes[position : position + length]
-    if not np.array_equal(run, others[other : other + length]):
+def _check_equal(codes, others, length: int):
+    if not np.array_equal(codes[:length], others[:length]):
         raise RuntimeError("two runs of codes have one hash")
-    return Run(length, position, track, other, len(np.unique(run)))
 
 
-def _longest(find: Callable[[int], Run | None], most: int) -> Run:
-    """The longest run. find: length -> a run of this length, or None. Every part of a run is a run,
-    so the length is found by doubling and then halving.
+def _longest(occurs: Callable[[int], bool], most: int) -> int:
+    """The length of the longest run. occurs: whether there is a run of a length. Every part of a
+    run is a run, so the length is found by doubling and then halving.
     """
-    best, step = Run(0), 1
-    while best.length + step <= most and (run := find(best.length + step)):
-        best, step = run, run.length
+    longest, step = 0, 1
+    while longest + step <= most and occurs(longest + step):
+        longest = step = longest + step
     while step := step // 2:
-        if best.length + step <= most and (run := find(best.length + step)):
-            best = run
-    return best
+        if longest + step <= most and occurs(longest + step):
+            longest += step
+    return longest
 
 
 class _WindowHashes:

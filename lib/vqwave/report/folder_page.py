@@ -256,7 +256,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     length = max(2, round(HELD_SECONDS * music.sample_rate / level))
 
     def longest(side):
-        runs = [longest_shared(frames, corpus, find_held(frames, length, HELD_FRAMES)).length
+        runs = [longest_shared(frames, corpus, find_held(frames, length, HELD_FRAMES))
                 for frames in side]
         return max(runs) * level / music.sample_rate
 
