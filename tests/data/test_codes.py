@@ -7,6 +7,7 @@ from prepared import RecordingReporter, data_folder, music
 from vqwave.data import chunking, codes
 from vqwave.data.codes import OFFSET_STEP, Variant
 from vqwave.data.windows import CodeTrack
+from vqwave.dsp import metrics
 from vqwave.io import audio, manifest, weights
 from vqwave.nn.codec import load_codec, load_encoder
 
@@ -219,6 +220,6 @@ def test_unigram_bits_of_several_books_add_up(tmp_path, rng):
     alone = [CodeTrack(frames[:, book : book + 1], len(frames)) for book in range(3)]
     total = sum(codes.unigram_bits([row], [row], 8) for row in alone)
     assert codes.unigram_bits([together], [together], 8, 3) == pytest.approx(total)
-    costs = codes.unigram_costs(codes.count_codes([frames], 8, 3))
+    costs = codes.unigram_costs(metrics.histogram(frames, 8))
     assert costs.shape == (3, 8)
     assert costs[np.arange(3), frames].sum(1).mean() == pytest.approx(total)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..dsp import metrics
 from ..errors import UserError
 from ..io import audio, cluster, files, manifest, weights
 from ..io.files import atomic_write
@@ -250,15 +251,6 @@ def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) ->
                              count * books).astype(np.int32).reshape(count, books)
 
 
-def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
-    """The count of each code of each book in int [frames, books]: [books, num_codes]."""
-    counts = np.zeros((books, num_codes), np.int64)
-    for array in frames:
-        for book in range(books):
-            counts[book] += np.bincount(array[:, book], minlength=num_codes)
-    return counts
-
-
 def unigram_costs(counts: np.ndarray) -> np.ndarray:
     """Bits of each code by its add-one smoothed frequency: counts [books, num_codes] -> bits."""
     return -np.log2((counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1]))
@@ -269,8 +261,9 @@ def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
     train, held_out: lists of `CodeTrack`.
     """
     in_training, in_held_out = (
-        count_codes((read_frames(t.codes, t.first, t.frames, books) for t in tracks), num_codes,
-                    books) for tracks in (train, held_out))
+        sum((metrics.histogram(read_frames(t.codes, t.first, t.frames, books), num_codes)
+             for t in tracks), np.zeros((books, num_codes), np.int64))
+        for tracks in (train, held_out))
     frames = in_held_out[0].sum()
     return (float((in_held_out * unigram_costs(in_training)).sum() / frames) if frames
             else books * float(np.log2(num_codes)))

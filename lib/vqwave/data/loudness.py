@@ -42,7 +42,7 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
     for row, decibels in zip(rows, levels, strict=True):
         frames = codes.read_frames(row.codes, row.first, row.frames, books)
         quiet = np.clip(floor - decibels, 0, MOST_QUIET)
-        counts += codes.count_codes([frames], num_codes, books)
+        counts += metrics.histogram(frames, num_codes)
         for book in range(books):
             quiet_sums[book] += np.bincount(frames[:, book], quiet, minlength=num_codes)
     return (quiet_sums / (counts + PRIOR_FRAMES)).astype(np.float32)
