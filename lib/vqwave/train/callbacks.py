@@ -36,7 +36,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group
         self.deadline = Deadline(ends, record.steps, group)
         self.state = RunState(folder, record.name)
-        self.signal = None
+        self.signal = 0
         self.saved_at = time.monotonic()
         # True during the first batch, which compiles for seconds and changes no saved state.
         self.compiling = True
@@ -47,7 +47,7 @@ class Checkpoint(keras.callbacks.Callback):
         stopped = False
 
         def note(number, frame):
-            if self.signal is not None:
+            if self.signal:
                 raise KeyboardInterrupt  # at a second signal; all files are complete
             self.signal = number
             # Not print, which fails where the signal interrupts another print.
@@ -80,16 +80,10 @@ class Checkpoint(keras.callbacks.Callback):
             self.record.steps, self.model.stop_training = step, True
         if step % self.record.steps_per_epoch == 0 or step >= self.record.steps:
             return  # `on_epoch_end` saves
-        signal_number = self._stop_signal()
+        # The signal that any process received, or 0. All processes must call this together.
+        signal_number = self.group.greatest(self.signal)
         if signal_number or time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
             self.save_state()
-        self._stop(signal_number)
-
-    def _stop_signal(self) -> int:
-        """The signal that any process of the group received, or 0. All must call this together."""
-        return self.group.greatest(self.signal or 0)
-
-    def _stop(self, signal_number: int):
         if signal_number:
             raise Interrupted(signal_number)
 
@@ -122,9 +116,9 @@ class Checkpoint(keras.callbacks.Callback):
             record.finished = f"all {record.steps} steps done"
         self.save_state()
         self._prune()
-        signal_number = self._stop_signal()
-        if not record.finished:
-            self._stop(signal_number)
+        signal_number = self.group.greatest(self.signal)
+        if signal_number and not record.finished:
+            raise Interrupted(signal_number)
 
     def save_beginning(self, loss: float):
         """Save the initial model as the best set, with its validation loss."""
