@@ -75,14 +75,12 @@ def time_axis(axes, start, end):
             axis.set_xlabel("Time (min:s)" if end > 180 else "Time (s)")
 
 
-def colorbar(figure, image, axes, label: str, **options):
-    many = isinstance(axes, list) and len(axes) > 2
-    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30, shrink=0.6 if many else 0.9,
-                          **options)
+def colorbar(figure, image, axes: list, label: str):
+    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30,
+                          shrink=0.6 if len(axes) > 2 else 0.9)
     bar.set_label(label, color=GREY, fontsize="small")
     bar.ax.tick_params(which="both", colors=GREY, labelsize="small", length=2)
     bar.outline.set_visible(False)
-    return bar
 
 
 def name_panel(axis, name, across: int):
@@ -91,10 +89,6 @@ def name_panel(axis, name, across: int):
     short = name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
     axis.set_title(short, loc="left", fontsize="small" if across < 4 else "x-small",
                    parse_math=False)
-
-
-def legend(axis, loc="best"):
-    return axis.legend(frameon=False, fontsize="small", labelcolor=GREY, loc=loc)
 
 
 def check_output(path) -> str:

@@ -178,7 +178,8 @@ def _training(path, title: str, panels: list[tuple], across=None, best: bool = F
             _mark_best(axis, epochs, columns.get(f"val_{column}", columns[column]))
             axis.set_ylabel("Bits a frame" if column == "bits"
                             else column.capitalize().replace("_", " "))
-    figures.legend(max(axes, key=lambda axis: len(axis.lines)))
+    max(axes, key=lambda axis: len(axis.lines)).legend(frameon=False, fontsize="small",
+                                                       labelcolor=GREY)
     figures.save(figure, path)
     return True
 
