@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqwave.report.copying import find_held, longest_repeat, longest_shared
+from vqwave.report.copying import find_held, longest_shared
 
 few = st.lists(st.integers(0, 2), max_size=40)
 
@@ -40,34 +40,12 @@ def test_a_melody_is_found_beside_a_longer_held_note(rng):
     np.testing.assert_array_equal(find_held(frames, 20, 4), find_held(codes, 20, 4))
 
 
-@given(few)
-def test_the_longest_repeat_equals_a_search_of_every_length(codes):
-    best = max((n for n in range(1, len(codes)) if len(windows(codes, n)) < len(codes) - n + 1),
-               default=0)
-    assert longest_repeat(np.array(codes, int)) == best
-
-
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 1000, 4097])
 def test_a_planted_run_is_found_in_a_large_corpus(rng, length):
     corpus = [rng.integers(0, 1024, 200_000) for _ in range(3)]
     codes = rng.integers(1024, 2048, 20_000)  # nothing else in common
     codes[777 : 777 + length] = corpus[1][5000 : 5000 + length]
     assert longest_shared(codes, corpus) == length
-
-
-def test_a_loop_is_one_long_run_and_so_is_silence(rng):
-    phrase = rng.permutation(1024)[:100]
-    assert longest_repeat(np.tile(phrase, 10)) == 900
-    assert longest_repeat(np.zeros(50, int)) == 49
-
-
-def test_a_repeat_of_several_books_is_exact(rng):
-    frames = rng.integers(0, 64, (500, 3))
-    frames[300:340] = frames[100:140]
-    frames[200:240, :2] = frames[100:140, :2]  # the last book differs
-    assert longest_repeat(frames) == 40
-    codes = rng.integers(0, 8, 200)
-    assert longest_repeat(codes[:, None]) == longest_repeat(codes)
 
 
 def bands(rng, count, books=14):

@@ -1,5 +1,5 @@
-"""Finds runs of codes that occur twice: copied from the training set, or repeated within a piece.
-Results are lengths in frames. Deaf to transpositions and tempi that the corpus does not contain.
+"""Finds runs of codes that are copied from the training set. Results are lengths in frames. Deaf
+to transpositions and tempi that the corpus does not contain.
 
 Frames of one book are compared exactly, with 64-bit hashes of windows. Frames of several books
 match if most of their books are equal, so that copies with small differences are found. Candidates
@@ -33,8 +33,8 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> int:
     barred = np.zeros(len(codes), bool) if barred is None else barred
     if codes.ndim == 2 and codes.shape[1] > 1:
         return max((_longest_alike(codes, track, ~barred) for track in corpus), default=0)
-    frames, tracks = _hash_frames(codes), [*map(_hash_frames, corpus)]
-    hashes, track_hashes = _WindowHashes(frames), [*map(_WindowHashes, tracks)]
+    frames, tracks = hash_frames(codes), [*map(hash_frames, corpus)]
+    hashes, track_hashes = WindowHashes(frames), [*map(WindowHashes, tracks)]
     barred_before = np.concatenate([[0], np.cumsum(barred)])
     # A longer run can only begin where a shorter run begins.
     possible_starts = [np.arange(len(track)) for track in tracks]
@@ -53,10 +53,10 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> int:
             return False
         possible_starts, other = matching_starts, matching_starts[track][0]
         position = starts[windows == track_hashes[track](length)[other]][0]
-        _check_equal(frames[position:], tracks[track][other:], length)
+        check_equal(frames[position:], tracks[track][other:], length)
         return True
 
-    return _longest(occurs, len(frames))
+    return longest_run(occurs, len(frames))
 
 
 def _longest_alike(codes, track, free) -> int:
@@ -88,7 +88,7 @@ def _alignments(codes, track, free) -> list[int]:
         return []
     free = np.lib.stride_tricks.sliding_window_view(free, SEED_FRAMES).all(axis=1)
     for group in range(min(SEED_GROUPS, codes.shape[1])):
-        piece, others = (_WindowHashes(_hash_frames(side[:, group::SEED_GROUPS]))(SEED_FRAMES)
+        piece, others = (WindowHashes(hash_frames(side[:, group::SEED_GROUPS]))(SEED_FRAMES)
                          for side in (codes, track))
         order = np.argsort(piece, kind="stable")
         order = order[free[order]]
@@ -113,7 +113,7 @@ def find_held(codes, length: int, distinct: int) -> np.ndarray:
 
     A window of `length` frames with at most `distinct` different frames is held.
     """
-    frames = _hash_frames(codes)
+    frames = hash_frames(codes)
     count = len(frames) - length + 1
     if count < 1:
         return np.zeros(len(frames), bool)
@@ -136,32 +136,12 @@ def _cover(starts, ends, count: int) -> np.ndarray:
     return np.cumsum(edges)[:-1]
 
 
-def longest_repeat(codes) -> int:
-    """The length of the longest run of `codes` (int [n] or [n, books]) that occurs twice, exactly.
-    The two may overlap, as in a loop.
-    """
-    frames = _hash_frames(codes)
-    hashes = _WindowHashes(frames)
-
-    def occurs(length: int) -> bool:
-        windows = hashes(length)
-        order = np.argsort(windows, kind="stable")
-        twice = np.flatnonzero(windows[order[1:]] == windows[order[:-1]])
-        if not len(twice):
-            return False
-        first, second = order[twice[0] : twice[0] + 2]
-        _check_equal(frames[first:], frames[second:], length)
-        return True
-
-    return _longest(occurs, len(frames) - 1)
-
-
-def _check_equal(codes, others, length: int):
+def check_equal(codes, others, length: int):
     if not np.array_equal(codes[:length], others[:length]):
         raise RuntimeError("two runs of codes have one hash")
 
 
-def _longest(occurs: Callable[[int], bool], most: int) -> int:
+def longest_run(occurs: Callable[[int], bool], most: int) -> int:
     """The length of the longest run. occurs: whether there is a run of a length. Every part of a
     run is a run, so the length is found by doubling and then halving.
     """
@@ -174,7 +154,7 @@ def _longest(occurs: Callable[[int], bool], most: int) -> int:
     return longest
 
 
-class _WindowHashes:
+class WindowHashes:
     """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64, where m is
     `MULTIPLIER`. The sum over a window at position p is divided by m^p, so equal windows have
     equal hashes everywhere.
@@ -193,7 +173,7 @@ class _WindowHashes:
         return (self.sums[length:] - self.sums[:count]) * self.inverse[:count]
 
 
-def _hash_frames(codes) -> np.ndarray:
+def hash_frames(codes) -> np.ndarray:
     """uint64 [n]: the code of a frame of one book, or a hash of the codes of several books."""
     frames = codes[:, None] if codes.ndim == 1 else codes
     return functools.reduce(_join, frames.astype(np.uint64).T)
