@@ -181,8 +181,9 @@ class PixelCNNCore(CoreConfig):
     drawing: Literal["in_order"] = "in_order"
 
     def check(self, generator):
-        if self.books_seen < generator.books - 1:
-            raise ValueError(f"a code depends on {self.books_seen} earlier books, but a frame has "
+        seen = len(self.dilations) * (self.kernel_books // 2) + 1
+        if seen < generator.books - 1:
+            raise ValueError(f"a code depends on {seen} earlier books, but a frame has "
                              f"{generator.books}: the core needs more dilations or kernel_books")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
@@ -193,11 +194,6 @@ class PixelCNNCore(CoreConfig):
     @property
     def span(self) -> int:
         return (self.kernel_frames - 1) * max(self.dilations)
-
-    @property
-    def books_seen(self) -> int:
-        """The number of earlier books of its frame that a code depends on."""
-        return len(self.dilations) * (self.kernel_books // 2) + 1
 
 
 class FramesCore(CoreConfig):

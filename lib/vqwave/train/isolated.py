@@ -28,19 +28,14 @@ class Task:
         self._process.start()
         sender.close()
 
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code as in a shell (128 + signal); None while the function runs."""
-        code = self._process.exitcode
-        return code if code is None or code >= 0 else 128 - code
-
     def receive_value(self) -> Any:
         """The function's return value. Call this once, after `wait` returned 0."""
         return self._receiver.recv()
 
     def wait(self, spend: Callable[[float], None]) -> int:
-        """Wait for the exit code. SIGTERM is passed on to the process; Ctrl-C reaches both. spend:
-        called with the seconds since the last call, every half minute and at the end.
+        """Wait for the exit code, as in a shell (128 + signal). SIGTERM is passed on to the
+        process; Ctrl-C reaches both. spend: called with the seconds since the last call, every half
+        minute and at the end.
         """
         since = time.monotonic()
         with (signal_handlers(lambda *_: self._process.terminate(), signal.SIGTERM),
@@ -50,8 +45,8 @@ class Task:
                 now = time.monotonic()
                 spend(now - since)
                 since = now
-                if self.exit_code is not None:
-                    return self.exit_code
+                if (code := self._process.exitcode) is not None:
+                    return code if code >= 0 else 128 - code
 
 
 def _run(sender, program: str, function: Callable, args: tuple):
