@@ -37,14 +37,6 @@ def mel_magnitude(audio, n_fft: int, bands: int, sample_rate: int):
     return ops.matmul(magnitude(audio, n_fft, n_fft // 4), mel_filters(sample_rate, n_fft, bands).T)
 
 
-def batch_power(audio, samples: int):
-    """The power spectrum over all samples, summed over the batch: float32 [samples / 2 + 1].
-    samples: the length of the audio, which its static shape may lack.
-    """
-    real, imag = ops.rfft(audio * np.hanning(samples).astype("float32"))
-    return ops.sum(real**2 + imag**2, axis=0)
-
-
 def to_blocks(audio, hop: int):
     """audio [batch, T] -> float32 [batch, T / hop, hop]."""
     return ops.reshape(ops.cast(audio, "float32"), (ops.shape(audio)[0], -1, hop))
