@@ -76,11 +76,17 @@ class Score:
         """
         grid = beats.steps(self.beats)
         middles = (grid[1:] + grid[:-1]) / 2  # a note begins in the nearest step
-        first = np.searchsorted(middles, self.starts)
+        starts, stops, attacks = (np.searchsorted(middles, times)
+                                  for times in (self.starts, self.ends, self.attacks))
         roll = np.zeros((len(grid) - 1, books), np.int32)
-        self._add_notes(roll, first, np.maximum(np.searchsorted(middles, self.ends), first + 1),
-                        self.pitches + shift)
-        self._add_attacks(roll, np.searchsorted(middles, self.attacks))
+        for start, stop, book in zip(starts, stops, self.pitches + shift - LOWEST_PITCH,
+                                     strict=True):
+            if start < len(roll) and 0 <= book < books - BANDS:
+                tail = roll[start + 1 : stop, book]
+                tail[tail == SILENT] = SOUNDING
+                roll[start, book] = STRUCK
+        inside = attacks < len(roll)
+        roll[attacks[inside], books - BANDS + self.bands[inside]] = STRUCK
         return roll
 
     def in_frames(self, begin: float, frame: float, count: int, books: int) -> np.ndarray:
@@ -101,22 +107,6 @@ class Score:
         places = np.interp(middles, self.beats, np.arange(len(self.beats)))
         roll[:, -1] = (places % 1 * PHASES).astype(int)
         return roll
-
-    def _add_notes(self, roll: np.ndarray, first: np.ndarray, end: np.ndarray, pitches: np.ndarray):
-        """Write the notes that sound into a roll."""
-        count, books = roll.shape
-        heard = (end > 0) & (first < count)
-        for start, stop, book in zip(first[heard], end[heard], pitches[heard] - LOWEST_PITCH,
-                                     strict=True):
-            if 0 <= book < books - BANDS:
-                tail = roll[max(0, start + 1) : stop, book]
-                tail[tail == SILENT] = SOUNDING
-                if start >= 0:
-                    roll[start, book] = STRUCK
-
-    def _add_attacks(self, roll: np.ndarray, first: np.ndarray):
-        inside = (first >= 0) & (first < len(roll))
-        roll[first[inside], roll.shape[1] - BANDS + self.bands[inside]] = STRUCK
 
 
 def of_track(data_dir, track: manifest.Track) -> Score:
