@@ -7,7 +7,6 @@ from vqwave import config as configs
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import silence, weights
-from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 
 RATE = 22050
@@ -107,7 +106,7 @@ def test_excerpts_sound_and_last_two_minutes_at_most(tmp_path, monkeypatch):
     silent = np.zeros(2 * RATE, np.float32)
     data_folder(tmp_path, {"a": np.concatenate([silent, music(3.0, 1), silent]),
                            "b": music(0.5, 2), "long": np.tile(music(1.0, 3), 70)})
-    (tracks, _), spans = silence.read_sides(tmp_path, 0.0, 0, 1.0, SilentReporter())
+    (tracks, _), spans = silence.read_sides(tmp_path, 0.0, 0, 1.0)
 
     def seconds(**options):
         return sorted(len(sound) / RATE
@@ -145,7 +144,7 @@ def test_a_copied_set_keeps_its_codes_and_records_its_own_figures(tiny_weights, 
 
 def test_a_model_that_was_trained_on_held_out_tracks_is_named(tiny_weights, tmp_path):
     data_folder(tmp_path / "data", {name: music(0.2, seed) for seed, name in enumerate("abcde")})
-    (_, held_out), _ = silence.read_sides(tmp_path / "data", 0.99, 0, 1.0, SilentReporter())
+    (_, held_out), _ = silence.read_sides(tmp_path / "data", 0.99, 0, 1.0)
     source = weights.find(tiny_weights.codecs, "vqvae_512")
     assert judge.find_leaked(source, held_out) is None
     assert judge.leakage_warnings([source], held_out) == []

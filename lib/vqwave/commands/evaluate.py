@@ -11,7 +11,6 @@ from .. import cli, config, progress
 from ..io import manifest, silence, splits, weights
 from ..io.files import printable
 from ..play import api
-from ..progress import SilentReporter
 from ..report import fad, folder_page, tables
 from ..train import plan
 from . import arguments
@@ -61,7 +60,7 @@ def report(music, folder, data_dir, split, seed: int, *, minutes: float = MINUTE
     if html:
         folder_page.check(html)  # before the measurements
     top = music.weight_set(music.chain.generator(music.chain.top))
-    sides, spans = silence.read_sides(data_dir, split, seed, top.trim_silence, SilentReporter())
+    sides, spans = silence.read_sides(data_dir, split, seed, top.trim_silence)
     embed = fad.load_if_available(musicnn, lambda line: print(line, file=sys.stderr))
     with progress.share_bar() as show:
         measured = folder_page.measure(music, data_dir, sides, spans, minutes, embed, show)

@@ -14,7 +14,6 @@ from ..errors import UserError
 from ..io import audio, silence, weights
 from ..io.files import make_folder, printable
 from ..play import engine
-from ..progress import SilentReporter
 from ..report import fad, judge, tables
 from . import arguments
 
@@ -100,8 +99,7 @@ def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, 
     YAML files. Returns {"models": a row of `judge.judge_corpus` for each, "table": the lines of a
     table, "tracks": their number, "held_out": whether they are held out}.
     """
-    (train, held_out), spans = silence.read_sides(data_dir, split, seed, sets[0].trim_silence,
-                                                  SilentReporter())
+    (train, held_out), spans = silence.read_sides(data_dir, split, seed, sets[0].trim_silence)
     # With a single track nothing is held out; codecs of other corpora were not trained on it.
     tracks = held_out or train
     embed = fad.load_if_available(musicnn, _say)

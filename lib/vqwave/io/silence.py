@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError, first_names
+from ..progress import SilentReporter
 from . import audio, manifest, splits
 from .manifest import Track
 
@@ -72,12 +73,13 @@ def trim(data_dir, sides, seconds: float | None, say) -> tuple[list[list[Track]]
     return audible, spans
 
 
-def read_sides(data_dir, split, seed: int, seconds: float | None, say
+def read_sides(data_dir, split, seed: int, seconds: float | None
                ) -> tuple[list[list[Track]], Spans]:
     """(training tracks, held-out tracks) of a data folder and their spans, as `trim` returns them,
     for a training with this split, seed and `trim_silence`.
     """
-    return trim(data_dir, splits.split(manifest.read(data_dir), split, seed), seconds, say)
+    sides = splits.split(manifest.read(data_dir), split, seed)
+    return trim(data_dir, sides, seconds, SilentReporter())
 
 
 def measure(data_dir, tracks, say) -> dict[str, Sound]:

@@ -11,7 +11,6 @@ from ..config import ChainConfig, Labels, Split, TrainingConfig
 from ..errors import UserError
 from ..io import silence, weights
 from ..io.files import make_folder, printable, write_yaml
-from ..progress import SilentReporter
 
 PRESET_FILE = "preset.yml"
 """In the output folder: the models and settings of a chain that starts from trained models."""
@@ -48,7 +47,7 @@ class Amount:
     @classmethod
     def of(cls, data_dir, split: Split, trim_silence: float | None) -> Self:
         """The amount in a data folder. Raises `UserError` if every track is silent."""
-        sides, spans = silence.read_sides(data_dir, split, 0, trim_silence, SilentReporter())
+        sides, spans = silence.read_sides(data_dir, split, 0, trim_silence)
         hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
                  for side in sides]
         return cls(len(sides[0]), hours[0], len(sides[1]), hours[1])
