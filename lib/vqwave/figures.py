@@ -38,15 +38,6 @@ def create(width, height, title, rows=1, columns=1, grid=True, **options):
     return figure, axes
 
 
-def panels(count: int, title: str, across: int | None = None):
-    """(figure, `count` axes), four in a row."""
-    across = across or min(4, count)
-    down = -(-count // across)
-    figure, axes = create(max(3.2 * across, 5.0), 2.7 * down + 0.4, title, down, across)
-    figure.align_ylabels()
-    return figure, hide_unused(axes, count)
-
-
 def hide_unused(axes, count: int) -> list:
     """The first `count` axes of a grid. The others are hidden."""
     used, unused = axes.ravel()[:count], axes.ravel()[count:]

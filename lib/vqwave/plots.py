@@ -151,7 +151,7 @@ def loss_curves(csv_path, path, title: str = "") -> bool:
     names = sorted((n for n in columns if not n.startswith("val_")), key=lambda n: n != "loss")
     names += [n for n in columns if n.startswith("val_") and n.removeprefix("val_") not in columns]
     return _training(path, title, [(name.replace("_", " ").capitalize(), epochs, columns, name)
-                                   for name in names], across=min(3, len(names)))
+                                   for name in names], most=3)
 
 
 def training_curves(logs: dict, path, title: str = "") -> bool:
@@ -162,15 +162,21 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
     return _training(path, title, [
         (model, epochs, columns, next((n for n in ("bits", "loss") if n in columns),
                                       next(iter(columns))))
-        for model, (epochs, columns) in runs.items() if columns], best=True)
+        for model, (epochs, columns) in runs.items() if columns], most=4, best=True)
 
 
-def _training(path, title: str, panels: list[tuple], across=None, best: bool = False) -> bool:
-    """Draw panels (title, epochs, columns, name of a column); False if there are none."""
+def _training(path, title: str, panels: list[tuple], most: int, best: bool = False) -> bool:
+    """Draw panels (title, epochs, columns, name of a column), at most `most` in a row; False if
+    there are none.
+    """
     check_output(path)
     if not panels:
         return False
-    figure, axes = figures.panels(len(panels), title, across)
+    across = min(most, len(panels))
+    down = -(-len(panels) // across)
+    figure, grid = figures.create(max(3.2 * across, 5.0), 2.7 * down + 0.4, title, down, across)
+    figure.align_ylabels()
+    axes = figures.hide_unused(grid, len(panels))
     for axis, (name, epochs, columns, column) in zip(axes, panels, strict=True):
         _curves(axis, epochs, columns, column)
         axis.set_title(name, fontsize="medium", parse_math=False)
