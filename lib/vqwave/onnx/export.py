@@ -111,7 +111,8 @@ def keras_graph(model, *outputs: str):
     inputs = [tf.TensorSpec(x.shape, x.dtype, x.name) for x in model.inputs]
     function = tf.function(model.__call__, autograph=False,
                            input_signature=[inputs if len(inputs) > 1 else inputs[0]])
-    proto, _ = tf2onnx.convert.from_function(function, function.input_signature)
+    proto, _ = tf2onnx.convert.from_function(function, function.input_signature,
+                                             custom_op_handlers={"Erfc": (_convert_erfc, [])})
     graph = proto.graph
     new_names = dict(zip((tensor.name for tensor in graph.output), outputs, strict=True))
     for node in graph.node:
@@ -122,23 +123,15 @@ def keras_graph(model, *outputs: str):
     for tensor in (*graph.input, *graph.output):
         for axis, name in zip(tensor.type.tensor_type.shape.dim, ("B", tensor.name), strict=False):
             axis.dim_param = name
-    _replace_erfc(graph)
     return proto
 
 
-def _replace_erfc(graph):
-    """Replace each Erfc (of TensorFlow's exact GELU) by 1 - Erf, because ONNX lacks Erfc."""
-    from onnx import helper, numpy_helper
-
-    nodes = list(graph.node)
-    del graph.node[:]
-    for node in nodes:
-        if node.op_type == "Erfc":
-            one, erf = f"{node.output[0]}_one", f"{node.output[0]}_erf"
-            graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), one))
-            graph.node.append(helper.make_node("Erf", node.input, [erf]))
-            node = helper.make_node("Sub", [one, erf], node.output)
-        graph.node.append(node)
+def _convert_erfc(graph, node, *_):
+    """Convert Erfc (of TensorFlow's exact GELU) to 1 - Erf, because ONNX lacks Erfc."""
+    node.type = "Erf"
+    one = graph.make_const(f"{node.name}_one", np.ones((), np.float32))
+    graph.insert_new_node_on_output("Sub", node.output[0],
+                                    inputs=[one.output[0], node.output[0]])
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
