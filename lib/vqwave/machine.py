@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 
 LIBRARIES = "vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras", "tf2onnx", "av", "h5py"
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes in the unit of `ru_maxrss`."""
 
 
 def describe() -> dict:
@@ -35,7 +33,8 @@ def memory_use() -> dict[str, int]:
     """The memory of this process in bytes, {"now", "peak"}; `now` is the peak if unknown."""
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     with contextlib.suppress(OSError):
         sizes = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(),
                                 re.MULTILINE))

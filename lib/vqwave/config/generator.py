@@ -39,7 +39,6 @@ NORM_EPSILON = 1e-5
 HIDDEN_DISTANCE = 1 << 30
 """The age, in frames, that hides a missing frame from attention."""
 KernelFrames = Annotated[int, Field(strict=True, ge=2, le=16)]
-Window = Annotated[int, Field(strict=True, ge=1, le=8192)]
 NoCost = Annotated[Weight, Field(le=0)]
 """`quiet_cost` of a core without output layers that hold the quietness of codes."""
 
@@ -140,7 +139,7 @@ class TransformerCore(CoreConfig):
     heads: Heads = 8
     layers: Layers = 5
     hidden_dim: Positive = 1024
-    window: Window = 128
+    window: Annotated[int, Field(strict=True, ge=1, le=8192)] = 128
     sinks: Annotated[int, Field(strict=True, ge=0, le=64)] = 1
 
     @pydantic.model_validator(mode="after")
