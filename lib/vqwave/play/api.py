@@ -172,11 +172,13 @@ class VQWave(ChainModels):
             return np.concatenate([empty, *stream], axis=-1)
 
     def score(self, path) -> Score:
-        """The score of a .mid file, or of a recording, whose first `LONGEST_SCORE` seconds are
-        transcribed. Raises `UserError` for an unreadable file, and for one without notes.
+        """The score of a .mid file, its notes moved by octaves into the composer's range; or of
+        a recording, whose first `LONGEST_SCORE` seconds are transcribed. Raises `UserError` for an
+        unreadable file, and for one without notes.
         """
         if midi.is_midi(path):
-            return midi.read(path)
+            score, composer = midi.read(path), self.chain.score
+            return score.within(self.weight_set(composer).config.books) if composer else score
         samples = LONGEST_SCORE * self.sample_rate
         sound = audio_files.read_part(path, self.sample_rate, 0, samples)[0]
         score = Score.of(sound, self.sample_rate)

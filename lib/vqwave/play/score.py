@@ -97,8 +97,7 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
     state = ScoreState.start(generator, batch, generator.config.sampling, None, log_probs)
     state.line = state.line.repeat(batch, axis=0)
     if prompt is not None and len(prompt.beats) > 2:
-        books = generator.config.books
-        codes = (prompt if recorded else prompt.within(books)).in_steps(books)
+        codes = prompt.in_steps(generator.config.books)
         # New music follows the last sound at once: the beats go on after the prompt's end.
         state.prompt = codes[: np.flatnonzero((codes != SILENT).any(-1)).max(initial=-1) + 1]
         state.recorded = recorded
