@@ -32,6 +32,16 @@ def test_the_beats_and_attacks_of_a_steady_pulse_are_found(score):
     assert np.abs((inner + 0.25) % 0.5 - 0.25).max() < 0.05
 
 
+def test_the_sound_before_a_part_gives_its_beats_alone():
+    sound = clicks()
+    part = Score.of(sound[9 * RATE + 3000 :], RATE, sound[: 9 * RATE + 3000])
+    alone, whole = Score.of(sound[9 * RATE + 3000 :], RATE), Score.of(sound, RATE)
+    for name in ("starts", "ends", "pitches", "attacks", "bands"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(alone, name))
+    np.testing.assert_allclose(part.beats + 9 + 3000 / RATE, whole.beats[-len(part.beats) :])
+    assert part.beats[0] < 0 <= part.beats[1]
+
+
 def test_each_note_is_struck_once_in_steps_and_in_frames(score):
     steps, frames = score.in_steps(64), score.in_frames(0.0, 512 / RATE, 12 * RATE // 512, 64)
     for struck in (steps == STRUCK, frames[:, :-1] == 1):

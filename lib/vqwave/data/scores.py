@@ -44,12 +44,18 @@ class Score:
     beats: np.ndarray
 
     @classmethod
-    def of(cls, sound: np.ndarray, sample_rate: int) -> Self:
-        """The score of a recording, float32 [samples]."""
+    def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None) -> Self:
+        """The score of a recording, float32 [samples]. before: the sound before it, float32 [n],
+        which makes the beats surer.
+        """
         notes = transcription.find_notes(sound, sample_rate)
         second = timing.FRAMES_PER_SECOND
+        earlier = sound[:0] if before is None else before
+        times = beats.find_beats(np.concatenate([earlier, sound]), sample_rate)
+        times -= len(earlier) / sample_rate
         return cls(notes.starts / second, notes.ends / second, notes.pitches,
-                   *beats.find_attacks(sound, sample_rate), beats.find_beats(sound, sample_rate))
+                   *beats.find_attacks(sound, sample_rate),
+                   times[max(0, np.searchsorted(times, 0) - 1) :])
 
     def transposed(self, shift: int) -> Self:
         """The score of the track resampled to sound `shift` semitones higher, and faster."""

@@ -23,6 +23,8 @@ from .stream import Stream
 
 SILENT = 1e-4
 """A recording whose samples are all smaller (-80 dB) is silent."""
+BEATS_BEFORE = 30.0
+"""The seconds before a prompt in which its beats are searched, too."""
 LONGEST_SCORE = 900
 """The most seconds of a recording that are transcribed."""
 
@@ -129,7 +131,11 @@ class VQWave(ChainModels):
             raise UserError(f"{name}: is silent for {part.size / rate:.2f} s from {start:g} s on")
         codes = {x: self.encode(window, x)[left // x : (left + part.size) // x] for x in levels}
         pitches = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
-        score = Score.of(part, rate) if self.chain.score else None
+        score = None
+        if self.chain.score:
+            earlier = min(first, round(BEATS_BEFORE * rate))
+            before = _part(recording, rate, first - earlier, earlier)[0] if earlier else None
+            score = Score.of(part, rate, before)
         return Prompt(codes, part.copy(), keep_original, pitches, stay, score)
 
     def source(self, recording, keep: int | None = None,
