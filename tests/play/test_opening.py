@@ -7,10 +7,12 @@ import pytest
 
 import vqwave
 from vqwave.config import GeneratorConfig
+from vqwave.data.scores import Score
 from vqwave.dsp import metrics
 from vqwave.play.blocks import LEVELED_TO, Leveler
 from vqwave.play.opening import AS_COMPOSED, LONGEST_REST
-from vqwave.play.stream import Stream
+from vqwave.play.prompt import Prompt
+from vqwave.play.stream import Stream, start_leveler
 
 RATE, BLOCK, LEVEL, CODES = 22050, 8192, 512, 64
 INTRO, MUSIC, PAUSE = 700, 500, 300
@@ -124,6 +126,33 @@ def test_leveling_brings_pieces_to_a_similar_loudness(decibels):
     assert not silent.any() and np.abs(leveled).max() <= 1
     gains = leveled[1:] / np.where(np.abs(sound[1:]) < 0.1 * np.abs(sound).max(), np.nan, sound[1:])
     assert np.nanmax(np.abs(np.diff(gains))) < 1e-3  # no steps
+
+
+def test_a_sudden_peak_of_a_leveled_block_does_not_clip():
+    leveler = Leveler.start(1)
+    quiet = 0.02 * np.sin(np.arange(BLOCK, dtype=np.float32) * 0.1)[None]
+    for _ in range(60):
+        raised = leveler.apply(quiet, RATE)
+    loud = quiet.copy()
+    loud[0, 200:204] = 0.9
+    heard = leveler.apply(loud, RATE)
+    assert np.abs(raised).max() > 2 * np.abs(quiet).max() and 0.8 < np.abs(heard).max() <= 1
+    assert abs(heard[0, 0] - quiet[0, 0] * raised[0, -1] / quiet[0, -1]) < 0.01
+
+
+def test_new_music_gets_the_loudness_of_its_prompt_and_a_given_score_is_raised():
+    tone = np.sin(np.arange(60 * BLOCK, dtype=np.float32) * 0.1)
+    prompt = Prompt({}, 0.3 * tone[: 4 * BLOCK])
+    quiet_score = Score(*(np.zeros(0) for _ in range(5)), np.arange(9.0))
+    heard = []
+    for begin, level in ((prompt, 0.1), (quiet_score, 0.01), (None, 0.01)):
+        leveler = start_leveler(begin, 1)
+        sound = level * tone.reshape(60, 1, BLOCK)
+        heard.append([metrics.rms_db(leveler.apply(block, RATE)) for block in sound])
+    assert leveler.begins == 0 and start_leveler(prompt, 1).begins == 4 * BLOCK
+    continued, given, composed = heard
+    assert metrics.rms_db(prompt.audio) - 3 < continued[20] < metrics.rms_db(prompt.audio)
+    assert given[3] > composed[3] + 8 and composed[-1] < given[-1] < LEVELED_TO
 
 
 def test_the_shipped_music_begins_at_once():

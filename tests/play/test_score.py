@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import mido
 import numpy as np
@@ -274,8 +275,41 @@ def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(
 def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
     with music.stream(seed=5, score=tune) as stream:
         prompt = stream._chain.state.score.prompt
-    # Steps of 0.25 s from second -1 on; the last note ends at second 1.5.
-    assert prompt.shape[0] == 10 and prompt[-1].any()
+    # Steps of 0.25 s; the last note ends at second 1.5.
+    assert prompt.shape[0] == 6 and prompt[-1].any()
+
+
+def test_rests_before_a_given_score_are_left_out_but_with_an_intro(music, tune):
+    late = tune.earlier(-3.25)
+    for intro, begins in ((False, 0.25), (True, 3.25)):
+        with music.stream(seed=5, score=replace(late, beats=np.arange(-1.0, 9.0)), intro=intro) as stream:
+            for _ in range(10):
+                next(stream)
+            assert stream.notes(0, 4 * RATE)[0][0] == round(begins * RATE)
+
+
+def test_a_theme_that_is_not_old_enough_returns_later(music):
+    with music.stream(seed=5) as stream:
+        next(stream)
+        score = stream._chain.composer
+        stream.set(section="theme")
+        themes = []
+        for _ in range(60):
+            next(stream)
+            themes.append(score.state.theme)
+            if not score.steering.section:
+                break
+        assert len(themes) > 2 and set(themes[:-1]) == {-1} and themes[-1] == score.state.sections[0]
+
+
+def test_density_also_changes_attacks(music):
+    with music.stream(seed=5) as stream:
+        score = stream._chain.composer
+        score.compose(RATE)
+        plain = score._bias(0, score.stop, np.ones(score.books, bool))
+        score.steering.density = 0.25
+        sparse = score._bias(0, score.stop, np.ones(score.books, bool))
+    np.testing.assert_allclose((sparse - plain)[-BANDS:, STRUCK], np.log(0.25), rtol=1e-6)
 
 
 def test_a_jump_to_a_recording_continues_its_score(music, tune):

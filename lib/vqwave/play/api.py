@@ -210,8 +210,8 @@ class VQWave(ChainModels):
             batch, log_probs, past, label: see `Stream`.
             score: a score to perform, see `score`, at its own tempo until `set` gives another.
                 After its end the generator of the score continues it.
-            intro, leveling: see `Stream`. By default a new piece begins where its music sounds, and
-                is leveled. `intro=True, leveling=False` is the music as it is composed.
+            intro, leveling: see `Stream`. By default a piece begins where its music sounds, and is
+                leveled. `intro=True, leveling=False` is the music as it is composed.
             latency: a key of `playback.LATENCIES`. With `low`, changes by `set` are heard sooner;
                 blocks are shorter, so the same seed may give another piece.
         """

@@ -73,10 +73,16 @@ LEVELED = 0.8
 """The share of the distance to `LEVELED_TO` that leveling corrects."""
 MOST_LEVELED = 10.0
 """The largest gain or attenuation of leveling, in dB."""
+MOST_RAISED = 30.0
+"""The largest gain of a given score, in dB: few notes are performed quietly."""
 REMEMBERED, PRIOR = 8.0, 3.0
-"""The time constant of a piece's mean power, in seconds; and the weight of the initial value
-(`LEVELED_TO`), in seconds.
+"""The time constant of a piece's mean power, in seconds; and the weight of the initial value (the
+target), in seconds.
 """
+PROMPT_LOUDNESS = -35.0, -12.0
+"""The range of the target of a continuation, in dBFS."""
+PROMPT_PRIOR, SCORE_PRIOR = 0.5, 0.02
+"""This weight after a prompt, and in a given score."""
 LEAST = -45.0
 """Blocks quieter than this, in dBFS, do not count in a piece's loudness."""
 PEAK = 0.97
@@ -85,35 +91,53 @@ PEAK = 0.97
 
 @dataclass
 class Leveler:
-    """A slow gain for each piece that moves its loudness towards `LEVELED_TO`, linear in a block.
+    """A slow gain for each piece that moves its loudness towards a target, linear in a block.
 
     power: float64 [batch], the weighted sum of blocks' mean squares. seconds: float64 [batch], the
-    sum of the weights. gain: float32 [batch], the factor at the end of the last block.
+    sum of the weights. gain: float32 [batch], the factor at the end of the last block. target: in
+    dBFS. most: the largest gain in dB; more than `MOST_LEVELED` raises only what is quiet. begins:
+    the first sample of the stream that is leveled, after a prompt.
     """
 
     power: np.ndarray
     seconds: np.ndarray
     gain: np.ndarray
+    target: float
+    most: float
+    begins: int
 
     @classmethod
-    def start(cls, batch: int) -> "Leveler":
+    def start(cls, batch: int, target: float = LEVELED_TO, most: float = MOST_LEVELED,
+              begins: int = 0, prior: float = PRIOR) -> "Leveler":
         """The state before the first block."""
-        return cls(np.full(batch, PRIOR * 10 ** (LEVELED_TO / 10)), np.full(batch, PRIOR),
-                   np.ones(batch, np.float32))
+        return cls(np.full(batch, prior * 10 ** (target / 10)), np.full(batch, prior),
+                   np.ones(batch, np.float32), target, most, begins)
 
     def apply(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
         """The next whole block, float32 [batch, block], leveled."""
         duration = audio.shape[1] / sample_rate
         power = np.square(audio, dtype=np.float64).mean(axis=1)
-        sounds, kept = power > 10 ** (LEAST / 10), np.exp(-duration / REMEMBERED)
+        least = LEAST + MOST_LEVELED - self.most
+        sounds, kept = power > 10 ** (least / 10), np.exp(-duration / REMEMBERED)
         self.power = np.where(sounds, kept * self.power + duration * power, self.power)
         self.seconds = np.where(sounds, kept * self.seconds + duration, self.seconds)
         loudness = 10 * np.log10(self.power / self.seconds)
-        decibels = np.clip(LEVELED * (LEVELED_TO - loudness), -MOST_LEVELED, MOST_LEVELED)
+        decibels = np.clip(LEVELED * (self.target - loudness), -MOST_LEVELED, self.most)
+        missing = self.target - 10 * np.log10(np.maximum(power, 1e-12))
+        decibels = np.minimum(decibels, np.maximum(missing, MOST_LEVELED))
         before, peaks = self.gain, np.abs(audio).max(axis=1, initial=1e-9)
         self.gain = np.minimum(10 ** (decibels / 20), PEAK / peaks).astype(np.float32)
-        rise = np.arange(1, audio.shape[1] + 1, dtype=np.float32) / audio.shape[1]
-        return audio * (before[:, None] + (self.gain - before)[:, None] * rise)
+        places = np.arange(1, audio.shape[1] + 1, dtype=np.float32)
+
+        def ramp(piece, length):
+            rise = np.minimum(places / np.float32(length), 1)
+            return audio[piece] * (before[piece] + (self.gain[piece] - before[piece]) * rise)
+
+        leveled = np.stack([ramp(piece, audio.shape[1]) for piece in range(len(audio))])
+        for piece in np.flatnonzero(np.abs(leveled).max(axis=1, initial=0) > 1):
+            # The gain falls before the first peak, not over the whole block.
+            leveled[piece] = ramp(piece, max(1, (np.abs(leveled[piece]) > PEAK).argmax()))
+        return leveled
 
 
 @dataclass

@@ -121,8 +121,9 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
                                 f"last {state.prompt_samples} samples")
             state.original = np.asarray(begin.audio, np.float32)
     if engines.composer:
+        recorded = isinstance(begin, Prompt)
         state.score = start_score(engines.composer, batch, options.log_probs, rate,
-                                  *((begin.score, True) if isinstance(begin, Prompt) else (begin,)))
+                                  begin.score if recorded else begin, recorded, options.intro)
         if configs[0].core.performs:
             state.score.sampling = sampling[configs[0].level]
     state.levels = [

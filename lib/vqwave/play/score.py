@@ -90,18 +90,24 @@ class ScoreState(LevelState):
 
 
 def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
-                prompt: Score | None = None, recorded: bool = False) -> ScoreState:
+                prompt: Score | None = None, recorded: bool = False, intro: bool = True
+                ) -> ScoreState:
     """The state before the first step. prompt: a score that the piece continues; `recorded` if the
-    piece begins with the sound of its recording.
+    piece begins with the sound of its recording. Without `intro`, beats before its first sound are
+    left out.
     """
     state = ScoreState.start(generator, batch, generator.config.sampling, None, log_probs)
     state.line = state.line.repeat(batch, axis=0)
     if prompt is not None and len(prompt.beats) > 2:
         codes = prompt.in_steps(generator.config.books)
+        sounding = np.flatnonzero((codes != SILENT).any(-1))
+        first = 0 if recorded or intro else sounding.min(initial=len(codes)) // STEPS_PER_BEAT
+        first *= STEPS_PER_BEAT
         # New music follows the last sound at once: the beats go on after the prompt's end.
-        state.prompt = codes[: np.flatnonzero((codes != SILENT).any(-1)).max(initial=-1) + 1]
+        state.prompt = codes[first : sounding.max(initial=-1) + 1]
         state.recorded = recorded
-        state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)
+        state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)[first:]
+        state.grid -= state.grid[0] if first else 0
         state.times = state.grid[:1].copy()
         state.tempo = 60 / float(np.median(np.diff(prompt.beats)))
         half = pitches.FADES * state.tempo / 60 * STEPS_PER_BEAT
@@ -209,13 +215,15 @@ class ScoreLevel(Level):
     def _plan(self):
         """At the end of a section, draw the next one: new music, or an earlier section."""
         state, steering, number = self.state, self.steering, 3 * self.blocks
-        if self.stop < state.until and not steering.section:
-            return
-        request, steering.section = steering.section, ""
         beats_drawn = SECTION_BEATS[int(len(SECTION_BEATS) * self._draw(PLAN_DRAW, number))]
         length = STEPS_PER_BEAT * beats_drawn
         earlier = [first for first in state.sections
                    if first >= state.first and first + length <= self.stop]
+        request = steering.section if earlier or steering.section != "theme" else ""
+        if self.stop < state.until and not request:
+            return
+        if request:  # a theme that is not old enough stays requested
+            steering.section = ""
         returns = self._draw(PLAN_DRAW, number + 1) < self.generator.returns
         choice = int(len(earlier) * self._draw(PLAN_DRAW, number + 2))
         if earlier and (request == "theme" or (returns and not request)):
@@ -236,6 +244,7 @@ class ScoreLevel(Level):
         allowed = np.clip(rate, *(expected * share for share in DENSITY))
         push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
         most = MOST_PUSHED / np.clip(state.sampling.temperature, SAFEST, 1)
+        bias[-BANDS:, STRUCK] = np.log(steering.density)
         bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, most)
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)

@@ -13,7 +13,17 @@ from ..config import Sampling
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
-from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
+from .blocks import (
+    MOST_RAISED,
+    PASSAGE,
+    PROMPT_LOUDNESS,
+    PROMPT_PRIOR,
+    SCORE_PRIOR,
+    SEAM,
+    Block,
+    Leveler,
+    Playback,
+)
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, load_named, read_key
 from .labels import choose_labels, known_labels, name_of
@@ -155,6 +165,19 @@ class StreamStatus:
                 in chain.composer.notes(begin - delay, end - delay, piece)]
 
 
+def start_leveler(begin: Prompt | Score | None, batch: int) -> Leveler:
+    """The `Leveler` of a piece. New music after a prompt gets the loudness of the prompt, and a
+    given score is raised further than composed music.
+    """
+    if isinstance(begin, Prompt):
+        power = float(np.mean(np.square(begin.audio, dtype=np.float64)))
+        target = float(np.clip(10 * np.log10(power + 1e-12), *PROMPT_LOUDNESS))
+        return Leveler.start(batch, target, begins=len(begin.audio), prior=PROMPT_PRIOR)
+    if isinstance(begin, Score):
+        return Leveler.start(batch, most=MOST_RAISED, prior=SCORE_PRIOR)
+    return Leveler.start(batch)
+
+
 class Stream(StreamStatus):
     """An endless iterator of float32 blocks of music; with `samples`, a piece of that length.
 
@@ -184,7 +207,8 @@ class Stream(StreamStatus):
         composer: the `GeneratorEngine` of the score that the first generator performs, or None.
         intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
             where its music sounds, see `opening`.
-        leveling: pieces that begin with no recording get a similar loudness, see `Leveler`.
+        leveling: pieces get a similar loudness, and a continuation that of its prompt; not
+            variations. See `start_leveler`.
 
     Attributes:
         codes: {level: int32 [n]} of the last block, from the top (or a variation's kept level)
@@ -219,7 +243,7 @@ class Stream(StreamStatus):
         past = min(round(past * rate / block) * block / rate, controls.MOST_PAST)
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
-                          leveling and (begin is None or isinstance(begin, Score)))
+                          leveling and varied is None)
         seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, composer)
         if label is None and (begin is None or isinstance(begin, Score)):
             label = ""
@@ -230,7 +254,7 @@ class Stream(StreamStatus):
             steering.stay = begin.stay
         state = start_chain(engines, options, seed, sampling, begin)
         self._open_at(engines, options, state, steering, Playback(
-            leveler=Leveler.start(batch or 1) if options.leveling else None))
+            leveler=start_leveler(begin, batch or 1) if options.leveling else None))
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
                  playback: Playback):
@@ -280,7 +304,8 @@ class Stream(StreamStatus):
                 any octave, become likelier. The codec must have oscillators. The first call
                 measures the pitches of the codes, which takes some seconds.
             key: of the score, such as "D-minor" or "minor"; "" allows all notes. section: the next
-                section of the score, from its next beat on: "new" or "theme".
+                section of the score: "new", from the next beat on, or "theme", as soon as the first
+                section is long enough.
             label: the label to reach within a second, in a form that `labels.read_labels` takes.
             jump: a seed. The music cross-fades to the piece of this seed, without a freeze.
             begin: with `jump`, a recording that the new piece continues without playing it: a
@@ -324,7 +349,7 @@ class Stream(StreamStatus):
                 self._make_changes(playback.blocks + 1)
                 block = playback.next_block(self._in_samples(SEAM), samples == self.block,
                                             lambda: self._next_of_chain(samples))
-                if playback.leveler:
+                if playback.leveler and self.position >= playback.leveler.begins:
                     block = replace(block, audio=playback.leveler.apply(block.audio,
                                                                         self.sample_rate))
                 block = block.cut(samples)

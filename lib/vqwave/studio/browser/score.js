@@ -60,13 +60,13 @@ export class ScoreLevel extends Level {
 
   /** At the end of a section, draw the next: new music, or a section that comes back. */
   planSection() {
-    const { steering, stop } = this;
-    if (stop < this.until && !steering.section) return;
-    const [request, number] = [steering.section, 3 * this.blocks];
-    steering.section = "";
+    const [{ steering, stop }, number] = [this, 3 * this.blocks];
     const choose = (i, list) => list[Math.floor(list.length * this.draw(this.plan, number + i))];
     const length = this.perBlock * choose(0, this.section_beats);
     const earlier = this.sections.filter((first) => first >= this.first && first + length <= stop);
+    const request = earlier.length || steering.section !== "theme" ? steering.section : "";
+    if (stop < this.until && !request) return;
+    if (request) steering.section = ""; // a theme that is not old enough stays requested
     const returns = request ? request === "theme" : this.draw(this.plan, number + 1) < this.returns;
     this.theme = earlier.length && returns ? (request ? earlier[0] : choose(2, earlier)) : -1;
     if (this.theme < 0) this.sections.push(stop);
@@ -91,7 +91,9 @@ export class ScoreLevel extends Level {
     const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
     const allowed = clip(rate, ...this.density.map((share) => expected * share));
     const most = this.most_pushed / clip(this.sampling.temperature, this.safest, 1);
-    const gain = Math.log(steering.density) + Math.min(most, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
+    const density = Math.log(steering.density);
+    for (let book = pitched; book < books; book++) bias[3 * book + struck] = density;
+    const gain = density + Math.min(most, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));

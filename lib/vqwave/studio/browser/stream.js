@@ -40,10 +40,11 @@ class Loudness {
     const { gain, before, ramp } = this;
     this.gain = Math.min(10 ** (clip(away, -this.most_leveled, this.most_leveled) / 20), this.peak / peak);
     this.before = this.decibel <= this.quietest ? 0 : 10 ** (this.decibel / 20);
-    return audio.map((x, i) => {
-      const set = before + (this.before - before) * (i < ramp ? fade(i, ramp) : 1);
-      return x * (gain + (this.gain - gain) * ((i + 1) / audio.length)) * set;
-    });
+    const level = (length) => audio.map((x, i) => x * (gain + (this.gain - gain) * Math.min((i + 1) / length, 1)));
+    let leveled = level(audio.length);
+    // The gain falls before the first peak, not over the whole block.
+    if (leveled.some((x) => Math.abs(x) > 1)) leveled = level(Math.max(1, leveled.findIndex((x) => Math.abs(x) > this.peak)));
+    return leveled.map((x, i) => x * (before + (this.before - before) * (i < ramp ? fade(i, ramp) : 1)));
   }
 }
 
