@@ -279,6 +279,15 @@ def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
     assert prompt.shape[0] == 6 and prompt[-1].any()
 
 
+def test_a_jump_ends_the_leveling_of_a_given_score(music, tune):
+    with music.stream(seed=5, score=tune) as stream:
+        next(stream)
+        assert stream._playback.leveler.most == blocks.MOST_RAISED
+        stream.set(jump=9)
+        next(stream)
+        assert stream._playback.leveler.most == blocks.MOST_LEVELED
+
+
 def test_rests_before_a_given_score_are_left_out_but_with_an_intro(music, tune):
     late = tune.earlier(-3.25)
     for intro, begins in ((False, 0.25), (True, 3.25)):
@@ -300,6 +309,13 @@ def test_a_theme_that_is_not_old_enough_returns_later(music):
             if not score.steering.section:
                 break
         assert len(themes) > 2 and set(themes[:-1]) == {-1} and themes[-1] == score.state.sections[0]
+        stream.set(jump=6)
+        stream.set(section="theme")
+        next(stream)
+        assert stream._steering.section == "theme"
+        stream.set(jump=7)
+        next(stream)
+        assert stream._steering.section == ""
 
 
 def test_density_also_changes_attacks(music):

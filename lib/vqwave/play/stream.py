@@ -417,6 +417,10 @@ class Stream(StreamStatus):
     def _jump(self, change: Change):
         """Cross-fade to the piece of another seed, label, recording or other weights."""
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
+        self._steering.section = ""  # a request that waits is for the old piece
+        if leveler := self._playback.leveler:
+            fresh = start_leveler(change.begin, 1)
+            leveler.target, leveler.most, leveler.begins = fresh.target, fresh.most, 0
         engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
         if change.engines is not None:
             engines, sampling = change.engines, change.engines.sampling
