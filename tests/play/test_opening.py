@@ -12,7 +12,7 @@ from vqwave.dsp import metrics
 from vqwave.play.blocks import LEVELED_TO, Leveler
 from vqwave.play.opening import AS_COMPOSED, LONGEST_REST
 from vqwave.play.prompt import Prompt
-from vqwave.play.stream import Stream, start_leveler
+from vqwave.play.stream import Stream
 
 RATE, BLOCK, LEVEL, CODES = 22050, 8192, 512, 64
 INTRO, MUSIC, PAUSE = 700, 500, 300
@@ -146,10 +146,10 @@ def test_new_music_gets_the_loudness_of_its_prompt_and_a_given_score_is_raised()
     quiet_score = Score(*(np.zeros(0) for _ in range(5)), np.arange(9.0))
     heard = []
     for begin, level in ((prompt, 0.1), (quiet_score, 0.01), (None, 0.01)):
-        leveler = start_leveler(begin, 1)
+        leveler = Leveler.start(1, begin)
         sound = level * tone.reshape(60, 1, BLOCK)
         heard.append([metrics.rms_db(leveler.apply(block, RATE)) for block in sound])
-    assert leveler.begins == 0 and start_leveler(prompt, 1).begins == 4 * BLOCK
+    assert leveler.begins == 0 and Leveler.start(1, prompt).begins == 4 * BLOCK
     continued, given, composed = heard
     assert metrics.rms_db(prompt.audio) - 3 < continued[20] < metrics.rms_db(prompt.audio)
     assert given[3] > composed[3] + 8 and composed[-1] < given[-1] < LEVELED_TO

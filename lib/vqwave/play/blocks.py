@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..data.scores import Score
 from .controls import QUIETEST
 from .mastering import cross_fade
+from .prompt import Prompt
 
 RAMP = 0.04644
 """Seconds over which the gain moves to a new value."""
@@ -107,9 +109,17 @@ class Leveler:
     begins: int
 
     @classmethod
-    def start(cls, batch: int, target: float = LEVELED_TO, most: float = MOST_LEVELED,
-              begins: int = 0, prior: float = PRIOR) -> "Leveler":
-        """The state before the first block."""
+    def start(cls, batch: int, begin: Prompt | Score | None = None) -> "Leveler":
+        """The state before the first block of a piece. New music after a prompt gets the loudness
+        of the prompt, and a given score is raised further than composed music.
+        """
+        target, most, begins, prior = LEVELED_TO, MOST_LEVELED, 0, PRIOR
+        if isinstance(begin, Score):
+            most, prior = MOST_RAISED, SCORE_PRIOR
+        elif begin is not None:
+            power = float(np.mean(np.square(begin.audio, dtype=np.float64)))
+            target = float(np.clip(10 * np.log10(power + 1e-12), *PROMPT_LOUDNESS))
+            begins, prior = len(begin.audio), PROMPT_PRIOR
         return cls(np.full(batch, prior * 10 ** (target / 10)), np.full(batch, prior),
                    np.ones(batch, np.float32), target, most, begins)
 

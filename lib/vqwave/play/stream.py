@@ -13,17 +13,7 @@ from ..config import Sampling
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
-from .blocks import (
-    MOST_RAISED,
-    PASSAGE,
-    PROMPT_LOUDNESS,
-    PROMPT_PRIOR,
-    SCORE_PRIOR,
-    SEAM,
-    Block,
-    Leveler,
-    Playback,
-)
+from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, load_named, read_key
 from .labels import choose_labels, known_labels, name_of
@@ -165,19 +155,6 @@ class StreamStatus:
                 in chain.composer.notes(begin - delay, end - delay, piece)]
 
 
-def start_leveler(begin: Prompt | Score | None, batch: int) -> Leveler:
-    """The `Leveler` of a piece. New music after a prompt gets the loudness of the prompt, and a
-    given score is raised further than composed music.
-    """
-    if isinstance(begin, Prompt):
-        power = float(np.mean(np.square(begin.audio, dtype=np.float64)))
-        target = float(np.clip(10 * np.log10(power + 1e-12), *PROMPT_LOUDNESS))
-        return Leveler.start(batch, target, begins=len(begin.audio), prior=PROMPT_PRIOR)
-    if isinstance(begin, Score):
-        return Leveler.start(batch, most=MOST_RAISED, prior=SCORE_PRIOR)
-    return Leveler.start(batch)
-
-
 class Stream(StreamStatus):
     """An endless iterator of float32 blocks of music; with `samples`, a piece of that length.
 
@@ -208,7 +185,7 @@ class Stream(StreamStatus):
         intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
             where its music sounds, see `opening`.
         leveling: pieces get a similar loudness, and a continuation that of its prompt; not
-            variations. See `start_leveler`.
+            variations. See `Leveler`.
 
     Attributes:
         codes: {level: int32 [n]} of the last block, from the top (or a variation's kept level)
@@ -254,7 +231,7 @@ class Stream(StreamStatus):
             steering.stay = begin.stay
         state = start_chain(engines, options, seed, sampling, begin)
         self._open_at(engines, options, state, steering, Playback(
-            leveler=start_leveler(begin, batch or 1) if options.leveling else None))
+            leveler=Leveler.start(batch or 1, begin) if options.leveling else None))
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
                  playback: Playback):
@@ -419,7 +396,7 @@ class Stream(StreamStatus):
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
         self._steering.section = ""  # a request that waits is for the old piece
         if leveler := self._playback.leveler:
-            fresh = start_leveler(change.begin, 1)
+            fresh = Leveler.start(1, change.begin)
             leveler.target, leveler.most, leveler.begins = fresh.target, fresh.most, 0
         engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
         if change.engines is not None:
