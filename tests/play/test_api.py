@@ -16,10 +16,12 @@ from whole import whole_as_windows
 import vqwave
 from vqwave import config as configs
 from vqwave.config import Sampling
+from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.io.files import CHECKOUT
 from vqwave.play import api
+from vqwave.play.blocks import LEAST
 from vqwave.play.prompt import Variation
 from vqwave.play.stream import Stream
 
@@ -152,7 +154,7 @@ def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_piece_begins_with_its_prompt_code_by_code(music, recordings, level):
     prompt = music.prompt(recordings / "song.mp3", seconds=0.8)
-    options = {"seconds": 2, "level": level, "seed": 1}
+    options = {"seconds": 2, "level": level, "seed": 1, "leveling": False}
     with music.stream(begin=prompt, **options) as stream:
         codes = [stream.codes for _ in stream]
     assert stream.prompt_samples == len(prompt.audio) == 17408
@@ -174,6 +176,11 @@ def test_a_piece_begins_with_its_prompt_code_by_code(music, recordings, level):
     kept = music.generate(begin=dataclasses.replace(prompt, keep_original=True), **options)
     np.testing.assert_array_equal(kept[:16384], prompt.audio[:16384])
     np.testing.assert_array_equal(kept[17408:], piece[17408:])
+    # Leveling begins with the first block after the prompt.
+    leveled = music.generate(begin=prompt, **options | {"leveling": True})
+    np.testing.assert_array_equal(leveled[:24576], piece[:24576])
+    loudest = max(metrics.rms_db(piece[first : first + 8192]) for first in (24576, 32768))
+    assert (leveled[24576:40960] != piece[24576:40960]).any() == (loudest > LEAST)
 
 
 @pytest.mark.parametrize("keep", [512, 128, 32])
