@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from research.evaluators.health import find_repeats, is_faulty
 
 import vqwave
 from vqwave import config
@@ -146,6 +147,6 @@ def test_ten_minutes_neither_die_nor_blow_up_nor_loop(preset, seed):
             codes.setdefault(level, []).append(made)
         if sum(map(len, parts)) >= 600 * CHAIN.sample_rate:
             break
-    figures = measure(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()},
-                      CHAIN.sample_rate)
-    assert find_faults(figures) == []
+    figures = measure(np.concatenate(parts), CHAIN.sample_rate)
+    repeats = find_repeats({x: np.concatenate(c) for x, c in codes.items()}, CHAIN.sample_rate)
+    assert find_faults(figures) == [] and not is_faulty({**figures, "repeats": repeats})
