@@ -135,22 +135,22 @@ def test_a_sudden_peak_of_a_leveled_block_does_not_clip():
         raised = leveler.apply(quiet, RATE)
     loud = quiet.copy()
     loud[0, 200:204] = 0.9
-    heard = leveler.apply(loud, RATE)
-    assert np.abs(raised).max() > 2 * np.abs(quiet).max() and 0.8 < np.abs(heard).max() <= 1
-    assert abs(heard[0, 0] - quiet[0, 0] * raised[0, -1] / quiet[0, -1]) < 0.01
+    limited = leveler.apply(loud, RATE)
+    assert np.abs(raised).max() > 2 * np.abs(quiet).max() and 0.8 < np.abs(limited).max() <= 1
+    assert abs(limited[0, 0] - quiet[0, 0] * raised[0, -1] / quiet[0, -1]) < 0.01
 
 
 def test_new_music_gets_the_loudness_of_its_prompt_and_a_given_score_is_raised():
     tone = np.sin(np.arange(60 * BLOCK, dtype=np.float32) * 0.1)
     prompt = Prompt({}, 0.3 * tone[: 4 * BLOCK])
     quiet_score = Score(*(np.zeros(0) for _ in range(5)), np.arange(9.0))
-    heard = []
+    loudness = []
     for begin, level in ((prompt, 0.1), (quiet_score, 0.01), (None, 0.01)):
         leveler = Leveler.start(1, begin)
         sound = level * tone.reshape(60, 1, BLOCK)
-        heard.append([metrics.rms_db(leveler.apply(block, RATE)) for block in sound])
+        loudness.append([metrics.rms_db(leveler.apply(block, RATE)) for block in sound])
     assert leveler.begins == 0 and Leveler.start(1, prompt).begins == 4 * BLOCK
-    continued, given, composed = heard
+    continued, given, composed = loudness
     assert metrics.rms_db(prompt.audio) - 3 < continued[20] < metrics.rms_db(prompt.audio)
     assert given[3] > composed[3] + 8 and composed[-1] < given[-1] < LEVELED_TO
 

@@ -49,8 +49,7 @@ def main(argv=None) -> int:
 def model_names(args, music) -> list[str]:
     """The names of --models. Raises `UserError` if a folder is missing or has no weights."""
     for folder in filter(None, (args.vqvae_weights_dir, args.generator_weights_dir)):
-        if not weights.find_folder(folder).is_dir():
-            raise UserError(f"{printable(folder)}: no such folder")
+        weights.existing_folder(folder)
     if args.models != "all":
         return [arguments.find_name(name.strip(), [*music.chain.names, "all"], "model")
                 for name in args.models.split(",")]

@@ -142,11 +142,11 @@ def add_rare(parser):
                         help="low: changes are heard sooner, at a higher cost; the same seed may "
                              "give another piece")
     parser.add_argument("--intro", action="store_true",
-                        help="keep the quiet opening and long rests of a new piece without a "
-                             "score, and the rests before a given score (default: skip them)")
+                        help="without a score: keep the quiet opening and long rests of a new "
+                             "piece. With --score-from: keep the rests before the first note "
+                             "(default: skip them)")
     parser.add_argument("--no-leveling", action="store_true",
-                        help="do not bring new pieces to a similar loudness, nor new music to that "
-                             "of its prompt")
+                        help="keep the loudness as it is composed")
     parser.add_argument("--replay", metavar="FILE",
                         help="repeat a session (a seed and changes) that --record or the "
                              "studio saved; with --seed, make the same changes to another piece")

@@ -180,9 +180,9 @@ class PixelCNNCore(CoreConfig):
     drawing: Literal["in_order"] = "in_order"
 
     def check(self, generator):
-        seen = len(self.dilations) * (self.kernel_books // 2) + 1
-        if seen < generator.books - 1:
-            raise ValueError(f"a code depends on {seen} earlier books, but a frame has "
+        books = len(self.dilations) * (self.kernel_books // 2) + 1
+        if books < generator.books - 1:
+            raise ValueError(f"a code depends on {books} earlier books, but a frame has "
                              f"{generator.books}: the core needs more dilations or kernel_books")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:

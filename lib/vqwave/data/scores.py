@@ -45,14 +45,14 @@ class Score:
 
     @classmethod
     def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None) -> Self:
-        """The score of a recording, float32 [samples]. before: the sound before it, float32 [n],
-        which makes the beats surer.
+        """The score of a recording, float32 [samples]. before: the sound before it, float32 [n], in
+        which its beats are searched, too.
         """
         notes = transcription.find_notes(sound, sample_rate)
         second = timing.FRAMES_PER_SECOND
-        earlier = sound[:0] if before is None else before
-        times = beats.find_beats(np.concatenate([earlier, sound]), sample_rate)
-        times -= len(earlier) / sample_rate
+        before = sound[:0] if before is None else before
+        times = beats.find_beats(np.concatenate([before, sound]), sample_rate)
+        times -= len(before) / sample_rate
         return cls(notes.starts / second, notes.ends / second, notes.pitches,
                    *beats.find_attacks(sound, sample_rate),
                    times[max(0, np.searchsorted(times, 0) - 1) :])

@@ -31,7 +31,7 @@ import numpy as np
 from .. import cli
 from .. import config as configs
 from ..errors import UserError
-from .files import CHECKOUT, atomic_write, make_folder, sha256, write_yaml
+from .files import CHECKOUT, atomic_write, make_folder, printable, sha256, write_yaml
 
 CHAIN = "chain.yml"
 GRAPHS = ".graphs.tar.xz"
@@ -69,6 +69,14 @@ def find_folder(folder) -> Path:
             and own.resolve() != Path(folder).resolve()):
         return own
     return Path(folder)
+
+
+def existing_folder(folder) -> Path:
+    """`find_folder(folder)`. Raises `UserError` if there is no such folder."""
+    path = find_folder(folder)
+    if not path.is_dir():
+        raise UserError(f"{printable(folder)}: no such folder")
+    return path
 
 
 def folders(codecs=None, generators=None,

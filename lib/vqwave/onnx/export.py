@@ -129,9 +129,9 @@ def keras_graph(model, *outputs: str):
 def _convert_erfc(graph, node, *_):
     """Convert Erfc (of TensorFlow's exact GELU) to 1 - Erf, because ONNX lacks Erfc."""
     node.type = "Erf"
-    one = graph.make_const(f"{node.name}_one", np.ones((), np.float32))
+    minuend = graph.make_const(f"{node.name}_one", np.ones((), np.float32))
     graph.insert_new_node_on_output("Sub", node.output[0],
-                                    inputs=[one.output[0], node.output[0]])
+                                    inputs=[minuend.output[0], node.output[0]])
 
 
 def cached_graph(weight_set, kind: str) -> bytes:

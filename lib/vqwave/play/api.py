@@ -120,8 +120,10 @@ class VQWave(ChainModels):
         segment = top * max(codec.config.quantizer.segment for codec in codecs.values())
         before = first // top * top
         left = min(halo + (before - halo) % segment, before)
-        window, end = _part(recording, rate, first - left,
-                            None if count is None else left + count + halo)
+        ahead = max(left, min(first, round(BEATS_BEFORE * rate)) if self.chain.score else 0)
+        sound, end = _part(recording, rate, first - ahead,
+                           None if count is None else ahead + count + halo)
+        window = sound[ahead - left :]
         part = window[left:] if count is None else window[left : left + count]
         part = part[: part.size // top * top]
         if not part.size:
@@ -131,11 +133,7 @@ class VQWave(ChainModels):
             raise UserError(f"{name}: is silent for {part.size / rate:.2f} s from {start:g} s on")
         codes = {x: self.encode(window, x)[left // x : (left + part.size) // x] for x in levels}
         pitches = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
-        score = None
-        if self.chain.score:
-            earlier = min(first, round(BEATS_BEFORE * rate))
-            before = _part(recording, rate, first - earlier, earlier)[0] if earlier else None
-            score = Score.of(part, rate, before)
+        score = Score.of(part, rate, sound[:ahead]) if self.chain.score else None
         return Prompt(codes, part.copy(), keep_original, pitches, stay, score)
 
     def source(self, recording, keep: int | None = None,

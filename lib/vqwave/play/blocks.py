@@ -139,15 +139,18 @@ class Leveler:
         self.gain = np.minimum(10 ** (decibels / 20), PEAK / peaks).astype(np.float32)
         places = np.arange(1, audio.shape[1] + 1, dtype=np.float32)
 
-        def ramp(piece, length):
-            rise = np.minimum(places / np.float32(length), 1)
-            return audio[piece] * (before[piece] + (self.gain[piece] - before[piece]) * rise)
+        def ramp(lengths):
+            rise = np.minimum(places / lengths[:, None].astype(np.float32), 1)
+            return audio * (before[:, None] + (self.gain - before)[:, None] * rise)
 
-        leveled = np.stack([ramp(piece, audio.shape[1]) for piece in range(len(audio))])
-        for piece in np.flatnonzero(np.abs(leveled).max(axis=1, initial=0) > 1):
-            # The gain falls before the first peak, not over the whole block.
-            leveled[piece] = ramp(piece, max(1, (np.abs(leveled[piece]) > PEAK).argmax()))
-        return leveled
+        lengths = np.full(len(audio), audio.shape[1])
+        leveled = ramp(lengths)
+        clips = np.abs(leveled).max(axis=1, initial=0) > 1
+        if not clips.any():
+            return leveled
+        # The gain falls before the first peak, not over the whole block.
+        first_peaks = (np.abs(leveled) > PEAK).argmax(axis=1)
+        return ramp(np.where(clips, np.maximum(first_peaks, 1), lengths))
 
 
 @dataclass

@@ -123,7 +123,8 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     if engines.composer:
         recorded = isinstance(begin, Prompt)
         state.score = start_score(engines.composer, batch, options.log_probs, rate,
-                                  begin.score if recorded else begin, recorded, options.intro)
+                                  begin.score if recorded else begin, recorded=recorded,
+                                  intro=options.intro)
         if configs[0].core.performs:
             state.score.sampling = sampling[configs[0].level]
     state.levels = [

@@ -9,7 +9,6 @@ import numpy as np
 from .. import config
 from ..errors import UserError
 from ..io import weights
-from ..io.files import printable
 from . import engine as engines
 from . import pitches
 
@@ -36,8 +35,7 @@ class ChainModels:
         """
         key = os.path.abspath(generators)
         if key not in self._others:
-            if not weights.find_folder(generators).is_dir():
-                raise UserError(f"{printable(generators)}: no such folder")
+            weights.existing_folder(generators)
             chain = weights.chain(generators)
             has_codecs = weights.holds(generators, chain.codecs.values())
             self._others[key] = type(self)(None if has_codecs else self._given, generators,

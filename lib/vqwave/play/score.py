@@ -90,19 +90,22 @@ class ScoreState(LevelState):
 
 
 def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
-                prompt: Score | None = None, recorded: bool = False, intro: bool = True
+                prompt: Score | None = None, *, recorded: bool = False, intro: bool = True
                 ) -> ScoreState:
-    """The state before the first step. prompt: a score that the piece continues; `recorded` if the
-    piece begins with the sound of its recording. Without `intro`, beats before its first sound are
-    left out.
+    """The state before the first step.
+
+    Args:
+        prompt: a score that the piece continues.
+        recorded: whether the piece begins with the recording of this score.
+        intro: keep the beats before the first sound of a score that is not recorded.
     """
     state = ScoreState.start(generator, batch, generator.config.sampling, None, log_probs)
     state.line = state.line.repeat(batch, axis=0)
     if prompt is not None and len(prompt.beats) > 2:
         codes = prompt.in_steps(generator.config.books)
         sounding = np.flatnonzero((codes != SILENT).any(-1))
-        first = 0 if recorded or intro else sounding.min(initial=len(codes)) // STEPS_PER_BEAT
-        first *= STEPS_PER_BEAT
+        rest = 0 if recorded or intro else sounding.min(initial=len(codes))
+        first = rest - rest % STEPS_PER_BEAT
         # New music follows the last sound at once: the beats go on after the prompt's end.
         state.prompt = codes[first : sounding.max(initial=-1) + 1]
         state.recorded = recorded
@@ -179,10 +182,10 @@ class ScoreLevel(Level):
         beat = step * np.arange(1, STEPS_PER_BEAT + 1)
         if start + STEPS_PER_BEAT < len(state.grid):
             slower = 1 if state.recorded else state.tempo / tempo
-            given = slower * state.grid[start : start + STEPS_PER_BEAT + 1]
-            beat = given[1:] - given[0]
+            grid = slower * state.grid[start : start + STEPS_PER_BEAT + 1]
+            beat = grid[1:] - grid[0]
             if not start:
-                state.times = np.rint(given[:1]).astype(np.int64)
+                state.times = np.rint(grid[:1]).astype(np.int64)
         state.times = np.concatenate([state.times,
                                       state.times[-1] + np.rint(beat).astype(np.int64)])
 
@@ -244,8 +247,8 @@ class ScoreLevel(Level):
         allowed = np.clip(rate, *(expected * share for share in DENSITY))
         push = GOVERNOR * np.log(allowed / max(rate, expected / GOVERNED))
         most = MOST_PUSHED / np.clip(state.sampling.temperature, SAFEST, 1)
-        bias[-BANDS:, STRUCK] = np.log(steering.density)
-        bias[:-BANDS, STRUCK] = np.log(steering.density) + min(push, most)
+        density = np.log(steering.density)
+        bias[-BANDS:, STRUCK], bias[:-BANDS, STRUCK] = density, density + min(push, most)
         strikes = (state.codes[piece, -WATCHED:, :-BANDS] == STRUCK).sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
