@@ -366,6 +366,18 @@ def test_a_cold_piece_still_has_notes(music):
     assert struck[1] == pytest.approx(struck[0] / 0.7)
 
 
+def test_notes_without_attacks_get_attacks(music):
+    """The governor leaves attacks alone while there are enough of them."""
+    biases = []
+    for struck in (False, True):
+        with music.stream(seed=5) as stream:
+            score = stream._chain.composer
+            score.compose(20 * RATE)
+            score.state.codes[:, -16:, -BANDS:] = STRUCK if struck else 0
+            biases.append(score._bias(0, score.stop, np.ones(score.books, bool))[-BANDS:, STRUCK])
+    assert biases[0] == pytest.approx(2.0) and biases[1] == pytest.approx(0.0)
+
+
 def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
     starts = 0.5 * np.arange(8)
     tune = Score(starts, starts + 0.4, LOWEST_PITCH + 12 + 5 * (np.arange(8) % 2),

@@ -258,8 +258,8 @@ class Site:
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED DENSITY "
-                               "GOVERNED GOVERNOR MOST_PUSHED SAFEST MOST_SHARE WATCHED OVERUSE "
-                               "OUTSIDE BANNED"),
+                               "GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS ATTACKED "
+                               "MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

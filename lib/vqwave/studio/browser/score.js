@@ -82,23 +82,24 @@ export class ScoreLevel extends Level {
   /** What is added to the logits of a step: density, the key, the theme that comes back, and what may not copy a training track.
    *  Strikes count up to this beat, the top line up to this step. */
   bias(step) {
-    const { steering, struck, books, pitched, governed, watched } = this;
+    const { steering, struck, books, pitched } = this;
     const bias = new Float32Array(3 * books);
     const expected = this.expected * this.strikes * steering.density;
-    const strikes = (frames) => Array.from({ length: pitched }, (_, book) => sum(frames.map((frame) => Number(frame[book] === struck))));
-    const recent = this.frames.slice(-governed);
-    // As if the steps that are not there yet had been as expected.
-    const rate = (sum(strikes(recent)) + expected * (governed - recent.length)) / governed;
-    const allowed = clip(rate, ...this.density.map((share) => expected * share));
-    const most = this.most_pushed / clip(this.sampling.temperature, this.safest, 1);
-    const density = Math.log(steering.density);
-    for (let book = pitched; book < books; book++) bias[3 * book + struck] = density;
-    const gain = density + Math.min(most, this.governor * Math.log(allowed / Math.max(rate, expected / governed)));
+    const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] === struck))));
+    const governed = (recent, steps, least, most) => {
+      // As if the steps that are not there yet had been as expected.
+      const rate = (sum(recent) + expected * Math.max(0, steps - this.frames.length)) / steps;
+      const push = this.governor * Math.log(clip(rate, least, most) / Math.max(rate, expected / steps));
+      return Math.log(steering.density) + Math.min(push, this.most_pushed / clip(this.sampling.temperature, this.safest, 1));
+    };
+    const gain = governed(strikes(this.governed).slice(0, pitched), this.governed, ...this.density.map((share) => expected * share));
+    const attack = governed(strikes(this.attacked).slice(pitched), this.attacked, expected * this.least_attacks, Infinity);
+    for (let book = pitched; book < books; book++) bias[3 * book + struck] = attack;
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
-    const counts = strikes(this.frames.slice(-watched));
-    const all = Math.max(1, sum(counts), (expected * watched) / 2);
+    const counts = strikes(this.watched).slice(0, pitched);
+    const all = Math.max(1, sum(counts), (expected * this.watched) / 2);
     counts.forEach((count, book) => {
       const at = 3 * book + struck;
       bias[at] = gain;
