@@ -325,7 +325,7 @@ def test_density_also_changes_attacks(music):
         plain = score._bias(0, score.stop, np.ones(score.books, bool))
         score.steering.density = 0.25
         sparse = score._bias(0, score.stop, np.ones(score.books, bool))
-    np.testing.assert_allclose((sparse - plain)[-BANDS:, STRUCK], np.log(0.25), rtol=1e-6)
+    np.testing.assert_allclose((sparse - plain)[-BANDS:, STRUCK], np.log(0.25) / 2, rtol=1e-6)
 
 
 def test_a_jump_to_a_recording_continues_its_score(music, tune):

@@ -42,9 +42,11 @@ MOST_PUSHED = 2.0
 """The governor's largest bias on strikes, in nats. A larger bias would strike all notes at once."""
 LEAST_ATTACKS = 0.5
 """The governor keeps the attacks of the last `ATTACKED` steps above this factor of the expected
-number of strikes: notes without attacks are performed too quietly to be heard.
+number of strikes, at any density: notes without attacks are performed too quietly to be heard.
 """
 ATTACKED = 16
+ATTACKS_BY_DENSITY = 0.5
+"""The exponent with which the density changes the odds of attacks."""
 SAFEST = 0.7
 """A low temperature makes strikes rarer, because each is less likely than none. So the governor's
 largest bias is divided by the temperature, but at most by 1 and at least by this value.
@@ -243,25 +245,25 @@ class ScoreLevel(Level):
 
     def _governed(self, struck: np.ndarray, steps: int, expected: float, least: float, most: float
                   ) -> float:
-        """The bias on strikes, in nats, that keeps their number in a step between `least` and
-        `most`. struck: bool [n, books], the last steps. Of `steps` steps, the missing ones count
-        with the expected number of strikes.
+        """The bias on strikes, in nats, that moves their number in a step into the range from
+        `least` to `most`. struck: bool [n, books], the last steps. Of `steps` steps, the missing
+        ones count with the expected number of strikes.
         """
         rate = (struck.sum() + expected * (steps - len(struck))) / steps
         push = GOVERNOR * np.log(np.clip(rate, least, most) / max(rate, expected / steps))
-        limit = MOST_PUSHED / np.clip(self.state.sampling.temperature, SAFEST, 1)
-        return np.log(self.steering.density) + min(push, limit)
+        return min(push, MOST_PUSHED / np.clip(self.state.sampling.temperature, SAFEST, 1))
 
     def _bias(self, piece: int, step: int, drawn: np.ndarray) -> np.ndarray:
         """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
-        expected = EXPECTED * self.generator.strikes * steering.density
+        usual = EXPECTED * self.generator.strikes
+        expected, density = usual * steering.density, np.log(steering.density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] == STRUCK
-        bias[:-BANDS, STRUCK] = self._governed(struck[-GOVERNED:, :-BANDS], GOVERNED, expected,
-                                               *(expected * share for share in DENSITY))
-        bias[-BANDS:, STRUCK] = self._governed(struck[-ATTACKED:, -BANDS:], ATTACKED, expected,
-                                               expected * LEAST_ATTACKS, np.inf)
+        bias[:-BANDS, STRUCK] = density + self._governed(
+            struck[-GOVERNED:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
+        bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * density + self._governed(
+            struck[-ATTACKED:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)
         strikes = struck[-WATCHED:, :-BANDS].sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))

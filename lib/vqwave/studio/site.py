@@ -259,7 +259,7 @@ class Site:
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED DENSITY "
                                "GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS ATTACKED "
-                               "MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
+                               "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 
