@@ -247,8 +247,9 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     page.get_by_label("Key", exact=True).select_option("minor")
     page.get_by_role("button", name="Bring the theme back").click()
     page.get_by_label("Tempo", exact=True).fill("140")
+    page.get_by_label("Density", exact=True).fill("0.5")
     page.locator("#wild").fill("0.5")
-    page.wait_for_function("() => window.vqwave.player.marks.length >= 5")
+    page.wait_for_function("() => window.vqwave.player.marks.length >= 6")
     page.evaluate(WRITTEN)
     page.wait_for_function("() => window.written.length >= 2")
     boxes = page.evaluate("() => window.written")
@@ -268,7 +269,7 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     }""")
     heard = codes_of(page, 512)
     changes = json.loads(page.evaluate("link => new URLSearchParams(new URL(link).hash.slice(1)).get('changes')", link))
-    assert {name for _, change in changes for name in change} == {"jump", "hold", "key", "section", "tempo", "sampling", "freeze"}
+    assert {name for _, change in changes for name in change} == {"jump", "hold", "key", "section", "tempo", "density", "sampling", "freeze"}
     expected = native_codes(music, 3, 8.0, session.Session(seed=3, changes=changes).changes, "rain")[512]
     np.testing.assert_array_equal(heard[: len(expected)], expected)
     page.locator("#stop").click()
