@@ -249,7 +249,7 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     page.get_by_label("Tempo", exact=True).fill("140")
     page.get_by_label("Density", exact=True).fill("0.5")
     page.locator("#wild").fill("0.5")
-    page.wait_for_function("() => window.vqwave.player.marks.length >= 6")
+    page.wait_for_function("() => window.vqwave.player.marks.length >= 5")
     page.evaluate(WRITTEN)
     page.wait_for_function("() => window.written.length >= 2")
     boxes = page.evaluate("() => window.written")
