@@ -123,6 +123,16 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
     assert not np.array_equal(*(codes[:, :200] for codes in scores))
 
 
+@pytest.mark.parametrize("seed", [85, 102])
+def test_no_passage_of_a_piece_is_too_quiet_to_be_heard(seed):
+    """In every 2.5 s. Without a governor of attacks, the scores of these seeds lose theirs."""
+    music, half = vqwave.load(TIMED, TIMED), CHAIN.sample_rate // 2
+    with music.stream(seed=seed, seconds=20) as stream:
+        sound = np.concatenate(list(stream))
+    powers = np.square(sound[: len(sound) // half * half].reshape(-1, half)).mean(axis=1)
+    assert np.convolve(powers, np.ones(5) / 5, "valid").min() > 10 ** (-45 / 10)
+
+
 @pytest.mark.parametrize(("density", "least", "most"), [(0.25, 0.05, 2), (1, 2, 8), (2, 6, 30)])
 def test_the_density_control_sets_the_number_of_notes(density, least, most):
     """In particular where few are asked for, nothing makes up for them with all notes at once."""
