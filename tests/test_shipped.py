@@ -125,7 +125,7 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
 
 @pytest.mark.parametrize("seed", [85, 102])
 def test_no_passage_of_a_piece_is_too_quiet_to_be_heard(seed):
-    """In every 2.5 s. Without a governor of attacks, the scores of these seeds lose theirs."""
+    """In every 2.5 s. Without its governor, the score of each seed soon has no attacks."""
     music, half = vqwave.load(TIMED, TIMED), CHAIN.sample_rate // 2
     with music.stream(seed=seed, seconds=20) as stream:
         sound = np.concatenate(list(stream))

@@ -42,7 +42,7 @@ MOST_PUSHED = 2.0
 """The governor's largest bias on strikes, in nats. A larger bias would strike all notes at once."""
 LEAST_ATTACKS = 0.5
 """The governor keeps the attacks of the last `ATTACKED` steps above this factor of the expected
-number of strikes, at any density: notes without attacks are performed too quietly to be heard.
+number of strikes, at any density. Notes without attacks are performed too quietly to be heard.
 """
 ATTACKED = 16
 ATTACKS_BY_DENSITY = 0.5
@@ -246,10 +246,11 @@ class ScoreLevel(Level):
     def _governed(self, struck: np.ndarray, steps: int, expected: float, least: float, most: float
                   ) -> float:
         """The bias on strikes, in nats, that moves their number in a step into the range from
-        `least` to `most`. struck: bool [n, books], the last steps. Of `steps` steps, the missing
-        ones count with the expected number of strikes.
+        `least` to `most`. struck: bool [n, books], of which the last `steps` count; missing steps
+        count with the expected number of strikes.
         """
-        rate = (struck.sum() + expected * (steps - len(struck))) / steps
+        recent = struck[-steps:]
+        rate = (recent.sum() + expected * (steps - len(recent))) / steps
         push = GOVERNOR * np.log(np.clip(rate, least, most) / max(rate, expected / steps))
         return min(push, MOST_PUSHED / np.clip(self.state.sampling.temperature, SAFEST, 1))
 
@@ -261,9 +262,9 @@ class ScoreLevel(Level):
         expected, density = usual * steering.density, np.log(steering.density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] == STRUCK
         bias[:-BANDS, STRUCK] = density + self._governed(
-            struck[-GOVERNED:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
+            struck[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
         bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * density + self._governed(
-            struck[-ATTACKED:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)
+            struck[:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)
         strikes = struck[-WATCHED:, :-BANDS].sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))

@@ -88,15 +88,15 @@ export class ScoreLevel extends Level {
     const expected = usual * steering.density;
     const density = Math.log(steering.density);
     const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] === struck))));
-    const governed = (recent, steps, mean, least, most) => {
+    const governed = (from, to, steps, mean, least, most) => {
       // As if the steps that are not there yet had been as expected.
-      const rate = (sum(recent) + mean * Math.max(0, steps - this.frames.length)) / steps;
+      const rate = (sum(strikes(steps).slice(from, to)) + mean * Math.max(0, steps - this.frames.length)) / steps;
       const push = this.governor * Math.log(clip(rate, least, most) / Math.max(rate, mean / steps));
       return Math.min(push, this.most_pushed / clip(this.sampling.temperature, this.safest, 1));
     };
-    const gain = density + governed(strikes(this.governed).slice(0, pitched), this.governed, expected, ...this.density.map((share) => expected * share));
+    const gain = density + governed(0, pitched, this.governed, expected, ...this.density.map((share) => expected * share));
     const attack = this.attacks_by_density * density
-      + governed(strikes(this.attacked).slice(pitched), this.attacked, usual, usual * this.least_attacks, Infinity);
+      + governed(pitched, books, this.attacked, usual, usual * this.least_attacks, Infinity);
     for (let book = pitched; book < books; book++) bias[3 * book + struck] = attack;
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
