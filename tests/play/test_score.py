@@ -16,6 +16,7 @@ from vqwave.play import api, blocks, labels, midi
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
+from vqwave.play.score import SECTION_DENSITIES
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
@@ -318,6 +319,22 @@ def test_a_theme_that_is_not_old_enough_returns_later(music):
         assert stream._steering.section == ""
 
 
+def test_sections_have_random_densities(music):
+    densities: dict = {}
+    with music.stream(seed=5) as stream:
+        score = stream._chain.composer
+        for number in range(60):
+            stream.set(section="theme" if number % 3 == 2 else "new")
+            next(stream)
+            bias = [score._bias(0, 0, np.ones(score.books, bool))[-1, STRUCK] for score.steering.density in (1.0, 1e-3)]
+            densities.setdefault(score.state.section, set()).add(score._section_density())
+            assert bias[0] - bias[1] == pytest.approx(np.log(1e3) / 2, rel=1e-5)
+            score.steering.density = 1.0
+    assert all(len(x) == 1 for x in densities.values())
+    drawn = sorted(x for one in densities.values() for x in one)
+    assert len(set(drawn)) == len(densities) > 5 and drawn[0] > SECTION_DENSITIES[0] and drawn[-1] < SECTION_DENSITIES[1]
+
+
 def test_density_also_changes_attacks(music):
     with music.stream(seed=5) as stream:
         score = stream._chain.composer
@@ -362,8 +379,9 @@ def test_a_cold_piece_still_has_notes(music):
             score.set_sampling(Sampling(temperature=temperature))
             score.compose(20 * RATE)
             score.state.codes[:] = 0  # nothing has sounded for a long time
-            struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
-    assert struck[1] == pytest.approx(struck[0] / 0.7)
+            bias = score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK]
+            struck.append(bias - np.log(score._section_density()))
+    assert struck[1] == pytest.approx(struck[0] / 0.7, rel=1e-5)
 
 
 def test_notes_without_attacks_get_attacks(music):

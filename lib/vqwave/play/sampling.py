@@ -10,7 +10,7 @@ import numpy as np
 from ..config import GeneratorConfig, Sampling, override
 from ..errors import UserError, check_number
 
-TEMPO_DRAW, PLAN_DRAW, TRACK_DRAW, PART_DRAW, KEY_DRAW = range(1000, 1005)
+TEMPO_DRAW, PLAN_DRAW, TRACK_DRAW, PART_DRAW, KEY_DRAW, DENSITY_DRAW = range(1000, 1006)
 OPENING_DRAWS = 2000
 """In place of the number of a book in `uniforms`; `OPENING_DRAWS` is added to that number."""
 

@@ -11,7 +11,7 @@ from ..data.scores import Score
 from ..dsp import beats
 from . import pitches
 from .level import Level, LevelState, Steering
-from .sampling import PLAN_DRAW, TEMPO_DRAW, uniforms
+from .sampling import DENSITY_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 
 UPBEAT = 8
 """Beats that are composed but not heard, so that a piece does not begin with an opening."""
@@ -32,6 +32,8 @@ EXPECTED = 1.125
 """The expected number of strikes, as a factor of the mean number in training scores: the score
 model by itself strikes fewer.
 """
+SECTION_DENSITIES = 0.75, 2.0
+"""The range of a section's density, a random factor of the expected number of strikes."""
 DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
 expected number.
@@ -243,6 +245,11 @@ class ScoreLevel(Level):
             state.sections.append(self.stop)
         state.began, state.until = self.stop, self.stop + length
 
+    def _section_density(self) -> float:
+        """The density of the section, log-uniform in its range. A return has that of its theme."""
+        least, most = SECTION_DENSITIES
+        return least * (most / least) ** self._draw(DENSITY_DRAW, self.state.section)
+
     def _governed(self, struck: np.ndarray, steps: int, expected: float, least: float, most: float
                   ) -> float:
         """The bias on strikes, in nats, that moves their number in a step into the range from
@@ -259,7 +266,8 @@ class ScoreLevel(Level):
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
         usual = EXPECTED * self.generator.strikes
-        expected, density = usual * steering.density, np.log(steering.density)
+        factor = steering.density * self._section_density()
+        expected, density = usual * factor, np.log(factor)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] == STRUCK
         bias[:-BANDS, STRUCK] = density + self._governed(
             struck[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))

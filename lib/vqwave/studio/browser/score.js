@@ -73,6 +73,12 @@ export class ScoreLevel extends Level {
     [this.began, this.until] = [stop, stop + length];
   }
 
+  /** The density of the section, log-uniform in its range. A return has that of its theme. */
+  get sectionDensity() {
+    const [least, most] = this.section_densities;
+    return least * (most / least) ** this.draw(this.density_draw, this.section);
+  }
+
   /** The hash of a run of notes, [step, book] each (`data/melody.py`). */
   hash(notes) {
     const move = ([from, low], [to, high]) => high - low + 128 + 256 * Math.min(to - from, 255);
@@ -85,8 +91,8 @@ export class ScoreLevel extends Level {
     const { steering, struck, books, pitched } = this;
     const bias = new Float32Array(3 * books);
     const usual = this.expected * this.strikes;
-    const expected = usual * steering.density;
-    const density = Math.log(steering.density);
+    const factor = steering.density * this.sectionDensity;
+    const [expected, density] = [usual * factor, Math.log(factor)];
     const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] === struck))));
     const governed = (from, to, steps, mean, least, most) => {
       // As if the steps that are not there yet had been as expected.
