@@ -140,6 +140,16 @@ def test_a_sudden_peak_of_a_leveled_block_does_not_clip():
     assert abs(limited[0, 0] - quiet[0, 0] * raised[0, -1] / quiet[0, -1]) < 0.01
 
 
+@pytest.mark.parametrize("peak", [0.9, 2.0])
+def test_of_a_prompt_only_peaks_are_lowered(peak):
+    sound = np.float32(peak) * np.sin(np.arange(8 * BLOCK, dtype=np.float32) * 0.1).reshape(8, 1, BLOCK)
+    leveler = Leveler.start(1, Prompt({}, sound.reshape(-1)))
+    played = [leveler.apply(block, RATE, prompt=True) for block in sound]
+    if peak < 1:
+        np.testing.assert_array_equal(played, sound)
+    assert 0.5 < np.abs(played).max() <= 1 and metrics.rms_db(played[-1]) > -4
+
+
 def test_new_music_gets_the_loudness_of_its_prompt_and_a_given_score_is_raised():
     tone = np.sin(np.arange(60 * BLOCK, dtype=np.float32) * 0.1)
     prompt = Prompt({}, 0.3 * tone[: 4 * BLOCK])

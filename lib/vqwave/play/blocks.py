@@ -123,9 +123,10 @@ class Leveler:
         return cls(np.full(batch, prior * 10 ** (target / 10)), np.full(batch, prior),
                    np.ones(batch, np.float32), target, most, begins)
 
-    def apply(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
-        """The next whole block, float32 [batch, block], leveled."""
-        duration = audio.shape[1] / sample_rate
+    def _decibels(self, audio: np.ndarray, duration: float) -> np.ndarray:
+        """The gain at the end of the next block, float64 [batch]. duration: of the block, in
+        seconds.
+        """
         power = np.square(audio, dtype=np.float64).mean(axis=1)
         least = LEAST + MOST_LEVELED - self.most
         sounds, kept = power > 10 ** (least / 10), np.exp(-duration / REMEMBERED)
@@ -134,7 +135,13 @@ class Leveler:
         loudness = 10 * np.log10(self.power / self.seconds)
         decibels = np.clip(LEVELED * (self.target - loudness), -MOST_LEVELED, self.most)
         missing = self.target - 10 * np.log10(np.maximum(power, 1e-12))
-        decibels = np.minimum(decibels, np.maximum(missing, MOST_LEVELED))
+        return np.minimum(decibels, np.maximum(missing, MOST_LEVELED))
+
+    def apply(self, audio: np.ndarray, sample_rate: int, prompt: bool = False) -> np.ndarray:
+        """The next whole block, float32 [batch, block], leveled. In a prompt, only peaks are
+        lowered.
+        """
+        decibels = 0.0 if prompt else self._decibels(audio, audio.shape[1] / sample_rate)
         before, peaks = self.gain, np.abs(audio).max(axis=1, initial=1e-9)
         self.gain = np.minimum(10 ** (decibels / 20), PEAK / peaks).astype(np.float32)
         places = np.arange(1, audio.shape[1] + 1, dtype=np.float32)

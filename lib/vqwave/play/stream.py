@@ -326,9 +326,9 @@ class Stream(StreamStatus):
                 self._make_changes(playback.blocks + 1)
                 block = playback.next_block(self._in_samples(SEAM), samples == self.block,
                                             lambda: self._next_of_chain(samples))
-                if playback.leveler and self.position >= playback.leveler.begins:
-                    block = replace(block, audio=playback.leveler.apply(block.audio,
-                                                                        self.sample_rate))
+                if leveler := playback.leveler:
+                    block = replace(block, audio=leveler.apply(
+                        block.audio, self.sample_rate, prompt=self.position < leveler.begins))
                 block = block.cut(samples)
             except BaseException:
                 # A level may be in the middle of a block, so there is no state to continue from.
