@@ -176,6 +176,9 @@ def test_a_piece_begins_with_its_prompt_code_by_code(music, recordings, level):
     kept = music.generate(begin=dataclasses.replace(prompt, keep_original=True), **options)
     np.testing.assert_array_equal(kept[:16384], prompt.audio[:16384])
     np.testing.assert_array_equal(kept[17408:], piece[17408:])
+    loud = dataclasses.replace(prompt, keep_original=True, audio=2 * prompt.audio / np.abs(prompt.audio).max())
+    limited = music.generate(begin=loud, **options | {"leveling": True})[:16384]
+    assert 0.9 < np.abs(limited).max() <= 1
     # Leveling begins with the first block after the prompt.
     leveled = music.generate(begin=prompt, **options | {"leveling": True})
     np.testing.assert_array_equal(leveled[:24576], piece[:24576])

@@ -140,8 +140,8 @@ def test_a_sudden_peak_of_a_leveled_block_does_not_clip():
     assert abs(limited[0, 0] - quiet[0, 0] * raised[0, -1] / quiet[0, -1]) < 0.01
 
 
-@pytest.mark.parametrize("peak", [0.9, 2.0])
-def test_of_a_prompt_only_peaks_are_lowered(peak):
+@pytest.mark.parametrize("peak", [0.9, 0.99, 2.0])
+def test_only_blocks_of_a_prompt_that_would_clip_are_lowered(peak):
     sound = np.float32(peak) * np.sin(np.arange(8 * BLOCK, dtype=np.float32) * 0.1).reshape(8, 1, BLOCK)
     leveler = Leveler.start(1, Prompt({}, sound.reshape(-1)))
     played = [leveler.apply(block, RATE, prompt=True) for block in sound]

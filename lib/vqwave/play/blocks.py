@@ -138,12 +138,13 @@ class Leveler:
         return np.minimum(decibels, np.maximum(missing, MOST_LEVELED))
 
     def apply(self, audio: np.ndarray, sample_rate: int, prompt: bool = False) -> np.ndarray:
-        """The next whole block, float32 [batch, block], leveled. In a prompt, only peaks are
-        lowered.
+        """The next whole block, float32 [batch, block], leveled. In a prompt, only blocks that
+        would clip are lowered.
         """
         decibels = 0.0 if prompt else self._decibels(audio, audio.shape[1] / sample_rate)
         before, peaks = self.gain, np.abs(audio).max(axis=1, initial=1e-9)
-        self.gain = np.minimum(10 ** (decibels / 20), PEAK / peaks).astype(np.float32)
+        limits = np.where(peaks > 1, PEAK / peaks, 1.0) if prompt else PEAK / peaks
+        self.gain = np.minimum(10 ** (decibels / 20), limits).astype(np.float32)
         places = np.arange(1, audio.shape[1] + 1, dtype=np.float32)
 
         def ramp(lengths):

@@ -93,8 +93,8 @@ CONTROLS = {control.name: control for control in (
     Control("tempo", "tempo of the score in beats per minute; 0: the tempo that the model "
                      "chooses",
             0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True),
-    Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as in the "
-                       "training music",
+    Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as the "
+                       "model composes",
             0.25, 3.0, 1.0, 0.25, keys="dD", score=True, slider=True),
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS"),

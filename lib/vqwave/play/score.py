@@ -266,12 +266,12 @@ class ScoreLevel(Level):
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
         usual = EXPECTED * self.generator.strikes
-        factor = steering.density * self._section_density()
-        expected, density = usual * factor, np.log(factor)
+        density = steering.density * self._section_density()
+        expected, log_density = usual * density, np.log(density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] == STRUCK
-        bias[:-BANDS, STRUCK] = density + self._governed(
+        bias[:-BANDS, STRUCK] = log_density + self._governed(
             struck[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
-        bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * density + self._governed(
+        bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * log_density + self._governed(
             struck[:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)
         strikes = struck[-WATCHED:, :-BANDS].sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)

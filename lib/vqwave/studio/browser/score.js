@@ -91,8 +91,8 @@ export class ScoreLevel extends Level {
     const { steering, struck, books, pitched } = this;
     const bias = new Float32Array(3 * books);
     const usual = this.expected * this.strikes;
-    const factor = steering.density * this.sectionDensity;
-    const [expected, density] = [usual * factor, Math.log(factor)];
+    const density = steering.density * this.sectionDensity;
+    const [expected, logDensity] = [usual * density, Math.log(density)];
     const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] === struck))));
     const governed = (from, to, steps, mean, least, most) => {
       // As if the steps that are not there yet had been as expected.
@@ -100,8 +100,8 @@ export class ScoreLevel extends Level {
       const push = this.governor * Math.log(clip(rate, least, most) / Math.max(rate, mean / steps));
       return Math.min(push, this.most_pushed / clip(this.sampling.temperature, this.safest, 1));
     };
-    const gain = density + governed(0, pitched, this.governed, expected, ...this.density.map((share) => expected * share));
-    const attack = this.attacks_by_density * density
+    const gain = logDensity + governed(0, pitched, this.governed, expected, ...this.density.map((share) => expected * share));
+    const attack = this.attacks_by_density * logDensity
       + governed(pitched, books, this.attacked, usual, usual * this.least_attacks, Infinity);
     for (let book = pitched; book < books; book++) bias[3 * book + struck] = attack;
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
