@@ -123,9 +123,9 @@ class Leveler:
         return cls(np.full(batch, prior * 10 ** (target / 10)), np.full(batch, prior),
                    np.ones(batch, np.float32), target, most, begins)
 
-    def _decibels(self, audio: np.ndarray, duration: float) -> np.ndarray:
-        """The gain at the end of the next block, float64 [batch]. duration: of the block, in
-        seconds.
+    def _follow(self, audio: np.ndarray, duration: float) -> np.ndarray:
+        """Add the next block to the mean power of each piece. Returns the gain at the block's end
+        in dB, float64 [batch]. duration: of the block, in seconds.
         """
         power = np.square(audio, dtype=np.float64).mean(axis=1)
         least = LEAST + MOST_LEVELED - self.most
@@ -141,7 +141,7 @@ class Leveler:
         """The next whole block, float32 [batch, block], leveled. In a prompt, only blocks that
         would clip are lowered.
         """
-        decibels = 0.0 if prompt else self._decibels(audio, audio.shape[1] / sample_rate)
+        decibels = 0.0 if prompt else self._follow(audio, audio.shape[1] / sample_rate)
         before, peaks = self.gain, np.abs(audio).max(axis=1, initial=1e-9)
         limits = np.where(peaks > 1, PEAK / peaks, 1.0) if prompt else PEAK / peaks
         self.gain = np.minimum(10 ** (decibels / 20), limits).astype(np.float32)
