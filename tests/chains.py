@@ -83,7 +83,7 @@ def save_levels(folder, chain, count=1):
 
 
 SCORE = {"level": 2048, "books": 20, "num_codes": 3,
-         "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 64}}
+         "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 128}}
 
 
 def with_score(preset, path):

@@ -16,7 +16,7 @@ from vqwave.play import api, blocks, labels, midi
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
-from vqwave.play.score import SECTION_DENSITIES, ScoreLevel
+from vqwave.play.score import OVERTOLD, SPARSEST, ScoreLevel
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
@@ -220,7 +220,8 @@ def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tm
     shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
     found, notes, new = weights.find(tmp_path / "generators", "score"), [], []
     for strikes, returns in ((0.3, 0.0), (3.0, 0.75)):
-        learnt = {"ngrams": np.zeros((0, 3)), "strikes": np.array([strikes]), "returns": np.array([returns])}
+        learnt = {"ngrams": np.zeros((0, 3)), "strikes": np.array([strikes]), "returns": np.array([returns]),
+                  "densities": strikes * np.linspace(0.5, 1.5, 5)}
         weights.save(tmp_path / "generators", "score", "",
                      {"generator": found.load("generator"), "corpus": learnt}, found.config)
         with api.load(tmp_path / "codecs", tmp_path / "generators").stream(seed=5) as stream:
@@ -319,31 +320,48 @@ def test_a_theme_that_is_not_old_enough_returns_later(music):
         assert stream._steering.section == ""
 
 
-def test_sections_have_random_densities_and_a_return_that_of_its_theme(music):
+def density(score) -> tuple[float, float]:
+    """The core's input of the density: (its logarithm, whether it is known)."""
+    return tuple(score.state.memory[list(score.config.states).index("density")][0])
+
+
+def test_sections_have_densities_of_training_scores_and_a_return_that_of_its_theme(music, monkeypatch):
     densities: dict[int, set[float]] = {}
-    returns = 0
+    returns, known = 0, np.linspace(0.5, 1.5, 5)
     with music.stream(seed=5) as stream:
         score = stream._chain.composer
+        monkeypatch.setattr(score.generator, "densities", known)
         for number in range(60):
             stream.set(section="theme" if number % 3 == 2 else "new")
             next(stream)
             state = score.state
             returns += state.theme >= 0
             first = state.theme if state.theme >= 0 else state.began
-            densities.setdefault(first, set()).add(score._section_density())
+            densities.setdefault(first, set()).add(score._densities()[0])
+            assert density(score) == pytest.approx((np.log(min(OVERTOLD * score._densities()[0], 1.5)), 1))
     assert returns and all(len(values) == 1 for values in densities.values())
     drawn = sorted(density for values in densities.values() for density in values)
     assert len(set(drawn)) == len(densities) > 5
-    assert SECTION_DENSITIES[0] <= drawn[0] and drawn[-1] < SECTION_DENSITIES[1]
+    assert 0.5 + SPARSEST <= drawn[0] and drawn[-1] < 1.5
 
 
-def test_density_also_changes_attacks(music):
+def test_a_continuation_has_the_density_of_its_score(music, tune):
+    with music.stream(seed=5, score=tune) as stream:
+        score = stream._chain.composer
+        score.compose(20 * RATE)
+        strikes = (tune.in_steps(score.books)[:, :-BANDS] == STRUCK).sum()
+        assert score._densities()[0] == pytest.approx(strikes / 6)
+
+
+def test_a_density_that_no_training_score_has_also_changes_the_odds(music):
     with music.stream(seed=5) as stream:
         score = stream._chain.composer
         score.compose(RATE)
         plain = score._bias(0, score.stop, np.ones(score.books, bool))
         score.steering.density = 0.25
         sparse = score._bias(0, score.stop, np.ones(score.books, bool))
+        score.sample(None)
+        assert density(score) == pytest.approx((np.log(score.generator.strikes), 1))
     np.testing.assert_allclose((sparse - plain)[-BANDS:, STRUCK], np.log(0.25) / 2, rtol=1e-6)
 
 
@@ -374,8 +392,9 @@ def test_another_note_follows_the_first_one_soon(music, seed):
 
 @pytest.fixture
 def steady(monkeypatch):
-    """All sections have the expected number of notes."""
-    monkeypatch.setattr(ScoreLevel, "_section_density", lambda level: 1.0)
+    """All sections have the mean density of training scores, which the core can be told."""
+    monkeypatch.setattr(ScoreLevel, "_densities", lambda level: (
+        level.generator.strikes, OVERTOLD * level.generator.strikes))
 
 
 def test_a_cold_piece_still_has_notes(music, steady):
@@ -386,9 +405,21 @@ def test_a_cold_piece_still_has_notes(music, steady):
             score = stream._chain.composer
             score.set_sampling(Sampling(temperature=temperature))
             score.compose(20 * RATE)
-            score.state.codes[:] = 0  # nothing has sounded for a long time
+            score.state.codes[:], score.state.began = 0, 0  # nothing has sounded for a long time
             struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
     assert struck[1] == pytest.approx(struck[0] / 0.7)
+
+
+def test_strikes_before_a_section_do_not_count(music, steady):
+    """The governor does not make up for a dense section in the next, sparse one."""
+    biases = []
+    with music.stream(seed=5) as stream:
+        score = stream._chain.composer
+        score.compose(20 * RATE)
+        for began in (0, score.stop):
+            score.state.codes[:], score.state.began = STRUCK, began
+            biases.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
+    assert biases[0] < -5 and biases[1] == pytest.approx(0.0)
 
 
 def test_notes_without_attacks_get_attacks(music, steady):
@@ -417,6 +448,7 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
             with Stream.resume(saved, composer=stream.queued_engines.composer) as again:
                 for block in blocks:
                     np.testing.assert_array_equal(next(again), block)
+            stream._chain.composer.compose(15 * RATE)
             notes = stream.notes(5 * RATE)
         shares.append(np.mean([(pitch - LOWEST_PITCH) % 12 in (0, 5) for _, _, pitch in notes]))
     assert shares[1] > 1.5 * shares[0]
