@@ -342,7 +342,7 @@ def test_sections_have_densities_of_training_scores_and_a_return_that_of_its_the
     assert returns and all(len(values) == 1 for values in densities.values())
     drawn = sorted(density for values in densities.values() for density in values)
     assert len(set(drawn)) == len(densities) > 5
-    assert 0.5 + SPARSEST <= drawn[0] and drawn[-1] < 1.5
+    assert drawn[0] >= 0.5 + SPARSEST and drawn[-1] < 1.5
 
 
 def test_a_continuation_has_the_density_of_its_score(music, tune):

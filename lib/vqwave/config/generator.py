@@ -232,8 +232,8 @@ class RollCore(CoreConfig):
 
     An LSTM over the steps reads, for each semitone, the last codes and the averages of strikes of
     the neighbours within an octave. It also reads the strikes that followed the `matches` earlier
-    passages of the piece that are most similar to the last `compared` steps. The number of strikes a
-    step is an input, too, but may be unknown.
+    passages of the piece that are most similar to the last `compared` steps. The density of strikes
+    is an input, too, but may be unknown.
 
     units: of the LSTM. head_dim: features of a semitone; its code also depends on the `below`
     semitones below. memory: the number of steps that are remembered.

@@ -30,8 +30,8 @@ def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
     "strikes" [1]: the mean number of notes struck in a step. "densities" [`DENSITIES`]: quantiles
-    of this number in passages of `DENSITY_STEPS`, evenly spaced. "returns" [1]: the share of sections
-    that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`.
+    of this number in passages of `DENSITY_STEPS`, evenly spaced. "returns" [1]: the share of
+    sections that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`.
     """
     rolls = [(codes[:, :-BANDS] == STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES

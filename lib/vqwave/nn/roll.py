@@ -85,16 +85,13 @@ class RollStack(Core):
         `RollCore.states`.
         """
         struck = ops.cast(current[..., : -roll.BANDS] == roll.STRUCK, "float32")
-        batch, steps, books = ops.shape(struck)
-        rest = -steps % roll.DENSITY_STEPS
-        counts = ops.sum(ops.pad(struck, [[0, 0], [0, rest], [0, 0]]), axis=-1)
-        counts = ops.sum(ops.reshape(counts, (-1, -(-steps // roll.DENSITY_STEPS), roll.DENSITY_STEPS)), axis=-1)
-        starts = np.arange(0, steps, roll.DENSITY_STEPS)
-        lengths = np.minimum(steps - starts, roll.DENSITY_STEPS).astype("float32")
-        logs = ops.log(ops.maximum(counts / lengths, roll.FEWEST_STRIKES))
-        logs = logs + keras.random.normal(ops.shape(logs), stddev=roll.DENSITY_NOISE,
-                                          seed=self.seeds)
-        logs = ops.repeat(logs, roll.DENSITY_STEPS, axis=1)[:, :steps]
+        batch, steps, _ = ops.shape(struck)
+        passage = np.arange(steps) // roll.DENSITY_STEPS
+        same = np.equal.outer(passage, passage).astype("float32")
+        density = ops.matmul(ops.sum(struck, axis=-1), same / same.sum(axis=0))
+        noise = keras.random.normal((batch, passage[-1] + 1), stddev=roll.DENSITY_NOISE,
+                                    seed=self.seeds)
+        logs = ops.log(ops.maximum(density, roll.FEWEST_STRIKES)) + ops.take(noise, passage, axis=1)
         told = ops.cast(keras.random.uniform((batch, 1), seed=self.seeds) < roll.TOLD, "float32")
         return ops.stack([logs * told, ops.broadcast_to(told, ops.shape(logs))], axis=-1)
 
