@@ -70,6 +70,7 @@ def save_generator(folder, config, spread=1.0):
     The inputs from earlier books of the frame (`before_`) start too small to have an effect.
     """
     model = Generator(config)
+    model.corpus["densities"] = np.linspace(0.3, 1.5, 21, dtype=np.float32)
     for variables in model.parts.values():
         for v in [] if isinstance(variables, dict) else variables:
             v.assign(v * spread * (15.0 if v.path.startswith("before_") else 1.0))

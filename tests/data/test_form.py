@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqwave.config.roll import BANDS, DENSITY_STEPS, SOUNDING, STRUCK
+from vqwave.config.roll import BANDS, DENSITY_STEPS, FEWEST_STRIKES, SOUNDING, STRUCK
 from vqwave.data import form
 
 
@@ -54,5 +54,5 @@ def test_notes_a_step_are_the_strikes_of_semitones():
     assert corpus["strikes"] == pytest.approx(strikes.sum() / len(strikes))
     # One track cannot tell what is alike by chance.
     assert form.of_scores([track(1, 1, 1)])["returns"] == form.RETURNS
-    assert form.of_scores([0 * section(1)] * 3)["strikes"] == np.float32(form.FEWEST_STRIKES)
+    assert form.of_scores([0 * section(1)] * 3)["strikes"] == np.float32(FEWEST_STRIKES)
     assert form.of_scores([])["strikes"] == form.STRIKES and not len(form.of_scores([])["ngrams"])

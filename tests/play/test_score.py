@@ -337,32 +337,42 @@ def test_sections_have_densities_of_training_scores_and_a_return_that_of_its_the
             state = score.state
             returns += state.theme >= 0
             first = state.theme if state.theme >= 0 else state.began
-            densities.setdefault(first, set()).add(score._densities()[0])
-            assert density(score) == pytest.approx((np.log(min(OVERTOLD * score._densities()[0], 1.5)), 1))
+            densities.setdefault(first, set()).add(score._section_density()[0])
+            assert density(score) == pytest.approx((np.log(min(OVERTOLD * score._section_density()[0], 1.5)), 1))
     assert returns and all(len(values) == 1 for values in densities.values())
     drawn = sorted(density for values in densities.values() for density in values)
     assert len(set(drawn)) == len(densities) > 5
     assert drawn[0] >= 0.5 + SPARSEST and drawn[-1] < 1.5
 
 
-def test_a_continuation_has_the_density_of_its_score(music, tune):
-    with music.stream(seed=5, score=tune) as stream:
-        score = stream._chain.composer
-        score.compose(20 * RATE)
-        strikes = (tune.in_steps(score.books)[:, :-BANDS] == STRUCK).sum()
-        assert score._densities()[0] == pytest.approx(strikes / 6)
+@pytest.mark.parametrize("notes, strikes", [(64, 0.5), (1, 1 / 16), (0, 0)])
+def test_a_continuation_has_the_density_of_the_end_of_its_score(music, notes, strikes):
+    """Of its last 64 steps, and of no fewer than 16. A silent score gives none."""
+    starts = 4.0 + 0.5 * np.arange(notes)
+    if notes > 1:  # a dense beginning does not count
+        starts = np.concatenate([np.zeros(15), starts])
+    score = Score(starts, starts + 0.2, LOWEST_PITCH + np.arange(len(starts)) % 16, np.zeros(0), np.zeros(0, int),
+                  np.arange(-1.0, 60.0))
+    with music.stream(seed=5, score=score) as stream:
+        composer = stream._chain.composer
+        composer.compose(50 * RATE)
+        assert composer.state.density == pytest.approx(strikes)
+        assert composer._section_density()[0] == pytest.approx(strikes) or not strikes
 
 
-def test_a_density_that_no_training_score_has_also_changes_the_odds(music):
+def test_what_the_core_cannot_be_told_of_a_density_changes_the_odds(music, monkeypatch):
     with music.stream(seed=5) as stream:
         score = stream._chain.composer
+        monkeypatch.setattr(score.generator, "densities", np.linspace(0.4, 2.0, 21))
         score.compose(RATE)
-        plain = score._bias(0, score.stop, np.ones(score.books, bool))
-        score.steering.density = 0.25
-        sparse = score._bias(0, score.stop, np.ones(score.books, bool))
-        score.sample(None)
-        assert density(score) == pytest.approx((np.log(score.generator.strikes), 1))
-    np.testing.assert_allclose((sparse - plain)[-BANDS:, STRUCK], np.log(0.25) / 2, rtol=1e-6)
+        drawn, found = score._section_density()[0], []
+        for told, factor in ((1.0, 1.0), (0.4, 0.1), (2.0, 10.0)):
+            score.steering.density = factor * told / OVERTOLD / drawn
+            score._tell_density()
+            assert density(score) == pytest.approx((np.log(told), 1))
+            found.append(score._bias(0, score.stop, np.ones(score.books, bool))[-BANDS:, STRUCK])
+    np.testing.assert_allclose(found[1] - found[0], np.log(0.1) / 2, rtol=1e-5)
+    np.testing.assert_allclose(found[2] - found[0], np.log(10) / 2, rtol=1e-5)
 
 
 def test_a_jump_to_a_recording_continues_its_score(music, tune):
@@ -393,7 +403,7 @@ def test_another_note_follows_the_first_one_soon(music, seed):
 @pytest.fixture
 def steady(monkeypatch):
     """All sections have the mean density of training scores, which the core can be told."""
-    monkeypatch.setattr(ScoreLevel, "_densities", lambda level: (
+    monkeypatch.setattr(ScoreLevel, "_section_density", lambda level: (
         level.generator.strikes, OVERTOLD * level.generator.strikes))
 
 
@@ -405,7 +415,8 @@ def test_a_cold_piece_still_has_notes(music, steady):
             score = stream._chain.composer
             score.set_sampling(Sampling(temperature=temperature))
             score.compose(20 * RATE)
-            score.state.codes[:], score.state.began = 0, 0  # nothing has sounded for a long time
+            # Nothing has sounded for a long time.
+            score.state.codes[:], score.state.began, score.state.theme = 0, 0, -1
             struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
     assert struck[1] == pytest.approx(struck[0] / 0.7)
 
@@ -417,7 +428,7 @@ def test_strikes_before_a_section_do_not_count(music, steady):
         score = stream._chain.composer
         score.compose(20 * RATE)
         for began in (0, score.stop):
-            score.state.codes[:], score.state.began = STRUCK, began
+            score.state.codes[:], score.state.began, score.state.theme = STRUCK, began, -1
             biases.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
     assert biases[0] < -5 and biases[1] == pytest.approx(0.0)
 

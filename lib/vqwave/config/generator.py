@@ -244,7 +244,7 @@ class RollCore(CoreConfig):
     units: Positive = 48
     head_dim: Positive = 48
     below: Positive = 24
-    memory: Annotated[int, Field(strict=True, ge=roll.RECENT[-1], le=8192)] = 1024
+    memory: Annotated[int, Field(strict=True, ge=max(roll.RECENT), le=8192)] = 1024
     matches: Annotated[int, Field(strict=True, ge=1, le=16)] = 8
     compared: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
     # A semitone depends on the semitones below.

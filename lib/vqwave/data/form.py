@@ -26,6 +26,7 @@ STRIKES, RETURNS, MOST_RETURNS = 0.75, 0.5, 0.75
 track compares, and the largest share.
 """
 
+
 def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
@@ -36,12 +37,12 @@ def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     rolls = [(codes[:, :-BANDS] == STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
     return {"strikes": np.array([max(strikes, FEWEST_STRIKES)], np.float32),
-            "densities": _densities(rolls),
+            "densities": _density_quantiles(rolls),
             "returns": np.array([returns(rolls)], np.float32),
             "ngrams": melody.to_digits(melody.ngrams(scores))}
 
 
-def _densities(rolls: Sequence[np.ndarray]) -> np.ndarray:
+def _density_quantiles(rolls: Sequence[np.ndarray]) -> np.ndarray:
     passages = [roll[start : start + DENSITY_STEPS].sum() / DENSITY_STEPS for roll in rolls
                 for start in range(0, len(roll) - DENSITY_STEPS + 1, DENSITY_STEPS)]
     passages = [max(x, FEWEST_STRIKES) for x in passages] or [STRIKES]

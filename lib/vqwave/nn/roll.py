@@ -82,7 +82,8 @@ class RollStack(Core):
 
     def _told_density(self, current):
         """The density of training windows, int [batch, T, books], as an input: [batch, T, 2], see
-        `RollCore.states`.
+        `RollCore.states`. Each passage of `DENSITY_STEPS` has its density with noise. Some windows
+        are told nothing.
         """
         struck = ops.cast(current[..., : -roll.BANDS] == roll.STRUCK, "float32")
         batch, steps, _ = ops.shape(struck)
@@ -168,7 +169,7 @@ class RollStack(Core):
 def _later(x, count: int = 1):
     """[..., T, books] some steps later, zeros first."""
     padded = ops.pad(x, [*[[0, 0]] * (len(x.shape) - 2), [count, 0], [0, 0]])
-    return padded[..., : x.shape[-2], :]
+    return padded[..., : -count or None, :]
 
 
 def possible(sounds):

@@ -83,8 +83,7 @@ class RollBody(Body):
         band_one_hot = body("Add", body("Mul", now, np.array(0, np.float32)), band_one_hot)
         height = (np.arange(books, dtype=np.float32) / books - 0.5)[None, None, None]
         height = body("Add", body("Mul", now, np.array(0, np.float32)), height)
-        recent = body("Gather", struck, [core.memory - age for age in roll.RECENT],
-                      axis=2)
+        recent = body("Gather", struck, [core.memory - age for age in roll.RECENT], axis=2)
         attacks = body("Slice", body("Gather", recent, [0], axis=2), [books - roll.BANDS],
                        [books], [3])
         attacks = body("Squeeze", attacks, [2])

@@ -5,15 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..config import ScoreAbove
-from ..config.roll import (
-    BANDS,
-    DENSITY_STEPS,
-    FEWEST_STRIKES,
-    SILENT,
-    SOUNDING,
-    STEPS_PER_BEAT,
-    STRUCK,
-)
+from ..config.roll import BANDS, DENSITY_STEPS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
 from ..data import melody
 from ..data.scores import Score
 from ..dsp import beats
@@ -39,7 +31,7 @@ RECALL = 3.0
 SPARSEST = 0.1
 """The lowest quantile of densities that a section draws. Sparser sections are nearly silent."""
 OVERTOLD = 1.5
-"""The model strikes fewer notes than it is told, so it is told this factor more."""
+"""The model strikes fewer notes than it is told, so it is told its density times this factor."""
 DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps of a section in this range, as a
 factor of its density.
@@ -55,7 +47,9 @@ heard.
 """
 ATTACKED = 16
 ATTACKS_BY_DENSITY = 0.5
-"""The exponent with which a density that no training score has changes the odds of attacks."""
+"""The exponent with which that part of a density that the core cannot be told changes the odds
+of attacks.
+"""
 SAFEST = 0.7
 """A low temperature makes strikes rarer, because each is less likely than none. So the governor's
 largest bias is divided by the temperature, but at most by 1 and at least by this value.
@@ -84,7 +78,7 @@ class ScoreState(LevelState):
     first step of this section, and the step after its last. grid: int64 [n + 1], the times of a
     prompt's steps. recorded: they are times of a recording, which no tempo changes. line: int64
     [batch, `melody.ORDER`, 2], (step, book) of the last notes of the top line, −1 before the first
-    note. density: of the recording that the piece continues, strikes a step; 0 without one.
+    note. density: strikes a step at the end of the score that the piece continues; 0 without one.
     """
 
     times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -132,7 +126,7 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
         state.tempo = 60 / float(np.median(np.diff(prompt.beats)))
         half = pitches.FADES * state.tempo / 60 * STEPS_PER_BEAT
         strikes = (state.prompt[-DENSITY_STEPS:, :-BANDS] == STRUCK).sum()
-        state.density = max(strikes / np.clip(len(state.prompt), 1, DENSITY_STEPS), FEWEST_STRIKES)
+        state.density = strikes / np.clip(len(state.prompt), ATTACKED, DENSITY_STEPS)
         state.home = pitches.HomePitches(home_scores(state.prompt), len(state.prompt), half)
     return state
 
@@ -256,10 +250,10 @@ class ScoreLevel(Level):
             state.sections.append(self.stop)
         state.began, state.until = self.stop, self.stop + length
 
-    def _densities(self) -> tuple[float, float]:
-        """The section's density in strikes a step, that of a random passage of training scores; and
-        the density that the core is told. A return has the density of its theme. A piece that
-        continues a recording has the density of the recording.
+    def _section_density(self) -> tuple[float, float]:
+        """The section's density in strikes a step, times the listener's factor; and the density
+        that the core is told. A section has the density of a random passage of training scores, a
+        return that of its theme, and a piece that continues a score that of the score.
         """
         known = self.generator.densities
         quantile = SPARSEST + (1 - SPARSEST) * self._draw(DENSITY_DRAW, self.state.section)
@@ -270,7 +264,7 @@ class ScoreLevel(Level):
     def _tell_density(self):
         """Set the core's input of the density for the next beat."""
         place = list(self.config.states).index("density")
-        told = np.array([np.log(self._densities()[1]), 1], np.float32)
+        told = np.array([np.log(self._section_density()[1]), 1], np.float32)
         self.state.memory[place] = np.tile(told, (len(self.state.memory[place]), 1))
 
     def _governed(self, struck: np.ndarray, steps: int, expected: float, least: float, most: float
@@ -288,10 +282,10 @@ class ScoreLevel(Level):
         """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
-        usual, (expected, told) = self.generator.strikes, self._densities()
+        usual, (expected, told) = self.generator.strikes, self._section_density()
         untold = np.log(OVERTOLD * expected / told)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] == STRUCK
-        in_section = struck[len(struck) - min(len(struck), self.stop - state.began) :]
+        in_section = struck[max(0, len(struck) - (self.stop - state.began)) :]
         bias[:-BANDS, STRUCK] = untold + self._governed(
             in_section[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
         bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * untold + self._governed(

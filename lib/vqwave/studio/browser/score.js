@@ -75,20 +75,20 @@ export class ScoreLevel extends Level {
     [this.began, this.until] = [stop, stop + length];
   }
 
-  /** The section's density in strikes a step, that of a random passage of training scores; and the density that the core is told. */
-  get sectionDensities() {
-    const known = this.densities;
+  /** The section's density in strikes a step, times the listener's factor; and the density that the core is told. */
+  get sectionDensity() {
+    const quantiles = this.densities;
     const quantile = this.sparsest + (1 - this.sparsest) * this.draw(this.density_draw, this.section);
-    const place = quantile * (known.length - 1);
-    const at = Math.min(Math.floor(place), known.length - 2);
-    const density = this.steering.density * (known[at] + (place - at) * (known[at + 1] - known[at]));
-    return [density, clip(this.overtold * density, known[0], known.at(-1))];
+    const place = quantile * (quantiles.length - 1);
+    const at = Math.min(Math.floor(place), quantiles.length - 2);
+    const density = this.steering.density * (quantiles[at] + (place - at) * (quantiles[at + 1] - quantiles[at]));
+    return [density, clip(this.overtold * density, quantiles[0], quantiles.at(-1))];
   }
 
   /** Set the core's input of the density for the next beat. */
   tellDensity() {
     const place = this.model.states.findIndex(([name]) => name === "density");
-    this.memory[place] = new Tensor(Float32Array.of(Math.log(this.sectionDensities[1]), 1), [1, 2]);
+    this.memory[place] = new Tensor(Float32Array.of(Math.log(this.sectionDensity[1]), 1), [1, 2]);
   }
 
   /** The hash of a run of notes, [step, book] each (`data/melody.py`). */
@@ -102,12 +102,12 @@ export class ScoreLevel extends Level {
   bias(step) {
     const { steering, struck, books, pitched } = this;
     const bias = new Float32Array(3 * books);
-    const [usual, [expected, told]] = [this.strikes, this.sectionDensities];
+    const [usual, [expected, told]] = [this.strikes, this.sectionDensity];
     const untold = Math.log((this.overtold * expected) / told);
     const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(this.frames.length - steps).map((frame) => Number(frame[book] === struck))));
-    const governed = (from, to, steps, known, mean, least, most) => {
+    const governed = (from, to, steps, available, mean, least, most) => {
       // As if the steps that are not there yet had been as expected.
-      const counted = Math.min(steps, known);
+      const counted = Math.min(steps, available);
       const rate = (sum(strikes(counted).slice(from, to)) + mean * (steps - counted)) / steps;
       const push = this.governor * Math.log(clip(rate, least, most) / Math.max(rate, mean / steps));
       return Math.min(push, this.most_pushed / clip(this.sampling.temperature, this.safest, 1));
