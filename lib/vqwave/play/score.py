@@ -30,7 +30,7 @@ RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
 SPARSEST = 0.1
 """The lowest quantile of densities that a section draws. Sparser sections are nearly silent."""
-OVERTOLD = 1.5
+OVERTOLD = 1.9
 """The model strikes fewer notes than it is told, so it is told its density times this factor."""
 DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps of a section in this range, as a
