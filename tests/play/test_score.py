@@ -16,7 +16,7 @@ from vqwave.play import api, blocks, labels, midi
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
-from vqwave.play.score import OVERTOLD, SPARSEST, ScoreLevel
+from vqwave.play.score import OVERTOLD, QUANTILES, ScoreLevel
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
@@ -342,7 +342,7 @@ def test_sections_have_densities_of_training_scores_and_a_return_that_of_its_the
     assert returns and all(len(values) == 1 for values in densities.values())
     drawn = sorted(density for values in densities.values() for density in values)
     assert len(set(drawn)) == len(densities) > 5
-    assert drawn[0] >= 0.5 + SPARSEST and drawn[-1] < 1.5
+    assert drawn[0] >= 0.5 + QUANTILES[0] and drawn[-1] < 0.5 + QUANTILES[1]
 
 
 @pytest.mark.parametrize("notes, strikes", [(64, 0.5), (1, 1 / 16), (0, 0)])

@@ -28,9 +28,11 @@ SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
-SPARSEST = 0.1
-"""The lowest quantile of densities that a section draws. Sparser sections are nearly silent."""
-OVERTOLD = 1.9
+QUANTILES = 0.25, 0.9
+"""A section draws its density between these quantiles. Sparser sections are nearly silent, and what
+recurs in denser ones is not heard.
+"""
+OVERTOLD = 1.5
 """The model strikes fewer notes than it is told, so it is told its density times this factor."""
 DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps of a section in this range, as a
@@ -256,7 +258,8 @@ class ScoreLevel(Level):
         return that of its theme, and a piece that continues a score that of the score.
         """
         known = self.generator.densities
-        quantile = SPARSEST + (1 - SPARSEST) * self._draw(DENSITY_DRAW, self.state.section)
+        least, most = QUANTILES
+        quantile = least + (most - least) * self._draw(DENSITY_DRAW, self.state.section)
         drawn = np.interp(quantile, np.linspace(0, 1, len(known)), known)
         density = self.steering.density * (self.state.density or drawn)
         return density, np.clip(OVERTOLD * density, known[0], known[-1])

@@ -259,7 +259,7 @@ class Site:
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "density_draw": sampling.DENSITY_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
-            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SPARSEST OVERTOLD "
+            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL QUANTILES OVERTOLD "
                                "DENSITY GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS "
                                "ATTACKED ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE "
                                "BANNED"),

@@ -77,12 +77,12 @@ export class ScoreLevel extends Level {
 
   /** The section's density in strikes a step, times the listener's factor; and the density that the core is told. */
   get sectionDensity() {
-    const quantiles = this.densities;
-    const quantile = this.sparsest + (1 - this.sparsest) * this.draw(this.density_draw, this.section);
-    const place = quantile * (quantiles.length - 1);
-    const at = Math.min(Math.floor(place), quantiles.length - 2);
-    const density = this.steering.density * (quantiles[at] + (place - at) * (quantiles[at + 1] - quantiles[at]));
-    return [density, clip(this.overtold * density, quantiles[0], quantiles.at(-1))];
+    const { densities, quantiles: [least, most] } = this;
+    const quantile = least + (most - least) * this.draw(this.density_draw, this.section);
+    const place = quantile * (densities.length - 1);
+    const at = Math.min(Math.floor(place), densities.length - 2);
+    const density = this.steering.density * (densities[at] + (place - at) * (densities[at + 1] - densities[at]));
+    return [density, clip(this.overtold * density, densities[0], densities.at(-1))];
   }
 
   /** Set the core's input of the density for the next beat. */
