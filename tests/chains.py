@@ -70,7 +70,6 @@ def save_generator(folder, config, spread=1.0):
     The inputs from earlier books of the frame (`before_`) start too small to have an effect.
     """
     model = Generator(config)
-    model.corpus["densities"] = np.linspace(0.3, 1.5, 21, dtype=np.float32)
     for variables in model.parts.values():
         for v in [] if isinstance(variables, dict) else variables:
             v.assign(v * spread * (15.0 if v.path.startswith("before_") else 1.0))
@@ -84,7 +83,7 @@ def save_levels(folder, chain, count=1):
 
 
 SCORE = {"level": 2048, "books": 20, "num_codes": 3,
-         "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 128}}
+         "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 64}}
 
 
 def with_score(preset, path):

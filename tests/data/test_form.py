@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqwave.config.roll import BANDS, DENSITY_STEPS, FEWEST_STRIKES, SOUNDING, STRUCK
+from vqwave.config.roll import BANDS, SOUNDING, STRUCK
 from vqwave.data import form
 
 
@@ -38,21 +38,11 @@ def test_a_section_returns_with_strikes_that_are_a_step_late():
     assert form.of_scores([*played, *short])["returns"] == pytest.approx(1 / 2)
 
 
-def test_densities_are_quantiles_of_passages():
-    passages = [np.zeros((DENSITY_STEPS, 20), int) for _ in range(3)]
-    for passage, count in zip(passages, (16, 64, 128), strict=True):
-        passage[:count // 4, :4] = STRUCK
-    found = form.of_scores([np.concatenate(passages[:2]), passages[2]])["densities"]
-    assert len(found) == form.DENSITIES
-    assert found[[0, 10, 20]] == pytest.approx([0.25, 1.0, 2.0])
-    assert set(form.of_scores([])["densities"]) == {np.float32(form.STRIKES)}
-
-
 def test_notes_a_step_are_the_strikes_of_semitones():
     corpus = form.of_scores([section(1), section(2)[:9]])
     strikes = np.concatenate([section(1), section(2)[:9]])[:, :-BANDS] == STRUCK
     assert corpus["strikes"] == pytest.approx(strikes.sum() / len(strikes))
     # One track cannot tell what is alike by chance.
     assert form.of_scores([track(1, 1, 1)])["returns"] == form.RETURNS
-    assert form.of_scores([0 * section(1)] * 3)["strikes"] == np.float32(FEWEST_STRIKES)
+    assert form.of_scores([0 * section(1)] * 3)["strikes"] == np.float32(form.FEWEST_STRIKES)
     assert form.of_scores([])["strikes"] == form.STRIKES and not len(form.of_scores([])["ngrams"])

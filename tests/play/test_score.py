@@ -16,7 +16,7 @@ from vqwave.play import api, blocks, labels, midi
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
-from vqwave.play.score import OVERTOLD, QUANTILES, ScoreLevel
+from vqwave.play.score import SECTION_DENSITIES, ScoreLevel
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
@@ -220,8 +220,7 @@ def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tm
     shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
     found, notes, new = weights.find(tmp_path / "generators", "score"), [], []
     for strikes, returns in ((0.3, 0.0), (3.0, 0.75)):
-        learnt = {"ngrams": np.zeros((0, 3)), "strikes": np.array([strikes]), "returns": np.array([returns]),
-                  "densities": strikes * np.linspace(0.5, 1.5, 5)}
+        learnt = {"ngrams": np.zeros((0, 3)), "strikes": np.array([strikes]), "returns": np.array([returns])}
         weights.save(tmp_path / "generators", "score", "",
                      {"generator": found.load("generator"), "corpus": learnt}, found.config)
         with api.load(tmp_path / "codecs", tmp_path / "generators").stream(seed=5) as stream:
@@ -320,59 +319,32 @@ def test_a_theme_that_is_not_old_enough_returns_later(music):
         assert stream._steering.section == ""
 
 
-def density(score) -> tuple[float, float]:
-    """The core's input of the density: (its logarithm, whether it is known)."""
-    return tuple(score.state.memory[list(score.config.states).index("density")][0])
-
-
-def test_sections_have_densities_of_training_scores_and_a_return_that_of_its_theme(music, monkeypatch):
+def test_sections_have_random_densities_and_a_return_that_of_its_theme(music):
     densities: dict[int, set[float]] = {}
-    returns, known = 0, np.linspace(0.5, 1.5, 5)
+    returns = 0
     with music.stream(seed=5) as stream:
         score = stream._chain.composer
-        monkeypatch.setattr(score.generator, "densities", known)
         for number in range(60):
             stream.set(section="theme" if number % 3 == 2 else "new")
             next(stream)
             state = score.state
             returns += state.theme >= 0
             first = state.theme if state.theme >= 0 else state.began
-            densities.setdefault(first, set()).add(score._section_density()[0])
-            assert density(score) == pytest.approx((np.log(min(OVERTOLD * score._section_density()[0], 1.5)), 1))
+            densities.setdefault(first, set()).add(score._section_density())
     assert returns and all(len(values) == 1 for values in densities.values())
     drawn = sorted(density for values in densities.values() for density in values)
     assert len(set(drawn)) == len(densities) > 5
-    assert drawn[0] >= 0.5 + QUANTILES[0] and drawn[-1] < 0.5 + QUANTILES[1]
+    assert SECTION_DENSITIES[0] <= drawn[0] and drawn[-1] < SECTION_DENSITIES[1]
 
 
-@pytest.mark.parametrize("notes, strikes", [(64, 0.5), (1, 1 / 16), (0, 0)])
-def test_a_continuation_has_the_density_of_the_end_of_its_score(music, notes, strikes):
-    """Of its last 64 steps, and of no fewer than 16. A silent score gives none."""
-    starts = 4.0 + 0.5 * np.arange(notes)
-    if notes > 1:  # a dense beginning does not count
-        starts = np.concatenate([np.zeros(15), starts])
-    score = Score(starts, starts + 0.2, LOWEST_PITCH + np.arange(len(starts)) % 16, np.zeros(0), np.zeros(0, int),
-                  np.arange(-1.0, 60.0))
-    with music.stream(seed=5, score=score) as stream:
-        composer = stream._chain.composer
-        composer.compose(50 * RATE)
-        assert composer.state.density == pytest.approx(strikes)
-        assert composer._section_density()[0] == pytest.approx(strikes) or not strikes
-
-
-def test_what_the_core_cannot_be_told_of_a_density_changes_the_odds(music, monkeypatch):
+def test_density_also_changes_attacks(music):
     with music.stream(seed=5) as stream:
         score = stream._chain.composer
-        monkeypatch.setattr(score.generator, "densities", np.linspace(0.4, 2.0, 21))
         score.compose(RATE)
-        drawn, found = score._section_density()[0], []
-        for told, factor in ((1.0, 1.0), (0.4, 0.1), (2.0, 10.0)):
-            score.steering.density = factor * told / OVERTOLD / drawn
-            score._tell_density()
-            assert density(score) == pytest.approx((np.log(told), 1))
-            found.append(score._bias(0, score.stop, np.ones(score.books, bool))[-BANDS:, STRUCK])
-    np.testing.assert_allclose(found[1] - found[0], np.log(0.1) / 2, rtol=1e-5)
-    np.testing.assert_allclose(found[2] - found[0], np.log(10) / 2, rtol=1e-5)
+        plain = score._bias(0, score.stop, np.ones(score.books, bool))
+        score.steering.density = 0.25
+        sparse = score._bias(0, score.stop, np.ones(score.books, bool))
+    np.testing.assert_allclose((sparse - plain)[-BANDS:, STRUCK], np.log(0.25) / 2, rtol=1e-6)
 
 
 def test_a_jump_to_a_recording_continues_its_score(music, tune):
@@ -402,9 +374,8 @@ def test_another_note_follows_the_first_one_soon(music, seed):
 
 @pytest.fixture
 def steady(monkeypatch):
-    """All sections have the mean density of training scores, which the core can be told."""
-    monkeypatch.setattr(ScoreLevel, "_section_density", lambda level: (
-        level.generator.strikes, OVERTOLD * level.generator.strikes))
+    """All sections have the expected number of notes."""
+    monkeypatch.setattr(ScoreLevel, "_section_density", lambda level: 1.0)
 
 
 def test_a_cold_piece_still_has_notes(music, steady):
@@ -415,22 +386,9 @@ def test_a_cold_piece_still_has_notes(music, steady):
             score = stream._chain.composer
             score.set_sampling(Sampling(temperature=temperature))
             score.compose(20 * RATE)
-            # Nothing has sounded for a long time.
-            score.state.codes[:], score.state.began, score.state.theme = 0, 0, -1
+            score.state.codes[:] = 0  # nothing has sounded for a long time
             struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
     assert struck[1] == pytest.approx(struck[0] / 0.7)
-
-
-def test_strikes_before_a_section_do_not_count(music, steady):
-    """The governor does not make up for a dense section in the next, sparse one."""
-    biases = []
-    with music.stream(seed=5) as stream:
-        score = stream._chain.composer
-        score.compose(20 * RATE)
-        for began in (0, score.stop):
-            score.state.codes[:], score.state.began, score.state.theme = STRUCK, began, -1
-            biases.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
-    assert biases[0] < -5 and biases[1] == pytest.approx(0.0)
 
 
 def test_notes_without_attacks_get_attacks(music, steady):
@@ -459,7 +417,6 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
             with Stream.resume(saved, composer=stream.queued_engines.composer) as again:
                 for block in blocks:
                     np.testing.assert_array_equal(next(again), block)
-            stream._chain.composer.compose(15 * RATE)
             notes = stream.notes(5 * RATE)
         shares.append(np.mean([(pitch - LOWEST_PITCH) % 12 in (0, 5) for _, _, pitch in notes]))
     assert shares[1] > 1.5 * shares[0]

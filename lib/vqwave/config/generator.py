@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import pydantic
 from pydantic import Field
 
-from . import roll
 from .codec import CodecConfig
 from .conditions import AnyCondition, CodesAbove, Labels, ScoreAbove
 from .fields import (
@@ -232,8 +231,7 @@ class RollCore(CoreConfig):
 
     An LSTM over the steps reads, for each semitone, the last codes and the averages of strikes of
     the neighbours within an octave. It also reads the strikes that followed the `matches` earlier
-    passages of the piece that are most similar to the last `compared` steps. The density of strikes
-    is an input, too, but may be unknown.
+    passages of the piece that are most similar to the last `compared` steps.
 
     units: of the LSTM. head_dim: features of a semitone; its code also depends on the `below`
     semitones below. memory: the number of steps that are remembered.
@@ -244,8 +242,8 @@ class RollCore(CoreConfig):
     units: Positive = 48
     head_dim: Positive = 48
     below: Positive = 24
-    memory: Annotated[int, Field(strict=True, ge=max(roll.RECENT), le=8192)] = 1024
-    matches: Annotated[int, Field(strict=True, ge=1, le=16)] = 8
+    memory: Annotated[int, Field(strict=True, ge=16, le=8192)] = 1024
+    matches: Annotated[int, Field(strict=True, ge=1, le=16)] = 4
     compared: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
     # A semitone depends on the semitones below.
     drawing: Literal["in_order"] = "in_order"
@@ -256,11 +254,11 @@ class RollCore(CoreConfig):
             raise ValueError("a generator of a score has no conditions")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """The last steps, oldest first; the LSTM's state of each semitone; the position of the
-        step in its beat; and the density: (its logarithm, 1), or zeros if it is unknown.
+        """The last steps, oldest first; the LSTM's state of each semitone; and the position of the
+        step in its beat.
         """
         return {"past": (self.memory, books), "h": (books, self.units), "c": (books, self.units),
-                "count": (1,), "density": (2,)}
+                "count": (1,)}
 
 
 AnyCore = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore | FramesCore | RollCore,

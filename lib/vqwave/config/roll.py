@@ -15,18 +15,8 @@ KERNEL_SEMITONES = 25
 """The kernel of a convolution over semitones: an octave on either side."""
 AVERAGE_SECONDS = (2.0, 8.0, 30.0)
 """Time constants, in seconds, of the averages of strikes."""
-RECENT = (1, 2, 3, 4, 16, 24, 32, 48, 64, 96, 128)
-"""The ages, in steps, of the steps whose strikes are separate inputs."""
-DENSITY_STEPS = 64
-"""The steps over which the density is measured that a score model is told."""
-FEWEST_STRIKES = 0.05
-"""The least density, strikes a step, for music without notes."""
-TOLD = 0.7
-"""The share of training windows whose density is told."""
-DENSITY_NOISE = 0.15
-"""The standard deviation of the noise on the told density in training, in nats. Without noise the
-model learns to strike exactly as many notes, the last ones all at once.
-"""
+RECENT = 4
+"""The number of last steps whose strikes are separate inputs."""
 LEAST_AGE = 5
 """The fewest steps between a step and the earlier steps that it is compared with."""
 IMPOSSIBLE = -30.0

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config.roll import BANDS, DENSITY_STEPS, FEWEST_STRIKES, STEPS_PER_BEAT, STRUCK
+from ..config.roll import BANDS, STEPS_PER_BEAT, STRUCK
 from . import melody
 
 SECTION = 16 * STEPS_PER_BEAT
 """The steps of a section."""
-DENSITIES = 21
-"""The number of quantiles of the density that are kept."""
 FEWEST = 8
 """Sections with fewer notes do not count."""
 CERTAINTY = 0.99
@@ -25,28 +23,21 @@ STRIKES, RETURNS, MOST_RETURNS = 0.75, 0.5, 0.75
 """The notes in a step where there are no scores; the share of sections that return where no other
 track compares, and the largest share.
 """
+FEWEST_STRIKES = 0.05
+"""The least number of notes in a step, for music without notes."""
 
 
 def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
-    "strikes" [1]: the mean number of notes struck in a step. "densities" [`DENSITIES`]: quantiles
-    of this number in passages of `DENSITY_STEPS`, evenly spaced. "returns" [1]: the share of
-    sections that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`.
+    "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
+    that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`.
     """
     rolls = [(codes[:, :-BANDS] == STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
     return {"strikes": np.array([max(strikes, FEWEST_STRIKES)], np.float32),
-            "densities": _density_quantiles(rolls),
             "returns": np.array([returns(rolls)], np.float32),
             "ngrams": melody.to_digits(melody.ngrams(scores))}
-
-
-def _density_quantiles(rolls: Sequence[np.ndarray]) -> np.ndarray:
-    passages = [roll[start : start + DENSITY_STEPS].sum() / DENSITY_STEPS for roll in rolls
-                for start in range(0, len(roll) - DENSITY_STEPS + 1, DENSITY_STEPS)]
-    passages = [max(x, FEWEST_STRIKES) for x in passages] or [STRIKES]
-    return np.quantile(passages, np.linspace(0, 1, DENSITIES)).astype(np.float32)
 
 
 def returns(rolls: Sequence[np.ndarray]) -> float:

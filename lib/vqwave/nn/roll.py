@@ -12,8 +12,8 @@ from .lstm import LSTM
 
 def planes(matches: int) -> int:
     """The number of inputs of each semitone, see `join_planes`."""
-    return (len(roll.RECENT) + 1 + 2 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 3 * matches
-            + roll.BANDS + roll.STEPS_PER_BEAT + 2)
+    return (roll.RECENT + 1 + 2 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 3 * matches
+            + roll.BANDS + roll.STEPS_PER_BEAT)
 
 
 class RollStack(Core):
@@ -59,13 +59,14 @@ class RollStack(Core):
         weights = ops.take(self.weights_of_past, ops.clip(ages, 0, self.config.core.memory - 1),
                            axis=1) * ops.cast(inside, "float32")
         rates = [ops.matmul(weights[i], struck) for i in range(len(roll.AVERAGE_SECONDS))]
-        recent = [_later(struck, age - 1) for age in roll.RECENT]
+        recent = [struck]
+        for _ in range(roll.RECENT - 1):
+            recent.append(_later(recent[-1]))
         follow, alike = self._matches(struck, sounds, ages)
         phases = ops.one_hot(ops.arange(steps) % roll.STEPS_PER_BEAT, roll.STEPS_PER_BEAT,
                              dtype="float32")
         phases = ops.broadcast_to(phases, (batch, steps, roll.STEPS_PER_BEAT))
-        density = self._told_density(current) if training else ops.zeros((batch, steps, 2))
-        x = join_planes([*recent, sounds], rates, follow, alike, phases, density)
+        x = join_planes([*recent, sounds], rates, follow, alike, phases)
         units = self.config.core.units
         x = ops.reshape(x, (-1, books, planes(self.config.core.matches)))
         x = self.dropout(gelu(self.enter(x)), training=training)
@@ -79,22 +80,6 @@ class RollStack(Core):
         hidden = gelu(features + self.across(ops.cast(lower, features.dtype)))
         logits = self.draws(self.dropout(hidden, training=training))
         return logits + mask
-
-    def _told_density(self, current):
-        """The density of training windows, int [batch, T, books], as an input: [batch, T, 2], see
-        `RollCore.states`. Each passage of `DENSITY_STEPS` has its density with noise. Some windows
-        are told nothing.
-        """
-        struck = ops.cast(current[..., : -roll.BANDS] == roll.STRUCK, "float32")
-        batch, steps, _ = ops.shape(struck)
-        passage = np.arange(steps) // roll.DENSITY_STEPS
-        same = np.equal.outer(passage, passage).astype("float32")
-        density = ops.matmul(ops.sum(struck, axis=-1), same / same.sum(axis=0))
-        noise = keras.random.normal((batch, passage[-1] + 1), stddev=roll.DENSITY_NOISE,
-                                    seed=self.seeds)
-        logs = ops.log(ops.maximum(density, roll.FEWEST_STRIKES)) + ops.take(noise, passage, axis=1)
-        told = ops.cast(keras.random.uniform((batch, 1), seed=self.seeds) < roll.TOLD, "float32")
-        return ops.stack([logs * told, ops.broadcast_to(told, ops.shape(logs))], axis=-1)
 
     def _matches(self, struck, sounds, ages):
         """The strikes that followed the most similar earlier steps: (strikes [batch, T, books,
@@ -120,7 +105,7 @@ class RollStack(Core):
 
     def step(self, previous, context, state, draw):
         """One step, for sampling; see `Core.step`."""
-        past, h, c, count, density = state
+        past, h, c, count = state
         core, books = self.config.core, self.config.books
         previous = ops.where(previous == self.config.start_token, roll.SILENT, previous)
         past = ops.concatenate([past[:, 1:], ops.cast(previous, "float32")[:, None]], axis=1)
@@ -145,9 +130,8 @@ class RollStack(Core):
         follow = ops.take_along_axis(struck, places[..., None] + 1, axis=1)
         follow = follow * ops.cast(alike > 0, "float32")[..., None]
         phase = ops.one_hot(ops.cast(count[:, 0], "int32"), roll.STEPS_PER_BEAT, dtype="float32")
-        recent = [struck[:, -age] for age in roll.RECENT]
-        x = join_planes([*recent, sounds[:, -1]], rates, ops.swapaxes(follow, 1, 2), alike, phase,
-                        density)
+        recent = [struck[:, -1 - age] for age in range(roll.RECENT)]
+        x = join_planes([*recent, sounds[:, -1]], rates, ops.swapaxes(follow, 1, 2), alike, phase)
         x = gelu(self.enter(x))
         flat, (h, c) = self.lstm.cell(ops.reshape(x, (-1, core.units)),
                                       [ops.reshape(s, (-1, core.units)) for s in (h, c)])
@@ -163,13 +147,12 @@ class RollStack(Core):
         count = (count + 1) % roll.STEPS_PER_BEAT
         shape = (-1, books, core.units)
         return ops.stack(codes, axis=-1), [past, ops.reshape(h, shape), ops.reshape(c, shape),
-                                           count, density]
+                                           count]
 
 
-def _later(x, count: int = 1):
-    """[..., T, books] some steps later, zeros first."""
-    padded = ops.pad(x, [*[[0, 0]] * (len(x.shape) - 2), [count, 0], [0, 0]])
-    return padded[..., : -count or None, :]
+def _later(x):
+    """[..., T, books] one step later, zeros first."""
+    return ops.pad(x, [*[[0, 0]] * (len(x.shape) - 2), [1, 0], [0, 0]])[..., :-1, :]
 
 
 def possible(sounds):
@@ -178,12 +161,12 @@ def possible(sounds):
     return ops.stack([zeros, roll.IMPOSSIBLE * (1 - sounds), zeros], axis=-1)
 
 
-def join_planes(own: list, rates: list, follow, alike, phase, density):
+def join_planes(own: list, rates: list, follow, alike, phase):
     """The inputs of each semitone, [..., books, planes].
 
     own: the last steps, [..., books] each. rates: averages of strikes, [..., books] each. follow:
     [..., books, matches], and alike: [..., matches], the strikes and similarities of `_matches`.
-    phase: [..., steps per beat]. density: [..., 2], see `RollCore.states`.
+    phase: [..., steps per beat].
     """
     books = rates[0].shape[-1]
     classes = roll.pitch_classes(books)
@@ -192,7 +175,7 @@ def join_planes(own: list, rates: list, follow, alike, phase, density):
     of_class = [ops.matmul(rate, classes) for rate in (rates[0], rates[-1])]
     height = ops.zeros_like(rates[0]) + (np.arange(books, dtype="float32") / books - 0.5)
     attacks = own[0][..., books - roll.BANDS :]
-    shared = ops.concatenate([alike, attacks, phase, density], axis=-1)[..., None, :]
+    shared = ops.concatenate([alike, attacks, phase], axis=-1)[..., None, :]
     shared = ops.broadcast_to(shared, (*ops.shape(rates[0]), shared.shape[-1]))
     which = np.eye(books, dtype="float32")[:, books - roll.BANDS :]
     which = ops.broadcast_to(which, (*ops.shape(rates[0]), roll.BANDS))

@@ -83,19 +83,19 @@ class RollBody(Body):
         band_one_hot = body("Add", body("Mul", now, np.array(0, np.float32)), band_one_hot)
         height = (np.arange(books, dtype=np.float32) / books - 0.5)[None, None, None]
         height = body("Add", body("Mul", now, np.array(0, np.float32)), height)
-        recent = body("Gather", struck, [core.memory - age for age in roll.RECENT], axis=2)
+        recent = body("Gather", struck, [core.memory - 1 - age for age in range(roll.RECENT)],
+                      axis=2)
         attacks = body("Slice", body("Gather", recent, [0], axis=2), [books - roll.BANDS],
                        [books], [3])
-        attacks = body("Squeeze", attacks, [2])
+        attacks = body("Transpose", attacks, perm=[0, 1, 3, 2])
         following_strikes, similarity = self._matches(struck, sounds)
         count = body("Cast", "body_count", to=INT32)
         phase = body("Cast", body("Equal", count,
                                   np.arange(roll.STEPS_PER_BEAT, dtype=np.int32)), to=FLOAT)
-        body.node("Identity", "body_density", outputs=["body_density_out"])
-        shared = [body("Unsqueeze", x, [3]) for x in (similarity, attacks, phase, "body_density")]
+        similarity, phase = (body("Unsqueeze", x, [3]) for x in (similarity, phase))
         return body("Concat", recent, now, rates, body("Mul", density, ones), of_class, height,
-                    band_one_hot, following_strikes, body("Mul", following_strikes, shared[0]),
-                    *(body("Mul", x, ones) for x in shared), axis=2)
+                    band_one_hot, following_strikes, body("Mul", following_strikes, similarity),
+                    *(body("Mul", x, ones) for x in (similarity, attacks, phase)), axis=2)
 
     def _matches(self, struck: str, sounds: str) -> tuple[str, str]:
         """`nn.roll.RollStack._matches`: ([1, B, matches, books], [1, B, matches])."""

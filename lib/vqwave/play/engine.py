@@ -283,11 +283,6 @@ class GeneratorEngine:
         return float(self._corpus["strikes"][0])
 
     @cached_property
-    def densities(self) -> np.ndarray:
-        """Quantiles of the density of training scores, see `form.of_scores`."""
-        return self._corpus["densities"]
-
-    @cached_property
     def returns(self) -> float:
         """The share of the sections of training scores that return, see `form.of_scores`."""
         return float(self._corpus["returns"][0])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..config import ScoreAbove
-from ..config.roll import BANDS, DENSITY_STEPS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
+from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
 from ..data import melody
 from ..data.scores import Score
 from ..dsp import beats
@@ -28,30 +28,27 @@ SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
-QUANTILES = 0.25, 0.9
-"""A section draws its density between these quantiles. Sparser sections are nearly silent, and what
-recurs in denser ones is not heard.
+EXPECTED = 1.125
+"""The expected number of strikes, as a factor of the mean number in training scores: the score
+model by itself strikes fewer.
 """
-OVERTOLD = 1.5
-"""The model strikes fewer notes than it is told, so it is told its density times this factor."""
+SECTION_DENSITIES = 0.75, 2.0
+"""The range of a section's density, a random factor of the expected number of strikes."""
 DENSITY = 0.5, 1.3
-"""The governor keeps the strikes of the last `GOVERNED` steps of a section in this range, as a
-factor of its density.
+"""The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
+expected number.
 """
 GOVERNED = 48
 GOVERNOR = 4.0
 MOST_PUSHED = 2.0
 """The governor's largest bias on strikes, in nats. A larger bias would strike all notes at once."""
 LEAST_ATTACKS = 0.5
-"""The governor keeps the attacks of the last `ATTACKED` steps above this factor of the mean number
-of strikes in training scores, at any density. Notes without attacks are performed too quietly to be
-heard.
+"""The governor keeps the attacks of the last `ATTACKED` steps above this factor of the expected
+number of strikes, at any density. Notes without attacks are performed too quietly to be heard.
 """
 ATTACKED = 16
 ATTACKS_BY_DENSITY = 0.5
-"""The exponent with which that part of a density that the core cannot be told changes the odds
-of attacks.
-"""
+"""The exponent with which the density changes the odds of attacks."""
 SAFEST = 0.7
 """A low temperature makes strikes rarer, because each is less likely than none. So the governor's
 largest bias is divided by the temperature, but at most by 1 and at least by this value.
@@ -80,7 +77,7 @@ class ScoreState(LevelState):
     first step of this section, and the step after its last. grid: int64 [n + 1], the times of a
     prompt's steps. recorded: they are times of a recording, which no tempo changes. line: int64
     [batch, `melody.ORDER`, 2], (step, book) of the last notes of the top line, −1 before the first
-    note. density: strikes a step at the end of the score that the piece continues; 0 without one.
+    note.
     """
 
     times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -92,7 +89,6 @@ class ScoreState(LevelState):
     grid: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
     recorded: bool = False
     line: np.ndarray = field(default_factory=lambda: np.full((1, melody.ORDER, 2), -1))
-    density: float = 0.0
 
     @property
     def section(self) -> int:
@@ -127,8 +123,6 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
         state.times = state.grid[:1].copy()
         state.tempo = 60 / float(np.median(np.diff(prompt.beats)))
         half = pitches.FADES * state.tempo / 60 * STEPS_PER_BEAT
-        strikes = (state.prompt[-DENSITY_STEPS:, :-BANDS] == STRUCK).sum()
-        state.density = strikes / np.clip(len(state.prompt), ATTACKED, DENSITY_STEPS)
         state.home = pitches.HomePitches(home_scores(state.prompt), len(state.prompt), half)
     return state
 
@@ -191,7 +185,6 @@ class ScoreLevel(Level):
         """Compose one beat. Steps of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
         self._plan()
-        self._tell_density()
         super().sample(context)
         tempo = self.steering.tempo or state.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
@@ -252,23 +245,10 @@ class ScoreLevel(Level):
             state.sections.append(self.stop)
         state.began, state.until = self.stop, self.stop + length
 
-    def _section_density(self) -> tuple[float, float]:
-        """The section's density in strikes a step, times the listener's factor; and the density
-        that the core is told. A section has the density of a random passage of training scores, a
-        return that of its theme, and a piece that continues a score that of the score.
-        """
-        known = self.generator.densities
-        least, most = QUANTILES
-        quantile = least + (most - least) * self._draw(DENSITY_DRAW, self.state.section)
-        drawn = np.interp(quantile, np.linspace(0, 1, len(known)), known)
-        density = self.steering.density * (self.state.density or drawn)
-        return density, np.clip(OVERTOLD * density, known[0], known[-1])
-
-    def _tell_density(self):
-        """Set the core's input of the density for the next beat."""
-        place = list(self.config.states).index("density")
-        told = np.array([np.log(self._section_density()[1]), 1], np.float32)
-        self.state.memory[place] = np.tile(told, (len(self.state.memory[place]), 1))
+    def _section_density(self) -> float:
+        """The density of the section, log-uniform in its range. A return has that of its theme."""
+        least, most = SECTION_DENSITIES
+        return least * (most / least) ** self._draw(DENSITY_DRAW, self.state.section)
 
     def _governed(self, struck: np.ndarray, steps: int, expected: float, least: float, most: float
                   ) -> float:
@@ -285,13 +265,13 @@ class ScoreLevel(Level):
         """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
         state, steering = self.state, self.steering
         bias = np.zeros((self.books, 3), np.float32)
-        usual, (expected, told) = self.generator.strikes, self._section_density()
-        untold = np.log(OVERTOLD * expected / told)
+        usual = EXPECTED * self.generator.strikes
+        density = steering.density * self._section_density()
+        expected, log_density = usual * density, np.log(density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] == STRUCK
-        in_section = struck[max(0, len(struck) - (self.stop - state.began)) :]
-        bias[:-BANDS, STRUCK] = untold + self._governed(
-            in_section[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
-        bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * untold + self._governed(
+        bias[:-BANDS, STRUCK] = log_density + self._governed(
+            struck[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
+        bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * log_density + self._governed(
             struck[:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)
         strikes = struck[-WATCHED:, :-BANDS].sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)

@@ -253,16 +253,15 @@ class Site:
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32)),
-            "strikes": self.composer.strikes,
-            "densities": self.composer.densities.tolist(), "returns": self.composer.returns,
+            "strikes": self.composer.strikes, "returns": self.composer.returns,
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "density_draw": sampling.DENSITY_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
-            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL QUANTILES OVERTOLD "
-                               "DENSITY GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS "
-                               "ATTACKED ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE "
-                               "BANNED"),
+            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED "
+                               "SECTION_DENSITIES DENSITY GOVERNED GOVERNOR MOST_PUSHED SAFEST "
+                               "LEAST_ATTACKS ATTACKED ATTACKS_BY_DENSITY MOST_SHARE WATCHED "
+                               "OVERUSE OUTSIDE BANNED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

@@ -1,7 +1,6 @@
 // The score at work: composes beat by beat, ahead of the level that performs it (`play/score.py`).
 
 import { Level, clip, sum } from "./level.js";
-import { Tensor } from "./ort.js";
 import { uniforms } from "./philox.js";
 
 /** The nearest whole number, the even one of two. */
@@ -48,7 +47,6 @@ export class ScoreLevel extends Level {
   /** Compose one beat. */
   async sample() {
     this.planSection();
-    this.tellDensity();
     await super.sample(null);
     const step = (60 * this.rate) / (this.steering.tempo || this.chosenTempo) / this.perBlock;
     const end = this.times.at(-1);
@@ -75,20 +73,10 @@ export class ScoreLevel extends Level {
     [this.began, this.until] = [stop, stop + length];
   }
 
-  /** The section's density in strikes a step, times the listener's factor; and the density that the core is told. */
+  /** The density of the section, log-uniform in its range. A return has that of its theme. */
   get sectionDensity() {
-    const { densities, quantiles: [least, most] } = this;
-    const quantile = least + (most - least) * this.draw(this.density_draw, this.section);
-    const place = quantile * (densities.length - 1);
-    const at = Math.min(Math.floor(place), densities.length - 2);
-    const density = this.steering.density * (densities[at] + (place - at) * (densities[at + 1] - densities[at]));
-    return [density, clip(this.overtold * density, densities[0], densities.at(-1))];
-  }
-
-  /** Set the core's input of the density for the next beat. */
-  tellDensity() {
-    const place = this.model.states.findIndex(([name]) => name === "density");
-    this.memory[place] = new Tensor(Float32Array.of(Math.log(this.sectionDensity[1]), 1), [1, 2]);
+    const [least, most] = this.section_densities;
+    return least * (most / least) ** this.draw(this.density_draw, this.section);
   }
 
   /** The hash of a run of notes, [step, book] each (`data/melody.py`). */
@@ -102,25 +90,24 @@ export class ScoreLevel extends Level {
   bias(step) {
     const { steering, struck, books, pitched } = this;
     const bias = new Float32Array(3 * books);
-    const [usual, [expected, told]] = [this.strikes, this.sectionDensity];
-    const untold = Math.log((this.overtold * expected) / told);
-    const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(this.frames.length - steps).map((frame) => Number(frame[book] === struck))));
-    const governed = (from, to, steps, available, mean, least, most) => {
+    const usual = this.expected * this.strikes;
+    const density = steering.density * this.sectionDensity;
+    const [expected, logDensity] = [usual * density, Math.log(density)];
+    const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] === struck))));
+    const governed = (from, to, steps, mean, least, most) => {
       // As if the steps that are not there yet had been as expected.
-      const counted = Math.min(steps, available);
-      const rate = (sum(strikes(counted).slice(from, to)) + mean * (steps - counted)) / steps;
+      const rate = (sum(strikes(steps).slice(from, to)) + mean * Math.max(0, steps - this.frames.length)) / steps;
       const push = this.governor * Math.log(clip(rate, least, most) / Math.max(rate, mean / steps));
       return Math.min(push, this.most_pushed / clip(this.sampling.temperature, this.safest, 1));
     };
-    const inSection = Math.min(this.frames.length, this.stop - this.began);
-    const gain = untold + governed(0, pitched, this.governed, inSection, expected, ...this.density.map((share) => expected * share));
-    const attack = this.attacks_by_density * untold
-      + governed(pitched, books, this.attacked, this.frames.length, usual, usual * this.least_attacks, Infinity);
+    const gain = logDensity + governed(0, pitched, this.governed, expected, ...this.density.map((share) => expected * share));
+    const attack = this.attacks_by_density * logDensity
+      + governed(pitched, books, this.attacked, usual, usual * this.least_attacks, Infinity);
     for (let book = pitched; book < books; book++) bias[3 * book + struck] = attack;
     const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
-    const counts = strikes(Math.min(this.watched, this.frames.length)).slice(0, pitched);
+    const counts = strikes(this.watched).slice(0, pitched);
     const all = Math.max(1, sum(counts), (expected * this.watched) / 2);
     counts.forEach((count, book) => {
       const at = 3 * book + struck;
