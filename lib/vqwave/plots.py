@@ -84,7 +84,7 @@ def notes(rolls: dict, path, title: str = ""):
 
     figure, axes = figures.create(10.0, 0.9 + 2.4 * len(rolls), title, len(rolls), sharex=True,
                                   sharey=True, grid=False)
-    top = max(float(next(iter(rolls.values())).spectrum.max()), -RANGE_DB)
+    top = max(-RANGE_DB, *(float(roll.spectrum.max()) for roll in rolls.values()))
     for axis, (name, roll) in zip(axes[:, 0], rolls.items(), strict=True):
         rows, end = len(roll.spectrum), roll.start + roll.length
         image = axis.imshow(

@@ -5,6 +5,9 @@ from encoded import encode
 from imported import run
 from prepared import music
 
+from vqwave import plots
+from vqwave.play import midi
+
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):
@@ -42,6 +45,30 @@ def test_unreadable_files_are_left_out_and_reported(capsys, songs, tmp_path):
         assert "b.wav" in output.read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def score(tmp_path):
+    """A MIDI file with C4 from second 0 to 2 and E4 from second 4 to 6."""
+    midi.write(tmp_path / "score.mid", [(0, 2, 60), (4, 6, 64)], 1)
+    return tmp_path / "score.mid"
+
+
+def test_the_notes_of_a_midi_file_are_drawn_beside_those_of_a_recording(capsys, songs, score, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(plots, "notes", lambda rolls, *_: drawn.update(rolls))
+    code, _, _ = run(capsys, "plot", "notes", score, songs / "b.wav", "--start", 1, "--seconds", 4, "--output", tmp_path / "a.svg")
+    roll = drawn["score.mid"]
+    assert code == 0 and roll.start == drawn["b.wav"].start == 1
+    assert roll.length == pytest.approx(4, abs=0.01)
+    for values, expected in ((roll.time, [1, 4]), (roll.seconds, [1, 1]), (roll.midi, [60, 64])):
+        assert list(values) == pytest.approx(expected, abs=0.01)
+
+
+def test_the_picture_of_a_midi_file_names_it(capsys, score, tmp_path):
+    code, _, _ = run(capsys, "plot", "notes", score, "--output", tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert code == 0 and "score.mid" in text and "PolyCollection" in text
+
+
 def test_the_curves_of_a_run_and_of_one_model_are_drawn(capsys, tmp_path):
     (tmp_path / "vqvae_8.csv").write_text("epoch,loss,mel,val_loss\n0,3,2,4\n1,2,1,3\n2,1.")
     for given in (tmp_path, tmp_path / "vqvae_8.csv"):
@@ -50,7 +77,7 @@ def test_the_curves_of_a_run_and_of_one_model_are_drawn(capsys, tmp_path):
         assert code == 0 and "vqvae_8" in output.read_text(encoding="utf-8")
 
 
-def test_user_errors_are_one_line_and_draw_nothing(capsys, songs, tmp_path):
+def test_user_errors_are_one_line_and_draw_nothing(capsys, songs, score, tmp_path):
     output = tmp_path / "a.png"
     (tmp_path / "empty").mkdir()
     for arguments, why in [
@@ -60,6 +87,8 @@ def test_user_errors_are_one_line_and_draw_nothing(capsys, songs, tmp_path):
         (["waveforms", tmp_path / "none.mp3", "--output", output], "no such file"),
         (["spectrograms", songs, "--start", 60, "--output", output], "lasts 2.0 s"),
         (["curves", tmp_path / "empty", "--output", output], "no epoch"),
+        (["notes", score, "--start", 6.5, "--output", output], "has no notes from second 6.5 on"),
+        (["waveforms", score, "--output", output], "score.mid"),
     ]:
         code, printed, notes = run(capsys, "plot", *arguments)
         assert (code, printed) == (2, "") and why in notes.splitlines()[-1]

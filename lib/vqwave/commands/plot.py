@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..dsp import notes as note_finder
 from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
+from ..play import midi
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
         "notes song.mp3 out.wav --seconds 30 --output notes.png",
+        "notes out.wav out.mid --output score.png",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
                                   parser_class=type(parser))
@@ -54,14 +56,27 @@ def main(argv=None) -> int:
 def draw_sounds(args):
     rate = config.preset().chain.sample_rate
     draw = {"waveforms": plots.waveforms, "spectrograms": plots.spectrograms}[args.kind]
-    draw(read(args, rate), args.output, rate, args.title, start=args.start)
+    sounds = read(args, lambda path: audio.read_excerpt(path, rate, args.start, args.seconds))
+    draw(sounds, args.output, rate, args.title, start=args.start)
 
 
 def draw_notes(args):
+    plots.notes(read(args, lambda path: _roll(path, args.start, args.seconds)), args.output,
+                args.title)
+
+
+def _roll(path: Path, start: float, seconds: float) -> note_finder.PianoRoll:
+    """The notes of a part of a recording, or of a MIDI file."""
     rate = note_finder.SAMPLE_RATE
-    rolls = {name: note_finder.roll(sound, rate, start=args.start)
-             for name, sound in read(args, rate).items()}
-    plots.notes(rolls, args.output, args.title)
+    if not midi.is_midi(path):
+        return note_finder.roll(audio.read_excerpt(path, rate, start, seconds), rate, start=start)
+    score = midi.read(path)
+    end = min(start + seconds, score.ends.max())
+    heard = (score.starts < end) & (score.ends > start)
+    if not heard.any():
+        raise UserError(f"{printable(path)}: has no notes from second {start:g} on")
+    starts, ends = np.maximum(score.starts[heard], start), np.minimum(score.ends[heard], end)
+    return note_finder.silent_roll(starts, ends - starts, score.pitches[heard], start, end - start)
 
 
 def draw_curves(args):
@@ -90,29 +105,30 @@ class Kind(NamedTuple):
 KINDS = {
     "waveforms": Kind(draw_sounds, "the waveforms of many files, a panel each"),
     "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side"),
-    "notes": Kind(draw_notes, "piano rolls over spectrograms, stacked", seconds=30.0),
+    "notes": Kind(draw_notes, "piano rolls over spectrograms, stacked", seconds=30.0,
+                  inputs="files of music or MIDI files, or folders of music (with subfolders)"),
     "curves": Kind(draw_curves, "training curves, also of a running training: all models of a "
                    "folder, or every metric of one model",
                    inputs="the folder of a run, or the .csv log of one model", count=1),
 }
 
 
-def read(args, rate: int) -> dict[str, np.ndarray]:
-    """The part of each input to draw: {name: float32 [samples]}. Reports unreadable files."""
-    files, sounds, errors = find_files(map(Path, args.inputs)), {}, []
+def read(args, load: Callable) -> dict[str, Any]:
+    """What `load` makes of each input's path: {name: value}. Reports unreadable files."""
+    files, loaded, errors = find_files(map(Path, args.inputs)), {}, []
     names = [path.name for path in files]
     common = os.path.commonpath([path.absolute().parent for path in files])
     for path in files:
         name = path.name if names.count(path.name) == 1 else os.path.relpath(path, common)
         try:
-            sounds[printable(name)] = audio.read_excerpt(path, rate, args.start, args.seconds)
+            loaded[printable(name)] = load(path)
         except UserError as e:
             errors.append(e)
-    if not sounds:
+    if not loaded:
         raise errors[0]
     for error in errors:
         print(f"left out: {error}", file=sys.stderr)
-    return sounds
+    return loaded
 
 
 def find_files(paths) -> list[Path]:

@@ -249,6 +249,12 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
                      spectrum[: -(-frame // per_column)].T, start, len(audio) / sample_rate)
 
 
+def silent_roll(time, seconds, midi, start: float, length: float) -> PianoRoll:
+    """The notes of a score, float [notes] each, over a silent spectrum."""
+    return PianoRoll(time, seconds, midi, np.zeros(len(time), np.float32),
+                     np.full((BINS, 1), -np.inf, np.float32), start, length)
+
+
 @dataclass
 class _Note:
     """A note while it sounds. pitch: the sum of its pitches, weighted by their amplitudes."""
