@@ -14,7 +14,7 @@ import numpy as np
 
 from . import figures
 from .dsp import metrics
-from .dsp.notes import BINS_A_SEMITONE, LOWEST_MIDI
+from .dsp.notes import BINS, BINS_A_SEMITONE, LOWEST_MIDI
 from .dsp.spectrum import MOST_COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
 from .figures import BLACK, BLUE, GREY, PALETTE, RED, check_output
 from .io.training_log import read_log
@@ -85,6 +85,10 @@ def notes(rolls: dict, path, title: str = ""):
     figure, axes = figures.create(10.0, 0.9 + 2.4 * len(rolls), title, len(rolls), sharex=True,
                                   sharey=True, grid=False)
     top = max(-RANGE_DB, *(float(roll.spectrum.max()) for roll in rolls.values()))
+    midi = np.concatenate([roll.midi for roll in rolls.values()])  # scores may leave the spectrum
+    lowest = midi.min(initial=LOWEST_MIDI)
+    highest = midi.max(initial=LOWEST_MIDI + BINS // BINS_A_SEMITONE)
+    octaves = range(int(lowest) // 12 * 12, int(highest) + 1, 12)
     for axis, (name, roll) in zip(axes[:, 0], rolls.items(), strict=True):
         rows, end = len(roll.spectrum), roll.start + roll.length
         image = axis.imshow(
@@ -98,13 +102,13 @@ def notes(rolls: dict, path, title: str = ""):
         axis.add_collection(PolyCollection(
             bars, facecolors=[(*to_rgb(RED), float(a)) for a in opacity], edgecolors="white",
             linewidths=0.4), autolim=False)
-        octaves = range(LOWEST_MIDI, LOWEST_MIDI + rows // BINS_A_SEMITONE + 1, 12)
         axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
         axis.set_yticks([note + step for note in octaves[:-1] for step in (4, 7)], minor=True,
                         labels=[f"{letter}{note // 12 - 1}" for note in octaves[:-1]
                                 for letter in "EG"])
         axis.tick_params(axis="y", which="minor", labelsize=5)
         axis.grid(axis="y", linewidth=0.6, color="black", alpha=0.5)
+        axis.set_ylim(lowest - 0.5, highest + 0.5)
         figures.name_panel(axis, name, 1)
         axis.set_ylabel("Note")
     figures.time_axis(list(axes[:, 0]), min(r.start for r in rolls.values()),

@@ -64,9 +64,11 @@ def test_the_notes_of_a_midi_file_are_drawn_beside_those_of_a_recording(capsys, 
 
 
 def test_the_picture_of_a_midi_file_names_it(capsys, score, tmp_path):
+    midi.write(score, [(0, 2, 24), (4, 6, 64)], 1)
     code, _, _ = run(capsys, "plot", "notes", score, "--output", tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert code == 0 and "score.mid" in text and "PolyCollection" in text
+    assert "<!-- C1 -->" in text and "<!-- C0 -->" not in text, "the axis reaches the lowest note"
 
 
 def test_the_curves_of_a_run_and_of_one_model_are_drawn(capsys, tmp_path):
