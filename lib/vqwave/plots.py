@@ -20,6 +20,8 @@ from .figures import BLACK, BLUE, GREY, PALETTE, RED, check_output
 from .io.training_log import read_log
 
 RANGE_DB = 80.0
+MOST_EDGED = 60.0
+"""Seconds of the longest piano roll whose notes have edges; in a longer one edges hide notes."""
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
@@ -77,7 +79,7 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: 
 
 def notes(rolls: dict, path, title: str = ""):
     """Piano rolls on top of log-frequency spectrograms, {name: `dsp.notes.PianoRoll`}, on the same
-    axes. Louder notes are more opaque. Levels are relative to full scale.
+    axes. Louder notes are more opaque, those of scores fully. Levels are relative to full scale.
     """
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
@@ -89,31 +91,33 @@ def notes(rolls: dict, path, title: str = ""):
     lowest = midi.min(initial=LOWEST_MIDI)
     highest = midi.max(initial=LOWEST_MIDI + BINS // BINS_A_SEMITONE)
     octaves = range(int(lowest) // 12 * 12, int(highest) + 1, 12)
+    first = min(roll.start for roll in rolls.values())
+    last = max(roll.start + roll.length for roll in rolls.values())
     for axis, (name, roll) in zip(axes[:, 0], rolls.items(), strict=True):
-        rows, end = len(roll.spectrum), roll.start + roll.length
+        end = roll.start + roll.length
         image = axis.imshow(
             roll.spectrum, origin="lower", aspect="auto", cmap="Greys", vmin=top - RANGE_DB / 2,
             vmax=top, interpolation="nearest",
             extent=(roll.start, end, *(LOWEST_MIDI + (row - 0.5) / BINS_A_SEMITONE
-                                       for row in (0, rows))))
+                                       for row in (0, BINS))))
         bars = [[(a, m - 0.5), (b, m - 0.5), (b, m + 0.5), (a, m + 0.5)]
                 for a, b, m in zip(roll.time, roll.time + roll.seconds, roll.midi, strict=True)]
         opacity = np.clip(1.0 + (roll.strength - top) / (RANGE_DB / 2), 0.15, 1.0)
         axis.add_collection(PolyCollection(
             bars, facecolors=[(*to_rgb(RED), float(a)) for a in opacity], edgecolors="white",
-            linewidths=0.4), autolim=False)
+            linewidths=0.4 if last - first <= MOST_EDGED else 0.0), autolim=False)
         axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
         axis.set_yticks([note + step for note in octaves[:-1] for step in (4, 7)], minor=True,
                         labels=[f"{letter}{note // 12 - 1}" for note in octaves[:-1]
                                 for letter in "EG"])
         axis.tick_params(axis="y", which="minor", labelsize=5)
         axis.grid(axis="y", linewidth=0.6, color="black", alpha=0.5)
-        axis.set_ylim(lowest - 0.5, highest + 0.5)
         figures.name_panel(axis, name, 1)
         axis.set_ylabel("Note")
-    figures.time_axis(list(axes[:, 0]), min(r.start for r in rolls.values()),
-                      max(r.start + r.length for r in rolls.values()))
-    figures.colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
+    axes[0, 0].set_ylim(lowest - 0.5, highest + 0.5)
+    figures.time_axis(list(axes[:, 0]), first, last)
+    if any(np.isfinite(roll.spectrum).any() for roll in rolls.values()):
+        figures.colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
     figures.save(figure, path)
 
 

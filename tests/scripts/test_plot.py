@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import pytest
 from encoded import encode
@@ -63,12 +64,19 @@ def test_the_notes_of_a_midi_file_are_drawn_beside_those_of_a_recording(capsys, 
         assert list(values) == pytest.approx(expected, abs=0.01)
 
 
-def test_the_picture_of_a_midi_file_names_it(capsys, score, tmp_path):
+def test_the_axis_reaches_the_lowest_note_of_a_midi_file(capsys, score, tmp_path):
     midi.write(score, [(0, 2, 24), (4, 6, 64)], 1)
     code, _, _ = run(capsys, "plot", "notes", score, "--output", tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    assert code == 0 and "score.mid" in text and "PolyCollection" in text
-    assert "<!-- C1 -->" in text and "<!-- C0 -->" not in text, "the axis reaches the lowest note"
+    assert code == 0 and "score.mid" in text
+    assert "<!-- C1 -->" in text and "<!-- C0 -->" not in text
+    assert "dBFS" not in text, "a score has no levels"
+
+
+def test_a_midi_file_needs_mido(capsys, songs, score, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mido", None)
+    code, _, notes = run(capsys, "plot", "notes", songs / "b.wav", score, "--output", tmp_path / "a.svg")
+    assert code == 2 and "MIDI needs mido" in notes and not (tmp_path / "a.svg").exists()
 
 
 def test_the_curves_of_a_run_and_of_one_model_are_drawn(capsys, tmp_path):
@@ -89,8 +97,8 @@ def test_user_errors_are_one_line_and_draw_nothing(capsys, songs, score, tmp_pat
         (["waveforms", tmp_path / "none.mp3", "--output", output], "no such file"),
         (["spectrograms", songs, "--start", 60, "--output", output], "lasts 2.0 s"),
         (["curves", tmp_path / "empty", "--output", output], "no epoch"),
-        (["notes", score, "--start", 6.5, "--output", output], "has no notes from second 6.5 on"),
-        (["waveforms", score, "--output", output], "score.mid"),
+        (["notes", score, "--start", 6.5, "--output", output], "has no notes between second 6.5 and 36.5"),
+        (["notes", score, "--start", 2.5, "--seconds", 1, "--output", output], "has no notes between second 2.5 and 3.5"),
     ]:
         code, printed, notes = run(capsys, "plot", *arguments)
         assert (code, printed) == (2, "") and why in notes.splitlines()[-1]

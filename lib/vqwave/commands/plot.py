@@ -61,11 +61,13 @@ def draw_sounds(args):
 
 
 def draw_notes(args):
-    plots.notes(read(args, lambda path: _roll(path, args.start, args.seconds)), args.output,
-                args.title)
+    if any(map(midi.is_midi, args.inputs)):
+        midi.load_mido()
+    rolls = read(args, lambda path: find_roll(path, args.start, args.seconds))
+    plots.notes(rolls, args.output, args.title)
 
 
-def _roll(path: Path, start: float, seconds: float) -> note_finder.PianoRoll:
+def find_roll(path: Path, start: float, seconds: float) -> note_finder.PianoRoll:
     """The notes of a part of a recording, or of a MIDI file."""
     rate = note_finder.SAMPLE_RATE
     if not midi.is_midi(path):
@@ -74,9 +76,10 @@ def _roll(path: Path, start: float, seconds: float) -> note_finder.PianoRoll:
     end = min(start + seconds, score.ends.max())
     heard = (score.starts < end) & (score.ends > start)
     if not heard.any():
-        raise UserError(f"{printable(path)}: has no notes from second {start:g} on")
+        raise UserError(f"{printable(path)}: has no notes between second {start:g} and "
+                        f"{start + seconds:g}")
     starts, ends = np.maximum(score.starts[heard], start), np.minimum(score.ends[heard], end)
-    return note_finder.silent_roll(starts, ends - starts, score.pitches[heard], start, end - start)
+    return note_finder.score_roll(starts, ends - starts, score.pitches[heard], start, end - start)
 
 
 def draw_curves(args):
@@ -105,7 +108,7 @@ class Kind(NamedTuple):
 KINDS = {
     "waveforms": Kind(draw_sounds, "the waveforms of many files, a panel each"),
     "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side"),
-    "notes": Kind(draw_notes, "piano rolls over spectrograms, stacked", seconds=30.0,
+    "notes": Kind(draw_notes, "piano rolls, of recordings over spectrograms, stacked", seconds=30.0,
                   inputs="files of music or MIDI files, or folders of music (with subfolders)"),
     "curves": Kind(draw_curves, "training curves, also of a running training: all models of a "
                    "folder, or every metric of one model",
