@@ -71,6 +71,7 @@ def test_the_axis_reaches_the_lowest_note_of_a_midi_file(capsys, score, tmp_path
     assert code == 0 and "score.mid" in text
     assert "<!-- C1 -->" in text and "<!-- C0 -->" not in text
     assert "dBFS" not in text, "a score has no levels"
+    assert run(capsys, "plot", "notes", score, "--output", tmp_path / "a.png")[0] == 0
 
 
 def test_a_midi_file_needs_mido(capsys, songs, score, tmp_path, monkeypatch):
