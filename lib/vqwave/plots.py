@@ -86,7 +86,8 @@ def notes(rolls: dict, path, title: str = ""):
 
     figure, axes = figures.create(10.0, 0.9 + 2.4 * len(rolls), title, len(rolls), sharex=True,
                                   sharey=True, grid=False)
-    top = max(-RANGE_DB, *(float(roll.spectrum.max()) for roll in rolls.values()))
+    loudest = max(float(roll.spectrum.max()) for roll in rolls.values())
+    top = max(loudest, -RANGE_DB)
     midi = np.concatenate([roll.midi for roll in rolls.values()])  # scores may leave the spectrum
     lowest = midi.min(initial=LOWEST_MIDI)
     highest = midi.max(initial=LOWEST_MIDI + BINS // BINS_A_SEMITONE)
@@ -116,7 +117,7 @@ def notes(rolls: dict, path, title: str = ""):
         axis.set_ylabel("Note")
     axes[0, 0].set_ylim(lowest - 0.5, highest + 0.5)
     figures.time_axis(list(axes[:, 0]), first, last)
-    if any(np.isfinite(roll.spectrum).any() for roll in rolls.values()):
+    if np.isfinite(loudest):  # scores alone have no levels
         figures.colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
     figures.save(figure, path)
 

@@ -250,7 +250,9 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
 
 
 def score_roll(time, seconds, midi, start: float, length: float) -> PianoRoll:
-    """The roll of a score's notes: all have a strength of 0 dB, and the spectrum is silent."""
+    """The roll of a score's notes: all have a strength of 0 dB, and the spectrum is silent. The
+    arguments are as in `PianoRoll`.
+    """
     time, seconds, midi = (np.asarray(x, np.float32) for x in (time, seconds, midi))
     return PianoRoll(time, seconds, midi, np.zeros(len(time), np.float32),
                      np.full((BINS, 1), -np.inf, np.float32), start, length)
