@@ -32,22 +32,28 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(shared):
     def fill(root):
-        described = with_score(preset(root / "plain.yml", {512: 2}), root / "led.yml")
+        described = with_score(preset(root / "plain.yml", {512: 2, 128: 2}), root / "led.yml")
         values = configs.load_yaml(described.name)
-        performer = values["generators"][PERFORMER]
-        performer["core"] = {"kind": "frames", "code_dim": 8, "head_dim": 16}
-        performer["sampling"] = {"temperature": 0.0}
-        performer["conditions"][1] |= {"names": ["a/01", "b/01"], "channels": 6}
+        for performer in values["generators"].values():
+            if performer["core"].get("kind") != "roll":
+                performer["core"] = {"kind": "frames", "code_dim": 8, "head_dim": 16}
+                performer["sampling"] = {"temperature": 0.0}
+        values["generators"][PERFORMER]["conditions"][1] |= {"names": ["a/01", "b/01"], "channels": 6}
         (root / "led.yml").write_text(configs.dump_yaml(values))
         described = configs.preset(root / "led.yml")
         save_chain(root, described)
-        codec = weights.find(root / "codecs", CODEC)
-        model = Generator(described.generator(PERFORMER))
-        model.core.start_outputs(codec.codebook_per_code(), np.random.default_rng(0))
-        weights.save(root / "generators", PERFORMER, "", model.parts, model.config,
-                     {"codecs": {CODEC: codec.codes_id}})
+        for level, name in described.chain.codecs.items():
+            codec = weights.find(root / "codecs", name)
+            keras.utils.set_random_seed(0)
+            model = Generator(described.generator(level))
+            vectors, kernel = codec.codebook_per_code(), model.core.vectors.kernel
+            model.core.start_outputs(vectors, np.random.default_rng(0))
+            # Vectors as large as codes: an untrained context of codes is a hundredth of a score's.
+            kernel.assign(kernel * np.std(vectors[1]) * (0.25 if level == 512 else 25.0))
+            weights.save(root / "generators", model.config.name, "", model.parts, model.config,
+                         {"codecs": {name: codec.codes_id}})
 
-    root = shared("a performer of tracks", fill)
+    root = shared("performers of tracks", fill)
     return root
 
 
@@ -68,6 +74,24 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
                                np.full((1, 2), 64, np.int32), [])
     np.testing.assert_array_equal(codes[tracks[1].file], played[0])
     assert len(np.unique(played[..., 1])) > 1
+
+
+def test_a_lower_performer_reads_the_codes_of_the_performer_above(trained, folder, monkeypatch):
+    monkeypatch.setattr(performances, "PART", 64)
+    (track, _), say = manifest.read(folder), RecordingReporter()
+    upper, lower = (performances.perform(trained / "generators", weights.find(
+        trained / "codecs", f"codec-of-{level}"), folder, [track], say)[track.file]
+        for level in (512, 128))
+    assert len(lower) == 4 * len(upper)
+    assert say.text.count("performances of generator-of-512") == 2
+    player = engine.GeneratorEngine(weights.find(trained / "generators", "generator-of-128"), "keras")
+    halo = player.config.halo
+    source = np.pad(upper, ((halo, halo), (0, 0)), constant_values=player.config.pad_token)
+    played, *_ = player.sample(player.context({"source": np.int32(source[None])}),
+                               np.zeros((1, len(lower), 2), np.float32),
+                               np.full((1, 2), 64, np.int32), [])
+    np.testing.assert_array_equal(lower, played[0])
+    assert len(np.unique(lower[:, 1])) > 1
 
 
 def test_a_performer_of_other_codes_is_refused(trained, tmp_path):

@@ -19,30 +19,52 @@ PART = 2048
 
 def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifest.Track],
             say: Reporter) -> dict[str, np.ndarray]:
-    """The codes that the performer in a folder makes from the score of each track, from the track's
-    first sample on: {file: int16 [frames, books]}.
+    """The codes that the performers in a folder make from the score of each track, from the track's
+    first sample on: {file: int16 [frames, books]}. The top performer reads the score, and each
+    performer below reads the codes of the performer above.
 
-    Raises `UserError` if the folder has no performer of this codec's codes.
+    Raises `UserError` if the folder has no performers down to this codec's codes.
     """
+    weight_sets = _find_performers(folder, codec)
+    say("performances of " + ", ".join(weight_set.summary for weight_set in weight_sets))
+    models = [load_generator(weight_set) for weight_set in weight_sets]
+    played = scores.of_corpus(data_dir, tracks, say)
+    performed = {}
+    for track in say.track(tracks, "performing"):
+        codes = None
+        for model in models:
+            codes = _perform(model, track, played[track.file], codes)
+        performed[track.file] = codes
+    return performed
+
+
+def _find_performers(folder, codec: weights.WeightSet) -> list[weights.WeightSet]:
+    """The performers from the top level down to a codec's."""
+    in_folder = weights.generators(folder, weights.chain(folder))
+    found: list[weights.WeightSet] = []
     level = codec.config.level
-    performer = weights.generators(folder, weights.chain(folder)).get(level)
-    if performer is None or not performer.core.performs:
-        raise UserError(f"{folder}: has no generator of level {level} that performs a score")
-    weight_set = weights.find(folder, performer.name)
-    if weight_set.record.get("codecs", {}).get(codec.name) != codec.codes_id:
-        raise UserError(f"{weight_set.summary}: was trained on codes from a different codec than "
+    while level:
+        performer = in_folder.get(level)
+        if performer is None or not performer.core.performs:
+            raise UserError(f"{folder}: has no generator of level {level} that performs")
+        found.insert(0, weights.find(folder, performer.name))
+        level = performer.source_level
+    lowest = found[-1]
+    if lowest.record.get("codecs", {}).get(codec.name) != codec.codes_id:
+        raise UserError(f"{lowest.summary}: was trained on codes from a different codec than "
                         f"{codec.summary}; use the codec it was trained with")
-    say(f"performances of {weight_set.summary}")
-    model, played = load_generator(weight_set), scores.of_corpus(data_dir, tracks, say)
-    return {track.file: _perform(model, track, played[track.file])
-            for track in say.track(tracks, "performing")}
+    return found
 
 
-def _perform(model: Generator, track: manifest.Track, score: scores.Score) -> np.ndarray:
-    """The codes of one track: int16 [frames, books]."""
+def _perform(model: Generator, track: manifest.Track, score: scores.Score,
+             above: np.ndarray | None) -> np.ndarray:
+    """The codes of one track: int16 [frames, books]. above: those of the level above, or None."""
     config = model.config
     frames = track.samples // config.level
-    row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, track=track, score=score)
+    if above is not None:
+        frames = min(frames, len(above) * config.ratio)
+    row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, above,
+                    0 if above is None else len(above), track=track, score=score)
     parts = []
     for start in range(0, frames, PART):
         spans = [Span(row, start, PART)]  # also at the end, because JAX compiles each length anew
