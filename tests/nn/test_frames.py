@@ -7,7 +7,7 @@ from int8 import exact_int8
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.config import VECTOR_SCALE, GeneratorConfig
+from vqwave.config import GAIN_SHARE, VECTOR_SCALE, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.generator import Generator
 from vqwave.nn.losses import squared_distance
@@ -72,6 +72,23 @@ def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
             codes, _, state = played.sample(context, draws, start, played.initial_state(2))
         assert (codes != nearest).mean() <= differing, name
         assert state == []
+
+
+def test_a_low_temperature_draws_gains_alone(model, context, tmp_path):
+    weights.save(tmp_path, CONFIG.name, "", model.parts, CONFIG)
+    weight_set, temperature = weights.find(tmp_path, CONFIG.name), 0.004
+    logits = model.core.nearest(model.core.nearest.spread(model.core._vectors(context))).numpy()
+    logits[:, :, 2] *= GAIN_SHARE
+    likelihood = ops.softmax(logits / temperature).numpy()
+    draws, start = np.random.default_rng(5).random((2, FRAMES, BOOKS), np.float32), np.full(
+        (2, BOOKS), CODES, np.int32)
+    drawn = (likelihood.cumsum(-1) > draws[..., None]).argmax(-1)
+    near = (drawn == logits.argmax(-1)).mean((0, 1))
+    assert near[:2].min() == 1.0 and 0.1 < near[2] < 0.9
+    for name in ("keras", "onnx-float32"):
+        played = engine.GeneratorEngine(weight_set, name)
+        codes, *_ = played.sample(context, draws, start, [], Sampling(temperature=temperature))
+        np.testing.assert_array_equal(codes, drawn, err_msg=name)
 
 
 def test_in_mixed_precision_the_centre_stays_float32(codebooks, context):

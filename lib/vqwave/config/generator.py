@@ -32,6 +32,12 @@ from .fields import (
 
 QUIETNESS = "quiet"
 """The variable of a core's output layers that holds the quietness of each code."""
+GAIN_WEIGHT = 8.0
+"""The weight of a performer's books of gains, whose codes have one dimension. Books of n dimensions
+have this weight / n, but at least 1.
+"""
+GAIN_SHARE = 1e-3
+"""The factor of the gains' logits in generation. So a low temperature draws gains alone."""
 VECTOR_SCALE = 8.0
 """The factor of a performer's last layer, so that small steps of its weights suffice."""
 NORM_EPSILON = 1e-5
@@ -198,6 +204,8 @@ class PixelCNNCore(CoreConfig):
 class FramesCore(CoreConfig):
     """A performer without memory: the conditions give a vector for each book. The logit of a code
     is minus its weighted squared distance from the vector. Temperature 0 takes the nearest code.
+    The temperature of gains is a thousand times as high (`GAIN_SHARE`), so that their random
+    changes make notes waver as recorded notes do.
 
     head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors.
     sharpness, dynamics: in generation, the distances of vectors and of gains from their means are

@@ -8,7 +8,14 @@ from typing import ClassVar
 import numpy as np
 from keras import layers, ops
 
-from ..config import HIDDEN_DISTANCE, NORM_EPSILON, VECTOR_SCALE, GeneratorConfig
+from ..config import (
+    GAIN_SHARE,
+    GAIN_WEIGHT,
+    HIDDEN_DISTANCE,
+    NORM_EPSILON,
+    VECTOR_SCALE,
+    GeneratorConfig,
+)
 from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import built, dense, gelu
@@ -324,8 +331,6 @@ class NearestCodes(layers.Layer):
     [books], and centre: float32 [books, dim], see `spread`.
     """
 
-    LEAST = 8.0
-    """Books whose codes have fewer dimensions get the weight LEAST / dimensions, others 1."""
     MOMENTUM = 0.99
     """The share of the centre that a step keeps. After 500 steps, the zeros weigh under 1 %."""
 
@@ -347,7 +352,7 @@ class NearestCodes(layers.Layer):
         width = self.codebook.shape[-1]
         self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
                                        for book in codebooks]))
-        self.weight.assign([max(1.0, self.LEAST / book.shape[1]) for book in codebooks])
+        self.weight.assign([max(1.0, GAIN_WEIGHT / book.shape[1]) for book in codebooks])
         self.scale.assign([self.core.sharpness if book.shape[1] > 1 else self.core.dynamics
                            for book in codebooks])
 
@@ -360,6 +365,11 @@ class NearestCodes(layers.Layer):
         """Move vectors away from the centre, by the factor `scale`, for generation."""
         vectors = ops.cast(vectors, "float32")
         return self.centre + self.scale[:, None] * (vectors - self.centre)
+
+    def played(self, vectors):
+        """The logits for generation: of spread vectors, those of gains times `GAIN_SHARE`."""
+        share = ops.where(self.weight < GAIN_WEIGHT, 1.0, GAIN_SHARE)
+        return share[:, None] * self(self.spread(vectors))
 
     def call(self, vectors):
         vectors, weight = ops.cast(vectors, "float32"), self.weight[:, None]
@@ -401,7 +411,7 @@ class FramesStack(Core):
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling; see `Core.step`."""
-        logits = self.nearest(self.nearest.spread(self._vectors(context)))
+        logits = self.nearest.played(self._vectors(context))
         return ops.stack([draw(k, logits[:, k]) for k in range(self.config.books)], axis=-1), state
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import HIDDEN_DISTANCE, VECTOR_SCALE
+from ..config import GAIN_SHARE, GAIN_WEIGHT, HIDDEN_DISTANCE, VECTOR_SCALE
 from .body import Body
 from .nodes import INT64, Nodes, int8
 from .roll import RollBody
@@ -197,6 +197,7 @@ class FramesBody(Body):
         """The logits, without the squares of the vectors, which are equal for all codes."""
         body, books = self.body, self.config.books
         codebook, weight = self.arrays["nearest/codebook"], self.arrays["nearest/weight"]
+        weight = weight * np.float32(np.where(weight < GAIN_WEIGHT, 1.0, GAIN_SHARE))
         scale, centre = self.arrays["nearest/scale"][:, None], self.arrays["nearest/centre"]
         factors = 2 * VECTOR_SCALE * weight[:, None] * scale
         kernel = factors[..., None] * codebook.transpose(0, 2, 1)
