@@ -109,7 +109,7 @@ def test_decoded_digital_silence_counts_as_a_pause():
 
 
 def test_the_temperature_of_a_performer_is_that_of_its_score():
-    """The performer draws nothing, so its own stays 0."""
+    """The performer keeps its own, at which it draws gains."""
     music, scores = vqwave.load(TIMED, TIMED), []
     for temperature in (0.7, 1.6):
         with music.stream(seed=3) as stream:
@@ -118,7 +118,7 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
                 next(stream)
             assert stream.sampling[512].temperature == temperature
             chain = stream._chain
-            assert chain.levels[0].state.sampling.temperature == 0
+            assert chain.levels[0].state.sampling.temperature == 0.0002
             scores.append(chain.composer.state.codes)
     assert not np.array_equal(*(codes[:, :200] for codes in scores))
 

@@ -1,4 +1,4 @@
-"""The core of a performer: the conditions give vectors, and the nearest codes are played."""
+"""The core of a performer: the conditions give vectors, and codes near the vectors are played."""
 
 import keras
 import numpy as np
@@ -87,8 +87,17 @@ def test_a_low_temperature_draws_gains_alone(model, context, tmp_path):
     assert near[:2].min() == 1.0 and 0.1 < near[2] < 0.9
     for name in ("keras", "onnx-float32"):
         played = engine.GeneratorEngine(weight_set, name)
-        codes, *_ = played.sample(context, draws, start, [], Sampling(temperature=temperature))
-        np.testing.assert_array_equal(codes, drawn, err_msg=name)
+        for copies in (1, 4):  # eight streams have a loop of their own, and so have scores of codes
+            rows = [np.concatenate([x] * copies) for x in (context, draws, start)]
+            for log_probs in (True, False):
+                codes, *_ = played.sample(*rows, [], Sampling(temperature=temperature),
+                                          log_probs=log_probs)
+                np.testing.assert_array_equal(codes, np.concatenate([drawn] * copies), name)
+
+
+def test_a_performer_that_would_draw_its_gains_at_random_is_refused():
+    with pytest.raises(ValueError, match="temperature is 0.2; a core of kind frames needs at most"):
+        configs.replace(CONFIG, sampling=Sampling(temperature=0.2))
 
 
 def test_in_mixed_precision_the_centre_stays_float32(codebooks, context):

@@ -1,5 +1,7 @@
 """A decoder learns the codes that a performer plays from the scores of the tracks."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -42,8 +44,10 @@ def trained(shared):
         (root / "led.yml").write_text(configs.dump_yaml(values))
         described = configs.preset(root / "led.yml")
         save_chain(root, described)
+        ids: dict[str, str] = {}
         for level, name in described.chain.codecs.items():
             codec = weights.find(root / "codecs", name)
+            ids[name] = codec.codes_id
             keras.utils.set_random_seed(0)
             model = Generator(described.generator(level))
             vectors, kernel = codec.codebook_per_code(), model.core.vectors.kernel
@@ -51,7 +55,7 @@ def trained(shared):
             # Vectors as large as codes: an untrained context of codes is a hundredth of a score's.
             kernel.assign(kernel * np.std(vectors[1]) * (0.25 if level == 512 else 25.0))
             weights.save(root / "generators", model.config.name, "", model.parts, model.config,
-                         {"codecs": {name: codec.codes_id}})
+                         {"codecs": dict(ids)})
 
     root = shared("performers of tracks", fill)
     return root
@@ -99,6 +103,21 @@ def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
     weights.save(tmp_path, CODEC, "", Codec(other.config, seed=5).parts, other.config)
     with pytest.raises(UserError, match="codes from a different codec"):
         performances.perform(trained / "generators", weights.find(tmp_path, CODEC), "", [], print)
+
+
+def test_a_performer_above_of_other_codes_or_without_weights_is_refused(trained, tmp_path):
+    folder = tmp_path / "generators"
+    shutil.copytree(trained / "generators", folder)
+    codec = weights.find(trained / "codecs", "codec-of-128")
+    upper = weights.find(folder, PERFORMER)
+    weights.save(folder, PERFORMER, "", {part: upper.load(part) for part in upper.files},
+                 upper.config, {"codecs": {CODEC: "another"}})
+    with pytest.raises(UserError, match="generator-of-128: were trained on codes from different"):
+        performances.perform(folder, codec, "", [], print)
+    for path in folder.glob(f"{PERFORMER}*"):
+        path.unlink()
+    with pytest.raises(UserError, match="has no generator of level 512 that performs"):
+        performances.perform(folder, codec, "", [], print)
 
 
 def test_a_decoder_learns_performances_and_the_codes_stay(trained, folder, tmp_path):

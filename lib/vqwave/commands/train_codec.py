@@ -19,8 +19,8 @@ def parser() -> argparse.ArgumentParser:
                         help="with --start-from: train the decoder only; the codes stay the same, "
                              "so their generators stay valid")
     parser.add_argument("--performer", metavar="FOLDER",
-                        help="with --decoder-only: the decoder also learns how the generator in "
-                             "this folder plays the scores of the tracks")
+                        help="with --decoder-only: the decoder also learns how the generators in "
+                             "this folder play the scores of the tracks")
     return parser
 
 

@@ -37,7 +37,7 @@ GAIN_WEIGHT = 8.0
 have this weight / n, but at least 1.
 """
 GAIN_SHARE = 1e-3
-"""The factor of the gains' logits in generation. So a low temperature draws gains alone."""
+"""The factor of the gains' logits in generation. So a low temperature draws only gains."""
 VECTOR_SCALE = 8.0
 """The factor of a performer's last layer, so that small steps of its weights suffice."""
 NORM_EPSILON = 1e-5
@@ -204,8 +204,8 @@ class PixelCNNCore(CoreConfig):
 class FramesCore(CoreConfig):
     """A performer without memory: the conditions give a vector for each book. The logit of a code
     is minus its weighted squared distance from the vector. Temperature 0 takes the nearest code.
-    The temperature of gains is a thousand times as high (`GAIN_SHARE`), so that their random
-    changes make notes waver as recorded notes do.
+    In generation, the logits of gains are multiplied by `GAIN_SHARE`. So temperature 0.0002 draws
+    gains alone, with changes of about 2 dB, and notes waver as recorded notes do.
 
     head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors.
     sharpness, dynamics: in generation, the distances of vectors and of gains from their means are
@@ -215,6 +215,8 @@ class FramesCore(CoreConfig):
 
     kind: Literal["frames"] = "frames"
     performs: ClassVar[bool] = True
+    HOTTEST: ClassVar[float] = 0.01
+    """At this temperature, gains change by 16 dB."""
     code_dim: Positive = 16
     sharpness: Annotated[Real, Field(gt=0)] = 2.0
     dynamics: Annotated[Real, Field(gt=0)] = 1.2
@@ -224,6 +226,9 @@ class FramesCore(CoreConfig):
     def check(self, generator):
         if not generator.conditions or generator.books == 1:
             raise ValueError("a core of kind frames needs conditions and several books")
+        if generator.sampling.temperature > self.HOTTEST:
+            raise ValueError(f"sampling.temperature is {generator.sampling.temperature:g}; a core "
+                             f"of kind frames needs at most {self.HOTTEST:g}, see its gains")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {}

@@ -367,7 +367,9 @@ class NearestCodes(layers.Layer):
         return self.centre + self.scale[:, None] * (vectors - self.centre)
 
     def played(self, vectors):
-        """The logits for generation: of spread vectors, those of gains times `GAIN_SHARE`."""
+        """The logits for generation, from spread vectors. Those of gains are multiplied by
+        `GAIN_SHARE`.
+        """
         share = ops.where(self.weight < GAIN_WEIGHT, 1.0, GAIN_SHARE)
         return share[:, None] * self(self.spread(vectors))
 

@@ -216,7 +216,7 @@ class Level(CodeBuffer):
 
     @property
     def sampling(self) -> Sampling:
-        """For a performer, the sampling of its composer, because only the composer draws."""
+        """For a performer, the sampling of its composer: a performer keeps its own temperature."""
         return (self.composer if self.performs else self).state.sampling
 
     def set_sampling(self, sampling: Sampling):

@@ -67,8 +67,8 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
     """The sampling of each level of a chain. configs: of its generators, top first. chosen: see
     `change_sampling`. Also raises `UserError` for guidance without labels.
 
-    composer: the weights or the engine of the score, or None. A performer draws nothing, so the
-    sampling of its level is that of its composer.
+    composer: the weights or the engine of the score, or None. A performer keeps its own
+    temperature, so the sampling of its level is that of its composer.
     """
     own = {c.level: c.sampling for c in configs}
     if composer and configs[0].core.performs:

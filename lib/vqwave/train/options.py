@@ -42,7 +42,7 @@ class RunOptions:
 
     minutes: the length of the training from `began` on (a time of `time.monotonic`), instead of the
     config's steps. start_from: the folder of the initial weights. decoder_only: freeze encoder and
-    codebook. performer: the folder of a generator whose performances the decoder also learns.
+    codebook. performer: the folder of generators whose performances the decoder also learns.
     set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a continued run
     keeps its values of all other fields. None: the fields that the configs were created with.
     """

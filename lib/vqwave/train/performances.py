@@ -1,5 +1,6 @@
-"""A trained performer's codes for the training tracks, from which a decoder learns performances."""
+"""The codes of trained performers for the training tracks, for a decoder to learn performances."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
             say: Reporter) -> dict[str, np.ndarray]:
     """The codes that the performers in a folder make from the score of each track, from the track's
     first sample on: {file: int16 [frames, books]}. The top performer reads the score, and each
-    performer below reads the codes of the performer above.
+    performer below reads the codes of the performer above. Nothing is drawn.
 
     Raises `UserError` if the folder has no performers down to this codec's codes.
     """
@@ -49,10 +50,14 @@ def _find_performers(folder, codec: weights.WeightSet) -> list[weights.WeightSet
             raise UserError(f"{folder}: has no generator of level {level} that performs")
         found.insert(0, weights.find(folder, performer.name))
         level = performer.source_level
-    lowest = found[-1]
-    if lowest.record.get("codecs", {}).get(codec.name) != codec.codes_id:
-        raise UserError(f"{lowest.summary}: was trained on codes from a different codec than "
+    learnt = [performer.record.get("codecs", {}) for performer in found]
+    if learnt[-1].get(codec.name) != codec.codes_id:
+        raise UserError(f"{found[-1].summary}: was trained on codes from a different codec than "
                         f"{codec.summary}; use the codec it was trained with")
+    for number, (upper, lower) in enumerate(itertools.pairwise(learnt)):
+        if any(lower.get(name, codes) != codes for name, codes in upper.items()):
+            raise UserError(f"{found[number].summary} and {found[number + 1].name}: were trained "
+                            f"on codes from different codecs")
     return found
 
 
@@ -61,13 +66,12 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score,
     """The codes of one track: int16 [frames, books]. above: those of the level above, or None."""
     config = model.config
     frames = track.samples // config.level
-    if above is not None:
-        frames = min(frames, len(above) * config.ratio)
+    part = PART // max(1, config.ratio) * max(1, config.ratio)  # whole frames of the level above
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, above,
                     0 if above is None else len(above), track=track, score=score)
     parts = []
-    for start in range(0, frames, PART):
-        spans = [Span(row, start, PART)]  # also at the end, because JAX compiles each length anew
+    for start in range(0, frames, part):
+        spans = [Span(row, start, part)]  # also at the end, because JAX compiles each length anew
         context = model.context({c.input: CONDITION_WINDOWS[c.kind](c, config, spans)[None]
                                  for c in config.conditions})
         codes, _ = model.core.step(None, context[0], [], lambda _, logits: ops.argmax(logits, -1))

@@ -48,7 +48,7 @@ class Loudness {
   }
 }
 
-/** How each level draws, as new objects. A performer draws nothing: at its level, the score does. */
+/** How each level draws, as new objects; at the level of a performer, how the score does. */
 export const sampling = ({ levels, score }) => Object.fromEntries(levels.map(({ level, performs, sampling }) => [level, { ...(performs ? score.model.sampling : sampling) }]));
 
 export class Stream {
