@@ -87,7 +87,7 @@ def test_a_low_temperature_draws_gains_alone(model, context, tmp_path):
     assert near[:2].min() == 1.0 and 0.1 < near[2] < 0.9
     for name in ("keras", "onnx-float32"):
         played = engine.GeneratorEngine(weight_set, name)
-        for copies in (1, 4):  # eight streams have a loop of their own, and so have scores of codes
+        for copies in (1, 4):  # eight rows use the loop for many; log-probabilities use the full loop
             rows = [np.concatenate([x] * copies) for x in (context, draws, start)]
             for log_probs in (True, False):
                 codes, *_ = played.sample(*rows, [], Sampling(temperature=temperature),

@@ -215,8 +215,8 @@ class FramesCore(CoreConfig):
 
     kind: Literal["frames"] = "frames"
     performs: ClassVar[bool] = True
-    HOTTEST: ClassVar[float] = 0.01
-    """At this temperature, gains change by 16 dB."""
+    HOTTEST: ClassVar[float] = 0.001
+    """At this temperature, gains change by about 5 dB."""
     code_dim: Positive = 16
     sharpness: Annotated[Real, Field(gt=0)] = 2.0
     dynamics: Annotated[Real, Field(gt=0)] = 1.2
@@ -228,7 +228,8 @@ class FramesCore(CoreConfig):
             raise ValueError("a core of kind frames needs conditions and several books")
         if generator.sampling.temperature > self.HOTTEST:
             raise ValueError(f"sampling.temperature is {generator.sampling.temperature:g}; a core "
-                             f"of kind frames needs at most {self.HOTTEST:g}, see its gains")
+                             f"of kind frames needs at most {self.HOTTEST:g}, or it draws gains at "
+                             f"random")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {}
