@@ -50,7 +50,7 @@ def _find_performers(folder, codec: weights.WeightSet) -> list[weights.WeightSet
             raise UserError(f"{folder}: has no generator of level {level} that performs")
         found.insert(0, weights.find(folder, performer.name))
         level = performer.source_level
-    learnt = [performer.record.get("codecs", {}) for performer in found]
+    learnt = [performer.record.get("codecs", {}) for performer in found]  # {codec: id of its codes}
     if learnt[-1].get(codec.name) != codec.codes_id:
         raise UserError(f"{found[-1].summary}: was trained on codes from a different codec than "
                         f"{codec.summary}; use the codec it was trained with")
@@ -66,7 +66,7 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score,
     """The codes of one track: int16 [frames, books]. above: those of the level above, or None."""
     config = model.config
     frames = track.samples // config.level
-    part = PART // max(1, config.ratio) * max(1, config.ratio)  # whole frames of the level above
+    part = PART - PART % max(1, config.ratio)  # whole frames of the level above
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, above,
                     0 if above is None else len(above), track=track, score=score)
     parts = []
