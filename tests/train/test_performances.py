@@ -98,6 +98,29 @@ def test_a_lower_performer_reads_the_codes_of_the_performer_above(trained, folde
     assert len(np.unique(lower[:, 1])) > 1
 
 
+def test_performances_are_drawn_at_the_temperature_of_their_performer(trained, folder, tmp_path):
+    copy = tmp_path / "generators"
+    shutil.copytree(trained / "generators", copy)
+    described = copy / f"{PERFORMER}.yml"
+    described.write_text(described.read_text().replace("temperature: 0.0", "temperature: 0.001"))
+    track, codec = manifest.read(folder)[0], weights.find(trained / "codecs", CODEC)
+    codes, again = (performances.perform(copy, codec, folder, [track], RecordingReporter())[
+        track.file] for _ in range(2))
+    np.testing.assert_array_equal(codes, again)
+    nearest = performances.perform(trained / "generators", codec, folder, [track],
+                                   RecordingReporter())[track.file]
+    player = engine.GeneratorEngine(weights.find(copy, PERFORMER), "keras")
+    halo, frames = player.config.score.halo, len(codes)
+    rows = scores.of_track(folder, track).in_frames(-halo * 512 / 22050, 512 / 22050,
+                                                    frames + 2 * halo, 20)
+    labels = Mixture(*[read_labels("a/01", player.config.labels, 1)] * 2).pairs(0, frames)
+    uniforms = np.random.default_rng([0, 512]).random((2, performances.PART), np.float32)
+    played, *_ = player.sample(player.context({"score": rows[None], "label": labels}),
+                               uniforms.T[None, :frames], np.full((1, 2), 64, np.int32), [])
+    assert np.mean(codes == played[0]) > 0.98  # a draw may lie on a boundary of rounding
+    assert np.mean(codes[:, 0] != nearest[:, 0]) > 0.3
+
+
 def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
     other = weights.find(trained / "codecs", CODEC)
     weights.save(tmp_path, CODEC, "", Codec(other.config, seed=5).parts, other.config)

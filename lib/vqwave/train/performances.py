@@ -12,6 +12,7 @@ from ..data.conditions import CONDITION_WINDOWS, Span
 from ..errors import UserError
 from ..io import manifest, weights
 from ..nn.generator import Generator, load_generator
+from ..nn.sampler import pick
 from ..progress import Reporter
 
 PART = 2048
@@ -22,7 +23,8 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
             say: Reporter) -> dict[str, np.ndarray]:
     """The codes that the performers in a folder make from the score of each track, from the track's
     first sample on: {file: int16 [frames, books]}. The top performer reads the score, and each
-    performer below reads the codes of the performer above. Nothing is drawn.
+    performer below reads the codes of the performer above. Codes are drawn at the performers' own
+    temperatures, equally in each call. top_k and top_p are ignored.
 
     Raises `UserError` if the folder has no performers down to this codec's codes.
     """
@@ -31,10 +33,11 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
     models = [load_generator(weight_set) for weight_set in weight_sets]
     played = scores.of_corpus(data_dir, tracks, say)
     performed = {}
-    for track in say.track(tracks, "performing"):
+    for number, track in enumerate(say.track(tracks, "performing")):
         codes = None
         for model in models:
-            codes = _perform(model, track, played[track.file], codes)
+            random = np.random.default_rng([number, model.config.level])
+            codes = _perform(model, track, played[track.file], codes, random)
         performed[track.file] = codes
     return performed
 
@@ -62,18 +65,26 @@ def _find_performers(folder, codec: weights.WeightSet) -> list[weights.WeightSet
 
 
 def _perform(model: Generator, track: manifest.Track, score: scores.Score,
-             above: np.ndarray | None) -> np.ndarray:
+             above: np.ndarray | None, random: np.random.Generator) -> np.ndarray:
     """The codes of one track: int16 [frames, books]. above: those of the level above, or None."""
     config = model.config
     frames = track.samples // config.level
     part = PART - PART % max(1, config.ratio)  # whole frames of the level above
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, above,
                     0 if above is None else len(above), track=track, score=score)
+    temperature = config.sampling.temperature
+
+    def draw(_, logits):
+        if not temperature:
+            return ops.argmax(logits, axis=-1)
+        uniforms = ops.convert_to_tensor(random.random(part, np.float32))
+        return pick(ops.softmax(logits / temperature), uniforms)
+
     parts = []
     for start in range(0, frames, part):
         spans = [Span(row, start, part)]  # also at the end, because JAX compiles each length anew
         context = model.context({c.input: CONDITION_WINDOWS[c.kind](c, config, spans)[None]
                                  for c in config.conditions})
-        codes, _ = model.core.step(None, context[0], [], lambda _, logits: ops.argmax(logits, -1))
+        codes, _ = model.core.step(None, context[0], [], draw)
         parts.append(np.asarray(codes, np.int16))
     return np.concatenate(parts)[:frames]
