@@ -8,6 +8,7 @@ import yaml
 
 from vqwave import config as configs
 from vqwave.config import Sampling
+from vqwave.config.roll import BANDS
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
 from vqwave.nn.generator import Generator
@@ -73,6 +74,9 @@ def save_generator(folder, config, spread=1.0):
     for variables in model.parts.values():
         for v in [] if isinstance(variables, dict) else variables:
             v.assign(v * spread * (15.0 if v.path.startswith("before_") else 1.0))
+    if config.core.learns == "scores":
+        shape = len(PARTS), config.books - BANDS
+        model.corpus["part_strikes"] = np.random.default_rng(0).poisson(3, shape).astype("float32")
     weights.save(folder, config.name, "", model.parts, config)
 
 
@@ -82,6 +86,7 @@ def save_levels(folder, chain, count=1):
     weights.save_chain(folder, configs.replace(chain, levels=levels, end=None))
 
 
+PARTS = "rain/01", "rain/02", "wind/01"
 SCORE = {"level": 2048, "books": 20, "num_codes": 3,
          "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 64}}
 
@@ -94,7 +99,7 @@ def with_score(preset, path):
     values["generators"] |= {"score": SCORE}
     values["generators"][top]["conditions"] = [
         {"kind": "score", "books": 20, "channels": 8, "dilations": [1, 2]},
-        {"kind": "labels", "of": "part", "names": ["rain/01", "rain/02", "wind/01"], "channels": 4}]
+        {"kind": "labels", "of": "part", "names": [*PARTS], "channels": 4}]
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return configs.preset(path)
 

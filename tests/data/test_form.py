@@ -38,6 +38,16 @@ def test_a_section_returns_with_strikes_that_are_a_step_late():
     assert form.of_scores([*played, *short])["returns"] == pytest.approx(1 / 2)
 
 
+def test_strikes_are_counted_by_parts():
+    rolls = [section(1), section(2)]
+    half = form.SECTION // 2
+    strikes = form.of_scores(rolls, [np.repeat([2, 0], half), np.full(form.SECTION, 2)], 4)["part_strikes"]
+    struck = [roll[:, :-BANDS] == STRUCK for roll in rolls]
+    np.testing.assert_array_equal(strikes, [
+        struck[0][half:].sum(0), 0 * strikes[1], struck[0][:half].sum(0) + struck[1].sum(0), 0 * strikes[1]])
+    assert strikes[0].any() and form.of_scores([])["part_strikes"].shape == (0, 0)
+
+
 def test_notes_a_step_are_the_strikes_of_semitones():
     corpus = form.of_scores([section(1), section(2)[:9]])
     strikes = np.concatenate([section(1), section(2)[:9]])[:, :-BANDS] == STRUCK

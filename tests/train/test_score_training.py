@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from chains import SCORE
 from prepared import data_folder, music
@@ -5,7 +6,7 @@ from prepared import data_folder, music
 from vqwave.config import DataConfig, GeneratorConfig, TrainingConfig
 from vqwave.config.roll import BANDS, STRUCK
 from vqwave.data import melody, scores
-from vqwave.io import weights
+from vqwave.io import labels, weights
 from vqwave.train.options import RunOptions
 from vqwave.train.training import train_generator
 
@@ -22,6 +23,8 @@ def test_a_set_knows_the_runs_of_notes_of_its_training_tracks(tmp_path):
                         TrainingConfig(steps=steps, epochs=1, batch_size=1, input_length=64 * 2048),
                         DataConfig(split={"validation": ["b"]}))
         corpus = weights.find(tmp_path, "score").load("corpus")
+        assert len(corpus["part_strikes"]) == len(labels.parts_of(tracks[0])) == 1
+        np.testing.assert_array_equal(corpus["part_strikes"][0], (codes[:, :-BANDS] == STRUCK).sum(0))
         assert corpus["strikes"] == pytest.approx((codes[:, :-BANDS] == STRUCK).sum(1).mean(), rel=1e-3)
         return melody.from_digits(corpus["ngrams"])
 

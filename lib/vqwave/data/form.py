@@ -1,5 +1,5 @@
-"""What pieces take from the training scores: how many notes are struck, how many sections repeat an
-earlier one, and the runs of notes that must not be copied.
+"""What pieces take from the training scores: how many notes are struck, in which registers, how
+many sections repeat an earlier one, and the runs of notes that must not be copied.
 """
 
 from collections.abc import Sequence
@@ -27,17 +27,29 @@ FEWEST_STRIKES = 0.05
 """The least number of notes in a step, for music without notes."""
 
 
-def of_scores(scores: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), count: int = 0
+              ) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
     "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
-    that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`.
+    that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`. "part_strikes" [count,
+    semitones]: the strikes of each semitone in each part of the tracks.
+
+    parts: the index of the part of each step, int [steps] for each score. count: of the parts.
     """
     rolls = [(codes[:, :-BANDS] == STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
     return {"strikes": np.array([max(strikes, FEWEST_STRIKES)], np.float32),
             "returns": np.array([returns(rolls)], np.float32),
-            "ngrams": melody.to_digits(melody.ngrams(scores))}
+            "ngrams": melody.to_digits(melody.ngrams(scores)),
+            "part_strikes": _part_strikes(rolls, parts, count)}
+
+
+def _part_strikes(rolls, parts, count: int) -> np.ndarray:
+    strikes = np.zeros((count, rolls[0].shape[1] if rolls else 0), np.float32)
+    for roll, part in zip(rolls, parts, strict=False):
+        np.add.at(strikes, part, roll)
+    return strikes
 
 
 def returns(rolls: Sequence[np.ndarray]) -> float:

@@ -17,7 +17,7 @@ from .. import machine
 from ..config import Sampling
 from ..data.scores import Score
 from ..errors import UserError
-from . import pitches
+from . import pitches, registers
 from .blocks import Block, fade_in
 from .labels import CROSS_FADE, known_labels, labels_of_section
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
@@ -150,8 +150,10 @@ class Chain:
             end = state.source.first + state.source.codes.shape[1]
             self.source = CodeBuffer(engines.configs[0].source_level, options.block, state.source,
                                      end)
-        self.composer = engines.composer and ScoreLevel(engines.composer, state.score, state.seed,
-                                                        steering, self.sample_rate)
+        self.labels = known_labels(engines.configs)
+        self.composer = engines.composer and ScoreLevel(
+            engines.composer, state.score, state.seed, steering, self.sample_rate,
+            registers.of_chain(engines.composer.part_strikes, self.labels), self._labels_of)
         self.levels: list[Level] = []
         above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
@@ -207,11 +209,16 @@ class Chain:
         if state.label is None or (before == section and label is state.label):
             return
         self._followed = section, state.label
-        shares = labels_of_section(known_labels([level.config for level in self.levels]),
-                                   state.label, state.seed, section)
+        shares = self._labels_of(section)
         for level in self.levels:
             if level.state.labels and (shares != level.state.labels.after).any():
                 level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
+
+    def _labels_of(self, section: int) -> np.ndarray | None:
+        """See `labels_of_section`; None for a chain without labels."""
+        state = self.state
+        return state.label if state.label is None else labels_of_section(
+            self.labels, state.label, state.seed, section)
 
     def freeze(self, seconds: Mapping[int, float]):
         """Repeat the last `seconds` of each named level's codes; 0 ends the repetition."""

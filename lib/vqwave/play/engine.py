@@ -288,6 +288,11 @@ class GeneratorEngine:
         return float(self._corpus["returns"][0])
 
     @cached_property
+    def part_strikes(self) -> np.ndarray:
+        """The strikes of each semitone in each part of the tracks, see `form.of_scores`."""
+        return self._corpus["part_strikes"]
+
+    @cached_property
     def _corpus(self) -> dict[str, np.ndarray]:
         return self.weight_set.load("corpus")
 

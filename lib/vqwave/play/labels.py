@@ -14,7 +14,7 @@ from .sampling import PART_DRAW, TRACK_DRAW, uniforms
 
 CROSS_FADE = 1.0
 """Seconds of the cross-fade from one label to another."""
-SECTIONS = 8
+SECTIONS = 4
 """How many sections with new music have labels of the same track."""
 
 

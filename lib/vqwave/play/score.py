@@ -1,5 +1,6 @@
 """The score of a stream: a level that composes beat by beat, ahead of the level that performs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..data.scores import Score
 from ..dsp import beats
 from . import pitches
 from .level import Level, LevelState, Steering
+from .registers import Registers
 from .sampling import DENSITY_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 
 UPBEAT = 8
@@ -146,16 +148,23 @@ def home_scores(codes: np.ndarray) -> np.ndarray:
 
 class ScoreLevel(Level):
     """The level that composes the score. Its positions are steps of a quarter of a beat. All pieces
-    of a batch share the tempo and the plan of sections. sample_rate: the rate of `times`.
+    of a batch share the tempo and the plan of sections.
+
+    Args:
+        sample_rate: the rate of `times`.
+        registers: those of the parts of the training tracks, or None.
+        labels_of: the labels of a section by its number, as `read_labels` returns them, or None.
     """
 
     state: ScoreState
 
     def __init__(self, generator, state: ScoreState, seed: int, steering: Steering,
-                 sample_rate: int):
+                 sample_rate: int, registers: Registers | None = None,
+                 labels_of: Callable[[int], np.ndarray | None] = lambda section: None):
         super().__init__(generator, None, state, seed, generator.config.level * STEPS_PER_BEAT,
                          steering)
-        self.sample_rate = sample_rate
+        self.sample_rate, self.registers, self.labels_of = sample_rate, registers, labels_of
+        self.labels: np.ndarray | None = None  # of this section
 
     def _begin(self):
         """Draw the tempo, and compose the upbeat. Not called after a prompt."""
@@ -185,6 +194,7 @@ class ScoreLevel(Level):
         """Compose one beat. Steps of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
         self._plan()
+        self.labels = self.registers and self.labels_of(state.section)
         super().sample(context)
         tempo = self.steering.tempo or state.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
@@ -276,6 +286,10 @@ class ScoreLevel(Level):
         strikes = struck[-WATCHED:, :-BANDS].sum(0)
         share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
         bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
+        if self.labels is not None:
+            section = state.codes[piece, max(0, state.began - state.first) :][-WATCHED:]
+            bias[:-BANDS, STRUCK] += self.registers.bias(self.labels[piece],
+                                                         section[:, :-BANDS] == STRUCK)
         home = steering.bias(self.level, step, state.home)
         if home is not None:
             bias += home

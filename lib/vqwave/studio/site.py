@@ -27,7 +27,18 @@ from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printa
 from ..onnx import export
 from ..onnx.loops import OPSET, loop_kind
 from ..onnx.nodes import FLOAT, Nodes, tensors
-from ..play import blocks, changes, controls, labels, level, opening, pitches, sampling, score
+from ..play import (
+    blocks,
+    changes,
+    controls,
+    labels,
+    level,
+    opening,
+    pitches,
+    registers,
+    sampling,
+    score,
+)
 from . import limits, pictures
 from .take import WILDEST, describe_level
 from .web import STATIC, address, listen
@@ -250,14 +261,17 @@ class Site:
                 **{name.removeprefix("decode_"): int(facts[name]) for name in part}}
 
     def _score(self) -> dict:
+        parts = registers.of_chain(self.composer.part_strikes, labels.known_labels(self.configs))
         return {
             "model": self._model(self.composer, ngrams=np.array(
-                sorted(self.composer.ngrams), np.uint32).view(np.float32)),
+                sorted(self.composer.ngrams), np.uint32).view(np.float32),
+                shares=parts and parts.shares, blur=parts and parts.blur),
             "strikes": self.composer.strikes, "returns": self.composer.returns,
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "density_draw": sampling.DENSITY_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
+            **constants(registers, "PULL AWAITED MOST_MOVED"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED "
                                "SECTION_DENSITIES DENSITY GOVERNED GOVERNOR MOST_PUSHED SAFEST "
                                "LEAST_ATTACKS ATTACKED ATTACKS_BY_DENSITY MOST_SHARE WATCHED "

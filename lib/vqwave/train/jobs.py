@@ -8,6 +8,7 @@ from .. import config
 from ..config import QUIETNESS
 from ..config.roll import STEPS_PER_BEAT
 from ..data import codes, form, loudness, scores, windows
+from ..dsp import beats
 from ..errors import UserError
 from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
@@ -385,9 +386,18 @@ class ScoreJob(GeneratorJob):
             for track in self.train + self.val}
         self._describe_window(say)
         self._measure_baseline(group, say)
-        self.corpus = form.of_scores([self.code_tracks[t.file][0].codes for t in self.train])
+        self.corpus = self._form_of(transcribed)
         say("{}: {:.2f} notes a step, and {:.0%} of the sections return".format(
             self.model.name, *self.corpus["strikes"], *self.corpus["returns"]))
+
+    def _form_of(self, transcribed: dict[str, scores.Score]) -> dict[str, np.ndarray]:
+        """See `form.of_scores`. Its parts are the labels of a performer of these tracks."""
+        vocabulary = config.Labels(of="part", names=labels.vocabulary(self.train, "part"))
+        rolls = [self.code_tracks[track.file][0].codes for track in self.train]
+        parts = [labels.indices_of(track, vocabulary,
+                                   beats.steps(transcribed[track.file].beats)[: len(roll)])
+                 for track, roll in zip(self.train, rolls, strict=True)]
+        return form.of_scores(rolls, parts, len(vocabulary.names))
 
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)

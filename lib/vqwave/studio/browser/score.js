@@ -15,6 +15,7 @@ export class ScoreLevel extends Level {
     this.pitched = this.books - this.bands; // the books before those of attacks
     this.line = []; // the step and the book of the last notes of the top line
     this.known = new Set(new Uint32Array(model.tables.ngrams.buffer));
+    this.part = null; // the number of the part whose sound this section has
   }
 
   draw(stream, number) {
@@ -47,6 +48,7 @@ export class ScoreLevel extends Level {
   /** Compose one beat. */
   async sample() {
     this.planSection();
+    this.part = this.partOf?.(this.section) ?? null;
     await super.sample(null);
     const step = (60 * this.rate) / (this.steering.tempo || this.chosenTempo) / this.perBlock;
     const end = this.times.at(-1);
@@ -85,6 +87,22 @@ export class ScoreLevel extends Level {
     return notes.slice(1).reduce((hash, note, i) => (Math.imul(hash, this.base) + move(notes[i], note)) >>> 0, 0);
   }
 
+  /** What brings the strikes of this section to the registers of its part, for each semitone (`play/registers.py`). */
+  registers() {
+    const { pitched, part, model: { tables: { shares, blur } } } = this;
+    const row = (number) => Array.from(shares.subarray(number * pitched, (number + 1) * pitched));
+    const [target, usual] = [row(part), row(shares.length / pitched - 1)];
+    const section = this.frames.slice(Math.max(0, this.began - this.first)).slice(-this.watched);
+    const counts = target.map((_, book) => sum(section.map((frame) => Number(frame[book] === this.struck))));
+    const blurred = target.map((share, book) => sum(counts.map((count, from) => count * blur[from * pitched + book])) + this.awaited * share);
+    const all = sum(blurred);
+    const pull = target.map((share, book) => Math.log(share / usual[book]));
+    const lacks = target.map((share, book) => clip(Math.log(share / (blurred[book] / all)), -this.most_moved, this.most_moved));
+    const mean = (values, weights) => sum(values.map((value, book) => value * weights[book]));
+    const [pulled, moved] = [mean(pull, usual), mean(lacks, blurred.map((share) => share / all))];
+    return target.map((_, book) => this.pull * (pull[book] - pulled) + lacks[book] - moved);
+  }
+
   /** What is added to the logits of a step: density, the key, the theme that comes back, and what may not copy a training track.
    *  Strikes count up to this beat, the top line up to this step. */
   bias(step) {
@@ -109,10 +127,12 @@ export class ScoreLevel extends Level {
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
     const counts = strikes(this.watched).slice(0, pitched);
     const all = Math.max(1, sum(counts), (expected * this.watched) / 2);
+    const registers = this.part === null ? null : this.registers();
     counts.forEach((count, book) => {
       const at = 3 * book + struck;
       bias[at] = gain;
       bias[at] -= this.overuse * Math.log(Math.max(count / all / this.most_share, 1));
+      if (registers) bias[at] += registers[book];
       if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) bias[at] -= this.outside;
       if (copies(book)) bias[at] = -this.banned;
     });

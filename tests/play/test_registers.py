@@ -1,0 +1,88 @@
+"""The registers of a section are those of the part of a track whose sound it has."""
+
+import shutil
+
+import numpy as np
+import pytest
+from chains import PARTS, save_led
+
+from vqwave.config import Labels
+from vqwave.config.roll import BANDS, STRUCK
+from vqwave.io import weights
+from vqwave.play import api, registers
+
+SEMITONES = np.arange(24)
+LOW, HIGH = (100 * np.exp(-np.square(SEMITONES - middle) / 18) for middle in (5, 18))
+PARTS_OF_TWO = Labels(of="part", names=("low/01", "high/01"))
+
+
+def struck(*semitones: int) -> np.ndarray:
+    """A step for each strike: bool [n, semitones]."""
+    return np.eye(len(SEMITONES), dtype=bool)[list(semitones)]
+
+
+@pytest.fixture
+def two():
+    return registers.of_chain(np.array([LOW, HIGH]), PARTS_OF_TWO)
+
+
+def test_shares_are_of_blurred_strikes_and_the_last_row_is_of_all_parts(two):
+    np.testing.assert_allclose(two.shares.sum(1), 1, rtol=1e-5)
+    means = two.shares @ SEMITONES
+    assert means[0] < 9 and means[1] > 14 and means[0] < means[2] < means[1]
+    single = registers.Registers(np.array([1000 * struck(12)[0]])).shares[0]
+    width = np.sqrt(single @ np.square(SEMITONES - 12))
+    assert single.argmax() == 12 and 0.7 * registers.BLUR < width < registers.BLUR
+
+
+def test_a_part_with_few_strikes_has_nearly_the_registers_of_all_parts():
+    few = registers.Registers(np.array([LOW, 0.01 * HIGH])).shares
+    np.testing.assert_allclose(few[1], few[2], atol=0.03)
+
+
+def test_the_bias_draws_to_the_registers_of_the_part(two):
+    low, high, none = np.eye(3)
+    for part, sign in ((low, -1), (high, 1)):
+        bias = two.bias(part, struck())
+        assert sign * (bias[18] - bias[5]) > 0.3
+    assert not two.bias(none, struck()).any()
+
+
+def test_what_a_section_has_too_much_of_becomes_less_likely(two):
+    low, *_ = np.eye(3)
+    before, after = two.bias(low, struck()), two.bias(low, struck(*[5] * 40))
+    assert after[5] < before[5] - 0.1 and after[12] > before[12] + 0.1
+    wrong = two.bias(low, struck(*[20] * 1000))
+    assert wrong[20] < after[20] and np.ptp(wrong) <= 2 * registers.MOST_MOVED + registers.PULL * np.ptp(
+        np.log(two.shares[0] / two.shares[2])) + 1e-9
+
+
+def test_the_bias_leaves_the_number_of_strikes(two):
+    """Its mean is 0 over what is struck, but for the pull, whose mean over all parts is 0."""
+    *_, none = np.eye(3)
+    heard = struck(*[3, 4, 20] * 10)
+    spread = heard.sum(0) @ two.blur + registers.AWAITED * two.shares[2]
+    assert two.bias(none, heard) @ spread == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("strikes", "labels"), [
+    (np.array([LOW, HIGH, HIGH]), PARTS_OF_TWO), (np.zeros((2, 24)), PARTS_OF_TWO), (np.zeros((0, 0)), Labels()),
+    (np.array([LOW, HIGH]), Labels(of="folder", names=("low", "high")))])
+def test_without_the_strikes_of_its_parts_a_chain_has_no_registers(strikes, labels):
+    assert registers.of_chain(strikes, labels) is None
+
+
+def test_a_piece_has_the_registers_of_its_label(shared, tmp_path):
+    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
+    found = weights.find(tmp_path / "generators", "score")
+    strikes = np.full((len(PARTS), found.config.books - BANDS), 0.1)
+    strikes[:2, :6], strikes[2, -6:] = 100, 100
+    weights.save(tmp_path / "generators", "score", "", {
+        "generator": found.load("generator"), "corpus": found.load("corpus") | {"part_strikes": strikes}}, found.config)
+    music, means = api.load(tmp_path / "codecs", tmp_path / "generators"), []
+    for label in ("rain", "wind"):
+        with music.stream(seed=5, label=label) as stream:
+            stream._chain.composer.compose(60 * 22050)
+            notes = (stream._chain.composer.state.codes[0, :, :-BANDS] == STRUCK).sum(0)
+            means.append(notes @ np.arange(len(notes)) / notes.sum())
+    assert means[0] + 4 < means[1]
