@@ -75,8 +75,10 @@ def save_generator(folder, config, spread=1.0):
         for v in [] if isinstance(variables, dict) else variables:
             v.assign(v * spread * (15.0 if v.path.startswith("before_") else 1.0))
     if config.core.learns == "scores":
-        shape = len(PARTS), config.books - BANDS
-        model.corpus["part_strikes"] = np.random.default_rng(0).poisson(3, shape).astype("float32")
+        strikes = np.full((len(PARTS), config.books - BANDS), 0.1, np.float32)
+        strikes[:2, :6], strikes[2, -6:] = 100, 100  # rain is low, wind is high
+        strikes[1, 6:9] = 50
+        model.corpus["part_strikes"] = strikes
     weights.save(folder, config.name, "", model.parts, config)
 
 

@@ -13,6 +13,8 @@ from vqwave.data import melody, scores
 from vqwave.data.codes import CodeTrack
 from vqwave.data.conditions import Span
 from vqwave.dsp import beats, transcription
+from vqwave.play import registers
+from vqwave.play.labels import choose_labels, known_labels, labels_of_section
 from vqwave.play.level import Steering
 from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.score import ScoreLevel, start_score
@@ -54,7 +56,8 @@ def obedience(corpus) -> dict[str, float]:
 @cached("music", "all", "plan")
 def measure(corpus) -> dict[str, float]:
     """All figures by name. Bits are of the tracks that did not choose the weights."""
-    *_, generator = corpus.music.chain_engines()
+    _, performers, generator = corpus.music.chain_engines()
+    configs = [performer.config for performer in performers]
     train, chosen, fresh = ([read(corpus, track, generator.config.books) for track in tracks]
                             for tracks in (corpus.train, corpus.sides["validation"],
                                            [*corpus.sides["test"], *corpus.sides["fresh"]]))
@@ -63,7 +66,7 @@ def measure(corpus) -> dict[str, float]:
     for codes, _ in train:
         markov.learn(codes)
     sides = {"real": [*chosen, *fresh],
-             "score model": [compose(generator, seed, corpus.rate) for seed in seeds],
+             "score model": [compose(generator, configs, seed, corpus.rate) for seed in seeds],
              "Markov model": [markov.draw(seed, generator.config.books) for seed in seeds]}
     held_out = [codes for codes, _ in (fresh[:1] if corpus.plan.rough else fresh)]
     return describe(sides, lines) | past_bits(generator, held_out)
@@ -76,9 +79,14 @@ def read(corpus, track, books: int) -> tuple[np.ndarray, np.ndarray]:
     return score.in_steps(books)[:end], score.starts[score.starts < form.SECONDS]
 
 
-def compose(generator, seed: int, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `read`, of a piece of the score model, without what is not heard."""
-    level = ScoreLevel(generator, start_score(generator, 1, False, rate), seed, Steering(), rate)
+def compose(generator, configs, seed: int, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `read`, of a piece of the score model, without what is not heard. configs: of the levels
+    that perform the score.
+    """
+    labels, shares = known_labels(configs), choose_labels(configs, "")
+    level = ScoreLevel(generator, start_score(generator, 1, False, rate), seed, Steering(), rate,
+                       registers.of_chain(generator.part_strikes, labels),
+                       lambda section: labels_of_section(labels, shares, seed, section))
     end = round(form.SECONDS * rate)
     level.compose(end)
     first, last = np.searchsorted(level.state.times, [0, end])

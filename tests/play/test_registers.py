@@ -1,14 +1,11 @@
 """The registers of a section are those of the part of a track whose sound it has."""
 
-import shutil
-
 import numpy as np
 import pytest
-from chains import PARTS, save_led
+from chains import save_led
 
 from vqwave.config import Labels
 from vqwave.config.roll import BANDS, STRUCK
-from vqwave.io import weights
 from vqwave.play import api, registers
 
 SEMITONES = np.arange(24)
@@ -46,6 +43,13 @@ def test_the_bias_draws_to_the_registers_of_the_part(two):
         bias = two.bias(part, struck())
         assert sign * (bias[18] - bias[5]) > 0.3
     assert not two.bias(none, struck()).any()
+    assert two.shares[2] @ two.bias(low, struck()) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("semitone", [0, 59])
+def test_music_of_a_single_note_has_finite_biases(semitone):
+    single = registers.Registers(100.0 * (np.arange(60) == semitone)[None])
+    assert np.isfinite(single.bias(np.eye(2)[0], np.eye(60, dtype=bool))).all()
 
 
 def test_what_a_section_has_too_much_of_becomes_less_likely(two):
@@ -72,14 +76,9 @@ def test_without_the_strikes_of_its_parts_a_chain_has_no_registers(strikes, labe
     assert registers.of_chain(strikes, labels) is None
 
 
-def test_a_piece_has_the_registers_of_its_label(shared, tmp_path):
-    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
-    found = weights.find(tmp_path / "generators", "score")
-    strikes = np.full((len(PARTS), found.config.books - BANDS), 0.1)
-    strikes[:2, :6], strikes[2, -6:] = 100, 100
-    weights.save(tmp_path / "generators", "score", "", {
-        "generator": found.load("generator"), "corpus": found.load("corpus") | {"part_strikes": strikes}}, found.config)
-    music, means = api.load(tmp_path / "codecs", tmp_path / "generators"), []
+def test_a_piece_has_the_registers_of_its_label(shared):
+    root = shared("led by a score", save_led)
+    music, means = api.load(root / "codecs", root / "generators"), []
     for label in ("rain", "wind"):
         with music.stream(seed=5, label=label) as stream:
             stream._chain.composer.compose(60 * 22050)

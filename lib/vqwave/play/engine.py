@@ -289,7 +289,9 @@ class GeneratorEngine:
 
     @cached_property
     def part_strikes(self) -> np.ndarray:
-        """The strikes of each semitone in each part of the tracks, see `form.of_scores`."""
+        """The strikes of each semitone in each part of the tracks, float32 [parts, semitones]; see
+        `form.of_scores`.
+        """
         return self._corpus["part_strikes"]
 
     @cached_property

@@ -10,17 +10,20 @@ BLUR = 4.0
 """The standard deviation, in semitones, of the blur of strikes. So registers count, not notes."""
 USUAL = 20.0
 """The number of strikes, spread as in all parts, that are added to those of a part."""
+LEAST = 1e-6
+"""The least number of blurred strikes of a semitone. Far from all strikes the blur is 0."""
 PULL = 0.3
-"""The weight of a part's registers, compared with those of all parts."""
+"""The factor of the bias from the registers of all parts to those of the part."""
 AWAITED = 16.0
 """The number of strikes, spread as in the part, that are added to those of a section so far."""
 MOST_MOVED = 2.0
-"""The largest bias, in nats, for what a section lacks or has too much of."""
+"""The bound, in nats, of what a section lacks or has too much of, before its mean is subtracted."""
 
 
 class Registers:
     """shares: float32 [parts + 1, semitones], the share of each semitone in the blurred strikes of
-    each part. The last row is of all parts, for sections without a part.
+    each part. The last row is of all parts, for sections without a part. blur: float32 [semitones,
+    semitones], how a strike spreads.
 
     part_strikes: see `form.of_scores`.
     """
@@ -29,14 +32,15 @@ class Registers:
         semitones = np.arange(part_strikes.shape[1])
         blur = np.exp(-0.5 * (np.subtract.outer(semitones, semitones) / BLUR) ** 2)
         self.blur = (blur / blur.sum(1, keepdims=True)).astype(np.float32)
-        blurred = part_strikes.astype(np.float32) @ self.blur
+        blurred = np.maximum(part_strikes.astype(np.float32) @ self.blur, LEAST)
         usual = blurred.sum(0) / blurred.sum()
         shares = (blurred + USUAL * usual) / (blurred.sum(1, keepdims=True) + USUAL)
         self.shares = np.vstack([shares, usual]).astype(np.float32)
 
     def bias(self, part: np.ndarray, struck: np.ndarray) -> np.ndarray:
         """The bias on strikes that brings a section to the registers of a part: float [semitones],
-        in nats. Its mean over what is struck is 0, so that the number of strikes stays.
+        in nats. So that the number of strikes stays about the same, the pull to the part has a mean
+        of 0 over the registers of all parts, and the rest over those of the section.
 
         part: the shares of the labels of the section, [parts + 1]. struck: bool [n, semitones], of
         the section's last steps.
@@ -50,7 +54,7 @@ class Registers:
 
 
 def of_chain(part_strikes: np.ndarray, labels: Labels) -> Registers | None:
-    """The registers for a chain; None if its labels are not the parts of the training scores."""
+    """The registers for a chain; None if its labels are no parts, or not as many as the score's."""
     if not labels.are_parts or len(part_strikes) != len(labels.names) or not part_strikes.any():
         return None
     return Registers(part_strikes)

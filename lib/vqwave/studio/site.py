@@ -261,7 +261,8 @@ class Site:
                 **{name.removeprefix("decode_"): int(facts[name]) for name in part}}
 
     def _score(self) -> dict:
-        parts = registers.of_chain(self.composer.part_strikes, labels.known_labels(self.configs))
+        trained = labels.known_labels(self.configs[:1])
+        parts = registers.of_chain(self.composer.part_strikes, trained)
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32),

@@ -376,6 +376,8 @@ class ScoreJob(GeneratorJob):
     def prepare(self, record: RunRecord, group: DeviceGroup, say):
         self.training, self.group = record.training, group
         self.split(record, say)
+        # As a performer has them, with those of tracks that are too short.
+        names = labels.vocabulary(self.train, "part")
         self.keep_long(record, 8 * self.model.level, say, "eight steps")
         transcribed = scores.of_corpus(self.data_dir, self.train + self.val, say)
         self.code_tracks = {
@@ -386,18 +388,18 @@ class ScoreJob(GeneratorJob):
             for track in self.train + self.val}
         self._describe_window(say)
         self._measure_baseline(group, say)
-        self.corpus = self._form_of(transcribed)
+        self.corpus = self._form_of(transcribed, config.Labels(of="part", names=names))
         say("{}: {:.2f} notes a step, and {:.0%} of the sections return".format(
             self.model.name, *self.corpus["strikes"], *self.corpus["returns"]))
 
-    def _form_of(self, transcribed: dict[str, scores.Score]) -> dict[str, np.ndarray]:
-        """See `form.of_scores`. Its parts are the labels of a performer of these tracks."""
-        vocabulary = config.Labels(of="part", names=labels.vocabulary(self.train, "part"))
+    def _form_of(self, transcribed: dict[str, scores.Score], parts: config.Labels
+                 ) -> dict[str, np.ndarray]:
+        """See `form.of_scores`. parts: the labels of a performer of these tracks."""
         rolls = [self.code_tracks[track.file][0].codes for track in self.train]
-        parts = [labels.indices_of(track, vocabulary,
-                                   beats.steps(transcribed[track.file].beats)[: len(roll)])
-                 for track, roll in zip(self.train, rolls, strict=True)]
-        return form.of_scores(rolls, parts, len(vocabulary.names))
+        numbers = [labels.indices_of(track, parts,
+                                     beats.steps(transcribed[track.file].beats)[: len(roll)])
+                   for track, roll in zip(self.train, rolls, strict=True)]
+        return form.of_scores(rolls, numbers, len(parts.names))
 
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)

@@ -24,7 +24,7 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
     """The codes that the performers in a folder make from the score of each track, from the track's
     first sample on: {file: int16 [frames, books]}. The top performer reads the score, and each
     performer below reads the codes of the performer above. Codes are drawn at the performers' own
-    temperatures, equally in each call. top_k and top_p are ignored.
+    temperatures; a track has the same draws in every call. top_k and top_p are ignored.
 
     Raises `UserError` if the folder has no performers down to this codec's codes.
     """
@@ -33,10 +33,10 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
     models = [load_generator(weight_set) for weight_set in weight_sets]
     played = scores.of_corpus(data_dir, tracks, say)
     performed = {}
-    for number, track in enumerate(say.track(tracks, "performing")):
+    for track in say.track(tracks, "performing"):
         codes = None
         for model in models:
-            random = np.random.default_rng([number, model.config.level])
+            random = np.random.default_rng([int(track.sha256[:8], 16), model.config.level])
             codes = _perform(model, track, played[track.file], codes, random)
         performed[track.file] = codes
     return performed

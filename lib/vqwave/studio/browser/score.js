@@ -15,7 +15,7 @@ export class ScoreLevel extends Level {
     this.pitched = this.books - this.bands; // the books before those of attacks
     this.line = []; // the step and the book of the last notes of the top line
     this.known = new Set(new Uint32Array(model.tables.ngrams.buffer));
-    this.part = null; // the number of the part whose sound this section has
+    [this.partOf, this.part] = [options.partOf, null]; // the number of the part whose sound a section has, and of this section
   }
 
   draw(stream, number) {
