@@ -123,7 +123,7 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
     assert not np.array_equal(*(codes[:, :200] for codes in scores))
 
 
-@pytest.mark.parametrize("seed", [85, 102])
+@pytest.mark.parametrize("seed", [133, 139])
 def test_no_passage_of_a_piece_is_too_quiet_to_be_heard(seed):
     """In every 2.5 s. Without its governor, the score of each seed soon has no attacks."""
     music, half = vqwave.load(TIMED, TIMED), CHAIN.sample_rate // 2
