@@ -76,6 +76,16 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         assert sorted({start // 512 for start in first}) == struck.tolist()
 
 
+def test_a_return_of_the_beginning_begins_with_what_was_heard(music):
+    for seed in range(4):
+        with music.stream(seed=seed) as stream:
+            score = stream._chain.composer
+            score.compose(RATE)
+            state = score.state
+            begins = np.searchsorted(state.times, 0) + state.first
+            assert begins > 4 and begins - 4 < state.sections[0] <= begins
+
+
 def shares(stream) -> np.ndarray:
     return stream._chain.levels[0].state.labels.after[0]
 

@@ -179,6 +179,8 @@ class ScoreLevel(Level):
                                                  or self.blocks > LONGEST_UPBEAT):
                 break
         state.times = state.times - state.times[begin + first.argmax()]
+        # A return begins with what was heard.
+        state.sections = [max(start, begin) for start in state.sections]
 
     def _draw(self, stream: int, number: int) -> float:
         return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])

@@ -35,6 +35,7 @@ export class ScoreLevel extends Level {
       if (this.blocks >= this.upbeat + this.soon && (sounds || this.blocks > this.longest_upbeat)) {
         const start = this.times[begin + Math.max(0, first)];
         this.times = this.times.map((time) => time - start);
+        this.sections = this.sections.map((first) => Math.max(first, begin)); // a return begins with what was heard
         return;
       }
     }
