@@ -339,7 +339,7 @@ def test_sections_have_random_densities_and_a_return_that_of_its_theme(music):
             next(stream)
             state = score.state
             returns += state.theme >= 0
-            first = state.theme if state.theme >= 0 else state.began
+            first = state.theme if state.theme >= 0 else state.sections[-1]
             densities.setdefault(first, set()).add(score._section_density())
     assert returns and all(len(values) == 1 for values in densities.values())
     drawn = sorted(density for values in densities.values() for density in values)
