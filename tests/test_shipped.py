@@ -12,8 +12,6 @@ import vqwave
 from vqwave import config
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.play.level import Steering
-from vqwave.play.score import ScoreLevel, start_score
 from vqwave.report.health import find_faults, measure
 
 ROOT = Path(__file__).parent.parent
@@ -136,11 +134,13 @@ def test_no_passage_of_a_piece_is_too_quiet_to_be_heard(seed):
 @pytest.mark.parametrize(("density", "least", "most"), [(0.25, 0.05, 2), (1, 2, 8), (2, 6, 30)])
 def test_the_density_control_sets_the_mean_number_of_notes(density, least, most):
     """In particular where few are asked for, nothing makes up for them with all notes at once."""
-    *_, composer = vqwave.load(TIMED, TIMED).chain_engines()
+    music = vqwave.load(TIMED, TIMED)
     numbers, seconds = [], 40
     for seed in (201, 202, 203):
-        level = ScoreLevel(composer, start_score(composer, 1, False, 22050), seed, Steering(density=density), 22050)
-        level.compose(seconds * 22050)
+        with music.stream(seed=seed) as stream:
+            level = stream._chain.composer
+            level.steering.density = density
+            level.compose(seconds * 22050)
         starts = np.array([start for start, _, _ in level.notes(0, seconds * 22050)])
         assert np.unique(starts, return_counts=True)[1].max() <= 12
         numbers.append(len(starts) / seconds)

@@ -56,8 +56,8 @@ def obedience(corpus) -> dict[str, float]:
 @cached("music", "all", "plan")
 def measure(corpus) -> dict[str, float]:
     """All figures by name. Bits are of the tracks that did not choose the weights."""
-    _, performers, generator = corpus.music.chain_engines()
-    configs = [performer.config for performer in performers]
+    _, lower, generator = corpus.music.chain_engines()
+    configs = [engine.config for engine in lower]
     train, chosen, fresh = ([read(corpus, track, generator.config.books) for track in tracks]
                             for tracks in (corpus.train, corpus.sides["validation"],
                                            [*corpus.sides["test"], *corpus.sides["fresh"]]))
@@ -80,8 +80,8 @@ def read(corpus, track, books: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compose(generator, configs, seed: int, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `read`, of a piece of the score model, without what is not heard. configs: of the levels
-    that perform the score.
+    """As `read`, of a piece of the score model, without what is not heard. configs: of the
+    generators of codes, from the top level down.
     """
     labels, shares = known_labels(configs), choose_labels(configs, "")
     level = ScoreLevel(generator, start_score(generator, 1, False, rate), seed, Steering(), rate,

@@ -46,8 +46,9 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
 
 
 def _part_strikes(rolls, parts, count: int) -> np.ndarray:
+    """The strikes of each semitone in each part, float32 [count, semitones]; see `of_scores`."""
     strikes = np.zeros((count, rolls[0].shape[1] if rolls else 0), np.float32)
-    for roll, part in zip(rolls, parts, strict=False):
+    for roll, part in zip(rolls if count else (), parts, strict=True):
         np.add.at(strikes, part, roll)
     return strikes
 

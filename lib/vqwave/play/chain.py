@@ -101,8 +101,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     """
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
     state = ChainState(seed=seed, label=engines.label, levels=[])
-    label = state.label if state.label is None else labels_of_section(
-        known_labels(configs), state.label, seed, 0)
+    label = labels_of_section(known_labels(configs), state.label, seed, 0)
     codes: dict[int, np.ndarray] = {}
     homes: dict[int, pitches.HomePitches] = {}
     if isinstance(begin, Variation):
@@ -215,10 +214,8 @@ class Chain:
                 level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
 
     def _labels_of(self, section: int) -> np.ndarray | None:
-        """See `labels_of_section`; None for a chain without labels."""
-        state = self.state
-        return state.label if state.label is None else labels_of_section(
-            self.labels, state.label, state.seed, section)
+        """See `labels_of_section`."""
+        return labels_of_section(self.labels, self.state.label, self.state.seed, section)
 
     def freeze(self, seconds: Mapping[int, float]):
         """Repeat the last `seconds` of each named level's codes; 0 ends the repetition."""

@@ -127,12 +127,14 @@ def choose_labels(configs: Sequence[GeneratorConfig], label, batch: int = 1
     return read_labels(label, find_labels(configs), batch)
 
 
-def labels_of_section(labels: Labels, shares: np.ndarray, seed: int, section: int) -> np.ndarray:
+def labels_of_section(labels: Labels, shares: np.ndarray | None, seed: int, section: int
+                      ) -> np.ndarray | None:
     """The labels that sound in a section of a piece, by the shares of all its labels. Of parts, one
     is drawn: a track for every `SECTIONS` sections, and one of its parts. Other labels sound
-    together. Takes and returns shares as of `read_labels`. section: see `ScoreState.section`.
+    together. Takes and returns shares as of `read_labels`; None for a chain without labels.
+    section: see `ScoreState.section`.
     """
-    if not labels.are_parts:
+    if shares is None or not labels.are_parts:
         return shares
     tracks = np.array([*labels.tracks, max(labels.tracks) + 1])
 

@@ -17,13 +17,17 @@ PULL = 0.3
 AWAITED = 16.0
 """The number of strikes, spread as in the part, that are added to those of a section so far."""
 MOST_MOVED = 2.0
-"""The bound, in nats, of what a section lacks or has too much of, before its mean is subtracted."""
+"""The largest bias, in nats, for what a section lacks or has too much of, before its mean is
+subtracted.
+"""
 
 
 class Registers:
-    """shares: float32 [parts + 1, semitones], the share of each semitone in the blurred strikes of
+    """The registers of the parts of the training tracks.
+
+    shares: float32 [parts + 1, semitones], the share of each semitone in the blurred strikes of
     each part. The last row is of all parts, for sections without a part. blur: float32 [semitones,
-    semitones], how a strike spreads.
+    semitones], the share of a strike of the first semitone that counts for the second.
 
     part_strikes: see `form.of_scores`.
     """

@@ -376,7 +376,7 @@ class ScoreJob(GeneratorJob):
     def prepare(self, record: RunRecord, group: DeviceGroup, say):
         self.training, self.group = record.training, group
         self.split(record, say)
-        # As a performer has them, with those of tracks that are too short.
+        # The labels of a performer; they include the parts of tracks that are too short here.
         names = labels.vocabulary(self.train, "part")
         self.keep_long(record, 8 * self.model.level, say, "eight steps")
         transcribed = scores.of_corpus(self.data_dir, self.train + self.val, say)

@@ -15,7 +15,7 @@ export class ScoreLevel extends Level {
     this.pitched = this.books - this.bands; // the books before those of attacks
     this.line = []; // the step and the book of the last notes of the top line
     this.known = new Set(new Uint32Array(model.tables.ngrams.buffer));
-    [this.partOf, this.part] = [options.partOf, null]; // the number of the part whose sound a section has, and of this section
+    [this.partOf, this.part] = [options.partOf, null]; // partOf: the number of a section's part. part: that of this section, or null
   }
 
   draw(stream, number) {
@@ -95,12 +95,12 @@ export class ScoreLevel extends Level {
     const [target, usual] = [row(part), row(shares.length / pitched - 1)];
     const section = this.frames.slice(Math.max(0, this.began - this.first)).slice(-this.watched);
     const counts = target.map((_, book) => sum(section.map((frame) => Number(frame[book] === this.struck))));
-    const blurred = target.map((share, book) => sum(counts.map((count, from) => count * blur[from * pitched + book])) + this.awaited * share);
-    const all = sum(blurred);
+    const heard = target.map((share, book) => sum(counts.map((count, from) => count * blur[from * pitched + book])) + this.awaited * share);
+    const all = sum(heard);
     const pull = target.map((share, book) => Math.log(share / usual[book]));
-    const lacks = target.map((share, book) => clip(Math.log(share / (blurred[book] / all)), -this.most_moved, this.most_moved));
-    const mean = (values, weights) => sum(values.map((value, book) => value * weights[book]));
-    const [pulled, moved] = [mean(pull, usual), mean(lacks, blurred.map((share) => share / all))];
+    const lacks = target.map((share, book) => clip(Math.log(share / (heard[book] / all)), -this.most_moved, this.most_moved));
+    const weigh = (values, weights) => sum(values.map((value, book) => value * weights[book]));
+    const [pulled, moved] = [weigh(pull, usual), weigh(lacks, heard.map((share) => share / all))];
     return target.map((_, book) => this.pull * (pull[book] - pulled) + lacks[book] - moved);
   }
 
