@@ -19,13 +19,13 @@ def struck(*semitones: int) -> np.ndarray:
 
 
 @pytest.fixture
-def two():
+def low_and_high():
     return registers.of_chain(np.array([LOW, HIGH]), PARTS_OF_TWO)
 
 
-def test_shares_are_of_blurred_strikes_and_the_last_row_is_of_all_parts(two):
-    np.testing.assert_allclose(two.shares.sum(1), 1, rtol=1e-5)
-    means = two.shares @ SEMITONES
+def test_shares_are_of_blurred_strikes_and_the_last_row_is_of_all_parts(low_and_high):
+    np.testing.assert_allclose(low_and_high.shares.sum(1), 1, rtol=1e-5)
+    means = low_and_high.shares @ SEMITONES
     assert means[0] < 9 and means[1] > 14 and means[0] < means[2] < means[1]
     single = registers.Registers(np.array([1000 * struck(12)[0]])).shares[0]
     width = np.sqrt(single @ np.square(SEMITONES - 12))
@@ -37,13 +37,13 @@ def test_a_part_with_few_strikes_has_nearly_the_registers_of_all_parts():
     np.testing.assert_allclose(few[1], few[2], atol=0.03)
 
 
-def test_the_bias_draws_to_the_registers_of_the_part(two):
+def test_the_bias_draws_to_the_registers_of_the_part(low_and_high):
     low, high, none = np.eye(3)
     for part, sign in ((low, -1), (high, 1)):
-        bias = two.bias(part, struck())
+        bias = low_and_high.bias(part, struck())
         assert sign * (bias[18] - bias[5]) > 0.3
-    assert not two.bias(none, struck()).any()
-    assert two.shares[2] @ two.bias(low, struck()) == pytest.approx(0, abs=1e-6)
+    assert not low_and_high.bias(none, struck()).any()
+    assert low_and_high.shares[2] @ low_and_high.bias(low, struck()) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("semitone", [0, 59])
@@ -52,21 +52,21 @@ def test_music_of_a_single_note_has_finite_biases(semitone):
     assert np.isfinite(single.bias(np.eye(2)[0], np.eye(60, dtype=bool))).all()
 
 
-def test_what_a_section_has_too_much_of_becomes_less_likely(two):
+def test_what_a_section_has_too_much_of_becomes_less_likely(low_and_high):
     low, *_ = np.eye(3)
-    before, after = two.bias(low, struck()), two.bias(low, struck(*[5] * 40))
+    before, after = low_and_high.bias(low, struck()), low_and_high.bias(low, struck(*[5] * 40))
     assert after[5] < before[5] - 0.1 and after[12] > before[12] + 0.1
-    wrong = two.bias(low, struck(*[20] * 1000))
+    wrong = low_and_high.bias(low, struck(*[20] * 1000))
     assert wrong[20] < after[20] and np.ptp(wrong) <= 2 * registers.MOST_MOVED + registers.PULL * np.ptp(
-        np.log(two.shares[0] / two.shares[2])) + 1e-9
+        np.log(low_and_high.shares[0] / low_and_high.shares[2])) + 1e-9
 
 
-def test_the_bias_leaves_the_number_of_strikes(two):
+def test_the_bias_leaves_the_number_of_strikes(low_and_high):
     """Its mean is 0 over what is struck, but for the pull, whose mean over all parts is 0."""
     *_, none = np.eye(3)
     heard = struck(*[3, 4, 20] * 10)
-    spread = heard.sum(0) @ two.blur + registers.AWAITED * two.shares[2]
-    assert two.bias(none, heard) @ spread == pytest.approx(0, abs=1e-6)
+    spread = heard.sum(0) @ low_and_high.blur + registers.AWAITED * low_and_high.shares[2]
+    assert low_and_high.bias(none, heard) @ spread == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("strikes", "labels"), [

@@ -1,5 +1,5 @@
-"""What pieces take from the training scores: how many notes are struck, in which registers, how
-many sections repeat an earlier one, and the runs of notes that must not be copied.
+"""What pieces take from the training scores: how many notes are struck, in which registers, and how
+many sections repeat an earlier one. Also the runs of notes that must not be copied.
 """
 
 from collections.abc import Sequence

@@ -43,8 +43,8 @@ class Registers:
 
     def bias(self, part: np.ndarray, struck: np.ndarray) -> np.ndarray:
         """The bias on strikes that brings a section to the registers of a part: float [semitones],
-        in nats. So that the number of strikes stays about the same, the pull to the part has a mean
-        of 0 over the registers of all parts, and the rest over those of the section.
+        in nats. The number of strikes stays about the same. So the pull to the part has a mean of 0
+        over the registers of all parts. The rest has a mean of 0 over those of the section.
 
         part: the shares of the labels of the section, [parts + 1]. struck: bool [n, semitones], of
         the section's last steps.

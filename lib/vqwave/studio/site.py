@@ -262,11 +262,12 @@ class Site:
 
     def _score(self) -> dict:
         trained = labels.known_labels(self.configs[:1])
-        known = registers.of_chain(self.composer.part_strikes, trained)
+        part_registers = registers.of_chain(self.composer.part_strikes, trained)
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32),
-                shares=known and known.shares, blur=known and known.blur),
+                shares=part_registers and part_registers.shares,
+                blur=part_registers and part_registers.blur),
             "strikes": self.composer.strikes, "returns": self.composer.returns,
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,

@@ -23,9 +23,8 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
             say: Reporter) -> dict[str, np.ndarray]:
     """The codes that the performers in a folder make from the score of each track, from the track's
     first sample on: {file: int16 [frames, books]}. The top performer reads the score, and each
-    performer below reads the codes of the performer above. Codes are drawn at each
-    performer's own temperature. A track has the same draws in every call. top_k, top_p and guidance
-    are ignored.
+    performer below reads the codes of the performer above. Codes are drawn at each performer's own
+    temperature. A track has the same draws in every call. top_k, top_p and guidance are ignored.
 
     Raises `UserError` if the folder has no performers down to this codec's codes.
     """
