@@ -121,6 +121,7 @@ def test_a_flag_has_the_bounds_of_the_config_that_it_goes_into():
 @pytest.mark.parametrize("value, bounds, expected", [
     (3, {"whole": True}, 3), (3.0, {"whole": True, "least": 3, "most": 3}, 3), (np.int64(2), {}, 2.0),
     (np.float32(0.5), {"above": 0}, 0.5), (2**127 + 1, {"whole": True}, 2**127 + 1),
+    (0, {"least": 30, "most": 200, "off": 0}, 0.0),
 ])
 def test_numbers_of_any_type_are_accepted(value, bounds, expected):
     number = check_number("it", value, **bounds)
@@ -133,6 +134,7 @@ def test_numbers_of_any_type_are_accepted(value, bounds, expected):
     (1.5, {"whole": True, "least": 0}, "a whole number of at least 0"), (10**400, {}, "a number"),
     (0, {"above": 0, "most": 1}, "a number above 0 and of at most 1"),
     (2, {"least": -0.5, "most": 1}, "a number from -0.5 to 1"),
+    (3, {"least": 30.0, "most": 200.0, "off": 0.0}, "0 or a number from 30 to 200"),
 ])
 def test_wrong_numbers_are_one_line(value, bounds, expected):
     with pytest.raises(UserError) as caught:

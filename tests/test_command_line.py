@@ -46,6 +46,8 @@ def test_help_lists_the_commands(capsys):
     (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav; `vqwave "
                                     "generate --output FILE` has the options for files"),
     (["train"], "vqwave train: the following arguments are required: --data-dir"),
+    (["generate", "--tempo", "3", "--output", "a.wav"], "vqwave generate: argument --tempo: '3' is not 0 or a number from 30 to 200"),
+    (["play", "--tempo", "29.9"], "vqwave play: argument --tempo: '29.9' is not 0 or a number from 30 to 200"),
     (["plot", "waves"], "vqwave plot: argument KIND: invalid choice: 'waves'"),
 ])
 def test_a_mistake_is_one_line_and_code_2(capsys, words, error):

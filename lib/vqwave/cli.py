@@ -118,14 +118,14 @@ def parser(description: str, *examples: str) -> argparse.ArgumentParser:
                    if lines else None)
 
 
-def number(kind=float, least=None, most=None, above=None):
+def number(kind=float, least=None, most=None, above=None, off=None):
     """An argparse type: a finite number within these bounds, see `check_number`."""
 
     def parse(text):
         try:
-            return check_number("", kind(text), least, most, above, kind is int)
+            return check_number("", kind(text), least, most, above, kind is int, off)
         except (ValueError, OverflowError, UserError):
-            expected = describe_number(least, most, above, kind is int)
+            expected = describe_number(least, most, above, kind is int, off)
             raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
 
     return parse

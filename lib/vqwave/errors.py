@@ -28,30 +28,33 @@ def first_names(names: Sequence[str]) -> str:
     return ", ".join([*names[:5], *["…"] * (len(names) > 5)])
 
 
-def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False) -> Any:
+def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False,
+                 off=None) -> Any:
     """`value` as a float, or as an int if `whole`.
 
     Raises:
-        UserError: `value` is no number of at least `least`, at most `most` and above `above`.
+        UserError: `value` is no number of at least `least`, at most `most` and above `above`, and
+            is not `off`.
     """
     try:
         if (not isinstance(value, numbers.Real) or isinstance(value, bool)
             or not math.isfinite(float(value))):
             raise ValueError
         number: Any = int(value) if whole else float(value)  # type: ignore[call-overload]
-        if (number != value or least is not None and number < least
+        if (number != value or least is not None and number < least and number != off
                 or most is not None and number > most
                 or above is not None and number <= above):
             raise ValueError
     except (ValueError, OverflowError):
         raise UserError(f"{what} is {value!r}; it must be "
-                        f"{describe_number(least, most, above, whole)}") from None
+                        f"{describe_number(least, most, above, whole, off)}") from None
     return number
 
 
-def describe_number(least=None, most=None, above=None, whole: bool = False) -> str:
-    """The bounds in words: `a whole number from 1 to 9`, `a number above 0`."""
+def describe_number(least=None, most=None, above=None, whole: bool = False, off=None) -> str:
+    """The bounds in words: `a whole number from 1 to 9`, `0 or a number above 0`."""
     kind = "a whole number" if whole else "a number"
+    kind = kind if off is None else f"{_format(off)} or {kind}"
     if least is not None and most is not None:
         return f"{kind} from {_format(least)} to {_format(most)}"
     bounds = (("of at least", least), ("above", above), ("of at most", most))

@@ -183,6 +183,8 @@ def test_a_clock_sets_the_tempo_and_the_change_is_kept(music):
         keys.follow(132.5)
         keys.follow(1000.0)
         assert keys.changes == [(stream.position, {"tempo": 132.5}), (stream.position, {"tempo": 200.0})]
+        keys.follow(10.0)
+        assert keys.changes[2:] == [(stream.position, {"tempo": 30.0})]
 
 
 def test_a_key_keeps_notes_to_its_scale(music):
@@ -497,6 +499,8 @@ def test_keys_change_the_score_and_a_session_repeats_them(music):
 
 def test_invalid_score_options_are_one_line(music):
     with music.stream(seed=1) as stream:
-        for wrong in ({"key": "H-minor"}, {"section": "coda"}, {"tempo": 1000}):
+        for wrong in ({"key": "H-minor"}, {"section": "coda"}, {"tempo": 1000}, {"tempo": 3}, {"tempo": 29.9}):
             with pytest.raises(UserError):
                 stream.set(**wrong)
+        for tempo in (0, 30, 200):
+            stream.set(tempo=tempo)

@@ -302,7 +302,10 @@ def test_a_midi_keyboard_holds_notes_and_without_an_audio_thread_it_plays_too(le
     # Three beats of a clock at 150 beats a minute.
     page.evaluate("() => { for (let i = 0; i <= 72; i += 1) window.keyboard.onmidimessage({ data: [0xf8], timeStamp: 1000 + i * 400 / 24 }) }")
     page.wait_for_function("() => window.vqwave.player.take.link.includes('tempo')")
-    assert page.locator("[aria-label=Tempo]").input_value() == "150"
+    tempo = page.locator("[aria-label=Tempo]")
+    assert tempo.input_value() == "150"
+    tempo.fill("3")  # no tempo lies between 0, the model's choice, and the slowest
+    assert tempo.input_value() == "30"
 
 
 def without(*patterns):
@@ -342,6 +345,7 @@ def unchanged(_):
     (unchanged, changed({"label": "calm"}), "No label is called calm"),
     (unchanged, changed({"jump": "x"}), "jump is x"),
     (unchanged, changed({"tempo": "fast"}), "tempo is fast"),
+    (unchanged, changed({"tempo": 3}), "tempo is 3; it must be 0 or from 30 to 200"),
     (unchanged, changed({"loudness": 1000}), "loudness is 1000"),
     (unchanged, changed({"transpose": 2}), "This page cannot change transpose"),
     (unchanged, changed({"sampling": {"7": {"temperature": 1}}}), "cannot set temperature of level 7"),

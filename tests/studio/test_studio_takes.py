@@ -272,7 +272,7 @@ def test_impossible_changes_are_refused(studio):
         ({"hold": 60}, "hold is 60"), ({"transpose": 13}, "transpose is 13"), ({"freeze": 60}, "freeze is 60"),
         ({"notes": [200]}, "a note is 200"), ({"levels": {"7": {"top_p": 1}}}, "7"), ({"levels": {"512": {"top_p": 2}}}, "top_p"),
         ({"label": "calm"}, "was trained without labels"),
-        ({"levels": {"512": {"guidance": 2}}}, "so guidance must be 1"),
+        ({"levels": {"512": {"guidance": 2}}}, "so guidance must be 1"), ({"tempo": 3}, "tempo is 3.0; it must be 0 or a number from 30 to 200"),
     ):
         with pytest.raises(UserError, match=words):
             studio.takes.get(take["id"]).steer(ChangeRequest(**values))

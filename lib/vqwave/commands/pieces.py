@@ -105,8 +105,8 @@ def add_score(parser):
     for name in SCORE_OPTIONS[:-1]:
         control = controls.CONTROLS[name]
         metavar = (control.unit or name[0]).upper()
-        group.add_argument(f"--{name}", type=cli.number(least=control.least, most=control.most),
-                           metavar=metavar, help=control.about)
+        group.add_argument(f"--{name}", type=cli.number(**control.bounds), metavar=metavar,
+                           help=control.about)
     group.add_argument("--key", metavar="KEY",
                        help="the score keeps to this key, such as D-minor or Bb-major; with minor "
                             "or major alone, the seed draws the tonic")

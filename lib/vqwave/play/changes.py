@@ -133,8 +133,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
     if "hold" in change:
         change["hold"] = _check_seconds("hold", change["hold"], options)
     for name in change.keys() & controls.CONTROLS.keys() - {"freeze", "hold"}:
-        control = controls.CONTROLS[name]
-        change[name] = check_number(name, change[name], control.least, control.most)
+        change[name] = check_number(name, change[name], **controls.CONTROLS[name].bounds)
     if "notes" in change:
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
     of_score = controls.SCORE & change.keys()

@@ -15,6 +15,8 @@ HIGHEST_PULL = 12.0
 """The largest value, in nats, that held notes add to a code's logit."""
 STAY, HIGHEST_STAY = 1.0, 4.0
 """How strongly a continuation keeps to its recording's pitches: default and maximum."""
+SLOWEST, FASTEST = 30.0, 200.0
+"""The range of a tempo that is set, in beats per minute. Training scores have 60 to 120."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Control:
     unit: "" for a share or a factor. sampled: a field of `Sampling`, which each level has for
     itself. keys: for less and for more; a single key switches between 0 and a value. labels,
     score: only weights with labels, or with a score, have the control. slider: the page shows it as
-    a plain slider.
+    a plain slider. floor: the smallest value above `least`, if values between them are refused.
     """
 
     name: str
@@ -59,10 +61,19 @@ class Control:
     score: bool = False
     slider: bool = False
     knob: Knob | None = None
+    floor: float | None = None
+
+    @property
+    def bounds(self) -> dict:
+        """The keywords of `check_number`."""
+        if self.floor is None:
+            return {"least": self.least, "most": self.most}
+        return {"least": self.floor, "most": self.most, "off": self.least}
 
     def clip(self, value: float) -> float:
         """The nearest value in range, rounded so that many steps add no rounding errors."""
-        return round(min(max(value, self.least), self.most), 6)
+        least = self.least if self.floor is None or value <= self.least else self.floor
+        return round(min(max(value, least), self.most), 6)
 
     def turned(self, share: float) -> float:
         """The value at a position of its knob from 0 to 1; without a knob the default."""
@@ -90,9 +101,9 @@ CONTROLS = {control.name: control for control in (
     Control("pull", "how strongly held notes pull the music towards them",
             0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", slider=True,
             knob=Knob(74, 0.0, 6.0)),
-    Control("tempo", "tempo of the score in beats per minute; 0: the tempo that the model "
-                     "chooses",
-            0.0, 200.0, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True),
+    Control("tempo", f"tempo of the score in beats per minute, from {SLOWEST:g} to {FASTEST:g}; 0: "
+                     f"the tempo that the model chooses",
+            0.0, FASTEST, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True, floor=SLOWEST),
     Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as the "
                        "model composes",
             0.25, 3.0, 1.0, 0.25, keys="dD", score=True, slider=True),

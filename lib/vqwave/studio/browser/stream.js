@@ -98,8 +98,8 @@ export class Stream {
     const { names, controls, keys, labels, quietest, loudest } = this.about;
     for (const [name, value] of Object.entries(change)) {
       if (!names.includes(name)) throw new Error(`This page cannot change ${name}; it can change ${names.join(", ")}.`);
-      const { least, most } = controls.find((control) => control.name === name) ?? {};
-      if (least !== undefined && !(value >= least && value <= most)) throw new Error(`${name} is ${value}; it must be from ${least} to ${most}.`);
+      const { least, most, floor } = controls.find((control) => control.name === name) ?? {};
+      if (least !== undefined && !(value >= (floor ?? least) && value <= most || value === least)) throw new Error(`${name} is ${value}; it must be ${floor ? `${least} or ` : ""}from ${floor ?? least} to ${most}.`);
     }
     const largest = { temperature: Infinity, top_k: Infinity, top_p: 1 };
     for (const [level, fields] of Object.entries(change.sampling ?? {})) for (const [name, value] of Object.entries(fields)) {

@@ -36,6 +36,7 @@ export class Turns {
     const output = element("output", {}, String(one.default));
     const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, "aria-label": name });
     input.addEventListener("input", () => {
+      if (input.value > one.least && input.value < (one.floor ?? one.least)) input.value = one.floor;
       output.textContent = input.value;
       later(name, 150, () => this.player.steer(change(Number(input.value)))); // the last value, a few times a second
     });
