@@ -173,7 +173,7 @@ def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(
     arguments = ["test_vqvae", "--model", "all", "--vqvae-weights-dir", trained[0]]
     sounds = []
     for label in ("jazz", "metal"):
-        assert run(capsys, *arguments, "--input", "a.wav", "--label", label)[0] == 0
+        assert run(capsys, *arguments, "--input", "a.wav", "--label", label, "--force")[0] == 0
         sounds.append(soundfile.read("a_vqvae_512.wav")[0])
     assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
     judged_as = []

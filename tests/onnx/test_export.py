@@ -168,6 +168,18 @@ def test_the_script_writes_graphs_that_run_without_vqwave(run, tmp_path, cache):
             assert session.run([output_name], {x.name: array})[0].shape == shape
 
 
+def test_graphs_are_replaced_only_with_force(run, tmp_path, cache):
+    graph = tmp_path / "generator_512_loop_full_int8.onnx"
+    graph.write_bytes(b"a graph")
+    line = ("--models", "vqvae_32,generator_512", "--output-dir", tmp_path)
+    code, output, notes = run(*line)
+    assert (code, output) == (2, "") and graph.read_bytes() == b"a graph"
+    assert f"{graph}: exists; name another file, or replace this one with --force" in notes
+    assert list(tmp_path.glob("*.onnx")) == [graph], "nothing else is written"
+    assert run(*line, "--force")[0] == 0
+    assert graph.read_bytes() != b"a graph"
+
+
 def test_the_script_fills_the_cache_with_all_graphs(run, cache, small, tiny_weights, monkeypatch):
     measured = []
     monkeypatch.setattr(api.VQWave, "pitches", lambda self, level: measured.append(level))

@@ -45,3 +45,14 @@ def test_a_walk_replaces_none_of_its_recordings(tmp_path):
     with pytest.raises(UserError, match="the ending '.txt' is unknown"):
         command.main(["walk", "other.wav", str(song), "--output", "walk.txt"])
     assert song.read_bytes() == b"music"
+
+
+def test_a_walk_replaces_another_file_only_with_force(tmp_path):
+    walk = tmp_path / "walk.wav"
+    walk.write_bytes(b"music")
+    line = ["walk", "a.wav", "b.wav", "--output", str(walk), "--vqvae-weights-dir", str(tmp_path)]
+    with pytest.raises(UserError, match="walk.wav: exists; name another file, or replace this one with --force"):
+        command.main(line)
+    with pytest.raises(UserError, match="no weights"):
+        command.main([*line, "--force"])
+    assert walk.read_bytes() == b"music"

@@ -57,11 +57,16 @@ def test_a_part_is_written_to_this_folder_and_replaced(
         capsys, song, tiny_weights, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for verb in ("wrote", "replaced"):
-        code, out, _ = run(capsys, "test_vqvae", "--model", "vqvae_8", "--input", song, "--start",
-                           0.5, "--seconds", 0.25, "--vqvae-weights-dir", tiny_weights.codecs)
+    line = ("test_vqvae", "--model", "vqvae_8", "--input", song, "--start", 0.5, "--seconds", 0.25,
+            "--vqvae-weights-dir", tiny_weights.codecs)
+    for verb, force in (("wrote", ()), ("replaced", ("--force",))):
+        code, out, _ = run(capsys, *line, *force)
         assert code == 0 and f"{verb} a song [1]_vqvae_8.wav" in out and "SI-SDR dB" in out
     (path,) = (tmp_path / "here").iterdir()
+    before = path.stat()
+    code, out, notes = run(capsys, *line)
+    assert (code, out) == (2, "") and path.stat() == before
+    assert "a song [1]_vqvae_8.wav: exists; name another file, or replace this one with --force" in notes
     assert len(audio.decode(path, RATE)) == round(0.25 * RATE)
 
 
@@ -125,3 +130,5 @@ def test_a_data_folder_is_judged_by_its_held_out_tracks(
     assert code == 2 and "--note needs --data-dir" in notes
     code, _, notes = run(capsys, "test_vqvae", *given, "--label", "calm")
     assert code == 2 and "--label goes with --input" in notes
+    code, _, notes = run(capsys, "test_vqvae", *given, "--force")
+    assert code == 2 and "--force goes with --input" in notes

@@ -72,6 +72,10 @@ def add_label(parser):
                              "labels such as elvish-theme:0.7,battle:0.3 (default: any music)")
 
 
+def add_force(parser):
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+
+
 def add_musicnn(parser):
     """--musicnn: the network of the Fréchet distance."""
     parser.add_argument("--musicnn", metavar="PATH",

@@ -6,7 +6,7 @@ import sys
 from .. import cli
 from ..errors import UserError
 from ..io import weights
-from ..io.files import printable
+from ..io.files import check_replaced, printable
 from ..onnx import export
 from ..play import api, engine
 from . import arguments
@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
                         help="all, or names of models separated by commas")
     parser.add_argument("--output-dir", metavar="DIR",
                         help="folder for the files NAME_KIND.onnx (default: the cache)")
+    arguments.add_force(parser)
     models = parser.add_argument_group("models")
     arguments.add_weights(models)
     arguments.add_epoch(models, "generators")
@@ -32,7 +33,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    for name in model_names(args, music):
+    names = model_names(args, music)
+    if args.output_dir:
+        check_replaced([path for name in names for path in export.paths(
+            music.weight_set(name), args.output_dir, args.engine)], args.force)
+    for name in names:
         weight_set = music.weight_set(name)
         print(printable(weight_set.summary), file=sys.stderr)
         if args.output_dir:

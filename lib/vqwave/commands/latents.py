@@ -4,7 +4,7 @@ import argparse
 
 from .. import cli
 from ..io import audio, weights
-from ..io.files import check_no_input, printable
+from ..io.files import check_replaced, printable
 from ..play import engine, latents
 from . import arguments
 
@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=cli.number(above=0, most=3600), default=30.0,
                         metavar="S", help="seconds of each recording to use")
     arguments.add_label(parser)
+    arguments.add_force(parser)
     models = parser.add_argument_group("models")
     models.add_argument("--model", metavar="NAME",
                         help="name of the VAE (default: the first VAE of the chain)")
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     output = audio.check_output(args.output)
-    check_no_input(output, args.inputs)
+    check_replaced([output], args.force, args.inputs)
     codec = load(args)
     rate = codec.config.sample_rate
     sounds = [audio.read_excerpt(path, rate, 0.0, args.seconds) for path in args.inputs]

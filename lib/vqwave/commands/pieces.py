@@ -6,7 +6,7 @@ import sys
 from .. import cli, config, progress
 from ..errors import UserError
 from ..io import weights
-from ..io.files import check_no_input, printable
+from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
 from ..play.score import TEMPI
 from ..play.session import Session
@@ -150,7 +150,7 @@ def add_rare(parser):
     parser.add_argument("--replay", metavar="FILE",
                         help="repeat a session (a seed and changes) that --record or the "
                              "studio saved; with --seed, make the same changes to another piece")
-    parser.add_argument("--force", action="store_true", help="replace existing files")
+    arguments.add_force(parser)
 
 
 def flag(option: str) -> str:
@@ -183,11 +183,8 @@ def check(args, outputs=(), needs=NEEDS):
         if (value is not None and value is not False
                 and all(getattr(args, other) is None for other in others)):
             raise UserError(f"{flag(option)} needs {' or '.join(map(flag, others))}")
-    for path in filter(os.path.exists, outputs):
-        check_no_input(path, filter(None, (args.prompt, args.variation_of, args.score_from)))
-        if not args.force:
-            raise UserError(f"{printable(path)}: exists; name another file, or replace this one "
-                            f"with --force")
+    check_replaced(outputs, args.force, [*filter(None, (args.prompt, args.variation_of,
+                                                        args.score_from))])
 
 
 def load(args) -> api.VQWave:

@@ -13,8 +13,9 @@ from .. import cli, config, plots
 from ..dsp import notes as note_finder
 from ..errors import UserError
 from ..io import audio, weights
-from ..io.files import printable
+from ..io.files import check_replaced, printable
 from ..play import midi
+from . import arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("inputs", nargs=kind.count, metavar="INPUT", help=kind.inputs)
         p.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
         p.add_argument("--title", default="", help="title of the picture")
+        arguments.add_force(p)
         if name != "curves":
             p.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S",
                            help="second at which to start")
@@ -48,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     plots.check_output(args.output)
+    check_replaced([args.output], args.force)
     KINDS[args.kind].draw(args)
     print(f"wrote {printable(args.output)}")
     return 0

@@ -12,7 +12,7 @@ from ..config import CodecConfig
 from ..dsp import metrics
 from ..errors import UserError
 from ..io import audio, silence, weights
-from ..io.files import make_folder, printable
+from ..io.files import check_replaced, make_folder, printable
 from ..play import engine
 from ..report import fad, judge, tables
 from . import arguments
@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
                         help="seconds to use (default: to the end)")
     arguments.add_label(parser)
+    arguments.add_force(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
@@ -83,7 +84,7 @@ def main(argv=None) -> int:
         if args.note:
             raise UserError("--note needs --data-dir: one recording does not represent a corpus")
         return _judge_recording(args, sets)
-    for option in ("books", "label"):
+    for option in ("books", "label", "force"):
         if getattr(args, option):
             raise UserError(f"--{option} goes with --input, not with --data-dir")
     figures = judge_folder(sets, args.data_dir, *arguments.held_out(args, sets[0].folder),
@@ -120,6 +121,8 @@ def _judge_recording(args, sets) -> int:
     """Write each codec's reconstruction of a recording, and print its measurements."""
     folder, rows, lines = make_folder(args.output_dir or "."), [], []
     console, originals = Console(stderr=True), {}
+    outputs = {x.name: _outputs(args, folder, x.name) for x in sets}
+    check_replaced([path for files in outputs.values() for path in files.values()], args.force)
     for weight_set in sets:
         _say(weight_set.summary)
         rate, name = weight_set.config.sample_rate, weight_set.name
@@ -131,11 +134,10 @@ def _judge_recording(args, sets) -> int:
                                   track_labels=[args.label], books=args.books, copies=copies)
             if np.var(original) <= metrics.SILENCE_POWER:
                 _say(f"{args.input}: is silent, so no distance to it can be measured")
-            wav = folder / f"{Path(args.input).stem}_{name}.wav"
-            files = {"wav": wav} | ({"picture": wav.with_suffix(".png")} if args.output_dir else {})
+            files = outputs[name]
             lines += [f"{'replaced' if path.exists() else 'wrote'} {printable(path)}"
                       for path in files.values()]
-            audio.write(wav, copies[0][0], rate)
+            audio.write(files["wav"], copies[0][0], rate)
             if args.output_dir:
                 rate_text = (f", {figures['bitrate_kbps']:.2f} kbit/s"
                              if "bitrate_kbps" in figures else "")
@@ -152,6 +154,12 @@ def _judge_recording(args, sets) -> int:
     Console().print(tables.render(table, ("", *(row["model"] for row in rows)), "rich"))
     print(*lines, sep="\n")
     return 0
+
+
+def _outputs(args, folder: Path, name: str) -> dict[str, Path]:
+    """The files of a codec's reconstruction by kind."""
+    wav = folder / f"{Path(args.input).stem}_{name}.wav"
+    return {"wav": wav} | ({"picture": wav.with_suffix(".png")} if args.output_dir else {})
 
 
 def _say(line):

@@ -8,7 +8,7 @@ import shutil
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .. import config
@@ -88,11 +88,16 @@ def check_place(path) -> Path:
     return path
 
 
-def check_no_input(path, inputs: Iterable):
-    """Raises `UserError` if a file to be written is one of the input files."""
-    if any(os.path.exists(x) and os.path.exists(path) and os.path.samefile(path, x)
-           for x in inputs):
-        raise UserError(f"{printable(path)}: is the recording itself; name another file")
+def check_replaced(paths: Iterable, force: bool, inputs: Sequence = ()):
+    """Raises `UserError` if a file to be written exists, unless `force`; and if the file is one of
+    the input files.
+    """
+    for path in filter(os.path.exists, paths):
+        if any(os.path.exists(x) and os.path.samefile(path, x) for x in inputs):
+            raise UserError(f"{printable(path)}: is the recording itself; name another file")
+        if not force:
+            raise UserError(f"{printable(path)}: exists; name another file, or replace this one "
+                            f"with --force")
 
 
 @contextlib.contextmanager

@@ -229,12 +229,15 @@ def _evict(folder: Path):
 
 
 def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
-    """Write a set's graphs into `folder` as NAME_KIND.onnx; returns their paths."""
-    folder = make_folder(folder)
-    paths = []
-    for kind in kinds(weight_set, engine):
-        paths.append(folder / f"{weight_set.name}_{kind}.onnx")
+    """Write a set's graphs into `folder`, see `paths`; returns their paths."""
+    written = paths(weight_set, make_folder(folder), engine)
+    for path, kind in zip(written, kinds(weight_set, engine), strict=True):
         graph = cached_graph(weight_set, kind)
-        with atomic_write(paths[-1]) as file:
+        with atomic_write(path) as file:
             file.write(graph)
-    return paths
+    return written
+
+
+def paths(weight_set, folder, engine: str) -> list[Path]:
+    """The files NAME_KIND.onnx of a set's graphs in `folder`."""
+    return [Path(folder) / f"{weight_set.name}_{kind}.onnx" for kind in kinds(weight_set, engine)]
