@@ -86,6 +86,21 @@ for name in cli.COMMANDS:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_ctrl_c_is_quiet_before_the_command_line_is_imported():
+    program = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "vqwave.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from vqwave.commands import run
+assert not {"argparse", "multiprocessing", "importlib.metadata"} & set(sys.modules)
+sys.exit(run())"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\n")
+
+
 def test_the_package_installs_the_command_and_runs_as_a_module():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     entry = EntryPoint("vqwave", project["scripts"]["vqwave"], "console_scripts")

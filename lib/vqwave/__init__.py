@@ -9,7 +9,6 @@
 """
 
 import importlib
-import importlib.metadata
 
 # This package imports nothing heavy. The module of a name is imported when the name is used.
 _HOMES = {"VQWave": "play.api", "load": "play.api", "Stream": "play.stream"}
@@ -20,5 +19,5 @@ def __getattr__(name):
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     if name == "__version__":
-        return importlib.metadata.version(__name__)
+        return importlib.import_module("importlib.metadata").version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

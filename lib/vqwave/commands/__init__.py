@@ -1,19 +1,19 @@
 """The commands of `vqwave NAME` and scripts/*.py. The module of each command has `parser()`
 and `main(argv) -> exit code`. A module is imported when its command runs, so that `vqwave --help`
-is fast.
+is fast. This file imports the rest of the library in functions, so that Ctrl-C prints no traceback.
 """
 
-import argparse
-import difflib
 import importlib
 import sys
-
-from .. import __version__, cli
-from ..errors import UserError
 
 
 def run(argv=None) -> int:
     """The command `vqwave`; returns its exit code."""
+    try:
+        from .. import cli
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in cli.COMMANDS:
         with cli.set_program(f"vqwave {words[0]}"):
@@ -29,6 +29,11 @@ def load(name: str):
 
 def main(argv=None) -> int:
     """`vqwave` without a command."""
+    import difflib
+
+    from .. import cli
+    from ..errors import UserError
+
     if argv and not argv[0].startswith("-"):
         near = difflib.get_close_matches(argv[0], cli.COMMANDS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cli.COMMANDS)}"
@@ -38,8 +43,10 @@ def main(argv=None) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser():
     """The parser of `vqwave` without a command. Its help lists all commands in groups."""
+    from .. import __version__, cli
+
     lines = ["Turn a folder of music into an instrument that plays endless new music in its style."]
     for title, group in cli.COMMAND_GROUPS.items():
         lines += ["", f"{title}:"]
