@@ -242,6 +242,18 @@ def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tm
     assert notes[1] > 2 * notes[0] and new[0] > 2 * new[1]
 
 
+@pytest.mark.parametrize("table", ["ngrams", "part_strikes", "returns", "strikes"])
+def test_a_score_without_a_table_of_its_corpus_is_refused_in_one_line(shared, tmp_path, table):
+    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
+    found = weights.find(tmp_path / "generators", "score")
+    learnt = {name: values for name, values in found.load("corpus").items() if name != table}
+    weights.save(tmp_path / "generators", "score", "", {"generator": found.load("generator"), "corpus": learnt}, found.config)
+    with pytest.raises(UserError) as caught:
+        api.load(tmp_path / "codecs", tmp_path / "generators").generate(seconds=1, seed=1)
+    assert str(caught.value) == (f"{tmp_path / 'generators' / 'score_corpus.weights.h5'}: table {table} is missing; "
+                                 f"train the score again")
+
+
 def test_a_requested_theme_returns(music):
     with music.stream(seed=5) as stream:
         stream.set(section="new")

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import stderr
 from ..config import PERIOD, Sampling
-from ..data import chunking, melody
+from ..data import chunking, form, melody
 from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..onnx import export, packing
@@ -296,7 +296,11 @@ class GeneratorEngine:
 
     @cached_property
     def _corpus(self) -> dict[str, np.ndarray]:
-        return self.weight_set.load("corpus")
+        tables = self.weight_set.load("corpus")
+        for name in sorted(form.of_scores([]).keys() - tables.keys()):
+            raise UserError(f"{self.weight_set.files['corpus']}: table {name} is missing; train "
+                            f"the score again")
+        return tables
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].
