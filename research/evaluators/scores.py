@@ -13,7 +13,6 @@ from vqwave.data import melody, scores
 from vqwave.data.codes import CodeTrack
 from vqwave.data.conditions import Span
 from vqwave.dsp import beats, transcription
-from vqwave.play import registers
 from vqwave.play.labels import choose_labels, known_labels, labels_of_section
 from vqwave.play.level import Steering
 from vqwave.play.opening import AS_COMPOSED
@@ -85,8 +84,7 @@ def compose(generator, configs, seed: int, rate: int) -> tuple[np.ndarray, np.nd
     """
     labels, shares = known_labels(configs), choose_labels(configs, "")
     level = ScoreLevel(generator, start_score(generator, 1, False, rate), seed, Steering(), rate,
-                       registers.of_chain(generator.part_strikes, labels),
-                       lambda section: labels_of_section(labels, shares, seed, section))
+                       labels, lambda section: labels_of_section(labels, shares, seed, section))
     end = round(form.SECONDS * rate)
     level.compose(end)
     first, last = np.searchsorted(level.state.times, [0, end])

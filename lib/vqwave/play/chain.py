@@ -17,7 +17,7 @@ from .. import machine
 from ..config import Sampling
 from ..data.scores import Score
 from ..errors import UserError
-from . import pitches, registers
+from . import pitches
 from .blocks import Block, fade_in
 from .labels import CROSS_FADE, known_labels, labels_of_section
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
@@ -151,8 +151,8 @@ class Chain:
                                      end)
         self.labels = known_labels(engines.configs)
         self.composer = engines.composer and ScoreLevel(
-            engines.composer, state.score, state.seed, steering, self.sample_rate,
-            registers.of_chain(engines.composer.part_strikes, self.labels), self._labels_of)
+            engines.composer, state.score, state.seed, steering, self.sample_rate, self.labels,
+            self._labels_of)
         self.levels: list[Level] = []
         above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..config import ScoreAbove
+from ..config import Labels, ScoreAbove
 from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
 from ..data import melody
 from ..data.scores import Score
 from ..dsp import beats
-from . import pitches
+from . import pitches, registers
 from .level import Level, LevelState, Steering
-from .registers import Registers
 from .sampling import DENSITY_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 
 UPBEAT = 8
@@ -152,18 +151,19 @@ class ScoreLevel(Level):
 
     Args:
         sample_rate: the rate of `times`.
-        registers: those of the parts of the training tracks, or None.
+        chain_labels: see `known_labels`. Where they are parts, sections have their registers.
         labels_of: the labels of a section by its number, as `read_labels` returns them, or None.
     """
 
     state: ScoreState
 
     def __init__(self, generator, state: ScoreState, seed: int, steering: Steering,
-                 sample_rate: int, registers: Registers | None = None,
-                 labels_of: Callable[[int], np.ndarray | None] = lambda section: None):
+                 sample_rate: int, chain_labels: Labels,
+                 labels_of: Callable[[int], np.ndarray | None]):
         super().__init__(generator, None, state, seed, generator.config.level * STEPS_PER_BEAT,
                          steering)
-        self.sample_rate, self.registers, self.labels_of = sample_rate, registers, labels_of
+        self.sample_rate, self.labels_of = sample_rate, labels_of
+        self.registers = registers.of_chain(generator.part_strikes, chain_labels)
         self.labels: np.ndarray | None = None  # of this section
 
     def _begin(self):
