@@ -21,7 +21,9 @@ WINDOW = 8  # half seconds of harmony that are compared
 
 
 def choose(music) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
-    """(tempo, seed, sound, its score [notes, (begin, end, MIDI number)]), the slowest first."""
+    """(tempo, seed, sound, score), the slowest first. score: rows of begin and end in
+    seconds, and MIDI number.
+    """
     edges = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** (np.arange(1, 3) / 3)
     thirds: list[list] = [[], [], []]
     for seed in range(1, 100):
@@ -31,8 +33,9 @@ def choose(music) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
             third = thirds[np.searchsorted(edges, tempo, "right")]
             if len(third) < OF_EACH_THIRD:
                 sound = np.concatenate([first, *stream])
-                seconds = music.sample_rate, music.sample_rate, 1
-                third.append((tempo, seed, sound, stream.notes(0, len(sound)) / np.array(seconds)))
+                notes = np.array(stream.notes(0, len(sound)))[:, :3]
+                seconds = notes / (music.sample_rate, music.sample_rate, 1)
+                third.append((tempo, seed, sound, seconds))
         if all(len(third) == OF_EACH_THIRD for third in thirds):
             return sorted(sum(thirds, []), key=lambda piece: piece[0])
     raise AssertionError("no seed has such a tempo")

@@ -79,6 +79,8 @@ def save_generator(folder, config, spread=1.0):
         strikes[:2, :6], strikes[2, -6:] = 100, 100  # rain is low, wind is high
         strikes[1, 6:9] = 50
         model.corpus["part_strikes"] = strikes
+        # Rain is soft, wind is loud.
+        model.corpus["part_loudness"] = np.array([[300, 30, 3, 1], [100, 10, 3, 1], [1, 3, 30, 300]], np.float32)
     weights.save(folder, config.name, "", model.parts, config)
 
 
@@ -89,7 +91,7 @@ def save_levels(folder, chain, count=1):
 
 
 PARTS = "rain/01", "rain/02", "wind/01"
-SCORE = {"level": 2048, "books": 20, "num_codes": 3,
+SCORE = {"level": 2048, "books": 20, "num_codes": 6,
          "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 64}}
 
 

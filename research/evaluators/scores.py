@@ -88,7 +88,7 @@ def compose(generator, configs, seed: int, rate: int) -> tuple[np.ndarray, np.nd
     end = round(form.SECONDS * rate)
     level.compose(end)
     first, last = np.searchsorted(level.state.times, [0, end])
-    starts = np.array([start for start, _, _ in level.notes(0, end)]) / rate
+    starts = np.array([start for start, *_ in level.notes(0, end)]) / rate
     return level.state.codes[0, first:last], starts
 
 
@@ -105,7 +105,7 @@ def describe(sides: dict[str, list], training: Sequence[np.ndarray]) -> dict[str
             steps, books = melody.top_line(codes)
             tops[who].append(np.full(len(codes), -1))
             tops[who][-1][steps] = books
-            rows.append({**form.describe(codes[:, :-BANDS] == STRUCK, tops[who][-1]),
+            rows.append({**form.describe(codes[:, :-BANDS] >= STRUCK, tops[who][-1]),
                          "10 s windows with 2 to 8 notes a second": steady(starts)})
         figures |= {f"{name}, {who}": form.mean([row[name] for row in rows]) for name in rows[0]}
         figures[f"pieces with 2 to 8 notes a second throughout, {who}"] = form.mean(

@@ -42,15 +42,25 @@ def test_strikes_are_counted_by_parts():
     rolls = [section(1), section(2)]
     half = form.SECTION // 2
     strikes = form.of_scores(rolls, [np.repeat([2, 0], half), np.full(form.SECTION, 2)], 4)["part_strikes"]
-    struck = [roll[:, :-BANDS] == STRUCK for roll in rolls]
+    struck = [roll[:, :-BANDS] >= STRUCK for roll in rolls]
     np.testing.assert_array_equal(strikes, [
         struck[0][half:].sum(0), 0 * strikes[1], struck[0][:half].sum(0) + struck[1].sum(0), 0 * strikes[1]])
     assert strikes[0].any() and form.of_scores([])["part_strikes"].shape == (0, 0)
 
 
+def test_the_loudness_of_strikes_is_counted_by_parts():
+    roll = np.zeros((4, 10 + BANDS), np.int32)
+    roll[0, [2, 5]] = STRUCK, STRUCK + 3
+    roll[1, 2:5] = SOUNDING, STRUCK + 1, STRUCK + 1
+    roll[3, 9] = STRUCK + 2
+    roll[:, -BANDS:] = STRUCK
+    loudness = form.of_scores([roll], [np.array([0, 0, 0, 2])], 3)["part_loudness"]
+    assert loudness.tolist() == [[1, 2, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]]
+
+
 def test_notes_a_step_are_the_strikes_of_semitones():
     corpus = form.of_scores([section(1), section(2)[:9]])
-    strikes = np.concatenate([section(1), section(2)[:9]])[:, :-BANDS] == STRUCK
+    strikes = np.concatenate([section(1), section(2)[:9]])[:, :-BANDS] >= STRUCK
     assert corpus["strikes"] == pytest.approx(strikes.sum() / len(strikes))
     # One track cannot tell what is alike by chance.
     assert form.of_scores([track(1, 1, 1)])["returns"] == form.RETURNS

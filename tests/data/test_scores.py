@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from prepared import data_folder
 
+from vqwave.config.conditions import ScoreAbove
 from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.data import scores
 from vqwave.data.scores import LOWEST_PITCH, Score
-from vqwave.dsp import beats
+from vqwave.dsp import beats, transcription
+from vqwave.nn.conditions import RollFeatures
 
 RATE = 22050
 
@@ -36,7 +38,7 @@ def test_the_sound_before_a_part_gives_its_beats_alone():
     sound = clicks()
     part = Score.of(sound[9 * RATE + 3000 :], RATE, sound[: 9 * RATE + 3000])
     alone, whole = Score.of(sound[9 * RATE + 3000 :], RATE), Score.of(sound, RATE)
-    for name in ("starts", "ends", "pitches", "attacks", "bands"):
+    for name in ("starts", "ends", "pitches", "loudness", "attacks", "bands"):
         np.testing.assert_array_equal(getattr(part, name), getattr(alone, name))
     np.testing.assert_allclose(part.beats + 9 + 3000 / RATE, whole.beats[-len(part.beats) :])
     assert part.beats[0] < 0 <= part.beats[1]
@@ -44,7 +46,7 @@ def test_the_sound_before_a_part_gives_its_beats_alone():
 
 def test_each_note_is_struck_once_in_steps_and_in_frames(score):
     steps, frames = score.in_steps(64), score.in_frames(0.0, 512 / RATE, 12 * RATE // 512, 64)
-    for struck in (steps == STRUCK, frames[:, :-1] == 1):
+    for struck in (steps >= STRUCK, frames[:, :-1] % ScoreAbove.AGES == 1):
         notes = struck[:, : 64 - BANDS]
         assert abs(notes[:, 64 - LOWEST_PITCH].sum() - 24) <= 2
         assert notes.sum() - notes[:, 64 - LOWEST_PITCH].sum() <= 3
@@ -54,12 +56,20 @@ def test_each_note_is_struck_once_in_steps_and_in_frames(score):
 
 
 def test_a_row_has_the_frames_since_each_note_was_struck():
-    score = Score(np.array([0.0, 0.5]), np.array([0.4, 0.7]), np.array([40, 40]),
+    score = Score(np.array([0.0, 0.5]), np.array([0.4, 0.7]), np.array([40, 40]), np.array([0, 1]),
                   np.array([0.2]), np.array([1]), np.arange(3.0))
     rows = score.in_frames(0.1, 0.1, 7, 64)
-    assert rows[:, 40 - LOWEST_PITCH].tolist() == [2, 3, 4, 0, 1, 2, 0]
+    assert rows[:, 40 - LOWEST_PITCH].tolist() == [2, 3, 4, 0, 257, 258, 0]
     assert rows[:, 64 - BANDS + 1].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert (rows[:, :-1] > 0).sum() == 11
+
+
+def test_of_two_notes_in_a_step_the_louder_counts():
+    score = Score(np.array([0.0, 0.01, 1.0]), np.array([0.4, 0.4, 1.5]), np.array([40, 40, 41]), np.array([2, 1, 3]),
+                  np.array([0.0]), np.array([1]), np.arange(3.0))
+    steps = score.in_steps(64)
+    assert steps[0, 40 - LOWEST_PITCH] == STRUCK + 2 and steps[4, 41 - LOWEST_PITCH] == STRUCK + 3
+    assert steps[0, 64 - BANDS + 1] == STRUCK
 
 
 def test_a_window_has_the_rows_of_the_whole(score):
@@ -92,3 +102,30 @@ def test_scores_are_transcribed_again_only_if_their_file_is_damaged(tmp_path, mo
     path.write_bytes(path.read_bytes()[:100])
     scores.of_track(tmp_path, track)
     assert calls
+
+
+def test_the_loudness_of_a_note_is_its_level_below_the_recording():
+    """Also of low notes, and of notes within a chord."""
+    decibels = [0, 0, -7.5, -12.5, -17.5, -30]
+    for midi in (40, 64, 76):
+        chord = clicks(0.5, 0.5, 91)
+        sound = np.concatenate([0.3 * chord + 10 ** (level / 20) * clicks(0.5, 0.5, midi) for level in decibels])
+        starts = np.rint(0.5 * np.arange(len(decibels)) * transcription.timing.FRAMES_PER_SECOND).astype(int)
+        notes = transcription.Notes(starts, starts + 20, np.full(len(starts), midi))
+        assert transcription.loudness_of(sound, RATE, notes).tolist() == [3, 3, 2, 1, 0, 0], midi
+    silence = transcription.loudness_of(np.zeros(RATE, np.float32), RATE, transcription.Notes(*np.zeros((3, 0), int)))
+    assert silence.shape == (0,)
+
+
+def test_the_performer_hears_the_loudness_of_each_note():
+    features = RollFeatures(ScoreAbove(books=20))
+    rows = np.zeros((1, 4, 21), np.int32)
+    rows[0, :, 3] = 1 + np.array([0, 0, 7, 0]) + ScoreAbove.AGES * np.array([0, 3, 3, 0])
+    rows[0, 3] = 0
+    softest, loudest, later, silent = np.array(features(rows))[0, :, :200].reshape(4, 10, 20)[:, :, 3]
+    np.testing.assert_array_equal(softest, [1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(loudest, 1)
+    assert later[0] == later[5] == 0 and later[1] == later[6] == 1
+    np.testing.assert_allclose(later[2:5], np.exp(-7 / np.array(RollFeatures.DECAYS)), rtol=1e-6)
+    np.testing.assert_array_equal(later[2:5], later[7:])
+    np.testing.assert_array_equal(silent, 0)

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from vqwave.config import GeneratorConfig
+from vqwave.config import ConfigError, GeneratorConfig, validate_model
+from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.nn.generator import Generator
 
 CONFIG = GeneratorConfig.model_validate({
-    "name": "score", "level": 4096, "books": 14, "num_codes": 3,
+    "name": "score", "level": 4096, "books": 14, "num_codes": 6,
     "core": {"kind": "roll", "units": 8, "head_dim": 8, "below": 4, "memory": 32, "compared": 4}})
 
 
@@ -22,12 +23,12 @@ def roll(steps: int, seed: int = 0) -> np.ndarray:
     """A score that repeats itself after 20 steps, int32 [1, steps, 14]."""
     random = np.random.default_rng(seed)
     struck = random.random((20, 14)) < 0.2
-    codes = np.where(struck, 2, random.random((20, 14)) < 0.3).astype(np.int32)
+    codes = np.where(struck, random.integers(2, 6, (20, 14)), random.random((20, 14)) < 0.3).astype(np.int32)
     return np.tile(codes, (steps // 20 + 1, 1))[None, :steps]
 
 
 def frames_before(codes):
-    return np.concatenate([np.full_like(codes[:, :1], 3), codes[:, :-1]], axis=1)
+    return np.concatenate([np.full_like(codes[:, :1], CONFIG.start_token), codes[:, :-1]], axis=1)
 
 
 def test_steps_have_the_logits_of_the_whole_window_also_past_the_memory(model):
@@ -50,7 +51,7 @@ def test_no_logit_depends_on_a_later_note(model):
     codes = roll(40)
     before = np.array(model({"previous": frames_before(codes), "current": codes}))
     changed = codes.copy()
-    changed[0, 30, 6:] = 2 - changed[0, 30, 6:]
+    changed[0, 30, 6:] = 5 - changed[0, 30, 6:]
     after = np.array(model({"previous": frames_before(changed), "current": changed}))
     np.testing.assert_array_equal(before[0, :30], after[0, :30])
     np.testing.assert_array_equal(before[0, 30, :7], after[0, 30, :7])
@@ -61,4 +62,17 @@ def test_a_semitone_can_only_sustain_after_sounding(model):
     codes = roll(20)
     logits = np.array(model({"previous": frames_before(codes), "current": codes}))
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    assert shares[frames_before(codes) % 3 == 0][:, 1].max() < 1e-8
+    before = frames_before(codes)
+    assert shares[(before == SILENT) | (before == CONFIG.start_token)][:, SOUNDING].max() < 1e-8
+
+
+def test_a_score_of_other_codes_is_refused():
+    with pytest.raises(ConfigError, match="num_codes is 3; a score has 6 codes; train the score again"):
+        validate_model(CONFIG.model_dump() | {"num_codes": 3}, "test")
+
+
+def test_an_attack_has_one_loudness(model):
+    codes = roll(20)
+    logits = np.array(model({"previous": frames_before(codes), "current": codes}))
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert shares[..., -BANDS:, STRUCK + 1 :].max() < 1e-8 < shares[..., :-BANDS, STRUCK + 1 :].min()

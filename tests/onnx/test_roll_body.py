@@ -19,7 +19,7 @@ def inputs_of(uniforms, forced, previous, silent_bias=0.0) -> dict:
     return zeros | {"uniforms": uniforms, "previous": previous, "forced": forced,
                     "inverse_temperature": np.array(1, np.float32), "top_k": np.array(0),
                     "top_p": np.array(1, np.float32),
-                    "bias": np.tile(np.float32([silent_bias, 0, 0]), (CONFIG.books, 1))}
+                    "bias": np.tile(np.float32([silent_bias, 0, 0, 0, 0, 0]), (CONFIG.books, 1))}
 
 
 def play(model, kind, inputs) -> dict:
@@ -34,7 +34,8 @@ def test_the_loop_has_the_probabilities_of_the_window_also_past_the_memory(kind)
     keras.utils.set_random_seed(1)
     model, steps, books = Generator(CONFIG), 90, CONFIG.books
     random = np.random.default_rng(0)
-    phrase = np.where(random.random((20, books)) < 0.2, 2, random.random((20, books)) < 0.3)
+    phrase = np.where(random.random((20, books)) < 0.2, random.integers(2, 6, (20, books)),
+                      random.random((20, books)) < 0.3)
     codes = np.tile(phrase.astype(np.int32), (5, 1))[:steps]
     before = np.concatenate([np.full((1, books), CONFIG.start_token, np.int32), codes[:-1]])
     logits = model({"previous": before[None], "current": codes[None]}).numpy()[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vqwave.commands.generate import notes_of
+from vqwave.config.roll import VELOCITIES
 from vqwave.errors import UserError
 from vqwave.io import audio
 from vqwave.play import latents, midi
@@ -142,7 +143,7 @@ class Scored:
     """A stream of blocks of half a second, whose score is composed half a second ahead."""
 
     def __init__(self, *notes):
-        self.all, self.position = [(round(a * RATE), round(b * RATE), note) for a, b, note in notes], 0
+        self.all, self.position = [(round(a * RATE), round(b * RATE), note, 73) for a, b, note in notes], 0
 
     def __iter__(self):
         for _ in range(10):
@@ -151,7 +152,7 @@ class Scored:
 
     def notes(self, begin, end):
         composed = self.position + RATE // 2
-        return [(first, min(last, composed), note) for first, last, note in self.all if begin <= first < end]
+        return [(first, min(last, composed), *note) for first, last, *note in self.all if begin <= first < end]
 
 
 def test_a_note_is_sent_when_it_is_heard_and_struck_again_after_a_pause(mido):
@@ -188,7 +189,7 @@ def test_a_note_that_leaves_the_score_is_ended_and_a_short_note_is_sent(mido):
     output = midi.Output(port, stream)
     for block, _ in enumerate(output.follow(stream)):
         if block == 5:  # a jump, which is heard a second later
-            stream.all = [(3 * RATE, 4 * RATE, 72)]
+            stream.all = [(3 * RATE, 4 * RATE, 72, 73)]
         output.send(max(0, block - 1) * RATE / 2)
     assert port.sent == [("note_on", 60), ("note_on", 64), ("note_off", 64), ("note_off", 60), ("note_on", 72),
                          ("note_off", 72)]
@@ -236,14 +237,14 @@ def test_a_missing_driver_or_library_is_one_line(mido, monkeypatch, error, words
 def test_a_file_holds_the_notes(tmp_path):
     mido = pytest.importorskip("mido")
     path = tmp_path / "notes.mid"
-    midi.write(path, [(RATE, 2 * RATE, 67), (RATE, 2 * RATE, 60), (2 * RATE, 3 * RATE, 60)], RATE)
+    midi.write(path, [(RATE, 2 * RATE, 67, 112), (RATE, 2 * RATE, 60, 41), (2 * RATE, 3 * RATE, 60, 55)], RATE)
     now, found = 0.0, []
     for message in mido.MidiFile(path):
         now += message.time
         if not message.is_meta:
-            found.append((message.type, message.note, round(now, 3)))
-    assert found == [("note_on", 60, 1), ("note_on", 67, 1), ("note_off", 60, 2), ("note_off", 67, 2), ("note_on", 60, 2),
-                     ("note_off", 60, 3)]
+            found.append((message.type, message.note, message.velocity, round(now, 3)))
+    assert found == [("note_on", 60, 41, 1), ("note_on", 67, 112, 1), ("note_off", 60, 0, 2), ("note_off", 67, 0, 2),
+                     ("note_on", 60, 55, 2), ("note_off", 60, 0, 3)]
 
 
 def test_without_a_score_a_file_has_the_notes_of_the_sound(tmp_path):
@@ -251,6 +252,6 @@ def test_without_a_score_a_file_has_the_notes_of_the_sound(tmp_path):
     tone = sum(0.2 / k * np.sin(2 * np.pi * 262 * k * (time - 1)) * np.exp(1 - time) for k in range(1, 4)) * (time >= 1)
     audio.write(tmp_path / "piece.wav", tone.astype(np.float32), RATE)
     stream = latents.PriorSample(SimpleNamespace(config=SimpleNamespace(sample_rate=RATE)), len(tone), seed=1)
-    [(first, last, number)] = notes_of(stream, 0, tmp_path / "piece.wav")
-    assert number == 60
+    [(first, last, number, velocity)] = notes_of(stream, 0, tmp_path / "piece.wav")
+    assert number == 60 and velocity == VELOCITIES[-1]
     assert first / RATE == pytest.approx(1.0, abs=0.06) and last / RATE == pytest.approx(2.5, abs=0.06)

@@ -153,7 +153,7 @@ def test_only_blocks_of_a_prompt_that_would_clip_are_lowered(peak):
 def test_new_music_gets_the_loudness_of_its_prompt_and_a_given_score_is_raised():
     tone = np.sin(np.arange(60 * BLOCK, dtype=np.float32) * 0.1)
     prompt = Prompt({}, 0.3 * tone[: 4 * BLOCK])
-    quiet_score = Score(*(np.zeros(0) for _ in range(5)), np.arange(9.0))
+    quiet_score = Score(*(np.zeros(0) for _ in range(6)), np.arange(9.0))
     loudness = []
     for begin, level in ((prompt, 0.1), (quiet_score, 0.01), (None, 0.01)):
         leveler = Leveler.start(1, begin)

@@ -7,7 +7,8 @@ import pytest
 from chains import save_led
 
 from vqwave.config import Sampling
-from vqwave.config.roll import BANDS, STRUCK
+from vqwave.config.conditions import ScoreAbove
+from vqwave.config.roll import BANDS, SOUNDING, STRUCK, VELOCITIES
 from vqwave.data import melody
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
@@ -16,12 +17,13 @@ from vqwave.play import api, blocks, labels, midi
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
-from vqwave.play.score import SECTION_DENSITIES, ScoreLevel
+from vqwave.play.score import COLDEST, SECTION_DENSITIES, ScoreLevel
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
 
 RATE = 22050
+AGES = ScoreAbove.AGES
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def music(shared):
 def tune():
     """Three notes in five beats of a second."""
     return Score(np.array([0.0, 0.5, 1.0]), np.array([0.4, 0.9, 1.5]),
-                 LOWEST_PITCH + np.array([2, 5, 9]), np.zeros(0), np.zeros(0, int), np.arange(-1.0, 5.0))
+                 LOWEST_PITCH + np.array([2, 5, 9]), np.array([3, 0, 2]), np.zeros(0), np.zeros(0, int),
+                 np.arange(-1.0, 5.0))
 
 
 def steps(stream) -> np.ndarray:
@@ -70,10 +73,34 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         next(stream)
         score = stream._chain.composer
         rows = score.in_frames(0, 40, 512)[0]
-        assert (rows[0, :-1] == 1).any()
-        first = [start for start, _, _ in stream.notes(0, 40 * 512)]
-        struck = np.flatnonzero((rows[:, :-1 - BANDS] == 1).any(1))
+        assert (rows[0, :-1] % AGES == 1).any()
+        first = [start for start, *_ in stream.notes(0, 40 * 512)]
+        struck = np.flatnonzero((rows[:, :-1 - BANDS] % AGES == 1).any(1))
         assert sorted({start // 512 for start in first}) == struck.tolist()
+
+
+def test_a_long_note_keeps_its_loudness(music):
+    with music.stream(seed=5) as stream:
+        score = stream._chain.composer
+        score.compose(40 * RATE)
+        begin = np.searchsorted(score.state.times, 10 * RATE)
+        codes = score.state.codes
+        codes[:, begin:, [1, 2]] = SOUNDING
+        codes[:, begin, [1, 2]] = STRUCK, STRUCK + 3
+        rows = score.in_frames(0, 38 * RATE // 512, 512)[0, 11 * RATE // 512 :]
+        assert (rows[:, 1] <= AGES).all() and (rows[:, 2] // AGES >= 3).all()
+        assert rows[-1, 1] == AGES and rows[-1, 2] == 4 * AGES
+        assert (rows[:, -1 - BANDS : -1] <= AGES).all()
+
+
+@pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 1.5])
+def test_strikes_of_several_loudnesses_are_as_likely_as_one_code(music, temperature):
+    with music.stream(seed=5) as stream:
+        score = stream._chain.composer
+        score.set_sampling(Sampling(temperature=temperature))
+        exponent = 1 / max(temperature, COLDEST)
+        strikes = np.log(score.loudness) + score._unsplit()
+        assert np.exp(exponent * strikes).sum() == pytest.approx(1)
 
 
 def test_a_return_of_the_beginning_begins_with_what_was_heard(music):
@@ -134,7 +161,7 @@ def test_notes_have_the_times_and_pitches_of_the_sound(music):
         def check_delay():
             delay, expected = stream.position - plain.position, plain.notes(plain.position)
             assert expected and stream.notes(0)[: len(expected)] == [
-                (first + delay, last + delay, note) for first, last, note in expected]
+                (first + delay, last + delay, *note) for first, last, *note in expected]
 
         for one in (stream, plain, fresh):
             next(one)
@@ -148,12 +175,13 @@ def test_notes_have_the_times_and_pitches_of_the_sound(music):
         next(stream), next(plain)
         begin, delay = plain.position - plain.block, stream.position - plain.position
         assert plain.notes(begin, plain.position) == [
-            (first - delay, last - delay, note) for first, last, note in stream.notes(begin + delay, stream.position)]
+            (first - delay, last - delay, *note) for first, last, *note in stream.notes(begin + delay, stream.position)]
         jumped = stream.position
         stream.set(jump=9, transpose=2)
         next(stream)
         heard = stream.notes(0, jumped + stream.block)
-        assert heard == [(first + jumped, last + jumped, note + 2) for first, last, note in fresh.notes(0, stream.block)]
+        assert heard == [(first + jumped, last + jumped, note + 2, velocity)
+                         for first, last, note, velocity in fresh.notes(0, stream.block)]
 
 
 def test_an_attack_does_not_sound_before_its_strike(music):
@@ -196,7 +224,7 @@ def test_a_key_keeps_notes_to_its_scale(music):
         keyed.set(key="minor")
         for _ in range(30):
             next(free), next(keyed)
-        outside = [np.mean([pitch % 12 not in scale for _, _, pitch in stream.notes()])
+        outside = [np.mean([pitch % 12 not in scale for _, _, pitch, _ in stream.notes()])
                    for stream in (free, keyed)]
     assert outside[1] < 0.3 * outside[0]
 
@@ -237,12 +265,12 @@ def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tm
                      {"generator": found.load("generator"), "corpus": learnt}, found.config)
         with api.load(tmp_path / "codecs", tmp_path / "generators").stream(seed=5) as stream:
             stream._chain.composer.compose(100 * RATE)
-            notes.append((steps(stream)[..., :-BANDS] == STRUCK).sum())
+            notes.append((steps(stream)[..., :-BANDS] >= STRUCK).sum())
             new.append(len(stream._chain.composer.state.sections))
     assert notes[1] > 2 * notes[0] and new[0] > 2 * new[1]
 
 
-@pytest.mark.parametrize("table", ["ngrams", "part_strikes", "returns", "strikes"])
+@pytest.mark.parametrize("table", ["ngrams", "part_loudness", "part_strikes", "returns", "strikes"])
 def test_a_score_without_a_table_of_its_corpus_is_refused_in_one_line(shared, tmp_path, table):
     shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
     found = weights.find(tmp_path / "generators", "score")
@@ -277,14 +305,14 @@ def test_a_score_is_performed_at_its_times_and_then_goes_on(music, tune):
         for _ in range(16):
             next(stream)
         notes = stream.notes(0, RATE)
-        assert [(round(start / RATE, 1), pitch - LOWEST_PITCH) for start, _, pitch in notes] == [
-            (0.0, 2), (0.5, 5)]
+        assert [(round(start / RATE, 1), pitch - LOWEST_PITCH, velocity) for start, _, pitch, velocity in notes] == [
+            (0.0, 2, VELOCITIES[3]), (0.5, 5, VELOCITIES[0])]
         assert stream.notes(3 * RATE)
 
 
 def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(music, tmp_path):
     pitches = LOWEST_PITCH + np.array([-22, 65, 9])
-    midi.write(tmp_path / "far.mid", [(i * RATE // 2, (i + 1) * RATE // 2, pitch) for i, pitch in enumerate(pitches)],
+    midi.write(tmp_path / "far.mid", [(i * RATE // 2, (i + 1) * RATE // 2, pitch, VELOCITIES[3 - i]) for i, pitch in enumerate(pitches)],
                RATE, 60)
     with music.stream(seed=5, score=music.score(tmp_path / "far.mid")) as stream:
         stream.set(tempo=120)
@@ -292,9 +320,10 @@ def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(
             next(stream)
         notes = stream.notes(0, RATE)
         highest = LOWEST_PITCH + steps(stream).shape[2] - BANDS - 1
-    assert [round(start / RATE, 2) for start, _, _ in notes[:3]] == [0.0, 0.25, 0.5]
-    assert [(pitch - LOWEST_PITCH) % 12 for _, _, pitch in notes[:3]] == [2, 5, 9]
-    assert all(LOWEST_PITCH <= pitch <= highest for _, _, pitch in notes) and notes[0][2] == LOWEST_PITCH + 2
+    assert [round(start / RATE, 2) for start, *_ in notes[:3]] == [0.0, 0.25, 0.5]
+    assert [((pitch - LOWEST_PITCH) % 12, velocity) for _, _, pitch, velocity in notes[:3]] == [
+        (2, VELOCITIES[3]), (5, VELOCITIES[2]), (9, VELOCITIES[1])]
+    assert all(LOWEST_PITCH <= pitch <= highest for _, _, pitch, _ in notes) and notes[0][2] == LOWEST_PITCH + 2
 
 
 def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
@@ -391,7 +420,7 @@ def test_another_note_follows_the_first_one_soon(music, seed):
     with music.stream(seed=seed) as stream:
         next(stream)
         score = stream._chain.composer
-        struck = (score.state.codes[0] == STRUCK).any(-1)
+        struck = (score.state.codes[0] >= STRUCK).any(-1)
         first = int(np.searchsorted(score.state.times, 0))
     assert struck[first] and struck[first + 1 : first + 13].any()
 
@@ -411,8 +440,8 @@ def test_a_cold_piece_still_has_notes(music, steady):
             score.set_sampling(Sampling(temperature=temperature))
             score.compose(20 * RATE)
             score.state.codes[:] = 0  # nothing has sounded for a long time
-            score.labels = None  # without registers
-            struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK])
+            score.labels = None  # without spreads
+            struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK] - score._unsplit())
     assert struck[1] == pytest.approx(struck[0] / 0.7)
 
 
@@ -430,7 +459,7 @@ def test_notes_without_attacks_get_attacks(music, steady):
 
 def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
     starts = 0.5 * np.arange(8)
-    tune = Score(starts, starts + 0.4, LOWEST_PITCH + 12 + 5 * (np.arange(8) % 2),
+    tune = Score(starts, starts + 0.4, LOWEST_PITCH + 12 + 5 * (np.arange(8) % 2), np.zeros(8, int),
                  np.zeros(0), np.zeros(0, int), np.arange(-1.0, 5.0))
     shares = []
     for stay in (0, 1):
@@ -443,18 +472,18 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
                 for block in blocks:
                     np.testing.assert_array_equal(next(again), block)
             notes = stream.notes(5 * RATE)
-        shares.append(np.mean([(pitch - LOWEST_PITCH) % 12 in (0, 5) for _, _, pitch in notes]))
+        shares.append(np.mean([(pitch - LOWEST_PITCH) % 12 in (0, 5) for _, _, pitch, _ in notes]))
     assert shares[1] > 1.5 * shares[0]
 
 
 def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     path = tmp_path / "tune.mid"
-    notes = [(0, RATE // 2, 60), (RATE, 2 * RATE, 64)]
+    notes = [(0, RATE // 2, 60, VELOCITIES[1]), (RATE, 2 * RATE, 64, VELOCITIES[-1])]
     midi.write(path, notes, RATE)
     score = midi.read(path)
     np.testing.assert_allclose(score.starts, [0, 1], atol=0.01)
     np.testing.assert_allclose(score.ends, [0.5, 2], atol=0.01)
-    assert score.pitches.tolist() == [60, 64]
+    assert score.pitches.tolist() == [60, 64] and score.loudness.tolist() == [1, 3]
     # With a tempo, the grid of the score comes back.
     midi.write(path, notes, RATE, 96.0)
     assert np.diff(midi.read(path).beats) == pytest.approx(60 / 96, abs=1e-3)
@@ -494,7 +523,7 @@ def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
 
 def test_keys_change_the_score_and_a_session_repeats_them(music):
     """Also over a score that was given."""
-    eight_notes = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.zeros(0), np.zeros(0, int), np.arange(12.0))
+    eight_notes = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.full(8, 2), np.zeros(0), np.zeros(0, int), np.arange(12.0))
     for options in ({}, {"score": eight_notes}):
         with music.stream(seed=5, **options) as stream:
             keys, heard = Keys(stream), []

@@ -34,7 +34,7 @@ def test_a_markov_model_repeats_its_training_tune():
     model = scores.Markov()
     model.learn(np.concatenate([tune(7)] * 20))
     drawn, starts = model.draw(1, 24)
-    assert (model.draw(1, 24)[0] == drawn).all() and (drawn == STRUCK).sum() == len(starts) > 100
+    assert (model.draw(1, 24)[0] == drawn).all() and (drawn >= STRUCK).sum() == len(starts) > 100
     assert form.longest_loop(scores.moves(drawn)) > 50, "as what it learnt, it repeats itself"
     contexts = model._contexts(7, [(0, 3), (2, 9), (4, 5)])
     assert model._shares(contexts, 5, 20).sum() == pytest.approx(1)

@@ -165,8 +165,8 @@ def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
         for number, (about, _) in enumerate(blocks):
             next(stream)
             notes = stream.notes(8192 * number)
-            assert [midi for *_, midi in about["score"]] == [midi for *_, midi in notes]
-            np.testing.assert_allclose([row[:2] for row in about["score"]], [(a / RATE, (b - a) / RATE) for a, b, _ in notes], atol=6e-4)
+            assert [midi for *_, midi in about["score"]] == [midi for _, _, midi, _ in notes]
+            np.testing.assert_allclose([row[:2] for row in about["score"]], [(a / RATE, (b - a) / RATE) for a, b, *_ in notes], atol=6e-4)
     assert any(about["score"][-1][0] > 8192 * (number + 1) / RATE for number, (about, _) in enumerate(blocks[:-1]))
 
 
@@ -198,7 +198,7 @@ def test_a_midi_file_is_played_but_not_continued(open_studio, shared, tmp_path):
     root = shared("led by a score", chains.save_led)
     studio = open_studio(root / "codecs", [root / "generators"])
     path = tmp_path / "upload"
-    midi.write(path, [(0, RATE, 30), (RATE, 3 * RATE, 34)], RATE)
+    midi.write(path, [(0, RATE, 30, 73), (RATE, 3 * RATE, 34, 73)], RATE)
     recording = studio.recordings.receive(path, "my tune.MID")
     assert recording.seconds == pytest.approx(3, abs=0.01) and max(recording.outline) == 255
     settings = {"recording": recording.id, "name": recording.name, "seed": 2, "seconds": 4.0}

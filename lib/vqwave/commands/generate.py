@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import cli, machine
+from ..config.roll import VELOCITIES
 from ..dsp import timing, transcription
 from ..errors import UserError
 from ..io import audio
@@ -141,7 +142,7 @@ def write(args, stream, paths, finish, changes=()) -> int:
     return 0
 
 
-def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int]]:
+def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int, int]]:
     """The notes of the performed score, as `stream.notes` returns them. If not all are known, the
     notes that a transcriber finds in the file's sound.
     """
@@ -150,7 +151,9 @@ def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int]]:
     if notes and not stream.notes_since:
         return notes
     print(f"transcribing {printable(path)}", file=sys.stderr)
-    heard = transcription.find_notes(audio.decode(path, rate), rate)
+    sound = audio.decode(path, rate)
+    heard = transcription.find_notes(sound, rate)
+    velocities = np.take(VELOCITIES, transcription.loudness_of(sound, rate, heard))
     starts, ends = (np.rint(frames * rate / timing.FRAMES_PER_SECOND).astype(int).tolist()
                     for frames in (heard.starts, heard.ends))
-    return list(zip(starts, ends, heard.pitches.tolist(), strict=True))
+    return list(zip(starts, ends, heard.pitches.tolist(), velocities.tolist(), strict=True))

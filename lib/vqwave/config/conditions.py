@@ -132,7 +132,8 @@ class Labels(ConditionConfig):
 class ScoreAbove(ConditionConfig):
     """The notes and beats of the music at the generator's rate, through a dilated CNN. The input
     has a row for each frame. A book of the score is 0 if it is silent, otherwise 1 + the frames
-    since its strike. The last number is the phase in the beat, or `no_score`.
+    since its strike + `AGES` · its loudness. The last number is the phase in the beat, or
+    `no_score`.
 
     channels: features of a frame. dropout: the share of training windows without a score. With
     0, as in preset timed, the model does not learn to play without one.
@@ -152,6 +153,8 @@ class ScoreAbove(ConditionConfig):
     """The number of phases in a beat."""
     OLDEST: ClassVar[int] = 255
     """The largest age of a note, in frames; older notes keep this age."""
+    AGES: ClassVar[int] = OLDEST + 1
+    """The number of ages."""
     RINGING: ClassVar[int] = 64
     """The number of frames in which an attack sounds."""
 

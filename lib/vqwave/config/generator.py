@@ -29,6 +29,7 @@ from .fields import (
     short,
     validate,
 )
+from .roll import LOUDNESSES, STRUCK
 
 QUIETNESS = "quiet"
 """The variable of a core's output layers that holds the quietness of each code."""
@@ -239,13 +240,13 @@ class FramesCore(CoreConfig):
 
 
 class RollCore(CoreConfig):
-    """A score. Each book is a semitone, with the codes silent, sounding and struck. All semitones
-    share their weights, so that all keys are equally likely (after Johnson 2017, "Generating
-    polyphonic music using tied parallel networks").
+    """A score. Each book is a semitone, with codes for silence, for a note that goes on, and for
+    strikes of each loudness. All semitones share their weights, so that all keys are equally likely
+    (after Johnson 2017, "Generating polyphonic music using tied parallel networks").
 
-    An LSTM over the steps reads, for each semitone, the last codes and the averages of strikes of
-    the neighbours within an octave. It also reads the strikes that followed the `matches` earlier
-    passages of the piece that are most similar to the last `compared` steps.
+    An LSTM over the steps reads, for each semitone, the last codes, and the averages of strikes and
+    of their loudness of the neighbours within an octave. It also reads the strikes that followed
+    the `matches` earlier passages of the piece that are most similar to the last `compared` steps.
 
     units: of the LSTM. head_dim: features of a semitone; its code also depends on the `below`
     semitones below. memory: the number of steps that are remembered.
@@ -266,6 +267,9 @@ class RollCore(CoreConfig):
     def check(self, generator):
         if generator.conditions:
             raise ValueError("a generator of a score has no conditions")
+        if generator.num_codes != (expected := STRUCK + LOUDNESSES):
+            raise ValueError(f"num_codes is {generator.num_codes}; a score has {expected} "
+                             "codes; train the score again")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """The last steps, oldest first; the LSTM's state of each semitone; and the position of the

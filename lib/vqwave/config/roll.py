@@ -4,9 +4,17 @@ import numpy as np
 
 from ..dsp.beats import ATTACK_BANDS
 from ..dsp.beats import STEPS_PER_BEAT as STEPS_PER_BEAT
+from ..dsp.transcription import LOUDNESSES as LOUDNESSES
 
 SILENT, SOUNDING, STRUCK = range(3)
-"""The codes of a semitone in a step: it is silent, continues to sound, or begins."""
+"""The codes of a semitone in a step: it is silent, continues to sound, or begins. `STRUCK` is the
+code of the softest notes; the last code, `STRUCK` + `LOUDNESSES` - 1, that of the loudest. Attacks
+have no loudness.
+"""
+VELOCITIES = 41, 55, 73, 112
+"""The MIDI velocities of notes of each loudness. If a file has notes of the loudest class,
+`midi.read` finds the same classes.
+"""
 BANDS = len(ATTACK_BANDS) - 1
 """The number of books of attacks, which come after those of semitones."""
 STEPS_PER_SECOND = 5.5
@@ -20,11 +28,29 @@ RECENT = 4
 LEAST_AGE = 5
 """The fewest steps between a step and the earlier steps that it is compared with."""
 IMPOSSIBLE = -30.0
-"""Added to the logit of `SOUNDING` where nothing sounded."""
+"""Added to the logits of `SOUNDING` where nothing sounded, and of loud attacks."""
 PREVIOUS_WEIGHT, SOUNDING_WEIGHT = 0.5, 0.15
 """The weights of the previous step's strikes and of sounding notes in the comparison of steps.
 Strikes have weight 1.
 """
+
+
+def loudness_table() -> np.ndarray:
+    """For each code: whether the semitone sounds, whether it is struck, and the loudness of a
+    strike, above 0 to 1: float32 [codes, 3].
+    """
+    codes = np.arange(STRUCK + LOUDNESSES)
+    strengths = np.maximum(codes - SOUNDING, 0) / LOUDNESSES
+    return np.stack([codes > SILENT, codes >= STRUCK, strengths], axis=1).astype("float32")
+
+
+def impossible(books: int) -> np.ndarray:
+    """The mask of the logits of books that sounded in the step before: float32 [books, codes].
+    Attacks have one loudness.
+    """
+    mask = np.zeros((books, STRUCK + LOUDNESSES), "float32")
+    mask[books - BANDS :, STRUCK + 1 :] = IMPOSSIBLE
+    return mask
 
 
 def pitch_classes(books: int) -> np.ndarray:

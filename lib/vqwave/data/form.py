@@ -1,12 +1,12 @@
-"""What pieces take from the training scores: how many notes are struck, in which registers, and how
-many sections repeat an earlier one. Also the runs of notes that must not be copied.
+"""What pieces take from the training scores: how many notes are struck, in which registers and how
+loud, and how many sections repeat an earlier one. Also the runs of notes that must not be copied.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from ..config.roll import BANDS, STEPS_PER_BEAT, STRUCK
+from ..config.roll import BANDS, LOUDNESSES, STEPS_PER_BEAT, STRUCK
 from . import melody
 
 SECTION = 16 * STEPS_PER_BEAT
@@ -33,24 +33,34 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
 
     "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
     that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`. "part_strikes" [count,
-    semitones]: the strikes of each semitone in each part of the tracks.
+    semitones]: the strikes of each semitone in each part of the tracks. "part_loudness" [count,
+    `LOUDNESSES`]: the strikes of each loudness in each part.
 
     parts: the index of the part of each step, int [steps] for each score. count: of the parts.
     """
-    rolls = [(codes[:, :-BANDS] == STRUCK).astype(np.float32) for codes in scores]
+    rolls = [(codes[:, :-BANDS] >= STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
     return {"strikes": np.array([max(strikes, FEWEST_STRIKES)], np.float32),
             "returns": np.array([returns(rolls)], np.float32),
             "ngrams": melody.to_digits(melody.ngrams(scores)),
-            "part_strikes": _part_strikes(rolls, parts, count)}
+            "part_strikes": _by_part(rolls, parts, count),
+            "part_loudness": _by_part([by_loudness(codes) for codes in scores], parts, count)}
 
 
-def _part_strikes(rolls, parts, count: int) -> np.ndarray:
-    """The strikes of each semitone in each part, float32 [count, semitones]; see `of_scores`."""
-    strikes = np.zeros((count, rolls[0].shape[1] if rolls else 0), np.float32)
-    for roll, part in zip(rolls if count else (), parts, strict=True):
-        np.add.at(strikes, part, roll)
-    return strikes
+def by_loudness(codes: np.ndarray) -> np.ndarray:
+    """The strikes of each loudness in each step: int [steps, LOUDNESSES]. codes: [steps, books]."""
+    kinds = np.arange(STRUCK, STRUCK + LOUDNESSES)
+    return (codes[:, :-BANDS, None] == kinds).sum(1)
+
+
+def _by_part(strikes, parts, count: int) -> np.ndarray:
+    """The strikes of each kind in each part: float32 [count, kinds]. strikes: [steps, kinds] for
+    each score. parts, count: see `of_scores`.
+    """
+    total = np.zeros((count, strikes[0].shape[1] if strikes else 0), np.float32)
+    for steps, part in zip(strikes if count else (), parts, strict=True):
+        np.add.at(total, part, steps)
+    return total
 
 
 def returns(rolls: Sequence[np.ndarray]) -> float:

@@ -19,7 +19,7 @@ def top_line(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The steps in which notes are struck, and the highest struck book of each: int [notes] each.
     codes: int [steps, books].
     """
-    struck = codes[:, :-BANDS] == STRUCK
+    struck = codes[:, :-BANDS] >= STRUCK
     steps = np.flatnonzero(struck.any(1))
     return steps, struck.shape[1] - 1 - struck[steps, ::-1].argmax(1)
 

@@ -17,9 +17,11 @@ from ..dsp import beats, timing, transcription
 from ..io import audio, files, manifest
 from ..io.files import atomic_write
 
-SCORES_VERSION = "2"
+SCORES_VERSION = "3"
 """The version of cached scores; other versions are transcribed again."""
 PHASES = ScoreAbove.PHASES
+TIMES = "starts", "ends", "attacks", "beats"
+"""The fields of a score that are times."""
 ROUNDING = 1e-6
 """The tolerance of a time at the start of a frame, in frames."""
 LOWEST_PITCH = ScoreAbove.LOWEST
@@ -30,6 +32,7 @@ class Score:
     """Notes, attacks and beats.
 
     starts, ends: float64 [notes], seconds, sorted by start. pitches: int [notes], MIDI numbers.
+    loudness: int [notes], 0 to `LOUDNESSES` - 1, see `transcription.loudness_of`.
     attacks: float64 [attacks], seconds; bands: int [attacks], see `dsp.beats.find_attacks`. beats:
     float64 [beats], seconds, from before the music to after it.
 
@@ -39,6 +42,7 @@ class Score:
     starts: np.ndarray
     ends: np.ndarray
     pitches: np.ndarray
+    loudness: np.ndarray
     attacks: np.ndarray
     bands: np.ndarray
     beats: np.ndarray
@@ -54,19 +58,20 @@ class Score:
         times = beats.find_beats(np.concatenate([before, sound]), sample_rate)
         times -= len(before) / sample_rate
         return cls(notes.starts / second, notes.ends / second, notes.pitches,
+                   transcription.loudness_of(sound, sample_rate, notes),
                    *beats.find_attacks(sound, sample_rate),
                    times[max(0, np.searchsorted(times, 0) - 1) :])
 
     def transposed(self, shift: int) -> Self:
         """The score of the track resampled to sound `shift` semitones higher, and faster."""
         ratio = 2 ** (shift / 12)
-        return Score(self.starts / ratio, self.ends / ratio, self.pitches + shift,
-                     self.attacks / ratio, self.bands, self.beats / ratio)
+        return replace(self, pitches=self.pitches + shift,
+                       **{name: getattr(self, name) / ratio for name in TIMES})
 
     def earlier(self, seconds: float) -> Self:
         """The score with all times `seconds` earlier."""
         return replace(self, **{name: getattr(self, name) - seconds
-                                for name in ("starts", "ends", "attacks", "beats")})
+                                for name in TIMES})
 
     def within(self, books: int) -> Self:
         """The score whose notes are moved by octaves into the semitones of `books` books."""
@@ -85,12 +90,12 @@ class Score:
         starts, stops, attacks = (np.searchsorted(middles, times)
                                   for times in (self.starts, self.ends, self.attacks))
         roll = np.zeros((len(grid) - 1, books), np.int32)
-        for start, stop, book in zip(starts, stops, self.pitches + shift - LOWEST_PITCH,
-                                     strict=True):
+        for start, stop, book, loudness in zip(
+                starts, stops, self.pitches + shift - LOWEST_PITCH, self.loudness, strict=True):
             if start < len(roll) and 0 <= book < books - BANDS:
                 tail = roll[start + 1 : stop, book]
                 tail[tail == SILENT] = SOUNDING
-                roll[start, book] = STRUCK
+                roll[start, book] = max(roll[start, book], STRUCK + loudness)
         inside = attacks < len(roll)
         roll[attacks[inside], books - BANDS + self.bands[inside]] = STRUCK
         return roll
@@ -105,10 +110,12 @@ class Score:
         starts = np.concatenate([first, attacks])
         stops = np.concatenate([np.maximum(end, first + 1), attacks + ScoreAbove.RINGING])
         struck = np.concatenate([self.pitches - LOWEST_PITCH, books - BANDS + self.bands])
+        base = ScoreAbove.AGES * np.concatenate([self.loudness, np.zeros_like(self.bands)])
         heard = (stops > 0) & (starts < count) & (struck >= 0) & (struck < books)
-        for start, stop, book in zip(starts[heard], stops[heard], struck[heard], strict=True):
+        for start, stop, book, loudness in zip(*(x[heard] for x in (starts, stops, struck, base)),
+                                               strict=True):
             frames = np.arange(max(start, 0), min(stop, count))
-            roll[frames, book] = 1 + np.minimum(frames - start, ScoreAbove.OLDEST)
+            roll[frames, book] = loudness + 1 + np.minimum(frames - start, ScoreAbove.OLDEST)
         middles = begin + frame * (np.arange(count) + 0.5)
         places = np.interp(middles, self.beats, np.arange(len(self.beats)))
         roll[:, -1] = (places % 1 * PHASES).astype(int)

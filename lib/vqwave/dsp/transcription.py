@@ -2,7 +2,7 @@
 network `basic_pitch.onnx` comes from Spotify's package basic-pitch 0.4.0 (Apache-2.0).
 
 `notes` compares spectral peaks frame by frame; note events also tell when a note is struck again.
-They are deaf to loudness and timbre, and to notes shorter than 0.13 s.
+`compare` is deaf to loudness and timbre, and to notes shorter than 0.13 s.
 """
 
 import functools
@@ -28,6 +28,11 @@ LEAST_ONSET = 0.5  # the least probability of a note's onset
 LEAST_SOUNDING = 0.3  # the least probability of the frames in which a note sounds
 LEAST_FRAMES = 11  # the shortest note, in frames: 128 ms
 MOST_GAP = 11  # the longest gap inside a note, in frames
+LOUDNESSES = 4  # the number of classes of loudness
+LOUDNESS_STEP = 5.0  # the width of a class, in dB
+LOUDEST = 0.9  # the share of notes of a recording that are softer than its loudness
+_QUARTER_TONE = 2 ** (1 / 24)
+_SPECTRUM, _AFTER = 4096, (2, 6, 10)  # a note's spectra: samples, and frames after its start
 TOLERANCE_FRAMES = 5  # the largest distance of matching onsets, in frames: 58 ms
 
 
@@ -62,6 +67,31 @@ def find_notes(audio, sample_rate: int) -> Notes:
                    for start, end in _long_enough(np.flatnonzero(peaks[:, pitch]),
                                                   sounding[:, pitch] >= LEAST_SOUNDING))
     return Notes(*np.array(notes, int).reshape(-1, 3).T)
+
+
+def loudness_of(audio, sample_rate: int, notes: Notes) -> np.ndarray:
+    """The class of each note's loudness: int [notes], from 0 for the softest to `LOUDNESSES` - 1. A
+    class has `LOUDNESS_STEP` dB, and the loudest begins a step below the loudness of the recording.
+
+    The level of a note is the largest magnitude near its first two harmonics after its start.
+    """
+    audio = resample(audio, sample_rate, SAMPLE_RATE)
+    audio = np.pad(audio, (_SPECTRUM // 2, _SPECTRUM // 2 + HOP * (1 + max(_AFTER))))
+    levels = np.zeros(len(notes.starts))
+    for i, (start, pitch) in enumerate(zip(notes.starts, notes.pitches, strict=True)):
+        windows = np.stack([audio[HOP * (start + frames) :][:_SPECTRUM] for frames in _AFTER])
+        magnitudes = np.abs(np.fft.rfft(windows * np.hanning(_SPECTRUM))).max(0)
+        first = 440 * 2 ** ((pitch - 69) / 12) * _SPECTRUM / SAMPLE_RATE
+        near = [magnitudes[int(h * first / _QUARTER_TONE) : int(h * first * _QUARTER_TONE) + 2]
+                for h in (1, 2)]
+        levels[i] = 20 * np.log10(max(x.max(initial=1e-9) for x in near))
+    return classes_of(levels, np.quantile(levels, LOUDEST) if len(levels) else 0.0)
+
+
+def classes_of(levels: np.ndarray, loudest: float) -> np.ndarray:
+    """The classes of levels, in dB; see `loudness_of`. loudest: the level of the music, in dB."""
+    steps = np.floor((levels - loudest) / LOUDNESS_STEP).astype(int)
+    return np.clip(LOUDNESSES + steps, 0, LOUDNESSES - 1)
 
 
 def compare(original, copy, sample_rate: int) -> float:

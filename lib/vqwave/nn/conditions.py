@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import WHOLE_SHARE, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
+from ..config.roll import LOUDNESSES
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
@@ -104,9 +105,9 @@ def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
 
 
 class RollFeatures(layers.Layer):
-    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 5·books + phases + 1].
+    """Rows of a score int32 [batch, T, books + 1] -> float32 [batch, T, 10·books + phases + 1].
     Each book has five features: struck, sounding, and three exponential decays since the strike.
-    The phase of the beat follows, one-hot.
+    The same five follow, times the note's loudness. Then the phase of the beat, one-hot.
 
     In training, a share `dropout` of the windows has no score.
     """
@@ -128,9 +129,11 @@ class RollFeatures(layers.Layer):
             phases = ops.where(dropped, self.config.no_score, phases)
         kind = self.compute_dtype
         sounds = ops.cast(notes > 0, kind)
-        decays = [sounds * ops.exp((1.0 - ops.cast(notes, kind)) / frames)
-                  for frames in self.DECAYS]
-        return ops.concatenate([ops.cast(notes == 1, kind), sounds, *decays,
+        ages, loudness = (notes - 1) % self.config.AGES, (notes - 1) // self.config.AGES
+        features = [sounds * ops.cast(ages == 0, kind), sounds,
+                    *(sounds * ops.exp(-ops.cast(ages, kind) / frames) for frames in self.DECAYS)]
+        loudness = ops.cast(loudness, kind) / (LOUDNESSES - 1)
+        return ops.concatenate([*features, *(x * loudness for x in features),
                                 ops.one_hot(phases, self.config.no_score + 1, dtype=kind)], axis=-1)
 
 

@@ -12,7 +12,7 @@ from .lstm import LSTM
 
 def planes(matches: int) -> int:
     """The number of inputs of each semitone, see `join_planes`."""
-    return (roll.RECENT + 1 + 2 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 3 * matches
+    return (2 * roll.RECENT + 1 + 3 * len(roll.AVERAGE_SECONDS) + 2 + 1 + roll.BANDS + 4 * matches
             + roll.BANDS + roll.STEPS_PER_BEAT)
 
 
@@ -34,17 +34,17 @@ class RollStack(Core):
         self.mix = built(layers.Conv1D(units, roll.KERNEL_SEMITONES, padding="same", name="mix"),
                          units)
         self.state = dense(units, hidden, "state")
-        self.across = built(layers.Dense(hidden, use_bias=False, name="across"), 2 * core.below + 2)
-        bias = keras.initializers.Constant([3.0, 0.0, 0.0])
-        self.draws = built(layers.Dense(3, dtype="float32", name="logits", bias_initializer=bias),
-                           hidden)
+        self.across = built(layers.Dense(hidden, use_bias=False, name="across"), 3 * core.below + 3)
+        bias = keras.initializers.Constant([3.0, 0.0, *[-1.0] * roll.LOUDNESSES])
+        self.draws = built(layers.Dense(config.num_codes, dtype="float32", name="logits",
+                                        bias_initializer=bias), hidden)
         self.dropout = layers.Dropout(core.dropout, name="dropout")
         self.seeds = keras.random.SeedGenerator()
         self.weights_of_past = roll.averages(core.memory)
         self.built = True
 
     def call(self, previous, context=None, current=None, training=False):
-        """Teacher-forced logits float32 [batch, T, books, 3]; see `Core.call`."""
+        """Teacher-forced logits float32 [batch, T, books, codes]; see `Core.call`."""
         before = ops.where(previous == self.config.start_token, roll.SILENT, previous)
         sounds = ops.cast(before > roll.SILENT, "float32")
         mask = possible(sounds)
@@ -52,21 +52,22 @@ class RollStack(Core):
             numbers = keras.random.uniform(ops.shape(before), seed=self.seeds)
             before = ops.where(numbers < self.config.core.input_dropout, roll.SILENT, before)
             sounds = ops.cast(before > roll.SILENT, "float32")
-        struck = ops.cast(before == roll.STRUCK, "float32")
+        struck, strengths = (ops.take(roll.loudness_table()[:, k], before) for k in (1, 2))
         batch, steps, books = ops.shape(previous)
         ages = ops.arange(steps)[:, None] - ops.arange(steps)[None]
         inside = (ages >= 0) & (ages < self.config.core.memory)
         weights = ops.take(self.weights_of_past, ops.clip(ages, 0, self.config.core.memory - 1),
                            axis=1) * ops.cast(inside, "float32")
-        rates = [ops.matmul(weights[i], struck) for i in range(len(roll.AVERAGE_SECONDS))]
-        recent = [struck]
+        rates, loudness = ([ops.matmul(weights[i], x) for i in range(len(roll.AVERAGE_SECONDS))]
+                        for x in (struck, strengths))
+        recent = [struck, strengths]
         for _ in range(roll.RECENT - 1):
-            recent.append(_later(recent[-1]))
-        follow, alike = self._matches(struck, sounds, ages)
+            recent += [_later(x) for x in recent[-2:]]
+        follow, alike = self._matches(struck, strengths, sounds, ages)
         phases = ops.one_hot(ops.arange(steps) % roll.STEPS_PER_BEAT, roll.STEPS_PER_BEAT,
                              dtype="float32")
         phases = ops.broadcast_to(phases, (batch, steps, roll.STEPS_PER_BEAT))
-        x = join_planes([*recent, sounds], rates, follow, alike, phases)
+        x = join_planes([*recent, sounds], rates, loudness, follow, alike, phases)
         units = self.config.core.units
         x = ops.reshape(x, (-1, books, planes(self.config.core.matches)))
         x = self.dropout(gelu(self.enter(x)), training=training)
@@ -81,9 +82,9 @@ class RollStack(Core):
         logits = self.draws(self.dropout(hidden, training=training))
         return logits + mask
 
-    def _matches(self, struck, sounds, ages):
-        """The strikes that followed the most similar earlier steps: (strikes [batch, T, books,
-        matches], similarity [batch, T, matches]).
+    def _matches(self, struck, strengths, sounds, ages):
+        """The strikes that followed the most similar earlier steps: (strikes and their loudness
+        [batch, T, books, 2·matches], similarity [batch, T, matches]).
         """
         core = self.config.core
         x = struck + roll.PREVIOUS_WEIGHT * _later(struck) + roll.SOUNDING_WEIGHT * sounds
@@ -97,11 +98,13 @@ class RollStack(Core):
         allowed = (ages >= roll.LEAST_AGE) & (ages < core.memory - core.compared)
         alike, places = ops.top_k(ops.where(allowed, alike, 0.0), core.matches)
         places = ops.reshape(places, (ops.shape(places)[0], -1))
-        after = ops.pad(struck[:, 1:], [[0, 0], [0, 1], [0, 0]])
-        follow = ops.take_along_axis(after, places[..., None], axis=1)
-        follow = ops.reshape(follow, (*ops.shape(alike), ops.shape(struck)[-1]))
-        follow = follow * ops.cast(alike > 0, "float32")[..., None]
-        return ops.transpose(follow, (0, 1, 3, 2)), alike
+        followed = []
+        for x in (struck, strengths):
+            after = ops.pad(x[:, 1:], [[0, 0], [0, 1], [0, 0]])
+            follow = ops.take_along_axis(after, places[..., None], axis=1)
+            follow = ops.reshape(follow, (*ops.shape(alike), ops.shape(struck)[-1]))
+            followed.append(follow * ops.cast(alike > 0, "float32")[..., None])
+        return ops.transpose(ops.concatenate(followed, axis=2), (0, 1, 3, 2)), alike
 
     def step(self, previous, context, state, draw):
         """One step, for sampling; see `Core.step`."""
@@ -109,11 +112,10 @@ class RollStack(Core):
         core, books = self.config.core, self.config.books
         previous = ops.where(previous == self.config.start_token, roll.SILENT, previous)
         past = ops.concatenate([past[:, 1:], ops.cast(previous, "float32")[:, None]], axis=1)
-        struck = ops.cast(past == roll.STRUCK, "float32")
-        sounds = ops.cast(past > roll.SILENT, "float32")
+        sounds, struck, strengths = (ops.take(roll.loudness_table()[:, k], ops.cast(past, "int32"))
+                                     for k in range(3))
         weights = self.weights_of_past[:, ::-1].copy()
-        rates = ops.split(ops.matmul(weights, struck), len(roll.AVERAGE_SECONDS), axis=1)
-        rates = [rate[:, 0] for rate in rates]
+        rates, loudness = (ops.unstack(ops.matmul(weights, x), axis=1) for x in (struck, strengths))
         x = struck + roll.PREVIOUS_WEIGHT * _later(struck) + roll.SOUNDING_WEIGHT * sounds
         dots = ops.matmul(x, ops.swapaxes(x[:, -core.compared :], 1, 2))
         squares = ops.sum(x * x, axis=-1)
@@ -127,11 +129,13 @@ class RollStack(Core):
         last = core.memory - roll.LEAST_AGE
         alike = ops.pad(alike[:, core.compared : last], [[0, 0], [core.compared, 0]])
         alike, places = ops.top_k(alike, core.matches)
-        follow = ops.take_along_axis(struck, places[..., None] + 1, axis=1)
-        follow = follow * ops.cast(alike > 0, "float32")[..., None]
+        follow = ops.concatenate([ops.take_along_axis(x, places[..., None] + 1, axis=1)
+                                  * ops.cast(alike > 0, "float32")[..., None]
+                                  for x in (struck, strengths)], axis=1)
         phase = ops.one_hot(ops.cast(count[:, 0], "int32"), roll.STEPS_PER_BEAT, dtype="float32")
-        recent = [struck[:, -1 - age] for age in range(roll.RECENT)]
-        x = join_planes([*recent, sounds[:, -1]], rates, ops.swapaxes(follow, 1, 2), alike, phase)
+        recent = [x[:, -1 - age] for age in range(roll.RECENT) for x in (struck, strengths)]
+        follow = ops.swapaxes(follow, 1, 2)
+        x = join_planes([*recent, sounds[:, -1]], rates, loudness, follow, alike, phase)
         x = gelu(self.enter(x))
         flat, (h, c) = self.lstm.cell(ops.reshape(x, (-1, core.units)),
                                       [ops.reshape(s, (-1, core.units)) for s in (h, c)])
@@ -156,17 +160,18 @@ def _later(x):
 
 
 def possible(sounds):
-    """The mask of the logits [..., books, 3]: only a sounding semitone may keep sounding."""
-    zeros = ops.zeros_like(sounds)
-    return ops.stack([zeros, roll.IMPOSSIBLE * (1 - sounds), zeros], axis=-1)
+    """The mask of the logits [..., books, codes]: only a sounding semitone may keep sounding."""
+    sustained = ops.one_hot(roll.SOUNDING, roll.STRUCK + roll.LOUDNESSES, dtype="float32")
+    return (roll.impossible(sounds.shape[-1])
+            + roll.IMPOSSIBLE * (1 - sounds)[..., None] * sustained)
 
 
-def join_planes(own: list, rates: list, follow, alike, phase):
+def join_planes(own: list, rates: list, loudness: list, follow, alike, phase):
     """The inputs of each semitone, [..., books, planes].
 
-    own: the last steps, [..., books] each. rates: averages of strikes, [..., books] each. follow:
-    [..., books, matches], and alike: [..., matches], the strikes and similarities of `_matches`.
-    phase: [..., steps per beat].
+    own: the last steps, [..., books] each. rates, loudness: averages of strikes and of their
+    loudness, [..., books] each. follow: [..., books, 2·matches], and alike: [..., matches], see
+    `_matches`. phase: [..., steps per beat].
     """
     books = rates[0].shape[-1]
     classes = roll.pitch_classes(books)
@@ -179,18 +184,18 @@ def join_planes(own: list, rates: list, follow, alike, phase):
     shared = ops.broadcast_to(shared, (*ops.shape(rates[0]), shared.shape[-1]))
     which = np.eye(books, dtype="float32")[:, books - roll.BANDS :]
     which = ops.broadcast_to(which, (*ops.shape(rates[0]), roll.BANDS))
-    each = ops.stack([*own, *rates, *densities, *of_class, height], axis=-1)
+    each = ops.stack([*own, *rates, *loudness, *densities, *of_class, height], axis=-1)
     each = ops.concatenate([each, which], axis=-1)
-    return ops.concatenate([each, follow, follow * alike[..., None, :], shared], axis=-1)
+    strikes = follow[..., : alike.shape[-1]]
+    return ops.concatenate([each, follow, strikes * alike[..., None, :], shared], axis=-1)
 
 
 def lower_codes(codes, below: int):
     """The inputs of each semitone from lower semitones of the same step: codes int [..., books] ->
-    float32 [..., books, 2·below + 2]. For each of the next `below` lower semitones, nearest last:
-    whether it sounds, and whether it is struck. Then a quarter of both counts over all lower ones.
+    float32 [..., books, 3·below + 3]. For each of the next `below` lower semitones, nearest last:
+    its row of `roll.loudness_table`. Then a quarter of the sums of all lower ones.
     """
-    flags = ops.stack([ops.cast(codes > roll.SILENT, "float32"),
-                       ops.cast(codes == roll.STRUCK, "float32")], axis=-1)
+    flags = ops.take(roll.loudness_table(), ops.cast(codes, "int32"), axis=0)
     ahead = [[0, 0]] * (len(flags.shape) - 2)
     books = flags.shape[-2]
     padded = ops.pad(flags, [*ahead, [below, 0], [0, 0]])

@@ -21,7 +21,7 @@ from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printa
 from ..io.weights import GRAPHS
 from .loops import LoopBuilder, loop_kinds
 
-EXPORTER = "11"
+EXPORTER = "12"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
 CACHE_BYTES = 256 << 20
 """The most bytes of cached graphs of trained weights; the least recently used are removed first.

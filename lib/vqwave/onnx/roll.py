@@ -26,11 +26,13 @@ class RollBody(Body):
         newest = body("Unsqueeze", body("Cast", previous, to=FLOAT), [2])
         rest = body("Slice", "body_past", [1], [core.memory], [2])
         body.node("Concat", rest, newest, outputs=["body_past_out"], axis=2)
-        struck = self._flag("Equal", "body_past_out", roll.STRUCK)
+        struck = self._flag("Greater", "body_past_out", roll.SOUNDING)
         sounds = self._flag("Greater", "body_past_out", roll.SILENT)
+        strengths = body("Sub", "body_past_out", np.array(roll.SOUNDING, np.float32))
+        strengths = body("Mul", body("Relu", strengths), np.array(1 / roll.LOUDNESSES, np.float32))
         now = body("Gather", sounds, [core.memory - 1], axis=2)
         self._set_mask(now)
-        x = self._planes(struck, sounds, now)
+        x = self._planes(struck, strengths, sounds, now)
         x = body("Squeeze", x, [0])
         x = body("Transpose", self._convolve("enter", x), perm=[0, 2, 1])
         x = body("Reshape", x, [1, -1, core.units])
@@ -48,14 +50,14 @@ class RollBody(Body):
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         body, books, below = self.body, self.config.books, self.config.core.below
-        table = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
+        table = roll.loudness_table()
         flags = body("Squeeze", body("Gather", table, drawn[-1], axis=0), [0])
         kernel = self.arrays["across/kernel"]
         lower = body("Slice", body("Transpose", flags, perm=[0, 2, 1]), [0], [books - 1], [2])
-        nearest = np.ascontiguousarray(kernel[: 2 * below].reshape(below, 2, -1).T)
+        nearest = np.ascontiguousarray(kernel[: 3 * below].reshape(below, 3, -1).T)
         near = body("Conv", lower, nearest, pads=[below, 0])
         counts = body("CumSum", flags, 1, exclusive=1)
-        all_lower = body("MatMul", counts, 0.25 * kernel[-2:])
+        all_lower = body("MatMul", counts, 0.25 * kernel[-3:])
         hidden = body("Add", all_lower, body("Transpose", near, perm=[0, 2, 1]))
         hidden = body("FastGelu", body("Add", features, hidden), domain="com.microsoft")
         return body("Add", self.output_layer("logits", hidden), self.mask)
@@ -64,18 +66,20 @@ class RollBody(Body):
         return self.body("Cast", self.body(kind, x, np.array(value, np.float32)), to=FLOAT)
 
     def _set_mask(self, sounds: str):
-        """Set the mask of the logits, [1, B, books, 3], see `nn.roll.possible`."""
+        """Set the mask of the logits, [1, B, books, codes], see `nn.roll.possible`."""
         body = self.body
         sounds = body("Transpose", sounds, perm=[0, 1, 3, 2])
-        penalties = np.array([0, -roll.IMPOSSIBLE, 0], np.float32)
-        self.mask = body("Sub", body("Mul", sounds, penalties), penalties)
+        penalties = np.zeros(self.config.num_codes, np.float32)
+        penalties[roll.SOUNDING] = -roll.IMPOSSIBLE
+        always = penalties - roll.impossible(self.config.books)
+        self.mask = body("Sub", body("Mul", sounds, penalties), always)
 
-    def _planes(self, struck: str, sounds: str, now: str) -> str:
+    def _planes(self, struck: str, strengths: str, sounds: str, now: str) -> str:
         """The inputs of all semitones, [1, B, planes, books]."""
         body, core, books = self.body, self.config.core, self.config.books
         ones = np.ones((1, 1, 1, books), np.float32)
         weights = np.ascontiguousarray(roll.averages(core.memory)[:, ::-1])
-        rates = body("MatMul", weights, struck)
+        rates, loudness = body("MatMul", weights, struck), body("MatMul", weights, strengths)
         density = body("Log", body("Add", body("ReduceSum", rates, [3]), np.array(1, np.float32)))
         of_class = body("MatMul", body("Gather", rates, [0, len(roll.AVERAGE_SECONDS) - 1], axis=2),
                         roll.pitch_classes(books))
@@ -83,22 +87,24 @@ class RollBody(Body):
         band_one_hot = body("Add", body("Mul", now, np.array(0, np.float32)), band_one_hot)
         height = (np.arange(books, dtype=np.float32) / books - 0.5)[None, None, None]
         height = body("Add", body("Mul", now, np.array(0, np.float32)), height)
-        recent = body("Gather", struck, [core.memory - 1 - age for age in range(roll.RECENT)],
-                      axis=2)
-        attacks = body("Slice", body("Gather", recent, [0], axis=2), [books - roll.BANDS],
+        last = [body("Gather", x, [core.memory - 1 - age], axis=2)
+                for age in range(roll.RECENT) for x in (struck, strengths)]
+        attacks = body("Slice", last[0], [books - roll.BANDS],
                        [books], [3])
         attacks = body("Transpose", attacks, perm=[0, 1, 3, 2])
-        following_strikes, similarity = self._matches(struck, sounds)
+        follow, follow_loudness, similarity = self._matches(struck, strengths, sounds)
         count = body("Cast", "body_count", to=INT32)
         phase = body("Cast", body("Equal", count,
                                   np.arange(roll.STEPS_PER_BEAT, dtype=np.int32)), to=FLOAT)
         similarity, phase = (body("Unsqueeze", x, [3]) for x in (similarity, phase))
-        return body("Concat", recent, now, rates, body("Mul", density, ones), of_class, height,
-                    band_one_hot, following_strikes, body("Mul", following_strikes, similarity),
+        return body("Concat", *last, now, rates, loudness, body("Mul", density, ones), of_class,
+                    height, band_one_hot, follow, follow_loudness, body("Mul", follow, similarity),
                     *(body("Mul", x, ones) for x in (similarity, attacks, phase)), axis=2)
 
-    def _matches(self, struck: str, sounds: str) -> tuple[str, str]:
-        """`nn.roll.RollStack._matches`: ([1, B, matches, books], [1, B, matches])."""
+    def _matches(self, struck: str, strengths: str, sounds: str) -> tuple[str, str, str]:
+        """`nn.roll.RollStack._matches`: (strikes and loudness [1, B, matches, books] each,
+        similarity [1, B, matches]).
+        """
         body, core = self.body, self.config.core
         before = body("Mul", self._later(struck, 1), np.array(roll.PREVIOUS_WEIGHT, np.float32))
         x = body("Add", body("Add", struck, before),
@@ -122,9 +128,10 @@ class RollBody(Body):
                   outputs=[f"{prefix}_alike", f"{prefix}_places"])
         steps = body("Add", f"{prefix}_places", np.array(core.compared + 1, np.int64))
         steps = body("Expand", body("Unsqueeze", steps, [3]), [1, 1, 1, self.config.books])
-        following_strikes = body("GatherElements", struck, steps, axis=2)
-        real = self._flag("Greater", f"{prefix}_alike", 0)
-        return body("Mul", following_strikes, body("Unsqueeze", real, [3])), f"{prefix}_alike"
+        real = body("Unsqueeze", self._flag("Greater", f"{prefix}_alike", 0), [3])
+        strikes, loudness = (body("Mul", body("GatherElements", x, steps, axis=2), real)
+                             for x in (struck, strengths))
+        return strikes, loudness, f"{prefix}_alike"
 
     def _later(self, x: str, steps: int) -> str:
         """[1, B, memory, n] some steps later, zeros first."""

@@ -275,27 +275,21 @@ class GeneratorEngine:
     @cached_property
     def ngrams(self) -> frozenset[int]:
         """The hashes of note runs that a score must not copy, see `melody.ngrams`."""
-        return melody.from_digits(self._corpus["ngrams"])
+        return melody.from_digits(self.corpus["ngrams"])
 
     @cached_property
     def strikes(self) -> float:
         """The mean number of notes in a step of the training scores, see `form.of_scores`."""
-        return float(self._corpus["strikes"][0])
+        return float(self.corpus["strikes"][0])
 
     @cached_property
     def returns(self) -> float:
         """The share of the sections of training scores that return, see `form.of_scores`."""
-        return float(self._corpus["returns"][0])
+        return float(self.corpus["returns"][0])
 
     @cached_property
-    def part_strikes(self) -> np.ndarray:
-        """The strikes of each semitone in each part of the tracks, float32 [parts, semitones]; see
-        `form.of_scores`.
-        """
-        return self._corpus["part_strikes"]
-
-    @cached_property
-    def _corpus(self) -> dict[str, np.ndarray]:
+    def corpus(self) -> dict[str, np.ndarray]:
+        """The tables of `form.of_scores`."""
         tables = self.weight_set.load("corpus")
         for name in sorted(form.of_scores([]).keys() - tables.keys()):
             raise UserError(f"{self.weight_set.files['corpus']}: table {name} is missing; train "

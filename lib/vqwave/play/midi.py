@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config.roll import BANDS
 from ..data.scores import Score
+from ..dsp import transcription
 from ..errors import UserError
 from ..io.files import atomic_write, printable
 from . import controls
@@ -21,8 +22,8 @@ from .playback import find_by_name
 INSTALL_MIDI = "pip install mido python-rtmidi"
 MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
-VELOCITY = 80
-"""The velocity of all notes that are sent or written."""
+VELOCITY_POWER = 4
+"""The power of a note is proportional to this power of its velocity."""
 UNKNOWN_TEMPO, SLOWEST, BEAT_TICKS = 120.0, 60e6 / 0xFFFFFF, 480
 """Of files: the tempo of notes without a score and the least tempo, in beats per minute, and the
 ticks of a beat.
@@ -147,9 +148,9 @@ class Output:
 
     def __init__(self, port, stream, report: Callable[[str], None] = lambda line: None):
         self.port, self.stream, self.report = port, stream, report
-        self._ends: dict[tuple[int, int], int] = {}
-        """{(first sample, MIDI number): sample after the last}."""
-        self._sounding: set[tuple[int, int]] = set()
+        self._ends: dict[tuple[int, int, int], int] = {}
+        """{(first sample, MIDI number, velocity): sample after the last}."""
+        self._sounding: set[tuple[int, int, int]] = set()
         self._heard = 0
 
     def follow(self, blocks):
@@ -159,8 +160,9 @@ class Output:
             begin = end - block.shape[-1]
             ends = {key: last for key, last in self._ends.items() if last > self._heard}
             still_open = [key for key, last in ends.items() if last >= begin]
-            oldest = min([begin, *(first for first, _ in still_open)])
-            score = {(first, note): last for first, last, note in self.stream.notes(oldest, end)}
+            oldest = min([begin, *(first for first, *_ in still_open)])
+            score = {(first, note, velocity): last
+                     for first, last, note, velocity in self.stream.notes(oldest, end)}
             # The end may be composed later. A note that left the score, as by a jump, ends here.
             ends |= {key: score.get(key, begin) for key in still_open}
             self._ends = ends | {key: last for key, last in score.items() if key[0] >= begin}
@@ -169,12 +171,12 @@ class Output:
     def send(self, sample: float, paused: bool = False):
         """Send the notes up to this sample. A pause ends all notes; its end begins them again."""
         before, self._heard = self._heard, int(sample)
-        sounding = {(first, note) for (first, note), last in self._ends.items() if not paused
-                    and (first <= sample < last or before < first <= sample)}
-        for _, note in sorted(self._sounding - sounding):
+        sounding = {key for key, last in self._ends.items() if not paused
+                    and (key[0] <= sample < last or before < key[0] <= sample)}
+        for _, note, _ in sorted(self._sounding - sounding):
             self._send("note_off", note, 0)
-        for _, note in sorted(sounding - self._sounding):
-            self._send("note_on", note, VELOCITY)
+        for _, note, velocity in sorted(sounding - self._sounding):
+            self._send("note_on", note, velocity)
         self._sounding = sounding
 
     def close(self):
@@ -209,7 +211,7 @@ def read(path) -> Score:
     mido = load_mido()
     try:
         file, seconds, beats, beat = mido.MidiFile(path), 0.0, [0.0], 0.5
-        sounding: dict[int, float] = {}
+        sounding: dict[int, tuple[float, int]] = {}  # start and velocity
         notes, attacks = [], []
         for message in file:  # mido converts times to seconds
             seconds += message.time
@@ -223,21 +225,24 @@ def read(path) -> Score:
                     raise ValueError("a beat of it lasts 0 s")
             elif message.type in ("note_on", "note_off"):
                 note, has_pitch = message.note, message.channel != DRUMS
-                if has_pitch and (start := sounding.pop(note, None)) is not None:
-                    notes.append((start, seconds, note))
+                if has_pitch and (start := sounding.pop(note, (seconds, 0)))[0] < seconds:
+                    notes.append((*start, seconds, note))
                 if message.velocity and message.type == "note_on":
                     attacks.append((seconds, int(note > MIDDLE) if has_pitch else _band(note)))
                     if has_pitch:
-                        sounding[note] = seconds
+                        sounding[note] = seconds, message.velocity
     except (OSError, ValueError, EOFError, KeyError, IndexError, ZeroDivisionError) as e:
         reason = " ".join(str(e).split()) or "it ends too early"
         raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {reason}") from e
     if not notes:
         raise UserError(f"{printable(path)}: has {'only drums' if attacks else 'no notes'}")
-    starts, ends, pitches = np.array(sorted(notes)).T
+    starts, velocities, ends, pitches = np.array(sorted(notes)).T
+    levels = VELOCITY_POWER * 10 * np.log10(velocities)
+    loudness = transcription.classes_of(levels, levels.max())
     times, bands = np.array(sorted(set(attacks))).T
     beats = [-beat, *beats, beats[-1] + beat, beats[-1] + 2 * beat]
-    return Score(starts, ends, pitches.astype(int), times, bands.astype(int), np.array(beats))
+    return Score(starts, ends, pitches.astype(int), loudness, times, bands.astype(int),
+                 np.array(beats))
 
 
 def _band(drum: int) -> int:
@@ -245,14 +250,14 @@ def _band(drum: int) -> int:
     return next((band for band, drums in DRUM_BANDS.items() if drum in drums), BANDS - 1)
 
 
-def write(path, notes: Iterable[tuple[int, int, int]], sample_rate: int, tempo: float = 0.0):
-    """Write notes, (first sample, sample after the last, MIDI number) each, as a MIDI file. Raises
-    `UserError` without mido. tempo: in beats per minute; 0: unknown.
+def write(path, notes: Iterable[tuple[int, int, int, int]], sample_rate: int, tempo: float = 0.0):
+    """Write notes, (first sample, sample after the last, MIDI number, velocity) each, as a MIDI
+    file. Raises `UserError` without mido. tempo: in beats per minute; 0: unknown.
     """
     mido, tempo = load_mido(), max(tempo or UNKNOWN_TEMPO, SLOWEST)
     track, now = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))]), 0
-    events = [event for first, last, note in notes
-              for event in ((first, VELOCITY, note), (last, 0, note))]
+    events = [event for first, last, note, velocity in notes
+              for event in ((first, velocity, note), (last, 0, note))]
     for sample, velocity, note in sorted(events):
         ticks = round(sample / sample_rate * tempo / 60 * BEAT_TICKS)
         track.append(mido.Message("note_on" if velocity else "note_off", note=note,

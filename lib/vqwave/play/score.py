@@ -6,11 +6,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..config import Labels, ScoreAbove
-from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
-from ..data import melody
+from ..config.roll import (
+    BANDS,
+    LOUDNESSES,
+    SILENT,
+    SOUNDING,
+    STEPS_PER_BEAT,
+    STRUCK,
+    VELOCITIES,
+)
+from ..data import form, melody
 from ..data.scores import Score
 from ..dsp import beats
-from . import pitches, registers
+from . import pitches, spreads
 from .level import Level, LevelState, Steering
 from .sampling import DENSITY_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 
@@ -19,8 +27,6 @@ UPBEAT = 8
 LONGEST_UPBEAT = 64
 SOON = 2
 """A piece begins with a note after which another note begins within so many beats."""
-LOOKED_BACK = 64
-"""How many steps back the strike of a sounding note is searched."""
 KEPT = 1800
 """Seconds of the score that are kept, so that a theme can return."""
 TEMPI = 76.0, 116.0
@@ -54,6 +60,8 @@ SAFEST = 0.7
 """A low temperature makes strikes rarer, because each is less likely than none. So the governor's
 largest bias is divided by the temperature, but at most by 1 and at least by this value.
 """
+COLDEST = 0.05
+"""The least temperature for which the bias of `ScoreLevel._unsplit` is computed."""
 MOST_SHARE = 0.2
 """The largest share of one semitone in the strikes of the last `WATCHED` steps, before a penalty.
 Without the penalty a score soon repeats one or two notes (the "tunnels" of Pachet 2026).
@@ -64,6 +72,8 @@ HOME = 0.6
 """The weight of a recording's pitches in the score that continues it, times `stay`."""
 OUTSIDE = 4.0
 """The penalty, in nats, of strikes outside the key."""
+WITHOUT_LOUDNESS = np.minimum(np.arange(STRUCK + LOUDNESSES), STRUCK)
+"""Each code as that of the softest strike, if it is a strike."""
 BANNED = 1e9
 """The penalty, in nats, of a strike that completes a run of notes of a training track."""
 
@@ -138,10 +148,10 @@ def home_scores(codes: np.ndarray) -> np.ndarray:
     k has `HOME` (ln p_k - Σ p ln p), where p is `pitches.distribution` of the recording's strikes.
     Subtracting the mean keeps the density of notes.
     """
-    scores, classes = np.zeros((codes.shape[1], 3), np.float32), pitch_classes(codes.shape[1])
-    strikes = (codes[:, :-BANDS] == STRUCK).sum(0)
+    scores = np.zeros((codes.shape[1], STRUCK + LOUDNESSES), np.float32)
+    classes, strikes = pitch_classes(len(scores)), (codes[:, :-BANDS] >= STRUCK).sum(0)
     share = pitches.distribution(np.bincount(classes, strikes, 12))
-    scores[:-BANDS, STRUCK] = HOME * (np.log(share) - share @ np.log(share))[classes]
+    scores[:-BANDS, STRUCK:] = (HOME * (np.log(share) - share @ np.log(share)))[classes, None]
     return scores
 
 
@@ -151,7 +161,8 @@ class ScoreLevel(Level):
 
     Args:
         sample_rate: the rate of `times`.
-        chain_labels: see `known_labels`. Where they are parts, sections have their registers.
+        chain_labels: see `known_labels`. Where they are parts, sections have their registers and
+            their loudness.
         labels_of: the labels of a section by its number, as `read_labels` returns them, or None.
     """
 
@@ -163,7 +174,8 @@ class ScoreLevel(Level):
         super().__init__(generator, None, state, seed, generator.config.level * STEPS_PER_BEAT,
                          steering)
         self.sample_rate, self.labels_of = sample_rate, labels_of
-        self.registers = registers.of_chain(generator.part_strikes, chain_labels)
+        self.spreads = spreads.of_chain(generator.corpus, chain_labels)
+        self.loudness = spreads.shares_of_loudness(generator.corpus)
         self.labels: np.ndarray | None = None  # of this section
 
     def _begin(self):
@@ -173,7 +185,7 @@ class ScoreLevel(Level):
         while True:
             self.sample(None)
             begin = STEPS_PER_BEAT * (self.blocks - 1 - SOON)
-            struck = (state.codes[0, max(0, begin) :] == STRUCK).any(-1)
+            struck = (state.codes[0, max(0, begin) :] >= STRUCK).any(-1)
             first, later = struck[:STEPS_PER_BEAT], struck[STEPS_PER_BEAT:]
             if self.blocks >= UPBEAT + SOON and (first.any() and later.any()
                                                  or self.blocks > LONGEST_UPBEAT):
@@ -196,7 +208,7 @@ class ScoreLevel(Level):
         """Compose one beat. Steps of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
         self._plan()
-        self.labels = self.registers and self.labels_of(state.section)
+        self.labels = self.spreads and self.labels_of(state.section)
         super().sample(context)
         tempo = self.steering.tempo or state.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
@@ -273,40 +285,54 @@ class ScoreLevel(Level):
         push = GOVERNOR * np.log(np.clip(rate, least, most) / max(rate, expected / steps))
         return min(push, MOST_PUSHED / np.clip(self.state.sampling.temperature, SAFEST, 1))
 
+    def _unsplit(self) -> float:
+        """The bias on strikes, in nats, that makes them as likely at this temperature T as if they
+        had one code: -T ln Σ q_k^(1/T), with the share q_k of each loudness. It is 0 for T = 1.
+        """
+        temperature = max(self.state.sampling.temperature, COLDEST)
+        return -temperature * np.log(np.sum(self.loudness ** (1 / temperature)))
+
     def _bias(self, piece: int, step: int, drawn: np.ndarray) -> np.ndarray:
-        """The bias of a piece's logits at a step: float32 [books, 3]. drawn: bool [books]."""
+        """The bias of a piece's logits at a step: float32 [books, codes]. drawn: bool [books]."""
         state, steering = self.state, self.steering
-        bias = np.zeros((self.books, 3), np.float32)
+        # The biases of all strikes of a book, and of all strikes of a loudness.
+        strikes, louder = np.zeros(self.books, np.float32), np.zeros(LOUDNESSES, np.float32)
         usual = EXPECTED * self.generator.strikes
         density = steering.density * self._section_density()
         expected, log_density = usual * density, np.log(density)
-        struck = state.codes[piece, -max(GOVERNED, WATCHED) :] == STRUCK
-        bias[:-BANDS, STRUCK] = log_density + self._governed(
+        struck = state.codes[piece, -max(GOVERNED, WATCHED) :] >= STRUCK
+        strikes[:-BANDS] = log_density + self._unsplit() + self._governed(
             struck[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
-        bias[-BANDS:, STRUCK] = ATTACKS_BY_DENSITY * log_density + self._governed(
+        strikes[-BANDS:] = ATTACKS_BY_DENSITY * log_density + self._governed(
             struck[:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)
-        strikes = struck[-WATCHED:, :-BANDS].sum(0)
-        share = strikes / max(1.0, strikes.sum(), expected * WATCHED / 2)
-        bias[:-BANDS, STRUCK] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
+        counts = struck[-WATCHED:, :-BANDS].sum(0)
+        share = counts / max(1.0, counts.sum(), expected * WATCHED / 2)
+        strikes[:-BANDS] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
         if self.labels is not None:
             section = state.codes[piece, max(0, state.began - state.first) :][-WATCHED:]
-            bias[:-BANDS, STRUCK] += self.registers.bias(self.labels[piece],
-                                                         section[:, :-BANDS] == STRUCK)
+            counts = (section[:, :-BANDS] >= STRUCK).sum(0), form.by_loudness(section).sum(0)
+            for total, spread, count in zip((strikes[:-BANDS], louder), self.spreads, counts,
+                                            strict=True):
+                total += spread.bias(self.labels[piece], count)
+        if steering.scale:
+            outside = ~np.isin(pitch_classes(self.books), steering.scale)
+            strikes[:-BANDS][outside] -= OUTSIDE
+        bias = np.zeros((self.books, STRUCK + LOUDNESSES), np.float32)
+        bias[:, STRUCK:] = strikes[:, None]
+        bias[:-BANDS, STRUCK:] += louder
         home = steering.bias(self.level, step, state.home)
         if home is not None:
             bias += home
-        if steering.scale:
-            outside = ~np.isin(pitch_classes(self.books), steering.scale)
-            bias[:-BANDS, STRUCK][outside] -= OUTSIDE
         place = step - state.began + state.theme - state.first
         if state.theme >= 0 and 0 <= place < state.codes.shape[1]:
             theme = state.codes[piece, place]
             # The core still forbids SOUNDING where no note sounded in the step before.
-            bias[np.arange(self.books), theme] += RECALL
+            # A strike returns at any loudness.
+            bias += RECALL * (np.minimum(theme, STRUCK)[:, None] == WITHOUT_LOUDNESS)
         if state.line[piece, 0, 0] >= 0:
             copied = melody.completing(state.line[piece], step, self.books - BANDS,
                                        self.generator.ngrams)
-            bias[:-BANDS, STRUCK][copied & drawn[:-BANDS]] = -BANNED
+            bias[:-BANDS, STRUCK:][copied & drawn[:-BANDS]] = -BANNED
         return bias
 
     def in_frames(self, begin: int, count: int, frame: int) -> np.ndarray:
@@ -328,18 +354,20 @@ class ScoreLevel(Level):
         return rows
 
     def _ages(self, steps: np.ndarray, frames: np.ndarray, frame: int) -> np.ndarray:
-        """0 where a book is silent, otherwise 1 + the frames since its strike: int32 [batch, n,
-        books]. frames: [n], the numbers of the frames. steps: [n], the step of each frame.
+        """The rows of `ScoreAbove` without the phase: int32 [batch, n, books]. frames: [n], the
+        numbers of the frames. steps: [n], the step of each frame.
         """
-        first = max(0, int(steps.min(initial=0)) - LOOKED_BACK)
-        codes = self.state.codes[:, first : int(steps.max(initial=0)) + 1]
-        places = np.where(codes == STRUCK, np.arange(codes.shape[1])[:, None], -1)
-        struck = np.maximum.accumulate(places, axis=1)[:, steps - first]
-        ages = frames[:, None] - self.state.times[first + np.maximum(struck, 0)] // frame
-        sounds = codes[:, steps - first] > SILENT
+        codes = self.state.codes[:, : int(steps.max(initial=0)) + 1]
+        places = np.where(codes >= STRUCK, np.arange(codes.shape[1])[:, None], -1)
+        struck = np.maximum.accumulate(places, axis=1)[:, steps]
+        ages = frames[:, None] - self.state.times[np.maximum(struck, 0)] // frame
+        sounds = codes[:, steps] > SILENT
         rings = (struck >= 0) & (ages < ScoreAbove.RINGING)
         sounds[..., -BANDS:] = rings[..., -BANDS:]
-        return np.where(sounds, 1 + np.clip(ages, 0, ScoreAbove.OLDEST), 0).astype(np.int32)
+        loudness = np.maximum(np.take_along_axis(codes, np.maximum(struck, 0), 1) - STRUCK, 0)
+        loudness[..., -BANDS:] = 0
+        rows = 1 + np.clip(ages, 0, ScoreAbove.OLDEST) + ScoreAbove.AGES * loudness
+        return np.where(sounds, rows, 0).astype(np.int32)
 
     def forget(self, sample: int):
         """Forget the steps before a sample, except those of the last `KEPT` seconds."""
@@ -350,16 +378,17 @@ class ScoreLevel(Level):
             self.trim(self.state.first + gone)
             self.state.times = self.state.times[gone:].copy()
 
-    def notes(self, begin: int, end: int, piece: int = 0) -> list[tuple[int, int, int]]:
+    def notes(self, begin: int, end: int, piece: int = 0) -> list[tuple[int, int, int, int]]:
         """The notes that are struck in samples begin … end − 1, in order: (first sample, sample
-        after the last, MIDI number) each.
+        after the last, MIDI number, velocity) each.
         """
         state, notes = self.state, []
         first, last = np.searchsorted(state.times[:-1], [begin, end])
         for step in range(first, last):
-            for book in np.flatnonzero(state.codes[piece, step, :-BANDS] == STRUCK):
+            for book in np.flatnonzero(state.codes[piece, step, :-BANDS] >= STRUCK):
                 silent = state.codes[piece, step + 1 :, book] != SOUNDING
                 stop = step + 1 + (int(silent.argmax()) if silent.any() else silent.size)
                 notes.append((int(state.times[step]), int(state.times[stop]),
-                              int(book) + ScoreAbove.LOWEST))
+                              int(book) + ScoreAbove.LOWEST,
+                              VELOCITIES[state.codes[piece, step, book] - STRUCK]))
         return notes

@@ -19,7 +19,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-SNAPSHOT_VERSION = 19
+SNAPSHOT_VERSION = 20
 
 
 def pack(value, name: str = "") -> dict[str, Any]:

@@ -135,12 +135,12 @@ class StreamStatus:
         return max(0, forgotten, self._playback.since * self.block)
 
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
-              ) -> list[tuple[int, int, int]]:
+              ) -> list[tuple[int, int, int, int]]:
         """The notes of a piece's score that begin in samples begin … end − 1, in order; see
         `notes_since`.
 
-        Each is (first sample, sample after the last, MIDI number). end: None is the end of the
-        composed score, which runs ahead of the sound.
+        Each is (first sample, sample after the last, MIDI number, velocity). end: None is the end
+        of the composed score, which runs ahead of the sound.
         """
         chain, playback = self._chain, self._playback
         if chain.composer is None:
@@ -151,7 +151,8 @@ class StreamStatus:
         begin = max(begin, self.notes_since)
         end = chain.composer.state.times[-1] + delay if end is None else end
         semitones = round(self._transposer.semitones)
-        return [(first + delay, last + delay, note + semitones) for first, last, note
+        return [(first + delay, last + delay, note + semitones, velocity)
+                for first, last, note, velocity
                 in chain.composer.notes(begin - delay, end - delay, piece)]
 
 

@@ -35,9 +35,9 @@ from ..play import (
     level,
     opening,
     pitches,
-    registers,
     sampling,
     score,
+    spreads,
 )
 from . import limits, pictures
 from .take import WILDEST, describe_level
@@ -262,23 +262,25 @@ class Site:
 
     def _score(self) -> dict:
         trained = labels.known_labels(self.configs[:1])
-        part_registers = registers.of_chain(self.composer.part_strikes, trained)
+        registers, loudness = spreads.of_chain(self.composer.corpus, trained) or (None, None)
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32),
-                shares=part_registers and part_registers.shares,
-                blur=part_registers and part_registers.blur),
+                **{f"{name}_{table}": spread and getattr(spread, table)
+                   for name, spread in (("registers", registers), ("loudness", loudness))
+                   for table in ("shares", "blur")}),
             "strikes": self.composer.strikes, "returns": self.composer.returns,
+            "loudness": spreads.shares_of_loudness(self.composer.corpus).tolist(),
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "density_draw": sampling.DENSITY_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
-            **constants(registers, "PULL AWAITED MOST_MOVED"),
+            **constants(spreads, "PULL AWAITED MOST_MOVED"),
             **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED "
                                "SECTION_DENSITIES DENSITY GOVERNED GOVERNOR MOST_PUSHED SAFEST "
                                "LEAST_ATTACKS ATTACKED ATTACKS_BY_DENSITY MOST_SHARE WATCHED "
-                               "OVERUSE OUTSIDE BANNED"),
-            **constants(ScoreAbove, "LOWEST PHASES OLDEST RINGING"),
+                               "OVERUSE OUTSIDE BANNED COLDEST"),
+            **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 
     def write(self, folder) -> int:

@@ -294,7 +294,7 @@ def _composed(stream: Stream, begin: int) -> list[list[float]]:
     """
     rate = stream.sample_rate
     return [[round(first / rate, 3), round((last - first) / rate, 3), midi]
-            for first, last, midi in stream.notes(begin)]
+            for first, last, midi, _ in stream.notes(begin)]
 
 
 def _bits(log_probs) -> float:

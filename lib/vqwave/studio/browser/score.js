@@ -10,7 +10,7 @@ const rint = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.roun
 export class ScoreLevel extends Level {
   constructor(model, about, seed, steering, options) {
     super(model, { ...about, block: model.level * about.score.steps_per_beat }, seed, steering, options);
-    Object.assign(this, about.score, { rate: about.rate, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
+    Object.assign(this, about.score, { rate: about.rate, codes: model.num_codes, times: [0], chosenTempo: 0, sections: [], theme: -1, began: 0, until: 0 });
     Object.assign(this, { skips: false, chunk: 1 }); // each step by itself, since each has a bias of its own
     this.pitched = this.books - this.bands; // the books before those of attacks
     this.line = []; // the step and the book of the last notes of the top line
@@ -29,7 +29,7 @@ export class ScoreLevel extends Level {
     for (;;) {
       await this.sample();
       const begin = this.perBlock * (this.blocks - 1 - this.soon);
-      const struck = this.frames.slice(Math.max(0, begin)).map((frame) => frame.includes(this.struck));
+      const struck = this.frames.slice(Math.max(0, begin)).map((frame) => frame.some((code) => code >= this.struck));
       const first = struck.slice(0, this.perBlock).indexOf(true);
       const sounds = first >= 0 && struck.slice(this.perBlock).includes(true);
       if (this.blocks >= this.upbeat + this.soon && (sounds || this.blocks > this.longest_upbeat)) {
@@ -88,57 +88,72 @@ export class ScoreLevel extends Level {
     return notes.slice(1).reduce((hash, note, i) => (Math.imul(hash, this.base) + move(notes[i], note)) >>> 0, 0);
   }
 
-  /** What brings the strikes of this section to the registers of its part, for each semitone (`play/registers.py`). */
-  registers() {
-    const { pitched, part, model: { tables: { shares, blur } } } = this;
-    const row = (number) => Array.from(shares.subarray(number * pitched, (number + 1) * pitched));
-    const [target, usual] = [row(part), row(shares.length / pitched - 1)];
-    const section = this.frames.slice(Math.max(0, this.began - this.first)).slice(-this.watched);
-    const counts = target.map((_, book) => sum(section.map((frame) => Number(frame[book] === this.struck))));
-    const heard = target.map((share, book) => sum(counts.map((count, from) => count * blur[from * pitched + book])) + this.awaited * share);
+  /** What brings the strikes of this section to the spread of its part: for each kind of strike (`play/spreads.py`). */
+  spread(name, strikes) {
+    const { part, model: { tables } } = this;
+    const [shares, blur, kinds] = [tables[`${name}_shares`], tables[`${name}_blur`], strikes.length];
+    const row = (number) => Array.from(shares.subarray(number * kinds, (number + 1) * kinds));
+    const [target, usual] = [row(part), row(shares.length / kinds - 1)];
+    const heard = target.map((share, kind) => sum(strikes.map((count, from) => count * blur[from * kinds + kind])) + this.awaited * share);
     const all = sum(heard);
-    const pull = target.map((share, book) => Math.log(share / usual[book]));
-    const lacks = target.map((share, book) => clip(Math.log(share / (heard[book] / all)), -this.most_moved, this.most_moved));
-    const weigh = (values, weights) => sum(values.map((value, book) => value * weights[book]));
+    const pull = target.map((share, kind) => Math.log(share / usual[kind]));
+    const lacks = target.map((share, kind) => clip(Math.log(share / (heard[kind] / all)), -this.most_moved, this.most_moved));
+    const weigh = (values, weights) => sum(values.map((value, kind) => value * weights[kind]));
     const [pulled, moved] = [weigh(pull, usual), weigh(lacks, heard.map((share) => share / all))];
-    return target.map((_, book) => this.pull * (pull[book] - pulled) + lacks[book] - moved);
+    const bias = target.map((_, kind) => this.pull * (pull[kind] - pulled) + lacks[kind] - moved);
+    if (name === "registers") return bias;
+    const odds = sum(bias.map((value, kind) => (heard[kind] / all) * Math.exp(value))); // a strike has one loudness
+    return bias.map((value) => value - Math.log(odds));
   }
 
   /** What is added to the logits of a step: density, the key, the theme that comes back, and what may not copy a training track.
    *  Strikes count up to this beat, the top line up to this step. */
   bias(step) {
-    const { steering, struck, books, pitched } = this;
-    const bias = new Float32Array(3 * books);
+    const { steering, struck, books, pitched, codes } = this;
+    const strike = new Float32Array(books); // the bias of all strikes of a book
     const usual = this.expected * this.strikes;
     const density = steering.density * this.sectionDensity;
     const [expected, logDensity] = [usual * density, Math.log(density)];
-    const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] === struck))));
+    const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] >= struck))));
     const governed = (from, to, steps, mean, least, most) => {
       // As if the steps that are not there yet had been as expected.
       const rate = (sum(strikes(steps).slice(from, to)) + mean * Math.max(0, steps - this.frames.length)) / steps;
       const push = this.governor * Math.log(clip(rate, least, most) / Math.max(rate, mean / steps));
       return Math.min(push, this.most_pushed / clip(this.sampling.temperature, this.safest, 1));
     };
-    const gain = logDensity + governed(0, pitched, this.governed, expected, ...this.density.map((share) => expected * share));
+    const temperature = Math.max(this.sampling.temperature, this.coldest);
+    // Strikes are as likely as if they had one code (`ScoreLevel._unsplit`).
+    const unsplit = -temperature * Math.log(sum(this.loudness.map((share) => share ** (1 / temperature))));
+    const gain = logDensity + unsplit + governed(0, pitched, this.governed, expected, ...this.density.map((share) => expected * share));
     const attack = this.attacks_by_density * logDensity
       + governed(pitched, books, this.attacked, usual, usual * this.least_attacks, Infinity);
-    for (let book = pitched; book < books; book++) bias[3 * book + struck] = attack;
-    const top = this.previous.subarray(0, pitched).lastIndexOf(struck);
+    strike.fill(attack, pitched);
+    const top = this.previous.subarray(0, pitched).findLastIndex((code) => code >= struck && code < codes);
     if (top >= 0) this.line = [...this.line, [step - 1, top]].slice(-this.order);
     const copies = (book) => this.line.length === this.order && this.known.has(this.hash([...this.line, [step, book]]));
     const counts = strikes(this.watched).slice(0, pitched);
     const all = Math.max(1, sum(counts), (expected * this.watched) / 2);
-    const registers = this.part === null ? null : this.registers();
-    counts.forEach((count, book) => {
-      const at = 3 * book + struck;
-      bias[at] = gain;
-      bias[at] -= this.overuse * Math.log(Math.max(count / all / this.most_share, 1));
-      if (registers) bias[at] += registers[book];
-      if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) bias[at] -= this.outside;
-      if (copies(book)) bias[at] = -this.banned;
+    const section = this.part === null ? null : this.frames.slice(Math.max(0, this.began - this.first)).slice(-this.watched);
+    const count = (kinds, strikesOf) => Array.from({ length: kinds }, (_, kind) => sum(section.map((frame) => strikesOf(frame.subarray(0, pitched), kind))));
+    const registers = section && this.spread("registers", count(pitched, (frame, book) => Number(frame[book] >= struck)));
+    const ofLoudness = (frame, kind) => frame.filter((code) => code === struck + kind).length;
+    const louder = section && Float32Array.from(this.spread("loudness", count(codes - struck, ofLoudness)));
+    counts.forEach((number, book) => {
+      strike[book] = gain;
+      strike[book] -= this.overuse * Math.log(Math.max(number / all / this.most_share, 1));
+      if (registers) strike[book] += registers[book];
+      if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) strike[book] -= this.outside;
     });
+    const bias = new Float32Array(codes * books);
+    const add = (book, code, value) => { // to one code, or to the strikes of each loudness
+      const [first, end] = code < struck ? [code, code + 1] : [struck, codes];
+      for (let other = first; other < end; other++) bias[codes * book + other] += value;
+    };
+    strike.forEach((value, book) => add(book, struck, value));
+    for (let book = 0; louder && book < pitched; book++) louder.forEach((value, i) => (bias[codes * book + struck + i] += value));
     const theme = this.theme >= 0 && this.frames[step - this.began + this.theme - this.first];
-    if (theme) theme.forEach((code, book) => (bias[3 * book + code] += this.recall));
+    if (theme) theme.forEach((code, book) => add(book, code, this.recall));
+    for (let book = 0; book < pitched; book++) if (copies(book)) add(book, struck, -this.banned);
     return bias;
   }
 
@@ -150,7 +165,7 @@ export class ScoreLevel extends Level {
     return step < 0 || step === times.length - 1 ? step : step + (sample - times[step]) / (times[step + 1] - times[step]);
   }
 
-  /** The score of `rows` frames of `frame` samples from sample `begin` on: for each book 0 or 1 + its age, then the phase. */
+  /** The score of `rows` frames of `frame` samples from sample `begin` on: for each book 0 or 1 + its age + `ages` · its loudness, then the phase. */
   async inFrames(begin, rows, frame) {
     await this.compose(begin + rows * frame);
     return Int32Array.from(Array.from({ length: rows }, (_, i) => begin + frame * (i + 1)).flatMap((end) => {
@@ -166,11 +181,12 @@ export class ScoreLevel extends Level {
   age(book, step, at, frame) {
     if (book < this.pitched && !this.frames[step][book]) return 0;
     let [age, struck] = [0, step];
-    for (; struck >= 0 && age <= this.oldest; struck--) {
+    for (; struck >= 0 && (book < this.pitched || age <= this.oldest); struck--) {
       age = at - Math.floor(this.times[struck] / frame);
-      if (this.frames[struck][book] === this.struck) break;
+      if (this.frames[struck][book] >= this.struck) break;
     }
-    return book < this.pitched || (struck >= 0 && age < this.ringing) ? 1 + clip(age, 0, this.oldest) : 0;
+    const loudness = book < this.pitched ? Math.max(0, this.frames[Math.max(0, struck)][book] - this.struck) : 0;
+    return book < this.pitched || (struck >= 0 && age < this.ringing) ? 1 + clip(age, 0, this.oldest) + this.ages * loudness : 0;
   }
 
   /** Forget the steps before a sample, but for those of the last half hour. */
@@ -189,7 +205,7 @@ export class ScoreLevel extends Level {
       for (let book = 0; book < pitched; book++) {
         let stop = step + 1;
         while (frames[stop]?.[book] === this.sounding) stop += 1;
-        if (frames[step][book] === this.struck) notes.push([times[step] - begin, times[stop] - times[step], book + this.lowest]);
+        if (frames[step][book] >= this.struck) notes.push([times[step] - begin, times[stop] - times[step], book + this.lowest]);
       }
     }
     return notes;

@@ -85,7 +85,7 @@ export class Stream {
     Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined }); // blocks: of this chain that are decoded
     this.sounding = this.labelOf(0); // the label of the section that is composed
     const [top] = about.levels;
-    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined, partOf: about.score.model.tables.shares && ((section) => top.labels.names.indexOf(this.labelOf(section))) });
+    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined, partOf: about.score.model.tables.registers_shares && ((section) => top.labels.names.indexOf(this.labelOf(section))) });
     for (const model of about.levels) {
       const score = this.bottom ? null : this.score;
       const options = { source: this.bottom, score, label: this.sounding, sampling: model.performs ? model.sampling : sampling[model.level] };

@@ -1,12 +1,13 @@
-"""The registers of a section are those of the part of a track whose sound it has."""
+"""The registers and the loudness of a section are those of the part of a track whose sound it has."""
 
 import numpy as np
 import pytest
 from chains import save_led
 
 from vqwave.config import Labels
-from vqwave.config.roll import BANDS, STRUCK
-from vqwave.play import api, registers
+from vqwave.config.roll import BANDS, LOUDNESSES, STRUCK
+from vqwave.data import form
+from vqwave.play import api, spreads
 
 SEMITONES = np.arange(24)
 LOW, HIGH = (100 * np.exp(-np.square(SEMITONES - middle) / 18) for middle in (5, 18))
@@ -14,26 +15,30 @@ PARTS_OF_TWO = Labels(of="part", names=("low/01", "high/01"))
 
 
 def struck(*semitones: int) -> np.ndarray:
-    """A step for each strike: bool [n, semitones]."""
-    return np.eye(len(SEMITONES), dtype=bool)[list(semitones)]
+    """The number of strikes of each semitone: int [semitones]."""
+    return np.bincount(np.array(semitones, int), minlength=len(SEMITONES))
+
+
+def tables(strikes) -> dict[str, np.ndarray]:
+    return {"part_strikes": np.asarray(strikes), "part_loudness": np.ones((len(strikes), LOUDNESSES))}
 
 
 @pytest.fixture
 def low_and_high():
-    return registers.of_chain(np.array([LOW, HIGH]), PARTS_OF_TWO)
+    return spreads.of_chain(tables([LOW, HIGH]), PARTS_OF_TWO)[0]
 
 
 def test_shares_are_of_blurred_strikes_and_the_last_row_is_of_all_parts(low_and_high):
     np.testing.assert_allclose(low_and_high.shares.sum(1), 1, rtol=1e-5)
     means = low_and_high.shares @ SEMITONES
     assert means[0] < 9 and means[1] > 14 and means[0] < means[2] < means[1]
-    single = registers.Registers(np.array([1000 * struck(12)[0]])).shares[0]
+    single = spreads.Spread(np.array([1000 * struck(12)]), spreads.SEMITONE_BLUR).shares[0]
     width = np.sqrt(single @ np.square(SEMITONES - 12))
-    assert single.argmax() == 12 and 0.7 * registers.BLUR < width < registers.BLUR
+    assert single.argmax() == 12 and 0.7 * spreads.SEMITONE_BLUR < width < spreads.SEMITONE_BLUR
 
 
 def test_a_part_with_few_strikes_has_nearly_the_registers_of_all_parts():
-    few = registers.Registers(np.array([LOW, 0.01 * HIGH])).shares
+    few = spreads.Spread(np.array([LOW, 0.01 * HIGH]), spreads.SEMITONE_BLUR).shares
     np.testing.assert_allclose(few[1], few[2], atol=0.03)
 
 
@@ -48,8 +53,8 @@ def test_the_bias_draws_to_the_registers_of_the_part(low_and_high):
 
 @pytest.mark.parametrize("semitone", [0, 59])
 def test_music_of_a_single_note_has_finite_biases(semitone):
-    single = registers.Registers(100.0 * (np.arange(60) == semitone)[None])
-    assert np.isfinite(single.bias(np.eye(2)[0], np.eye(60, dtype=bool))).all()
+    single = spreads.Spread(100.0 * (np.arange(60) == semitone)[None], spreads.SEMITONE_BLUR)
+    assert np.isfinite(single.bias(np.eye(2)[0], np.ones(60, int))).all()
 
 
 def test_what_a_section_has_too_much_of_becomes_less_likely(low_and_high):
@@ -57,7 +62,7 @@ def test_what_a_section_has_too_much_of_becomes_less_likely(low_and_high):
     before, after = low_and_high.bias(low, struck()), low_and_high.bias(low, struck(*[5] * 40))
     assert after[5] < before[5] - 0.1 and after[12] > before[12] + 0.1
     wrong = low_and_high.bias(low, struck(*[20] * 1000))
-    assert wrong[20] < after[20] and np.ptp(wrong) <= 2 * registers.MOST_MOVED + registers.PULL * np.ptp(
+    assert wrong[20] < after[20] and np.ptp(wrong) <= 2 * spreads.MOST_MOVED + spreads.PULL * np.ptp(
         np.log(low_and_high.shares[0] / low_and_high.shares[2])) + 1e-9
 
 
@@ -65,7 +70,7 @@ def test_the_bias_leaves_the_number_of_strikes(low_and_high):
     """Its mean is 0 over what is struck, but for the pull, whose mean over all parts is 0."""
     *_, none = np.eye(3)
     heard = struck(*[3, 4, 20] * 10)
-    spread = heard.sum(0) @ low_and_high.blur + registers.AWAITED * low_and_high.shares[2]
+    spread = heard @ low_and_high.blur + spreads.AWAITED * low_and_high.shares[2]
     assert low_and_high.bias(none, heard) @ spread == pytest.approx(0, abs=1e-6)
 
 
@@ -73,7 +78,7 @@ def test_the_bias_leaves_the_number_of_strikes(low_and_high):
     (np.array([LOW, HIGH, HIGH]), PARTS_OF_TWO), (np.zeros((2, 24)), PARTS_OF_TWO), (np.zeros((0, 0)), Labels()),
     (np.array([LOW, HIGH]), Labels(of="folder", names=("low", "high")))])
 def test_without_the_strikes_of_its_parts_a_chain_has_no_registers(strikes, labels):
-    assert registers.of_chain(strikes, labels) is None
+    assert spreads.of_chain(tables(strikes), labels) is None
 
 
 def test_a_piece_has_the_registers_of_its_label(shared):
@@ -82,6 +87,31 @@ def test_a_piece_has_the_registers_of_its_label(shared):
     for label in ("rain", "wind"):
         with music.stream(seed=5, label=label) as stream:
             stream._chain.composer.compose(60 * 22050)
-            notes = (stream._chain.composer.state.codes[0, :, :-BANDS] == STRUCK).sum(0)
+            notes = (stream._chain.composer.state.codes[0, :, :-BANDS] >= STRUCK).sum(0)
             means.append(notes @ np.arange(len(notes)) / notes.sum())
     assert means[0] + 4 < means[1]
+
+
+def test_loudness_follows_the_part_and_leaves_the_number_of_strikes():
+    """Also where a class has no strikes in the section yet."""
+    _, loudness = spreads.of_chain({"part_strikes": np.array([LOW, HIGH]), "part_loudness": np.array([[900, 50, 50, 0], [0, 0, 50, 950]])},
+                                   PARTS_OF_TWO)
+    soft, loud, _ = np.eye(3)
+    for heard in (np.zeros(4, int), np.array([5, 5, 5, 5])):
+        assert loudness.bias(soft, heard).argmax() == 0 and loudness.bias(loud, heard).argmax() == 3
+    for part, heard in ((soft, [64, 0, 0, 0]), (loud, [0, 0, 4, 60])):
+        bias = loudness.bias(part, np.array(heard))
+        assert abs(bias[3] - bias[0]) < 1.2
+        spread = np.array(heard) @ loudness.blur + spreads.AWAITED * part @ loudness.shares
+        assert spread / spread.sum() @ np.exp(bias) == pytest.approx(1)
+
+
+def test_the_notes_of_a_soft_part_are_softer(shared):
+    root = shared("led by a score", save_led)
+    music, means = api.load(root / "codecs", root / "generators"), []
+    for label in ("rain", "wind"):
+        with music.stream(seed=5, label=label) as stream:
+            stream._chain.composer.compose(60 * 22050)
+            counts = form.by_loudness(stream._chain.composer.state.codes[0]).sum(0)
+            means.append(counts @ np.arange(LOUDNESSES) / counts.sum())
+    assert means[0] + 1 < means[1]
