@@ -13,7 +13,7 @@ from vqwave.data import melody
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.play import api, blocks, labels, midi
+from vqwave.play import api, blocks, labels, midi, score
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
@@ -111,6 +111,18 @@ def test_a_return_of_the_beginning_begins_with_what_was_heard(music):
             state = score.state
             begins = np.searchsorted(state.times, 0) + state.first
             assert begins > 4 and begins - 4 < state.sections[0] <= begins
+
+
+def test_a_piece_may_begin_within_a_return(music, monkeypatch):
+    monkeypatch.setattr(score, "SECTION_BEATS", (4, 4, 4))
+    with music.stream(seed=5) as stream:
+        composer = stream._chain.composer
+        monkeypatch.setattr(composer.generator, "returns", 1.0)
+        composer.compose(RATE // 2)
+        state = composer.state
+        begins = np.searchsorted(state.times, 0) + state.first
+        assert begins - 4 < state.theme <= begins and state.section == 0
+        composer.compose(10 * RATE)
 
 
 def shares(stream) -> np.ndarray:

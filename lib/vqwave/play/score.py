@@ -193,6 +193,8 @@ class ScoreLevel(Level):
         state.times = state.times - state.times[begin + first.argmax()]
         # A return begins with what was heard.
         state.sections = [max(start, begin) for start in state.sections]
+        if state.theme >= 0:
+            state.theme = max(state.theme, begin)
 
     def _draw(self, stream: int, number: int) -> float:
         return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])

@@ -36,6 +36,7 @@ export class ScoreLevel extends Level {
         const start = this.times[begin + Math.max(0, first)];
         this.times = this.times.map((time) => time - start);
         this.sections = this.sections.map((first) => Math.max(first, begin)); // a return begins with what was heard
+        if (this.theme >= 0) this.theme = Math.max(this.theme, begin);
         return;
       }
     }
