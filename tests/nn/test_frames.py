@@ -76,7 +76,7 @@ def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
 
 def test_a_low_temperature_draws_gains_alone(model, context, tmp_path):
     weights.save(tmp_path, CONFIG.name, "", model.parts, CONFIG)
-    weight_set, temperature = weights.find(tmp_path, CONFIG.name), 0.002
+    weight_set, temperature = weights.find(tmp_path, CONFIG.name), 0.0003
     logits = model.core.nearest(model.core.nearest.spread(model.core._vectors(context))).numpy()
     logits[:, :, 2] *= GAIN_SHARE
     likelihood = ops.softmax(logits / temperature).numpy()
