@@ -241,6 +241,13 @@ def test_a_key_keeps_notes_to_its_scale(music):
     assert outside[1] < 0.3 * outside[0]
 
 
+def save_tables(folder, change):
+    """Save the score of a folder with changed tables of its corpus."""
+    weight_set = weights.find(folder, "score")
+    weights.save(folder, "score", "", {"generator": weight_set.load("generator"), "corpus": change(weight_set.load("corpus"))},
+                 weight_set.config)
+
+
 @pytest.mark.parametrize("engine", ["onnx-float32", pytest.param("keras", marks=pytest.mark.large)])
 def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, tmp_path, engine):
     shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
@@ -256,9 +263,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
 
     with load() as stream:
         track = compose(stream)
-    found = weights.find(folder, "score")
-    learnt = found.load("corpus") | {"ngrams": melody.to_digits(melody.ngrams(track))}
-    weights.save(folder, "score", "", {"generator": found.load("generator"), "corpus": learnt}, found.config)
+    save_tables(folder, lambda tables: tables | {"ngrams": melody.to_digits(melody.ngrams(track))})
     with load() as stream:
         next(stream)
         saved = stream.state()
@@ -285,9 +290,8 @@ def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tm
 @pytest.mark.parametrize("table", ["ngrams", "part_loudness", "part_strikes", "returns", "strikes"])
 def test_a_score_without_a_table_of_its_corpus_is_refused_in_one_line(shared, tmp_path, table):
     shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
-    found = weights.find(tmp_path / "generators", "score")
-    learnt = {name: values for name, values in found.load("corpus").items() if name != table}
-    weights.save(tmp_path / "generators", "score", "", {"generator": found.load("generator"), "corpus": learnt}, found.config)
+    save_tables(tmp_path / "generators",
+                lambda tables: {name: values for name, values in tables.items() if name != table})
     with pytest.raises(UserError) as caught:
         api.load(tmp_path / "codecs", tmp_path / "generators").generate(seconds=1, seed=1)
     assert str(caught.value) == (f"{tmp_path / 'generators' / 'score_corpus.weights.h5'}: table {table} is missing; "

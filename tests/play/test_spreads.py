@@ -81,15 +81,18 @@ def test_without_the_strikes_of_its_parts_a_chain_has_no_registers(strikes, labe
     assert spreads.of_chain(tables(strikes), labels) is None
 
 
-def test_a_piece_has_the_registers_of_its_label(shared):
+@pytest.mark.parametrize(("strikes_of", "difference"), [
+    (lambda codes: codes[:, :-BANDS] >= STRUCK, 4), (form.by_loudness, 1)], ids=["registers", "soft_part"])
+def test_a_piece_has_the_registers_and_the_loudness_of_its_label(shared, strikes_of, difference):
+    """Rain is low and soft, wind is high and loud."""
     root = shared("led by a score", save_led)
     music, means = api.load(root / "codecs", root / "generators"), []
     for label in ("rain", "wind"):
         with music.stream(seed=5, label=label) as stream:
             stream._chain.composer.compose(60 * 22050)
-            notes = (stream._chain.composer.state.codes[0, :, :-BANDS] >= STRUCK).sum(0)
-            means.append(notes @ np.arange(len(notes)) / notes.sum())
-    assert means[0] + 4 < means[1]
+            counts = strikes_of(stream._chain.composer.state.codes[0]).sum(0)
+            means.append(counts @ np.arange(len(counts)) / counts.sum())
+    assert means[0] + difference < means[1]
 
 
 def test_loudness_follows_the_part_and_leaves_the_number_of_strikes():
@@ -104,14 +107,3 @@ def test_loudness_follows_the_part_and_leaves_the_number_of_strikes():
         assert abs(bias[3] - bias[0]) < 1.2
         spread = np.array(heard) @ loudness.blur + spreads.AWAITED * part @ loudness.shares
         assert spread / spread.sum() @ np.exp(bias) == pytest.approx(1)
-
-
-def test_the_notes_of_a_soft_part_are_softer(shared):
-    root = shared("led by a score", save_led)
-    music, means = api.load(root / "codecs", root / "generators"), []
-    for label in ("rain", "wind"):
-        with music.stream(seed=5, label=label) as stream:
-            stream._chain.composer.compose(60 * 22050)
-            counts = form.by_loudness(stream._chain.composer.state.codes[0]).sum(0)
-            means.append(counts @ np.arange(LOUDNESSES) / counts.sum())
-    assert means[0] + 1 < means[1]

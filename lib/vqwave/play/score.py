@@ -288,8 +288,8 @@ class ScoreLevel(Level):
         return min(push, MOST_PUSHED / np.clip(self.state.sampling.temperature, SAFEST, 1))
 
     def _unsplit(self) -> float:
-        """The bias on strikes, in nats, that makes them as likely at this temperature T as if they
-        had one code: -T ln Σ q_k^(1/T), with the share q_k of each loudness. It is 0 for T = 1.
+        """The bias on strikes, in nats: -T ln Σ q_k^(1/T), with the temperature T and the share q_k
+        of each loudness. With it, strikes are as likely as if they had one code. It is 0 for T = 1.
         """
         temperature = max(self.state.sampling.temperature, COLDEST)
         return -temperature * np.log(np.sum(self.loudness ** (1 / temperature)))
