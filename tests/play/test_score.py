@@ -8,7 +8,7 @@ from chains import save_led
 
 from vqwave.config import Sampling
 from vqwave.config.conditions import ScoreAbove
-from vqwave.config.roll import BANDS, SOUNDING, STRUCK, VELOCITIES
+from vqwave.config.roll import BANDS, SOUNDING, STEPS_PER_BEAT, STRUCK, VELOCITIES
 from vqwave.data import melody
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
@@ -329,7 +329,7 @@ def test_a_score_is_performed_at_its_times_and_then_goes_on(music, tune):
 def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(music, tmp_path):
     pitches = LOWEST_PITCH + np.array([-22, 65, 9])
     midi.write(tmp_path / "far.mid", [(i * RATE // 2, (i + 1) * RATE // 2, pitch, VELOCITIES[3 - i]) for i, pitch in enumerate(pitches)],
-               RATE, 60)
+               RATE, RATE * np.arange(3))
     with music.stream(seed=5, score=music.score(tmp_path / "far.mid")) as stream:
         stream.set(tempo=120)
         for _ in range(8):
@@ -500,15 +500,46 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     np.testing.assert_allclose(score.starts, [0, 1], atol=0.01)
     np.testing.assert_allclose(score.ends, [0.5, 2], atol=0.01)
     assert score.pitches.tolist() == [60, 64] and score.loudness.tolist() == [1, 3]
-    # With a tempo, the grid of the score comes back.
-    midi.write(path, notes, RATE, 96.0)
-    assert np.diff(midi.read(path).beats) == pytest.approx(60 / 96, abs=1e-3)
+    # With beats, the grid of the score comes back.
+    beats = np.rint(60 / 96 * RATE * np.arange(5))
+    midi.write(path, notes, RATE, beats)
+    np.testing.assert_allclose(midi.read(path).beats[1:6], beats / RATE, atol=1e-3)
     np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.01)
-    midi.write(path, notes, RATE, 1.0)  # slower than a file can say; a tick lasts 35 ms
+    midi.write(path, notes, RATE, [0, 16.78 * RATE])  # slower than a file can say; a tick lasts 35 ms
     np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.018)
     path.write_bytes(b"MThd")
     with pytest.raises(UserError, match="cannot be read as a MIDI file: it ends too early"):
         midi.read(path)
+
+
+def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
+    """Also if the tempo changes in small steps or within a beat."""
+    path = tmp_path / "piece.mid"
+    with music.stream(seed=5) as stream:
+        stream.set(tempo=96)
+        for number in range(60):
+            if number == 30:
+                stream.set(tempo=140)
+            next(stream)
+        notes, beats = stream.notes(0, stream.position), stream.beats
+    midi.write(path, notes, RATE, beats)
+    times = np.cumsum([message.time for message in mido.MidiFile(path).tracks[0]])
+    assert not (times % (midi.BEAT_TICKS // STEPS_PER_BEAT)).any()
+    tempi = [round(mido.tempo2bpm(message.tempo)) for message in mido.MidiFile(path) if message.type == "set_tempo"]
+    assert tempi == [96, 140]
+    again = midi.read(path)
+    found = sorted(zip(again.starts, again.ends, again.pitches, strict=True), key=lambda note: (round(note[0], 2), note[2]))
+    np.testing.assert_allclose(found, [(first / RATE, last / RATE, pitch) for first, last, pitch, _ in notes], atol=1e-3)
+    heard = beats[(beats >= 0) & (beats < notes[-1][0])] / RATE
+    np.testing.assert_allclose(again.beats[1 : len(heard) + 1], heard, atol=1e-3)
+    slowing = np.cumsum(np.linspace(0.5, 0.51, 2000))
+    midi.write(path, [(round(time * RATE), round((time + 0.2) * RATE), 60, 112) for time in slowing[:-1]], RATE,
+               np.rint(RATE * np.append(0, slowing)))
+    np.testing.assert_allclose(midi.read(path).beats[2:][:1999], slowing[:-1], atol=1e-3)
+    track = mido.MidiTrack([mido.Message("note_on", note=60), mido.MetaMessage("set_tempo", tempo=1_000_000, time=360),
+                            mido.Message("note_off", note=60, time=720)])
+    mido.MidiFile(type=0, tracks=[track]).save(path)
+    np.testing.assert_allclose(midi.read(path).beats, [-0.625, 0, 0.625, 1.625, 2.625, 3.625])
 
 
 @pytest.mark.parametrize("tempo, pause, ticks, words", [

@@ -136,7 +136,7 @@ def write(args, stream, paths, finish, changes=()) -> int:
         if args.midi:
             score = path.with_suffix(".mid")
             notes = notes_of(stream, piece, path)
-            midi.write(score, notes, rate, stream.tempo)
+            midi.write(score, notes, rate, () if stream.notes_since else stream.beats)
             print(f"wrote {printable(score)}: {len(notes)} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0

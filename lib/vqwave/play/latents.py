@@ -59,8 +59,8 @@ class PriorSample:
     temperature: float = 1.0
     label: str | None = None
     batch = None
-    position = 0
-    tempo = 0.0
+    position = notes_since = 0
+    beats = ()
 
     @property
     def sample_rate(self) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,14 @@ MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
 VELOCITY_POWER = 4
 """The power of a note is proportional to this power of its velocity."""
-UNKNOWN_TEMPO, SLOWEST, BEAT_TICKS = 120.0, 60e6 / 0xFFFFFF, 480
-"""Of files: the tempo of notes without a score and the least tempo, in beats per minute, and the
-ticks of a beat.
+UNKNOWN_BEAT, LONGEST_BEAT, BEAT_TICKS = 0.5, 0xFFFFFF, 480
+"""Of files: the beat of notes without a score, in seconds; the longest beat, in microseconds; and
+the ticks of a beat.
 """
+EXACT = 1e-3
+"""A file has a new tempo where the next beat would be further from its time, in seconds."""
+ROUNDING = 1e-6
+"""The tolerance of a time on a beat, in beats."""
 MOST_SECONDS = 4 * 3600
 """The longest file that is read."""
 DRUMS = 9
@@ -210,15 +214,16 @@ def read(path) -> Score:
     """The score of a MIDI file. Raises `UserError` if it is unreadable or has no notes."""
     mido = load_mido()
     try:
-        file, seconds, beats, beat = mido.MidiFile(path), 0.0, [0.0], 0.5
+        file, seconds, place, beats, beat = mido.MidiFile(path), 0.0, 0.0, [], 0.5
         sounding: dict[int, tuple[float, int]] = {}  # start and velocity
         notes, attacks = [], []
         for message in file:  # mido converts times to seconds
             seconds += message.time
+            place += message.time / beat
             if seconds > MOST_SECONDS:
                 raise ValueError(f"it lasts longer than {MOST_SECONDS // 3600} hours")
-            while beats[-1] + beat <= seconds:
-                beats.append(beats[-1] + beat)
+            while len(beats) <= place + ROUNDING:
+                beats.append(seconds - (place - len(beats)) * beat)
             if message.type == "set_tempo":
                 beat = message.tempo / 1e6
                 if not beat:
@@ -240,7 +245,8 @@ def read(path) -> Score:
     levels = VELOCITY_POWER * 10 * np.log10(velocities)
     loudness = transcription.classes_of(levels, levels.max())
     times, bands = np.array(sorted(set(attacks))).T
-    beats = [-beat, *beats, beats[-1] + beat, beats[-1] + 2 * beat]
+    beats += [seconds + (len(beats) + i - place) * beat for i in range(2)]
+    beats = [2 * beats[0] - beats[1], *beats]
     return Score(starts, ends, pitches.astype(int), loudness, times, bands.astype(int),
                  np.array(beats))
 
@@ -250,21 +256,48 @@ def _band(drum: int) -> int:
     return next((band for band, drums in DRUM_BANDS.items() if drum in drums), BANDS - 1)
 
 
-def write(path, notes: Iterable[tuple[int, int, int, int]], sample_rate: int, tempo: float = 0.0):
+def write(path, notes: Iterable[tuple[int, int, int, int]], sample_rate: int, beats=()):
     """Write notes, (first sample, sample after the last, MIDI number, velocity) each, as a MIDI
-    file. Raises `UserError` without mido. tempo: in beats per minute; 0: unknown.
+    file. Raises `UserError` without mido.
+
+    beats: the samples of the beats, rising, from sample 0 or before to after the notes. The tempo
+    of the file follows the beats. Without beats, the tempo is constant.
     """
-    mido, tempo = load_mido(), max(tempo or UNKNOWN_TEMPO, SLOWEST)
-    track, now = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))]), 0
-    events = [event for first, last, note, velocity in notes
-              for event in ((first, velocity, note), (last, 0, note))]
-    for sample, velocity, note in sorted(events):
-        ticks = round(sample / sample_rate * tempo / 60 * BEAT_TICKS)
-        track.append(mido.Message("note_on" if velocity else "note_off", note=note,
-                                  velocity=velocity, time=ticks - now))
-        now = ticks
+    mido, notes = load_mido(), list(notes)
+    if not len(beats):
+        beat = UNKNOWN_BEAT * sample_rate
+        beats = np.arange(0, max((last for _, last, *_ in notes), default=0) + 2 * beat, beat)
+    samples, ticks = _grid(beats)
+    events = [(sample, 0, 0, mido.MetaMessage("set_tempo", tempo=tempo))
+              for sample, tempo in _tempi(samples, ticks, sample_rate)]
+    for first, last, note, velocity in notes:
+        events += [(first, velocity, note, mido.Message("note_on", note=note, velocity=velocity)),
+                   (last, 0, note, mido.Message("note_off", note=note, velocity=0))]
+    track, now = mido.MidiTrack(), 0
+    for sample, *_, message in sorted(events, key=lambda event: event[:3]):
+        tick = round(np.interp(sample, samples, ticks))
+        track.append(message.copy(time=tick - now))
+        now = tick
     with atomic_write(path) as file:
         mido.MidiFile(type=0, ticks_per_beat=BEAT_TICKS, tracks=[track]).save(file=file)
+
+
+def _grid(beats) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of a file's beats from 0 on, and their ticks, for beats as in `write`."""
+    beats = np.maximum(beats[np.searchsorted(beats, 0, "right") - 1 :], 0)
+    return beats, BEAT_TICKS * np.arange(len(beats))
+
+
+def _tempi(samples, ticks, sample_rate: int) -> Iterator[tuple[int, int]]:
+    """The changes of a file's tempo: (sample, microseconds per beat)."""
+    clock, tempo = 0.0, 0
+    for first, last, span in zip(samples[:-1], samples[1:], np.diff(ticks) / BEAT_TICKS,
+                                 strict=True):
+        end = last / sample_rate
+        if abs(clock + span * tempo / 1e6 - end) > EXACT:
+            tempo = min(round(1e6 * (end - clock) / span), LONGEST_BEAT)
+            yield first, tempo
+        clock += span * tempo / 1e6
 
 
 def load_mido():

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from ..config import Sampling
+from ..config.roll import STEPS_PER_BEAT
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
@@ -134,6 +135,23 @@ class StreamStatus:
         forgotten = self._playback.blocks * self.block - KEPT * self.sample_rate
         return max(0, forgotten, self._playback.since * self.block)
 
+    @property
+    def beats(self) -> np.ndarray:
+        """The samples of the beats of the composed score, int64 [beats]; empty without a score. The
+        upbeat is before sample 0. Known since the same sample as the notes, see `notes_since`.
+        """
+        composer = self._chain.composer
+        if composer is None:
+            return np.zeros(0, np.int64)
+        return composer.state.times[::STEPS_PER_BEAT] + self._score_delay
+
+    @property
+    def _score_delay(self) -> int:
+        """The samples from the score to the sound. A hold delays the score."""
+        # A jump begins a new score.
+        blocks = self._chain.state.blocks - (self._playback.following is not None)
+        return (self._playback.blocks - blocks) * self.block
+
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
               ) -> list[tuple[int, int, int, int]]:
         """The notes of a piece's score that begin in samples begin … end − 1, in order; see
@@ -142,18 +160,15 @@ class StreamStatus:
         Each is (first sample, sample after the last, MIDI number, velocity). end: None is the end
         of the composed score, which runs ahead of the sound.
         """
-        chain, playback = self._chain, self._playback
-        if chain.composer is None:
+        composer, delay = self._chain.composer, self._score_delay
+        if composer is None:
             return []
-        # A jump begins a new score, and a hold delays the score.
-        chain_blocks = chain.state.blocks - (playback.following is not None)
-        delay = (playback.blocks - chain_blocks) * self.block
         begin = max(begin, self.notes_since)
-        end = chain.composer.state.times[-1] + delay if end is None else end
+        end = composer.state.times[-1] + delay if end is None else end
         semitones = round(self._transposer.semitones)
         return [(first + delay, last + delay, note + semitones, velocity)
                 for first, last, note, velocity
-                in chain.composer.notes(begin - delay, end - delay, piece)]
+                in composer.notes(begin - delay, end - delay, piece)]
 
 
 class Stream(StreamStatus):
