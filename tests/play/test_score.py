@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from chains import save_led
 
+from vqwave.commands import generate
 from vqwave.config import Sampling
 from vqwave.config.conditions import ScoreAbove
 from vqwave.config.roll import BANDS, SOUNDING, STEPS_PER_BEAT, STRUCK, VELOCITIES
@@ -540,6 +541,50 @@ def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
                             mido.Message("note_off", note=60, time=720)])
     mido.MidiFile(type=0, tracks=[track]).save(path)
     np.testing.assert_allclose(midi.read(path).beats, [-0.625, 0, 0.625, 1.625, 2.625, 3.625])
+
+
+@pytest.mark.parametrize("phase", range(STEPS_PER_BEAT))
+def test_a_file_may_begin_with_any_step_of_a_beat(tmp_path, phase):
+    """Its beats are those of the score, and its notes keep their times."""
+    step = RATE // 8
+    beats = step * (STEPS_PER_BEAT * np.arange(-3, 5) - phase)
+    starts = step * np.arange(10)
+    midi.write(tmp_path / "upbeat.mid", [(start, start + step, 60, 112) for start in starts], RATE, beats)
+    ticks = np.cumsum([message.time for message in mido.MidiFile(tmp_path / "upbeat.mid").tracks[0]])
+    assert not (ticks % (midi.BEAT_TICKS // STEPS_PER_BEAT)).any()
+    score = midi.read(tmp_path / "upbeat.mid")
+    np.testing.assert_allclose(score.starts, starts / RATE, atol=1e-4)
+    np.testing.assert_allclose(score.beats[:6], beats[2:] / RATE, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(music, shared, tmp_path, seed):
+    """Piece 3 begins with the second step of a beat."""
+    root = shared("led by a score", save_led)
+    with music.stream(seed=seed, seconds=4) as stream:
+        list(stream)
+        notes, times = stream.notes(0, stream.position), stream._chain.composer.state.times
+    steps = [int(np.searchsorted(times, first) % STEPS_PER_BEAT) for first, *_ in notes]
+    assert steps[0] == (seed == 3)
+    scores = []
+    for options in (["--seed", str(seed)], ["--score-from", str(tmp_path / "0.mid")]):
+        path = tmp_path / f"{len(scores)}.wav"
+        assert generate.main(["--vqvae-weights-dir", str(root / "codecs"), "--generator-weights-dir",
+                              str(root / "generators"), "--engine", "onnx-float32", "--seconds", "4", *options,
+                              "--midi", "--output", str(path)]) == 0
+        scores.append(midi.read(path.with_suffix(".mid")))
+    first, second = scores
+    np.testing.assert_allclose(first.starts, [start / RATE for start, *_ in notes], atol=1e-3)
+    count = len(notes) - 4  # the beat before the first note may delay the second piece
+    assert all(in_beat(file)[:count] == steps[:count] for file in scores)
+    np.testing.assert_allclose(np.diff(second.starts[:count]), np.diff(first.starts[:count]), atol=1e-3)
+
+
+def in_beat(score) -> list[int]:
+    """The step of its beat at which each note starts."""
+    places = STEPS_PER_BEAT * np.interp(score.starts, score.beats, np.arange(len(score.beats)))
+    np.testing.assert_allclose(places, np.rint(places), atol=0.02)
+    return (np.rint(places) % STEPS_PER_BEAT).astype(int).tolist()
 
 
 @pytest.mark.parametrize("tempo, pause, ticks, words", [

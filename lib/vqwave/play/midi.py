@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config.roll import BANDS
+from ..config.roll import BANDS, STEPS_PER_BEAT
 from ..data.scores import Score
 from ..dsp import transcription
 from ..errors import UserError
@@ -228,6 +228,8 @@ def read(path) -> Score:
                 beat = message.tempo / 1e6
                 if not beat:
                     raise ValueError("a beat of it lasts 0 s")
+                if place <= 1 + ROUNDING and _is_step(seconds, beat):  # an upbeat, see `_grid`
+                    beats[0] = seconds - place * beat
             elif message.type in ("note_on", "note_off"):
                 note, has_pitch = message.note, message.channel != DRUMS
                 if has_pitch and (start := sounding.pop(note, (seconds, 0)))[0] < seconds:
@@ -249,6 +251,11 @@ def read(path) -> Score:
     beats = [2 * beats[0] - beats[1], *beats]
     return Score(starts, ends, pitches.astype(int), loudness, times, bands.astype(int),
                  np.array(beats))
+
+
+def _is_step(seconds: float, beat: float) -> bool:
+    """Whether a time is the length of a step, within a hundredth. beat: in seconds."""
+    return abs(seconds * STEPS_PER_BEAT / beat - 1) < 0.01
 
 
 def _band(drum: int) -> int:
@@ -283,9 +290,19 @@ def write(path, notes: Iterable[tuple[int, int, int, int]], sample_rate: int, be
 
 
 def _grid(beats) -> tuple[np.ndarray, np.ndarray]:
-    """The samples of a file's beats from 0 on, and their ticks, for beats as in `write`."""
-    beats = np.maximum(beats[np.searchsorted(beats, 0, "right") - 1 :], 0)
-    return beats, BEAT_TICKS * np.arange(len(beats))
+    """The samples of a file's beats from 0 on, and their ticks, for beats as in `write`.
+
+    Sample 0 may be the second, third or fourth step of a beat. Then this beat is an upbeat: in
+    the file it begins at sample 0, and its first steps last one step together.
+    """
+    place = round(np.interp(0, beats, np.arange(len(beats))) * STEPS_PER_BEAT)
+    beat, phase = divmod(place, STEPS_PER_BEAT)
+    beats = beats[beat:]
+    ticks = BEAT_TICKS * np.arange(len(beats))
+    if phase:
+        steps = np.union1d(ticks, (phase + 1) * BEAT_TICKS // STEPS_PER_BEAT)
+        beats, ticks = np.interp(steps, ticks, beats), steps
+    return np.append(0, beats[1:]), ticks
 
 
 def _tempi(samples, ticks, sample_rate: int) -> Iterator[tuple[int, int]]:
