@@ -12,8 +12,9 @@ from vqwave.config.conditions import ScoreAbove
 from vqwave.config.roll import BANDS, SOUNDING, STEPS_PER_BEAT, STRUCK, VELOCITIES
 from vqwave.data import melody
 from vqwave.data.scores import LOWEST_PITCH, Score
+from vqwave.dsp import beats
 from vqwave.errors import UserError
-from vqwave.io import weights
+from vqwave.io import audio, weights
 from vqwave.play import api, blocks, labels, midi, score
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
@@ -341,6 +342,27 @@ def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(
     assert [((pitch - LOWEST_PITCH) % 12, velocity) for _, _, pitch, velocity in notes[:3]] == [
         (2, VELOCITIES[3]), (5, VELOCITIES[2]), (9, VELOCITIES[1])]
     assert all(LOWEST_PITCH <= pitch <= highest for _, _, pitch, _ in notes) and notes[0][2] == LOWEST_PITCH + 2
+
+
+@pytest.mark.parametrize("tempo", [80, 100, 120, 140])
+def test_a_hummed_tune_is_played_as_steadily_as_it_was_hummed(music, tmp_path, tempo):
+    places = np.cumsum([1, 1, 1, 0.5, 0.5, 1, 1, 0.5, 0.5, 2, 1, 0.5, 1.5, 1, 2])
+    pitches = [60, 62, 64, 62, 60, 64, 65, 67, 65, 64, 62, 60, 62, 60]
+    times = 60 / tempo * places
+    sound = np.zeros(round(times[-1] * RATE) + RATE)
+    for begin, end, pitch in zip(times[:-1], times[1:], pitches, strict=True):
+        time = np.arange(round((end - begin) * RATE)) / RATE
+        vibrato = 0.15 * np.sin(2 * np.pi * 5.5 * time) - 0.1 * np.exp(-time / 0.03)
+        phase = 2 * np.pi * np.cumsum(440 * 2 ** ((pitch + vibrato - 69) / 12)) / RATE
+        voice = sum(np.sin(k * phase) / 2**k for k in range(1, 5))
+        sound[round(begin * RATE) :][: len(time)] = 0.4 * voice * np.clip(np.minimum(time, end - begin - time) / 0.05, 0, 1)
+    audio.write(tmp_path / "hum.wav", sound.astype(np.float32), RATE)
+    hum = music.score(tmp_path / "hum.wav")
+    step, book = np.nonzero(hum.in_steps(64)[:, :-BANDS] >= STRUCK)
+    played = beats.steps(hum.beats)[step]
+    distances = [np.abs(played[book + LOWEST_PITCH == pitch] - begin).min(initial=1)
+                 for begin, pitch in zip(times[:-1], pitches, strict=True)]
+    assert np.mean(distances) < 0.02 and max(distances) < 0.04
 
 
 def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):

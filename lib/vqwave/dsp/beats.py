@@ -2,6 +2,8 @@
 "Beat tracking by dynamic programming"), a grid of steps that follows the beats, and attacks.
 """
 
+import math
+
 import numpy as np
 
 from . import timing
@@ -39,6 +41,60 @@ def find_beats(audio, sample_rate: int) -> np.ndarray:
     before = beats[0] - period * np.arange(int(beats[0] / period) + 1, 0, -1)
     after = beats[-1] + period * np.arange(1, int((seconds - beats[-1]) / period) + 3)
     return np.concatenate([before, beats, after])
+
+
+FRAMES = 100
+"""Frames per second in `fit_beats`."""
+STEP_WEIGHTS = 1.0, 0.6, 0.8, 0.6
+"""The gain of a note that starts exactly on each step of a beat."""
+NEAR = 4.0
+"""The standard deviation of a note's distance from its step, in frames."""
+MOST_STARTS = 2
+"""The most notes of a frame that count; a chord may have more."""
+STIFFNESS = 100.0
+"""The cost of a change of the beat's length, times the square of the change in octaves."""
+
+
+def fit_beats(starts, seconds: float) -> np.ndarray:
+    """Steady beats whose steps fit the starts of notes: times in seconds, float64 [beats], from
+    before 0 to `seconds` or later. A beat lasts 0.5 to 1 s.
+
+    Dynamic programming over the end and the length of each beat, as in bar-pointer models (Krebs,
+    Böck & Widmer 2015). `find_beats` sees the onset envelope, in which the vibrato and the glides
+    of a voice have onsets, too. It gives only beats a strength, not the steps between them.
+
+    starts: float [notes], seconds.
+    """
+    second = FRAMES
+    lengths = np.arange(round(60 / FASTEST * second), round(60 / SLOWEST * second) + 1)
+    frames = math.ceil(seconds * second) + 2 * second  # a second before the music and one after it
+    notes = np.minimum(np.bincount(np.rint(starts * second).astype(int) + second,
+                                   minlength=frames), MOST_STARTS)
+    gains = np.stack([np.convolve(notes, _gains(length))[:frames] for length in lengths], axis=1)
+    costs = STIFFNESS * np.log2(lengths[:, None] / lengths) ** 2
+    places = np.arange(len(lengths))
+    # The best total of the beats that end at a frame, by the length of the next beat.
+    totals, before = np.zeros(gains.shape), np.zeros(gains.shape, np.uint8)
+    for frame in range(frames):
+        if frame >= lengths[-1]:
+            gains[frame] += totals[frame - lengths, places]
+        by_length = gains[frame][:, None] - costs
+        before[frame] = by_length.argmax(0)
+        totals[frame] = by_length[before[frame], places]
+    last = frames - second + gains[frames - second :].max(1).argmax()
+    beats, place = [last], gains[last].argmax()
+    while beats[-1] >= lengths[-1]:
+        beats.append(beats[-1] - lengths[place])
+        place = before[beats[-1], place]
+    return np.array(beats[::-1]) / second - 1
+
+
+def _gains(length: int) -> np.ndarray:
+    """The gain of a note by its distance from the end of a beat: float64 [length], in frames."""
+    steps = length * np.arange(STEPS_PER_BEAT + 1) / STEPS_PER_BEAT
+    distances = (np.arange(length)[:, None] - steps) / NEAR
+    weights = np.append(STEP_WEIGHTS[:1], STEP_WEIGHTS[::-1])
+    return (weights * np.exp(-(distances**2) / 2)).max(1)
 
 
 ATTACK_BANDS = 0, 24, 56, 88, 128

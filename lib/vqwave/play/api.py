@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data import chunking
 from ..data.scores import Score
+from ..dsp import beats
 from ..errors import UserError, check_number
 from ..io import audio as audio_files
 from ..io.files import printable
@@ -188,7 +189,8 @@ class VQWave(ChainModels):
         score = Score.of(sound, self.sample_rate)
         if not len(score.starts):
             raise UserError(f"{printable(path)}: no notes are heard in this recording")
-        return score
+        steady = beats.fit_beats(score.starts, len(sound) / self.sample_rate)
+        return dataclasses.replace(score, beats=steady)
 
     def stream(self, *, level: int | None = None, seconds: float | None = None,
                samples: int | None = None, seed: int | None = None, sampling=None,
