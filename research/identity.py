@@ -134,7 +134,7 @@ PARTS = {"codec": codec_part, "stream": stream_part, "train": train_part}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output")
     parser.add_argument("before", nargs="?")

@@ -45,6 +45,11 @@ def test_help_lists_the_commands(capsys):
     (["generat", "--seed", "1"], "vqwave: no command is called 'generat'; did you mean 'generate'?"),
     (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav; `vqwave "
                                     "generate --output FILE` has the options for files"),
+    (["generate", "--score", "a.mid", "--output", "a.wav"],
+     "vqwave generate: unrecognized arguments: --score a.mid; `vqwave play` has the options for "
+     "playing; did you mean --score-from?"),
+    (["plot", "notes", "a.wav", "--output", "a.png", "--sec", "3"],
+     "vqwave plot: unrecognized arguments: --sec 3"),
     (["train"], "vqwave train: the following arguments are required: --data-dir"),
     (["generate", "--tempo", "3", "--output", "a.wav"], "vqwave generate: argument --tempo: '3' is not 0 or a number from 30 to 200"),
     (["play", "--tempo", "29.9"], "vqwave play: argument --tempo: '29.9' is not 0 or a number from 30 to 200"),

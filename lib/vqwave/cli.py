@@ -40,6 +40,11 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
+    """Takes no abbreviations of options, also in the parsers of subcommands."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, allow_abbrev=False, **options)
+
     def error(self, message):
         """Print one line. (The default of argparse also prints the whole usage.)"""
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
