@@ -115,6 +115,8 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     *[(["--variation-of", "SONG", "--keep", level, *FILE], f"there is no level {level}; there are 512, 128, 32, 8")
       for level in ("7", "9")],
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
+    (["--midi", "TMP/no/a.mid", *FILE], "a.mid: there is no folder"),
+    (["--midi", "TMP/b.wav", *FILE], "b.wav: the name of a MIDI file ends in .mid or .midi"),
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
      "--score-from and --prompt exclude each other"),
     (["--key", "D-minor", *FILE], "key needs weights with a score (preset timed); these have none"),
@@ -192,6 +194,20 @@ def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recor
         assert mastering.loudness(piece, 22050) == pytest.approx(-14, abs=0.2)
         assert mastering.true_peak(piece) < 0.91
         assert np.abs(piece[:50]).max() < 0.02 and np.abs(piece[-50:]).max() < 0.02
+
+
+def test_a_midi_file_is_written_beside_the_sound_or_where_midi_names(run, tmp_path):
+    line = ["--seconds", 0.5, "--seed", 1, "--generators", "generator_512", "--output"]
+    for name, words, scores in (("a.wav", ["--midi"], ["a.mid"]),
+                                ("b.wav", ["--midi", tmp_path / "c.midi"], ["c.midi"]),
+                                ("d.wav", ["--batch", 2, "--midi", tmp_path / "e.mid"],
+                                 ["e_1.mid", "e_2.mid"])):
+        before = {*tmp_path.iterdir()}
+        code, said, notes = run(*line, tmp_path / name, *words)
+        assert code == 0 and all(f"wrote {tmp_path / score}: " in said for score in scores), notes
+        added = {*tmp_path.iterdir()} - before
+        assert sorted(path.name for path in added if path.suffix != ".wav") == scores
+    assert "c.midi: exists" in run(*line, tmp_path / "f.wav", "--midi", tmp_path / "c.midi")[2]
 
 
 def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
         "--score-from song.mid --seconds 60 --normalize --output performed.flac",
         "--seconds 20 --loop --output loop.wav",
+        "--seed 1 --output out.wav --midi score.mid",
         "--preset cvae --label jazz --seconds 30 --output jazz.wav",
     )
     parser.add_argument("-o", "--output", metavar="FILE",
@@ -58,9 +59,9 @@ def parser() -> argparse.ArgumentParser:
                              f"clipping")
     pieces.add_models(parser)
     rare = parser.add_argument_group("rare options")
-    rare.add_argument("--midi", action="store_true",
-                      help="also write a .mid file of the same name: the score, or a transcription "
-                           "of the sound if there is no score")
+    rare.add_argument("--midi", nargs="?", const=True, metavar="FILE",
+                      help="also write a .mid file (default: of the same name): the score, or a "
+                           "transcription of the sound if there is no score")
     pieces.add_rare(rare)
     return parser
 
@@ -101,13 +102,16 @@ def check_batch(pieces: int | None, held: int = 0):
 
 
 def check(args, paths):
-    """Fill in the default length. Raises `UserError` for contradictions and existing files."""
+    """Fill in the default length, and the paths of --midi. Raises `UserError` for contradictions
+    and existing files.
+    """
     if args.length is None and args.seconds is None and not args.variation_of:
         args.seconds = SECONDS
-    if args.midi:
+    if args.midi is not None:
         midi.load_mido()
-        paths = [*paths, *(path.with_suffix(".mid") for path in paths)]
-    pieces.check(args, paths, NEEDS)
+        args.midi = ([path.with_suffix(".mid") for path in paths] if args.midi is True
+                     else render.check_outputs(args.midi, len(paths), midi.check_output))
+    pieces.check(args, [*paths, *(args.midi or ())], NEEDS)
 
 
 def sample_prior(args, music):
@@ -134,10 +138,10 @@ def write(args, stream, paths, finish, changes=()) -> int:
     for piece, (path, count) in enumerate(zip(paths, lengths, strict=True)):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
-            score = path.with_suffix(".mid")
             notes = notes_of(stream, piece, path)
-            midi.write(score, notes, rate, () if stream.notes_since else stream.beats)
-            print(f"wrote {printable(score)}: {len(notes)} notes")
+            beats = () if stream.notes_since else stream.beats
+            midi.write(args.midi[piece], notes, rate, beats)
+            print(f"wrote {printable(args.midi[piece])}: {len(notes)} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..config.roll import BANDS, STEPS_PER_BEAT
 from ..data.scores import Score
 from ..dsp import transcription
 from ..errors import UserError
-from ..io.files import atomic_write, printable
+from ..io.files import atomic_write, check_place, printable
 from . import controls
 from .playback import find_by_name
 
@@ -208,6 +209,13 @@ def open_output(name: str, stream, report) -> Output:
 def is_midi(path) -> bool:
     """Whether a file's name is that of a MIDI file."""
     return str(path).lower().endswith((".mid", ".midi"))
+
+
+def check_output(path) -> Path:
+    """The path, if a MIDI file can be written there. Raises `UserError` as `check_place` does."""
+    if not is_midi(path):
+        raise UserError(f"{printable(path)}: the name of a MIDI file ends in .mid or .midi")
+    return check_place(path)
 
 
 def read(path) -> Score:

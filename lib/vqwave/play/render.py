@@ -138,12 +138,12 @@ def _speed_bar():
                         transient=False)
 
 
-def check_outputs(output, batch: int) -> list[Path]:
-    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. Raises `UserError` if audio
-    cannot be written there.
+def check_outputs(output, batch: int, check=audio.check_output) -> list[Path]:
+    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. check: returns a path, or
+    raises `UserError` if the file cannot be written there.
     """
-    path = audio.check_output(output)
+    path = check(output)
     if batch == 1:
         return [path]
-    return [audio.check_output(path.with_name(f"{path.stem}_{i}{path.suffix}"))
+    return [check(path.with_name(f"{path.stem}_{i}{path.suffix}"))
             for i in range(1, batch + 1)]
