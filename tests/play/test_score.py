@@ -533,6 +533,12 @@ def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     path.write_bytes(b"MThd")
     with pytest.raises(UserError, match="cannot be read as a MIDI file: it ends too early"):
         midi.read(path)
+    path.write_bytes(bytes(20))
+    with pytest.raises(UserError, match="cannot be read as a MIDI file: MThd not found"):
+        midi.read(path)
+    for wrong, why in ((tmp_path, "is a directory"), (tmp_path / "no.mid", "no such file or directory")):
+        with pytest.raises(UserError, match=f"^{wrong}: {why}$"):
+            midi.read(wrong)
 
 
 def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):

@@ -119,6 +119,9 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     (["--midi", "TMP/b.wav", *FILE], "b.wav: the name of a MIDI file ends in .mid or .midi"),
     (["--score-from", "TMP/no.mid", "--prompt", "TMP/no.wav", *FILE],
      "--score-from and --prompt exclude each other"),
+    *[([flag, "TMP/no.mid", *FILE], "TMP/no.mid: no such file")
+      for flag in ("--score-from", "--prompt", "--variation-of")],
+    (["--key", "H-minor", *FILE], "key is 'H-minor'; it must be like D-minor"),
     (["--key", "D-minor", *FILE], "key needs weights with a score (preset timed); these have none"),
     (["--mood", "fast, slow", *FILE], "--mood fast, slow: two of these words exclude each other"),
     (["--mood", "minor", *FILE], "key needs weights with a score (preset timed); these have none"),

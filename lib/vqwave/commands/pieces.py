@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..io import weights
 from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
+from ..play.changes import read_key
 from ..play.score import TEMPI
 from ..play.session import Session
 from . import arguments
@@ -167,7 +168,7 @@ def parse(parser, argv, others: str):
 
 def check(args, outputs=(), needs=NEEDS):
     """Set the options that --mood stands for. Raises `UserError` if options contradict each other,
-    or if a file would be replaced.
+    for an unknown key or a missing recording, and if a file would be replaced.
     """
     excluded = dict.fromkeys((*SCORE_OPTIONS, "mood"), ("replay", "variation_of")) | {
         "score_from": ("variation_of", "prompt")}
@@ -183,8 +184,13 @@ def check(args, outputs=(), needs=NEEDS):
         if (value is not None and value is not False
                 and all(getattr(args, other) is None for other in others)):
             raise UserError(f"{flag(option)} needs {' or '.join(map(flag, others))}")
-    check_replaced(outputs, args.force, [*filter(None, (args.prompt, args.variation_of,
-                                                        args.score_from))])
+    if args.key is not None:
+        read_key(args.key)
+    inputs = [*filter(None, (args.prompt, args.variation_of, args.score_from))]
+    for path in inputs:
+        if not os.path.exists(path):
+            raise UserError(f"{printable(path)}: no such file")
+    check_replaced(outputs, args.force, inputs)
 
 
 def load(args) -> api.VQWave:

@@ -16,7 +16,7 @@ from ..config.roll import BANDS, STEPS_PER_BEAT
 from ..data.scores import Score
 from ..dsp import transcription
 from ..errors import UserError
-from ..io.files import atomic_write, check_place, printable
+from ..io.files import atomic_write, check_place, printable, reason
 from . import controls
 from .playback import find_by_name
 
@@ -247,8 +247,10 @@ def read(path) -> Score:
                     if has_pitch:
                         sounding[note] = seconds, message.velocity
     except (OSError, ValueError, EOFError, KeyError, IndexError, ZeroDivisionError) as e:
-        reason = " ".join(str(e).split()) or "it ends too early"
-        raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {reason}") from e
+        if isinstance(e, OSError) and e.errno:  # mido raises others for what the file holds
+            raise UserError(f"{printable(path)}: {reason(e)}") from e
+        why = " ".join(str(e).split()) or "it ends too early"
+        raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {why}") from e
     if not notes:
         raise UserError(f"{printable(path)}: has {'only drums' if attacks else 'no notes'}")
     starts, velocities, ends, pitches = np.array(sorted(notes)).T
