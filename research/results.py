@@ -21,6 +21,9 @@ PRIVATE_OPTION = r" --(musicnn|cache-dir|output-dir)[ =]('[^']*'|\S+)"
 """In a command line, an option whose value is a place on one machine."""
 SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
 """Comparison operators of a bound, such as `≤ 0.32`."""
+_BOUND = r"[≤<≥] -?[0-9.]+|-?[0-9.]+ to -?[0-9.]+"
+BOUND = re.compile(rf"({_BOUND})(?: \(fresh ({_BOUND})\))?")
+"""The text of a bound: `≤ 0.32`, a range `0.3 to 0.5`, or `≤ 15 (fresh ≤ 19)`."""
 
 
 def read_targets(path) -> dict[str, dict[str, str]]:
@@ -28,12 +31,34 @@ def read_targets(path) -> dict[str, dict[str, str]]:
     targets = config.load_yaml(path)
     for name, bounds in targets.items():
         texts = bounds.items() if isinstance(bounds, dict) else ()
-        if not texts or not all(kind in ("must", "aim")
-                                and re.fullmatch(r"[≤<≥] -?[0-9.]+", str(text))
+        if not texts or not all(kind in ("must", "aim") and BOUND.fullmatch(str(text))
                                 for kind, text in texts):
             raise UserError(f"{printable(path)}: {name!r} takes must, aim or both, each with a "
-                            f"sign and a number, such as must: ≤ 0.32")
+                            f"sign and a number or with a range, such as must: ≤ 0.32")
     return targets
+
+
+def bounds_on(side: str, name: str, bounds: Mapping[str, str]) -> dict[str, str]:
+    """The bounds of a figure on the tracks of a side. Bounds of distances hold for the amount of
+    sound of the test tracks.
+    """
+    own = {}
+    for kind, text in bounds.items():
+        bound, fresh = BOUND.fullmatch(text).groups()
+        if side == "fresh" and fresh:
+            own[kind] = fresh
+        elif side == "test" or not name.startswith("Fréchet distance"):
+            own[kind] = bound
+    return own
+
+
+def is_met(value: float, bound: str) -> bool:
+    """Whether a value keeps to a bound, such as `≤ 0.32` or `0.3 to 0.5`."""
+    if " to " in bound:
+        least, most = map(float, bound.split(" to "))
+        return least <= value <= most
+    sign, limit = bound.split()
+    return math.isfinite(value) and SIGNS[sign](value, float(limit))
 
 
 def verdict(value: float | None, bounds: Mapping[str, str]) -> str:
@@ -41,8 +66,7 @@ def verdict(value: float | None, bounds: Mapping[str, str]) -> str:
     if not bounds or value is None:
         return "not measured" if bounds else ""
     for kind in ("aim", "must"):
-        sign, limit = bounds.get(kind, "< -inf").split()
-        if math.isfinite(value) and SIGNS[sign](value, float(limit)):
+        if kind in bounds and is_met(value, bounds[kind]):
             return f"{kind} met"
     return "missed" if "must" in bounds else "aim missed"
 
@@ -61,9 +85,8 @@ def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
         bounds, cells = targets.get(name, {}), {"figure": name}
         for side, values in sides.items():
             value = values.get(topic, {}).get(name)
-            # Bounds of distances hold for the amount of sound of the test tracks.
-            comparable = side == "test" or not name.startswith("Fréchet distance")
-            cells |= {side: value, f"{side} verdict": verdict(value, bounds) if comparable else ""}
+            cells |= {side: value,
+                      f"{side} verdict": verdict(value, bounds_on(side, name, bounds))}
         return cells | bounds
 
     topics: dict[str, dict[str, None]] = {}

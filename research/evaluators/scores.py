@@ -32,7 +32,9 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     if corpus.music.chain.score:
         yield from obedience(corpus).items()
         if corpus.side == "test":
-            yield from measure(corpus).items()
+            figures = measure(corpus)
+            yield from figures.items()
+            yield from compare(figures).items()
 
 
 @cached("music", "tracks")
@@ -69,6 +71,15 @@ def measure(corpus) -> dict[str, float]:
              "Markov model": [markov.draw(seed, generator.config.books) for seed in seeds]}
     held_out = [codes for codes, _ in (fresh[:1] if corpus.plan.rough else fresh)]
     return describe(sides, lines) | past_bits(generator, held_out)
+
+
+def compare(figures: dict[str, float]) -> dict[str, float]:
+    """How two figures of `measure` differ: bits in percent, loops in notes."""
+    little, much = (figures[f"bits a step with {past:g} s of past"] for past in PASTS)
+    generated, real = (figures[f"longest loop, notes, {who}"] for who in ("score model", "real"))
+    return {f"bits a step with {PASTS[1]:g} s of past against {PASTS[0]:g} s":
+                100 * (much / little - 1),
+            "longest loop, notes, beyond real music's": generated - real}
 
 
 def read(corpus, track, books: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ ROOT = imported.ROOT
 TARGETS = {"mel, 8x": {"must": "≤ 0.5", "aim": "≤ 0.4"},
            "SI-SDR, 8x": {"aim": "≥ 13"},
            "Fréchet distance, 8x": {"must": "≤ 8"}}
+RANGED = {"must": "≥ 0.4", "aim": "0.45 to 0.65"}
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), [
@@ -23,7 +24,14 @@ def test_a_verdict_follows_from_the_bounds(name, value, expected):
     assert results.verdict(value, TARGETS.get(name, {})) == expected
 
 
-@pytest.mark.parametrize("text", ["mel: 3", "mel: {}", "mel: {must: 3}", "mel: {least: ≤ 3}",
+@pytest.mark.parametrize(("value", "expected"), [
+    (0.39, "missed"), (0.4, "must met"), (0.45, "aim met"), (0.65, "aim met"), (0.66, "must met"),
+    (float("nan"), "missed")])
+def test_a_range_is_met_between_its_ends(value, expected):
+    assert results.verdict(value, RANGED) == expected
+
+
+@pytest.mark.parametrize("text", ["mel: {must: 1 to}", "mel: {must: ≤ 3 (test ≤ 4)}", "mel: 3", "mel: {}", "mel: {must: 3}", "mel: {least: ≤ 3}",
                                   "mel: {must: ≤ x}"])
 def test_a_malformed_bound_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "targets.yml").write_text(text)
@@ -52,6 +60,16 @@ def test_distances_of_other_amounts_of_sound_have_no_verdict():
         "codecs"].splitlines()
     assert lines[2] == "| Fréchet distance, 8x | ≤ 8 | – | 7 | must met | 7 |  |"
     assert lines[3].endswith("| 0.3 | aim met | 0.3 | aim met |")
+
+
+def test_a_bound_of_fresh_tracks_is_read_and_judged(tmp_path):
+    (tmp_path / "targets.yml").write_text(
+        "Fréchet distance, 8x: {must: ≤ 8 (fresh ≤ 9), aim: ≤ 5 (fresh ≤ 6)}")
+    targets = results.read_targets(tmp_path / "targets.yml")
+    row = results.figure_tables({side: {"codecs": {"Fréchet distance, 8x": value}} for side, value
+                                 in (("test", 8.5), ("fresh", 8.5))}, targets)["codecs"]
+    assert row.splitlines()[-1] == ("| Fréchet distance, 8x | ≤ 8 (fresh ≤ 9) | ≤ 5 (fresh ≤ 6) | "
+                                    "8.5 | missed | 8.5 | must met |")
 
 
 def test_choices_are_gathered_from_every_recipe_that_shares_a_track(tmp_path):

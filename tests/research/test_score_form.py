@@ -40,6 +40,13 @@ def test_a_markov_model_repeats_its_training_tune():
     assert model._shares(contexts, 5, 20).sum() == pytest.approx(1)
 
 
+def test_scores_are_compared_with_less_past_and_with_real_music():
+    assert scores.compare({"bits a step with 2 s of past": 8.0, "bits a step with 30 s of past": 7.6,
+                           "longest loop, notes, real": 7, "longest loop, notes, score model": 10}) == {
+        "bits a step with 30 s of past against 2 s": pytest.approx(-5),
+        "longest loop, notes, beyond real music's": 3}
+
+
 @pytest.mark.large
 def test_all_is_measured_on_both_models(shared, tmp_path):
     root = shared("led by a score", save_led)
@@ -50,6 +57,6 @@ def test_all_is_measured_on_both_models(shared, tmp_path):
     figures = dict(scores.run(corpus))
     names = {name.rsplit(", ", 1)[0] for name in figures}
     assert {"return rate", "longest loop, notes", "longest run copied, notes",
-            "bits a step with 2 s of past", "pieces with 2 to 8 notes a second throughout"} <= names
+            "bits a step with 2 s of past", "bits a step with 30 s of past against 2 s", "pieces with 2 to 8 notes a second throughout"} <= names
     assert set(dict(scores.run(corpus.for_side("fresh")))) == {
         "note events kept by a performance", "note events kept by the codec", "score obeyed"}
