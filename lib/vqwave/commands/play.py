@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     live.add_argument("--midi-in", metavar="PORT",
                       help="MIDI input, by a part of the port's name: held notes pull the music "
                            "towards them, the modulation wheel raises the temperature, a clock "
-                           "sets the tempo of a score")
+                           "sets the tempo of a score (start, stop and the place in a beat are "
+                           "ignored)")
     live.add_argument("--midi-out", metavar="PORT",
                       help="send the score's notes to this MIDI output, by a part of its name")
     live.add_argument("--record", metavar="FILE",

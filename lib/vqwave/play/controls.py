@@ -102,7 +102,7 @@ CONTROLS = {control.name: control for control in (
             0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", slider=True,
             knob=Knob(74, 0.0, 6.0)),
     Control("tempo", f"tempo of the score in beats per minute, from {SLOWEST:g} to {FASTEST:g}; 0: "
-                     f"the tempo that the model chooses",
+                     f"as drawn by the seed, or as in a given recording or score",
             0.0, FASTEST, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True, floor=SLOWEST),
     Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as the "
                        "model composes",

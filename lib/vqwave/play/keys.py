@@ -124,7 +124,7 @@ class Keys:
         if len(control.keys) == 1:
             self._change(control, {x: 0.0 if values[x] else self.bar for x in levels})
         else:
-            if control.name == "tempo":  # 0 while the model chooses
+            if control.name == "tempo":  # 0 until a tempo is set
                 values = {None: values[None] or self.stream.tempo}
             self._change(control, {x: control.clip(values[x] + step) for x in levels})
 
