@@ -54,6 +54,8 @@ def test_playback_and_downloads_equal_the_take_sample_by_sample(open_page):
         np.testing.assert_array_equal(heard[start : start + len(piece)], piece)
         assert 800 < took < 2500
     np.testing.assert_array_equal(samples(download(page, "flac")[1]), piece)
+    name, score = download(page, "mid")
+    assert name == "vqwave-seed-7-4.0s.mid" and score.startswith(b"MThd")
     # All pictures share one time axis.
     sides = page.evaluate("""() => [...document.querySelectorAll("#picture, .codes canvas")].map((canvas) => {
         const { left, right } = canvas.getBoundingClientRect();

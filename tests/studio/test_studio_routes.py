@@ -77,6 +77,9 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio)
         for copy in studio.folder.glob("take-*-*"):
             copy.unlink()
         assert headers["content-disposition"] == f'attachment; filename="vqwave-seed-9-1.0s.{kind}"'
+    status, body, headers = client(f"/studio/takes/{record['id']}.mid")
+    assert status == 200 and body.startswith(b"MThd") and headers["content-type"] == "audio/midi"
+    assert "mid" in json.loads(client("/studio/about")[1])["downloads"]
     assert json.loads(client(f"/studio/takes?ids=no,{record['id']}")[1]) == {record["id"]: record}
     assert json.loads(client(f"/studio/takes/{record['id']}/stop", {"sample": 1})[1])["seconds"] == 1.0
 

@@ -170,6 +170,20 @@ def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
     assert any(about["score"][-1][0] > 8192 * (number + 1) / RATE for number, (about, _) in enumerate(blocks[:-1]))
 
 
+def test_the_score_of_a_take_is_a_midi_file(open_studio, shared):
+    root = shared("led by a score", chains.save_led)
+    studio = open_studio(root / "codecs", [root / "generators"])
+    settings = {"seed": 3, "seconds": 4.0, "level": 512}
+    record = read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]
+    score = midi.read(studio.takes.file(record["id"], "mid"))
+    with vqwave.load(root / "codecs", root / "generators").stream(**settings) as stream:
+        assert len([*stream]) == 11
+        notes, tempo = stream.notes(0, stream.position), stream.tempo
+    assert sorted(score.pitches) == sorted(note for _, _, note, _ in notes)
+    np.testing.assert_allclose(score.starts, [first / RATE for first, *_ in notes], atol=2e-3)
+    assert np.diff(score.beats) == pytest.approx(60 / tempo, abs=1e-3)
+
+
 def test_a_hummed_tune_is_played(open_studio, shared, tmp_path):
     """Its notes begin the score; the command and the link make the same piece."""
     root = shared("led by a score", chains.save_led)

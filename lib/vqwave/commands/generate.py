@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from .. import cli, machine
-from ..config.roll import VELOCITIES
-from ..dsp import timing, transcription
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
@@ -155,9 +153,4 @@ def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int, int]]:
     if notes and not stream.notes_since:
         return notes
     print(f"transcribing {printable(path)}", file=sys.stderr)
-    sound = audio.decode(path, rate)
-    heard = transcription.find_notes(sound, rate)
-    velocities = np.take(VELOCITIES, transcription.loudness_of(sound, rate, heard))
-    starts, ends = (np.rint(frames * rate / timing.FRAMES_PER_SECOND).astype(int).tolist()
-                    for frames in (heard.starts, heard.ends))
-    return list(zip(starts, ends, heard.pitches.tolist(), velocities.tolist(), strict=True))
+    return midi.heard_notes(audio.decode(path, rate), rate)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..config.roll import BANDS, STEPS_PER_BEAT
+from ..config.roll import BANDS, STEPS_PER_BEAT, VELOCITIES
 from ..data.scores import Score
-from ..dsp import transcription
+from ..dsp import timing, transcription
 from ..errors import UserError
 from ..io.files import atomic_write, check_place, printable, reason
 from . import controls
@@ -266,6 +266,15 @@ def read(path) -> Score:
 def _is_step(seconds: float, beat: float) -> bool:
     """Whether a time is the length of a step, within a hundredth. beat: in seconds."""
     return abs(seconds * STEPS_PER_BEAT / beat - 1) < 0.01
+
+
+def heard_notes(sound: np.ndarray, sample_rate: int) -> list[tuple[int, int, int, int]]:
+    """The notes that a transcriber finds in float32 [samples], as `write` takes them."""
+    heard = transcription.find_notes(sound, sample_rate)
+    velocities = np.take(VELOCITIES, transcription.loudness_of(sound, sample_rate, heard))
+    starts, ends = (np.rint(frames * sample_rate / timing.FRAMES_PER_SECOND).astype(int).tolist()
+                    for frames in (heard.starts, heard.ends))
+    return list(zip(starts, ends, heard.pitches.tolist(), velocities.tolist(), strict=True))
 
 
 def _band(drum: int) -> int:

@@ -94,14 +94,14 @@ def replay(take: str, request: Request, studio: CurrentStudio):
 
 
 @router.get("/studio/takes/{take}.{kind}")
-def download(take: str, kind: Literal["wav", "flac"], studio: CurrentStudio,
+def download(take: str, kind: Literal["wav", "flac", "mid"], studio: CurrentStudio,
              afterwards: BackgroundTasks, loop: bool = False, loud: bool = False,
              fade: Annotated[float, Query(ge=0, le=30)] = 0, heard: Count = 0):
     playing = studio.takes.get(take)
     path = studio.takes.file(take, kind, Finish(fade or None, loop, loud), heard)
     afterwards.add_task(path.unlink, missing_ok=True)
     name = f"{playing.settings.file_stem}-{playing.seconds:.1f}s.{kind}"
-    return FileResponse(path, media_type=f"audio/{kind}", filename=name)
+    return FileResponse(path, media_type=f"audio/{kind.replace('mid', 'midi')}", filename=name)
 
 
 @router.post("/studio/recordings")

@@ -4,6 +4,7 @@ models. Sounds are kept in a temporary folder, which is removed at the end.
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import shlex
 import shutil
@@ -98,12 +99,16 @@ class TakeList:
 
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
              heard: int = 0) -> Path:
-        """A copy of a take as a wav or flac file, which the caller must remove. While the take is
-        generated, the copy has its first `heard` samples. Raises `UserError` if the take or the
-        room for a copy is missing.
+        """A copy of a take as a wav or flac file, or its notes as a mid file, which the caller must
+        remove. While the take is generated, the copy has its first `heard` samples. Raises
+        `UserError` if the take, its samples or the room for a copy are missing.
         """
         take = self.get(identity)
         samples = min(take.tape.samples, heard) if take.busy else take.tape.samples
+        if not samples:
+            raise UserError("Nothing of the take was heard yet: let it play for a moment.")
+        if kind == "mid":
+            return take.write_notes(samples)
         if not self.trim(keep=take, room=2 * samples):
             raise UserError(f"{TAPES_FULL}: wait until others end, then download this take again.")
         return take.tape.copy(kind, finish, samples)
@@ -155,6 +160,7 @@ class Studio:
         """The data of the page: folders, clips, controls and limits."""
         return {
             "rate": self.folders.rate, "formats": [kind[1:] for kind in audio.AUDIO_SUFFIXES],
+            "downloads": ["wav", "flac", *["mid"] * bool(importlib.util.find_spec("mido"))],
             "clips": self.recordings.clips(), "upload_bytes": limits.UPLOAD_BYTES,
             "longest": limits.LONGEST_TAKE, "longest_recording": limits.LONGEST_RECORDING,
             "longest_excerpt": limits.LONGEST_EXCERPT,

@@ -14,7 +14,7 @@ from ..config import CodecConfig
 from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
-from ..play import mastering
+from ..play import mastering, midi
 from ..play.controls import CONTROLS
 from ..play.render import LICENCE_NOTICE, Finish
 from ..play.sampling import draw_seed
@@ -55,18 +55,19 @@ class Tape:
         part = np.fromfile(self.path, "<i2", min(end, self.samples) - begin, offset=2 * begin)
         return audio.from_int16(part)
 
+    def new_path(self, kind: str) -> Path:
+        return self.path.with_name(f"{self.path.stem}-{secrets.token_hex(4)}.{kind}")
+
     def copy(self, kind: str, finish: Finish, samples: int) -> Path:
-        """The first samples as a new wav or flac file. Raises `UserError` if there are no samples
-        yet, or too many or too few for `finish`.
+        """The first samples as a new wav or flac file. Raises `UserError` if there are too many or
+        too few for `finish`.
         """
-        if not samples:
-            raise UserError("Nothing of the take was heard yet: let it play for a moment.")
         if finish.whole and samples > limits.LONGEST_FINISH * self.rate:
             raise UserError(f"Only takes of up to {limits.LONGEST_FINISH / 60:g} minutes can be "
                             f"looped or normalized.")
         if finish.fade and 2 * finish.fade * self.rate > samples:
             raise UserError(f"Two fades of {finish.fade:g} s are longer than the take.")
-        path = self.path.with_name(f"{self.path.stem}-{secrets.token_hex(4)}.{kind}")
+        path = self.new_path(kind)
         with audio.Writer(path, self.rate, LICENCE_NOTICE) as out:
             for block in self._finished_blocks(samples, finish):
                 out.write(block)
@@ -119,6 +120,8 @@ class Take:
         self.column = column(settings.chain)
         self.allowed = settings.until
         self.computing = 0.0  # seconds
+        self.notes, self.beats = np.empty((0, 4), int), np.empty(0, int)
+        """The score of an ended take as in `midi.write`; empty if not all notes are known."""
         self.busy, self.touched = True, time.monotonic()
         self._lock = threading.Lock()
         self._allowing = threading.Condition(self._lock)
@@ -270,6 +273,22 @@ class Take:
                 self._allowing.notify_all()
         if stream:
             stream.close()
+            if not stream.notes_since:
+                self.notes = np.array(stream.notes(0, self.tape.samples), int).reshape(-1, 4)
+                self.beats = stream.beats
+
+    def write_notes(self, samples: int) -> Path:
+        """The score as a new MIDI file; a transcription of the first samples if not all notes are
+        known. Raises `UserError` if these samples are too many.
+        """
+        tape, notes = self.tape, self.notes.tolist()
+        if not notes and samples > limits.LONGEST_FINISH * tape.rate:
+            raise UserError(f"The notes of this take are not all known, and only takes of up to "
+                            f"{limits.LONGEST_FINISH / 60:g} minutes can be transcribed.")
+        path = tape.new_path("mid")
+        notes = notes or midi.heard_notes(tape.read(0, samples), tape.rate)
+        midi.write(path, notes, tape.rate, self.beats)
+        return path
 
     def _cut(self, heard: int | None):
         samples = self.tape.samples

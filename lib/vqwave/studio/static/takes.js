@@ -116,7 +116,7 @@ export class Takes {
       element("details", {}, element("summary", { "aria-label": `Finish, download or share ${called}` }, "⋯"),
         element("div", {},
           ...(kept ? [element("div", { class: "checks" }, ...boxes.map(([, box, label]) => element("label", {}, box, ` ${label}`))),
-            element("div", { class: "buttons" }, ...["wav", "flac"].map((kind) => button(`Download ${kind}`, () => fetchAs(kind), { class: "small", "data-kind": kind })))] : []),
+            element("div", { class: "buttons" }, ...this.form.about.downloads.map((kind) => button(`Download ${kind}`, () => fetchAs(kind), { class: "small", "data-kind": kind })))] : []),
           element("div", { class: "buttons" },
             element("a", { class: "button small", href: `?${take.link}` }, "Make again in the form"),
             button("Share", (event) => copy(link, event.target), { class: "small", title: "Copy a link that plays this performance again" }),
