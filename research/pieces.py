@@ -13,7 +13,6 @@ from vqwave.commands import arguments
 from vqwave.data.scores import Score
 from vqwave.io import audio, manifest
 from vqwave.play import api
-from vqwave.play.score import TEMPI
 
 SECONDS, OF_EACH_THIRD = 120.0, 2
 REAL = "heroes_rite", "silvan_sanctuary"
@@ -24,7 +23,8 @@ def choose(music) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
     """(tempo, seed, sound, score), the slowest first. score: rows of begin and end in
     seconds, and MIDI number.
     """
-    edges = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** (np.arange(1, 3) / 3)
+    *_, composer = music.chain_engines()
+    edges = np.quantile(composer.corpus["tempi"], np.arange(1, 3) / 3)
     thirds: list[list] = [[], [], []]
     for seed in range(1, 100):
         with music.stream(seed=seed, seconds=SECONDS) as stream:

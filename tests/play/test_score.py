@@ -19,7 +19,7 @@ from vqwave.play import api, blocks, labels, midi, score
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
-from vqwave.play.score import COLDEST, SECTION_DENSITIES, ScoreLevel
+from vqwave.play.score import COLDEST, SECTION_DENSITIES, SUSTAINED, ScoreLevel
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
@@ -91,7 +91,8 @@ def test_a_long_note_keeps_its_loudness(music):
         codes[:, begin, [1, 2]] = STRUCK, STRUCK + 3
         rows = score.in_frames(0, 38 * RATE // 512, 512)[0, 11 * RATE // 512 :]
         assert (rows[:, 1] <= AGES).all() and (rows[:, 2] // AGES >= 3).all()
-        assert rows[-1, 1] == AGES and rows[-1, 2] == 4 * AGES
+        # The age stays, so the note does not fade.
+        assert rows[-1, 1] == 1 + SUSTAINED and rows[-1, 2] == 1 + SUSTAINED + 3 * AGES
         assert (rows[:, -1 - BANDS : -1] <= AGES).all()
 
 
@@ -289,7 +290,7 @@ def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tm
     assert notes[1] > 2 * notes[0] and new[0] > 2 * new[1]
 
 
-@pytest.mark.parametrize("table", ["ngrams", "part_loudness", "part_strikes", "returns", "strikes"])
+@pytest.mark.parametrize("table", ["ngrams", "part_loudness", "part_strikes", "returns", "strikes", "tempi"])
 def test_a_score_without_a_table_of_its_corpus_is_refused_in_one_line(shared, tmp_path, table):
     shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
     save_tables(tmp_path / "generators",
@@ -298,6 +299,20 @@ def test_a_score_without_a_table_of_its_corpus_is_refused_in_one_line(shared, tm
         api.load(tmp_path / "codecs", tmp_path / "generators").generate(seconds=1, seed=1)
     assert str(caught.value) == (f"{tmp_path / 'generators' / 'score_corpus.weights.h5'}: table {table} is missing; "
                                  f"train the score again")
+
+
+def test_a_piece_draws_its_tempo_from_those_of_the_training_tracks(shared, tmp_path):
+    shutil.copytree(shared("led by a score", save_led), tmp_path, dirs_exist_ok=True)
+    save_tables(tmp_path / "generators", lambda tables: tables | {"tempi": np.array([130.0, 140.0, 180.0])})
+    led = api.load(tmp_path / "codecs", tmp_path / "generators")
+    tempi = []
+    for seed in range(20):
+        with led.stream(seed=seed) as stream:
+            next(stream)
+            tempi.append(stream.tempo)
+    assert min(tempi) >= 130 and max(tempi) <= 180 and len(set(tempi)) == 20
+    # Half of the pieces are slower than the median track.
+    assert 4 <= sum(tempo < 140 for tempo in tempi) <= 16
 
 
 def test_a_requested_theme_returns(music):

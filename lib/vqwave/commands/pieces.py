@@ -4,12 +4,12 @@ import os
 import sys
 
 from .. import cli, config, progress
+from ..data.form import TEMPI
 from ..errors import UserError
 from ..io import weights
 from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
 from ..play.changes import read_key
-from ..play.score import TEMPI
 from ..play.session import Session
 from . import arguments
 

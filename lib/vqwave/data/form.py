@@ -1,5 +1,6 @@
-"""What pieces take from the training scores: how many notes are struck, in which registers and how
-loud, and how many sections repeat an earlier one. Also the runs of notes that must not be copied.
+"""What pieces take from the training scores: their tempi, how many notes are struck, in which registers
+and how loud, and how many sections repeat an earlier one. Also the runs of notes that must not be
+copied.
 """
 
 from collections.abc import Sequence
@@ -25,18 +26,21 @@ track compares, and the largest share.
 """
 FEWEST_STRIKES = 0.05
 """The least number of notes in a step, for music without notes."""
+TEMPI = 76.0, 116.0
+"""The tempi where there are no scores, in beats per minute."""
 
 
-def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), count: int = 0
-              ) -> dict[str, np.ndarray]:
+def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), count: int = 0,
+              tempi: Sequence[float] = ()) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
     "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
     that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`. "part_strikes" [count,
     semitones]: the strikes of each semitone in each part of the tracks. "part_loudness" [count,
-    `LOUDNESSES`]: the strikes of each loudness in each part.
+    `LOUDNESSES`]: the strikes of each loudness in each part. "tempi" [n]: the sorted tempi.
 
     parts: the index of the part of each step, int [steps] for each score. count: of the parts.
+    tempi: those of the scores, in beats per minute.
     """
     rolls = [(codes[:, :-BANDS] >= STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
@@ -44,7 +48,8 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
             "returns": np.array([returns(rolls)], np.float32),
             "ngrams": melody.to_digits(melody.ngrams(scores)),
             "part_strikes": _by_part(rolls, parts, count),
-            "part_loudness": _by_part([by_loudness(codes) for codes in scores], parts, count)}
+            "part_loudness": _by_part([by_loudness(codes) for codes in scores], parts, count),
+            "tempi": np.sort(np.array(tempi or TEMPI, np.float32))}
 
 
 def by_loudness(codes: np.ndarray) -> np.ndarray:

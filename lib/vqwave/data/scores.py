@@ -62,6 +62,11 @@ class Score:
                    *beats.find_attacks(sound, sample_rate),
                    times[max(0, np.searchsorted(times, 0) - 1) :])
 
+    @property
+    def tempo(self) -> float:
+        """The tempo of the median beat, in beats per minute."""
+        return 60 / float(np.median(np.diff(self.beats)))
+
     def transposed(self, shift: int) -> Self:
         """The score of the track resampled to sound `shift` semitones higher, and faster."""
         ratio = 2 ** (shift / 12)

@@ -29,8 +29,6 @@ SOON = 2
 """A piece begins with a note after which another note begins within so many beats."""
 KEPT = 1800
 """Seconds of the score that are kept, so that a theme can return."""
-TEMPI = 76.0, 116.0
-"""The range of the random tempo of a piece, in beats per minute."""
 SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
@@ -68,6 +66,10 @@ Without the penalty a score soon repeats one or two notes (the "tunnels" of Pach
 """
 WATCHED = 64
 OVERUSE = 3.0
+SUSTAINED = 22
+"""The age, in frames of the performer, that a note keeps while it sounds on. Old notes of training
+music have faded, so a long note would fade by 15 dB.
+"""
 HOME = 0.6
 """The weight of a recording's pitches in the score that continues it, times `stay`."""
 OUTSIDE = 4.0
@@ -132,7 +134,7 @@ def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
         state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)[first:]
         state.grid -= state.grid[0] if first else 0
         state.times = state.grid[:1].copy()
-        state.tempo = 60 / float(np.median(np.diff(prompt.beats)))
+        state.tempo = prompt.tempo
         half = pitches.FADES * state.tempo / 60 * STEPS_PER_BEAT
         state.home = pitches.HomePitches(home_scores(state.prompt), len(state.prompt), half)
     return state
@@ -181,7 +183,8 @@ class ScoreLevel(Level):
     def _begin(self):
         """Draw the tempo, and compose the upbeat. Not called after a prompt."""
         state = self.state
-        state.tempo = TEMPI[0] * (TEMPI[1] / TEMPI[0]) ** self._draw(TEMPO_DRAW, 0)
+        tempi = self.generator.corpus["tempi"].astype(float)
+        state.tempo = float(np.quantile(tempi, self._draw(TEMPO_DRAW, 0)))
         while True:
             self.sample(None)
             begin = STEPS_PER_BEAT * (self.blocks - 1 - SOON)
@@ -368,7 +371,8 @@ class ScoreLevel(Level):
         sounds[..., -BANDS:] = rings[..., -BANDS:]
         loudness = np.maximum(np.take_along_axis(codes, np.maximum(struck, 0), 1) - STRUCK, 0)
         loudness[..., -BANDS:] = 0
-        rows = 1 + np.clip(ages, 0, ScoreAbove.OLDEST) + ScoreAbove.AGES * loudness
+        oldest = np.repeat([SUSTAINED, ScoreAbove.OLDEST], [self.books - BANDS, BANDS])
+        rows = 1 + np.clip(ages, 0, oldest) + ScoreAbove.AGES * loudness
         return np.where(sounds, rows, 0).astype(np.int32)
 
     def forget(self, sample: int):

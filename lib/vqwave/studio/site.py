@@ -271,15 +271,16 @@ class Site:
                    for table in ("shares", "blur")}),
             "strikes": self.composer.strikes, "returns": self.composer.returns,
             "loudness": spreads.shares_of_loudness(self.composer.corpus).tolist(),
+            "tempi": self.composer.corpus["tempi"].tolist(),
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "density_draw": sampling.DENSITY_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(spreads, "PULL AWAITED MOST_MOVED"),
-            **constants(score, "TEMPI UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED "
+            **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED "
                                "SECTION_DENSITIES DENSITY GOVERNED GOVERNOR MOST_PUSHED SAFEST "
                                "LEAST_ATTACKS ATTACKED ATTACKS_BY_DENSITY MOST_SHARE WATCHED "
-                               "OVERUSE OUTSIDE BANNED COLDEST"),
+                               "OVERUSE OUTSIDE BANNED COLDEST SUSTAINED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

@@ -399,7 +399,8 @@ class ScoreJob(GeneratorJob):
         numbers = [labels.indices_of(track, parts,
                                      beats.steps(transcribed[track.file].beats)[: len(roll)])
                    for track, roll in zip(self.train, rolls, strict=True)]
-        return form.of_scores(rolls, numbers, len(parts.names))
+        return form.of_scores(rolls, numbers, len(parts.names),
+                              [transcribed[track.file].tempo for track in self.train])
 
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)

@@ -6,6 +6,14 @@ import { uniforms } from "./philox.js";
 /** The nearest whole number, the even one of two. */
 const rint = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
+/** The quantile of sorted numbers for a share, as np.quantile computes it. */
+function quantile(values, share) {
+  const place = share * (values.length - 1);
+  const [low, high] = [values[Math.floor(place)], values[Math.ceil(place)]];
+  const part = place % 1;
+  return part < 0.5 ? low + (high - low) * part : high - (high - low) * (1 - part);
+}
+
 /** Positions are steps. times: the sample at which each step begins, and the end of the last. */
 export class ScoreLevel extends Level {
   constructor(model, about, seed, steering, options) {
@@ -24,8 +32,7 @@ export class ScoreLevel extends Level {
 
   /** Draw the tempo, and compose the upbeat. The piece begins with a note that another note soon follows. */
   async begin() {
-    const [slow, fast] = this.tempi;
-    this.chosenTempo = slow * (fast / slow) ** this.draw(this.tempo, 0);
+    this.chosenTempo = quantile(this.tempi, this.draw(this.tempo, 0));
     for (;;) {
       await this.sample();
       const begin = this.perBlock * (this.blocks - 1 - this.soon);
@@ -187,7 +194,7 @@ export class ScoreLevel extends Level {
       if (this.frames[struck][book] >= this.struck) break;
     }
     const loudness = book < this.pitched ? Math.max(0, this.frames[Math.max(0, struck)][book] - this.struck) : 0;
-    return book < this.pitched || (struck >= 0 && age < this.ringing) ? 1 + clip(age, 0, this.oldest) + this.ages * loudness : 0;
+    return book < this.pitched || (struck >= 0 && age < this.ringing) ? 1 + clip(age, 0, book < this.pitched ? this.sustained : this.oldest) + this.ages * loudness : 0;
   }
 
   /** Forget the steps before a sample, but for those of the last half hour. */
