@@ -1,6 +1,6 @@
-"""What pieces take from the training scores: their tempi, how many notes are struck, in which registers
-and how loud, and how many sections repeat an earlier one. Also the runs of notes that must not be
-copied.
+"""What pieces take from the training scores: their tempi, how many notes are struck, in which
+registers and how loud, and how many sections repeat an earlier one. Also the runs of notes that
+must not be copied.
 """
 
 from collections.abc import Sequence

@@ -33,12 +33,10 @@ SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
-EXPECTED = 1.125
-"""The expected number of strikes, as a factor of the mean number in training scores: the score
-model by itself strikes fewer.
+SECTION_DENSITIES = 0.6, 1.5
+"""The range of a section's density, a random factor of the mean number of strikes in training
+scores.
 """
-SECTION_DENSITIES = 0.75, 2.0
-"""The range of a section's density, a random factor of the expected number of strikes."""
 DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
 expected number.
@@ -302,7 +300,7 @@ class ScoreLevel(Level):
         state, steering = self.state, self.steering
         # The biases of all strikes of a book, and of all strikes of a loudness.
         strikes, louder = np.zeros(self.books, np.float32), np.zeros(LOUDNESSES, np.float32)
-        usual = EXPECTED * self.generator.strikes
+        usual = self.generator.strikes
         density = steering.density * self._section_density()
         expected, log_density = usual * density, np.log(density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] >= STRUCK

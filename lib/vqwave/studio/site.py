@@ -277,10 +277,10 @@ class Site:
             "density_draw": sampling.DENSITY_DRAW,
             "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
             **constants(spreads, "PULL AWAITED MOST_MOVED"),
-            **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL EXPECTED "
-                               "SECTION_DENSITIES DENSITY GOVERNED GOVERNOR MOST_PUSHED SAFEST "
-                               "LEAST_ATTACKS ATTACKED ATTACKS_BY_DENSITY MOST_SHARE WATCHED "
-                               "OVERUSE OUTSIDE BANNED COLDEST SUSTAINED"),
+            **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "
+                               "GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS ATTACKED "
+                               "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
+                               "COLDEST SUSTAINED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

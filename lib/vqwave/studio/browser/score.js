@@ -119,7 +119,7 @@ export class ScoreLevel extends Level {
   bias(step) {
     const { steering, struck, books, pitched, codes } = this;
     const strike = new Float32Array(books); // the bias of all strikes of a book
-    const usual = this.expected * this.strikes;
+    const usual = this.strikes;
     const density = steering.density * this.sectionDensity;
     const [expected, logDensity] = [usual * density, Math.log(density)];
     const strikes = (steps) => Array.from({ length: books }, (_, book) => sum(this.frames.slice(-steps).map((frame) => Number(frame[book] >= struck))));
