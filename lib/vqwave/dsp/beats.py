@@ -1,5 +1,6 @@
 """The rhythm of a recording: beats by dynamic programming over the onset envelope (Ellis 2007,
-"Beat tracking by dynamic programming"), a grid of steps that follows the beats, and attacks.
+"Beat tracking by dynamic programming") or over the starts of notes, a grid of steps that follows
+the beats, and attacks.
 """
 
 import math
