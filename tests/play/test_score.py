@@ -13,7 +13,7 @@ from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
-from vqwave.play import api, blocks, labels, midi, score
+from vqwave.play import api, blocks, labels, midi, score, spreads
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
@@ -231,15 +231,41 @@ def test_a_clock_sets_the_tempo_and_the_change_is_kept(music):
 def test_a_key_keeps_notes_to_its_scale(music):
     assert read_key("Dm") == read_key("d minor") == read_key("D-minor") != read_key("D") == read_key("d-Major")
     assert read_key("bb") == read_key("Bb-major") != read_key("bm")
-    scale = read_key("minor", 5)
-    assert scale in {read_key(f"{tonic}{sharp}-minor") for tonic in "CDEFGAB" for sharp in ("", "#")}
+    key = read_key("minor", 5)
+    assert key in {read_key(f"{tonic}{sharp}-minor") for tonic in "CDEFGAB" for sharp in ("", "#")}
     with music.stream(seed=5) as free, music.stream(seed=5) as keyed:
         keyed.set(key="minor")
         for _ in range(30):
             next(free), next(keyed)
-        outside = [np.mean([pitch % 12 not in scale for _, _, pitch, _ in stream.notes()])
+        outside = [np.mean([not key[pitch % 12] for _, _, pitch, _ in stream.notes()])
                    for stream in (free, keyed)]
     assert outside[1] < 0.3 * outside[0]
+
+
+def test_keys_with_the_same_notes_have_different_tonics(music):
+    keys, counts = ("D-minor", "F-major"), []
+    for key in keys:
+        with music.stream(seed=5) as stream:
+            stream.set(key=key)
+            next(stream)
+            composer = stream._chain.composer
+            composer.compose(100 * RATE)
+            pitches = [pitch % 12 for _, _, pitch, _ in composer.notes(0, 100 * RATE)]
+            counts.append(np.bincount(pitches, minlength=12))
+    minor, major = (np.array(read_key(key)) for key in keys)
+    assert ((minor > 0) == (major > 0)).all() and (minor.argmax(), major.argmax()) == (2, 5)
+    d, f = np.transpose([count / count.sum() for count in counts])[[2, 5]]
+    assert d[0] > 1.25 * d[1] and f[1] > 1.05 * f[0]
+
+
+def test_the_bias_of_a_key_makes_up_for_missing_strikes_and_keeps_their_number():
+    key = read_key("D-minor")
+    shares, strikes = np.array(key), 30 * np.eye(12, dtype=int)[9]
+    np.testing.assert_allclose(score.key_bias(key, 0 * strikes)[shares > 0], 0, atol=1e-12)
+    bias = score.key_bias(key, strikes)
+    assert bias[9] < 0 < bias[2] and (bias[shares == 0] == -score.OUTSIDE).all()
+    heard = strikes + spreads.AWAITED * shares
+    assert heard @ np.exp(bias) == pytest.approx(heard.sum())
 
 
 def save_tables(folder, change):

@@ -109,8 +109,8 @@ def add_score(parser):
         group.add_argument(f"--{name}", type=cli.number(**control.bounds), metavar=metavar,
                            help=control.about)
     group.add_argument("--key", metavar="KEY",
-                       help="the score keeps to this key, such as D-minor or Bb-major; with minor "
-                            "or major alone, the seed draws the tonic")
+                       help="the score keeps to this key, such as D-minor or Bb-major, and favours "
+                            "its tonic; with minor or major alone, the seed draws the tonic")
     group.add_argument("--mood", metavar="WORDS",
                        help=f"words separated by commas, of {', '.join(MOODS)}: they set --tempo, "
                             f"--density, --key and --label (loud, soft: the loudest or softest "

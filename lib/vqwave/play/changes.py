@@ -15,30 +15,30 @@ from .labels import choose_labels, find_labels, known_labels, read_labels
 from .level import Steering
 from .prompt import Prompt, check_prompt
 from .sampling import KEY_DRAW, check_seed, sampling_per_level, uniforms
+from .score import SCALES, key_shares
 
 SECTION_REQUESTS = "new", "theme"
 """Requests for the next section of the score: new music, or the first section again."""
 _TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _KEY = re.compile("([a-g])([#b]?)[- ]?(major|minor|m?)")
-SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 
-def read_key(key, seed: int = 0) -> tuple[int, ...]:
-    """The pitch classes of a key like "D-minor", "F#m" or "Bb"; of "minor" and "major" with a tonic
+def read_key(key, seed: int = 0) -> tuple[float, ...]:
+    """The `key_shares` of a key like "D-minor", "F#m" or "Bb"; of "minor" and "major" with a tonic
     that the seed draws; () for "". Raises `UserError` for any other text.
     """
     if key == "":
         return ()
-    if (scale := str(key).lower()) in SCALES:
-        first = int(12 * float(uniforms(seed, 0, 0, 0, 1, KEY_DRAW)[0]))
+    if (mode := str(key).lower()) in SCALES:
+        tonic = int(12 * float(uniforms(seed, 0, 0, 0, 1, KEY_DRAW)[0]))
     else:
-        parts = _KEY.fullmatch(scale)
+        parts = _KEY.fullmatch(mode)
         if parts is None:
             raise UserError(f"key is {key!r}; it must be like D-minor, Bb-major or minor")
-        letter, accidental, scale = parts.groups()
-        first = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
-        scale = {"m": "minor", "": "major"}.get(scale, scale)
-    return tuple(sorted((first + step) % 12 for step in SCALES[scale]))
+        letter, accidental, mode = parts.groups()
+        tonic = _TONICS[letter] + {"": 0, "#": 1, "b": -1}[accidental]
+        mode = {"m": "minor", "": "major"}.get(mode, mode)
+    return key_shares(tonic, mode)
 
 
 @dataclass(frozen=True)

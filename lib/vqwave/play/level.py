@@ -75,8 +75,9 @@ class Steering:
 
     powers: by level, while notes are held, the power of each pitch class in each code; see
         `pitches.of_codec`.
-    scale: the pitch classes of the score's key; empty: any. section: the request for the score's
-        next section, "new" or "theme"; "" once the section has begun.
+    key: the share of each pitch class in the key of the score (`score.key_shares`); empty: any.
+    section: the request for the score's next section, "new" or "theme"; "" once the section has
+        begun.
     """
 
     mutate: float = CONTROLS["mutate"].default
@@ -86,7 +87,7 @@ class Steering:
     stay: float = CONTROLS["stay"].default
     tempo: float = CONTROLS["tempo"].default
     density: float = CONTROLS["density"].default
-    scale: tuple[int, ...] = ()
+    key: tuple[float, ...] = ()
     section: str = ""
 
     def bias(self, level: int, position: int, home: pitches.HomePitches | None

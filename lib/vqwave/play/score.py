@@ -18,6 +18,7 @@ from ..config.roll import (
 from ..data import form, melody
 from ..data.scores import Score
 from ..dsp import beats
+from ..dsp.notes import KEY_PROFILES
 from . import pitches, spreads
 from .level import Level, LevelState, Steering
 from .sampling import DENSITY_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
@@ -70,8 +71,12 @@ music have faded, so a long note would fade by 15 dB.
 """
 HOME = 0.6
 """The weight of a recording's pitches in the score that continues it, times `stay`."""
+SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+"""The pitch classes of the keys on C."""
 OUTSIDE = 4.0
 """The penalty, in nats, of strikes outside the key."""
+KEY_CONTRAST = 2.0
+"""The exponent of a key's profile in the shares of the pitch classes: more favours the tonic."""
 WITHOUT_LOUDNESS = np.minimum(np.arange(STRUCK + LOUDNESSES), STRUCK)
 """Each code as that of the softest strike, if it is a strike."""
 BANNED = 1e9
@@ -153,6 +158,31 @@ def home_scores(codes: np.ndarray) -> np.ndarray:
     share = pitches.distribution(np.bincount(classes, strikes, 12))
     scores[:-BANDS, STRUCK:] = (HOME * (np.log(share) - share @ np.log(share)))[classes, None]
     return scores
+
+
+def key_shares(tonic: int, mode: str) -> tuple[float, ...]:
+    """The share of each pitch class, C first, in the strikes of a key: 0 outside the scale, in
+    proportion to `KEY_PROFILES` to the power of `KEY_CONTRAST` within. tonic: 0 for C. mode: of
+    `SCALES`.
+    """
+    scale, shares = SCALES[mode], np.zeros(12)
+    shares[list(scale)] = KEY_PROFILES[list(SCALES).index(mode), scale] ** KEY_CONTRAST
+    return tuple(np.roll(shares / shares.sum(), tonic).tolist())
+
+
+def key_bias(key: tuple[float, ...], strikes: np.ndarray) -> np.ndarray:
+    """The bias on strikes, in nats, of each pitch class: float [12]. Within the scale, the bias is
+    ln(p / q), with the share p of the class in the key and its share q in the last strikes. The
+    mean of p / q over these strikes is 1, so the density of notes stays about the same.
+
+    key: see `key_shares`. strikes: int [12], the last strikes, which count with `spreads.AWAITED`
+    strikes spread as in the key.
+    """
+    shares, bias = np.array(key), np.full(12, -OUTSIDE)
+    scale = shares > 0
+    heard = strikes[scale] + spreads.AWAITED * shares[scale]
+    bias[scale] = np.log(shares[scale] * heard.sum() / heard)
+    return bias
 
 
 class ScoreLevel(Level):
@@ -311,15 +341,16 @@ class ScoreLevel(Level):
         counts = struck[-WATCHED:, :-BANDS].sum(0)
         share = counts / max(1.0, counts.sum(), expected * WATCHED / 2)
         strikes[:-BANDS] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
+        if steering.key:
+            classes = pitch_classes(self.books)
+            by_class = np.bincount(classes, counts, 12)
+            strikes[:-BANDS] += key_bias(steering.key, by_class)[classes]
         if self.labels is not None:
             section = state.codes[piece, max(0, state.began - state.first) :][-WATCHED:]
             counts = (section[:, :-BANDS] >= STRUCK).sum(0), form.by_loudness(section).sum(0)
             for total, spread, count in zip((strikes[:-BANDS], louder), self.spreads, counts,
                                             strict=True):
                 total += spread.bias(self.labels[piece], count)
-        if steering.scale:
-            outside = ~np.isin(pitch_classes(self.books), steering.scale)
-            strikes[:-BANDS][outside] -= OUTSIDE
         bias = np.zeros((self.books, STRUCK + LOUDNESSES), np.float32)
         bias[:, STRUCK:] = strikes[:, None]
         bias[:-BANDS, STRUCK:] += louder

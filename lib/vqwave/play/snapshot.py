@@ -19,7 +19,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-SNAPSHOT_VERSION = 20
+SNAPSHOT_VERSION = 21
 
 
 def pack(value, name: str = "") -> dict[str, Any]:

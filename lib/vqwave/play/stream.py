@@ -296,9 +296,9 @@ class Stream(StreamStatus):
             notes: MIDI numbers of held notes; [] releases them. Codes that sound these notes, in
                 any octave, become likelier. The codec must have oscillators. The first call
                 measures the pitches of the codes, which takes some seconds.
-            key: of the score, such as "D-minor" or "minor"; "" allows all notes. section: the next
-                section of the score: "new", from the next beat on, or "theme", as soon as the first
-                section is long enough.
+            key: of the score, such as "D-minor" or "minor"; its tonic is favoured. "" allows all
+                notes. section: the next section of the score: "new", from the next beat on, or
+                "theme", as soon as the first section is long enough.
             label: the label to reach within a second, in a form that `labels.read_labels` takes.
             jump: a seed. The music cross-fades to the piece of this seed, without a freeze.
             begin: with `jump`, a recording that the new piece continues without playing it: a
@@ -397,7 +397,7 @@ class Stream(StreamStatus):
             steering.notes = change.notes
             steering.powers |= change.pitches or {}
         if change.key is not None:
-            steering.scale = read_key(change.key, self._chain.state.seed)
+            steering.key = read_key(change.key, self._chain.state.seed)
         for name, value in change.steering.items():
             setattr(steering, name, value)
         if change.freeze is not None:

@@ -180,8 +180,8 @@ class Site:
     def _constants(self, music) -> dict:
         chain, trained = music.chain, self.configs[0].labels
         absent = "transpose", "stay", "begin", "weights"
-        keys = [f"{letter}{accidental}{between}{scale}" for letter in "ABCDEFG"
-                for accidental in ("", "#", "b") for between in "- " for scale in changes.SCALES]
+        keys = [f"{letter}{accidental}{between}{mode}" for letter in "ABCDEFG"
+                for accidental in ("", "#", "b") for between in "- " for mode in score.SCALES]
         rate, column = chain.sample_rate, pictures.column(chain.sizes)
         about = {"rate": rate, "block": chain.block, "column": column,
                  "labels": list(trained.groups if trained else ())}

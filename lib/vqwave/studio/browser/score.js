@@ -114,6 +114,12 @@ export class ScoreLevel extends Level {
     return bias.map((value) => value - Math.log(odds));
   }
 
+  /** The bias on strikes of each pitch class in a key. strikes: the last strikes of each class (`key_bias` in `play/score.py`). */
+  keyBias(key, strikes) {
+    const heard = key.map((share, pitch) => share && strikes[pitch] + this.awaited * share);
+    return key.map((share, pitch) => (share ? Math.log((share * sum(heard)) / heard[pitch]) : -this.outside));
+  }
+
   /** What is added to the logits of a step: density, the key, the theme that comes back, and what may not copy a training track.
    *  Strikes count up to this beat, the top line up to this step. */
   bias(step) {
@@ -146,11 +152,14 @@ export class ScoreLevel extends Level {
     const registers = section && this.spread("registers", count(pitched, (frame, book) => Number(frame[book] >= struck)));
     const ofLoudness = (frame, kind) => frame.filter((code) => code === struck + kind).length;
     const louder = section && Float32Array.from(this.spread("loudness", count(codes - struck, ofLoudness)));
+    const pitchOf = (book) => (book + this.lowest) % 12;
+    const byPitch = steering.key.map((_, pitch) => sum(counts.filter((_, book) => pitchOf(book) === pitch)));
+    const ofKey = this.keyBias(steering.key, byPitch); // empty: any key
     counts.forEach((number, book) => {
       strike[book] = gain;
       strike[book] -= this.overuse * Math.log(Math.max(number / all / this.most_share, 1));
+      if (ofKey.length) strike[book] += ofKey[pitchOf(book)];
       if (registers) strike[book] += registers[book];
-      if (steering.scale.length && !steering.scale.includes((book + this.lowest) % 12)) strike[book] -= this.outside;
     });
     const bias = new Float32Array(codes * books);
     const add = (book, code, value) => { // to one code, or to the strikes of each loudness

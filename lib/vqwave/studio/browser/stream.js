@@ -59,7 +59,7 @@ export class Stream {
     [this.past, this.following] = [[], null]; // the last blocks of the chain, which a hold repeats, and the block that comes after it
     [this.held, this.place] = [0, 0]; // how many blocks a hold repeats (0: no hold), and the number of the next of them
     this.passing = null; // the samples that fade out at the beginning of the next block
-    this.steering = { notes: [], scale: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
+    this.steering = { notes: [], key: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
     this.sampling = sampling(about);
     this.loudness = new Loudness(about);
     this.check({ label });
@@ -131,7 +131,7 @@ export class Stream {
       [this.held, this.following] = [0, null];
       this.start(BigInt(jump));
     } else if (label !== undefined) this.followLabel();
-    if (key !== undefined) this.steering.scale = this.scaleOf(key);
+    if (key !== undefined) this.steering.key = this.sharesOf(key);
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
       const seconds = freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
@@ -144,11 +144,11 @@ export class Stream {
     [this.held, this.place] = [Math.min(blocks, this.past.length), 0];
   }
 
-  /** The pitch classes of a key; the seed draws the tonic of a scale alone (`read_key` in `play/changes.py`). */
-  scaleOf(key) {
+  /** The share of each pitch class in a key; the seed draws the tonic of a mode alone (`read_key` in `play/changes.py`). */
+  sharesOf(key) {
     const { keys, key_draw } = this.about;
     const first = Math.floor(12 * uniforms(this.seed, 0, 0, 0, 1, key_draw)[0]);
-    return keys[key] ?? (keys[`C-${key}`] ?? []).map((pitch) => (pitch + first) % 12);
+    return keys[key] ?? (keys[`C-${key}`] ?? []).map((_, pitch, shares) => shares[(pitch - first + 12) % 12]);
   }
 
   /** `seconds` in frames of a level. */
