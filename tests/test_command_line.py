@@ -46,8 +46,9 @@ def test_help_lists_the_commands(capsys):
     (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav; `vqwave "
                                     "generate --output FILE` has the options for files"),
     (["generate", "--score", "a.mid", "--output", "a.wav"],
-     "vqwave generate: unrecognized arguments: --score a.mid; `vqwave play` has the options for "
-     "playing; did you mean --score-from?"),
+     "vqwave generate: unrecognized arguments: --score a.mid; did you mean --score-from?"),
+    (["generate", "--midi"], "vqwave generate: unrecognized arguments: --midi; `vqwave generate "
+                             "--output FILE` has the options for files (see --help)"),
     (["plot", "notes", "a.wav", "--output", "a.png", "--sec", "3"],
      "vqwave plot: unrecognized arguments: --sec 3"),
     (["train"], "vqwave train: the following arguments are required: --data-dir"),

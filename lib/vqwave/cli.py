@@ -47,10 +47,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Print one line. (The default of argparse also prints the whole usage.)"""
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+)[^;]*", message)
         near = unknown and difflib.get_close_matches(unknown[1], self._option_string_actions, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: {' '.join(message.split())}{hint} (see --help)\n")
+
+    def has(self, word: str) -> bool:
+        """Whether a word such as `--seed` or `--seed=1` is an option."""
+        return word.partition("=")[0] in self._option_string_actions
 
 
 COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {

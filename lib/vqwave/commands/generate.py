@@ -68,7 +68,8 @@ def main(argv=None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if not {word.split("=")[0] for word in words} & {"--output", "-o", "--help", "-h"}:
         return play.main(words)
-    args = pieces.parse(parser(), words, f"`{cli.command('play')}` has the options for playing")
+    args = pieces.parse(parser(), words, "play",
+                        f"`{cli.command('play')}` has the options for playing")
     check_batch(args.batch)
     paths = render.check_outputs(args.output, args.batch or 1)
     check(args, paths)

@@ -12,6 +12,7 @@ from ..play import api, controls, keys, mastering, playback
 from ..play.changes import read_key
 from ..play.session import Session
 from . import arguments
+from . import load as load_command
 
 SHORTEST_PIECE, LONGEST_PIECE = 0.01, 24 * 3600
 """The shortest and the longest piece in seconds."""
@@ -158,11 +159,12 @@ def flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def parse(parser, argv, others: str):
-    """The arguments. others: a text that names the command with the other options."""
+def parse(parser, argv, other: str, text: str):
+    """The arguments. other: another command. text: says that this command has an option."""
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}; {others}")
+        where = f"; {text}" if load_command(other).parser().has(unknown[0]) else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{where}")
     return args
 
 

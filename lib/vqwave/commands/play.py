@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     writes = f"`{cli.command('generate')} --output FILE`"
-    args = pieces.parse(parser(), argv, f"{writes} has the options for files")
+    args = pieces.parse(parser(), argv, "generate", f"{writes} has the options for files")
     for path in args.recordings or ():
         if not Path(path).is_file():
             raise UserError(f"{printable(path)}: no such file")
