@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vqwave.commands.generate import notes_of
+from vqwave.commands.generate import score_of
 from vqwave.config.roll import VELOCITIES
 from vqwave.errors import UserError
 from vqwave.io import audio
@@ -252,6 +252,6 @@ def test_without_a_score_a_file_has_the_notes_of_the_sound(tmp_path):
     tone = sum(0.2 / k * np.sin(2 * np.pi * 262 * k * (time - 1)) * np.exp(1 - time) for k in range(1, 4)) * (time >= 1)
     audio.write(tmp_path / "piece.wav", tone.astype(np.float32), RATE)
     stream = latents.PriorSample(SimpleNamespace(config=SimpleNamespace(sample_rate=RATE)), len(tone), seed=1)
-    [(first, last, number, velocity)] = notes_of(stream, 0, tmp_path / "piece.wav")
-    assert number == 60 and velocity == VELOCITIES[-1]
+    [(first, last, number, velocity)], beats = score_of(stream, 0, tmp_path / "piece.wav")
+    assert number == 60 and velocity == VELOCITIES[-1] and not len(beats)
     assert first / RATE == pytest.approx(1.0, abs=0.06) and last / RATE == pytest.approx(2.5, abs=0.06)

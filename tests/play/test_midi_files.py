@@ -118,7 +118,7 @@ def in_beat(score) -> list[int]:
 
 
 @pytest.mark.parametrize("tempo, pause, ticks, words", [
-    (0, 480, 480, "a beat of it lasts 0 s"), (500_000, 0xFFFFFFF, 480, "it lasts longer than 4 hours"),
+    (0, 480, 480, "a beat of it lasts 0 s"), (20, 480, 480, "a beat of it lasts 2e-05 s"), (500_000, 0xFFFFFFF, 480, "it lasts longer than 4 hours"),
     (500_000, 480, 0, "division")])
 def test_midi_files_that_would_never_end_are_refused(tmp_path, tempo, pause, ticks, words):
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=tempo), mido.Message("note_on", note=60),
@@ -126,6 +126,22 @@ def test_midi_files_that_would_never_end_are_refused(tmp_path, tempo, pause, tic
     mido.MidiFile(type=0, ticks_per_beat=ticks, tracks=[track]).save(tmp_path / "odd.mid")
     with pytest.raises(UserError, match=f"odd.mid: cannot be read as a MIDI file: .*{words}"):
         midi.read(tmp_path / "odd.mid")
+
+
+def test_a_midi_file_of_independent_songs_is_refused(tmp_path):
+    mido.MidiFile(type=2, tracks=[mido.MidiTrack(), mido.MidiTrack()]).save(tmp_path / "songs.mid")
+    with pytest.raises(UserError, match="cannot be read as a MIDI file: can't merge tracks in type 2"):
+        midi.read(tmp_path / "songs.mid")
+
+
+@pytest.mark.parametrize("tempo", [93.7, 97])
+def test_a_constant_tempo_is_written_once(tmp_path, tempo):
+    """Although each beat is a whole number of samples."""
+    beats = np.rint(np.arange(400) * 60 / tempo * RATE)
+    midi.write(tmp_path / "even.mid", [(int(beats[390]), int(beats[391]), 60, 112)], RATE, beats)
+    changes = [message for message in mido.MidiFile(tmp_path / "even.mid") if message.type == "set_tempo"]
+    assert len(changes) == 1 and mido.tempo2bpm(changes[0].tempo) == pytest.approx(tempo, abs=0.01)
+    np.testing.assert_allclose(midi.read(tmp_path / "even.mid").beats[1:391], beats[:390] / RATE, atol=1e-3)
 
 
 def test_the_drums_of_a_midi_file_are_attacks(tmp_path):

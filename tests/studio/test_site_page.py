@@ -304,7 +304,7 @@ def test_a_midi_keyboard_holds_notes_and_without_an_audio_thread_it_plays_too(le
     page.wait_for_function("() => window.vqwave.player.take.link.includes('tempo')")
     tempo = page.locator("[aria-label=Tempo]")
     assert tempo.input_value() == "150"
-    tempo.fill("3")  # no tempo lies between 0, the model's choice, and the slowest
+    tempo.fill("3")  # no tempo lies between 0, the drawn tempo, and the slowest
     assert tempo.input_value() == "30"
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,21 +138,21 @@ def write(args, stream, paths, finish, changes=()) -> int:
     for piece, (path, count) in enumerate(zip(paths, lengths, strict=True)):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
-            notes = notes_of(stream, piece, path)
-            beats = () if stream.notes_since else stream.beats
+            notes, beats = score_of(stream, piece, path)
             midi.write(args.midi[piece], notes, rate, beats)
             print(f"wrote {printable(args.midi[piece])}: {len(notes)} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
 
 
-def notes_of(stream, piece: int, path: Path) -> list[tuple[int, int, int, int]]:
-    """The notes of the performed score, as `stream.notes` returns them. If not all are known, the
-    notes that a transcriber finds in the file's sound.
+def score_of(stream, piece: int, path: Path
+             ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
+    """The notes and the beats of the performed score, as `midi.write` takes them. If notes are
+    missing, those that a transcriber finds in the file's sound, and no beats.
     """
     rate = stream.sample_rate
     notes = stream.notes(0, stream.position, piece)
     if notes and not stream.notes_since:
-        return notes
+        return notes, stream.beats
     print(f"transcribing {printable(path)}", file=sys.stderr)
-    return midi.heard_notes(audio.decode(path, rate), rate)
+    return midi.heard_notes(audio.decode(path, rate), rate), ()

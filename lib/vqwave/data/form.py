@@ -27,7 +27,7 @@ track compares, and the largest share.
 FEWEST_STRIKES = 0.05
 """The least number of notes in a step, for music without notes."""
 TEMPI = 76.0, 116.0
-"""The tempi where there are no scores, in beats per minute."""
+"""The tempi where there are no scores, and of the moods slow and fast, in beats per minute."""
 
 
 def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), count: int = 0,

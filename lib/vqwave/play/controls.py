@@ -102,11 +102,11 @@ CONTROLS = {control.name: control for control in (
             0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", slider=True,
             knob=Knob(74, 0.0, 6.0)),
     Control("tempo", f"tempo of the score in beats per minute, from {SLOWEST:g} to {FASTEST:g}; "
-                     f"0: drawn from those of the training tracks, or as in a given recording or "
-                     f"score",
+                     f"0: drawn from the tempi of the training tracks, or as in a given recording "
+                     f"or score",
             0.0, FASTEST, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True, floor=SLOWEST),
-    Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 as in "
-                       "the training tracks",
+    Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 about "
+                       "as many as in the training tracks",
             0.25, 3.0, 1.0, 0.25, keys="dD", score=True, slider=True),
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS"),

@@ -3,6 +3,7 @@ go to synthesizers and files. Ports and files need the package mido.
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -29,8 +30,10 @@ UNKNOWN_BEAT, LONGEST_BEAT, BEAT_TICKS = 0.5, 0xFFFFFF, 480
 """Of files: the beat of notes without a score, in seconds; the longest beat, in microseconds; and
 the ticks of a beat.
 """
-EXACT = 1e-3
-"""A file has a new tempo where the next beat would be further from its time, in seconds."""
+SHORTEST_BEAT = 0.05
+"""The shortest beat of a file that is read, in seconds."""
+EXACT = 5e-4
+"""The largest error of a beat under the tempo of a file, in seconds."""
 ROUNDING = 1e-6
 """The tolerance of a time on a beat, in beats."""
 MOST_SECONDS = 4 * 3600
@@ -234,8 +237,8 @@ def read(path) -> Score:
                 beats.append(seconds - (place - len(beats)) * beat)
             if message.type == "set_tempo":
                 beat = message.tempo / 1e6
-                if not beat:
-                    raise ValueError("a beat of it lasts 0 s")
+                if beat < SHORTEST_BEAT:
+                    raise ValueError(f"a beat of it lasts {beat:g} s")
                 if place <= 1 + ROUNDING and _is_step(seconds, beat):  # an upbeat, see `_grid`
                     beats[0] = seconds - place * beat
             elif message.type in ("note_on", "note_off"):
@@ -246,7 +249,8 @@ def read(path) -> Score:
                     attacks.append((seconds, int(note > MIDDLE) if has_pitch else _band(note)))
                     if has_pitch:
                         sounding[note] = seconds, message.velocity
-    except (OSError, ValueError, EOFError, KeyError, IndexError, ZeroDivisionError) as e:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, IndexError,
+            ZeroDivisionError) as e:
         if isinstance(e, OSError) and e.errno:  # mido raises others for what the file holds
             raise UserError(f"{printable(path)}: {reason(e)}") from e
         why = " ".join(str(e).split()) or "it ends too early"
@@ -325,15 +329,24 @@ def _grid(beats) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tempi(samples, ticks, sample_rate: int) -> Iterator[tuple[int, int]]:
-    """The changes of a file's tempo: (sample, microseconds per beat)."""
-    clock, tempo = 0.0, 0
-    for first, last, span in zip(samples[:-1], samples[1:], np.diff(ticks) / BEAT_TICKS,
-                                 strict=True):
-        end = last / sample_rate
-        if abs(clock + span * tempo / 1e6 - end) > EXACT:
-            tempo = min(round(1e6 * (end - clock) / span), LONGEST_BEAT)
-            yield first, tempo
-        clock += span * tempo / 1e6
+    """The changes of a file's tempo: (sample, microseconds per beat). Each tempo holds for as many
+    beats as possible.
+    """
+    times, places = samples / sample_rate, ticks / BEAT_TICKS
+    clock, begin, last = 0.0, 0, len(times) - 1
+    while begin < last:
+        least, most, end = 0.0, math.inf, begin  # of the beat's length
+        while end < last:
+            span = places[end + 1] - places[begin]
+            shortest, longest = ((times[end + 1] - clock + error) / span
+                                 for error in (-EXACT, EXACT))
+            if max(least, shortest) > min(most, longest):
+                break
+            least, most, end = max(least, shortest), min(most, longest), end + 1
+        tempo = min(round(1e6 * (least + most) / 2), LONGEST_BEAT)
+        yield samples[begin], tempo
+        clock += tempo / 1e6 * (places[end] - places[begin])
+        begin = end
 
 
 def load_mido():

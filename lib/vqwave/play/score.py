@@ -35,8 +35,8 @@ SECTION_BEATS = 16, 16, 32
 RECALL = 3.0
 """The bias, in nats, towards the codes of the section that is repeated."""
 SECTION_DENSITIES = 0.6, 1.5
-"""The range of a section's density, a random factor of the mean number of strikes in training
-scores.
+"""The range of a section's density, a random factor of the expected number of strikes. That number
+is the mean of the training scores, times the density that is set.
 """
 DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the

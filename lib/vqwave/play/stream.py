@@ -138,7 +138,7 @@ class StreamStatus:
     @property
     def beats(self) -> np.ndarray:
         """The samples of the beats of the composed score, int64 [beats]; empty without a score. The
-        upbeat is before sample 0. Known since the same sample as the notes, see `notes_since`.
+        upbeat is before sample 0. Right from sample `notes_since` on.
         """
         composer = self._chain.composer
         if composer is None:

@@ -285,9 +285,9 @@ class Take:
         if not notes and samples > limits.LONGEST_FINISH * tape.rate:
             raise UserError(f"The notes of this take are not all known, and only takes of up to "
                             f"{limits.LONGEST_FINISH / 60:g} minutes can be transcribed.")
-        path = tape.new_path("mid")
+        path, beats = tape.new_path("mid"), self.beats if notes else ()
         notes = notes or midi.heard_notes(tape.read(0, samples), tape.rate)
-        midi.write(path, notes, tape.rate, self.beats)
+        midi.write(path, notes, tape.rate, beats)
         return path
 
     def _cut(self, heard: int | None):
