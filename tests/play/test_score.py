@@ -13,11 +13,11 @@ from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
-from vqwave.play import api, blocks, labels, midi, score, spreads
+from vqwave.play import api, blocks, labels, midi, score
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
-from vqwave.play.score import COLDEST, SECTION_DENSITIES, SUSTAINED, ScoreLevel
+from vqwave.play.score import COLDEST, KEY_AWAITED, SECTION_DENSITIES, SUSTAINED, ScoreLevel
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.report.copying import longest_shared
@@ -264,7 +264,7 @@ def test_the_bias_of_a_key_makes_up_for_missing_strikes_and_keeps_their_number()
     np.testing.assert_allclose(score.key_bias(key, 0 * strikes)[shares > 0], 0, atol=1e-12)
     bias = score.key_bias(key, strikes)
     assert bias[9] < 0 < bias[2] and (bias[shares == 0] == -score.OUTSIDE).all()
-    heard = strikes + spreads.AWAITED * shares
+    heard = strikes + KEY_AWAITED * shares
     assert heard @ np.exp(bias) == pytest.approx(heard.sum())
 
 

@@ -62,8 +62,9 @@ def test_what_a_section_has_too_much_of_becomes_less_likely(low_and_high):
     before, after = low_and_high.bias(low, struck()), low_and_high.bias(low, struck(*[5] * 40))
     assert after[5] < before[5] - 0.1 and after[12] > before[12] + 0.1
     wrong = low_and_high.bias(low, struck(*[20] * 1000))
+    usual = low_and_high.shares[2].astype(float)
     assert wrong[20] < after[20] and np.ptp(wrong) <= 2 * spreads.MOST_MOVED + spreads.PULL * np.ptp(
-        np.log(low_and_high.shares[0] / low_and_high.shares[2])) + 1e-9
+        np.log(low_and_high.shares[0] / usual)) + 1e-9
 
 
 def test_the_bias_leaves_the_number_of_strikes(low_and_high):

@@ -77,6 +77,8 @@ OUTSIDE = 4.0
 """The penalty, in nats, of strikes outside the key."""
 KEY_CONTRAST = 2.0
 """The exponent of a key's profile in the shares of the pitch classes: more favours the tonic."""
+KEY_AWAITED = 16.0
+"""The number of strikes, spread as in the key, that are added to the last strikes."""
 WITHOUT_LOUDNESS = np.minimum(np.arange(STRUCK + LOUDNESSES), STRUCK)
 """Each code as that of the softest strike, if it is a strike."""
 BANNED = 1e9
@@ -175,12 +177,11 @@ def key_bias(key: tuple[float, ...], strikes: np.ndarray) -> np.ndarray:
     ln(p / q), with the share p of the class in the key and its share q in the last strikes. The
     mean of p / q over these strikes is 1, so the density of notes stays about the same.
 
-    key: see `key_shares`. strikes: int [12], the last strikes, which count with `spreads.AWAITED`
-    strikes spread as in the key.
+    key: see `key_shares`. strikes: int [12], the last strikes.
     """
     shares, bias = np.array(key), np.full(12, -OUTSIDE)
     scale = shares > 0
-    heard = strikes[scale] + spreads.AWAITED * shares[scale]
+    heard = strikes[scale] + KEY_AWAITED * shares[scale]
     bias[scale] = np.log(shares[scale] * heard.sum() / heard)
     return bias
 

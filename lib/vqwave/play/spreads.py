@@ -17,9 +17,9 @@ LEAST = 1e-6
 """The least number of strikes of a kind. Far from all strikes the blur is 0."""
 PULL = 0.3
 """The factor of the bias from the spread of all parts to that of the part."""
-AWAITED = 16.0
+AWAITED = 1.5
 """The number of strikes, spread as in the part, that are added to those of a section so far."""
-MOST_MOVED = 2.0
+MOST_MOVED = 4.0
 """The largest bias, in nats, for what a section lacks or has too much of, before its mean is
 subtracted.
 """

@@ -280,7 +280,7 @@ class Site:
             **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "
                                "GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS ATTACKED "
                                "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
-                               "COLDEST SUSTAINED"),
+                               "COLDEST SUSTAINED KEY_AWAITED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 

@@ -116,7 +116,7 @@ export class ScoreLevel extends Level {
 
   /** The bias on strikes of each pitch class in a key. strikes: the last strikes of each class (`key_bias` in `play/score.py`). */
   keyBias(key, strikes) {
-    const heard = key.map((share, pitch) => share && strikes[pitch] + this.awaited * share);
+    const heard = key.map((share, pitch) => share && strikes[pitch] + this.key_awaited * share);
     return key.map((share, pitch) => (share ? Math.log((share * sum(heard)) / heard[pitch]) : -this.outside));
   }
 
