@@ -42,14 +42,14 @@ def bounds_on(side: str, name: str, bounds: Mapping[str, str]) -> dict[str, str]
     """The bounds of a figure on the tracks of a side. Bounds of distances hold for the amount of
     sound of the test tracks.
     """
-    own = {}
+    kept = {}
     for kind, text in bounds.items():
         bound, fresh = BOUND.fullmatch(text).groups()
         if side == "fresh" and fresh:
-            own[kind] = fresh
+            kept[kind] = fresh
         elif side == "test" or not name.startswith("Fréchet distance"):
-            own[kind] = bound
-    return own
+            kept[kind] = bound
+    return kept
 
 
 def is_met(value: float, bound: str) -> bool:

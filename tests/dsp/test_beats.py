@@ -12,16 +12,16 @@ def test_beats_are_fitted_to_the_starts_of_notes(tempo):
     for drift in (0, 0.1):
         exact = 0.7 + 60 / tempo * places * (1 + drift * places / places[-1] / 2)
         starts = np.concatenate([exact + rng.normal(0, 0.015, len(exact)), rng.uniform(0, exact[-1], 6)])
-        found = beats.fit_beats(starts, exact[-1] + 1.5)
-        assert -1 < found[0] < 0 and found[-1] >= exact[-1] + 1.5
-        assert np.ptp(np.diff(found)) < 0.05 + 0.1 * bool(drift)
-        grid = beats.steps(found)
+        fitted = beats.fit_beats(starts, exact[-1] + 1.5)
+        assert -1 < fitted[0] < 0 and fitted[-1] >= exact[-1] + 1.5
+        assert np.ptp(np.diff(fitted)) < 0.05 + 0.1 * bool(drift)
+        grid = beats.steps(fitted)
         distances = np.abs(exact[:, None] - grid).min(1)
         assert distances.mean() < 0.015 and distances.max() < 0.04
 
 
 def test_notes_need_not_have_a_beat():
     for starts in (np.zeros(0), np.array([0.0]), np.array([0.1, 0.13, 0.9])):
-        found = beats.fit_beats(starts, 2.0)
-        assert found[0] < 0 and found[-1] >= 2
-        assert np.diff(found).min() > 0.499 and np.diff(found).max() < 1.001
+        fitted = beats.fit_beats(starts, 2.0)
+        assert fitted[0] < 0 and fitted[-1] >= 2
+        assert np.diff(fitted).min() > 0.499 and np.diff(fitted).max() < 1.001

@@ -58,11 +58,11 @@ def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
     assert not (times % (midi.BEAT_TICKS // STEPS_PER_BEAT)).any()
     tempi = [round(mido.tempo2bpm(message.tempo)) for message in mido.MidiFile(path) if message.type == "set_tempo"]
     assert tempi == [96, 140]
-    again = midi.read(path)
-    found = sorted(zip(again.starts, again.ends, again.pitches, strict=True), key=lambda note: (round(note[0], 2), note[2]))
-    np.testing.assert_allclose(found, [(first / RATE, last / RATE, pitch) for first, last, pitch, _ in notes], atol=1e-3)
-    heard = beats[(beats >= 0) & (beats < notes[-1][0])] / RATE
-    np.testing.assert_allclose(again.beats[1 : len(heard) + 1], heard, atol=1e-3)
+    reread = midi.read(path)
+    rows = sorted(zip(reread.starts, reread.ends, reread.pitches, strict=True), key=lambda note: (round(note[0], 2), note[2]))
+    np.testing.assert_allclose(rows, [(first / RATE, last / RATE, pitch) for first, last, pitch, _ in notes], atol=1e-3)
+    seconds = beats[(beats >= 0) & (beats < notes[-1][0])] / RATE
+    np.testing.assert_allclose(reread.beats[1 : len(seconds) + 1], seconds, atol=1e-3)
     slowing = np.cumsum(np.linspace(0.5, 0.51, 2000))
     midi.write(path, [(round(time * RATE), round((time + 0.2) * RATE), 60, 112) for time in slowing[:-1]], RATE,
                np.rint(RATE * np.append(0, slowing)))

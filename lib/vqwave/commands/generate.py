@@ -150,9 +150,8 @@ def score_of(stream, piece: int, path: Path
     """The notes and the beats of the performed score, as `midi.write` takes them. If notes are
     missing, those that a transcriber finds in the file's sound, and no beats.
     """
-    rate = stream.sample_rate
-    notes = stream.notes(0, stream.position, piece)
-    if notes and not stream.notes_since:
-        return notes, stream.beats
-    print(f"transcribing {printable(path)}", file=sys.stderr)
-    return midi.heard_notes(audio.decode(path, rate), rate), ()
+    notes, beats = stream.whole_score(stream.position, piece)
+    if not notes:
+        print(f"transcribing {printable(path)}", file=sys.stderr)
+        notes = midi.heard_notes(audio.decode(path, stream.sample_rate), stream.sample_rate)
+    return notes, beats

@@ -66,10 +66,9 @@ def fit_beats(starts, seconds: float) -> np.ndarray:
 
     starts: float [notes], seconds.
     """
-    second = FRAMES
-    lengths = np.arange(round(60 / FASTEST * second), round(60 / SLOWEST * second) + 1)
-    frames = math.ceil(seconds * second) + 2 * second  # a second before the music and one after it
-    notes = np.minimum(np.bincount(np.rint(starts * second).astype(int) + second,
+    lengths = np.arange(round(60 / FASTEST * FRAMES), round(60 / SLOWEST * FRAMES) + 1)
+    frames = math.ceil(seconds * FRAMES) + 2 * FRAMES  # a second before the music and one after it
+    notes = np.minimum(np.bincount(np.rint(starts * FRAMES).astype(int) + FRAMES,
                                    minlength=frames), MOST_STARTS)
     gains = np.stack([np.convolve(notes, _gains(length))[:frames] for length in lengths], axis=1)
     costs = STIFFNESS * np.log2(lengths[:, None] / lengths) ** 2
@@ -82,12 +81,12 @@ def fit_beats(starts, seconds: float) -> np.ndarray:
         by_length = gains[frame][:, None] - costs
         before[frame] = by_length.argmax(0)
         totals[frame] = by_length[before[frame], places]
-    last = frames - second + gains[frames - second :].max(1).argmax()
+    last = frames - FRAMES + gains[frames - FRAMES :].max(1).argmax()
     beats, place = [last], gains[last].argmax()
     while beats[-1] >= lengths[-1]:
         beats.append(beats[-1] - lengths[place])
         place = before[beats[-1], place]
-    return np.array(beats[::-1]) / second - 1
+    return np.array(beats[::-1]) / FRAMES - 1
 
 
 def _gains(length: int) -> np.ndarray:

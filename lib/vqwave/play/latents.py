@@ -59,16 +59,15 @@ class PriorSample:
     temperature: float = 1.0
     label: str | None = None
     batch = None
-    position = notes_since = 0
-    beats = ()
+    position = 0
 
     @property
     def sample_rate(self) -> int:
         return self.codec.config.sample_rate
 
-    def notes(self, *_) -> list:
-        """No notes, because there is no score."""
-        return []
+    def whole_score(self, *_) -> tuple[list, tuple]:
+        """No notes and no beats, because there is no score."""
+        return [], ()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         config = self.codec.config

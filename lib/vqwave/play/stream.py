@@ -145,6 +145,14 @@ class StreamStatus:
             return np.zeros(0, np.int64)
         return composer.state.times[::STEPS_PER_BEAT] + self._score_delay
 
+    def whole_score(self, end: int, piece: int = 0
+                    ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
+        """The notes of a piece before sample `end`, and the beats, as `midi.write` takes them; both
+        empty if notes are missing.
+        """
+        notes = [] if self.notes_since else self.notes(0, end, piece)
+        return notes, self.beats if notes else ()
+
     @property
     def _score_delay(self) -> int:
         """The samples from the score to the sound. A hold delays the score."""

@@ -120,8 +120,8 @@ class Take:
         self.column = column(settings.chain)
         self.allowed = settings.until
         self.computing = 0.0  # seconds
-        self.notes, self.beats = np.empty((0, 4), int), np.empty(0, int)
-        """The score of an ended take as in `midi.write`; empty if not all notes are known."""
+        self.score: tuple = np.empty((0, 4), int), ()
+        """The notes and beats of an ended take, see `Stream.whole_score`."""
         self.busy, self.touched = True, time.monotonic()
         self._lock = threading.Lock()
         self._allowing = threading.Condition(self._lock)
@@ -273,21 +273,20 @@ class Take:
                 self._allowing.notify_all()
         if stream:
             stream.close()
-            if not stream.notes_since:
-                self.notes = np.array(stream.notes(0, self.tape.samples), int).reshape(-1, 4)
-                self.beats = stream.beats
+            score, beats = stream.whole_score(self.tape.samples)
+            self.score = np.array(score, int).reshape(-1, 4), beats
 
     def write_notes(self, samples: int) -> Path:
         """The score as a new MIDI file; a transcription of the first samples if not all notes are
         known. Raises `UserError` if these samples are too many.
         """
-        tape, notes = self.tape, self.notes.tolist()
-        if not notes and samples > limits.LONGEST_FINISH * tape.rate:
+        tape, (score, beats) = self.tape, self.score
+        if not len(score) and samples > limits.LONGEST_FINISH * tape.rate:
             raise UserError(f"The notes of this take are not all known, and only takes of up to "
                             f"{limits.LONGEST_FINISH / 60:g} minutes can be transcribed.")
-        path, beats = tape.new_path("mid"), self.beats if notes else ()
-        notes = notes or midi.heard_notes(tape.read(0, samples), tape.rate)
-        midi.write(path, notes, tape.rate, beats)
+        path = tape.new_path("mid")
+        midi.write(path, score.tolist() or midi.heard_notes(tape.read(0, samples), tape.rate),
+                   tape.rate, beats)
         return path
 
     def _cut(self, heard: int | None):
