@@ -23,6 +23,7 @@ from vqwave.play import midi
 from vqwave.play.controls import CONTROLS
 from vqwave.play.render import Finish
 from vqwave.studio import ChangeRequest, CompareRequest, Studio, TakeRequest, limits, pictures
+from vqwave.studio.messages import while_working
 from vqwave.studio.take import ChangeLog
 
 CHAIN = preset("tiny").chain
@@ -182,6 +183,18 @@ def test_the_score_of_a_take_is_a_midi_file(open_studio, shared):
     assert sorted(score.pitches) == sorted(note for _, _, note, _ in notes)
     np.testing.assert_allclose(score.starts, [first / RATE for first, *_ in notes], atol=2e-3)
     assert np.diff(score.beats) == pytest.approx(60 / tempo, abs=1e-3)
+
+
+def test_each_text_of_progress_is_sent_however_short_the_work():
+    def work(report):
+        for share in range(1000):
+            report("Encoding", share / 1000)
+        report("Writing down the notes")
+
+    messages = [about for about, _ in read_messages(while_working(work))]
+    assert messages[0] == {"progress": "Encoding", "share": 0}
+    assert messages[-1] == {"progress": "Writing down the notes", "share": None}
+    assert len(messages) < 100
 
 
 def test_a_hummed_tune_is_played(open_studio, shared, tmp_path):

@@ -48,19 +48,24 @@ class Score:
     beats: np.ndarray
 
     @classmethod
-    def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None) -> Self:
+    def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None,
+           from_notes: bool = False) -> Self:
         """The score of a recording, float32 [samples]. before: the sound before it, float32 [n], in
-        which its beats are searched, too.
+        which its beats are searched, too. from_notes: fit the beats to its notes, instead of
+        searching them in its sound.
         """
         notes = transcription.find_notes(sound, sample_rate)
-        second = timing.FRAMES_PER_SECOND
-        before = sound[:0] if before is None else before
-        times = beats.find_beats(np.concatenate([before, sound]), sample_rate)
-        times -= len(before) / sample_rate
-        return cls(notes.starts / second, notes.ends / second, notes.pitches,
+        starts = notes.starts / timing.FRAMES_PER_SECOND
+        if from_notes:
+            times = beats.fit_beats(starts, len(sound) / sample_rate)
+        else:
+            before = sound[:0] if before is None else before
+            times = beats.find_beats(np.concatenate([before, sound]), sample_rate)
+            times -= len(before) / sample_rate
+            times = times[max(0, np.searchsorted(times, 0) - 1) :]
+        return cls(starts, notes.ends / timing.FRAMES_PER_SECOND, notes.pitches,
                    transcription.loudness_of(sound, sample_rate, notes),
-                   *beats.find_attacks(sound, sample_rate),
-                   times[max(0, np.searchsorted(times, 0) - 1) :])
+                   *beats.find_attacks(sound, sample_rate), times)
 
     @property
     def tempo(self) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..data import chunking
 from ..data.scores import Score
-from ..dsp import beats
 from ..errors import UserError, check_number
 from ..io import audio as audio_files
 from ..io.files import printable
@@ -186,11 +185,10 @@ class VQWave(ChainModels):
             return score.within(self.weight_set(composer).config.books) if composer else score
         samples = LONGEST_SCORE * self.sample_rate
         sound = audio_files.read_part(path, self.sample_rate, 0, samples)[0]
-        score = Score.of(sound, self.sample_rate)
+        score = Score.of(sound, self.sample_rate, from_notes=True)
         if not len(score.starts):
             raise UserError(f"{printable(path)}: no notes are heard in this recording")
-        steady = beats.fit_beats(score.starts, len(sound) / self.sample_rate)
-        return dataclasses.replace(score, beats=steady)
+        return score
 
     def stream(self, *, level: int | None = None, seconds: float | None = None,
                samples: int | None = None, seed: int | None = None, sampling=None,

@@ -2,10 +2,12 @@
 
 import functools
 import json
+import queue
 import struct
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -41,27 +43,28 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
 
 
 def while_working(work: Callable[..., Result]) -> Generator[bytes, None, Result]:
-    """Call `work(report)` in a thread, and yield a {"progress", "share"} message for the latest
-    report, at most every 0.15 s. Returns the result. After the iterator is closed, the next report
-    raises `UserError` in the thread.
+    """Call `work(report)` in a thread, and yield its reports as {"progress", "share"} messages:
+    each new text, and the shares of a text at most every 0.15 s. Returns the result. After the
+    iterator is closed, the next report raises `UserError` in the thread.
     """
-    latest: dict = {}
+    reports: queue.SimpleQueue[dict | None] = queue.SimpleQueue()  # None: the work has ended
     closed = threading.Event()
+    last, due = None, 0.0
 
     def report(text, share=None):
-        nonlocal latest
+        nonlocal last, due
         if closed.is_set():
             raise UserError("The browser has left.")
-        latest = {"progress": text, "share": share}
+        if text != last or time.monotonic() >= due:
+            last, due = text, time.monotonic() + 0.15
+            reports.put({"progress": text, "share": share})
 
     with ThreadPoolExecutor(1, thread_name_prefix="vqwave-prepare") as pool:
         task = pool.submit(work, report)
-        sent: dict = latest
+        task.add_done_callback(lambda _: reports.put(None))
         try:
-            while not wait([task], 0.15).done:
-                if latest is not sent:
-                    sent = latest
-                    yield pack_message(sent)
+            while (message := reports.get()) is not None:
+                yield pack_message(message)
         finally:
             closed.set()
         return task.result()
