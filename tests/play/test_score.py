@@ -9,6 +9,7 @@ from vqwave.config import Sampling
 from vqwave.config.conditions import ScoreAbove
 from vqwave.config.roll import BANDS, SOUNDING, STRUCK, VELOCITIES
 from vqwave.data import melody
+from vqwave.data.form import TEMPI
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats
 from vqwave.errors import UserError
@@ -561,14 +562,26 @@ def test_keys_change_the_score_and_a_session_repeats_them(music):
         with music.stream(seed=5, **options) as stream:
             keys, heard = Keys(stream), []
             assert "b/B" in " ".join(keys.help(80))
-            for key in "CbdB":
+            for key in "CbdBo":
                 keys.press(key)
                 heard += [next(stream) for _ in range(4)]
-            assert stream.tempo > 0 and [list(change) for _, change in keys.changes] == [["tempo"], ["section"], ["density"], ["section"]]
+            assert stream.tempo == TEMPI[1] and "mood fast" in keys.line and f"tempo {TEMPI[1]:g} bpm" in keys.line
+            assert [list(change) for _, change in keys.changes] == [["tempo"], ["section"], ["density"], ["section"], ["mood"]]
         with music.stream(seed=5, **options) as stream:
             again = replay(stream, keys.changes)
             for block in heard:
                 np.testing.assert_array_equal(next(again), block)
+
+
+def test_a_mood_sets_the_controls_that_its_words_stand_for(music):
+    with music.stream(seed=3) as stream, music.stream(seed=3) as other:
+        stream.set(mood="Slow, minor,dense", density=0.5)
+        other.set(tempo=TEMPI[0], key="minor", density=0.5)
+        for _ in range(6):
+            np.testing.assert_array_equal(next(stream), next(other))
+        for mood in ("", "slow,", "glad", "slow,fast", 3):
+            with pytest.raises(UserError, match="mood"):
+                stream.set(mood=mood)
 
 
 def test_invalid_score_options_are_one_line(music):

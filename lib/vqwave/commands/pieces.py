@@ -4,7 +4,6 @@ import os
 import sys
 
 from .. import cli, config, progress
-from ..data.form import TEMPI
 from ..errors import UserError
 from ..io import weights
 from ..io.files import check_replaced, printable
@@ -81,25 +80,6 @@ SCORE_OPTIONS = (*(name for name, control in controls.CONTROLS.items() if contro
 """The options that steer the score."""
 
 
-MOODS: dict[str, dict] = {
-    "fast": {"tempo": TEMPI[1]}, "slow": {"tempo": TEMPI[0]},
-    "dense": {"density": 1.3}, "sparse": {"density": 0.7},
-    "major": {"key": "major"}, "minor": {"key": "minor"},
-    "loud": {"label": "loud"}, "soft": {"label": "soft"}}
-"""The options that each word of --mood stands for, where they are not given."""
-
-
-def read_mood(text: str) -> dict:
-    """The options that words like "fast,minor" stand for. Raises `UserError` for other words."""
-    options: dict = {}
-    for word in text.split(","):
-        chosen = MOODS[arguments.find_name(word.strip().lower(), MOODS, "mood")]
-        if options.keys() & chosen.keys():
-            raise UserError(f"--mood {text}: two of these words exclude each other")
-        options |= chosen
-    return options
-
-
 def add_score(parser):
     """Options for the score that the music follows."""
     group = parser.add_argument_group("score (only for weights with a score, such as those "
@@ -113,9 +93,9 @@ def add_score(parser):
                        help="the score keeps to this key, such as D-minor or Bb-major, and favours "
                             "its tonic; with minor or major alone, the seed draws the tonic")
     group.add_argument("--mood", metavar="WORDS",
-                       help=f"words separated by commas, of {', '.join(MOODS)}: they set --tempo, "
-                            f"--density, --key and --label (loud, soft: the loudest or softest "
-                            f"third of the training music); options that you give win")
+                       help=f"words separated by commas, of {', '.join(controls.MOODS)}: they set "
+                            f"--tempo, --density, --key and --label (loud, soft: the loudest or "
+                            f"softest third of the training music); options that you give win")
     group.add_argument("--score-from", metavar="FILE",
                        help="perform a .mid file or a transcribed recording; then the model "
                             "composes on")
@@ -178,7 +158,7 @@ def check(args, outputs=(), needs=NEEDS):
         for other in others:
             if getattr(args, option) is not None and getattr(args, other, None):
                 raise UserError(f"{flag(option)} and {flag(other)} exclude each other")
-    for name, value in read_mood(args.mood).items() if args.mood else ():
+    for name, value in controls.read_mood(args.mood).items() if args.mood else ():
         if getattr(args, name) is None:
             setattr(args, name, value)
     for option, others in needs.items():

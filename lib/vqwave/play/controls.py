@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ..config import MOST_GUIDANCE
+from ..data.form import TEMPI
+from ..errors import UserError
 
 MOST_NOTES = 16
 """Notes that can be held at a time."""
@@ -112,9 +115,27 @@ CONTROLS = {control.name: control for control in (
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS"),
 )}
 """The controls by name, for the studio, the terminal, MIDI and session files."""
+MOODS: dict[str, dict[str, Any]] = {
+    "fast": {"tempo": TEMPI[1]}, "slow": {"tempo": TEMPI[0]},
+    "dense": {"density": 1.3}, "sparse": {"density": 0.7},
+    "major": {"key": "major"}, "minor": {"key": "minor"},
+    "loud": {"label": "loud"}, "soft": {"label": "soft"}}
+"""The controls that each word of a mood stands for."""
 _OF_SCORE = "key", "section"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """The controls that need weights with a score."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),
-         "notes", "label", *_OF_SCORE, "jump", "begin", "weights")
+         "notes", "label", *_OF_SCORE, "mood", "jump", "begin", "weights")
 """The keywords of `Stream.set`, which a session can change."""
+
+
+def read_mood(text) -> dict[str, Any]:
+    """The controls that words like "fast,minor" stand for. Raises `UserError` for other words."""
+    chosen: dict[str, Any] = {}
+    for word in str(text).split(","):
+        if (name := word.strip().lower()) not in MOODS:
+            raise UserError(f"no mood is called {name!r}; there are {', '.join(MOODS)}")
+        if chosen.keys() & MOODS[name].keys():
+            raise UserError(f"mood {text}: two of these words exclude each other")
+        chosen |= MOODS[name]
+    return chosen

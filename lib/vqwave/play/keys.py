@@ -34,6 +34,7 @@ class Keys:
         self.stream, self.changes = stream, []
         self._lock = threading.RLock()
         self.bar, self.notice = BAR, ""
+        self._moods = deque(controls.MOODS)
         self._next = {"r": deque(map(str, recordings)), "w": deque(map(str, folders))}
         self._loading: threading.Thread | None = None
         self._values: dict[str, dict[int | None, float]] = {}
@@ -66,7 +67,7 @@ class Keys:
     def help(self, width: int) -> list[str]:
         """The list of keys, in lines of at most `width` characters."""
         pairs = [f"{'/'.join(control.keys)} {control.name}" for control in self._controls.values()]
-        pairs += ["b/B theme, new section"] * self.stream.has_score
+        pairs += ["b/B theme, new section", "o/O mood"] * self.stream.has_score
         pairs += ["l/L label"] * bool(self.stream.labels) + ["</> bar", "j jump"]
         pairs += [f"{key} {description}" for key, description in NEXT.items() if self._next[key]]
         if len(self._levels) > 1:
@@ -106,6 +107,8 @@ class Keys:
             elif key in SECTIONS and self.stream.has_score:
                 self._set(section=SECTIONS[key])
                 self.notice = f"next section: {SECTIONS[key]}"
+            elif key in "oO" and self.stream.has_score:
+                self._change_mood(1 if key == "o" else -1)
             elif key in "jJ":
                 self._jump()
             elif self._next.get(key):
@@ -141,6 +144,15 @@ class Keys:
         label = names[(names.index(self.stream.label) + step) % len(names)]
         self._set(label=label)
         self.notice = f"label {label or 'any'}"
+
+    def _change_mood(self, step: int):
+        """Choose the next word of `controls.MOODS` (step 1) or the one before (−1)."""
+        mood = self._moods[0 if step > 0 else -2]
+        self._moods.rotate(-step)
+        self._set(mood=mood)
+        for name in self._controls.keys() & controls.MOODS[mood].keys():
+            self._values[name] = {None: controls.MOODS[mood][name]}
+        self.notice = f"mood {mood}"
 
     def _jump(self, **change):
         """Jump to a random seed, with further keywords of `Stream.set`."""
