@@ -3,8 +3,7 @@
 
 import sys
 
-from vqwave import cli
-from vqwave.commands.studio import main
+from vqwave import commands
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(main))
+    sys.exit(commands.run(command="studio"))

@@ -1,27 +1,24 @@
 """Commands in this process: they are run, or only their command line is parsed."""
 
 import argparse
-import importlib.util
+import importlib
 import shlex
 import sys
 from pathlib import Path
 from unittest import mock
 
-from vqwave import cli
+from vqwave import cli, commands
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(ROOT))  # for the package `research`, which is not installed
 
 
 def script(name: str):
-    """scripts/NAME.py, run anew under a name that is not its own; or a module of research."""
+    """The module of the command that scripts/NAME.py runs; or a module of research."""
     if name.startswith("research."):
         return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    [command] = [command for command, (stem, _) in cli.COMMANDS.items() if stem == name]
+    return commands.load(command)
 
 
 def run(capture, name: str, *words) -> tuple[int, str, str]:

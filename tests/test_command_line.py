@@ -1,4 +1,5 @@
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -6,7 +7,6 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from imported import script
 
 from vqwave import cli, commands
 
@@ -62,11 +62,15 @@ def test_a_mistake_is_one_line_and_code_2(capsys, words, error):
     assert errors.startswith(error) and errors.count("\n") == 1
 
 
-def test_every_script_is_a_command():
+def test_every_script_is_a_command(monkeypatch, capsys):
     scripts = {stem: name for name, (stem, _) in cli.COMMANDS.items() if stem}
     assert set(scripts) == {path.stem for path in (ROOT / "scripts").glob("*.py")}
     for stem, name in scripts.items():
-        assert script(stem).main is commands.load(name).main
+        monkeypatch.setattr(commands.load(name), "main", lambda argv: print(cli.program(), *argv))
+        monkeypatch.setattr(sys, "argv", [f"scripts/{stem}.py", name])
+        with pytest.raises(SystemExit, match="^0$"):
+            runpy.run_path(str(ROOT / "scripts" / f"{stem}.py"), run_name="__main__")
+        assert capsys.readouterr().out == f"{stem}.py {name}\n"
 
 
 def test_other_commands_are_named_in_the_form_that_was_typed(monkeypatch):
@@ -92,18 +96,26 @@ for name in cli.COMMANDS:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_ctrl_c_is_quiet_before_the_command_line_is_imported():
+@pytest.mark.parametrize("module", ["vqwave.cli", "vqwave.commands.generate", "numpy"])
+@pytest.mark.parametrize("words", [["-m", "vqwave", "generate"], ["scripts/generate_audio.py"]])
+def test_ctrl_c_is_quiet_during_the_imports(words, module):
     program = """
-import sys
+import runpy, sys
+module, *words = sys.argv[1:]
 class Interrupt:
     def find_spec(self, name, path, target=None):
         if name == "vqwave.cli":
+            assert not {"argparse", "multiprocessing", "importlib.metadata"} & set(sys.modules)
+        if name == module:
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupt())
-from vqwave.commands import run
-assert not {"argparse", "multiprocessing", "importlib.metadata"} & set(sys.modules)
-sys.exit(run())"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+sys.argv = words[-2:]
+if words[0] == "-m":
+    runpy.run_module(words[1], run_name="__main__")
+else:
+    runpy.run_path(words[0], run_name="__main__")"""
+    done = subprocess.run([sys.executable, "-c", program, module, *words], capture_output=True,
+                          text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\n")
 
 

@@ -7,14 +7,18 @@ import importlib
 import sys
 
 
-def run(argv=None) -> int:
-    """The command `vqwave`; returns its exit code."""
+def run(argv=None, command: str | None = None) -> int:
+    """The command `vqwave`, or a single command under the name of its script; returns the exit
+    code.
+    """
     try:
         from .. import cli
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
     words = list(sys.argv[1:] if argv is None else argv)
+    if command is not None:
+        return cli.entry(lambda argv: load(command).main(argv), words)
     if words and words[0] in cli.COMMANDS:
         with cli.set_program(f"vqwave {words[0]}"):
             return cli.entry(lambda argv: load(words[0]).main(argv), words[1:])
