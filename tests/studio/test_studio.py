@@ -69,6 +69,7 @@ def test_a_request_that_cannot_be_read_names_its_field(values, field):
     ({"mode": "vary", "recording": "x", "keep": 8}, "keep is 8; it must be one of 512, 128, 32"),
     ({"mode": "perform", "recording": "x"}, "These weights have no score, so they cannot play a tune."),
     ({"mode": "vary", "recording": "gone", "name": "a.mp3"}, "a.mp3 is not in this studio (any more): drop it in"),
+    ({"density": 2}, "These weights have no score, so density cannot be set."),
     ({"weights": "/etc"}, "There is no folder of weights called '/etc' here; there are"),
     ({"epoch": "7"}, "has no epoch 7"),
 ])

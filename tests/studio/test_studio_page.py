@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import chains
 import numpy as np
@@ -290,6 +291,34 @@ def test_the_link_of_a_steered_piece_generates_it_again(open_page):
     with page.expect_request(lambda r: r.method == "POST" and r.url.endswith("/takes")) as request:
         page.locator("#die").click()
     assert request.value.post_data_json["changes"] == request.value.post_data_json["seed"] == ""
+
+
+def test_the_form_sets_the_first_tempo_and_key_of_a_score(open_page, shared, tmp_path):
+    root = shared("led by a score", chains.save_led)
+    with serve(SimpleNamespace(codecs=root / "codecs", generators=root / "generators"), tmp_path) as (_, address):
+        page = open_page(at=address)
+        ask_for(page, seed=3)
+        page.locator("#tempo").fill("3")
+        page.locator("#make").click()
+        page.get_by_role("alert").get_by_text("tempo is 3.0; it must be 0 or a number from 30 to 200").wait_for()
+        page.locator("#tempo").fill("96")
+        page.locator("#key").select_option("D-minor")
+        make(page)
+        page.locator("#steer-more").evaluate("details => { details.open = true }")
+        shown = {name: page.locator("#turns").get_by_label(name, exact=True) for name in ("Tempo", "Density", "Key")}
+        assert {name: one.input_value() for name, one in shown.items()} == {"Tempo": "96", "Density": "1", "Key": "D-minor"}
+        until(page, f"sound.position > {RATE}")
+        page.locator("#stop").click()
+        page.locator("#takes summary").click()
+        assert "--tempo 96 --key D-minor --seed 3" in page.locator("#takes .command").inner_text()
+        page.locator("#takes a", has_text="Make again in the form").click()
+        page.wait_for_function("() => document.querySelector('#seed')?.value")
+        assert [page.locator(f"#{name}").input_value() for name in ("tempo", "density", "key")] == ["96", "", "D-minor"]
+        page.locator("#die").click()
+        until(page, "sound?.playing")
+        assert page.evaluate("() => window.vqwave.player.take.controls") == {"tempo": 96, "key": "D-minor"}
+        page.locator("#stop").click()
+        until(page, "player.record")
 
 
 def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):

@@ -152,7 +152,7 @@ def check(args, outputs=(), needs=NEEDS):
     """Set the options that --mood stands for. Raises `UserError` if options contradict each other,
     for an unknown key or a missing recording, and if a file would be replaced.
     """
-    excluded = dict.fromkeys((*SCORE_OPTIONS, "mood"), ("replay", "variation_of")) | {
+    excluded = dict.fromkeys((*SCORE_OPTIONS, "mood"), ("variation_of",)) | {
         "score_from": ("variation_of", "prompt")}
     for option, others in excluded.items():
         for other in others:
@@ -208,19 +208,21 @@ def stream_options(args, music) -> dict:
 
 
 def open_stream(args, music, options: dict, past: float = 0.0):
-    """The stream and its changes: those of --replay, otherwise the score's options."""
+    """The stream and its changes: the score's options, then the changes of --replay."""
     score = None if args.score_from is None else music.score(args.score_from)
-    if args.replay is None:
-        stream = music.stream(seed=args.seed, past=past, score=score, **options)
-        change = {name: getattr(args, name) for name in SCORE_OPTIONS
-                  if getattr(args, name) is not None}
-        stream.check(stream.queued_engines, **change)
-        return stream, [(0, change)] if change else ()
-    session = Session.read(args.replay)
-    seed = session.seed if args.seed is None else args.seed
-    stream = music.stream(seed=seed, past=controls.MOST_PAST, score=score, **options)
-    session.check(stream)
-    return stream, session.changes
+    session, seed = None, args.seed
+    if args.replay is not None:
+        session, past = Session.read(args.replay), controls.MOST_PAST
+        seed = session.seed if seed is None else seed
+    stream = music.stream(seed=seed, past=past, score=score, **options)
+    change = {name: getattr(args, name) for name in SCORE_OPTIONS
+              if getattr(args, name) is not None}
+    stream.check(stream.queued_engines, **change)
+    changes = [(0, change)] if change else []
+    if session:
+        session.check(stream)
+        changes += session.changes
+    return stream, changes
 
 
 def piece_length(args, music) -> int | None:

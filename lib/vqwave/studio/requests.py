@@ -12,9 +12,10 @@ import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..config import ChainConfig
-from ..errors import UserError
+from ..errors import UserError, check_number
 from ..io import files
 from ..play import controls
+from ..play.changes import read_key
 from ..play.keys import PROMPT_SECONDS
 from ..play.sampling import draw_seed
 from ..play.session import Session
@@ -50,7 +51,8 @@ class TakeRequest(Request):
     epoch, the chain's default level, the top level to keep, and any label.
 
     seconds: None is "endless" in requests. temperature: by level; in a link "512:1,128:0.9".
-    recording, name: its id and its file's name. changes: (sample, keywords of `Stream.set`) each.
+    recording, name: its id and its file's name. tempo, density, key: of the score when the piece
+    begins. changes: (sample, keywords of `Stream.set`) each.
     until: samples that may be generated for now; None: all.
     """
 
@@ -69,6 +71,9 @@ class TakeRequest(Request):
     keep_original: bool = True
     keep: Count | None = None
     label: ShortText = ""
+    tempo: float = controls.CONTROLS["tempo"].default
+    density: float = controls.CONTROLS["density"].default
+    key: ShortText = ""
     changes: Any = ()
     until: Count | None = None
 
@@ -83,6 +88,18 @@ class TakeRequest(Request):
         if not isinstance(text, str):
             return text
         return dict(part.partition(":")[::2] for part in text.split(","))
+
+    @field_validator("tempo", "density")
+    @classmethod
+    def _check_number(cls, value, info) -> float:
+        name = info.field_name
+        return round(check_number(name, value, **controls.CONTROLS[name].bounds), 5)
+
+    @field_validator("key")
+    @classmethod
+    def _check_key(cls, key) -> str:
+        read_key(key)
+        return key
 
     @field_validator("changes", mode="plain")
     @classmethod
@@ -102,6 +119,11 @@ class TakeRequest(Request):
             raise ValueError(f"are too many; a take remembers {limits.MOST_CHANGES}")
         return changes
 
+    @property
+    def first_change(self) -> dict[str, Any]:
+        """The tempo, density and key that are no defaults, as keywords of `Stream.set`."""
+        return self.model_dump(include=controls.SCORE, exclude_defaults=True)
+
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> "Settings":
         """The settings of a piece by this chain. temperatures: {level: default}; the default of
         other levels is 1. Raises `UserError` for a level that the chain does not have, and for a
@@ -115,6 +137,9 @@ class TakeRequest(Request):
             raise UserError("These weights have no score, so they cannot play a tune.")
         if self.mode == "vary":
             chain.check_keep(keep, level)
+        if self.first_change and (self.mode == "vary" or not chain.score):
+            raise UserError(f"{'A variation has' if chain.score else 'These weights have'} no "
+                            f"score, so {min(self.first_change)} cannot be set.")
         temperature = {x: self.temperature.get(x, temperatures.get(x, 1.0)) for x in chain.sizes}
         values = self.model_dump(exclude={"recording", "name"} if self.mode == "new" else None)
         return Settings.model_construct(**values | {

@@ -253,6 +253,8 @@ class Studio:
         words += ["--temperature",
                   *(temperatures if len(set(temperatures)) > 1 else temperatures[:1])]
         words += ["--label", s.label] if s.label else []
+        for name, value in s.first_change.items():
+            words += [f"--{name}", value if name == "key" else as_typed(value)]
         words += ["--replay", s.changes_file] if s.changes else ["--seed", str(s.seed)]
         return shlex.join([*words, "--output", "take.wav"])
 

@@ -156,6 +156,7 @@ class Take:
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin, score=score,
             sampling={level: {"temperature": t} for level, t in s.temperatures.items()},
             label=s.label or None, past=limits.PAST)
+        stream.set(**s.first_change)
         self.tape.rate = stream.sample_rate
         self.header = {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
                        "rate": stream.sample_rate, "column": self.column,
@@ -163,7 +164,7 @@ class Take:
                        "lowest": notes.LOWEST_MIDI, "samples": stream.samples,
                        "prompt": stream.prompt_samples,
                        "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
-                       "chain": s.chain, "levels": levels}
+                       "controls": s.first_change, "chain": s.chain, "levels": levels}
         with self._lock:
             if self.busy:
                 self._stream = stream

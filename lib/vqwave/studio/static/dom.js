@@ -15,6 +15,12 @@ export function element(name, attributes = {}, ...children) {
 
 export const button = (label, act, more = {}) => element("button", { type: "button", onclick: act, ...more }, label);
 
+/** Choose a value of a select; a value that is not offered, such as a mixture of labels, becomes an option. */
+export function pick(select, value) {
+  if (![...select.options].some((option) => option.value === value)) select.append(element("option", { value }, value));
+  select.value = value;
+}
+
 export function time(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const minutes = Math.floor(whole / 60);

@@ -1,8 +1,9 @@
 // The form under "More": the settings of the next piece, in a musician's words and in numbers.
 
 import { answer, ask } from "./wire.js";
-import { byId, button, element } from "./dom.js";
+import { byId, button, element, pick } from "./dom.js";
 import { RecordingBox } from "./recording.js";
+import { keyOptions } from "./turns.js";
 
 const ALONE = "all there is"; // the level of a chain of one
 
@@ -20,6 +21,9 @@ export class Form {
         (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
         (this.nearness = element("div", {}, element("p", { class: "label" }, "How close to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
       (this.labelled = part("Label", element("label", { class: "row" }, "Music like ", (this.label = element("select", { id: "label" }))))),
+      (this.scored = part("Score", ...about.controls.filter(({ score }) => score).map(({ name, about, unit, least, floor, most }) =>
+        element("label", { class: "row" }, `${name[0].toUpperCase()}${name.slice(1)}${unit && ` in ${unit}`} `, element("input", { type: "number", id: name, min: floor ?? least, max: most, step: "any", placeholder: "any", title: about }))),
+        element("label", { class: "row" }, "Key ", element("select", { id: "key" }, ...keyOptions())))),
       part("Detail", (this.levels = element("div", { class: "choices", id: "level" })),
         (this.finer = element("p", { class: "faint" }, "The recommended detail sounds best. Finer detail takes longer to make, and its notes are less clear."))),
       part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
@@ -112,6 +116,7 @@ export class Form {
     this.recorded.hidden = mode === "new";
     this.original.hidden = this.box.field("start").parentElement.hidden = this.box.field("seconds").parentElement.hidden = mode !== "continue";
     this.nearness.hidden = mode !== "vary";
+    this.scored.hidden = mode === "vary" || !this.folder.score;
     this.box.showRegion(mode === "continue");
     this.lengthBox.hidden = byId("endless").checked;
     this.forbid("level", top, mode === "vary" ? "A variation keeps this level: nothing would be left to make." : "");
@@ -129,8 +134,13 @@ export class Form {
     return {
       mode: this.chosen("mode"), ...recording, prompt_start: start, prompt_seconds: seconds, keep_original: byId("keep-original").checked, keep: this.chosen("keep"),
       seconds: byId("endless").checked ? "endless" : byId("seconds").value, level: this.chosen("level"), seed: byId("seed").value.trim(),
-      weights: this.weights.value, epoch: this.epoch.value, temperature, label: this.label.value, changes: byId("replay").checked ? this.changes ?? "" : "",
+      weights: this.weights.value, epoch: this.epoch.value, temperature, label: this.label.value, ...this.firstChange(), changes: byId("replay").checked ? this.changes ?? "" : "",
     };
+  }
+
+  /** The first tempo, density and key of the score; empty without a score. */
+  firstChange() {
+    return Object.fromEntries([...this.scored.querySelectorAll("input, select")].map(({ id, value }) => [id, this.scored.hidden ? "" : value]));
   }
 
   /** The values of the form, and `more`, once a pending upload has arrived. */
@@ -167,11 +177,9 @@ export class Form {
     this.refresh();
     this.choose("level", s.level);
     this.choose("keep", s.keep);
-    this.label.value = s.label;
-    if (this.label.value !== s.label) { // a mixture
-      this.label.append(element("option", { value: s.label }, s.label));
-      this.label.value = s.label;
-    }
+    pick(this.label, s.label);
+    pick(byId("key"), s.key);
+    for (const { id } of this.scored.querySelectorAll("input")) byId(id).value = id in link ? s[id] : "";
     byId("endless").checked = s.seconds === null;
     if (s.seconds !== null) byId("seconds").value = s.seconds;
     byId("seed").value = link.seed ?? "";

@@ -1,6 +1,6 @@
 // The controls under "Notes, pitch, levels", made from the list in `studio/about`.
 
-import { byId, element, later } from "./dom.js";
+import { byId, element, later, pick } from "./dom.js";
 
 const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
@@ -10,10 +10,16 @@ const TAPS = 4; // taps that set the tempo
 const PAUSE = 2000; // milliseconds after which taps are counted from the beginning
 const CLOCK = { message: 0xf8, ticks: 24, beats: 4, pause: 250, change: 0.75 }; // as `Clock` of play/midi.py has them
 
+/** The keys of a score as options of a select. */
+export function keyOptions() {
+  const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
+  return [["", "any key"], ["major", "major"], ["minor", "minor"], ...keys].map(([value, words]) => element("option", { value }, words));
+}
+
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
-    Object.assign(this, { player, controls, held: new Set(), inputs: [], sampled: [] });
+    Object.assign(this, { player, controls, first: {}, held: new Set(), inputs: [], sampled: [] });
     byId("turns").append(...controls.filter((one) => !one.sampled && !one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
     this.whole = this.inputs.length; // sliders that do not depend on the take
     this.keys = NAMES.map((name, i) =>
@@ -33,8 +39,9 @@ export class Turns {
   }
 
   slider(name, label, one, change) {
-    const output = element("output", {}, String(one.default));
-    const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, "aria-label": name });
+    const first = this.first[one.name] ?? one.default;
+    const output = element("output", {}, String(first));
+    const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: first, "aria-label": name });
     input.addEventListener("input", () => {
       if (input.value > one.least && input.value < (one.floor ?? one.least)) input.value = one.floor;
       output.textContent = input.value;
@@ -45,7 +52,8 @@ export class Turns {
   }
 
   /** Show the sliders and labels of a new take; reset the other controls. */
-  begin({ levels, labels = [], label = "", score = false }) {
+  begin({ levels, labels = [], label = "", score = false, controls = {} }) {
+    this.first = controls;
     const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
     this.labels = null;
@@ -96,8 +104,8 @@ export class Turns {
 
   /** The key and the sections of the score. */
   form() {
-    const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
-    const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...[["", "any key"], ["major", "major"], ["minor", "minor"], ...keys].map(([value, words]) => element("option", { value }, words)));
+    const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...keyOptions());
+    pick(key, this.first.key ?? "");
     const ask = (section, label, mark) => element("button", { type: "button", onclick: () => this.player.steer({ section }, mark) }, label);
     const buttons = [ask("new", "New section", "a new section"), ask("theme", "Bring the theme back", "the theme again")];
     this.inputs.push(key, ...buttons);
@@ -107,7 +115,6 @@ export class Turns {
   reset() {
     for (const input of this.inputs) {
       if (input.type === "range") input.closest("label").querySelector("output").textContent = input.value = input.defaultValue;
-      else if (input.type === "select-one") input.value = "";
     }
     this.held.clear();
     this.show();
