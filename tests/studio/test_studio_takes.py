@@ -171,12 +171,16 @@ def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
     assert any(about["score"][-1][0] > 8192 * (number + 1) / RATE for number, (about, _) in enumerate(blocks[:-1]))
 
 
-def test_the_score_of_a_take_is_a_midi_file(open_studio, shared):
+def test_the_score_of_a_take_is_a_midi_file_which_the_command_also_writes(open_studio, shared, tmp_path):
     root = shared("led by a score", chains.save_led)
     studio = open_studio(root / "codecs", [root / "generators"])
     settings = {"seed": 3, "seconds": 4.0, "level": 512}
     record = read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]
-    score = midi.read(studio.takes.file(record["id"], "mid"))
+    path = studio.takes.file(record["id"], "mid")
+    words, written = record["command"].replace("generate", "generate --midi take.mid", 1), tmp_path / "take.mid"
+    command_line(words, root, tmp_path, **{"take.mid": written})
+    assert written.read_bytes() == path.read_bytes()
+    score = midi.read(path)
     with vqwave.load(root / "codecs", root / "generators").stream(**settings) as stream:
         assert len([*stream]) == 11
         notes, tempo = stream.notes(0, stream.position), stream.tempo
