@@ -10,13 +10,7 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import TrainingConfig
-from vqwave.data.windows import (
-    AudioWindows,
-    CodeTrack,
-    CodeWindows,
-    PerformedWindows,
-    PositionDrawer,
-)
+from vqwave.data.windows import AudioWindows, Batches, CodeTrack, CodeWindows, PerformedWindows
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest
 
@@ -30,8 +24,8 @@ def folder(tmp_path):
 
 
 def test_tracks_are_drawn_by_duration_and_places_uniformly():
-    drawer = PositionDrawer([100, 700, 200], seed=0)
-    drawn = [drawer(i) for i in range(4000)]
+    batches = Batches([100, 700, 200], batch_size=1, seed=0)
+    drawn = [batches.position(i) for i in range(4000)]
     shares = np.bincount([item for item, _ in drawn], minlength=3) / len(drawn)
     np.testing.assert_allclose(shares, [0.1, 0.7, 0.2], atol=0.03)
     places = np.array([place for item, place in drawn if item == 1])

@@ -29,35 +29,20 @@ def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
                                                      (purpose << 56) | index]))
 
 
-class PositionDrawer:
-    """Draws positions uniformly over all items. sizes: the number of positions of each item."""
-
-    def __init__(self, sizes, seed: int):
-        self.ends = np.cumsum(np.asarray(sizes, np.int64))
-        self.seed = seed
-
-    def __call__(self, index: int) -> tuple[int, int]:
-        """(item, position), the element `index` of the endless sequence of the seed."""
-        return self.find(int(rng(self.seed, FOR_WINDOW, index).integers(self.ends[-1])))
-
-    def find(self, place: int) -> tuple[int, int]:
-        """(item, position in the item) of a position in the concatenation of all items."""
-        item = int(np.searchsorted(self.ends, place, side="right"))
-        return item, place - int(self.ends[item - 1] if item else 0)
-
-
-class _Batches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):
     """Batches of windows: an endless sequence from batch `start` on; or, for validation, `fixed`
     evenly spread windows. Batch i of the sequence holds the seed's windows i·batch_size …. The
     `batch_size` is the total of all processes; each process reads its `share` of the rows.
+
+    sizes: the number of positions of each item, over which positions are drawn uniformly.
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
                  share: BatchShare = WHOLE):
         super().__init__(workers=1)
         self.batch_size, self.start, self.fixed, self.share = batch_size, start, fixed, share
-        self.drawer = PositionDrawer(sizes, seed)
-        self.places = int(self.drawer.ends[-1])
+        self.seed, self.ends = seed, np.cumsum(np.asarray(sizes, np.int64))
+        self.places = int(self.ends[-1])
         if fixed is not None:
             # The last batch must also divide among the devices.
             self.fixed = max(1, min(fixed, self.places) // share.devices) * share.devices
@@ -77,11 +62,16 @@ class _Batches(keras.utils.PyDataset):
     def position(self, number: int) -> tuple[int, int]:
         """(item, position) of a window: drawn, or evenly spread."""
         if self.fixed is None:
-            return self.drawer(number)
-        return self.drawer.find(int((number + 0.5) * self.places / self.fixed))
+            return self.find(int(rng(self.seed, FOR_WINDOW, number).integers(self.places)))
+        return self.find(int((number + 0.5) * self.places / self.fixed))
+
+    def find(self, place: int) -> tuple[int, int]:
+        """(item, position in the item) of a position in the concatenation of all items."""
+        item = int(np.searchsorted(self.ends, place, side="right"))
+        return item, place - int(self.ends[item - 1] if item else 0)
 
 
-class AudioWindows(_Batches):
+class AudioWindows(Batches):
     """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data
     folder.
 
@@ -122,10 +112,10 @@ class AudioWindows(_Batches):
 
     def window(self, number: int) -> np.ndarray:
         """The window of this number, float32 [length]."""
-        random = rng(self.drawer.seed, FOR_CHANGE, number)
+        random = rng(self.seed, FOR_CHANGE, number)
         sound = self._change(*self.position(number), random)
         if random.random() < self.augmentation.mix:
-            mixed_in = self.drawer.find(int(random.integers(self.places)))
+            mixed_in = self.find(int(random.integers(self.places)))
             sound = sound + self._change(*mixed_in, random)
             sound /= max(1.0, float(np.abs(sound).max()))
         return sound
@@ -173,7 +163,7 @@ class PerformedWindows(AudioWindows):
         """
         item, place = self.position(number)
         performed, frames = self.performed[item], self.length // self.level
-        if rng(self.drawer.seed, FOR_PERFORMANCE, number).random() >= PERFORMED:
+        if rng(self.seed, FOR_PERFORMANCE, number).random() >= PERFORMED:
             return self.window(number), np.full((frames, performed.shape[1]), -1, np.int32)
         first = min((self.spans[item][0] + place) // self.level, len(performed) - frames)
         sound = audio.read_window(self.folder / self.files[item], first * self.level, self.length)
@@ -187,7 +177,7 @@ def count_places(frames: int, length: int, unit: int) -> int:
     return max(0, frames - length) // unit + 1
 
 
-class CodeWindows(_Batches):
+class CodeWindows(Batches):
     """Batches (inputs, frames), or (inputs, frames, weights), for a `Generator`, from cached codes.
 
     inputs: "previous" int32 [batch, length, books], the previous frames, with the start token at
@@ -238,11 +228,11 @@ class CodeWindows(_Batches):
             start = min(place, count_places(track.frames, self.length, self.unit) - 1) * self.unit
             return [Span(track, start, min(self.length, track.frames - start))]
         start, spans, left = max(0, place - self.lead) * self.unit, [], self.length
-        random = rng(self.drawer.seed, FOR_NEXT, number)
+        random = rng(self.seed, FOR_NEXT, number)
         while left > 0:
             spans.append(Span(track, start, min(left, self._whole(track) - start)))
             left -= spans[-1].frames
-            track, start = self.tracks[self.drawer.find(int(random.integers(self.places)))[0]], 0
+            track, start = self.tracks[self.find(int(random.integers(self.places)))[0]], 0
         return spans
 
     def __getitem__(self, batch: int):
