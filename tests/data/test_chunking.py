@@ -49,9 +49,9 @@ def test_chunked_encoding_is_that_of_the_whole(audio, samples):
         codes = chunking.encode(Encoder(), audio, LEVEL, HALO, window)
         np.testing.assert_array_equal(codes, whole)
         for size in (1, 5, 1000):
-            blocks, encoder = np.split(audio[0], range(size, samples, size)), Encoder()
+            blocks, encoder = np.split(audio, range(size, samples, size), axis=1), Encoder()
             pieces = list(chunking.encode_blocks(encoder, blocks, LEVEL, HALO, window))
-            np.testing.assert_array_equal(np.concatenate([np.empty((0, 2), int), *pieces]), whole[0])
+            np.testing.assert_array_equal(np.concatenate([np.empty((2, 0, 2), int), *pieces], axis=1), whole)
             if window and samples:
                 assert max(encoder.lengths) <= (window + 2 * HALO) * LEVEL
 
@@ -98,9 +98,9 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
     for window in (64, 100):
         codes = chunking.encode(encode, audio, 512, model.encode_halo, window, segment)
         assert (codes != whole).mean() < 2e-3
-        blocks = np.array_split(audio[0], 7)
+        blocks = np.array_split(audio, 7, axis=1)
         pieces = list(chunking.encode_blocks(encode, blocks, 512, model.encode_halo, window, segment))
-        np.testing.assert_array_equal(np.concatenate(pieces), codes[0])
+        np.testing.assert_array_equal(np.concatenate(pieces, axis=1), codes)
     # A window that begins within a segment has other paths.
     shifted = encode(np.pad(audio, ((0, 0), (512, 70 + 512 * 63))))[:, 1:301]
     assert (shifted != whole).mean() > 0.02

@@ -2,7 +2,7 @@
 window is computed with a halo, the receptive field on either side, and only the middle is kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -22,22 +22,16 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
         segment: the number of frames whose codes are chosen together. The halo is a multiple of a
             segment, and every run begins at the start of a segment.
     """
-    codes = list(_encode(run, [audio], level, halo, window, segment))
+    codes = list(encode_blocks(run, [audio], level, halo, window, segment))
     return (np.concatenate(codes, axis=1) if codes
             else np.asarray(run(np.zeros((len(audio), level), np.float32)))[:, :0])
 
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
-                  window: int | None = None, segment: int = 1):
-    """`encode` for a signal in float32 blocks [n] of any lengths: an iterator of int32 [frames,
-    books], in the memory of one window.
+                  window: int | None = None, segment: int = 1) -> Iterator[np.ndarray]:
+    """`encode` for a signal in float32 blocks [batch, n] of any lengths: an iterator of int32
+    [batch, frames, books], in the memory of one window.
     """
-    for codes in _encode(run, (block[None] for block in blocks), level, halo, window, segment):
-        yield codes[0]
-
-
-def _encode(run, blocks, level: int, halo: int, window: int | None, segment: int):
-    """Blocks float32 [batch, n] -> an iterator of int32 [batch, frames, books]."""
     window = window or WINDOW_SAMPLES // level
     size = max(1, -(-window // segment)) * segment
     pending, held = [], 0

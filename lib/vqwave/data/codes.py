@@ -201,9 +201,10 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
         blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.start)
     with _ENCODING:
         codec_config, halo, encode = _encoder(*source)
-        pieces = chunking.encode_blocks(encode, blocks, codec_config.level, halo,
+        pieces = chunking.encode_blocks(encode, (block[None] for block in blocks),
+                                        codec_config.level, halo,
                                         segment=codec_config.quantizer.segment)
-        codes = np.concatenate([piece.astype("<u2") for piece in pieces])
+        codes = np.concatenate([piece[0].astype("<u2") for piece in pieces])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as f:
         f.write(codes.tobytes())

@@ -74,11 +74,11 @@ class VQWave(ChainModels):
                 peak = max(peak, float(np.abs(block).max()))
                 if report and decoder.expected:
                     report(min(decoder.seconds / decoder.expected, 1.0))
-                yield block
+                yield block[None]
 
         blocks = chunking.encode_blocks(codec.encode_window, count(), level, codec.encode_halo,
                                         segment=codec.config.quantizer.segment)
-        codes = _without_book(np.concatenate(list(blocks)))
+        codes = _without_book(np.concatenate(list(blocks), axis=1)[0])
         if peak < SILENT:
             raise UserError(f"{printable(path)}: is silent")
         return codes, samples
