@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -148,7 +149,9 @@ class Decoder:
         import av
 
         file.seek(0)
-        with av.open(_Nameless(file), options={"format_whitelist": _DEMUXERS}, buffer_size=1 << 18,
+        # Without the file's name, FFmpeg detects the format from the content.
+        nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+        with av.open(nameless, options={"format_whitelist": _DEMUXERS}, buffer_size=1 << 18,
                      metadata_errors="ignore") as container:
             stream = container.streams.best("audio")
             if stream is None:
@@ -211,13 +214,6 @@ def read_excerpt(path, sample_rate: int, start: float = 0.0,
         raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s, so it "
                         f"cannot start at {start:g} s")
     return samples
-
-
-class _Nameless:
-    """An open file without its name, so that FFmpeg detects the format from the content."""
-
-    def __init__(self, file):
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 def _mono(frames, rate):
