@@ -193,13 +193,10 @@ def _histogram(values, edges):
 
 
 def _jensen_shannon(p, q) -> float:
+    from scipy.special import rel_entr
+
     middle = (p + q) / 2
-
-    def divergence(side):
-        used = side > 0
-        return float((side[used] * np.log2(side[used] / middle[used])).sum())
-
-    return (divergence(p) + divergence(q)) / 2
+    return float((rel_entr(p, middle) + rel_entr(q, middle)).sum() / (2 * np.log(2)))
 
 
 @dataclass(frozen=True)
