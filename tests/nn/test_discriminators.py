@@ -5,7 +5,7 @@ from encoded import tone
 from keras import ops
 
 from vqwave.config import AdversaryConfig
-from vqwave.nn.discriminators import DISCRIMINATORS, GAMES, build_adversary, one_turn
+from vqwave.nn.discriminators import DISCRIMINATORS, GAMES, Adversary, one_turn
 
 RATE, SAMPLES = 22050, 1024
 EVERY = [{"kind": "stft", "n_fft": 64, "hop": 32}, {"kind": "complex_stft", "n_fft": 64, "hop": 32}]
@@ -13,7 +13,7 @@ EVERY = [{"kind": "stft", "n_fft": 64, "hop": 32}, {"kind": "complex_stft", "n_f
 
 def new_adversary(discriminators, **more):
     keras.utils.set_random_seed(1)
-    return build_adversary(AdversaryConfig(discriminators=discriminators, **more))
+    return Adversary(AdversaryConfig(discriminators=discriminators, **more))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ..io import weights
 from .autoencoders import AUTOENCODERS, Memory, delay_of, with_averages, with_state
 from .blocks import ReceptiveField
 from .conditions import LabelEmbedding
-from .discriminators import build_adversary
+from .discriminators import Adversary
 from .frontends import FRONT_ENDS
 from .gains import FeaturesAndGains
 from .losses import channel_average, terms_of
@@ -56,8 +56,8 @@ class Codec(keras.Model):
         self.encoder.trainable = self.quantizer.trainable = not decoder_only
         self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.head.needs_position
                                else None)
-        late = config.adversary is not None and config.adversary.late and not decoder_only
-        self.adversary = None if late else build_adversary(config.adversary, seed + 2)
+        has_adversary = config.adversary is not None and (decoder_only or not config.adversary.late)
+        self.adversary = Adversary(config.adversary, seed + 2) if has_adversary else None
         self._make_metrics()
         self.built = True
 

@@ -114,10 +114,10 @@ ADVERSARIAL_TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
 
 
 class Adversary(layers.Layer):
-    """All discriminators, with their losses and the decoder's."""
+    """All discriminators, with their losses and the decoder's; built from the start."""
 
-    def __init__(self, config: AdversaryConfig, seed: int = 0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, config: AdversaryConfig, seed: int = 0):
+        super().__init__(name="adversary")
         self.game, self.play_turn = GAMES[config.game], ADVERSARIAL_TURNS[config.turn]
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.term_weights = {"discriminator": 1.0, "adversarial": config.weight,
@@ -127,6 +127,7 @@ class Adversary(layers.Layer):
         self.discriminators = [DISCRIMINATORS[d.kind](d, dtype=self.dtype_policy)
                                for d in config.discriminators]
         self.won = [keras.metrics.Mean(name=f"won_{d.name}") for d in self.discriminators]
+        self.build((None, None))
 
     def build(self, shape):
         for d in self.discriminators:
@@ -182,12 +183,3 @@ class Adversary(layers.Layer):
                 "feature_matching": sum(matching) / len(matching),
                 "repulsion": ops.mean(ops.softplus(fake[-1] - real[-1])),
                 "won": ops.mean(ops.cast(real[-1] > fake[-1], "float32"))}
-
-
-def build_adversary(config: AdversaryConfig | None, seed: int = 0) -> Adversary | None:
-    """The built adversary of a config; None without a config."""
-    if config is None:
-        return None
-    adversary = Adversary(config, seed, name="adversary")
-    adversary.build((None, None))
-    return adversary
