@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from imported import run
+from planned import training_flags
 from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
@@ -21,7 +22,7 @@ from vqwave.io import manifest, weights
 from vqwave.play import api, engine
 from vqwave.report import fad, judge
 from vqwave.train import plan, training
-from vqwave.train.options import RunOptions, training_flags
+from vqwave.train.options import RunOptions
 
 GENRES = ("blues", "jazz", "metal")
 CHAIN = ChainConfig(sample_rate=22050, block=8192,

@@ -7,13 +7,12 @@ import chains
 import imported
 import planned
 import pytest
-from planned import option
+from planned import option, training_flags
 
 from vqwave import config as configs
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.train import plan, run_plan
-from vqwave.train.options import training_flags
 from vqwave.train.plan import TrainingPlan
 
 CHAIN = configs.preset("tiny").chain

@@ -7,7 +7,7 @@ import imported
 import numpy as np
 import planned
 import pytest
-from planned import option
+from planned import option, training_flags
 from prepared import data_folder, music
 
 from vqwave import config as configs
@@ -16,7 +16,6 @@ from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits, weights
 from vqwave.train import origin, plan, run_plan
-from vqwave.train.options import training_flags
 from vqwave.train.origin import Amount, Origin
 
 TINY = configs.preset("tiny")
@@ -184,7 +183,7 @@ def test_enough_hours_tune_a_whole_codec_unless_its_codes_are_in_use(begin, fold
     run.clear()
     begin("--hours", "4", *more)
     assert trainings(run) == ["vqvae_512 decoder"]
-    begun = plan.TrainingPlan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
+    begun = plan.TrainingPlan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder), flags=training_flags())
     assert not begun.codes_in_use("vqvae_128")
     # A generator reads the codes of its own level and of the level above.
     begun.output_dir.mkdir()

@@ -79,8 +79,8 @@ def main(argv=None) -> int:
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
     chosen = plan.TrainingPlan(args.data_dir, output, args.preset or config.DEFAULT_PRESET,
-                               args.levels, hours, args,
-                               None if scratch else Origin.find(args.start_from))
+                               args.levels, hours,
+                               None if scratch else Origin.find(args.start_from), flags=args)
     run_plan.run(chosen, functools.partial(judge, args.musicnn),
                  None if args.no_report else functools.partial(report, args.musicnn))
     print(f"Trained {', '.join(dict.fromkeys(stage.name for stage in chosen.stages))} in "

@@ -159,13 +159,6 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                            "an epoch number, which plays by default")
 
 
-def training_flags(**values) -> argparse.Namespace:
-    """The defaults of `add_training_flags`, with some `values` replaced."""
-    p = argparse.ArgumentParser()
-    add_training_flags(p)
-    return argparse.Namespace(**vars(p.parse_args([])) | values)
-
-
 def parse_split(text) -> float | config.Split:
     """The value of `--val-split`: a share of the hours, or the split in a `split.yml`."""
     if isinstance(text, config.Split):

@@ -102,8 +102,8 @@ class TrainingPlan:
     preset: str = config.DEFAULT_PRESET
     levels: tuple[int, ...] | None = None
     hours: float | None = None
-    flags: argparse.Namespace = field(default_factory=options.training_flags)
     origin: Origin | None = None
+    flags: argparse.Namespace = field(kw_only=True)
 
     def __post_init__(self):
         if (self.hours is None) == (self.flags.steps is None):
