@@ -9,7 +9,7 @@ import numbers
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 
@@ -64,6 +64,13 @@ def describe_number(least=None, most=None, above=None, whole: bool = False, off=
 
 def _format(bound) -> str:
     return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+def check_name(what: str, name: str, names: Collection[str]) -> str:
+    """`name`. Raises `UserError` if it is none of `names`. what: the kind of name."""
+    if name not in names:
+        raise UserError(f"no {what} is called {name!r}; there are {', '.join(names)}")
+    return name
 
 
 class Interrupted(BaseException):

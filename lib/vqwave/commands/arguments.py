@@ -2,7 +2,6 @@
 
 from .. import cli
 from ..config import DataConfig, Split, TrainingConfig
-from ..errors import UserError
 from ..io import manifest, splits, weights
 from ..play import engine
 from ..report import fad
@@ -103,10 +102,3 @@ def held_out(args, folder) -> tuple[float | Split, int]:
                 else None)
     # Without a held-out track among these, the record belongs to a training on other music.
     return (recorded[0] if recorded and recorded[0].held_out_tracks else DataConfig().split), seed
-
-
-def find_name(name: str, names, what: str) -> str:
-    """`name`. Raises `UserError` if it is none of `names`. what: the kind of name."""
-    if name not in names:
-        raise UserError(f"no {what} is called {name!r}; there are {', '.join(names)}")
-    return name

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from .. import cli
-from ..errors import UserError
+from ..errors import UserError, check_name
 from ..io import weights
 from ..io.files import check_replaced, printable
 from ..onnx import export
@@ -56,7 +56,7 @@ def model_names(args, music) -> list[str]:
     for folder in filter(None, (args.vqvae_weights_dir, args.generator_weights_dir)):
         weights.existing_folder(folder)
     if args.models != "all":
-        return [arguments.find_name(name.strip(), [*music.chain.names, "all"], "model")
+        return [check_name("model", name.strip(), [*music.chain.names, "all"])
                 for name in args.models.split(",")]
     names = [name for name in music.chain.names if music.has(name)]
     if not names:

@@ -3,6 +3,7 @@
 import argparse
 
 from .. import cli
+from ..errors import check_name
 from ..io import audio, weights
 from ..io.files import check_replaced, printable
 from ..play import engine, latents
@@ -55,7 +56,7 @@ def load(args) -> engine.CodecEngine:
     folder = weights.find_folder(args.vqvae_weights_dir)
     names = list(weights.chain(folder).codecs.values())
     if args.model:
-        names = [arguments.find_name(args.model, names, "codec of the chain")]
+        names = [check_name("codec of the chain", args.model, names)]
     sets = [weights.find(folder, name, args.epoch) for name in names]
     vae = next((codec for codec in sets if not codec.config.has_codes), sets[0])
     latents.check_latents(vae.config)

@@ -4,7 +4,7 @@ import os
 import sys
 
 from .. import cli, config, progress
-from ..errors import UserError
+from ..errors import UserError, check_name
 from ..io import weights
 from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
@@ -277,5 +277,5 @@ def bottom(names: str | None, chain: config.ChainConfig) -> int | None:
     if names is None:
         return None
     levels = {name: level for level, name in chain.generators.items()} | {"all": chain.bottom}
-    return min(levels[arguments.find_name(name.strip(), levels, "generator")]
+    return min(levels[check_name("generator", name.strip(), levels)]
                for name in names.split(","))

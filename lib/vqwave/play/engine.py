@@ -16,20 +16,13 @@ from .. import stderr
 from ..config import PERIOD, Sampling
 from ..data import chunking, form, melody
 from ..data.vocoders import vocoder
-from ..errors import UserError
+from ..errors import UserError, check_name
 from ..onnx import export, packing
 from ..onnx.loops import loop_kind, precision
 from .labels import Mixture, find_labels, read_labels
 from .sampling import loop_settings
 
 ENGINES = ("onnx", "onnx-float32", "keras")
-
-
-def check_engine(engine: str) -> str:
-    """`engine`. Raises `UserError` for an unknown name."""
-    if engine not in ENGINES:
-        raise UserError(f"no engine is called {engine!r}; there are {', '.join(ENGINES)}")
-    return engine
 
 
 def check_chain(codec, generators, kept: int = 0):
@@ -115,7 +108,7 @@ class CodecEngine:
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set
-        self.engine = check_engine(engine)
+        self.engine = check_name("engine", engine, ENGINES)
         # With two pieces, the activations between the convolutions stay in the CPU's caches.
         self.decoder_batch = None if engine == "keras" else 2
         self.splits = engine != "keras" and self.config.can_decode_part
@@ -262,7 +255,7 @@ class GeneratorEngine:
 
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set
-        self.engine = check_engine(engine)
+        self.engine = check_name("engine", engine, ENGINES)
         self.precision = precision(engine)
         self._models = (_KerasGenerator(weight_set) if engine == "keras"
                         else _OnnxGenerator(weight_set, self.precision))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import config
-from ..errors import UserError
+from ..errors import UserError, check_name
 from ..io import weights
 from . import engine as engines
 from . import pitches
@@ -18,7 +18,7 @@ class ChainModels:
 
     def __init__(self, codecs=None, generators=None, engine: str = "onnx",
                  epoch: int | str | None = None, preset=None):
-        self.engine = engines.check_engine(engine)
+        self.engine = check_name("engine", engine, engines.ENGINES)
         self.epoch, self.preset = epoch, None if preset is None else config.preset(preset)
         self._given = codecs
         self._codecs, self._generators = weights.folders(codecs, generators, self.preset)
