@@ -11,7 +11,6 @@ import keras
 from keras import layers, ops
 
 from ..config import AdversaryConfig, DiscriminatorConfig
-from . import spectrum
 
 CHANNELS, STRIDES = (16, 32, 64), ((1, 4), (2, 4), (2, 2))
 """The channels of each convolution, and its strides along time and frequency."""
@@ -44,7 +43,7 @@ class STFTDiscriminator(layers.Layer):
 
     def view(self, audio):
         """audio float32 [batch, samples] -> [batch, t, f, VIEW_CHANNELS]."""
-        real, imag = spectrum.stft(audio, self.config.n_fft, self.config.hop)
+        real, imag = ops.stft(audio, self.config.n_fft, self.config.hop, self.config.n_fft)
         power = real**2 + imag**2 + 1e-8
         compression = power**-0.35
         return ops.stack([real * compression, imag * compression, ops.log(power) / 8.0], axis=-1)
@@ -67,7 +66,7 @@ class ComplexSTFTDiscriminator(STFTDiscriminator):
 
     def view(self, audio):
         n_fft = self.config.n_fft
-        return ops.stack(spectrum.stft(audio, n_fft, self.config.hop), axis=-1) * n_fft**-0.5
+        return ops.stack(ops.stft(audio, n_fft, self.config.hop, n_fft), axis=-1) * n_fft**-0.5
 
 
 DISCRIMINATORS: dict[str, type[STFTDiscriminator]] = {

@@ -20,14 +20,9 @@ DECIBELS = 20 / math.log(10)
 """dB per unit of an amplitude's natural logarithm."""
 
 
-def stft(audio, n_fft: int, hop: int, window: int | None = None):
-    """Real and imaginary parts, with a Hann window: float32 [batch, frames, n_fft / 2 + 1] each."""
-    return ops.stft(audio, window or n_fft, hop, n_fft)
-
-
 def magnitude(audio, n_fft: int, hop: int, window: int | None = None):
-    """|STFT|, float32 [batch, frames, n_fft / 2 + 1]."""
-    real, imag = stft(audio, n_fft, hop, window)
+    """|STFT| with a Hann window, float32 [batch, frames, n_fft / 2 + 1]."""
+    real, imag = ops.stft(audio, window or n_fft, hop, n_fft)
     # The floor keeps the root's gradient finite in silence.
     return ops.sqrt(real**2 + imag**2 + 1e-9)
 
