@@ -135,11 +135,11 @@ def test_a_copied_set_keeps_its_codes_and_records_its_own_figures(tiny_weights, 
     source = weights.find(tiny_weights.codecs, "vqvae_512")
     copy = weights.copy_as_best(source, tmp_path / "mine")
     assert (copy.checksum, copy.codes_id) == (source.checksum, source.codes_id)
-    assert judge.IN_DOMAIN_KEY not in copy.record
+    assert judge.in_domain_figures(copy) is None
     own = {"notes": 0.5, "mel": 0.6, "distance": None, "seconds": 9.0}
     weights.add_to_record(copy, held_out=own)
     reloaded = weights.find(tmp_path / "mine", "vqvae_512")
-    assert reloaded.record[judge.IN_DOMAIN_KEY] == own and reloaded.checksum == source.checksum
+    assert judge.in_domain_figures(reloaded) == own and reloaded.checksum == source.checksum
 
 
 def test_a_model_that_was_trained_on_held_out_tracks_is_named(tiny_weights, tmp_path):

@@ -199,7 +199,7 @@ def add_verdict(weight_set: weights.WeightSet, figures: dict,
 
     in_domain: see `find_shortfall`; None: the values in the weights' record.
     """
-    shortfall = find_shortfall(figures, in_domain or weight_set.record.get(IN_DOMAIN_KEY))
+    shortfall = find_shortfall(figures, in_domain or in_domain_figures(weight_set))
     return {"model": weight_set.name, **figures, "suitable": not shortfall, "shortfall": shortfall}
 
 
@@ -230,6 +230,12 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
             weights.add_to_record(weight_set, **{IN_DOMAIN_KEY: own})
         rows.append(add_verdict(weight_set, figures, own if record else None))
     return rows
+
+
+def in_domain_figures(weight_set: weights.WeightSet) -> dict | None:
+    """A codec's values on held-out tracks of its own corpus, from the weights' record, or None."""
+    figures = weight_set.record.get(IN_DOMAIN_KEY)
+    return figures if isinstance(figures, dict) and "seconds" in figures else None
 
 
 TABLE_COLUMNS = ("codec", *(metric.title for metric in BOUNDED), "verdict")
