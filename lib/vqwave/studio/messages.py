@@ -2,12 +2,11 @@
 
 import functools
 import json
-import queue
 import struct
 import threading
-import time
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numpy as np
@@ -43,28 +42,26 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
 
 
 def while_working(work: Callable[..., Result]) -> Generator[bytes, None, Result]:
-    """Call `work(report)` in a thread, and yield its reports as {"progress", "share"} messages:
-    each new text, and the shares of a text at most every 0.15 s. Returns the result. After the
-    iterator is closed, the next report raises `UserError` in the thread.
+    """Call `work(report)` in a thread, and yield its reports as {"progress", "share"} messages
+    every 0.15 s: each text, with its latest share. Returns the result. After the iterator is
+    closed, the next report raises `UserError` in the thread.
     """
-    reports: queue.SimpleQueue[dict | None] = queue.SimpleQueue()  # None: the work has ended
+    unsent: OrderedDict[str, float | None] = OrderedDict()  # the share of each text
     closed = threading.Event()
-    last, due = None, 0.0
 
     def report(text, share=None):
-        nonlocal last, due
         if closed.is_set():
             raise UserError("The browser has left.")
-        if text != last or time.monotonic() >= due:
-            last, due = text, time.monotonic() + 0.15
-            reports.put({"progress": text, "share": share})
+        unsent[text] = share
 
     with ThreadPoolExecutor(1, thread_name_prefix="vqwave-prepare") as pool:
-        task = pool.submit(work, report)
-        task.add_done_callback(lambda _: reports.put(None))
+        task, ended = pool.submit(work, report), False
         try:
-            while (message := reports.get()) is not None:
-                yield pack_message(message)
+            while not ended:
+                ended = bool(wait([task], 0.15).done)
+                while unsent:
+                    text, share = unsent.popitem(last=False)
+                    yield pack_message({"progress": text, "share": share})
         finally:
             closed.set()
         return task.result()

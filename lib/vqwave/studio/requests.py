@@ -121,7 +121,7 @@ class TakeRequest(Request):
 
     @property
     def first_change(self) -> dict[str, Any]:
-        """The tempo, density and key that are no defaults, as keywords of `Stream.set`."""
+        """The tempo, density and key that differ from the defaults, as keywords of `Stream.set`."""
         return self.model_dump(include=controls.SCORE, exclude_defaults=True)
 
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> "Settings":

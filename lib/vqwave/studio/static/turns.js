@@ -114,7 +114,9 @@ export class Turns {
 
   reset() {
     for (const input of this.inputs) {
-      if (input.type === "range") input.closest("label").querySelector("output").textContent = input.value = input.defaultValue;
+      if (input.type !== "range") continue;
+      input.value = input.defaultValue; // rounded to a step of the slider
+      input.closest("label").querySelector("output").textContent = input.defaultValue;
     }
     this.held.clear();
     this.show();
