@@ -566,7 +566,7 @@ def test_keys_change_the_score_and_a_session_repeats_them(music):
                 keys.press(key)
                 heard += [next(stream) for _ in range(4)]
             assert stream.tempo == TEMPI[1] and "mood fast" in keys.line and f"tempo {TEMPI[1]:g} bpm" in keys.line
-            assert [list(change) for _, change in keys.changes] == [["tempo"], ["section"], ["density"], ["section"], ["mood"]]
+            assert [list(change) for _, change in keys.changes] == [["tempo"], ["section"], ["density"], ["section"], ["tempo"]]
         with music.stream(seed=5, **options) as stream:
             again = replay(stream, keys.changes)
             for block in heard:
@@ -582,6 +582,18 @@ def test_a_mood_sets_the_controls_that_its_words_stand_for(music):
         for mood in ("", "slow,", "glad", "slow,fast", 3):
             with pytest.raises(UserError, match="mood"):
                 stream.set(mood=mood)
+
+
+def test_the_moods_of_the_keys_end_with_no_mood(music):
+    with music.stream(seed=3) as stream:
+        keys = Keys(stream)
+        for key, mood, change in (("O", "minor", {"key": "minor"}), ("o", "any", {"tempo": 0, "density": 1, "key": "", "label": ""}),
+                                  ("o", "fast", {"tempo": TEMPI[1]})):
+            keys.press(key)
+            assert keys.notice == f"mood {mood}" and keys.changes[-1] == (0, change)
+        for _ in range(6):  # there are no labels loud and soft
+            keys.press("o")
+        assert keys.line == "mood any"
 
 
 def test_invalid_score_options_are_one_line(music):

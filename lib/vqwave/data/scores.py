@@ -50,9 +50,9 @@ class Score:
     @classmethod
     def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None,
            from_notes: bool = False) -> Self:
-        """The score of a recording, float32 [samples]. before: the sound before it, float32 [n], in
-        which its beats are searched, too. from_notes: fit the beats to its notes, instead of
-        searching them in its sound.
+        """The score of a recording, float32 [samples]. before: the sound before the recording,
+        float32 [n], in which beats are searched, too. from_notes: fit the beats to the notes, not
+        to the sound.
         """
         notes = transcription.find_notes(sound, sample_rate)
         starts = notes.starts / timing.FRAMES_PER_SECOND

@@ -113,7 +113,9 @@ ADVERSARIAL_TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
 
 
 class Adversary(layers.Layer):
-    """All discriminators, with their losses and the decoder's; built from the start."""
+    """All discriminators, with their losses and those of the decoder. The constructor builds the
+    weights.
+    """
 
     def __init__(self, config: AdversaryConfig, seed: int = 0):
         super().__init__(name="adversary")

@@ -80,8 +80,9 @@ def check_block(block: int, configs) -> int:
 
 
 def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
-    """The keywords of `Stream.set`, with a mood's controls in its place, and named recordings and
-    weights loaded. Where notes are held, measures the pitches of the codes. Both may take seconds.
+    """The keywords of `Stream.set`, with `mood` replaced by its controls, and with named recordings
+    and weights loaded. Where notes are held, measures the pitches of the codes. Both may take
+    seconds.
     """
     keywords = {name: value for name, value in keywords.items() if value is not None}
     if "mood" in keywords:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..config import MOST_GUIDANCE
 from ..data.form import TEMPI
-from ..errors import UserError
+from ..errors import UserError, check_name
 
 MOST_NOTES = 16
 """Notes that can be held at a time."""
@@ -121,6 +121,8 @@ MOODS: dict[str, dict[str, Any]] = {
     "major": {"key": "major"}, "minor": {"key": "minor"},
     "loud": {"label": "loud"}, "soft": {"label": "soft"}}
 """The controls that each word of a mood stands for."""
+NO_MOOD: dict[str, Any] = {"tempo": 0.0, "density": 1.0, "key": ""}
+"""The controls of the score without a mood."""
 _OF_SCORE = "key", "section"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """The controls that need weights with a score."""
@@ -133,9 +135,8 @@ def read_mood(text) -> dict[str, Any]:
     """The controls that words like "fast,minor" stand for. Raises `UserError` for other words."""
     chosen: dict[str, Any] = {}
     for word in str(text).split(","):
-        if (name := word.strip().lower()) not in MOODS:
-            raise UserError(f"no mood is called {name!r}; there are {', '.join(MOODS)}")
+        name = check_name("mood", word.strip().lower(), MOODS)
         if chosen.keys() & MOODS[name].keys():
-            raise UserError(f"mood {text}: two of these words exclude each other")
+            raise UserError(f"mood {text}: two of these words set the same control")
         chosen |= MOODS[name]
     return chosen

@@ -34,7 +34,7 @@ class Keys:
         self.stream, self.changes = stream, []
         self._lock = threading.RLock()
         self.bar, self.notice = BAR, ""
-        self._moods = deque(controls.MOODS)
+        self._mood = ""
         self._next = {"r": deque(map(str, recordings)), "w": deque(map(str, folders))}
         self._loading: threading.Thread | None = None
         self._values: dict[str, dict[int | None, float]] = {}
@@ -146,13 +146,20 @@ class Keys:
         self.notice = f"label {label or 'any'}"
 
     def _change_mood(self, step: int):
-        """Choose the next word of `controls.MOODS` (step 1) or the one before (−1)."""
-        mood = self._moods[0 if step > 0 else -2]
-        self._moods.rotate(-step)
-        self._set(mood=mood)
-        for name in self._controls.keys() & controls.MOODS[mood].keys():
-            self._values[name] = {None: controls.MOODS[mood][name]}
-        self.notice = f"mood {mood}"
+        """Choose the next word of `controls.MOODS` (step 1) or the word before (−1), of those whose
+        label the weights have. The list ends with no mood.
+        """
+        labels = self.stream.labels
+        moods = {name: change for name, change in controls.MOODS.items()
+                 if "label" not in change or change["label"] in labels}
+        moods[""] = controls.NO_MOOD | ({"label": ""} if labels else {})
+        names = list(moods)
+        self._mood = names[(names.index(self._mood) + step) % len(names)]
+        change = moods[self._mood]
+        self._set(**change)
+        for name in self._controls.keys() & change.keys():
+            self._values[name] = {None: change[name]}
+        self.notice = f"mood {self._mood or 'any'}"
 
     def _jump(self, **change):
         """Jump to a random seed, with further keywords of `Stream.set`."""
@@ -161,6 +168,7 @@ class Keys:
         with self._lock:
             if "weights" in change:
                 self._read_stream()
+                self._mood = ""
             self._values["hold"] = {None: 0.0}
             self._values["freeze"] = dict.fromkeys(self._levels, 0.0)
             self.notice = f"seed {seed}"

@@ -307,8 +307,8 @@ class Stream(StreamStatus):
             key: of the score, such as "D-minor" or "minor"; its tonic is favoured. "" allows all
                 notes. section: the next section of the score: "new", from the next beat on, or
                 "theme", as soon as the first section is long enough.
-            mood: words like "fast,minor", see `controls.MOODS`. The controls that they stand for
-                change, unless the same call sets them.
+            mood: words like "fast,minor". Each word sets the controls of `controls.MOODS`;
+                keywords of the same call win.
             label: the label to reach within a second, in a form that `labels.read_labels` takes.
             jump: a seed. The music cross-fades to the piece of this seed, without a freeze.
             begin: with `jump`, a recording that the new piece continues without playing it: a
