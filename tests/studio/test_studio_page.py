@@ -306,7 +306,7 @@ def test_the_form_sets_the_first_tempo_and_key_of_a_score(open_page, shared, tmp
         make(page)
         page.locator("#steer-more").evaluate("details => { details.open = true }")
         shown = {name: page.locator("#turns").get_by_label(name, exact=True) for name in ("Tempo", "Density", "Key")}
-        assert {name: one.input_value() for name, one in shown.items()} == {"Tempo": "96", "Density": "1", "Key": "D-minor"}
+        assert {name: field.input_value() for name, field in shown.items()} == {"Tempo": "96", "Density": "1", "Key": "D-minor"}
         until(page, f"sound.position > {RATE}")
         page.locator("#stop").click()
         page.locator("#takes summary").click()

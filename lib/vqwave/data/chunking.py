@@ -29,8 +29,8 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
                   window: int | None = None, segment: int = 1) -> Iterator[np.ndarray]:
-    """`encode` for a signal in float32 blocks [batch, n] of any lengths: an iterator of int32
-    [batch, frames, books], in the memory of one window.
+    """`encode` for a signal in blocks of any lengths, float32 [batch, n]. Yields int32 [batch,
+    frames, books], and needs the memory of one window.
     """
     window = window or WINDOW_SAMPLES // level
     size = max(1, -(-window // segment)) * segment

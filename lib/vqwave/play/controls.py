@@ -121,7 +121,8 @@ MOODS: dict[str, dict[str, Any]] = {
     "major": {"key": "major"}, "minor": {"key": "minor"},
     "loud": {"label": "loud"}, "soft": {"label": "soft"}}
 """The controls that each word of a mood stands for."""
-NO_MOOD: dict[str, Any] = {"tempo": 0.0, "density": 1.0, "key": ""}
+NO_MOOD: dict[str, Any] = {"key": ""} | {
+    name: control.default for name, control in CONTROLS.items() if control.score}
 """The controls of the score without a mood."""
 _OF_SCORE = "key", "section"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}

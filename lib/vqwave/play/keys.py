@@ -154,12 +154,13 @@ class Keys:
                  if "label" not in change or change["label"] in labels}
         moods[""] = controls.NO_MOOD | ({"label": ""} if labels else {})
         names = list(moods)
-        self._mood = names[(names.index(self._mood) + step) % len(names)]
-        change = moods[self._mood]
+        mood = names[(names.index(self._mood) + step) % len(names)]
+        change = moods[mood]
         self._set(**change)
+        self._mood = mood
         for name in self._controls.keys() & change.keys():
             self._values[name] = {None: change[name]}
-        self.notice = f"mood {self._mood or 'any'}"
+        self.notice = f"mood {mood or 'any'}"
 
     def _jump(self, **change):
         """Jump to a random seed, with further keywords of `Stream.set`."""
