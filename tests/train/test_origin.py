@@ -282,6 +282,16 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
     assert (training["gain"] > 0) == (hours < origin.SMALL_HOURS)
 
 
+def test_a_tuned_performer_has_sharper_shapes(folder):
+    performer = weights.find(weights.folders()[0], "generator_512")
+    tuned = origin._tuned(performer, Amount(3, 1.0, 1, 0.1), False)["core"]
+    assert tuned["sharpness"] == origin.TUNED_SHARPNESS > performer.config.core.sharpness
+    assert tuned["dynamics"] == origin.TUNED_DYNAMICS > performer.config.core.dynamics
+    assert tuned["head_dim"] == performer.config.core.head_dim
+    other = origin._tuned(weights.find(folder, "generator_512"), Amount(3, 1.0, 1, 0.1), False)
+    assert "sharpness" not in other["core"]
+
+
 def test_levels_can_be_added_later(begin, tmp_path, commands):
     run, out = commands[0], tmp_path / "out"
     more = ("--steps", "2", "--no-report")

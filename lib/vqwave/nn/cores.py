@@ -327,8 +327,8 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
 class NearestCodes(layers.Layer):
     """Vectors [..., books, dim] -> logits float32 [..., books, codes]: −weight·|vector − code|².
 
-    codebook: float32 [books, codes, dim], of the codec. weight: float32 [books]. scale: float32
-    [books], and centre: float32 [books, dim], see `spread`.
+    codebook: float32 [books, codes, dim], of the codec. weight: float32 [books]. centre: float32
+    [books, dim], see `spread`.
     """
 
     MOMENTUM = 0.99
@@ -341,8 +341,6 @@ class NearestCodes(layers.Layer):
             trainable=False, name="codebook")
         self.weight = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
                                       name="weight")
-        self.scale = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
-                                     name="scale")
         self.centre = self.add_weight(shape=(config.books, config.core.code_dim), name="centre",
                                       initializer="zeros", trainable=False, autocast=False)
         self.core, self.built = config.core, True
@@ -353,8 +351,6 @@ class NearestCodes(layers.Layer):
         self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
                                        for book in codebooks]))
         self.weight.assign([max(1.0, GAIN_WEIGHT / book.shape[1]) for book in codebooks])
-        self.scale.assign([self.core.sharpness if book.shape[1] > 1 else self.core.dynamics
-                           for book in codebooks])
 
     def follow(self, vectors):
         """Move the centre towards the mean of these vectors."""
@@ -362,9 +358,10 @@ class NearestCodes(layers.Layer):
         self.centre.assign(self.MOMENTUM * self.centre + (1 - self.MOMENTUM) * mean)
 
     def spread(self, vectors):
-        """Move vectors away from the centre, by the factor `scale`, for generation."""
-        vectors = ops.cast(vectors, "float32")
-        return self.centre + self.scale[:, None] * (vectors - self.centre)
+        """Move vectors away from the centre for generation, by `sharpness` or `dynamics`."""
+        vectors, core = ops.cast(vectors, "float32"), self.core
+        factor = ops.where(self.weight < GAIN_WEIGHT, core.sharpness, core.dynamics)
+        return self.centre + factor[:, None] * (vectors - self.centre)
 
     def played(self, vectors):
         """The logits for generation, from spread vectors. Those of gains are multiplied by

@@ -196,12 +196,14 @@ class FramesBody(Body):
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         """The logits, without the squares of the vectors, which are equal for all codes."""
         body, books = self.body, self.config.books
-        codebook, weight = self.arrays["nearest/codebook"], self.arrays["nearest/weight"]
-        weight = weight * np.float32(np.where(weight < GAIN_WEIGHT, 1.0, GAIN_SHARE))
-        scale, centre = self.arrays["nearest/scale"][:, None], self.arrays["nearest/centre"]
-        factors = 2 * VECTOR_SCALE * weight[:, None] * scale
-        kernel = factors[..., None] * codebook.transpose(0, 2, 1)
-        towards = 2 * np.einsum("kd,kcd->kc", (1 - scale) * centre, codebook)
+        codebook, weight, centre = (self.arrays[f"nearest/{x}"]
+                                    for x in ("codebook", "weight", "centre"))
+        shape, core = weight < GAIN_WEIGHT, self.config.core
+        weight = weight * np.float32(np.where(shape, 1.0, GAIN_SHARE))
+        factor = np.float32(np.where(shape, core.sharpness, core.dynamics))[:, None]
+        scale = 2 * VECTOR_SCALE * weight[:, None] * factor
+        kernel = scale[..., None] * codebook.transpose(0, 2, 1)
+        towards = 2 * np.einsum("kd,kcd->kc", (1 - factor) * centre, codebook)
         bias = weight[:, None] * (towards - (codebook**2).sum(-1))
         vectors = body("Reshape", self.layer("vectors", features), [0, 0, books, -1])
         products = body("MatMul", body("Transpose", vectors, perm=[0, 2, 1, 3]), kernel)
