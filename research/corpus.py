@@ -144,7 +144,8 @@ class Corpus:
         """What figures depend on besides their arguments, by name, for `cached`."""
         chain, plan = self.music.chain, self.plan
         sums = {name: weight_set.checksum for name, weight_set in self.models.items()}
-        codecs = [self.music.engine, *(sums[name] for name in chain.codecs.values())]
+        codecs = [self.music.engine,
+                  *(sums[name] for name in chain.codecs.values() if name in sums)]
         sides = {"tracks": self.tracks, "train": self.train,
                  "all": [t for side in self.sides.values() for t in side]}
         return {"codecs": codecs, "plan": asdict(plan),

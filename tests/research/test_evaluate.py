@@ -124,6 +124,18 @@ def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny
     assert "notes kept of variations, 128x kept" in measured and "notes kept of variations, 32x kept" not in measured
 
 
+def test_a_chain_without_its_lowest_models_has_an_identity(corpus, tiny_weights, tmp_path):
+    for kind, folder in (("codecs", tiny_weights.codecs), ("generators", tiny_weights.generators)):
+        shutil.copytree(folder, tmp_path / kind)
+    weights.save_chain(tmp_path / "generators", CHAIN)
+    for file in (*tmp_path.glob("*/vqvae_8*"), *tmp_path.glob("*/generator_8*")):
+        file.unlink()
+    upper = Corpus(api.load(tmp_path / "codecs", tmp_path / "generators"), corpus.data_dir, corpus.data_dir.parent / "split.yml",
+                   dataclasses.replace(PLAN, depth=32), cache_dir=tmp_path / "cache", musicnn=corpus.musicnn)
+    assert {*upper.models} == {*corpus.models} - {"generator_8", "vqvae_8"}
+    assert upper.identity["codecs"] == corpus.identity["codecs"][:-1]
+
+
 def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
     import keras
 
