@@ -124,7 +124,7 @@ def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny
     assert "notes kept of variations, 128x kept" in measured and "notes kept of variations, 32x kept" not in measured
 
 
-def test_a_chain_without_its_lowest_models_has_an_identity(corpus, tiny_weights, tmp_path):
+def test_figures_of_a_chain_without_its_lowest_codec_depend_on_the_other_codecs(corpus, tiny_weights, tmp_path):
     for kind, folder in (("codecs", tiny_weights.codecs), ("generators", tiny_weights.generators)):
         shutil.copytree(folder, tmp_path / kind)
     weights.save_chain(tmp_path / "generators", CHAIN)

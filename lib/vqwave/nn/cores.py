@@ -359,16 +359,19 @@ class NearestCodes(layers.Layer):
 
     def spread(self, vectors):
         """Move vectors away from the centre for generation, by `sharpness` or `dynamics`."""
-        vectors, core = ops.cast(vectors, "float32"), self.core
-        factor = ops.where(self.weight < GAIN_WEIGHT, core.sharpness, core.dynamics)
-        return self.centre + factor[:, None] * (vectors - self.centre)
+        vectors = ops.cast(vectors, "float32")
+        factors = self._factors(self.core.sharpness, self.core.dynamics)
+        return self.centre + factors * (vectors - self.centre)
 
     def played(self, vectors):
         """The logits for generation, from spread vectors. Those of gains are multiplied by
         `GAIN_SHARE`.
         """
-        share = ops.where(self.weight < GAIN_WEIGHT, 1.0, GAIN_SHARE)
-        return share[:, None] * self(self.spread(vectors))
+        return self._factors(1.0, GAIN_SHARE) * self(self.spread(vectors))
+
+    def _factors(self, shapes: float, gains: float):
+        """float32 [books, 1]: a factor for books of shapes, and a factor for books of gains."""
+        return ops.where(self.weight < GAIN_WEIGHT, shapes, gains)[:, None]
 
     def call(self, vectors):
         vectors, weight = ops.cast(vectors, "float32"), self.weight[:, None]

@@ -32,8 +32,9 @@ PART_PASSES = 22
 with early stopping, it does not learn them.
 """
 TUNED_SHARPNESS, TUNED_DYNAMICS = 40.0, 1.5
-"""The `sharpness` and `dynamics` of a tuned performer. With 1.5, 4, 12 and 40, music tuned to
-Singularity was at distances of 41, 36, 32 and 31 from its validation tracks.
+"""The `sharpness` and `dynamics` of a tuned performer. With (1.5, 1.2), (4, 1.2), (12, 1.5) and
+(40, 1.5), music tuned to Singularity was at distances of 41, 36, 32 and 31 from its validation
+tracks.
 """
 PATIENCE, SMALL_PATIENCE = 8, 3
 """The patience of a generator, and of a generator with little music."""
