@@ -2,14 +2,13 @@
 
 import argparse
 import contextlib
-import signal
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from .. import cli
-from ..errors import Interrupted, UserError, signal_handlers
+from ..errors import UserError
 from ..io import files, weights
 from ..io.files import printable
 from ..play import keys, midi, playback, render
@@ -83,7 +82,8 @@ def main(argv=None) -> int:
     print(f"played {end.seconds:.1f} s")
     if end.underruns:
         print(f"underruns, where the sound stopped: {end.underruns}. This machine is too slow or "
-              f"too busy; a coarser generator (--generators) needs less computing", file=sys.stderr)
+              f"too busy: close other programs, or write a file with vqwave generate",
+              file=sys.stderr)
     return 0
 
 
@@ -94,9 +94,6 @@ def play(stream, args, finish, changes=()) -> playback.Status:
     first_seed, stream.changed = stream.seed, []
     blocks, sender = finish.fade_blocks(stream, changes), None
     display = Display(stream, pressed)
-
-    def end(number, _):
-        raise Interrupted(number, "stopped by SIGTERM")
 
     def show(status):
         if sender:
@@ -117,9 +114,8 @@ def play(stream, args, finish, changes=()) -> playback.Status:
             listener = midi.open_input(args.midi_in, pressed, display.notices.append)
             stack.callback(listener.close)
         stack.callback(display.close)
-        with signal_handlers(end, signal.SIGTERM):
-            return playback.play(blocks, stream.sample_rate, latency, device=args.device,
-                                 show=show, press=display.press)
+        return playback.play(blocks, stream.sample_rate, latency, device=args.device, show=show,
+                             press=display.press)
 
 
 def record(path, stream, seed: int, pressed, changes):

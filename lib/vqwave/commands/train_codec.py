@@ -12,7 +12,8 @@ def parser() -> argparse.ArgumentParser:
         "Train one codec (VQ-VAE) on a data folder. Run the same command again to continue a "
         "stopped training.",
         "--model vqvae_32 --data-dir data/mine --output-dir weights/my_codec --minutes 30",
-        "--preset cvae --model vqvae_500 --data-dir data/gtzan --minutes 30 --label folder",
+        "--preset cvae --model vqvae_500 --data-dir data/gtzan --output-dir weights/gtzan "
+        "--minutes 30 --label folder",
     )
     options.add_options(parser, "codec")
     parser.add_argument("--decoder-only", action="store_true",
