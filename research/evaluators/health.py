@@ -7,7 +7,7 @@ import numpy as np
 from vqwave.dsp import metrics
 from vqwave.io import audio, silence
 from vqwave.progress import SilentReporter
-from vqwave.report.copying import WindowHashes, hash_frames, longest_run
+from vqwave.report.copying import WindowHashes, check_equal, hash_frames, longest_run
 from vqwave.report.health import find_faults, measure
 
 from ..corpus import cached
@@ -54,7 +54,13 @@ def longest_repeat(codes) -> int:
 
     def occurs(length: int) -> bool:
         windows = hashes(length)
-        return len(np.unique(windows)) < len(windows)
+        order = np.argsort(windows, kind="stable")
+        twice = np.flatnonzero(windows[order[1:]] == windows[order[:-1]])
+        if not len(twice):
+            return False
+        first, second = order[twice[0] : twice[0] + 2]
+        check_equal(frames[first:], frames[second:], length)
+        return True
 
     return longest_run(occurs, len(frames) - 1)
 

@@ -48,9 +48,12 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> int:
             track_starts = track_starts[track_starts <= len(tracks[i]) - length]
             matches = np.isin(track_hashes[i](length)[track_starts], windows)
             matching_starts.append(track_starts[matches])
-        if not any(map(len, matching_starts)):
+        track = next((i for i, matches in enumerate(matching_starts) if len(matches)), None)
+        if track is None:
             return False
-        possible_starts = matching_starts
+        possible_starts, other = matching_starts, matching_starts[track][0]
+        position = starts[windows == track_hashes[track](length)[other]][0]
+        check_equal(frames[position:], tracks[track][other:], length)
         return True
 
     return longest_run(occurs, len(frames))
@@ -131,6 +134,11 @@ def _cover(starts, ends, count: int) -> np.ndarray:
     np.add.at(edges, np.maximum(starts, 0), 1)
     np.add.at(edges, ends, -1)
     return np.cumsum(edges)[:-1]
+
+
+def check_equal(codes, others, length: int):
+    if not np.array_equal(codes[:length], others[:length]):
+        raise RuntimeError("two runs of codes have one hash")
 
 
 def longest_run(occurs: Callable[[int], bool], most: int) -> int:
