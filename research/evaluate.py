@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from vqwave import cli, config, plots, progress
@@ -14,6 +15,7 @@ from vqwave.report.folder_page import EXAMPLE_SECONDS
 
 from . import evaluators, results
 from .corpus import SIDES, Corpus, Plan
+from .evaluators import variations
 from .media import encode_file
 
 SAMPLING = ("temperature", "top_p")
@@ -98,26 +100,44 @@ def main(argv=None) -> int:
 
 def draw(corpus: Corpus, folder) -> list[Path]:
     """Write sounds and pictures of a test track through each codec, and of generated pieces."""
-    music, folder = corpus.music, make_folder(folder)
+    folder = make_folder(folder)
     track = corpus.tracks[0]
     count = min(round(EXAMPLE_SECONDS * corpus.rate), track.samples)
-    sounds = {"original": corpus.samples(track, (track.samples - count) // 3, count)}
-    for level in music.chain.sizes:
-        codes = music.encode(sounds["original"], level)
-        sounds[f"reconstruction_{level}"] = music.decode(codes, level)[: len(sounds["original"])]
-    # As a listener hears them: from where the music sounds, and leveled.
-    pieces = {f"generated_{seed}": music.generate(
-                  level=corpus.plan.depth, seconds=EXAMPLE_SECONDS, seed=seed,
-                  sampling=corpus.sampling()) for seed in corpus.plan.seeds}
+    original = corpus.samples(track, (track.samples - count) // 3, count)
+    sounds = {"original": original} | {
+        f"reconstruction_{level}": corpus.music.decode(corpus.music.encode(original, level), level)
+        [:count] for level in corpus.music.chain.sizes}
+    pieces = {f"generated_{seed}": generate(corpus, corpus.plan.depth, seed)
+              for seed in corpus.plan.seeds}
     paths = [folder / "reconstructions.png", folder / "generated.png"]
     for path, shown in zip(paths, (sounds, pieces), strict=True):
         plots.spectrograms(shown, path, sample_rate=corpus.rate)
-    for name, sound in (sounds | pieces).items():
+    for name, sound in (sounds | pieces | finer(corpus, original)).items():
         paths.append(folder / f"{name}.ogg")
         with atomic_write(paths[-1]) as file:
             file.write(encode_file(sound, corpus.rate, "libopus", 32000, frame_duration=20,
                                    vbr="on"))
     return paths
+
+
+def generate(corpus: Corpus, depth: int, seed: int):
+    """A piece as a listener hears it: from where the music sounds, and leveled."""
+    return corpus.music.generate(level=depth, seconds=EXAMPLE_SECONDS, seed=seed,
+                                 sampling=corpus.sampling())
+
+
+def finer(corpus: Corpus, original) -> dict:
+    """A variation of the original at each level that has a generator, with the real codes of the
+    level above; and, where every level has one, a piece down to the lowest level.
+    """
+    chain = corpus.music.chain
+    trained = {level for level, name in chain.generators.items() if name in corpus.models}
+    sounds = {f"variation_{level}": variations.vary(corpus, original, 0, above, level)
+              for above, level in pairwise(chain.sizes) if level in trained}
+    if trained == {*chain.sizes} and corpus.plan.depth > chain.bottom:
+        sounds[f"generated_to_{chain.bottom}"] = generate(
+            corpus, chain.bottom, corpus.plan.seeds[0])
+    return sounds
 
 
 if __name__ == "__main__":

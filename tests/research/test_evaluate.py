@@ -6,7 +6,7 @@ import imported
 import numpy as np
 import pytest
 from prepared import data_folder, music
-from research import results
+from research import evaluate, results
 from research.corpus import Corpus, Plan, cached
 from research.evaluators import codecs, copying, generators, health, variations
 
@@ -18,6 +18,7 @@ from vqwave.play import api
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
+TONE = (0.3 * np.sin(np.arange(4 * LEVELS[0]) / 20)).astype(np.float32)
 
 
 def test_hum_at_the_codes_rate_is_separated_from_louder_or_duller_music(rng):
@@ -122,6 +123,18 @@ def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny
         without_lowest.identity["music"] != corpus.identity["music"])
     measured = dict(variations.run(without_lowest))
     assert "notes kept of variations, 128x kept" in measured and "notes kept of variations, 32x kept" not in measured
+    assert {*evaluate.finer(without_lowest, TONE)} == {"variation_128", "variation_32"}
+
+
+def test_every_level_with_a_generator_is_heard(corpus, monkeypatch):
+    """In a variation, and in a piece down to the lowest level unless the chain ends there."""
+    monkeypatch.setattr(evaluate, "EXAMPLE_SECONDS", 0.5)
+    sounds = evaluate.finer(corpus, TONE)
+    assert {*sounds} == {"variation_128", "variation_32", "variation_8"}
+    assert all(len(x) == len(TONE) and np.std(x) > 0 for x in sounds.values())
+    corpus.plan = dataclasses.replace(PLAN, depth=128)
+    piece = evaluate.finer(corpus, TONE)["generated_to_8"]
+    assert len(piece) == corpus.rate // 2 and np.isfinite(piece).all()
 
 
 def test_figures_of_a_chain_without_its_lowest_codec_depend_on_the_other_codecs(corpus, tiny_weights, tmp_path):
