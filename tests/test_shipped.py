@@ -84,6 +84,11 @@ def test_generators_were_trained_on_the_codecs_that_ship():
             assert weights.find(codecs, name).codes_id == identity
 
 
+def test_every_record_names_the_training_tracks():
+    for folder, name in SHIPPED:
+        assert weights.find(folder, name).trained_on, name
+
+
 def test_weights_and_checkout_stay_small():
     sets = [weights.find(folder, name) for folder, name in SHIPPED]
     assert sum(p.stat().st_size for s in sets for p in s.files.values()) <= 48 << 20
