@@ -188,10 +188,12 @@ class Corpus:
         return [*self.train, *(t for t in self.sides["fresh"] if any(
             names is None or splits.track_name(t) in names for names in leaked.values()))]
 
-    def sampling(self, **changes) -> dict[int, dict]:
-        """The plan's changes to the sampling of the levels that play, and more changes."""
-        changes = self.plan.sampling | changes
-        return dict.fromkeys(self.levels, changes) if changes else {}
+    def sampling(self, depth: int | None = None, **changes) -> dict[int, dict]:
+        """The plan's changes, and more changes, to the sampling of the levels down to `depth`
+        (None: the levels that play).
+        """
+        changes, depth = self.plan.sampling | changes, depth or self.plan.depth
+        return {x: changes for x in self.music.chain.sizes if x >= depth} if changes else {}
 
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
         """A finite stream as {"audio": uint16 [(batch,) n], "codes_L": uint16 [n(, books)]}."""

@@ -107,12 +107,12 @@ def draw(corpus: Corpus, folder) -> list[Path]:
     sounds = {"original": original} | {
         f"reconstruction_{level}": corpus.music.decode(corpus.music.encode(original, level), level)
         [:count] for level in corpus.music.chain.sizes}
-    pieces = {f"generated_{seed}": generate(corpus, corpus.plan.depth, seed)
+    pieces = {f"generated_{seed}": example(corpus, corpus.plan.depth, seed)
               for seed in corpus.plan.seeds}
     paths = [folder / "reconstructions.png", folder / "generated.png"]
     for path, shown in zip(paths, (sounds, pieces), strict=True):
         plots.spectrograms(shown, path, sample_rate=corpus.rate)
-    for name, sound in (sounds | pieces | finer(corpus, original)).items():
+    for name, sound in (sounds | pieces | lower_levels(corpus, original)).items():
         paths.append(folder / f"{name}.ogg")
         with atomic_write(paths[-1]) as file:
             file.write(encode_file(sound, corpus.rate, "libopus", 32000, frame_duration=20,
@@ -120,13 +120,13 @@ def draw(corpus: Corpus, folder) -> list[Path]:
     return paths
 
 
-def generate(corpus: Corpus, depth: int, seed: int):
+def example(corpus: Corpus, depth: int, seed: int):
     """A piece as a listener hears it: from where the music sounds, and leveled."""
     return corpus.music.generate(level=depth, seconds=EXAMPLE_SECONDS, seed=seed,
-                                 sampling=corpus.sampling())
+                                 sampling=corpus.sampling(depth))
 
 
-def finer(corpus: Corpus, original) -> dict:
+def lower_levels(corpus: Corpus, original) -> dict:
     """A variation of the original at each level that has a generator, with the real codes of the
     level above; and, where every level has one, a piece down to the lowest level.
     """
@@ -135,7 +135,7 @@ def finer(corpus: Corpus, original) -> dict:
     sounds = {f"variation_{level}": variations.vary(corpus, original, 0, above, level)
               for above, level in pairwise(chain.sizes) if level in trained}
     if trained == {*chain.sizes} and corpus.plan.depth > chain.bottom:
-        sounds[f"generated_to_{chain.bottom}"] = generate(
+        sounds[f"generated_to_{chain.bottom}"] = example(
             corpus, chain.bottom, corpus.plan.seeds[0])
     return sounds
 
