@@ -120,7 +120,7 @@ class Corpus:
         if not self.sides[side]:
             raise UserError(f"{split}: names no {side} track")
         self.side, self.tracks = side, self.sides[side]
-        self.levels = [x for x in music.chain.sizes if x >= plan.depth]  # those that play
+        self.levels = music.chain.down_to(plan.depth)  # those that play
 
     def for_side(self, side: str) -> "Corpus":
         """The same corpus with another side's tracks."""
@@ -192,8 +192,9 @@ class Corpus:
         """The plan's changes, and more changes, to the sampling of the levels down to `depth`
         (None: the levels that play).
         """
-        changes, depth = self.plan.sampling | changes, depth or self.plan.depth
-        return {x: changes for x in self.music.chain.sizes if x >= depth} if changes else {}
+        changes = self.plan.sampling | changes
+        levels = self.music.chain.down_to(depth or self.plan.depth)
+        return dict.fromkeys(levels, changes) if changes else {}
 
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
         """A finite stream as {"audio": uint16 [(batch,) n], "codes_L": uint16 [n(, books)]}."""

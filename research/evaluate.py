@@ -127,16 +127,16 @@ def example(corpus: Corpus, depth: int, seed: int):
 
 
 def lower_levels(corpus: Corpus, original) -> dict:
-    """A variation of the original at each level that has a generator, with the real codes of the
-    level above; and, where every level has one, a piece down to the lowest level.
+    """{name: sound}: a variation at each level that has a generator, from the original's codes of
+    the level above. If every level has a generator, a piece down to the lowest level, too.
     """
     chain = corpus.music.chain
     trained = {level for level, name in chain.generators.items() if name in corpus.models}
     sounds = {f"variation_{level}": variations.vary(corpus, original, 0, above, level)
               for above, level in pairwise(chain.sizes) if level in trained}
     if trained == {*chain.sizes} and corpus.plan.depth > chain.bottom:
-        sounds[f"generated_to_{chain.bottom}"] = example(
-            corpus, chain.bottom, corpus.plan.seeds[0])
+        sounds[f"generated_to_{chain.bottom}"] = example(corpus, chain.bottom,
+                                                         corpus.plan.seeds[0])
     return sounds
 
 

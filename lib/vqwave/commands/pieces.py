@@ -195,8 +195,7 @@ def stream_options(args, music) -> dict:
         args.keep = chain.top
     level = music.ending(bottom(args.generators, chain), args.keep)
     generated = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
-    encoded = ([args.keep or level, level] if args.prompt is None
-               else [x for x in chain.sizes if x >= level])
+    encoded = [args.keep or level, level] if args.prompt is None else chain.down_to(level)
     for x in map(chain.check_level, encoded):
         music.weight_set(chain.codecs[x]).config.check_codes()
     score = [chain.score] if chain.score and not args.keep else []

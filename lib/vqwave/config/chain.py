@@ -72,6 +72,10 @@ class ChainConfig(Config):
         """The level that is decoded by default."""
         return self.bottom if self.end is None else self.end
 
+    def down_to(self, level: int) -> list[int]:
+        """The levels from the top down to `level`."""
+        return [size for size in self.sizes if size >= level]
+
     def below(self, level: int) -> int:
         """The next finer level; for the bottom, the bottom."""
         return max((size for size in self.sizes if size < level), default=self.bottom)

@@ -102,7 +102,7 @@ class VQWave(ChainModels):
             UserError: the part is unreadable, silent, or shorter than one frame of the top level;
                 or `stay` is out of range.
         """
-        levels = [x for x in self.chain.sizes if x >= self.ending(level)]
+        levels = self.chain.down_to(self.ending(level))
         codecs = {x: self._encoder(x) for x in levels}
         rate, top = self.sample_rate, levels[0]
         name = printable(recording) if isinstance(recording, str | os.PathLike) else "the recording"
@@ -246,7 +246,7 @@ class VQWave(ChainModels):
         """The prompt with the codes of the levels down to `level` only. Raises `UserError` if a
         level is missing, or if the prompt fills the whole piece.
         """
-        levels = [x for x in self.chain.sizes if x >= level]
+        levels = self.chain.down_to(level)
         if missing := [x for x in levels if x not in prompt.codes]:
             raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no "
                             f"codes of level {missing[0]}")

@@ -93,7 +93,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     hours = [sum(spans[t.file][1] - spans[t.file][0] for t in side) / rate / 3600
              for side in (train, held_out)]
     results = Results(len(train), hours[0], len(held_out), hours[1], rate, level)
-    levels = [x for x in music.chain.sizes if x >= level]
+    levels = music.chain.down_to(level)
     # First, because this opens every model, and may fail.
     results.overlaps = judge.leakage_warnings([music.weight_set(names[x]) for x in levels for names
                                                in (music.chain.codecs, music.chain.generators)],
@@ -141,7 +141,7 @@ def playable_level(music: api.VQWave) -> int:
     """
     chain, playable = music.chain, 0
     try:
-        for level in (level for level in chain.sizes if level >= chain.ending):
+        for level in chain.down_to(chain.ending):
             music.weight_set(chain.codecs[level])
             music.weight_set(chain.generator(level))
             playable = level

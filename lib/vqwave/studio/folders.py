@@ -165,7 +165,7 @@ def plays(folder) -> bool:
     chain = weights.chain(path)
     if not chain.can_generate:
         return False
-    needed = [chain.generator(level) for level in chain.sizes if level >= chain.ending]
+    needed = [chain.generator(level) for level in chain.down_to(chain.ending)]
     return all(weights.holds(path, [name]) for name in [*needed, *filter(None, [chain.score])])
 
 
