@@ -90,7 +90,7 @@ def main(argv=None) -> int:
     only_on = {name: Path(folder).resolve().name for name, folder in args.only_on}
     pairs = []
     for name, folder in args.codecs:
-        folder = weights.find_folder(folder)
+        folder = weights.existing_folder(folder)
         names = [x for x in weights.chain(folder).codecs.values() if weights.tags(folder, x)]
         if not names:
             raise UserError(f"{printable(folder)}: holds no trained codec")

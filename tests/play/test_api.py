@@ -19,7 +19,6 @@ from vqwave.config import Sampling
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
-from vqwave.io.files import CHECKOUT
 from vqwave.play import api
 from vqwave.play.blocks import LEAST
 from vqwave.play.prompt import Variation
@@ -329,16 +328,3 @@ def test_the_folder_sets_the_default_ending_of_a_chain(music, tiny_weights, tmp_
     # What keeps the level it would end at goes on for one level.
     assert [short.ending(None, keep) for keep in (None, 512, 128, 32)] == [128, 128, 32, 8]
     assert set(short.prompt(prepared.music(1.0)).codes) == {512, 128}
-
-
-def test_the_default_folders_are_found_from_anywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shipped = (CHECKOUT / "weights", Path("weights"))
-    assert weights.find_folder("weights") in shipped
-    # A folder of that name with other things in it, as training codecs leaves it, changes nothing.
-    (tmp_path / "weights" / "mine").mkdir(parents=True)
-    (tmp_path / "weights" / "vqvae_8_decoder_best.weights.h5").touch()
-    assert weights.find_folder("weights") in shipped
-    (tmp_path / "weights" / "generator_8_generator_best.weights.h5").touch()
-    assert weights.find_folder("weights") == Path("weights")
-    assert weights.find_folder("elsewhere") == Path("elsewhere")

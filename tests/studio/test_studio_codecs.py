@@ -12,7 +12,7 @@ from prepared import music as tune
 from vqwave.config import ChainConfig, preset, replace
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
-from vqwave.io import audio, weights
+from vqwave.io import audio, defaults, weights
 from vqwave.nn.codec import Codec
 from vqwave.play import engine
 from vqwave.studio import CompareRequest, Studio, pictures
@@ -119,4 +119,4 @@ def test_a_folder_without_generators_does_not_replace_other_codecs(folders, open
     studio = open_studio(folders.vae, [folders.tiny.generators])
     assert list(studio.folders.playing) == [str(folders.tiny.generators)]
     assert studio.about()["codecs"] == [str(folders.tiny.generators), str(folders.vae)]
-    assert studio.folders.codecs_of(str(folders.tiny.generators)) == weights.CODECS
+    assert studio.folders.codecs_of(str(folders.tiny.generators)) == defaults.codecs()

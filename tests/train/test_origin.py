@@ -14,7 +14,7 @@ from vqwave import config as configs
 from vqwave.commands import arguments, evaluate
 from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
-from vqwave.io import manifest, splits, weights
+from vqwave.io import defaults, manifest, splits, weights
 from vqwave.train import origin, plan, run_plan
 from vqwave.train.origin import Amount, Origin
 
@@ -283,7 +283,7 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
 
 
 def test_a_tuned_performer_has_sharper_shapes(folder):
-    performer = weights.find(weights.folders()[0], "generator_512")
+    performer = weights.find(defaults.folders()[0], "generator_512")
     tuned = origin._tuned(performer, Amount(3, 1.0, 1, 0.1), False)["core"]
     assert tuned["sharpness"] == origin.TUNED_SHARPNESS > performer.config.core.sharpness
     assert tuned["dynamics"] == origin.TUNED_DYNAMICS > performer.config.core.dynamics

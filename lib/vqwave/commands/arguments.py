@@ -15,8 +15,8 @@ def add_data(parser):
 
 def add_codecs(parser):
     """--vqvae-weights-dir."""
-    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR",
-                        help="folder of the codecs")
+    parser.add_argument("--vqvae-weights-dir", metavar="DIR",
+                        help=f"folder of the codecs (default: {weights.CODECS})")
 
 
 def add_weights(parser, preset: bool = False):
@@ -35,9 +35,9 @@ def add_weights(parser, preset: bool = False):
                              f"{weights.PLAYED}{named})")
 
 
-def add_generator_folders(parser, text: str, default=(weights.PLAYED,)):
-    """--generator-weights-dir for several folders."""
-    parser.add_argument("--generator-weights-dir", default=default, nargs="+", metavar="DIR",
+def add_generator_folders(parser, text: str, *default: str):
+    """--generator-weights-dir for several folders; see `defaults.named_or`."""
+    parser.add_argument("--generator-weights-dir", nargs="+", metavar="DIR",
                         help=f"folders of generators (default: {' '.join(default)}); {text}. "
                              f"Generators use the codecs in their own folder, if there are any")
 

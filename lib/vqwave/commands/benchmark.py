@@ -6,7 +6,7 @@ import json
 from rich.console import Console
 
 from .. import cli, progress
-from ..io import weights
+from ..io import defaults
 from ..io.files import atomic_write, check_place, printable
 from ..report import benchmark
 from . import arguments
@@ -35,7 +35,7 @@ def main(argv=None) -> int:
         task = bar.add_task("starting")
         results = benchmark.run(
             args.part or list(benchmark.BENCHMARKS),
-            *weights.folders(args.vqvae_weights_dir, args.generator_weights_dir),
+            *defaults.folders(args.vqvae_weights_dir, args.generator_weights_dir),
             benchmark.QUICK if args.quick else benchmark.FULL,
             progress=lambda done, total, name: bar.update(task, completed=done, total=total,
                                                           description=name))

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import cli, config, progress
-from ..io import manifest, silence, splits, weights
+from ..io import defaults, manifest, silence, splits
 from ..io.files import printable
 from ..play import api
 from ..report import fad, folder_page, tables
@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    folders = weights.folders(args.vqvae_weights_dir, args.generator_weights_dir)
+    folders = defaults.folders(args.vqvae_weights_dir, args.generator_weights_dir,
+                               epoch=args.epoch)
     music = api.load(*folders, args.engine, args.epoch)
     split, seed = arguments.held_out(args, folders[1])
     report(music, folders[1], args.data_dir, split, seed, minutes=args.minutes,

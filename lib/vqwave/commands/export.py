@@ -5,7 +5,7 @@ import sys
 
 from .. import cli
 from ..errors import UserError, check_name
-from ..io import weights
+from ..io import defaults, weights
 from ..io.files import check_replaced, printable
 from ..onnx import export
 from ..play import api, engine
@@ -60,6 +60,6 @@ def model_names(args, music) -> list[str]:
                 for name in args.models.split(",")]
     names = [name for name in music.chain.names if music.has(name)]
     if not names:
-        codecs, generators = weights.folders(args.vqvae_weights_dir, args.generator_weights_dir)
+        codecs, generators = defaults.folders(args.vqvae_weights_dir, args.generator_weights_dir)
         raise UserError(f"no weights in {printable(codecs)} or {printable(generators)}")
     return names

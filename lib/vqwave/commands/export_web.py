@@ -16,8 +16,9 @@ def parser():
         "shows how to publish it.",
         "weights/mine site", "--serve",
     )
-    parser.add_argument("weights", nargs="?", default=weights.PLAYED, metavar="WEIGHTS",
-                        help="folder of generators, with their own codecs if they have any")
+    parser.add_argument("weights", nargs="?", metavar="WEIGHTS",
+                        help=f"folder of generators, with their own codecs if they have any "
+                             f"(default: {weights.PLAYED})")
     parser.add_argument("site", nargs="?", default="site", metavar="SITE", help="folder to write")
     parser.add_argument("--serve", action="store_true",
                         help="then serve the folder, to try it on this machine")

@@ -4,7 +4,7 @@ import argparse
 
 from .. import cli
 from ..errors import check_name
-from ..io import audio, weights
+from ..io import audio, defaults, weights
 from ..io.files import check_replaced, printable
 from ..play import engine, latents
 from . import arguments
@@ -53,7 +53,7 @@ def main(argv=None) -> int:
 
 def load(args) -> engine.CodecEngine:
     """The codec of --model. Raises `UserError` if it is no VAE."""
-    folder = weights.find_folder(args.vqvae_weights_dir)
+    folder = defaults.codecs(args.vqvae_weights_dir)
     names = list(weights.chain(folder).codecs.values())
     if args.model:
         names = [check_name("codec of the chain", args.model, names)]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Literal
 
 from .. import cli, config, progress
 from ..errors import UserError, check_name
@@ -107,8 +108,9 @@ def add_models(parser):
     arguments.add_weights(group, preset=True)
     arguments.add_epoch(group, "generators")
     group.add_argument("--generators", metavar="NAMES",
-                       help="all, or names separated by commas: the chain ends at the finest of "
-                            "these generators (default: the end in chain.yml, or all)")
+                       help="where the chain ends: all, or a generator, or generators from the top "
+                            "down, separated by commas; a score joins by itself (default: the end "
+                            "in chain.yml, or all)")
     arguments.add_engine(group)
     group.add_argument("--no-gpu", action="store_true", help="do not use a GPU")
 
@@ -271,10 +273,12 @@ def begin(args, music, level: int):
     return source
 
 
-def bottom(names: str | None, chain: config.ChainConfig) -> int | None:
-    """The level at which --generators ends the chain. Raises `UserError` for an unknown name."""
+def bottom(names: str | None, chain: config.ChainConfig) -> int | Literal["all"] | None:
+    """The level at which --generators ends the chain, as `VQWave.ending` takes it. Raises
+    `UserError` for an unknown name.
+    """
     if names is None:
         return None
-    levels = {name: level for level, name in chain.generators.items()} | {"all": chain.bottom}
-    return min(levels[check_name("generator", name.strip(), levels)]
-               for name in names.split(","))
+    levels = {name: level for level, name in chain.generators.items()}
+    chosen = [check_name("generator", name.strip(), [*levels, "all"]) for name in names.split(",")]
+    return "all" if "all" in chosen else min(levels[name] for name in chosen)

@@ -67,7 +67,7 @@ def main(argv=None) -> int:
         if not Path(path).is_file():
             raise UserError(f"{printable(path)}: no such file")
     for folder in args.other_weights or ():
-        weights.chain(weights.find_folder(folder))
+        weights.existing_folder(folder)
     pieces.check(args, [files.check_place(args.record)] if args.record is not None else [], NEEDS)
     music = pieces.load(args)
     if music.vae is not None:

@@ -5,7 +5,7 @@ import sys
 
 from .. import cli, config
 from ..errors import UserError
-from ..io import weights
+from ..io import defaults, weights
 from ..play import api, engine
 from ..play.sampling import draw_seed
 from ..studio import stations
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_label(parser)
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
-    arguments.add_generator_folders(models, "each folder has its own stations")
+    arguments.add_generator_folders(models, "each folder has its own stations", weights.PLAYED)
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
@@ -49,10 +49,9 @@ def main(argv=None) -> int:
     from ..studio import radio
 
     groups: list[stations.StationGroup] = []
-    folders = dict.fromkeys(args.generator_weights_dir)
-    music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
-    openers = {folder: opener(music.open(weights.find_folder(folder)), seed,
-                              args) for folder in folders}
+    folders = defaults.named_or(args.generator_weights_dir, weights.PLAYED)
+    music = api.load(args.vqvae_weights_dir, next(iter(folders.values())), args.engine)
+    openers = {name: opener(music.open(folder), seed, args) for name, folder in folders.items()}
     rates = {}
     for folder, open_stream in openers.items():
         with open_stream() as stream:  # raises if weights are missing or do not fit the options
@@ -72,5 +71,5 @@ def opener(music: api.VQWave, seed: int, args):
     """A function that opens a stream with a piece for each station."""
     sampling = None if args.guidance is None else {
         level: {"guidance": args.guidance} for level in music.chain.sizes
-        if level >= music.chain.ending}
+        if level >= music.ending(None)}
     return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling, label=args.label)

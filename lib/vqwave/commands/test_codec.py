@@ -11,7 +11,7 @@ from .. import cli, plots, progress
 from ..config import CodecConfig
 from ..dsp import metrics
 from ..errors import UserError
-from ..io import audio, silence, weights
+from ..io import audio, defaults, silence, weights
 from ..io.files import check_replaced, make_folder, printable
 from ..play import engine
 from ..report import fad, judge, tables
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    codecs = weights.find_folder(args.vqvae_weights_dir)
+    codecs = defaults.codecs(args.vqvae_weights_dir)
     names = weights.chain(codecs).codecs.values() if args.model == "all" else [args.model]
     # Find all weights before any work, so that missing weights are reported at once.
     sets = [weights.find(codecs, name, args.epoch) for name in names]

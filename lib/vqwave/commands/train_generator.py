@@ -3,7 +3,7 @@
 import argparse
 
 from .. import cli
-from ..io import weights
+from ..io import defaults
 from ..train import options, run_plan
 from . import arguments
 
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    codecs = weights.find_folder(args.vqvae_weights_dir)
+    codecs = defaults.codecs(args.vqvae_weights_dir)
     run_plan.train_model(options.read_settings(args, "generator"), args.data_dir, codecs,
                          args.epoch, args.scheduler)
     return 0

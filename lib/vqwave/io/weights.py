@@ -31,6 +31,7 @@ import numpy as np
 from .. import cli
 from .. import config as configs
 from ..errors import UserError
+from . import copied
 from .files import CHECKOUT, atomic_write, make_folder, printable, sha256, write_yaml
 
 CHAIN = "chain.yml"
@@ -58,48 +59,11 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
     return WEIGHT_PARTS[config.kind]
 
 
-def find_folder(folder) -> Path:
-    """`folder`; or the checkout's folder of the same name, if `folder` is named like a shipped one
-    but has no weights (for instance after a training of codecs alone).
-    """
-    kind = "codec" if str(folder) == CODECS else "generator"
-    own, part = CHECKOUT / folder, WEIGHT_PARTS[kind][0]
-    if (str(folder) in (CODECS, GENERATORS, PLAYED) and own.is_dir()
-            and not any(Path(folder).glob(f"*_{part}*.weights.h5"))
-            and own.resolve() != Path(folder).resolve()):
-        return own
-    return Path(folder)
-
-
 def existing_folder(folder) -> Path:
-    """`find_folder(folder)`. Raises `UserError` if there is no such folder."""
-    path = find_folder(folder)
-    if not path.is_dir():
+    """`folder` as a path. Raises `UserError` if there is no such folder."""
+    if not Path(folder).is_dir():
         raise UserError(f"{printable(folder)}: no such folder")
-    return path
-
-
-def folders(codecs=None, generators=None,
-            preset: configs.Preset | None = None) -> tuple[Path, Path]:
-    """The folders of codecs and of generators. None: the default weights, or `weights/NAME` of a
-    preset. The codecs are those in the generators' folder, if it has any; otherwise the shipped
-    codecs. A VAE has only one folder.
-    """
-    def chain_of(folder):
-        return chain(folder) if preset is None else preset.chain
-
-    if generators is None and codecs is not None and not chain_of(codecs).generators:
-        generators = codecs
-    if generators is None and preset is not None:
-        own = find_folder(f"{GENERATORS}/{Path(preset.name).stem}")
-        generators = own if own.is_dir() or preset.name != configs.DEFAULT_PRESET else GENERATORS
-    generators = find_folder(PLAYED if generators is None else generators)
-    if codecs is None:
-        played = chain_of(generators)
-        own_codecs = (not played.generators or holds(generators, played.codecs.values())
-                      or preset is not None and not holds(generators, played.generators.values()))
-        codecs = generators if own_codecs else CODECS
-    return find_folder(codecs), generators
+    return Path(folder)
 
 
 def holds(folder, names: Iterable[str]) -> bool:
@@ -150,7 +114,8 @@ class WeightSet:
     """A complete set on disk, with verified checksums.
 
     files: the weights files by part; a wheel has only the codebooks and a score's corpus. record:
-    the fields of `Record` that training wrote. training, data: None if unknown.
+    the fields of `Record` that training wrote. training, data: None if unknown. origin: of
+    a set that was copied by hand (see `copied`), the YAML file of the original.
     """
 
     folder: Path
@@ -162,6 +127,12 @@ class WeightSet:
     record: dict
     training: configs.TrainingConfig | None = None
     data: configs.DataConfig | None = None
+    origin: Path | None = None
+
+    @property
+    def yaml(self) -> Path:
+        """The YAML file that describes the set."""
+        return self.origin or config_path(self.folder, self.name, self.tag)
 
     @property
     def trim_silence(self) -> float | None:
@@ -184,11 +155,13 @@ class WeightSet:
     @property
     def tag_phrase(self) -> str:
         """Which of a folder's sets this is, as words in a message."""
-        if self.tag in ("", "best"):
-            shipped = self.folder.resolve().parent == CHECKOUT
-            return ("the best set" if self.tag else "the shipped set" if shipped
-                    else "the default set")
-        return f"epoch {self.tag.lstrip('0') or '0'}"
+        if self.origin:
+            tag = self.origin.stem.removeprefix(f"{self.name}_")
+            return f"a copy of {_tag_words(tag)} in {self.origin.parent}"
+        if self.tag:
+            return _tag_words(self.tag)
+        shipped = self.folder.resolve().parent == CHECKOUT
+        return "the shipped set" if shipped else "the default set"
 
     @property
     def summary(self) -> str:
@@ -245,6 +218,10 @@ class WeightSet:
         """The codebook of each code of a frame; [] without codebooks."""
         books = self.codebooks()
         return [books[k] for k in self.config.codebook_of] if books else []
+
+
+def _tag_words(tag: str) -> str:
+    return f"epoch {tag.lstrip('0') or '0'}" if tag.isdigit() else "the best set"
 
 
 def describe(sets) -> list[str]:
@@ -362,13 +339,13 @@ def to_numpy(variable) -> np.ndarray:
 
 
 def tags(folder, name: str) -> list[str]:
-    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then "" for
-    the default set.
+    """The tags of the sets in `folder` that have a YAML: epochs in order, then `best`, then "" for
+    the default set. A default set that is a copy of a numbered set has the YAML of that set.
     """
-    pattern = re.compile(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml")
-    paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
-    return sorted((match[1] or "" for path in paths if (match := pattern.fullmatch(path.name))),
-                  key=lambda tag: (not tag.isdigit(), tag == "", tag))
+    found = copied.tagged(folder, name)
+    if "" not in found and copied.origin(folder, name):
+        found.append("")
+    return found
 
 
 def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
@@ -431,22 +408,30 @@ def epochs(folder, name: str) -> list[int]:
     return [int(t) for t in tags(folder, name) if t.isdigit()]
 
 
+def _tag(epoch: int | str | None, present: list[str]) -> str:
+    """The tag of an epoch, as `find` takes it. present: the tags in the folder."""
+    if epoch in (None, "best"):
+        return "" if epoch is None and "" in present else "best"
+    try:
+        return epoch_tag(int(epoch))
+    except ValueError as e:
+        raise WeightsError(f"epoch is {epoch!r}; it must be a number or 'best'") from e
+
+
 def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     """The set of an epoch; or the best; or for None the default set, or the best if there is none.
-    If a crash left `best` incomplete, the numbered set that it was copied from is returned.
+    If a crash left `best` incomplete, the numbered set that it was copied from is returned. A
+    default set may be a copy of a numbered set, see `copied.origin`.
     """
     folder, present = Path(folder), tags(folder, name)
-    if epoch in (None, "best"):
-        tag = "" if epoch is None and "" in present else "best"
-    else:
-        try:
-            tag = epoch_tag(int(epoch))
-        except ValueError as e:
-            raise WeightsError(f"epoch is {epoch!r}; it must be a number or 'best'") from e
+    tag = _tag(epoch, present)
     if tag not in present:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
         have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set" for t in present)
+        if not have and any(folder.glob(f"{name}_*.weights.h5")):
+            raise WeightsError(f"{folder}: no YAML file describes the weights of {name}, and the "
+                               f"files are not copies of one numbered set in {GENERATORS}")
         if not have:
             raise WeightsError(f"{folder}: no weights of {name}")
         what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
@@ -454,10 +439,21 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     try:
         return _open(folder, name, tag)
     except WeightsError:
+        if not tag and (origin := copied.origin(folder, name)):
+            return _open(folder, name, tag, origin)
         source = _source_of_best(folder, name) if tag == "best" else None
         if source is None:
             raise
         return source
+
+
+def record(folder, name: str, epoch: int | str | None = None) -> dict:
+    """The record of the set that `find` returns, without a check of the files; {} without a set."""
+    with contextlib.suppress(UserError, KeyError):
+        tag = _tag(epoch, tags(folder, name))
+        origin = None if tag else copied.origin(folder, name)
+        return dict(configs.load_yaml(origin or config_path(folder, name, tag))["record"] or {})
+    return {}
 
 
 def _source_of_best(folder: Path, name: str) -> WeightSet | None:
@@ -493,8 +489,8 @@ def find_trained(folder, name: str, preset: configs.Preset,
     return weight_set
 
 
-def _open(folder: Path, name: str, tag: str) -> WeightSet:
-    path = config_path(folder, name, tag)
+def _open(folder: Path, name: str, tag: str, origin: Path | None = None) -> WeightSet:
+    path = origin or config_path(folder, name, tag)
     try:
         values = configs.load_yaml(path)
         # Checked first, so that a file of another program gets a suitable message.
@@ -521,7 +517,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), values["sha256"]],
                           sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
-                     record.to_dict(), training, data)
+                     record.to_dict(), training, data, origin)
 
 
 def _check_files(path: Path, sums, files: dict[str, Path]):
@@ -551,8 +547,7 @@ def copy_as_best(source: WeightSet, folder) -> WeightSet:
     copies = {path: weights_path(folder, source.name, part, "best")
               for part, path in source.files.items()}
     # The YAML, written last, completes the set.
-    copies[config_path(source.folder, source.name, source.tag)] = config_path(
-        folder, source.name, "best")
+    copies[source.yaml] = config_path(folder, source.name, "best")
     for path, copy in copies.items():
         with atomic_write(copy) as file:
             file.write(path.read_bytes())
@@ -561,9 +556,8 @@ def copy_as_best(source: WeightSet, folder) -> WeightSet:
 
 def add_to_record(weight_set: WeightSet, **values):
     """Add to the record in the YAML of a set. The weights and their checksum stay as they are."""
-    path = config_path(weight_set.folder, weight_set.name, weight_set.tag)
-    described = configs.load_yaml(path)
-    write_yaml(path, described | {"record": (described.get("record") or {}) | values})
+    described = configs.load_yaml(weight_set.yaml)
+    write_yaml(weight_set.yaml, described | {"record": (described.get("record") or {}) | values})
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):

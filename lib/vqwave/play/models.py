@@ -3,12 +3,14 @@
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from .. import config
 from ..errors import UserError, check_name
-from ..io import weights
+from ..io import defaults, weights
 from . import engine as engines
 from . import pitches
 
@@ -21,7 +23,7 @@ class ChainModels:
         self.engine = check_name("engine", engine, engines.ENGINES)
         self.epoch, self.preset = epoch, None if preset is None else config.preset(preset)
         self._given = codecs
-        self._codecs, self._generators = weights.folders(codecs, generators, self.preset)
+        self._codecs, self._generators = defaults.folders(codecs, generators, self.preset, epoch)
         self.chain = weights.chain(self._generators, self.preset)
         self._sets: dict[str, weights.WeightSet] = {}
         self._engines = {}
@@ -35,10 +37,9 @@ class ChainModels:
         """
         key = os.path.abspath(generators)
         if key not in self._others:
-            weights.existing_folder(generators)
-            chain = weights.chain(generators)
-            has_codecs = weights.holds(generators, chain.codecs.values())
-            self._others[key] = type(self)(None if has_codecs else self._given, generators,
+            chain = weights.chain(weights.existing_folder(generators))
+            own_codecs = defaults.plays_own_codecs(Path(generators), chain)
+            self._others[key] = type(self)(generators if own_codecs else self._given, generators,
                                            self.engine)
         return self._others[key]
 
@@ -83,14 +84,42 @@ class ChainModels:
         """Samples per second; the same for all models of the chain."""
         return self.chain.sample_rate
 
-    def ending(self, level: int | None, keep: int | None = None) -> int:
-        """The level to decode: `level`, or the chain's default if it is None. For a variation that
-        keeps level `keep`, the default is always below `keep`.
+    def ending(self, level: int | Literal["all"] | None, keep: int | None = None) -> int:
+        """The level to decode: `level`; or, for None, the chain's default; or, for "all", the
+        finest level with a generator. For a variation that keeps level `keep`, the default is
+        always below `keep`. A chain that lacks weights ends above the first level without weights,
+        unless `level` is a number. A line on stderr then names what is missing.
         """
         chain = self.chain
+        if level == "all":
+            return self._last_complete(min(chain.generators, default=chain.bottom), keep)
         if level is None:
-            return chain.ending if keep is None or chain.ending < keep else chain.below(keep)
+            return self._last_complete(
+                chain.ending if keep is None or chain.ending < keep else chain.below(keep), keep)
         return chain.check_level(level)
+
+    def _last_complete(self, level: int, keep: int | None) -> int:
+        """`level`, or the finest level above it to which no weights are missing. keep: a level
+        whose codes are given, so that levels from there up need no generators.
+        """
+        chain, last = self.chain, None
+        missing: list[str] = []
+        for x in chain.down_to(level):
+            generator = chain.generators.get(x)
+            if keep and x >= keep:
+                continue
+            if generator and not self.has(generator):
+                missing.append(generator)
+                break
+            if self.has(chain.codecs[x]):
+                last, missing = x, []
+            else:
+                missing.append(chain.codecs[x])
+        if not missing or last is None:
+            return level  # without weights of the first level, loading raises an error
+        defaults.note(f"no weights of {' and '.join(missing)} in {self._generators}, so the chain "
+                      f"ends at {last}x")
+        return last
 
     def codec(self, level: int) -> engines.CodecEngine:
         """The codec of a level."""

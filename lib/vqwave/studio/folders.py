@@ -10,33 +10,37 @@ import numpy as np
 
 from ..config import GeneratorConfig
 from ..errors import UserError
-from ..io import files, weights
+from ..io import defaults, files, weights
 from ..onnx import export
 from ..play import api
 from ..play.sampling import sampling_per_level
 from . import limits, pictures
 
+DEFAULT_FOLDERS = weights.PLAYED, weights.GENERATORS
+"""The folders of generators that a studio offers if the user names none."""
+
 
 class Folders:
     """Folders of weights by name, with their subfolders; folders with generators come first.
-    codecs: a folder for generators without their own codecs. follow: the output folder of a running
-    training, which comes first and plays its best sets. Raises `UserError` if no folder holds
-    generators or codecs.
+    codecs: a folder for generators without their own codecs. None for either: the shipped folders.
+    follow: the output folder of a running training, which comes first and plays its best sets.
+    Raises `UserError` if no folder holds generators or codecs.
     """
 
     def __init__(self, codecs, generators, engine: str, follow=None):
         self.followed = str(follow) if follow else None
-        generators = [*filter(None, [self.followed]), *generators]
-        if not weights.chain(codecs).can_generate:
-            codecs, generators = weights.CODECS, [*generators, codecs]
-        self.codecs, self.engine = codecs, engine
-        playing, codecs_only = _find(generators)
+        roots = {path: Path(path) for path in filter(None, [self.followed])}
+        roots |= defaults.named_or(generators, *DEFAULT_FOLDERS)
+        if codecs is not None and not weights.chain(codecs).can_generate:
+            roots, codecs = roots | {str(codecs): Path(codecs)}, None
+        self.codecs, self.engine = defaults.codecs(codecs), engine
+        playing, codecs_only = _find(roots)
         self.paths: dict[str, Path] = playing | codecs_only
         self.playing = tuple(playing)
         if self.followed and self.followed not in playing:
             raise UserError(f"{files.printable(self.followed)}: holds no generators to follow yet")
         if not self.paths:
-            searched = ", ".join(files.printable(folder) for folder in generators)
+            searched = ", ".join(map(files.printable, roots))
             raise UserError(f"{searched}: no generators in there (nor in its folders), and no "
                             f"codecs; train some, or name another folder with "
                             f"--generator-weights-dir")
@@ -60,7 +64,9 @@ class Folders:
     def codecs_of(self, folder: str) -> Path:
         """The folder of the codecs that a folder's generators use."""
         path = self.paths[folder]
-        return path if weights.holds(path, self.chains[folder].codecs.values()) else self.codecs
+        chain = self.chains[folder]
+        own = not chain.can_generate or defaults.plays_own_codecs(path, chain)
+        return path if own and weights.holds(path, chain.codecs.values()) else self.codecs
 
     def epochs(self, folder: str) -> list[str]:
         """The tags of the generators' sets: "" for shipped weights, "best", then epochs."""
@@ -161,23 +167,21 @@ def _checksum(music: api.VQWave, name: str) -> str | None:
 
 def plays(folder) -> bool:
     """Whether a folder holds all generators that its chain needs."""
-    path = weights.find_folder(folder)
-    chain = weights.chain(path)
+    chain = weights.chain(folder)
     if not chain.can_generate:
         return False
     needed = [chain.generator(level) for level in chain.down_to(chain.ending)]
-    return all(weights.holds(path, [name]) for name in [*needed, *filter(None, [chain.score])])
+    return all(weights.holds(folder, [name]) for name in [*needed, *filter(None, [chain.score])])
 
 
-def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:
+def _find(roots: dict[str, Path]) -> tuple[dict[str, Path], dict[str, Path]]:
     """(folders with a top generator, folders with codecs only) among `roots` and subfolders."""
     playing, codecs_only = {}, {}
-    for name_of_root in roots:
-        root = weights.find_folder(name_of_root)
+    for name_of_root, root in roots.items():
         inside = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         for path in [root, *inside]:
             chain = weights.chain(path)
-            name = str(name_of_root if path == root else Path(name_of_root) / path.name)
+            name = name_of_root if path == root else str(Path(name_of_root) / path.name)
             if chain.can_generate and weights.holds(path, [chain.generator(chain.top)]):
                 playing[name] = path
             elif weights.holds(path, chain.codecs.values()):

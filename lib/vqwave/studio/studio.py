@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import UserError
-from ..io import audio, files, weights
+from ..io import audio, defaults, files, weights
 from ..play import controls, midi
 from ..play.render import Finish
 from . import limits
@@ -231,8 +231,8 @@ class Studio:
         path = self.folders.paths[s.weights]
         for flag, value, default in (
             ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)),
-             str(weights.folders(generators=path)[0])),
-            ("--generator-weights-dir", str(path), str(weights.find_folder(weights.PLAYED))),
+             str(defaults.folders(generators=path)[0])),
+            ("--generator-weights-dir", str(path), str(defaults.folder(weights.PLAYED))),
             ("--epoch", s.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:

@@ -9,7 +9,7 @@ from typing import Self
 from .. import config
 from ..config import ChainConfig, Labels, Split, TrainingConfig
 from ..errors import UserError
-from ..io import silence, weights
+from ..io import defaults, silence, weights
 from ..io.files import make_folder, printable, write_yaml
 
 PRESET_FILE = "preset.yml"
@@ -79,7 +79,7 @@ class Origin:
         """The models in `folder`, or the shipped codecs if it has none; None: all shipped models.
         Raises `UserError` if the folder has no generators.
         """
-        codecs, generators = weights.folders(generators=folder)
+        codecs, generators = defaults.folders(generators=folder)
         chain = weights.chain(generators)
         if not weights.tags(generators, top := chain.generator(chain.top)):
             raise UserError(f"{printable(generators)}: has no {top} to begin with; --from-scratch "
