@@ -43,7 +43,7 @@ def tiny(tmp_path_factory):
     tiny = SimpleNamespace(data=root / "data", weights=root / "weights", seconds={})
     data_folder(tiny.data, {f"track {i}": music(1.0, i) for i in range(3)})
     common = ["--size", "tiny", "--steps", STEPS, "--epochs", 3, "--batch-size", 2,
-              "--input-length", 4096, "--keep-all"]
+              "--input-length", 4096]
 
     def codec(out, data=tiny.data):
         return "train_vqvae", "--model", CODEC, "--data-dir", data, "--output-dir", out, *common
@@ -160,7 +160,7 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
     out, random = tmp_path / "out", np.random.default_rng(times)
     arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16",
                  "--levels", 512, "--steps", STEPS, "--epochs", 3, "--batch-size", 2,
-                 "--input-length", 4096, "--offsets", 1, "--keep-all",
+                 "--input-length", 4096, "--offsets", 1,
                  "--no-report"]
 
     class TrainAll(Command):

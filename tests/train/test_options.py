@@ -61,7 +61,7 @@ def test_a_preset_may_hold_data_settings(write):
 
 def test_every_flag_reaches_its_setting(tmp_path):
     (tmp_path / "s.yml").write_text("validation: [a]\n")
-    line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all "
+    line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-last 4 "
             f"--promote --epochs 6 --val-split {tmp_path}/s.yml --learning-rate 1e-4 "
             f"--batch-size 3 --input-length 16 --steps 8 --start-from w --distribute")
     settings = read(*line.split())
@@ -71,7 +71,7 @@ def test_every_flag_reaches_its_setting(tmp_path):
         batch_size=3, input_length=16, steps=8)
     assert settings.data.split == configs.Split(validation=("a",))
     assert settings.options == RunOptions("o", minutes=3.0,
-                                          start_from=Path("w"), keep_all=True, promote=True,
+                                          start_from=Path("w"), keep_last=4, promote=True,
                                           distribute=True, set_by_user=settings.options.set_by_user)
 
 

@@ -50,7 +50,7 @@ def train(data, tiny_weights):
                     "offsets": 2, "input_length": 2048 if name == CODEC else 4096} | more
         settings = TrainingConfig(**{key: value for key, value in settings.items()
                                      if value is not None})
-        options = RunOptions(folder, **{"keep_all": True} | run)
+        options = RunOptions(folder, **run)
         if isinstance(config or (SMALL if name == CODEC else WIDE), configs.CodecConfig):
             record = training.train_codec(config or SMALL, data, options, settings, data_config,
                                           reporter)
@@ -158,6 +158,37 @@ def test_more_steps_continue_a_finished_run(train, begun):
     assert more.record.step == 10
     assert weights.epochs(begun, GENERATOR)[-1] == 4
     assert read_log(begun / f"{GENERATOR}.csv")[0] == [1, 2, 3, 4]
+
+
+def test_a_run_starts_again_after_an_epoch_with_a_new_optimizer(train, straight, begun):
+    """The saved state does not count. A stopped run continues without the option."""
+    first = {epoch: weights.find(begun, GENERATOR, epoch) for epoch in (1, 2, 3)}
+    with pytest.raises(Interrupted):
+        train(begun, start_epoch=1,
+              at_step=lambda done: done == 4 and os.kill(os.getpid(), signal.SIGTERM))
+    stopped, _ = state(begun, GENERATOR)
+    assert (stopped.step, stopped.first_step, stopped.scheduled_steps) == (5, 3, 4)
+    assert weights.find(begun, GENERATOR, "best").record == first[1].record, "the best so far"
+    assert "all 7 steps done" in train(begun).reporter.text
+    again = {epoch: weights.find(begun, GENERATOR, epoch) for epoch in (1, 2, 3)}
+    assert again[1].checksum == first[1].checksum
+    for epoch in (2, 3):
+        assert again[epoch].record["step"] == first[epoch].record["step"]
+        assert again[epoch].checksum != first[epoch].checksum
+        assert again[epoch].record["id"] != first[epoch].record["id"]
+
+
+def test_a_start_at_an_epoch_is_announced_or_refused_in_one_line(train, begun):
+    before = contents(begun)
+    for epoch, message in ((9, "no epoch 9 of generator_512; there are: 1, 2, 3"),
+                           (3, "epoch 3 in .* is at step 7 already; --steps 7 is not beyond that")):
+        with pytest.raises(UserError, match=message):
+            train(begun, start_epoch=epoch)
+    assert contents(begun) == before
+    run = train(begun, start_epoch=2)
+    assert run.reporter.steps == [7]
+    [line] = [line for line in run.reporter.lines if line.startswith("starts from")]
+    assert "generator_512: epoch 2 in" in line and "epochs from 3 on are written again" in line
 
 
 def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monkeypatch):
@@ -365,11 +396,11 @@ def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
      "'nothing' that the data folder does not hold"),
     (GENERATOR, {"input_length": 4000}, "--input-length is 4000.*multiple of 512"),
     (GENERATOR, {"config": configs.preset().generator(GENERATOR)},
-     "num_codes is 256, but vqvae_512 has 64"),
+     "num_codes is 256, but vqvae_512 in .* has 64"),
     ("generator_128",
      {"config": configs.replace(NEXT,
                                 conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
-     "the level above: num_codes is 9, but vqvae_512 has 64"),
+     "the level above: num_codes is 9, but vqvae_512 in .* has 64"),
     (CODEC, {"config": configs.replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
 ])
 def test_user_errors_are_one_line(train, tmp_path, name, more, message):

@@ -16,6 +16,8 @@ from . import arguments
 
 HOURS, FROM_SCRATCH_HOURS = 1.0, 8.0
 """The default hours of a training from trained models, and of a training from scratch."""
+KEEP_LAST = 3
+"""The default number of numbered sets of each model that stay, besides the best."""
 
 
 def levels(text: str) -> tuple[int, ...]:
@@ -52,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
                              f"unless --preset names another")
     options.add_preset(parser)
     # Without a preset, the configs of the trained models apply.
-    parser.set_defaults(preset=None)
+    parser.set_defaults(preset=None, keep_last=KEEP_LAST)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
                         help=f"time for everything, the report included; trainings adapt their "
                              f"steps to the speed of the machine (default: {HOURS:g}, from scratch "

@@ -34,7 +34,7 @@ class Checkpoint(keras.callbacks.Callback):
                  group: devices.DeviceGroup = devices.ALONE, ends: float = math.inf):
         super().__init__()
         self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group
-        self.deadline = Deadline(ends, record.steps, group)
+        self.deadline = Deadline(ends, record.scheduled_steps, group)
         self.state = RunState(folder, record.name)
         self.signal = 0
         self.saved_at = time.monotonic()
@@ -115,7 +115,7 @@ class Checkpoint(keras.callbacks.Callback):
         elif record.step >= record.steps:
             record.finished = f"all {record.steps} steps done"
         self.save_state()
-        self._prune()
+        self._prune(number)
         signal_number = self.group.greatest(self.signal)
         if signal_number and not record.finished:
             raise Interrupted(signal_number)
@@ -134,12 +134,15 @@ class Checkpoint(keras.callbacks.Callback):
             weights.save(self.folder, record.name, tag, self.model.parts, record.model, values,
                          training=record.training, data=record.data)
 
-    def _prune(self):
-        """Remove old epochs, except the best one, from which `best` can be restored."""
+    def _prune(self, newest: int):
+        """Remove old epochs, except the best one, from which `best` can be restored. newest: the
+        epoch that was saved now; later ones are of a run that began again at an earlier epoch.
+        """
         if self.keep is None or not self.group.first:
             return
         name = self.record.name
-        for epoch in weights.epochs(self.folder, name)[: -self.keep]:
+        epochs = [epoch for epoch in weights.epochs(self.folder, name) if epoch <= newest]
+        for epoch in epochs[: -self.keep]:
             if epoch != self.record.best_epoch:
                 tag = weights.epoch_tag(epoch)
                 # The YAML file first: files that no YAML file names are no set.

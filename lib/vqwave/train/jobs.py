@@ -16,7 +16,7 @@ from ..nn import generator as nn_generator
 from ..nn import losses
 from ..nn.cores import CORES
 from ..progress import SilentReporter
-from . import performances
+from . import codecs, performances
 from .devices import DeviceGroup
 from .options import RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord
@@ -235,7 +235,7 @@ class CodecJob(Job):
 
 class GeneratorJob(Job):
     """A generator on the codes of a prepared folder under codecs. codec_epoch, chain: see
-    `find_codec`. scheduler: the address of a Dask cluster that encodes the tracks.
+    `codecs.find_all`. scheduler: the address of a Dask cluster that encodes the tracks.
     """
 
     shown = ("bits", "top1", "val_bits", "val_top1")
@@ -252,16 +252,9 @@ class GeneratorJob(Job):
 
     def check(self):
         super().check()
-        model = self.model
-        needs = [(model, "")] + ([(model.source, "the level above: ")] if model.source else [])
-        self.codec_weights = [find_codec(self.codec_dir, frames.level, self.codec_epoch, self.chain)
-                              for frames, _ in needs]
-        for weight_set, (frames, which) in zip(self.codec_weights, needs, strict=True):
-            weight_set.config.check_codes(model.name)
-            for key in ("num_codes", "books"):
-                if getattr(weight_set.config, key) != getattr(frames, key):
-                    raise UserError(f"{model.name}: {which}{key} is {getattr(frames, key)}, but "
-                                    f"{weight_set.name} has {getattr(weight_set.config, key)}")
+        self.codec_weights = codecs.find_all(self.model, self.codec_dir, self.codec_epoch,
+                                             self.chain)
+        for weight_set in self.codec_weights:
             self.check_rate(weight_set.name, weight_set.config.sample_rate)
 
     def check_settings(self, training: config.TrainingConfig):
@@ -410,19 +403,6 @@ class ScoreJob(GeneratorJob):
 
 GENERATOR_JOBS = {"codes": GeneratorJob, "scores": ScoreJob}
 """The job of each value of `CoreConfig.learns`."""
-
-
-def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None
-               ) -> weights.WeightSet:
-    """The codec of a level in a folder, with its name in `chain`; None: in the folder's chain.
-    epoch: see `weights.find`.
-    """
-    names = [named.codecs[level] for named in (chain, weights.chain(folder))
-             if named and level in named.codecs]
-    if not names:
-        raise UserError(f"{folder}: its {weights.CHAIN} names no codec of level {level}")
-    with_weights = [name for name in names if weights.tags(folder, name)]
-    return weights.find(folder, [*with_weights, *names][0], epoch)
 
 
 def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet],

@@ -15,9 +15,6 @@ from ..io import weights
 from ..io.splits import read_split
 from .record import STEPS_PER_EPOCH
 
-KEEP = 3
-"""The number of numbered sets that stay, besides the best."""
-
 SETTINGS = {
     "batch_size": ("N", "windows in each optimizer step"),
     "input_length": ("SAMPLES", "length of a window (default: that of the preset, which a "
@@ -41,8 +38,10 @@ class RunOptions:
     """The options of one invocation, which do not change the model.
 
     minutes: the length of the training from `began` on (a time of `time.monotonic`), instead of the
-    config's steps. start_from: the folder of the initial weights. decoder_only: freeze encoder and
-    codebook. performer: the folder of generators whose performances the decoder also learns.
+    config's steps. start_from: the folder of the initial weights. start_epoch: the epoch whose
+    weights a new optimizer continues. decoder_only: freeze encoder and codebook. performer: the
+    folder of generators whose performances the decoder also learns. keep_last: the number of
+    numbered sets that stay, besides the best; None: all.
     set_by_user: the fields of `TrainingConfig` and `DataConfig` that the user set; a continued run
     keeps its values of all other fields. None: the fields that the configs were created with.
     """
@@ -50,9 +49,10 @@ class RunOptions:
     output_dir: str | Path
     minutes: float | None = None
     start_from: str | Path | None = None
+    start_epoch: int | None = None
     decoder_only: bool = False
     performer: str | Path | None = None
-    keep_all: bool = False
+    keep_last: int | None = None
     promote: bool = False
     distribute: bool = False
     set_by_user: frozenset[str] | None = None
@@ -71,13 +71,14 @@ class RunOptions:
 
 
 class TrainingSettings(NamedTuple):
-    """Every setting of a training; `chain` names the codec of each level."""
+    """Every setting of a training; `chain` names the codec of each level. preset: its name."""
 
     model: CodecConfig | GeneratorConfig
     training: TrainingConfig
     data: DataConfig
     options: RunOptions
     chain: ChainConfig
+    preset: str
 
 
 class ConfigFile(config.Config):
@@ -115,6 +116,9 @@ def add_options(p: argparse.ArgumentParser, role: str):
     p.add_argument("--start-from", metavar="DIR",
                    help="start from the weights of this model in DIR (the default set, or "
                         "the best) instead of random weights")
+    p.add_argument("--start-epoch", type=cli.number(int, 1), metavar="N",
+                   help="continue from the weights of epoch N in --output-dir with a new "
+                        "optimizer; later epochs are written again")
     add_training_flags(p, role == "generator")
 
 
@@ -151,9 +155,9 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
     p.add_argument("--fp16", action=argparse.BooleanOptionalAction,
                    help="mixed precision: float16 on a GPU, otherwise bfloat16 (default: as in "
                         "the preset; a whole chain uses it if this machine is faster with it)")
-    rare.add_argument("--keep-all", action="store_true",
-                      help=f"keep the weights of every epoch, not only the last {KEEP} and the "
-                           f"best")
+    rare.add_argument("--keep-last", type=cli.number(int, 1), metavar="N",
+                      help="keep only the weights of the last N epochs and of the best (default: "
+                           "all epochs)")
     rare.add_argument("--promote", action="store_true",
                       help="at the end, copy the best weights, as float16, to the set without "
                            "an epoch number, which plays by default")
@@ -190,16 +194,20 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
     data = dict(file.data)
     if args.val_split is not None:
         data["split"] = parse_split(args.val_split)
-    start_from = args.start_from and weights.find_folder(args.start_from)
+    start_epoch = getattr(args, "start_epoch", None)
+    if start_epoch and args.start_from:
+        raise UserError("--start-epoch takes its weights from --output-dir, --start-from from "
+                        "another folder: give only one")
+    start_from = args.start_from and Path(args.start_from)
     where = f"{path}: " if path else ""
     return TrainingSettings(
         model, config.override(base, given, f"{where}training"),
         config.validate(DataConfig, config.to_dict(preset.data) | data, f"{where}data"),
-        RunOptions(args.output_dir, args.minutes, start_from,
+        RunOptions(args.output_dir, args.minutes, start_from, start_epoch,
                    getattr(args, "decoder_only", False), getattr(args, "performer", None),
-                   args.keep_all, args.promote, args.distribute,
+                   args.keep_last, args.promote, args.distribute,
                    frozenset(given) | frozenset(data)),
-        preset.chain)
+        preset.chain, preset.name)
 
 
 def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,

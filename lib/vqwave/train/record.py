@@ -24,7 +24,8 @@ STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
 class RunRecord:
     """The settings and the progress of a run; see also `weights.Record`.
 
-    steps: None until the speed of a step is measured. best, best_epoch: the validation loss and
+    steps: None until the speed of a step is measured. first_step: the step at which the optimizer
+    was new. best, best_epoch: the validation loss and
     the epoch of the best set (0: the initial weights). waited: the epochs since then. held_out: if
     a codec started from another codec, that codec's measurements on its own corpus
     (`report.judge`). finished: why the run ended.
@@ -37,6 +38,7 @@ class RunRecord:
     steps: int | None = None
     steps_per_epoch: int | None = None
     step: int = 0
+    first_step: int = 0
     best: float | None = None
     best_epoch: int | None = None
     waited: int = 0
@@ -50,6 +52,11 @@ class RunRecord:
     @property
     def name(self) -> str:
         return self.model.name
+
+    @property
+    def scheduled_steps(self) -> int:
+        """The steps of the optimizer's schedule."""
+        return (self.steps or 0) - self.first_step
 
     def plan(self, steps: int):
         """Set the number of steps."""

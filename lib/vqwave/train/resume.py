@@ -1,5 +1,6 @@
 """The start of a run: from random weights, from its saved state, or from other weights."""
 
+import math
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -45,12 +46,21 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     """
     folder, name = options.output_dir, job.model.name
     state = RunState(folder, name)
-    saved, variables = state.load() or (None, None)
+    saved, variables = (None if options.start_epoch else state.load()) or (None, None)
     source = None
-    if not saved and options.start_from:
+    if options.start_epoch:
+        source = weights.find(folder, name, options.start_epoch)
+        saved = _record_of(source, training, data, options)
+    elif not saved and options.start_from:
         source = weights.find(options.start_from, name)
     job.complete(saved and saved.model, source and source.config, data, training.seed)
     codecs = {codec.name: codec.codes_id for codec in job.codec_weights} or None
+    if options.start_epoch:
+        _check_same(saved, job.model, codecs, options)
+        say(f"starts from {source.summary}, with a new optimizer; epochs from "
+            f"{saved.step // saved.steps_per_epoch + 1} on are written again. Without "
+            f"--start-epoch, the same command continues this run")
+        return Start(saved, state.path, weights=source)
     if saved:
         set_by_user = options.set_fields(training, data)
         training = _override(saved.training, training, set_by_user)
@@ -71,6 +81,34 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
             + (f", and learns {job.model.labels.summary}" if new_labels else ""))
         record.codes_of = source.codes_id if options.decoder_only else None
     return Start(record, state.path, weights=source)
+
+
+def _record_of(source: weights.WeightSet, training: TrainingConfig, data: DataConfig,
+               options: RunOptions) -> RunRecord:
+    """The record of a run that continues a numbered set with a new optimizer. Its best epoch is the
+    best of those up to this set. Raises `UserError` if the run would end before it begins.
+    """
+    values, set_by_user = source.record, options.set_fields(training, data)
+    training = _override(source.training or training, training, set_by_user)
+    step = values.get("step", 0)
+    if not options.minutes and training.steps <= step:
+        raise UserError(f"{source.summary}: is at step {step} already; --steps {training.steps} is "
+                        f"not beyond that")
+    losses = {epoch: weights.record(source.folder, source.name, epoch)["validation_loss"]
+              for epoch in weights.epochs(source.folder, source.name) if epoch <= values["epoch"]}
+    best = min(losses, key=lambda epoch: losses[epoch])
+    return RunRecord(
+        source.config, training, _override(source.data or data, data, set_by_user),
+        secrets.token_hex(8), steps=None if options.minutes else training.steps,
+        steps_per_epoch=math.ceil(step / values["epoch"]), step=step, first_step=step,
+        best=losses[best], best_epoch=best, waited=values["epoch"] - best,
+        **{key: values.get(key) for key in ("beginning", "codecs", "codes_of", "held_out")},
+        tracks=list(values.get("tracks") or ()))
+
+
+def restore_best(folder, record: RunRecord):
+    """Make the best epoch of a record the best set again."""
+    weights.copy_as_best(weights.find(folder, record.name, record.best_epoch), folder)
 
 
 def _override(earlier, settings, set_by_user):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import stderr
-from ..config import CodecConfig
+from ..config import CodecConfig, GeneratorConfig
 from ..errors import Interrupted, UserError
 from ..io import labels, manifest, splits, weights
-from . import devices
+from . import codecs, devices
 from .isolated import Task
 from .options import TrainingSettings
 from .plan import REPORT, WHOLE_HOURS, PlannedTraining, TrainingPlan, Verdict, format_hours
@@ -26,10 +26,12 @@ VERDICT_FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds
 def train_model(settings: TrainingSettings, data_dir, codec_dir=None, codec_epoch=None,
                 scheduler: str | None = None):
     """Train one model. codec_dir: of a generator, the folder of the codecs of its codes."""
+    model, run, data, options, chain, preset = settings
+    if isinstance(model, GeneratorConfig) and model.core.learns == "codes":
+        codecs.find_all(model, codec_dir, codec_epoch, chain, preset)  # before Keras is loaded
     stderr.import_keras()
     from . import training
 
-    model, run, data, options, chain = settings
     if isinstance(model, CodecConfig):
         training.train_codec(model, data_dir, options, run, data, chain=chain)
     else:

@@ -23,7 +23,7 @@ from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
 from .jobs import GENERATOR_JOBS, CodecJob, GeneratorJob
 from .optimizer import Muon, learning_rate
-from .options import KEEP, RunOptions
+from .options import RunOptions
 from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
 
 
@@ -83,17 +83,18 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         _plan_steps(job, record, options, group, say)
         model = _build(job, record)
         _restore(job, model, start)
+        if options.start_epoch:
+            group.from_first(lambda: resume.restore_best(folder, record))
         say(f"{name}: {sum(math.prod(v.shape) for v in model.trainable_variables):,} trainable "
             f"parameters, {policy}, step {record.step} of {record.steps}, "
             f"{record.steps_per_epoch} steps an epoch"
             + f", {group.devices} devices" * (group.devices > 1))
 
         # Train.
-        checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group,
-                                          options.ends)
+        checkpoint = callbacks.Checkpoint(folder, record, options.keep_last, group, options.ends)
         hooks = _hooks(job, checkpoint, folder, say)
         with checkpoint.listen():
-            if start.weights is not None:
+            if start.weights is not None and not record.step:
                 _judge_beginning(job, model, checkpoint, say)
             _fit(job, model, checkpoint, hooks)
         say.stop()
@@ -152,7 +153,7 @@ def compile_model(model, training: TrainingConfig, steps: int, **losses):
 def _build(job: CodecJob | GeneratorJob, record: RunRecord, steps: int | None = None):
     keras.utils.set_random_seed(record.training.seed)
     model = job.build(record.training.seed)
-    compile_model(model, record.training, steps or record.steps, **job.compile_options())
+    compile_model(model, record.training, steps or record.scheduled_steps, **job.compile_options())
     return model
 
 
