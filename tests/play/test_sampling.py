@@ -133,6 +133,16 @@ def test_sampling_comes_from_each_config_from_one_for_all_or_from_a_mapping():
         512: Sampling(), 128: Sampling(temperature=0, top_k=9), 32: everywhere}
 
 
+def test_a_score_is_a_level_with_a_name():
+    own = {512: Sampling(), 128: Sampling()}
+    warm = sampling.change_sampling(own, {"score": {"temperature": 1.2}}, scored=512)
+    assert warm == {512: Sampling(temperature=1.2), 128: Sampling()}
+    with pytest.raises(UserError, match="sampling names level score; the chain has levels 512, 128"):
+        sampling.change_sampling(own, {"score": {"temperature": 1.2}})
+    with pytest.raises(UserError, match="sampling of level score: temperature is -1"):
+        sampling.change_sampling(own, {"score": {"temperature": -1}}, scored=512)
+
+
 @pytest.mark.parametrize("bad, message", [
     *(({128: {field: value}}, f"sampling of level 128: {field} is ") for field, value in (
         ("temperature", -1), ("temperature", float("nan")), ("temperature", float("inf")),

@@ -121,9 +121,8 @@ def sample_prior(args, music):
         if getattr(args, option) != defaults.get_default(option):
             codec.check_codes(pieces.flag(option))
     [temperature, *more] = args.temperature or [1.0]
-    if more:
-        raise UserError(f"--temperature has {1 + len(more)} values; {codec.name} is a VAE and "
-                        f"takes one value")
+    if more or isinstance(temperature, pieces.LevelValue):
+        raise UserError(f"--temperature: {codec.name} is a VAE and takes one value")
     pieces.describe(music, [music.vae])
     return music.sample_prior(pieces.piece_length(args, music), seed=args.seed,
                               temperature=temperature, label=args.label)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .. import cli, config, progress
 from ..errors import UserError, check_name
@@ -10,6 +10,7 @@ from ..io import weights
 from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
 from ..play.changes import read_key
+from ..play.sampling import SCORE, silences_score
 from ..play.session import Session
 from . import arguments
 from . import load as load_command
@@ -26,6 +27,26 @@ SAMPLING = {
                       f"{config.MOST_GUIDANCE:g}; values above 1 take twice the time"),
 }
 """Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
+
+
+class LevelValue(NamedTuple):
+    """A value of an option of `SAMPLING` for one level: `512x=0.9` or `score=1.2`."""
+
+    level: str
+    value: float
+
+
+def level_value(field: str):
+    """An argparse type: a value of a field of `Sampling`, for one level if it names the level."""
+    number = cli.field(config.Sampling, field)
+
+    def parse(text: str):
+        level, named, value = text.rpartition("=")
+        return LevelValue(level, number(value)) if named else number(value)
+
+    return parse
+
+
 NEEDS = {"prompt_seconds": ("prompt",), "prompt_start": ("prompt",), "keep_original": ("prompt",),
          "stay": ("prompt",), "keep": ("variation_of",)}
 """Options that need one of several other options: {option: the others}."""
@@ -46,8 +67,9 @@ def add_main(parser):
     defaults = config.Sampling()
     for field, (metavar, help_text) in SAMPLING.items():
         parser.add_argument(flag(field), nargs="+", metavar=metavar,
-                            type=cli.field(config.Sampling, field),
-                            help=f"{help_text} (default: the generator's own, mostly "
+                            type=level_value(field),
+                            help=f"{help_text}; LEVEL={metavar} is for one level, such as 512x or "
+                                 f"score (default: the generator's own, mostly "
                                  f"{getattr(defaults, field):g})")
 
 
@@ -203,7 +225,8 @@ def stream_options(args, music) -> dict:
     score = [chain.score] if chain.score and not args.keep else []
     describe(music, [*(chain.codecs[x] for x in encoded), *score, *map(chain.generator, generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
-            "sampling": sampling(args, generated), "label": args.label,
+            "sampling": sampling(args, generated, performer(music, generated) if score else None),
+            "label": args.label,
             "begin": begin(args, music, level), "intro": args.intro,
             "leveling": not args.no_leveling}
 
@@ -239,16 +262,42 @@ def piece_length(args, music) -> int | None:
     return samples
 
 
-def sampling(args, levels) -> dict | None:
-    """The values of the options in `SAMPLING`: {level: {field of `Sampling`: value}}."""
+def performer(music, levels: list[int]) -> int | None:
+    """The level whose generator performs a score and draws no codes, or None."""
+    config = music.weight_set(music.chain.generator(levels[0])).config
+    return levels[0] if config.core.performs else None
+
+
+def sampling(args, levels: list[int], performer: int | None) -> dict | None:
+    """The values of the options in `SAMPLING`: {level: {field of `Sampling`: value}}. A value for
+    all levels that would leave the score without notes does not change the score.
+    """
     by_level: dict[int, dict] = {}
     for field in SAMPLING:
-        values = getattr(args, field) or ()
+        given = getattr(args, field) or ()
+        values = [value for value in given if not isinstance(value, LevelValue)]
         if len(values) not in (0, 1, len(levels)):
             raise UserError(f"{flag(field)} has {len(values)} values; give one, or one for each of "
                             f"levels {', '.join(map(str, levels))}")
         for i, level in enumerate(levels if values else ()):
-            by_level.setdefault(level, {})[field] = values[i if len(values) > 1 else 0]
+            value = values[i if len(values) > 1 else 0]
+            if level == performer and silences_score(field, value):
+                print(f"{flag(field)} {value:g} does not change the score, which would have no "
+                      f"notes, because each is less likely than silence; {flag(field)} "
+                      f"{SCORE}={value:g} sets it anyway", file=sys.stderr)
+            else:
+                by_level.setdefault(level, {})[field] = value
+        for name, value in (x for x in given if isinstance(x, LevelValue)):
+            known = [*[SCORE] * bool(performer), *(f"{level}x" for level in levels)]
+            number = name.removesuffix("x")
+            check_name("level", SCORE if name == SCORE else f"{number}x", known)
+            level = performer if name == SCORE else int(number)
+            if level == performer and name != SCORE and field != "guidance":
+                print(f"{flag(field)} {name}={value:g} has no effect: level {name} performs the "
+                      f"score and draws no codes; {SCORE}={value:g} is for the score",
+                      file=sys.stderr)
+            else:
+                by_level.setdefault(level, {})[field] = value
     return by_level or None
 
 

@@ -36,7 +36,7 @@ class VQWave(ChainModels):
 
     Args:
         codecs, generators: folders of weights; `chain.yml` beside the generators names the models.
-            None: usually the shipped weights, see `weights.folders`.
+            None: usually the shipped weights, see `defaults.folders`.
         engine: `onnx` (int8), `onnx-float32` or `keras`.
         epoch: which weights of the generators (of a VAE: the codec) to load, a number or "best".
             None: the shipped ones, otherwise the best.
@@ -202,6 +202,7 @@ class VQWave(ChainModels):
             seed: decides all random draws; None: a random seed.
             sampling: a `config.Sampling` for all levels; or a mapping from level to a `Sampling`,
                 or to the fields that differ from the generator's own: {512: {"temperature": 0.9}}.
+                "score" names the level of the score: {"score": {"temperature": 1.2}}.
             begin: a `Prompt` (see `prompt`), which the piece continues; or a `Variation` (see
                 `source`). The length of a piece includes its prompt. A variation is as long as its
                 recording, unless a length cuts it.

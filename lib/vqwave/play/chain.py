@@ -197,7 +197,8 @@ class Chain:
 
     def set_sampling(self, chosen: Sampling | Mapping):
         """Change the sampling from each level's next block on; chosen: see `change_sampling`."""
-        sampling = change_sampling(self.sampling, chosen)
+        top = self.levels[0]
+        sampling = change_sampling(self.sampling, chosen, top.level if top.performs else None)
         for level in self.levels:
             level.set_sampling(sampling[level.level])
 

@@ -4,7 +4,8 @@ loudness of a frame is estimated from its codes, see `data.loudness.quietness`.
 
 import numpy as np
 
-from .sampling import OPENING_DRAWS, uniforms_by_book
+from ..config import replace
+from .sampling import OPENING_DRAWS, is_greedy, uniforms_by_book
 
 AS_COMPOSED = {"intro": True, "leveling": False}
 """The options of a stream that skips nothing, and levels nothing."""
@@ -37,8 +38,13 @@ def count_rests(level):
 
 
 def _advance(level, piece: int, second: float):
-    """Compose blocks of one piece, unheard, until it sounds."""
+    """Compose blocks of one piece, unheard, until it sounds. The likeliest code after silence is
+    silence, so a greedy generator would not sound. Here it draws with its own sampling.
+    """
     state, count, context = level.state, level.per_block, level.context(level.blocks)
+    sampling = state.sampling
+    if is_greedy(sampling):
+        sampling = replace(level.config.sampling, guidance=sampling.guidance)
     rows = [piece, *([level.batch + piece] if level.guided else [])]
     previous, memory = state.previous[[piece]], [x[rows] for x in state.memory]
     heard = np.zeros(0)
@@ -47,7 +53,7 @@ def _advance(level, piece: int, second: float):
                                  OPENING_DRAWS, level.books)
         frames, _, memory = level.generator.sample(
             None if context is None else context[rows], draws[None], previous,
-            memory, state.sampling, log_probs=False)
+            memory, sampling, log_probs=False)
         previous = frames[:, -1]
         heard = np.append(heard, _quietness(level.generator.quietness, frames[0]))
         if all(len(heard) >= seconds * second and heard[-round(seconds * second):].mean() < decibels

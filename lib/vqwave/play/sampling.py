@@ -11,6 +11,12 @@ from ..config import GeneratorConfig, Sampling, override
 from ..errors import UserError, check_number
 
 TEMPO_DRAW, PLAN_DRAW, TRACK_DRAW, PART_DRAW, KEY_DRAW, DENSITY_DRAW = range(1000, 1006)
+SCORE = "score"
+"""The name of the score's level in a mapping of sampling."""
+LEAST_NOTES = {"temperature": 0.4, "top_k": 2, "top_p": 1.0}
+"""The least values (except 0 for top-k) at which a score has notes: 60 s of two seeds had none at a
+temperature of 0.35, with top-k 1, or with top-p 0.9. Each note is less likely than silence.
+"""
 OPENING_DRAWS = 2000
 """In place of the number of a book in `uniforms`; `OPENING_DRAWS` is added to that number."""
 
@@ -55,11 +61,21 @@ def check_seed(what: str, seed) -> int:
     return int(seed)
 
 
+def is_greedy(sampling: Sampling) -> bool:
+    """Whether each code is the likeliest one."""
+    return sampling.temperature == 0 or sampling.top_k == 1
+
+
 def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
     """(1 / temperature, top_k, top_p), the inputs of the loops; temperature 0 becomes top-k 1."""
     if sampling.temperature == 0:
         return 1.0, 1, 1.0
     return 1.0 / sampling.temperature, sampling.top_k, sampling.top_p
+
+
+def silences_score(field: str, value: float) -> bool:
+    """Whether a score that is drawn with this value of a field of `Sampling` has no notes."""
+    return value < LEAST_NOTES.get(field, 0) and (field != "top_k" or value != 0)
 
 
 def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
@@ -71,21 +87,24 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
     temperature, so the sampling of its level is that of its composer.
     """
     own = {c.level: c.sampling for c in configs}
-    if composer and configs[0].core.performs:
-        own[configs[0].level] = composer.config.sampling
-    sampling = change_sampling(own, chosen)
+    scored = configs[0].level if composer and configs[0].core.performs else None
+    if scored:
+        own[scored] = composer.config.sampling
+    sampling = change_sampling(own, chosen, scored)
     if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
         raise UserError(f"{configs[0].name} was trained without labels, so guidance must be 1 (its "
                         f"default)")
     return sampling
 
 
-def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
+def change_sampling(own: Mapping[int, Sampling], chosen, scored: int | None = None
+                    ) -> dict[int, Sampling]:
     """The sampling of each level: `own`, changed by `chosen`.
 
     chosen: None (no change), a `Sampling` for all levels, or a mapping from level to a `Sampling`
         or to a mapping of the fields that differ. Raises `UserError` for anything else, for an
         unknown level, and for a value out of range.
+    scored: the level that performs a score, whose sampling `SCORE` names; None: no score.
     """
     if chosen is None or isinstance(chosen, Sampling):
         return {level: chosen or sampling for level, sampling in own.items()}
@@ -93,11 +112,11 @@ def change_sampling(own: Mapping[int, Sampling], chosen) -> dict[int, Sampling]:
         raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
                         f"to Sampling")
     changed = dict(own)
-    for level, fields in chosen.items():
-        name = f"sampling of level {level}"
+    for key, fields in chosen.items():
+        name, level = f"sampling of level {key}", scored if key == SCORE else key
         if level not in own:
-            raise UserError(f"sampling names level {level}; the chain has levels "
-                            f"{', '.join(map(str, own))}")
+            raise UserError(f"sampling names level {key}; the chain has levels "
+                            f"{', '.join(map(str, [SCORE] * bool(scored) + [*own]))}")
         if not isinstance(fields, Sampling | Mapping):
             raise UserError(f"{name} is {fields!r}; it must be a mapping, or a Sampling")
         changed[level] = (fields if isinstance(fields, Sampling)

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..io import audio, defaults, files, weights
 from ..play import controls, midi
 from ..play.render import Finish
+from ..play.sampling import SCORE, silences_score
 from . import limits
 from .compare import compare
 from .folders import Folders
@@ -249,14 +250,21 @@ class Studio:
             words += ["--score-from", s.name]
         if s.seconds is not None:
             words += ["--seconds", as_typed(s.seconds)]
-        temperatures = [as_typed(t) for t in s.temperatures.values()]
-        words += ["--temperature",
-                  *(temperatures if len(set(temperatures)) > 1 else temperatures[:1])]
+        words += ["--temperature", *self._temperatures(s)]
         words += ["--label", s.label] if s.label else []
         for name, value in s.first_change.items():
             words += [f"--{name}", value if name == "key" else as_typed(value)]
         words += ["--replay", s.changes_file] if s.changes else ["--seed", str(s.seed)]
         return shlex.join([*words, "--output", "take.wav"])
+
+    def _temperatures(self, s: Settings) -> list[str]:
+        """The values of --temperature for these settings."""
+        (_, *others), values = s.temperatures, list(s.temperatures.values())
+        scored = self.folders.chains[s.weights].score and s.mode != "vary"
+        if scored and silences_score("temperature", values[0]):  # one value would not change it
+            return [f"{SCORE}={as_typed(values[0])}",
+                    *(f"{level}x={as_typed(s.temperatures[level])}" for level in others)]
+        return [*map(as_typed, values if len(set(values)) > 1 else values[:1])]
 
     @with_errors
     def compare(self, request: CompareRequest) -> Iterator[bytes]:

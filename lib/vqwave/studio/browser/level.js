@@ -174,12 +174,15 @@ export class Level {
   async skipRests(context) {
     const { longest, sounding, longest_rest, draws } = this.about.opening;
     if (this.loop || (this.stop && this.rest < longest_rest * this.second)) return;
+    const { sampling } = this;
+    // The likeliest code after silence is silence, so a greedy generator would not sound.
+    if (!sampling.temperature || sampling.top_k === 1) this.sampling = this.model.sampling;
     const heard = [];
     const sounds = ([seconds, decibels]) => heard.length >= seconds * this.second && mean(heard.slice(-Math.round(seconds * this.second))) < decibels;
     while (heard.length < longest * this.second && !sounding.every(sounds)) {
       const [frames] = await this.run(this.draws(this.stop + heard.length, this.perBlock, draws), context);
       heard.push(...frames.map((frame) => this.quietness(frame)));
     }
-    this.rest = 0;
+    Object.assign(this, { sampling, rest: 0 });
   }
 }
