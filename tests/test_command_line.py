@@ -149,7 +149,9 @@ def test_every_command_finds_the_shipped_weights_from_any_folder(capsys, tmp_pat
         (["export", "--models", "x"], "no model is called 'x'; there are vqvae_512"),
         (["train-generator", "--generator", "generator_512", "--data-dir",
           "data", "--output-dir", "weights/mine",
-          "--start-from", "weights", "--steps", 1, "--input-length", 100], "multiple of"),
+          "--start-from", CHECKOUT / "weights", "--steps", 1, "--input-length", 100], "multiple of"),
+        (["train-generator", "--generator", "generator_512", "--data-dir", "data", "--start-from",
+          "weights"], "weights: no weights of generator_512"),  # named, so not replaced
     ]:
         code, _, errors = vqwave(capsys, *words)
         assert code == 2 and error in errors.splitlines()[-1], errors
