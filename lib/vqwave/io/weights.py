@@ -41,10 +41,7 @@ UNKNOWN = "unknown"
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 CODECS = "final_weights"
 GENERATORS = "weights"
-PLAYED = f"{GENERATORS}/timed"
-"""The folders of the shipped weights, in the working folder or in this checkout. `PLAYED` holds the
-generators that play by default, and their codec.
-"""
+"""The folders of the shipped weights, in the working folder or in this checkout."""
 
 
 class WeightsError(UserError):
@@ -64,7 +61,7 @@ def find_folder(folder) -> Path:
     """
     kind = "codec" if str(folder) == CODECS else "generator"
     own, part = CHECKOUT / folder, WEIGHT_PARTS[kind][0]
-    if (str(folder) in (CODECS, GENERATORS, PLAYED) and own.is_dir()
+    if (str(folder) in (CODECS, GENERATORS) and own.is_dir()
             and not any(Path(folder).glob(f"*_{part}*.weights.h5"))
             and own.resolve() != Path(folder).resolve()):
         return own
@@ -93,7 +90,7 @@ def folders(codecs=None, generators=None,
     if generators is None and preset is not None:
         own = find_folder(f"{GENERATORS}/{Path(preset.name).stem}")
         generators = own if own.is_dir() or preset.name != configs.DEFAULT_PRESET else GENERATORS
-    generators = find_folder(PLAYED if generators is None else generators)
+    generators = find_folder(GENERATORS if generators is None else generators)
     if codecs is None:
         played = chain_of(generators)
         own_codecs = (not played.generators or holds(generators, played.codecs.values())
