@@ -14,7 +14,6 @@ def shipped(tmp_path, monkeypatch):
     for name in ("checkout", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(defaults, "CHECKOUT", tmp_path / "checkout")
-    monkeypatch.setattr(weights, "PLAYED", weights.GENERATORS)
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(defaults, "_noted", set())
     for level in (512, 128):
@@ -40,7 +39,8 @@ def test_from_anywhere_the_shipped_folders_are_the_default(shipped):
 
 def test_a_named_folder_is_never_replaced(shipped):
     assert defaults.folders("final_weights", "weights") == (Path("final_weights"), Path("weights"))
-    assert defaults.named_or(["weights"], "elsewhere") == {"weights": Path("weights")}
+    assert defaults.generators(["weights"]) == {"weights": Path("weights")}
+    assert defaults.generators() == {"weights": shipped / "weights"}
     with pytest.raises(UserError, match="final_weights: no such folder"):
         defaults.codecs("final_weights")
 

@@ -32,13 +32,13 @@ def add_weights(parser, preset: bool = False):
     named = f"; with --preset {weights.GENERATORS}/NAME" * preset
     parser.add_argument("--generator-weights-dir", metavar="DIR",
                         help=f"folder of the generators and of chain.yml (default: "
-                             f"{weights.PLAYED}{named})")
+                             f"{weights.GENERATORS}{named})")
 
 
-def add_generator_folders(parser, text: str, *default: str):
+def add_generator_folders(parser, text: str):
     """--generator-weights-dir for several folders; see `defaults.named_or`."""
     parser.add_argument("--generator-weights-dir", nargs="+", metavar="DIR",
-                        help=f"folders of generators (default: {' '.join(default)}); {text}. "
+                        help=f"folders of generators (default: {weights.GENERATORS}); {text}. "
                              f"Generators use the codecs in their own folder, if there are any")
 
 

@@ -18,7 +18,7 @@ def parser():
     )
     parser.add_argument("weights", nargs="?", metavar="WEIGHTS",
                         help=f"folder of generators, with their own codecs if they have any "
-                             f"(default: {weights.PLAYED})")
+                             f"(default: {weights.GENERATORS})")
     parser.add_argument("site", nargs="?", default="site", metavar="SITE", help="folder to write")
     parser.add_argument("--serve", action="store_true",
                         help="then serve the folder, to try it on this machine")

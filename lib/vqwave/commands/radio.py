@@ -5,7 +5,7 @@ import sys
 
 from .. import cli, config
 from ..errors import UserError
-from ..io import defaults, weights
+from ..io import defaults
 from ..play import api, engine
 from ..play.sampling import draw_seed
 from ..studio import stations
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_label(parser)
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
-    arguments.add_generator_folders(models, "each folder has its own stations", weights.PLAYED)
+    arguments.add_generator_folders(models, "each folder has its own stations")
     arguments.add_engine(models, engine.ENGINES[:2])
     rare = parser.add_argument_group("rare options")
     rare.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
@@ -49,7 +49,7 @@ def main(argv=None) -> int:
     from ..studio import radio
 
     groups: list[stations.StationGroup] = []
-    folders = defaults.named_or(args.generator_weights_dir, weights.PLAYED)
+    folders = defaults.generators(args.generator_weights_dir)
     music = api.load(args.vqvae_weights_dir, next(iter(folders.values())), args.engine)
     openers = {name: opener(music.open(folder), seed, args) for name, folder in folders.items()}
     rates = {}

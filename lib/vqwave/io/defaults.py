@@ -29,10 +29,11 @@ def folder(name: str) -> Path:
     return shipped
 
 
-def named_or(names: Iterable | None, *default: str) -> dict[str, Path]:
-    """Paths of folders by name. names: of the user, or None for the folders of shipped weights."""
-    return ({name: folder(name) for name in default} if names is None
-            else {str(name): Path(name) for name in names})
+def generators(named: Iterable | None = None) -> dict[str, Path]:
+    """The paths of the folders that the user named, by name; None: that of the shipped generators.
+    """
+    return ({weights.GENERATORS: folder(weights.GENERATORS)} if named is None
+            else {str(name): Path(name) for name in named})
 
 
 def codecs(named=None) -> Path:
@@ -54,8 +55,8 @@ def folders(codecs=None, generators=None, preset: configs.Preset | None = None,
     if generators is None and preset is not None:
         own = Path(weights.GENERATORS) / Path(preset.name).stem
         shipped = preset.name == configs.DEFAULT_PRESET and not own.is_dir()
-        generators = folder(weights.GENERATORS) if shipped else own
-    generators = folder(weights.PLAYED) if generators is None else Path(generators)
+        generators = None if shipped else own
+    generators = folder(weights.GENERATORS) if generators is None else Path(generators)
     if codecs is None:
         chain = chain_of(generators)
         own_codecs = (not chain.generators or plays_own_codecs(generators, chain, epoch)

@@ -42,10 +42,7 @@ UNKNOWN = "unknown"
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 CODECS = "final_weights"
 GENERATORS = "weights"
-PLAYED = f"{GENERATORS}/timed"
-"""The folders of the shipped weights, in the working folder or in this checkout. `PLAYED` holds the
-generators that play by default, and their codec.
-"""
+"""The folders of the shipped weights, in the working folder or in this checkout."""
 
 
 class WeightsError(UserError):

@@ -21,19 +21,19 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 
 def pack(folder, source=CHECKOUT):
-    """Write the default chain, of `source`/weights/timed, into `folder`, down to the level that it
+    """Write the default chain of the checkout `source` into `folder`, down to the level that it
     decodes: the YAML, the codebooks, what a score knows of its corpus, the quietness of codes and
     the graphs of each set. Raises `UserError` if weights are missing.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    source, target = Path(source) / weights.PLAYED, make_folder(Path(folder) / weights.PLAYED)
-    chain = weights.chain(source)
+    codecs, generators = (Path(source) / name for name in (weights.CODECS, weights.GENERATORS))
+    target, chain = make_folder(Path(folder) / weights.GENERATORS), weights.chain(generators)
     chain = config.replace(chain, levels=[
         config.to_dict(level) for level in chain.levels if level.level >= chain.ending])
     weights.save_chain(target, chain)
     for name in chain.names:
-        weight_set = weights.find(source, name)
-        kept = [weights.config_path(source, name),
+        weight_set = weights.find(codecs if name in chain.codecs.values() else generators, name)
+        kept = [weights.config_path(weight_set.folder, name),
                 *map(weight_set.files.get, ("codebook", "corpus"))]
         for path in filter(None, kept):
             shutil.copy(path, target)

@@ -141,7 +141,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
     of_score = controls.SCORE & change.keys()
     if of_score and not engines.composer:
-        raise UserError(f"{min(of_score)} needs weights with a score (preset timed); these have "
+        raise UserError(f"{min(of_score)} needs weights with a score (preset vqwave); these have "
                         f"none")
     if "key" in change:
         read_key(change["key"])

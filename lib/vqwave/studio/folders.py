@@ -16,9 +16,6 @@ from ..play import api
 from ..play.sampling import sampling_per_level
 from . import limits, pictures
 
-DEFAULT_FOLDERS = weights.PLAYED, weights.GENERATORS
-"""The folders of generators that a studio offers if the user names none."""
-
 
 class Folders:
     """Folders of weights by name, with their subfolders; folders with generators come first.
@@ -30,7 +27,7 @@ class Folders:
     def __init__(self, codecs, generators, engine: str, follow=None):
         self.followed = str(follow) if follow else None
         roots = {path: Path(path) for path in filter(None, [self.followed])}
-        roots |= defaults.named_or(generators, *DEFAULT_FOLDERS)
+        roots |= defaults.generators(generators)
         if codecs is not None and not weights.chain(codecs).can_generate:
             roots, codecs = roots | {str(codecs): Path(codecs)}, None
         self.codecs, self.engine = defaults.codecs(codecs), engine

@@ -233,7 +233,7 @@ class Studio:
         for flag, value, default in (
             ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)),
              str(defaults.folders(generators=path)[0])),
-            ("--generator-weights-dir", str(path), str(defaults.folder(weights.PLAYED))),
+            ("--generator-weights-dir", str(path), str(defaults.folder(weights.GENERATORS))),
             ("--epoch", s.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:
