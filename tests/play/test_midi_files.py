@@ -6,7 +6,7 @@ from chains import save_led
 from vqwave.commands import generate
 from vqwave.config.roll import STEPS_PER_BEAT, VELOCITIES
 from vqwave.errors import UserError
-from vqwave.play import api, midi
+from vqwave.play import api, midi_files
 
 RATE = 22050
 
@@ -20,27 +20,27 @@ def music(shared):
 def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     path = tmp_path / "tune.mid"
     notes = [(0, RATE // 2, 60, VELOCITIES[1]), (RATE, 2 * RATE, 64, VELOCITIES[-1])]
-    midi.write(path, notes, RATE)
-    score = midi.read(path)
+    midi_files.write(path, notes, RATE)
+    score = midi_files.read(path)
     np.testing.assert_allclose(score.starts, [0, 1], atol=0.01)
     np.testing.assert_allclose(score.ends, [0.5, 2], atol=0.01)
     assert score.pitches.tolist() == [60, 64] and score.loudness.tolist() == [1, 3]
     # With beats, the grid of the score comes back.
     beats = np.rint(60 / 96 * RATE * np.arange(5))
-    midi.write(path, notes, RATE, beats)
-    np.testing.assert_allclose(midi.read(path).beats[1:6], beats / RATE, atol=1e-3)
-    np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.01)
-    midi.write(path, notes, RATE, [0, 16.78 * RATE])  # slower than a file can say; a tick lasts 35 ms
-    np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.018)
+    midi_files.write(path, notes, RATE, beats)
+    np.testing.assert_allclose(midi_files.read(path).beats[1:6], beats / RATE, atol=1e-3)
+    np.testing.assert_allclose(midi_files.read(path).starts, [0, 1], atol=0.01)
+    midi_files.write(path, notes, RATE, [0, 16.78 * RATE])  # slower than a file can say; a tick lasts 35 ms
+    np.testing.assert_allclose(midi_files.read(path).starts, [0, 1], atol=0.018)
     path.write_bytes(b"MThd")
     with pytest.raises(UserError, match="cannot be read as a MIDI file: it ends too early"):
-        midi.read(path)
+        midi_files.read(path)
     path.write_bytes(bytes(20))
     with pytest.raises(UserError, match="cannot be read as a MIDI file: MThd not found"):
-        midi.read(path)
+        midi_files.read(path)
     for wrong, why in ((tmp_path, "is a directory"), (tmp_path / "no.mid", "no such file or directory")):
         with pytest.raises(UserError, match=f"^{wrong}: {why}$"):
-            midi.read(wrong)
+            midi_files.read(wrong)
 
 
 def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
@@ -53,24 +53,24 @@ def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
                 stream.set(tempo=140)
             next(stream)
         notes, beats = stream.notes(0, stream.position), stream.beats
-    midi.write(path, notes, RATE, beats)
+    midi_files.write(path, notes, RATE, beats)
     times = np.cumsum([message.time for message in mido.MidiFile(path).tracks[0]])
-    assert not (times % (midi.BEAT_TICKS // STEPS_PER_BEAT)).any()
+    assert not (times % (midi_files.BEAT_TICKS // STEPS_PER_BEAT)).any()
     tempi = [round(mido.tempo2bpm(message.tempo)) for message in mido.MidiFile(path) if message.type == "set_tempo"]
     assert tempi == [96, 140]
-    reread = midi.read(path)
+    reread = midi_files.read(path)
     rows = sorted(zip(reread.starts, reread.ends, reread.pitches, strict=True), key=lambda note: (round(note[0], 2), note[2]))
     np.testing.assert_allclose(rows, [(first / RATE, last / RATE, pitch) for first, last, pitch, _ in notes], atol=1e-3)
     seconds = beats[(beats >= 0) & (beats < notes[-1][0])] / RATE
     np.testing.assert_allclose(reread.beats[1 : len(seconds) + 1], seconds, atol=1e-3)
     slowing = np.cumsum(np.linspace(0.5, 0.51, 2000))
-    midi.write(path, [(round(time * RATE), round((time + 0.2) * RATE), 60, 112) for time in slowing[:-1]], RATE,
+    midi_files.write(path, [(round(time * RATE), round((time + 0.2) * RATE), 60, 112) for time in slowing[:-1]], RATE,
                np.rint(RATE * np.append(0, slowing)))
-    np.testing.assert_allclose(midi.read(path).beats[2:][:1999], slowing[:-1], atol=1e-3)
+    np.testing.assert_allclose(midi_files.read(path).beats[2:][:1999], slowing[:-1], atol=1e-3)
     track = mido.MidiTrack([mido.Message("note_on", note=60), mido.MetaMessage("set_tempo", tempo=1_000_000, time=360),
                             mido.Message("note_off", note=60, time=720)])
     mido.MidiFile(type=0, tracks=[track]).save(path)
-    np.testing.assert_allclose(midi.read(path).beats, [-0.625, 0, 0.625, 1.625, 2.625, 3.625])
+    np.testing.assert_allclose(midi_files.read(path).beats, [-0.625, 0, 0.625, 1.625, 2.625, 3.625])
 
 
 @pytest.mark.parametrize("phase", range(STEPS_PER_BEAT))
@@ -79,10 +79,10 @@ def test_a_file_may_begin_with_any_step_of_a_beat(tmp_path, phase):
     step = RATE // 8
     beats = step * (STEPS_PER_BEAT * np.arange(-3, 5) - phase)
     starts = step * np.arange(10)
-    midi.write(tmp_path / "upbeat.mid", [(start, start + step, 60, 112) for start in starts], RATE, beats)
+    midi_files.write(tmp_path / "upbeat.mid", [(start, start + step, 60, 112) for start in starts], RATE, beats)
     ticks = np.cumsum([message.time for message in mido.MidiFile(tmp_path / "upbeat.mid").tracks[0]])
-    assert not (ticks % (midi.BEAT_TICKS // STEPS_PER_BEAT)).any()
-    score = midi.read(tmp_path / "upbeat.mid")
+    assert not (ticks % (midi_files.BEAT_TICKS // STEPS_PER_BEAT)).any()
+    score = midi_files.read(tmp_path / "upbeat.mid")
     np.testing.assert_allclose(score.starts, starts / RATE, atol=1e-4)
     np.testing.assert_allclose(score.beats[:6], beats[2:] / RATE, atol=1e-3)
 
@@ -102,7 +102,7 @@ def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(music
         assert generate.main(["--vqvae-weights-dir", str(root / "codecs"), "--generator-weights-dir",
                               str(root / "generators"), "--engine", "onnx-float32", "--seconds", "4", *options,
                               "--midi", "--output", str(path)]) == 0
-        scores.append(midi.read(path.with_suffix(".mid")))
+        scores.append(midi_files.read(path.with_suffix(".mid")))
     first, second = scores
     np.testing.assert_allclose(first.starts, [start / RATE for start, *_ in notes], atol=1e-3)
     count = len(notes) - 4  # the beat before the first note may delay the second piece
@@ -125,23 +125,23 @@ def test_midi_files_that_would_never_end_are_refused(tmp_path, tempo, pause, tic
                             mido.Message("note_off", note=60, time=pause)])
     mido.MidiFile(type=0, ticks_per_beat=ticks, tracks=[track]).save(tmp_path / "odd.mid")
     with pytest.raises(UserError, match=f"odd.mid: cannot be read as a MIDI file: .*{words}"):
-        midi.read(tmp_path / "odd.mid")
+        midi_files.read(tmp_path / "odd.mid")
 
 
 def test_a_midi_file_of_independent_songs_is_refused(tmp_path):
     mido.MidiFile(type=2, tracks=[mido.MidiTrack(), mido.MidiTrack()]).save(tmp_path / "songs.mid")
     with pytest.raises(UserError, match="cannot be read as a MIDI file: can't merge tracks in type 2"):
-        midi.read(tmp_path / "songs.mid")
+        midi_files.read(tmp_path / "songs.mid")
 
 
 @pytest.mark.parametrize("tempo", [93.7, 97])
 def test_a_constant_tempo_is_written_once(tmp_path, tempo):
     """Although each beat is a whole number of samples."""
     beats = np.rint(np.arange(400) * 60 / tempo * RATE)
-    midi.write(tmp_path / "even.mid", [(int(beats[390]), int(beats[391]), 60, 112)], RATE, beats)
+    midi_files.write(tmp_path / "even.mid", [(int(beats[390]), int(beats[391]), 60, 112)], RATE, beats)
     changes = [message for message in mido.MidiFile(tmp_path / "even.mid") if message.type == "set_tempo"]
     assert len(changes) == 1 and mido.tempo2bpm(changes[0].tempo) == pytest.approx(tempo, abs=0.01)
-    np.testing.assert_allclose(midi.read(tmp_path / "even.mid").beats[1:391], beats[:390] / RATE, atol=1e-3)
+    np.testing.assert_allclose(midi_files.read(tmp_path / "even.mid").beats[1:391], beats[:390] / RATE, atol=1e-3)
 
 
 def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
@@ -150,10 +150,10 @@ def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
         track.append(mido.Message("note_on", channel=channel, note=note, velocity=90))
         track.append(mido.Message("note_off", channel=channel, note=note, time=240))
     mido.MidiFile(type=0, tracks=[track]).save(tmp_path / "drums.mid")
-    score = midi.read(tmp_path / "drums.mid")
+    score = midi_files.read(tmp_path / "drums.mid")
     assert score.pitches.tolist() == [48] and score.starts.tolist() == [0]
     np.testing.assert_allclose(score.attacks, [0, 0.25, 0.5, 0.75], atol=1e-6)
     assert score.bands.tolist() == [0, 0, 1, 3]
     mido.MidiFile(type=0, tracks=[track[2:]]).save(tmp_path / "drums.mid")
     with pytest.raises(UserError, match="has only drums"):
-        midi.read(tmp_path / "drums.mid")
+        midi_files.read(tmp_path / "drums.mid")
