@@ -14,7 +14,7 @@ from ..dsp import notes as note_finder
 from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import check_replaced, printable
-from ..play import midi, midi_files
+from ..play import midi_files
 from . import arguments
 
 
@@ -64,8 +64,6 @@ def draw_sounds(args):
 
 
 def draw_notes(args):
-    if any(map(midi_files.is_midi, args.inputs)):
-        midi.load_mido()
     rolls = read(args, lambda path: find_roll(path, args.start, args.seconds))
     plots.notes(rolls, args.output, args.title)
 

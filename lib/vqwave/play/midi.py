@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import UserError
+from ..io.smf import NOTES_OFF, SOUND_OFF
 from . import controls
 from .playback import find_by_name
 
 INSTALL_MIDI = "pip install mido python-rtmidi"
-ALL_NOTES_OFF = (120, 123)
+ALL_NOTES_OFF = (SOUND_OFF, NOTES_OFF)
 """Controllers that end all notes."""
 _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""

@@ -1,16 +1,21 @@
-"""MIDI files: as scores, and from the notes of scores and recordings. They need the package mido.
+"""MIDI files: as scores, and from the notes of scores and recordings. Writing needs the package
+mido.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from ..config.roll import BANDS, STEPS_PER_BEAT, VELOCITIES
 from ..data.scores import Score
+from ..dsp import beats as rhythm
 from ..dsp import timing, transcription
 from ..errors import UserError
+from ..io import smf
 from ..io.files import atomic_write, check_place, printable, reason
 from .midi import load_mido
 
@@ -19,17 +24,23 @@ MIDDLE = 60
 VELOCITY_POWER = 4
 """The power of a note is proportional to this power of its velocity."""
 UNKNOWN_BEAT, LONGEST_BEAT, BEAT_TICKS = 0.5, 0xFFFFFF, 480
-"""Of files: the beat of notes without a score, in seconds; the longest beat, in microseconds; and
-the ticks of a beat.
+"""Of files: the beat without a tempo, in seconds; the longest beat, in microseconds; and the ticks
+of a beat that is written.
 """
-SHORTEST_BEAT = 0.05
-"""The shortest beat of a file that is read, in seconds."""
 EXACT = 5e-4
 """The largest error of a beat under the tempo of a file, in seconds."""
-ROUNDING = 1e-6
-"""The tolerance of a time on a beat, in beats."""
-MOST_SECONDS = 4 * 3600
-"""The longest file that is read."""
+SHORTEST_NOTE = SHORTEST_BEAT = 0.05
+"""The shortest note and beat of a file that is read, in seconds. Shorter notes last as long."""
+MOST_SECONDS, MOST_FITTED = 4 * 3600, 900
+"""The longest file that is read, in seconds, and the seconds whose notes decide its beats if the
+file has none.
+"""
+CHANGE_BELOW, CHANGE_ABOVE = 30.0, 200.0
+"""Within these tempi, in beats per minute, a beat stays the same number of quarter notes."""
+ROUNDED = 1.02
+"""The largest factor by which a folded tempo is beyond that of recordings."""
+MOST_MERGED = 0.05
+"""The share of successive notes that may begin in one step of folded beats."""
 DRUMS = 9
 """The channel of percussion in General MIDI, whose notes have no pitch."""
 DRUM_BANDS = {0: (35, 36, 41, 43, 45), 1: (37, 38, 39, 40, 47, 48, 50)}
@@ -51,54 +62,216 @@ def check_output(path) -> Path:
 
 
 def read(path) -> Score:
-    """The score of a MIDI file. Raises `UserError` if it is unreadable or has no notes."""
-    mido = load_mido()
+    """The score of a MIDI file. Raises `UserError` if it is unreadable or has no notes.
+
+    The tempi of the file are folded as those of recordings (`dsp.beats.SLOWEST`, `FASTEST`): a
+    beat is a power of two of quarter notes.
+    """
     try:
-        file, seconds, place, beats, beat = mido.MidiFile(path), 0.0, 0.0, [], 0.5
-        sounding: dict[int, tuple[float, int]] = {}  # start and velocity
-        notes, attacks = [], []
-        for message in file:  # mido converts times to seconds
-            seconds += message.time
-            place += message.time / beat
-            if seconds > MOST_SECONDS:
-                raise ValueError(f"it lasts longer than {MOST_SECONDS // 3600} hours")
-            while len(beats) <= place + ROUNDING:
-                beats.append(seconds - (place - len(beats)) * beat)
-            if message.type == "set_tempo":
-                beat = message.tempo / 1e6
-                if beat < SHORTEST_BEAT:
-                    raise ValueError(f"a beat of it lasts {beat:g} s")
-                if place <= 1 + ROUNDING and _is_step(seconds, beat):  # an upbeat, see `_grid`
-                    beats[0] = seconds - place * beat
-            elif message.type in ("note_on", "note_off"):
-                note, has_pitch = message.note, message.channel != DRUMS
-                if has_pitch and (start := sounding.pop(note, (seconds, 0)))[0] < seconds:
-                    notes.append((*start, seconds, note))
-                if message.velocity and message.type == "note_on":
-                    attacks.append((seconds, int(note > MIDDLE) if has_pitch else _band(note)))
-                    if has_pitch:
-                        sounding[note] = seconds, message.velocity
-    except (OSError, ValueError, TypeError, EOFError, KeyError, IndexError,
-            ZeroDivisionError) as e:
-        if isinstance(e, OSError) and e.errno:  # mido raises others for what the file holds
-            raise UserError(f"{printable(path)}: {reason(e)}") from e
-        why = " ".join(str(e).split()) or "it ends too early"
-        raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {why}") from e
+        with open(path, "rb") as opened:
+            file = smf.parse(opened.read(smf.MOST_BYTES + 1))
+        return _score(file)
+    except OSError as e:
+        raise UserError(f"{printable(path)}: {reason(e)}") from e
+    except ValueError as e:
+        raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {e}") from e
+    except UserError as e:
+        raise UserError(f"{printable(path)}: {e}") from e
+
+
+def _score(file: smf.MidiFile) -> Score:
+    notes, strikes = _perform(file)
     if not notes:
-        raise UserError(f"{printable(path)}: has {'only drums' if attacks else 'no notes'}")
-    starts, velocities, ends, pitches = np.array(sorted(notes)).T
+        raise UserError(f"has {'only drums' if strikes else 'no notes'}")
+    clock = _Clock.of(file)
+    ticks, end_ticks, pitches, velocities = np.array(sorted(notes)).T
+    starts = clock.at(ticks)
+    ends = np.maximum(clock.at(end_ticks), starts + SHORTEST_NOTE)
+    strike_ticks, bands = np.array(sorted(strikes)).T
+    attacks = clock.at(strike_ticks)
+    end = max(ends.max(), attacks.max())
+    if end > MOST_SECONDS:
+        raise ValueError(f"it lasts longer than {MOST_SECONDS // 3600} hours")
+    quarter = file.ticks_per_quarter
+    beats = _beats(clock, quarter, ticks, end) if quarter else _fitted_beats(starts, end)
     levels = VELOCITY_POWER * 10 * np.log10(velocities)
     loudness = transcription.classes_of(levels, levels.max())
-    times, bands = np.array(sorted(set(attacks))).T
-    beats += [seconds + (len(beats) + i - place) * beat for i in range(2)]
-    beats = [2 * beats[0] - beats[1], *beats]
-    return Score(starts, ends, pitches.astype(int), loudness, times, bands.astype(int),
-                 np.array(beats))
+    return Score(starts, ends, pitches, loudness, attacks, bands, beats)
 
 
-def _is_step(seconds: float, beat: float) -> bool:
-    """Whether a time is the length of a step, within a hundredth. beat: in seconds."""
-    return abs(seconds * STEPS_PER_BEAT / beat - 1) < 0.01
+def _perform(file: smf.MidiFile) -> tuple[list[list[int]], set[tuple[int, int]]]:
+    """The notes of a file: [first tick, tick after the last, MIDI number, velocity] each. And the
+    attacks of these notes and of drums: (tick, band) each.
+    """
+    channels = defaultdict(_Channel)
+    notes, strikes = [], set()
+    events = [(event, number) for number, track in enumerate(file.tracks)
+              for event in track.events if event.status >= smf.NOTE_OFF]
+    events.sort(key=lambda pair: pair[0].tick)
+    for (tick, status, first, second), track in events:
+        number, kind = status & 0x0F, status & 0xF0
+        channel = channels[number]
+        if kind == smf.CONTROL:
+            channel.control(tick, first, second)
+        elif kind == smf.NOTE_OFF or not second:
+            channel.release(tick, first, track)
+        elif number == DRUMS:
+            strikes.add((tick, _band(first)))
+        else:
+            strikes.add((tick, int(first > MIDDLE)))
+            notes.append([tick, file.tracks[track].end, first, second])
+            channel.strike(tick, track, notes[-1])
+    return notes, strikes
+
+
+class _Channel:
+    """What sounds in a channel. A note is a list as `_perform` has it, whose end is set here."""
+
+    def __init__(self):
+        self.pedal = False
+        self.sounding = defaultdict(dict)
+        """{MIDI number: {track: note}}: struck, and not released."""
+        self.sustained = defaultdict(list)
+        """{MIDI number: notes}: released while the pedal was down."""
+
+    def strike(self, tick: int, track: int, note: list[int]):
+        """Begin a note; it ends an earlier note of the same track, and sustained ones."""
+        earlier = self.sustained.pop(note[2], [])
+        if track in (sounding := self.sounding[note[2]]):
+            earlier.append(sounding[track])
+        _end(earlier, tick)
+        sounding[track] = note
+
+    def release(self, tick: int, pitch: int, track: int):
+        """End a note of this track, or else of another."""
+        sounding = self.sounding.get(pitch)
+        if not sounding:
+            return
+        note = sounding.pop(track if track in sounding else next(iter(sounding)))
+        if self.pedal:
+            self.sustained[pitch].append(note)
+        else:
+            _end([note], tick)
+
+    def control(self, tick: int, controller: int, value: int):
+        if controller == smf.PEDAL:
+            self.pedal = value >= 64
+        elif controller == smf.RESET:
+            self.pedal = False
+        else:
+            for pitch, sounding in self.sounding.items():
+                for track in list(sounding):
+                    self.release(tick, pitch, track)
+            self.sounding.clear()
+        if not self.pedal or controller == smf.SOUND_OFF:
+            for notes in self.sustained.values():
+                _end(notes, tick)
+            self.sustained.clear()
+
+
+def _end(notes: Iterable[list[int]], tick: int):
+    for note in notes:
+        note[1] = tick
+
+
+class _Clock(NamedTuple):
+    """The time of ticks. ticks, seconds: float64 [tempi], where each tempo begins. lengths: float64
+    [tempi], seconds per tick from there on.
+    """
+
+    ticks: np.ndarray
+    seconds: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, file: smf.MidiFile) -> Self:
+        if not file.ticks_per_quarter:
+            return cls(np.zeros(1), np.zeros(1), np.array([1 / file.ticks_per_second]))
+        tempi = {0: UNKNOWN_BEAT * 1e6}
+        tempi |= {event.tick: event.first for track in file.tracks for event in track.events
+                  if event.status == smf.TEMPO}
+        ticks = np.array(sorted(tempi), float)
+        beats = np.array([tempi[tick] for tick in ticks]) / 1e6
+        if beats.min() < SHORTEST_BEAT:
+            raise ValueError(f"a beat of it lasts {beats.min():g} s")
+        lengths = beats / file.ticks_per_quarter
+        seconds = np.append(0, np.cumsum(np.diff(ticks) * lengths[:-1]))
+        return cls(ticks, seconds, lengths)
+
+    def at(self, ticks) -> np.ndarray:
+        """The seconds of ticks, float64 of the same shape."""
+        tempo = np.searchsorted(self.ticks, ticks, side="right") - 1
+        return self.seconds[tempo] + (ticks - self.ticks[tempo]) * self.lengths[tempo]
+
+    def with_upbeat(self, quarter: int) -> Self:
+        """The clock whose first beat begins before second 0, if it is an upbeat, see `_grid`.
+        quarter: in ticks.
+        """
+        for i in range(1, np.searchsorted(self.ticks, quarter, side="right")):
+            beat = self.lengths[i] * quarter
+            if abs(self.seconds[i] * STEPS_PER_BEAT / beat - 1) < 0.01:
+                start = self.seconds[i] - self.ticks[i] * self.lengths[i]
+                return type(self)(np.append(0, self.ticks[i + 1 :]),
+                                  np.append(start, self.seconds[i + 1 :]), self.lengths[i:])
+        return self
+
+
+def _beats(clock: _Clock, quarter: int, starts: np.ndarray, end: float) -> np.ndarray:
+    """The times of the beats of a file, from before its beginning to after second `end`.
+
+    quarter: in ticks. starts: int [notes], ticks.
+    """
+    clock, place, times = clock.with_upbeat(quarter), 0.0, []  # places and steps in quarter notes
+    step = _typical_step(clock, quarter, starts, end)
+    while len(times) < 2 or times[-2] <= end:
+        second = float(clock.at(place * quarter))
+        if not times or second > times[-1] + SHORTEST_BEAT:
+            times.append(second)
+        tempo = np.searchsorted(clock.ticks, place * quarter, side="right") - 1
+        beat = clock.lengths[tempo] * quarter
+        if not CHANGE_BELOW <= 60 / (step * beat) <= CHANGE_ABOVE:
+            step = _fold(beat)
+        aligned = step
+        while place % aligned:
+            aligned /= 2
+        place += aligned
+    return np.array([2 * times[0] - times[1], *times])
+
+
+def _typical_step(clock: _Clock, quarter: int, starts: np.ndarray, end: float) -> float:
+    """The quarter notes of a beat at the median tempo. Fast tempi are folded only as long as notes
+    that begin one after another stay apart.
+    """
+    spans = np.diff(np.minimum(np.append(clock.seconds, np.inf), end))
+    order = np.argsort(clock.lengths)
+    before = np.cumsum(spans[order])
+    median = clock.lengths[order][np.searchsorted(before, before[-1] / 2)]
+    step = _fold(median * quarter)
+    places = np.unique(np.rint(starts * STEPS_PER_BEAT / quarter))
+    while step > 1 and len(np.unique(np.rint(places / step))) < (1 - MOST_MERGED) * len(places):
+        step /= 2
+    return step
+
+
+def _fold(beat: float) -> float:
+    """The power of two by which a beat, in seconds, is multiplied to be at a tempo of recordings.
+    """
+    factor = 1.0
+    while beat * factor > ROUNDED * 60 / rhythm.SLOWEST:
+        factor /= 2
+    while beat * factor * ROUNDED < 60 / rhythm.FASTEST:
+        factor *= 2
+    return factor
+
+
+def _fitted_beats(starts: np.ndarray, end: float) -> np.ndarray:
+    """Beats that fit the starts of notes, in seconds, as `_beats`. They go on as they were after
+    `MOST_FITTED` seconds.
+    """
+    seconds = min(end, MOST_FITTED)
+    beats = rhythm.fit_beats(starts[starts < seconds], seconds)
+    beat = beats[-1] - beats[-2]
+    return np.append(beats, np.arange(beats[-1] + beat, end + 2 * beat, beat))
 
 
 def heard_notes(sound: np.ndarray, sample_rate: int) -> list[tuple[int, int, int, int]]:
