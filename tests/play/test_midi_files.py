@@ -193,8 +193,8 @@ def test_a_note_ends_by_its_own_channel_and_track(tmp_path):
     two = [note("on", 60), note("on", 60, channel=1), note("off", 60, 960), note("off", 60, 960, channel=1)]
     assert rows(score_of(path, two)) == [(60, 0, 1), (60, 0, 2)]
     # Tracks may share a channel, and one may end the other's notes.
-    assert rows(score_of(path, [note("on", 60), note("off", 60, 1920)], [note("on", 60), note("off", 60, 960)])) == [
-        (60, 0, 1), (60, 0, 2)]
+    assert rows(score_of(path, [note("on", 60), note("off", 60, 1920)], [note("on", 60, 240), note("off", 60, 720)])) == [
+        (60, 0, 2), (60, 0.25, 1)]
     assert rows(score_of(path, [note("on", 60)], [note("off", 60, 960)])) == [(60, 0, 1)]
 
 
@@ -224,7 +224,8 @@ def test_the_pedal_holds_released_notes(tmp_path):
     assert rows(score_of(path, [*pressed, pedal(63, 1440)])) == [(60, 0, 2)]
     assert rows(score_of(path, [*pressed, pedal(64, 480), mido.MetaMessage("end_of_track", time=1920)])) == [(60, 0, 3)]
     assert rows(score_of(path, [*pressed, note("on", 60, 480), pedal(0, 480), note("off", 60, 480)])) == [(60, 0, 1), (60, 1, 2)]
-    assert rows(score_of(path, [*pressed, pedal(0, 1440, control=121)])) == [(60, 0, 2)]  # all controllers are reset
+    reset = [*pressed, pedal(0, 1440, control=121), mido.MetaMessage("end_of_track", time=960)]
+    assert rows(score_of(path, reset)) == [(60, 0, 2)]
     assert rows(score_of(path, [*pressed, pedal(0, 480, control=120), pedal(0, 960)])) == [(60, 0, 1)]
     notes_off = [pedal(127), note("on", 60), pedal(0, 480, control=123), pedal(0, 480)]
     assert rows(score_of(path, notes_off)) == [(60, 0, 1)]  # as if their keys were released
@@ -254,10 +255,21 @@ def test_tempi_are_folded_but_successive_notes_stay_successive(tmp_path, nominal
     assert ((score.in_steps(64)[:, :-4] > 1).sum(1) <= 1).all()  # no chords
 
 
-def test_sections_are_folded_but_a_ritardando_is_not(tmp_path):
-    def at(tempo):
-        return mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))
+def at(tempo):
+    return mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))
 
+
+def test_beats_are_those_of_the_usual_tempo_and_on_whole_quarters(tmp_path):
+    score = score_of(tmp_path / "usual.mid", [at(170), *scale(1, 12), at(80), *scale(1)])
+    np.testing.assert_allclose(np.diff(score.beats[1:])[:44], np.repeat([60 / 170, 60 / 80], [12, 32]), atol=1e-3)
+    score = score_of(tmp_path / "usual.mid", [at(15), *scale(1 / 16, 5), at(90), *scale(1)])
+    first = 4 * 5 / 16 + 60 / 90 * 11 / 16  # the second quarter note
+    np.testing.assert_allclose(score.beats[4:30], first + 60 / 90 * np.arange(26), atol=1e-3)
+    score = score_of(tmp_path / "usual.mid", [at(3.6), *scale(1 / 32, 1), at(1200), *scale(1)])
+    assert np.diff(score.beats).min() >= midi_files.SHORTEST_BEAT
+
+
+def test_sections_are_folded_but_a_ritardando_is_not(tmp_path):
     score = score_of(tmp_path / "sections.mid", [at(90), *scale(1), at(15), *scale(1 / 16)])
     lengths = np.diff(score.beats[1:])
     np.testing.assert_allclose(lengths[:32], 60 / 90, atol=1e-3)
