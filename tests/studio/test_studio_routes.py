@@ -224,6 +224,40 @@ def test_a_stalled_upload_is_dropped_and_its_file_removed(studio, monkeypatch):
         wait_until(lambda: not list(studio.folder.glob("upload-*")))
 
 
+ENDLESS = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"
+
+
+def test_a_client_that_is_refused_while_it_sends_reads_the_reason(studio, client):
+    status, words, _ = client("/studio/recordings", bytes(20 << 20), Host="elsewhere.example")
+    assert status == 421 and words.startswith(b"This server answers")
+    with serving(studio) as port, contextlib.ExitStack() as opened:
+        def send(data):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            connection.sendall(data)
+            return connection
+
+        for slow in [send(ENDLESS) for _ in range(limits.CONNECTIONS // 2)]:
+            assert b" 405 " in slow.recv(4096)
+        for size in (0, 20 << 20):
+            refused = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            opened.callback(refused.close)
+            refused.request("POST", "/studio/recordings", bytes(size))
+            answer = refused.getresponse()
+            assert answer.status == 503 and answer.read() == b"Too many connections: try again later."
+
+
+def test_refused_clients_that_go_on_sending_are_cut_off(studio, monkeypatch):
+    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
+    with serving(studio) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\nContent-Length: 9000000\r\n\r\n")
+        while connection.recv(4096):
+            pass
+        with pytest.raises(ConnectionError):
+            for _ in range(3000):
+                connection.sendall(b" ")
+                time.sleep(0.01)
+
+
 def test_a_connection_that_breaks_frees_its_stream(client, studio):
     body = json.dumps({"level": 128, "seconds": "endless"}).encode()
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
