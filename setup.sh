@@ -173,7 +173,7 @@ why() {
         echo "there is no $(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' "$log" | head -n 1) for $("$python" -V)" \
             "on this system; name another Python: PYTHON=python3.12 bash setup.sh"
     elif grep -q 'DO NOT MATCH THE HASHES' "$log"; then
-        echo "$(sed -n 's/^    \([^ ]*==[^ ]*\) from .*/\1/p' "$log" | head -n 1) is another file than the one in locks/"
+        echo "$(sed -n 's/^    \([^ ]*==[^ ]*\) from .*/\1/p' "$log" | head -n 1) does not match its hash in locks/"
     else
         { grep -E '^(ERROR|error):' "$log" || tail -n 1 "$log"; } | tail -n 1 | cut -c 1-300
     fi

@@ -153,7 +153,7 @@ def test_an_interrupted_installation_is_completed_by_the_next_run(checkout):
 ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated the package versions, please
     h5py==3.14.0 from https://index.example/h5py-3.14.0-cp311-cp311-manylinux_2_17_x86_64.whl:
         Expected sha256 0
-             Got        1""", "dependencies: h5py==3.14.0 is another file than the one in locks/"),
+             Got        1""", "dependencies: h5py==3.14.0 does not match its hash in locks/"),
     ("dev.txt", "WARNING: Retrying after connection broken by 'NewConnectionError'\nERROR: No matching "
      "distribution found for setuptools==84.2.1", "is there a network?"),
     ("-e .", "error: this", "could not install VQWave: error: this")])
