@@ -2,12 +2,9 @@
 
 import contextlib
 import functools
-import http.client
 import http.server
 import json
 import os
-import queue
-import re
 import shutil
 import sys
 import threading
@@ -474,18 +471,6 @@ def test_the_graph_of_the_picture_draws_what_the_studio_draws():
     expected = pictures.Spectrum(RATE, 512).push(audio)
     assert drawn.shape[1:] == expected.shape and len(np.unique(expected)) > 100
     assert np.abs(drawn[0].astype(int) - expected).max() <= 1
-
-
-def test_the_local_server_sends_the_headers_that_threads_need(tmp_path):
-    (tmp_path / "index.html").write_text("a page")
-    messages = queue.Queue()
-    threading.Thread(target=site.serve, args=(tmp_path, "127.0.0.1", 0, messages.put), daemon=True).start()
-    connection = http.client.HTTPConnection(re.search(r"http://(\S+)", messages.get(timeout=60))[1])
-    connection.request("GET", "/")
-    headers = connection.getresponse().headers
-    connection.close()
-    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
 
 
 def test_write_errors_are_one_line(tmp_path):

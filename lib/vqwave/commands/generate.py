@@ -11,7 +11,7 @@ from .. import cli, machine
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
-from ..play import mastering, midi, render
+from ..play import mastering, midi, midi_files, render
 from . import pieces, play
 
 OTHER_FILES = 64
@@ -110,7 +110,7 @@ def check(args, paths):
     if args.midi is not None:
         midi.load_mido()
         args.midi = ([path.with_suffix(".mid") for path in paths] if args.midi is True
-                     else render.check_outputs(args.midi, len(paths), midi.check_output))
+                     else render.check_outputs(args.midi, len(paths), midi_files.check_output))
     pieces.check(args, [*paths, *(args.midi or ())], NEEDS)
 
 
@@ -138,7 +138,7 @@ def write(args, stream, paths, finish, changes=()) -> int:
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
             notes, beats = score_of(stream, piece, path)
-            midi.write(args.midi[piece], notes, rate, beats)
+            midi_files.write(args.midi[piece], notes, rate, beats)
             print(f"wrote {printable(args.midi[piece])}: {len(notes)} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
@@ -146,11 +146,11 @@ def write(args, stream, paths, finish, changes=()) -> int:
 
 def score_of(stream, piece: int, path: Path
              ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
-    """The notes and the beats of the performed score, as `midi.write` takes them. If notes are
-    missing, those that a transcriber finds in the file's sound, and no beats.
+    """The notes and the beats of the performed score, as `midi_files.write` takes them. If notes
+    are missing, those that a transcriber finds in the file's sound, and no beats.
     """
     notes, beats = stream.whole_score(stream.position, piece)
     if not notes:
         print(f"transcribing {printable(path)}", file=sys.stderr)
-        notes = midi.heard_notes(audio.decode(path, stream.sample_rate), stream.sample_rate)
+        notes = midi_files.heard_notes(audio.decode(path, stream.sample_rate), stream.sample_rate)
     return notes, beats

@@ -147,8 +147,8 @@ class StreamStatus:
 
     def whole_score(self, end: int, piece: int = 0
                     ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
-        """The notes of a piece before sample `end`, and the beats, as `midi.write` takes them; both
-        empty if notes are missing.
+        """The notes of a piece before sample `end`, and the beats, as `midi_files.write` takes
+        them; both empty if notes are missing.
         """
         notes = [] if self.notes_since else self.notes(0, end, piece)
         return notes, self.beats if notes else ()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..io import audio, defaults, files, weights
-from ..play import controls, midi
+from ..play import controls, midi_files
 from ..play.render import Finish
 from ..play.sampling import SCORE, silences_score
 from . import limits
@@ -149,7 +149,7 @@ class Studio:
                             f"other page.")
         s = request.complete(self.folders.chains[folder], self.folders.temperatures(folder))
         recording = None if s.mode == "new" else self.recordings.get(s.recording, s.name)
-        if recording and s.mode != "perform" and midi.is_midi(recording.path):
+        if recording and s.mode != "perform" and midi_files.is_midi(recording.path):
             raise UserError(f"{recording.name} has notes but no sound: choose \"Play a tune\".")
         update: dict = {"weights": folder}
         if s.mode == "continue":
