@@ -49,7 +49,8 @@ def fingerprint(sound: np.ndarray, sample_rate: int) -> str:
     hops = sound[: count * size].reshape(-1, size)
     spectra = (np.abs(np.fft.rfft(hop * window)) * (4 / size) for hop in hops)
     powers = np.reshape([np.add.reduceat(x**2, bins)[:-1] for x in spectra], (-1, BANDS))
-    powers = sum(powers[start : count - HOPS + 1 + start] for start in range(HOPS)) / HOPS
+    frames = max(0, count - HOPS + 1)
+    powers = sum(powers[start : start + frames] for start in range(HOPS)) / HOPS
     decibels = 10 * np.log10(powers + 1e-12)
     loudest = decibels.max(axis=1, keepdims=True)
     levels = np.clip(np.rint((loudest - decibels) / STEP), 0, LEVELS - 1).astype(np.uint8)
