@@ -268,7 +268,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
         with h5py.File(path, "r") as file:
             arrays = {name: dataset[()].astype(np.float32)
                       for name, dataset in _list_datasets(file, path).items()}
-    except (OSError, RuntimeError, KeyError, ValueError) as e:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as e:
         raise WeightsError(f"{path}: cannot be read as a weights file: {e}") from e
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -285,6 +285,8 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
     def visit(name, item):
         nonlocal room, objects
         objects += 1
+        if not isinstance(name, str) or not name.isprintable():  # h5py gives bytes if not UTF-8
+            raise WeightsError(f"{path}: the name {printable(name)} is no text")
         if name.count("/") >= DEEPEST or objects > MOST_OBJECTS:  # these take minutes to list
             raise WeightsError(f"{path}: has more than {MOST_OBJECTS} objects, or groups deeper "
                                f"than {DEEPEST}")
