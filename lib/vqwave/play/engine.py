@@ -388,7 +388,11 @@ class _Graphs:
             with _opening:
                 if kind not in self.sessions:
                     graph = export.cached_graph(self.weight_set, kind)
-                    self.sessions[kind] = session(graph, arena=not kind.startswith("loop"))
+                    try:
+                        self.sessions[kind] = session(graph, arena=not kind.startswith("loop"))
+                    except Exception as e:  # the errors of ONNX Runtime have no class in common
+                        raise UserError(f"{self.weight_set.name}: its {kind} graph cannot be "
+                                        f"opened: {' '.join(str(e).split())}") from e
         return self.sessions[kind]
 
     def fact(self, kind: str, key: str) -> int:
