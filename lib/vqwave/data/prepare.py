@@ -20,7 +20,7 @@ from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColu
 
 from .. import machine, progress
 from ..dsp import fingerprints
-from ..errors import UserError, end_with_parent, first_names
+from ..errors import UserError, begin_helper, first_names
 from ..io import audio, cluster, manifest, silence, splits
 from ..io.audio import AUDIO_SUFFIXES, Decoder, to_u16
 from ..io.files import atomic_write, lock_folder, printable, reason, sha256, sweep
@@ -365,7 +365,7 @@ def _in_processes(jobs, workers):
         alone = bool(suspects)
         queue, running = [suspects.pop()] if alone else waiting, {}
         with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, CONTEXT,
-                                                    initializer=_begin) as executor:
+                                                    initializer=begin_helper) as executor:
             try:
                 while queue or running:
                     # Submit few jobs, because all of them are suspects if a worker dies.
@@ -413,14 +413,6 @@ def _submit(executor, job):
         return executor.submit(_convert, job)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin():
-    """Initialise a worker: it ignores Ctrl-C, and ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # `_submit` has blocked SIGTERM, but the executor uses it to end the workers of a broken pool.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    end_with_parent()
 
 
 def _convert(job):
