@@ -466,10 +466,10 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
             raise WeightsError(f"epoch is {epoch!r}; it must be a number or 'best'") from e
     if tag not in present:
         if not folder.is_dir():
-            raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
+            raise WeightsError(printable(f"{folder}: no such folder, so no weights of {name}"))
         have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set" for t in present)
         if not have:
-            raise WeightsError(f"{folder}: no weights of {name}")
+            raise WeightsError(printable(f"{folder}: no weights of {name}"))
         what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
         raise WeightsError(f"{folder}: no {what} of {name}; there are: {have}")
     try:

@@ -143,6 +143,11 @@ class CodecEngine:
         return self._models.fact("decode_part" if self.splits else "decode", "decode_halo")
 
     @property
+    def memory_size(self) -> int:
+        """The length of the memory of `decode_part`; 0 without memory."""
+        return self._models.fact("decode_part", "state") if self.splits else 0
+
+    @property
     def latency(self) -> float:
         """Algorithmic latency: seconds of audio that the codec needs before its first sample."""
         return self._models.fact("encode", "latency") / self.config.sample_rate
