@@ -11,6 +11,7 @@ from test_label_mixing import chain as labelled
 from test_stream import BLOCK, IntegerCodec, IntegerGenerator, start
 
 from vqwave import config as configs
+from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.play import api
 from vqwave.play.prompt import Prompt
@@ -42,9 +43,13 @@ def with_labels():
     return stream.state(), lambda state: Stream.resume(state, *parts)
 
 
-def with_a_score(shared):
+def led(shared):
     root = shared("led by a score", save_led)
-    music = api.load(root / "codecs", root / "generators", engine="onnx-float32")
+    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
+
+
+def with_a_score(shared):
+    music = led(shared)
     with music.stream(seed=3) as stream:
         stream.set(tempo=150, density=1.5, key="D-minor")
         next(stream)
@@ -118,6 +123,16 @@ def test_a_position_that_would_play_without_end_is_refused(saved, name, value):
         pytest.skip("a field of a score")
     with pytest.raises(UserError, match="saved state is damaged|block is 1000000000"):
         resume(state | {name: value})
+
+
+def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
+    beats = np.arange(-1.0, 5.0)
+    tune = Score(beats[2:], beats[2:] + 0.5, LOWEST_PITCH + np.arange(4), np.zeros(4, int), np.zeros(0),
+                 np.zeros(0, int), beats)
+    with led(shared).stream(seed=3, begin=tune, intro=True) as stream:
+        parts = stream.codec, stream._engines.generators
+        again = Stream.resume(stream.state(), *parts, composer=stream._engines.composer)
+        np.testing.assert_array_equal(next(again), next(stream))
 
 
 class Counting(IntegerGenerator):

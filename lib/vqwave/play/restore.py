@@ -252,7 +252,7 @@ def check_positions(chain: Chain):
     for level in [*chain.levels, *filter(None, [chain.composer])]:
         _require(level.stop % level.per_block == 0, f"the position of level {level.level}")
     top = chain.levels[0]
-    if chain.composer:
+    if chain.composer and top.stop:
         _require(top.stop * top.level <= chain.composer.state.times[-1] + block,
                  "the position of the score")
     ready = max(bottom.stop, len(bottom.state.prompt)) + 2 * bottom.per_block
