@@ -44,7 +44,7 @@ def test_every_set_ships_whole_and_in_half_precision():
 def test_shipped_weights_match_their_preset():
     """But for the adversaries and the flux, which the decoders met when their codes were learnt."""
     preset = config.preset()
-    assert CHAIN == preset.chain
+    assert preset.chain == CHAIN
     for name in CHAIN.codecs.values():
         shipped, described = (config.replace(model, adversary=None, loss=config.LossConfig())
                               for model in (weights.find(CODECS, name).config,

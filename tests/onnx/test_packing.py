@@ -77,8 +77,8 @@ def packed(checkout, tmp_path):
     """A folder with a set that has only its archive, and the path of the archive."""
     folder = tmp_path / "packed"
     folder.mkdir()
-    shutil.copy(weights.config_path(checkout / weights.PLAYED, NAME), folder)
-    packing.add_graphs(weights.find(checkout / weights.PLAYED, NAME), folder)
+    shutil.copy(weights.config_path(checkout / weights.GENERATORS, NAME), folder)
+    packing.add_graphs(weights.find(checkout / weights.GENERATORS, NAME), folder)
     return folder, weights.graphs_path(folder, NAME)
 
 
@@ -118,13 +118,13 @@ def test_only_the_listed_archive_is_read(checkout, packed, archive, tmp_path):
         export.cached_graph(weight_set, "loop_int8")
     assert "\n" not in str(caught.value)
     # Beside weights that list no archive, it does not count.
-    own = checkout / weights.PLAYED
+    own = checkout / weights.GENERATORS
     shutil.copy(path, own)
     assert export.cached_graph(weights.find(own, NAME), "loop_int8") == f"{NAME} loop_int8".encode()
 
 
 def test_a_foreign_archive_never_gets_into_the_cache_of_the_genuine_set(checkout, archive):
-    genuine = weights.find(checkout / weights.PLAYED, NAME)
+    genuine = weights.find(checkout / weights.GENERATORS, NAME)
     foreign = archive(tar(("loop_int8", b"other", tarfile.REGTYPE)))
     assert foreign.checksum == genuine.checksum
     assert export.cached_graph(foreign, "loop_int8") == b"other"
@@ -156,7 +156,7 @@ def test_a_graph_that_is_none_is_refused_in_one_line(archive):
 
 
 def test_graphs_of_another_exporter_are_built_from_the_weights(checkout, monkeypatch, tmp_path):
-    folder = checkout / weights.PLAYED
+    folder = checkout / weights.GENERATORS
     packing.add_graphs(weights.find(folder, NAME), folder)
     weight_set = weights.find(folder, NAME)
     assert "loop_int8" in export.unpack(weight_set)
@@ -167,7 +167,7 @@ def test_graphs_of_another_exporter_are_built_from_the_weights(checkout, monkeyp
 
 
 def test_new_weights_have_no_archive(checkout):
-    folder = checkout / weights.PLAYED
+    folder = checkout / weights.GENERATORS
     weight_set = weights.find(folder, NAME)
     packing.add_graphs(weight_set, folder)
     weights.save(folder, NAME, "", {"generator": {"x": np.zeros(3)}}, weight_set.config)
