@@ -1,6 +1,5 @@
 """Generate music with the trained chain and write it to a file."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", 
 """The options that a VAE does not take, because its frames are no codes."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     parser = cli.parser(
         "Generate music and write it to a file. Without --output, the music plays: see "
         f"`{cli.command('play')} --help`.\n"
@@ -67,9 +66,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    if not {word.split("=")[0] for word in words} & {"--output", "-o", "--help", "-h"}:
+    options = parser()
+    if not any(options.names(word) & {"--output", "--help"} for word in words):
         return play.main(words)
-    args = pieces.parse(parser(), words, "play",
+    args = pieces.parse(options, words, "play",
                         f"`{cli.command('play')}` has the options for playing")
     check_batch(args.batch)
     paths = render.check_outputs(args.output, args.batch or 1)
