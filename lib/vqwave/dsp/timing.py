@@ -36,7 +36,8 @@ def onset_envelopes(audio, sample_rate: int, edges) -> np.ndarray:
     edges: the first of the `BANDS` mel bands of each envelope, and the end of the last.
     """
     audio = resample(audio, sample_rate, SAMPLE_RATE)
-    audio = np.pad(audio, (0, max(0, WINDOW - len(audio))))
+    if len(audio) < WINDOW:
+        audio = np.pad(audio, (0, WINDOW - len(audio)))
     filters = mel_filters(SAMPLE_RATE, WINDOW, BANDS).T
 
     def levels():  # computed twice, so that memory does not grow with the length
