@@ -103,7 +103,7 @@ import sys
 import av, h5py, numpy, onnxruntime, yaml  # noqa: E401, F401
 import pip, vqwave  # noqa: E401, F401
 
-for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "fastapi", "uvicorn", "pytest",
+for module in ("tensorflow", "keras", "onnx", "tf2onnx", "matplotlib", "fastapi", "uvicorn", "pytest",
                "xdist", "playwright", "tensorboard"):
     assert importlib.util.find_spec(module), module
 # A checkout that was moved or copied has an environment that still points to the old place.

@@ -24,7 +24,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([
-    "keras", "onnxruntime", "librosa.filters", "matplotlib.pyplot", "vqwave.train.training", "vqwave.play.api",
+    "keras", "onnxruntime", "matplotlib.pyplot", "vqwave.train.training", "vqwave.play.api",
     "commands"
 ])
 

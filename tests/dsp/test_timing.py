@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,26 @@ def test_a_copy_keeps_all_of_its_own_timing():
     figures = timing.compare(plucked(STEADY), plucked(STEADY), RATE)
     assert figures["contour"] == pytest.approx(1.0) and figures["attacks"] == 1.0
     assert figures["beat"] == figures["beat_of_original"] == 1.0
+
+
+def test_a_peak_is_the_highest_and_above_the_mean_of_its_neighbourhood(rng):
+    envelope, expected = rng.integers(0, 9, 200).astype(np.float32), []
+    for n, value in enumerate(envelope):
+        highest, near = envelope[max(0, n - 3) : n + 3].max(), envelope[max(0, n - 5) : n + 7]
+        if value == highest and value >= near.mean() + 2 and (not expected or n - expected[-1] > 4):
+            expected.append(n)
+    assert len(expected) > 10
+    assert timing.find_peaks(envelope, (3, 2), (5, 6), 2, wait=4).tolist() == expected
+
+
+def test_the_memory_of_envelopes_does_not_grow_with_the_sound():
+    sounds, peaks = [plucked(STEADY, seconds=seconds) for seconds in (15, 45)], []
+    for sound in sounds:
+        tracemalloc.start()
+        timing.onset_envelopes(sound, RATE, (0, 24, 128))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_a_beat_is_found_where_notes_are_evenly_spaced_only():

@@ -97,7 +97,7 @@ def test_a_book_sees_which_earlier_books_changed(generators, rng):
     other[..., 0] = (other[..., 0] + 1) % 64
     moved = np.abs(np.asarray(generator(frames | {"current": other}) - generator(frames))).max(-1)
     before, after = (x[..., 0] != frames["previous"][..., 0] for x in (frames["current"], other))
-    assert ((moved[..., 1] > 1e-5) == (before != after)).all() and moved[..., 0].max() == 0
+    assert ((moved[..., 1] > 1e-5) == (before != after)).all() and moved[..., 0].max() < 1e-6
 
 
 def test_logits_begin_with_the_codebooks_however_books_are_drawn(generators, rng):

@@ -108,6 +108,24 @@ def test_another_process_continues_bit_for_bit_without_tensorflow(music, recordi
     np.testing.assert_array_equal(np.concatenate([*head, np.load(tmp_path / "tail.npy")]), whole)
 
 
+LISTEN = """
+import sys
+for name in ("librosa", "numba", "scipy", "sklearn", "matplotlib", "tensorflow", "keras"):
+    sys.modules[name] = None  # importing it fails
+import vqwave
+codecs, generators, song = sys.argv[1:]
+music = vqwave.load(codecs, generators)
+music.generate(samples=16384, seed=1, begin=music.prompt(song, seconds=0.5))
+assert len(music.score(song).starts)
+"""
+
+
+def test_recordings_are_continued_and_transcribed_by_what_plays_alone(music, tiny_weights, recordings):
+    song = recordings / "song.mp3"
+    music.generate(samples=16384, seed=1, begin=music.prompt(song, seconds=0.5))  # exports the graphs
+    python(LISTEN, tiny_weights.codecs, tiny_weights.generators, song)
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """A folder with one song of 3 s in several formats, rates and channels, and a silent file."""

@@ -3,10 +3,11 @@
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import pydantic
 from pydantic import Field
 
-from ..dsp.spectrum import empty_mel_filters
+from ..dsp.spectrum import mel_filters
 from .fields import (
     AboveZero,
     Config,
@@ -109,7 +110,8 @@ class SpectrogramFrontEnd(CodecPart):
         return self
 
     def check(self, codec):
-        empty = self.mels and empty_mel_filters(codec.sample_rate, self.n_fft, self.mels)
+        filters = mel_filters(codec.sample_rate, self.n_fft, self.mels)
+        empty = np.count_nonzero(filters.max(axis=1) == 0)
         if empty:
             raise ValueError(f"front_end has {self.mels} mel bands, {empty} of which hold no bin "
                              f"of a window of {self.n_fft} samples at {codec.sample_rate} Hz")

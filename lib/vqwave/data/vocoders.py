@@ -7,6 +7,9 @@ import numpy as np
 from ..config import FULL_SCALE, LOUDNESS_RANGE, MOST_LOUDNESS, CodecConfig
 from ..dsp.spectrum import mean_filters
 
+MOMENTUM = 0.99
+"""The weight of the last step's change of spectra."""
+
 
 class GriffinLim:
     """Loudness from the front end float32 [batch, frames·channels], frame after frame ->
@@ -39,8 +42,6 @@ class GriffinLim:
 
     def _audio(self, loudness) -> np.ndarray:
         """One piece: [frames, channels] -> float32 [frames·hop]."""
-        import librosa
-
         samples = len(loudness) * self.hop
         # Repeat the last frame for the length of a window, so that no piece is shorter.
         loudness = np.pad(loudness, ((0, self.n_fft // self.hop), (0, 0)), "edge")
@@ -52,10 +53,39 @@ class GriffinLim:
             amplitudes = np.maximum(self.bins @ amplitudes, 0.0)
         else:
             amplitudes = np.pad(amplitudes, ((0, 1), (0, 0)))
-        audio = librosa.griffinlim(
-            amplitudes * (self.n_fft / 4), n_iter=self.steps, hop_length=self.hop,
-            n_fft=self.n_fft, length=(len(loudness) - 1) * self.hop, init=None)
+        audio = griffin_lim(amplitudes.T * (self.n_fft / 4), self.n_fft, self.hop, self.steps)
         return audio[:samples].astype(np.float32)
+
+
+def griffin_lim(magnitudes, n_fft: int, hop: int, steps: int) -> np.ndarray:
+    """Audio with these magnitudes of an STFT: float64 [frames, n_fft / 2 + 1] -> float64
+    [(frames - 1)·hop]. n_fft is a multiple of twice the hop. Phases begin at 0.
+    """
+    spectra, before, hann = magnitudes.astype(complex), 0.0, _hann(n_fft)
+    for _ in range(steps):
+        padded = np.pad(_overlap_add(spectra, n_fft, hop), n_fft // 2)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+        rebuilt = np.fft.rfft(windows * hann)
+        spectra = rebuilt - MOMENTUM / (1 + MOMENTUM) * before
+        spectra *= magnitudes / (np.abs(spectra) + np.finfo(float).tiny)
+        before = rebuilt
+    return _overlap_add(spectra, n_fft, hop)
+
+
+def _overlap_add(spectra, n_fft: int, hop: int) -> np.ndarray:
+    """The inverse STFT: complex [frames, n_fft / 2 + 1] -> float64 [(frames - 1)·hop]."""
+    frames, parts, hann = len(spectra), n_fft // hop, _hann(n_fft)
+    waves = (np.fft.irfft(spectra, n_fft) * hann).reshape(frames, parts, hop)
+    audio, weight = np.zeros((2, frames + parts - 1, hop))
+    for part, window in enumerate(hann.reshape(parts, hop)):
+        audio[part : part + frames] += waves[:, part]
+        weight[part : part + frames] += window**2
+    middle = slice(parts // 2, frames + parts // 2 - 1)
+    return (audio[middle] / weight[middle]).ravel()
+
+
+def _hann(n_fft: int) -> np.ndarray:
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
 
 
 VOCODERS: dict[str, Callable] = {"griffin_lim": GriffinLim}

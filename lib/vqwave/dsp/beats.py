@@ -8,7 +8,6 @@ import math
 import numpy as np
 
 from . import timing
-from .spectrum import resample
 
 STEPS_PER_BEAT = 4
 SLOWEST, FASTEST = 60.0, 120.0
@@ -23,25 +22,85 @@ def find_beats(audio, sample_rate: int) -> np.ndarray:
 
     audio: float [samples].
     """
-    import librosa
-
     envelope = timing.onset_envelope(audio, sample_rate)
     rate, seconds = timing.FRAMES_PER_SECOND, len(audio) / sample_rate
     if envelope.max() <= 0:
         return np.arange(-1.0, seconds + 2.0)
-    tempo = float(librosa.feature.tempo(onset_envelope=envelope, sr=timing.SAMPLE_RATE,
-                                        hop_length=timing.HOP, start_bpm=90)[0])
+    tempo = _tempo(envelope)
     while tempo < SLOWEST:
         tempo *= 2
     while tempo > FASTEST:
         tempo /= 2
     period = 60 / tempo
-    _, frames = librosa.beat.beat_track(onset_envelope=envelope, sr=timing.SAMPLE_RATE,
-                                        hop_length=timing.HOP, bpm=tempo, trim=False)
+    frames = _track(envelope, round(60 * rate / tempo))
     beats = frames / rate if len(frames) else np.array([0.0])
     before = beats[0] - period * np.arange(int(beats[0] / period) + 1, 0, -1)
     after = beats[-1] + period * np.arange(1, int((seconds - beats[-1]) / period) + 3)
     return np.concatenate([before, beats, after])
+
+
+TEMPO_SECONDS = 8.0
+"""The window of the autocorrelation of an onset envelope."""
+USUAL_TEMPO, FASTEST_PULSE = 90.0, 320.0
+"""The most likely tempo of a recording, and the limit of all, in beats per minute. An octave from
+the most likely is a standard deviation.
+"""
+
+
+def _tempo(envelope) -> float:
+    """The tempo in beats per minute of an onset envelope float [frames]: the lag with the highest
+    mean of the normalised autocorrelations of all windows, weighted by a log-normal prior.
+    """
+    rate = timing.FRAMES_PER_SECOND
+    width = int(TEMPO_SECONDS * rate)
+    padded = np.pad(envelope, width // 2, "linear_ramp")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(envelope)]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width)
+    total = np.zeros(width)
+    for first in range(0, len(windows), 1024):
+        spectra = np.fft.rfft(windows[first : first + 1024] * hann, 2 * width)
+        products = np.fft.irfft(np.abs(spectra) ** 2, 2 * width)[:, :width]
+        total += (products / np.maximum(products[:, :1], 1e-30)).sum(axis=0)
+    lags = np.arange(int(60 * rate / FASTEST_PULSE) + 1, width)
+    tempi = 60 * rate / lags
+    scores = np.log1p(1e6 * total[lags] / len(windows)) - np.log2(tempi / USUAL_TEMPO) ** 2 / 2
+    return float(tempi[scores.argmax()])
+
+
+TIGHTNESS = 100.0
+"""The cost of a beat that is early or late, times the squared logarithm of its length in
+periods.
+"""
+
+
+def _track(envelope, period: int) -> np.ndarray:
+    """The beats of an onset envelope, float [frames]: int [beats], frames. Dynamic programming over
+    the sum of the envelope at the beats, less the costs of their lengths (Ellis 2007).
+    """
+    bell = np.exp(-0.5 * (np.arange(-period, period + 1) * 32 / period) ** 2)
+    gains = np.convolve(envelope / np.std(envelope, ddof=1), bell)[period : len(envelope) + period]
+    lengths = np.arange(round(period / 2), 2 * period + 1)
+    costs, start = TIGHTNESS * np.log(lengths / period) ** 2, lengths[-1]
+    # The best total of the beats that end at a frame, after frames before the music.
+    totals = np.append(np.full(start, -np.inf), gains)
+    before = np.full(len(gains), -1)
+    for first in range(0, len(gains), lengths[0]):  # no beat ends another of its block
+        frames = np.arange(first, min(first + lengths[0], len(gains)))
+        choices = totals[start + frames[:, None] - lengths] - costs
+        best = choices.argmax(axis=1)
+        linked = lengths[best] <= frames
+        before[frames[linked]] = (frames - lengths[best])[linked]
+        totals[start + frames[linked]] += choices.max(axis=1)[linked]
+    before[: (gains >= 0.01 * gains.max()).argmax()] = -1
+    totals = totals[start:]
+    tops = np.flatnonzero((totals[1:] > totals[:-1])
+                          & np.append(totals[1:-1] >= totals[2:], True)) + 1
+    high = tops[totals[tops] >= np.median(totals[tops]) / 2] if len(tops) else tops
+    beats = [high[-1] if len(high) else len(gains) - 1]
+    while before[beats[-1]] >= 0:
+        beats.append(before[beats[-1]])
+    heard = np.flatnonzero(gains > 0)
+    return np.array([beat for beat in beats[::-1] if heard[0] <= beat <= heard[-1]])
 
 
 FRAMES = 100
@@ -111,16 +170,10 @@ def find_attacks(audio, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
 
     audio: float [samples].
     """
-    import librosa
-
-    audio = resample(audio, sample_rate, timing.SAMPLE_RATE)
-    envelopes = librosa.onset.onset_strength_multi(
-        y=np.pad(audio, (0, max(0, 2048 - len(audio)))), sr=timing.SAMPLE_RATE,
-        hop_length=timing.HOP, channels=list(ATTACK_BANDS))
     attacks = []
-    for band, envelope in enumerate(envelopes):
-        peaks = librosa.util.peak_pick(envelope / (envelope.std() + 1e-9), pre_max=3, post_max=4,
-                                       pre_avg=9, post_avg=9, delta=LEAST_ATTACK, wait=4)
+    for band, envelope in enumerate(timing.onset_envelopes(audio, sample_rate, ATTACK_BANDS)):
+        peaks = timing.find_peaks(envelope / (envelope.std() + 1e-9), (3, 3), (9, 8), LEAST_ATTACK,
+                                  wait=4)
         times = (peaks * timing.HOP - LATE) / timing.SAMPLE_RATE
         attacks += [(max(0.0, time), band) for time in times]
     times, bands = np.array(sorted(attacks), float).reshape(-1, 2).T

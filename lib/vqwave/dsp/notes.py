@@ -6,9 +6,10 @@ C8, 43 frames per second). It is at least `PEAK_PROMINENCE_DB` above the median 
 measure whether the right notes sound. Spectral distances and the Fréchet distance are nearly deaf
 to this.
 
-The transform is librosa's with `scale=True`: the magnitude of unit gain times the square root of
-the filter's length, which lifts the bass by 3 dB per octave. Only `PianoRoll.strength` and
-`PianoRoll.spectrum` have unit gain. Values on another scale are not comparable.
+The transform equals that of librosa 0.11 with `scale=True`: the magnitude of unit gain times the
+square root of the filter's length, which lifts the bass by 3 dB per octave. Only
+`PianoRoll.strength` and `PianoRoll.spectrum` have unit gain. Values on another scale are not
+comparable.
 
 Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
 """
@@ -26,7 +27,11 @@ SAMPLE_RATE, HOP = 22050, 512
 FRAME_SECONDS = HOP / SAMPLE_RATE
 LOWEST_HZ, LOWEST_MIDI = 65.406, 36  # C2
 BINS, BINS_A_SEMITONE = 144, 2
-FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / (12 * BINS_A_SEMITONE))
+BINS_AN_OCTAVE = 12 * BINS_A_SEMITONE
+FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / BINS_AN_OCTAVE)
+PERIODS = (2 ** (2 / BINS_AN_OCTAVE) + 1) / (2 ** (2 / BINS_AN_OCTAVE) - 1)
+LENGTHS = PERIODS * SAMPLE_RATE / FREQUENCIES
+"""The samples in the window of each bin, which has `PERIODS` periods."""
 PEAK_NEIGHBOURHOOD = 9  # bins
 PEAK_PROMINENCE_DB = 4.0  # above the median of the neighbourhood
 PEAK_RANGE_DB = 25.0  # below the loudest bin of the frame
@@ -43,6 +48,8 @@ STATISTICS = ("durations", "intervals", "harmony", "key")
 """The histograms of a `portrait`."""
 _BLOCK, _HALO = 2048, 64
 """Frames in a block of the transform, and frames of context on either side."""
+_WINDOW = 512
+"""The samples of a window of the transform, which is longer than all filters of its octave."""
 
 
 def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
@@ -51,8 +58,6 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
     Frame t is centred on t·`HOP` / `SAMPLE_RATE` seconds, 1 + samples // `HOP` frames in all, with
     silence outside the signal. Memory grows with the length only if the signal is resampled.
     """
-    import librosa
-
     audio = resample(audio, sample_rate, SAMPLE_RATE)
     count = 1 + len(audio) // HOP
     for first in range(0, count, _BLOCK):
@@ -61,22 +66,58 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
         begin, length = (first - before) * HOP, (before + frames - 1 + _HALO) * HOP
         part = audio[begin : begin + length]
         # A part is at least as long as the halo, which is longer than the longest filter.
-        spectrum = librosa.cqt(np.pad(part, (0, length - len(part))), sr=SAMPLE_RATE,
-                               hop_length=HOP, fmin=LOWEST_HZ, n_bins=BINS,
-                               bins_per_octave=12 * BINS_A_SEMITONE)
-        yield np.abs(spectrum[:, before : before + frames]).T
+        yield _transform(np.pad(part, (0, length - len(part))))[before : before + frames]
+
+
+def _transform(audio) -> np.ndarray:
+    """Constant-Q magnitudes of float32 [samples]: float32 [frames, `BINS`]. The windows of all
+    octaves are those of the highest, at half the sample rate for each octave below (Schörkhuber &
+    Klapuri 2010).
+    """
+    octaves, filters = [], _octave_filters()
+    for octave in range(BINS // BINS_AN_OCTAVE):
+        audio = resample(audio, 2, 1) if octave else audio
+        padded = np.pad(audio, _WINDOW // 2)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[:: HOP >> octave]
+        octaves.append(np.abs(np.fft.rfft(windows) @ filters) * 2**octave)
+    count = min(map(len, octaves))
+    magnitudes = np.concatenate([octave[:count] for octave in octaves[::-1]], axis=1)
+    return magnitudes / np.sqrt(LENGTHS, dtype=np.float32)
+
+
+@functools.cache
+def _octave_filters() -> np.ndarray:
+    """The spectra of the windowed oscillations of the highest octave: complex64
+    [`_WINDOW` // 2 + 1, `BINS_AN_OCTAVE`]. The smallest values of each, together 1 % of the sum of
+    its magnitudes, are 0.
+    """
+    spectra = np.zeros((_WINDOW // 2 + 1, BINS_AN_OCTAVE), np.complex64)
+    for k in range(BINS_AN_OCTAVE):
+        length, hertz = LENGTHS[k - BINS_AN_OCTAVE], FREQUENCIES[k - BINS_AN_OCTAVE]
+        time = np.arange(math.floor(-length / 2), math.floor(length / 2))
+        wave = np.exp(2j * np.pi * hertz / SAMPLE_RATE * time)
+        wave *= 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(len(time)) / len(time))
+        wave *= length / _WINDOW / np.abs(wave).sum()
+        left = (_WINDOW - len(wave)) // 2
+        wave = np.pad(wave, (left, _WINDOW - len(wave) - left))
+        spectrum = np.fft.fft(wave)[: _WINDOW // 2 + 1]
+        magnitudes = np.sort(np.abs(spectrum))
+        kept = np.searchsorted(np.cumsum(magnitudes / magnitudes.sum()), 0.01)
+        spectra[:, k] = np.where(np.abs(spectrum) >= magnitudes[kept], spectrum, 0)
+    return spectra
 
 
 def peaks(magnitudes) -> np.ndarray:
     """Which bins of `constant_q` [frames, `BINS`] are peaks: bool of the same shape."""
-    from scipy.ndimage import median_filter
-
     level = _decibels(magnitudes)
     middle = level[:, 1:-1]
     maxima = np.zeros(level.shape, bool)
     maxima[:, 1:-1] = (middle > level[:, :-2]) & (middle >= level[:, 2:])
     loudest = level.max(axis=1, keepdims=True)
-    around = median_filter(level, size=(1, PEAK_NEIGHBOURHOOD), mode="nearest")
+    half = PEAK_NEIGHBOURHOOD // 2
+    neighbours = np.lib.stride_tricks.sliding_window_view(
+        np.pad(level, ((0, 0), (half, half)), "edge"), PEAK_NEIGHBOURHOOD, axis=1)
+    around = np.partition(neighbours, half)[..., half]
     return (maxima & (level > around + PEAK_PROMINENCE_DB) & (level > loudest - PEAK_RANGE_DB)
             & (loudest > SILENT_DB))
 
@@ -98,14 +139,12 @@ def compare(original, copy, sample_rate: int) -> dict[str, float]:
     chroma: mean cosine of the `chroma` of both, over frames in which both have peaks. On music,
     chance is about 0.24 for notes and 0.34 for chroma.
     """
-    from scipy.ndimage import maximum_filter1d
-
     # Peaks of the original and of the copy: all, and those that match.
     counts, matches, frames, cosine = np.zeros(2, int), np.zeros(2, int), 0, 0.0
     for blocks in zip(constant_q(original, sample_rate), constant_q(copy, sample_rate),
                       strict=True):
         x, y = map(peaks, blocks)
-        wide_x, wide_y = (maximum_filter1d(z, 3, axis=1, mode="constant") for z in (x, y))
+        wide_x, wide_y = map(_with_neighbours, (x, y))
         counts += x.sum(), y.sum()
         matches += (x & wide_y).sum(), (y & wide_x).sum()
         classes = [chroma(magnitudes) for magnitudes in blocks]
@@ -114,6 +153,14 @@ def compare(original, copy, sample_rate: int) -> dict[str, float]:
     recall, precision = (float(share) for share in matches / np.maximum(counts, 1))
     return {"notes": 2 * precision * recall / max(precision + recall, 1e-9),
             "chroma": cosine / max(frames, 1)}
+
+
+def _with_neighbours(is_peak) -> np.ndarray:
+    """Which bins are peaks or have one beside them."""
+    wide = is_peak.copy()
+    wide[:, 1:] |= is_peak[:, :-1]
+    wide[:, :-1] |= is_peak[:, 1:]
+    return wide
 
 
 def portrait(audio, sample_rate: int) -> dict:
@@ -193,10 +240,8 @@ def _histogram(values, edges):
 
 
 def _jensen_shannon(p, q) -> float:
-    from scipy.special import rel_entr
-
     middle = (p + q) / 2
-    return float((rel_entr(p, middle) + rel_entr(q, middle)).sum() / (2 * np.log(2)))
+    return sum(float((x[x > 0] * np.log2(x[x > 0] / middle[x > 0])).sum()) for x in (p, q)) / 2
 
 
 @dataclass(frozen=True)
@@ -228,7 +273,8 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
     shortest: seconds of the shortest note; 0 keeps each peak. start: seconds, added to all times.
     columns: the most columns of the spectrum.
     """
-    gain = _unit_gain_db()
+    # Half of a sine's amplitude is in its positive frequency.
+    gain = (20 * np.log10(2) - 10 * np.log10(LENGTHS)).astype(np.float32)
     frames = 1 + len(audio) * SAMPLE_RATE // (HOP * sample_rate)
     per_column = -(-frames // columns)
     # One column more, because resampling may round the length up.
@@ -299,16 +345,6 @@ class _NoteTracker:
         rows = [(n.first, n.last + 1 - n.first, n.pitch / n.weight, n.strength)
                 for n in self.started if (n.last + 1 - n.first) * FRAME_SECONDS >= shortest]
         return np.array(rows, np.float32).reshape(-1, 4).T
-
-
-@functools.cache
-def _unit_gain_db() -> np.ndarray:
-    """The offset in dB from `constant_q` to dB of a full-scale sine, float32 [`BINS`]."""
-    import librosa
-
-    lengths, _ = librosa.filters.wavelet_lengths(freqs=FREQUENCIES, sr=SAMPLE_RATE)
-    # Half of a sine's amplitude is in its positive frequency.
-    return (20 * np.log10(2) - 10 * np.log10(lengths)).astype(np.float32)
 
 
 def _decibels(magnitudes):

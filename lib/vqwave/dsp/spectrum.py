@@ -55,12 +55,20 @@ def _hann(n_fft: int, window: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
-    """librosa's default mel filters: float32 [bands, n_fft // 2 + 1], Slaney's scale, unit area,
-    from 0 Hz to half the sample rate.
-    """
-    import librosa
+    """Triangular mel filters: float32 [bands, n_fft // 2 + 1], of unit area, from 0 Hz to half the
+    sample rate. They equal librosa's default filters.
 
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands)
+    Slaney's scale has 3 mels per 200 Hz up to 1,000 Hz, and 27 per factor of 6.4 above.
+    """
+    highest, octave = sample_rate / 2, math.log(6.4) / 27
+    top = highest * 3 / 200 if highest < 1000 else 15 + math.log(highest / 1000) / octave
+    mels = np.linspace(0.0, top, bands + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((np.maximum(mels, 15) - 15) * octave))
+    hertz, widths = np.fft.rfftfreq(n_fft, 1 / sample_rate), np.diff(edges)[:, None]
+    rising = (hertz - edges[:-2, None]) / widths[:-1]
+    falling = (edges[2:, None] - hertz) / widths[1:]
+    triangles = np.maximum(np.minimum(rising, falling), 0.0).astype(np.float32)
+    return (triangles * (2 / (edges[2:, None] - edges[:-2, None]))).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=8)
@@ -68,18 +76,6 @@ def mean_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
     """`mel_filters` that take the weighted mean of their bins: float32 [bands, n_fft // 2 + 1]."""
     filters = mel_filters(sample_rate, n_fft, bands)
     return filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)
-
-
-def empty_mel_filters(sample_rate: int, n_fft: int, bands: int) -> int:
-    """The number of `mel_filters` that contain no bin, without importing librosa. Computed from the
-    edges of Slaney's scale: 3 mels per 200 Hz up to 1,000 Hz, 27 per factor of 6.4 above.
-    """
-    highest, octave = sample_rate / 2, math.log(6.4) / 27
-    top = highest * 3 / 200 if highest < 1000 else 15 + math.log(highest / 1000) / octave
-    mels = np.linspace(0.0, top, bands + 2)
-    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((np.maximum(mels, 15) - 15) * octave))
-    bins = edges * n_fft / sample_rate
-    return int(np.sum(np.floor(bins[:-2]) + 1 >= bins[2:]))
 
 
 def pitch(hertz) -> np.ndarray:

@@ -1,13 +1,20 @@
-"""How much of the timing of music a copy keeps: onsets, their contour, and the beat. The envelope
-is librosa's, in frames of 256 samples. Deaf to pitch, and to differences below 50 ms.
+"""How much of the timing of music a copy keeps: onsets, their contour, and the beat, in frames of
+256 samples. Deaf to pitch, and to differences below 50 ms. Envelopes and onsets equal those of
+librosa 0.11.
 """
+
+from itertools import pairwise
 
 import numpy as np
 
-from .spectrum import resample
+from .spectrum import magnitudes, mel_filters, resample
 
 SAMPLE_RATE, HOP = 22050, 256
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+WINDOW, BANDS = 2048, 128
+"""The samples of a window and the mel bands of an onset envelope."""
+RANGE_DB = 80.0
+"""A mel band counts from this level below the loudest."""
 TOLERANCE_SECONDS = 0.05
 """The largest distance of matching attacks in original and copy."""
 BEAT_WINDOW_SECONDS = 12.0
@@ -17,14 +24,56 @@ LEAST_PULSE = 0.25
 
 
 def onset_envelope(audio, sample_rate: int) -> np.ndarray:
-    """audio float [samples] -> float32 [1 + samples // 256], at 22,050 Hz; a signal shorter than a
-    window is followed by silence.
-    """
-    import librosa
+    """The `onset_envelopes` of all mel bands together: float32 [1 + samples // 256]."""
+    return onset_envelopes(audio, sample_rate, (0, BANDS))[0]
 
+
+def onset_envelopes(audio, sample_rate: int, edges) -> np.ndarray:
+    """The mean rise of mel bands in dB a frame (spectral flux): audio float [samples] -> float32
+    [len(edges) - 1, 1 + samples // 256], at 22,050 Hz. An envelope lags by half a window. A signal
+    shorter than a window is followed by silence.
+
+    edges: the first of the `BANDS` mel bands of each envelope, and the end of the last.
+    """
     audio = resample(audio, sample_rate, SAMPLE_RATE)
-    audio = np.pad(audio, (0, max(0, 2048 - len(audio))))
-    return librosa.onset.onset_strength(y=audio, sr=SAMPLE_RATE, hop_length=HOP)
+    if len(audio) < WINDOW:
+        audio = np.pad(audio, (0, WINDOW - len(audio)))
+    filters = mel_filters(SAMPLE_RATE, WINDOW, BANDS).T
+
+    def levels():  # computed twice, so that memory does not grow with the length
+        for block in magnitudes(audio, WINDOW, HOP, frames=1024):
+            yield 10 * np.log10(np.maximum(block**2 @ filters, 1e-10))
+
+    floor = max(block.max() for block in levels()) - RANGE_DB
+    before, means = np.float32(np.inf), []
+    for block in levels():
+        block = np.maximum(block, floor)
+        rises = np.maximum(np.diff(block, axis=0, prepend=before), 0)
+        means.append([rises[:, first:end].mean(axis=1) for first, end in pairwise(edges)])
+        before = block[-1:]
+    envelopes = np.concatenate(means, axis=1)
+    return np.pad(envelopes, ((0, 0), (WINDOW // (2 * HOP), 0)))[:, : envelopes.shape[1]]
+
+
+def find_peaks(envelope, highest: tuple[int, int], mean: tuple[int, int], height: float,
+               wait: int) -> np.ndarray:
+    """The frames of an envelope, float [frames], that are the highest of their neighbourhood and
+    at least `height` above its mean; int [peaks], rising. At least `wait` frames lie between two.
+
+    highest, mean: a neighbourhood is so many frames before a frame, and so many after it.
+    """
+    def neighbours(x, sides, outside):
+        return np.lib.stride_tricks.sliding_window_view(
+            np.pad(x, sides, constant_values=outside), sum(sides) + 1)
+
+    sums, counts = (neighbours(x, mean, 0.0).sum(axis=1, dtype=float)
+                    for x in (envelope, np.ones_like(envelope)))
+    is_highest = envelope == neighbours(envelope, highest, -np.inf).max(axis=1)
+    peaks: list[int] = []
+    for frame in np.flatnonzero(is_highest & (envelope >= sums / counts + height)):
+        if not peaks or frame - peaks[-1] > wait:
+            peaks.append(frame)
+    return np.array(peaks, int)
 
 
 def compare(original, copy, sample_rate: int) -> dict[str, float]:
@@ -87,9 +136,14 @@ def _contour(original, copy) -> float:
 
 
 def _attacks(original, copy) -> float:
-    import librosa
-
-    times, copy_times = (librosa.onset.onset_detect(onset_envelope=envelope, sr=SAMPLE_RATE,
-                                                    hop_length=HOP, units="time")
-                         for envelope in (original, copy))
+    times, copy_times = (_onsets(envelope) for envelope in (original, copy))
     return f1(count_matches(times, copy_times, TOLERANCE_SECONDS), len(times), len(copy_times))
+
+
+def _onsets(envelope) -> np.ndarray:
+    """The times of an envelope's peaks in seconds, float64 [onsets]."""
+    scale = np.ptp(envelope)
+    if not scale > 0:
+        return np.zeros(0)
+    peaks = find_peaks((envelope - envelope.min()) / scale, (2, 0), (8, 8), 0.07, 2)
+    return peaks / FRAMES_PER_SECOND

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import stderr
-from ..dsp.spectrum import resample
+from ..dsp.spectrum import magnitudes, mel_filters, resample
 from ..errors import UserError
 from ..io.files import cache_folder, printable, unpack
 
@@ -86,14 +86,12 @@ def read_checkpoint(folder) -> dict[str, np.ndarray]:
 
 def patches(audio, sample_rate: int) -> np.ndarray:
     """Log-mel patches of 3 s, every 1.5 s: float [samples] -> float32 [n, `FRAMES`, `BANDS`]."""
-    import librosa
-
     audio = resample(audio, sample_rate, SAMPLE_RATE)
     if len(audio) < HOP * (FRAMES - 1):
         return np.empty((0, FRAMES, BANDS), np.float32)
-    mel = librosa.feature.melspectrogram(y=audio, sr=SAMPLE_RATE, n_fft=N_FFT,
-                                         hop_length=HOP, n_mels=BANDS)
-    mel = np.log10(10000.0 * mel.T + 1.0).astype(np.float32)
+    filters = mel_filters(SAMPLE_RATE, N_FFT, BANDS).T
+    mel = np.concatenate([block**2 @ filters for block in magnitudes(audio, N_FFT, HOP)])
+    mel = np.log10(10000.0 * mel + 1.0).astype(np.float32)
     return np.stack([mel[i : i + FRAMES] for i in range(0, len(mel) - FRAMES + 1, STEP)])
 
 

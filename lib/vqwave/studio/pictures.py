@@ -1,7 +1,6 @@
 """The pictures of the page: the spectrogram and the notes of a growing signal."""
 
 import functools
-import importlib.util
 import math
 
 import numpy as np
@@ -80,32 +79,18 @@ def note_filters(rate: int, n_fft: int) -> np.ndarray:
     return (weights / (1.5 * (n_fft / 4) ** 2)).astype(np.float32)
 
 
-def finds_notes() -> bool:
-    """Whether the library of the note finder is installed, which playing does not need."""
-    return importlib.util.find_spec("librosa") is not None
-
-
-def warm_up():
-    """Load the note finder."""
-    if finds_notes():
-        notes.roll(np.zeros(notes.HOP, np.float32), notes.SAMPLE_RATE)
-
-
 class Roll:
-    """The notes of a growing signal, found about once a second; none without librosa."""
+    """The notes of a growing signal, found about once a second."""
 
     def __init__(self, rate: int):
         self._rate, self._margin = rate, round(notes.MARGIN * rate)
         self._signal = np.empty(0, np.float32)
         self._first = self._done = 0  # the samples at which `_signal` begins, and notes end
-        self._finds_notes = finds_notes()
 
     def push(self, block, last: bool = False) -> list[list[float]]:
         """Append float32 [n]. Returns [start, length (seconds), note number (69 is A4), dB] of each
         note that begins in the part that is complete now.
         """
-        if not self._finds_notes:
-            return []
         self._signal = np.concatenate([self._signal, block])
         end = self._first + self._signal.size - (0 if last else self._margin)
         if end <= self._done or not last and end - self._done < self._rate:

@@ -4,12 +4,11 @@ import asyncio
 import errno
 import logging
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UserError
-from . import limits, pictures
+from . import limits
 from .studio import Studio
 
 PORT = 7860
@@ -22,8 +21,6 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
     config = configure(build(studio, host))
     listening = listen(host, port)
     say(f"The studio is at {address(host, listening)} (Ctrl-C ends it)")
-    # In a thread, because the note finder takes seconds to load.
-    threading.Thread(target=pictures.warm_up, daemon=True).start()
     serve(config, listening, studio.close)
 
 
