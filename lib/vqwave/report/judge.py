@@ -69,7 +69,7 @@ PAIRED = (
 """Values of `measure`."""
 CLARITY = (
     Metric("contrast", "contrast error", LOWER, 1, 8.0),
-    Metric("roughness", "roughness excess dB", LOWER, 1, 8.0),
+    Metric("roughness", "roughness excess dB", LOWER, 1, 10.0),
     Metric("whistle", "whistle", LOWER, 2, 0.8), Metric("step", "step error dB", LOWER, 1),
     Metric("on_grid", "grid excess", LOWER, 2), Metric("flicker", "flicker change dB", LOWER, 1),
     Metric("highs", "highs change dB", HIGHER, 1),
