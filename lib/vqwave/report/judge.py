@@ -139,8 +139,8 @@ def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
         samples += len(original)
         if np.var(original) <= metrics.SILENCE_POWER:
             continue  # the metrics are undefined for silence
-        figures = measure(original, copy, sample_rate)
-        rows.append([figures[metric.name] for metric in PAIRED])
+        values = measure(original, copy, sample_rate)
+        rows.append([values[metric.name] for metric in PAIRED])
         lengths.append(len(original))
         clear.append([clarity.measure(sound, sample_rate) for sound in (original, copy)])
         if embed:
