@@ -104,7 +104,7 @@ def test_a_codec_is_compared_with_its_figures_on_its_own_corpus():
         assert "distance" not in judge.find_shortfall(figures | change)
     # A fault that is heard counts whatever the codec does on its own corpus, if there is enough sound.
     unclear = figures | {"contrast": 12.0}
-    assert judge.find_shortfall(unclear, own) == "contrast error 12, needs 8"
+    assert judge.find_shortfall(unclear, own) == "contrast error 12, needs 10"
     assert judge.find_shortfall(unclear | {"seconds": 20.0}, own) == ""
 
 

@@ -68,14 +68,16 @@ PAIRED = (
 )
 """Values of `measure`."""
 CLARITY = (
-    Metric("contrast", "contrast error", LOWER, 1, 8.0),
+    Metric("contrast", "contrast error", LOWER, 1, 10.0),
     Metric("roughness", "roughness excess dB", LOWER, 1, 10.0),
     Metric("whistle", "whistle", LOWER, 2, 0.8), Metric("step", "step error dB", LOWER, 1),
     Metric("on_grid", "grid excess", LOWER, 2), Metric("flicker", "flicker change dB", LOWER, 1),
     Metric("highs", "highs change dB", HIGHER, 1),
     Metric("loudness", "loudness change dB", HIGHER, 1),
 )
-"""Values of `clarity.compare`: 0 for an exact copy."""
+"""Values of `clarity.compare`: 0 for an exact copy. The bounds are those of gross faults: noise
+alone has a contrast error of 12, and 120 s of music through the shipped codec 4 to 6.
+"""
 METRICS = (*PAIRED, *CLARITY)
 DISTANCE = Metric("distance", "distance", LOWER, 1, 40.0, 1.5)
 """The Fréchet distance over all pairs together."""
