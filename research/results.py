@@ -120,8 +120,9 @@ def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
         lines.append(f"Chosen by looking at some of these tracks: {choices}." if chosen
                      else "No recipe records a choice by these tracks.")
         if pages:
-            lines.append(f"Their figures were published ({', '.join(dict.fromkeys(pages))}) and "
-                         f"seen before later choices: they are not untouched.")
+            published = f"Their figures were published ({', '.join(dict.fromkeys(pages))})"
+            lines.append(f"{published} and seen before later choices: they are not untouched."
+                         if chosen else f"{published}.")
     for name, trained_on in leaked.items():
         if trained_on:
             lines.append(f"**{name} was trained on {', '.join(trained_on)}.**")
