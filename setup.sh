@@ -53,6 +53,7 @@ export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 venv=.venv
 py=$venv/bin/python
+lock=dev  # of locks/: what plays, training and tests
 stamp=$venv/setup-stamp
 log=$venv/setup.log
 
@@ -115,7 +116,8 @@ hash_of_stdin() { "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.st
 # What the environment depends on, in one word.
 key() {
     {
-        cat pyproject.toml setup.py setup.sh constraints.txt
+        cat pyproject.toml setup.py setup.sh locks/*.txt
+        echo "$lock"
         "$python" -c 'import sys; print(sys.version, sys.base_prefix)'
         if has_gpu; then echo gpu; fi
         if can_build_pyaudio; then echo playback; fi
@@ -167,8 +169,11 @@ why() {
         echo "no space left on the disk (about 4 GB are needed, 9 GB with CUDA)"
     elif unreachable; then
         echo "the package index cannot be reached; is there a network?"
-    elif grep -q 'No matching distribution found for tensorflow' "$log"; then
-        echo "there is no TensorFlow for $("$python" -V) here yet; name another: PYTHON=python3.12 bash setup.sh"
+    elif grep -q 'No matching distribution found for' "$log"; then
+        echo "there is no $(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' "$log" | head -n 1) for $("$python" -V)" \
+            "on this system; name another Python: PYTHON=python3.12 bash setup.sh"
+    elif grep -q 'DO NOT MATCH THE HASHES' "$log"; then
+        echo "$(sed -n 's/^    \([^ ]*==[^ ]*\) from .*/\1/p' "$log" | head -n 1) does not match its hash in locks/"
     else
         { grep -E '^(ERROR|error):' "$log" || tail -n 1 "$log"; } | tail -n 1 | cut -c 1-300
     fi
@@ -192,38 +197,30 @@ make_venv() {
         fail "$python -m venv $venv failed: $(tail -n 1 <<<"$output")"
 }
 
-# pip_install EXTRAS: the package with these extras, at the recorded versions or, where those do not fit, at the newest.
-pip_install() {
-    logged "$py" -m pip install -e ".[$1]" -c constraints.txt && return
-    ! unreachable || return 1
-    say "The versions in constraints.txt do not install here ($(why)); trying the newest that fit ..."
-    logged "$py" -m pip install -e ".[$1]"
-}
+# install_lock LOCK ARGUMENT...: the packages of a lock file and no other versions or files.
+install_lock() { logged "$py" -m pip install --require-hashes -r "locks/$1.txt" "${@:2}"; }
 
 install_playback() {
     if ! can_build_pyaudio; then
         apt_install "${playback_packages[@]}" || true
         can_build_pyaudio || return 0
     fi
-    logged "$py" -m pip install -e '.[playback]' -c constraints.txt ||
-        logged "$py" -m pip install -e '.[playback]' || say "PyAudio could not be built: $(why)"
+    install_lock playback --no-build-isolation || say "PyAudio could not be built: $(why)"
 }
 
 install() {
     make_venv
     rm -f "$stamp"
     say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 3.5 GB, minutes the first time) ..."
-    local done_with=no
-    if has_gpu; then
-        say "An NVIDIA GPU is here: with TensorFlow's CUDA libraries."
-        if pip_install dev,train,cuda; then
-            done_with=cuda
-        else
-            say "The CUDA libraries could not be installed ($(why)); going on without."
-        fi
-    fi
-    [ "$done_with" = cuda ] || pip_install dev,train ||
+    install_lock "$lock" --only-binary :all: ||
         fail "pip could not install the dependencies: $(why) (pip's words: $log)"
+    if has_gpu; then
+        say "An NVIDIA GPU is here: adding TensorFlow's CUDA libraries ..."
+        install_lock cuda --only-binary :all: ||
+            say "The CUDA libraries could not be installed ($(why)); going on without."
+    fi
+    logged "$py" -m pip install --no-deps --no-build-isolation -e . ||
+        fail "pip could not install VQWave: $(why) (pip's words: $log)"
     install_playback
     works || fail "the environment does not work after installing; remove it and run this again: rm -r $venv"
     key >"$stamp.new"

@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-data=data/wesnoth split=recipes/wesnoth/split.yml codecs=final_weights output=weights/cores minutes=60 generator=generator_512
-presets=notes,prior_transformer,prior_wavenet,prior_pixelcnn
+data=data/wesnoth split=recipes/wesnoth/split.yml codecs=weights/compact output=weights/cores minutes=60 generator=generator_512
+presets=compact,prior_transformer,prior_wavenet,prior_pixelcnn
 
 usage() {
     cat <<HELP

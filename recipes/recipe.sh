@@ -11,7 +11,7 @@ name=$(basename "$here")
 cd "$here/../.."
 
 models='eight models'
-trains='all levels of preset notes'
+trains='all levels of preset vqwave'
 page=$name
 begin=''
 steps='fetch prepare train evaluate own'

@@ -47,8 +47,7 @@ def plant(corpus: Corpus, track) -> dict[str, np.ndarray]:
     soundfile.write(file, sound, corpus.rate, format="OGG", subtype="VORBIS")
     file.seek(0)
     copies = {"as it is": sound, "as Vorbis": soundfile.read(file, dtype="float32")[0]}
-    for preset, music in (("notes", corpus.music), ("timed", api.load(weights.PLAYED))):
-        copies[f"through 512x of `{preset}`"] = music.decode(music.encode(sound, LEVEL), LEVEL)
+    copies["through 512x"] = corpus.music.decode(corpus.music.encode(sound, LEVEL), LEVEL)
     for name, factor in FASTER.items():
         copies[name] = np.concatenate([*audio.transpose([sound], count, 12 * math.log2(factor))])
     return copies

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vqwave.commands import arguments
 from vqwave.config import CodecConfig
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest, weights
@@ -38,8 +39,7 @@ class Side(NamedTuple):
 
 def add_codec(parser):
     """--vqvae-weights-dir and --model."""
-    parser.add_argument("--vqvae-weights-dir", default=weights.PLAYED, metavar="DIR",
-                        help=f"folder of the codec (default: {weights.PLAYED})")
+    arguments.add_codecs(parser)
     parser.add_argument("--model", default="vqvae_512", metavar="NAME",
                         help="the codec (default: vqvae_512)")
 

@@ -43,7 +43,7 @@ def codec_part():
     """(name, checksum) of codes and decoded audio of every level."""
     audio = read_excerpt(SOUND, 22050, seconds=6)
     for engine in ("onnx", "keras"):
-        model = vqwave.load(preset="notes", engine=engine)
+        model = vqwave.load(engine=engine)
         for level in (512, 128, 32, 8):
             piece = audio[: 22050 if level < 100 or engine == "keras" else None]
             codes = model.encode(piece, level)
@@ -55,7 +55,7 @@ def stream_part():
     """(name, checksum) of pieces, a continuation, a variation and a steered, resumed stream."""
     audio = read_excerpt(SOUND, 22050, seconds=4)
     for engine in ("onnx", "onnx-float32"):
-        model = vqwave.load(preset="notes", engine=engine)
+        model = vqwave.load(engine=engine)
         yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3, **AS_COMPOSED))
         yield f"batch {engine}", checksum(model.generate(seconds=2, seed=4, batch=2,
                                                               **AS_COMPOSED))
@@ -66,14 +66,14 @@ def stream_part():
         yield f"variation {engine}", checksum(model.generate(
             seed=7, begin=model.source(audio, 512), level=128))
         yield f"steered {engine}", checksum(*steered(model, audio))
-    model = vqwave.load(preset="notes", engine="keras")
+    model = vqwave.load(engine="keras")
     yield "piece keras", checksum(model.generate(seconds=1, seed=3, **AS_COMPOSED))
-    model = vqwave.load(preset="timed")
-    yield "piece timed", checksum(model.generate(seconds=6, seed=3))
+    model = vqwave.load()
+    yield "piece", checksum(model.generate(seconds=6, seed=3))
     with model.stream(seed=4, seconds=12) as stream:
         blocks = [next(stream), next(stream)]
         stream.set(tempo=90.0, density=2.0, key="D-minor", section="new")
-        yield "score timed", checksum(*blocks, *stream, np.array(stream.notes()))
+        yield "score", checksum(*blocks, *stream, np.array(stream.notes()))
 
 
 def steered(model, audio):

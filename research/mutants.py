@@ -11,9 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from vqwave import cli
+from vqwave import cli, config
 from vqwave.io.files import CHECKOUT
 
 
@@ -28,8 +26,8 @@ class Mutant(NamedTuple):
 
 
 def read_mutants() -> list[Mutant]:
-    text = Path(__file__).with_suffix(".yml").read_text(encoding="utf-8")
-    return [Mutant(**values) for values in yaml.safe_load(text)]
+    path = Path(__file__).with_suffix(".yml")
+    return [Mutant(**values) for values in config.parse_yaml(path.read_bytes(), path)]
 
 
 def survives(mutant: Mutant) -> str:

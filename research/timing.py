@@ -92,7 +92,7 @@ def draw_rates(rows: list[dict], path):
 def main(argv=None) -> int:
     parser = cli.parser(" ".join(__doc__.split()),
                         "--data-dir data/wesnoth --codec old=final_weights "
-                        "--codec new=weights/timed --rates weights/timed")
+                        "--codec new=final_weights --rates final_weights")
     arguments.add_data(parser)
     parser.add_argument("--split", metavar="F.yml",
                         default=str(CHECKOUT / "recipes" / "wesnoth" / "split.yml"))

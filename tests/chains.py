@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
-import yaml
 
 from vqwave import config as configs
 from vqwave.config import Sampling
@@ -53,7 +52,7 @@ def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):
     values = {"schema": 2,
               "chain": {"sample_rate": sample_rate, "block": block, "end": end, "levels": levels},
               "codecs": codecs, "generators": generators}
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    path.write_text(configs.dump_yaml(values), encoding="utf-8")
     return configs.preset(path)
 
 
@@ -104,7 +103,7 @@ def with_score(preset, path):
     values["generators"][top]["conditions"] = [
         {"kind": "score", "books": 20, "channels": 8, "dilations": [1, 2]},
         {"kind": "labels", "of": "part", "names": [*PARTS], "channels": 4}]
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    path.write_text(configs.dump_yaml(values), encoding="utf-8")
     return configs.preset(path)
 
 

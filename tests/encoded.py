@@ -6,7 +6,10 @@ import av
 import numpy as np
 import soundfile
 
-_CODECS = {".mp3": "libmp3lame", ".m4a": "aac", ".aac": "aac", ".opus": "libopus"}
+_CODECS = {".mp3": "libmp3lame", ".m4a": "aac", ".aac": "aac", ".opus": "libopus", ".mp4": "aac", ".wma": "wmav2",
+           ".webm": "libopus", ".mkv": "libmp3lame"}
+_BOXES = {".m4a": "ipod", ".aac": "adts", ".opus": "ogg", ".wma": "asf", ".mkv": "matroska"}
+_SOUNDFILE = {".aif": "AIFF", ".oga": "OGG"}
 
 
 def tone(seconds=1.0, sample_rate=44100, frequency=440.0, amplitude=0.5):
@@ -20,16 +23,19 @@ def encode(path, audio, sample_rate=44100, tags=None, subtype=None):
     audio = audio[:, None] if audio.ndim == 1 else audio
     suffix = path.suffix.lower()
     if suffix not in _CODECS:
-        with soundfile.SoundFile(str(path), "w", sample_rate, audio.shape[1], subtype) as out:
+        with soundfile.SoundFile(str(path), "w", sample_rate, audio.shape[1], subtype,
+                                 format=_SOUNDFILE.get(suffix)) as out:
             for name, value in (tags or {}).items():
                 setattr(out, name, value)
             out.write(audio)
         return path
-    with av.open(str(path), "w", format={".m4a": "ipod", ".aac": "adts", ".opus": "ogg"}.get(suffix)) as box:
+    with av.open(str(path), "w", format=_BOXES.get(suffix)) as box:
         for name, value in (tags or {}).items():
             box.metadata[name] = value
         stream = box.add_stream(_CODECS[suffix], rate=sample_rate,
                                 layout="mono" if audio.shape[1] == 1 else "stereo")
+        if suffix == ".wma":
+            stream.bit_rate = 128_000
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.T), "fltp", stream.layout.name)
         frame.sample_rate = sample_rate
         box.mux(stream.encode(frame))

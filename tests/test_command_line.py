@@ -45,6 +45,9 @@ def test_help_lists_the_commands(capsys):
     (["generat", "--seed", "1"], "vqwave: no command is called 'generat'; did you mean 'generate'?"),
     (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav; `vqwave "
                                     "generate --output FILE` has the options for files"),
+    (["play", "-oa.wav"], "vqwave play: unrecognized arguments: -oa.wav; `vqwave generate --output FILE` has"),
+    (["generate", "-oa.xyz"], "vqwave generate: a.xyz: the ending '.xyz' is unknown"),
+    (["generate", "-o=a.xyz"], "vqwave generate: a.xyz: the ending '.xyz' is unknown"),
     (["generate", "--score", "a.mid", "--output", "a.wav"],
      "vqwave generate: unrecognized arguments: --score a.mid; did you mean --score-from?"),
     (["generate", "--midi"], "vqwave generate: unrecognized arguments: --midi; `vqwave generate "

@@ -324,14 +324,32 @@ def test_a_file_that_holds_no_mapping_is_refused_by_name(content, tmp_path):
         configs.load_yaml(path)
 
 
-def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short_line(tmp_path):
-    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    path = write(tmp_path, "\n".join([*lines, "num_codes: *a11"]))
-    with pytest.raises(ConfigError) as caught:
-        configs.override(CODEC, {"quantizer": {"num_codes": configs.load_yaml(path)["num_codes"]}},
-                         "f.yml")
-    assert len(str(caught.value)) < 500
+LAUGHS = "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))])
+MERGES = "\n".join(["a0: &a0 {x: 1}", *(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}"
+                                       for i in range(1, 9))])
+
+
+@pytest.mark.parametrize("text, message", [
+    (LAUGHS, r"an alias \(\*\) is not allowed"), (MERGES, r"a merge key \(<<\) is not allowed"),
+    ("a: &a [*a]", "an alias"), ("a: {<<: [{b: 1}, {<<: {c: 2}}]}", r"a merge key \(<<\) is not allowed"),
+    ("[" * 5000, "nested more than 32 deep"), ("a:" + "\n- " * 40 + "- " * 40, "nested more than 32 deep"),
+    ("a: " + "1:" * 50_000 + "1", "a number has more than 100 characters"),
+    ("a: " + "1:" * 200 + "1.5", "a number has more than 100 characters"),
+    ("a: " + "x" * (16 << 20), "has more than 16 MiB"),
+], ids=range(9))
+def test_a_file_that_would_unfold_is_refused_in_one_short_line(tmp_path, text, message):
+    path = tmp_path / "bomb.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"bomb.yml: .*{message}") as caught:
+        configs.load_yaml(path)
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_values_that_share_a_list_are_written_without_an_alias(tmp_path):
+    shared = [[1, 2], {"b": 3}]
+    path = tmp_path / "shared.yml"
+    path.write_text(configs.dump_yaml({"a": shared, "c": shared}))
+    assert configs.load_yaml(path) == {"a": shared, "c": shared}
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

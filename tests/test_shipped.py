@@ -27,11 +27,9 @@ def dtypes(path):
     return found
 
 
-TIMED = ROOT / weights.PLAYED
 SHIPPED = ([(CODECS, name) for name in CHAIN.codecs.values()]
-           + [(GENERATORS, name) for level, name in CHAIN.generators.items() if level >= 128]
-           + [(TIMED, name) for name in weights.chain(TIMED).names])
-"""Every set that ships, as folder and name. The generators of 32x and 8x do not."""
+           + [(GENERATORS, name) for name in CHAIN.all_generators])
+"""Every set that ships, as folder and name."""
 
 
 def test_every_set_ships_whole_and_in_half_precision():
@@ -44,23 +42,17 @@ def test_every_set_ships_whole_and_in_half_precision():
 
 
 def test_shipped_weights_match_their_preset():
-    """But for the adversary, which the decoders of notes met when their codes were learnt."""
-    preset, chain = config.preset(), weights.chain(GENERATORS)
-    assert chain == preset.chain
-    for folder, name in SHIPPED:
-        if folder == GENERATORS:
-            assert weights.find(folder, name).config == preset.models[name]
-    for name in chain.codecs.values():
-        found = weights.find(CODECS, name).config
-        assert config.replace(found, adversary=None) == preset.models[name]
-
-
-def test_the_shipped_weights_take_over_from_each_other(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    music = vqwave.load()
-    other = music.open(weights.GENERATORS)
-    assert other.weight_set("vqvae_512").folder.resolve() == CODECS.resolve()
-    assert other.open(weights.PLAYED).weight_set("vqvae_512").folder.resolve() == TIMED.resolve()
+    """But for the adversaries and the flux, which the decoders met when their codes were learnt."""
+    preset = config.preset()
+    assert preset.chain == CHAIN
+    for name in CHAIN.codecs.values():
+        shipped, described = (config.replace(model, adversary=None, loss=config.LossConfig())
+                              for model in (weights.find(CODECS, name).config,
+                                            preset.models[name]))
+        assert shipped == described
+    for level, name in CHAIN.generators.items():
+        if level < CHAIN.top:
+            assert weights.find(GENERATORS, name).config == preset.models[name]
 
 
 def test_the_shipped_preset_loads_the_shipped_weights(tmp_path, monkeypatch):
@@ -68,20 +60,18 @@ def test_the_shipped_preset_loads_the_shipped_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     music = vqwave.load(preset=config.DEFAULT_PRESET)
     assert music.chain == CHAIN
-    assert {music.weight_set(name).folder for folder, name in SHIPPED if folder != TIMED} == {
-        CODECS, GENERATORS}
+    assert {music.weight_set(name).folder for _, name in SHIPPED} == {CODECS, GENERATORS}
     (tmp_path / weights.GENERATORS / config.DEFAULT_PRESET).mkdir(parents=True)
-    with pytest.raises(UserError, match="weights/notes: no weights of vqvae_512, of preset notes"):
+    with pytest.raises(UserError, match="weights/vqwave: no weights of vqvae_512, of preset vqwave"):
         vqwave.load(preset=config.DEFAULT_PRESET).weight_set("vqvae_512")
 
 
 def test_generators_were_trained_on_the_codecs_that_ship():
     for folder, generator in SHIPPED:
         trained_on = weights.find(folder, generator).record.get("codecs") or {}
-        assert trained_on or folder == CODECS or generator in ("score", "vqvae_512")
+        assert trained_on or folder == CODECS or generator == CHAIN.score
         for name, identity in trained_on.items():
-            codecs = TIMED if folder == TIMED else CODECS
-            assert weights.find(codecs, name).codes_id == identity
+            assert weights.find(CODECS, name).codes_id == identity
 
 
 def test_every_record_names_the_training_tracks():
@@ -91,7 +81,7 @@ def test_every_record_names_the_training_tracks():
 
 def test_weights_and_checkout_stay_small():
     sets = [weights.find(folder, name) for folder, name in SHIPPED]
-    assert sum(p.stat().st_size for s in sets for p in s.files.values()) <= 48 << 20
+    assert sum(p.stat().st_size for s in sets for p in s.files.values()) <= 40 << 20
     if not (ROOT / ".git").exists():
         pytest.skip("no git here to say what belongs to the checkout")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
@@ -113,7 +103,7 @@ def test_decoded_digital_silence_counts_as_a_pause():
 
 def test_the_temperature_of_a_performer_is_that_of_its_score():
     """The performer keeps its own, at which it draws gains."""
-    music, scores = vqwave.load(TIMED, TIMED), []
+    music, scores = vqwave.load(CODECS, GENERATORS), []
     for temperature in (0.7, 1.6):
         with music.stream(seed=3) as stream:
             stream.set(sampling={512: {"temperature": temperature}})
@@ -129,7 +119,7 @@ def test_the_temperature_of_a_performer_is_that_of_its_score():
 @pytest.mark.parametrize("seed", [133, 139])
 def test_no_passage_of_a_piece_is_too_quiet_to_be_heard(seed):
     """In every 2.5 s. Without its governor, the score of each seed soon has no attacks."""
-    music, half = vqwave.load(TIMED, TIMED), CHAIN.sample_rate // 2
+    music, half = vqwave.load(CODECS, GENERATORS), CHAIN.sample_rate // 2
     with music.stream(seed=seed, seconds=20) as stream:
         sound = np.concatenate(list(stream))
     powers = np.square(sound[: len(sound) // half * half].reshape(-1, half)).mean(axis=1)
@@ -139,7 +129,7 @@ def test_no_passage_of_a_piece_is_too_quiet_to_be_heard(seed):
 @pytest.mark.parametrize(("density", "least", "most"), [(0.25, 0.05, 2), (1, 2, 8), (2, 6, 30)])
 def test_the_density_control_sets_the_mean_number_of_notes(density, least, most):
     """In particular where few are asked for, nothing makes up for them with all notes at once."""
-    music = vqwave.load(TIMED, TIMED)
+    music = vqwave.load(CODECS, GENERATORS)
     numbers, seconds = [], 40
     for seed in (201, 202, 203):
         with music.stream(seed=seed) as stream:
@@ -155,10 +145,9 @@ def test_the_density_control_sets_the_mean_number_of_notes(density, least, most)
 
 @pytest.mark.large
 @pytest.mark.parametrize("seed", (1, 2))
-@pytest.mark.parametrize("preset", ("timed", "notes"))
-def test_ten_minutes_neither_die_nor_blow_up_nor_loop(preset, seed):
+def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
     parts, codes = [], {}
-    stream = vqwave.load(preset=preset).stream(seed=seed)
+    stream = vqwave.load(CODECS, GENERATORS).stream(seed=seed)
     for block in stream:
         parts.append(block)
         for level, made in stream.codes.items():

@@ -39,7 +39,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Takes no abbreviations of options, also in the parsers of subcommands."""
 
     def __init__(self, *args, **options):
@@ -52,9 +52,13 @@ class _Parser(argparse.ArgumentParser):
         hint = f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: {' '.join(message.split())}{hint} (see --help)\n")
 
-    def has(self, word: str) -> bool:
-        """Whether a word such as `--seed` or `--seed=1` is an option."""
-        return word.partition("=")[0] in self._option_string_actions
+    def names(self, word: str) -> set[str]:
+        """The names of the option that a word gives, such as `--seed`, `--seed=1` or `-oout.wav`;
+        empty if there is no such option.
+        """
+        name = word.partition("=")[0] if word.startswith("--") else word[:2]
+        action = self._option_string_actions.get(name)
+        return set(action.option_strings) if action else set()
 
 
 COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
@@ -114,7 +118,7 @@ def command(name: str) -> str:
             else f"python scripts/{script}.py")
 
 
-def parser(description: str, *examples: str) -> argparse.ArgumentParser:
+def parser(description: str, *examples: str) -> Parser:
     """An argument parser whose help ends with examples. The program's name is added to them."""
     name = program()
     start = name
@@ -122,7 +126,7 @@ def parser(description: str, *examples: str) -> argparse.ArgumentParser:
         module = sys.modules["__main__"].__spec__
         start = f"python -m {module.name}" if module else f"python scripts/{name}"
     lines = [f"  {start} {example}".rstrip() for example in examples]
-    return _Parser(prog=name, description=description, formatter_class=_Formatter,
+    return Parser(prog=name, description=description, formatter_class=_Formatter,
                    epilog="\n".join([f"example{'s' * (len(lines) > 1)}:", *lines])
                    if lines else None)
 

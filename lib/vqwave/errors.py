@@ -3,14 +3,18 @@ code 2.
 """
 
 import contextlib
+import ctypes
 import math
 import multiprocessing
 import numbers
 import os
 import signal
+import sys
 import threading
 from collections.abc import Collection, Sequence
 from typing import Any
+
+_PR_SET_PDEATHSIG = 1
 
 
 class UserError(Exception):
@@ -93,9 +97,27 @@ def signal_handlers(handler, *numbers: int):
             signal.signal(number, old)
 
 
+def begin_helper():
+    """Begin the process of a helper: it ignores Ctrl-C, which its parent handles, and ends with its
+    parent. This must run before the imports of the work, because these take seconds.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent may have blocked SIGTERM, but a pool uses it to end its processes.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    end_with_parent()
+
+
 def end_with_parent():
-    """Start a thread that ends this process when its parent process has ended."""
+    """End this process when its parent process has ended. The kernel of Linux does so at once, even
+    while C code runs. Elsewhere, and below a fork server, a thread watches.
+    """
     parent = multiprocessing.parent_process()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is None or sys.platform == "linux" and os.getppid() == parent.pid:
+        return
+    if not parent.is_alive():
+        os._exit(1)
 
     def watch():
         parent.join()

@@ -44,6 +44,26 @@ def test_the_sound_before_a_part_gives_its_beats_alone():
     assert part.beats[0] < 0 <= part.beats[1]
 
 
+def test_a_long_track_is_transcribed_in_parts_of_bounded_length(tmp_path, monkeypatch):
+    sound = clicks(0.5, 40.0)
+    [track] = data_folder(tmp_path, {"long": sound})
+    whole, lengths, of = Score.of(sound, RATE), [], Score.of
+    monkeypatch.setattr(scores, "LONGEST_PART", 11.0)
+    monkeypatch.setattr(scores, "OVERLAP", 3.0)
+    monkeypatch.setattr(Score, "of", lambda part, rate: lengths.append(len(part) / rate) or of(part, rate))
+    score = scores.of_track(tmp_path, track)
+    assert len(lengths) == 4 and max(lengths) <= 16
+    for name in ("starts", "attacks"):
+        times, expected = getattr(score, name), getattr(whole, name)
+        assert (np.diff(times) >= 0).all() and len(times) == pytest.approx(len(expected), abs=2)
+        assert np.abs(times[:, None] - expected).min(axis=1).max() < 0.06
+    assert len(score.starts) == len(score.ends) == len(score.pitches) == len(score.loudness)
+    assert len(score.attacks) == len(score.bands) and (score.ends > score.starts).all()
+    # One steady row of beats, also where the parts meet.
+    assert score.beats[0] < 0 and score.beats[-1] > 40
+    assert np.abs(np.diff(score.beats) - np.median(np.diff(whole.beats))).max() < 0.1
+
+
 def test_each_note_is_struck_once_in_steps_and_in_frames(score):
     steps, frames = score.in_steps(64), score.in_frames(0.0, 512 / RATE, 12 * RATE // 512, 64)
     for struck in (steps >= STRUCK, frames[:, :-1] % ScoreAbove.AGES == 1):

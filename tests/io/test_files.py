@@ -58,6 +58,26 @@ def test_a_folder_without_locks_can_be_trained_in(tmp_path, monkeypatch, error, 
             pass
 
 
+@pytest.mark.parametrize("make", [os.symlink, os.link, lambda _, path: os.mkfifo(path)],
+                         ids=["link", "second name", "pipe"])
+def test_a_lock_is_never_written_through_a_link(tmp_path, make):
+    precious, folder = tmp_path / "precious.txt", tmp_path / "data"
+    precious.write_text("mine")
+    folder.mkdir()
+    make(precious, folder / f".{NAME}.lock")
+    with pytest.raises(UserError, match=f"{NAME}.lock: is .*; remove it"), \
+            files.lock_folder(folder, NAME, "being trained"):
+        pass
+    assert precious.read_text() == "mine"
+
+
+def test_a_dangling_link_makes_no_file(tmp_path):
+    (tmp_path / "index").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link"):
+        files.open_own(tmp_path / "index")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_dead_process_holds_nothing(tmp_path):
     (tmp_path / f".{NAME}.lock").write_text("process 12345 since 1999-01-01 00:00:00")
     with files.lock_folder(tmp_path, NAME, "being trained"):

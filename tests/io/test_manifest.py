@@ -11,10 +11,11 @@ import time
 import numpy as np
 import pytest
 from encoded import encode, tone
+from prepared import music as tune
 
 from vqwave.data import prepare as preparing
 from vqwave.errors import UserError
-from vqwave.io import audio, files, manifest, silence
+from vqwave.io import audio, files, manifest, silence, splits
 from vqwave.io.manifest import Track
 
 TAGS = dict.fromkeys(manifest.TAGS)
@@ -54,7 +55,7 @@ def test_a_recording_with_an_offset_is_high_passed_and_no_other(tmp_path, monkey
     for name, offset in (("good", 0.0), ("faulty", 0.3)):
         encode(music / f"{name}.wav", sound + offset, 22050, subtype="FLOAT")
     [note] = prepare(music, dst).notes
-    assert "below 20 Hz" in note and note.endswith("in faulty.wav.u16, and taken out")
+    assert "below 20 Hz" in note and note.endswith("in faulty.wav, and taken out")
     faulty, good = manifest.read(dst)
     assert (good.high_passed, faulty.high_passed) == (False, True)
     assert np.array_equal(samples(dst, good.file), audio.to_u16(sound))
@@ -82,6 +83,7 @@ def test_a_line_without_the_optional_keys_and_with_unknown_ones_is_read(tmp_path
     (lambda t: json.dumps(t | {"samples": "100"}), "samples is '100'"),
     (lambda t: json.dumps(t | {"samples": 0}), "samples is 0"),
     (lambda t: json.dumps(t | {"sound": [0, -1, 0]}), "sound"),
+    (lambda t: json.dumps(t | {"fingerprint": "xyz"}), "fingerprint"),
     (lambda t: json.dumps(t | {"file": "/etc/passwd"}), "outside the folder"),
     (lambda t: json.dumps(t | {"file": "a/../../b.u16"}), "outside the folder"),
     (lambda t: json.dumps(t | {"file": "a\0b"}), "outside the folder"),
@@ -186,7 +188,7 @@ def test_a_second_run_touches_nothing(music, tmp_path):
     assert state(tmp_path / "d") == before
     # Tracks whose sound was not measured yet are measured, not converted.
     tracks = manifest.read(tmp_path / "d")
-    manifest.write(tmp_path / "d", [dataclasses.replace(t, sound=None) for t in tracks])
+    manifest.write(tmp_path / "d", [dataclasses.replace(t, sound=None, fingerprint=None) for t in tracks])
     assert len(prepare(music, tmp_path / "d").up_to_date) == 3
     assert manifest.read(tmp_path / "d") == tracks
 
@@ -327,6 +329,50 @@ def test_a_copy_in_another_folder_of_music_is_left_out(music, tmp_path):
         assert not report.converted + report.up_to_date + report.failed and report.exit_code == 0
         assert report.notes == [f"copies of other files are left out: {other}/b.wav"]
     assert len(manifest.read(dst)) == 3
+
+
+def test_a_recording_in_two_codings_is_named_and_has_two_tracks(tmp_path):
+    src, dst = tmp_path / "m", tmp_path / "d"
+    src.mkdir()
+    encode(src / "a.flac", sound := tune(12, 1), 22050)
+    encode(src / "b.mp3", 0.5 * sound, 22050)
+    encode(src / "c.ogg", tune(12, 2), 22050)
+    same = ["the same recording is in several files, and training holds out all of them or none: "
+            "a.flac = b.mp3"]
+    assert [prepare(src, dst).notes for _ in range(2)] == [same, same]
+    a, b, c = manifest.read(dst)
+    assert splits.split([a, b, c], 0.3, 0)[1] in ([a, b], [c])
+
+
+def test_what_is_done_to_recordings_is_noted_once_for_all(tmp_path):
+    src, dst = tmp_path / "m", tmp_path / "d"
+    src.mkdir()
+    for name in "ab":
+        encode(path := src / f"{name}.mp3", tone(1, frequency=440 + ord(name)))
+        path.write_bytes(path.read_bytes() + bytes(5000))
+    encode(src / "c.wav", 4 * tone(1), subtype="FLOAT")
+    encode(src / "d.wav", np.stack([tone(1, frequency=500), -tone(1, frequency=500)], 1))
+    report = prepare(src, dst)
+    assert report.exit_code == 0 and report.notes == [
+        "parts of 2 files (for instance a.mp3) cannot be decoded (damage, or other data behind "
+        "the music), and are left out",
+        "scaled by the peak, because samples are beyond full scale: c.wav",
+        "left and right cancel each other, so only the louder is used: d.wav"]
+    assert np.ptp(samples(dst, "c.wav.u16").astype(int)) > 65000
+    assert np.ptp(samples(dst, "d.wav.u16").astype(int)) > 32000
+    assert prepare(src, dst).notes == []
+
+
+def test_files_that_are_no_music_are_counted_by_ending(music):
+    for name in ("cover.JPG", "album/back.jpg", "album/notes.txt", "README", ".DS_Store", "._a.mp3"):
+        (music / name).write_bytes(b"x")
+    for _ in range(2):
+        assert prepare(music, music / "data").notes == [
+            "other files are left out: 2 .jpg, 1 .txt, 1 without ending"]
+    for path in (music / "a.wav", music / "a.flac", music / "album/c.MP3"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"contains no audio .*; there are 2 \.jpg, 1 \.txt"):
+        prepare(music, music / "data")
 
 
 def test_links_are_followed_once(music, tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import pytest
@@ -51,6 +52,32 @@ def test_a_share_takes_no_track_that_is_most_of_the_music(seed):
     # A share of a half holds out half.
     _, held_out = splits.split(tracks({"a.mp3": 3.0, "b.mp3": 3.0}), 0.5, seed)
     assert len(held_out) == 1
+
+
+def with_prints(songs, **prints):
+    """The tracks with fingerprints, by their files without endings; others are silent."""
+    return [dataclasses.replace(t, fingerprint=prints.get(splits.track_name(t), "")) for t in songs]
+
+
+def test_the_same_recording_is_on_one_side_by_share_and_by_name(rng):
+    prints = {name: rng.bytes(512).hex() for name in "abcdefgh"}
+    songs = with_prints(tracks({f"{name}{suffix}": 3.0 for name in "abcdefgh" for suffix in (".flac", ".mp3")}),
+                        **prints)
+    for seed in range(8):
+        train, held_out = splits.split(songs, 0.25, seed)
+        assert len(held_out) == 4 and not {t.file[0] for t in train} & {t.file[0] for t in held_out}
+        assert files(train) == [file for file in files(songs) if file not in files(held_out)]
+        drawn = splits.draw(songs, 0.25, seed)
+        assert splits.split(songs, drawn, 0) == (train, held_out)
+    # One of two copies is named; the other follows, unless another side names it.
+    train, held_out = splits.split(songs, Split(validation=("a.flac",), test=("b.mp3",)), 0)
+    assert files(held_out) == ["a.flac", "a.mp3"] and not {t.file[0] for t in train} & {"a", "b"}
+    train, held_out = splits.split(songs, Split(validation=("a.flac",), test=("a.mp3",)), 0)
+    assert files(held_out) == ["a.flac"]
+    # A model that was trained on a copy knows the recording.
+    known = {track.sha256[:16] for track in songs if track.file.startswith(tuple("abcdef")) and ".mp3" in track.file}
+    assert {name[0] for name in splits.draw(songs, 0.1, 0, known).validation} <= {"g", "h"}
+    assert splits.split(songs[:2], 0.5, 0) == (songs[:2], [])
 
 
 def test_held_out_tracks_stay_held_out_when_others_change(tmp_path):

@@ -248,6 +248,28 @@ def test_no_link_is_followed_and_no_array_is_read_twice(tmp_path):
     assert list(weights.read_arrays(tmp_path / "f.h5")) == ["array"]
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"\x1b[2J"])
+def test_an_array_whose_name_is_no_text_is_refused(tmp_path, name):
+    with h5py.File(tmp_path / "f.h5", "w") as f:
+        f[name] = np.ones(2, "float32")
+    refused("f.h5: the name ", "is no text", call=lambda: weights.read_arrays(tmp_path / "f.h5"))
+
+
+def test_a_file_with_flipped_bytes_is_read_or_refused_in_one_line(tmp_path):
+    path, random = tmp_path / "f.h5", np.random.default_rng(0)
+    weights.write_arrays(path, {f"block_{i}/kernel": np.ones((2, 3), "float32") for i in range(4)})
+    whole, accepted = np.fromfile(path, np.uint8), 0
+    for _ in range(40):
+        bytes_ = whole.copy()
+        bytes_[random.integers(whole.size, size=random.integers(1, 6))] = random.integers(256)
+        bytes_.tofile(path)
+        try:
+            accepted += bool(weights.read_arrays(path))
+        except WeightsError as e:
+            assert "\n" not in str(e)
+    assert 0 < accepted < 40
+
+
 def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, save, codec):
     before = save("best")
     parts = {p: {v.path: v.numpy() for v in variables} for p, variables in codec.parts.items()}

@@ -94,7 +94,7 @@ def test_the_constant_q_term_separates_semitones_as_low_as_the_codec_hears(lowes
     time = np.arange(512 * 128) / RATE
     low, higher = (0.3 * np.sin(2 * np.pi * f * time)[None].astype("float32")
                    for f in (hertz, hertz * 2 ** (1 / 12)))
-    codec = configs.preset("notes").codec("vqvae_512")
+    codec = configs.preset().codec("vqvae_128")
     codec = configs.replace(codec, quantizer=configs.replace(codec.quantizer, books=books),
                             front_end=configs.replace(codec.front_end, lowest=lowest,
                                                       octaves=octaves))

@@ -1,12 +1,18 @@
 """What a wheel carries: the part of the chain that plays by default, as graphs."""
 
+import io
+import lzma
+import shutil
+import tarfile
+
 import numpy as np
 import pytest
 
 from vqwave import config as configs
 from vqwave.errors import UserError
-from vqwave.io import weights
+from vqwave.io import files, weights
 from vqwave.onnx import export, packing
+from vqwave.play.engine import _Graphs
 
 ENDING = 128
 
@@ -19,10 +25,10 @@ def checkout(tmp_path, monkeypatch):
     preset, root = configs.preset("tiny"), tmp_path / "checkout"
     for name in preset.chain.names:
         config = preset.models[name]
-        folder = root / weights.PLAYED
+        folder = root / (weights.CODECS if config.kind == "codec" else weights.GENERATORS)
         folder.mkdir(parents=True, exist_ok=True)
         weights.save(folder, name, "", {part: {"x": np.ones(3)} for part in weights.parts_of(config)}, config)
-    weights.save_chain(root / weights.PLAYED, configs.replace(preset.chain, end=ENDING))
+    weights.save_chain(root / weights.GENERATORS, configs.replace(preset.chain, end=ENDING))
     return root
 
 
@@ -30,7 +36,7 @@ def test_a_wheel_plays_the_default_chain_without_its_weights(checkout, tmp_path,
     wheel = tmp_path / "wheel"
     (wheel / "stale").mkdir(parents=True)
     packing.pack(wheel, checkout)
-    chain = weights.chain(wheel / weights.PLAYED)
+    chain = weights.chain(wheel / weights.GENERATORS)
     assert chain.sizes == (512, ENDING) and chain.ending == ENDING
     expected = {f"{name}{end}" for name in chain.names for end in (".yml", weights.GRAPHS)}
     expected |= {f"{name}_codebook.weights.h5" for name in chain.codecs.values()} | {weights.CHAIN}
@@ -38,25 +44,131 @@ def test_a_wheel_plays_the_default_chain_without_its_weights(checkout, tmp_path,
     monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(export, "build", lambda *_: pytest.fail("a wheel needs no export"))
     for level, name in chain.generators.items():
-        packed = weights.find(wheel / weights.PLAYED, name)
-        assert packed.checksum == weights.find(checkout / weights.PLAYED, name).checksum
+        packed = weights.find(wheel / weights.GENERATORS, name)
+        assert packed.checksum == weights.find(checkout / weights.GENERATORS, name).checksum
         for kind in export.kinds(packed, "onnx"):
             assert export.cached_graph(packed, kind) == f"{name} {kind}".encode()
         with pytest.raises(UserError, match="the wheel has only its graphs"):
             packed.load("generator")
-        codec = weights.find(wheel / weights.PLAYED, chain.codecs[level])
+        codec = weights.find(wheel / weights.GENERATORS, chain.codecs[level])
         assert len(codec.codebooks()) == 1  # colours of codes need them
 
 
 def test_a_wheel_knows_how_quiet_codes_are(checkout, tmp_path):
-    folder = checkout / weights.PLAYED
+    folder = checkout / weights.GENERATORS
     config = weights.find(folder, "generator_512").config
+    config = configs.override(config, {"core": {"quiet_cost": 0.1}}, "test")
     table = np.arange(config.num_codes, dtype=np.float32)
     quiet = {"logits/quiet": table, "x": np.ones(3)}
     weights.save(folder, "generator_512", "", {"generator": quiet}, config)
     packing.pack(tmp_path / "wheel", checkout)
-    for place in (folder, tmp_path / "wheel" / weights.PLAYED):
+    for place in (folder, tmp_path / "wheel" / weights.GENERATORS):
         weight_set = weights.find(place, "generator_512")
         np.testing.assert_array_equal(packing.quietness(weight_set), [table])
-    other = weights.find(tmp_path / "wheel" / weights.PLAYED, "generator_128")
+    other = weights.find(tmp_path / "wheel" / weights.GENERATORS, "generator_128")
     assert packing.quietness(other) is None
+
+
+NAME = "generator_512"
+
+
+@pytest.fixture
+def packed(checkout, tmp_path):
+    """A folder with a set that has only its archive, and the path of the archive."""
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    shutil.copy(weights.config_path(checkout / weights.GENERATORS, NAME), folder)
+    packing.add_graphs(weights.find(checkout / weights.GENERATORS, NAME), folder)
+    return folder, weights.graphs_path(folder, NAME)
+
+
+@pytest.fixture
+def archive(packed, tmp_path, monkeypatch):
+    """Replace the archive of a set by `content`, listed in its YAML if `listed`; the cache is empty."""
+    folder, path = packed
+
+    def replace(content, listed=True):
+        monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "empty"))
+        path.write_bytes(content)
+        if listed:
+            described = weights.config_path(folder, NAME)
+            values = configs.load_yaml(described)
+            values["graphs"]["sha256"] = files.sha256(path)
+            files.write_yaml(described, values)
+        return weights.find(folder, NAME)
+
+    return replace
+
+
+def tar(*entries):
+    """An archive of (name, content, type) each."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:xz") as file:
+        for name, data, kind in entries:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.type = len(data), kind
+            file.addfile(entry, io.BytesIO(data))
+    return content.getvalue()
+
+
+def test_only_the_listed_archive_is_read(checkout, packed, archive, tmp_path):
+    _, path = packed
+    weight_set = archive(tar(("loop_int8", b"other", tarfile.REGTYPE)), listed=False)
+    with pytest.raises(UserError, match=f"{path.name}: damaged, or of another set") as caught:
+        export.cached_graph(weight_set, "loop_int8")
+    assert "\n" not in str(caught.value)
+    # Beside weights that list no archive, it does not count.
+    own = checkout / weights.GENERATORS
+    shutil.copy(path, own)
+    assert export.cached_graph(weights.find(own, NAME), "loop_int8") == f"{NAME} loop_int8".encode()
+
+
+def test_a_foreign_archive_never_gets_into_the_cache_of_the_genuine_set(checkout, archive):
+    genuine = weights.find(checkout / weights.GENERATORS, NAME)
+    foreign = archive(tar(("loop_int8", b"other", tarfile.REGTYPE)))
+    assert foreign.checksum == genuine.checksum
+    assert export.cached_graph(foreign, "loop_int8") == b"other"
+    assert export.cached_graph(genuine, "loop_int8") == f"{NAME} loop_int8".encode()
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"", "cut off"), (b"junk" * 99, "cannot be read"), (lzma.compress(b"junk" * 999), "cannot be read"),
+    (lzma.compress(b"0" * 9999)[:-9], "cut off"), (lzma.compress(bytes(2 << 20)), "more than 1 MiB"),
+    *((tar((name, b"x" * (kind in (tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE)), kind)), f"'{name}' is none of")
+      for name, kind in (("../../evil", tarfile.REGTYPE), ("loop_int8", tarfile.SYMTYPE),
+                         ("loop_int8", tarfile.DIRTYPE), ("loop_int8", tarfile.GNUTYPE_SPARSE))),
+], ids=range(9))
+def test_an_archive_of_anything_but_graphs_is_refused_in_one_line(archive, content, message, monkeypatch,
+                                                                  tmp_path):
+    weight_set = archive(content)
+    monkeypatch.setattr(export, "MOST_UNPACKED", 1 << 20)
+    with pytest.raises(UserError, match=rf"{NAME}\.graphs\.tar\.xz: .*{message}") as caught:
+        export.cached_graph(weight_set, "loop_int8")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "empty").rglob("*.onnx"))
+
+
+def test_a_graph_that_is_none_is_refused_in_one_line(archive):
+    weight_set = archive(tar(("loop_int8", b"junk", tarfile.REGTYPE)))
+    with pytest.raises(UserError, match=f"{NAME}: its loop_int8 graph cannot be opened") as caught:
+        _Graphs(weight_set).session("loop_int8")
+    assert "\n" not in str(caught.value)
+
+
+def test_graphs_of_another_exporter_are_built_from_the_weights(checkout, monkeypatch, tmp_path):
+    folder = checkout / weights.GENERATORS
+    packing.add_graphs(weights.find(folder, NAME), folder)
+    weight_set = weights.find(folder, NAME)
+    assert "loop_int8" in export.unpack(weight_set)
+    monkeypatch.setattr(export, "EXPORTER", "next")
+    assert export.unpack(weight_set) == {}
+    monkeypatch.setattr(export, "build", lambda weight_set, kind: b"new")
+    assert export.cached_graph(weight_set, "loop_int8") == b"new"
+
+
+def test_new_weights_have_no_archive(checkout):
+    folder = checkout / weights.GENERATORS
+    weight_set = weights.find(folder, NAME)
+    packing.add_graphs(weight_set, folder)
+    weights.save(folder, NAME, "", {"generator": {"x": np.zeros(3)}}, weight_set.config)
+    assert weights.find(folder, NAME).graphs is None

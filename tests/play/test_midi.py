@@ -11,7 +11,7 @@ from vqwave.commands.generate import score_of
 from vqwave.config.roll import VELOCITIES
 from vqwave.errors import UserError
 from vqwave.io import audio
-from vqwave.play import latents, midi
+from vqwave.play import latents, midi, midi_files
 
 RATE = 22050
 
@@ -237,7 +237,7 @@ def test_a_missing_driver_or_library_is_one_line(mido, monkeypatch, error, words
 def test_a_file_holds_the_notes(tmp_path):
     mido = pytest.importorskip("mido")
     path = tmp_path / "notes.mid"
-    midi.write(path, [(RATE, 2 * RATE, 67, 112), (RATE, 2 * RATE, 60, 41), (2 * RATE, 3 * RATE, 60, 55)], RATE)
+    midi_files.write(path, [(RATE, 2 * RATE, 67, 112), (RATE, 2 * RATE, 60, 41), (2 * RATE, 3 * RATE, 60, 55)], RATE)
     now, found = 0.0, []
     for message in mido.MidiFile(path):
         now += message.time

@@ -2,11 +2,13 @@ import mido
 import numpy as np
 import pytest
 from chains import save_led
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vqwave.commands import generate
 from vqwave.config.roll import STEPS_PER_BEAT, VELOCITIES
 from vqwave.errors import UserError
-from vqwave.play import api, midi
+from vqwave.play import api, midi, midi_files
 
 RATE = 22050
 
@@ -20,27 +22,27 @@ def music(shared):
 def test_midi_files_are_scores_and_scores_midi_files(tmp_path):
     path = tmp_path / "tune.mid"
     notes = [(0, RATE // 2, 60, VELOCITIES[1]), (RATE, 2 * RATE, 64, VELOCITIES[-1])]
-    midi.write(path, notes, RATE)
-    score = midi.read(path)
+    midi_files.write(path, notes, RATE)
+    score = midi_files.read(path)
     np.testing.assert_allclose(score.starts, [0, 1], atol=0.01)
     np.testing.assert_allclose(score.ends, [0.5, 2], atol=0.01)
     assert score.pitches.tolist() == [60, 64] and score.loudness.tolist() == [1, 3]
     # With beats, the grid of the score comes back.
     beats = np.rint(60 / 96 * RATE * np.arange(5))
-    midi.write(path, notes, RATE, beats)
-    np.testing.assert_allclose(midi.read(path).beats[1:6], beats / RATE, atol=1e-3)
-    np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.01)
-    midi.write(path, notes, RATE, [0, 16.78 * RATE])  # slower than a file can say; a tick lasts 35 ms
-    np.testing.assert_allclose(midi.read(path).starts, [0, 1], atol=0.018)
+    midi_files.write(path, notes, RATE, beats)
+    np.testing.assert_allclose(midi_files.read(path).beats[1:6], beats / RATE, atol=1e-3)
+    np.testing.assert_allclose(midi_files.read(path).starts, [0, 1], atol=0.01)
+    midi_files.write(path, notes, RATE, [0, 16.78 * RATE])  # slower than a file can say; a tick lasts 35 ms
+    np.testing.assert_allclose(midi_files.read(path).starts, [0, 1], atol=0.018)
     path.write_bytes(b"MThd")
     with pytest.raises(UserError, match="cannot be read as a MIDI file: it ends too early"):
-        midi.read(path)
+        midi_files.read(path)
     path.write_bytes(bytes(20))
-    with pytest.raises(UserError, match="cannot be read as a MIDI file: MThd not found"):
-        midi.read(path)
+    with pytest.raises(UserError, match="cannot be read as a MIDI file: it does not begin with MThd"):
+        midi_files.read(path)
     for wrong, why in ((tmp_path, "is a directory"), (tmp_path / "no.mid", "no such file or directory")):
         with pytest.raises(UserError, match=f"^{wrong}: {why}$"):
-            midi.read(wrong)
+            midi_files.read(wrong)
 
 
 def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
@@ -53,24 +55,24 @@ def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
                 stream.set(tempo=140)
             next(stream)
         notes, beats = stream.notes(0, stream.position), stream.beats
-    midi.write(path, notes, RATE, beats)
+    midi_files.write(path, notes, RATE, beats)
     times = np.cumsum([message.time for message in mido.MidiFile(path).tracks[0]])
-    assert not (times % (midi.BEAT_TICKS // STEPS_PER_BEAT)).any()
+    assert not (times % (midi_files.BEAT_TICKS // STEPS_PER_BEAT)).any()
     tempi = [round(mido.tempo2bpm(message.tempo)) for message in mido.MidiFile(path) if message.type == "set_tempo"]
     assert tempi == [96, 140]
-    reread = midi.read(path)
+    reread = midi_files.read(path)
     rows = sorted(zip(reread.starts, reread.ends, reread.pitches, strict=True), key=lambda note: (round(note[0], 2), note[2]))
     np.testing.assert_allclose(rows, [(first / RATE, last / RATE, pitch) for first, last, pitch, _ in notes], atol=1e-3)
     seconds = beats[(beats >= 0) & (beats < notes[-1][0])] / RATE
     np.testing.assert_allclose(reread.beats[1 : len(seconds) + 1], seconds, atol=1e-3)
     slowing = np.cumsum(np.linspace(0.5, 0.51, 2000))
-    midi.write(path, [(round(time * RATE), round((time + 0.2) * RATE), 60, 112) for time in slowing[:-1]], RATE,
+    midi_files.write(path, [(round(time * RATE), round((time + 0.2) * RATE), 60, 112) for time in slowing[:-1]], RATE,
                np.rint(RATE * np.append(0, slowing)))
-    np.testing.assert_allclose(midi.read(path).beats[2:][:1999], slowing[:-1], atol=1e-3)
+    np.testing.assert_allclose(midi_files.read(path).beats[2:][:1999], slowing[:-1], atol=1e-3)
     track = mido.MidiTrack([mido.Message("note_on", note=60), mido.MetaMessage("set_tempo", tempo=1_000_000, time=360),
                             mido.Message("note_off", note=60, time=720)])
     mido.MidiFile(type=0, tracks=[track]).save(path)
-    np.testing.assert_allclose(midi.read(path).beats, [-0.625, 0, 0.625, 1.625, 2.625, 3.625])
+    np.testing.assert_allclose(midi_files.read(path).beats, [-0.625, 0, 0.625, 1.625, 2.625, 3.625])
 
 
 @pytest.mark.parametrize("phase", range(STEPS_PER_BEAT))
@@ -79,10 +81,10 @@ def test_a_file_may_begin_with_any_step_of_a_beat(tmp_path, phase):
     step = RATE // 8
     beats = step * (STEPS_PER_BEAT * np.arange(-3, 5) - phase)
     starts = step * np.arange(10)
-    midi.write(tmp_path / "upbeat.mid", [(start, start + step, 60, 112) for start in starts], RATE, beats)
+    midi_files.write(tmp_path / "upbeat.mid", [(start, start + step, 60, 112) for start in starts], RATE, beats)
     ticks = np.cumsum([message.time for message in mido.MidiFile(tmp_path / "upbeat.mid").tracks[0]])
-    assert not (ticks % (midi.BEAT_TICKS // STEPS_PER_BEAT)).any()
-    score = midi.read(tmp_path / "upbeat.mid")
+    assert not (ticks % (midi_files.BEAT_TICKS // STEPS_PER_BEAT)).any()
+    score = midi_files.read(tmp_path / "upbeat.mid")
     np.testing.assert_allclose(score.starts, starts / RATE, atol=1e-4)
     np.testing.assert_allclose(score.beats[:6], beats[2:] / RATE, atol=1e-3)
 
@@ -102,7 +104,7 @@ def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(music
         assert generate.main(["--vqvae-weights-dir", str(root / "codecs"), "--generator-weights-dir",
                               str(root / "generators"), "--engine", "onnx-float32", "--seconds", "4", *options,
                               "--midi", "--output", str(path)]) == 0
-        scores.append(midi.read(path.with_suffix(".mid")))
+        scores.append(midi_files.read(path.with_suffix(".mid")))
     first, second = scores
     np.testing.assert_allclose(first.starts, [start / RATE for start, *_ in notes], atol=1e-3)
     count = len(notes) - 4  # the beat before the first note may delay the second piece
@@ -118,30 +120,30 @@ def in_beat(score) -> list[int]:
 
 
 @pytest.mark.parametrize("tempo, pause, ticks, words", [
-    (0, 480, 480, "a beat of it lasts 0 s"), (20, 480, 480, "a beat of it lasts 2e-05 s"), (500_000, 0xFFFFFFF, 480, "it lasts longer than 4 hours"),
+    (20, 480, 480, "a beat of it lasts 2e-05 s"), (500_000, 0xFFFFFFF, 480, "it lasts longer than 4 hours"),
     (500_000, 480, 0, "division")])
 def test_midi_files_that_would_never_end_are_refused(tmp_path, tempo, pause, ticks, words):
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=tempo), mido.Message("note_on", note=60),
                             mido.Message("note_off", note=60, time=pause)])
     mido.MidiFile(type=0, ticks_per_beat=ticks, tracks=[track]).save(tmp_path / "odd.mid")
     with pytest.raises(UserError, match=f"odd.mid: cannot be read as a MIDI file: .*{words}"):
-        midi.read(tmp_path / "odd.mid")
+        midi_files.read(tmp_path / "odd.mid")
 
 
 def test_a_midi_file_of_independent_songs_is_refused(tmp_path):
     mido.MidiFile(type=2, tracks=[mido.MidiTrack(), mido.MidiTrack()]).save(tmp_path / "songs.mid")
-    with pytest.raises(UserError, match="cannot be read as a MIDI file: can't merge tracks in type 2"):
-        midi.read(tmp_path / "songs.mid")
+    with pytest.raises(UserError, match="cannot be read as a MIDI file: it holds independent songs"):
+        midi_files.read(tmp_path / "songs.mid")
 
 
 @pytest.mark.parametrize("tempo", [93.7, 97])
 def test_a_constant_tempo_is_written_once(tmp_path, tempo):
     """Although each beat is a whole number of samples."""
     beats = np.rint(np.arange(400) * 60 / tempo * RATE)
-    midi.write(tmp_path / "even.mid", [(int(beats[390]), int(beats[391]), 60, 112)], RATE, beats)
+    midi_files.write(tmp_path / "even.mid", [(int(beats[390]), int(beats[391]), 60, 112)], RATE, beats)
     changes = [message for message in mido.MidiFile(tmp_path / "even.mid") if message.type == "set_tempo"]
     assert len(changes) == 1 and mido.tempo2bpm(changes[0].tempo) == pytest.approx(tempo, abs=0.01)
-    np.testing.assert_allclose(midi.read(tmp_path / "even.mid").beats[1:391], beats[:390] / RATE, atol=1e-3)
+    np.testing.assert_allclose(midi_files.read(tmp_path / "even.mid").beats[1:391], beats[:390] / RATE, atol=1e-3)
 
 
 def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
@@ -150,10 +152,177 @@ def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
         track.append(mido.Message("note_on", channel=channel, note=note, velocity=90))
         track.append(mido.Message("note_off", channel=channel, note=note, time=240))
     mido.MidiFile(type=0, tracks=[track]).save(tmp_path / "drums.mid")
-    score = midi.read(tmp_path / "drums.mid")
+    score = midi_files.read(tmp_path / "drums.mid")
     assert score.pitches.tolist() == [48] and score.starts.tolist() == [0]
     np.testing.assert_allclose(score.attacks, [0, 0.25, 0.5, 0.75], atol=1e-6)
     assert score.bands.tolist() == [0, 0, 1, 3]
     mido.MidiFile(type=0, tracks=[track[2:]]).save(tmp_path / "drums.mid")
     with pytest.raises(UserError, match="has only drums"):
-        midi.read(tmp_path / "drums.mid")
+        midi_files.read(tmp_path / "drums.mid")
+
+
+def note(kind, number, time=0, **more):
+    return mido.Message(f"note_{kind}", note=number, time=time, **more)
+
+
+def pedal(value, time=0, control=64):
+    return mido.Message("control_change", control=control, value=value, time=time)
+
+
+def score_of(path, *tracks, ticks=480):
+    """The score of a file with these tracks; 960 ticks last a second."""
+    mido.MidiFile(type=1, ticks_per_beat=ticks, tracks=[mido.MidiTrack(track) for track in tracks]).save(path)
+    return midi_files.read(path)
+
+
+def rows(score):
+    """(pitch, start, end) of each note."""
+    return [(int(pitch), round(start, 3), round(end, 3)) for pitch, start, end in
+            zip(score.pitches, score.starts, score.ends, strict=True)]
+
+
+@pytest.mark.parametrize("kind, data", [(0x59, (14, 1)), (0x59, ()), (0x58, ()), (0x51, (5,)), (0x51, (0, 0, 0)),
+                                        (0x54, (1,)), (0x20, ()), (0x7F, (255,) * 200)])
+def test_odd_meta_events_are_ignored(tmp_path, kind, data):
+    odd = mido.UnknownMetaMessage(kind, data)
+    assert rows(score_of(tmp_path / "odd.mid", [odd, note("on", 60), note("off", 60, 960)])) == [(60, 0, 1)]
+
+
+def test_a_note_ends_by_its_own_channel_and_track(tmp_path):
+    path = tmp_path / "two.mid"
+    two = [note("on", 60), note("on", 60, channel=1), note("off", 60, 960), note("off", 60, 960, channel=1)]
+    assert rows(score_of(path, two)) == [(60, 0, 1), (60, 0, 2)]
+    # Tracks may share a channel, and one may end the other's notes.
+    assert rows(score_of(path, [note("on", 60), note("off", 60, 1920)], [note("on", 60, 240), note("off", 60, 720)])) == [
+        (60, 0, 2), (60, 0.25, 1)]
+    assert rows(score_of(path, [note("on", 60)], [note("off", 60, 960)])) == [(60, 0, 1)]
+
+
+def test_notes_without_an_end_last_to_the_end_of_their_track(tmp_path):
+    held = [note("on", 60), note("on", 64, 480), note("off", 64, 480), mido.MetaMessage("end_of_track", time=960)]
+    later = [note("on", 72, 4800), note("off", 72, 480)]
+    assert rows(score_of(tmp_path / "held.mid", held, later)) == [(60, 0, 2), (64, 0.5, 1), (72, 5, 5.5)]
+    again = [note("on", 60), note("on", 60, 480), note("off", 60, 480)]
+    assert rows(score_of(tmp_path / "held.mid", again)) == [(60, 0, 0.5), (60, 0.5, 1)]
+
+
+@pytest.mark.parametrize("control", midi.ALL_NOTES_OFF)
+def test_controllers_end_all_notes_of_a_channel(tmp_path, control):
+    track = [note("on", 60), note("on", 64), note("on", 67, channel=1), pedal(0, 960, control), note("off", 67, 960, channel=1)]
+    assert rows(score_of(tmp_path / "off.mid", track)) == [(60, 0, 1), (64, 0, 1), (67, 0, 2)]
+
+
+def test_short_notes_sound_for_a_minimum(tmp_path):
+    track = [note("on", 60), note("off", 60), note("on", 64, 960), note("off", 64, 960), note("on", 36, channel=9)]
+    assert rows(score_of(tmp_path / "short.mid", track)) == [(60, 0, midi_files.SHORTEST_NOTE), (64, 1, 2)]
+    # With drums beside it, one short note is enough.
+    assert rows(score_of(tmp_path / "short.mid", [*track[:2], track[-1]])) == [(60, 0, midi_files.SHORTEST_NOTE)]
+
+
+def test_the_pedal_holds_released_notes(tmp_path):
+    path, pressed = tmp_path / "pedal.mid", [pedal(127), note("on", 60), note("off", 60, 480)]
+    assert rows(score_of(path, [*pressed, pedal(63, 1440)])) == [(60, 0, 2)]
+    assert rows(score_of(path, [*pressed, pedal(64, 480), mido.MetaMessage("end_of_track", time=1920)])) == [(60, 0, 3)]
+    assert rows(score_of(path, [*pressed, note("on", 60, 480), pedal(0, 480), note("off", 60, 480)])) == [(60, 0, 1), (60, 1, 2)]
+    reset = [*pressed, pedal(0, 1440, control=121), mido.MetaMessage("end_of_track", time=960)]
+    assert rows(score_of(path, reset)) == [(60, 0, 2)]
+    assert rows(score_of(path, [*pressed, pedal(0, 480, control=120), pedal(0, 960)])) == [(60, 0, 1)]
+    notes_off = [pedal(127), note("on", 60), pedal(0, 480, control=123), pedal(0, 480)]
+    assert rows(score_of(path, notes_off)) == [(60, 0, 1)]  # as if their keys were released
+    assert rows(score_of(path, [pedal(127), pedal(0, 960)], pressed[1:])) == [(60, 0, 1)]  # in another track
+
+
+def test_smpte_divisions_are_read_and_beats_fitted_to_their_notes(tmp_path):
+    track = [message for number in range(60, 84) for message in (note("on", number, 150), note("off", number, 450))]
+    score = score_of(tmp_path / "film.mid", track, ticks=0xE728 - 0x10000)  # 25 frames a second of 40 ticks
+    np.testing.assert_allclose(score.starts, 0.15 + 0.6 * np.arange(24))
+    np.testing.assert_allclose(score.ends, score.starts + 0.45)
+    assert score.tempo == pytest.approx(100, abs=1) and score.beats[0] < 0 and score.beats[-1] > score.ends[-1]
+
+
+def scale(beats, count=32):
+    """Notes one after another, each of some beats."""
+    return [message for number in range(40, 40 + count) for message in (note("on", number), note("off", number, round(480 * beats)))]
+
+
+@pytest.mark.parametrize("nominal, beats, folded", [(15, 1 / 16, 60), (20, 1 / 8, 80), (58, 1 / 4, 116), (60, 1 / 4, 60), (120, 1 / 4, 120),
+                                                    (140, 1 / 2, 70), (140, 1 / 4, 140), (200, 1 / 2, 100), (480, 1, 120)])
+def test_tempi_are_folded_but_successive_notes_stay_successive(tmp_path, nominal, beats, folded):
+    tempo = mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(nominal))
+    score = score_of(tmp_path / "scale.mid", [tempo, *scale(beats)])
+    np.testing.assert_allclose(score.starts, 60 / nominal * beats * np.arange(32), atol=1e-3)
+    assert score.tempo == pytest.approx(folded, abs=0.1)
+    assert ((score.in_steps(64)[:, :-4] > 1).sum(1) <= 1).all()  # no chords
+
+
+def at(tempo):
+    return mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))
+
+
+def test_beats_are_those_of_the_usual_tempo_and_on_whole_quarters(tmp_path):
+    score = score_of(tmp_path / "usual.mid", [at(170), *scale(1, 12), at(80), *scale(1)])
+    np.testing.assert_allclose(np.diff(score.beats[1:])[:44], np.repeat([60 / 170, 60 / 80], [12, 32]), atol=1e-3)
+    score = score_of(tmp_path / "usual.mid", [at(15), *scale(1 / 16, 5), at(90), *scale(1)])
+    first = 4 * 5 / 16 + 60 / 90 * 11 / 16  # the second quarter note
+    np.testing.assert_allclose(score.beats[4:30], first + 60 / 90 * np.arange(26), atol=1e-3)
+    score = score_of(tmp_path / "usual.mid", [at(3.6), *scale(1 / 32, 1), at(1200), *scale(1)])
+    assert np.diff(score.beats).min() >= midi_files.SHORTEST_BEAT
+
+
+def test_sections_are_folded_but_a_ritardando_is_not(tmp_path):
+    score = score_of(tmp_path / "sections.mid", [at(90), *scale(1), at(15), *scale(1 / 16)])
+    lengths = np.diff(score.beats[1:])
+    np.testing.assert_allclose(lengths[:32], 60 / 90, atol=1e-3)
+    np.testing.assert_allclose(lengths[32:], 1, atol=1e-3)
+    assert (np.diff(np.flatnonzero((score.in_steps(64)[:, :-4] > 1).any(1))[32:]) == 1).all()
+    slower = 80, 70, 60, 50, 40, 35
+    score = score_of(tmp_path / "slowing.mid", [*scale(1), *(message for tempo in slower for message in (at(tempo), *scale(1, 2)))])
+    np.testing.assert_allclose(np.diff(score.beats[1:])[32:44], np.repeat([60 / tempo for tempo in slower], 2), atol=1e-3)
+
+
+MESSAGES = st.one_of(
+    st.builds(note, st.sampled_from(["on", "off"]), st.integers(0, 127), st.integers(0, 2000), channel=st.sampled_from([0, 1, 9]),
+              velocity=st.integers(0, 127)),
+    st.builds(pedal, st.integers(0, 127), st.integers(0, 2000), st.sampled_from([64, 120, 121, 123])),
+    st.builds(mido.UnknownMetaMessage, st.sampled_from([0x51, 0x54, 0x58, 0x59]), st.lists(st.integers(0, 255), max_size=4)),
+    st.builds(mido.MetaMessage, st.just("set_tempo"), tempo=st.sampled_from([0, 1, 50_000, 500_000, 3_000_000, 0xFFFFFF]),
+              time=st.sampled_from([0, 7, 2000, 0xFFFFFFF])))
+
+
+@given(st.lists(st.lists(MESSAGES, max_size=20), max_size=3), st.sampled_from([1, 480, 0xE728 - 0x10000]),
+       st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=3))
+def test_any_file_is_a_score_or_refused_in_a_line(tmp_path_factory, tracks, ticks, damage):
+    path = tmp_path_factory.getbasetemp() / "any.mid"
+    mido.MidiFile(type=1, ticks_per_beat=ticks, tracks=[mido.MidiTrack(track) for track in tracks]).save(path)
+    data = bytearray(path.read_bytes())
+    for place, byte in damage:
+        data[place % len(data)] = byte
+    path.write_bytes(data)
+    try:
+        score = midi_files.read(path)
+    except UserError as e:
+        assert str(e).startswith(f"{path}: ") and "\n" not in str(e)
+    else:
+        assert len(score.starts) and (np.diff(score.starts) >= 0).all() and (score.ends > score.starts).all()
+        assert (np.diff(score.beats) > 0).all() and score.beats[0] < 0 and score.beats[-1] > score.ends.max()
+        assert len(score.beats) < 5 * score.beats[-1] + 20
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(28, 87), st.integers(1, 20), st.integers(0, 3)), min_size=1, max_size=20),
+       st.sampled_from([45, 72, 96, 120, 180]))
+def test_notes_that_are_written_are_read_again(tmp_path_factory, notes, tempo):
+    step, path = 60 / tempo / STEPS_PER_BEAT * RATE, tmp_path_factory.getbasetemp() / "again.mid"
+    written, free = [], {}
+    for start, pitch, length, loudness in sorted(notes):
+        if start >= free.get(pitch, 0):  # one string cannot play two notes
+            free[pitch] = start + length
+            written.append((round(start * step), round((start + length) * step), pitch, VELOCITIES[loudness]))
+    midi_files.write(path, written, RATE, np.rint(step * STEPS_PER_BEAT * np.arange(20)))
+    score = midi_files.read(path)
+    order = np.lexsort((score.pitches, np.rint(score.starts * 100)))
+    np.testing.assert_array_equal(score.pitches[order], [pitch for *_, pitch, _ in written])
+    np.testing.assert_allclose(score.starts[order], [first / RATE for first, *_ in written], atol=2e-3)
+    np.testing.assert_allclose(score.ends[order], [last / RATE for _, last, *_ in written], atol=2e-3)
+    if max(velocity for *_, velocity in written) == VELOCITIES[-1]:
+        np.testing.assert_array_equal(np.take(VELOCITIES, score.loudness[order]), [velocity for *_, velocity in written])

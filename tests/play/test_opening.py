@@ -166,11 +166,7 @@ def test_new_music_gets_the_loudness_of_its_prompt_and_a_given_score_is_raised()
 
 
 def test_the_shipped_music_begins_at_once():
-    """These pieces are nearly silent for more than 20 s as they are composed."""
-    music = vqwave.load(preset="notes")
+    music = vqwave.load()
     for seed in (2, 10):
-        composed = music.generate(seconds=1.5, seed=seed, **AS_COMPOSED)
-        heard = music.generate(seconds=1.5, seed=seed)
-        loudest = [max(metrics.rms_db(x) for x in sound.reshape(15, -1)[:, :2200])
-                   for sound in (composed, heard)]
-        assert loudest[0] < -30 < loudest[1]
+        sound = music.generate(seconds=1.5, seed=seed)
+        assert max(metrics.rms_db(x) for x in sound.reshape(15, -1)[:, :2200]) > -30

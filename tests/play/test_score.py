@@ -14,7 +14,7 @@ from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
-from vqwave.play import api, blocks, labels, midi, score
+from vqwave.play import api, blocks, labels, midi_files, score
 from vqwave.play.changes import read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
@@ -370,7 +370,7 @@ def test_a_score_is_performed_at_its_times_and_then_goes_on(music, tune):
 
 def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(music, tmp_path):
     pitches = LOWEST_PITCH + np.array([-22, 65, 9])
-    midi.write(tmp_path / "far.mid", [(i * RATE // 2, (i + 1) * RATE // 2, pitch, VELOCITIES[3 - i]) for i, pitch in enumerate(pitches)],
+    midi_files.write(tmp_path / "far.mid", [(i * RATE // 2, (i + 1) * RATE // 2, pitch, VELOCITIES[3 - i]) for i, pitch in enumerate(pitches)],
                RATE, RATE * np.arange(3))
     with music.stream(seed=5, score=music.score(tmp_path / "far.mid")) as stream:
         stream.set(tempo=120)

@@ -300,7 +300,8 @@ def test_a_block_is_a_multiple_of_the_top_level():
     for options in ({}, {"begin": varied(512, given(BLOCK)[512])}):
         parts = codec, generators[len(options):]
         for bad, message in ((8448, "a multiple of the top level, 512"),
-                             (0, "a whole number of at least 1"), (512.5, "a whole number")):
+                             (0, "a whole number from 1 to 1048576"), (512.5, "a whole number"),
+                             (10**9, "a whole number from 1 to")):
             with pytest.raises(UserError, match=f"block is {bad}; it must be {message}"):
                 start(parts, block=bad, **options)
 

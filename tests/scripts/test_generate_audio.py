@@ -122,9 +122,9 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
     *[([flag, "TMP/no.mid", *FILE], "TMP/no.mid: no such file")
       for flag in ("--score-from", "--prompt", "--variation-of")],
     (["--key", "H-minor", *FILE], "key is 'H-minor'; it must be like D-minor"),
-    (["--key", "D-minor", *FILE], "key needs weights with a score (preset timed); these have none"),
+    (["--key", "D-minor", *FILE], "key needs weights with a score (preset vqwave); these have none"),
     (["--mood", "fast, slow", *FILE], "mood fast, slow: two of these words set the same control"),
-    (["--mood", "minor", *FILE], "key needs weights with a score (preset timed); these have none"),
+    (["--mood", "minor", *FILE], "key needs weights with a score (preset vqwave); these have none"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])
 def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,

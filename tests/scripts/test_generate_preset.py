@@ -103,7 +103,7 @@ def test_the_upper_levels_of_a_preset_are_enough(generate, home, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["prior_transformer", "prior_pixelcnn"])
-def test_priors_over_notes_play_and_are_told_apart_by_their_core(run, tmp_path, name):
+def test_priors_play_and_are_told_apart_by_their_core(run, tmp_path, name):
     small, folder = smaller(configs.preset(name), tmp_path / "small.yml"), tmp_path / name
     folder.mkdir()
     chains.save_codec(folder, small.codec(512))
@@ -116,8 +116,8 @@ def test_priors_over_notes_play_and_are_told_apart_by_their_core(run, tmp_path, 
     sound, rate = soundfile.read(tmp_path / "a.wav")
     assert (rate, len(sound)) == (22050, 2205) and sound.std() > 0
     core = configs.preset(name).generator(512).core.kind
-    assert (f"generator_512 has a core of {core}, but in preset notes it has one of lstm"
-            in refused(run("--preset", "notes", *where, "--force")))
+    assert (f"generator_512 has a core of {core}, but in preset compact it has one of lstm"
+            in refused(run("--preset", "compact", *where, "--force")))
 
 
 def test_a_vae_samples_its_prior(run, generate, tmp_path):

@@ -50,6 +50,7 @@ def test_good_files_of_any_format_are_prepared_and_bad_ones_named(tmp_path, fini
     assert code == 1
     assert out == f"10 converted, 0 up to date, 2 failed; 0.00 hours of audio at 22050 Hz in {dst}\n"
     assert err.splitlines() == [
+        "note: other files are left out: 1 .txt",
         rf"failed: {src}/cor\nrupt.ogg: not audio that can be decoded (invalid data found when "
         rf"processing input)",
         f"failed: {src}/empty.mp3: the file is empty",
@@ -60,7 +61,7 @@ def test_good_files_of_any_format_are_prepared_and_bad_ones_named(tmp_path, fini
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.mp3").write_bytes(b"no")
     assert finished(tmp_path / "bad", tmp_path / "none")[0] == 2
-    for name in ("empty.mp3", "cor\nrupt.ogg"):
+    for name in ("empty.mp3", "cor\nrupt.ogg", "note.txt"):
         (src / name).unlink()
     code, out, err = finished(src, dst, "--sample-rate", "16000", "--workers", "1")
     assert code == 2 and "its 10 tracks are at 22050 Hz" in err and len(err.splitlines()) == 1

@@ -219,8 +219,10 @@ def test_a_radio_limits_connections_and_listeners(monkeypatch):
             assert b" 503 " in refused.recv(4096)
         bodies += [send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n", "127.0.0.2") for _ in range(3)]
         assert all(b" 405 " in connection.recv(4096) for connection in bodies[3:])
-        with send(b"", "127.0.0.3") as refused:
-            assert b" 503 " in refused.recv(4096)
+        for _ in range(20):
+            bodies.append(send(bytes(1000), "127.0.0.3"))
+            assert b" 503 " in bodies[-1].recv(4096)
+        assert len(small.server.server_state.connections) <= 2 * 6 + 1, "refused clients fill nothing"
         for connection in bodies:
             connection.close()
         with small.player("/1.mp3") as container:

@@ -90,6 +90,9 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio)
     ("/studio/takes", [1], b"request"),
     ("/studio/takes", {"x": "y" * (2 << 20)}, b"too long"),
     ("/studio/takes/none/stop", {"sample": -1}, b"sample must be"),
+    *[("/studio/recordings?name=tune.mid", b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk\0\0\0" + bytes([len(track)]) + track, b"tune.mid: " + words)
+      for track, words in ((b"\0\xff\x59\2\x0e\1", b"has no notes"), (b"\0\x99\x24\x40", b"has only drums"),
+                           (b"\0\x90\x3c", b"cannot be read as a MIDI file: a track of it ends too early"))],
     ("/studio/takes", b"[" * 100_000, b" "), ("/studio/settings", b"\xff", b" "), ("/studio/settings", b"{", b"not JSON"),
     ("/studio/settings", b'{"seconds": 1' + b"0" * 400 + b"}", b"seconds"), ("/studio/comparisons", b'{"seconds": NaN}', b"seconds"),
     *[(f"/studio/recordings/none.wav?seconds={x}", None, b"seconds must be") for x in ("1e999", "61")],
@@ -219,6 +222,40 @@ def test_a_stalled_upload_is_dropped_and_its_file_removed(studio, monkeypatch):
         with contextlib.suppress(ConnectionError):
             assert not stalled.recv(4096)
         wait_until(lambda: not list(studio.folder.glob("upload-*")))
+
+
+ENDLESS = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"
+
+
+def test_a_client_that_is_refused_while_it_sends_reads_the_reason(studio, client):
+    status, words, _ = client("/studio/recordings", bytes(20 << 20), Host="elsewhere.example")
+    assert status == 421 and words.startswith(b"This server answers")
+    with serving(studio) as port, contextlib.ExitStack() as opened:
+        def send(data):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            connection.sendall(data)
+            return connection
+
+        for slow in [send(ENDLESS) for _ in range(limits.CONNECTIONS // 2)]:
+            assert b" 405 " in slow.recv(4096)
+        for size in (0, 20 << 20):
+            refused = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            opened.callback(refused.close)
+            refused.request("POST", "/studio/recordings", bytes(size))
+            answer = refused.getresponse()
+            assert answer.status == 503 and answer.read() == b"Too many connections: try again later."
+
+
+def test_refused_clients_that_go_on_sending_are_cut_off(studio, monkeypatch):
+    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
+    with serving(studio) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\nContent-Length: 9000000\r\n\r\n")
+        while connection.recv(4096):
+            pass
+        with pytest.raises(ConnectionError):
+            for _ in range(3000):
+                connection.sendall(b" ")
+                time.sleep(0.01)
 
 
 def test_a_connection_that_breaks_frees_its_stream(client, studio):

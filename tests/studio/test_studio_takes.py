@@ -19,7 +19,7 @@ import vqwave
 from vqwave.config import preset, replace
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
-from vqwave.play import midi
+from vqwave.play import midi_files
 from vqwave.play.controls import CONTROLS
 from vqwave.play.render import Finish
 from vqwave.studio import ChangeRequest, CompareRequest, Studio, TakeRequest, limits, pictures
@@ -180,7 +180,7 @@ def test_the_score_of_a_take_is_a_midi_file_which_the_command_also_writes(open_s
     words, written = record["command"].replace("generate", "generate --midi take.mid", 1), tmp_path / "take.mid"
     command_line(words, root, tmp_path, **{"take.mid": written})
     assert written.read_bytes() == path.read_bytes()
-    score = midi.read(path)
+    score = midi_files.read(path)
     with vqwave.load(root / "codecs", root / "generators").stream(**settings) as stream:
         assert len([*stream]) == 11
         notes, tempo = stream.notes(0, stream.position), stream.tempo
@@ -228,7 +228,7 @@ def test_a_midi_file_is_played_but_not_continued(open_studio, shared, tmp_path):
     root = shared("led by a score", chains.save_led)
     studio = open_studio(root / "codecs", [root / "generators"])
     path = tmp_path / "upload"
-    midi.write(path, [(0, RATE, 30, 73), (RATE, 3 * RATE, 34, 73)], RATE)
+    midi_files.write(path, [(0, RATE, 30, 73), (RATE, 3 * RATE, 34, 73)], RATE)
     recording = studio.recordings.receive(path, "my tune.MID")
     assert recording.seconds == pytest.approx(3, abs=0.01) and max(recording.outline) == 255
     settings = {"recording": recording.id, "name": recording.name, "seed": 2, "seconds": 4.0}

@@ -293,6 +293,15 @@ def test_a_log_continues_and_is_drawn(tmp_path, monkeypatch, tail):
     assert path.with_suffix(".png").exists()
 
 
+def test_a_log_is_never_written_through_a_link(tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "plots", plots)
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine\n")
+    (tmp_path / "run.csv").symlink_to(precious)
+    Log(tmp_path / "run.csv").on_epoch_end(0, {"loss": 1.0})
+    assert precious.read_text() == "mine\n"
+
+
 def test_rate_and_time_left_exclude_compiling(monkeypatch, capsys):
     """The first epoch has one step, which is slow because it compiles: no rate yet."""
     clock, record = [0.0], new_record(step=9, steps=40, steps_per_epoch=10)

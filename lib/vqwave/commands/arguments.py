@@ -32,10 +32,10 @@ def add_weights(parser, preset: bool = False):
     named = f"; with --preset {weights.GENERATORS}/NAME" * preset
     parser.add_argument("--generator-weights-dir", metavar="DIR",
                         help=f"folder of the generators and of chain.yml (default: "
-                             f"{weights.PLAYED}{named})")
+                             f"{weights.GENERATORS}{named})")
 
 
-def add_generator_folders(parser, text: str, default=(weights.PLAYED,)):
+def add_generator_folders(parser, text: str, default=(weights.GENERATORS,)):
     """--generator-weights-dir for several folders."""
     parser.add_argument("--generator-weights-dir", default=default, nargs="+", metavar="DIR",
                         help=f"folders of generators (default: {' '.join(default)}); {text}. "

@@ -16,7 +16,7 @@ def parser():
         "shows how to publish it.",
         "weights/mine site", "--serve",
     )
-    parser.add_argument("weights", nargs="?", default=weights.PLAYED, metavar="WEIGHTS",
+    parser.add_argument("weights", nargs="?", default=weights.GENERATORS, metavar="WEIGHTS",
                         help="folder of generators, with their own codecs if they have any")
     parser.add_argument("site", nargs="?", default="site", metavar="SITE", help="folder to write")
     parser.add_argument("--serve", action="store_true",

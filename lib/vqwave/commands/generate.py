@@ -1,6 +1,5 @@
 """Generate music with the trained chain and write it to a file."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from .. import cli, machine
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
-from ..play import mastering, midi, render
+from ..play import mastering, midi, midi_files, render
 from . import pieces, play
 
 OTHER_FILES = 64
@@ -27,7 +26,7 @@ CODE_OPTIONS = ("generators", "length", "top_k", "top_p", "guidance", "replay", 
 """The options that a VAE does not take, because its frames are no codes."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     parser = cli.parser(
         "Generate music and write it to a file. Without --output, the music plays: see "
         f"`{cli.command('play')} --help`.\n"
@@ -67,9 +66,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    if not {word.split("=")[0] for word in words} & {"--output", "-o", "--help", "-h"}:
+    options = parser()
+    if not any(options.names(word) & {"--output", "--help"} for word in words):
         return play.main(words)
-    args = pieces.parse(parser(), words, "play",
+    args = pieces.parse(options, words, "play",
                         f"`{cli.command('play')}` has the options for playing")
     check_batch(args.batch)
     paths = render.check_outputs(args.output, args.batch or 1)
@@ -110,7 +110,7 @@ def check(args, paths):
     if args.midi is not None:
         midi.load_mido()
         args.midi = ([path.with_suffix(".mid") for path in paths] if args.midi is True
-                     else render.check_outputs(args.midi, len(paths), midi.check_output))
+                     else render.check_outputs(args.midi, len(paths), midi_files.check_output))
     pieces.check(args, [*paths, *(args.midi or ())], NEEDS)
 
 
@@ -139,7 +139,7 @@ def write(args, stream, paths, finish, changes=()) -> int:
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
             notes, beats = score_of(stream, piece, path)
-            midi.write(args.midi[piece], notes, rate, beats)
+            midi_files.write(args.midi[piece], notes, rate, beats)
             print(f"wrote {printable(args.midi[piece])}: {len(notes)} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
@@ -147,11 +147,11 @@ def write(args, stream, paths, finish, changes=()) -> int:
 
 def score_of(stream, piece: int, path: Path
              ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
-    """The notes and the beats of the performed score, as `midi.write` takes them. If notes are
-    missing, those that a transcriber finds in the file's sound, and no beats.
+    """The notes and the beats of the performed score, as `midi_files.write` takes them. If notes
+    are missing, those that a transcriber finds in the file's sound, and no beats.
     """
     notes, beats = stream.whole_score(stream.position, piece)
     if not notes:
         print(f"transcribing {printable(path)}", file=sys.stderr)
-        notes = midi.heard_notes(audio.decode(path, stream.sample_rate), stream.sample_rate)
+        notes = midi_files.heard_notes(audio.decode(path, stream.sample_rate), stream.sample_rate)
     return notes, beats

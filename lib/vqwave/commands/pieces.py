@@ -143,7 +143,7 @@ def parse(parser, argv, other: str, text: str):
     """The arguments. other: another command. text: says that this command has an option."""
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        where = f"; {text}" if load_command(other).parser().has(unknown[0]) else ""
+        where = f"; {text}" if load_command(other).parser().names(unknown[0]) else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{where}")
     return args
 

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "",
         "--seed 1 --temperature 0.95",
         "--prompt song.mp3 --prompt-start 60",
-        "--preset notes --variation-of song.mp3",
+        "--variation-of song.mp3",
         "--generator-weights-dir weights/both --label wesnoth:0.7,singularity:0.3",
         "--preset prior_transformer",
     )

@@ -14,7 +14,7 @@ from ..dsp import notes as note_finder
 from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import check_replaced, printable
-from ..play import midi
+from ..play import midi_files
 from . import arguments
 
 
@@ -64,8 +64,6 @@ def draw_sounds(args):
 
 
 def draw_notes(args):
-    if any(map(midi.is_midi, args.inputs)):
-        midi.load_mido()
     rolls = read(args, lambda path: find_roll(path, args.start, args.seconds))
     plots.notes(rolls, args.output, args.title)
 
@@ -73,9 +71,9 @@ def draw_notes(args):
 def find_roll(path: Path, start: float, seconds: float) -> note_finder.PianoRoll:
     """The notes of a part of a recording, or of a MIDI file."""
     rate = note_finder.SAMPLE_RATE
-    if not midi.is_midi(path):
+    if not midi_files.is_midi(path):
         return note_finder.roll(audio.read_excerpt(path, rate, start, seconds), rate, start=start)
-    score = midi.read(path)
+    score = midi_files.read(path)
     end = min(start + seconds, score.ends.max())
     heard = (score.starts < end) & (score.ends > start)
     if not heard.any():

@@ -24,8 +24,7 @@ def parser() -> argparse.ArgumentParser:
     models = parser.add_argument_group("models")
     arguments.add_codecs(models)
     arguments.add_generator_folders(models, "the page offers these folders and their subfolders, "
-                                            "also folders with codecs alone",
-                                    (weights.PLAYED, weights.GENERATORS))
+                                            "also folders with codecs alone")
     models.add_argument("--follow", metavar="DIR",
                         help="output folder of a running training: play the best weights so far, "
                              "and begin each piece again when the weights improve. Waits for the "

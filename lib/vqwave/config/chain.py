@@ -16,8 +16,8 @@ from .generator import GeneratorConfig
 from .training import DataConfig, TrainingConfig
 
 PRESETS = Path(__file__).parents[1] / "presets"
-DEFAULT_PRESET = "notes"
-"""The preset of trainings from random weights, and of the generators directly in `weights`."""
+DEFAULT_PRESET = "vqwave"
+"""The preset of the shipped weights, and of trainings from random weights."""
 
 
 class ChainLevel(Config):

@@ -136,7 +136,7 @@ class ScoreAbove(ConditionConfig):
     `no_score`.
 
     channels: features of a frame. dropout: the share of training windows without a score. With
-    0, as in preset timed, the model does not learn to play without one.
+    0, as in preset vqwave, the model does not learn to play without one.
     """
 
     input = "score"

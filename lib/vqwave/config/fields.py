@@ -4,8 +4,7 @@ import difflib
 import os
 import re
 import reprlib
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 import yaml
@@ -18,6 +17,8 @@ SCHEMA = 2
 """The version of the YAML files."""
 LARGEST_INTEGER = 2**31 - 1
 """The largest integer in a config: an int32."""
+MOST_YAML, DEEPEST, LONGEST_NUMBER = 16 << 20, 32, 100
+"""The limits of a YAML file: bytes, levels of nesting, characters of a number."""
 LOUDNESS_RANGE = 80.0
 """The range of a spectrum's loudness in dB below full scale, and the unit of this loudness."""
 FULL_SCALE, MOST_LOUDNESS = 1.1, 1.3
@@ -130,7 +131,7 @@ def first_error(errors: pydantic.ValidationError) -> str:
 
 
 def short(value) -> str:
-    """`value` for an error message, shortened, because YAML aliases may make a huge value."""
+    """`value` for an error message, shortened."""
     try:
         text = _repr.repr(value)
     except ValueError:
@@ -169,17 +170,63 @@ def override(config: ConfigType, changes: dict, who: str) -> ConfigType:
     return validate(type(config), merge(to_dict(config), changes), who)
 
 
+_NUMBERS = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, whose size in memory and whose time are those of the file. Aliases and merge keys
+    would unfold a short file without end.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            self._refuse("an alias (*) is not allowed; write the value again")
+        if self.depth == DEEPEST:
+            self._refuse(f"values are nested more than {DEEPEST} deep")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if node.tag == "tag:yaml.org,2002:merge":
+            self._refuse("a merge key (<<) is not allowed; write its keys out")
+        # The time to read a number to the base 60 grows with the square of its length.
+        if node.tag in _NUMBERS and len(node.value) > LONGEST_NUMBER:
+            self._refuse(f"a number has more than {LONGEST_NUMBER} characters")
+        return node
+
+    def _refuse(self, problem: str):
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a list again, instead of an alias that `_Loader` would refuse."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
+def parse_yaml(content: bytes, who) -> Any:
+    """The value of a YAML text. who: its file, with which the message of a `ConfigError` begins."""
+    try:
+        return yaml.load(content.decode(), _Loader)  # noqa: S506 (a `SafeLoader`)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as e:
+        # PyYAML raises other errors for an impossible date, or for a tag on the wrong value.
+        message = " ".join(str(e).split()).replace('in "<unicode string>",', "at")
+        raise ConfigError(f"{who}: not valid YAML: {message}") from e
+
+
 def load_yaml(path) -> dict:
     """The mapping in a YAML file. Raises `ConfigError` for other content or another schema."""
     path = os.fspath(path)
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            content = file.read(MOST_YAML + 1)
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from e
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError,
-            RecursionError) as e:
-        # PyYAML raises other errors for an impossible date, or for a tag on the wrong value.
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from e
+    if len(content) > MOST_YAML:
+        raise ConfigError(f"{path}: has more than {MOST_YAML >> 20} MiB")
+    values = parse_yaml(content, path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values, not "
                           f"{type(values).__name__}")
@@ -190,4 +237,4 @@ def load_yaml(path) -> dict:
 
 
 def dump_yaml(values: dict) -> str:
-    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)

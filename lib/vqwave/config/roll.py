@@ -13,7 +13,7 @@ have no loudness.
 """
 VELOCITIES = 41, 55, 73, 112
 """The MIDI velocities of notes of each loudness. If a file has notes of the loudest class,
-`midi.read` finds the same classes.
+`midi_files.read` finds the same classes.
 """
 BANDS = len(ATTACK_BANDS) - 1
 """The number of books of attacks, which come after those of semitones."""

@@ -162,7 +162,7 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
             for track, variant, path, _ in missing)
     results = (cluster.run(scheduler, _encode, jobs, say) if scheduler else
                ((job, _encode(*job)) for job in jobs))
-    with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
+    with files.open_own(folder / "index.jsonl") as log:
         for done, (job, result) in enumerate(results, 1):
             path, track = job[-1], tracks[job[-1]]
             if isinstance(result, cluster.WorkerDied):

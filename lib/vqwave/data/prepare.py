@@ -19,8 +19,9 @@ import numpy as np
 from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from .. import machine, progress
-from ..errors import UserError, end_with_parent
-from ..io import audio, cluster, manifest, silence
+from ..dsp import fingerprints
+from ..errors import UserError, begin_helper, first_names
+from ..io import audio, cluster, manifest, silence, splits
 from ..io.audio import AUDIO_SUFFIXES, Decoder, to_u16
 from ..io.files import atomic_write, lock_folder, printable, reason, sha256, sweep
 from ..io.manifest import Track
@@ -36,13 +37,15 @@ _ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out o
 @dataclass
 class PrepareReport:
     """The result of `prepare`: converted tracks, tracks that were up to date, (source path, reason)
-    of each failure, and `notes`, lines about tracks that the user may want to check.
+    of each failure, and `notes`, lines about tracks that the user may want to check. repairs: the
+    converted tracks that needed each of `audio.REPAIRS`.
     """
 
     converted: list[Track] = field(default_factory=list)
     up_to_date: list[Track] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    repairs: dict[str, list[str]] = field(default_factory=lambda: {k: [] for k in audio.REPAIRS})
 
     @property
     def exit_code(self) -> int:
@@ -76,7 +79,7 @@ class _Job:
     def is_up_to_date(self) -> bool:
         """Whether the track is complete, and its source has the same size and time."""
         track, source = self.track, self.source
-        return (track is not None and track.sound is not None
+        return (track is not None and None not in (track.sound, track.fingerprint)
                 and track.sample_rate == self.sample_rate
                 and track.is_of(source.size, source.mtime_ns))
 
@@ -87,18 +90,19 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
     (`a/song.mp3` becomes `a/song.mp3.u16`), and update the manifest. An interrupted run leaves
     whole tracks only, and the next run continues.
 
-    Of identical files only one becomes a track, so that no recording is both held out and trained
-    on. A file that is removed, or renamed within its folder, keeps its track. workers: processes;
-    None: one per core. overwrite: also convert unchanged sources (same size and time, or SHA-256).
-    scheduler: of a Dask cluster whose workers see `src` and `dst` under the same names.
+    Of identical files only one becomes a track. A file that is removed, or renamed within its
+    folder, keeps its track. workers: processes; None: one per core. overwrite: also convert
+    unchanged sources (same size and time, or SHA-256). scheduler: of a Dask cluster whose workers
+    see `src` and `dst` under the same names.
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):
         raise UserError(f"{printable(src)}: is the folder of the music; name another folder "
                         f"for the data")
-    sources, failed = _scan(src)
+    sources, failed, others = _scan(src, dst)
     if not sources and not failed:
-        raise UserError(f"{printable(src)}: contains no audio ({' '.join(AUDIO_SUFFIXES)})")
+        there = f"; there are {_describe_endings(others)}" if others else ""
+        raise UserError(f"{printable(src)}: contains no audio ({' '.join(AUDIO_SUFFIXES)}){there}")
     report = PrepareReport(failed=failed)
     with _claim(dst):
         recorded = _read_manifest(dst, sample_rate, overwrite)
@@ -125,31 +129,64 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
     reasons = dict(failed)
     failed += [(copy, reasons[first]) for copy, first in copies.items() if first in reasons]
     failed.sort()
-    report.notes += _notes(report, [copy for copy in copies if copies[copy] not in reasons])
+    report.notes += _notes(report, [copy for copy in copies if copies[copy] not in reasons],
+                           list(tracks.values()), others)
     return report
 
 
-def _notes(report: PrepareReport, copies: list[str]) -> list[str]:
-    """Lines about tracks that a user may want to check. copies: files left out as copies."""
-    notes = []
-    if high_passed := [printable(track.file) for track in report.converted if track.high_passed]:
+_REPAIRS = {
+    audio.DAMAGED: "parts of {} cannot be decoded (damage, or other data behind the music), and "
+                   "are left out",
+    audio.SCALED: "scaled by the peak, because samples are beyond full scale: {}",
+    audio.ONE_CHANNEL: "left and right cancel each other, so only the louder is used: {}",
+}
+
+
+def _notes(report: PrepareReport, copies: list[str], tracks: list[Track], others: Counter
+           ) -> list[str]:
+    """Lines about tracks that a user may want to check. copies: files left out as copies. tracks:
+    all tracks. others: the number of other files with each ending.
+    """
+    notes = [text.format(_count(files)) for repair, text in _REPAIRS.items()
+             if (files := report.repairs[repair])]
+    if high_passed := [_name(track) for track in report.converted if track.high_passed]:
         notes.append(f"inaudible sound below {audio.HEARING:g} Hz is strong in "
                      f"{_count(high_passed)}, and taken out")
     if copies:
         notes.append(f"copies of other files are left out: {_count(list(map(printable, copies)))}")
+    if same := [group for group in splits.recordings(tracks) if len(group) > 1]:
+        files = first_names([" = ".join(map(_name, group)) for group in same])
+        notes.append(f"the same recording is in several files, and training holds out all of them "
+                     f"or none: {files}")
+    if others:
+        notes.append(f"other files are left out: {_describe_endings(others)}")
     return notes
+
+
+def _name(track: Track) -> str:
+    return printable(track.file.removesuffix(".u16"))
+
+
+def _describe_endings(others: Counter) -> str:
+    """The most frequent endings: "3 .jpg, 1 .cue"."""
+    counts = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    return first_names([f"{count} {printable(ending)}" for ending, count in counts])
 
 
 def _count(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} files (for instance {names[0]})"
 
 
-def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
-    """The audio files under `src`, sorted, and (path, reason) of failures. Follows links."""
+def _scan(src, dst) -> tuple[list[_Source], list[tuple[str, str]], Counter]:
+    """The audio files under `src`, sorted, (path, reason) of failures, and the number of other
+    files with each ending, without hidden files. Follows links, but not into `dst`.
+    """
     if not src.is_dir():
         raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists()
                                                  else "there is no such folder"))
-    sources, failed, seen = [], [], set()
+    sources, failed, seen, others = [], [], set(), Counter()
+    with contextlib.suppress(OSError):
+        seen.add((os.stat(dst).st_dev, os.stat(dst).st_ino))
     # Links come after all real folders, so that a folder with two names gets its real name.
     waiting = [os.fspath(src)]
     while waiting:
@@ -162,6 +199,8 @@ def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
             seen.add((status.st_dev, status.st_ino))
             paths = [os.path.join(folder, name) for name in sorted(folders)]
             waiting += filter(os.path.islink, paths)
+            others.update(os.path.splitext(name)[1].lower() or "without ending" for name in names
+                          if not (_is_audio(name) or name.startswith(".")))
             for path in (os.path.join(folder, name) for name in names if _is_audio(name)):
                 try:
                     status = os.stat(path)
@@ -171,7 +210,7 @@ def _scan(src) -> tuple[list[_Source], list[tuple[str, str]]]:
                 if stat.S_ISREG(status.st_mode):
                     sources.append(_Source(path, os.path.relpath(path, src), status.st_size,
                                            status.st_mtime_ns))
-    return sorted(sources, key=lambda source: source.relative), failed
+    return sorted(sources, key=lambda source: source.relative), failed, others
 
 
 def _is_audio(name):
@@ -279,12 +318,14 @@ class _Log:
         self.dst, self.tracks, self.report, self.changed = dst, tracks, report, changed
         self._saved, self._pause = time.monotonic(), _SAVE_EVERY
 
-    def add(self, job, state: str, value):
-        """state, value: what `_convert` returns."""
+    def add(self, job, state: str, value, repairs=()):
+        """state, value, repairs: what `_convert` returns."""
         if state == "failed":
             self.report.failed.append((job.source.path, value))
             return
         (self.report.converted if state == "converted" else self.report.up_to_date).append(value)
+        for repair in repairs:
+            self.report.repairs[repair].append(_name(value))
         self.changed = self.changed or self.tracks.get(value.file) != value
         self.tracks[value.file] = value
         if (start := time.monotonic()) - self._saved > self._pause:
@@ -324,7 +365,7 @@ def _in_processes(jobs, workers):
         alone = bool(suspects)
         queue, running = [suspects.pop()] if alone else waiting, {}
         with concurrent.futures.ProcessPoolExecutor(1 if alone else workers, CONTEXT,
-                                                    initializer=_begin) as executor:
+                                                    initializer=begin_helper) as executor:
             try:
                 while queue or running:
                     # Submit few jobs, because all of them are suspects if a worker dies.
@@ -374,16 +415,10 @@ def _submit(executor, job):
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin():
-    """Initialise a worker: it ignores Ctrl-C, and ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # `_submit` has blocked SIGTERM, but the executor uses it to end the workers of a broken pool.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    end_with_parent()
-
-
 def _convert(job):
-    """Convert one source: (state, `Track` or reason). Raises only if the disk is full."""
+    """Convert one source: ("failed", reason), or (state, `Track`, the repairs of its decoding).
+    Raises only if the disk is full.
+    """
     path = job.source.path
     try:
         status, checksum = os.stat(path), sha256(path)
@@ -391,18 +426,18 @@ def _convert(job):
                       status.st_mtime_ns)
         old, out = job.track, job.folder / job.file
         if old and (old.sha256, old.sample_rate) == (checksum, job.sample_rate):
-            return "up to date", replace(track, samples=old.samples, tags=old.tags,
-                                         high_passed=old.high_passed, sound=old.sound
-                                         or silence.measure_file(out, old.samples, old.sample_rate))
+            return "up to date", _measured(out, replace(
+                track, samples=old.samples, tags=old.tags, high_passed=old.high_passed,
+                sound=old.sound, fingerprint=old.fingerprint))
         out.parent.mkdir(parents=True, exist_ok=True)
+        decoder = Decoder(path, job.sample_rate)
         with atomic_write(out) as file:
-            samples = _write(file, Decoder(path, job.sample_rate))
+            samples = _write(file, decoder)
             high_passed = audio.measure_rumble(_blocks(file), job.sample_rate) > audio.RUMBLE
             if high_passed:
                 _write(file, audio.high_pass(_blocks(file), job.sample_rate))
-        return "converted", replace(track, samples=samples, tags=_tags(path),
-                                    high_passed=high_passed,
-                                    sound=silence.measure_file(out, samples, job.sample_rate))
+        return "converted", _measured(out, replace(
+            track, samples=samples, tags=_tags(path), high_passed=high_passed)), decoder.repairs
     except UserError as e:
         return "failed", str(e).removeprefix(f"{printable(path)}: ")
     except OSError as e:
@@ -415,6 +450,18 @@ def _convert(job):
     except Exception as e:
         # A decoder may raise any error for unknown bytes; the other files are still converted.
         return "failed", printable(f"{type(e).__name__}: {e}")
+
+
+def _measured(path, track: Track) -> Track:
+    """A track whose sound and fingerprint are measured, where they are not yet."""
+    sound, fingerprint = track.sound, track.fingerprint
+    if sound is None:
+        sound = silence.measure_file(path, track.samples, track.sample_rate)
+    if fingerprint is None:
+        beginning = audio.read_window(path, 0, min(track.samples, round(
+            fingerprints.SECONDS * track.sample_rate)))
+        fingerprint = fingerprints.fingerprint(audio.from_u16(beginning), track.sample_rate)
+    return replace(track, sound=sound, fingerprint=fingerprint)
 
 
 def _write(file, blocks) -> int:

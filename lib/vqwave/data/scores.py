@@ -3,9 +3,11 @@ data/.scores/<version>/<track file>.npz. Times are seconds of the track without 
 """
 
 import contextlib
+import math
 import os
 import zipfile
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +27,10 @@ TIMES = "starts", "ends", "attacks", "beats"
 ROUNDING = 1e-6
 """The tolerance of a time at the start of a frame, in frames."""
 LOWEST_PITCH = ScoreAbove.LOWEST
+LONGEST_PART, OVERLAP = 600.0, 30.0
+"""Seconds: longer tracks are transcribed in equal parts, in constant memory. A part is transcribed
+with so much of the music on either side.
+"""
 
 
 @dataclass(frozen=True)
@@ -140,12 +146,43 @@ def of_track(data_dir, track: manifest.Track) -> Score:
           open(path, "rb") as file, np.load(file, allow_pickle=False) as cached):
         if str(cached["track"]) == track.content:
             return Score(*(cached[field.name] for field in fields(Score)))
-    sound = audio.from_u16(audio.read_window(folder / track.file, 0, track.samples))
-    score = Score.of(sound, track.sample_rate)
+    score = _transcribe(folder / track.file, track)
     files.make_folder(path.parent)
     with atomic_write(path) as file:
         np.savez_compressed(file, track=track.content, **vars(score))
     return score
+
+
+def _transcribe(path, track: manifest.Track) -> Score:
+    """The score of a track's file, in constant memory. In a long track, the loudness of notes and
+    the strength of attacks are relative to their part, as in an album of several tracks.
+    """
+    rate, overlap = track.sample_rate, round(OVERLAP * track.sample_rate)
+    count = math.ceil(track.seconds / LONGEST_PART)
+    edges = [track.samples * number // count for number in range(count + 1)]
+    parts = []
+    for begin, end in pairwise(edges):
+        first, last = max(0, begin - overlap), min(track.samples, end + overlap)
+        sound = audio.from_u16(audio.read_window(path, first, last - first))
+        parts.append(Score.of(sound, rate).earlier(-first / rate))
+    return _join(parts, [edge / rate for edge in edges[1:-1]])
+
+
+def _join(parts: list[Score], edges: list[float]) -> Score:
+    """The score of overlapping parts, which meet at the edges, in seconds. Notes and attacks are
+    taken from the part in which they begin. From part to part, beats change where those of both
+    are nearest to each other, within `OVERLAP` of the edge.
+    """
+    pieces, times = [], parts[0].beats
+    for part, first, end in zip(parts, [-math.inf, *edges], [*edges, math.inf], strict=True):
+        notes, attacks = ((first <= x) & (x < end) for x in (part.starts, part.attacks))
+        pieces.append([*(x[notes] for x in (part.starts, part.ends, part.pitches, part.loudness)),
+                       *(x[attacks] for x in (part.attacks, part.bands))])
+    for part, edge in zip(parts[1:], edges, strict=True):
+        before, after = (x[np.abs(x - edge) < OVERLAP] for x in (times, part.beats))
+        i, j = np.unravel_index(np.abs(before[:, None] - after).argmin(), (len(before), len(after)))
+        times = np.concatenate([times[times <= before[i]], part.beats[part.beats > after[j]]])
+    return Score(*[*map(np.concatenate, zip(*pieces, strict=True)), times])
 
 
 def of_corpus(data_dir, tracks, say) -> dict[str, Score]:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import tarfile
 import time
 import zipfile
@@ -123,6 +124,26 @@ def atomic_write(path):
         raise
 
 
+def open_own(path):
+    """A text file to read and to append to, new if there is none. Raises `UserError` for a link, a
+    file with a second name (a hard link), a pipe and a device: these belong to something else.
+    """
+    def opener(name, flags):
+        try:
+            number = os.open(name, flags | os.O_NOFOLLOW, 0o666)
+        except OSError as e:
+            if os.path.islink(name):
+                raise UserError(f"{printable(name)}: is a link; remove it") from e
+            raise
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(number)
+            raise UserError(f"{printable(name)}: is no plain file, or has a second name; remove it")
+        return number
+
+    return open(path, "a+", encoding="utf-8", opener=opener)
+
+
 def write_yaml(path, values: dict):
     """Write a mapping as a YAML file, see `atomic_write`."""
     with atomic_write(path) as file:
@@ -159,12 +180,12 @@ def try_lock(file, otherwise: bool = False) -> bool:
 def lock_folder(folder, name: str, doing: str):
     """Lock `folder` for `name` while the block runs. File systems without locks are not locked. The
     lock ends with the process. Raises `UserError` if another process has the lock; the message says
-    that `name` is already `doing` there.
+    that `name` is already `doing` there, or that the file of the lock is a link.
     """
     path = Path(folder) / f".{name}.lock"
     with contextlib.ExitStack() as opened:
         while True:
-            file = opened.enter_context(open(path, "a+", encoding="utf-8"))
+            file = opened.enter_context(open_own(path))
             if not try_lock(file, otherwise=True):
                 file.seek(0)
                 holder = file.read().strip() or "another process"

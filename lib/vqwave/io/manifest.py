@@ -21,6 +21,7 @@ NAME = "manifest.jsonl"
 TAGS = ("artist", "title", "album", "genre", "year")
 _Count = Annotated[int, Field(strict=True, ge=1)]
 _Size = Annotated[int, Field(strict=True, ge=0)]
+_Fingerprint = Annotated[str, Field(strict=True, pattern=r"^([0-9a-f]{8})*$")]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Track:
     `source` is the absolute path of the music file; `sha256`, `source_size` (bytes) and
     `source_mtime_ns` describe it. `tags` has every name of `TAGS`, with None for a missing tag.
     `high_passed`: strong sound below the range of hearing was removed. `sound`: the values of a
-    `silence.Sound`, or None.
+    `silence.Sound`, or None. `fingerprint`: of `dsp.fingerprints`, or None.
     """
 
     file: Text
@@ -44,6 +45,7 @@ class Track:
     source_mtime_ns: Annotated[int, Field(strict=True)] = -1
     high_passed: Flag = False
     sound: tuple[_Size, _Size, _Size] | None = None
+    fingerprint: _Fingerprint | None = None
 
     @property
     def content(self) -> str:

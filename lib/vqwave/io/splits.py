@@ -1,4 +1,7 @@
-"""Splits into training tracks and held-out tracks, and the rows of a batch that a process reads."""
+"""Splits into training tracks and held-out tracks, and the rows of a batch that a process reads.
+
+Tracks of the same recording, by their sound, are on the same side.
+"""
 
 import hashlib
 from collections.abc import Collection, Iterable
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from .. import config
 from ..config import Split
+from ..dsp import fingerprints
 from ..errors import UserError
 from . import manifest
 from .files import make_folder, printable, write_yaml
@@ -82,6 +86,21 @@ def is_named(track: manifest.Track, among: Collection[str]) -> bool:
     return any(name in among for name in names(track))
 
 
+def recordings(tracks: list[manifest.Track]) -> list[list[manifest.Track]]:
+    """The tracks in groups of the same recording, by their fingerprints, in order."""
+    groups: dict[int, list[manifest.Track]] = {}
+    numbers = fingerprints.groups(tuple(track.fingerprint or "" for track in tracks))
+    for number, track in zip(numbers, tracks, strict=True):
+        groups.setdefault(number, []).append(track)
+    return list(groups.values())
+
+
+def _files(tracks: list[manifest.Track], among: Collection[str]) -> set[str]:
+    """The files of the tracks that `among` names, and of others of the same recordings."""
+    return {track.file for group in recordings(tracks)
+            if any(is_named(track, among) for track in group) for track in group}
+
+
 def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
     """The names in a split that no track has."""
     known = {name for track in tracks for name in names(track)}
@@ -91,10 +110,11 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
 def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
          ) -> Split:
     """A random split that holds out a share of the hours, by name. known: the first digits of the
-    sha256 of tracks that the model was trained on before. If at least two tracks are unknown, only
-    unknown tracks are held out.
+    sha256 of tracks that the model was trained on before. If at least two tracks are of other
+    recordings, only these are held out.
     """
-    new = [track for track in tracks if track.sha256[:16] not in known]
+    heard = _files(tracks, known)
+    new = [track for track in tracks if track.file not in heard]
     if 1 < len(new) < len(tracks):
         samples, new_samples = (sum(track.samples for track in some) for some in (tracks, new))
         tracks, share = new, min(0.5, share * samples / new_samples)
@@ -105,30 +125,34 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
 
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks). sides: the tracks by name (`read_split`), or a share of
-    the hours in [0, 1), which skips tracks that would exceed `MOST_HELD_OUT`. At least one track
-    is trained on. Of two or more tracks, at least one is held out, unless the share is 0.
+    the hours in [0, 1), which skips recordings that would exceed `MOST_HELD_OUT`. At least one
+    recording is trained on. Of two or more, at least one is held out, unless the share is 0.
     """
     if isinstance(sides, Split):
         held = sides.held_out_tracks
         if gone := missing(tracks, held):
             raise UserError(f"the split names a track {gone[0]!r} that the data folder does not "
                             f"hold")
-        train = [t for t in tracks if not is_named(t, held)]
+        files = _files(tracks, held)
+        train = [t for t in tracks if t.file not in files]
         if not train:
             raise UserError("the split leaves no track to train on")
-        return train, [t for t in tracks if is_named(t, sides.validation)]
+        files, others = _files(tracks, sides.validation), set(held) - set(sides.validation)
+        return train, [t for t in tracks if t.file in files and not is_named(t, others)]
     # Ordered by a hash of the name, so that adding or removing tracks does not reorder the others.
-    order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(
-        f"{seed} {tracks[i].file}".encode("utf-8", "surrogateescape")).digest())
-    total = sum(t.samples for t in tracks)
+    groups = sorted(recordings(tracks), key=lambda group: hashlib.sha256(
+        f"{seed} {min(t.file for t in group)}".encode("utf-8", "surrogateescape")).digest())
+    lengths = [sum(t.samples for t in group) for group in groups]
+    total = sum(lengths)
     target, limit = sides * total, max(MOST_HELD_OUT, 2 * sides) * total
-    chosen, held_out = set(), 0
-    for i in order:
-        if len(chosen) >= len(tracks) - 1 or held_out >= target:
+    chosen, held_out = [], 0
+    for group, length in zip(groups, lengths, strict=True):
+        if len(chosen) >= len(groups) - 1 or held_out >= target:
             break
-        if held_out + tracks[i].samples <= limit:
-            chosen.add(i)
-            held_out += tracks[i].samples
-    if not chosen and target and len(tracks) > 1:
-        chosen = {min(order, key=lambda i: tracks[i].samples)}
-    return [t for i, t in enumerate(tracks) if i not in chosen], [tracks[i] for i in sorted(chosen)]
+        if held_out + length <= limit:
+            chosen.append(group)
+            held_out += length
+    if not chosen and target and len(groups) > 1:
+        chosen = [groups[lengths.index(min(lengths))]]
+    files = {t.file for group in chosen for t in group}
+    return [t for t in tracks if t.file not in files], [t for t in tracks if t.file in files]

@@ -6,7 +6,7 @@ A *set* is the files of one codec or generator plus the YAML that describes them
     NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
     NAME_{generator,corpus}[_TAG].weights.h5             NAME[_TAG].yml     of a score
 
-    NAME.graphs.tar.xz     in a wheel: the ONNX graphs of a set, instead of most of its weights
+    NAME[_TAG].graphs.tar.xz                             the ONNX graphs of a set, see `Graphs`
 
 TAG is an epoch (`00010`) or `best`. The set without a tag is the default: the shipped set, or a
 promoted one. The YAML holds the settings of the run (model, training, data), its record and the
@@ -35,16 +35,13 @@ from .files import CHECKOUT, atomic_write, make_folder, printable, sha256, write
 
 CHAIN = "chain.yml"
 GRAPHS = ".graphs.tar.xz"
-"""The end of the name of a wheel's archive of graphs, see `onnx/packing.py`."""
+"""The end of the name of an archive of graphs, see `onnx/packing.py`."""
 UNKNOWN = "unknown"
 """The value in a YAML file for settings, data or tracks that were not recorded."""
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 CODECS = "final_weights"
 GENERATORS = "weights"
-PLAYED = f"{GENERATORS}/timed"
-"""The folders of the shipped weights, in the working folder or in this checkout. `PLAYED` holds the
-generators that play by default, and their codec.
-"""
+"""The folders of the shipped weights, in the working folder or in this checkout."""
 
 
 class WeightsError(UserError):
@@ -64,7 +61,7 @@ def find_folder(folder) -> Path:
     """
     kind = "codec" if str(folder) == CODECS else "generator"
     own, part = CHECKOUT / folder, WEIGHT_PARTS[kind][0]
-    if (str(folder) in (CODECS, GENERATORS, PLAYED) and own.is_dir()
+    if (str(folder) in (CODECS, GENERATORS) and own.is_dir()
             and not any(Path(folder).glob(f"*_{part}*.weights.h5"))
             and own.resolve() != Path(folder).resolve()):
         return own
@@ -93,7 +90,7 @@ def folders(codecs=None, generators=None,
     if generators is None and preset is not None:
         own = find_folder(f"{GENERATORS}/{Path(preset.name).stem}")
         generators = own if own.is_dir() or preset.name != configs.DEFAULT_PRESET else GENERATORS
-    generators = find_folder(PLAYED if generators is None else generators)
+    generators = find_folder(GENERATORS if generators is None else generators)
     if codecs is None:
         played = chain_of(generators)
         own_codecs = (not played.generators or holds(generators, played.codecs.values())
@@ -113,6 +110,10 @@ def weights_path(folder, name: str, part: str, tag: str = "") -> Path:
 
 def config_path(folder, name: str, tag: str = "") -> Path:
     return Path(folder) / f"{name}{'_' + tag if tag else ''}.yml"
+
+
+def graphs_path(folder, name: str, tag: str = "") -> Path:
+    return config_path(folder, name, tag).with_suffix(GRAPHS)
 
 
 def epoch_tag(epoch: int) -> str:
@@ -145,12 +146,22 @@ class Record(configs.Config):
         return {key: value for key, value in values.items() if value != UNKNOWN}
 
 
+class Graphs(configs.Config):
+    """The archive of a set's graphs, in the set's YAML: the archive's sha256, and the version of
+    the exporter that built the graphs from these weights. No other archive is read.
+    """
+
+    sha256: configs.Text
+    exporter: configs.Text
+
+
 @dataclass(frozen=True)
 class WeightSet:
-    """A complete set on disk, with verified checksums.
+    """A complete set on disk. The checksums of the weights are verified.
 
     files: the weights files by part; a wheel has only the codebooks and a score's corpus. record:
-    the fields of `Record` that training wrote. training, data: None if unknown.
+    the fields of `Record` that training wrote. training, data: None if unknown. graphs: None if
+    there is no archive.
     """
 
     folder: Path
@@ -162,6 +173,14 @@ class WeightSet:
     record: dict
     training: configs.TrainingConfig | None = None
     data: configs.DataConfig | None = None
+    graphs: Graphs | None = None
+
+    @property
+    def played_as(self) -> str:
+        """The checksum of the weights, and of the archive of graphs, which somebody may have put
+        beside the same weights. It is the key of all that is cached from graphs.
+        """
+        return f"{self.checksum}{self.graphs.sha256 if self.graphs else ''}"
 
     @property
     def trim_silence(self) -> float | None:
@@ -271,7 +290,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
         with h5py.File(path, "r") as file:
             arrays = {name: dataset[()].astype(np.float32)
                       for name, dataset in _list_datasets(file, path).items()}
-    except (OSError, RuntimeError, KeyError, ValueError) as e:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as e:
         raise WeightsError(f"{path}: cannot be read as a weights file: {e}") from e
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -288,6 +307,8 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
     def visit(name, item):
         nonlocal room, objects
         objects += 1
+        if not isinstance(name, str) or not name.isprintable():  # h5py gives bytes if not UTF-8
+            raise WeightsError(f"{path}: the name {printable(name)} is no text")
         if name.count("/") >= DEEPEST or objects > MOST_OBJECTS:  # these take minutes to list
             raise WeightsError(f"{path}: has more than {MOST_OBJECTS} objects, or groups deeper "
                                f"than {DEEPEST}")
@@ -445,10 +466,10 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
             raise WeightsError(f"epoch is {epoch!r}; it must be a number or 'best'") from e
     if tag not in present:
         if not folder.is_dir():
-            raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
+            raise WeightsError(printable(f"{folder}: no such folder, so no weights of {name}"))
         have = ", ".join(str(int(t)) if t.isdigit() else t or "the default set" for t in present)
         if not have:
-            raise WeightsError(f"{folder}: no weights of {name}")
+            raise WeightsError(printable(f"{folder}: no weights of {name}"))
         what = {None: "weights", "best": "best set"}.get(epoch, f"epoch {epoch}")
         raise WeightsError(f"{folder}: no {what} of {name}; there are: {have}")
     try:
@@ -507,27 +528,29 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
             else configs.validate(kind, values[key], f"{path}: {key}")
             for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))
         record = configs.validate(Record, values["record"], f"{path}: record")
+        graphs = None
+        if "graphs" in values and graphs_path(folder, name, tag).exists():
+            graphs = configs.validate(Graphs, values["graphs"], f"{path}: graphs")
     except configs.ConfigError as e:
         raise WeightsError(str(e)) from e
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
     files = {part: weights_path(folder, name, part, tag) for part in parts_of(config)}
-    sums = values["sha256"]
-    if (folder / f"{name}{GRAPHS}").exists():
-        files = {part: file for part, file in files.items() if file.exists()}
-        sums = {part: sums[part] for part in files}
-    _check_files(path, sums, files)
+    files = _check_files(path, values["sha256"], files, needed=not graphs)
     # Default values are left out, so that a new field changes no checksum.
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), values["sha256"]],
                           sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
-                     record.to_dict(), training, data)
+                     record.to_dict(), training, data, graphs)
 
 
-def _check_files(path: Path, sums, files: dict[str, Path]):
-    """Raises `WeightsError` unless the files' checksums are `sums`, of the YAML at `path`."""
+def _check_files(path: Path, sums, files: dict[str, Path], needed: bool) -> dict[str, Path]:
+    """The files that are there. Raises `WeightsError` unless their checksums are `sums`, of the
+    YAML at `path`. needed: whether each file must be there.
+    """
     if not isinstance(sums, dict) or set(sums) != set(files):
         raise WeightsError(f"{path}: sha256 must name the parts {', '.join(files)}")
+    files = {part: file for part, file in files.items() if needed or file.exists()}
     for part, file in files.items():
         try:
             actual = sha256(file)
@@ -536,6 +559,7 @@ def _check_files(path: Path, sums, files: dict[str, Path]):
         if actual != sums[part]:
             raise WeightsError(f"{file}: damaged, or of another set: its checksum is not the one "
                                f"in {path.name}")
+    return files
 
 
 def promote(folder, name: str) -> str:

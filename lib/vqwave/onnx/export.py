@@ -4,6 +4,8 @@ are converted from Keras; a generator's core becomes a loop of `loops.py`.
 
 import contextlib
 import hashlib
+import io
+import lzma
 import os
 import sys
 import tarfile
@@ -15,14 +17,16 @@ from typing import Any
 import numpy as np
 
 from .. import stderr
-from ..config import PERIOD, CodecConfig
+from ..config import PERIOD, QUIETNESS, CodecConfig
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable, reason
-from ..io.weights import GRAPHS
+from ..io.weights import WeightsError, graphs_path
 from .loops import LoopBuilder, loop_kinds
 
 EXPORTER = "12"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
+MOST_UNPACKED, MOST_MEMORY = 256 << 20, 128 << 20
+"""The most bytes of the graphs in an archive, and of memory that unpacking may use besides."""
 CACHE_BYTES = 256 << 20
 """The most bytes of cached graphs of trained weights; the least recently used are removed first.
 Graphs of shipped weights do not count.
@@ -135,8 +139,9 @@ def _convert_erfc(graph, node, *_):
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
-    """The graph `kind` of a set: cached, unpacked from the wheel, or built now. A damaged file is
-    built again. A line on stderr reports a build, and a cache that cannot be written.
+    """The graph `kind` of a set: cached, unpacked from the set's archive, or built now. A damaged
+    file of the cache is built again. A line on stderr reports a build, and a cache that cannot be
+    written.
     """
     shipped = weight_set.folder.resolve().parent == CHECKOUT
     folder = cache_folder() if shipped else cache_folder() / "trained"
@@ -173,16 +178,39 @@ def listen(listener: Callable[[], None]):
 
 
 def unpack(weight_set) -> dict[str, bytes]:
-    """The graphs of a set in a wheel, by kind, see `packing.py`; {} for other sets."""
-    path = weight_set.folder / f"{weight_set.name}{GRAPHS}"
-    if not path.exists():
+    """The graphs in a set's archive by kind, see `packing.add_graphs`; {} without an archive of
+    this exporter. Raises `WeightsError` for any archive but the one that the set's YAML lists.
+    """
+    if not weight_set.graphs or weight_set.graphs.exporter != EXPORTER:
         return {}
-    with tarfile.open(path) as archive:
-        return {entry.name: archive.extractfile(entry).read() for entry in archive}
+    path = graphs_path(weight_set.folder, weight_set.name, weight_set.tag)
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(MOST_UNPACKED)
+        if hashlib.sha256(packed).hexdigest() != weight_set.graphs.sha256:
+            raise WeightsError(f"{path}: damaged, or of another set: its checksum is not the one "
+                               f"in the set's YAML; remove it, or copy the whole set again")
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY)
+        content = unpacker.decompress(packed, MOST_UNPACKED)
+        if not unpacker.eof:
+            raise WeightsError(f"{path}: is cut off, or unpacks to more than "
+                               f"{MOST_UNPACKED >> 20} MiB")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            return {entry.name: _extract(archive, entry, weight_set) for entry in archive}
+    except (OSError, EOFError, ValueError, LookupError, lzma.LZMAError, tarfile.TarError) as e:
+        raise WeightsError(f"{path}: cannot be read as an archive of graphs: {e}") from e
+
+
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, weight_set) -> bytes:
+    """A graph of the archive. A sparse file could be larger than the archive."""
+    known = [*kinds(weight_set, "onnx"), QUIETNESS]
+    if not entry.isreg() or entry.issparse() or entry.name not in known:
+        raise ValueError(f"{entry.name!r} is none of {', '.join(known)}")
+    return archive.extractfile(entry).read()
 
 
 def _file_name(weight_set, kind: str) -> str:
-    identity = "\n".join((weight_set.checksum, kind, EXPORTER))
+    identity = "\n".join((weight_set.played_as, kind, EXPORTER))
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return f"{weight_set.name}_{kind}_{key}.onnx"
 

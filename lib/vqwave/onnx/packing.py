@@ -1,6 +1,6 @@
-"""The graphs of the default chain in a wheel, so that playing needs only ONNX Runtime; and the
-quietness of each code. The graphs of a set share most of their bytes, so the archive is a third as
-large as one graph.
+"""Archives of the graphs of a set, so that playing needs only ONNX Runtime; and the quietness of
+each code. The graphs of a set share most of their bytes, so the archive is a third as large as one
+graph. A wheel has the archives of the default chain.
 """
 
 import io
@@ -14,45 +14,62 @@ import numpy as np
 from .. import config
 from ..config import QUIETNESS
 from ..io import weights
-from ..io.files import CHECKOUT, atomic_write, make_folder
+from ..io.files import CHECKOUT, atomic_write, make_folder, sha256, write_yaml
 from . import export
 
 _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 
 def pack(folder, source=CHECKOUT):
-    """Write the default chain, of `source`/weights/timed, into `folder`, down to the level that it
+    """Write the default chain of the checkout `source` into `folder`, down to the level that it
     decodes: the YAML, the codebooks, what a score knows of its corpus, the quietness of codes and
     the graphs of each set. Raises `UserError` if weights are missing.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    source, target = Path(source) / weights.PLAYED, make_folder(Path(folder) / weights.PLAYED)
-    chain = weights.chain(source)
+    codecs, generators = (Path(source) / name for name in (weights.CODECS, weights.GENERATORS))
+    target, chain = make_folder(Path(folder) / weights.GENERATORS), weights.chain(generators)
     chain = config.replace(chain, levels=[
         config.to_dict(level) for level in chain.levels if level.level >= chain.ending])
     weights.save_chain(target, chain)
     for name in chain.names:
-        weight_set = weights.find(source, name)
-        kept = [weights.config_path(source, name),
+        weight_set = weights.find(codecs if name in chain.codecs.values() else generators, name)
+        kept = [weights.config_path(weight_set.folder, name),
                 *map(weight_set.files.get, ("codebook", "corpus"))]
         for path in filter(None, kept):
             shutil.copy(path, target)
-        if weight_set.config.kind == "generator" and (table := quietness(weight_set)) is not None:
-            with atomic_write(_quietness_path(target, name)) as file:
-                np.save(file, table)
-        graphs = {kind: export.cached_graph(weight_set, kind)
-                  for kind in export.kinds(weight_set, "onnx")}
-        with atomic_write(target / f"{name}{weights.GRAPHS}") as file:
-            _write(file, graphs)
+        add_graphs(weight_set, target)
+
+
+def add_graphs(weight_set, folder):
+    """Write the archive of a set's graphs into `folder`, and list its checksum in the set's YAML
+    there. In the set's own folder the archive plays instead of the weights.
+    """
+    name, tag = weight_set.name, weight_set.tag
+    archive, described = (path(folder, name, tag)
+                          for path in (weights.graphs_path, weights.config_path))
+    graphs = {kind: export.cached_graph(weight_set, kind)
+              for kind in export.kinds(weight_set, "onnx")}
+    if weight_set.config.kind == "generator" and (table := quietness(weight_set)) is not None:
+        graphs[QUIETNESS] = table.astype("<f4").tobytes()
+    with atomic_write(archive) as file:
+        _write(file, graphs)
+    listed = weights.Graphs(sha256=sha256(archive), exporter=export.EXPORTER)
+    write_yaml(described, config.load_yaml(described) | {"graphs": config.to_dict(listed)})
 
 
 def quietness(weight_set) -> np.ndarray | None:
-    """The `data.loudness.quietness` of a generator's codes, from its weights or from a wheel: dB,
-    float32 [books, codes]; None without `quiet_cost`.
+    """The `data.loudness.quietness` of a generator's codes, from its weights or from its archive:
+    dB, float32 [books, codes]; None without `quiet_cost`.
     """
+    shape = weight_set.config.books, weight_set.config.num_codes
     if "generator" not in weight_set.files:
-        path = _quietness_path(weight_set.folder, weight_set.name)
-        return np.load(path) if path.exists() else None
+        if not weight_set.config.core.quiet_cost:
+            return None
+        table = np.frombuffer(export.cached_graph(weight_set, QUIETNESS), "<f4")
+        if table.size != shape[0] * shape[1]:
+            raise weights.WeightsError(f"{weight_set.name}: its archive holds the quietness of "
+                                       f"{table.size} codes, not of {shape[0] * shape[1]}")
+        return table.reshape(shape)
     arrays = weight_set.load("generator")
     # The output layers of the books, in order: logits, logits_1, …, logits_10, ….
     names = sorted((name for name in arrays if name.endswith(f"/{QUIETNESS}")),
@@ -60,11 +77,7 @@ def quietness(weight_set) -> np.ndarray | None:
     if not names:
         return None
     outputs = np.concatenate([arrays[name] for name in names])
-    return outputs.reshape(weight_set.config.books, -1)[:, : weight_set.config.num_codes]
-
-
-def _quietness_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}_quietness.npy"
+    return outputs.reshape(shape[0], -1)[:, : shape[1]]
 
 
 def _write(file, graphs: dict[str, bytes]):

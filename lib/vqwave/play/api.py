@@ -12,7 +12,7 @@ from ..errors import UserError, check_number
 from ..io import audio as audio_files
 from ..io.files import printable
 from . import engine as engines
-from . import latents, midi
+from . import latents, midi_files
 from .controls import CONTROLS
 from .labels import find_labels, read_labels
 from .models import ChainModels
@@ -180,8 +180,8 @@ class VQWave(ChainModels):
         a recording, whose first `LONGEST_SCORE` seconds are transcribed. Raises `UserError` for an
         unreadable file, and for one without notes.
         """
-        if midi.is_midi(path):
-            score, composer = midi.read(path), self.chain.score
+        if midi_files.is_midi(path):
+            score, composer = midi_files.read(path), self.chain.score
             return score.within(self.weight_set(composer).config.books) if composer else score
         samples = LONGEST_SCORE * self.sample_rate
         sound = audio_files.read_part(path, self.sample_rate, 0, samples)[0]

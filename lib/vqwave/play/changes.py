@@ -71,10 +71,16 @@ def engines_after(change: Change, engines: Engines) -> Engines:
     return engines if change.label is None else replace(engines, label=change.label)
 
 
+LONGEST_BLOCK = 1 << 20
+"""The most samples of a block."""
+
+
 def check_block(block: int, configs) -> int:
-    """`block` in samples, as an int. Raises `UserError` if it is no multiple of the top level."""
+    """`block` in samples, as an int. Raises `UserError` if it is no multiple of the top level, or
+    more than `LONGEST_BLOCK`.
+    """
     top = configs[0].source_level or configs[0].level
-    if check_number("block", block, 1, whole=True) % top:
+    if check_number("block", block, 1, LONGEST_BLOCK, whole=True) % top:
         raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
     return int(block)
 
@@ -141,7 +147,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
     of_score = controls.SCORE & change.keys()
     if of_score and not engines.composer:
-        raise UserError(f"{min(of_score)} needs weights with a score (preset timed); these have "
+        raise UserError(f"{min(of_score)} needs weights with a score (preset vqwave); these have "
                         f"none")
     if "key" in change:
         read_key(change["key"])

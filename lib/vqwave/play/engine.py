@@ -143,6 +143,11 @@ class CodecEngine:
         return self._models.fact("decode_part" if self.splits else "decode", "decode_halo")
 
     @property
+    def memory_size(self) -> int:
+        """The length of the memory of `decode_part`; 0 without memory."""
+        return self._models.fact("decode_part", "state") if self.splits else 0
+
+    @property
     def latency(self) -> float:
         """Algorithmic latency: seconds of audio that the codec needs before its first sample."""
         return self._models.fact("encode", "latency") / self.config.sample_rate
@@ -388,7 +393,11 @@ class _Graphs:
             with _opening:
                 if kind not in self.sessions:
                     graph = export.cached_graph(self.weight_set, kind)
-                    self.sessions[kind] = session(graph, arena=not kind.startswith("loop"))
+                    try:
+                        self.sessions[kind] = session(graph, arena=not kind.startswith("loop"))
+                    except Exception as e:  # the errors of ONNX Runtime have no class in common
+                        raise UserError(f"{self.weight_set.name}: its {kind} graph cannot be "
+                                        f"opened: {' '.join(str(e).split())}") from e
         return self.sessions[kind]
 
     def fact(self, kind: str, key: str) -> int:

@@ -40,7 +40,7 @@ def of_codec(codec) -> np.ndarray | None:
     config = codec.config
     if not config.head.needs_position:
         return None
-    key = "\n".join((codec.weight_set.checksum, codec.engine, _VERSION))
+    key = "\n".join((codec.weight_set.played_as, codec.engine, _VERSION))
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = cache_folder() / f"{config.name}_pitches_{digest}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):

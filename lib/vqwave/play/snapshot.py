@@ -5,6 +5,8 @@ fields and types of the dataclasses, so a new field needs no further code.
 import dataclasses
 import types
 import typing
+import zipfile
+import zlib
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +14,10 @@ from typing import Any
 import numpy as np
 import pydantic
 
+from ..config import short
 from ..errors import UserError
 from ..io import weights
+from ..io.files import printable, reason
 from . import engine
 from .blocks import Playback
 from .chain import ChainState, Engines, Options
@@ -79,6 +83,10 @@ def unpack(kind, packed: Mapping[str, Any], name: str = ""):
     value = np.asarray(value).item()
     if issubclass(kind, pydantic.BaseModel):
         return kind.model_validate_json(value)
+    # Long integers are packed as text.
+    if not isinstance(value, {int: int | str, float: int | float}.get(kind, kind)) or (
+            isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} is {short(value)}")
     return kind(value)
 
 
@@ -128,16 +136,21 @@ class Snapshot:
             packed = dict(state)
             if int(packed["version"]) == SNAPSHOT_VERSION:
                 return unpack(cls, packed)
-        except (KeyError, ValueError, TypeError) as e:
-            raise UserError(f"the saved state is damaged: {e}") from e
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError,
+                EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as e:
+            message = " ".join(str(e).split())
+            raise UserError(f"the saved state is damaged: {message}") from e
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
                         f"{SNAPSHOT_VERSION}")
 
     def engines(self, codec, generators, music, composer) -> Engines:
         """The engines of the saved chain. Raises `UserError` if other engines are given."""
         def load(reference, loader):
-            return loader(weights.find(reference.folder, reference.name, reference.tag or None),
-                          reference.engine)
+            try:
+                found = weights.find(reference.folder, reference.name, reference.tag or None)
+            except OSError as e:
+                raise UserError(f"{printable(reference.folder)}: {reason(e)}") from e
+            return loader(found, reference.engine)
 
         codec = codec or load(self.codec, engine.CodecEngine)
         generators = generators or [load(x, engine.GeneratorEngine) for x in self.generators]
@@ -146,7 +159,8 @@ class Snapshot:
         parts = [codec, *generators, *filter(None, [composer])]
         names, others = [x.name for x in saved], [x.config.name for x in parts]
         if names != others:
-            raise UserError(f"the saved state is of {', '.join(names)}, not of {', '.join(others)}")
+            raise UserError(f"the saved state is of {printable(', '.join(names))}, not of "
+                            f"{', '.join(others)}")
         for reference, part in zip(saved, parts, strict=True):
             if ((reference.checksum, reference.engine) != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "

@@ -13,7 +13,7 @@ from ..config import Sampling
 from ..config.roll import STEPS_PER_BEAT
 from ..data.scores import Score
 from ..errors import UserError, check_number
-from . import controls, engine
+from . import controls, engine, restore
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, load_named, read_key
@@ -147,8 +147,8 @@ class StreamStatus:
 
     def whole_score(self, end: int, piece: int = 0
                     ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
-        """The notes of a piece before sample `end`, and the beats, as `midi.write` takes them; both
-        empty if notes are missing.
+        """The notes of a piece before sample `end`, and the beats, as `midi_files.write` takes
+        them; both empty if notes are missing.
         """
         notes = [] if self.notes_since else self.notes(0, end, piece)
         return notes, self.beats if notes else ()
@@ -466,8 +466,12 @@ class Stream(StreamStatus):
         damaged state.
         """
         snapshot = Snapshot.unpack(state)
+        parts = (snapshot.engines(codec, generators, music, composer), snapshot.options,
+                 snapshot.chain, snapshot.steering, snapshot.playback)
+        restore.check_values(*parts)
         stream = cls.__new__(cls)
-        stream._open_at(snapshot.engines(codec, generators, music, composer), snapshot.options,
-                        snapshot.chain, snapshot.steering, snapshot.playback)
+        stream._open_at(*parts)
+        restore.check_positions(stream._chain)
+        restore.check_transposer(snapshot.transposer, stream._transposer.state())
         stream._transposer.restore(snapshot.transposer)
         return stream

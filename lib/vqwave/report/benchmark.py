@@ -86,6 +86,7 @@ def _time(function, *arguments) -> float:
 
 # --- processes without TensorFlow -----------------------------------------------------------------
 
+_ENDS = "from vqwave.errors import end_with_parent; end_with_parent()\n"
 _CHILD = "import sys; from vqwave.report import benchmark; benchmark.child(*sys.argv[1:])"
 
 # The imports and the work of the command that plays, until the sound starts.
@@ -110,7 +111,7 @@ with music.stream(level=int(sys.argv[3]), seed=1) as stream:
 def _start_python(program: str, *arguments) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", program, *map(str, arguments)], stdout=subprocess.PIPE,
+        [sys.executable, "-c", _ENDS + program, *map(str, arguments)], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, env=environment)
 
 

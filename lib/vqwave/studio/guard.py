@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import socket
 from asyncio import TimerHandle
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import h11
@@ -30,10 +31,12 @@ class HostGuard:
     """ASGI middleware that only answers requests to this machine's names, against DNS rebinding: a
     foreign site's name could point here, and its page would count as the server's own. IP addresses
     cannot be redirected, so a server on all networks answers to every address.
+    headers: what every response gets.
     """
 
-    def __init__(self, app, host: str = "127.0.0.1"):
-        self.app, self.everywhere = app, host in ("", "0.0.0.0", "::")  # noqa: S104
+    def __init__(self, app, host: str = "127.0.0.1", headers: Mapping[str, str] | None = None):
+        self.app, self.headers = app, headers or {}
+        self.everywhere = host in ("", "0.0.0.0", "::")  # noqa: S104
         name = socket.gethostname() if self.everywhere else host
         self.names = {"localhost", "127.0.0.1", "::1", name.lower()}
 
@@ -52,15 +55,21 @@ class HostGuard:
         return None
 
     async def __call__(self, scope, receive, send):
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self.headers)
+            await send(message)
+
         refusal = scope["type"] == "http" and self.refusal(scope, Headers(scope=scope))
-        if refusal:
-            status, message = refusal
-            return await PlainTextResponse(message, status)(scope, receive, send)
-        await self.app(scope, receive, send)
+        app = PlainTextResponse(refusal[1], refusal[0]) if refusal else self.app
+        await app(scope, receive, send_with_headers)
 
 
 class Guard(HostGuard):
     """The guard of the studio. It also refuses long bodies, and requests of other sites' pages."""
+
+    def __init__(self, app, host: str = "127.0.0.1"):
+        super().__init__(app, host, HEADERS)
 
     def refusal(self, scope, headers):
         if refusal := super().refusal(scope, headers):
@@ -84,12 +93,27 @@ class Guard(HostGuard):
                 raise HTTPException(400, "The request is too long.")
             return message
 
-        async def send_with_headers(message):
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
+        await super().__call__(scope, receive_limited, send)
 
-        await super().__call__(scope, receive_limited, send_with_headers)
+
+class Transport:
+    """asyncio's transport. Its `close` drains the connection if the request is not read yet."""
+
+    def __init__(self, transport, connection: "Connection"):
+        self.transport, self.connection = transport, connection
+
+    def __getattr__(self, name):
+        return getattr(self.transport, name)
+
+    def is_closing(self) -> bool:
+        return self.connection.draining or self.transport.is_closing()
+
+    def close(self):
+        unread = self.connection.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+        if unread and not self.is_closing():
+            self.connection.drain()
+        else:
+            self.transport.close()
 
 
 class Connection(H11Protocol):
@@ -100,12 +124,13 @@ class Connection(H11Protocol):
     most: int
     state: object = None
     """The state of h11 after the last data."""
+    draining = False
     received = required = 0
     """Bytes so far, and the bytes that are required at the end of the timer."""
     timer: TimerHandle | None = None
 
     def connection_made(self, transport):
-        super().connection_made(transport)
+        super().connection_made(Transport(transport, self))
         self.opened = self.loop.time()
         address = self.client and self.client[0]
         if (self._make_room(max(1, self.most // 2), lambda x: x.client and x.client[0] == address)
@@ -113,7 +138,7 @@ class Connection(H11Protocol):
             self._watch()
         else:
             transport.write(BUSY)
-            transport.close()
+            self.drain()
 
     def _make_room(self, most: int, counts=lambda connection: True) -> bool:
         """Whether there is room for one more, if necessary after dropping an unfinished one."""
@@ -124,12 +149,26 @@ class Connection(H11Protocol):
             min(unfinished, key=lambda x: x.opened).transport.abort()
         return len(others) < most or bool(unfinished)
 
+    def drain(self):
+        """Close after the client. A socket that closes with unread data resets the connection, and
+        the client may lose the response. So drop what comes, for at most `DRAIN_SECONDS`.
+        """
+        draining = [x for x in self.connections if isinstance(x, Connection) and x.draining]
+        if len(draining) >= self.most:
+            min(draining, key=lambda x: x.opened).transport.abort()
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        self.draining, self.state = True, None
+        self._set_timer(limits.DRAIN_SECONDS)
+
     def connection_lost(self, error):
         self._set_timer(None)
         super().connection_lost(error)
 
     def data_received(self, data):
         self.received += len(data)
+        if self.draining:
+            return
         super().data_received(data)
         self._watch()
 

@@ -31,4 +31,5 @@ CONNECTIONS = 256  # one address may hold half of them
 HEADER_SECONDS = 10.0  # within which a client must send the header of a request
 STALL_SECONDS = 20.0
 STALL_BYTES = 16 * 2**10  # a request body that is slower than this in STALL_SECONDS is dropped
+DRAIN_SECONDS = 30.0  # after a response, for a client that still sends its request
 REQUEST_BYTES = 2 * 2**20  # of a request without a recording, and of a link

@@ -12,7 +12,7 @@ import soundfile
 
 from ..errors import UserError
 from ..io import audio, files, weights
-from ..play import api, midi
+from ..play import api, midi_files
 from . import limits
 from .requests import NO_RECORDING, Recording
 
@@ -48,7 +48,7 @@ class Recordings:
             identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
         if identity not in self._recordings:
             try:
-                measure = self._measure_midi if midi.is_midi(name) else self._measure
+                measure = self._measure_midi if midi_files.is_midi(name) else self._measure
                 seconds, outline = measure(path, name)
             except UserError as e:
                 # The user knows the file by another name.
@@ -80,7 +80,7 @@ class Recordings:
 
     def _measure_midi(self, path: Path, name: str) -> tuple[float, tuple[int, ...]]:
         """The length in seconds of a MIDI file, and how many notes sound over time."""
-        score = midi.read(path)
+        score = midi_files.read(path)
         seconds = float(score.ends.max())
         if seconds > limits.LONGEST_RECORDING:
             raise UserError(f"{name}: {TOO_LONG}")

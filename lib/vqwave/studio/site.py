@@ -1,11 +1,9 @@
 """Writes a folder of static files that plays a chain in the browser; see docs/web.md."""
 
-import contextlib
 import dataclasses
 import functools
 import gzip
 import hashlib
-import http.server
 import importlib.metadata
 import json
 import math
@@ -17,6 +15,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from ..config import WHOLE_SHARE, ScoreAbove
 from ..config import roll as rolls
@@ -39,9 +40,10 @@ from ..play import (
     score,
     spreads,
 )
-from . import limits, pictures
+from . import limits, pictures, web
+from .guard import HostGuard
 from .take import WILDEST, describe_level
-from .web import STATIC, address, listen
+from .web import STATIC
 
 ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
 PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
@@ -51,6 +53,11 @@ BROWSER = Path(__file__).parent / "browser"
 """The files of the site that are missing in the studio, or differ from it."""
 SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
           "theme.js", "studio.css", "icon.svg", "palettes.json")
+HEADERS = {
+    # The first two allow threads. The page itself has the content security policy.
+    "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-resource-policy": "same-origin", "x-content-type-options": "nosniff",
+    "cache-control": "no-cache"}
 CODE, MODELS, FACTS_FILE = "studio/static", "models", "site.json"
 
 
@@ -333,26 +340,14 @@ def _write(folder: Path, files: dict[str, bytes]):
         model.unlink()
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves the site with the headers that allow threads."""
-
-    def end_headers(self):
-        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-        self.send_header("Cache-Control", "no-cache")
-        super().end_headers()
-
-    def log_message(self, *_):
-        pass
+def build(folder, host: str = "127.0.0.1"):
+    """The ASGI application that serves a site's folder for a host."""
+    files = Mount("/", StaticFiles(directory=folder, html=True))
+    return HostGuard(Starlette(routes=[files]), host, HEADERS)
 
 
 def serve(folder, host: str, port: int, say=print):
-    """Serve a site until Ctrl-C."""
-    listening = listen(host, port)
-    server = http.server.ThreadingHTTPServer(
-        listening.getsockname()[:2], functools.partial(_Handler, directory=str(folder)), False)
-    server.socket.close()
-    server.socket = listening
-    say(f"The site is at {address(host, listening)} (Ctrl-C ends it)")
-    with server, contextlib.suppress(KeyboardInterrupt):
-        server.serve_forever()
+    """Serve a site until Ctrl-C. Port 0 takes a free port. Raises as `web.listen`."""
+    listening = web.listen(host, port)
+    say(f"The site is at {web.address(host, listening)} (Ctrl-C ends it)")
+    web.serve(web.configure(build(folder, host), access_log=False), listening)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..io import audio, files, weights
-from ..play import controls, midi
+from ..play import controls, midi_files
 from ..play.render import Finish
 from . import limits
 from .compare import compare
@@ -148,7 +148,7 @@ class Studio:
                             f"other page.")
         s = request.complete(self.folders.chains[folder], self.folders.temperatures(folder))
         recording = None if s.mode == "new" else self.recordings.get(s.recording, s.name)
-        if recording and s.mode != "perform" and midi.is_midi(recording.path):
+        if recording and s.mode != "perform" and midi_files.is_midi(recording.path):
             raise UserError(f"{recording.name} has notes but no sound: choose \"Play a tune\".")
         update: dict = {"weights": folder}
         if s.mode == "continue":
@@ -232,7 +232,7 @@ class Studio:
         for flag, value, default in (
             ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)),
              str(weights.folders(generators=path)[0])),
-            ("--generator-weights-dir", str(path), str(weights.find_folder(weights.PLAYED))),
+            ("--generator-weights-dir", str(path), str(weights.find_folder(weights.GENERATORS))),
             ("--epoch", s.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:

@@ -14,7 +14,7 @@ from ..config import CodecConfig
 from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
-from ..play import mastering, midi
+from ..play import mastering, midi_files
 from ..play.controls import CONTROLS
 from ..play.render import LICENCE_NOTICE, Finish
 from ..play.sampling import draw_seed
@@ -286,8 +286,8 @@ class Take:
             raise UserError(f"The notes of this take are not all known, and only takes of up to "
                             f"{limits.LONGEST_FINISH / 60:g} minutes can be transcribed.")
         path = tape.new_path("mid")
-        midi.write(path, score.tolist() or midi.heard_notes(tape.read(0, samples), tape.rate),
-                   tape.rate, beats)
+        notes = score.tolist() or midi_files.heard_notes(tape.read(0, samples), tape.rate)
+        midi_files.write(path, notes, tape.rate, beats)
         return path
 
     def _cut(self, heard: int | None):

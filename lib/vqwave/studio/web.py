@@ -1,4 +1,4 @@
-"""The server of the studio and of the radio. The page works without a network."""
+"""The server of the studio, the radio and exported sites. The pages work without a network."""
 
 import asyncio
 import errno
@@ -53,7 +53,7 @@ def configure(app, connections: int = limits.CONNECTIONS, **options):
                           | options)
 
 
-def serve(config, listening: socket.socket, close: Callable[[], None]):
+def serve(config, listening: socket.socket, close: Callable[[], None] = lambda: None):
     """Serve until Ctrl-C or SIGTERM. Calls `close` before it closes the connections, so that
     streams end properly.
     """

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import datetime
+import io
 import math
 import os
 import signal
@@ -14,6 +15,7 @@ import keras
 from .. import plots
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import weights
+from ..io.files import atomic_write
 from . import devices
 from .record import RunRecord, RunState, run_variables
 
@@ -191,7 +193,7 @@ class Deadline(keras.callbacks.Callback):
 
 
 class Log(keras.callbacks.Callback):
-    """Appends a row of metrics for each epoch to a CSV file, in the columns of the first epoch, and
+    """Adds a row of metrics for each epoch to a CSV file, in the columns of the first epoch, and
     draws the curves beside it. A killed run may repeat an epoch; `read_log` takes its last row.
     """
 
@@ -200,14 +202,17 @@ class Log(keras.callbacks.Callback):
         self.path = Path(path)
 
     def on_epoch_end(self, epoch, logs=None):
-        with open(self.path, "a+", newline="", encoding="utf-8", errors="replace") as file:
-            file.seek(0)
-            header = next(csv.reader(file), None)
-            rows = csv.DictWriter(file, header or ["epoch", *logs], "NA", "ignore",
-                                  lineterminator="\n")
-            if not header:
-                rows.writeheader()
-            rows.writerow({"epoch": epoch} | logs)
+        before, after = "", io.StringIO()
+        with contextlib.suppress(FileNotFoundError):
+            before = self.path.read_text(encoding="utf-8", errors="replace")
+        header = next(csv.reader(io.StringIO(before)), None)
+        rows = csv.DictWriter(after, header or ["epoch", *logs], "NA", "ignore",
+                              lineterminator="\n")
+        if not header:
+            rows.writeheader()
+        rows.writerow({"epoch": epoch} | logs)
+        with atomic_write(self.path) as file:
+            file.write((before + after.getvalue()).encode())
         plots.loss_curves(self.path, self.path.with_suffix(".png"))
 
 

@@ -1,6 +1,7 @@
 """Runs a function in its own process, whose memory is free again when the function ends."""
 
 import multiprocessing
+import pickle
 import signal
 import sys
 import time
@@ -22,7 +23,9 @@ class Task:
 
     def __init__(self, function: Callable, *args):
         self._receiver, sender = CONTEXT.Pipe(duplex=False)
-        self._process = CONTEXT.Process(target=_run, args=(sender, cli.program(), function, args),
+        # Unpickled by `_run`, because that imports the function's module, which takes seconds.
+        call = pickle.dumps((function, args))
+        self._process = CONTEXT.Process(target=_run, args=(sender, cli.program(), call),
                                         daemon=True)
         sys.stdout.flush()
         self._process.start()
@@ -49,11 +52,12 @@ class Task:
                     return code if code >= 0 else 128 - code
 
 
-def _run(sender, program: str, function: Callable, args: tuple):
+def _run(sender, program: str, call: bytes):
     """In the new process: call the function, send its value, end with an exit code."""
     end_with_parent()
 
     def main(_) -> int:
+        function, args = pickle.loads(call)  # noqa: S301 (of our own parent)
         sender.send(function(*args))
         return 0
 

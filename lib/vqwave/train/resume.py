@@ -29,7 +29,8 @@ def open_folder(folder, name: str, chain: ChainConfig | None = None):
     """Create the output folder, and test writing. chain: see `weights.add_chain`."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
+        with (files.open_own(Path(folder) / f".{name}.lock"),
+              tempfile.TemporaryFile(dir=folder) as file):
             file.write(bytes(4096))
             file.flush()
         if chain:

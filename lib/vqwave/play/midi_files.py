@@ -1,0 +1,351 @@
+"""MIDI files: as scores, and from the notes of scores and recordings. Writing needs the package
+mido.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from ..config.roll import BANDS, STEPS_PER_BEAT, VELOCITIES
+from ..data.scores import Score
+from ..dsp import beats as rhythm
+from ..dsp import timing, transcription
+from ..errors import UserError
+from ..io import smf
+from ..io.files import atomic_write, check_place, printable, reason
+from .midi import load_mido
+
+MIDDLE = 60
+"""Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
+VELOCITY_POWER = 4
+"""The power of a note is proportional to this power of its velocity."""
+UNKNOWN_BEAT, LONGEST_BEAT, BEAT_TICKS = 0.5, 0xFFFFFF, 480
+"""Of files: the beat without a tempo, in seconds; the longest beat, in microseconds; and the ticks
+of a beat that is written.
+"""
+EXACT = 5e-4
+"""The largest error of a beat under the tempo of a file, in seconds."""
+SHORTEST_NOTE = SHORTEST_BEAT = 0.05
+"""The shortest note and beat of a file that is read, in seconds. Shorter notes last as long."""
+MOST_SECONDS, MOST_FITTED = 4 * 3600, 900
+"""The longest file that is read, in seconds, and the seconds whose notes decide its beats if the
+file has none.
+"""
+CHANGE_BELOW, CHANGE_ABOVE = 30.0, 200.0
+"""Within these tempi, in beats per minute, a beat stays the same number of quarter notes."""
+ROUNDED = 1.02
+"""The largest factor by which a folded tempo is beyond that of recordings."""
+MOST_MERGED = 0.05
+"""The share of successive notes that may begin in one step of folded beats."""
+DRUMS = 9
+"""The channel of percussion in General MIDI, whose notes have no pitch."""
+DRUM_BANDS = {0: (35, 36, 41, 43, 45), 1: (37, 38, 39, 40, 47, 48, 50)}
+"""The bands of attacks of bass drums and low toms, and of snares and high toms; cymbals and other
+percussion are attacks in the highest band.
+"""
+
+
+def is_midi(path) -> bool:
+    """Whether a file's name is that of a MIDI file."""
+    return str(path).lower().endswith((".mid", ".midi"))
+
+
+def check_output(path) -> Path:
+    """The path, if a MIDI file can be written there. Raises `UserError` as `check_place` does."""
+    if not is_midi(path):
+        raise UserError(f"{printable(path)}: the name of a MIDI file ends in .mid or .midi")
+    return check_place(path)
+
+
+def read(path) -> Score:
+    """The score of a MIDI file. Raises `UserError` if it is unreadable or has no notes.
+
+    The tempi of the file are folded as those of recordings (`dsp.beats.SLOWEST`, `FASTEST`): a
+    beat is a power of two of quarter notes.
+    """
+    try:
+        with open(path, "rb") as opened:
+            file = smf.parse(opened.read(smf.MOST_BYTES + 1))
+        return _score(file)
+    except OSError as e:
+        raise UserError(f"{printable(path)}: {reason(e)}") from e
+    except ValueError as e:
+        raise UserError(f"{printable(path)}: cannot be read as a MIDI file: {e}") from e
+    except UserError as e:
+        raise UserError(f"{printable(path)}: {e}") from e
+
+
+def _score(file: smf.MidiFile) -> Score:
+    notes, strikes = _perform(file)
+    if not notes:
+        raise UserError(f"has {'only drums' if strikes else 'no notes'}")
+    clock = _Clock.of(file)
+    ticks, end_ticks, pitches, velocities = np.array(sorted(notes)).T
+    starts = clock.at(ticks)
+    ends = np.maximum(clock.at(end_ticks), starts + SHORTEST_NOTE)
+    strike_ticks, bands = np.array(sorted(strikes)).T
+    attacks = clock.at(strike_ticks)
+    end = max(ends.max(), attacks.max())
+    if end > MOST_SECONDS:
+        raise ValueError(f"it lasts longer than {MOST_SECONDS // 3600} hours")
+    quarter = file.ticks_per_quarter
+    beats = _beats(clock, quarter, ticks, end) if quarter else _fitted_beats(starts, end)
+    levels = VELOCITY_POWER * 10 * np.log10(velocities)
+    loudness = transcription.classes_of(levels, levels.max())
+    return Score(starts, ends, pitches, loudness, attacks, bands, beats)
+
+
+def _perform(file: smf.MidiFile) -> tuple[list[list[int]], set[tuple[int, int]]]:
+    """The notes of a file: [first tick, tick after the last, MIDI number, velocity] each. And the
+    attacks of these notes and of drums: (tick, band) each.
+    """
+    channels = defaultdict(_Channel)
+    notes, strikes = [], set()
+    events = [(event, number) for number, track in enumerate(file.tracks)
+              for event in track.events if event.status >= smf.NOTE_OFF]
+    events.sort(key=lambda pair: pair[0].tick)
+    for (tick, status, first, second), track in events:
+        number, kind = status & 0x0F, status & 0xF0
+        channel = channels[number]
+        if kind == smf.CONTROL:
+            channel.control(tick, first, second)
+        elif kind == smf.NOTE_OFF or not second:
+            channel.release(tick, first, track)
+        elif number == DRUMS:
+            strikes.add((tick, _band(first)))
+        else:
+            strikes.add((tick, int(first > MIDDLE)))
+            notes.append([tick, file.tracks[track].end, first, second])
+            channel.strike(tick, track, notes[-1])
+    return notes, strikes
+
+
+class _Channel:
+    """What sounds in a channel. A note is a list as `_perform` has it, whose end is set here."""
+
+    def __init__(self):
+        self.pedal = False
+        self.sounding = defaultdict(dict)
+        """{MIDI number: {track: note}}: struck, and not released."""
+        self.sustained = defaultdict(list)
+        """{MIDI number: notes}: released while the pedal was down."""
+
+    def strike(self, tick: int, track: int, note: list[int]):
+        """Begin a note; it ends an earlier note of the same track, and sustained ones."""
+        earlier = self.sustained.pop(note[2], [])
+        if track in (sounding := self.sounding[note[2]]):
+            earlier.append(sounding[track])
+        _end(earlier, tick)
+        sounding[track] = note
+
+    def release(self, tick: int, pitch: int, track: int):
+        """End a note of this track, or else of another."""
+        sounding = self.sounding.get(pitch)
+        if not sounding:
+            return
+        note = sounding.pop(track if track in sounding else next(iter(sounding)))
+        if self.pedal:
+            self.sustained[pitch].append(note)
+        else:
+            _end([note], tick)
+
+    def control(self, tick: int, controller: int, value: int):
+        if controller == smf.PEDAL:
+            self.pedal = value >= 64
+        elif controller == smf.RESET:
+            self.pedal = False
+        else:
+            for pitch, sounding in self.sounding.items():
+                for track in list(sounding):
+                    self.release(tick, pitch, track)
+            self.sounding.clear()
+        if not self.pedal or controller == smf.SOUND_OFF:
+            for notes in self.sustained.values():
+                _end(notes, tick)
+            self.sustained.clear()
+
+
+def _end(notes: Iterable[list[int]], tick: int):
+    for note in notes:
+        note[1] = tick
+
+
+class _Clock(NamedTuple):
+    """The time of ticks. ticks, seconds: float64 [tempi], where each tempo begins. lengths: float64
+    [tempi], seconds per tick from there on.
+    """
+
+    ticks: np.ndarray
+    seconds: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, file: smf.MidiFile) -> Self:
+        if not file.ticks_per_quarter:
+            return cls(np.zeros(1), np.zeros(1), np.array([1 / file.ticks_per_second]))
+        tempi = {0: UNKNOWN_BEAT * 1e6}
+        tempi |= {event.tick: event.first for track in file.tracks for event in track.events
+                  if event.status == smf.TEMPO}
+        ticks = np.array(sorted(tempi), float)
+        beats = np.array([tempi[tick] for tick in ticks]) / 1e6
+        if beats.min() < SHORTEST_BEAT:
+            raise ValueError(f"a beat of it lasts {beats.min():g} s")
+        lengths = beats / file.ticks_per_quarter
+        seconds = np.append(0, np.cumsum(np.diff(ticks) * lengths[:-1]))
+        return cls(ticks, seconds, lengths)
+
+    def at(self, ticks) -> np.ndarray:
+        """The seconds of ticks, float64 of the same shape."""
+        tempo = np.searchsorted(self.ticks, ticks, side="right") - 1
+        return self.seconds[tempo] + (ticks - self.ticks[tempo]) * self.lengths[tempo]
+
+    def with_upbeat(self, quarter: int) -> Self:
+        """The clock whose first beat begins before second 0, if it is an upbeat, see `_grid`.
+        quarter: in ticks.
+        """
+        for i in range(1, np.searchsorted(self.ticks, quarter, side="right")):
+            beat = self.lengths[i] * quarter
+            if abs(self.seconds[i] * STEPS_PER_BEAT / beat - 1) < 0.01:
+                start = self.seconds[i] - self.ticks[i] * self.lengths[i]
+                return type(self)(np.append(0, self.ticks[i + 1 :]),
+                                  np.append(start, self.seconds[i + 1 :]), self.lengths[i:])
+        return self
+
+
+def _beats(clock: _Clock, quarter: int, starts: np.ndarray, end: float) -> np.ndarray:
+    """The times of the beats of a file, from before its beginning to after second `end`.
+
+    quarter: in ticks. starts: int [notes], ticks.
+    """
+    clock, place, times = clock.with_upbeat(quarter), 0.0, []  # places and steps in quarter notes
+    step = _typical_step(clock, quarter, starts, end)
+    while len(times) < 2 or times[-2] <= end:
+        second = float(clock.at(place * quarter))
+        if not times or second > times[-1] + SHORTEST_BEAT:
+            times.append(second)
+        tempo = np.searchsorted(clock.ticks, place * quarter, side="right") - 1
+        beat = clock.lengths[tempo] * quarter
+        if not CHANGE_BELOW <= 60 / (step * beat) <= CHANGE_ABOVE:
+            step = _fold(beat)
+        aligned = step
+        while place % aligned:
+            aligned /= 2
+        place += aligned
+    return np.array([2 * times[0] - times[1], *times])
+
+
+def _typical_step(clock: _Clock, quarter: int, starts: np.ndarray, end: float) -> float:
+    """The quarter notes of a beat at the median tempo. Fast tempi are folded only as long as notes
+    that begin one after another stay apart.
+    """
+    spans = np.diff(np.minimum(np.append(clock.seconds, np.inf), end))
+    order = np.argsort(clock.lengths)
+    before = np.cumsum(spans[order])
+    median = clock.lengths[order][np.searchsorted(before, before[-1] / 2)]
+    step = _fold(median * quarter)
+    places = np.unique(np.rint(starts * STEPS_PER_BEAT / quarter))
+    while step > 1 and len(np.unique(np.rint(places / step))) < (1 - MOST_MERGED) * len(places):
+        step /= 2
+    return step
+
+
+def _fold(beat: float) -> float:
+    """The power of two by which a beat, in seconds, is multiplied to be at a tempo of recordings.
+    """
+    factor = 1.0
+    while beat * factor > ROUNDED * 60 / rhythm.SLOWEST:
+        factor /= 2
+    while beat * factor * ROUNDED < 60 / rhythm.FASTEST:
+        factor *= 2
+    return factor
+
+
+def _fitted_beats(starts: np.ndarray, end: float) -> np.ndarray:
+    """Beats that fit the starts of notes, in seconds, as `_beats`. They go on as they were after
+    `MOST_FITTED` seconds.
+    """
+    seconds = min(end, MOST_FITTED)
+    beats = rhythm.fit_beats(starts[starts < seconds], seconds)
+    beat = beats[-1] - beats[-2]
+    return np.append(beats, np.arange(beats[-1] + beat, end + 2 * beat, beat))
+
+
+def heard_notes(sound: np.ndarray, sample_rate: int) -> list[tuple[int, int, int, int]]:
+    """The notes that a transcriber finds in float32 [samples], as `write` takes them."""
+    heard = transcription.find_notes(sound, sample_rate)
+    velocities = np.take(VELOCITIES, transcription.loudness_of(sound, sample_rate, heard))
+    starts, ends = (np.rint(frames * sample_rate / timing.FRAMES_PER_SECOND).astype(int).tolist()
+                    for frames in (heard.starts, heard.ends))
+    return list(zip(starts, ends, heard.pitches.tolist(), velocities.tolist(), strict=True))
+
+
+def _band(drum: int) -> int:
+    """The band of attacks of a drum, a note of General MIDI's percussion."""
+    return next((band for band, drums in DRUM_BANDS.items() if drum in drums), BANDS - 1)
+
+
+def write(path, notes: Iterable[tuple[int, int, int, int]], sample_rate: int, beats=()):
+    """Write notes, (first sample, sample after the last, MIDI number, velocity) each, as a MIDI
+    file. Raises `UserError` without mido.
+
+    beats: the samples of the beats, rising, from sample 0 or before to after the notes. The tempo
+    of the file follows the beats. Without beats, the tempo is constant.
+    """
+    mido, notes = load_mido(), list(notes)
+    if not len(beats):
+        beat = UNKNOWN_BEAT * sample_rate
+        beats = np.arange(0, max((last for _, last, *_ in notes), default=0) + 2 * beat, beat)
+    samples, ticks = _grid(beats)
+    events = [(sample, 0, 0, mido.MetaMessage("set_tempo", tempo=tempo))
+              for sample, tempo in _tempi(samples, ticks, sample_rate)]
+    for first, last, note, velocity in notes:
+        events += [(first, velocity, note, mido.Message("note_on", note=note, velocity=velocity)),
+                   (last, 0, note, mido.Message("note_off", note=note, velocity=0))]
+    track, now = mido.MidiTrack(), 0
+    for sample, *_, message in sorted(events, key=lambda event: event[:3]):
+        tick = round(np.interp(sample, samples, ticks))
+        track.append(message.copy(time=tick - now))
+        now = tick
+    with atomic_write(path) as file:
+        mido.MidiFile(type=0, ticks_per_beat=BEAT_TICKS, tracks=[track]).save(file=file)
+
+
+def _grid(beats) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of a file's beats from 0 on, and their ticks, for beats as in `write`.
+
+    Sample 0 may be the second, third or fourth step of a beat. Then this beat is an upbeat: in
+    the file it begins at sample 0, and its first steps last one step together.
+    """
+    place = round(np.interp(0, beats, np.arange(len(beats))) * STEPS_PER_BEAT)
+    beat, phase = divmod(place, STEPS_PER_BEAT)
+    beats = beats[beat:]
+    ticks = BEAT_TICKS * np.arange(len(beats))
+    if phase:
+        steps = np.union1d(ticks, (phase + 1) * BEAT_TICKS // STEPS_PER_BEAT)
+        beats, ticks = np.interp(steps, ticks, beats), steps
+    return np.append(0, beats[1:]), ticks
+
+
+def _tempi(samples, ticks, sample_rate: int) -> Iterator[tuple[int, int]]:
+    """The changes of a file's tempo: (sample, microseconds per beat). Each tempo holds for as many
+    beats as possible.
+    """
+    times, places = samples / sample_rate, ticks / BEAT_TICKS
+    clock, begin, last = 0.0, 0, len(times) - 1
+    while begin < last:
+        least, most, end = 0.0, math.inf, begin  # of the beat's length
+        while end < last:
+            span = places[end + 1] - places[begin]
+            shortest, longest = ((times[end + 1] - clock + error) / span
+                                 for error in (-EXACT, EXACT))
+            if max(least, shortest) > min(most, longest):
+                break
+            least, most, end = max(least, shortest), min(most, longest), end + 1
+        tempo = min(round(1e6 * (least + most) / 2), LONGEST_BEAT)
+        yield samples[begin], tempo
+        clock += tempo / 1e6 * (places[end] - places[begin])
+        begin = end
