@@ -4,8 +4,8 @@ inverse STFT.
 
 A decoder of convolutions alone hums at multiples of the code rate while its codes stay the same. In
 a bank, the phases of oscillators and the noise depend only on the position in the piece. The codes
-set the loudness, as in DDSP (Engel et al. 2020). Tones and noise repeat after `config.PERIOD`
-samples, so positions are counted modulo this period.
+set the loudness, as in DDSP (Engel et al. 2020). Tones repeat after `config.PERIOD` samples, and
+noise more often, so positions are counted modulo this period.
 """
 
 import math
@@ -46,6 +46,25 @@ def frame_numbers(x, start):
     return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
 
 
+def b_spline_shares(time):
+    """The shares of the points at −1, 0, 1 and 2 in a uniform cubic B-spline at `time` in [0, 1],
+    four arrays. Modulation at the rate of the points is suppressed fourfold (sinc⁴).
+    """
+    square, cube = time**2, time**3
+    return ((1 - time) ** 3 / 6, (4 - 6 * square + 3 * cube) / 6,
+            (1 + 3 * time + 3 * square - 3 * cube) / 6, cube / 6)
+
+
+def b_spline(x, steps: int):
+    """x [batch, frames, c] -> its cubic B-spline, `steps` times each frame: [batch, frames·steps,
+    c]. The outermost frames are repeated beyond the ends.
+    """
+    curves = np.stack(b_spline_shares(np.arange(steps) / steps), axis=-1).astype("float32")
+    padded = ops.concatenate([x[:, :1], x, x[:, -1:], x[:, -1:]], axis=1)
+    around = ops.stack([padded[:, :-3], padded[:, 1:-2], padded[:, 2:-1], padded[:, 3:]], axis=2)
+    return ops.reshape(ops.matmul(curves, around), (ops.shape(x)[0], -1, x.shape[-1]))
+
+
 class Bank(layers.Layer):
     """Frames [batch, frames, c], start int32 [batch] -> audio [batch, frames·hop, 1]."""
 
@@ -60,36 +79,68 @@ class ToneBank(Bank):
     """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch,
     frames·hop, 1].
 
-    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k). t is the time since the start of the piece, a_k is linear
-    from frame to frame, and φ_k are constant scattered phases. Computed as one product of matrices,
-    with sin(α + β) of the phases at the start of a frame and within a frame.
+    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k + w_k(t)). t is the time since the start of the piece, and
+    φ_k are constant scattered phases. a_k is the cubic B-spline of the amplitudes, because corners
+    at the frame rate buzz. w_k is the cubic B-spline of a normal draw for each point, `POINT`
+    samples apart, and depends on the position alone. So a tone's frequency wavers by `WAVER` cents,
+    and two tones do not beat at a fixed rate.
+
+    a_k·exp(i·(φ_k + w_k)) is linear between steps of at most `STEP` samples. Computed as one
+    product of matrices, with sin(α + β) of the phases at a step and around the step.
     """
 
-    # Amplitudes are interpolated towards the next frame.
-    receptive_field = (0, 1)
+    STEP, POINT = 32, 4096
+    WAVER = 9.0
+    """Root mean square of a tone's deviation, in cents."""
+    # A B-spline has four frames: one before, two after.
+    receptive_field = (1, 2)
 
     def __init__(self, count: int, hop: int, sample_rate: int, first: int = 0, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.hop, self.cycle = hop, PERIOD // hop
+        self.hop, self.step = hop, min(hop, self.STEP)
+        self.cycle = PERIOD // self.step
         cycles = tone_cycles(count, sample_rate, first)
         self.phases = scattered_phases(count).astype("float32")
-        # A frame advances the phase by m·hop / PERIOD turns, which is (m mod cycle) / cycle turns.
-        self.turns = (cycles % self.cycle).astype("int32")
-        angle = 2 * math.pi * cycles[:, None] * np.arange(hop) / PERIOD
-        rise = np.arange(hop) / hop
+        # A step advances the phase by m·step / PERIOD turns: (m mod cycle) / cycle turns.
+        self.turns = cycles % self.cycle
+        angle = 2 * math.pi * cycles[:, None] * np.arange(-self.step, self.step) / PERIOD
         turn = np.concatenate([np.cos(angle), np.sin(angle)])
-        self.basis = np.concatenate([turn * (1 - rise), turn * rise]).astype("float32")
+        rise = np.arange(self.step) / self.step
+        self.basis = np.concatenate([turn[:, self.step :] * (1 - rise),
+                                     turn[:, : self.step] * rise]).astype("float32")
+        self.draws = self._draws(cycles)
+
+    def _draws(self, cycles):
+        """w_k at each point, in radians: float32 [points, tones]."""
+        draws = np.random.Generator(np.random.Philox(key=1)).standard_normal(
+            (PERIOD // self.POINT, len(cycles)))
+        # The square of a B-spline's slope integrates to 2/3.
+        deviation = 2 ** (self.WAVER / 1200) - 1
+        turns = cycles * (self.POINT / PERIOD) * deviation / math.sqrt(2 / 3)
+        return (2 * math.pi * turns * draws).astype("float32")
 
     def call(self, x, start):
-        frame = ops.mod(frame_numbers(x, start), self.cycle)
-        turned = ops.mod(frame[..., None] * self.turns, self.cycle)
+        frames, steps = ops.shape(x)[1], self.hop // self.step
+        # One step more, for the end of the last frame.
+        following = ops.concatenate([x, x[:, -1:]], axis=1)
+        amplitudes = b_spline(following, steps)[:, : frames * steps + 1]
+        step = ops.mod(frame_numbers(amplitudes, start * steps), self.cycle)
+        # int64, because a product exceeds 32 bits where frames are short.
+        turned = ops.mod(ops.cast(step, "int64")[..., None] * self.turns, self.cycle)
         angle = ops.cast(turned, "float32") * (2 * math.pi / self.cycle) + self.phases
-        sine, cosine = ops.sin(angle), ops.cos(angle)
-        following = ops.concatenate([x[:, 1:], x[:, -1:]], axis=1)
-        weights = ops.concatenate([amplitudes * wave for amplitudes in (x, following)
-                                   for wave in (sine, cosine)], axis=-1)
-        audio = ops.matmul(weights, self.basis)
+        angle = angle + self.waver(step)
+        waves = ops.concatenate([amplitudes * ops.sin(angle), amplitudes * ops.cos(angle)], axis=-1)
+        audio = ops.matmul(ops.concatenate([waves[:, :-1], waves[:, 1:]], axis=-1), self.basis)
         return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
+
+    def waver(self, step):
+        """w_k at the steps int32 [batch, n]: float32 [batch, n, tones]."""
+        position = step * self.step
+        point, since = position // self.POINT, position % self.POINT
+        shares = b_spline_shares(ops.cast(since, "float32") / self.POINT)
+        draws = ops.convert_to_tensor(self.draws)
+        return sum(share[..., None] * ops.take(draws, (point + k) % len(self.draws), axis=0)
+                   for k, share in enumerate(shares, -1))
 
 
 class Loudness(layers.Layer):
@@ -112,14 +163,16 @@ class NoiseBank(Bank):
 
     A learnt convolution over gate(x)·mix(noise), where the features set the loudness of bands of
     noise. The output is linear in the noise, so it has no lines at the frame rate. The noise is a
-    table of `PERIOD` samples, the same in every model, read at the frame's position.
+    table of `LENGTH` samples, the same in every model, read at the frame's position.
     """
+
+    LENGTH = 1 << 18
 
     def __init__(self, bands: int, hop: int, **kwargs):
         super().__init__(**kwargs)
         self.bands, self.hop = bands, hop
         draws = np.random.Generator(np.random.Philox(key=0))
-        self.table = draws.standard_normal((PERIOD // hop, hop)).astype("float32")
+        self.table = draws.standard_normal((self.LENGTH // hop, hop)).astype("float32")
         self.gate = layers.Dense(bands, name="gate", dtype=self.dtype_policy)
         self.mix = layers.Dense(bands, use_bias=False, name="mix", dtype=self.dtype_policy)
         self.sound = Conv(hop, 7, use_bias=False, name="sound", dtype=self.dtype_policy)
