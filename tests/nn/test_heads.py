@@ -12,7 +12,9 @@ from vqwave.nn.heads import (
     InverseSTFT,
     NoiseBank,
     OvertonesOf,
+    PastMean,
     PickedTones,
+    Prominence,
     ToneBank,
     tone_cycles,
 )
@@ -153,7 +155,9 @@ def test_overtones_sound_at_peaks_of_the_predicted_spectrum():
 
     def overtones(levels, contrast):
         predictions = np.concatenate([np.zeros_like(levels), np.zeros_like(levels), levels], -1)
-        return np.asarray(OvertonesOf(48, 1800.0, contrast, 120)(predictions))[0, 0]
+        prominence, usual = Prominence()(predictions), np.zeros_like(levels)
+        layer = OvertonesOf(48, 1800.0, contrast, 120)
+        return np.asarray(layer([predictions, prominence, usual]))[0, 0]
 
     plain, contrasted = (overtones(levels, contrast) for contrast in (1.0, 2.5))
     assert set(np.flatnonzero(plain)) == set(np.flatnonzero(contrasted)) == {40}
@@ -169,6 +173,29 @@ def test_overtones_sound_at_peaks_of_the_predicted_spectrum():
         amplitudes.append(overtones(flat, 1.5)[40])
     assert amplitudes[0] == 0 < amplitudes[-1]
     assert np.max(np.diff(amplitudes)) < 0.1 * amplitudes[-1]
+
+
+def test_a_peak_that_always_stands_makes_no_overtone_and_one_that_comes_does(rng):
+    frames = 400
+    levels = np.full((1, frames, 48), 0.5, "float32")
+    levels[..., 30] += 6 / 80
+    levels[:, 360:, 40] += 6 / 80
+    predictions = np.concatenate([np.zeros_like(levels), np.zeros_like(levels), levels], -1)
+    prominence, past_mean = Prominence()(predictions), PastMean(512)
+    layer = OvertonesOf(48, 1800.0, 1.5, 120)
+    tones = np.asarray(layer([predictions, prominence, past_mean(prominence)]))[0]
+    assert tones[0, 30] > 0 and not tones[256:, 30].any()
+    assert not tones[:360, 40].any() and tones[360:, 40].all()
+
+
+def test_the_mean_of_the_past_of_a_block_has_the_bits_of_the_whole_piece(rng):
+    layer = PastMean(512)
+    x = rng.normal(size=(1, 700, 3)).astype("float32")
+    whole = np.asarray(layer(x))[0]
+    assert layer.past_steps == 256
+    np.testing.assert_allclose(whole[500], x[0, 244:500:16].mean(0), atol=1e-6)
+    np.testing.assert_allclose(whole[40], x[0, [8, 24]].sum(0) / 16, atol=1e-6)
+    np.testing.assert_array_equal(layer(x[:, 500:], past=x[:, 244:500])[0], whole[500:])
 
 
 def test_each_loss_of_notes_is_smallest_for_the_right_prediction():

@@ -213,19 +213,55 @@ class PickedTones(layers.Layer):
         return gate * amplitude_of(loudness)
 
 
-class OvertonesOf(layers.Layer):
-    """Predictions float32 [batch, frames, 3·bins], as in `PickedTones` -> amplitudes [batch,
-    frames, bins] of a tone on each peak of the predicted spectrum, 0 elsewhere.
-
-    A peak is no lower than its neighbours, and above the mean m of the `AROUND` bins around it. The
-    tone's loudness is m + contrast·(loudness − m). Tones fade in over a quarter of an octave from
-    `above` Hz on. first: the tone of the first bin, as in `quarter_tones`.
+class Prominence(layers.Layer):
+    """Predictions float32 [batch, frames, 3·bins], as in `PickedTones` -> the height of each bin of
+    the predicted spectrum above the mean of the `AROUND` bins around it: [batch, frames, bins].
     """
 
     AROUND = 13
     """Half an octave, about the range of one book of codes."""
+
+    def __init__(self, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+
+    def call(self, predictions):
+        loudness = ops.split(predictions, 3, axis=-1)[2]
+        return loudness - ops.mean(neighbourhoods(loudness, self.AROUND), axis=-1)
+
+
+class PastMean(layers.Layer):
+    """Frames of `hop` samples [batch, frames, c] -> the mean of `COUNT` earlier frames, `EVERY`
+    samples apart: six seconds of past. Frames before the piece are zeros.
+
+    It is a sum of few frames at fixed distances, so any block has the bits of the whole piece.
+    """
+
+    COUNT, EVERY = 16, 8192
+
+    def __init__(self, hop: int, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.spacing = max(1, self.EVERY // hop)
+        self.past_steps = self.COUNT * self.spacing
+
+    def call(self, x, past=None):
+        steps, frames = prepend_past(x, self.past_steps, past), ops.shape(x)[1]
+        return sum(steps[:, k * self.spacing : k * self.spacing + frames]
+                   for k in range(self.COUNT)) / self.COUNT
+
+
+class OvertonesOf(layers.Layer):
+    """[predictions float32 [batch, frames, 3·bins], as in `PickedTones`; their `Prominence`, and
+    its `PastMean`] -> amplitudes [batch, frames, bins] of a tone on each peak of the predicted
+    spectrum, 0 elsewhere.
+
+    A peak is no lower than its neighbours, above the mean m of the bins around it, and more
+    prominent than it usually is. A peak that always stands would whistle. The tone's loudness is
+    m + contrast·(loudness − m). Tones fade in over a quarter of an octave from `above` Hz on.
+    first: the tone of the first bin, as in `quarter_tones`.
+    """
+
     PROMINENCE = 1.0
-    """The least height of a peak above the mean, in dB. Tones fade within 1 dB of a bound."""
+    """The least prominence beyond the usual, in dB. Tones fade within 1 dB of a bound."""
 
     def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -233,12 +269,13 @@ class OvertonesOf(layers.Layer):
         octaves = np.log2(quarter_tones(bins, first) / above)
         self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
 
-    def call(self, predictions):
+    def call(self, inputs):
+        predictions, prominence, usual = inputs
         loudness = ops.split(predictions, 3, axis=-1)[2]
-        base = ops.mean(neighbourhoods(loudness, self.AROUND), axis=-1)
+        unusual = prominence - ops.relu(usual) - self.PROMINENCE / LOUDNESS_RANGE
         gate = (self._positive(loudness - larger_neighbour(loudness, -99.0))
-                * self._positive(loudness - base - self.PROMINENCE / LOUDNESS_RANGE))
-        return self.fade * gate * amplitude_of(base + self.contrast * (loudness - base))
+                * self._positive(unusual))
+        return self.fade * gate * amplitude_of(loudness + (self.contrast - 1.0) * prominence)
 
     @staticmethod
     def _positive(margin):
@@ -301,7 +338,8 @@ class Head:
 
     receptive_fields: of each branch, in frames, set by `synthesise`. first_stage: the receptive
     field of the first stage, from whose features `decode_part` continues. auxiliary_output: the
-    tensor that `losses_of` compares with the recording, or None. start: int32 [batch], the position
+    tensor that `losses_of` compares with the recording, or None. past_mean: a layer `prominence` ->
+    `usual` (tensors) that sees further back than the receptive fields say, or None. start: int32 [batch], the position
     of the first frame in the piece modulo PERIOD / level, for heads with `needs_position`.
     """
 
@@ -313,6 +351,7 @@ class Head:
         self.receptive_fields: list[ReceptiveField] = []
         self.first_stage: ReceptiveField | None = None
         self.auxiliary_output = None
+        self.past_mean: PastMean | None = None
 
     def outputs(self, audio):
         """The decoder's outputs: the audio, and the auxiliary output of heads that have one."""
@@ -392,10 +431,13 @@ class NotesAndNoise(TonesAndNoise):
         bank = ToneBank(front.bins, hop, config.sample_rate, front.first_tone, name="tones")
         loudness = PickedTones(name="picked")(self.auxiliary_output)
         if more := config.head.overtones:
+            self.past_mean = PastMean(hop, name="usual")
+            self.prominence = Prominence(name="prominence")(self.auxiliary_output)
+            self.usual = self.past_mean(self.prominence)
             overtones = OvertonesOf(front.bins, more.above, more.contrast, front.first_tone,
                                     name="overtones")
             loudness = layers.Maximum(name="loudness", dtype="float32")(
-                [loudness, overtones(self.auxiliary_output)])
+                [loudness, overtones([self.auxiliary_output, self.prominence, self.usual])])
         self.tones = bank(loudness, self._first_frame(start, hop))
         self.receptive_fields.append(field.copy().add(dense).add(bank))
 
