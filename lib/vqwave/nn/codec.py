@@ -65,8 +65,9 @@ class Codec(keras.Model):
         """Compute the receptive fields, in frames on either side, and the latency.
 
         encode_halo: of the encoder. decode_halo: of the decoder; decode_near: of its stages after
-            the first; decode_past: of its `past_mean`, before the halo. latency: the input samples, counted from the start of a frame, that are
-            needed before the first sample of the frame can be played.
+            the first; decode_past: of its `past_mean`, before the halo. latency: the input samples,
+            counted from the start of a frame, that are needed before the first sample of the frame
+            can be played.
         """
         config = self.config
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment

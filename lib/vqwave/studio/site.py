@@ -265,7 +265,8 @@ class Site:
         facts = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
         part = ("decode_near", "decode_delay", "decode_window", "state") if codec.splits else ()
         return {"graph": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
-                "halo": codec.decode_halo, "past": codec.decode_past, "period": int(facts["period"]), "splits": codec.splits,
+                "halo": codec.decode_halo, "past": codec.decode_past,
+                "period": int(facts["period"]), "splits": codec.splits,
                 **{name.removeprefix("decode_"): int(facts[name]) for name in part}}
 
     def _score(self) -> dict:
