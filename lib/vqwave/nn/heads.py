@@ -294,7 +294,7 @@ class QuietNoise(layers.Layer):
     `FLUX` dB, and except around 300 Hz, where the noise was right.
     """
 
-    DECIBELS = ((150, -8.0), (220, 0.0), (380, 0.0), (520, -6.0), (800, -7.0))
+    DECIBELS = ((160, -12.0), (260, 0.0), (360, 0.0), (520, -6.0), (800, -7.0))
     """(Hz, dB), linear over the logarithm of the frequency, and constant beyond both ends."""
     FLUX = (0.5, 2.0)
     """An attack is partly above the first and fully above the second mean rise, in dB a frame."""
