@@ -173,8 +173,8 @@ class NoiseBank(Bank):
     def __init__(self, bands: int, hop: int, **kwargs):
         super().__init__(**kwargs)
         self.bands, self.hop = bands, hop
-        draws = np.random.Generator(np.random.Philox(key=0))
-        self.table = draws.standard_normal((self.LENGTH // hop, hop)).astype("float32")
+        draws, rows = np.random.Generator(np.random.Philox(key=0)), max(1, self.LENGTH // hop)
+        self.table = draws.standard_normal((rows, hop)).astype("float32")
         self.gate = layers.Dense(bands, name="gate", dtype=self.dtype_policy)
         self.mix = layers.Dense(bands, use_bias=False, name="mix", dtype=self.dtype_policy)
         self.sound = Conv(hop, 7, use_bias=False, name="sound", dtype=self.dtype_policy)
