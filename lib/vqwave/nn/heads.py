@@ -400,6 +400,10 @@ class Head:
 
     OWN_TERMS: tuple[str, ...] = ()
     """The loss terms of `losses_of`."""
+    sets_gains = False
+    """Whether the audio of `synthesise` has the gains already."""
+    delay = 0
+    """The frames by which a head that remembers (`stream`) is late; 0: it sees a window."""
 
     def __init__(self, config):
         self.config = config
@@ -419,15 +423,17 @@ class Head:
     def tap(self, stage: int, features, start, field: ReceptiveField):
         """Called with the features of each stage, the last stage first."""
 
-    def synthesise(self, features, start, field: ReceptiveField):
-        """The features of stage 0 -> audio float32 [batch, samples, 1], or a vocoder's input."""
+    def synthesise(self, features, start, field: ReceptiveField, gains=None):
+        """The features of stage 0 -> audio float32 [batch, samples, 1], or a vocoder's input.
+        gains: of a codec with codes of gain, see `gains.SetGains`.
+        """
         raise NotImplementedError
 
 
 class WaveformOutput(Head):
     """A last up-sampling layer, whose output is the waveform."""
 
-    def synthesise(self, features, start, field: ReceptiveField):
+    def synthesise(self, features, start, field: ReceptiveField, gains=None):
         # A wide kernel, because short patches buzz at their rate.
         up = upsampling(self.config, 1, self.config.hop(0), 7, "up_0")
         self.receptive_fields = [field.add(up)]
@@ -455,7 +461,7 @@ class TonesAndNoise(Head):
         self.tones = bank(loudness(features), self._first_frame(start, hop))
         self.receptive_fields.append(field.copy().add(loudness).add(bank))
 
-    def synthesise(self, features, start, field: ReceptiveField):
+    def synthesise(self, features, start, field: ReceptiveField, gains=None):
         hop = self.config.hop(0)
         bank = NoiseBank(self.config.stages[0].channels, hop, name="noise")
         noise = self._shape(bank(features, self._first_frame(start, hop)), field.add(bank))
@@ -530,7 +536,7 @@ class NotesAndNoise(TonesAndNoise):
 class SpectrogramOutput(Head):
     """The inverse STFT of magnitudes and phases that the last stage predicts."""
 
-    def synthesise(self, features, start, field: ReceptiveField):
+    def synthesise(self, features, start, field: ReceptiveField, gains=None):
         config = self.config
         inverse = InverseSTFT(config.head.n_fft, config.hop(0), config.padding, name="inverse")
         self.receptive_fields = [field.add(inverse)]
@@ -542,7 +548,7 @@ class GriffinLimOutput(Head):
 
     OWN_TERMS = ("spectrum",)
 
-    def synthesise(self, features, start, field: ReceptiveField):
+    def synthesise(self, features, start, field: ReceptiveField, gains=None):
         config = self.config
         middle = keras.initializers.Constant(0.5)
         dense = Conv(config.front_end.channels, 1, bias_initializer=middle, name="levels",
