@@ -175,10 +175,10 @@ class LossConfig(Config):
 class DiscriminatorConfig(Config):
     """Convolutions over a spectrogram with windows of `n_fft` samples, every `hop` samples. kind:
     the compressed complex spectrogram and the log magnitude (stft), or the real and imaginary parts
-    (complex_stft).
+    (complex_stft), or the log magnitude alone, in finer steps of frequency (magnitude).
     """
 
-    kind: Literal["stft", "complex_stft"] = "stft"
+    kind: Literal["stft", "complex_stft", "magnitude"] = "stft"
     n_fft: WindowSize
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
 
