@@ -17,7 +17,6 @@ from .blocks import Conv, ReceptiveField, dilated_names, gelu, stage_blocks, ups
 from .bottlenecks import BOTTLENECKS
 from .conditions import add_condition, label_vector_input
 from .gains import Gains, RelativeLoudness, SetGains
-from . import filter as _filter  # noqa: F401
 from .heads import HEADS, Head
 from .planes import plane_decoder, plane_encoder
 

@@ -13,6 +13,7 @@ from keras import layers, ops
 from ..config import AdversaryConfig, DiscriminatorConfig
 from . import spectrum
 
+
 class Convolution(NamedTuple):
     """channels, the width along frequency, and strides along time and frequency."""
 

@@ -2,9 +2,9 @@
 network that turns their spectrum into that of recordings.
 
 The source gives phase for nothing (Wang, Takaki and Yamagishi 2019, "Neural source-filter waveform
-models"), and an inverse STFT in place of up-sampling plays (Siuzdak 2023, "Vocos"). Everything after
-the decoder's features looks back only, so one definition, `SourceFilter.stream`, trains and plays
-in blocks.
+models"), and an inverse STFT in place of up-sampling plays (Siuzdak 2023, "Vocos"). All that
+follows the decoder's features looks back only, so one definition, `SourceFilter.stream`, trains and
+plays in blocks.
 """
 
 import math
@@ -16,9 +16,8 @@ from keras import layers, ops
 from ..config import LOUDNESS_RANGE, PERIOD
 from .blocks import Conv, gelu
 from .gains import BOOST, CUT, centres_of
-from .heads import (
-    HEADS,
-    NotesAndNoise,
+from .memory import Memory
+from .source import (
     OvertonesOf,
     PickedTones,
     Prominence,
@@ -26,7 +25,6 @@ from .heads import (
     frame_numbers,
     quarter_tones,
 )
-from .memory import Memory
 from .spectrum import amplitude_of, loudness_of
 
 NOISE_INPUTS = 16
@@ -313,9 +311,8 @@ class SourceFilter(layers.Layer):
             x = block(x, memory.past(x, block.past_steps, self.rate))
         change = ops.exp(RANGE * ops.tanh(self.change(self.norm(x)) / RANGE))
         of_tones, of_noise = ops.split(change, 2, axis=-1)
-        both = lambda x: ops.concatenate([x, x], axis=-1)  # noqa: E731
-        return (tones * both(of_tones * correction)
-                + noise * both(of_noise * correction * envelope * inside))
+        return (tones * _twice(of_tones * correction)
+                + noise * _twice(of_noise * correction * envelope * inside))
 
     def _correction(self, power, gains):
         """The factor of each bin that gives the bands of a spectrum their gains."""
@@ -325,39 +322,12 @@ class SourceFilter(layers.Layer):
                        * (LOUDNESS_RANGE * math.log(10) / 20))
 
 
+def _twice(factors):
+    """Factors of bins [..., bins], for real and imaginary parts: [..., 2·bins]."""
+    return ops.concatenate([factors, factors], axis=-1)
+
+
 def _interpolation(places, nodes) -> np.ndarray:
     """Linear interpolation as a matrix, float32 [nodes, places]; constant beyond the nodes."""
     return np.stack([np.interp(places, nodes, row)
                      for row in np.eye(len(nodes))]).astype("float32")
-
-
-class SourceAndFilter(NotesAndNoise):
-    """A head of `SourceFilter`, on the decoder's only stage."""
-
-    sets_gains = True
-
-    def tap(self, stage: int, features, start, field):
-        """Nothing, because the source is not a branch of its own."""
-
-    def synthesise(self, features, start, field, gains=None):
-        self.layer = SourceFilter(self.config, name="source_filter")
-        self.delay = self.layer.delay
-        inputs = [features, start] if gains is None else [features, start, gains]
-        audio, self.auxiliary_output = self.layer(*inputs)
-        self.receptive_fields = [field.add(self.layer)]
-        return audio
-
-    def stream(self, inputs):
-        """[features, gains if any, start, inside [batch, D + n, 1], kept, state] of the next n
-        frames -> [audio [batch, n, level], next state]; see `Codec.decode_part_model`.
-        """
-        features, *gains, start, inside, kept, state = inputs
-        memory, frames = Memory(state, kept), ops.shape(features)[1]
-        audio, _ = self.layer.stream(
-            features, start, memory,
-            lambda late: inside[:, self.delay - late :][:, :frames], *gains)
-        return [ops.reshape(audio, (ops.shape(audio)[0], -1, self.config.level)),
-                memory.next_state]
-
-
-HEADS["source_filter"] = SourceAndFilter
