@@ -28,6 +28,12 @@ def test_sections_that_repeat_an_earlier_one_return():
     assert form.of_scores([track(*[n] * 9) for n in range(4)])["returns"] == form.MOST_RETURNS
 
 
+def test_another_version_of_a_track_does_not_make_its_returns_chance():
+    """Of eight sections, three return; the fourth track repeats the third."""
+    tracks = [track(n, n + 50, n, n + 50, n, n + 60, n + 70, n + 80) for n in (0, 1, 2, 2)]
+    assert form.of_scores(tracks)["returns"] == pytest.approx(3 / 7, abs=0.11)
+
+
 def test_a_section_returns_with_strikes_that_are_a_step_late():
     odd = np.arange(form.SECTION)[:, None] % 2
     late = [np.where(odd, section(n), np.roll(section(n), 1, axis=0)) for n in range(4)]

@@ -80,3 +80,12 @@ def test_of_many_tracks_some_are_enough(tmp_path, monkeypatch):
     np.testing.assert_allclose(loudness.quietness(tmp_path, rows, LEVEL, 5, 1), every, rtol=1e-6)
     monkeypatch.setattr(loudness, "MOST_TRACKS", 2)
     assert every.max() > 5 and not loudness.quietness(tmp_path, rows, LEVEL, 5, 1).any()
+
+
+def test_silence_does_not_make_quiet_music_loud(tmp_path):
+    """The median is of what sounds, also where most of a track is silent."""
+    sound = np.concatenate([steady(-20), steady(-41, PART // 2), np.zeros(5 * PART, np.float32)])
+    [track] = data_folder(tmp_path, {"a": sound})
+    row = CodeTrack(np.repeat([0, 1, 2], [20, 10, 100])[:, None].astype(np.uint16), 130, track=track)
+    [quietness] = loudness.quietness(tmp_path, [row], LEVEL, 3, 1)
+    assert quietness[0] == 0 and quietness[1] > 1 and quietness[2] > 15

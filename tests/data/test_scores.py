@@ -124,6 +124,14 @@ def test_scores_are_transcribed_again_only_if_their_file_is_damaged(tmp_path, mo
     assert calls
 
 
+def test_a_changed_track_is_transcribed_again(tmp_path):
+    [track] = data_folder(tmp_path, {"a": clicks(seconds=2.0)}, RATE)
+    assert len(scores.of_track(tmp_path, track).starts) == 4
+    [changed] = data_folder(tmp_path, {"a": clicks(seconds=2.0, midi=76)}, RATE)
+    assert (changed.file, changed.samples) == (track.file, track.samples)
+    assert set(scores.of_track(tmp_path, changed).pitches) == {76}
+
+
 def test_the_loudness_of_a_note_is_its_level_below_the_recording():
     """Also of low notes, and of notes within a chord."""
     decibels = [0, 0, -7.5, -12.5, -17.5, -30]

@@ -25,3 +25,17 @@ def test_notes_need_not_have_a_beat():
         fitted = beats.fit_beats(starts, 2.0)
         assert fitted[0] < 0 and fitted[-1] >= 2
         assert np.diff(fitted).min() > 0.499 and np.diff(fitted).max() < 1.001
+
+
+@pytest.mark.parametrize("noise", [1e-3, 3e-2])
+def test_attacks_are_where_sounds_begin(noise):
+    """To half a frame of the envelope, whose frames are 12 ms apart, and a little for the noise."""
+    rate, times = 22050, np.array([0.5, 1.13, 1.7, 2.42, 3.01])
+    random, decay = np.random.default_rng(0), 0.3 * np.exp(-10 * np.arange(8000) / 22050)
+    sound = noise * random.standard_normal(4 * rate)
+    for time in times:
+        sound[round(time * rate) :][: decay.size] += decay * random.standard_normal(decay.size)
+    found, bands = beats.find_attacks(sound.astype(np.float32), rate)
+    for band in range(4):
+        nearest = np.abs(found[bands == band][:, None] - times).argmin(0)
+        assert abs(np.median(found[bands == band][nearest] - times)) < 0.012

@@ -82,3 +82,16 @@ def test_a_dead_process_holds_nothing(tmp_path):
     (tmp_path / f".{NAME}.lock").write_text("process 12345 since 1999-01-01 00:00:00")
     with files.lock_folder(tmp_path, NAME, "being trained"):
         assert f"process {os.getpid()} " in (tmp_path / f".{NAME}.lock").read_text()
+
+
+@pytest.mark.parametrize("make", [os.symlink, os.link], ids=["link", "second name"])
+def test_a_recording_is_not_replaced_under_another_name(tmp_path, make):
+    recording, other = tmp_path / "recording.wav", tmp_path / "other.wav"
+    recording.write_text("mine")
+    make(recording, tmp_path / "output.wav")
+    with pytest.raises(UserError, match="output.wav: is the recording itself"):
+        files.check_replaced([tmp_path / "output.wav"], force=True, inputs=[other, recording])
+    other.write_text("an earlier output")
+    files.check_replaced([other], force=True, inputs=[recording])
+    with pytest.raises(UserError, match="other.wav: exists"):
+        files.check_replaced([other], force=False, inputs=[recording])

@@ -68,6 +68,19 @@ def test_a_recording_with_an_offset_is_high_passed_and_no_other(tmp_path, monkey
     assert manifest.read(dst) == [faulty, good]
 
 
+def test_a_recording_of_the_same_size_is_converted_again_if_it_is_newer(tmp_path):
+    music, dst = tmp_path / "music", tmp_path / "data"
+    music.mkdir()
+    encode(music / "a.wav", tone(seconds=0.5, frequency=440), 22050)
+    size, time_ns = (music / "a.wav").stat().st_size, (music / "a.wav").stat().st_mtime_ns
+    [first] = prepare(music, dst).converted
+    encode(music / "a.wav", tone(seconds=0.5, frequency=660), 22050)
+    os.utime(music / "a.wav", ns=(time_ns, time_ns + 1))
+    assert (music / "a.wav").stat().st_size == size
+    [second] = prepare(music, dst).converted
+    assert second.sha256 != first.sha256
+
+
 def test_a_line_without_the_optional_keys_and_with_unknown_ones_is_read(tmp_path):
     expected = track(tmp_path, source_size=-1, source_mtime_ns=-1)
     line = dataclasses.asdict(expected) | {"mood": "calm"}

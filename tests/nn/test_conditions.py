@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.config import WHOLE_SHARE, Labels
+from vqwave.config import WHOLE_SHARE, Labels, ScoreAbove
 from vqwave.nn import conditions
 from vqwave.nn.generator import Generator
 
@@ -54,3 +54,19 @@ def test_the_label_conditions_every_level(name):
     assert not np.allclose(logits[0], logits[1]) and not np.allclose(logits[1], logits[2])
     assert {"label/embedding/embeddings"} <= {v.path for v in model.parts["context"]}
     assert keras.ops.shape(model.context_model().outputs[0])[-1] == config.context_channels
+
+
+def test_training_leaves_the_score_out_of_whole_windows_with_its_beat(rng):
+    config = ScoreAbove(books=20, dropout=0.5)
+    features = conditions.RollFeatures(config)
+    rows = np.concatenate([rng.integers(1, 9, (400, 3, 20)), rng.integers(0, config.PHASES, (400, 3, 1))], -1)
+    heard, training = (np.asarray(features(rows, training=training)) for training in (False, True))
+    dropped = ~training[..., : -config.no_score - 1].any((1, 2))
+    assert dropped.mean() == pytest.approx(config.dropout, abs=0.1)
+    np.testing.assert_array_equal(training[~dropped], heard[~dropped])
+    # The phase of the beat belongs to the score.
+    without = np.zeros(config.no_score + 1)
+    without[config.no_score] = 1
+    np.testing.assert_array_equal(training[dropped, :, -config.no_score - 1 :],
+                                  np.broadcast_to(without, (dropped.sum(), 3, without.size)))
+    assert not (heard[..., -1]).any()

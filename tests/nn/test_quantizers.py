@@ -86,6 +86,16 @@ def test_one_training_step_is_the_formula(known, latents):
                                rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("uses", [1, 50])
+def test_a_code_is_dead_below_a_share_of_the_mean_count(uses):
+    """However large the batch: four of six codes are used so often in it."""
+    codebook = np.concatenate([np.eye(DIM), -np.eye(DIM)])
+    layer = at(quantizer(revival_threshold=0.5), codebook, np.array([1, 1, 1, 1, 0.8, 0.3]) * uses)
+    layer(np.repeat(codebook[None, :4], uses, axis=1).astype("float32"), training=True)
+    moved = np.abs(state(layer)[0] - codebook).max(1) > 0.1
+    assert moved.tolist() == [False] * 5 + [True]
+
+
 def test_a_dead_code_is_moved_onto_a_latent_of_the_batch_with_its_count_and_total(latents):
     codebook = np.zeros((CODES, DIM))
     codebook[2] = 1e3  # far from every latent

@@ -231,7 +231,8 @@ def test_a_clock_sets_the_tempo_and_the_change_is_kept(music):
 
 def test_a_key_keeps_notes_to_its_scale(music):
     assert read_key("Dm") == read_key("d minor") == read_key("D-minor") != read_key("D") == read_key("d-Major")
-    assert read_key("bb") == read_key("Bb-major") != read_key("bm")
+    assert read_key("bb") == read_key("Bb-major") == read_key("A#") != read_key("bm")
+    assert read_key("Cb") == read_key("B") and read_key("Ebm") == read_key("D#m") != read_key("Em")
     key = read_key("minor", 5)
     assert key in {read_key(f"{tonic}{sharp}-minor") for tonic in "CDEFGAB" for sharp in ("", "#")}
     with music.stream(seed=5) as free, music.stream(seed=5) as keyed:

@@ -90,6 +90,18 @@ def test_an_exact_copy_suits_and_noise_does_not():
     assert judge.compare([(silent, silent)], RATE)["notes"] is None
 
 
+def test_figures_of_several_sounds_are_weighted_by_length():
+    random = np.random.default_rng(0)
+    pairs = [(sound, (sound + random.normal(0, noise, len(sound))).astype(np.float32))
+             for sound, noise in ((music(1.0, 1), 0.3), (music(3.0, 2), 0.01))]
+    short, long = (judge.compare([pair], RATE) for pair in pairs)
+    both = judge.compare(pairs, RATE)
+    assert short["mel"] > 1.5 * long["mel"]
+    for metric in judge.METRICS:
+        mean = (short[metric.name] + 3 * long[metric.name]) / 4
+        assert both[metric.name] == pytest.approx(mean), metric.name
+
+
 def test_a_codec_is_compared_with_its_figures_on_its_own_corpus():
     clear = {metric.name: 0.0 for metric in judge.CLARITY}
     figures = {"notes": 0.4, "contour": 0.4, "mel": 0.8, "distance": 50.0, "seconds": 80.0} | clear

@@ -317,6 +317,18 @@ def test_a_new_listener_begins_at_most_the_lead_behind(monkeypatch):
     assert data == b"18,19,"
 
 
+def test_a_listener_that_lags_continues_at_most_the_lead_behind(monkeypatch):
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(stations, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    channel = Channel(None, None)
+    for second in range(20):
+        clock.seconds = float(second)
+        channel.publish(b"%d," % second)
+    assert 5 < channel.first < 15
+    data, number = asyncio.run(channel.read(5))
+    assert (data, number) == (b"18,19,", 20)
+
+
 def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
     monkeypatch.setattr(radios, "LISTENER_STALL_SECONDS", 0.3)
     with Running() as running:

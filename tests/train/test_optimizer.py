@@ -48,3 +48,11 @@ def test_the_learning_rate_warms_up_to_its_peak_and_ends_at_a_twentieth(warmup):
     assert float(rate(100)) == pytest.approx(0.0005)
     middle = float(rate(warmup + (100 - warmup) // 2))
     assert middle == pytest.approx((0.01 + 0.0005) / 2, rel=0.02)
+
+
+def test_a_warm_up_takes_at_most_half_of_the_steps():
+    """So that a short training reaches its peak, and decays from it."""
+    rate = learning_rate(TrainingConfig(learning_rate=0.01, warmup=1000), 100)
+    assert float(rate(49)) < float(rate(50)) == pytest.approx(0.01)
+    assert float(rate(75)) == pytest.approx((0.01 + 0.0005) / 2, rel=0.02)
+    assert float(rate(100)) == pytest.approx(0.0005)
