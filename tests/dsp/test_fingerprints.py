@@ -61,7 +61,9 @@ def test_of_many_recordings_each_copy_is_with_its_original(rng):
     copies[where] += 1
     copies[1, 5:] = 15  # too short
     texts = ["".join(f"{level:x}" for level in levels.ravel()) for levels in (*prints, *copies)]
+    texts += 3 * [texts[1]]  # equal in every frame
     numbers = groups(tuple(texts))
+    assert [number == numbers[1] for number in numbers[630:]] == 3 * [True]
     same = [numbers[20 * i] == numbers[600 + i] for i in range(30)]
     assert same == [i != 1 for i in range(30)] and len(set(numbers)) == 601
 
@@ -71,3 +73,14 @@ def test_a_fingerprint_is_of_any_rate_and_bounded(rate):
     sound = music(12, 1, 44100)[:: 44100 // rate]
     assert same(sound, 0.5 * sound, rate=rate)
     assert len(fingerprint(np.tile(sound, 20), rate)) == 8 * FRAMES
+
+
+def test_what_is_the_same_as_one_recording_is_all_the_same(rng):
+    """Two copies may be too far from each other, but not from the original between them."""
+    copy = rng.integers(0, 13, (FRAMES, 8))
+    original = copy + [1, 0] * 4
+    other = original + [0, 1] * 4
+    copy, original, other = ("".join(f"{level:x}" for level in levels.ravel()) for levels in (copy, original, other))
+    assert len(set(groups((copy, other)))) == 2
+    for order in ((copy, original, other), (copy, other, original), (original, other, copy)):
+        assert len(set(groups(order))) == 1

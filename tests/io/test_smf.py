@@ -21,7 +21,8 @@ def song(*bodies, form=1, tracks=None, division=96):
 def test_events_are_read_with_running_status_and_others_are_skipped():
     body = (b"\0\xff\x51\x03\x07\xa1\x20"  # a tempo
             b"\x81\0\x90\x3c\x40" b"\0\xff\x01\x02hi" b"\x0a\x3e\x40"  # text within running status
-            b"\0\xf0\x03\x7e\x7f\xf7" b"\0\xf3\x05" b"\0\xc0\x05" b"\0\xe0\0\x40"  # sysex, song, program, bend
+            b"\0\xf0\x03\x7e\x7f\xf7" b"\0\xf2\x05\x06" b"\0\xf3\x05" b"\0\xf1\x05" b"\0\xf6"  # sysex, system messages
+            b"\0\xc0\x05" b"\0\xe0\0\x40"  # program, bend
             b"\x05\xb0\x07\x64" b"\0\x40\x7f" b"\0\x80\x3c\0" b"\x01\xff\x2f\0" b"\0\x90\x40\x40")
     file = smf.parse(song(body) + chunk(b"odd", b"XFIH"))
     assert file == ([([(0, smf.TEMPO, 500_000, 0), (128, 0x90, 60, 64), (138, 0x90, 62, 64), (143, 0xB0, 64, 127),

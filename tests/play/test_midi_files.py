@@ -240,6 +240,14 @@ def test_smpte_divisions_are_read_and_beats_fitted_to_their_notes(tmp_path):
     assert score.tempo == pytest.approx(100, abs=1) and score.beats[0] < 0 and score.beats[-1] > score.ends[-1]
 
 
+def test_beats_go_on_steadily_where_they_are_not_fitted(tmp_path, monkeypatch):
+    monkeypatch.setattr(midi_files, "MOST_FITTED", 5)
+    track = [message for number in range(60, 84) for message in (note("on", number, 150), note("off", number, 450))]
+    score = score_of(tmp_path / "film.mid", track, ticks=0xE728 - 0x10000)
+    np.testing.assert_allclose(np.diff(score.beats), 0.6, atol=0.02)
+    assert score.ends[-1] < score.beats[-1] < score.ends[-1] + 2 * 0.6
+
+
 def scale(beats, count=32):
     """Notes one after another, each of some beats."""
     return [message for number in range(40, 40 + count) for message in (note("on", number), note("off", number, round(480 * beats)))]

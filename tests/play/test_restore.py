@@ -125,6 +125,24 @@ def test_a_position_that_would_play_without_end_is_refused(saved, name, value):
         resume(state | {name: value})
 
 
+def refuse(saved, words, **changes):
+    state, resume = saved
+    assert changes.keys() <= state.keys(), state.keys()
+    with pytest.raises(UserError, match=words) as caught:
+        resume(state | changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_that_no_stream_reaches_together_are_refused():
+    saved = steered()
+    refuse(saved, "playback.past does not fit", **{"options.past": BLOCK / 22050})
+    refuse(saved, "the position of level 512 does not fit", **{"chain.levels.0.first": 50})
+    saved = with_labels()
+    share = np.full_like(saved[0]["chain.label"], 0.5)
+    refuse(saved, "chain.label does not fit", **{"chain.label": share})
+    refuse(saved, "chain.levels.0.labels.after does not fit", **{"chain.levels.0.labels.after": share})
+
+
 def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
     beats = np.arange(-1.0, 5.0)
     tune = Score(beats[2:], beats[2:] + 0.5, LOWEST_PITCH + np.arange(4), np.zeros(4, int), np.zeros(0),

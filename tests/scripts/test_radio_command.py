@@ -12,18 +12,20 @@ from vqwave.studio import radio
 
 @pytest.fixture
 def start(monkeypatch):
-    """Run the command: {name of a group of stations: its stream}."""
+    """Run the command: {name of a group of stations: its stream}. numbers: those of all stations."""
     streams = {}
 
-    def group(name, count, seed, open_stream, sample_rate, **_):
+    def group(name, count, seed, open_stream, sample_rate, first, **_):
         streams[name] = open_stream()
         streams[name].close()
+        start.numbers += range(first, first + count)
 
     monkeypatch.setattr(command.stations, "StationGroup", group)
     monkeypatch.setattr(radio, "Radio", lambda groups, most: None)
     monkeypatch.setattr(radio, "run", lambda *_, **__: None)
 
     def start(*words):
+        start.numbers = []
         assert command.main([*map(str, words)]) == 0
         return streams
 
@@ -35,7 +37,8 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
     for folder in ("weights", "weights/mine"):
         shutil.copytree(tiny_weights.generators, folder)
     for folders in (["weights/mine", "weights"], ["weights", "weights/mine"]):
-        streams = start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", *folders)
+        streams = start("--vqvae-weights-dir", tiny_weights.codecs, "--stations", 3, "--generator-weights-dir", *folders)
+        assert start.numbers == [1, 2, 3, 4, 5, 6]
         for folder in folders:
             generators = streams[folder].queued_engines.generators
             assert {engine.weight_set.folder for engine in generators} == {Path(folder)}
