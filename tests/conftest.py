@@ -72,6 +72,7 @@ def cache(shared):
 def speed():
     """The collector leaves out what was imported; short trainings run eagerly; workers are forked;
     the search for the cheapest codes, which a graph holds step by step, takes few steps.
+    `end_to_end/test_as_shipped.py` does without.
     """
     gc.freeze()
     export_quickly()
