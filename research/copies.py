@@ -22,7 +22,7 @@ from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_
 from .corpus import SIDES, Corpus, Plan
 
 LEVEL, OFFSETS, TRANSPOSE = 512, 4, 3
-PIECES = ("timed/seed_*.ogg", "wesnoth/generated_*.ogg", "cores_over_*/*.ogg",
+PIECES = ("vqwave/seed_*.ogg", "cores_over_*/*.ogg",
           "both/label_*.ogg", "singularity_timed/generated_*.ogg")
 """What is published and was generated, in docs/results."""
 PLANTED_SECONDS, PLANTED = 30.0, 4
