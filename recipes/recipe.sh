@@ -1,7 +1,8 @@
 # What the recipes share; sourced by recipes/NAME/run.sh, which says what is fetched:
 #   about, package, music (the folder of music inside it), hours, hardware
-# and, where they differ from these: steps (and a function for each), models, trains, begin (trained models that the
-# step `own` begins with). It ends with `run "$@"`.
+# and, where they differ from these: steps (and a function for each), all (the steps of a whole run), models, trains,
+# work (what follows preparing), begin (trained models that the step `own` begins with). It ends with `run "$@"`. A recipe
+# that trains nothing has no hours.
 # shellcheck shell=bash disable=SC2154
 set -euo pipefail
 
@@ -14,6 +15,8 @@ trains='all levels of preset vqwave'
 page=$name
 begin=''
 steps='fetch prepare train evaluate own'
+all='fetch prepare train evaluate'
+work=''
 more_steps='A step is done only where it is asked for:
   own           an hour of training (--hours) on this music as a user has it, beginning with what was trained on other
                 music; options after -- are of train_all.py'
@@ -26,22 +29,22 @@ do on this music, which is what train_all.py holds them to on other music:
 
 usage() {
     cat <<HELP
-usage: recipes/$name/run.sh [--hours H] [--music DIR] [--step STEP] [-- OPTION...]
+usage: recipes/$name/run.sh ${hours:+[--hours H] }[--music DIR] [--step STEP] [-- OPTION...]
 
 $about
 
-Fetches the music (Debian's $package, through apt-get, without installing it), prepares it, trains
-$trains, evaluates, and writes research/results/$page.md. What is done is not done again: the same command again goes on
+Fetches the music (Debian's $package, through apt-get, without installing it), prepares it, ${work:-trains
+$trains, evaluates}, and writes research/results/$page.md. What is done is not done again: the same command again goes on
 where it was stopped. Needs $hardware.
 
-  --hours H     for training, shared out over the $models (default $hours)
-  --music DIR   the music is here already: needed where there is no apt-get, or it does not know the package
+${hours:+  --hours H     for training, shared out over the $models (default $hours)
+}  --music DIR   the music is here already: needed where there is no apt-get, or it does not know the package
   --step STEP   do one step only: ${steps// /, }
   -- OPTION...  further options, of that step's script
 
 $more_steps
 
-The music goes to data/music/$name, its prepared form to data/$name, models to weights/$name. ${ship//\$name/$name}
+The music goes to data/music/$name, its prepared form to data/$name${hours:+, models to weights/$name}. ${ship//\$name/$name}
 HELP
 }
 
@@ -109,6 +112,7 @@ run() {
         esac
     done
     [[ " $steps " == *" ${step:-fetch} "* ]] || fail "there is no step '$step' (see --help)"
+    [ -z "$asked" ] || [ -n "$hours" ] || fail "trains nothing, so it takes no --hours"
     [ -n "$step" ] || [ $# -eq 0 ] || fail "options after -- are of one step: name it with --step"
     [ -z "$given" ] || [ -d "$given" ] || fail "$given: no such folder"
 
@@ -121,9 +125,8 @@ run() {
         "$step" "$@"
         return
     fi
-    fetch
-    prepare
-    train
-    evaluate
-    say "done: research/results/$name.md"
+    for step in $all; do
+        "$step"
+    done
+    say "done: research/results/$page.md"
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from vqwave import cli, progress
 from vqwave.errors import UserError
 from vqwave.io import labels, weights
-from vqwave.io.files import CHECKOUT, printable
+from vqwave.io.files import printable
 from vqwave.play import engine
 from vqwave.report import fad, judge
 from vqwave.report.tables import Column, render
@@ -22,7 +22,9 @@ COLUMNS = (*(Column(name, name) for name in ("codecs", "corpus", "level")),
            Column("chroma", "chroma", ".3f"), Column("contour", "contour", ".2f"),
            Column("attacks", "attacks", ".2f"), Column("note events", "note_events", ".2f"),
            Column("SC dB", "sc_db", ".2f"),
-           Column("mel", "mel", ".3f"), Column("SI-SDR dB", "si_sdr_db", ".2f"),
+           Column("mel", "mel", ".3f"), Column("contrast error", "contrast", ".1f"),
+           Column("roughness excess dB", "roughness", ".1f"), Column("whistle", "whistle", ".2f"),
+           Column("SI-SDR dB", "si_sdr_db", ".2f"),
            Column("distance", "distance", ".1f"), Column("perplexity", "perplexity", ".0f"),
            Column("latency ms", "latency_ms", ".0f"), Column("steps", "steps"),
            Column("trained on", "leaked"))
@@ -38,9 +40,7 @@ def parser():
                         help="of the page (default: codecs_on_other_music)")
     parser.add_argument("--codecs", nargs="+", required=True, metavar="NAME=DIR",
                         type=results.named)
-    parser.add_argument("--data-dirs", nargs="+", required=True, metavar="DIR")
-    parser.add_argument("--splits", nargs="+", metavar="F.yml",
-                        help="of each data folder (default: recipes/NAME/split.yml)")
+    results.add_corpora(parser)
     parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
                         type=results.named,
                         help="codecs of one data folder, on which no other codecs are measured")
@@ -82,11 +82,7 @@ def average(rows: Sequence[Mapping]) -> list[dict]:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    paths = args.splits or [CHECKOUT / "recipes" / Path(x).resolve().name / "split.yml"
-                            for x in args.data_dirs]
-    if len(paths) != len(args.data_dirs):
-        raise UserError(f"--splits names {len(paths)} files for {len(args.data_dirs)} data folders")
-    corpora = [TestTracks(*pair) for pair in zip(args.data_dirs, paths, strict=True)]
+    corpora = [TestTracks(*pair) for pair in results.corpora(args)]
     only_on = {name: Path(folder).resolve().name for name, folder in args.only_on}
     pairs = []
     for name, folder in args.codecs:

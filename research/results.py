@@ -17,7 +17,7 @@ from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
 from vqwave.play import engine
 from vqwave.report import tables
 
-PRIVATE_OPTION = r" --(musicnn|cache-dir|output-dir)[ =]('[^']*'|\S+)"
+PRIVATE_OPTION = r" --(musicnn|cache-dir|output-dir|sounds)[ =]('[^']*'|\S+)"
 """In a command line, an option whose value is a place on one machine."""
 SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
 """Comparison operators of a bound, such as `≤ 0.32`."""
@@ -120,8 +120,9 @@ def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
         lines.append(f"Chosen by looking at some of these tracks: {choices}." if chosen
                      else "No recipe records a choice by these tracks.")
         if pages:
-            lines.append(f"Their figures were published ({', '.join(dict.fromkeys(pages))}) and "
-                         f"seen before later choices: they are not untouched.")
+            published = f"Their figures were published ({', '.join(dict.fromkeys(pages))})"
+            lines.append(f"{published} and seen before later choices: they are not untouched."
+                         if chosen else f"{published}.")
     for name, trained_on in leaked.items():
         if trained_on:
             lines.append(f"**{name} was trained on {', '.join(trained_on)}.**")
@@ -154,10 +155,31 @@ def add_arguments(parser):
     """--engine, --musicnn, --output-dir and --json."""
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
     arguments.add_musicnn(parser)
+    add_output(parser)
+
+
+def add_output(parser):
+    """--output-dir and --json."""
     parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
                         help="where research/results is")
     parser.add_argument("--json", action="store_true",
                         help="print the figures as JSON, write nothing")
+
+
+def add_corpora(parser):
+    """--data-dirs and --splits, see `corpora`."""
+    parser.add_argument("--data-dirs", nargs="+", required=True, metavar="DIR")
+    parser.add_argument("--splits", nargs="+", metavar="F.yml",
+                        help="of each data folder (default: recipes/NAME/split.yml)")
+
+
+def corpora(args) -> list[tuple[str, Path]]:
+    """(data folder, its split) of the arguments of `add_corpora`."""
+    paths = args.splits or [CHECKOUT / "recipes" / Path(x).resolve().name / "split.yml"
+                            for x in args.data_dirs]
+    if len(paths) != len(args.data_dirs):
+        raise UserError(f"--splits names {len(paths)} files for {len(args.data_dirs)} data folders")
+    return [*zip(args.data_dirs, paths, strict=True)]
 
 
 def named(text: str) -> tuple[str, str]:

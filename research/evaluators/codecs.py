@@ -1,6 +1,7 @@
-"""How much of the music each codec keeps, beside Opus and MP3; hum at the codes' rate; silence.
+"""How much of the music each codec keeps, beside Opus and MP3; the clarity of the copies; silence.
 
-Spectral convergence, mel and SI-SDR are deaf to notes; notes and chroma are deaf to timing.
+Spectral convergence, mel and SI-SDR are deaf to notes; notes and chroma are deaf to timing; the
+Fréchet distance is deaf to both. `vqwave.dsp.clarity` says what clarity is deaf to.
 """
 
 import tempfile
@@ -8,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from vqwave.dsp import metrics, spectrum
+from vqwave.dsp import metrics
 from vqwave.io import audio
 from vqwave.report import judge
 
@@ -19,13 +20,14 @@ EXCERPT_SECONDS = 20.0  # of each track, from a third of its length
 BASELINES = (("Opus 32", "libopus", 32000), ("Opus 6", "libopus", 6000),
              ("MP3 32", "libmp3lame", 32000), ("MP3 8", "libmp3lame", 8000))
 """Name, encoder of FFmpeg and bits per second: near to the codecs at 8x and at 32x."""
-HUM_FFT = 8192  # the least samples of a spectrum in which hum is searched
 COMPARED = {"sc_db": "SC", "mel": "mel", "si_sdr_db": "SI-SDR", "notes": "notes kept",
             "chroma": "chroma", "contour": "contour", "attacks": "attacks",
             "beat": "windows with a beat", "note_events": "note events",
+            **{metric.name: metric.title for metric in judge.CLARITY},
+            "whistle_hz": "whistle at Hz",
             "distance": "Fréchet distance", "bitrate_kbps": "kbit/s"}
-CODED = {"usage": "codes in use", "perplexity": "perplexity", "buzz_db": "hum at the codes' rate",
-         "notch_db": "notches at the codes' rate", "silence_db": "silence"}
+CODED = {"usage": "codes in use", "perplexity": "perplexity", "silence_db": "silence"}
+WORST = {"usage": min, "roughness": max, "whistle": max, "silence_db": max}
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
@@ -40,8 +42,9 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     for subject, row in rows.items():
         yield from ((f"{title}, {subject}", row[key]) for key, title in (COMPARED | CODED).items()
                     if row.get(key) is not None)
-    for key, worst in (("usage", min), ("buzz_db", max), ("notch_db", min), ("silence_db", max)):
-        yield f"{CODED[key]}, worst level", worst(row[key] for row in levels)
+    for key, worst in WORST.items():
+        if (values := [row[key] for row in levels if row[key] is not None]):
+            yield f"{(COMPARED | CODED)[key]}, worst level", worst(values)
 
 
 def baselines_at(rate: int) -> list[tuple[str, str, int]]:
@@ -63,8 +66,7 @@ def measure_codec(corpus, level: int) -> dict:
     pairs = [(x, codec.decode(codec.encode(x[None]))[0, : len(x)]) for x in excerpts(corpus)]
     silence = codec.decode(codec.encode(np.zeros((1, 5 * corpus.rate), np.float32)))[0]
     return (judge.compare(pairs, corpus.rate, corpus.embed)
-            | judge.code_figures(codec.config, codes) | hum(pairs, level)
-            | {"silence_db": metrics.rms_db(silence)})
+            | judge.code_figures(codec.config, codes) | {"silence_db": metrics.rms_db(silence)})
 
 
 @cached("tracks")
@@ -96,32 +98,3 @@ def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray
     shifted = [copy[i : i + len(x)] for i in range(delays)]
     return max(shifted, key=lambda y: metrics.si_sdr(x, y)), len(data)
 
-
-def hum(pairs, level: int) -> dict[str, float]:
-    """How much a codec hums at the rate of its codes.
-
-    Long-term spectra are compared at multiples of sample rate / level. Notes that come back out of
-    tune cause differences anywhere, so the figures half-way between the multiples are subtracted.
-    Power 80 dB below the loudest counts as silence. pairs: (original, copy), float32 [samples].
-
-    Returns: {"buzz_db": the most that a line stands out of its surroundings, beyond the original
-    (more than 3 dB is audible as a tone), "notch_db": the most that a line falls short, negative}.
-    """
-    n_fft = level * max(-(-HUM_FFT // level), 32)
-    original, copy = (sum(np.square(block, dtype=np.float64).sum(0) for sound in sounds
-                          for block in spectrum.magnitudes(sound, n_fft, n_fft // 2, frames=64))
-                      for sounds in zip(*pairs, strict=True))
-    floor = original.max() * 1e-8
-    original, copy = np.maximum(original, floor), np.maximum(copy, floor)
-
-    def line_gain(bins):
-        """dB that each line gained, relative to its surroundings."""
-        at, around = (fold(copy[near], 1) / fold(original[near], 1) for fold, near in (
-            (np.max, bins[:, None] + metrics.LINE), (np.median, bins[:, None] + metrics.BESIDE)))
-        return 10 * np.log10(at / around)
-
-    spacing = n_fft // level
-    lines = np.arange(spacing, n_fft // 2 - 8, spacing)
-    gain, elsewhere = line_gain(lines), line_gain(lines - spacing // 2)
-    return {"buzz_db": float(gain.max() - max(0.0, elsewhere.max())),
-            "notch_db": float(gain.min() - min(0.0, elsewhere.min()))}

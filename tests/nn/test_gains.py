@@ -17,7 +17,7 @@ def codec_config(**quantizer):
         "front_end": {"kind": "log_frequency"}, "encoder": {"kind": "banded", "units": 8},
         "stages": [{"stride": 8, "channels": 8, "dilations": [1]},
                    {"stride": 64, "channels": 8, "dilations": [1]}],
-        "head": {"kind": "notes"}, "loss": {"flux": 1.0},
+        "head": {"kind": "notes", "overtones": {}}, "loss": {"flux": 1.0},
         "quantizer": {"kind": "gain_shape", "edges": EDGES,
                       "shape": {"books": 7, "num_codes": 64, "code_dim": 4}} | quantizer})
 
@@ -125,6 +125,28 @@ def test_a_part_is_decoded_as_the_whole_and_the_engines_agree(codec, tmp_path):
     part, _ = onnx.decode_part(codes, 0, 40, 20)
     np.testing.assert_allclose(part, whole[:, 40 * HOP : 60 * HOP], atol=1e-4)
     assert near >= 2
+
+
+def test_parts_that_follow_each_other_are_the_piece_with_its_past(codec, tmp_path, rng):
+    """The overtones hear six seconds of past, in a stream and in the windows of a long piece."""
+    weights.save(tmp_path, "timed", "", codec.parts, codec.config)
+    played = engine.CodecEngine(weights.find(tmp_path, "timed"))
+    halo, count, step = played.decode_halo, 700, 50
+    assert played.decode_past == 256 and halo < 40
+    codes = rng.integers(0, 64, (1, count, 10)).astype(np.int32)
+    whole = np.asarray(codec.decode_model()([codes, np.zeros(1, np.int32)]))
+    memory, start, parts = None, 0, []
+    for first in range(0, count, step):
+        stop = min(first + step + halo, count)
+        part, memory = played.decode_part(codes[:, start:stop], start, first, step, memory)
+        start = stop
+        parts.append(part)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-4)
+    np.testing.assert_allclose(played.decode(codes), whole, atol=1e-4)
+    # A part far from the start, from the codes before it alone.
+    begin = 400 - halo - played.decode_past
+    part, _ = played.decode_part(codes[:, begin : 450 + halo], begin, 400, 50)
+    np.testing.assert_allclose(part, whole[:, 400 * HOP : 450 * HOP], atol=1e-4)
 
 
 @pytest.mark.parametrize("changes, message", [

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 from nn.test_autoencoders import notes_config
+from scipy.interpolate import BSpline
+from scipy.signal import hilbert, welch
 
 from vqwave import config as configs
 from vqwave.config import PERIOD
@@ -10,7 +12,10 @@ from vqwave.nn.heads import (
     InverseSTFT,
     NoiseBank,
     OvertonesOf,
+    PastMean,
     PickedTones,
+    Prominence,
+    QuietNoise,
     ToneBank,
     tone_cycles,
 )
@@ -27,20 +32,78 @@ def test_the_tones_are_quarter_tones_on_concert_pitch_below_nyquist():
     assert len(set(tone_cycles(192, RATE))) == 192
 
 
+def angles(bank, start, samples, sample_rate=RATE):
+    """The angle of each tone of a bank at each sample, in radians: float64 [tones, samples]."""
+    time = np.arange(samples) + start
+    points = len(bank.draws)
+    draws = bank.draws[np.arange(-1, points + 3) % points].astype(float)
+    waver = BSpline(np.arange(-3, points + 5), draws, 3)(time % PERIOD / bank.POINT).T
+    cycles = tone_cycles(len(bank.phases), sample_rate)[:, None]
+    return 2 * np.pi * (cycles * time % PERIOD) / PERIOD + bank.phases[:, None] + waver
+
+
 @pytest.mark.parametrize("start", [0, 5, PERIOD // HOP - 3])
 @pytest.mark.parametrize("hop", [HOP, 8])
-def test_the_bank_is_the_sum_of_its_sines(rng, start, hop):
+def test_the_bank_is_the_sum_of_its_wavering_tones(rng, start, hop):
     count, frames = 192, 12
     bank = ToneBank(count, hop, RATE)
     amplitudes = rng.uniform(0, 1 / count, (2, frames, count)).astype("float32")
     audio = np.asarray(bank(amplitudes, np.array([start, 0])))
     assert audio.shape == (2, frames * hop, 1)
-    places = np.arange(frames * hop) / hop
+    time = np.arange(frames * hop)
     for row, first in zip(range(2), (start, 0), strict=True):
-        time = np.arange(frames * hop) + first * hop
-        drawn = np.stack([np.interp(places, np.arange(frames), a) for a in amplitudes[row].T])
-        angle = 2 * np.pi * tone_cycles(count, RATE)[:, None] * time / PERIOD + bank.phases[:, None]
-        np.testing.assert_allclose(audio[row, :, 0], (drawn * np.sin(angle)).sum(0), atol=2e-5)
+        around = np.pad(amplitudes[row], ((1, 3), (0, 0)), mode="edge").astype(float)
+        steps = time[:: bank.step].tolist() + [frames * hop]
+        spline = BSpline(np.arange(-3, frames + 5), around, 3)(np.array(steps) / hop)
+        curves = np.stack([np.interp(time, steps, values) for values in spline.T])
+        expected = (curves * np.sin(angles(bank, first * hop, frames * hop))).sum(0)
+        # The phases of high tones are not quite linear within a step.
+        assert np.std(audio[row, :, 0] - expected) < 0.01 * expected.std()
+
+
+def test_a_block_of_tones_can_be_computed_alone(rng):
+    bank = ToneBank(24, 512, RATE)
+    amplitudes = rng.uniform(0, 0.1, (1, 60, 24)).astype("float32")
+    before, after = bank.receptive_field
+    for start in (0, PERIOD // 512 - 30):
+        whole = np.asarray(bank(amplitudes, np.array([start])))[0].reshape(60, 512)
+        block = bank(amplitudes[:, 20 - before : 40 + after], np.array([start + 20 - before]))
+        np.testing.assert_array_equal(np.asarray(block)[0].reshape(-1, 512)[before:-after],
+                                      whole[20:40])
+
+
+def test_a_tone_has_no_modulation_at_the_frame_rate(rng):
+    """A steady tone whose codes change it a little in each frame."""
+    frames, hop = 430, 512
+    bank = ToneBank(1, hop, RATE, first=108)
+    amplitudes = rng.uniform(0.1, 0.3, (1, frames, 1)).astype("float32")
+    envelope = np.abs(hilbert(np.asarray(bank(amplitudes, np.zeros(1, "int32")))[0, :, 0]))
+    power = np.abs(np.fft.rfft(envelope * np.hanning(envelope.size))) ** 2
+    rate = np.fft.rfftfreq(envelope.size, 1 / RATE) * hop / RATE
+
+    def modulation(of_frame_rate):
+        return power[np.abs(rate - of_frame_rate) < 0.1].mean()
+
+    slow = modulation(0.25)
+    assert all(10 * np.log10(modulation(k) / slow) < -40 for k in (1, 2))
+
+
+def test_tones_waver_by_nine_cents_slowly_and_each_on_its_own():
+    count = 48
+    bank = ToneBank(count, 512, RATE)
+    seconds = bank.step / RATE
+    waver = np.asarray(bank.waver(np.arange(bank.cycle + 1)[None]))[0].astype(float)
+    np.testing.assert_array_equal(waver[0], waver[-1])
+    hertz = tone_cycles(count, RATE) * RATE / PERIOD
+    cents = 1200 * np.log2(1 + np.diff(waver, axis=0) / (2 * np.pi * seconds * hertz))
+    np.testing.assert_allclose(cents.std(0), 9, rtol=0.2)
+    assert cents.std() == pytest.approx(9, rel=0.03)
+    # Five points a second: nothing changes faster than that.
+    power = (np.abs(np.fft.rfft(cents, axis=0)) ** 2).sum(1)
+    slow = np.fft.rfftfreq(len(cents), seconds) < 6
+    assert power[slow].sum() > 0.99 * power.sum()
+    others = np.corrcoef(cents.T)[~np.eye(count, dtype=bool)]
+    assert np.abs(others).max() < 0.4 and np.abs(others).mean() < 0.1
 
 
 def test_noise_depends_on_the_position_and_is_as_loud_as_the_features_say(rng):
@@ -50,7 +113,7 @@ def test_noise_depends_on_the_position_and_is_as_loud_as_the_features_say(rng):
     assert whole.shape == (1, 320, 1)
     part = np.asarray(layer(x[:, 15:], np.array([115])))
     np.testing.assert_allclose(part[:, 24:], whole[:, 15 * 8 + 24 :], atol=1e-6)
-    np.testing.assert_allclose(np.asarray(layer(x, np.array([100 + PERIOD // 8]))),
+    np.testing.assert_allclose(np.asarray(layer(x, np.array([100 + layer.LENGTH // 8]))),
                                whole, atol=1e-6)
     assert np.abs(np.asarray(layer(x, np.array([101]))) - whole).max() > 0.1
     np.testing.assert_allclose(np.asarray(layer(3 * x, np.array([100]))), 3 * whole, atol=1e-5)
@@ -93,7 +156,9 @@ def test_overtones_sound_at_peaks_of_the_predicted_spectrum():
 
     def overtones(levels, contrast):
         predictions = np.concatenate([np.zeros_like(levels), np.zeros_like(levels), levels], -1)
-        return np.asarray(OvertonesOf(48, 1800.0, contrast, 120)(predictions))[0, 0]
+        prominence, usual = Prominence()(predictions), np.zeros_like(levels)
+        layer = OvertonesOf(48, 1800.0, contrast, 120)
+        return np.asarray(layer([predictions, prominence, usual]))[0, 0]
 
     plain, contrasted = (overtones(levels, contrast) for contrast in (1.0, 2.5))
     assert set(np.flatnonzero(plain)) == set(np.flatnonzero(contrasted)) == {40}
@@ -109,6 +174,55 @@ def test_overtones_sound_at_peaks_of_the_predicted_spectrum():
         amplitudes.append(overtones(flat, 1.5)[40])
     assert amplitudes[0] == 0 < amplitudes[-1]
     assert np.max(np.diff(amplitudes)) < 0.1 * amplitudes[-1]
+
+
+def test_a_peak_that_always_stands_makes_no_overtone_and_one_that_comes_does(rng):
+    frames = 400
+    levels = np.full((1, frames, 48), 0.5, "float32")
+    levels[..., 30] += 6 / 80
+    levels[:, 360:, 40] += 6 / 80
+    predictions = np.concatenate([np.zeros_like(levels), np.zeros_like(levels), levels], -1)
+    prominence, past_mean = Prominence()(predictions), PastMean(512)
+    layer = OvertonesOf(48, 1800.0, 1.5, 120)
+    tones = np.asarray(layer([predictions, prominence, past_mean(prominence)]))[0]
+    assert tones[0, 30] > 0 and not tones[256:, 30].any()
+    assert not tones[:360, 40].any() and tones[360:, 40].all()
+
+
+def test_the_mean_of_the_past_of_a_block_has_the_bits_of_the_whole_piece(rng):
+    layer = PastMean(512)
+    x = rng.normal(size=(1, 700, 3)).astype("float32")
+    whole = np.asarray(layer(x))[0]
+    assert layer.past_steps == 256
+    np.testing.assert_allclose(whole[500], x[0, 244:500:16].mean(0), atol=1e-6)
+    np.testing.assert_allclose(whole[40], x[0, [8, 24]].sum(0) / 16, atol=1e-6)
+    np.testing.assert_array_equal(layer(x[:, 500:], past=x[:, 244:500])[0], whole[500:])
+
+
+def test_noise_is_weaker_by_band_between_attacks_and_full_at_an_attack(rng):
+    frames, hop, attack = 120, 512, 80
+    noise = rng.normal(0, 0.1, (1, frames * hop, 1)).astype("float32")
+    loudness = np.full((1, frames, 24), 0.5, "float32")
+    loudness[:, attack:] += 3 / 80
+    predictions = np.concatenate([np.zeros_like(loudness)] * 2 + [loudness], axis=-1)
+    layer = QuietNoise(hop, RATE)
+    quiet = np.asarray(layer([noise, predictions]))
+    # The share is largest over the frame before and after the attack.
+    share = np.asarray(layer.attacks(predictions))[0, :, 0]
+    np.testing.assert_allclose(share[attack - 1 : attack + 4], [0.7, 1, 0.7, 0.4, 0], atol=1e-6)
+    assert not share[: attack - 1].any()
+    steady = slice(0, 70 * hop)
+    hertz, before, after = (*welch(noise[0, steady, 0], RATE, nperseg=2048),
+                            welch(quiet[0, steady, 0], RATE, nperseg=2048)[1])
+    change = 10 * np.log10(after / before)
+    assert np.abs(change[(hertz > 280) & (hertz < 360)]).max() < 2
+    np.testing.assert_allclose(change[(hertz > 1000) & (hertz < 10000)], -7, atol=0.5)
+    # A block is the same alone.
+    before, after = layer.receptive_field
+    part = slice(75 - before, 90 + after)
+    alone = layer([noise[:, part.start * hop : part.stop * hop], predictions[:, part]])
+    np.testing.assert_allclose(np.asarray(alone)[:, before * hop : -after * hop],
+                               quiet[:, 75 * hop : 90 * hop], atol=1e-6)
 
 
 def test_each_loss_of_notes_is_smallest_for_the_right_prediction():

@@ -235,5 +235,6 @@ def test_metadata_hold_the_numbers_that_a_player_needs(tiny_weights, cache):
         assert metadata(codec.weight_set, kind) == {
             "level": "128", "num_codes": "64", "books": "1", "sample_rate": "22050",
             "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo),
-            "period": "2048",
+            "decode_past": str(codec.decode_past),
+            "period": "8192",
             "latency": str(round(codec.latency * codec.config.sample_rate))}

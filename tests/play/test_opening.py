@@ -55,7 +55,7 @@ class Reluctant(Alternating):
 class Constant:
     """A codec that plays code c at c / 64."""
 
-    decoder_batch, splits, decode_halo = 1, False, 0
+    decoder_batch, splits, decode_halo, decode_past = 1, False, 0, 0
 
     def __init__(self, codec):
         self.config, self.weight_set, self.engine = codec.config, codec.weight_set, "constant"

@@ -37,6 +37,7 @@ def filled(**more):
     values = {"codecs": [codec], "generators": [{"model": "g", "unseen": [], "epoch": 3, "bits": 5.0,
                                                  "before": 6.0}],
               "distance": {"generated": 15.0, "training": 10.0, "seconds": 60.0}, "health": figures,
+              "clarity": {"contrast": 3.4, "whistle": 0.37},
               "copies": [{"level": 512, "seconds": 1.0, "held_out_seconds": 0.5, "transpose": 0}]}
     return Results(9, 0.5, 1, 0.1, 22050, 512, **values | more)
 
@@ -81,7 +82,7 @@ def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
     assert "http" not in re.sub(r'src="[^"]*"', "", page)
     mp3 = next(x for x in sources if x.startswith("data:audio/mpeg;base64,"))
     assert len(base64.b64decode(mp3.split(",")[1])) > 1000
-    for words in ("1.5 times as far", "<td>512</td>", "5.00", "6.00"):
+    for words in ("1.5 times as far", "<td>512</td>", "5.00", "6.00", "<td>0.37</td>"):
         assert words in page
     with pytest.raises(UserError, match="is a folder"):
         folder_page.write(results, tmp_path, "mine")
@@ -100,7 +101,9 @@ def test_the_page_of_a_trained_folder_holds_pieces(trained, models, tmp_path, ca
     assert "Generated pieces" in page and page.count("<audio") == 5
     for name in weights.chain(models).names:
         assert name in page
-    assert f"wrote {path}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"wrote {path}" in printed
+    assert "whistle of vqvae_512" in printed and "contrast error of generated music" in printed
 
 
 @pytest.mark.large

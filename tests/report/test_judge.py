@@ -79,18 +79,20 @@ def test_an_exact_copy_suits_and_noise_does_not():
     exact = judge.compare(((x, x) for x in sounds), RATE, embed)
     assert exact["notes"] == pytest.approx(1.0, abs=1e-6) and exact["mel"] == 0.0
     assert exact["distance"] == pytest.approx(0.0, abs=1e-6) and exact["seconds"] == 5.0
+    assert [exact[metric.name] for metric in judge.CLARITY] == [0.0] * len(judge.CLARITY)
     assert judge.find_shortfall(exact) == ""
     random = np.random.default_rng(0)
     noise = judge.compare(((x, random.normal(0, 0.3, len(x)).astype(np.float32)) for x in sounds),
                           RATE)
     assert "notes" in (shortfall := judge.find_shortfall(noise)) and "mel" in shortfall
-    assert noise["distance"] is None
+    assert noise["distance"] is None and noise["contrast"] > 5 and noise["loudness"] > 3
     silent = np.zeros(RATE, np.float32)
     assert judge.compare([(silent, silent)], RATE)["notes"] is None
 
 
 def test_a_codec_is_compared_with_its_figures_on_its_own_corpus():
-    figures = {"notes": 0.4, "contour": 0.4, "mel": 0.8, "distance": 50.0, "seconds": 80.0}
+    clear = {metric.name: 0.0 for metric in judge.CLARITY}
+    figures = {"notes": 0.4, "contour": 0.4, "mel": 0.8, "distance": 50.0, "seconds": 80.0} | clear
     assert judge.find_shortfall(figures) == ("notes kept 0.4, needs 0.6; contour 0.4, needs 0.45; mel 0.8, "
                                              "needs 0.7; distance 50, needs 40")
     own = {"notes": 0.42, "mel": 0.7, "distance": 35.0, "seconds": 120.0}
@@ -100,6 +102,10 @@ def test_a_codec_is_compared_with_its_figures_on_its_own_corpus():
     # The distance of little audio is biased; one that was not measured is in no verdict.
     for change in ({"seconds": 20.0}, {"distance": None}):
         assert "distance" not in judge.find_shortfall(figures | change)
+    # A fault that is heard counts whatever the codec does on its own corpus, if there is enough sound.
+    unclear = figures | {"contrast": 12.0}
+    assert judge.find_shortfall(unclear, own) == "contrast error 12, needs 10"
+    assert judge.find_shortfall(unclear | {"seconds": 20.0}, own) == ""
 
 
 def test_excerpts_sound_and_last_two_minutes_at_most(tmp_path, monkeypatch):

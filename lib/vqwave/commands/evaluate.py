@@ -11,12 +11,14 @@ from .. import cli, config, progress
 from ..io import defaults, manifest, silence, splits
 from ..io.files import printable
 from ..play import api
-from ..report import fad, folder_page, tables
+from ..report import fad, folder_page, judge, tables
 from ..train import plan
 from . import arguments
 
 MINUTES = 2.0
 """The default length of the generated music."""
+CLARITY = tuple((metric.name, metric.title) for metric in judge.CLARITY if metric.bound)
+"""Keys and titles of the printed figures of clarity."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,9 +95,11 @@ def before_tuning(folder) -> list[dict]:
 
 def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
     """(name, value) of the printed figures that were measured."""
-    rows = [(f"{title} of {row['model']}", row[key])
+    rows = [(f"{title} of {row['model']}", row.get(key))
             for row in measured.codecs
-            for key, title in (("notes", "notes kept"), ("mel", "mel"), ("distance", "distance"))]
+            for key, title in (("notes", "notes kept"), ("mel", "mel"), ("distance", "distance"),
+                               *CLARITY)]
+    rows += [(f"{title} of generated music", measured.clarity.get(key)) for key, title in CLARITY]
     rows += [(f"bits a frame of {row['model']}", row["bits"]) for row in measured.generators]
     distance, statistics = measured.distance or {}, measured.statistics or {}
     rows += [("distance of generated music", distance.get("generated")),

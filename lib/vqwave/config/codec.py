@@ -12,8 +12,8 @@ from .fields import MAX_BOOKS, Config, ConfigError, Fraction, Name, Positive, re
 from .heads import AdversaryConfig, AnyHead, LossConfig, WaveformHead
 from .quantizers import AnyQuantizer, EMAQuantizer
 
-PERIOD = 1 << 18
-"""Samples after which a decoder's tones and noise repeat. Positions are counted modulo this."""
+PERIOD = 1 << 20
+"""Samples after which a decoder's tones repeat. Positions are counted modulo this."""
 TONE_HOP = 128
 """The largest hop, in samples, between two values of the loudness of a decoder's tones."""
 

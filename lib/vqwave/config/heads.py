@@ -59,6 +59,9 @@ class NotesHead(HeadPart):
 
     def check(self, codec):
         highest = codec.front_end.highest_frequency
+        if self.overtones and codec.front_end.hop != codec.level:
+            raise ValueError(f"overtones need a front_end whose hop, {codec.front_end.hop}, is the "
+                             f"product of all strides, {codec.level}")
         if self.overtones and self.overtones.above >= highest:
             raise ValueError(f"overtones are above {self.overtones.above:g} Hz; that must be below "
                              f"the end of front_end, {highest:g} Hz")

@@ -63,7 +63,8 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
         audio, left, start = audio[:, drop * level :], left + drop, stop
 
 
-def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
+def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = None,
+           past: int = 0) -> np.ndarray:
     """codes int32 [batch, N, books], or vectors float32 [batch, N, dim] -> audio float32 [batch,
     N·level].
 
@@ -72,6 +73,7 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
             n·level].
         halo: the receptive field of the decoder on either side, in frames.
         window: frames kept per run.
+        past: further frames before the halo that the decoder needs.
     """
     codes = np.asarray(codes)
     batch, count = codes.shape[:2]
@@ -79,7 +81,7 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     audio = np.empty((batch, count * level), np.float32)
     for start in range(0, count, window):
         stop = min(start + window, count)
-        left, right = max(0, start - halo), min(count, stop + halo)
+        left, right = max(0, start - halo - past), min(count, stop + halo)
         inside = slice((start - left) * level, (stop - left) * level)
         samples = np.asarray(run(codes[:, left:right], left))
         audio[:, start * level : stop * level] = samples[:, inside]

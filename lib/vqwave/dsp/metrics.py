@@ -19,8 +19,6 @@ from .spectrum import magnitudes, mel_filters
 SC_WINDOWS = ((2048, 240, 1200), (1024, 120, 600), (512, 50, 240))
 MEL_BANDS = ((2048, 80), (512, 40))
 MEL_FLOOR = 1e-5
-# The bins of a spectral line under a Hann window, and the bins beside the line.
-LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
 DB_LIMIT = 120.0
 # Less power than -200 dBFS is a rounding error, for example of a constant minus its mean.
 SILENCE_POWER = 1e-20

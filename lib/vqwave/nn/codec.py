@@ -65,8 +65,9 @@ class Codec(keras.Model):
         """Compute the receptive fields, in frames on either side, and the latency.
 
         encode_halo: of the encoder. decode_halo: of the decoder; decode_near: of its stages after
-            the first. latency: the input samples, counted from the start of a frame, that are
-            needed before the first sample of the frame can be played.
+            the first; decode_past: of its `past_mean`, before the halo. latency: the input samples,
+            counted from the start of a frame, that are needed before the first sample of the frame
+            can be played.
         """
         config = self.config
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
@@ -79,6 +80,8 @@ class Codec(keras.Model):
         if first is not None:
             self.decode_near = math.ceil(max(max(f.left - first.left, f.right - first.right)
                                              for f in fields))
+        past_mean = self.head.past_mean
+        self.decode_past = past_mean.past_steps if past_mean else 0
         waiting = overlap + segment - 1 + max(f.right for f in fields)
         self.latency = math.ceil(level + after + encoder.right * hop + waiting * level)
 
@@ -221,6 +224,13 @@ class Codec(keras.Model):
             gains = self.decoder.get_layer("gains")
             features.append(memory.delay(gains(vectors), self.decode_delay))
             inputs = [*inputs, gains.output]
+        if past_mean := self.head.past_mean:
+            prominence = keras.Model(inputs[0], self.head.prominence)(features[0])
+            # Frames before the piece are zeros, as in `decode_model`.
+            prominence = prominence * inside[:, : -self.decode_delay]
+            features.append(past_mean(prominence,
+                                      past=memory.past(prominence, past_mean.past_steps)))
+            inputs = [*inputs, self.head.usual]
         seen = [ops.take(ops.concatenate([memory.past(x, self.decode_window), x], axis=1),
                          places[0], axis=1) for x in features]
         rest = keras.Model([*inputs, *self.decoder.inputs[1:]], self.decoder.outputs[0])

@@ -20,6 +20,29 @@ ATTACK = 0.075
 """A rise from frame to frame counts as an attack: partly above 6 dB, fully above 12 dB."""
 
 
+class FilterBank:
+    """Filters of audio, float [bands, TAPS], centred: audio float32 [batch, T] -> float32 [batch,
+    T, bands]; T a multiple of the hop.
+
+    Computed as a convolution of blocks of up to `PHASES` samples, because convolutions of one
+    channel are slow.
+    """
+
+    def __init__(self, filters: np.ndarray, hop: int):
+        self.bands, phases = len(filters), math.gcd(hop, PHASES)
+        side = -(-(TAPS // 2) // phases)
+        place = np.arange((2 * side + 1) * phases)[:, None] - np.arange(phases)
+        place += TAPS // 2 - side * phases
+        taps = np.where((place >= 0) & (place < TAPS), filters[:, np.clip(place, 0, TAPS - 1)], 0)
+        self.kernel = taps.transpose(1, 2, 0).reshape(
+            2 * side + 1, phases, phases * self.bands).astype("float32")
+
+    def __call__(self, audio):
+        blocks = ops.reshape(audio, (ops.shape(audio)[0], -1, self.kernel.shape[1]))
+        bands = ops.conv(blocks, self.kernel, 1, "same")
+        return ops.reshape(bands, (ops.shape(bands)[0], -1, self.bands))
+
+
 class BandGains:
     """Splits audio into gain bands, whose sum is the audio. edges: the frequencies between bands,
     in Hz. The gain of a band is its loudness under a Hann window of 2·hop samples, centred on a
@@ -33,25 +56,13 @@ class BandGains:
         low_passes = [np.sinc(2 * edge / sample_rate * time) * 2 * edge / sample_rate * window
                       for edge in edges]
         filters = np.diff([np.zeros(TAPS), *low_passes, (time == 0).astype(float)], axis=0)
-        self.kernel = self._polyphase(filters, math.gcd(hop, PHASES)).astype("float32")
+        self.filters = FilterBank(filters, hop)
         weights = np.hanning(2 * hop + 1)[:-1]
         self.weights = (weights / weights.sum()).reshape(2, hop).astype("float32")
 
-    def _polyphase(self, filters, phases: int):
-        """The filters [bands, TAPS] as a convolution of blocks of `phases` samples: [blocks,
-        phases, phases·bands]. Convolutions of one channel are slow.
-        """
-        side = -(-(TAPS // 2) // phases)
-        place = np.arange((2 * side + 1) * phases)[:, None] - np.arange(phases)
-        place += TAPS // 2 - side * phases
-        taps = np.where((place >= 0) & (place < TAPS), filters[:, np.clip(place, 0, TAPS - 1)], 0)
-        return taps.transpose(1, 2, 0).reshape(2 * side + 1, phases, phases * self.bands)
-
     def split(self, audio):
         """audio float32 [batch, T] -> float32 [batch, T, bands]; T a multiple of the hop."""
-        blocks = ops.reshape(audio, (ops.shape(audio)[0], -1, self.kernel.shape[1]))
-        bands = ops.conv(blocks, self.kernel, 1, "same")
-        return ops.reshape(bands, (ops.shape(bands)[0], -1, self.bands))
+        return self.filters(audio)
 
     def gains(self, bands):
         """bands float32 [batch, T, bands] -> gains [batch, T / hop, bands]."""

@@ -4,10 +4,11 @@ inverse STFT.
 
 A decoder of convolutions alone hums at multiples of the code rate while its codes stay the same. In
 a bank, the phases of oscillators and the noise depend only on the position in the piece. The codes
-set the loudness, as in DDSP (Engel et al. 2020). Tones and noise repeat after `config.PERIOD`
-samples, so positions are counted modulo this period.
+set the loudness, as in DDSP (Engel et al. 2020). Tones repeat after `config.PERIOD` samples, and
+noise more often, so positions are counted modulo this period.
 """
 
+import functools
 import math
 
 import keras
@@ -17,6 +18,7 @@ from keras import layers, ops
 from ..config import LOUDNESS_RANGE, LOWEST_TONE, PER_OCTAVE, PERIOD
 from ..data.vocoders import GriffinLim
 from .blocks import Conv, ReceptiveField, prepend_past, upsampling
+from .gains import TAPS, FilterBank
 from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
 
 
@@ -46,6 +48,25 @@ def frame_numbers(x, start):
     return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
 
 
+def b_spline_shares(time):
+    """The shares of the points at −1, 0, 1 and 2 in a uniform cubic B-spline at `time` in [0, 1],
+    four arrays. Modulation at the rate of the points is suppressed fourfold (sinc⁴).
+    """
+    square, cube = time**2, time**3
+    return ((1 - time) ** 3 / 6, (4 - 6 * square + 3 * cube) / 6,
+            (1 + 3 * time + 3 * square - 3 * cube) / 6, cube / 6)
+
+
+def b_spline(x, steps: int):
+    """x [batch, frames, c] -> its cubic B-spline, `steps` times each frame: [batch, frames·steps,
+    c]. The outermost frames are repeated beyond the ends.
+    """
+    curves = np.stack(b_spline_shares(np.arange(steps) / steps), axis=-1).astype("float32")
+    padded = ops.concatenate([x[:, :1], x, x[:, -1:], x[:, -1:]], axis=1)
+    around = ops.stack([padded[:, :-3], padded[:, 1:-2], padded[:, 2:-1], padded[:, 3:]], axis=2)
+    return ops.reshape(ops.matmul(curves, around), (ops.shape(x)[0], -1, x.shape[-1]))
+
+
 class Bank(layers.Layer):
     """Frames [batch, frames, c], start int32 [batch] -> audio [batch, frames·hop, 1]."""
 
@@ -60,36 +81,68 @@ class ToneBank(Bank):
     """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch,
     frames·hop, 1].
 
-    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k). t is the time since the start of the piece, a_k is linear
-    from frame to frame, and φ_k are constant scattered phases. Computed as one product of matrices,
-    with sin(α + β) of the phases at the start of a frame and within a frame.
+    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k + w_k(t)). t is the time since the start of the piece, and
+    φ_k are constant scattered phases. a_k is the cubic B-spline of the amplitudes, because corners
+    at the frame rate buzz. w_k is the cubic B-spline of a normal draw for each point, `POINT`
+    samples apart, and depends on the position alone. So a tone's frequency wavers by `WAVER` cents,
+    and two tones do not beat at a fixed rate.
+
+    a_k·exp(i·(φ_k + w_k)) is linear between steps of at most `STEP` samples. Computed as one
+    product of matrices, with sin(α + β) of the phases at a step and around the step.
     """
 
-    # Amplitudes are interpolated towards the next frame.
-    receptive_field = (0, 1)
+    STEP, POINT = 32, 4096
+    WAVER = 9.0
+    """Root mean square of a tone's deviation, in cents."""
+    # A B-spline has four frames: one before, two after.
+    receptive_field = (1, 2)
 
     def __init__(self, count: int, hop: int, sample_rate: int, first: int = 0, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.hop, self.cycle = hop, PERIOD // hop
+        self.hop, self.step = hop, min(hop, self.STEP)
+        self.cycle = PERIOD // self.step
         cycles = tone_cycles(count, sample_rate, first)
         self.phases = scattered_phases(count).astype("float32")
-        # A frame advances the phase by m·hop / PERIOD turns, which is (m mod cycle) / cycle turns.
-        self.turns = (cycles % self.cycle).astype("int32")
-        angle = 2 * math.pi * cycles[:, None] * np.arange(hop) / PERIOD
-        rise = np.arange(hop) / hop
+        # A step advances the phase by m·step / PERIOD turns: (m mod cycle) / cycle turns.
+        self.turns = cycles % self.cycle
+        angle = 2 * math.pi * cycles[:, None] * np.arange(-self.step, self.step) / PERIOD
         turn = np.concatenate([np.cos(angle), np.sin(angle)])
-        self.basis = np.concatenate([turn * (1 - rise), turn * rise]).astype("float32")
+        rise = np.arange(self.step) / self.step
+        self.basis = np.concatenate([turn[:, self.step :] * (1 - rise),
+                                     turn[:, : self.step] * rise]).astype("float32")
+        self.draws = self._draws(cycles)
+
+    def _draws(self, cycles):
+        """w_k at each point, in radians: float32 [points, tones]."""
+        draws = np.random.Generator(np.random.Philox(key=1)).standard_normal(
+            (PERIOD // self.POINT, len(cycles)))
+        # The square of a B-spline's slope integrates to 2/3.
+        deviation = 2 ** (self.WAVER / 1200) - 1
+        turns = cycles * (self.POINT / PERIOD) * deviation / math.sqrt(2 / 3)
+        return (2 * math.pi * turns * draws).astype("float32")
 
     def call(self, x, start):
-        frame = ops.mod(frame_numbers(x, start), self.cycle)
-        turned = ops.mod(frame[..., None] * self.turns, self.cycle)
+        frames, steps = ops.shape(x)[1], self.hop // self.step
+        # One step more, for the end of the last frame.
+        following = ops.concatenate([x, x[:, -1:]], axis=1)
+        amplitudes = b_spline(following, steps)[:, : frames * steps + 1]
+        step = ops.mod(frame_numbers(amplitudes, start * steps), self.cycle)
+        # int64, because a product exceeds 32 bits where frames are short.
+        turned = ops.mod(ops.cast(step, "int64")[..., None] * self.turns, self.cycle)
         angle = ops.cast(turned, "float32") * (2 * math.pi / self.cycle) + self.phases
-        sine, cosine = ops.sin(angle), ops.cos(angle)
-        following = ops.concatenate([x[:, 1:], x[:, -1:]], axis=1)
-        weights = ops.concatenate([amplitudes * wave for amplitudes in (x, following)
-                                   for wave in (sine, cosine)], axis=-1)
-        audio = ops.matmul(weights, self.basis)
+        angle = angle + self.waver(step)
+        waves = ops.concatenate([amplitudes * ops.sin(angle), amplitudes * ops.cos(angle)], axis=-1)
+        audio = ops.matmul(ops.concatenate([waves[:, :-1], waves[:, 1:]], axis=-1), self.basis)
         return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
+
+    def waver(self, step):
+        """w_k at the steps int32 [batch, n]: float32 [batch, n, tones]."""
+        position = step * self.step
+        point, since = position // self.POINT, position % self.POINT
+        shares = b_spline_shares(ops.cast(since, "float32") / self.POINT)
+        draws = ops.convert_to_tensor(self.draws)
+        return sum(share[..., None] * ops.take(draws, (point + k) % len(self.draws), axis=0)
+                   for k, share in enumerate(shares, -1))
 
 
 class Loudness(layers.Layer):
@@ -112,14 +165,16 @@ class NoiseBank(Bank):
 
     A learnt convolution over gate(x)·mix(noise), where the features set the loudness of bands of
     noise. The output is linear in the noise, so it has no lines at the frame rate. The noise is a
-    table of `PERIOD` samples, the same in every model, read at the frame's position.
+    table of `LENGTH` samples, the same in every model, read at the frame's position.
     """
+
+    LENGTH = 1 << 18
 
     def __init__(self, bands: int, hop: int, **kwargs):
         super().__init__(**kwargs)
         self.bands, self.hop = bands, hop
-        draws = np.random.Generator(np.random.Philox(key=0))
-        self.table = draws.standard_normal((PERIOD // hop, hop)).astype("float32")
+        draws, rows = np.random.Generator(np.random.Philox(key=0)), max(1, self.LENGTH // hop)
+        self.table = draws.standard_normal((rows, hop)).astype("float32")
         self.gate = layers.Dense(bands, name="gate", dtype=self.dtype_policy)
         self.mix = layers.Dense(bands, use_bias=False, name="mix", dtype=self.dtype_policy)
         self.sound = Conv(hop, 7, use_bias=False, name="sound", dtype=self.dtype_policy)
@@ -160,19 +215,55 @@ class PickedTones(layers.Layer):
         return gate * amplitude_of(loudness)
 
 
-class OvertonesOf(layers.Layer):
-    """Predictions float32 [batch, frames, 3·bins], as in `PickedTones` -> amplitudes [batch,
-    frames, bins] of a tone on each peak of the predicted spectrum, 0 elsewhere.
-
-    A peak is no lower than its neighbours, and above the mean m of the `AROUND` bins around it. The
-    tone's loudness is m + contrast·(loudness − m). Tones fade in over a quarter of an octave from
-    `above` Hz on. first: the tone of the first bin, as in `quarter_tones`.
+class Prominence(layers.Layer):
+    """Predictions float32 [batch, frames, 3·bins], as in `PickedTones` -> the height of each bin of
+    the predicted spectrum above the mean of the `AROUND` bins around it: [batch, frames, bins].
     """
 
     AROUND = 13
     """Half an octave, about the range of one book of codes."""
+
+    def __init__(self, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+
+    def call(self, predictions):
+        loudness = ops.split(predictions, 3, axis=-1)[2]
+        return loudness - ops.mean(neighbourhoods(loudness, self.AROUND), axis=-1)
+
+
+class PastMean(layers.Layer):
+    """Frames of `hop` samples [batch, frames, c] -> the mean of `COUNT` earlier frames, `EVERY`
+    samples apart: six seconds of past. Frames before the piece are zeros.
+
+    It is a sum of few frames at fixed distances, so any block has the bits of the whole piece.
+    """
+
+    COUNT, EVERY = 16, 8192
+
+    def __init__(self, hop: int, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.spacing = max(1, self.EVERY // hop)
+        self.past_steps = self.COUNT * self.spacing
+
+    def call(self, x, past=None):
+        steps, frames = prepend_past(x, self.past_steps, past), ops.shape(x)[1]
+        return sum(steps[:, k * self.spacing : k * self.spacing + frames]
+                   for k in range(self.COUNT)) / self.COUNT
+
+
+class OvertonesOf(layers.Layer):
+    """[predictions float32 [batch, frames, 3·bins], as in `PickedTones`; their `Prominence`, and
+    its `PastMean`] -> amplitudes [batch, frames, bins] of a tone on each peak of the predicted
+    spectrum, 0 elsewhere.
+
+    A peak is no lower than its neighbours, above the mean m of the bins around it, and more
+    prominent than it usually is. A peak that always stands would whistle. The tone's loudness is
+    m + contrast·(loudness − m). Tones fade in over a quarter of an octave from `above` Hz on.
+    first: the tone of the first bin, as in `quarter_tones`.
+    """
+
     PROMINENCE = 1.0
-    """The least height of a peak above the mean, in dB. Tones fade within 1 dB of a bound."""
+    """The least prominence beyond the usual, in dB. Tones fade within 1 dB of a bound."""
 
     def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -180,17 +271,70 @@ class OvertonesOf(layers.Layer):
         octaves = np.log2(quarter_tones(bins, first) / above)
         self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
 
-    def call(self, predictions):
+    def call(self, inputs):
+        predictions, prominence, usual = inputs
         loudness = ops.split(predictions, 3, axis=-1)[2]
-        base = ops.mean(neighbourhoods(loudness, self.AROUND), axis=-1)
+        unusual = prominence - ops.relu(usual) - self.PROMINENCE / LOUDNESS_RANGE
         gate = (self._positive(loudness - larger_neighbour(loudness, -99.0))
-                * self._positive(loudness - base - self.PROMINENCE / LOUDNESS_RANGE))
-        return self.fade * gate * amplitude_of(base + self.contrast * (loudness - base))
+                * self._positive(unusual))
+        return self.fade * gate * amplitude_of(loudness + (self.contrast - 1.0) * prominence)
 
     @staticmethod
     def _positive(margin):
         """1 where a margin, in `LOUDNESS_RANGE` dB, is positive, 0 where it is negative."""
         return ops.clip(0.5 * LOUDNESS_RANGE * margin + 0.5, 0.0, 1.0)
+
+
+class QuietNoise(layers.Layer):
+    """[noise float32 [batch, frames·hop, 1], predictions [batch, frames, 3·bins] as in
+    `PickedTones`] -> the noise, weaker between attacks.
+
+    Mean distances between spectra make a decoder fill the valleys between partials with noise. So
+    the noise is weaker by `DECIBELS`, except at an attack, where the predicted loudness rises by
+    `FLUX` dB, and except around 300 Hz, where the noise was right.
+    """
+
+    DECIBELS = ((160, -12.0), (260, 0.0), (360, 0.0), (520, -6.0), (800, -7.0))
+    """(Hz, dB), linear over the logarithm of the frequency, and constant beyond both ends."""
+    FLUX = (0.5, 2.0)
+    """An attack is partly above the first and fully above the second mean rise, in dB a frame."""
+    AROUND = (0.4, 0.7, 1.0, 0.7)
+    """The noise's share two frames after, one after, at and one before an attack."""
+
+    def __init__(self, hop: int, sample_rate: int, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.hop, self.frames = hop, max(1, 512 // hop)
+        hertz = np.fft.rfftfreq(4096, 1 / sample_rate)
+        known, decibels = np.log2([x for x, _ in self.DECIBELS]), [y for _, y in self.DECIBELS]
+        response = 10 ** (np.interp(np.log2(np.maximum(hertz, 1)), known, decibels) / 20)
+        taps = np.roll(np.fft.irfft(response), TAPS // 2)[:TAPS] * np.hanning(TAPS + 2)[1:-1]
+        self.weaken = FilterBank(taps[None], hop)
+        # Of the predictions, in frames; `share` is a spline.
+        self.receptive_field = (3 * self.frames + 1, self.frames + 2)
+
+    def call(self, inputs):
+        noise, predictions = inputs
+        weak = self.weaken(noise[..., 0])
+        share = b_spline(self.attacks(predictions), self.hop)
+        return weak + share * (noise - weak)
+
+    def attacks(self, predictions):
+        """How much of an attack each frame is, in [0, 1]: [batch, frames, 1]."""
+        loudness, step = ops.split(predictions, 3, axis=-1)[2], self.frames
+        rises = ops.relu(loudness - self._shifted(loudness, step))
+        flux = LOUDNESS_RANGE * ops.mean(rises, axis=-1, keepdims=True)
+        least, most = self.FLUX
+        attack = ops.clip((flux - least) / (most - least), 0.0, 1.0)
+        shares = [share * self._shifted(attack, (2 - k) * step)
+                  for k, share in enumerate(self.AROUND)]
+        return functools.reduce(ops.maximum, shares)
+
+    @staticmethod
+    def _shifted(x, frames: int):
+        """x [batch, frames, c], later by `frames`, which may be negative; ends are repeated."""
+        if frames > 0:
+            return ops.concatenate([*[x[:, :1]] * frames, x], axis=1)[:, :-frames]
+        return ops.concatenate([x, *[x[:, -1:]] * -frames], axis=1)[:, -frames:]
 
 
 class InverseSTFT(layers.Layer):
@@ -248,8 +392,10 @@ class Head:
 
     receptive_fields: of each branch, in frames, set by `synthesise`. first_stage: the receptive
     field of the first stage, from whose features `decode_part` continues. auxiliary_output: the
-    tensor that `losses_of` compares with the recording, or None. start: int32 [batch], the position
-    of the first frame in the piece modulo PERIOD / level, for heads with `needs_position`.
+    tensor that `losses_of` compares with the recording, or None. past_mean: a layer `prominence` ->
+    `usual` (tensors) that sees further back than the receptive fields say, or None. start: int32
+    [batch], the position of the first frame in the piece modulo PERIOD / level, for heads with
+    `needs_position`.
     """
 
     OWN_TERMS: tuple[str, ...] = ()
@@ -260,6 +406,7 @@ class Head:
         self.receptive_fields: list[ReceptiveField] = []
         self.first_stage: ReceptiveField | None = None
         self.auxiliary_output = None
+        self.past_mean: PastMean | None = None
 
     def outputs(self, audio):
         """The decoder's outputs: the audio, and the auxiliary output of heads that have one."""
@@ -311,11 +458,15 @@ class TonesAndNoise(Head):
     def synthesise(self, features, start, field: ReceptiveField):
         hop = self.config.hop(0)
         bank = NoiseBank(self.config.stages[0].channels, hop, name="noise")
-        noise = bank(features, self._first_frame(start, hop))
-        self.receptive_fields.append(field.add(bank))
+        noise = self._shape(bank(features, self._first_frame(start, hop)), field.add(bank))
         if self.tones is None:
             return noise
         return layers.Add(name="sum", dtype="float32")([noise, self.tones])
+
+    def _shape(self, noise, field: ReceptiveField):
+        """The noise as it sounds. field: the receptive field of the bank."""
+        self.receptive_fields.append(field)
+        return noise
 
 
 class NotesAndNoise(TonesAndNoise):
@@ -339,12 +490,22 @@ class NotesAndNoise(TonesAndNoise):
         bank = ToneBank(front.bins, hop, config.sample_rate, front.first_tone, name="tones")
         loudness = PickedTones(name="picked")(self.auxiliary_output)
         if more := config.head.overtones:
+            self.past_mean = PastMean(hop, name="usual")
+            self.prominence = Prominence(name="prominence")(self.auxiliary_output)
+            self.usual = self.past_mean(self.prominence)
             overtones = OvertonesOf(front.bins, more.above, more.contrast, front.first_tone,
                                     name="overtones")
             loudness = layers.Maximum(name="loudness", dtype="float32")(
-                [loudness, overtones(self.auxiliary_output)])
+                [loudness, overtones([self.auxiliary_output, self.prominence, self.usual])])
         self.tones = bank(loudness, self._first_frame(start, hop))
         self.receptive_fields.append(field.copy().add(dense).add(bank))
+        self.quiet = QuietNoise(hop, config.sample_rate, name="quiet")
+        self.receptive_fields.append(field.copy().add(dense).add(self.quiet))
+
+    def _shape(self, noise, field: ReceptiveField):
+        field.left += TAPS // 2 / self.config.level
+        field.right += TAPS // 2 / self.config.level
+        return self.quiet([super()._shape(noise, field), self.auxiliary_output])
 
     def losses_of(self, features, auxiliary) -> dict:
         """presence: cross-entropy of the peaks' logits (nats per frame), with less weight beside a

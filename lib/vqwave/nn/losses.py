@@ -12,8 +12,8 @@ import numpy as np
 from keras import ops
 
 from ..config import CodecConfig, LogFrequencyFrontEnd, LossConfig
-from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR, SC_WINDOWS
 from ..dsp.metrics import MEL_BANDS as MEL_SCALES
+from ..dsp.metrics import MEL_FLOOR, SC_WINDOWS
 from . import spectrum
 
 # (n_fft, hop, window): as in the SC metric, but at twice the hop, for half the cost.
@@ -23,8 +23,10 @@ SHORTEST_AUDIO = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 MULTI_MEL_SCALES = tuple((n_fft, min(64, n_fft // 8)) for n_fft in (64, 128, 256, 512, 1024, 2048))
 # The hop of the term constant_q, and its quarter tones for codecs without such a front end.
 CONSTANT_Q = LogFrequencyFrontEnd()
-# Bins between two spectral lines at multiples of the code rate.
+# Bins between two spectral lines at multiples of the code rate; the bins of a line under a Hann
+# window, and the bins beside the line.
 LINE_BINS = 16
+LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
 
 
 def reconstruction_terms(x, y, sample_rate: int) -> dict:

@@ -23,7 +23,7 @@ from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printa
 from ..io.weights import WeightsError, graphs_path
 from .loops import LoopBuilder, loop_kinds
 
-EXPORTER = "12"
+EXPORTER = "13"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
 MOST_UNPACKED, MOST_MEMORY = 256 << 20, 128 << 20
 """The most bytes of the graphs in an archive, and of memory that unpacking may use besides."""
@@ -93,7 +93,7 @@ def _keras_part(weight_set, kind: str):
     frame_keys = ("num_codes", "books") if config.has_codes else ("frame_width",)
     metadata = {key: getattr(config, key) for key in ("level", *frame_keys, "sample_rate")}
     metadata |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
-                 "latency": codec.latency,
+                 "decode_past": codec.decode_past, "latency": codec.latency,
                  "period": PERIOD // config.level if config.head.needs_position else 0}
     if kind == "decode_part":
         metadata |= {key: getattr(codec, key)

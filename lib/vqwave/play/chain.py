@@ -169,21 +169,22 @@ class Chain:
         self._set_view()
 
     def _set_view(self):
-        """Set how many codes the decoder sees: `_halo` before a block and `_beyond` after it.
+        """Set how many codes the decoder sees: `_before` a block and `_beyond` it.
 
         The last code is repeated `_assumed` times. The decoder also decodes `_smooth` codes after
         the block, for the cross-fade.
         """
-        self._halo = self._beyond = self.codec.decode_halo
+        halo = self._beyond = self.codec.decode_halo
+        self._before = halo + self.codec.decode_past
         self._assumed = self._smooth = 0
         if self.options.ahead is None:
             return
         rate, level = self.sample_rate, self.codec.config.level
         smooth = -(-round(SMOOTH * rate) // level)
         beyond = max(smooth, round(self.options.ahead * rate / level))
-        if beyond < self._halo:
+        if beyond < halo:
             self._beyond, self._smooth = beyond, smooth
-            self._assumed = min(beyond, self._halo - beyond)
+            self._assumed = min(beyond, halo - beyond)
 
     def _least_source(self, above: CodeBuffer | None) -> int:
         if self.options.ahead is None or above is None:
@@ -288,7 +289,7 @@ class Chain:
         """
         bottom, state, memory = self.bottom, self.state, self.state.memory
         begin = state.blocks * bottom.per_block
-        first = max(0, begin - self._halo) if memory is None else state.decoded
+        first = max(0, begin - self._before) if memory is None else state.decoded
         last = min(begin + bottom.per_block + self._beyond, bottom.end)
         codes = bottom.window(first, last, pad=0)
         if self._assumed and last != bottom.end:
@@ -350,7 +351,7 @@ class Chain:
         for level, below in zip(self._buffers, [*self._buffers[1:], None], strict=True):
             keep = self.state.blocks * level.per_block
             if below is None:
-                keep -= self._halo
+                keep -= self._before
             else:
                 group = below.blocks // below.group * below.group * below.per_block
                 keep = min(keep, below.span(group, group)[0])

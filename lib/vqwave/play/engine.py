@@ -129,7 +129,7 @@ class CodecEngine:
         """
         codes = np.asarray(codes, self.config.frame_dtype)
         return chunking.decode(partial(self.decode_window, label=label), codes, self.config.level,
-                               self.decode_halo)
+                               self.decode_halo, past=self.decode_past)
 
     @property
     def encode_halo(self) -> int:
@@ -146,6 +146,11 @@ class CodecEngine:
     def memory_size(self) -> int:
         """The length of the memory of `decode_part`; 0 without memory."""
         return self._models.fact("decode_part", "state") if self.splits else 0
+
+    @property
+    def decode_past(self) -> int:
+        """The frames before the halo of which the decoder hears a mean."""
+        return self._models.fact("decode_part" if self.splits else "decode", "decode_past")
 
     @property
     def latency(self) -> float:
@@ -176,7 +181,7 @@ class CodecEngine:
             codes: int32 [batch, n, books], the frames of the piece from position `start` on, up to
                 `decode_halo` after the audio or to the end of the piece.
             memory: of the codes before `start`, float32 [batch, s]. None: none are remembered;
-                codes begin `decode_halo` before the audio, or with the piece.
+                codes begin `decode_halo` + `decode_past` before the audio, or with the piece.
             kept: the number of codes that the next memory holds; None: all.
         """
         level, size = self.config.level, codes.shape[1]

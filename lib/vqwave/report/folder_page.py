@@ -18,7 +18,7 @@ import soundfile
 from .. import cli, plots, stderr
 from ..config import TrainingConfig
 from ..data import codes
-from ..dsp import notes
+from ..dsp import clarity, notes
 from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
 from ..io.files import atomic_write, check_place, make_folder, printable
@@ -53,8 +53,9 @@ class Results:
     codecs: rows of `judge.add_verdict`; before: the same of tuned codecs, before they were tuned;
     generators: rows of `training_figures` with "unseen", the names of training tracks that were
     added later; pieces, continuation, original: float32 [samples]; distance: {"generated",
-    "training", "seconds"}, Fréchet distances to the held-out tracks, or None; statistics:
-    {"generated", "training": divergences}, or None; copies: rows {"level", "seconds",
+    "training", "seconds"}, Fréchet distances to the held-out tracks, or None; clarity: of
+    `clarity.compare`, of the pieces beside the held-out tracks; statistics: {"generated",
+    "training": divergences}, or None; copies: rows {"level", "seconds",
     "held_out_seconds", "transpose": semitones of the augmentation}; overlaps: warnings about
     models that were trained on held-out tracks; health: of all pieces, joined; advice: sentences.
     """
@@ -72,6 +73,7 @@ class Results:
     continuation: np.ndarray | None = None
     original: np.ndarray | None = None
     distance: dict | None = None
+    clarity: dict[str, float] = field(default_factory=dict)
     statistics: dict | None = None
     copies: list[dict] = field(default_factory=list)
     overlaps: list[str] = field(default_factory=list)
@@ -123,6 +125,8 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         results.distance = _distances(
             embed, joined, _spread(data_dir, reference, spans, round(REFERENCE_SECONDS * rate)),
             _spread(data_dir, train, spans, len(joined)) if held_out else None, rate)
+    results.clarity = clarity.compare(*([clarity.measure(sound, rate) for sound in side]
+                                        for side in (sounds, pieces)))
     results.statistics = _statistics(
         pieces, sounds, _excerpts(data_dir, train, spans) if held_out else None, rate)
     for i, x in enumerate(levels):
@@ -331,7 +335,7 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
                  "Nothing was held out, so all figures are of training tracks.",
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
         pieces=_pieces(results), distance=_distance_text(results),
-        statistics=_statistics_table(results),
+        clarity=_clarity_table(results), statistics=_statistics_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=tables.render(results.copies, COPIES, "html"),
         codecs=tables.render(map(judge.row_cells, [*results.before, *results.codecs]),
@@ -380,6 +384,13 @@ def _distance_text(results: Results) -> str:
         text += f", training tracks {results.distance['training']:.1f}"
     ratio = _distance_ratio(results)
     return text + (f", {ratio:.1f} times as far." if ratio else ".")
+
+
+def _clarity_table(results: Results) -> str:
+    columns = [metric.column for metric in judge.CLARITY]
+    return (f"<p>Clarity of the generated music beside {_reference(results)}: 0 for none of the "
+            f"faults. A whistle above 0.05 is audible.</p>"
+            + tables.render([results.clarity], columns, "html"))
 
 
 def _statistics_table(results: Results) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import CodecConfig
-from ..dsp import metrics, notes, timing, transcription
+from ..dsp import clarity, metrics, notes, timing, transcription
 from ..errors import UserError, first_names
 from ..io import audio, labels, manifest, splits, weights
 from ..io.files import printable
@@ -19,14 +19,17 @@ from . import fad, tables
 HIGHER, LOWER = "higher", "lower"
 EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
 """Seconds of each track (more if there are few tracks), and the most seconds of all tracks."""
-LEAST_DISTANCE_SECONDS = 60.0
-"""The Fréchet distance of less audio is too large, so it does not count in a verdict."""
+LEAST_SECONDS = 60.0
+"""The Fréchet distance and the whistle of less audio are too large, so they, and clarity, do not
+count in a verdict."""
 IN_DOMAIN_KEY = "held_out"
 """The key, in the record of weights, of the codec's values on held-out tracks of its corpus."""
 
 
 def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, float]:
-    """The values of `METRICS` for an original and its copy, float32 [samples] each."""
+    """The values of `METRICS` for an original and its copy, float32 [samples] each, except those of
+    clarity, which several copies share.
+    """
     return notes.compare(original, copy, rate) | timing.compare(original, copy, rate) | {
         "note_events": transcription.compare(original, copy, rate),
         "sc_db": metrics.spectral_convergence(original, copy),
@@ -36,10 +39,12 @@ def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Metric:
-    """A value of `measure`; for several pairs the mean, weighted by length.
+    """A value of `measure`, for several pairs the mean, weighted by length; or of
+    `clarity.compare`.
 
     bound: the limit in a verdict; None: the metric does not count in a verdict.
-    in_domain: the limit as a multiple of the codec's value on its own corpus, if that is known.
+    in_domain: the limit as a multiple of the codec's value on its own corpus, if that is known;
+    None: the limit is `bound` for every codec.
     """
 
     name: str
@@ -54,13 +59,26 @@ class Metric:
         return tables.Column(self.title, self.name, f".{self.decimals}f")
 
 
-METRICS = (
+PAIRED = (
     Metric("notes", "notes kept", HIGHER, 2, 0.6, 0.9), Metric("chroma", "chroma"),
     Metric("contour", "contour", HIGHER, 2, 0.45, 0.8), Metric("attacks", "attacks"),
     Metric("beat", "windows with a beat"), Metric("beat_of_original", "… of the original"),
     Metric("note_events", "note events"), Metric("sc_db", "SC dB", LOWER),
     Metric("mel", "mel", LOWER, 2, 0.7, 1.25), Metric("si_sdr_db", "SI-SDR dB"),
 )
+"""Values of `measure`."""
+CLARITY = (
+    Metric("contrast", "contrast error", LOWER, 1, 10.0),
+    Metric("roughness", "roughness excess dB", LOWER, 1, 10.0),
+    Metric("whistle", "whistle", LOWER, 2, 0.8), Metric("step", "step error dB", LOWER, 1),
+    Metric("on_grid", "grid excess", LOWER, 2), Metric("flicker", "flicker change dB", LOWER, 1),
+    Metric("highs", "highs change dB", HIGHER, 1),
+    Metric("loudness", "loudness change dB", HIGHER, 1),
+)
+"""Values of `clarity.compare`: 0 for an exact copy. The bounds are those of gross faults: noise
+alone has a contrast error of 12, and 120 s of music through the shipped codec 4 to 6.
+"""
+METRICS = (*PAIRED, *CLARITY)
 DISTANCE = Metric("distance", "distance", LOWER, 1, 40.0, 1.5)
 """The Fréchet distance over all pairs together."""
 BOUNDED = tuple(metric for metric in (*METRICS, DISTANCE) if metric.bound is not None)
@@ -114,21 +132,26 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
 def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
             embed: fad.Embedder | None = None) -> dict:
     """The similarity of copies to their originals, from pairs (original, copy), float32 [samples]
-    each: the values of `METRICS`, "distance" and "seconds". Values are None if all originals are
-    silent; "distance" also without `embed`, and for fewer than two patches of audio.
+    each: the values of `METRICS` and all others of `clarity.compare`, "distance" and "seconds".
+    Values are None if all originals are silent; "distance" also without `embed`, and for fewer than
+    two patches of audio.
     """
-    rows, lengths, patches, samples = [], [], [], 0
+    rows, lengths, patches, clear, samples = [], [], [], [], 0
     for original, copy in pairs:
         samples += len(original)
         if np.var(original) <= metrics.SILENCE_POWER:
             continue  # the metrics are undefined for silence
-        figures = measure(original, copy, sample_rate)
-        rows.append([figures[metric.name] for metric in METRICS])
+        values = measure(original, copy, sample_rate)
+        rows.append([values[metric.name] for metric in PAIRED])
         lengths.append(len(original))
+        clear.append([clarity.measure(sound, sample_rate) for sound in (original, copy)])
         if embed:
             patches.append((embed(original, sample_rate), embed(copy, sample_rate)))
-    means = np.average(rows, axis=0, weights=lengths).tolist() if rows else [None] * len(METRICS)
-    figures = dict(zip((metric.name for metric in METRICS), means, strict=True))
+    figures: dict = dict.fromkeys((metric.name for metric in METRICS), None)
+    if rows:
+        means = np.average(rows, axis=0, weights=lengths).tolist()
+        figures |= dict(zip((metric.name for metric in PAIRED), means, strict=True))
+        figures |= clarity.compare(*zip(*clear, strict=True))
     figures |= {"distance": None, "seconds": samples / sample_rate}
     if sum(len(original) for original, _ in patches) >= 2:
         originals, copies = (np.concatenate(side) for side in zip(*patches, strict=True))
@@ -184,10 +207,11 @@ def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
     for metric in BOUNDED:
         value, own = figures[metric.name], (in_domain or {}).get(metric.name)
         seconds = min(figures["seconds"], (in_domain or figures)["seconds"])
-        if value is None or (in_domain and own is None) or (
-                metric is DISTANCE and seconds < LEAST_DISTANCE_SECONDS):
+        relative = in_domain and metric.in_domain
+        if value is None or (relative and own is None) or (
+                metric in (DISTANCE, *CLARITY) and seconds < LEAST_SECONDS):
             continue
-        bound = metric.bound if own is None else metric.in_domain * own
+        bound = metric.in_domain * own if relative else metric.bound
         if value < bound if metric.better == HIGHER else value > bound:
             missed.append(f"{metric.title} {value:.3g}, needs {bound:.3g}")
     return "; ".join(missed)

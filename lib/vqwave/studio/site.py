@@ -228,7 +228,8 @@ class Site:
 
     def _kept(self) -> float:
         """Seconds of codes to keep for a freeze, the decoder and lower levels, with a margin."""
-        reach = self.codec.decode_halo * self.codec.config.level + sum(
+        frames = self.codec.decode_halo + self.codec.decode_past
+        reach = frames * self.codec.config.level + sum(
             2 * (config.halo + level.LEAST_SOURCE) * config.source_level for config in self.configs)
         return limits.PAST + reach / self.codec.config.sample_rate + 2.0
 
@@ -264,7 +265,8 @@ class Site:
         facts = {entry.key: entry.value for entry in onnx.load_from_string(graph).metadata_props}
         part = ("decode_near", "decode_delay", "decode_window", "state") if codec.splits else ()
         return {"graph": self.pack(f"{config.name}_decode.onnx", graph), "level": config.level,
-                "halo": codec.decode_halo, "period": int(facts["period"]), "splits": codec.splits,
+                "halo": codec.decode_halo, "past": codec.decode_past,
+                "period": int(facts["period"]), "splits": codec.splits,
                 **{name.removeprefix("decode_"): int(facts[name]) for name in part}}
 
     def _score(self) -> dict:

@@ -220,10 +220,10 @@ export class Stream {
 
   /** The sound of the next block (`CodecEngine.decode_part`). The decoder remembers the codes of earlier blocks. */
   async decode() {
-    const { bottom, blocks, memory, about: { block, codec: { graph, splits, halo, near, delay, window, state, period, level } } } = this;
+    const { bottom, blocks, memory, about: { block, codec: { graph, splits, halo, past, near, delay, window, state, period, level } } } = this;
     const begin = blocks * bottom.perBlock;
     const stop = begin + bottom.perBlock + halo;
-    const first = memory ? stop - bottom.perBlock : Math.max(0, begin - halo);
+    const first = memory ? stop - bottom.perBlock : Math.max(0, begin - halo - past);
     const feeds = { codes: new Tensor(bottom.window(first, stop), [1, stop - first, bottom.books]) };
     let [start, from] = [first, first]; // the first frame that the later stages may see, and the first that they compute
     if (splits) {

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from prepared import data_folder, music
+from research import clarity, excerpts
+
+from vqwave import cli
+from vqwave.io import audio
+
+RATE = 22050
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    """Two data folders: "one" has a test and a fresh track, "two" a test track; "a" trains."""
+    for n, (name, split) in enumerate((("one", "test: [t one]\nfresh: [f one]\n"), ("two", "test: [t two]\n"))):
+        data_folder(tmp_path / name, {f"{track} {name}": music(2.0, 10 * n + i) for i, track in enumerate("atf")})
+        (tmp_path / f"{name}.yml").write_text(split)
+    return tmp_path
+
+
+def run(corpora, tiny_weights, capsys, *options):
+    code = cli.entry(clarity.main, [
+        "--data-dirs", str(corpora / "one"), str(corpora / "two"), "--splits", str(corpora / "one.yml"),
+        str(corpora / "two.yml"), "--vqvae-weights-dir", str(tiny_weights.codecs), "--output-dir", str(corpora), *options])
+    return code, *capsys.readouterr()
+
+
+def test_recordings_and_copies_stand_side_by_side(corpora, tiny_weights, capsys):
+    code, printed, error = run(corpora, tiny_weights, capsys, "--sounds", str(corpora / "sounds"))
+    assert code == 0, error
+    page = (corpora / "research/results/clarity.md").read_text(encoding="utf-8")
+    assert "one test: real" in page and "one fresh: real" in page and "two test: real" in page
+    assert "/sounds" not in page and "two fresh" not in page
+    for name in (*clarity.ROWS.values(), *clarity.COPIES.values(), *clarity.BOUNDED.values()):
+        assert f"| {name} |" in page, name
+    assert {path.relative_to(corpora / "sounds").as_posix() for path in corpora.rglob("*.wav")} == {
+        f"{side}/{kind}/{track}.wav" for kind in ("real", "codec") for side, track in (
+            ("one test", "t one"), ("one fresh", "f one"), ("two test", "t two"))}
+    [track] = [t for t in excerpts.read_split(corpora / "two", corpora / "two.yml")["test"]]
+    recording = audio.decode(corpora / "sounds/two test/real/t two.wav", RATE)
+    np.testing.assert_allclose(recording, excerpts.read(corpora / "two", track), atol=1e-4)
+
+
+def test_an_exact_copy_has_no_faults():
+    figures = clarity.measure([(x, x) for x in (music(3.0, 1), music(2.0, 2))], RATE)
+    faults = {key: figures["compared"][key] for key in ("contrast", "roughness", "whistle", "step", "on_grid", "highs", "loudness")}
+    assert set(faults.values()) == {0.0} and figures["compared"]["notes"] == pytest.approx(1.0)
+    assert all(figures["real"][key] == figures["codec"][key] for key in clarity.ROWS)
+
+
+def test_a_minute_from_twenty_seconds_on_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(excerpts, "FIRST_SECOND", 0.2)
+    monkeypatch.setattr(excerpts, "SECONDS", 0.5)
+    sound = music(1.2, 1)
+    data_folder(tmp_path / "data", {"a": sound, "short": sound[:6000], "b": sound[::-1]})
+    (tmp_path / "split.yml").write_text("test: [a, short]\n")
+    long, short = excerpts.read_split(tmp_path / "data", tmp_path / "split.yml")["test"]
+    for track, first, count in ((long, round(0.2 * RATE), round(0.5 * RATE)), (short, 2000, 4000)):
+        np.testing.assert_array_equal(excerpts.read(tmp_path / "data", track), audio.from_u16(
+            audio.read_window(track.path(tmp_path / "data"), first, count)))
+
+
+def test_a_generator_or_another_sample_rate_is_refused(corpora, tiny_weights, capsys):
+    code, _, error = run(corpora, tiny_weights, capsys, "--vqvae-weights-dir", str(tiny_weights.generators), "--model", "generator_512")
+    assert code == 2 and "generator" in error
+    data_folder(corpora / "slow", {"t": music(1.0, 1), "a": music(1.0, 2)}, sample_rate=8000)
+    (corpora / "slow.yml").write_text("test: [t]\n")
+    code = cli.entry(clarity.main, ["--data-dirs", str(corpora / "slow"), "--splits", str(corpora / "slow.yml"),
+                                    "--vqvae-weights-dir", str(tiny_weights.codecs), "--json"])
+    assert code == 2 and "8000 Hz" in capsys.readouterr().err
