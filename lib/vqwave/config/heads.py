@@ -5,7 +5,18 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from .codec_parts import CodecPart
-from .fields import AboveZero, Config, Flag, Real, Weight, Whole, WindowSize, default_kind
+from .fields import (
+    AboveZero,
+    Config,
+    Dilations,
+    Flag,
+    Positive,
+    Real,
+    Weight,
+    Whole,
+    WindowSize,
+    default_kind,
+)
 
 
 class HeadPart(CodecPart):
@@ -67,6 +78,35 @@ class NotesHead(HeadPart):
                              f"the end of front_end, {highest:g} Hz")
 
 
+class SourceFilterHead(HeadPart):
+    """Oscillators on the peaks of a predicted log-frequency spectrum, and noise; then a network
+    that reads their spectrum (windows of `window` samples, every `hop` samples) and changes it.
+
+    above: oscillators play weaker peaks from this frequency on, in Hz. high_tones: quarter tones
+    above the front end's octaves. width: channels of the network. taps, dilations: of the
+    convolution of each block, in spectra; all look back.
+    """
+
+    kind: Literal["source_filter"] = "source_filter"
+    noncausal = True
+    needs_position = True
+    requires = {"front_end": ("log_frequency",), "encoder": ("banded", "mirror")}
+    above: AboveZero = 1800.0
+    high_tones: Whole = 14
+    window: WindowSize = 1024
+    hop: Positive = 256
+    width: Positive = 192
+    taps: Annotated[int, Field(strict=True, ge=2, le=31)] = 7
+    dilations: Dilations = (1, 1, 2, 1, 1, 4, 1, 1)
+
+    def check(self, codec):
+        if len(codec.stages) != 1:
+            raise ValueError("a head of source_filter needs one stage, of the codec's level")
+        if codec.level % self.hop or self.window % self.hop or self.window < 2 * self.hop:
+            raise ValueError(f"the head's hop is {self.hop}; it must divide the codec's level, "
+                             f"{codec.level}, and at most half its window, {self.window}")
+
+
 class SpectrogramHead(HeadPart):
     """The decoder predicts magnitude and phase of a spectrogram. The inverse transform makes audio.
 
@@ -104,8 +144,8 @@ class GriffinLimHead(HeadPart):
                              f"to null and these terms of the loss to 0: {', '.join(terms)}")
 
 
-AnyHead = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | GriffinLimHead,
-                    Field(discriminator="kind"), default_kind("waveform")]
+AnyHead = Annotated[WaveformHead | TonesHead | NotesHead | SourceFilterHead | SpectrogramHead
+                    | GriffinLimHead, Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):
@@ -135,10 +175,10 @@ class LossConfig(Config):
 class DiscriminatorConfig(Config):
     """Convolutions over a spectrogram with windows of `n_fft` samples, every `hop` samples. kind:
     the compressed complex spectrogram and the log magnitude (stft), or the real and imaginary parts
-    (complex_stft).
+    (complex_stft), or the log magnitude alone, in finer steps of frequency (magnitude).
     """
 
-    kind: Literal["stft", "complex_stft"] = "stft"
+    kind: Literal["stft", "complex_stft", "magnitude"] = "stft"
     n_fft: WindowSize
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
 

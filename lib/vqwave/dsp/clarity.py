@@ -31,6 +31,8 @@ SAMPLE_RATE = 22050
 PART_SECONDS, LEAST_SECONDS = 60.0, 6.5
 CONTRAST_BANDS = (0, 200, 400, 800, 1600, 3200)
 """The lowest frequency of each band of contrast, in Hz; the last band ends at 11,025 Hz."""
+SHARE_OF_BINS = 0.02
+"""The share of a band's bins that are its peaks, and its valleys."""
 FRAME_RATES = {round(SAMPLE_RATE / hop): SAMPLE_RATE / hop for hop in (512, 256, 128)}
 """Rates of roughness in Hz: of frames of 512 samples, its double, and of frames of 128."""
 CARRIERS = ((200, 800), (800, 2000), (2000, 4000), (4000, 7500))
@@ -156,13 +158,25 @@ def _power(audio: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
 
 
 def _contrasts(audio: np.ndarray) -> dict[str, float]:
-    import librosa
-
     n_fft, hop = _CONTRAST
-    values = librosa.feature.spectral_contrast(
-        S=np.concatenate([*magnitudes(audio, n_fft, hop)]).T, sr=SAMPLE_RATE, n_fft=n_fft,
-        fmin=CONTRAST_BANDS[1], n_bands=len(CONTRAST_BANDS) - 1).mean(axis=1)
-    return {f"contrast_{band}": float(x) for band, x in zip(CONTRAST_BANDS, values, strict=True)}
+    magnitude, hertz = np.concatenate([*magnitudes(audio, n_fft, hop)]), _hertz(_CONTRAST)
+    contrasts = {}
+    for band, end in zip(CONTRAST_BANDS, (*CONTRAST_BANDS[1:], SAMPLE_RATE / 2), strict=True):
+        first, last = np.flatnonzero((hertz >= band) & (hertz <= end))[[0, -1]]
+        # As in librosa: a band takes the bin below its first, and leaves its last to the next.
+        inside = magnitude[:, max(first - 1, 0) : last + (end == SAMPLE_RATE / 2)]
+        count = max(1, round(SHARE_OF_BINS * (last - first + 1 + (band > 0))))
+        levels = np.sort(inside, axis=1)
+        peaks, valleys = (_decibels(levels[:, part].mean(axis=1))
+                          for part in (slice(-count, None), slice(count)))
+        contrasts[f"contrast_{band}"] = float((peaks - valleys).mean())
+    return contrasts
+
+
+def _decibels(magnitude: np.ndarray) -> np.ndarray:
+    """10·log10 of the mean magnitudes of frames, at most 80 below the loudest frame."""
+    decibels = 10 * np.log10(np.maximum(magnitude, 1e-10))
+    return np.maximum(decibels, decibels.max() - 80)
 
 
 def _roughness(audio: np.ndarray) -> dict[str, float]:

@@ -10,13 +10,14 @@ from keras import layers, ops
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io import weights
-from .autoencoders import AUTOENCODERS, Memory, delay_of, with_averages, with_state
+from .autoencoders import AUTOENCODERS, with_averages
 from .blocks import ReceptiveField
 from .conditions import LabelEmbedding
 from .discriminators import Adversary
 from .frontends import FRONT_ENDS
 from .gains import FeaturesAndGains
 from .losses import channel_average, terms_of
+from .memory import Memory, delay_of, with_state
 from .planes import HIERARCHIES
 
 
@@ -82,6 +83,11 @@ class Codec(keras.Model):
                                              for f in fields))
         past_mean = self.head.past_mean
         self.decode_past = past_mean.past_steps if past_mean else 0
+        if self.head.delay:
+            # The head looks back only, so a stream needs no halo before a block.
+            self.decode_halo = math.ceil(max(f.right for f in fields))
+            self.decode_past = math.ceil(max(f.left for f in fields)) - self.decode_halo
+            self.decode_near = 0
         waiting = overlap + segment - 1 + max(f.right for f in fields)
         self.latency = math.ceil(level + after + encoder.right * hop + waiting * level)
 
@@ -218,12 +224,21 @@ class Codec(keras.Model):
                         for name, shape in (("kept", ()), ("places", (None,))))
         state = keras.Input((None,), name="state")
         memory, vectors = Memory(state, kept), self._lookup(codes)
-        features = [with_state(self.first_stage, vectors, memory, inside)]
+        late = self.head.delay
+        features = [with_state(self.first_stage, vectors, memory, inside[:, late:])]
         inputs = self.first_stage.outputs
         if self.config.quantizer.gain_edges:
             gains = self.decoder.get_layer("gains")
-            features.append(memory.delay(gains(vectors), self.decode_delay))
+            features.append(memory.delay(gains(vectors), delay_of(self.first_stage)))
             inputs = [*inputs, gains.output]
+        if late:
+            audio, rest = _Method(self.head.stream, name="stream")(
+                [*features, *(s + late for s in start), inside, kept, state[:, memory.begin :]])
+            memory.parts.append(rest)
+            frames = ops.take(audio, places[0], axis=1)
+            audio = layers.Reshape((-1, 1), name="frames")(frames)
+            return self._model("decode_part", [codes, inside, kept, places, state, *start],
+                               [_samples(audio), memory.next_state])
         if past_mean := self.head.past_mean:
             prominence = keras.Model(inputs[0], self.head.prominence)(features[0])
             # Frames before the piece are zeros, as in `decode_model`.
@@ -246,19 +261,21 @@ class Codec(keras.Model):
 
     @property
     def decode_delay(self) -> int:
-        """The frames by which `decode_part` makes the features of the first stage late."""
-        return delay_of(self.first_stage)
+        """The frames by which `decode_part` makes the features of the first stage late; of a head
+        that remembers, also the audio.
+        """
+        return delay_of(self.first_stage) + self.head.delay
 
     @property
     def decode_window(self) -> int:
         """The features of earlier calls that the later stages of `decode_part` may see."""
-        return self.decode_halo - self.decode_delay + self.decode_near
+        return 0 if self.head.delay else self.decode_halo - self.decode_delay + self.decode_near
 
     def encode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [audio float32 [batch, n·level], state] -> [codes
         int32 [batch, n, books], next state].
 
-        Successive blocks give the codes of the whole piece. state: see `autoencoders.Memory`.
+        Successive blocks give the codes of the whole piece. state: see `memory.Memory`.
         """
         audio, state = (keras.Input((None,), name=name) for name in ("samples", "state"))
         memory = Memory(state)

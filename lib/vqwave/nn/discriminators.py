@@ -11,9 +11,15 @@ import keras
 from keras import layers, ops
 
 from ..config import AdversaryConfig, DiscriminatorConfig
+from . import spectrum
 
-CHANNELS, STRIDES = (16, 32, 64), ((1, 4), (2, 4), (2, 2))
-"""The channels of each convolution, and its strides along time and frequency."""
+
+class Convolution(NamedTuple):
+    """channels, the width along frequency, and strides along time and frequency."""
+
+    channels: int
+    width: int
+    strides: tuple[int, int]
 
 
 class STFTDiscriminator(layers.Layer):
@@ -27,17 +33,19 @@ class STFTDiscriminator(layers.Layer):
     """
 
     VIEW_CHANNELS = 3
+    CONVOLUTIONS = (Convolution(16, 9, (1, 4)), Convolution(32, 9, (2, 4)),
+                    Convolution(64, 9, (2, 2)))
 
     def __init__(self, config: DiscriminatorConfig, **kwargs):
         super().__init__(name=f"{config.kind}_{config.n_fft}_{config.hop}", **kwargs)
         self.config = config
         same = {"padding": "same", "dtype": self.dtype_policy}
-        self.convolutions = [layers.Conv2D(c, (3, 9), strides, name=f"conv_{i}", **same)
-                             for i, (c, strides) in enumerate(zip(CHANNELS, STRIDES, strict=True))]
+        self.convolutions = [layers.Conv2D(c.channels, (3, c.width), c.strides, name=f"conv_{i}",
+                                           **same) for i, c in enumerate(self.CONVOLUTIONS)]
         self.score = layers.Conv2D(1, (3, 3), name="score", **same)
 
     def build(self, shape):
-        inputs = (self.VIEW_CHANNELS, *CHANNELS)
+        inputs = (self.VIEW_CHANNELS, *(c.channels for c in self.CONVOLUTIONS))
         for conv, channels in zip((*self.convolutions, self.score), inputs, strict=True):
             conv.build((None, None, None, channels))
 
@@ -69,8 +77,24 @@ class ComplexSTFTDiscriminator(STFTDiscriminator):
         return ops.stack(ops.stft(audio, n_fft, self.config.hop, n_fft), axis=-1) * n_fft**-0.5
 
 
+class MagnitudeDiscriminator(STFTDiscriminator):
+    """A discriminator of log magnitudes, for decoders whose phases are their own. It sees valleys
+    between partials, as far as 100 dB down, so it has narrow strides along frequency.
+    """
+
+    VIEW_CHANNELS = 1
+    CONVOLUTIONS = (Convolution(16, 9, (1, 2)), Convolution(32, 7, (1, 2)),
+                    Convolution(48, 5, (2, 2)), Convolution(64, 5, (1, 2)))
+
+    def view(self, audio):
+        n_fft = self.config.n_fft
+        magnitude = spectrum.magnitude(audio, n_fft, self.config.hop) * (4.0 / n_fft)
+        return (ops.log(magnitude + 1e-5)[..., None] + 6.0) / 3.0
+
+
 DISCRIMINATORS: dict[str, type[STFTDiscriminator]] = {
     "stft": STFTDiscriminator, "complex_stft": ComplexSTFTDiscriminator,
+    "magnitude": MagnitudeDiscriminator,
 }
 """The layer of each kind of discriminator: (config, dtype=) -> layer."""
 

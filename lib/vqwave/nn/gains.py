@@ -96,6 +96,12 @@ class FeaturesAndGains(layers.Layer):
         return (*self.front_end.compute_output_shape(shape)[:-1], self.channels)
 
 
+def centres_of(edges, sample_rate: int) -> np.ndarray:
+    """log2 of the centres of gain bands, in Hz. edges: the frequencies between the bands, in Hz."""
+    ends = np.log2([edges[0] / 4, *edges, min(2 * edges[-1], sample_rate / 2)])
+    return (ends[1:] + ends[:-1]) / 2
+
+
 class RelativeLoudness(layers.Layer):
     """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: loudness relative to
     the gains around, then the same levels at peaks only.
@@ -105,8 +111,7 @@ class RelativeLoudness(layers.Layer):
         super().__init__(**({"dtype": "float32"} | kwargs))
         front_end, edges = config.front_end, config.quantizer.edges
         octaves = math.log2(front_end.lowest) + np.arange(front_end.bins) / PER_OCTAVE
-        ends = np.log2([edges[0] / 4, *edges, min(2 * edges[-1], config.sample_rate / 2)])
-        centres = (ends[1:] + ends[:-1]) / 2
+        centres = centres_of(edges, config.sample_rate)
         self.bins = front_end.bins
         # The gain around a bin is interpolated between the centres of the gain bands.
         self.interpolation = np.stack([np.interp(octaves, centres, row)

@@ -8,7 +8,7 @@ from scipy.signal import hilbert, welch
 from vqwave import config as configs
 from vqwave.config import PERIOD
 from vqwave.nn.codec import Codec
-from vqwave.nn.heads import (
+from vqwave.nn.source import (
     InverseSTFT,
     NoiseBank,
     OvertonesOf,
