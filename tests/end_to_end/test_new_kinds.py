@@ -116,6 +116,8 @@ class PlainStack(keras.Model):
 
 
 class PlainLoop:
+    int8 = False
+
     def __init__(self, config, arrays, precision, main, body):
         self.arrays, self.body = arrays, body
         self.together = self.in_passes = False

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
+import onnx
 import pytest
-from int8 import exact_int8
 from keras import ops
 
 from vqwave import config as configs
@@ -13,6 +13,7 @@ from vqwave.config import QUIETNESS, WHOLE_SHARE, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator, take_weights
+from vqwave.onnx import export
 from vqwave.onnx.bodies import BODIES
 from vqwave.play import engine
 
@@ -165,14 +166,23 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, teacher_forced):
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, case.codes[..., None], -1)[..., 0]
     # The mean error, as a share of the spread of the logits.
-    for name, limit in (("onnx", 0.03), ("onnx-float32", 1e-5)):
-        with exact_int8():
-            played = engine.GeneratorEngine(case.weight_set, name)
-            codes, scored, _ = played.sample(case.context, case.draws, case.start,
-                                             played.initial_state(3), Sampling(temperature=0.9),
-                                             forced=case.codes)
+    for name, limit in (("onnx", 0.05), ("onnx-float32", 1e-5)):
+        played = engine.GeneratorEngine(case.weight_set, name)
+        codes, scored, _ = played.sample(case.context, case.draws, case.start,
+                                         played.initial_state(3), Sampling(temperature=0.9),
+                                         forced=case.codes)
         np.testing.assert_array_equal(codes, case.codes)
         assert np.abs(scored - expected).mean() < limit * teacher_forced.std()
+
+
+def test_sums_of_two_int8_products_fit_into_16_bits(case):
+    """Some processors saturate there. Activations are 0 … 255."""
+    model = onnx.load_from_string(export.build(case.weight_set, "loop_full_int8"))
+    [step] = (attribute.g for node in model.graph.node for attribute in node.attribute
+              if attribute.type == onnx.AttributeProto.GRAPH)
+    matrices = [onnx.numpy_helper.to_array(x) for x in step.initializer
+                if x.data_type == onnx.TensorProto.INT8 and len(x.dims) > 1]
+    assert matrices and all(2 * 255 * np.abs(x.astype(int)).max() < 1 << 15 for x in matrices)
 
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])

@@ -450,18 +450,16 @@ def test_axe_finds_no_barriers_and_a_phone_is_wide_enough(led, open_site, theme,
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("precision", ["onnx-float32", "onnx"])
-def test_the_shipped_chain_plays_without_a_gap(open_site, tmp_path, precision):
+def test_the_shipped_chain_plays_without_a_gap(open_site, tmp_path):
     seconds = 61
-    folder = write(tmp_path / "site", "weights", "final_weights", precision)
-    assert precision != "onnx" or sum(path.stat().st_size for path in folder.rglob("*")) < 22e6
+    folder = write(tmp_path / "site", "weights", "final_weights", "onnx")
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 22e6
     with served(folder) as address:
         page = open_site(address)
         play_until(page, seconds, seed=1)
         assert page.evaluate("() => window.vqwave.player.sound.gaps") == 0
-        if precision == "onnx-float32":
-            expected = native_codes(api.load("final_weights", "weights", engine=precision), 1, seconds - 1)[512]
-            np.testing.assert_array_equal(codes_of(page, 512, expected.shape[1])[: len(expected)], expected)
+        expected = native_codes(api.load("final_weights", "weights"), 1, seconds - 1)[512]
+        np.testing.assert_array_equal(codes_of(page, 512, expected.shape[1])[: len(expected)], expected)
 
 
 def test_the_graph_of_the_picture_draws_what_the_studio_draws():

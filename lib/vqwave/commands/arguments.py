@@ -59,7 +59,8 @@ def add_epoch(parser, of: str):
 
 
 def add_engine(parser, engines=engine.ENGINES):
-    texts = {"onnx": "ONNX Runtime, int8", "onnx-float32": "ONNX Runtime, float32",
+    texts = {"onnx": "ONNX Runtime; LSTMs, WaveNets, Transformers and PixelCNNs in int8",
+             "onnx-float32": "ONNX Runtime, all in float32",
              "keras": "Keras, on a GPU if there is one"}
     parser.add_argument("--engine", choices=engines, default=engines[0],
                         help="; ".join(f"{name}: {texts[name]}" for name in engines))

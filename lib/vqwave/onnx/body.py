@@ -15,6 +15,7 @@ class Body:
     In int8, weights are symmetric with one scale per matrix, and activations are quantized by each
     step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
     the features. `loops.LoopBuilder` uses:
+        int8: whether engine `onnx` plays the core with int8 weights, for speed.
         BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
             by the paths of the Keras variables. `body` holds the nodes of one step, `main` the
             nodes that run once per chunk.
@@ -30,6 +31,8 @@ class Body:
             books in order; drawn: the codes of the books before. In passes: one name, of the codes
             of all books in the pass before, [1, B, books].
     """
+
+    int8 = True
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.precision = config, precision
@@ -104,7 +107,7 @@ class Body:
         if self.precision == "float32":
             return self.body("Add", self.body("MatMul", x, kernel), bias)
         w, own = self.quantize(kernel)
-        return self.body("DynamicQuantizeMatMul", x, w, scale or own, np.array(0, np.int8), bias,
+        return self.body("DynamicQuantizeMatMul", x, w, scale or own, "", bias,
                          domain="com.microsoft")
 
     def quantize(self, kernel) -> tuple[np.ndarray, ...]:

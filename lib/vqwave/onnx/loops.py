@@ -13,15 +13,16 @@ MANY_STREAMS = 8
 """The number of streams from which `loop_many` is faster than `loop`."""
 
 
-def precision(engine: str) -> str:
-    """The number format of the weights in the loops of an ONNX engine."""
-    return "int8" if engine == "onnx" else "float32"
+def precision(config: GeneratorConfig, engine: str) -> str:
+    """The number format of a generator's weights in its loops."""
+    return "int8" if engine == "onnx" and BODIES[config.core.kind].int8 else "float32"
 
 
 def loop_kinds(config: GeneratorConfig, engine: str) -> list[str]:
     """The kinds of loops that an ONNX engine may play."""
     guided = ["loop_guided"] if config.labels else []
-    return [f"{form}_{precision(engine)}" for form in ("loop", "loop_full", "loop_many", *guided)]
+    return [f"{form}_{precision(config, engine)}"
+            for form in ("loop", "loop_full", "loop_many", *guided)]
 
 
 def loop_kind(precision: str, streams: int, full: bool, guided: bool = False) -> str:

@@ -13,8 +13,10 @@ class RollBody(Body):
     Inside, planes are [1, B, channels, books].
     """
 
+    int8 = False
+
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
-        super().__init__(config, arrays, "float32", main, body)
+        super().__init__(config, arrays, precision, main, body)
         self.together = self.in_passes = True
         self.mask = ""
 

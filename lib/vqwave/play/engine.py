@@ -1,7 +1,8 @@
 """Engines: one object for each model, with the same interface for every backend, in numpy.
 
-`onnx` samples with int8 weights and `onnx-float32` with float32 weights. Both use ONNX Runtime, and
-need no TensorFlow once their graphs are cached. `keras` is the reference, and runs on GPUs.
+`onnx-float32` samples with float32 weights. `onnx` does, too, except that the weights of cores with
+large matrices are int8 (`onnx.body.Body.int8`). Both use ONNX Runtime, and need no TensorFlow once
+their graphs are cached. `keras` is the reference, and runs on GPUs.
 """
 
 import os
@@ -266,7 +267,7 @@ class GeneratorEngine:
     def __init__(self, weight_set, engine: str = "onnx"):
         self.config, self.weight_set = weight_set.config, weight_set
         self.engine = check_name("engine", engine, ENGINES)
-        self.precision = precision(engine)
+        self.precision = precision(self.config, engine)
         self._models = (_KerasGenerator(weight_set) if engine == "keras"
                         else _OnnxGenerator(weight_set, self.precision))
 
