@@ -11,9 +11,11 @@ usage() {
 usage: recipes/cores.sh [--minutes M] [--presets NAME,...] [--generator NAME] [--data-dir DIR] [--val-split F.yml]
                         [--vqvae-weights-dir DIR] [--output-dir DIR] [-- OPTION...]
 
-Trains the top generator of each preset for M minutes on the codes of one codec. The presets must share that codec, and
-have about as many parameters. What is trained already is not trained again. With a split.yml, research.evaluate then
-measures each generator and its music on the test tracks, and prints the tables.
+Trains the top generator of each preset for M minutes on the codes of one codec. The presets must share that codec. What is
+trained already is not trained again. With a split.yml, research.evaluate then measures each generator and its music on the
+test tracks, and prints the tables. By default the codec is that of preset compact, which does not ship; train it first:
+  python scripts/train_vqvae.py --preset compact --model vqvae_512 --data-dir $data --val-split $split \\
+      --output-dir $codecs
 
   --minutes M              for each (default $minutes)
   --presets NAME,...       (default $presets)

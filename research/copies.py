@@ -1,5 +1,5 @@
 """Searches every published piece for passages of the training tracks of all corpora, by its sound:
-the piece is encoded with the 512x codec of `notes`. Planted copies show how much of a copy the
+the piece is encoded with the shipped codec of 512x. Planted copies show how much of a copy the
 search finds, and tracks that were held out show what chance gives. Prints both tables.
 """
 
@@ -22,8 +22,8 @@ from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_
 from .corpus import SIDES, Corpus, Plan
 
 LEVEL, OFFSETS, TRANSPOSE = 512, 4, 3
-PIECES = ("timed/seed_*.ogg", "wesnoth/generated_*.ogg", "cores_over_*/*.ogg",
-          "both/label_*.ogg", "singularity_timed/generated_*.ogg")
+PIECES = ("vqwave/seed_*.ogg", "cores_over_*/*.ogg", "both/label_*.ogg",
+          "singularity_timed/generated_*.ogg")
 """What is published and was generated, in docs/results."""
 PLANTED_SECONDS, PLANTED = 30.0, 4
 """The length of a planted copy, and how many training tracks have one."""

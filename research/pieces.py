@@ -72,7 +72,7 @@ def self_similarity(notes) -> np.ndarray:
 def main(argv=None) -> int:
     parser = cli.parser(" ".join(__doc__.split()), "--data-dir data/wesnoth")
     arguments.add_data(parser)
-    parser.add_argument("--output-dir", default="docs/results/timed", type=Path, metavar="DIR")
+    parser.add_argument("--output-dir", default="docs/results/vqwave", type=Path, metavar="DIR")
     args = parser.parse_args(argv)
     music, pieces = api.load(), {}
     for tempo, seed, sound, notes in choose(music):

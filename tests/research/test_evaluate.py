@@ -98,7 +98,7 @@ def corpus(songs, musicnn, tiny_weights, tmp_path):
 
 
 def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny_weights, tmp_path):
-    """As that of preset `notes`, which ships without the generators of 32x and 8x."""
+    """As a chain that ships without the generators of 32x and 8x."""
     shutil.copytree(tiny_weights.generators, tmp_path / "some")
     weights.save_chain(tmp_path / "some", CHAIN)
     for file in (tmp_path / "some").glob("generator_8*"):

@@ -46,10 +46,11 @@ def test_every_bound_has_a_row_measured_or_not():
     assert len(rows) == 2 and all("not measured" in row.split(" | ")[4] for row in rows)
 
 
-@pytest.mark.parametrize(("bounds", "page"), [
-    ("wesnoth/targets.yml", "wesnoth"), ("wesnoth/clarity_targets.yml", "clarity"), ("both/targets.yml", "both")])
-def test_every_bound_of_a_recipe_has_a_row_in_its_published_table(bounds, page):
-    text = (ROOT / "research/results" / f"{page}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("bounds", "pages"), [
+    ("wesnoth/targets.yml", ("wesnoth", "timed")), ("wesnoth/clarity_targets.yml", ("clarity",)),
+    ("both/targets.yml", ("both",))])
+def test_every_bound_of_a_recipe_has_a_row_in_its_published_tables(bounds, pages):
+    text = "".join((ROOT / "research/results" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
     for name in results.read_targets(ROOT / "recipes" / bounds):
         assert f"| {name} | " in text
 

@@ -110,7 +110,7 @@ def trained(tmp_path_factory):
 def test_every_epoch_of_a_training_stays_and_can_be_named(trained, run, monkeypatch):
     monkeypatch.chdir(trained)
     assert weights.epochs("weights", "vqvae_8") == [1, 2, 3, 4, 5, 6]
-    music_file = f"--input {CHECKOUT}/docs/results/timed/seed_1.ogg --seconds 0.5 --force"
+    music_file = f"--input {CHECKOUT}/docs/results/vqwave/seed_1.ogg --seconds 0.5 --force"
     code, _, notes = run(f"test_vqvae.py --model vqvae_8 {music_file} --vqvae-weights-dir weights --epoch 2")
     assert code == 0 and "vqvae_8: epoch 2 in weights" in notes, notes
     code, _, notes = run("test_vqvae.py --model vqvae_512 --input x.wav --vqvae-weights-dir weights --epoch 2")

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "random weights.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
-        "--data-dir data/both --start-from weights --label folder",
+        "--data-dir data/both --from-scratch --label folder",
     )
     parser.add_argument("--list", action=_List, nargs=0, help="list the presets and exit")
     arguments.add_data(parser)

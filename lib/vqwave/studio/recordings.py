@@ -18,8 +18,8 @@ from .requests import NO_RECORDING, Recording
 
 CLIPS = {
     "love_theme": ("docs/results/wesnoth/original.ogg", "Love Theme (Ryan Reilly)"),
-    "generated_1": ("docs/results/wesnoth/generated_1.ogg", "Made by VQWave, 1"),
-    "generated_2": ("docs/results/wesnoth/generated_2.ogg", "Made by VQWave, 2"),
+    "seed_1": ("docs/results/vqwave/seed_1.ogg", "Made by VQWave, 1"),
+    "seed_2": ("docs/results/vqwave/seed_2.ogg", "Made by VQWave, 2"),
 }
 """Recordings of the checkout; NOTICE has their terms."""
 TOO_LONG = f"longer than {limits.LONGEST_RECORDING / 60:g} minutes; cut it first."
