@@ -4,10 +4,8 @@ of a --config file in place of its own. The encoder, the codebooks and the decod
 stay as they are; the filter begins untrained.
 
     python -m research.filter_start --config recipes/filter.yml --output-dir weights/filter_start
-    python scripts/train_vqvae.py --model vqvae_512 --data-dir data/wesnoth \
-        --val-split recipes/wesnoth/split.yml --config recipes/filter.yml \
-        --start-from weights/filter_start --decoder-only --output-dir weights/filter \
-        --steps 5000 --epochs 25 --fp16
+
+recipes/README.md has the training that follows.
 """
 
 import sys
