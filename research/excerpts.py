@@ -9,7 +9,7 @@ import numpy as np
 from vqwave.commands import arguments
 from vqwave.config import CodecConfig
 from vqwave.errors import UserError
-from vqwave.io import audio, manifest, weights
+from vqwave.io import audio, defaults, manifest, weights
 from vqwave.io.files import printable
 from vqwave.play.engine import CodecEngine
 from vqwave.report import judge
@@ -46,7 +46,7 @@ def add_codec(parser):
 
 def find_codec(args) -> weights.WeightSet:
     """The codec of the arguments of `add_codec`."""
-    weight_set = weights.find(weights.find_folder(args.vqvae_weights_dir), args.model)
+    weight_set = weights.find(defaults.codecs(args.vqvae_weights_dir), args.model)
     if not isinstance(weight_set.config, CodecConfig):
         raise UserError(f"{args.model} is a generator; --model names a codec")
     return weight_set

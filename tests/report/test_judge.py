@@ -98,6 +98,8 @@ def test_figures_of_several_sounds_are_weighted_by_length():
     both = judge.compare(pairs, RATE)
     assert short["mel"] > 1.5 * long["mel"]
     for metric in judge.METRICS:
+        if metric in judge.CLARITY:  # differences of means over both sides
+            continue
         mean = (short[metric.name] + 3 * long[metric.name]) / 4
         assert both[metric.name] == pytest.approx(mean), metric.name
 

@@ -176,7 +176,7 @@ def test_a_vae_is_not_played_live(run, capsys):
 
 @pytest.mark.parametrize("words, said", [
     (["--temperature", 0], "temperature is 0.0; it must be a number above 0"),
-    (["--temperature", 1, 0.9], "--temperature has 2 values; vqvae_500"),
+    (["--temperature", 1, 0.9], "--temperature: vqvae_500 is a VAE and takes one value"),
     (["--fade", 9], "9 s of fade at both ends need 18 s"),
 ])
 def test_wrong_settings_of_a_prior_are_refused(run, tmp_path, words, said):

@@ -47,8 +47,9 @@ def stages(monkeypatch):
 @pytest.fixture
 def scratch(train_all, stages, tmp_path):
     def scratch(*options, out=tmp_path):
+        preset = () if {"--size", "--preset"} & {*options} else ("--preset", "compact")
         return train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(out),
-                               *options])
+                               *preset, *options])
 
     return scratch
 
@@ -213,7 +214,7 @@ def test_a_plan_runs_from_python(stages, tmp_path):
 
 def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(scratch, tmp_path):
     scratch("--steps", "3", "--size", "tiny")
-    with pytest.raises(UserError, match="preset tiny, not notes"):
+    with pytest.raises(UserError, match="preset tiny, not compact"):
         scratch("--steps", "3")
     good = {"schema": 2, "preset": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
     for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")},
