@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from ..config import LOUDNESS_RANGE, PERIOD
 from .blocks import Conv, gelu
-from .gains import BOOST, CUT, centres_of
+from .gains import BOOST, CUT, centres_of, interpolation
 from .memory import Memory
 from .source import (
     OvertonesOf,
@@ -203,15 +203,15 @@ class SourceFilter(layers.Layer):
         hertz = np.arange(stft.bins) * config.sample_rate / ((stft.bins - 1) * 2)
         octaves = np.log2(np.maximum(hertz, hertz[1] / 2))
         tones = np.log2(quarter_tones(front.bins, front.first_tone))
-        self.tones_to_bins = _interpolation(octaves, tones)
+        self.tones_to_bins = interpolation(octaves, tones)
         edges = config.quantizer.gain_edges
         if edges:
-            self.bands_to_bins = _interpolation(octaves, centres_of(edges, config.sample_rate))
+            self.bands_to_bins = interpolation(octaves, centres_of(edges, config.sample_rate))
             bands = np.digitize(hertz, edges)
             self.bins_to_bands = (np.eye(len(edges) + 1)[bands] * stft.power).astype("float32")
         # Spectrum i of a frame is centred (i − 1) / rate frames after the frame's first sample.
         places = (np.arange(self.rate) - 1) / self.rate
-        self.frames_to_spectra = _interpolation(places, np.array([-1.0, 0.0, 1.0])).T
+        self.frames_to_spectra = interpolation(places, np.array([-1.0, 0.0, 1.0])).T
 
     def call(self, features, start, gains=None):
         """A whole piece. After its end come `delay` frames of silence, and its audio is late."""
@@ -325,9 +325,3 @@ class SourceFilter(layers.Layer):
 def _twice(factors):
     """Factors of bins [..., bins], for real and imaginary parts: [..., 2·bins]."""
     return ops.concatenate([factors, factors], axis=-1)
-
-
-def _interpolation(places, nodes) -> np.ndarray:
-    """Linear interpolation as a matrix, float32 [nodes, places]; constant beyond the nodes."""
-    return np.stack([np.interp(places, nodes, row)
-                     for row in np.eye(len(nodes))]).astype("float32")

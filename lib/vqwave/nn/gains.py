@@ -102,6 +102,12 @@ def centres_of(edges, sample_rate: int) -> np.ndarray:
     return (ends[1:] + ends[:-1]) / 2
 
 
+def interpolation(places, nodes) -> np.ndarray:
+    """Linear interpolation as a matrix, float32 [nodes, places]; constant beyond the nodes."""
+    return np.stack([np.interp(places, nodes, row)
+                     for row in np.eye(len(nodes))]).astype("float32")
+
+
 class RelativeLoudness(layers.Layer):
     """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: loudness relative to
     the gains around, then the same levels at peaks only.
@@ -114,8 +120,7 @@ class RelativeLoudness(layers.Layer):
         centres = centres_of(edges, config.sample_rate)
         self.bins = front_end.bins
         # The gain around a bin is interpolated between the centres of the gain bands.
-        self.interpolation = np.stack([np.interp(octaves, centres, row)
-                                       for row in np.eye(len(centres))]).astype("float32")
+        self.interpolation = interpolation(octaves, centres)
 
     def call(self, x):
         loudness, peaks, gains = ops.split(x, [self.bins, 2 * self.bins], axis=-1)
