@@ -153,7 +153,7 @@ class LossConfig(Config):
 
     audio_terms: ClassVar[tuple[str, ...]] = (
         "spectral_convergence", "log_magnitude", "mel", "multi_mel", "waveform", "hum",
-        "constant_q", "flux")
+        "constant_q", "flux", "contrast")
     """The terms that compare a reconstruction with the recording."""
 
     spectral_convergence: Weight = 1.0
@@ -164,6 +164,7 @@ class LossConfig(Config):
     hum: Weight = 0.0
     constant_q: Weight = 0.0
     flux: Weight = 0.0
+    contrast: Weight = 0.0
     channel_average: Weight = 0.0
     # For a head of notes: predicted peaks against those of the recording.
     presence: Weight = 0.1

@@ -16,7 +16,7 @@ from .conditions import LabelEmbedding
 from .discriminators import Adversary
 from .frontends import FRONT_ENDS
 from .gains import FeaturesAndGains
-from .losses import channel_average, terms_of
+from .losses import DISTRIBUTIONS, channel_average, terms_of
 from .memory import Memory, delay_of, with_state
 from .planes import HIERARCHIES
 
@@ -28,7 +28,8 @@ class Codec(keras.Model):
     `encode_model` and `decode_model` are the exported halves. If the head makes no audio, they end
     with the input of a vocoder (`data/vocoders.py`). decoder_only: training changes neither encoder
     nor codebook, and so no code. The input may then be {"samples": audio, "codes": int32 [batch,
-    T / level, books]}, with given codes to decode; a negative code stands for the audio's own.
+    T / level, books]}, with given codes to decode, those of a performance; rows of negative codes
+    stand for the audio's own.
 
     With labels this is a conditional VAE (Sohn, Lee and Yan 2015) with the prior N(0, 1) for all
     labels. The input is {"samples": audio, "label": int32 [batch, 1, n, 2]}, see `config.Labels`.
@@ -132,9 +133,10 @@ class Codec(keras.Model):
         encoding = training and not self.decoder_only
         latents = self.encoder(_one_or_all([features, *label]), training=encoding)
         quantized = self.quantizer(latents, training=encoding)
-        vectors = quantized.vectors
+        vectors, performed = quantized.vectors, None
         if "codes" in inputs:
             codes = inputs["codes"]
+            performed = codes[:, :1, 0] >= 0
             vectors = ops.where(codes[..., :1] < 0, vectors,
                                 self.quantizer.lookup(ops.maximum(codes, 0)))
         start = []
@@ -149,20 +151,31 @@ class Codec(keras.Model):
         audio, *rest = outputs if isinstance(outputs, list | tuple) else [outputs]
         auxiliary = rest.pop(0) if self.head.auxiliary_output is not None else None
         # What `compute_loss` needs besides the reconstruction.
-        self.last_pass = features, quantized, auxiliary, rest
+        self.last_pass = features, quantized, auxiliary, rest, performed
         return ops.cast(audio[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The quantizer's losses + Σ weight·term, over the terms of `LossConfig` and, in training,
         of the adversary. Each term is also a metric. For a VAE, the metric `reconstruction` is the
         sum without the quantizer's losses.
+
+        A performance is not the recording: its gradient comes from the adversary and from terms of
+        `losses.DISTRIBUTIONS` alone.
         """
-        features, quantized, auxiliary, averages = self.last_pass
+        features, quantized, auxiliary, averages, performed = self.last_pass
+
+        def own(tensor):
+            """Without the gradients of performances."""
+            if performed is None:
+                return tensor
+            rows = ops.reshape(performed, (-1, *[1] * (len(tensor.shape) - 1)))
+            return ops.where(rows, ops.stop_gradient(tensor), tensor)
+
         terms = {}
-        for compute in self.terms.values():
-            terms |= compute(y, y_pred, self.config)
+        for names, compute in self.terms.items():
+            terms |= compute(y, y_pred if names[0] in DISTRIBUTIONS else own(y_pred), self.config)
         if auxiliary is not None:
-            terms |= self.head.losses_of(features, auxiliary)
+            terms |= self.head.losses_of(features, own(auxiliary))
         if averages:
             terms["channel_average"] = channel_average(y, averages)
         if self.adversary is not None and training:

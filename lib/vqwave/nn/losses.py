@@ -132,6 +132,23 @@ def flux(x, y, sample_rate: int):
     return sum(terms) / len(terms)
 
 
+CONTRAST_WINDOW, CONTRAST_EDGES = 2048, (200, 400, 800, 1600, 3200, 6400)
+"""The window of the term `contrast` in samples, and the edges of its bands in Hz."""
+
+
+def contrast(x, y, sample_rate: int):
+    """Mean |ln S(x) − ln S(y)| of magnitudes that are sorted within each band of a frame: how far
+    peaks stand above valleys, wherever they stand. This is the distance of two distributions
+    (Wasserstein, of order 1), so noise does not help to be near what cannot be predicted.
+    """
+    edges = np.array(CONTRAST_EDGES) * CONTRAST_WINDOW // sample_rate
+    logs = [ops.log(spectrum.magnitude(audio, CONTRAST_WINDOW, CONTRAST_WINDOW // 4)
+                    * (4.0 / CONTRAST_WINDOW) + 1e-5) for audio in (x, y)]
+    bands = zip(*(ops.split(log, edges.tolist(), axis=-1) for log in logs), strict=True)
+    terms = [ops.mean(ops.abs(ops.sort(a, axis=-1) - ops.sort(b, axis=-1))) for a, b in bands]
+    return sum(terms) / len(terms)
+
+
 LOSS_TERMS: dict[tuple[str, ...], Callable] = {
     ("spectral_convergence", "log_magnitude", "mel", "waveform"):
         lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
@@ -139,10 +156,13 @@ LOSS_TERMS: dict[tuple[str, ...], Callable] = {
     ("hum",): lambda x, y, config: {"hum": hum(x, y, config.level)},
     ("flux",): lambda x, y, config: {"flux": flux(x, y, config.sample_rate)},
     ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config)},
+    ("contrast",): lambda x, y, config: {"contrast": contrast(x, y, config.sample_rate)},
 }
 """Names of terms in `LossConfig`, and their function: (x, y, codec config) -> terms by name. The
 first terms are always computed, for the log; the others only if they have a weight.
 """
+DISTRIBUTIONS = ("contrast",)
+"""The terms that do not compare bin with bin."""
 
 
 def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
