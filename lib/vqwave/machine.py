@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -66,22 +65,6 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 (AVX512-BF16 or AMX; Arm: bf16)."""
-    with contextlib.suppress(OSError):
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-        return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
-    return False
-
-
-def has_nvidia_gpu() -> bool:
-    """Whether the driver's own tool lists a GPU."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return "GPU" in subprocess.run(["nvidia-smi", "-L"], capture_output=True,  # noqa: S607
-                                       text=True, timeout=20, check=True).stdout
-    return False
 
 
 def accelerator() -> str | None:

@@ -20,7 +20,7 @@ from vqwave import commands
 from vqwave.io import weights
 
 train = ["--data-dir", "data", "--preset", "notes.yml", "--output-dir", "weights", "--steps", "2", "--epochs", "1",
-         "--batch-size", "1", "--input-length", "32768", "--transpose", "0", "--offsets", "1", "--no-fp16", "--no-report"]
+         "--batch-size", "1", "--input-length", "32768", "--transpose", "0", "--offsets", "1", "--no-report"]
 assert commands.load("train").main(train) == 0
 folders = ["--vqvae-weights-dir", "weights", "--generator-weights-dir", "weights", "--seconds", "4", "--seed", "1"]
 for name in ("onnx-float32", "keras", "onnx"):

@@ -1,9 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vqwave import config as configs
-from vqwave.nn.codec import Codec
+from vqwave.nn.codec import Codec, _without_gradient
 
 LEVELS = configs.preset("tiny").chain.sizes
 
@@ -153,3 +154,12 @@ def test_averages_of_channels_are_no_output_of_the_saved_decoder(sound):
     assert model(sound).shape == sound.shape
     assert model.last_pass[3][0].shape == (2, sound.shape[1] // 8)
     assert len(model.decoder.outputs) == 1
+
+
+def test_rows_without_gradient_keep_their_values():
+    x = keras.Variable(np.ones((2, 3), "float32"))
+    with tf.GradientTape() as tape:
+        y = _without_gradient(x.value, np.array([[True], [False]]))
+        total = tf.reduce_sum(y * 2)
+    assert float(total) == 12
+    np.testing.assert_array_equal(tape.gradient(total, x.value), [[0, 0, 0], [2, 2, 2]])

@@ -106,6 +106,14 @@ def test_the_constant_q_term_separates_semitones_as_low_as_the_codec_hears(lowes
     assert float(losses.constant_q(low, 0.4 * low, codec)) < 0.1
 
 
+def test_contrast_compares_heights_wherever_they_stand(rng):
+    time, noise = np.arange(512 * 32) / RATE, rng.normal(0, 0.01, (1, 512 * 32))
+    low, higher = ((0.3 * np.sin(2 * np.pi * f * time) + noise).astype("float32") for f in (1000, 1100))
+    assert float(losses.contrast(low, low, RATE)) == 0
+    assert float(losses.contrast(low, higher, RATE)) < 0.1
+    assert float(losses.contrast(low, (low + 3 * noise).astype("float32"), RATE)) > 0.8
+
+
 def test_loss_terms_with_a_weight_are_computed(rng):
     x, y = rng.normal(0, 0.1, (2, 1, 512 * 40)).astype("float32")
     config = configs.preset("tiny").codec(512)
@@ -113,7 +121,7 @@ def test_loss_terms_with_a_weight_are_computed(rng):
     own = {"presence", "level", "spectrum", "channel_average"}
     assert {name for names in losses.LOSS_TERMS
             for name in names} | own == set(configs.LossConfig.model_fields)
-    loss = configs.LossConfig(hum=0.1, constant_q=0.5, multi_mel=0.1, flux=0.1)
+    loss = configs.LossConfig(hum=0.1, constant_q=0.5, multi_mel=0.1, flux=0.1, contrast=0.1)
     for names, compute in losses.terms_of(loss).items():
         assert set(compute(x, y, config)) == set(names)
     assert set(losses.terms_of(loss)) == set(losses.LOSS_TERMS)

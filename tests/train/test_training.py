@@ -348,6 +348,16 @@ def test_minutes_end_after_the_passes(monkeypatch, passes, minutes, steps, per_e
     assert ("training takes" in reporter.text) == (passes == 2)
 
 
+@pytest.mark.parametrize(("gain", "mixed"), [(1.05, False), (1.6, True)])
+def test_the_faster_precision_is_measured_once(train, tmp_path, monkeypatch, gain, mixed):
+    monkeypatch.setattr(training, "speed_of", {"mixed_bfloat16": gain, "float32": 1.0}.get)
+    done = train(tmp_path, CODEC, steps=1, epochs=1)
+    assert done.record.training.mixed_precision is mixed
+    assert (", mixed_bfloat16," if mixed else ", float32,") in done.reporter.text
+    monkeypatch.setattr(training, "speed_of", {"mixed_bfloat16": 1 / gain, "float32": 1.0}.get)
+    assert train(tmp_path, CODEC, steps=2, epochs=2).record.training.mixed_precision is mixed
+
+
 def test_without_validation_and_in_mixed_precision(train, tmp_path):
     done = train(tmp_path, CODEC, split=0.0, mixed_precision=True, steps=3, epochs=1)
     assert "no track is held out" in done.reporter.text

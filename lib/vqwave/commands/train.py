@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from .. import cli, config, machine
+from .. import cli, config
 from ..errors import UserError
 from ..io import splits, weights
 from ..play import api
@@ -71,8 +71,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    if args.fp16 is None:
-        args.fp16 = machine.has_bfloat16() or machine.has_nvidia_gpu() or None
     scratch = args.from_scratch or args.preset is not None
     if args.start_from and scratch:
         raise UserError(f"--start-from begins with trained models, "

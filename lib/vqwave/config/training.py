@@ -10,7 +10,8 @@ from .fields import AboveZero, Config, Flag, Positive, Real, Share, Text, Weight
 
 class TrainingConfig(Config):
     """The settings of a training. input_length: samples of a window. passes: the most passes over
-    the tracks in a training with a limit of minutes (0: no limit).
+    the tracks in a training with a limit of minutes (0: no limit). mixed_precision: None chooses
+    what is faster on this machine.
 
     transpose, gain: augmentation by up to this many semitones higher and lower, and by up to this
     many dB quieter. mix (codecs): the share of windows to which another window is added. offsets
@@ -27,7 +28,7 @@ class TrainingConfig(Config):
     seed: Whole = 0
     patience: Whole = 0
     passes: Whole = 0
-    mixed_precision: Flag = False
+    mixed_precision: Flag | None = None
     offsets: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     transpose: Annotated[int, Field(strict=True, ge=0, le=12)] = 0
     gain: Annotated[Real, Field(ge=0, le=24)] = 0.0

@@ -157,20 +157,10 @@ class Codec(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The quantizer's losses + Σ weight·term, over the terms of `LossConfig` and, in training,
         of the adversary. Each term is also a metric. For a VAE, the metric `reconstruction` is the
-        sum without the quantizer's losses.
-
-        A performance is not the recording: its gradient comes from the adversary and from terms of
-        `losses.DISTRIBUTIONS` alone.
+        sum without the quantizer's losses. Performances have the adversary and `DISTRIBUTIONS`.
         """
         features, quantized, auxiliary, averages, performed = self.last_pass
-
-        def own(tensor):
-            """Without the gradients of performances."""
-            if performed is None:
-                return tensor
-            rows = ops.reshape(performed, (-1, *[1] * (len(tensor.shape) - 1)))
-            return ops.where(rows, ops.stop_gradient(tensor), tensor)
-
+        own = functools.partial(_without_gradient, rows=performed)
         terms = {}
         for names, compute in self.terms.items():
             terms |= compute(y, y_pred if names[0] in DISTRIBUTIONS else own(y_pred), self.config)
@@ -331,6 +321,16 @@ class Codec(keras.Model):
 
     def _lookup(self, codes):
         return _Method(self.quantizer.lookup, name="lookup")(codes)
+
+
+def _without_gradient(tensor, rows):
+    """A tensor whose gradient does not reach some rows of the batch. rows: bool [batch, 1]; None:
+    no row.
+    """
+    if rows is None:
+        return tensor
+    rows = ops.reshape(rows, (-1, *[1] * (len(tensor.shape) - 1)))
+    return ops.where(rows, ops.stop_gradient(tensor), tensor)
 
 
 def _one_or_all(tensors: list):

@@ -77,7 +77,7 @@ class Checkpoint(keras.callbacks.Callback):
         step, logs = self.record.step, logs or {}
         if "loss" in logs and not math.isfinite(float(logs["loss"])):
             raise UserError(f"the loss is not finite at step {step}; the weights on disk are from "
-                            f"an earlier step. Try a lower --learning-rate, or leave out --fp16")
+                            f"an earlier step. Try a lower --learning-rate, or --no-fp16")
         if self.deadline.is_over():
             self.record.steps, self.model.stop_training = step, True
         if step % self.record.steps_per_epoch == 0 or step >= self.record.steps:

@@ -153,8 +153,8 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                       help="train on all GPUs of one or several machines, with JAX "
                            "(docs/scaling.md)")
     p.add_argument("--fp16", action=argparse.BooleanOptionalAction,
-                   help="mixed precision: float16 on a GPU, otherwise bfloat16 (default: as in "
-                        "the preset; a whole chain uses it if this machine is faster with it)")
+                   help="mixed precision: float16 on a GPU, otherwise bfloat16 (default: what "
+                        "a second of measuring finds to be faster here)")
     rare.add_argument("--keep-last", type=cli.number(int, 1), metavar="N",
                       help="keep only the weights of the last N epochs and of the best (default: "
                            "all epochs)")

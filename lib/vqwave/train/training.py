@@ -16,7 +16,14 @@ import keras
 import numpy as np
 
 from .. import machine
-from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
+from ..config import (
+    ChainConfig,
+    CodecConfig,
+    DataConfig,
+    GeneratorConfig,
+    TrainingConfig,
+    replace,
+)
 from ..errors import UserError
 from ..io import files, weights
 from ..progress import Reporter, SilentReporter
@@ -25,6 +32,9 @@ from .jobs import GENERATOR_JOBS, CodecJob, GeneratorJob
 from .optimizer import Muon, learning_rate
 from .options import RunOptions
 from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
+
+LEAST_GAIN = 1.1
+"""Mixed precision is chosen if it is faster than float32 by more than this factor."""
 
 
 def train_codec(model: CodecConfig, data_dir, options: RunOptions,
@@ -78,7 +88,7 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         job.prepare(record, group, say)
         closing.callback(keras.mixed_precision.set_global_policy,
                          keras.mixed_precision.dtype_policy())
-        policy = set_precision(record.training.mixed_precision, say)
+        policy = set_precision(record, group, say)
         closing.enter_context(group.scope())
         _plan_steps(job, record, options, group, say)
         model = _build(job, record)
@@ -129,17 +139,32 @@ def _promote(record: RunRecord, options: RunOptions, group, say):
     sys.stdout.flush()
 
 
-def set_precision(mixed: bool, say) -> str:
-    """Set Keras's policy: float32, or (`mixed`) float16 on a GPU, otherwise bfloat16."""
-    policy = "float32"
-    if mixed:
-        accelerator = machine.accelerator()
-        policy = "mixed_float16" if accelerator == "gpu" else "mixed_bfloat16"
-        if not accelerator and not machine.has_bfloat16():
-            say("--fp16: this processor has no bfloat16 arithmetic, so this flag makes "
-                "training slower")
+def set_precision(record: RunRecord, group: devices.DeviceGroup, say) -> str:
+    """Set Keras's policy: float32, or mixed: float16 on a GPU, otherwise bfloat16. Where the
+    settings leave it open, the faster policy of this machine is written into the record.
+    """
+    narrow = "mixed_float16" if machine.accelerator() == "gpu" else "mixed_bfloat16"
+    if record.training.mixed_precision is None:
+        gain = group.from_first(lambda: speed_of(narrow) / speed_of("float32"))
+        record.training = replace(record.training, mixed_precision=gain > LEAST_GAIN)
+        say(f"{record.name}: this machine multiplies matrices {gain:.1f} times as fast in "
+            f"{narrow.removeprefix('mixed_')} as in float32")
+    policy = narrow if record.training.mixed_precision else "float32"
     keras.mixed_precision.set_global_policy(policy)
     return policy
+
+
+def speed_of(policy: str, seconds: float = 0.4) -> float:
+    """Products of matrices a second by a dense layer with this policy."""
+    layer = keras.layers.Dense(1024, dtype=policy)
+    model = keras.Sequential([keras.Input((1024,)), layer, layer])
+    x, products = np.ones((1024, 1024), "float32"), 0
+    model.predict_on_batch(x)  # compiles
+    begin = time.monotonic()
+    while (elapsed := time.monotonic() - begin) < seconds:
+        model.predict_on_batch(x)
+        products += 2
+    return products / elapsed
 
 
 def compile_model(model, training: TrainingConfig, steps: int, **losses):
