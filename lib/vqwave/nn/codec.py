@@ -87,7 +87,7 @@ class Codec(keras.Model):
         if self.head.delay:
             # The head looks back only, so a stream needs no halo before a block.
             self.decode_halo = math.ceil(max(f.right for f in fields))
-            self.decode_past = math.ceil(max(f.left for f in fields)) - self.decode_halo
+            self.decode_past += math.ceil(max(f.left for f in fields)) - self.decode_halo
             self.decode_near = 0
         waiting = overlap + segment - 1 + max(f.right for f in fields)
         self.latency = math.ceil(level + after + encoder.right * hop + waiting * level)

@@ -19,6 +19,7 @@ from .gains import BOOST, CUT, centres_of, interpolation
 from .memory import Memory
 from .source import (
     OvertonesOf,
+    PastMean,
     PickedTones,
     Prominence,
     ToneBank,
@@ -170,6 +171,7 @@ class SourceFilter(layers.Layer):
         self.overtones = OvertonesOf(front.bins, head.above, 1.5, front.first_tone,
                                      name="overtones")
         self.prominence = Prominence(name="prominence")
+        self.usual = PastMean(config.level, name="usual")
         # How much of each overtone sounds, at first nearly all.
         self.gate = layers.Dense(front.bins, name="gate", dtype="float32",
                                  bias_initializer=keras.initializers.Constant(3.0))
@@ -245,7 +247,7 @@ class SourceFilter(layers.Layer):
         """
         clues = self.clues(features)
         features = ops.cast(features, "float32")
-        loudness = self._amplitudes(clues, features) * inside(0)
+        loudness = self._amplitudes(clues, features, inside(0), memory)
         before, after = self.SPLINE
         tones = self.bank(ops.concatenate([memory.past(loudness, before + after), loudness], 1),
                           start - before - after)
@@ -267,13 +269,14 @@ class SourceFilter(layers.Layer):
                 :, : ops.shape(spectra)[1] + self.stft.overlap - 1])
         return ops.reshape(blocks, (ops.shape(blocks)[0], -1, 1)), clues
 
-    def _amplitudes(self, clues, features):
+    def _amplitudes(self, clues, features, inside, memory: Memory):
         """Of all tones, [batch, n, tones]."""
-        prominence = self.prominence(clues)
-        overtones = self.overtones([clues, prominence, ops.zeros_like(prominence)])
+        prominence = self.prominence(clues) * inside
+        usual = self.usual(prominence, memory.past(prominence, self.usual.past_steps))
+        overtones = self.overtones([clues, prominence, usual])
         low = ops.maximum(self.picked(clues), ops.sigmoid(self.gate(features)) * overtones)
         high = 2.0 * ops.sigmoid(self.high(features)) ** 2.3
-        return ops.concatenate([low, high], axis=-1)
+        return ops.concatenate([low, high], axis=-1) * inside
 
     def _at_spectra(self, frames, memory: Memory):
         """Frames [batch, n, c], two frames before those of the sound -> [batch, n·rate, c] at the

@@ -182,7 +182,7 @@ class SourceAndFilter(NotesAndNoise):
 
     def synthesise(self, features, start, field, gains=None):
         self.layer = SourceFilter(self.config, name="source_filter")
-        self.delay = self.layer.delay
+        self.delay, self.past_mean = self.layer.delay, self.layer.usual
         inputs = [features, start] if gains is None else [features, start, gains]
         audio, self.auxiliary_output = self.layer(*inputs)
         self.receptive_fields = [field.add(self.layer)]
