@@ -294,9 +294,6 @@ WRONG_GENERATORS = [
     ({"core": {"kind": "gru"}}, "'gru'.*'lstm', 'wavenet', 'transformer', 'pixelcnn'"),
     ({"core": {"kind": "wavenet", "units": 8}}, "unknown key 'units'; did you mean"),
     ({"core": {"kind": "transformer", "heads": 7}}, "width is 256; it must be a multiple of heads, 7"),
-    ({"core": {"kind": "pixelcnn", "drawing": "together"}}, "drawing is 'together'"),
-    *(({"core": {"kind": kind, "quiet_cost": 0.1}}, "quiet_cost is 0.1; it must be less than or equal to 0")
-      for kind in ("frames", "roll")),
     ({"core": {"kind": "pixelcnn", "dilations": [1, 2], "kernel_books": 5}, "books": 7},
      "5 earlier books, but a frame has 7:"),
 ]

@@ -81,7 +81,7 @@ def test_the_features_are_relative_to_the_gains():
     np.testing.assert_allclose(before, after, atol=1e-5)
 
 
-def test_a_decay_changes_gain_codes_and_a_gain_cost_keeps_them(codec):
+def test_a_decay_changes_gain_codes(codec):
     audio = noise(3) * np.exp(-np.linspace(0, 3, noise(3).size)).astype("float32")
     codes = np.asarray(codec.encode_model()(audio))[0]
     assert codes.shape == (audio.size // HOP, 7 + 3)
@@ -89,9 +89,6 @@ def test_a_decay_changes_gain_codes_and_a_gain_cost_keeps_them(codec):
     step = codec.config.quantizer.step
     fall = step * (gains[0] - gains[-1])
     np.testing.assert_allclose(fall, 20 * 3 * np.log10(np.e), atol=3 * step)
-    kept = Codec(codec_config(gain_cost=4.0))
-    held = np.asarray(kept.encode_model()(audio))[0, 4:-4, 7:]
-    assert np.mean(np.diff(held, axis=0) != 0) < np.mean(np.diff(gains, axis=0) != 0)
 
 
 def test_the_decoded_sound_is_as_loud_as_the_gains_say(codec, rng):

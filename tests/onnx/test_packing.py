@@ -54,21 +54,6 @@ def test_a_wheel_plays_the_default_chain_without_its_weights(checkout, tmp_path,
         assert len(codec.codebooks()) == 1  # colours of codes need them
 
 
-def test_a_wheel_knows_how_quiet_codes_are(checkout, tmp_path):
-    folder = checkout / weights.GENERATORS
-    config = weights.find(folder, "generator_512").config
-    config = configs.override(config, {"core": {"quiet_cost": 0.1}}, "test")
-    table = np.arange(config.num_codes, dtype=np.float32)
-    quiet = {"logits/quiet": table, "x": np.ones(3)}
-    weights.save(folder, "generator_512", "", {"generator": quiet}, config)
-    packing.pack(tmp_path / "wheel", checkout)
-    for place in (folder, tmp_path / "wheel" / weights.GENERATORS):
-        weight_set = weights.find(place, "generator_512")
-        np.testing.assert_array_equal(packing.quietness(weight_set), [table])
-    other = weights.find(tmp_path / "wheel" / weights.GENERATORS, "generator_128")
-    assert packing.quietness(other) is None
-
-
 NAME = "generator_512"
 
 

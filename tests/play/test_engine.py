@@ -24,21 +24,17 @@ from vqwave.play import engine, sampling
 LEVELS = configs.preset("tiny").chain.sizes
 SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
             Sampling(temperature=1.3, top_k=20, top_p=0.8)]
-BOOKS, TOGETHER = "generator_books", "generator_books_together"
-BOOKS_TOP = "generator_books_top"
-"""Generators of three books a frame: two read two books of the level above, of which one draws its
-own together, and one begins a chain; the codes of the latter two repeat."""
+BOOKS, BOOKS_TOP = "generator_books", "generator_books_top"
+"""Generators of three books a frame: one reads two books of the level above, and one begins a
+chain."""
 
 
 def with_books(preset):
     """The configs of `BOOKS` and `BOOKS_TOP`, as large as a preset's generators."""
     reads, begins = preset.generator(128), preset.generator(512)
     source = configs.to_dict(reads.source) | {"books": 2}
-    together = configs.replace(reads.core, repeats=True, drawing="together")
     return (configs.replace(reads, name=BOOKS, books=3, conditions=[source]),
-            configs.replace(reads, name=TOGETHER, books=3, conditions=[source], core=together),
-            configs.replace(begins, name=BOOKS_TOP, books=3,
-                            core=configs.replace(begins.core, repeats=True)))
+            configs.replace(begins, name=BOOKS_TOP, books=3))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +87,7 @@ def arguments(generator, steps, batch=1, seed=0):
     return context, uniforms, previous, generator.initial_state(batch)
 
 
-@pytest.mark.parametrize("which", [*LEVELS, BOOKS, TOGETHER, BOOKS_TOP])
+@pytest.mark.parametrize("which", [*LEVELS, BOOKS, BOOKS_TOP])
 def test_float32_codes_are_the_references_step_by_step(load, which):
     reference, played = load(which, "keras"), load(which, "onnx-float32")
     given = arguments(reference, 3000)
@@ -196,7 +192,7 @@ def test_a_hundred_thousand_draws_follow_the_distribution(known, name, books, se
 
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])
-@pytest.mark.parametrize("which", [8, BOOKS, TOGETHER])
+@pytest.mark.parametrize("which", [8, BOOKS])
 def test_contexts_of_windows_are_those_of_the_whole(load, which, name):
     played = load(which, name)
     config = played.config

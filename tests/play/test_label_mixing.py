@@ -13,8 +13,7 @@ from vqwave.errors import UserError
 from vqwave.play import blocks, engine, labels
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
-from vqwave.play.opening import AS_COMPOSED
-from vqwave.play.stream import Stream
+from vqwave.play.stream import AS_COMPOSED, Stream
 
 KNOWN = Labels(names=("battle", "calm", "Crosby, Stills & Nash", "take 5: five"))
 FADE = 22050

@@ -14,10 +14,9 @@ from vqwave.errors import UserError
 from vqwave.io.weights import WeightSet
 from vqwave.play import prompt as prompts
 from vqwave.play.engine import CodecEngine
-from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.prompt import Prompt, Variation
 from vqwave.play.sampling import uniforms
-from vqwave.play.stream import Stream
+from vqwave.play.stream import AS_COMPOSED, Stream
 
 LEVELS = configs.preset("tiny").chain.sizes
 BLOCK = 8192
@@ -375,9 +374,6 @@ def test_a_state_resumes_only_with_its_own_weights():
     state = start((codec, generators), seed=1).state()
     with pytest.raises(UserError, match="generator_512, generator_128, not of vqvae_512, generator_512$"):
         Stream.resume(state, *chain(512))
-    with pytest.raises(UserError, match=r"damaged.*chain\.levels\.1\.codes"):
-        Stream.resume({k: v for k, v in state.items() if k != "chain.levels.1.codes"}, codec,
-                      generators)
     with pytest.raises(UserError, match="version 99"):
         Stream.resume(state | {"version": 99}, codec, generators)
     generators[1].engine = "floats"

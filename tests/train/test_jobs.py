@@ -10,11 +10,11 @@ from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, Split, TrainingConfig
-from vqwave.data import loudness, windows
-from vqwave.data.codes import OFFSET_STEP, read_frames
+from vqwave.data import windows
+from vqwave.data.codes import OFFSET_STEP
 from vqwave.errors import UserError
-from vqwave.io import manifest, weights
-from vqwave.nn.generator import Generator, load_generator, take_labels
+from vqwave.io import manifest
+from vqwave.nn.generator import Generator, take_labels
 from vqwave.train import jobs
 from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
@@ -289,52 +289,3 @@ def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
         ends.append(again.get_weights())
     for a, b in zip(*ends, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny_weights):
-    """Only codes of the whisper are quiet, and loaded weights change nothing."""
-    whisper = 10 ** (-45 / 20) * music(1.5, 5) / np.std(music(1.5, 5))
-    data_folder(tmp_path, {"song": music(2.0, 1), "whisper": whisper, "held": music(1.0, 3)})
-    data = DataConfig(split=configs.Split(validation=("held",)))
-    job, _, _ = prepared(tmp_path, tiny_weights.codecs, data=data, offsets=2, transpose=1,
-                         changed={"core": {"quiet_cost": 0.1}})
-    model = job.build(1)
-    job.begin(model)
-
-    def quiet():
-        (layer,) = model.core.codebook_heads.outputs
-        return layer.quiet.numpy()
-
-    rows = [job.code_tracks[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
-    heard = [set(read_frames(row.codes, row.first, row.frames, 1)[:, 0]) for row in rows]
-    quietness = quiet()
-    assert quietness.shape == (64,) and 0.5 < quietness.max() < 25
-    assert not quietness[list(set(range(64)) - heard[0])].any()
-    np.testing.assert_allclose(quietness, loudness.quietness(tmp_path, rows, 128, 64, 1)[0], rtol=1e-6)
-    # Older weights know nothing of it, and what other weights know is of other music.
-    for cost in (0.0, 0.1):
-        other = Generator(configs.replace(job.model, core={"quiet_cost": cost}))
-        if cost:
-            other.core.set_quiet(np.full((1, 64), 9, np.float32))
-        for part in other.parts.values():
-            for variable in part:
-                if variable.name == "bias":
-                    variable.assign(variable + 0.75)
-        folder = tmp_path / f"{cost}"
-        folder.mkdir()
-        weights.save(folder, "generator_128", "", other.parts, other.config)
-        job.take_weights(model, weights.find(folder, "generator_128"))
-        job.begin(model)
-        np.testing.assert_array_equal(quiet(), quietness)
-        assert model.core.codebook_heads.outputs[0].bias.numpy()[0] == 0.75
-
-
-def test_a_quiet_cost_of_zero_changes_nothing(tmp_path):
-    model = configs.replace(TINY.generator("generator_512"), core={"quiet_cost": 0.1})
-    costly = Generator(model)
-    costly.core.set_quiet(np.arange(64, dtype=np.float32)[None])
-    weights.save(tmp_path, "generator_512", "", costly.parts,
-                 configs.replace(model, core={"quiet_cost": 0.0}))
-    given = {"previous": np.full((1, 3, 1), 5, np.int32)}
-    logits = load_generator(weights.find(tmp_path, "generator_512"))(given)
-    np.testing.assert_allclose(logits, costly(given) + 0.1 * np.arange(64), atol=1e-5)

@@ -12,7 +12,6 @@ from prepared import RecordingReporter, assert_same_sets, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
-from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.io.training_log import read_log
@@ -189,18 +188,6 @@ def test_a_start_at_an_epoch_is_announced_or_refused_in_one_line(train, begun):
     assert run.reporter.steps == [7]
     [line] = [line for line in run.reporter.lines if line.startswith("starts from")]
     assert "generator_512: epoch 2 in" in line and "epochs from 3 on are written again" in line
-
-
-def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monkeypatch):
-    costly = configs.override(WIDE, {"core": {"quiet_cost": 0.1}}, "test")
-    quiet = np.arange(costly.books * costly.num_codes, dtype=np.float32).reshape(costly.books, -1)
-    monkeypatch.setattr(loudness, "quietness", lambda *_: quiet)
-    train(tmp_path, config=costly, steps=2, epochs=1)
-    monkeypatch.delattr(loudness, "quietness")
-    train(tmp_path, config=costly, steps=4, epochs=2)
-    arrays = weights.find(tmp_path, GENERATOR, 2).load("generator")
-    kept = [array for path, array in arrays.items() if path.endswith("/quiet")]
-    np.testing.assert_array_equal(np.concatenate(kept)[: costly.num_codes], quiet[0])
 
 
 def test_the_first_best_set_holds_the_initial_weights(train, tmp_path, straight):

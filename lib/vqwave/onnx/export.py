@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import stderr
-from ..config import PERIOD, QUIETNESS, CodecConfig
+from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable, reason
 from ..io.weights import WeightsError, graphs_path
@@ -203,7 +203,7 @@ def unpack(weight_set) -> dict[str, bytes]:
 
 def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, weight_set) -> bytes:
     """A graph of the archive. A sparse file could be larger than the archive."""
-    known = [*kinds(weight_set, "onnx"), QUIETNESS]
+    known = kinds(weight_set, "onnx")
     if not entry.isreg() or entry.issparse() or entry.name not in known:
         raise ValueError(f"{entry.name!r} is none of {', '.join(known)}")
     return archive.extractfile(entry).read()

@@ -18,7 +18,7 @@ from ..config import PERIOD, Sampling
 from ..data import chunking, form, melody
 from ..data.vocoders import vocoder
 from ..errors import UserError, check_name
-from ..onnx import export, packing
+from ..onnx import export
 from ..onnx.loops import loop_kind, precision
 from .labels import Mixture, find_labels, read_labels
 from .sampling import loop_settings
@@ -271,10 +271,6 @@ class GeneratorEngine:
         self._models = (_KerasGenerator(weight_set) if engine == "keras"
                         else _OnnxGenerator(weight_set, self.precision))
 
-    @cached_property
-    def quietness(self) -> np.ndarray | None:
-        """See `packing.quietness`."""
-        return packing.quietness(self.weight_set)
 
     @cached_property
     def ngrams(self) -> frozenset[int]:
