@@ -372,31 +372,3 @@ def test_a_strong_bias_on_the_logits_decides_the_code(load, engine):
     bias[0, 5] = 60.0
     codes, log_probs, _ = played.sample(*given, bias=bias)
     assert (codes == 5).all() and (log_probs > -1e-3).all()
-
-
-@pytest.mark.parametrize("name", ["onnx", "keras"])
-def test_a_causal_codec_in_blocks_equals_the_whole(codecs, name, rng):
-    codec = engine.CodecEngine(codecs["causal"], name)
-    sound = rng.normal(0, 0.1, (2, 32 * 50 + 7)).astype("float32")
-    blocks = codec.in_blocks(2)
-    codes = [blocks.encode(sound[:, begin:end])
-             for begin, end in ((0, 5), (5, 40), (40, 1000), (1000, 1607))]
-    whole = codec.encode(sound[:, : 32 * 50])
-    np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
-    assert [part.shape[1] for part in codes] == [0, 1, 30, 19] and blocks.held.shape == (2, 7)
-    audio = [blocks.decode(whole[:, begin:end]) for begin, end in ((0, 1), (1, 2), (2, 20))]
-    again = codec.in_blocks(2)
-    again.held, again.encoding, again.decoding = (x.copy() for x in (blocks.held, blocks.encoding,
-                                                                     blocks.decoding))
-    audio.append(blocks.decode(whole[:, 20:]))
-    np.testing.assert_array_equal(again.decode(whole[:, 20:]), audio[-1])
-    np.testing.assert_allclose(np.concatenate(audio, axis=1), codec.decode(whole), atol=1e-5)
-    assert codec.latency == 32 / codec.config.sample_rate
-    # A residual codec takes any number of its first books.
-    fewer = codec.in_blocks(2).decode(whole[..., :1])
-    np.testing.assert_allclose(fewer, codec.decode(whole[..., :1]), atol=1e-5)
-
-
-def test_a_codec_that_sees_both_sides_does_not_go_block_by_block(codecs):
-    with pytest.raises(UserError, match="vqvae_32 has a padding of same; only codecs with causal padding"):
-        engine.CodecEngine(codecs[32]).in_blocks()

@@ -14,7 +14,7 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import config, machine
+from vqwave import config
 from vqwave.io import audio
 from vqwave.play import mastering, render, session
 from vqwave.play.session import Session
@@ -171,18 +171,6 @@ def test_a_recording_is_varied(run, recordings, music, tmp_path):
     assert len(samples_of(tmp_path / "a.wav")) == len(song) and f"{len(song)} samples" in said
     piece = music.generate(begin=music.source(recordings / "song.mp3", keep), seed=1)
     np.testing.assert_array_equal(audio.to_u16(samples_of(tmp_path / "a.wav")), audio.to_u16(piece))
-
-
-def test_a_batch_is_bounded_by_open_files_and_memory(run, tmp_path, monkeypatch):
-    line = "--output", tmp_path / "a.wav", "--seconds", 3600, "--generators", "generator_512"
-    code, _, notes = run(*line, "--batch", 10**9)
-    assert code == 2 and len(notes.splitlines()) == 1
-    monkeypatch.setattr(machine, "open_files", lambda: 80)
-    assert "has open files for 16 such pieces at once" in run(*line, "--batch", 17)[2]
-    monkeypatch.setattr(machine, "memory_bytes", lambda: 1 << 30)
-    code, _, notes = run(*line, "--batch", 8, "--normalize")
-    assert code == 2 and "has memory for 1 such pieces at once" in notes
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recordings, tmp_path):

@@ -304,11 +304,6 @@ def test_levels_can_be_added_later(begin, tmp_path, commands):
     assert configs.preset(str(out / origin.PRESET_FILE)).chain.sizes == (512, 128)
 
 
-def test_an_unknown_training_is_that_of_a_preset(folder):
-    training = origin._default_training(weights.find(folder, "generator_512"))
-    assert training == configs.preset("compact").trainings["generator_512"]
-
-
 def test_a_folder_continues_only_with_its_origin(begin, data, tmp_path):
     def scratch(out):
         return imported.script("train_all").main(["--data-dir", str(data), "--output-dir", str(out),

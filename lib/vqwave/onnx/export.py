@@ -46,14 +46,13 @@ def kinds(weight_set, engine: str) -> list[str]:
     """The graphs of a set that an ONNX engine may run."""
     config = weight_set.config
     if isinstance(config, CodecConfig):
-        return (["encode", "decode"] + ["decode_part"] * config.can_decode_part
-                + ["encode_block", "decode_block"] * config.in_blocks)
+        return ["encode", "decode"] + ["decode_part"] * config.can_decode_part
     return (["context"] if config.conditions else []) + loop_kinds(config, engine)
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `encode_block`,
-    `decode_block`, `context`, `loop[_full,_many,_guided]_{int8,float32}`.
+    """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `context`,
+    `loop[_full,_many,_guided]_{int8,float32}`.
 
     The metadata hold numbers such as halos. Raises `UserError` without TensorFlow.
     """
