@@ -111,28 +111,6 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
                if "codebook" in v.path)
 
 
-def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        model = Codec(configs.preset("tiny").codec("vqvae_32"))
-        out = model(sound, training=True)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    assert keras.backend.standardize_dtype(out.dtype) == "float32"
-    assert model.quantizer.compute_dtype == "float32"
-    assert model.encoder.get_layer("down_0").compute_dtype == "bfloat16"
-    assert all(v.dtype == "float32" for v in model.trainable_variables)
-
-
-def test_averages_of_channels_are_no_output_of_the_saved_decoder(sound):
-    config = configs.override(configs.preset("tiny").codec(32), {"loss": {"channel_average": 30.0}},
-                              "test")
-    model = Codec(config)
-    assert model(sound).shape == sound.shape
-    assert model.last_pass[3][0].shape == (2, sound.shape[1] // 8)
-    assert len(model.decoder.outputs) == 1
-
-
 def test_rows_without_gradient_keep_their_values():
     x = keras.Variable(np.ones((2, 3), "float32"))
     with tf.GradientTape() as tape:

@@ -187,17 +187,6 @@ def test_dropout_drops_later_books_of_whole_windows_only_in_training(rng):
     np.testing.assert_allclose(layer(x).vectors, layer.lookup(layer.encode(x)), atol=1e-5)
 
 
-def test_a_batch_without_windows_for_a_book_does_not_change_the_book(latents):
-    layer, nothing = quantizer(revival_threshold=0.3), np.zeros(2, "float32")
-    for _ in range(2):  # before the book's first batch, and after it
-        before = state(layer)
-        assert np.isfinite(layer(latents, training=True, window_mask=nothing).vectors).all()
-        for a, b in zip(before, state(layer), strict=True):
-            np.testing.assert_array_equal(a, b)
-        layer(latents, training=True, window_mask=nothing + 1)
-        assert layer.started.numpy() == 1 and np.isfinite(layer.codebook.numpy()).all()
-
-
 def test_codes_start_and_revive_among_the_windows_that_count(rng):
     x = np.repeat(rng.normal(size=(1, 4, 10, DIM)), 2, axis=0).astype("float32")
     x += np.array([0, 100, 0, 100], "float32")[None, :, None, None]
@@ -299,17 +288,6 @@ def test_a_higher_change_cost_gives_fewer_changes_and_a_larger_error(rng):
         errors.append(((np.asarray(vectors) - steady) ** 2).mean())
     assert changes[0] > 1.5 * changes[1] > 1.5 * changes[2]
     assert errors[0] < errors[1] < errors[2]
-
-
-def test_training_takes_the_nearest_codes(rng):
-    x = steady_latents(rng)
-    layer = banded(change_cost=4.0, decay=0.999999)
-    for _ in range(2):
-        trained = np.asarray(layer(x, training=True).codes)
-    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM]) for k, book in enumerate(layer.books)]
-    assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
-    changes = [np.mean(np.diff(codes, axis=1) != 0) for codes in (layer(x).codes, trained)]
-    assert changes[0] < 0.5 * changes[1]
 
 
 def gaussian(**more):

@@ -212,37 +212,9 @@ def test_float32_rows_of_a_batch_equal_single_rows(case):
         np.testing.assert_array_equal(alone, together[row])
 
 
-def test_many_streams_draw_the_codes_of_few(case):
-    played = engine.GeneratorEngine(case.weight_set, "onnx-float32")
-    context, draws, start = (x if x is None else np.concatenate([x] * 3)
-                             for x in (case.context, case.draws, case.start))
-    many, _, _ = played.sample(context, draws, start, played.initial_state(9), log_probs=False)
-    few, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
-    np.testing.assert_array_equal(many, np.concatenate([few] * 3))
-
-
 def test_dropout_applies_only_in_training(case, teacher_forced):
     core = configs.to_dict(case.config.core) | {"dropout": 0.5, "input_dropout": 0.3}
     model = Generator(configs.replace(case.config, core=core))
     still = ops.convert_to_numpy(model(case.inputs))
     np.testing.assert_array_equal(model(case.inputs), still)
     assert not np.allclose(model(case.inputs, training=True), still)
-
-
-@pytest.mark.parametrize("core", ["lstm-deep", "transformer"])
-def test_a_core_learns_a_cycle_of_codes_in_mixed_precision(core):
-    keras.utils.set_random_seed(0)
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = Generator(describe(core, 2))
-        codes = (np.arange(20)[:, None] * [1, 3] + np.arange(4)[:, None, None]) % CODES
-        codes = codes.astype(np.int32)
-        model.compile(keras.optimizers.Adam(0.02),
-                      keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                      jit_compile=False)
-        loss = model.fit({"previous": codes[:, :-1], "current": codes[:, 1:]}, codes[:, 1:],
-                         batch_size=4, epochs=40, verbose=0).history["loss"]
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
-    assert loss[-1] < 0.6 * loss[0]

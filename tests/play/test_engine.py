@@ -119,33 +119,6 @@ def test_settings_do_the_same_in_every_engine(load, which, settings):
     assert abs(near - exact).mean() < 0.1
 
 
-def test_a_generator_s_own_sampling_is_the_default(lively):
-    played = engine.GeneratorEngine(weights.find(lively, BOOKS_TOP), "onnx-float32")
-    given, own = arguments(played, 200), Sampling(temperature=0.6, top_k=9, top_p=0.9)
-    expected, scores, _ = played.sample(*given, own)
-    played.config = configs.replace(played.config, sampling=own)
-    codes, log_probs, _ = played.sample(*given)
-    np.testing.assert_array_equal(codes, expected)
-    np.testing.assert_array_equal(log_probs, scores)
-    assert not np.array_equal(played.sample(*given, Sampling())[0], codes)
-
-
-@pytest.mark.parametrize("name", engine.ENGINES)
-def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
-    """What is drawn before it stays; what is drawn after it knows it."""
-    played = load(BOOKS, name)
-    given = arguments(played, 1, batch=40)
-    free, scores, _ = played.sample(*given)
-    forced = np.full(free.shape, -1, np.int32)
-    forced[..., 1] = (free[..., 1] + 17) % played.config.num_codes
-    codes, log_probs, _ = played.sample(*given, forced=forced)
-    np.testing.assert_array_equal(codes[..., 0], free[..., 0])
-    np.testing.assert_array_equal(codes[..., 1], forced[..., 1])
-    assert (codes[..., 2] != free[..., 2]).any()
-    # A later book's score in 8 bits depends on the range of a batch's activations.
-    np.testing.assert_allclose(log_probs[..., 0], scores[..., 0], atol=1e-6)
-
-
 LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.0], np.float32)
 
 
@@ -247,17 +220,6 @@ def test_codecs_are_the_same_in_every_engine(codecs, rng, which):
         np.testing.assert_allclose(sound, reference.decode(codes[..., :n]), atol=1e-4)
     # Each book of a residual codec adds to the ones before it.
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(sounds[:-1], sounds[1:], strict=True))
-
-
-@pytest.mark.parametrize("which", [*LEVELS, "residual"])
-def test_rows_decoded_apart_are_the_rows_decoded_together(codecs, rng, which):
-    """Bit for bit: a stream of several pieces decodes a few of them at a time."""
-    played = engine.CodecEngine(codecs[which])
-    codes = played.encode(rng.normal(0, 0.1, (7, 8192)).astype(np.float32))
-    together = played.decode_window(codes, 3)
-    for rows in (1, played.decoder_batch, 3):
-        apart = [played.decode_window(codes[i : i + rows], 3) for i in range(0, 7, rows)]
-        np.testing.assert_array_equal(np.concatenate(apart), together)
 
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual", "energy"])

@@ -83,21 +83,3 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
             scores = np.log(np.take_along_axis(probabilities, codes[0][..., None], -1)[..., 0])
             np.testing.assert_allclose(log_probs[0], scores, atol=2e-3)
     np.testing.assert_array_equal(codes_of["keras"], codes_of["onnx-float32"])
-
-
-@pytest.mark.parametrize("guidance", [1, 2])
-@pytest.mark.parametrize("kind", ["onnx", "onnx-float32"])
-def test_a_piece_in_several_calls_equals_one_call(folder, kind, guidance):
-    played = engine.GeneratorEngine(weights.find(folder, "generator_128"), kind)
-    context, uniforms, previous, state = given(played, 64, batch=2)
-    rows = 2 * guidance
-    context, state = context[:rows], [x[:rows] for x in state]
-    settings = Sampling(guidance=guidance)
-    whole, _, _ = played.sample(context, uniforms, previous, state, settings)
-    parts = []
-    for begin, end in ((0, 5), (5, 40), (40, 64)):
-        codes, _, state = played.sample(context[:, begin:end], uniforms[:, begin:end], previous,
-                                        state, settings)
-        previous = codes[:, -1]
-        parts.append(codes)
-    np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
