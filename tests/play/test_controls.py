@@ -1,7 +1,6 @@
 """A change holds from the sample that `set` names, and replays and resumes bit for bit."""
 
 import dataclasses
-import io
 import threading
 
 import numpy as np
@@ -18,25 +17,15 @@ from test_stream import (
     start,
 )
 
-from vqwave.config import Sampling
 from vqwave.errors import UserError
 from vqwave.play import blocks, controls, session
 from vqwave.play.prompt import Prompt, Variation
-from vqwave.play.session import Session
 from vqwave.play.stream import Stream
 
 RAMP, SEAM, PASSAGE = (round(seconds * 22050)
                        for seconds in (blocks.RAMP, blocks.SEAM, blocks.PASSAGE))
 PAST = 4 * BLOCK / 22050
 WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
-CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
-           (7, {"hold": 0}), (8, {"jump": 77}), (10, {"hold": 3 * BLOCK / 22050, "loudness": 3}),
-           (12, {"jump": 5}), (13, {"hold": 2 * BLOCK / 22050}), (14, {"hold": BLOCK / 22050}),
-           (15, {"hold": 0}), (16, {"sampling": Sampling(temperature=0.75)}),
-           (17, {"freeze": BLOCK / 22050, "transpose": 3}), (18, {"mutate": 0.25}),
-           (20, {"freeze": {128: 2 * BLOCK / 22050}, "transpose": -5.5}),
-           (22, {"freeze": 0, "transpose": 0})]
-LENGTH = 26
 
 
 def perform(stream, changes, blocks):
@@ -331,56 +320,7 @@ def test_every_control_describes_itself_to_a_player():
                     stream.set(**{name: value})
 
 
-def at_blocks(changes):
-    return tuple((i * BLOCK, change) for i, change in changes)
-
-
 LEANING = leaning()
-OF_BOOKS = chain(32, LAYOUTS["books"])
-PERFORMANCES = {
-    "plain": (chain(128), {"past": PAST, "log_probs": True}, CHANGES),
-    "batch": (OF_BOOKS, {"past": PAST, "log_probs": True, "batch": 2}, CHANGES),
-    "other weights": (chain(128), {"past": PAST, "music": MUSIC}, [
-        (2, {"jump": 77, "weights": "other", "sampling": {2048: {"temperature": 0.5}}}),
-        (3, {"freeze": BLOCK / 22050}), (6, {"hold": BLOCK / 22050}),
-        (8, {"jump": 4, "begin": {"file": "song.mp3", "start": 3, "seconds": 2}}),
-        (10, {"loudness": -3})]),
-    "notes": (LEANING, {"music": Sounding(LEANING)}, [
-        (1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
-        (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
-        (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]),
-}
-
-
-@pytest.mark.parametrize("name", PERFORMANCES)
-def test_a_session_is_replayed_and_resumed_bit_for_bit(name):
-    parts, options, changes = PERFORMANCES[name]
-    heard = perform(start(parts, seed=3, **options), changes, LENGTH)
-    fresh = start(parts, seed=3, **options)
-    score = Session(seed=3, changes=at_blocks(changes))
-    score.check(fresh)
-    replayed = session.replay(fresh, score.changes)
-    np.testing.assert_array_equal(
-        np.concatenate([next(replayed) for _ in range(LENGTH)], axis=-1), heard)
-    stream, blocks = start(parts, seed=3, **options), []
-    for i in range(LENGTH):
-        for at, change in changes:  # queued changes are part of the state too
-            if at == i:
-                stream.set(**change)
-        stream = resumed(stream, options.get("music"))
-        assert stream.position == i * BLOCK
-        blocks.append(next(stream))
-    np.testing.assert_array_equal(np.concatenate(blocks, axis=-1), heard)
-
-
-def resumed(stream, music=None):
-    file = io.BytesIO()
-    np.savez(file, **stream.state())
-    stream.close()
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as state:
-        return Stream.resume(state, stream.codec, stream._engines.generators,
-                             music=music and stream._queued.music)
 
 
 def test_any_thread_may_set_and_the_returned_samples_replay_the_music():

@@ -129,18 +129,6 @@ def test_each_label_plays_other_music_and_so_does_none():
     assert collect(start(), 3)[0].tobytes() == heard[""]
 
 
-def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
-    heard, _ = collect(start(label="calm"), 14, PERFORMANCE)
-    for stop in range(1, 14):
-        stream = start(label="calm")
-        collect(stream, stop, PERFORMANCE)
-        if stop in PERFORMANCE:  # queued, and not yet made
-            stream.set(**PERFORMANCE[stop])
-        resumed = Stream.resume(stream.state(), *chain())
-        left = {i - stop: change for i, change in PERFORMANCE.items() if i > stop}
-        np.testing.assert_array_equal(collect(resumed, 14 - stop, left)[0], heard[stop * BLOCK :])
-
-
 def test_a_label_change_keeps_earlier_music_and_fades_the_following():
     still, before = collect(start(label="calm"), 16)
     turned, after = collect(start(label="calm"), 16, {3: {"label": "dance"}})

@@ -439,41 +439,6 @@ def test_a_variation_keeps_a_level_and_its_length(name, kept, level, count):
     assert {at: len(x) for at, x in codes.items()} == {at: -(-len(cut) // at) for at in codes}
 
 
-def steered(how, layout):
-    codes = given(2 * BLOCK + 512, 32, layout=layout)
-    return {
-        "nothing": None, "prompt": prompted(codes),
-        "original": prompted(codes, np.full(2 * BLOCK + 512, 0.1), keep_original=True),
-        "variation": varied(512, given(7 * BLOCK + 512, layout=layout)[512]),
-    }[how]
-
-
-@pytest.mark.parametrize("name", ["plain", "books", "books at both ends"])
-@pytest.mark.parametrize("how, stop, batch", [("nothing", 0, None), ("prompt", 2, 2),
-                                              ("original", 3, None), ("variation", 5, 2)])
-def test_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
-    codec, generators = chain(32, LAYOUTS[name])
-    parts = codec, generators[how == "variation" :]
-    options = {"seed": 9, "batch": batch, "log_probs": True, "begin": steered(how, LAYOUTS[name]),
-               "sampling": Sampling(temperature=0.5)}
-    unbroken, first = start(parts, **options), start(parts, **options)
-    whole = blocks_of(unbroken, 7)
-    with first:
-        head = [next(first) for _ in range(stop)]
-        np.savez(tmp_path / "state.npz", **first.state())
-    with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
-        resumed = Stream.resume(state, *parts)
-    for key in ("position", "prompt_samples", "samples", "sampling", "block"):
-        assert getattr(resumed, key) == getattr(first, key)
-    tail = blocks_of(resumed, 7 - stop)
-    np.testing.assert_array_equal(np.concatenate([*head, tail[0]], axis=-1), whole[0])
-    for values, expected in zip(tail[1:], whole[1:], strict=True):
-        for level, frames in values.items():
-            time = 1 if batch else 0
-            last = np.split(expected[level], [-frames.shape[time]], axis=time)[1]
-            np.testing.assert_array_equal(frames, last)
-
-
 def test_the_recording_plays_unchanged_and_fades_to_its_continuation(rng):
     join = round(prompts.JOIN * 22050)
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
