@@ -22,7 +22,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, manifest, splits, weights
 from vqwave.io.files import atomic_write, make_folder
 from vqwave.play import api
-from vqwave.play.opening import AS_COMPOSED
+from vqwave.play.stream import AS_COMPOSED
 from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import vqwave
 from vqwave.io import weights
 from vqwave.io.audio import read_excerpt
-from vqwave.play.opening import AS_COMPOSED
+from vqwave.play.stream import AS_COMPOSED
 
 ROOT = Path(__file__).resolve().parent.parent
 SOUND = ROOT / "docs/results/wesnoth/original.ogg"

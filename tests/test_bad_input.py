@@ -37,7 +37,6 @@ from vqwave.errors import UserError
 from vqwave.io import audio, files, manifest, weights
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-LEVELS = configs.preset("tiny").chain.sizes
 TIMEOUT = 300.0  # seconds a file; all of them take milliseconds where nothing hangs
 
 few_or_many = pytest.mark.parametrize("cases", [300, pytest.param(2500, marks=pytest.mark.large)])

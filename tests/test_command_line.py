@@ -76,15 +76,6 @@ def test_every_script_is_a_command(monkeypatch, capsys):
         assert capsys.readouterr().out == f"{stem}.py {name}\n"
 
 
-def test_other_commands_are_named_in_the_form_that_was_typed(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["scripts/train_all.py"])
-    assert cli.command("generate") == "python scripts/generate_audio.py"
-    assert cli.command("play") == "vqwave play"
-    with cli.set_program("vqwave train"):
-        assert cli.command("generate") == "vqwave generate"
-    assert cli.program() == "train_all.py"
-
-
 def test_help_and_arguments_import_nothing_heavy():
     program = """
 import sys

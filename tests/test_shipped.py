@@ -90,17 +90,6 @@ def test_weights_and_checkout_stay_small():
     assert sum(p.stat().st_size for p in tracked if p.exists()) < 64 << 20
 
 
-@pytest.mark.large
-def test_decoded_digital_silence_counts_as_a_pause():
-    """Its peaks are 20 dB louder than its rms, which is how quiet it sounds."""
-    music, silence = vqwave.load(CODECS, GENERATORS), np.zeros(5 * CHAIN.sample_rate, np.float32)
-    for level in (CHAIN.ending, CHAIN.top):
-        sound = music.decode(music.encode(silence, level), level)
-        figures = measure(np.tile(sound, 5), {}, CHAIN.sample_rate)
-        assert figures["pause"] > 24 and figures["pause_peak_db"] > -60, level
-        assert find_faults(figures)[0].startswith("silent for 25 s")
-
-
 def test_the_temperature_of_a_performer_is_that_of_its_score():
     """The performer keeps its own, at which it draws gains."""
     music, scores = vqwave.load(CODECS, GENERATORS), []

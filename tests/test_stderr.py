@@ -49,20 +49,3 @@ def test_importing_keras_prints_nothing():
     result = run("stderr.import_keras()\nimport keras\nkeras.ops.ones(2) + 1\n"
                  "print(keras.backend.backend())", TF_CPP_MIN_LOG_LEVEL="3")
     assert result.returncode == 0 and result.stdout and result.stderr == ""
-
-
-def test_threads_restore_stderr():
-    body = """
-import threading, time
-def work():
-    for _ in range(20):
-        with stderr.mute(True):
-            os.write(2, b"noise\\n")
-            time.sleep(0.001)
-threads = [threading.Thread(target=work) for _ in range(4)]
-[t.start() for t in threads]
-[t.join() for t in threads]
-os.write(2, b"after\\n")
-"""
-    result = run(body)
-    assert (result.returncode, result.stderr) == (0, "after\n")

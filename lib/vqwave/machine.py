@@ -50,15 +50,6 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def open_files() -> int:
-    """The number of files that this process may have open."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 512
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
 def memory_bytes() -> int | None:
     """The memory of this machine in bytes, or None."""
     try:

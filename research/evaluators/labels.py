@@ -8,7 +8,7 @@ from vqwave import config
 from vqwave.io import audio
 from vqwave.io.labels import known_label, label_of
 from vqwave.play.labels import find_labels
-from vqwave.play.opening import AS_COMPOSED
+from vqwave.play.stream import AS_COMPOSED
 from vqwave.report import fad
 
 from ..corpus import cached, patch_count, thin_out

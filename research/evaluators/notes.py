@@ -9,7 +9,7 @@ import numpy as np
 
 from vqwave.dsp import notes
 from vqwave.play.api import SILENT
-from vqwave.play.opening import AS_COMPOSED
+from vqwave.play.stream import AS_COMPOSED
 
 from ..corpus import cached
 

@@ -15,8 +15,8 @@ from vqwave.data.conditions import Span
 from vqwave.dsp import beats, transcription
 from vqwave.play.labels import choose_labels, known_labels, labels_of_section
 from vqwave.play.level import Steering
-from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.score import ScoreLevel, start_score
+from vqwave.play.stream import AS_COMPOSED
 from vqwave.report.copying import longest_shared
 
 from ..corpus import cached

@@ -7,7 +7,6 @@ from prepared import RecordingReporter, data_folder, music
 from vqwave.data import chunking, codes
 from vqwave.data.codes import OFFSET_STEP, Variant
 from vqwave.data.windows import CodeTrack
-from vqwave.dsp import metrics
 from vqwave.io import audio, manifest, weights
 from vqwave.nn.codec import load_codec, load_encoder
 
@@ -83,16 +82,6 @@ def test_transposed_codes_are_those_of_the_transposed_track_in_any_blocks(corpus
     assert encode(corpus, codec, offsets=1, transpose=3)[1] == 4
 
 
-def test_a_transposed_variant_has_one_alignment_that_its_shift_alone_decides():
-    few, many = codes.variants(2, 1), codes.variants(4, 3)
-    assert len(many) == 4 + 6
-    assert set(few) < set(many)
-    assert [v.shift for v in many if not v.shift] == [0] * 4
-    assert sorted(v.shift for v in many[4:]) == [-3, -2, -1, 1, 2, 3]
-    assert len({str(v) for v in many}) == 10
-    assert len({v.start % level for v in many[4:] for level in (512,)}) == 6
-
-
 def test_quieter_codes_are_those_of_the_quieter_track(corpus, codec, whole_codes):
     folder, tracks = corpus
     encoded, count = encode(corpus, codec, offsets=1, gain=6.0)
@@ -104,14 +93,6 @@ def test_quieter_codes_are_those_of_the_quieter_track(corpus, codec, whole_codes
     assert encode(corpus, codec, offsets=1, gain=6.0)[1] == 0
     # Another gain is another file; the variant without gain is shared.
     assert encode(corpus, codec, offsets=1, gain=3.0)[1] == len(tracks)
-
-
-def test_no_variant_is_louder_and_a_shift_alone_decides_how_quiet():
-    loud, quiet, wide = codes.variants(2, 3), codes.variants(2, 3, gain=6), codes.variants(4, 4, gain=6)
-    assert [v._replace(gain=0.0) for v in quiet if v.shift] == [v for v in loud if v.shift]
-    assert set(quiet) - set(wide) == set() and {v.gain for v in quiet} == {0.0, -3.0, -6.0}
-    assert len(quiet) == len(loud) + 1 and len({str(v) for v in quiet}) == len(quiet)
-    assert [str(v) for v in codes.variants(1, 1, gain=5)] == ["0", "0-5dB", "1+1-2.5dB", "2-1-5dB"]
 
 
 @pytest.mark.parametrize("top", [8, 32, 512, 2048, 15, 60, 165, 166 * 165, 441])
@@ -137,17 +118,6 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
     assert count == 1
     np.testing.assert_array_equal(read(again[1]), before)
     assert encode(corpus, codec)[1] == 0
-
-
-def test_a_torn_index_loses_only_its_missing_entries(corpus, codec):
-    encoded, _ = encode(corpus, codec)
-    index = next(corpus[0].glob(".codes/*/index.jsonl"))
-    index.write_bytes(index.read_bytes()[:-15])
-    assert encode(corpus, codec)[1] == 1
-    index.write_bytes(b"\xff\x00 rubbish\n[]\n{}\n" + index.read_bytes())
-    assert encode(corpus, codec)[1] == 0
-    index.unlink()
-    assert encode(corpus, codec)[1] == 4
 
 
 def reverse_codebook(codec, folder):
@@ -212,14 +182,3 @@ def test_unigram_bits_are_those_computed_by_hand(tmp_path):
     # What is cut off at either end is not counted.
     cut = CodeTrack(train.codes, 2, first=1)
     assert codes.unigram_bits([cut], [cut], 4) == pytest.approx(-np.log2(3 / 6))
-
-
-def test_unigram_bits_of_several_books_add_up(tmp_path, rng):
-    frames = rng.integers(0, 8, (200, 3))
-    together = CodeTrack(frames, len(frames))
-    alone = [CodeTrack(frames[:, book : book + 1], len(frames)) for book in range(3)]
-    total = sum(codes.unigram_bits([row], [row], 8) for row in alone)
-    assert codes.unigram_bits([together], [together], 8, 3) == pytest.approx(total)
-    costs = codes.unigram_costs(metrics.histogram(frames, 8))
-    assert costs.shape == (3, 8)
-    assert costs[np.arange(3), frames].sum(1).mean() == pytest.approx(total)

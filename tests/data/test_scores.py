@@ -84,14 +84,6 @@ def test_a_row_has_the_frames_since_each_note_was_struck():
     assert (rows[:, :-1] > 0).sum() == 11
 
 
-def test_of_two_notes_in_a_step_the_louder_counts():
-    score = Score(np.array([0.0, 0.01, 1.0]), np.array([0.4, 0.4, 1.5]), np.array([40, 40, 41]), np.array([2, 1, 3]),
-                  np.array([0.0]), np.array([1]), np.arange(3.0))
-    steps = score.in_steps(64)
-    assert steps[0, 40 - LOWEST_PITCH] == STRUCK + 2 and steps[4, 41 - LOWEST_PITCH] == STRUCK + 3
-    assert steps[0, 64 - BANDS + 1] == STRUCK
-
-
 def test_a_window_has_the_rows_of_the_whole(score):
     frame = 512 / RATE
     whole = score.in_frames(0.0, frame, 300, 64)
@@ -103,12 +95,6 @@ def test_a_transposed_score_is_higher_and_faster(score):
     np.testing.assert_allclose(higher.starts * 2, score.starts)
     assert (higher.pitches == score.pitches + 12).all()
     np.testing.assert_array_equal(score.in_steps(64, 2)[:, -BANDS:], score.in_steps(64)[:, -BANDS:])
-
-
-def test_silence_has_an_even_grid_and_no_notes():
-    empty = Score.of(np.zeros(3 * RATE, "float32"), RATE)
-    assert not len(empty.starts) and not len(empty.attacks)
-    assert np.ptp(np.diff(empty.beats)) < 1e-9 and not empty.in_steps(64).any()
 
 
 def test_scores_are_transcribed_again_only_if_their_file_is_damaged(tmp_path, monkeypatch):

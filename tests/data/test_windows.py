@@ -1,7 +1,6 @@
 """Windows are functions of (seed, index), and codes stand where their source says."""
 
 import math
-import os
 from itertools import pairwise
 
 import numpy as np
@@ -146,16 +145,6 @@ def test_windows_come_only_from_the_spans_of_the_tracks(folder):
         np.testing.assert_array_equal(row, sound[start : start + LENGTH])
 
 
-def test_many_tracks_hold_no_file_open(tmp_path):
-    tracks = data_folder(tmp_path / "d", {f"t{i}": np.zeros(LENGTH + 5) for i in range(60)})
-    before = len(os.listdir("/proc/self/fd"))
-    dataset = AudioWindows(tmp_path / "d", tracks, LENGTH, 32, 0)
-    for i in range(6):
-        dataset[i]
-    assert len(os.listdir("/proc/self/fd")) <= before
-
-
-
 def test_a_performance_stands_beside_the_sound_of_its_frames(folder):
     # Each code is the number of its frame.
     performed = {track.file: np.arange(track.samples // 256, dtype=np.int16)[:, None]
@@ -264,18 +253,6 @@ def test_training_windows_continue_with_another_track(tracks, length, most):
     np.testing.assert_array_equal(again[1][1], dataset[4][1])
 
 
-def test_beginnings_are_drawn_more_often_in_training_and_not_in_validation(tracks):
-    length = 12
-    begins = {}
-    for fixed in (None, 1000):
-        dataset = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=fixed)
-        batches = [dataset[i][0]["previous"] for i in range(dataset.num_batches or 60)]
-        begins[fixed] = np.mean(np.concatenate(batches)[:, 0, 0] == CONFIG.start_token)
-    assert begins[1000] == pytest.approx(2 / 28)
-    # each begin counts twice among 12 and 20 starts
-    assert begins[None] == pytest.approx(4 / 34, abs=0.03)
-
-
 def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
     """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4)."""
     frames = np.arange(40)[:, None] + 100 * np.arange(3)
@@ -302,22 +279,6 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
             assert (inputs["source"][start == 0, 0] == config.pad_token).all()
 
 
-def test_cut_samples_of_a_track_are_outside_the_piece(tracks):
-    length = 12
-    cut = [track._replace(first=8, frames=36, first_above=2, frames_above=9) for track in tracks]
-    dataset, starts = CodeWindows(cut, CONFIG, length, 8, 1, fixed=1000), set()
-    for previous, source, codes in rows_of(dataset):
-        k, start = divmod(int(codes[0]), 1000)
-        starts.add((k, start))
-        np.testing.assert_array_equal(codes, 1000 * k + start + np.arange(length))
-        assert previous[0] == (codes[0] - 1 if start > 8 else CONFIG.start_token)
-        np.testing.assert_array_equal(source, source_of(cut[k], k, start, len(source)))
-    assert starts == {(k, s) for k in range(2) for s in range(8, 44 - length + 1, RATIO)}
-    joined = CodeWindows(cut, CONFIG, length, 8, 1)
-    places = {int(code) % 1000 for batch in range(40) for code in joined[batch][1].flat}
-    assert places == set(range(8, 44))
-
-
 def test_short_tracks_are_validated_whole_and_padding_weighs_nothing(tracks):
     """Windows of 60 frames: the first track has 50, the second 83."""
     length, lengths = 60, set()
@@ -337,9 +298,3 @@ def test_short_tracks_are_validated_whole_and_padding_weighs_nothing(tracks):
     assert lengths == {(0, 50), (1, 60)}
     # On average a place weighs 1.
     assert dataset.weight * inside / held == pytest.approx(1.0, rel=1e-6)
-
-
-def test_short_tracks_are_validated_by_their_duration(tracks):
-    dataset = CodeWindows(tracks, CONFIG, 60, 8, 1, fixed=1000)
-    items = [item for i in range(dataset.num_batches) for item, _ in positions(dataset, i)]
-    assert np.bincount(items).tolist() == [12, 6]

@@ -141,15 +141,5 @@ def test_listening_needs_only_what_plays():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.large
-def test_the_recorded_results_are_those_of_the_librosa_that_is_installed(tmp_path):
-    """In a process with a cache of its own, because of the fault above."""
-    pytest.importorskip("librosa")
-    subprocess.run([sys.executable, __file__, tmp_path / "now.npz"], check=True,
-                   env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": LIBRARY})
-    with np.load(RECORDED) as recorded, np.load(tmp_path / "now.npz") as now:
-        assert_equal(dict(now), recorded)
-
-
 if __name__ == "__main__":
     np.savez_compressed(sys.argv[1], **by_librosa())

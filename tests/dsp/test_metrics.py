@@ -77,16 +77,6 @@ def test_silence_and_short_signals_have_finite_figures(samples):
         assert metrics.si_sdr(loud, silent) == metrics.si_sdr(silent, loud) == -120.0
 
 
-def test_signals_that_cannot_be_compared_are_refused():
-    x = noise(100)
-    for original, copy, problem in [
-            (x, x[:-1], "one length"), (x[:0], x[:0], "one length"), (x[None], x[None], "shapes"),
-            (np.append(x, np.nan), np.append(x, 0), "not finite"),
-            (x, np.where(x > 0, np.inf, x), "not finite")]:
-        with pytest.raises(ValueError, match=problem):
-            distances(original, copy)
-
-
 def test_usage_and_perplexity_follow_their_definitions():
     counts = metrics.histogram(np.array([3, 3, 5, 5]), 8)
     np.testing.assert_array_equal(counts, [0, 0, 0, 2, 0, 2, 0, 0])

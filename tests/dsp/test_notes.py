@@ -2,7 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from research.evaluators.notes import portraits, profile
+from research.evaluators.notes import profile
 
 from vqwave.dsp import notes
 
@@ -51,15 +51,6 @@ def test_a_scale_is_found_note_by_note_at_any_rate(rate):
     assert roll.spectrum.shape == (notes.BINS, 1 + 4 * RATE // notes.HOP)
 
 
-def test_a_portrait_counts_the_intervals_and_the_durations_of_a_scale():
-    portrait = notes.portrait(melody(C_MAJOR), RATE)
-    intervals = np.zeros(27)
-    intervals[13 + 1], intervals[13 + 2] = 2 / 7, 5 / 7
-    np.testing.assert_allclose(portrait["intervals"], intervals)
-    assert portrait["line"] == pytest.approx(2.0)
-    assert portrait["durations"].max() == 1.0  # all eight last half a second
-
-
 def test_a_chord_has_its_pitch_classes_and_its_key():
     chord = sum(tone(midi, 12.0) for midi in (48, 64, 67))  # C, E, G in two octaves
     classes = profile(chord, RATE)
@@ -106,24 +97,6 @@ def test_divergence_is_zero_for_the_same_music_and_one_for_other_notes():
     assert all(silence[key].sum() == 0 for key in ("durations", "intervals", "key"))
 
 
-def test_portraits_are_of_whole_pieces_and_have_a_mean():
-    scale = melody(C_MAJOR)
-    assert len(portraits(scale, RATE, 1.3)) == 3 and portraits(scale, RATE, 60.0) == []
-    a, b = notes.portrait(scale, RATE), notes.portrait(tone(60, 4.0), RATE)
-    mean = notes.average([a, b])
-    assert mean["line"] == (a["line"] + b["line"]) / 2
-    np.testing.assert_allclose(mean["durations"], (a["durations"] + b["durations"]) / 2)
-
-
-def test_the_bass_is_lifted_in_the_transform_but_not_in_strengths():
-    low, high = (np.concatenate(list(notes.constant_q(tone(midi, 3.0), RATE))).max()
-                 for midi in (48, 84))
-    assert 20 * np.log10(low / high) == pytest.approx(9.0, abs=0.3)  # three octaves
-    roll = notes.roll(tone(48, 3.0) + tone(84, 3.0), RATE, shortest=2.5)
-    np.testing.assert_allclose(roll.midi, [48, 84], atol=0.05)
-    np.testing.assert_allclose(roll.strength, 20 * np.log10(0.2), atol=0.5)
-
-
 def test_blocks_join_without_a_seam_and_memory_does_not_grow(monkeypatch):
     x = song(1, 20)
     whole, roll = np.concatenate(list(notes.constant_q(x, RATE))), notes.roll(x, RATE, columns=100)
@@ -154,12 +127,3 @@ def test_a_part_with_a_margin_has_the_notes_of_the_whole():
     part = notes.roll(x[begin - margin : end + margin], RATE, start=(begin - margin) / RATE)
     np.testing.assert_allclose([t for t in part.time if begin <= t * RATE < end],
                                [t for t in whole.time if begin <= t * RATE < end], atol=1e-4)
-
-
-def test_short_peaks_are_kept_on_request_and_silence_has_no_notes():
-    x = song(0, 6)
-    joined, every = notes.roll(x, RATE), notes.roll(x, RATE, shortest=0)
-    assert joined.seconds.min() >= 0.09 and len(every.time) > len(joined.time)
-    assert (np.diff(every.time) >= 0).all() and every.strength.max() <= 0
-    silent = notes.roll(np.zeros(RATE, np.float32), RATE)
-    assert silent.time.shape == silent.midi.shape == (0,) and silent.spectrum.max() < -100

@@ -75,18 +75,3 @@ def test_notes_are_found_at_their_pitch_and_time_across_the_network_s_windows():
     notes = transcription.find_notes(plucked(times, midi=(60,), seconds=10), RATE)
     assert (notes.pitches == 60).all() and len(notes.starts) == len(times)
     np.testing.assert_allclose(notes.starts, times * RATE / 256, atol=2)
-
-
-def test_other_rates_are_resampled_and_a_copy_without_notes_keeps_none():
-    doubled = np.repeat(plucked(STEADY[:4], seconds=3), 2)
-    assert transcription.compare(doubled, doubled, 2 * RATE) == 1.0
-    assert transcription.compare(doubled, np.zeros_like(doubled), 2 * RATE) == 0.0
-    assert timing.compare(doubled, doubled, 2 * RATE)["attacks"] == 1.0
-
-
-def test_a_damaged_network_is_refused(tmp_path, monkeypatch):
-    damaged = tmp_path / "network.onnx"
-    damaged.write_bytes(transcription.NETWORK.read_bytes()[:-1])
-    monkeypatch.setattr(transcription, "NETWORK", damaged)
-    with pytest.raises(transcription.UserError, match="damaged"):
-        transcription._session.__wrapped__()

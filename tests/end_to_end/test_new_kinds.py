@@ -33,8 +33,7 @@ from vqwave.nn.cores import CORES
 from vqwave.onnx.bodies import BODIES
 from vqwave.play import conditions as feeds
 from vqwave.play import engine
-from vqwave.play.opening import AS_COMPOSED
-from vqwave.play.stream import Stream
+from vqwave.play.stream import AS_COMPOSED, Stream
 from vqwave.progress import SilentReporter
 from vqwave.train import training
 from vqwave.train.options import RunOptions

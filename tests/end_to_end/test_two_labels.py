@@ -129,25 +129,6 @@ def test_music_is_judged_by_its_label(corpus, monkeypatch, obeys):
     assert dict(labels.run(corpus.for_side("fresh"))) == {}
 
 
-def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):
-    few, many = rng.normal(-0.5, 1, (30, 3)), rng.normal(0.5, 1, (3000, 3))
-    classifier = labels.fit_classifier({"few": few, "many": many})
-    unsure = classifier.predict_proba(np.zeros((1, 3)))[0]
-    assert abs(unsure[0] - 0.5) < 0.2
-    # By all of its patches together, though some are like another's.
-    assert labels.share_named(classifier, [few, many, many], "many") == pytest.approx(2 / 3)
-
-
-def test_one_patch_of_another_label_does_not_classify_a_piece(rng):
-    means = {"low": -1.0, "middle": 0.0, "high": 1.0}
-    for names in (("low", "high"), tuple(means)):
-        classifier = labels.fit_classifier({x: rng.normal(means[x], 0.1, (200, 1)) for x in names})
-        piece = np.array([[-1e5]] + [[2e5]] * 2)
-        assert classifier.predict_proba(piece).min() == 0
-        assert labels.share_named(classifier, [piece], "high") == 1
-        assert labels.share_named(classifier, [-piece], "low") == 1
-
-
 def test_the_command_line_takes_a_label(trained, tiny_weights, tmp_path, capsys):
     def play(*more):
         code, _, notes = imported.run(
@@ -164,19 +145,6 @@ def test_the_command_line_takes_a_label(trained, tiny_weights, tmp_path, capsys)
     assert len(heard) == 5
     code, error = play("--label", "lo")
     assert code == 2 and "'lo'; did you mean 'low'?" in error
-
-
-def test_a_continued_training_keeps_its_vocabulary(data, tiny_weights, tmp_path):
-    out, more = tmp_path / "out", tmp_path / "more"
-    prepared(more, sounds({"low": 110, "mid": 440}))
-    run(labelled(), data, tiny_weights.codecs, out)
-    say = RecordingReporter()
-    run(labelled(), more, tiny_weights.codecs, out, say, steps=4)
-    assert weights.find(out, NAME, "best").config.labels.names == ("high", "low")
-    assert "labels by folder: high (0), low (4), none of these (4)" in say.lines
-    with pytest.raises(UserError, match=r"was trained with labels by folder \(high, low\); "
-                                        r"it cannot be trained with no labels"):
-        run(configs.preset("tiny").generator(NAME), data, tiny_weights.codecs, out)
 
 
 def test_weights_without_labels_learn_them(data, tiny_weights, tmp_path):

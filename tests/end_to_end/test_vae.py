@@ -4,7 +4,6 @@ refuses the VAE by its name. With labels, folders are genres, and the prior is s
 
 import csv
 import itertools
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -104,23 +103,6 @@ def test_whatever_needs_codes_refuses_a_vae_by_name(plain, data, tmp_path):
                                         "of gaussian, which makes none"):
         training.train_generator(configs.preset("tiny").generator(512), data, plain,
                                  RunOptions(tmp_path), say=RecordingReporter())
-
-
-def test_a_vae_is_judged_and_has_no_stations(plain, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    soundfile.write("song.wav", music(1.0), 22050)
-    folders = ["--vqvae-weights-dir", plain]
-    code, report, _ = run(capsys, "test_vqvae", "--model", "all", "--input", "song.wav",
-                          *folders, "--json")
-    (row,) = json.loads(report)["models"]
-    assert code == 0 and np.isfinite(row["mel"]) and "usage" not in row and "codes" not in row
-    code, _, errors = run(capsys, "radio", *folders, "--generator-weights-dir", plain, "--port", 0)
-    assert code == 2 and REFUSED in errors.splitlines()[-1] and "Traceback" not in errors
-
-
-def test_mixed_windows_have_no_label(data, tmp_path):
-    with pytest.raises(UserError, match="training.mix is 0.5, but a mixture"):
-        train(LABELLED, data, RunOptions(tmp_path), configs.replace(SETTINGS, mix=0.5))
 
 
 def test_a_window_has_the_label_of_its_track(data):

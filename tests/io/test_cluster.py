@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -131,42 +130,6 @@ def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, 
     assert len(list(there[0][0].parent.iterdir())) == 31
     for (path, count), (other, length) in zip(here, there, strict=True):
         assert (path.name, count, path.read_bytes()) == (other.name, length, other.read_bytes())
-
-
-def test_a_job_that_ends_its_worker_is_reported_and_the_others_are_done():
-    with Cluster(2, allowed_failures=0) as dask:
-        results = dict(cluster.run(dask.address, os._exit, [(3,)]))
-        assert isinstance(results[(3,)], cluster.WorkerDied)
-        assert dict(cluster.run(dask.address, divmod, [(7, 2), (9, 4)])) == {(7, 2): (3, 1),
-                                                                             (9, 4): (2, 1)}
-        with pytest.raises(ZeroDivisionError):
-            list(cluster.run(dask.address, divmod, [(7, 0)]))
-
-
-@pytest.mark.large
-def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys):
-    """Longer than for a scheduler, with one line: to whoever asks, and else to stderr."""
-    monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT", 1.0)
-    with Cluster(0) as dask:
-        lines = []
-
-        def say(line):
-            lines.append(line)
-            time.sleep(1.5)
-            dask.workers.append(dask.worker())
-
-        assert list(cluster.run(dask.address, divmod, [(7, 2)], say)) == [((7, 2), (3, 1))]
-        assert lines == [f"{dask.address}: the scheduler has no workers yet; waiting up to 600 s "
-                        f"for one"]
-        running = cluster.run(dask.address, time.sleep, [(0,), (2,)])
-        assert next(running) == ((0,), None)
-        dask.workers[0].kill()
-        starter = threading.Timer(4.0, lambda: dask.workers.append(dask.worker()))
-        starter.start()
-        assert next(running) == ((2,), None)
-        starter.join()
-    line = f"{dask.address}: the scheduler has lost its workers; waiting up to 600 s for one\n"
-    assert capsys.readouterr().err == line
 
 
 def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):

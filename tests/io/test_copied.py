@@ -60,12 +60,6 @@ def test_a_generator_is_copied_like_a_codec(trained):
     assert weights.find("weights", name).record["epoch"] == 10
 
 
-def test_the_best_set_can_be_copied_too(trained):
-    weights.config_path("weights", NAME, "00009").unlink()
-    copy("best", "final_weights")
-    assert "a copy of the best set in weights" in weights.find("final_weights", NAME).summary
-
-
 def test_files_of_two_epochs_are_no_set(trained):
     copy("00010", "final_weights")
     copy("00009", "final_weights", parts=["decoder"])

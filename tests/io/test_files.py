@@ -1,5 +1,3 @@
-import errno
-import fcntl
 import os
 
 import pytest
@@ -25,39 +23,6 @@ def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_file_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    lock, opened = files.try_lock, []
-
-    def try_lock(file, otherwise):
-        opened.append(file)
-        if len(opened) == 1:
-            os.unlink(file.name)
-        return lock(file, otherwise)
-
-    monkeypatch.setattr(files, "try_lock", try_lock)
-    with files.lock_folder(tmp_path, NAME, "being trained"):
-        assert len(opened) == 2 and (tmp_path / f".{NAME}.lock").read_text().startswith("process")
-
-
-@pytest.mark.parametrize("error, held",
-                         [(OSError(errno.ENOLCK, ""), True), (OSError(errno.EBADF, ""), True),
-                          (BlockingIOError(), False)])
-def test_a_folder_without_locks_can_be_trained_in(tmp_path, monkeypatch, error, held):
-    def fail(*_):
-        raise error
-
-    monkeypatch.setattr(fcntl, "flock", fail)
-    if held:
-        with files.lock_folder(tmp_path, NAME, "being trained"):
-            pass
-        with open(tmp_path / "file", "w") as file:
-            assert not files.try_lock(file)  # what is swept must be known to be nobody's
-    else:
-        with pytest.raises(UserError, match="another process"), files.lock_folder(tmp_path, NAME,
-                                                                                  "being trained"):
-            pass
-
-
 @pytest.mark.parametrize("make", [os.symlink, os.link, lambda _, path: os.mkfifo(path)],
                          ids=["link", "second name", "pipe"])
 def test_a_lock_is_never_written_through_a_link(tmp_path, make):
@@ -69,13 +34,6 @@ def test_a_lock_is_never_written_through_a_link(tmp_path, make):
             files.lock_folder(folder, NAME, "being trained"):
         pass
     assert precious.read_text() == "mine"
-
-
-def test_a_dangling_link_makes_no_file(tmp_path):
-    (tmp_path / "index").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="is a link"):
-        files.open_own(tmp_path / "index")
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_dead_process_holds_nothing(tmp_path):

@@ -4,18 +4,16 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 from encoded import encode, tone
-from prepared import music as tune
 
 from vqwave.data import prepare as preparing
 from vqwave.errors import UserError
-from vqwave.io import audio, files, manifest, silence, splits
+from vqwave.io import audio, files, manifest, silence
 from vqwave.io.manifest import Track
 
 TAGS = dict.fromkeys(manifest.TAGS)
@@ -81,14 +79,6 @@ def test_a_recording_of_the_same_size_is_converted_again_if_it_is_newer(tmp_path
     assert second.sha256 != first.sha256
 
 
-def test_a_line_without_the_optional_keys_and_with_unknown_ones_is_read(tmp_path):
-    expected = track(tmp_path, source_size=-1, source_mtime_ns=-1)
-    line = dataclasses.asdict(expected) | {"mood": "calm"}
-    del line["source_size"], line["source_mtime_ns"], line["high_passed"]
-    (tmp_path / manifest.NAME).write_text(json.dumps(line) + "\n\n")
-    assert manifest.read(tmp_path) == [expected]
-
-
 @pytest.mark.parametrize("change, reason", (
     (lambda t: "{", "not JSON"),
     (lambda t: "[" * 100_000, "line 2"),
@@ -123,33 +113,6 @@ def test_a_last_line_that_is_cut_off_is_left_out_wherever_it_ends(tmp_path):
     path.write_bytes(lines[0] + lines[1][:50] + b"\n" + lines[2])
     with pytest.raises(UserError, match=r"manifest.jsonl, line 2: not JSON"):
         manifest.read(tmp_path)
-
-
-@pytest.mark.parametrize("link, target, file", [
-    ("album/b.ogg.u16", "../../elsewhere/b.ogg.u16", "album/b.ogg.u16"),
-    ("out", "../elsewhere", "out/b.ogg.u16"), ("out", "..", "out/elsewhere/b.ogg.u16")])
-def test_no_link_leads_a_track_outside_the_folder(tmp_path, link, target, file):
-    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
-    inside, outside = track(data, "album/a.ogg.u16"), track(elsewhere, "b.ogg.u16")
-    (data / "same").symlink_to("album")
-    linked = dataclasses.replace(inside, file="same/a.ogg.u16")
-    manifest.write(data, [inside, linked])
-    assert manifest.read(data) == [inside, linked]
-    (data / link).symlink_to(target)
-    assert (data / file).exists()
-    manifest.write(data, [inside, dataclasses.replace(outside, file=file)])
-    with pytest.raises(UserError, match=f"{file} lies outside the folder"):
-        manifest.read(data)
-
-
-def test_a_folder_without_a_manifest_and_a_manifest_that_is_none_are_named(tmp_path):
-    for folder, content, reason in (("no", None, "no such folder"), (".", None, "no manifest.jsonl"),
-                                    (".", b"", "names no track"),
-                                    (".", b"\xff\xfe\xfa", "is not a manifest")):
-        if content is not None:
-            (tmp_path / manifest.NAME).write_bytes(content)
-        with pytest.raises(UserError, match=reason):
-            manifest.read(tmp_path / folder)
 
 
 def test_a_track_that_is_missing_or_of_another_length_is_named(tmp_path):
@@ -219,17 +182,6 @@ def test_changed_files_are_converted_again(music, tmp_path):
     assert len(prepare(music, dst).up_to_date) == 3
 
 
-def test_the_track_of_a_line_that_was_cut_off_is_made_again(music, tmp_path):
-    prepare(music, tmp_path / "d")
-    path = tmp_path / "d" / manifest.NAME
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-50])
-    assert len(manifest.read(tmp_path / "d")) == 2
-    report = prepare(music, tmp_path / "d")
-    assert [t.file for t in report.converted] == ["album/c.MP3.u16"] and len(report.up_to_date) == 2
-    assert path.read_bytes() == whole
-
-
 def test_only_overwrite_converts_a_folder_to_another_rate(music, tmp_path):
     dst = tmp_path / "d"
     prepare(music, dst)
@@ -242,36 +194,6 @@ def test_only_overwrite_converts_a_folder_to_another_rate(music, tmp_path):
     assert len(prepare(music, dst, sample_rate=16000).converted) == 2
     assert {t.sample_rate for t in manifest.read(dst)} == {16000}
     assert len(prepare(music, dst, sample_rate=16000, overwrite=True).converted) == 3
-
-
-def test_the_music_folder_is_not_filled_with_data(music, tmp_path):
-    (tmp_path / "link").symlink_to(music)
-    before = sorted(music.rglob("*"))
-    for dst in (music, music / "." / "album" / "..", tmp_path / "link"):
-        with pytest.raises(UserError, match="is the folder of the music"):
-            prepare(music, dst)
-    assert sorted(music.rglob("*")) == before
-
-
-def test_a_moved_music_folder_is_recognised(music, tmp_path):
-    prepare(music, tmp_path / "d")
-    music.rename(tmp_path / "moved")
-    report = prepare(tmp_path / "moved", tmp_path / "d")
-    assert len(report.up_to_date) == 3 and not report.converted
-    assert all(t.source.startswith(str(tmp_path / "moved")) for t in manifest.read(tmp_path / "d"))
-
-
-def test_two_folders_with_the_same_names_both_survive(music, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    encode(other / "a.wav", tone(2))
-    dst = tmp_path / "d"
-    for _ in range(2):
-        prepare(music, dst)
-        prepare(other, dst)
-    tracks = {t.file: (t.seconds, t.source) for t in manifest.read(dst)}
-    assert len(tracks) == 4 and tracks["a.wav.u16"] == (1, str(music / "a.wav"))
-    assert tracks["a.wav~2.u16"] == (2, str(other / "a.wav"))
 
 
 def state(dst):
@@ -300,17 +222,6 @@ def test_a_renamed_file_keeps_its_track(music, tmp_path, change):
     assert [t.file for t in prepare(music, dst).converted] == ["a.flac~2.u16"]
 
 
-def test_a_file_in_another_folder_becomes_a_new_track_in_place_of_the_old_one(music, tmp_path):
-    dst = tmp_path / "d"
-    prepare(music, dst)
-    (music / "new").mkdir()
-    (music / "a.flac").rename(music / "new/z.flac")
-    report = prepare(music, dst)
-    assert [t.file for t in report.converted] == ["new/z.flac.u16"] and not report.notes
-    assert [t.file for t in manifest.read(dst)] == ["a.wav.u16", "album/c.MP3.u16", "new/z.flac.u16"]
-    assert not (dst / "a.flac.u16").exists()
-
-
 def test_a_copy_of_a_file_that_has_a_track_is_left_out(music, tmp_path):
     dst = tmp_path / "d"
     prepare(music, dst)
@@ -332,90 +243,6 @@ def test_a_copy_of_a_file_that_has_a_track_is_left_out(music, tmp_path):
     assert not report.converted + report.notes and len(manifest.read(dst)) == 4
 
 
-def test_a_copy_in_another_folder_of_music_is_left_out(music, tmp_path):
-    dst, other = tmp_path / "d", tmp_path / "other"
-    other.mkdir()
-    prepare(music, dst)
-    shutil.copy(music / "a.wav", other / "b.wav")
-    for _ in range(2):
-        report = prepare(other, dst)
-        assert not report.converted + report.up_to_date + report.failed and report.exit_code == 0
-        assert report.notes == [f"copies of other files are left out: {other}/b.wav"]
-    assert len(manifest.read(dst)) == 3
-
-
-def test_a_recording_in_two_codings_is_named_and_has_two_tracks(tmp_path):
-    src, dst = tmp_path / "m", tmp_path / "d"
-    src.mkdir()
-    encode(src / "a.flac", sound := tune(12, 1), 22050)
-    encode(src / "b.mp3", 0.5 * sound, 22050)
-    encode(src / "c.ogg", tune(12, 2), 22050)
-    same = ["the same recording is in several files, and training holds out all of them or none: "
-            "a.flac = b.mp3"]
-    assert [prepare(src, dst).notes for _ in range(2)] == [same, same]
-    a, b, c = manifest.read(dst)
-    assert splits.split([a, b, c], 0.3, 0)[1] in ([a, b], [c])
-
-
-def test_what_is_done_to_recordings_is_noted_once_for_all(tmp_path):
-    src, dst = tmp_path / "m", tmp_path / "d"
-    src.mkdir()
-    for name in "ab":
-        encode(path := src / f"{name}.mp3", tone(1, frequency=440 + ord(name)))
-        path.write_bytes(path.read_bytes() + bytes(5000))
-    encode(src / "c.wav", 4 * tone(1), subtype="FLOAT")
-    encode(src / "d.wav", np.stack([tone(1, frequency=500), -tone(1, frequency=500)], 1))
-    report = prepare(src, dst)
-    assert report.exit_code == 0 and report.notes == [
-        "parts of 2 files (for instance a.mp3) cannot be decoded (damage, or other data behind "
-        "the music), and are left out",
-        "scaled by the peak, because samples are beyond full scale: c.wav",
-        "left and right cancel each other, so only the louder is used: d.wav"]
-    assert np.ptp(samples(dst, "c.wav.u16").astype(int)) > 65000
-    assert np.ptp(samples(dst, "d.wav.u16").astype(int)) > 32000
-    assert prepare(src, dst).notes == []
-
-
-def test_files_that_are_no_music_are_counted_by_ending(music):
-    for name in ("cover.JPG", "album/back.jpg", "album/notes.txt", "README", ".DS_Store", "._a.mp3"):
-        (music / name).write_bytes(b"x")
-    for _ in range(2):
-        assert prepare(music, music / "data").notes == [
-            "other files are left out: 2 .jpg, 1 .txt, 1 without ending"]
-    for path in (music / "a.wav", music / "a.flac", music / "album/c.MP3"):
-        path.unlink()
-    with pytest.raises(UserError, match=r"contains no audio .*; there are 2 \.jpg, 1 \.txt"):
-        prepare(music, music / "data")
-
-
-def test_links_are_followed_once(music, tmp_path):
-    encode(tmp_path / "outside.wav", tone(1, frequency=220))
-    (music / "link.wav").symlink_to(tmp_path / "outside.wav")
-    (music / "loop").symlink_to(music)
-    (music / "album" / "up").symlink_to("..")
-    (music / "self.wav").symlink_to("self.wav")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    encode(elsewhere / "e.wav", tone(1, frequency=660))
-    (music / "more").symlink_to(elsewhere)
-    os.mkfifo(music / "pipe.mp3")
-    report = prepare(music, tmp_path / "d")
-    assert [t.file for t in manifest.read(tmp_path / "d")] == [
-        "a.flac.u16", "a.wav.u16", "album/c.MP3.u16", "link.wav.u16", "more/e.wav.u16"]
-    assert [os.path.basename(source) for source, _ in report.failed] == ["self.wav"]
-
-
-@pytest.mark.parametrize("src, dst", (("x", "x/data"), ("x/music", "x")))
-def test_the_folders_of_music_and_data_may_lie_in_each_other(tmp_path, src, dst):
-    (tmp_path / src).mkdir(parents=True)
-    source = encode(tmp_path / src / "a.wav", tone(1))
-    before = source.read_bytes()
-    for _ in range(2):
-        assert prepare(tmp_path / src, tmp_path / dst).exit_code == 0
-        assert [t.file for t in manifest.read(tmp_path / dst)] == ["a.wav.u16"]
-    assert source.read_bytes() == before
-
-
 def test_the_reason_of_an_impossible_run_is_named(music, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -427,15 +254,6 @@ def test_the_reason_of_an_impossible_run_is_named(music, tmp_path):
         with pytest.raises(UserError, match=reason):
             prepare(src, tmp_path / dst)
     assert not (tmp_path / "d").exists()
-
-
-def test_a_broken_manifest_is_an_error_unless_overwriting(music, tmp_path):
-    prepare(music, tmp_path / "d")
-    (tmp_path / "d" / manifest.NAME).write_text("{\n")
-    with pytest.raises(UserError, match="line 1"):
-        prepare(music, tmp_path / "d")
-    assert len(prepare(music, tmp_path / "d", overwrite=True).converted) == 3
-    assert len(manifest.read(tmp_path / "d")) == 3
 
 
 def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
@@ -452,22 +270,6 @@ def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
         theirs.write(b"whole")
     assert [p.name for p in dst.rglob(".*")] == [".codes"]
     assert (dst / ".codes" / "a.u16").read_bytes() == b"whole"
-
-
-def test_a_file_that_crashes_its_process_is_named_and_the_rest_goes_on(music, tmp_path, monkeypatch):
-    # The workers import this in place of the tag reader; a decoder that crashes looks the same.
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "tinytag.py").write_text(
-        "import os\nclass TinyTag:\n  def get(name, file_obj): 'a.flac' in name and "
-        "os.kill(os.getpid(), 9)\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.delitem(sys.modules, "tinytag", raising=False)
-    for i, name in enumerate("defgh"):
-        encode(music / f"{name}.wav", tone(1, frequency=200 + i))
-    report = preparing.prepare(music, tmp_path / "d", 22050, workers=2)
-    assert [os.path.basename(source) for source, _ in report.failed] == ["a.flac"]
-    assert "ended the process" in report.failed[0][1] and report.exit_code == 1
-    assert len(manifest.read(tmp_path / "d")) == 7
 
 
 def test_workers_killed_from_outside_cost_no_track(tmp_path):

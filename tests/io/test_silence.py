@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave.errors import UserError
 from vqwave.io import silence
 from vqwave.io.silence import Sound, measure, measure_file, trim
 from vqwave.progress import SilentReporter
@@ -50,11 +49,6 @@ def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
     assert sound.silent((2 * WINDOW, 10 * WINDOW)) == pytest.approx(3 / 8)
 
 
-def test_sound_up_to_the_last_short_window_is_not_cut(tmp_path):
-    folder, (track,) = write_tracks(tmp_path, a=noise(WINDOW + 7, -40))
-    assert measure_file(track.path(folder), track.samples, RATE) == Sound(0, WINDOW + 7, WINDOW + 7)
-
-
 @pytest.mark.parametrize("decibels, silent", [(-59.5, False), (-60.5, True)])
 def test_silence_is_below_60_db(tmp_path, decibels, silent):
     folder, (track,) = write_tracks(tmp_path, a=noise(RATE, decibels))
@@ -85,12 +79,6 @@ def test_mostly_silent_tracks_are_dropped_and_the_rest_trimmed(tmp_path):
     assert log.lines[0] == "left out, because they are mostly silent: hush (91 % silent)"
     assert log.lines[1].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, ")
     assert len(log.lines) == 2
-
-
-def test_a_folder_of_silence_is_one_line(tmp_path):
-    folder, tracks = write_tracks(tmp_path, a=np.zeros(RATE), b=music(0.5))
-    with pytest.raises(UserError, match="every training track is mostly silent"):
-        trim(folder, [tracks[:1], tracks[1:]], 1.0, SilentReporter())
 
 
 def test_tracks_are_measured_only_if_the_manifest_lacks_their_sound(tmp_path):

@@ -40,20 +40,6 @@ def test_at_least_one_track_trains_and_one_validates(count, share, held):
     assert (len(train), len(validation)) == (count - held, held)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_a_share_takes_no_track_that_is_most_of_the_music(seed):
-    songs = {f"{i}.mp3": 4.0 for i in range(10)}
-    for minutes, most in (({"mix.mp3": 60.0, "jingle.mp3": 0.1}, 0.01),
-                          ({"concert.mp3": 60.0} | songs, 0.2),
-                          ({"a.mp3": 3.0, "b.mp3": 5.0}, 0.4)):
-        train, held_out = splits.split(tracks(minutes), 0.1, seed)
-        assert train and held_out
-        assert sum(minutes[file] for file in files(held_out)) <= most * sum(minutes.values())
-    # A share of a half holds out half.
-    _, held_out = splits.split(tracks({"a.mp3": 3.0, "b.mp3": 3.0}), 0.5, seed)
-    assert len(held_out) == 1
-
-
 def with_prints(songs, **prints):
     """The tracks with fingerprints, by their files without endings; others are silent."""
     return [dataclasses.replace(t, fingerprint=prints.get(splits.track_name(t), "")) for t in songs]
@@ -99,27 +85,6 @@ def test_held_out_tracks_stay_held_out_when_others_change(tmp_path):
     assert splits.load(tmp_path / "nothing", before) is None
     splits.save(tmp_path, Split())
     assert splits.load(tmp_path, before) is None
-
-
-def test_a_share_is_taken_from_tracks_that_are_new_to_the_model():
-    songs = tracks({f"{i}.mp3": 3.0 for i in range(20)})
-    for known, among in ((songs[:15], songs[15:]), (songs, songs), ([], songs), (songs[1:], songs)):
-        drawn = splits.draw(songs, 0.1, 0, {track.sha256[:16] for track in known})
-        assert len(drawn.validation) == 2
-        assert set(drawn.validation) <= set(files(among))
-    # One of the two new tracks is trained on.
-    drawn = splits.draw(songs, 0.3, 0, {track.sha256[:16] for track in songs[2:]})
-    assert len(drawn.validation) == 1
-
-
-def test_a_file_whose_name_no_text_can_hold_is_named_by_its_digits(tmp_path):
-    odd = tracks({"a.mp3": 1.0, "b.mp3": 9.0})
-    odd[0] = manifest.Track("\udcff.mp3.u16", "/music/\udcff.mp3", 100, 6000, "ab" * 32,
-                            dict.fromkeys(manifest.TAGS))
-    splits.save(tmp_path, splits.draw(odd, 0.1, 0))
-    kept, _ = splits.load(tmp_path, odd)
-    assert kept.validation == ("ab" * 8,)
-    assert splits.split(odd, kept, 0) == ([odd[1]], [odd[0]])
 
 
 @pytest.mark.parametrize("side", ["test", "fresh", "excluded"])

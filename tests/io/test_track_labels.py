@@ -25,12 +25,6 @@ def test_labels_come_from_the_folder_or_the_tag(track, of, label):
     assert labels.label_of(track, of) == label
 
 
-def test_a_vocabulary_is_sorted_and_has_a_class_for_tracks_without_a_label():
-    assert labels.vocabulary([CALM, BATTLE, CALM], "folder") == ("battle", "calm")
-    assert labels.vocabulary([CALM, BATTLE, ALONE], "folder") == ("battle", "calm", "unknown")
-    assert labels.vocabulary([CALM, BATTLE], "genre") == ("Slow air", "unknown")
-
-
 def test_labels_that_tell_nothing_apart_are_refused():
     with pytest.raises(UserError, match="no training track has a label by album"):
         labels.vocabulary([CALM, BATTLE], "album")
@@ -72,12 +66,6 @@ def test_loud_and_soft_parts_are_measured(tmp_path):
     names = labels.vocabulary([song], "part")
     assert names[0] == "folder/song/01" and len(names) == 6
     assert labels.moods_of(tmp_path, [song], names) == {"loud": (1, 4), "soft": (2, 5)}
-
-
-def test_labels_are_counted():
-    vocabulary = Labels(names=("battle", "calm"))
-    assert labels.count([CALM, CALM, BATTLE], vocabulary) == {"battle": 1, "calm": 2}
-    assert labels.count([CALM, ALONE], vocabulary) == {"battle": 0, "calm": 1, "": 1}
 
 
 @pytest.mark.parametrize("together", [True, False])

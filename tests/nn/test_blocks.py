@@ -5,14 +5,12 @@ from vqwave import config as configs
 from vqwave.nn.blocks import (
     BLOCKS,
     Conv,
-    CroppedResidual,
     MultiresolutionResidual,
     ReceptiveField,
     ResidualBlock,
     ResNetResidual,
     SubPixelUpsampling,
     TransposedUpsampling,
-    dilated_names,
     gelu,
 )
 
@@ -35,21 +33,6 @@ def test_every_block_begins_as_the_identity_and_keeps_the_shape(block, rng):
     for v in layer.trainable_variables:
         v.assign(v + rng.normal(size=v.shape))
     assert layer(x).shape == x.shape and not np.allclose(layer(x), x)
-
-
-def test_layers_of_equal_dilations_have_names_of_their_own():
-    assert dilated_names("block_1", (1, 3, 1, 1)) == [
-        ("block_1_1", 1), ("block_1_3", 3), ("block_1_1_2", 1), ("block_1_1_3", 1)]
-
-
-@pytest.mark.parametrize("dilation, kernel_size", [(5, 3), (2, 5)])
-def test_a_cropped_block_equals_that_part_of_the_whole(rng, dilation, kernel_size):
-    x = rng.normal(size=(1, 30, 4)).astype("float32")
-    block = CroppedResidual(4, dilation, kernel_size)
-    reach = dilation * (kernel_size // 2)
-    whole = np.asarray(block(x))
-    assert whole.shape == (1, 30 - 2 * reach, 4) and block.receptive_field == (reach, reach)
-    np.testing.assert_allclose(block(x[:, 7 : 15 + 2 * reach]), whole[:, 7:15], atol=1e-6)
 
 
 def test_upsampling_unfolds_channels_into_time(rng):

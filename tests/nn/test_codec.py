@@ -72,29 +72,6 @@ def test_the_latency_is_the_look_ahead_of_encoder_and_decoder(rng):
     assert causal().latency == level < model.latency < 40 * level
 
 
-@pytest.mark.parametrize("axes", [
-    {}, {"bottleneck": {"kind": "energy", "heads": 2, "back": 3, "memories": 5}},
-    {"block": {"kind": "multiresolution", "depth": 2}},
-    {"head": {"kind": "spectrogram", "n_fft": 32}},
-], ids=lambda axes: "-".join(part["kind"] for part in axes.values()))
-def test_blocks_of_a_causal_codec_equal_the_whole(axes, rng):
-    model, level = causal(**axes), 32
-    sound = rng.normal(0, 0.1, (2, 30 * level)).astype("float32")
-    encode, decode = model.encode_block_model(), model.decode_block_model()
-    states = [np.zeros((2, model.outputs[1].shape[-1]), "float32") for model in (encode, decode)]
-    codes, audio = [], []
-    for begin, end in ((0, 1), (1, 2), (2, 12), (12, 30)):
-        block_codes, states[0] = encode([sound[:, begin * level : end * level], np.asarray(states[0])])
-        block_audio, states[1] = decode([np.asarray(block_codes), np.asarray(states[1])])
-        codes.append(np.asarray(block_codes))
-        audio.append(np.asarray(block_audio))
-    whole = np.asarray(model.encode_model()(sound))
-    np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
-    np.testing.assert_allclose(np.concatenate(audio, axis=1), model.decode_model()(whole),
-                               atol=1e-5)
-    assert len(np.unique(whole)) > 2 and np.ptp(np.concatenate(audio, axis=1)) > 0.01
-
-
 def test_the_parts_hold_every_weight_that_the_codec_needs(codec):
     parts = codec.parts
     assert set(parts) == {"encoder", "decoder", "codebook"}
@@ -132,28 +109,6 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
     assert last["loss"] < 0.95 * first["loss"]
     assert any(not np.array_equal(old, v.numpy()) for old, v in zip(before, kept, strict=True)
                if "codebook" in v.path)
-
-
-def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        model = Codec(configs.preset("tiny").codec("vqvae_32"))
-        out = model(sound, training=True)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    assert keras.backend.standardize_dtype(out.dtype) == "float32"
-    assert model.quantizer.compute_dtype == "float32"
-    assert model.encoder.get_layer("down_0").compute_dtype == "bfloat16"
-    assert all(v.dtype == "float32" for v in model.trainable_variables)
-
-
-def test_averages_of_channels_are_no_output_of_the_saved_decoder(sound):
-    config = configs.override(configs.preset("tiny").codec(32), {"loss": {"channel_average": 30.0}},
-                              "test")
-    model = Codec(config)
-    assert model(sound).shape == sound.shape
-    assert model.last_pass[3][0].shape == (2, sound.shape[1] // 8)
-    assert len(model.decoder.outputs) == 1
 
 
 def test_rows_without_gradient_keep_their_values():

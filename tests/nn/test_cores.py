@@ -93,19 +93,6 @@ def test_a_pixelcnn_has_no_blind_spot(rng):
         np.testing.assert_array_equal(moved, expected)
 
 
-@pytest.mark.parametrize("books, drawing", [(1, "in_order"), (3, "in_order"), (3, "together")])
-def test_quiet_codes_lose_logits_only_in_inference(rng, books, drawing):
-    model = generator(books, kind="lstm", units=8, repeats=True, drawing=drawing, quiet_cost=0.5)
-    previous = rng.integers(0, CODES, (2, 4, books)).astype("int32")
-    before = logits(model, previous)
-    quiet = rng.uniform(0, 10, (books, CODES)).astype("float32")
-    model.core.set_quiet(quiet)
-    np.testing.assert_allclose(logits(model, previous), before - 0.5 * quiet, atol=1e-5)
-    in_training = model({"previous": previous, "current": previous}, training=True)
-    np.testing.assert_allclose(in_training, before, atol=1e-5)
-    assert not [v for v in model.core.trainable_variables if v.name == "quiet"]
-
-
 @pytest.mark.parametrize("core", [{"kind": "lstm", "units": 8, "layers": 3}, *(
     core for core, _ in REACHES[::2])])
 def test_gradients_after_the_start_token_are_like_those_elsewhere(rng, core):
@@ -124,12 +111,10 @@ def test_gradients_after_the_start_token_are_like_those_elsewhere(rng, core):
     assert steepest(start) < 20 * steepest(codes)
 
 
-@pytest.mark.parametrize("drawing", ["in_order", "together"])
-def test_initial_logits_have_the_scale_of_one_book_however_many_there_are(drawing, rng):
+def test_initial_logits_have_the_scale_of_one_book_however_many_there_are(rng):
     """Of unit vectors, the kernel of each book has the variance of Glorot's initialiser."""
-    core = generator(4, kind="lstm", units=64, drawing=drawing, head_dim=64).core
+    core = generator(4, kind="lstm", units=64, head_dim=64).core
     codebooks = [rng.normal(size=(CODES, 32)) for _ in range(4)]
     core.start_outputs(codebooks, rng)
     for layer in core.codebook_heads.outputs:
-        for kernel in np.split(layer.kernel.numpy(), layer.books, axis=1):
-            assert kernel.var() == pytest.approx(2 / (64 + CODES), rel=0.25)
+        assert layer.kernel.numpy().var() == pytest.approx(2 / (64 + CODES), rel=0.25)

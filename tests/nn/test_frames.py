@@ -96,16 +96,3 @@ def test_a_low_temperature_draws_gains_alone(model, context, tmp_path):
 def test_a_performer_that_would_draw_its_gains_at_random_is_refused():
     with pytest.raises(ValueError, match="temperature is 0.2; a core of kind frames needs at most"):
         configs.replace(CONFIG, sampling=Sampling(temperature=0.2))
-
-
-def test_in_mixed_precision_the_centre_stays_float32(codebooks, context):
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = Generator(CONFIG)
-        model.core.start_outputs(codebooks, np.random.default_rng(0))
-        model.core(None, context, training=True)
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
-    centre = model.core.nearest.centre
-    assert centre.dtype == "float32" and np.any(centre.numpy())

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from vqwave import config as configs
 from vqwave.nn.generator import Generator
@@ -18,12 +17,6 @@ def generators():
     config = configs.replace(preset.generator(32), books=3)
     source = configs.replace(config.source, books=2)
     models["books"] = Generator(configs.replace(config, conditions=[configs.to_dict(source)]))
-    # Codes that are often those of the frame before.
-    core = configs.replace(config.core, repeats=True)
-    models["repeats"] = Generator(configs.replace(models["books"].config, core=core))
-    together = configs.replace(core, drawing="together")
-    models["together"] = Generator(configs.replace(models["books"].config, core=together))
-    models["one repeats"] = Generator(configs.replace(preset.generator(512), core=core))
     return models
 
 
@@ -66,51 +59,15 @@ def test_every_preset_has_the_shapes_of_its_config(level, size, rng):
         assert context.shape == (1, config.ratio, config.context_channels)
 
 
-@pytest.mark.parametrize("kind", ["repeats", "one repeats", "together"])
-def test_a_code_repeats_with_the_initial_probability_of_its_own_output(generators, kind, rng):
-    """Where every other logit is 0, that is e^6 / (e^6 + codes − 1)."""
-    generator = generators[kind]
-    count, frames = generator.config.num_codes, inputs(generator.config, rng)
-    layers = generator.core.codebook_heads.outputs
-    kernels = [layer.kernel.numpy() for layer in layers]
-    for layer in layers:
-        assert layer.units == layer.books * (count + 1)
-        layer.kernel.assign(0 * layer.kernel)
-    p = ops.softmax(generator(frames)).numpy()
-    for layer, kernel in zip(layers, kernels, strict=True):
-        layer.kernel.assign(kernel)
-    previous = frames["previous"][..., None]
-    repeats = np.exp(6.0) / (np.exp(6.0) + count - 1)
-    at = np.take_along_axis(p, np.minimum(previous, count - 1), -1)
-    np.testing.assert_allclose(at, np.where(previous < count, repeats, 1 / count), rtol=1e-4)
-
-
-def test_a_book_sees_which_earlier_books_changed(generators, rng):
-    """The embedding of a change alone makes a difference: that of the code is zero here."""
-    generator = generators["repeats"]
-    for layer in generator.core.codebook_heads.from_changes:
-        layer.embeddings.assign(rng.normal(size=layer.embeddings.shape))
-    for layer in generator.core.codebook_heads.from_books:
-        layer.embeddings.assign(0 * layer.embeddings)
-    frames = inputs(generator.config, rng)
-    other = frames["current"].copy()
-    other[..., 0] = (other[..., 0] + 1) % 64
-    moved = np.abs(np.asarray(generator(frames | {"current": other}) - generator(frames))).max(-1)
-    before, after = (x[..., 0] != frames["previous"][..., 0] for x in (frames["current"], other))
-    assert ((moved[..., 1] > 1e-5) == (before != after)).all() and moved[..., 0].max() < 1e-6
-
-
-def test_logits_begin_with_the_codebooks_however_books_are_drawn(generators, rng):
-    for kind in ("repeats", "together"):
-        generator = generators[kind]
-        books = [rng.normal(size=(64, 5)).astype("float32") for _ in range(3)]
-        for book in books:
-            book[1] = book[0]
-        generator.core.start_outputs(books, rng)
-        logits = np.asarray(generator(inputs(generator.config, rng) | {
-            "previous": np.full((2, 36, 3), 64, "int32")}))
-        np.testing.assert_allclose(logits[..., 1], logits[..., 0], atol=1e-5)
-        assert np.abs(logits[..., 2] - logits[..., 0]).max() > 0.01
+def test_logits_begin_with_the_codebooks(generators, rng):
+    generator = generators["books"]
+    books = [rng.normal(size=(64, 5)).astype("float32") for _ in range(3)]
+    for book in books:
+        book[1] = book[0]
+    generator.core.start_outputs(books, rng)
+    logits = np.asarray(generator(inputs(generator.config, rng)))
+    np.testing.assert_allclose(logits[..., 1], logits[..., 0], atol=1e-5)
+    assert np.abs(logits[..., 2] - logits[..., 0]).max() > 0.01
 
 
 def test_input_dropout_leaves_out_whole_codes_of_the_frame_before(rng):

@@ -4,7 +4,6 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from vqwave.nn import lstm
 from vqwave.nn.lstm import LSTM
 
 BATCH, FEATURES, UNITS = 3, 5, 8
@@ -50,34 +49,3 @@ def test_outputs_states_and_gradients_are_those_of_keras(rng, steps):
     for a, b in zip(*(gradients(layer, x, states, weights) for layer in (theirs, ours)),
                     strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
-
-
-def test_the_own_loop_runs_without_cudnn(monkeypatch, rng):
-    layer, seen = pair()[1], []
-    run = lstm.run_steps
-    monkeypatch.setattr(lstm, "run_steps", lambda *a: (seen.append(1), run(*a))[1])
-    x = rng.normal(size=(1, 4, FEATURES)).astype("float32")
-    own = layer(x)
-    assert seen == [1]
-    monkeypatch.setattr(lstm, "has_cudnn", lambda: True)
-    np.testing.assert_allclose(layer(x), own, atol=1e-6)
-    assert seen == [1]
-
-
-def test_in_bfloat16_the_layer_is_as_near_to_float32_as_keras(rng):
-    x = rng.normal(size=(BATCH, 200, FEATURES)).astype("float32")
-    exact = pair()[0](x)
-    theirs, ours = (float(ops.mean(ops.abs(ops.cast(layer(x), "float32") - exact)))
-                    for layer in pair("mixed_bfloat16"))
-    assert 0 < ours <= theirs
-
-
-def test_a_memory_of_hundreds_of_steps_survives_bfloat16():
-    """The cell adds a little at each step; bfloat16 would round these steps away."""
-    _, layer = pair("mixed_bfloat16", return_state=True)
-    kernel, recurrent, bias = (np.zeros_like(w) for w in layer.get_weights())
-    # Gates i, f and o stand open, and tanh(g) is a constant.
-    bias[:] = np.repeat([20.0, 20.0, np.arctanh(1 / 1024), 20.0], UNITS)
-    layer.set_weights([kernel, recurrent, bias])
-    _, _, cell = layer(np.zeros((1, 1024, FEATURES), "float32"))
-    np.testing.assert_allclose(ops.convert_to_numpy(ops.cast(cell, "float32")), 1.0, rtol=0.01)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.data import chunking
 from vqwave.nn.codec import Codec
 from vqwave.nn.planes import Positions
 
@@ -47,18 +46,6 @@ def test_a_plane_is_decoded_from_its_frames_as_in_the_whole_pass(codec):
         wanted = 1 + max(codec.config.codebook_of)
         assert len(codec.quantizer.codebooks) == wanted == 2
         assert len(np.unique(frames)) > 1
-
-
-def test_chunks_with_a_halo_are_the_whole(codec):
-    audio, (encode, decode) = sound(90, 1), (codec.encode_model(), codec.decode_model())
-    whole = np.asarray(encode(audio))
-    chunks = chunking.encode(lambda x: np.asarray(encode(x)), audio, 64, codec.encode_halo,
-                             window=11)
-    np.testing.assert_allclose(chunks, whole, atol=1e-4)
-    audio = chunking.decode(lambda x, start: np.asarray(decode(x)), whole, 64, codec.decode_halo,
-                           window=11)
-    np.testing.assert_allclose(audio, np.asarray(decode(whole)), atol=1e-4)
-    assert max(codec.encode_halo, codec.decode_halo) < 20
 
 
 def test_the_quantized_top_conditions_the_bottom():

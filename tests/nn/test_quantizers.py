@@ -187,17 +187,6 @@ def test_dropout_drops_later_books_of_whole_windows_only_in_training(rng):
     np.testing.assert_allclose(layer(x).vectors, layer.lookup(layer.encode(x)), atol=1e-5)
 
 
-def test_a_batch_without_windows_for_a_book_does_not_change_the_book(latents):
-    layer, nothing = quantizer(revival_threshold=0.3), np.zeros(2, "float32")
-    for _ in range(2):  # before the book's first batch, and after it
-        before = state(layer)
-        assert np.isfinite(layer(latents, training=True, window_mask=nothing).vectors).all()
-        for a, b in zip(before, state(layer), strict=True):
-            np.testing.assert_array_equal(a, b)
-        layer(latents, training=True, window_mask=nothing + 1)
-        assert layer.started.numpy() == 1 and np.isfinite(layer.codebook.numpy()).all()
-
-
 def test_codes_start_and_revive_among_the_windows_that_count(rng):
     x = np.repeat(rng.normal(size=(1, 4, 10, DIM)), 2, axis=0).astype("float32")
     x += np.array([0, 100, 0, 100], "float32")[None, :, None, None]
@@ -253,17 +242,16 @@ def cost_of(costs, path, change):
 @pytest.mark.parametrize("change", [0.0, 0.3, 1.0, 50.0])
 def test_the_path_is_the_cheapest_of_all(change, rng):
     costs = rng.uniform(0, 1, (2, 6, 3, 3)).astype("float32")
-    path = np.asarray(cheapest_path(costs, np.array([change, 0.0], "float32"), 8, 3))
+    path = np.asarray(cheapest_path(costs, change, 8, 3))
     assert path.shape == (2, 6, 3) and path.dtype == np.int32
     every = list(itertools.product(range(3), repeat=6))
     for book in range(3):
         best = min(cost_of(costs[0, :, book], candidate, change) for candidate in every)
         assert cost_of(costs[0, :, book], path[0, :, book], change) == pytest.approx(best, abs=1e-5)
-    np.testing.assert_array_equal(path[1], costs[1].argmin(-1))
 
 
 def test_the_path_of_a_segment_depends_on_no_more_than_its_edges(rng):
-    costs, change = rng.uniform(0, 1, (1, 40, 2, 4)).astype("float32"), np.array([0.4], "float32")
+    costs, change = rng.uniform(0, 1, (1, 40, 2, 4)).astype("float32"), 0.4
     whole = np.asarray(cheapest_path(costs, change, 8, 4))
     for first, last in ((0, 16), (8, 32), (24, 40)):
         part = np.asarray(cheapest_path(costs[:, first:last], change, 8, 4))
@@ -274,7 +262,7 @@ def test_the_path_of_a_segment_depends_on_no_more_than_its_edges(rng):
     np.testing.assert_array_equal(np.asarray(cheapest_path(moved, change, 8, 4))[:, :16],
                                   whole[:, :16])
     # With wide edges on both sides, hardly any code differs from the path through all frames.
-    noise, change = rng.uniform(0, 1, (20, 40, 2, 4)).astype("float32"), np.full(20, 0.4, "float32")
+    noise = rng.uniform(0, 1, (20, 40, 2, 4)).astype("float32")
     paths = [np.asarray(cheapest_path(noise, change, *edges)) for edges in ((40, 0), (8, 8))]
     assert (paths[0] != paths[1]).mean() < 0.02
 
@@ -295,37 +283,11 @@ def test_a_higher_change_cost_gives_fewer_changes_and_a_larger_error(rng):
         layer = banded(change_cost=cost)
         for _ in range(20):
             layer(steady, training=True)
-        vectors, codes, _, metrics = layer(steady)
+        vectors, codes, *_ = layer(steady)
         changes.append(np.mean(np.diff(codes, axis=1) != 0))
         errors.append(((np.asarray(vectors) - steady) ** 2).mean())
-        assert float(metrics["changes"]) == pytest.approx(changes[-1])
     assert changes[0] > 1.5 * changes[1] > 1.5 * changes[2]
     assert errors[0] < errors[1] < errors[2]
-
-
-def test_each_training_window_draws_its_own_change_cost(rng):
-    x = np.repeat(rng.normal(size=(1, 60, 2 * DIM)), 16, axis=0).astype("float32")
-    layer = banded(change_cost=2.0)
-    layer(x, training=True)
-    codes = np.asarray(layer(x, training=True).codes)
-    assert len({(np.diff(row, axis=0) != 0).mean() for row in codes}) > 8
-
-
-def test_training_has_its_own_change_cost_which_inference_ignores(rng):
-    x = steady_latents(rng)
-    layer = banded(change_cost=4.0, training_cost=0.0, decay=0.999999)
-    for _ in range(2):
-        trained = np.asarray(layer(x, training=True).codes)
-    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM]) for k, book in enumerate(layer.books)]
-    assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
-    changes = [np.mean(np.diff(codes, axis=1) != 0) for codes in (layer(x).codes, trained)]
-    assert changes[0] < 0.5 * changes[1]
-
-
-def test_latents_that_move_slowly_cost_less(rng):
-    x = rng.normal(size=(2, 40, 2 * DIM)).astype("float32")
-    moved = ((x[:, 1:] - x[:, :-1]) ** 2).mean() / 2
-    assert float(banded(slow=3.0)(x).losses[0]) == pytest.approx(3 * moved, rel=1e-4)
 
 
 def gaussian(**more):

@@ -15,10 +15,9 @@ import pytest
 
 from vqwave.config import GeneratorConfig
 from vqwave.io import weights
-from vqwave.io.files import cache_folder
 from vqwave.nn.generator import Generator
 from vqwave.onnx import export
-from vqwave.play import api, engine
+from vqwave.play import engine
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 
@@ -116,25 +115,6 @@ def test_graphs_that_were_used_longest_ago_are_removed(cache, tmp_path, monkeypa
     assert len(list(cache.glob("*.onnx"))) == 1
 
 
-def test_graphs_are_built_without_a_writable_cache(small, cache, tmp_path, monkeypatch,
-                                                            capsys):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "file" / "cache"))
-    assert export.cached_graph(small, "loop_int8")
-    assert capsys.readouterr().err.count("cannot be cached") == 1
-
-
-def test_the_environment_sets_the_cache_folder(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/someone")
-    monkeypatch.setenv("VQWAVE_CACHE", "")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert cache_folder() == Path("/home/someone/.cache/vqwave")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_folder() == Path("/x/vqwave")
-    monkeypatch.setenv("VQWAVE_CACHE", "/mine")
-    assert cache_folder() == Path("/mine")
-
-
 @pytest.fixture
 def run(capfd, tiny_weights):
     return partial(imported.run, capfd, "export", "--vqvae-weights-dir", tiny_weights.codecs,
@@ -166,47 +146,6 @@ def test_the_script_writes_graphs_that_run_without_vqwave(run, tmp_path, cache):
             assert x.shape == ["B", x.name, 1][: array.ndim]
             assert y.shape == ["B", output_name, shape[-1]][: len(shape)]
             assert session.run([output_name], {x.name: array})[0].shape == shape
-
-
-def test_graphs_are_replaced_only_with_force(run, tmp_path, cache):
-    graph = tmp_path / "generator_512_loop_full_int8.onnx"
-    graph.write_bytes(b"a graph")
-    line = ("--models", "vqvae_32,generator_512", "--output-dir", tmp_path)
-    code, output, notes = run(*line)
-    assert (code, output) == (2, "") and graph.read_bytes() == b"a graph"
-    assert f"{graph}: exists; name another file, or replace this one with --force" in notes
-    assert list(tmp_path.glob("*.onnx")) == [graph], "nothing else is written"
-    assert run(*line, "--force")[0] == 0
-    assert graph.read_bytes() != b"a graph"
-
-
-def test_the_script_fills_the_cache_with_all_graphs(run, cache, small, tiny_weights, monkeypatch):
-    measured = []
-    monkeypatch.setattr(api.VQWave, "pitches", lambda self, level: measured.append(level))
-    weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")
-    folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)
-    arguments = ("--engine", "onnx-float32", *folders)
-    code, output, _ = run(*arguments)
-    assert code == 0 and output == ""
-    kinds = {path.name.rsplit("_", 1)[0] for path in graphs(cache)}
-    loops = {f"generator_512_{loop}_float32" for loop in ("loop", "loop_full", "loop_many")}
-    assert kinds == loops | {f"vqvae_512_{part}" for part in ("encode", "decode", "decode_part")}
-    code, output, notes = run(*arguments)
-    assert code == 0 and "exporting" not in notes and measured == [512, 512]
-
-
-def test_the_script_names_mistakes(run, tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    nothing = ("--vqvae-weights-dir", tmp_path / "empty", "--generator-weights-dir",
-               tmp_path / "empty")
-    for options, culprit in [(("--models", "generator_9"), "generator_9"), (nothing, "empty"),
-                             (("--vqvae-weights-dir", tmp_path / "gone"), "gone: no such folder"),
-                             ((*nothing, "--models", "vqvae_8"), "vqvae_8"),
-                             (("--models", "generator_512", "--output-dir",
-                               tmp_path / "file" / "graphs"), "graphs")]:
-        code, _, notes = run(*options)
-        assert code == 2 and culprit in notes
 
 
 def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path):

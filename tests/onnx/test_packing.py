@@ -12,7 +12,6 @@ from vqwave import config as configs
 from vqwave.errors import UserError
 from vqwave.io import files, weights
 from vqwave.onnx import export, packing
-from vqwave.play.engine import _Graphs
 
 ENDING = 128
 
@@ -52,21 +51,6 @@ def test_a_wheel_plays_the_default_chain_without_its_weights(checkout, tmp_path,
             packed.load("generator")
         codec = weights.find(wheel / weights.GENERATORS, chain.codecs[level])
         assert len(codec.codebooks()) == 1  # colours of codes need them
-
-
-def test_a_wheel_knows_how_quiet_codes_are(checkout, tmp_path):
-    folder = checkout / weights.GENERATORS
-    config = weights.find(folder, "generator_512").config
-    config = configs.override(config, {"core": {"quiet_cost": 0.1}}, "test")
-    table = np.arange(config.num_codes, dtype=np.float32)
-    quiet = {"logits/quiet": table, "x": np.ones(3)}
-    weights.save(folder, "generator_512", "", {"generator": quiet}, config)
-    packing.pack(tmp_path / "wheel", checkout)
-    for place in (folder, tmp_path / "wheel" / weights.GENERATORS):
-        weight_set = weights.find(place, "generator_512")
-        np.testing.assert_array_equal(packing.quietness(weight_set), [table])
-    other = weights.find(tmp_path / "wheel" / weights.GENERATORS, "generator_128")
-    assert packing.quietness(other) is None
 
 
 NAME = "generator_512"
@@ -148,13 +132,6 @@ def test_an_archive_of_anything_but_graphs_is_refused_in_one_line(archive, conte
     assert not list((tmp_path / "empty").rglob("*.onnx"))
 
 
-def test_a_graph_that_is_none_is_refused_in_one_line(archive):
-    weight_set = archive(tar(("loop_int8", b"junk", tarfile.REGTYPE)))
-    with pytest.raises(UserError, match=f"{NAME}: its loop_int8 graph cannot be opened") as caught:
-        _Graphs(weight_set).session("loop_int8")
-    assert "\n" not in str(caught.value)
-
-
 def test_graphs_of_another_exporter_are_built_from_the_weights(checkout, monkeypatch, tmp_path):
     folder = checkout / weights.GENERATORS
     packing.add_graphs(weights.find(folder, NAME), folder)
@@ -164,11 +141,3 @@ def test_graphs_of_another_exporter_are_built_from_the_weights(checkout, monkeyp
     assert export.unpack(weight_set) == {}
     monkeypatch.setattr(export, "build", lambda weight_set, kind: b"new")
     assert export.cached_graph(weight_set, "loop_int8") == b"new"
-
-
-def test_new_weights_have_no_archive(checkout):
-    folder = checkout / weights.GENERATORS
-    weight_set = weights.find(folder, NAME)
-    packing.add_graphs(weight_set, folder)
-    weights.save(folder, NAME, "", {"generator": {"x": np.zeros(3)}}, weight_set.config)
-    assert weights.find(folder, NAME).graphs is None

@@ -108,24 +108,6 @@ def test_another_process_continues_bit_for_bit_without_tensorflow(music, recordi
     np.testing.assert_array_equal(np.concatenate([*head, np.load(tmp_path / "tail.npy")]), whole)
 
 
-LISTEN = """
-import sys
-for name in ("librosa", "numba", "scipy", "sklearn", "matplotlib", "tensorflow", "keras"):
-    sys.modules[name] = None  # importing it fails
-import vqwave
-codecs, generators, song = sys.argv[1:]
-music = vqwave.load(codecs, generators)
-music.generate(samples=16384, seed=1, begin=music.prompt(song, seconds=0.5))
-assert len(music.score(song).starts)
-"""
-
-
-def test_recordings_are_continued_and_transcribed_by_what_plays_alone(music, tiny_weights, recordings):
-    song = recordings / "song.mp3"
-    music.generate(samples=16384, seed=1, begin=music.prompt(song, seconds=0.5))  # exports the graphs
-    python(LISTEN, tiny_weights.codecs, tiny_weights.generators, song)
-
-
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """A folder with one song of 3 s in several formats, rates and channels, and a silent file."""
@@ -135,15 +117,6 @@ def recordings(tmp_path_factory):
         encode(folder / name, np.stack([prepared.music(3.0, 3, rate)] * channels, axis=1), rate)
     encode(folder / "silent.wav", np.zeros(30000), 22050)
     return folder
-
-
-def test_a_file_is_encoded_as_the_sound_in_it(music, recordings):
-    for level in LEVELS:
-        shares = []
-        codes = music.encode(recordings / "song.mp3", level, report=shares.append)
-        np.testing.assert_array_equal(codes, music.encode(audio.decode(recordings / "song.mp3",
-                                                                       22050), level))
-        assert shares == sorted(shares) and 0 < shares[-1] <= 1
 
 
 @pytest.mark.parametrize("start, seconds, samples", [
@@ -259,32 +232,6 @@ SHORT = Variation(128, np.zeros(9, int), 1152)
 def test_invalid_arguments_raise_user_error(music, recordings, call, message):
     with pytest.raises(UserError, match=message):
         call(music, recordings)
-
-
-MEMORY = """
-import os, sys
-from vqwave import load
-
-def resident():
-    with open("/proc/self/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-minute = 60 * 22050
-with load(sys.argv[1], sys.argv[2]).stream(seed=1) as stream:
-    for _ in stream:
-        if stream.position < minute:
-            first = resident()
-        if stream.position >= 10 * minute:
-            break
-print(resident() - first)
-"""
-
-
-@pytest.mark.large
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_a_long_piece_takes_no_more_memory_than_a_short_one(music, tiny_weights):
-    music.generate(samples=1)  # exports what is missing
-    assert int(python(MEMORY, tiny_weights.codecs, tiny_weights.generators)) < 2_000_000
 
 
 def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):

@@ -1,7 +1,6 @@
 """A change holds from the sample that `set` names, and replays and resumes bit for bit."""
 
 import dataclasses
-import io
 import threading
 
 import numpy as np
@@ -18,25 +17,15 @@ from test_stream import (
     start,
 )
 
-from vqwave.config import Sampling
 from vqwave.errors import UserError
 from vqwave.play import blocks, controls, session
 from vqwave.play.prompt import Prompt, Variation
-from vqwave.play.session import Session
 from vqwave.play.stream import Stream
 
 RAMP, SEAM, PASSAGE = (round(seconds * 22050)
                        for seconds in (blocks.RAMP, blocks.SEAM, blocks.PASSAGE))
 PAST = 4 * BLOCK / 22050
 WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
-CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
-           (7, {"hold": 0}), (8, {"jump": 77}), (10, {"hold": 3 * BLOCK / 22050, "loudness": 3}),
-           (12, {"jump": 5}), (13, {"hold": 2 * BLOCK / 22050}), (14, {"hold": BLOCK / 22050}),
-           (15, {"hold": 0}), (16, {"sampling": Sampling(temperature=0.75)}),
-           (17, {"freeze": BLOCK / 22050, "transpose": 3}), (18, {"mutate": 0.25}),
-           (20, {"freeze": {128: 2 * BLOCK / 22050}, "transpose": -5.5}),
-           (22, {"freeze": 0, "transpose": 0})]
-LENGTH = 26
 
 
 def perform(stream, changes, blocks):
@@ -263,13 +252,6 @@ def test_impossible_notes_are_refused():
             start(LEANING, music=music).set(notes=notes)
 
 
-def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):
-    given = prompt(rng, 3)
-    alone = collect(start(chain(128), seed=8, begin=Prompt(given.codes, given.audio)), 9)
-    heard = perform(start(chain(128), seed=3), [(2, {"jump": 8, "begin": given})], 8)
-    np.testing.assert_array_equal(heard[3 * BLOCK :], alone[4 * BLOCK :])
-
-
 def test_held_blocks_repeat_and_the_music_then_continues():
     whole = collect(start(chain(128), seed=3), 8)
     stream = start(chain(128), seed=3, past=PAST)
@@ -281,15 +263,6 @@ def test_held_blocks_repeat_and_the_music_then_continues():
         np.testing.assert_array_equal(held[:SEAM], seam)
         np.testing.assert_array_equal(held[SEAM:], whole[2 * BLOCK + SEAM : 4 * BLOCK])
     np.testing.assert_array_equal(heard[8 * BLOCK :], whole[4 * BLOCK :])
-
-
-def test_a_hold_that_ends_half_way_fades_to_the_next_block():
-    whole = collect(start(chain(128), seed=3), 6)
-    heard = perform(start(chain(128), seed=3, past=PAST),
-                    [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
-    seam = blocks.cross_fade(block(whole, 1)[:SEAM], block(whole, 4)[:SEAM])
-    np.testing.assert_array_equal(block(heard, 5)[:SEAM], seam)
-    np.testing.assert_array_equal(heard[5 * BLOCK + SEAM :], whole[4 * BLOCK + SEAM :])
 
 
 @pytest.mark.parametrize("name, top, bottom", [("plain", 512, 32), ("one level", 256, 256)])
@@ -326,28 +299,6 @@ def test_frozen_codes_mutate_by_the_share_and_keep_their_mutations():
     assert (still[0] != rounds[0]).any(), "what mutated is kept"
 
 
-def test_no_more_is_frozen_than_was_played_and_a_jump_thaws():
-    stream = start(chain(128), seed=3, past=PAST)
-    next(stream)
-    stream.set(freeze=PAST)
-    next(stream)
-    assert 0 < stream._chain.levels[0].state.loop.shape[1] <= 4 * BLOCK // 512
-    stream.set(jump=9)
-    next(stream)
-    assert not stream._chain.levels[0].state.loop.shape[1]
-
-
-def test_transposing_changes_the_sound_and_not_the_codes():
-    whole, codes = codes_of(start(chain(128), seed=3), 6)
-    stream = start(chain(128), seed=3)
-    head, _ = codes_of(stream, 2)
-    assert stream.set(transpose=5) == 2 * BLOCK
-    tail, shown = codes_of(stream, 4)
-    np.testing.assert_array_equal(head, whole[: 2 * BLOCK])
-    assert (tail != whole[2 * BLOCK :]).mean() > 0.9
-    np.testing.assert_array_equal(shown[128], codes[128][2 * BLOCK // 128 :])
-
-
 def test_every_control_describes_itself_to_a_player():
     keys = "".join(control.keys for control in controls.CONTROLS.values())
     assert len(set(keys)) == len(keys), "a key does one thing"
@@ -369,116 +320,7 @@ def test_every_control_describes_itself_to_a_player():
                     stream.set(**{name: value})
 
 
-def test_a_held_block_shows_its_own_codes():
-    _, codes, scored = blocks_of(start(chain(128), seed=3, log_probs=True), 4)
-    stream = start(chain(128), seed=3, past=PAST, log_probs=True)
-    for _ in range(4):
-        next(stream)
-    stream.set(hold=2 * BLOCK / 22050)
-    _, held, likely = blocks_of(stream, 2)
-    for level in held:
-        np.testing.assert_array_equal(held[level], codes[level][2 * BLOCK // level :])
-        np.testing.assert_array_equal(likely[level], scored[level][2 * BLOCK // level :])
-
-
-def at_blocks(changes):
-    return tuple((i * BLOCK, change) for i, change in changes)
-
-
 LEANING = leaning()
-OF_BOOKS = chain(32, LAYOUTS["books"])
-PERFORMANCES = {
-    "plain": (chain(128), {"past": PAST, "log_probs": True}, CHANGES),
-    "batch": (OF_BOOKS, {"past": PAST, "log_probs": True, "batch": 2}, CHANGES),
-    "other weights": (chain(128), {"past": PAST, "music": MUSIC}, [
-        (2, {"jump": 77, "weights": "other", "sampling": {2048: {"temperature": 0.5}}}),
-        (3, {"freeze": BLOCK / 22050}), (6, {"hold": BLOCK / 22050}),
-        (8, {"jump": 4, "begin": {"file": "song.mp3", "start": 3, "seconds": 2}}),
-        (10, {"loudness": -3})]),
-    "notes": (LEANING, {"music": Sounding(LEANING)}, [
-        (1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
-        (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
-        (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]),
-}
-
-
-@pytest.mark.parametrize("name", PERFORMANCES)
-def test_a_session_is_replayed_and_resumed_bit_for_bit(name):
-    parts, options, changes = PERFORMANCES[name]
-    heard = perform(start(parts, seed=3, **options), changes, LENGTH)
-    fresh = start(parts, seed=3, **options)
-    score = Session(seed=3, changes=at_blocks(changes))
-    score.check(fresh)
-    replayed = session.replay(fresh, score.changes)
-    np.testing.assert_array_equal(
-        np.concatenate([next(replayed) for _ in range(LENGTH)], axis=-1), heard)
-    stream, blocks = start(parts, seed=3, **options), []
-    for i in range(LENGTH):
-        for at, change in changes:  # queued changes are part of the state too
-            if at == i:
-                stream.set(**change)
-        stream = resumed(stream, options.get("music"))
-        assert stream.position == i * BLOCK
-        blocks.append(next(stream))
-    np.testing.assert_array_equal(np.concatenate(blocks, axis=-1), heard)
-
-
-def resumed(stream, music=None):
-    file = io.BytesIO()
-    np.savez(file, **stream.state())
-    stream.close()
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as state:
-        return Stream.resume(state, stream.codec, stream._engines.generators,
-                             music=music and stream._queued.music)
-
-
-def test_a_batch_is_steered_like_single_pieces():
-    both, alone = (perform(start(chain(128), seed=3, past=PAST, batch=batch), CHANGES, LENGTH)
-                   for batch in (2, None))
-    np.testing.assert_array_equal(both[0], alone)
-
-
-def test_the_longest_past_resumes_whatever_the_block():
-    parts = chain(128)
-    stream = start(parts, seed=3, block=512, past=controls.MOST_PAST)
-    again = Stream.resume(stream.state(), *parts)
-    assert again._playback.past.maxlen == stream._playback.past.maxlen == round(60 * 22050 / 512)
-    again.set(freeze=controls.MOST_PAST)
-
-
-@pytest.mark.parametrize("changes", [[], [(3, {"hold": PAST / 2})],
-                                     [(3, {"hold": PAST / 2}), (3, {"hold": 0})]])
-@pytest.mark.parametrize("varied", [False, True])
-def test_a_finished_piece_has_a_state(varied, changes):
-    codec, generators = chain(128)
-    samples, begin = 3 * BLOCK + 512, None
-    if varied:
-        generators = generators[1:]
-        begin = Variation(512, np.zeros(samples // 512, np.int32), samples)
-    options = {"seed": 3, "samples": samples, "past": PAST, "begin": begin}
-    heard = perform(start((codec, generators), **options), changes, 4)
-    assert heard.size == samples
-    stream = start((codec, generators), **options)
-    for i in range(5):
-        for at, change in changes:
-            if at == i:
-                stream.set(**change)
-        stream = Stream.resume(stream.state(), codec, generators)
-        if i < 4:
-            piece = next(stream)
-            np.testing.assert_array_equal(piece, heard[i * BLOCK : i * BLOCK + BLOCK])
-    assert next(stream, None) is None
-    stream.state()
-
-
-def test_a_piece_keeps_its_length_whatever_is_done_to_it():
-    samples = 7 * BLOCK + 777
-    heard = collect(start(chain(128), seed=3, samples=samples))
-    stream = start(chain(128), seed=3, samples=samples, past=PAST)
-    changes = [(2, {"hold": PAST / 2}), (4, {"jump": 9}), (7, {"hold": PAST / 4})]
-    changed = perform(stream, changes, 8)
-    assert changed.shape == heard.shape and next(stream, None) is None
 
 
 def test_any_thread_may_set_and_the_returned_samples_replay_the_music():

@@ -24,21 +24,17 @@ from vqwave.play import engine, sampling
 LEVELS = configs.preset("tiny").chain.sizes
 SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
             Sampling(temperature=1.3, top_k=20, top_p=0.8)]
-BOOKS, TOGETHER = "generator_books", "generator_books_together"
-BOOKS_TOP = "generator_books_top"
-"""Generators of three books a frame: two read two books of the level above, of which one draws its
-own together, and one begins a chain; the codes of the latter two repeat."""
+BOOKS, BOOKS_TOP = "generator_books", "generator_books_top"
+"""Generators of three books a frame: one reads two books of the level above, and one begins a
+chain."""
 
 
 def with_books(preset):
     """The configs of `BOOKS` and `BOOKS_TOP`, as large as a preset's generators."""
     reads, begins = preset.generator(128), preset.generator(512)
     source = configs.to_dict(reads.source) | {"books": 2}
-    together = configs.replace(reads.core, repeats=True, drawing="together")
     return (configs.replace(reads, name=BOOKS, books=3, conditions=[source]),
-            configs.replace(reads, name=TOGETHER, books=3, conditions=[source], core=together),
-            configs.replace(begins, name=BOOKS_TOP, books=3,
-                            core=configs.replace(begins.core, repeats=True)))
+            configs.replace(begins, name=BOOKS_TOP, books=3))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +87,7 @@ def arguments(generator, steps, batch=1, seed=0):
     return context, uniforms, previous, generator.initial_state(batch)
 
 
-@pytest.mark.parametrize("which", [*LEVELS, BOOKS, TOGETHER, BOOKS_TOP])
+@pytest.mark.parametrize("which", [*LEVELS, BOOKS, BOOKS_TOP])
 def test_float32_codes_are_the_references_step_by_step(load, which):
     reference, played = load(which, "keras"), load(which, "onnx-float32")
     given = arguments(reference, 3000)
@@ -121,33 +117,6 @@ def test_settings_do_the_same_in_every_engine(load, which, settings):
     _, exact, _ = reference.sample(*given, tempered, forced=expected)
     _, near, _ = load(which, "onnx").sample(*given, tempered, forced=expected)
     assert abs(near - exact).mean() < 0.1
-
-
-def test_a_generator_s_own_sampling_is_the_default(lively):
-    played = engine.GeneratorEngine(weights.find(lively, BOOKS_TOP), "onnx-float32")
-    given, own = arguments(played, 200), Sampling(temperature=0.6, top_k=9, top_p=0.9)
-    expected, scores, _ = played.sample(*given, own)
-    played.config = configs.replace(played.config, sampling=own)
-    codes, log_probs, _ = played.sample(*given)
-    np.testing.assert_array_equal(codes, expected)
-    np.testing.assert_array_equal(log_probs, scores)
-    assert not np.array_equal(played.sample(*given, Sampling())[0], codes)
-
-
-@pytest.mark.parametrize("name", engine.ENGINES)
-def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
-    """What is drawn before it stays; what is drawn after it knows it."""
-    played = load(BOOKS, name)
-    given = arguments(played, 1, batch=40)
-    free, scores, _ = played.sample(*given)
-    forced = np.full(free.shape, -1, np.int32)
-    forced[..., 1] = (free[..., 1] + 17) % played.config.num_codes
-    codes, log_probs, _ = played.sample(*given, forced=forced)
-    np.testing.assert_array_equal(codes[..., 0], free[..., 0])
-    np.testing.assert_array_equal(codes[..., 1], forced[..., 1])
-    assert (codes[..., 2] != free[..., 2]).any()
-    # A later book's score in 8 bits depends on the range of a batch's activations.
-    np.testing.assert_allclose(log_probs[..., 0], scores[..., 0], atol=1e-6)
 
 
 LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.0], np.float32)
@@ -196,7 +165,7 @@ def test_a_hundred_thousand_draws_follow_the_distribution(known, name, books, se
 
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])
-@pytest.mark.parametrize("which", [8, BOOKS, TOGETHER])
+@pytest.mark.parametrize("which", [8, BOOKS])
 def test_contexts_of_windows_are_those_of_the_whole(load, which, name):
     played = load(which, name)
     config = played.config
@@ -251,17 +220,6 @@ def test_codecs_are_the_same_in_every_engine(codecs, rng, which):
         np.testing.assert_allclose(sound, reference.decode(codes[..., :n]), atol=1e-4)
     # Each book of a residual codec adds to the ones before it.
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(sounds[:-1], sounds[1:], strict=True))
-
-
-@pytest.mark.parametrize("which", [*LEVELS, "residual"])
-def test_rows_decoded_apart_are_the_rows_decoded_together(codecs, rng, which):
-    """Bit for bit: a stream of several pieces decodes a few of them at a time."""
-    played = engine.CodecEngine(codecs[which])
-    codes = played.encode(rng.normal(0, 0.1, (7, 8192)).astype(np.float32))
-    together = played.decode_window(codes, 3)
-    for rows in (1, played.decoder_batch, 3):
-        apart = [played.decode_window(codes[i : i + rows], 3) for i in range(0, 7, rows)]
-        np.testing.assert_array_equal(np.concatenate(apart), together)
 
 
 @pytest.mark.parametrize("which", [*LEVELS, "residual", "energy"])
@@ -376,31 +334,3 @@ def test_a_strong_bias_on_the_logits_decides_the_code(load, engine):
     bias[0, 5] = 60.0
     codes, log_probs, _ = played.sample(*given, bias=bias)
     assert (codes == 5).all() and (log_probs > -1e-3).all()
-
-
-@pytest.mark.parametrize("name", ["onnx", "keras"])
-def test_a_causal_codec_in_blocks_equals_the_whole(codecs, name, rng):
-    codec = engine.CodecEngine(codecs["causal"], name)
-    sound = rng.normal(0, 0.1, (2, 32 * 50 + 7)).astype("float32")
-    blocks = codec.in_blocks(2)
-    codes = [blocks.encode(sound[:, begin:end])
-             for begin, end in ((0, 5), (5, 40), (40, 1000), (1000, 1607))]
-    whole = codec.encode(sound[:, : 32 * 50])
-    np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
-    assert [part.shape[1] for part in codes] == [0, 1, 30, 19] and blocks.held.shape == (2, 7)
-    audio = [blocks.decode(whole[:, begin:end]) for begin, end in ((0, 1), (1, 2), (2, 20))]
-    again = codec.in_blocks(2)
-    again.held, again.encoding, again.decoding = (x.copy() for x in (blocks.held, blocks.encoding,
-                                                                     blocks.decoding))
-    audio.append(blocks.decode(whole[:, 20:]))
-    np.testing.assert_array_equal(again.decode(whole[:, 20:]), audio[-1])
-    np.testing.assert_allclose(np.concatenate(audio, axis=1), codec.decode(whole), atol=1e-5)
-    assert codec.latency == 32 / codec.config.sample_rate
-    # A residual codec takes any number of its first books.
-    fewer = codec.in_blocks(2).decode(whole[..., :1])
-    np.testing.assert_allclose(fewer, codec.decode(whole[..., :1]), atol=1e-5)
-
-
-def test_a_codec_that_sees_both_sides_does_not_go_block_by_block(codecs):
-    with pytest.raises(UserError, match="vqvae_32 has a padding of same; only codecs with causal padding"):
-        engine.CodecEngine(codecs[32]).in_blocks()

@@ -30,14 +30,12 @@ def labelled(config, **changes):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """With labels: the top, one of three books, one that draws books together, and other cores."""
+    """With labels: the top, one of three books, and other cores."""
     folder = tmp_path_factory.mktemp("labelled")
     keras.utils.set_random_seed(2)
     tiny = configs.preset("tiny")
-    together = configs.replace(tiny.generator(128).core, repeats=True, drawing="together")
     for config in (labelled(tiny.generator(512)),
                    labelled(tiny.generator(128), books=3),
-                   labelled(tiny.generator(128), name="generator_together", books=3, core=together),
                    *(labelled(tiny.generator(512), name=f"generator_{kind}", books=2,
                               core={"kind": kind} | small) for kind, small in CORES.items())):
         save_generator(folder, config, 1.4)
@@ -60,7 +58,7 @@ def given(played, steps, batch=1, label=1):
     return played.context(inputs), uniforms, previous, played.initial_state(2 * batch)
 
 
-@pytest.mark.parametrize("name", ["generator_512", "generator_128", "generator_together",
+@pytest.mark.parametrize("name", ["generator_512", "generator_128",
                                   *(f"generator_{kind}" for kind in CORES)])
 def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
     weight_set = weights.find(folder, name)
@@ -85,21 +83,3 @@ def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
             scores = np.log(np.take_along_axis(probabilities, codes[0][..., None], -1)[..., 0])
             np.testing.assert_allclose(log_probs[0], scores, atol=2e-3)
     np.testing.assert_array_equal(codes_of["keras"], codes_of["onnx-float32"])
-
-
-@pytest.mark.parametrize("guidance", [1, 2])
-@pytest.mark.parametrize("kind", ["onnx", "onnx-float32"])
-def test_a_piece_in_several_calls_equals_one_call(folder, kind, guidance):
-    played = engine.GeneratorEngine(weights.find(folder, "generator_128"), kind)
-    context, uniforms, previous, state = given(played, 64, batch=2)
-    rows = 2 * guidance
-    context, state = context[:rows], [x[:rows] for x in state]
-    settings = Sampling(guidance=guidance)
-    whole, _, _ = played.sample(context, uniforms, previous, state, settings)
-    parts = []
-    for begin, end in ((0, 5), (5, 40), (40, 64)):
-        codes, _, state = played.sample(context[:, begin:end], uniforms[:, begin:end], previous,
-                                        state, settings)
-        previous = codes[:, -1]
-        parts.append(codes)
-    np.testing.assert_array_equal(np.concatenate(parts, 1), whole)

@@ -1,12 +1,11 @@
 """The keys of a terminal change a stream, and the line shows how."""
 
-import dataclasses
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_controls import OTHER, PAST, Music, Sounding, leaning, prompt
+from test_controls import OTHER, PAST, Music, Sounding, leaning
 from test_stream import BLOCK, chain, start
 
 from vqwave.play import controls, session
@@ -44,48 +43,6 @@ def test_each_control_has_keys(stream, name):
     assert len(keys.changes) == 101 and not keys.notice
 
 
-def test_a_digit_selects_the_level(stream):
-    keys = Keys(stream)
-    for key in "2T0T1f":
-        keys.press(key)
-    changes = [change for _, change in keys.changes]
-    assert changes == [{"sampling": {128: {"temperature": 1.05}}},
-                       {"sampling": {512: {"temperature": 1.05}, 128: {"temperature": 1.1}}},
-                       {"freeze": {512: keys.bar}}]
-
-
-def test_levels_are_frozen_separately(stream):
-    keys = Keys(stream)
-    for key in "f2f":
-        keys.press(key)
-    assert "freeze 512x 2 s · freeze 128x 2 s" in keys.line
-    for key in "1f":
-        keys.press(key)
-    assert "freeze 512x" not in keys.line and "freeze 128x 2 s" in keys.line
-    assert [change["freeze"] for _, change in keys.changes] == [{512: 2.0}, {128: 2.0}, {512: 0.0}]
-    keys.press("j")
-    assert "freeze" not in keys.line
-
-
-def test_errors_are_shown_and_change_nothing():
-    keys = Keys(start(chain(128), seed=3))
-    keys.follow(120.0)  # there is no score
-    for key, words in (("h", "keeps no music to hold"), ("f", "keeps no music to freeze")):
-        keys.press(key)
-        assert words in keys.line
-    for key in "7§rw":
-        keys.press(key)
-    assert not keys.changes and not keys.line
-
-
-@pytest.mark.parametrize("width", [20, 1000])
-def test_help_fits_any_width(stream, width):
-    lines = Keys(stream).help(width)
-    assert all(any(f"{'/'.join(one.keys)} {name}" in line for line in lines)
-               for name, one in PLAIN.items())
-    assert max(map(len, lines)) <= width and (len(lines) == 1) == (width == 1000)
-
-
 @pytest.mark.parametrize("name, values", [
     ("temperature", [1.0, 1.25, 1.5]), ("loudness", [-80.0, -12.04, 0.0]),
     ("mutate", [0.0, 0.5, 1.0]), ("pull", [0.0, 3.0, 6.0])])
@@ -94,16 +51,6 @@ def test_a_knob_covers_the_range_of_its_control_and_rises(name, values):
     assert [one.turned(x) for x in (0, 0.5, 1)] == pytest.approx(values, abs=0.01)
     turned = [one.turned(x) for x in np.arange(128) / 127]
     assert turned == sorted(turned)
-
-
-def test_a_knob_at_zero_restores_each_level():
-    stream = start(chain(128), seed=3, sampling={512: {"temperature": 0.9}})
-    keys = Keys(stream)
-    keys.put("temperature", 1.0)
-    assert "temperature 1.4/1.5" in keys.line
-    keys.put("temperature", 0.0)
-    assert not keys.line
-    assert keys.changes[-1][1] == {"sampling": {512: {"temperature": 0.9}, 128: {"temperature": 1.0}}}
 
 
 def test_keys_work_while_the_sound_of_codes_is_measured():
@@ -129,16 +76,6 @@ def test_keys_work_while_the_sound_of_codes_is_measured():
         one.join(60)
     assert [change for _, change in first] == [{"loudness": -2.0}]
     assert keys.changes[-1][1] == {"notes": [60]}
-
-
-def test_changes_are_repeated_bit_for_bit(stream):
-    keys, heard = Keys(stream), []
-    for key in "T-]h>j1f[":
-        keys.press(key)
-        heard.append(next(stream))
-    again = session.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.changes)
-    whole = [next(again) for _ in range(17)]
-    np.testing.assert_array_equal(whole[8:], heard)
 
 
 def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
@@ -187,9 +124,3 @@ def test_the_first_change_of_the_tempo_starts_from_the_tempo_that_the_model_chos
     for key in "cCC":
         keys.press(key)
     assert [change for _, change in keys.changes] == [{"tempo": 86.0}, {"tempo": 90.0}, {"tempo": 94.0}]
-
-
-def test_stay_changes_from_its_first_value(rng):
-    keys = Keys(start(chain(128), seed=3, begin=dataclasses.replace(prompt(rng, 1), stay=2.0)))
-    keys.press("S")
-    assert keys.changes[-1][1] == {"stay": 2.25}

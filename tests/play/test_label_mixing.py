@@ -11,10 +11,8 @@ from vqwave import config as configs
 from vqwave.config import WHOLE_SHARE, Labels, Sampling
 from vqwave.errors import UserError
 from vqwave.play import blocks, engine, labels
-from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
-from vqwave.play.opening import AS_COMPOSED
-from vqwave.play.stream import Stream
+from vqwave.play.stream import AS_COMPOSED, Stream
 
 KNOWN = Labels(names=("battle", "calm", "Crosby, Stills & Nash", "take 5: five"))
 FADE = 22050
@@ -131,23 +129,6 @@ def test_each_label_plays_other_music_and_so_does_none():
     assert collect(start(), 3)[0].tobytes() == heard[""]
 
 
-def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change():
-    heard, _ = collect(start(label="calm"), 14, PERFORMANCE)
-    for stop in range(1, 14):
-        stream = start(label="calm")
-        collect(stream, stop, PERFORMANCE)
-        if stop in PERFORMANCE:  # queued, and not yet made
-            stream.set(**PERFORMANCE[stop])
-        resumed = Stream.resume(stream.state(), *chain())
-        left = {i - stop: change for i, change in PERFORMANCE.items() if i > stop}
-        np.testing.assert_array_equal(collect(resumed, 14 - stop, left)[0], heard[stop * BLOCK :])
-
-
-def test_a_session_does_not_depend_on_other_pieces():
-    heard, _ = collect(start(), 8, PERFORMANCE)
-    np.testing.assert_array_equal(collect(start(batch=2), 8, PERFORMANCE)[0][0], heard)
-
-
 def test_a_label_change_keeps_earlier_music_and_fades_the_following():
     still, before = collect(start(label="calm"), 16)
     turned, after = collect(start(label="calm"), 16, {3: {"label": "dance"}})
@@ -211,18 +192,3 @@ def test_a_chain_has_one_vocabulary():
     with pytest.raises(UserError, match=r"generator_128 has labels by genre \(waltz, march\), but "
                                         r"generator_512 has labels by folder \(battle, calm, dance"):
         engine.check_chain(codec, [top, bottom])
-
-
-def test_keys_go_from_label_to_label():
-    stream = start(label="battle")
-    keys = Keys(stream)
-    shown = " ".join(keys.help(80))
-    assert "l/L label" in shown and "g/G guidance" in shown
-    for key, label in (("l", "calm"), ("l", "dance"), ("l", ""), ("L", "dance")):
-        keys.press(key)
-        assert stream.label == label == keys.changes[-1][1]["label"]
-    keys.press("G")
-    assert keys.changes[-1][1] == {"sampling": {512: {"guidance": 1.5}, 128: {"guidance": 1.5}}}
-    assert "guidance 1.5" in keys.line
-    stream.set(label="battle:0.5,calm:0.5")
-    assert stream.label == "", "a mixture is no label of the vocabulary"

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.commands import latents as command
 from vqwave.errors import UserError
 from vqwave.play import latents
 
@@ -35,24 +34,3 @@ def test_a_walk_begins_as_the_one_and_ends_as_the_other_and_changes_gradually(rn
 def test_a_codec_of_codes_is_refused_by_name():
     with pytest.raises(UserError, match="vqvae_512 has the quantizer ema, which makes codes"):
         latents.sample_prior(configs.preset("tiny").codec(512), 3, 1)
-
-
-def test_a_walk_replaces_none_of_its_recordings(tmp_path):
-    song = tmp_path / "song.wav"
-    song.write_bytes(b"music")
-    with pytest.raises(UserError, match="is the recording itself; name another file"):
-        command.main(["walk", "other.wav", str(song), "--output", str(song)])
-    with pytest.raises(UserError, match="the ending '.txt' is unknown"):
-        command.main(["walk", "other.wav", str(song), "--output", "walk.txt"])
-    assert song.read_bytes() == b"music"
-
-
-def test_a_walk_replaces_another_file_only_with_force(tmp_path):
-    walk = tmp_path / "walk.wav"
-    walk.write_bytes(b"music")
-    line = ["walk", "a.wav", "b.wav", "--output", str(walk), "--vqvae-weights-dir", str(tmp_path)]
-    with pytest.raises(UserError, match="walk.wav: exists; name another file, or replace this one with --force"):
-        command.main(line)
-    with pytest.raises(UserError, match="no weights"):
-        command.main([*line, "--force"])
-    assert walk.read_bytes() == b"music"

@@ -7,11 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vqwave.commands.generate import score_of
-from vqwave.config.roll import VELOCITIES
-from vqwave.errors import UserError
-from vqwave.io import audio
-from vqwave.play import latents, midi, midi_files
+from vqwave.play import midi
 
 RATE = 22050
 
@@ -182,76 +178,3 @@ def test_a_note_that_is_struck_again_is_ended_first(mido):
         output.send(block * RATE / 2)
     assert port.sent == [("note_on", 60), ("note_on", 64), ("note_off", 60), ("note_on", 60), ("note_off", 60),
                          ("note_off", 64)]
-
-
-def test_a_note_that_leaves_the_score_is_ended_and_a_short_note_is_sent(mido):
-    port, stream = Port(), Scored((0.0, 9.0, 60), (1.6, 1.7, 64))
-    output = midi.Output(port, stream)
-    for block, _ in enumerate(output.follow(stream)):
-        if block == 5:  # a jump, which is heard a second later
-            stream.all = [(3 * RATE, 4 * RATE, 72, 73)]
-        output.send(max(0, block - 1) * RATE / 2)
-    assert port.sent == [("note_on", 60), ("note_on", 64), ("note_off", 64), ("note_off", 60), ("note_on", 72),
-                         ("note_off", 72)]
-
-
-def test_a_lost_output_stops_nothing(mido):
-    port, lines, stream = Port(), [], Scored((0.0, 1.0, 60), (0.0, 1.0, 64))
-    port.broken = OSError("no such device")
-    output = midi.Output(port, stream, lines.append)
-    for _ in output.follow(stream):
-        pass
-    output.send(0.5 * RATE)
-    output.close()
-    assert lines == ["the MIDI port is lost: no such device"]
-
-
-def test_a_port_is_found_by_a_part_of_its_name(mido):
-    listener = midi.open_input("pads", Keys(), print)
-    listener.close()
-    with pytest.raises(UserError, match="MIDI input 'keys' matches several: Keys 1, Keys 2"):
-        midi.open_input("keys", Keys(), print)
-    with pytest.raises(UserError, match="was not found; there are: Keys 1, Keys 2, Pads"):
-        midi.open_input("organ", Keys(), print)
-    with pytest.raises(UserError, match="was not found; there is none"):
-        midi.open_output("organ", Scored(), print)
-    mido.open_input = lambda name: (_ for _ in ()).throw(SystemError("busy"))
-    with pytest.raises(UserError, match="cannot be opened: busy"):
-        midi.open_input("pads", Keys(), print)
-
-
-@pytest.mark.parametrize("error, words", [
-    (ModuleNotFoundError("No module named 'rtmidi'"), "need python-rtmidi: pip install mido"),
-    (SystemError("no ALSA\nsequencer"), "cannot be opened: no ALSA sequencer")])
-def test_a_missing_driver_or_library_is_one_line(mido, monkeypatch, error, words):
-    mido.get_input_names = mido.get_output_names = lambda: (_ for _ in ()).throw(error)
-    for open_port in (lambda: midi.open_input("pads", Keys(), print),
-                      lambda: midi.open_output("pads", Scored(), print)):
-        with pytest.raises(UserError, match=words):
-            open_port()
-    monkeypatch.setitem(sys.modules, "mido", None)
-    with pytest.raises(UserError, match="MIDI needs mido: pip install mido"):
-        midi.load_mido()
-
-
-def test_a_file_holds_the_notes(tmp_path):
-    mido = pytest.importorskip("mido")
-    path = tmp_path / "notes.mid"
-    midi_files.write(path, [(RATE, 2 * RATE, 67, 112), (RATE, 2 * RATE, 60, 41), (2 * RATE, 3 * RATE, 60, 55)], RATE)
-    now, found = 0.0, []
-    for message in mido.MidiFile(path):
-        now += message.time
-        if not message.is_meta:
-            found.append((message.type, message.note, message.velocity, round(now, 3)))
-    assert found == [("note_on", 60, 41, 1), ("note_on", 67, 112, 1), ("note_off", 60, 0, 2), ("note_off", 67, 0, 2),
-                     ("note_on", 60, 55, 2), ("note_off", 60, 0, 3)]
-
-
-def test_without_a_score_a_file_has_the_notes_of_the_sound(tmp_path):
-    time = np.arange(round(2.5 * RATE)) / RATE
-    tone = sum(0.2 / k * np.sin(2 * np.pi * 262 * k * (time - 1)) * np.exp(1 - time) for k in range(1, 4)) * (time >= 1)
-    audio.write(tmp_path / "piece.wav", tone.astype(np.float32), RATE)
-    stream = latents.PriorSample(SimpleNamespace(config=SimpleNamespace(sample_rate=RATE)), len(tone), seed=1)
-    [(first, last, number, velocity)], beats = score_of(stream, 0, tmp_path / "piece.wav")
-    assert number == 60 and velocity == VELOCITIES[-1] and not len(beats)
-    assert first / RATE == pytest.approx(1.0, abs=0.06) and last / RATE == pytest.approx(2.5, abs=0.06)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vqwave.commands import generate
 from vqwave.config.roll import STEPS_PER_BEAT, VELOCITIES
 from vqwave.errors import UserError
-from vqwave.play import api, midi, midi_files
+from vqwave.play import api, midi_files
 
 RATE = 22050
 
@@ -75,20 +75,6 @@ def test_the_notes_of_a_file_are_on_its_grid_at_each_tempo(music, tmp_path):
     np.testing.assert_allclose(midi_files.read(path).beats, [-0.625, 0, 0.625, 1.625, 2.625, 3.625])
 
 
-@pytest.mark.parametrize("phase", range(STEPS_PER_BEAT))
-def test_a_file_may_begin_with_any_step_of_a_beat(tmp_path, phase):
-    """Its beats are those of the score, and its notes keep their times."""
-    step = RATE // 8
-    beats = step * (STEPS_PER_BEAT * np.arange(-3, 5) - phase)
-    starts = step * np.arange(10)
-    midi_files.write(tmp_path / "upbeat.mid", [(start, start + step, 60, 112) for start in starts], RATE, beats)
-    ticks = np.cumsum([message.time for message in mido.MidiFile(tmp_path / "upbeat.mid").tracks[0]])
-    assert not (ticks % (midi_files.BEAT_TICKS // STEPS_PER_BEAT)).any()
-    score = midi_files.read(tmp_path / "upbeat.mid")
-    np.testing.assert_allclose(score.starts, starts / RATE, atol=1e-4)
-    np.testing.assert_allclose(score.beats[:6], beats[2:] / RATE, atol=1e-3)
-
-
 @pytest.mark.parametrize("seed", [1, 3])
 def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(music, shared, tmp_path, seed):
     """Piece 3 begins with the second step of a beat."""
@@ -117,33 +103,6 @@ def in_beat(score) -> list[int]:
     places = STEPS_PER_BEAT * np.interp(score.starts, score.beats, np.arange(len(score.beats)))
     np.testing.assert_allclose(places, np.rint(places), atol=0.02)
     return (np.rint(places) % STEPS_PER_BEAT).astype(int).tolist()
-
-
-@pytest.mark.parametrize("tempo, pause, ticks, words", [
-    (20, 480, 480, "a beat of it lasts 2e-05 s"), (500_000, 0xFFFFFFF, 480, "it lasts longer than 4 hours"),
-    (500_000, 480, 0, "division")])
-def test_midi_files_that_would_never_end_are_refused(tmp_path, tempo, pause, ticks, words):
-    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=tempo), mido.Message("note_on", note=60),
-                            mido.Message("note_off", note=60, time=pause)])
-    mido.MidiFile(type=0, ticks_per_beat=ticks, tracks=[track]).save(tmp_path / "odd.mid")
-    with pytest.raises(UserError, match=f"odd.mid: cannot be read as a MIDI file: .*{words}"):
-        midi_files.read(tmp_path / "odd.mid")
-
-
-def test_a_midi_file_of_independent_songs_is_refused(tmp_path):
-    mido.MidiFile(type=2, tracks=[mido.MidiTrack(), mido.MidiTrack()]).save(tmp_path / "songs.mid")
-    with pytest.raises(UserError, match="cannot be read as a MIDI file: it holds independent songs"):
-        midi_files.read(tmp_path / "songs.mid")
-
-
-@pytest.mark.parametrize("tempo", [93.7, 97])
-def test_a_constant_tempo_is_written_once(tmp_path, tempo):
-    """Although each beat is a whole number of samples."""
-    beats = np.rint(np.arange(400) * 60 / tempo * RATE)
-    midi_files.write(tmp_path / "even.mid", [(int(beats[390]), int(beats[391]), 60, 112)], RATE, beats)
-    changes = [message for message in mido.MidiFile(tmp_path / "even.mid") if message.type == "set_tempo"]
-    assert len(changes) == 1 and mido.tempo2bpm(changes[0].tempo) == pytest.approx(tempo, abs=0.01)
-    np.testing.assert_allclose(midi_files.read(tmp_path / "even.mid").beats[1:391], beats[:390] / RATE, atol=1e-3)
 
 
 def test_the_drums_of_a_midi_file_are_attacks(tmp_path):
@@ -181,13 +140,6 @@ def rows(score):
             zip(score.pitches, score.starts, score.ends, strict=True)]
 
 
-@pytest.mark.parametrize("kind, data", [(0x59, (14, 1)), (0x59, ()), (0x58, ()), (0x51, (5,)), (0x51, (0, 0, 0)),
-                                        (0x54, (1,)), (0x20, ()), (0x7F, (255,) * 200)])
-def test_odd_meta_events_are_ignored(tmp_path, kind, data):
-    odd = mido.UnknownMetaMessage(kind, data)
-    assert rows(score_of(tmp_path / "odd.mid", [odd, note("on", 60), note("off", 60, 960)])) == [(60, 0, 1)]
-
-
 def test_a_note_ends_by_its_own_channel_and_track(tmp_path):
     path = tmp_path / "two.mid"
     two = [note("on", 60), note("on", 60, channel=1), note("off", 60, 960), note("off", 60, 960, channel=1)]
@@ -198,94 +150,12 @@ def test_a_note_ends_by_its_own_channel_and_track(tmp_path):
     assert rows(score_of(path, [note("on", 60)], [note("off", 60, 960)])) == [(60, 0, 1)]
 
 
-def test_notes_without_an_end_last_to_the_end_of_their_track(tmp_path):
-    held = [note("on", 60), note("on", 64, 480), note("off", 64, 480), mido.MetaMessage("end_of_track", time=960)]
-    later = [note("on", 72, 4800), note("off", 72, 480)]
-    assert rows(score_of(tmp_path / "held.mid", held, later)) == [(60, 0, 2), (64, 0.5, 1), (72, 5, 5.5)]
-    again = [note("on", 60), note("on", 60, 480), note("off", 60, 480)]
-    assert rows(score_of(tmp_path / "held.mid", again)) == [(60, 0, 0.5), (60, 0.5, 1)]
-
-
-@pytest.mark.parametrize("control", midi.ALL_NOTES_OFF)
-def test_controllers_end_all_notes_of_a_channel(tmp_path, control):
-    track = [note("on", 60), note("on", 64), note("on", 67, channel=1), pedal(0, 960, control), note("off", 67, 960, channel=1)]
-    assert rows(score_of(tmp_path / "off.mid", track)) == [(60, 0, 1), (64, 0, 1), (67, 0, 2)]
-
-
-def test_short_notes_sound_for_a_minimum(tmp_path):
-    track = [note("on", 60), note("off", 60), note("on", 64, 960), note("off", 64, 960), note("on", 36, channel=9)]
-    assert rows(score_of(tmp_path / "short.mid", track)) == [(60, 0, midi_files.SHORTEST_NOTE), (64, 1, 2)]
-    # With drums beside it, one short note is enough.
-    assert rows(score_of(tmp_path / "short.mid", [*track[:2], track[-1]])) == [(60, 0, midi_files.SHORTEST_NOTE)]
-
-
-def test_the_pedal_holds_released_notes(tmp_path):
-    path, pressed = tmp_path / "pedal.mid", [pedal(127), note("on", 60), note("off", 60, 480)]
-    assert rows(score_of(path, [*pressed, pedal(63, 1440)])) == [(60, 0, 2)]
-    assert rows(score_of(path, [*pressed, pedal(64, 480), mido.MetaMessage("end_of_track", time=1920)])) == [(60, 0, 3)]
-    assert rows(score_of(path, [*pressed, note("on", 60, 480), pedal(0, 480), note("off", 60, 480)])) == [(60, 0, 1), (60, 1, 2)]
-    reset = [*pressed, pedal(0, 1440, control=121), mido.MetaMessage("end_of_track", time=960)]
-    assert rows(score_of(path, reset)) == [(60, 0, 2)]
-    assert rows(score_of(path, [*pressed, pedal(0, 480, control=120), pedal(0, 960)])) == [(60, 0, 1)]
-    notes_off = [pedal(127), note("on", 60), pedal(0, 480, control=123), pedal(0, 480)]
-    assert rows(score_of(path, notes_off)) == [(60, 0, 1)]  # as if their keys were released
-    assert rows(score_of(path, [pedal(127), pedal(0, 960)], pressed[1:])) == [(60, 0, 1)]  # in another track
-
-
-def test_smpte_divisions_are_read_and_beats_fitted_to_their_notes(tmp_path):
-    track = [message for number in range(60, 84) for message in (note("on", number, 150), note("off", number, 450))]
-    score = score_of(tmp_path / "film.mid", track, ticks=0xE728 - 0x10000)  # 25 frames a second of 40 ticks
-    np.testing.assert_allclose(score.starts, 0.15 + 0.6 * np.arange(24))
-    np.testing.assert_allclose(score.ends, score.starts + 0.45)
-    assert score.tempo == pytest.approx(100, abs=1) and score.beats[0] < 0 and score.beats[-1] > score.ends[-1]
-
-
 def test_beats_go_on_steadily_where_they_are_not_fitted(tmp_path, monkeypatch):
     monkeypatch.setattr(midi_files, "MOST_FITTED", 5)
     track = [message for number in range(60, 84) for message in (note("on", number, 150), note("off", number, 450))]
     score = score_of(tmp_path / "film.mid", track, ticks=0xE728 - 0x10000)
     np.testing.assert_allclose(np.diff(score.beats), 0.6, atol=0.02)
     assert score.ends[-1] < score.beats[-1] < score.ends[-1] + 2 * 0.6
-
-
-def scale(beats, count=32):
-    """Notes one after another, each of some beats."""
-    return [message for number in range(40, 40 + count) for message in (note("on", number), note("off", number, round(480 * beats)))]
-
-
-@pytest.mark.parametrize("nominal, beats, folded", [(15, 1 / 16, 60), (20, 1 / 8, 80), (58, 1 / 4, 116), (60, 1 / 4, 60), (120, 1 / 4, 120),
-                                                    (140, 1 / 2, 70), (140, 1 / 4, 140), (200, 1 / 2, 100), (480, 1, 120)])
-def test_tempi_are_folded_but_successive_notes_stay_successive(tmp_path, nominal, beats, folded):
-    tempo = mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(nominal))
-    score = score_of(tmp_path / "scale.mid", [tempo, *scale(beats)])
-    np.testing.assert_allclose(score.starts, 60 / nominal * beats * np.arange(32), atol=1e-3)
-    assert score.tempo == pytest.approx(folded, abs=0.1)
-    assert ((score.in_steps(64)[:, :-4] > 1).sum(1) <= 1).all()  # no chords
-
-
-def at(tempo):
-    return mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo))
-
-
-def test_beats_are_those_of_the_usual_tempo_and_on_whole_quarters(tmp_path):
-    score = score_of(tmp_path / "usual.mid", [at(170), *scale(1, 12), at(80), *scale(1)])
-    np.testing.assert_allclose(np.diff(score.beats[1:])[:44], np.repeat([60 / 170, 60 / 80], [12, 32]), atol=1e-3)
-    score = score_of(tmp_path / "usual.mid", [at(15), *scale(1 / 16, 5), at(90), *scale(1)])
-    first = 4 * 5 / 16 + 60 / 90 * 11 / 16  # the second quarter note
-    np.testing.assert_allclose(score.beats[4:30], first + 60 / 90 * np.arange(26), atol=1e-3)
-    score = score_of(tmp_path / "usual.mid", [at(3.6), *scale(1 / 32, 1), at(1200), *scale(1)])
-    assert np.diff(score.beats).min() >= midi_files.SHORTEST_BEAT
-
-
-def test_sections_are_folded_but_a_ritardando_is_not(tmp_path):
-    score = score_of(tmp_path / "sections.mid", [at(90), *scale(1), at(15), *scale(1 / 16)])
-    lengths = np.diff(score.beats[1:])
-    np.testing.assert_allclose(lengths[:32], 60 / 90, atol=1e-3)
-    np.testing.assert_allclose(lengths[32:], 1, atol=1e-3)
-    assert (np.diff(np.flatnonzero((score.in_steps(64)[:, :-4] > 1).any(1))[32:]) == 1).all()
-    slower = 80, 70, 60, 50, 40, 35
-    score = score_of(tmp_path / "slowing.mid", [*scale(1), *(message for tempo in slower for message in (at(tempo), *scale(1, 2)))])
-    np.testing.assert_allclose(np.diff(score.beats[1:])[32:44], np.repeat([60 / tempo for tempo in slower], 2), atol=1e-3)
 
 
 MESSAGES = st.one_of(

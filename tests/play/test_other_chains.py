@@ -4,9 +4,7 @@
 import numpy as np
 import prepared
 import pytest
-import soundfile
 from chains import preset, save_chain
-from whole import whole_as_windows
 
 import vqwave
 from vqwave.errors import UserError
@@ -58,13 +56,6 @@ def song(music):
                           chain.sample_rate)
 
 
-def collect(stream):
-    with stream:
-        blocks, codes = zip(*((block, stream.codes) for block in stream), strict=True)
-    return np.concatenate(blocks), {level: np.concatenate([c[level] for c in codes])
-                                    for level in codes[0]}
-
-
 def test_the_chain_is_read_from_the_generators_folder(folders, music):
     books, rate, block = CHAINS[folders.name]
     assert music.chain == folders.chain == weights.chain(folders.generators)
@@ -88,22 +79,6 @@ def test_codes_of_several_books_have_an_axis_of_books(music, song):
                                    atol=1e-5)
         # Most codes are in use: what is compared below could differ.
         assert len(np.unique(codes)) > 15
-
-
-@pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
-def test_stream_windows_equal_the_whole_piece(folders, how):
-    whole_as_windows(vqwave.load(folders.codecs, folders.generators, "onnx-float32"), how)
-
-
-def test_a_file_at_another_rate_is_resampled_to_the_chain_s(music, tmp_path):
-    chain = music.chain
-    samples = 3 * chain.block
-    soundfile.write(tmp_path / "song.wav", prepared.music(samples / chain.sample_rate, 1, 16000),
-                    16000)
-    source = music.source(tmp_path / "song.wav")
-    assert abs(source.samples - samples) <= 2
-    prompt = music.prompt(tmp_path / "song.wav", seconds=2 * chain.top / chain.sample_rate)
-    assert len(prompt.audio) == 2 * chain.top
 
 
 @pytest.fixture(scope="module")

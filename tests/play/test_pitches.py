@@ -65,10 +65,6 @@ def test_pitches_are_measured_again_only_if_their_file_is_torn(cache):
     assert third.decoded
 
 
-def test_a_codec_without_oscillators_has_no_pitches():
-    assert pitches.of_codec(Sines("ema", 1, "waveform")) is None
-
-
 def test_held_notes_make_codes_likelier_that_sound_them():
     powers = pitches.measure(Sines("ema", 1))
     bias = pitches.bias(powers, [60, 64, 79], 6.0)[0]

@@ -9,7 +9,6 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,13 +116,6 @@ def test_a_slow_producer_is_counted_and_loses_nothing():
     assert feed.underruns == 1
 
 
-def test_a_block_longer_than_the_buffer_passes():
-    audio = wave(5000)
-    with feeding([audio[:2000], audio[2000:]], buffer=0.01, prebuffer=1) as feed:
-        heard = drain(feed, 100)
-    np.testing.assert_array_equal(heard[heard != 0], audio)
-
-
 def test_stopping_fades_out_and_ends():
     with feeding([np.full(1000, 0.5, np.float32)] * 100, fade=2000 / RATE) as feed:
         wait_until(lambda: feed._exhausted or feed._full)
@@ -154,15 +146,6 @@ def test_pausing_holds_and_resuming_loses_nothing():
     assert feed.status.seconds == len(audio) / RATE and feed.underruns == 0
 
 
-def test_stopping_while_paused_ends_at_once():
-    with feeding([np.full(1000, 0.5, np.float32)] * 100, fade=0.001) as feed:
-        wait_until(lambda: feed.ready)
-        feed.pause(True)
-        feed.read(1000)
-        feed.stop()
-        assert feed.read(100)[1] is False
-
-
 def test_blocks_before_an_error_are_played():
     def breaks():
         yield wave(1000)
@@ -173,13 +156,6 @@ def test_blocks_before_an_error_are_played():
         heard, more = feed.read(1000)
     np.testing.assert_array_equal(heard, wave(1000))
     assert not more and str(feed.error) == "broken weights"
-
-
-def test_without_pyaudio_the_error_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyaudio", None)
-    with pytest.raises(UserError, match="playing needs PyAudio: pip install pyaudio "
-                                        ".*portaudio19-dev.*--output"):
-        play([wave(10)], RATE)
 
 
 @pytest.fixture(scope="module")
@@ -217,44 +193,6 @@ def test_a_device_receives_every_generated_sample(sound, samples):
     assert (end.seconds, end.underruns) == (samples / RATE, 0)
     np.testing.assert_array_equal(trimmed(sound.received()),
                                   np.round(audio * 32768).astype(np.int16))
-
-
-def test_devices_go_by_index_and_by_name(sound):
-    names = listed()
-    for device in ("default", "DEFAULT", names.index("default"), str(names.index("default"))):
-        play([wave(100)], RATE, device=device)
-        assert len(trimmed(sound.received())) == 100
-    assert play([wave(100)], RATE, device="other").seconds == 100 / RATE
-
-
-def listed():
-    import pyaudio
-
-    pa = pyaudio.PyAudio()
-    try:
-        return [pa.get_device_info_by_index(i)["name"] for i in range(pa.get_device_count())]
-    finally:
-        pa.terminate()
-
-
-@pytest.mark.parametrize("device, error", [
-    ("gramophone", r"'gramophone' was not found; there are: .*\(default\)"),
-    (99, "'99' was not found"), ("def", "'def' matches several: .*other_default")])
-def test_a_missing_or_ambiguous_device_is_refused_with_a_list(sound, device, error):
-    with pytest.raises(UserError, match=f"device {error}"):
-        play([wave(10)], RATE, device=device)
-
-
-def test_a_busy_device_is_one_line_that_lists_those_there_are(sound, monkeypatch):
-    import pyaudio
-
-    def refuse(*_, **__):
-        raise OSError(-9985, "Device unavailable")
-
-    monkeypatch.setattr(pyaudio.PyAudio, "open", refuse)
-    with pytest.raises(UserError,
-                       match="cannot play 22050 Hz on the default device: Device unavailable.* There are: "):
-        play([wave(10)], RATE)
 
 
 PLAYER = """
@@ -332,14 +270,3 @@ def test_an_interrupt_stops_playback_without_a_terminal(player):
     process.send_signal(signal.SIGINT)
     expect(process, "stopped")
     assert process.wait(30) == 0
-
-
-@pytest.mark.parametrize("rate, levels, block, expected", [
-    (22050, (2048, 512), 8192, 2048), (22050, (512,), 512, 512), (44100, (512, 128), 8192, 1024),
-])
-def test_a_low_latency_has_short_blocks_of_whole_frames(rate, levels, block, expected):
-    chain = SimpleNamespace(sample_rate=rate, top=levels[0], block=block)
-    low = playback.LATENCIES["low"]
-    assert low.samples(chain) == expected
-    assert playback.LATENCIES["normal"].samples(chain) == block
-    assert low.prebuffer < low.buffer < playback.BUFFER and low.buffer > 2 * low.block

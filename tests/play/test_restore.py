@@ -1,16 +1,12 @@
-"""Whatever a saved state holds, a stream continues from it or refuses it in one line."""
-
-import contextlib
-import math
+"""A stream continues from its saved state, and refuses a state that was changed."""
 
 import numpy as np
 import pytest
 from chains import save_led
 from test_controls import CODES, PAST, WILD, Sounding, leaning, perform
 from test_label_mixing import chain as labelled
-from test_stream import BLOCK, IntegerCodec, IntegerGenerator, start
+from test_stream import BLOCK, start
 
-from vqwave import config as configs
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.play import api
@@ -66,81 +62,25 @@ def saved(request):
     return steered() if request.param == "steered" else with_labels()
 
 
-def damaged(value):
-    """Values in place of a genuine one: of wrong types and shapes, NaN, huge, negative."""
-    numbers = [math.nan, math.inf, -1, 0, 10**9, -(10**30), 2.0**60, True, "x", "\0" * 300, "9" * 9000, b"\xff",
-               np.zeros(3), np.array(["a"])]
-    if not isinstance(value, np.ndarray):
-        return numbers
-    limits = [np.finfo(value.dtype).max, np.nan] if value.dtype.kind == "f" else [np.iinfo(value.dtype).max]
-    return [*numbers, *(np.full_like(value, x) for x in (*limits, -1, 0, 2**20)), value[..., None], value[:0],
-            value[..., :0], np.concatenate([value, value]), value.T, value.astype(str), value.astype(np.float16),
-            value.astype(complex), -value]
+def changed(value):
+    """Other values in place of a genuine one; None removes the field."""
+    yield from (None, "x", 10**9, np.zeros(3))
+    if isinstance(value, np.ndarray) and value.size:
+        yield from (value[..., None], value.astype(complex), ~value if value.dtype == bool else value + 1)
 
 
-def refusals(saved, choose) -> tuple[int, list[str]]:
-    """How many damaged states are refused, and the fields of those that play on. choose: of the
-    values of `damaged` and of None, which removes the field.
-    """
-    (state, resume), refused, taken = saved, 0, []
-    for name, value in state.items():
-        for other in choose([*damaged(value), None]):
-            harmed = {key: x for key, x in state.items() if key != name}
-            if other is not None:
-                harmed[name] = other
-            try:
-                with resume(harmed) as stream:
-                    next(stream, None)
-                    taken.append(name)
-            except UserError as e:
-                refused += 1
-                assert "\n" not in str(e), str(e)
-    return refused, taken
-
-
-def test_a_field_of_a_state_is_taken_or_refused_in_one_line(saved):
+def test_a_changed_state_is_refused_in_one_line(saved):
     state, resume = saved
     with resume(state) as stream:
         assert next(stream).size
-    random = np.random.default_rng(0)
-    refused, taken = refusals(saved, lambda values: random.choice(np.array(values, object), random.integers(2)))
-    assert refused > 3 * len(taken), taken
-
-
-@pytest.mark.large
-def test_every_damage_to_a_state_is_taken_or_refused_in_one_line(saved):
-    refused, taken = refusals(saved, lambda values: values)
-    assert refused > 3 * len(taken), taken
-
-
-@pytest.mark.parametrize("name, value", [
-    ("options.block", 10**9), ("chain.blocks", 10**9), ("chain.levels.0.first", 1024 * 10**6),
-    ("chain.levels.1.first", 1024 * 10**6), ("chain.score.tempo", 1e30),
-    ("playback.held", 99), ("chain.seed", -1), ("steering.density", 1e9)])
-def test_a_position_that_would_play_without_end_is_refused(saved, name, value):
-    state, resume = saved
-    if name not in state:
-        pytest.skip("a field of a score")
-    with pytest.raises(UserError, match="saved state is damaged|block is 1000000000"):
-        resume(state | {name: value})
-
-
-def refuse(saved, words, **changes):
-    state, resume = saved
-    assert changes.keys() <= state.keys(), state.keys()
-    with pytest.raises(UserError, match=words) as caught:
-        resume(state | changes)
-    assert "\n" not in str(caught.value)
-
-
-def test_values_that_no_stream_reaches_together_are_refused():
-    saved = steered()
-    refuse(saved, "playback.past does not fit", **{"options.past": BLOCK / 22050})
-    refuse(saved, "the position of level 512 does not fit", **{"chain.levels.0.first": 50})
-    saved = with_labels()
-    share = np.full_like(saved[0]["chain.label"], 0.5)
-    refuse(saved, "chain.label does not fit", **{"chain.label": share})
-    refuse(saved, "chain.levels.0.labels.after does not fit", **{"chain.levels.0.labels.after": share})
+    for name, value in state.items():
+        for other in changed(value):
+            harmed = {key: x for key, x in state.items() if key != name}
+            if other is not None:
+                harmed[name] = other
+            with pytest.raises(UserError, match="the saved state (is damaged|has version)") as caught:
+                resume(harmed)
+            assert "\n" not in str(caught.value)
 
 
 def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
@@ -151,31 +91,6 @@ def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
         parts = stream.codec, stream._engines.generators
         again = Stream.resume(stream.state(), *parts, composer=stream._engines.composer)
         np.testing.assert_array_equal(next(again), next(stream))
-
-
-class Counting(IntegerGenerator):
-    """A transformer, whose memory counts frames."""
-
-    def __init__(self, level):
-        super().__init__(level)
-        core = {"kind": "transformer", "layers": 1, "width": 8, "heads": 1, "window": 4}
-        self.config = configs.replace(self.config, core=core)
-
-    def initial_state(self, batch):
-        return [np.zeros((batch, *shape), np.float32) for shape in self.config.states.values()]
-
-    def sample(self, context, uniforms, previous, state, *_, **__):
-        return np.zeros(uniforms.shape, np.int32), None, state
-
-
-@pytest.mark.parametrize("count, refused", [(7, False), (8, True), (-1, True)])
-def test_a_transformer_never_reads_beside_its_table(count, refused):
-    parts = IntegerCodec(512), [Counting(512)]
-    state = start(parts, seed=1).state()
-    assert state["chain.levels.0.memory.0"].shape == (1, 1)
-    state["chain.levels.0.memory.0"][:] = count
-    with pytest.raises(UserError, match="memory, count") if refused else contextlib.nullcontext():
-        assert next(Stream.resume(state, *parts)).size
 
 
 def test_a_torn_file_is_refused_in_one_line(tmp_path, saved):

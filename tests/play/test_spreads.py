@@ -51,12 +51,6 @@ def test_the_bias_draws_to_the_registers_of_the_part(low_and_high):
     assert low_and_high.shares[2] @ low_and_high.bias(low, struck()) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("semitone", [0, 59])
-def test_music_of_a_single_note_has_finite_biases(semitone):
-    single = spreads.Spread(100.0 * (np.arange(60) == semitone)[None], spreads.SEMITONE_BLUR)
-    assert np.isfinite(single.bias(np.eye(2)[0], np.ones(60, int))).all()
-
-
 def test_what_a_section_has_too_much_of_becomes_less_likely(low_and_high):
     low, *_ = np.eye(3)
     before, after = low_and_high.bias(low, struck()), low_and_high.bias(low, struck(*[5] * 40))
@@ -73,13 +67,6 @@ def test_the_bias_leaves_the_number_of_strikes(low_and_high):
     heard = struck(*[3, 4, 20] * 10)
     spread = heard @ low_and_high.blur + spreads.AWAITED * low_and_high.shares[2]
     assert low_and_high.bias(none, heard) @ spread == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize(("strikes", "labels"), [
-    (np.array([LOW, HIGH, HIGH]), PARTS_OF_TWO), (np.zeros((2, 24)), PARTS_OF_TWO), (np.zeros((0, 0)), Labels()),
-    (np.array([LOW, HIGH]), Labels(of="folder", names=("low", "high")))])
-def test_without_the_strikes_of_its_parts_a_chain_has_no_registers(strikes, labels):
-    assert spreads.of_chain(tables(strikes), labels) is None
 
 
 @pytest.mark.parametrize(("strikes_of", "difference"), [

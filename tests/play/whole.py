@@ -3,9 +3,8 @@
 import numpy as np
 import prepared
 
-from vqwave.play.opening import AS_COMPOSED
 from vqwave.play.prompt import Variation
-from vqwave.play.stream import Stream
+from vqwave.play.stream import AS_COMPOSED, Stream
 
 
 class Recorder:

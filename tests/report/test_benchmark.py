@@ -1,12 +1,10 @@
 import json
 
 import imported
-import numpy as np
 import pytest
 
-from vqwave import cli, machine
+from vqwave import cli
 from vqwave.config import preset
-from vqwave.io import weights
 from vqwave.play import api, playback
 from vqwave.report import benchmark
 
@@ -62,16 +60,3 @@ def test_the_work_of_a_stream_repeats_after_the_runs_of_all_its_contexts(tiny_we
         assert stream.cycle == 4
         stream._chain.levels[3].group = 6
         assert stream.cycle == 12
-
-
-def test_a_process_that_fails_prints_the_reason(tiny_weights, tmp_path):
-    weights.save_chain(tmp_path, CHAIN)
-    with pytest.raises(RuntimeError, match="no weights of generator_512"):
-        benchmark.run_process("stream", tiny_weights.codecs, tmp_path, 8, TINY)
-
-
-def test_measured_memory_grows_with_an_array():
-    before = machine.memory_use()
-    assert 0 < before["now"] <= before["peak"]
-    array = np.ones(16 << 20, np.uint8)
-    assert machine.memory_use()["peak"] >= before["now"] + array.nbytes // 2

@@ -1,10 +1,8 @@
-import shutil
 
 import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api
 from vqwave.report import folder_page
@@ -32,15 +30,3 @@ def test_a_held_out_track_is_continued_by_a_seed(half_trained, monkeypatch):
     assert len(sounds[0]) == 2 * 22050 and np.array_equal(*sounds[:2])
     assert not np.array_equal(sounds[0], sounds[2])
     assert folder_page.continue_track(music, half_trained / "data", []) is None
-
-
-def test_a_chain_plays_down_to_its_lowest_trained_level(half_trained, tmp_path):
-    assert folder_page.playable_level(load(half_trained / "weights")) == 128
-    shutil.copytree(half_trained / "weights", tmp_path / "half")
-    for path in (tmp_path / "half").glob("generator_128*"):
-        path.unlink()
-    assert folder_page.playable_level(load(tmp_path / "half")) == 512
-    for path in (tmp_path / "half").glob("generator_512*"):
-        path.unlink()
-    with pytest.raises(UserError, match="nothing to hear yet: .*generator_512"):
-        folder_page.playable_level(load(tmp_path / "half"))

@@ -7,7 +7,7 @@ from vqwave import config as configs
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import silence, weights
-from vqwave.report import fad, judge
+from vqwave.report import judge
 
 RATE = 22050
 
@@ -138,28 +138,6 @@ def test_excerpts_sound_and_last_two_minutes_at_most(tmp_path, monkeypatch):
     assert sum(seconds()) == pytest.approx(0.25, abs=1e-4)
     with pytest.raises(UserError, match="silent"):
         judge.excerpts(tmp_path, [], spans)
-
-
-def test_without_a_network_there_are_no_distances_but_a_named_file_must_exist(monkeypatch):
-    def fail(path=None):
-        raise UserError("it could not be fetched")
-
-    monkeypatch.setattr(fad, "load", fail)
-    lines = []
-    assert fad.load_if_available(None, lines.append) is None and len(lines) == 1
-    with pytest.raises(UserError, match="could not be fetched"):
-        fad.load_if_available("here.whl", lines.append)
-
-
-def test_a_copied_set_keeps_its_codes_and_records_its_own_figures(tiny_weights, tmp_path):
-    source = weights.find(tiny_weights.codecs, "vqvae_512")
-    copy = weights.copy_as_best(source, tmp_path / "mine")
-    assert (copy.checksum, copy.codes_id) == (source.checksum, source.codes_id)
-    assert judge.in_domain_figures(copy) is None
-    own = {"notes": 0.5, "mel": 0.6, "distance": None, "seconds": 9.0}
-    weights.add_to_record(copy, held_out=own)
-    reloaded = weights.find(tmp_path / "mine", "vqvae_512")
-    assert judge.in_domain_figures(reloaded) == own and reloaded.checksum == source.checksum
 
 
 def test_a_model_that_was_trained_on_held_out_tracks_is_named(tiny_weights, tmp_path):

@@ -31,15 +31,6 @@ def test_an_encoder_returns_the_music_in_place_at_its_bit_rate(encoder):
     assert lag == 8 and np.corrcoef(x, copy)[0, 1] > 0.95
 
 
-def test_median_loudness_counts_whole_moments():
-    moment = round(0.4 * RATE)
-    parts = np.repeat(10.0 ** (np.array([-50, -20, -20, -50, -20]) / 20), moment)
-    sound = np.concatenate([parts, np.zeros(moment // 2)])
-    assert health.median_loudness([sound], RATE) == pytest.approx(-20)
-    assert health.median_loudness([sound, sound[:100]], RATE) == pytest.approx(-35)
-    assert health.median_loudness([np.zeros(moment)], RATE) == pytest.approx(-120)
-
-
 def test_a_piece_that_repeats_itself_for_long_is_faulty(rng):
     sound = (0.1 * rng.normal(size=10 * RATE)).astype(np.float32)
     loop = np.tile(rng.permutation(1024)[:430], 6)  # ten seconds, six times
@@ -124,18 +115,6 @@ def test_every_level_with_a_generator_is_heard(corpus, monkeypatch):
     assert (deeper["variation_8"] != sounds["variation_8"]).any(), "drawn at another temperature"
     piece = deeper["generated_to_8"]
     assert len(piece) == corpus.rate // 2 and np.isfinite(piece).all()
-
-
-def test_figures_of_a_chain_without_its_lowest_codec_depend_on_the_other_codecs(corpus, tiny_weights, tmp_path):
-    for kind, folder in (("codecs", tiny_weights.codecs), ("generators", tiny_weights.generators)):
-        shutil.copytree(folder, tmp_path / kind)
-    weights.save_chain(tmp_path / "generators", CHAIN)
-    for file in (*tmp_path.glob("*/vqvae_8*"), *tmp_path.glob("*/generator_8*")):
-        file.unlink()
-    upper = Corpus(api.load(tmp_path / "codecs", tmp_path / "generators"), corpus.data_dir, corpus.data_dir.parent / "split.yml",
-                   dataclasses.replace(PLAN, depth=32), cache_dir=tmp_path / "cache", musicnn=corpus.musicnn)
-    assert {*upper.models} == {*corpus.models} - {"generator_8", "vqvae_8"}
-    assert upper.identity["codecs"] == corpus.identity["codecs"][:-1]
 
 
 def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
@@ -232,5 +211,3 @@ def test_the_whole_evaluation_measures_every_bound(songs, musicnn, tiny_weights,
     assert not any(tmp_path.glob("research/results/*"))
     assert cli.entry(evaluate.main, [*arguments, "--quick", "--only", "health,nothing"]) == 2
     assert "'nothing'" in capsys.readouterr().err
-
-

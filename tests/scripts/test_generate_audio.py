@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import subprocess
 import sys
 from functools import partial
@@ -14,9 +13,9 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import config, machine
+from vqwave import config
 from vqwave.io import audio
-from vqwave.play import mastering, render, session
+from vqwave.play import session
 from vqwave.play.session import Session
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
@@ -67,17 +66,6 @@ def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_pat
     piece = vqwave.load(tiny_weights.codecs, tiny_weights.generators).generate(samples=33 * 512,
                                                                                seed=1, level=level)
     np.testing.assert_array_equal(audio.to_u16(decoded), audio.to_u16(piece))
-
-
-def test_the_printed_random_seed_repeats_the_piece(run, tmp_path):
-    arguments = ["--length", 3, "--generators", "generator_512", "--output"]
-    _, said, _ = run(*arguments, tmp_path / "a.wav")
-    seed = re.match(r"seed (\d+)\n", said)[1]
-    _, other, _ = run(*arguments, tmp_path / "b.wav")
-    assert f"seed {seed}\n" not in other
-    run(*arguments, tmp_path / "c.wav", "--seed", seed)
-    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
-    assert soundfile.SoundFile(tmp_path / "a.wav").copyright == render.LICENCE_NOTICE
 
 
 def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):
@@ -171,32 +159,6 @@ def test_a_recording_is_varied(run, recordings, music, tmp_path):
     assert len(samples_of(tmp_path / "a.wav")) == len(song) and f"{len(song)} samples" in said
     piece = music.generate(begin=music.source(recordings / "song.mp3", keep), seed=1)
     np.testing.assert_array_equal(audio.to_u16(samples_of(tmp_path / "a.wav")), audio.to_u16(piece))
-
-
-def test_a_batch_is_bounded_by_open_files_and_memory(run, tmp_path, monkeypatch):
-    line = "--output", tmp_path / "a.wav", "--seconds", 3600, "--generators", "generator_512"
-    code, _, notes = run(*line, "--batch", 10**9)
-    assert code == 2 and len(notes.splitlines()) == 1
-    monkeypatch.setattr(machine, "open_files", lambda: 80)
-    assert "has open files for 16 such pieces at once" in run(*line, "--batch", 17)[2]
-    monkeypatch.setattr(machine, "memory_bytes", lambda: 1 << 30)
-    code, _, notes = run(*line, "--batch", 8, "--normalize")
-    assert code == 2 and "has memory for 1 such pieces at once" in notes
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recordings, tmp_path):
-    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", 128, "--batch", 2,
-                            "--seed", 1,
-                            "--fade", 0.25, "--normalize", "--output", tmp_path / "a.wav")
-    assert code == 0, notes
-    assert said.count("wrote") == notes.count("LUFS") == 2
-    pieces = [samples_of(tmp_path / f"a_{i}.wav") for i in (1, 2)]
-    assert not np.array_equal(*pieces)
-    for piece in pieces:
-        assert mastering.loudness(piece, 22050) == pytest.approx(-14, abs=0.2)
-        assert mastering.true_peak(piece) < 0.91
-        assert np.abs(piece[:50]).max() < 0.02 and np.abs(piece[-50:]).max() < 0.02
 
 
 def test_a_midi_file_is_written_beside_the_sound_or_where_midi_names(run, tmp_path):

@@ -12,13 +12,11 @@ import pytest
 import soundfile
 from smaller import smaller
 
-from vqwave import commands
 from vqwave import config as configs
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
 
 GENRES = ("blues", "jazz")
-NONE = "needs codes, but vqvae_500 has a quantizer of gaussian, which makes none"
 
 
 @pytest.fixture(scope="module")
@@ -76,32 +74,6 @@ def test_a_preset_is_played_from_its_folder(generate):
     assert generate("--preset", "tiny", "--generators", "generator_128") != plain
 
 
-def test_options_name_other_folders(generate, home, tmp_path):
-    plain = generate("--preset", "tiny")
-    elsewhere = shutil.copytree(home / "weights/tiny", tmp_path / "elsewhere")
-    folder = ["--preset", "tiny", "--generator-weights-dir", elsewhere]
-    assert generate(*folder) == plain
-    codec = weights.find(home / "final_weights", "vqvae_8")
-    louder = {part: codec.load(part) for part in codec.files}
-    for key, array in louder["decoder"].items():
-        louder["decoder"][key] = 1.5 * array
-    for name in configs.preset("tiny").chain.codecs.values():
-        weights.copy_set(weights.find(home / "final_weights", name), elsewhere, "best")
-    weights.save(elsewhere, "vqvae_8", "best", louder, codec.config)
-    assert generate(*folder) != plain
-    assert generate(*folder, "--vqvae-weights-dir", home / "final_weights") == plain
-
-
-def test_the_upper_levels_of_a_preset_are_enough(generate, home, tmp_path):
-    chain = configs.preset("tiny").chain
-    for name in list(chain.generators.values())[:2]:
-        weights.copy_set(weights.find(home / "weights/tiny", name), tmp_path / "short", "best")
-    weights.save_chain(tmp_path / "short", configs.replace(
-        chain, levels=[configs.to_dict(one) for one in chain.levels[:2]]))
-    assert (generate("--preset", "tiny", "--generator-weights-dir", tmp_path / "short")
-            == generate("--preset", "tiny", "--generators", "generator_128"))
-
-
 @pytest.mark.parametrize("name", ["prior_transformer", "prior_pixelcnn"])
 def test_priors_play_and_are_told_apart_by_their_core(run, tmp_path, name):
     small, folder = smaller(configs.preset(name), tmp_path / "small.yml"), tmp_path / name
@@ -138,53 +110,6 @@ def test_a_vae_samples_its_prior(run, generate, tmp_path):
     assert rate == 3000 and np.isfinite(sound).all() and sound.std() > 0
 
 
-def test_a_sample_has_fades_loops_and_loudness(run, tmp_path):
-    def length(*words):
-        code, _, notes = run("--preset", "cvae", "--seconds", 2, "--seed", 1, "--force", "--output",
-                             tmp_path / "a.flac", *words)
-        assert code == 0 and ("LUFS" in notes) == ("--normalize" in words), notes
-        return len(soundfile.read(tmp_path / "a.flac")[0])
-
-    assert length("--fade", 0.5) == 6000
-    assert 4500 <= length("--loop", "--normalize") <= 6000
-
-
-NEED_CODES = [["--generators", "all"], ["--length", 3], ["--top-k", 3], ["--top-p", 0.9],
-              ["--guidance", 2, "--label", "jazz"], ["--replay", "score.json"],
-              ["--batch", 2], ["--latency", "low"], ["--prompt", "song.mp3"],
-              ["--variation-of", "song.mp3"]]
-
-
-@pytest.mark.parametrize("words", NEED_CODES, ids=lambda words: words[0])
-def test_options_that_need_codes_are_refused_by_name(run, home, tmp_path, words):
-    (home / "score.json").write_text('{"seed": 1, "changes": []}')
-    (home / "song.mp3").touch()
-    length = [] if "--length" in words else ["--seconds", 1]
-    line = refused(run("--preset", "cvae", *words, *length, "--output", tmp_path / "a.wav"))
-    assert f"{words[0]} {NONE}" in line
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_vae_is_not_played_live(run, capsys):
-    for words in (["--preset", "cvae"], ["--preset", "cvae", "--seconds", 3]):
-        assert (f"playing, without `python scripts/generate_audio.py --output FILE`, {NONE}"
-                in refused(run(*words)))
-    assert commands.run(["play", "--preset", "cvae"]) == 2
-    said = capsys.readouterr()
-    assert said.err == f"vqwave play: playing, without `vqwave generate --output FILE`, {NONE}\n"
-
-
-@pytest.mark.parametrize("words, said", [
-    (["--temperature", 0], "temperature is 0.0; it must be a number above 0"),
-    (["--temperature", 1, 0.9], "--temperature: vqvae_500 is a VAE and takes one value"),
-    (["--fade", 9], "9 s of fade at both ends need 18 s"),
-])
-def test_wrong_settings_of_a_prior_are_refused(run, tmp_path, words, said):
-    code, _, notes = run("--preset", "cvae", "--seconds", 1, "--output", tmp_path / "a.wav", *words)
-    assert code == 2 and said in notes.splitlines()[-1]
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("preset, words, folder, missing, flag", [
     ("spectrogram_vae", [], "weights/spectrogram_vae", "vqvae_2048", "--vqvae-weights-dir"),
     ("jukebox", ["--generator-weights-dir", "no where"], "no where", "vqvae_8",
@@ -197,16 +122,6 @@ def test_missing_weights_are_named_with_the_command_that_trains_them(run, tmp_pa
     line = refused(run("--preset", preset, *words, "--seconds", 1, "--output", tmp_path / "a.wav"))
     assert f"{folder}: no weights of {missing}, of preset {preset}: " in line
     assert f"--output-dir {shlex.quote(folder)}" in line and f"{flag} names" in line
-
-
-def test_another_chain_is_refused_with_both_sides(run, tmp_path):
-    words = ["--seconds", 1, "--output", tmp_path / "a.wav"]
-    vae = "vqvae_500 of level 500, at 3000 Hz"
-    line = refused(run("--preset", "jukebox", "--generator-weights-dir", "weights/cvae", *words))
-    assert f"weights/cvae/chain.yml: has {vae}, but preset jukebox has vqvae_128 and gener" in line
-    weights.save_chain(tmp_path, configs.preset("tiny").chain)
-    line = refused(run("--preset", "cvae", "--vqvae-weights-dir", tmp_path, *words))
-    assert "has vqvae_512 and generator_512 of level 512" in line and f"cvae has {vae}" in line
 
 
 def test_other_kinds_are_refused_with_both_sides(run, tmp_path):

@@ -9,7 +9,6 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave.commands import generate, pieces
-from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.io.files import CHECKOUT
 
@@ -154,13 +153,6 @@ def test_a_value_that_would_silence_the_score_does_not_change_it(words, expected
     assert pieces.sampling(args, [512, 128], performer=512) == expected
     notes = capsys.readouterr().err
     assert said in notes and len(notes.splitlines()) == bool(said)
-
-
-def test_a_value_names_a_level_of_the_chain():
-    for words, performer, known in (("score=1", None, "512x, 128x"), ("32x=1", 512, "score, 512x, 128x")):
-        args = generate.parser().parse_args(["--temperature", words])
-        with pytest.raises(UserError, match=f"no level is called .*; there are {known}"):
-            pieces.sampling(args, [512, 128], performer)
 
 
 @pytest.mark.large

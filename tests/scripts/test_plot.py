@@ -1,5 +1,3 @@
-import shutil
-import sys
 
 import pytest
 from encoded import encode
@@ -32,20 +30,6 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(capsys, songs, tmp_pat
     assert "cover" not in text
 
 
-def test_unreadable_files_are_left_out_and_reported(capsys, songs, tmp_path):
-    folder = tmp_path / "some"
-    shutil.copytree(songs, folder)
-    (folder / "empty.mp3").touch()
-    (folder / "noise.ogg").write_bytes(b"noise" * 99)
-    for kind in ("waveforms", "spectrograms"):
-        output = tmp_path / f"{kind}.svg"
-        code, printed, notes = run(capsys, "plot", kind, folder, "--start", 2.5, "--output", output)
-        assert code == 0 and printed == f"wrote {output}\n"
-        assert [line.split(": ")[:2] for line in notes.splitlines()] == [
-            ["left out", f"{folder / name}"] for name in ("a song.mp3", "empty.mp3", "noise.ogg")]
-        assert "b.wav" in output.read_text(encoding="utf-8")
-
-
 @pytest.fixture
 def score(tmp_path):
     """A MIDI file with C4 from second 0 to 2 and E4 from second 4 to 6."""
@@ -62,21 +46,6 @@ def test_the_notes_of_a_midi_file_are_drawn_beside_those_of_a_recording(capsys, 
     assert roll.length == pytest.approx(4, abs=0.01)
     for values, expected in ((roll.time, [1, 4]), (roll.seconds, [1, 1]), (roll.midi, [60, 64])):
         assert list(values) == pytest.approx(expected, abs=0.01)
-
-
-def test_the_axis_reaches_the_lowest_note_of_a_midi_file(capsys, score, tmp_path):
-    midi_files.write(score, [(0, 2, 24, 73), (4, 6, 64, 73)], 1)
-    code, _, _ = run(capsys, "plot", "notes", score, "--output", tmp_path / "a.svg")
-    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    assert code == 0 and "score.mid" in text
-    assert "<!-- C1 -->" in text and "<!-- C0 -->" not in text
-    assert "dBFS" not in text, "a score has no levels"
-    assert run(capsys, "plot", "notes", score, "--output", tmp_path / "a.png")[0] == 0
-
-
-def test_a_midi_file_is_drawn_without_mido(capsys, score, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mido", None)
-    assert run(capsys, "plot", "notes", score, "--output", tmp_path / "a.svg")[0] == 0
 
 
 def test_the_curves_of_a_run_and_of_one_model_are_drawn(capsys, tmp_path):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded import encode
 from imported import run
 from prepared import data_folder, music
 
@@ -68,18 +67,6 @@ def test_a_part_is_written_to_this_folder_and_replaced(
     assert (code, out) == (2, "") and path.stat() == before
     assert "a song [1]_vqvae_8.wav: exists; name another file, or replace this one with --force" in notes
     assert len(audio.decode(path, RATE)) == round(0.25 * RATE)
-
-
-@pytest.mark.parametrize("samples", [1, 5000])
-def test_silence_has_no_figures(capsys, tiny_weights, tmp_path, samples):
-    encode(tmp_path / "silent.wav", np.zeros(samples), RATE)
-    code, out, notes = run(capsys, "test_vqvae", "--model", "vqvae_512", "--input",
-                           tmp_path / "silent.wav", "--output-dir", tmp_path, "--json",
-                           "--vqvae-weights-dir", tiny_weights.codecs)
-    (model,) = json.loads(out)["models"]
-    assert code == 0 and "silent.wav: is silent" in notes
-    assert model["sc_db"] is model["mel"] is model["si_sdr_db"] is None
-    assert len(audio.decode(model["wav"], RATE)) == samples
 
 
 def test_user_errors_are_one_line_and_write_nothing(capsys, song, tiny_weights, tmp_path):

@@ -1,19 +1,17 @@
 import os
 import re
 import signal
-from pathlib import Path
 
 import chains
 import imported
 import planned
 import pytest
-from planned import option, training_flags
+from planned import option
 
 from vqwave import config as configs
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
-from vqwave.train import plan, run_plan
-from vqwave.train.plan import TrainingPlan
+from vqwave.train import plan
 
 CHAIN = configs.preset("tiny").chain
 NAMES = CHAIN.names
@@ -176,40 +174,6 @@ def test_more_steps_continue_models_whose_codes_are_not_in_use(scratch, stages, 
     ends.clear()
     scratch("--steps", "9", out=tmp_path / "other")
     assert names(run) == [*codecs, generators[0], *NAMES]
-
-
-def test_any_chain_is_planned_and_saved_beside_the_weights(scratch, stages, tmp_path):
-    preset = os.fspath(Path(__file__).parents[1] / "presets" / "notes_2048.yml")
-    scratch("--steps", "3", "--preset", preset)
-    chain = configs.preset(preset).chain
-    assert names(stages[0]) == chain.names
-    assert weights.chain(tmp_path) == chain
-    scratch("--steps", "3", "--levels", "512", out=tmp_path / "part")
-    assert weights.chain(tmp_path / "part").sizes == (512,)
-
-
-def test_the_presets_are_listed_with_descriptions(train_all, capsys):
-    with pytest.raises(SystemExit) as e:
-        train_all.main(["--list"])
-    assert e.value.code == 0
-    out = capsys.readouterr().out
-    for name in configs.preset_names():
-        assert f"{name}: {configs.preset(name).about}\n    " in out
-
-
-def test_a_plan_runs_from_python(stages, tmp_path):
-    lines = []
-    chain_plan = TrainingPlan("d", tmp_path, "tiny", (512, 128), flags=training_flags(steps=3))
-    run_plan.run(chain_plan, say=lines.append)
-    assert [stage.name for stage in chain_plan.stages] == names(stages[0]) == [
-        "vqvae_512", "vqvae_128", "generator_512", "generator_128"]
-    assert chain_plan.open_stages == [] and chain_plan.state.spent == 240.0
-    again = TrainingPlan("d", tmp_path, "tiny", (512, 128), flags=training_flags(steps=3))
-    again.read()
-    assert again.state == chain_plan.state
-    for hours, steps, wanted in ((None, None, "hours, or steps"), (1.0, 3, "exclude")):
-        with pytest.raises(UserError, match=wanted):
-            TrainingPlan("d", tmp_path, "tiny", hours=hours, flags=training_flags(steps=steps))
 
 
 def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(scratch, tmp_path):

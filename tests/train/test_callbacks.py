@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,7 +14,6 @@ from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.io.training_log import read_log
 from vqwave.nn.generator import Generator
-from vqwave.progress import Reporter
 from vqwave.train import callbacks, devices
 from vqwave.train.callbacks import Checkpoint, Log
 from vqwave.train.record import RunRecord, RunState, run_variables
@@ -112,19 +110,6 @@ def test_the_best_and_the_newest_epochs_are_kept(tmp_path, model, keep, epochs):
     assert len(list(run.folder.glob("*.weights.h5"))) == len(epochs) + 1
 
 
-def test_patience_counts_epochs_without_a_better_loss(tmp_path, model):
-    model.stop_training = False
-    run = Run(tmp_path, model, patience=2)
-    for number, loss in enumerate((3.0, 3.5, 2.0, 2.5), 1):
-        run.epoch(number, val_loss=loss)
-        assert not model.stop_training
-        assert run.record.finished is None
-    run.epoch(5, val_loss=2.0)  # an equal loss is no better loss
-    assert model.stop_training
-    assert "2 epochs" in run.record.finished
-    assert run.saved()[0] == run.record
-
-
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_loss_names_its_step_and_changes_no_file(run, loss):
     run.epoch(1, val_loss=1.0)
@@ -195,46 +180,6 @@ def test_a_signal_saves_after_the_step_and_ends(run, number, code):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_signal_at_an_epochs_last_step_waits_for_its_end(run):
-    with run.checkpoint.listen():
-        run.step()
-        run.step()
-        os.kill(os.getpid(), signal.SIGTERM)
-        run.step()
-        with pytest.raises(Interrupted):
-            run.checkpoint.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
-    record, _ = run.saved()
-    assert (record.step, record.best) == (3, 1.0)
-    assert weights.epochs(run.folder, NAME) == [1]
-
-
-def test_a_signal_that_the_backend_turns_into_an_error_still_interrupts(run):
-    """TensorFlow raises its own error for a signal while it converts a tensor."""
-    with pytest.raises(Interrupted), run.checkpoint.listen():
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            signal.sigtimedwait([], 1)  # the handler comes first
-        except Interrupted:
-            raise TypeError("failed to convert") from None
-    assert run.saved() is None
-
-
-def test_a_second_signal_stops_at_once(run):
-    run.step()
-    with run.checkpoint.listen(), pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        run.step()
-
-
-def test_the_state_is_saved_periodically(run, monkeypatch):
-    run.step()
-    assert run.saved() is None
-    monkeypatch.setattr(callbacks, "SAVE_EVERY_SECONDS", -1.0)
-    run.step()
-    assert run.saved()[0].step == 2
-
-
 def test_a_saved_state_is_loaded_unchanged(run, tmp_path, model):
     state = RunState(tmp_path, NAME)
     assert state.load() is None
@@ -253,31 +198,6 @@ def test_a_saved_state_is_loaded_unchanged(run, tmp_path, model):
         assert array.dtype == keras.ops.convert_to_numpy(v).dtype
 
 
-def test_a_state_holds_no_python_objects(tmp_path):
-    """Unpickling would run code."""
-    class Harm:
-        def __reduce__(self):
-            return os.mkdir, (os.fspath(tmp_path / "made"),)
-
-    state = RunState(tmp_path, NAME)
-    np.savez(state.path, record=np.array("{}"), v0=np.array([Harm()], dtype=object))
-    with pytest.raises(UserError, match="state.npz: damaged"):
-        state.load()
-    assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize("harm", ["text", "cut", "flip"])
-def test_a_damaged_state_is_named(run, tmp_path, model, harm):
-    state = RunState(tmp_path, NAME)
-    state.save(new_record(step=1), run_variables(model))
-    data = bytearray(state.path.read_bytes())
-    if harm == "flip":
-        data[len(data) // 2] ^= 255
-    state.path.write_bytes({"text": b"hello", "cut": data[: len(data) // 2], "flip": data}[harm])
-    with pytest.raises(UserError, match=r"state.npz: damaged.*--start-from"):
-        state.load()
-
-
 @pytest.mark.parametrize("tail", ["", "3,0.1,0.1\n", "\x00garbage\n"])
 def test_a_log_continues_and_is_drawn(tmp_path, monkeypatch, tail):
     monkeypatch.setattr(callbacks, "plots", plots)
@@ -291,32 +211,3 @@ def test_a_log_continues_and_is_drawn(tmp_path, monkeypatch, tail):
             file.write(tail * (len(epochs) > 1))
     assert read_log(path) == ([1, 2, 3, 4], {"loss": [9.0, 8.0, 7.0, 6.0], "val_loss": [8.0, 7.0, 6.0, 5.0]})
     assert path.with_suffix(".png").exists()
-
-
-def test_a_log_is_never_written_through_a_link(tmp_path, monkeypatch):
-    monkeypatch.setattr(callbacks, "plots", plots)
-    precious = tmp_path / "precious.txt"
-    precious.write_text("mine\n")
-    (tmp_path / "run.csv").symlink_to(precious)
-    Log(tmp_path / "run.csv").on_epoch_end(0, {"loss": 1.0})
-    assert precious.read_text() == "mine\n"
-
-
-def test_rate_and_time_left_exclude_compiling(monkeypatch, capsys):
-    """The first epoch has one step, which is slow because it compiles: no rate yet."""
-    clock, record = [0.0], new_record(step=9, steps=40, steps_per_epoch=10)
-    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    progress = callbacks.Progress(record, Reporter(), ("loss",))
-    for epoch, steps, after in ((0, [11.0], 30.0), (1, [9.0] + [0.5] * 9, 5.0),
-                                (2, [0.5] * 10, 5.0)):
-        progress.on_train_begin()
-        for seconds in steps:
-            clock[0] += seconds
-            record.step += 1
-            progress.on_train_batch_end(0, {"loss": 1.0})
-        clock[0] += after
-        progress.on_epoch_end(epoch, {"loss": 1.0})
-    assert capsys.readouterr().out.splitlines() == [
-        "epoch 1/4  loss 1", "epoch 2/4  loss 1  2.00 steps/s  0:00:20 left",
-        "epoch 3/4  loss 1  2.00 steps/s  0:00:10 left",
-    ]

@@ -41,13 +41,6 @@ def test_the_shares_of_codes_are_the_batch(tmp_path):
     assert np.array_equal(joint[1][1], np.concatenate([share[1][1] for share in shares]))
 
 
-@pytest.mark.parametrize("text", ["0", "two", "-1", ""])
-def test_an_invalid_number_of_processes_is_refused(monkeypatch, text):
-    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", text)
-    with pytest.raises(UserError, match="KERAS_DISTRIBUTION_NUM_PROCESSES"):
-        devices.process_count()
-
-
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
     monkeypatch.setattr(devices, "_join", lambda: DeviceGroup(3))
     with devices.join(True) as group:

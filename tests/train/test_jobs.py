@@ -1,6 +1,5 @@
 """The tracks of each side of a training, their variants and windows."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import keras
@@ -10,12 +9,11 @@ from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, Split, TrainingConfig
-from vqwave.data import loudness, windows
-from vqwave.data.codes import OFFSET_STEP, read_frames
+from vqwave.data import windows
+from vqwave.data.codes import OFFSET_STEP
 from vqwave.errors import UserError
-from vqwave.io import manifest, weights
-from vqwave.nn.generator import Generator, load_generator, take_labels
-from vqwave.train import jobs
+from vqwave.io import manifest
+from vqwave.nn.generator import Generator, take_labels
 from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
 from vqwave.train.options import RunOptions
@@ -67,18 +65,6 @@ def test_windows_come_only_from_training_tracks(folder, tiny_weights, role):
     assert len(record.tracks) == 1
 
 
-def test_labels_of_held_out_tracks_alone_are_not_in_the_vocabulary(folder, tmp_path):
-    tracks = [dataclasses.replace(track, tags={"genre": genre}) for track, genre in
-              zip(manifest.read(folder), ("air", "jig", "air", "waltz"), strict=True)]
-    manifest.write(tmp_path, tracks)
-    model = configs.replace(TINY.generator("generator_512"),
-                            conditions=[{"kind": "labels", "of": "genre", "channels": 8}])
-    job = GeneratorJob(model, tmp_path, None)
-    job.tracks = tracks
-    job.complete(None, None, DataConfig(split=Split(validation=["track 3"]), trim_silence=None), 0)
-    assert job.model.labels.names == ("air", "jig")
-
-
 def test_parts_of_tracks_are_labels_of_their_own_corpus(folder):
     label = {"kind": "labels", "of": "part", "channels": 8}
     before, again = (configs.replace(TINY.generator("generator_512"),
@@ -98,14 +84,6 @@ def test_parts_of_tracks_are_labels_of_their_own_corpus(folder):
         np.testing.assert_array_equal(ours, theirs)
     job.complete(again, None, data, 0)
     assert job.model.labels.names == ("track 0/01",), "a run that goes on keeps its names"
-
-
-def test_a_span_longer_than_the_window_is_reported(folder, tiny_weights):
-    core = {"kind": "wavenet", "channels": 8, "skip_channels": 8, "dilations": [1, 32]}
-    lines = {frames: " ".join(prepared(folder, tiny_weights.codecs, changed={"core": core},
-                                      input_length=128 * frames)[2].lines) for frames in (32, 36)}
-    assert "a layer looks back over 32 frames, but windows have 32" in lines[32]
-    assert "looks back" not in lines[36]
 
 
 def test_only_training_tracks_are_transposed_and_made_quieter(folder, tiny_weights):
@@ -160,12 +138,6 @@ def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
     assert len(job.train) == 2 and job.batches(0).tracks[1].first == 0
 
 
-def test_bits_a_frame_are_summed_over_books():
-    model = configs.replace(TINY.generator(512), books=3)
-    job = GeneratorJob(model, "data", "codecs")
-    assert job.describe_loss(2 * np.log(2)) == "validation 6 bits a frame"
-
-
 def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
     data_folder(tmp_path, {"a": music(1.5, 1), "b": music(1.4, 2), "c": music(0.3, 3),
                            "d": music(1.2, 4)})
@@ -178,26 +150,6 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
     assert job.window == 4000
     assert [line for line in reporter.lines if line.startswith("3 of 3 training tracks are shorter "
                                                            "than a window of 23.2")]
-
-
-def test_a_codecs_windows_are_changed_in_training_and_not_in_validation(folder):
-    plain, changed = ((job.batches(3)[0][0], job.validation[0][0]) for job, _, _ in (
-        prepared_codec(folder), prepared_codec(folder, transpose=3, gain=6.0, mix=0.25)))
-    assert not any(np.array_equal(a, b) for a, b in zip(plain[0], changed[0], strict=True))
-    np.testing.assert_array_equal(plain[1], changed[1])
-
-
-def test_passes_are_counted_in_steps(folder, monkeypatch):
-    """A step has two windows of 8,192 samples of three tracks of 17,640 samples."""
-    job, _, _ = prepared_codec(folder, passes=2)
-    assert job.steps_of_passes() == jobs.STEPS_PER_EPOCH
-    monkeypatch.setattr(jobs, "STEPS_PER_EPOCH", 1)
-    assert job.steps_of_passes() == 7
-
-
-def test_a_generator_cannot_learn_mixed_codes(folder, tiny_weights):
-    with pytest.raises(UserError, match="mix is 0.25, but generator_128 learns codes"):
-        prepared(folder, tiny_weights.codecs, mix=0.25)
 
 
 def test_a_codecs_window_is_chosen_by_the_folder(tmp_path):
@@ -214,23 +166,6 @@ def test_a_codecs_window_is_chosen_by_the_folder(tmp_path):
     assert record.training.input_length == 8192 and "instead of" not in reporter.lines[0]
 
 
-def test_a_window_is_never_shorter_than_the_loss_needs(tmp_path):
-    data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(7)}
-                | {f"long {i}": music(2.0, i) for i in range(3)})
-    job, record, _ = prepared_codec(tmp_path, choose=True, input_length=32768)
-    unit, shortest = job._window_bounds
-    assert record.training.input_length - unit < shortest <= record.training.input_length
-
-
-def test_a_window_too_short_for_the_adversary_is_refused(folder):
-    discriminators = [{"n_fft": 65536, "hop": 1024, "kind": "complex_stft"}, {"n_fft": 64, "hop": 16}]
-    model = configs.replace(TINY.codec(8), adversary={"discriminators": discriminators})
-    job = CodecJob(model, folder, RunOptions(folder))
-    with pytest.raises(UserError, match="--input-length is 32768.* at least 32769"):
-        job.check_settings(TrainingConfig(input_length=32768))
-    job.check_settings(TrainingConfig(input_length=32776))
-
-
 def test_short_tracks_are_left_out_and_the_error_names_the_longest(tmp_path):
     data_folder(tmp_path, {"a": music(1.0, 1), "b": music(3.0, 2), "c": music(2.0, 3), "d": music(2.5, 4)})
     split = configs.Split(validation=("d",))
@@ -240,14 +175,6 @@ def test_short_tracks_are_left_out_and_the_error_names_the_longest(tmp_path):
     with pytest.raises(UserError, match=r"as long as --input-length, 88200 samples \(4.00 s\); the longest has 66150 "
                                         r"\(3.00 s\): use a shorter --input-length or longer music"):
         prepared_codec(tmp_path, split, input_length=88200)
-
-
-def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_weights):
-    data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(3)})
-    with pytest.raises(UserError, match=r"no training track is as long as two frames of the level "
-                                        r"above, 1024 samples \(0.05 s\); the longest has 882 "
-                                        r"\(0.04 s\): use longer music"):
-        prepared(tmp_path, tiny_weights.codecs)
 
 
 def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
@@ -289,52 +216,3 @@ def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
         ends.append(again.get_weights())
     for a, b in zip(*ends, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny_weights):
-    """Only codes of the whisper are quiet, and loaded weights change nothing."""
-    whisper = 10 ** (-45 / 20) * music(1.5, 5) / np.std(music(1.5, 5))
-    data_folder(tmp_path, {"song": music(2.0, 1), "whisper": whisper, "held": music(1.0, 3)})
-    data = DataConfig(split=configs.Split(validation=("held",)))
-    job, _, _ = prepared(tmp_path, tiny_weights.codecs, data=data, offsets=2, transpose=1,
-                         changed={"core": {"quiet_cost": 0.1}})
-    model = job.build(1)
-    job.begin(model)
-
-    def quiet():
-        (layer,) = model.core.codebook_heads.outputs
-        return layer.quiet.numpy()
-
-    rows = [job.code_tracks[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
-    heard = [set(read_frames(row.codes, row.first, row.frames, 1)[:, 0]) for row in rows]
-    quietness = quiet()
-    assert quietness.shape == (64,) and 0.5 < quietness.max() < 25
-    assert not quietness[list(set(range(64)) - heard[0])].any()
-    np.testing.assert_allclose(quietness, loudness.quietness(tmp_path, rows, 128, 64, 1)[0], rtol=1e-6)
-    # Older weights know nothing of it, and what other weights know is of other music.
-    for cost in (0.0, 0.1):
-        other = Generator(configs.replace(job.model, core={"quiet_cost": cost}))
-        if cost:
-            other.core.set_quiet(np.full((1, 64), 9, np.float32))
-        for part in other.parts.values():
-            for variable in part:
-                if variable.name == "bias":
-                    variable.assign(variable + 0.75)
-        folder = tmp_path / f"{cost}"
-        folder.mkdir()
-        weights.save(folder, "generator_128", "", other.parts, other.config)
-        job.take_weights(model, weights.find(folder, "generator_128"))
-        job.begin(model)
-        np.testing.assert_array_equal(quiet(), quietness)
-        assert model.core.codebook_heads.outputs[0].bias.numpy()[0] == 0.75
-
-
-def test_a_quiet_cost_of_zero_changes_nothing(tmp_path):
-    model = configs.replace(TINY.generator("generator_512"), core={"quiet_cost": 0.1})
-    costly = Generator(model)
-    costly.core.set_quiet(np.arange(64, dtype=np.float32)[None])
-    weights.save(tmp_path, "generator_512", "", costly.parts,
-                 configs.replace(model, core={"quiet_cost": 0.0}))
-    given = {"previous": np.full((1, 3, 1), 5, np.int32)}
-    logits = load_generator(weights.find(tmp_path, "generator_512"))(given)
-    np.testing.assert_allclose(logits, costly(given) + 0.1 * np.arange(64), atol=1e-5)

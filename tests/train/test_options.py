@@ -49,16 +49,6 @@ def test_a_flag_overrides_the_file_and_the_file_overrides_the_preset(write):
     assert read("--model", "vqvae_8", "--config", path, "--val-split", "0.25").data.split == 0.25
 
 
-def test_a_preset_may_hold_data_settings(write):
-    preset = write("base: tiny\ndata: {split: {test: [a]}, trim_silence: null}\n")
-    assert configs.preset(preset).data == configs.DataConfig(split={"test": ["a"]},
-                                                             trim_silence=None)
-    settings = read("--model", "vqvae_8", "--preset", preset)
-    assert settings.data == configs.preset(preset).data and settings.options.set_by_user == frozenset()
-    other = read("--model", "vqvae_8", "--preset", preset, "--val-split", "0.25")
-    assert other.data == configs.DataConfig(split=0.25, trim_silence=None)
-
-
 def test_every_flag_reaches_its_setting(tmp_path):
     (tmp_path / "s.yml").write_text("validation: [a]\n")
     line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-last 4 "
@@ -108,12 +98,3 @@ def test_an_invalid_file_is_refused_in_one_line(write, text, role, message):
     with pytest.raises(UserError, match=message) as e:
         read(*name, "--config", write(text), role=role)
     assert "c.yml" in str(e.value) and "\n" not in str(e.value)
-
-
-def test_a_preset_without_generators_has_none_to_train(write):
-    path = write("""
-chain: {sample_rate: 8000, block: 64, levels: [{level: 8, codec: a}]}
-codecs: {a: {stages: [{stride: 8, channels: 4}]}}
-""")
-    with pytest.raises(UserError, match="has no generators; --config must describe one"):
-        read("--preset", path, role="generator")

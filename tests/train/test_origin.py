@@ -14,7 +14,7 @@ from vqwave import config as configs
 from vqwave.commands import arguments, evaluate
 from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
-from vqwave.io import defaults, manifest, splits, weights
+from vqwave.io import manifest, splits, weights
 from vqwave.train import origin, plan, run_plan
 from vqwave.train.origin import Amount, Origin
 
@@ -282,71 +282,10 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
     assert (training["gain"] > 0) == (hours < origin.SMALL_HOURS)
 
 
-def test_a_tuned_performer_has_sharper_shapes(folder):
-    performer = weights.find(defaults.folders()[1], "generator_512")
-    tuned = origin._tuned(performer, Amount(3, 1.0, 1, 0.1), False)["core"]
-    assert tuned["sharpness"] == origin.TUNED_SHARPNESS > performer.config.core.sharpness
-    assert tuned["dynamics"] == origin.TUNED_DYNAMICS > performer.config.core.dynamics
-    assert tuned["head_dim"] == performer.config.core.head_dim
-    other = origin._tuned(weights.find(folder, "generator_512"), Amount(3, 1.0, 1, 0.1), False)
-    assert "sharpness" not in other["core"]
-
-
-def test_levels_can_be_added_later(begin, tmp_path, commands):
-    run, out = commands[0], tmp_path / "out"
-    more = ("--steps", "2", "--no-report")
-    begin("--levels", "512", *more)
-    assert trainings(run) == ["generator_512"] and weights.chain(out).sizes == (512,)
-    run.clear()
-    begin(*more)
-    assert [option(c, "--model") for c in run if c[0] == "judge"] == ["vqvae_128"]
-    assert trainings(run) == ["generator_128"] and weights.chain(out).sizes == (512, 128)
-    assert configs.preset(str(out / origin.PRESET_FILE)).chain.sizes == (512, 128)
-
-
-def test_an_unknown_training_is_that_of_a_preset(folder):
-    training = origin._default_training(weights.find(folder, "generator_512"))
-    assert training == configs.preset("compact").trainings["generator_512"]
-
-
-def test_a_folder_continues_only_with_its_origin(begin, data, tmp_path):
-    def scratch(out):
-        return imported.script("train_all").main(["--data-dir", str(data), "--output-dir", str(out),
-                                                  "--size", "tiny", "--steps", "2"])
-
-    begin("--steps", "2", out=tmp_path / "a")
-    with pytest.raises(UserError, match="with start .*, not none; use another"):
-        scratch(tmp_path / "a")
-    scratch(tmp_path / "b")
-    with pytest.raises(UserError, match="with start none, not .*; use another"):
-        begin("--steps", "2", out=tmp_path / "b")
-
-
-@pytest.mark.parametrize(("more", "message"), [
-    (["--from-scratch"], "--from-scratch with random weights: give only one"),
-    (["--preset", "tiny"], "--preset with random weights: give only one"),
-])
-def test_contradicting_options_are_one_line(begin, tmp_path, commands, more, message):
-    with pytest.raises(UserError, match=message):
-        begin(*more)
-    assert commands[0] == [] and not (tmp_path / "out").exists()
-
-
 def test_several_processes_train_from_scratch_only(begin, monkeypatch):
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
     with pytest.raises(UserError, match="from random weights: add --from-scratch"):
         begin()
-
-
-def test_the_origin_is_the_shipped_chain_or_a_folder_with_generators(folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder.rename(tmp_path / "weights")
-    shipped = Origin.find()
-    assert str(shipped.generators) == "weights" and shipped.chain == CHAIN
-    assert shipped.codecs == shipped.generators  # which lie in it, too
-    (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="none: has no generator_512 to begin with"):
-        Origin.find(tmp_path / "none")
 
 
 def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_others(

@@ -128,21 +128,6 @@ def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
         performances.perform(trained / "generators", weights.find(tmp_path, CODEC), "", [], print)
 
 
-def test_a_performer_above_of_other_codes_or_without_weights_is_refused(trained, tmp_path):
-    folder = tmp_path / "generators"
-    shutil.copytree(trained / "generators", folder)
-    codec = weights.find(trained / "codecs", "codec-of-128")
-    upper = weights.find(folder, PERFORMER)
-    weights.save(folder, PERFORMER, "", {part: upper.load(part) for part in upper.files},
-                 upper.config, {"codecs": {CODEC: "another"}})
-    with pytest.raises(UserError, match="generator-of-128: were trained on codes from different"):
-        performances.perform(folder, codec, "", [], print)
-    for path in folder.glob(f"{PERFORMER}*"):
-        path.unlink()
-    with pytest.raises(UserError, match="has no generator of level 512 that performs"):
-        performances.perform(folder, codec, "", [], print)
-
-
 def test_a_decoder_learns_performances_and_the_codes_stay(trained, folder, tmp_path):
     codec = weights.find(trained / "codecs", CODEC)
     model = configs.replace(codec.config, adversary={"late": True, "discriminators": [

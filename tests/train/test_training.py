@@ -4,7 +4,6 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 from chains import save_codec
@@ -12,14 +11,13 @@ from prepared import RecordingReporter, assert_same_sets, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
-from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.io.training_log import read_log
 from vqwave.nn.generator import Generator
 from vqwave.train import callbacks, jobs, training
 from vqwave.train.options import RunOptions
-from vqwave.train.record import RunRecord, RunState
+from vqwave.train.record import RunState
 
 CODEC, GENERATOR = "vqvae_8", "generator_512"
 TINY = configs.preset("tiny")
@@ -134,17 +132,6 @@ def test_a_run_stopped_repeatedly_ends_the_same(train, straight, tmp_path):
     assert_alike(tmp_path, straight[GENERATOR].folder, GENERATOR)
 
 
-def test_half_written_files_of_a_killed_run_are_ignored(train, straight, begun):
-    """A kill while files are written leaves an epoch too many, or a torn best set."""
-    shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}_generator_00001.weights.h5",
-                begun / f"{GENERATOR}_generator_best.weights.h5")
-    (begun / f"{GENERATOR}_00003.yml").unlink()
-    (begun / ".vqwave-0123.part").write_bytes(b"half")
-    saved = RunState(begun, GENERATOR)
-    shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}.state.npz", saved.path)
-    assert train(begun).record.finished
-
-
 def test_more_steps_continue_a_finished_run(train, begun):
     before = contents(begun)
     again = train(begun)
@@ -189,18 +176,6 @@ def test_a_start_at_an_epoch_is_announced_or_refused_in_one_line(train, begun):
     assert run.reporter.steps == [7]
     [line] = [line for line in run.reporter.lines if line.startswith("starts from")]
     assert "generator_512: epoch 2 in" in line and "epochs from 3 on are written again" in line
-
-
-def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monkeypatch):
-    costly = configs.override(WIDE, {"core": {"quiet_cost": 0.1}}, "test")
-    quiet = np.arange(costly.books * costly.num_codes, dtype=np.float32).reshape(costly.books, -1)
-    monkeypatch.setattr(loudness, "quietness", lambda *_: quiet)
-    train(tmp_path, config=costly, steps=2, epochs=1)
-    monkeypatch.delattr(loudness, "quietness")
-    train(tmp_path, config=costly, steps=4, epochs=2)
-    arrays = weights.find(tmp_path, GENERATOR, 2).load("generator")
-    kept = [array for path, array in arrays.items() if path.endswith("/quiet")]
-    np.testing.assert_array_equal(np.concatenate(kept)[: costly.num_codes], quiet[0])
 
 
 def test_the_first_best_set_holds_the_initial_weights(train, tmp_path, straight):
@@ -274,23 +249,6 @@ def test_a_run_that_cannot_continue_is_refused_and_no_file_changes(train, begun,
     assert contents(begun) == before
 
 
-def test_codes_of_other_codecs_are_refused(train, begun, tmp_path, tiny_weights):
-    saved = weights.find(tiny_weights.codecs, "vqvae_512")
-    parts = {p: saved.load(p) for p in saved.files}
-    parts["codebook"] = {k: a[::-1] for k, a in parts["codebook"].items()}
-    weights.save(tmp_path, "vqvae_512", "", parts, saved.config)
-    with pytest.raises(UserError, match="codes of other codecs"):
-        train(begun, codecs=tmp_path)
-
-
-def test_an_unwritable_folder_is_refused_first(train, data, tmp_path):
-    (tmp_path / "file").write_text("")
-    cached = set((data / ".codes").rglob("*"))
-    with pytest.raises(UserError, match="file/run: cannot be written to"):
-        train(tmp_path / "file" / "run")
-    assert set((data / ".codes").rglob("*")) == cached
-
-
 def test_only_promote_saves_the_best_set_without_a_number(train, begun):
     best = weights.find(begun, GENERATOR, "best")
     done = train(begun, promote=True)
@@ -336,18 +294,6 @@ def test_a_training_ends_in_time_on_a_machine_that_became_slow(train, tmp_path, 
     assert run.reporter.steps == list(range(6, 14))
 
 
-@pytest.mark.parametrize(("passes", "minutes", "steps", "per_epoch"), [
-    (2, 7.2, 17, 9), (2, 36.0, 17, 2), (2, 72.0, 17, 1), (0, 72.0, 24, 1), (9, 72.0, 24, 1)])
-def test_minutes_end_after_the_passes(monkeypatch, passes, minutes, steps, per_epoch):
-    """24 steps fit into the minutes; a step is an eighth of the tracks, rounded up."""
-    monkeypatch.setattr(training, "_steps_in", lambda *_: 24)
-    record = RunRecord(WIDE, TrainingConfig(passes=passes), DataConfig(), "id")
-    job, reporter = SimpleNamespace(steps_of_passes=lambda: passes * 8 + bool(passes)), RecordingReporter()
-    training._plan_steps(job, record, RunOptions("out", minutes=minutes), None, reporter)
-    assert (record.steps, record.steps_per_epoch) == (steps, per_epoch)
-    assert ("training takes" in reporter.text) == (passes == 2)
-
-
 @pytest.mark.parametrize(("gain", "mixed"), [(1.05, False), (1.6, True)])
 def test_the_faster_precision_is_measured_once(train, tmp_path, monkeypatch, gain, mixed):
     monkeypatch.setattr(training, "speed_of", {"mixed_bfloat16": gain, "float32": 1.0}.get)
@@ -356,16 +302,6 @@ def test_the_faster_precision_is_measured_once(train, tmp_path, monkeypatch, gai
     assert (", mixed_bfloat16," if mixed else ", float32,") in done.reporter.text
     monkeypatch.setattr(training, "speed_of", {"mixed_bfloat16": 1 / gain, "float32": 1.0}.get)
     assert train(tmp_path, CODEC, steps=2, epochs=2).record.training.mixed_precision is mixed
-
-
-def test_without_validation_and_in_mixed_precision(train, tmp_path):
-    done = train(tmp_path, CODEC, split=0.0, mixed_precision=True, steps=3, epochs=1)
-    assert "no track is held out" in done.reporter.text
-    assert ", mixed_" in done.reporter.text
-    assert keras.mixed_precision.dtype_policy().name == "float32"
-    assert done.record.step == 3
-    for part in ("encoder", "codebook"):
-        assert all(a.dtype == np.float32 for a in weights.find(tmp_path, CODEC).load(part).values())
 
 
 def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
@@ -433,33 +369,3 @@ def test_the_stretches_of_a_run_cover_every_step_once():
                     covered += (last - first) * count
                     assert at % per_epoch == 0 or at == steps
                 assert covered == max(0, steps - step)
-
-
-def test_settings_without_a_flag_stay_as_the_run_has_them(begun, data, tiny_weights):
-    """Batch size, seed and rate stay when only more steps are given."""
-    reporter = RecordingReporter()
-    record = training.train_generator(WIDE, data, tiny_weights.codecs,
-                                      RunOptions(begun), TrainingConfig(steps=8),
-                                      say=reporter)
-    assert "so far had" not in reporter.text and "continues to 8" in reporter.text
-    assert (record.training.batch_size, record.training.seed,
-            record.training.learning_rate) == (2, 5, 3e-3)
-    assert record.training.steps == 8
-
-
-def test_a_set_records_its_training_and_tracks(straight):
-    for name, run in straight.items():
-        saved = weights.find(run.folder, name, "best")
-        assert saved.training == run.record.training and saved.training.batch_size == 2
-        assert saved.data == DataConfig(split=0.1)
-        assert saved.record["tracks"] == sorted(saved.record["tracks"]) == run.record.tracks
-        assert len(saved.record["tracks"]) == 2 and all(len(t) == 16
-                                                        for t in saved.record["tracks"])
-
-
-def test_a_generator_records_the_tracks_of_its_codecs(train, tmp_path, tiny_weights):
-    saved = weights.find(tiny_weights.codecs, "vqvae_512")
-    weights.save(tmp_path, "vqvae_512", "", {p: saved.load(p) for p in saved.files}, saved.config,
-                 {"tracks": ["0" * 16]})
-    run = train(tmp_path / "run", codecs=tmp_path, steps=1, epochs=1)
-    assert run.record.tracks[0] == "0" * 16 and len(run.record.tracks) == 3

@@ -4,19 +4,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from .. import cli, machine
+from .. import cli
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
 from ..play import mastering, midi, midi_files, render
 from . import pieces, play
 
-OTHER_FILES = 64
-"""The number of open files besides those of a batch."""
-PIECE_BYTES = 1 << 20
-"""The memory of a piece in a batch, without the samples that --loop and --normalize hold."""
 SECONDS = 30.0
 """The default length of a piece."""
 NEEDS = pieces.NEEDS | {"guidance": ("label", "replay")}
@@ -71,7 +65,6 @@ def main(argv=None) -> int:
         return play.main(words)
     args = pieces.parse(options, words, "play",
                         f"`{cli.command('play')}` has the options for playing")
-    check_batch(args.batch)
     paths = render.check_outputs(args.output, args.batch or 1)
     check(args, paths)
     finish = render.Finish(args.fade, args.loop, args.normalize)
@@ -81,24 +74,9 @@ def main(argv=None) -> int:
     options = pieces.stream_options(args, music)
     if len(paths) > 1:
         options["batch"] = len(paths)
-        check_batch(args.batch, (options["samples"] or 0) if finish.whole else 0)
     stream, changes = pieces.open_stream(args, music, options)
     with stream:
         return write(args, stream, paths, finish, changes)
-
-
-def check_batch(pieces: int | None, held: int = 0):
-    """Raises `UserError` if a batch needs too many open files or too much memory. held: samples of
-    each piece that are in memory at the same time.
-    """
-    memory = machine.memory_bytes()
-    most = [(machine.open_files() - OTHER_FILES, "open files")]
-    if memory:  # use at most half of the memory
-        most.append((memory // 2 // (PIECE_BYTES + np.float32().nbytes * held), "memory"))
-    limit, reason = min(most)
-    if pieces and pieces > limit:
-        raise UserError(f"--batch {pieces}: this machine has {reason} for {limit} such pieces at "
-                        f"once")
 
 
 def check(args, paths):

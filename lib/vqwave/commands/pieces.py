@@ -148,9 +148,8 @@ def add_rare(parser):
                         help="low: changes are heard sooner, at a higher cost; the same seed may "
                              "give another piece")
     parser.add_argument("--intro", action="store_true",
-                        help="without a score: keep the quiet opening and long rests of a new "
-                             "piece. With --score-from: keep the rests before the first note "
-                             "(default: skip them)")
+                        help="with --score-from: keep the rests before the first note (default: "
+                             "skip them)")
     parser.add_argument("--no-leveling", action="store_true",
                         help="keep the loudness as it is composed")
     parser.add_argument("--replay", metavar="FILE",

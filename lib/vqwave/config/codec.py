@@ -72,7 +72,7 @@ class CodecConfig(Config):
         return self
 
     def _check_part(self, axis: str, part: parts.CodecPart):
-        if self.in_blocks and part.noncausal:
+        if self.padding == "causal" and part.noncausal:
             raise ValueError(f"padding is causal, but the {axis}, {part.kind}, sees later samples")
         for other, kinds in part.requires.items():
             if (kind := getattr(self, other).kind) not in kinds:
@@ -213,16 +213,11 @@ class CodecConfig(Config):
         return "int32" if self.has_codes else "float32"
 
     @property
-    def in_blocks(self) -> bool:
-        """Whether a piece can be encoded and decoded in blocks."""
-        return self.padding == "causal"
-
-    @property
     def can_decode_part(self) -> bool:
         """Whether the first stage of the decoder can remember earlier frames, see
         `autoencoders.with_state`.
         """
-        in_blocks = self.in_blocks or (self.block.kind == "dilated"
-                                       and self.bottleneck.kind == "none")
-        return (in_blocks and self.encoder.kind != "plane" and self.has_codes
+        remembers = self.padding == "causal" or (self.block.kind == "dilated"
+                                                 and self.bottleneck.kind == "none")
+        return (remembers and self.encoder.kind != "plane" and self.has_codes
                 and self.head.makes_audio)

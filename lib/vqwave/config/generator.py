@@ -14,7 +14,6 @@ from .fields import (
     Config,
     ConfigError,
     Dilations,
-    Flag,
     Heads,
     KernelSize,
     Layers,
@@ -31,8 +30,6 @@ from .fields import (
 )
 from .roll import LOUDNESSES, STRUCK
 
-QUIETNESS = "quiet"
-"""The variable of a core's output layers that holds the quietness of each code."""
 GAIN_WEIGHT = 8.0
 """The weight of a performer's books of gains, whose codes have one dimension. Books of n dimensions
 have this weight / n, but at least 1.
@@ -46,21 +43,14 @@ NORM_EPSILON = 1e-5
 HIDDEN_DISTANCE = 1 << 30
 """The age, in frames, that hides a missing frame from attention."""
 KernelFrames = Annotated[int, Field(strict=True, ge=2, le=16)]
-NoCost = Annotated[Weight, Field(le=0)]
-"""`quiet_cost` of a core without output layers that hold the quietness of codes."""
 
 
 class CoreConfig(Config):
     """P(frame_t | frame_<t, context): the common fields of all kinds of cores.
 
     embedding_dim: of a code of the previous frame. head_dim: features for each book after the
-    first. repeats: each book also predicts "repeat the previous code". Use it for codes that rarely
-    change. dropout: the share of each layer's outputs that training sets to zero. input_dropout:
-    the share of the previous codes that training leaves out (Gal and Ghahramani 2016). drawing:
-    "in_order": each book of a frame depends on the books before. "together": all books are drawn at
-    once, as fast as one book, for codes that the conditions nearly decide. quiet_cost: nats
-    subtracted from a code's logit per dB of quietness (`data.loudness`, measured on the training
-    tracks). The training loss leaves the cost out.
+    first. dropout: the share of each layer's outputs that training sets to zero. input_dropout: the
+    share of the previous codes that training leaves out (Gal and Ghahramani 2016).
     """
 
     kind: str
@@ -70,9 +60,6 @@ class CoreConfig(Config):
     dropout: Share = 0.0
     input_dropout: Share = 0.0
     head_dim: Positive = 256
-    repeats: Flag = False
-    drawing: Literal["in_order", "together"] = "in_order"
-    quiet_cost: Weight = 0.0
 
     performs: ClassVar[bool] = False
     """Whether frames depend on the conditions only, see `FramesCore`."""
@@ -183,8 +170,6 @@ class PixelCNNCore(CoreConfig):
     kernel_frames: KernelFrames = 2
     kernel_books: KernelSize = 5
     dilations: Dilations = (1, 2, 4, 8, 16, 32, 64, 128)
-    # The horizontal stack draws the books in order.
-    drawing: Literal["in_order"] = "in_order"
 
     def check(self, generator):
         books = len(self.dilations) * (self.kernel_books // 2) + 1
@@ -221,8 +206,6 @@ class FramesCore(CoreConfig):
     code_dim: Positive = 16
     sharpness: Annotated[Real, Field(gt=0)] = 2.0
     dynamics: Annotated[Real, Field(gt=0)] = 1.2
-    drawing: Literal["together"] = "together"
-    quiet_cost: NoCost = 0.0
 
     def check(self, generator):
         if not generator.conditions or generator.books == 1:
@@ -260,9 +243,6 @@ class RollCore(CoreConfig):
     memory: Annotated[int, Field(strict=True, ge=16, le=8192)] = 1024
     matches: Annotated[int, Field(strict=True, ge=1, le=16)] = 4
     compared: Annotated[int, Field(strict=True, ge=2, le=64)] = 8
-    # A semitone depends on the semitones below.
-    drawing: Literal["in_order"] = "in_order"
-    quiet_cost: NoCost = 0.0
 
     def check(self, generator):
         if generator.conditions:

@@ -130,11 +130,9 @@ class SOMQuantizer(CodebookConfig):
 class BandedQuantizer(CodebookConfig):
     """A codebook for each band of the latents, with a cost for each change of code.
 
-    change_cost: a change of code must reduce the squared distance per dimension, summed over the
-    frames that keep the new code, by this much. (0: the nearest code of each frame.) training_cost:
-    the mean cost in training (None: change_cost). Each window draws a cost uniformly from 0 to
-    twice the mean, so that a trained codec can encode with any cost. slow: weight of ½·mean (z_t −
-    z_{t−1})² in the loss.
+    change_cost: in inference, a change of code must reduce the squared distance per dimension,
+    summed over the frames that keep the new code, by this much. At 0, and in training, each frame
+    has its nearest code.
     """
 
     kind: Literal["banded"] = "banded"
@@ -144,10 +142,7 @@ class BandedQuantizer(CodebookConfig):
     code_dim: Positive = 16
     decay: Decay = 0.99
     revival_threshold: Weight = 0.03
-    change_cost: Weight = 1.0
-    training_cost: Weight | None = None
-    slow: Weight = 0.0
-    training_only = (*CodebookConfig.training_only, "training_cost", "slow")
+    change_cost: Weight = 0.0
     # Windows begin at a multiple of 64 frames. With 16 frames of overlap, neighbouring segments
     # agree on a code that does not change.
     segment = 64
@@ -163,7 +158,6 @@ class GainShapeQuantizer(QuantizerConfig):
     a few bands.
 
     edges: the frequencies between the gain bands, in Hz. step: dB between two gain codes.
-    gain_cost: the `change_cost` (see `BandedQuantizer`) of gain codes, with the error in steps.
     """
 
     kind: Literal["gain_shape"] = "gain_shape"
@@ -174,7 +168,6 @@ class GainShapeQuantizer(QuantizerConfig):
     shape: BandedQuantizer = BandedQuantizer(books=14)
     edges: Annotated[tuple[Positive, ...], Field(min_length=1)] = (200, 500, 1000, 2000, 4000)
     step: Annotated[Real, Field(ge=0.5, le=12)] = 3.0
-    gain_cost: Weight = 0.0
 
     @pydantic.model_validator(mode="after")
     def _check(self):

@@ -154,22 +154,19 @@ class VectorQuantizer(Quantizer):
 
     def call(self, latents, training=False, window_mask=None, codes=None):
         """window_mask: float32 [batch], 1 for windows that use this book, 0 for others; None: all
-        ones. codes: int32 [batch, N], which replace the nearest codes except in the first batch.
+        ones. codes: int32 [batch, N] in place of the nearest codes, in inference.
         """
         latents, shape = ops.cast(latents, "float32"), ops.shape(latents)
         if window_mask is None:
             window_mask = ops.ones_like(latents[:, 0, 0])
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
-        codebook, chosen = ops.convert_to_tensor(self.codebook), codes
+        codebook = ops.convert_to_tensor(self.codebook)
         if training:
             candidates = ops.take(flat, self._draw_rows(shape[1], window_mask), axis=0)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
-        if chosen is None or training:
-            codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
-        if chosen is not None:
-            chosen = ops.reshape(chosen, (-1,))
-            codes = ops.where(started, chosen, codes) if training else chosen
+        codes = (ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32") if codes is None
+                 else ops.reshape(codes, (-1,)))
         weights = ops.reshape(ops.broadcast_to(window_mask[:, None], shape[:2]), (-1,))
         count = ops.segment_sum(weights, codes, num_segments=self.num_codes)
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), shape)

@@ -274,27 +274,6 @@ class Codec(keras.Model):
         """The features of earlier calls that the later stages of `decode_part` may see."""
         return 0 if self.head.delay else self.decode_halo - self.decode_delay + self.decode_near
 
-    def encode_block_model(self) -> keras.Model:
-        """Functional model of a causal codec: [audio float32 [batch, n·level], state] -> [codes
-        int32 [batch, n, books], next state].
-
-        Successive blocks give the codes of the whole piece. state: see `memory.Memory`.
-        """
-        audio, state = (keras.Input((None,), name=name) for name in ("samples", "state"))
-        memory = Memory(state)
-        latents = with_state(self.encoder, self.front_end(audio), memory)
-        return self._model("encode_block", [audio, state],
-                           [self._encode(latents), memory.next_state])
-
-    def decode_block_model(self) -> keras.Model:
-        """Functional model of a causal codec: [codes int32 [batch, n, books], state] -> [audio
-        float32 [batch, n·level], next state]; see `encode_block_model`.
-        """
-        codes, state = self._codes_input(), keras.Input((None,), name="state")
-        memory = Memory(state)
-        audio = with_state(self.decoder, self._lookup(codes), memory)
-        return self._model("decode_block", [codes, state], [_samples(audio), memory.next_state])
-
     def _model(self, name: str, inputs: list, outputs: list) -> keras.Model:
         return keras.Model(_one_or_all(inputs), _one_or_all(outputs),
                            name=f"{self.config.name}_{name}")

@@ -19,7 +19,7 @@ from ..config import (
 from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import built, dense, gelu
-from .code_heads import CODEBOOK_HEADS, GridHeads, gated
+from .code_heads import GridHeads, SequentialHeads, gated
 from .conditions import FrameEmbedding
 from .core_base import Core
 from .lstm import LSTM
@@ -30,9 +30,6 @@ class StackCore(Core):
     """The base class of most cores: embedded frames and context -> a stack of layers -> the books
     of a frame, see `code_heads.py`.
 
-    With `repeats`, each book has one more output, which is added to the logit of its previous code
-    (after Merity et al. 2016, "Pointer sentinel mixture models").
-
     A subclass implements:
         build_stack(width): make and build the layers for inputs of this width, and return the width
             of the features.
@@ -42,8 +39,8 @@ class StackCore(Core):
             new state).
     """
 
-    HEADS: ClassVar[type | None] = None
-    """The class of the heads of the codebooks; None: that of the config's `drawing`."""
+    HEADS: ClassVar[type] = SequentialHeads
+    """The class of the heads of the codebooks."""
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(config, **kwargs)
@@ -54,7 +51,7 @@ class StackCore(Core):
                                             noise_shape=(None, None, None, 1), name="input_dropout")
         self.embedding.build((None, None, config.books))
         width = self.build_stack(config.books * core.embedding_dim + config.context_channels)
-        self.codebook_heads = (self.HEADS or CODEBOOK_HEADS[core.drawing])(config, width)
+        self.codebook_heads = self.HEADS(config, width)
         self.book_layers = self.codebook_heads.layers
         self.built = True
 
@@ -66,24 +63,11 @@ class StackCore(Core):
         """Initialise the output layers so that similar codes get similar logits: the product of a
         random projection of the features (Glorot's scale for one book) and the code vectors.
         """
-        remaining = list(codebooks)
-        for layer in self.codebook_heads.outputs:
+        for layer, book in zip(self.codebook_heads.outputs, codebooks, strict=True):
             inputs, units = layer.kernel.shape
-            scale, kernels = (2.0 / (inputs + units // layer.books)) ** 0.5, []
-            for _ in range(layer.books):
-                book = remaining.pop(0)
-                unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
-                kernel = random.normal(0, scale, (inputs, unit.shape[1])) @ unit.T
-                kernels.append(layer.widen(kernel))
-            layer.kernel.assign(np.concatenate(kernels, axis=1))
-
-    def set_quiet(self, quiet: np.ndarray):
-        """Set the quietness of each code, in dB, float32 [books, num_codes], for a core with
-        `quiet_cost`; see `data.loudness.quietness`.
-        """
-        for layer in self.codebook_heads.outputs:
-            layer.set_quiet(quiet[: layer.books])
-            quiet = quiet[layer.books :]
+            unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
+            scale = (2.0 / (inputs + units)) ** 0.5
+            layer.kernel.assign(random.normal(0, scale, (inputs, unit.shape[1])) @ unit.T)
 
     def _join(self, previous, context, training=False):
         x = self.embedding(previous)
@@ -94,14 +78,14 @@ class StackCore(Core):
 
     def call(self, previous, context=None, current=None, training=False):
         x = self.stack(self._join(previous, context, training), training)
-        logits = self.codebook_heads.logits(x, previous, lambda k, logits: current[..., k])
+        logits = self.codebook_heads.logits(x, lambda k, logits: current[..., k])
         return ops.stack(list(logits), axis=-2)
 
     def step(self, previous, context, state, draw):
         x = self._join(previous[:, None], None if context is None else context[:, None])[:, 0]
         x, state = self.advance(x, state)
         codes: list = []
-        heads = self.codebook_heads.logits(x, previous, lambda k, logits: codes[k])
+        heads = self.codebook_heads.logits(x, lambda k, logits: codes[k])
         for k, logits in enumerate(heads):
             codes.append(draw(k, logits))
         return ops.stack(codes, axis=-1), state

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..config import QUIETNESS, GeneratorConfig
+from ..config import GeneratorConfig
 from ..data import form
 from ..io import weights
 from .conditions import CONDITIONS, join
@@ -82,34 +82,27 @@ class Generator(keras.Model):
 def load_generator(weight_set: weights.WeightSet) -> Generator:
     """The Keras `Generator` with trained weights."""
     model = Generator(weight_set.config)
-    # Without a cost, the weights need not hold the quietness of each code.
-    take_weights(model, weight_set, except_for="" if model.config.core.quiet_cost else QUIETNESS)
+    take_weights(model, weight_set)
     return model
 
 
-def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: str = ""):
-    """Load trained weights into a model of the same shapes, except for variables named
-    `except_for`. A model with labels also takes weights without labels; the labels then have no
-    effect until they are trained. New labels start with the vector of `none`.
+def take_weights(model: Generator, weight_set: weights.WeightSet):
+    """Load trained weights into a model of the same shapes. A model with labels also takes weights
+    without labels; the labels then have no effect until they are trained. New labels start with the
+    vector of `none`.
     """
     labels, known = model.config.labels, weight_set.config.labels
     if labels and (known is None or known.names != labels.names):
         trained = Generator(model.config.with_labels(known))
-        take_weights(trained, weight_set, except_for)
+        take_weights(trained, weight_set)
         if known:
             take_labels(model, trained)
         else:
             _take_unlabelled(model, trained)
         return
     for part, variables in model.parts.items():
-        if isinstance(variables, dict):
-            continue
-        arrays = weight_set.load(part)
-        if except_for:
-            variables = [v for v in variables if v.name != except_for]
-            arrays = {path: array for path, array in arrays.items()
-                      if path.rsplit("/", 1)[-1] != except_for}
-        weights.assign(variables, arrays, weight_set.files[part])
+        if isinstance(variables, list):
+            weights.assign(variables, weight_set.load(part), weight_set.files[part])
 
 
 def take_labels(model: Generator, other: Generator):

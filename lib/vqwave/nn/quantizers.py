@@ -102,7 +102,7 @@ class SelfOrganizingMap(VectorQuantizer):
         return quantized._replace(metrics=quantized.metrics | {"topographic_error": error})
 
 
-def cheapest_path(costs, change_cost, segment: int, overlap: int):
+def cheapest_path(costs, change_cost: float, segment: int, overlap: int):
     """The path of codes of the least total cost, with a cost for each change (Viterbi 1967).
 
     Each segment is solved with `overlap` more frames on either side, whose codes are dropped. So a
@@ -110,7 +110,7 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
 
     Args:
         costs: float32 [batch, N, books, codes], the cost of each code in each frame.
-        change_cost: float32 [batch] or [batch, books], the cost of a change of code.
+        change_cost: the cost of a change of code.
 
     Returns:
         int32 [batch, N, books].
@@ -123,7 +123,6 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
     costs = ops.reshape(costs, (batch, segments + 2, segment, books, num_codes))
     costs = ops.concatenate(
         [costs[:, :-2, segment - overlap :], costs[:, 1:-1], costs[:, 2:, :overlap]], axis=2)
-    change_cost = ops.reshape(change_cost, (batch, 1, -1, 1))
     total, back = costs[:, :, 0], []
     for t in range(1, segment + 2 * overlap):
         # A top-1, because ONNX lacks Keras's argmin.
@@ -146,18 +145,18 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
 class BandedVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, books·code_dim] -> `Quantized` with codes int32 [batch, N, books].
 
-    A codebook for each band of the latents, as in BSCodec (2025). Codes that rarely change are easy
-    to predict. So the codes are not the nearest ones, but the path that minimises distance +
-    change_cost·changes; see `cheapest_path`.
-    Metric: changes, the share of codes that differ from the frame before.
+    A codebook for each band of the latents, as in BSCodec (2025). In inference the codes minimise
+    distance + change_cost·changes, see `cheapest_path`.
     """
 
     def encode(self, latents):
         """latents [batch, N, books·code_dim] -> codes int32 [batch, N, books]."""
-        bands = self._bands(ops.cast(latents, "float32"))
-        if self.config.change_cost:
-            change_cost = ops.full_like(latents[:, 0, 0], self.config.change_cost, dtype="float32")
-            return self._cheapest_codes(bands, change_cost)
+        config, bands = self.config, self._bands(ops.cast(latents, "float32"))
+        if config.change_cost:
+            costs = [distances(x, ops.convert_to_tensor(book.codebook)) / config.code_dim
+                     for x, book in zip(bands, self.books, strict=True)]
+            return cheapest_path(ops.stack(costs, axis=2), config.change_cost, config.segment,
+                                 config.overlap)
         return ops.concatenate([book.encode(x) for x, book in zip(bands, self.books, strict=True)],
                                axis=-1)
 
@@ -166,62 +165,27 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         return ops.concatenate([book.lookup(codes[..., k : k + 1])
                                 for k, book in enumerate(self.books)], axis=-1)
 
-    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
-        return super().new_metrics() | {"changes": keras.metrics.Mean(name="changes")}
-
     def call(self, latents, training=False):
-        config, latents = self.config, ops.cast(latents, "float32")
-        bands, path, cost = self._bands(latents), None, config.change_cost
-        if training and config.training_cost is not None:
-            cost = config.training_cost
-        if cost:
-            change_cost = ops.full_like(latents[:, 0, 0], cost)
-            if training:
-                change_cost = change_cost * keras.random.uniform(ops.shape(latents)[:1], 0.0, 2.0,
-                                                                 seed=self.seed_generator)
-                # Early in training the latents barely differ, so the cost is scaled by their
-                # variance, which is 1 for vectors spread over the unit sphere.
-                change_cost = change_cost[:, None] * ops.stop_gradient(self._variances(bands))
-            path = self._cheapest_codes([ops.stop_gradient(x) for x in bands], change_cost)
+        latents = ops.cast(latents, "float32")
+        path = self.encode(latents) if self.config.change_cost and not training else None
         parts = [book(x, training=training, codes=None if path is None else path[..., k])
-                 for k, (x, book) in enumerate(zip(bands, self.books, strict=True))]
-        codes = ops.concatenate([part.codes for part in parts], axis=-1)
-        changes = ops.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
-        losses, metrics = self.combine(parts)
-        if config.slow:
-            moved = ops.mean((latents[:, 1:] - latents[:, :-1]) ** 2)
-            losses = [config.slow * 0.5 * moved, *losses]
-        return Quantized(ops.concatenate([part.vectors for part in parts], axis=-1), codes,
-                         losses, metrics | {"changes": changes})
+                 for k, (x, book) in enumerate(zip(self._bands(latents), self.books, strict=True))]
+        return Quantized(ops.concatenate([part.vectors for part in parts], axis=-1),
+                         ops.concatenate([part.codes for part in parts], axis=-1),
+                         *self.combine(parts))
 
     def _bands(self, latents):
         """The latents of each band, float32 [batch, N, code_dim]."""
         dim = self.config.code_dim
         return [latents[..., k * dim : (k + 1) * dim] for k in range(len(self.books))]
 
-    def _cheapest_codes(self, bands, change_cost):
-        """The codes int32 [batch, N, books] of the bands. change_cost: [batch] or [batch, books],
-        in squared distance per dimension.
-        """
-        costs = [distances(x, ops.convert_to_tensor(book.codebook)) / self.config.code_dim
-                 for x, book in zip(bands, self.books, strict=True)]
-        return cheapest_path(ops.stack(costs, axis=2), change_cost, self.config.segment,
-                             self.config.overlap)
-
-    def _variances(self, bands):
-        """The variance of each band's latents, float32 [books]."""
-        means = [ops.mean(ops.reshape(x, (-1, self.config.code_dim)), axis=0) for x in bands]
-        return ops.stack([ops.mean((x - mean) ** 2) for x, mean in zip(bands, means, strict=True)])
-
 
 class GainShapeVectorQuantizer(Quantizer):
     """latents float32 [batch, N, shape width + gains] -> `Quantized` with codes int32 [batch, N,
     shape books + gains].
 
-    Shape and loudness have separate codes, so a decay changes gain codes only, and the change cost
-    of shapes does not delay attacks. The shape has the codes of a `BandedVectorQuantizer`. A gain
-    is the nearest of evenly spaced values; with a `gain_cost`, the values follow the cheapest path.
-    Metric: gain_changes, the share of gain codes that differ from the frame before.
+    Shape and loudness have separate codes, so a decay changes gain codes only. The shape has the
+    codes of a `BandedVectorQuantizer`. A gain is the nearest of evenly spaced values.
     """
 
     def __init__(self, config: GainShapeQuantizer, seed: int = 0, **kwargs):
@@ -243,9 +207,6 @@ class GainShapeVectorQuantizer(Quantizer):
     def codebooks(self) -> list:
         return [*self.shape.codebooks, *self.tables]
 
-    def new_metrics(self) -> dict:
-        return super().new_metrics() | {"gain_changes": keras.metrics.Mean(name="gain_changes")}
-
     def encode(self, latents):
         """latents [batch, N, width] -> codes int32 [batch, N, books]."""
         shape, gains = self._split(latents)
@@ -260,10 +221,9 @@ class GainShapeVectorQuantizer(Quantizer):
     def call(self, latents, training=False):
         shape, gains = self._split(latents)
         quantized, codes = self.shape(shape, training=training), self._gain_codes(gains)
-        changes = ops.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
         return Quantized(ops.concatenate([quantized.vectors, self._gains(codes)], axis=-1),
                          ops.concatenate([quantized.codes, codes], axis=-1), quantized.losses,
-                         quantized.metrics | {"gain_changes": changes})
+                         quantized.metrics)
 
     def _split(self, latents):
         latents = ops.cast(latents, "float32")
@@ -278,11 +238,7 @@ class GainShapeVectorQuantizer(Quantizer):
     def _gain_codes(self, gains):
         """Gains float32 [batch, N, gains] -> codes int32 of the same shape."""
         steps = ops.clip(gains / self.step, 0.0, self.config.gain_steps - 1.0)
-        if not self.config.gain_cost:
-            return ops.cast(ops.round(steps), "int32")
-        costs = (steps[..., None] - np.arange(self.config.gain_steps, dtype="float32")) ** 2
-        change_cost = ops.full_like(steps[:, 0, 0], self.config.gain_cost)
-        return cheapest_path(costs, change_cost, self.config.segment, self.config.overlap)
+        return ops.cast(ops.round(steps), "int32")
 
 
 class GaussianLatents(Quantizer):

@@ -4,13 +4,13 @@ the kinds; `loops.py` builds the loop.
 
 import numpy as np
 
-from ..config import LARGEST_INTEGER, NORM_EPSILON, QUIETNESS
-from .nodes import INT32, Nodes, int8
+from ..config import LARGEST_INTEGER, NORM_EPSILON
+from .nodes import Nodes, int8
 
 
 class Body:
     """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
-    logits of a frame's books, as `nn.code_heads.SequentialHeads` and `ParallelHeads` compute them.
+    logits of a frame's books, as `nn.code_heads.SequentialHeads` computes them.
 
     In int8, weights are symmetric with one scale per matrix, and activations are quantized by each
     step's range. A subclass has stack(x): float32 [1, B, books·embedding_dim + context_channels] ->
@@ -19,7 +19,7 @@ class Body:
         BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
             by the paths of the Keras variables. `body` holds the nodes of one step, `main` the
             nodes that run once per chunk.
-        together: whether several books of a frame are drawn at once. Then codes and logits have an
+        together: whether all books of a frame are drawn at once. Then codes and logits have an
             axis of books.
         in_passes: whether they are drawn in passes, see `LoopBuilder._passes`.
         features(previous, context): names in `body` of the previous frame, int32 [1, B] (several
@@ -33,23 +33,15 @@ class Body:
     """
 
     int8 = True
+    together = in_passes = False
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
-        self.config, self.precision = config, precision
-        # Subtract the cost of quiet codes from the biases, see `nn.code_heads.Outputs`.
-        self.arrays = arrays | {
-            (bias := path.removesuffix(QUIETNESS) + "bias"): (
-                arrays[bias] - config.core.quiet_cost * quiet)
-            for path, quiet in arrays.items() if path.endswith("/" + QUIETNESS)}
+        self.config, self.arrays, self.precision = config, arrays, precision
         self.main, self.body = main, body
         self.quantized: dict[int, tuple[np.ndarray, ...]] = {}
         self.drawn_sum = ""  # the sum of the embeddings of the books drawn so far in a frame
-        self.previous = ""
-        self.together = config.books > 1 and config.core.drawing == "together"
-        self.in_passes = False
 
     def features(self, previous: str, context: str) -> str:
-        self.previous = previous
         x = self.embed(self.arrays["embedding/embeddings"], previous)
         if self.config.context_channels:
             x = self.body("Concat", x, context, axis=-1)
@@ -62,45 +54,16 @@ class Body:
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         body = self.body
         if not book:
-            outputs = self.output_layer("logits", features)
-            if self.together:
-                outputs = body("Reshape", outputs, [0, 0, self.config.books, -1])
-            return self.add_repeat_logit(0, outputs)
+            return self.output_layer("logits", features)
         embedded = self.embed_drawn(book, drawn)
         self.drawn_sum = embedded if book == 1 else body("Add", self.drawn_sum, embedded)
         state = self.layer(f"state_{book}", features)
         hidden = body("FastGelu", body("Add", state, self.drawn_sum), domain="com.microsoft")
-        return self.add_repeat_logit(book, self.output_layer(f"logits_{book}", hidden))
+        return self.output_layer(f"logits_{book}", hidden)
 
     def embed_drawn(self, book: int, drawn: list[str]) -> str:
         """The embedding, for `book`, of the code of the book before: [1, B, width]."""
-        arrays, body = self.arrays, self.body
-        embedded = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
-        if self.config.core.repeats:
-            repeated = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)),
-                            to=INT32)
-            repeated_or_changed = arrays[f"changed_{book}/embeddings"][::-1]
-            embedded = body("Add", embedded, body("Gather", repeated_or_changed, repeated, axis=0))
-        return embedded
-
-    def _previous_code(self, book: int) -> str:
-        """[1, B]: a book's code in the previous frame."""
-        return (self.previous if self.config.books == 1
-                else self.body("Gather", self.previous, book, axis=2))
-
-    def add_repeat_logit(self, book: int, outputs: str) -> str:
-        """With `repeats`, add the last output of a book to the logit of its previous code: -> [1,
-        B, codes] or [1, B, books, codes].
-        """
-        body, count = self.body, self.config.num_codes
-        if not self.config.core.repeats:
-            return outputs
-        logits, repeat = body.split(outputs, count, 1)
-        previous = self.previous if self.together else self._previous_code(book)
-        # The start token equals none of the codes.
-        previous = body("Unsqueeze", previous, [3 if self.together else 2])
-        is_previous = body("Equal", previous, np.arange(count, dtype=np.int32))
-        return body("Where", is_previous, body("Add", logits, repeat), logits)
+        return self.body("Gather", self.arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
 
     def dense(self, x: str, kernel, bias, scale: str = "") -> str:
         """The dense layer of x. scale: in int8, replaces the scale of the kernel."""

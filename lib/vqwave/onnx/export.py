@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import stderr
-from ..config import PERIOD, QUIETNESS, CodecConfig
+from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, cache_folder, make_folder, printable, reason
 from ..io.weights import WeightsError, graphs_path
@@ -46,14 +46,13 @@ def kinds(weight_set, engine: str) -> list[str]:
     """The graphs of a set that an ONNX engine may run."""
     config = weight_set.config
     if isinstance(config, CodecConfig):
-        return (["encode", "decode"] + ["decode_part"] * config.can_decode_part
-                + ["encode_block", "decode_block"] * config.in_blocks)
+        return ["encode", "decode"] + ["decode_part"] * config.can_decode_part
     return (["context"] if config.conditions else []) + loop_kinds(config, engine)
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `encode_block`,
-    `decode_block`, `context`, `loop[_full,_many,_guided]_{int8,float32}`.
+    """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `context`,
+    `loop[_full,_many,_guided]_{int8,float32}`.
 
     The metadata hold numbers such as halos. Raises `UserError` without TensorFlow.
     """
@@ -203,7 +202,7 @@ def unpack(weight_set) -> dict[str, bytes]:
 
 def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, weight_set) -> bytes:
     """A graph of the archive. A sparse file could be larger than the archive."""
-    known = [*kinds(weight_set, "onnx"), QUIETNESS]
+    known = kinds(weight_set, "onnx")
     if not entry.isreg() or entry.issparse() or entry.name not in known:
         raise ValueError(f"{entry.name!r} is none of {', '.join(known)}")
     return archive.extractfile(entry).read()

@@ -1,6 +1,6 @@
-"""Archives of the graphs of a set, so that playing needs only ONNX Runtime; and the quietness of
-each code. The graphs of a set share most of their bytes, so the archive is a third as large as one
-graph. A wheel has the archives of the default chain.
+"""Archives of the graphs of a set, so that playing needs only ONNX Runtime. The graphs of a set
+share most of their bytes, so the archive is a third as large as one graph. A wheel has the archives
+of the default chain.
 """
 
 import io
@@ -9,10 +9,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-import numpy as np
-
 from .. import config
-from ..config import QUIETNESS
 from ..io import weights
 from ..io.files import CHECKOUT, atomic_write, make_folder, sha256, write_yaml
 from . import export
@@ -22,8 +19,8 @@ _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
 
 def pack(folder, source=CHECKOUT):
     """Write the default chain of the checkout `source` into `folder`, down to the level that it
-    decodes: the YAML, the codebooks, what a score knows of its corpus, the quietness of codes and
-    the graphs of each set. Raises `UserError` if weights are missing.
+    decodes: the YAML, the codebooks, what a score knows of its corpus, and the graphs of each
+    set. Raises `UserError` if weights are missing.
     """
     shutil.rmtree(folder, ignore_errors=True)
     codecs, generators = (Path(source) / name for name in (weights.CODECS, weights.GENERATORS))
@@ -49,35 +46,10 @@ def add_graphs(weight_set, folder):
                           for path in (weights.graphs_path, weights.config_path))
     graphs = {kind: export.cached_graph(weight_set, kind)
               for kind in export.kinds(weight_set, "onnx")}
-    if weight_set.config.kind == "generator" and (table := quietness(weight_set)) is not None:
-        graphs[QUIETNESS] = table.astype("<f4").tobytes()
     with atomic_write(archive) as file:
         _write(file, graphs)
     listed = weights.Graphs(sha256=sha256(archive), exporter=export.EXPORTER)
     write_yaml(described, config.load_yaml(described) | {"graphs": config.to_dict(listed)})
-
-
-def quietness(weight_set) -> np.ndarray | None:
-    """The `data.loudness.quietness` of a generator's codes, from its weights or from its archive:
-    dB, float32 [books, codes]; None without `quiet_cost`.
-    """
-    shape = weight_set.config.books, weight_set.config.num_codes
-    if "generator" not in weight_set.files:
-        if not weight_set.config.core.quiet_cost:
-            return None
-        table = np.frombuffer(export.cached_graph(weight_set, QUIETNESS), "<f4")
-        if table.size != shape[0] * shape[1]:
-            raise weights.WeightsError(f"{weight_set.name}: its archive holds the quietness of "
-                                       f"{table.size} codes, not of {shape[0] * shape[1]}")
-        return table.reshape(shape)
-    arrays = weight_set.load("generator")
-    # The output layers of the books, in order: logits, logits_1, …, logits_10, ….
-    names = sorted((name for name in arrays if name.endswith(f"/{QUIETNESS}")),
-                   key=lambda name: (len(name), name))
-    if not names:
-        return None
-    outputs = np.concatenate([arrays[name] for name in names])
-    return outputs.reshape(shape[0], -1)[:, : shape[1]]
 
 
 def _write(file, graphs: dict[str, bytes]):

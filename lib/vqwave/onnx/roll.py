@@ -14,10 +14,10 @@ class RollBody(Body):
     """
 
     int8 = False
+    together = in_passes = True
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         super().__init__(config, arrays, precision, main, body)
-        self.together = self.in_passes = True
         self.mask = ""
 
     def features(self, previous: str, context: str) -> str:

@@ -158,9 +158,7 @@ class Chain:
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
             above = Level(generator, above, level_state, state.seed, options.block, steering,
                           self._least_source(above),
-                          None if above else self.composer,
-                          None if options.intro or above or self.composer
-                          else self.sample_rate / generator.config.level)
+                          None if above else self.composer)
             self.levels.append(above)
         self.bottom = self.levels[-1]
         self._buffers = [self.source, *self.levels] if self.source else self.levels

@@ -18,7 +18,7 @@ from ..config import PERIOD, Sampling
 from ..data import chunking, form, melody
 from ..data.vocoders import vocoder
 from ..errors import UserError, check_name
-from ..onnx import export, packing
+from ..onnx import export
 from ..onnx.loops import loop_kind, precision
 from .labels import Mixture, find_labels, read_labels
 from .sampling import loop_settings
@@ -220,46 +220,6 @@ class CodecEngine:
             return []
         return [np.full(batch, start % (PERIOD // self.config.level), np.int32)]
 
-    def in_blocks(self, batch: int = 1) -> "CodecBlocks":
-        """`batch` pieces, block by block. Raises `UserError` if the codec is not causal."""
-        if not self.config.in_blocks:
-            raise UserError(f"{self.config.name} has a padding of {self.config.padding}; only "
-                            f"codecs with causal padding can run block by block")
-        return CodecBlocks(self.config, self._models, batch)
-
-
-class CodecBlocks:
-    """A causal codec, block by block: the blocks' codes and audio equal those of whole pieces.
-
-    The state consists of the float32 arrays `held`, `encoding` and `decoding`. A copy of them can
-    continue the pieces later.
-    """
-
-    def __init__(self, config, models, batch: int):
-        self.config, self._models = config, models
-        self.held = np.zeros((batch, 0), np.float32)
-        self.encoding, self.decoding = (
-            np.zeros((batch, models.fact(kind, "state")), np.float32)
-            for kind in ("encode_block", "decode_block"))
-
-    def encode(self, audio) -> np.ndarray:
-        """The next samples float32 [batch, n], any n -> int32 [batch, m, books], the codes of the
-        frames that are now complete.
-        """
-        audio = np.concatenate([self.held, np.asarray(audio, np.float32)], axis=1)
-        whole = audio.shape[1] // self.config.level * self.config.level
-        self.held = audio[:, whole:]
-        if not whole:
-            return np.zeros((len(audio), 0, self.config.frame_width), self.config.frame_dtype)
-        codes, self.encoding = self._models("encode_block", audio[:, :whole], self.encoding)
-        return codes
-
-    def decode(self, codes) -> np.ndarray:
-        """The next codes int32 [batch, n, books], n at least 1 -> float32 [batch, n·level]."""
-        codes = np.asarray(codes, self.config.frame_dtype)
-        audio, self.decoding = self._models("decode_block", codes, self.decoding)
-        return audio
-
 
 class GeneratorEngine:
     """Samples the codes of one level. precision: the number format of the weights."""
@@ -271,10 +231,6 @@ class GeneratorEngine:
         self._models = (_KerasGenerator(weight_set) if engine == "keras"
                         else _OnnxGenerator(weight_set, self.precision))
 
-    @cached_property
-    def quietness(self) -> np.ndarray | None:
-        """See `packing.quietness`."""
-        return packing.quietness(self.weight_set)
 
     @cached_property
     def ngrams(self) -> frozenset[int]:

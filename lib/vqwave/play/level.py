@@ -12,7 +12,6 @@ from . import pitches
 from .conditions import CONDITION_INPUTS
 from .controls import CONTROLS
 from .labels import Mixture, without
-from .opening import count_rests, skip_rests
 from .sampling import uniforms_by_book
 
 LEAST_SOURCE = 64
@@ -109,7 +108,6 @@ class LevelState(BufferState):
         memory: the generator's states, float32 [rows, …] each.
         prompt: int32 [n, books], the first codes of the piece; empty once all are used.
         loop: int32 [batch, n, books], the frozen codes, which repeat from position `loop_start` on.
-        rest: int64 [batch], the number of frames that each piece has rested.
     """
 
     previous: np.ndarray
@@ -117,7 +115,6 @@ class LevelState(BufferState):
     sampling: Sampling
     prompt: np.ndarray
     loop: np.ndarray
-    rest: np.ndarray
     loop_start: int = 0
     labels: Mixture | None = None
     home: pitches.HomePitches | None = None
@@ -136,7 +133,7 @@ class LevelState(BufferState):
                    memory=[np.asarray(x) for x in generator.initial_state(rows)],
                    sampling=sampling, prompt=empty[0] if prompt is None else prompt, loop=empty,
                    log_probs=empty.astype(np.float32) if log_probs else None,
-                   rest=np.zeros(batch, np.int64), labels=labels, home=home)
+                   labels=labels, home=home)
 
 
 def own_sampling(config: GeneratorConfig, sampling: Sampling) -> Sampling:
@@ -153,18 +150,16 @@ class Level(CodeBuffer):
         source: the level above, None at the top.
         least_source: see `LEAST_SOURCE`.
         composer: the `score.ScoreLevel` that the top level performs, or None.
-        second: frames per second, if the level skips quiet openings and rests (see `opening`);
-            None: the level skips nothing.
     """
 
     state: LevelState
 
     def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
                  block: int, steering: Steering,
-                 least_source: int = LEAST_SOURCE, composer=None, second: float | None = None):
+                 least_source: int = LEAST_SOURCE, composer=None):
         self.generator, self.config = generator, generator.config
         self.source, self.seed, self.steering = source, seed, steering
-        self.composer, self.second = composer, second
+        self.composer = composer
         self.performs = composer is not None and self.config.core.performs
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS)
@@ -247,16 +242,12 @@ class Level(CodeBuffer):
     def sample(self, context):
         """Sample one block. Codes of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
-        if self.second:
-            skip_rests(self, self.second)
         draws = self._uniforms(0, self.books)
         forced, loop_frames = self._forced(start)
         frames, log_probs = self._draw_block(context, draws, forced)
         state.codes = np.concatenate([state.codes, frames], axis=1)
         if state.log_probs is not None:
             state.log_probs = np.concatenate([state.log_probs, log_probs], axis=1)
-        if self.second:
-            count_rests(self)
         if loop_frames is not None:
             state.loop[:, loop_frames] = state.codes[:, -self.per_block :]
         if self.stop >= len(state.prompt):

@@ -17,8 +17,6 @@ LEAST_NOTES = {"temperature": 0.4, "top_k": 2, "top_p": 1.0}
 """The least values (except 0 for top-k) at which a score has notes: 60 s of two seeds had none at a
 temperature of 0.35, with top-k 1, or with top-p 0.9. Each note is less likely than silence.
 """
-OPENING_DRAWS = 2000
-"""In place of the number of a book in `uniforms`; `OPENING_DRAWS` is added to that number."""
 
 
 def uniforms(seed: int, stream: int, level: int, start: int, count: int,
@@ -59,11 +57,6 @@ def check_seed(what: str, seed) -> int:
     if check_number(what, seed, 0, whole=True) >= 1 << 128:
         raise UserError(f"{what} is {seed}; it must be less than 2^128")
     return int(seed)
-
-
-def is_greedy(sampling: Sampling) -> bool:
-    """Whether each code is the likeliest one."""
-    return sampling.temperature == 0 or sampling.top_k == 1
 
 
 def loop_settings(sampling: Sampling) -> tuple[float, int, float]:

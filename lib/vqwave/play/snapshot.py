@@ -1,8 +1,10 @@
 """The saved state of a stream: dataclasses to arrays for `np.savez`, and back. The code follows the
-fields and types of the dataclasses, so a new field needs no further code.
+fields and types of the dataclasses, so a new field needs no further code. A checksum guards the
+values, because a stream could play some wrong values without end.
 """
 
 import dataclasses
+import hashlib
 import types
 import typing
 import zipfile
@@ -23,7 +25,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-SNAPSHOT_VERSION = 21
+SNAPSHOT_VERSION = 22
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
@@ -90,6 +92,15 @@ def unpack(kind, packed: Mapping[str, Any], name: str = ""):
     return kind(value)
 
 
+def checksum(packed: Mapping[str, Any]) -> str:
+    """Of the names, types and values of `pack`, before `np.savez` or after `np.load`."""
+    total = hashlib.sha256()
+    for name in sorted(packed):
+        array = np.asarray(packed[name])
+        total.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return total.hexdigest()
+
+
 @dataclasses.dataclass(frozen=True)
 class EngineReference:
     """The weights and the engine that a state belongs to, and the folder to load them from."""
@@ -129,12 +140,19 @@ class Snapshot:
                    [EngineReference.of(generator) for generator in engines.generators],
                    engines.composer and EngineReference.of(engines.composer), *parts)
 
+    def pack(self) -> dict[str, Any]:
+        """The values for `np.savez`, with their checksum."""
+        packed = pack(self)
+        return packed | {"checksum": checksum(packed)}
+
     @classmethod
     def unpack(cls, state: Mapping) -> typing.Self:
-        """The snapshot from the keys of `pack`. Raises `UserError` for damage or other versions."""
+        """The snapshot from `pack`. Raises `UserError` for changed values or other versions."""
         try:
             packed = dict(state)
             if int(packed["version"]) == SNAPSHOT_VERSION:
+                if str(packed.pop("checksum")) != checksum(packed):
+                    raise ValueError("its checksum is that of other values")
                 return unpack(cls, packed)
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError,
                 EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as e:

@@ -13,7 +13,7 @@ from ..config import Sampling
 from ..config.roll import STEPS_PER_BEAT
 from ..data.scores import Score
 from ..errors import UserError, check_number
-from . import controls, engine, restore
+from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import Change, check_block, check_change, engines_after, load_named, read_key
@@ -22,8 +22,11 @@ from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import draw_seed, sampling_per_level
 from .score import KEPT
-from .snapshot import Snapshot, pack
+from .snapshot import Snapshot
 from .transpose import Transposer
+
+AS_COMPOSED = {"intro": True, "leveling": False}
+"""The options of a stream that leaves nothing out, and levels nothing."""
 
 
 class StreamStatus:
@@ -206,8 +209,7 @@ class Stream(StreamStatus):
             last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
             so that the sound equals the whole piece decoded at once.
         composer: the `GeneratorEngine` of the score that the first generator performs, or None.
-        intro: a new piece begins as recordings do, often quietly. Without `intro` a piece begins
-            where its music sounds, see `opening`.
+        intro: a piece keeps the beats before the first sound of a given score.
         leveling: pieces get a similar loudness, and a continuation that of its prompt; not
             variations. See `Leveler`.
 
@@ -453,8 +455,8 @@ class Stream(StreamStatus):
                 raise RuntimeError("the stream failed: it has no state to continue from")
             if self._open:
                 self._make_changes(self._playback.blocks)
-            return pack(Snapshot.of(self._engines, self._options, self._chain.state, self._steering,
-                                    self._playback, self._transposer.state()))
+            return Snapshot.of(self._engines, self._options, self._chain.state, self._steering,
+                               self._playback, self._transposer.state()).pack()
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
@@ -466,12 +468,8 @@ class Stream(StreamStatus):
         damaged state.
         """
         snapshot = Snapshot.unpack(state)
-        parts = (snapshot.engines(codec, generators, music, composer), snapshot.options,
-                 snapshot.chain, snapshot.steering, snapshot.playback)
-        restore.check_values(*parts)
         stream = cls.__new__(cls)
-        stream._open_at(*parts)
-        restore.check_positions(stream._chain)
-        restore.check_transposer(snapshot.transposer, stream._transposer.state())
+        stream._open_at(snapshot.engines(codec, generators, music, composer), snapshot.options,
+                        snapshot.chain, snapshot.steering, snapshot.playback)
         stream._transposer.restore(snapshot.transposer)
         return stream

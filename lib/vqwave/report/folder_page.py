@@ -89,7 +89,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     embed: None leaves out distances.
     """
     train, held_out = sides
-    rate, level = music.sample_rate, playable_level(music)
+    rate, level = music.sample_rate, music.ending(None)
     if train[0].sample_rate != rate:
         raise UserError(f"{data_dir}: is at {train[0].sample_rate} Hz, but the chain at {rate} Hz")
     hours = [sum(spans[t.file][1] - spans[t.file][0] for t in side) / rate / 3600
@@ -139,22 +139,6 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     return results
 
 
-def playable_level(music: api.VQWave) -> int:
-    """The level at which the chain can end now: its default, or the last level before the first
-    missing model. Raises `UserError` if the top level is missing.
-    """
-    chain, playable = music.chain, 0
-    try:
-        for level in chain.down_to(chain.ending):
-            music.weight_set(chain.codecs[level])
-            music.weight_set(chain.generator(level))
-            playable = level
-    except UserError as e:
-        if not playable:
-            raise UserError(f"there is nothing to hear yet: {e}") from e
-    return playable
-
-
 def continue_track(music: api.VQWave, data_dir, tracks: list[manifest.Track],
                    seed: int = 1) -> np.ndarray | None:
     """A continuation of the longest of some tracks, from a third of its length on: float32
@@ -168,7 +152,7 @@ def continue_track(music: api.VQWave, data_dir, tracks: list[manifest.Track],
                                               count))
     if not count or np.abs(prompt).max() < api.SILENT:
         return None
-    level = playable_level(music)
+    level = music.ending(None)
     return music.generate(level=level, seconds=CONTINUED_SECONDS, seed=seed,
                           begin=music.prompt(prompt, level=level))
 

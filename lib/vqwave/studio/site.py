@@ -34,7 +34,6 @@ from ..play import (
     controls,
     labels,
     level,
-    opening,
     pitches,
     sampling,
     score,
@@ -170,8 +169,7 @@ class Site:
         self.files[f"{CODE}/ort.js"] = (package / "ort.js").read_bytes()
         self.about = self._constants(music) | {
             "wasm": self.pack("ort.wasm", (package / "ort.wasm").read_bytes()),
-            "levels": [self._model(generator, quiet=generator.quietness,
-                                   pitches=music.pitches(generator.config.level))
+            "levels": [self._model(generator, pitches=music.pitches(generator.config.level))
                        for generator in self.generators],
             "codec": self._codec(), "score": self.composer and self._score(),
         }
@@ -207,8 +205,6 @@ class Site:
             "names": [name for name in controls.NAMES if name not in absent],
             "keys": {key: changes.read_key(key) for key in keys},
             "key_draw": sampling.KEY_DRAW,
-            "opening": constants(opening, "LONGEST SOUNDING RESTING_DB LONGEST_REST") | {
-                "draws": sampling.OPENING_DRAWS},
             "leveling": constants(blocks, "LEVELED_TO LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
                                           "PEAK"),
             "picture": {"graph": self.pack("picture.onnx", picture_graph(rate, column)),

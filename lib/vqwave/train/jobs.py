@@ -5,9 +5,8 @@ import math
 import numpy as np
 
 from .. import config
-from ..config import QUIETNESS
 from ..config.roll import STEPS_PER_BEAT
-from ..data import codes, form, loudness, scores, windows
+from ..data import codes, form, scores, windows
 from ..dsp import beats
 from ..errors import UserError
 from ..io import labels, manifest, silence, splits, weights
@@ -130,9 +129,6 @@ class Job:
     def compile_options(self) -> dict:
         """The arguments of `compile` besides the optimizer."""
         return {}
-
-    def begin(self, model):
-        """Measure properties of the tracks for the model, once before the first step."""
 
     def windows_of(self, tracks, **options) -> windows.AudioWindows | windows.CodeWindows:
         """Batches of windows of tracks."""
@@ -339,14 +335,7 @@ class GeneratorJob(Job):
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
-        nn_generator.take_weights(model, weight_set, except_for=QUIETNESS)
-
-    def begin(self, model):
-        """Measure the quietness of each code on these tracks."""
-        if self.model.core.quiet_cost:
-            model.core.set_quiet(loudness.quietness(
-                self.data_dir, [self.code_tracks[t.file][0] for t in self.train], self.model.level,
-                self.model.num_codes, self.model.books))
+        nn_generator.take_weights(model, weight_set)
 
     def compile_options(self) -> dict:
         return CORES[self.model.core.kind].compile_options()

@@ -147,7 +147,7 @@ def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> di
     """A model for a preset, with settings for this amount of music; untrained: with its own."""
     model = config.to_dict(weight_set.config)
     kind = model.pop("kind")
-    training = config.to_dict(weight_set.training or _default_training(weight_set))
+    training = config.to_dict(weight_set.training or TrainingConfig())
     for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):  # set for each run
         del training[key]
     if untrained:
@@ -171,12 +171,3 @@ def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> di
         if model["core"]["kind"] == "frames":
             model["core"] |= {"sharpness": TUNED_SHARPNESS, "dynamics": TUNED_DYNAMICS}
     return model | {"training": training | changes}
-
-
-def _default_training(weight_set: weights.WeightSet) -> TrainingConfig:
-    """The training of the first preset with a model of this name and level."""
-    for label in config.preset_names():
-        preset, name = config.preset(label), weight_set.name
-        if name in preset.chain.names and preset.models[name].level == weight_set.config.level:
-            return preset.trainings[name]
-    return TrainingConfig()

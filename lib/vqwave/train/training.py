@@ -234,7 +234,6 @@ def _restore(job: CodecJob | GeneratorJob, model, start: resume.Start):
     if start.weights is not None:
         job.take_weights(model, start.weights)
     if start.variables is None:
-        job.begin(model)
         return
     variables = run_variables(model)
     if [tuple(v.shape) for v in variables] != [a.shape for a in start.variables]:

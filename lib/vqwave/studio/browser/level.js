@@ -1,10 +1,9 @@
-// One level of the chain (`play/level.py`, `play/opening.py`), for one piece.
+// One level of the chain (`play/level.py`), for one piece.
 
 import { Tensor } from "./ort.js";
 import { uniforms } from "./philox.js";
 
 export const sum = (values) => values.reduce((total, x) => total + x, 0);
-export const mean = (values) => sum(values) / values.length;
 export const clip = (x, least, most) => Math.min(Math.max(x, least), most);
 
 /** A generator at work, and its frames of codes at positions first … stop − 1. model: its entry in site.json with its
@@ -12,14 +11,12 @@ export const clip = (x, least, most) => Math.min(Math.max(x, least), most);
 export class Level {
   constructor(model, about, seed, steering, { source = null, score = null, label = "", sampling = model.sampling } = {}) {
     Object.assign(this, { model, about, seed, steering, source, score, sampling, level: model.level, books: model.books });
-    Object.assign(this, { first: 0, frames: [], bits: [], loop: null, rest: 0 });
+    Object.assign(this, { first: 0, frames: [], bits: [], loop: null });
     this.perBlock = this.chunk = about.block / model.level;
-    this.second = about.rate / model.level;
     this.group = source ? Math.ceil(about.least_source / source.perBlock) : 1; // blocks that share a run of the context model
     if (model.labels) this.passToLabel(label, 0);
     this.previous = new Int32Array(this.books).fill(model.start);
     this.memory = model.states.map(([, shape]) => new Tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [1, ...shape]));
-    this.skips = !source && !score && model.tables.quiet;
   }
 
   get stop() {
@@ -128,7 +125,6 @@ export class Level {
   /** Sample one block. The codes of a frozen loop stand in their places. */
   async sample(context) {
     const { loop, stop: start, books, perBlock, chunk } = this;
-    if (this.skips) await this.skipRests(context);
     const places = loop && Array.from({ length: perBlock }, (_, i) => (start - this.loopStart + i) % loop.length);
     const forced = loop && Int32Array.from(places.flatMap((place) => [...loop[place]]));
     // Book number `books` has the draws that no code takes.
@@ -144,8 +140,6 @@ export class Level {
     this.frames.push(...block);
     this.bits.push(-sum(scores) / perBlock / Math.LN2);
     places?.forEach((place, i) => (loop[place] = block[i]));
-    const rests = this.skips && mean(block.map((frame) => this.quietness(frame))) >= this.about.opening.resting_db;
-    this.rest = rests ? this.rest + perBlock : 0;
   }
 
   /** What held notes add to the logits, as `play/pitches.py` says; null without notes. */
@@ -164,25 +158,5 @@ export class Level {
 
   freeze(frames) {
     [this.loop, this.loopStart] = [frames ? this.frames.slice(-frames) : null, this.stop];
-  }
-
-  quietness(frame) {
-    return mean(Array.from(frame, (code, book) => this.model.tables.quiet[book * this.model.num_codes + code]));
-  }
-
-  /** Where the piece has not begun, or has rested for too long, compose on unheard until the music sounds. */
-  async skipRests(context) {
-    const { longest, sounding, longest_rest, draws } = this.about.opening;
-    if (this.loop || (this.stop && this.rest < longest_rest * this.second)) return;
-    const { sampling } = this;
-    // The likeliest code after silence is silence, so a greedy generator would not sound.
-    if (!sampling.temperature || sampling.top_k === 1) this.sampling = this.model.sampling;
-    const heard = [];
-    const sounds = ([seconds, decibels]) => heard.length >= seconds * this.second && mean(heard.slice(-Math.round(seconds * this.second))) < decibels;
-    while (heard.length < longest * this.second && !sounding.every(sounds)) {
-      const [frames] = await this.run(this.draws(this.stop + heard.length, this.perBlock, draws), context);
-      heard.push(...frames.map((frame) => this.quietness(frame)));
-    }
-    Object.assign(this, { sampling, rest: 0 });
   }
 }

@@ -1,0 +1,90 @@
+"""What every stream keeps, whatever is done to it: a session is replayed and resumed bit for bit, and a
+piece of a batch is the piece alone.
+"""
+
+import io
+
+import numpy as np
+import pytest
+from test_controls import MUSIC, PAST, WILD, Sounding, leaning, perform
+from test_label_mixing import PERFORMANCE
+from test_label_mixing import chain as labelled
+from test_stream import BLOCK, LAYOUTS, chain, given, prompted, start, varied
+
+from vqwave.config import Sampling
+from vqwave.play import session
+from vqwave.play.session import Session
+from vqwave.play.stream import Stream
+
+CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
+           (7, {"hold": 0}), (8, {"jump": 77}), (10, {"hold": 3 * BLOCK / 22050, "loudness": 3}),
+           (12, {"jump": 5}), (13, {"hold": 2 * BLOCK / 22050}), (14, {"hold": BLOCK / 22050}),
+           (15, {"hold": 0}), (16, {"sampling": Sampling(temperature=0.75)}),
+           (17, {"freeze": BLOCK / 22050, "transpose": 3}), (18, {"mutate": 0.25}),
+           (20, {"freeze": {128: 2 * BLOCK / 22050}, "transpose": -5.5}),
+           (22, {"freeze": 0, "transpose": 0})]
+LENGTH = 26
+LEANING = leaning()
+GIVEN = given(2 * BLOCK + 512, 32, layout=LAYOUTS["books"])
+KEPT = given(30 * BLOCK, layout=LAYOUTS["books"])[512]
+CODEC, GENERATORS = OF_BOOKS = chain(32, LAYOUTS["books"])
+FEATURES = {
+    "controls": (chain(128), {"past": PAST, "log_probs": True}, CHANGES),
+    "books at both ends": (chain(32, LAYOUTS["books at both ends"]), {"log_probs": True}, []),
+    "several books": (OF_BOOKS, {"past": PAST, "log_probs": True}, CHANGES),
+    "prompt": (OF_BOOKS, {"begin": prompted(GIVEN)}, []),
+    "original": (OF_BOOKS, {"begin": prompted(GIVEN, np.full(2 * BLOCK + 512, 0.1), keep_original=True)}, []),
+    "variation": ((CODEC, GENERATORS[1:]), {"begin": varied(512, KEPT)}, [(3, {"loudness": -3.0})]),
+    "look-ahead": (chain(128), {"ahead": 0.02}, [(2, {"transpose": 3})]),
+    "labels": (labelled(), {"label": "calm"}, [*PERFORMANCE.items()]),
+    "other weights": (chain(128), {"past": PAST, "music": MUSIC}, [
+        (2, {"jump": 77, "weights": "other", "sampling": {2048: {"temperature": 0.5}}}),
+        (3, {"freeze": BLOCK / 22050}), (6, {"hold": BLOCK / 22050}),
+        (8, {"jump": 4, "begin": {"file": "song.mp3", "start": 3, "seconds": 2}}),
+        (10, {"loudness": -3})]),
+    "notes": (LEANING, {"music": Sounding(LEANING)}, [
+        (1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
+        (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
+        (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]),
+}
+
+
+@pytest.fixture(scope="module", params=FEATURES)
+def feature(request):
+    """What a stream is made of, its options, the changes by block, and what is heard."""
+    parts, options, changes = FEATURES[request.param]
+    return parts, options, changes, perform(start(parts, seed=3, **options), changes, LENGTH)
+
+
+def test_a_session_is_replayed(feature):
+    parts, options, changes, heard = feature
+    stream = start(parts, seed=3, **options)
+    score = Session(seed=3, changes=tuple((i * BLOCK, change) for i, change in changes))
+    score.check(stream)
+    replayed = session.replay(stream, score.changes)
+    np.testing.assert_array_equal(np.concatenate([next(replayed) for _ in range(LENGTH)]), heard)
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_stream_resumes_at_every_block_and_a_piece_of_a_batch_is_the_piece_alone(feature, batch):
+    parts, options, changes, heard = feature
+    stream, blocks = start(parts, seed=3, batch=batch, **options), []
+    for i in range(LENGTH):
+        for at, change in changes:  # queued changes are part of the state too
+            if at == i:
+                stream.set(**change)
+        stream = resumed(stream, options.get("music"))
+        assert stream.position == i * BLOCK
+        blocks.append(next(stream))
+    sound = np.concatenate(blocks, axis=-1)
+    np.testing.assert_array_equal(sound[0] if batch else sound, heard)
+
+
+def resumed(stream, music=None):
+    file = io.BytesIO()
+    np.savez(file, **stream.state())
+    stream.close()
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as state:
+        return Stream.resume(state, stream.codec, stream._engines.generators,
+                             music=music and stream._queued.music)
