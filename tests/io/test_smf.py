@@ -34,6 +34,26 @@ def test_smpte_divisions_are_ticks_per_second(division, rate):
     assert smf.parse(song(NOTE, division=division))[1:] == (0, pytest.approx(rate))
 
 
+PEDAL, RELEASE, SILENCE, TEMPO = b"\0\xb0\x40\x7f", b"\0\x80\x3c\0", b"\0\xb0\x7b\0", b"\0\xff\x51\3\7\xa1\x20"
+
+
+@pytest.mark.parametrize("bodies", [
+    [PEDAL + b"\0\x40\x7f" * 666_000], [PEDAL + b"\1\x40\0\1\x40\x7f" * 333_000], [RELEASE + b"\0\x3c\0" * 666_000],
+    [SILENCE + b"\0\x7b\0" * 666_000], [TEMPO * 200_000, PEDAL * 100_001], [PEDAL + b"\0\x40\x7f" * 60_000] * 6])
+def test_the_events_of_all_tracks_together_are_limited(bodies, monkeypatch):
+    """A file of pedal messages alone ends where the limit is, not where the file is."""
+    data, events = song(*bodies), []
+    assert len(data) < smf.MOST_BYTES
+    monkeypatch.setattr(smf, "Event", lambda *values: events.append(values) or values)
+    with pytest.raises(ValueError, match="^it has more than 300,000 events of notes, pedal and tempo$"):
+        smf.parse(data)
+    assert len(events) == smf.MOST_EVENTS + 1
+
+
+def test_as_many_events_as_are_allowed_are_read():
+    assert sum(len(track.events) for track in smf.parse(song(TEMPO * 200_000, PEDAL * 100_000)).tracks) == smf.MOST_EVENTS
+
+
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([NOTE, b"\0\xb0\x40\x7f", b"\0\xff\x51\x03\x01\0\0", b"\0\xff\x59\x7f"])),
        st.integers(0, 2), st.integers(0, 0xFFFF))
 def test_any_bytes_are_a_file_or_refused(parts, form, division):

@@ -223,7 +223,11 @@ def test_a_radio_limits_connections_and_listeners(monkeypatch):
             bodies.append(send(bytes(1000), "127.0.0.3"))
             assert b" 503 " in bodies[-1].recv(4096)
         assert len(small.server.server_state.connections) <= 2 * 6 + 1, "refused clients fill nothing"
-        for connection in bodies:
+        for connection in bodies[:6]:
+            connection.close()
+        until(lambda: len(small.server.server_state.connections) <= 6)
+        assert small.text("/healthz") == (200, "ok\n"), "refused clients take no places"
+        for connection in bodies[6:]:
             connection.close()
         with small.player("/1.mp3") as container:
             pitch(container, 0.1)

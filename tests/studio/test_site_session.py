@@ -83,7 +83,8 @@ def assert_equal(heard, expected):
 SESSIONS = {
     "as it comes": (8, "", []),
     "score": (3, "", [(1, {"key": "minor"}), (3, {"tempo": 140, "density": 0.5}), (6, {"key": "", "section": "new"})]),
-    "theme": (3, "", [(0, {"tempo": 200}), (2, {"section": "new"}), (36, {"section": "theme"})]),
+    "theme": (3, "", [(0, {"tempo": 200}), (2, {"section": "new"}), (36, {"section": "theme"}),
+                     (52, {"section": "new"})]),  # the theme is heard from block 42 on
     "label": (4, "rain", [(4, {"label": "wind"}), (9, {"label": ""})]),
     "freeze": (5, "", [(3, {"freeze": 1.1}), (4, {"mutate": 0.5}), (13, {"freeze": 0})]),
     "hold": (5, "", [(3, {"hold": 2 * BLOCK / RATE}), (6, {"hold": 0}), (8, {"hold": BLOCK / RATE}), (10, {"hold": 0}),

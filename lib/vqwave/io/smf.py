@@ -6,8 +6,10 @@ import struct
 from typing import NamedTuple
 
 MOST_BYTES = 2_000_000
-MOST_NOTES = 100_000
-"""The largest file that is read, and the most notes: seven in each second of four hours."""
+MOST_NOTES, MOST_EVENTS = 100_000, 300_000
+"""The largest file that is read; the most notes, seven in each second of four hours; and the most
+events: the beginning, the end and a change of the pedal for each of these notes.
+"""
 NOTE_OFF, NOTE_ON, CONTROL = 0x80, 0x90, 0xB0
 TEMPO, END_OF_TRACK = 0x51, 0x2F
 PEDAL, SOUND_OFF, RESET, NOTES_OFF = 64, 120, 121, 123
@@ -47,7 +49,7 @@ class MidiFile(NamedTuple):
 
 def parse(data: bytes) -> MidiFile:
     """The tracks of a file of format 0 or 1. Raises `ValueError`, whose text goes on from the name
-    of the file, unless the file is whole and within `MOST_BYTES` and `MOST_NOTES`.
+    of the file, unless the file is whole and within `MOST_BYTES`, `MOST_NOTES` and `MOST_EVENTS`.
     """
     if len(data) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
@@ -63,12 +65,13 @@ def parse(data: bytes) -> MidiFile:
     if not ticks:
         raise ValueError("its time division is 0")
     tracks: list[Track] = []
-    notes, place = 0, 8 + length
+    notes, room, place = 0, MOST_EVENTS, 8 + length
     while place + 8 <= len(data):
         kind, size = struct.unpack(">4sI", data[place : place + 8])
         place += 8 + size
         if kind == b"MTrk":
-            track, notes = _parse_track(data[place - size : place], notes)
+            track, notes = _parse_track(data[place - size : place], notes, room)
+            room -= len(track.events)
             tracks.append(track)
     if len(tracks) < count:
         raise ValueError(f"it has {len(tracks)} of its {count} tracks")
@@ -76,8 +79,10 @@ def parse(data: bytes) -> MidiFile:
                     _NTSC.get(frames, frames) * ticks if smpte else 0.0)
 
 
-def _parse_track(data: bytes, notes: int) -> tuple[Track, int]:
-    """The track of a chunk, and the number of notes up to its end. notes: before it."""
+def _parse_track(data: bytes, notes: int, room: int) -> tuple[Track, int]:
+    """The track of a chunk, and the number of notes up to its end. notes: before it. room: the most
+    events of the track.
+    """
     events: list[Event] = []
     place = tick = running = 0
     try:
@@ -112,6 +117,9 @@ def _parse_track(data: bytes, notes: int) -> tuple[Track, int]:
                     notes += kind == NOTE_ON and second > 0
                     if notes > MOST_NOTES:
                         raise ValueError(f"it has more than {MOST_NOTES:,} notes")
+            if len(events) > room:
+                raise ValueError(f"it has more than {MOST_EVENTS:,} events of notes, pedal "
+                                 f"and tempo")
         if place > len(data):
             raise IndexError
     except IndexError as e:
