@@ -9,7 +9,7 @@ usage: bash setup.sh [--demo] [--test] [--no-apt] [--help]
 Makes the Python environment .venv beside this file, installs VQWave into it in editable mode and prepares the shipped
 models for playing. It skips what is done already; if it was interrupted, run it again.
 
-  --demo     then makes 20 seconds of music from the shipped weights: demo.wav
+  --demo     installs only what plays (400 MB), and makes 20 seconds of music from the shipped weights: demo.wav
   --test     then runs ruff, mypy and the tests
   --no-apt   installs no Debian package; shows the command instead
   --help     shows this
@@ -22,8 +22,8 @@ With --test and npm, it also fetches axe-core, which tests the accessibility of 
 ONNX Runtime Web, with which pages play without a server, into the cache.
 Otherwise it shows the command to type, and goes on without them where it can.
 
-Outside this folder it writes ~/.cache/vqwave (the exported models, 70 MB; VQWAVE_CACHE moves it) and pip's cache;
-the libraries it starts leave ~/.keras and ~/.cache/matplotlib.
+Without --demo it installs training, pictures and tests too (3.9 GB). Outside this folder it writes ~/.cache/vqwave
+(the exported models, 70 MB; VQWAVE_CACHE moves it) and pip's cache; the libraries leave ~/.keras and ~/.cache/matplotlib.
 
 An NVIDIA GPU (one that nvidia-smi shows) adds TensorFlow's CUDA libraries.
 
@@ -53,7 +53,9 @@ export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 venv=.venv
 py=$venv/bin/python
-lock=dev  # of locks/: what plays, training and tests
+# Of locks/: what plays, or also training and tests.
+lock=dev
+if [ $demo = yes ] && [ $test = no ]; then lock=play; fi
 stamp=$venv/setup-stamp
 log=$venv/setup.log
 
@@ -95,16 +97,16 @@ has_firefox() { command -v firefox-esr && command -v pulseaudio; } >/dev/null
 has_pyaudio() { "$py" -c 'import pyaudio' 2>/dev/null; }
 
 works() {
-    [ -x "$py" ] && "$py" - "$PWD" 2>/dev/null <<'PY'
+    [ -x "$py" ] && "$py" - "$PWD" "$lock" 2>/dev/null <<'PY'
 import importlib.util
 import pathlib
 import sys
 
-import av, h5py, numpy, onnxruntime, yaml  # noqa: E401, F401
+import av, fastapi, h5py, numpy, onnxruntime, uvicorn, yaml  # noqa: E401, F401
 import pip, vqwave  # noqa: E401, F401
 
-for module in ("tensorflow", "keras", "onnx", "tf2onnx", "matplotlib", "fastapi", "uvicorn", "pytest",
-               "xdist", "playwright", "tensorboard"):
+training = "tensorflow", "keras", "onnx", "tf2onnx", "matplotlib", "pytest", "xdist", "playwright", "tensorboard"
+for module in training if sys.argv[2] == "dev" else ():
     assert importlib.util.find_spec(module), module
 # A checkout that was moved or copied has an environment that still points to the old place.
 assert pathlib.Path(sys.argv[1], "lib").resolve() in pathlib.Path(next(iter(vqwave.__path__))).resolve().parents
@@ -166,7 +168,7 @@ unreachable() { grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|
 
 why() {
     if grep -q 'No space left' "$log"; then
-        echo "no space left on the disk (about 4 GB are needed, 9 GB with CUDA)"
+        echo "no space left on the disk (about 4 GB are needed, 9 GB with CUDA, 0.5 GB with --demo)"
     elif unreachable; then
         echo "the package index cannot be reached; is there a network?"
     elif grep -q 'No matching distribution found for' "$log"; then
@@ -211,10 +213,14 @@ install_playback() {
 install() {
     make_venv
     rm -f "$stamp"
-    say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 3.5 GB, minutes the first time) ..."
+    if [ $lock = play ]; then
+        say "Installing what plays into $venv (ONNX Runtime, ...: about 400 MB) ..."
+    else
+        say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 3.9 GB, minutes the first time) ..."
+    fi
     install_lock "$lock" --only-binary :all: ||
         fail "pip could not install the dependencies: $(why) (pip's words: $log)"
-    if has_gpu; then
+    if [ $lock = dev ] && has_gpu; then
         say "An NVIDIA GPU is here: adding TensorFlow's CUDA libraries ..."
         install_lock cuda --only-binary :all: ||
             say "The CUDA libraries could not be installed ($(why)); going on without."
@@ -241,6 +247,8 @@ if command -v flock >/dev/null && ! flock -n 9; then
     say "Another setup.sh is at work here; waiting for it ..."
     flock 9 || true
 fi
+# What trains plays, too.
+if [ "$(cat "$stamp" 2>/dev/null)" = "$(lock=dev; key)" ]; then lock=dev; fi
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(key)" ] || ! works; then
     install
     installed=yes
@@ -248,7 +256,7 @@ fi
 if ! has_pyaudio; then
     say "Without live playback (music goes to files). To have it: sudo apt-get install ${playback_packages[*]} && bash setup.sh"
 fi
-if compgen -G 'final_weights/vqvae_*_decoder.weights.h5' >/dev/null; then
+if [ $lock = dev ] && compgen -G 'final_weights/vqvae_*_decoder.weights.h5' >/dev/null; then
     # Its graphs are cached: seconds when they are there.
     [ $installed = no ] || say "Preparing the shipped models for playing ..."
     logged "$py" scripts/export.py ||
@@ -260,6 +268,7 @@ if [ $demo = yes ]; then
     say "Generating 20 seconds of music ..."
     "$py" scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force
     say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && vqwave play"
+    [ $lock = dev ] || say "To train on your own music, and for pictures: bash setup.sh (3.9 GB)"
 fi
 if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true

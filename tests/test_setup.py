@@ -130,6 +130,21 @@ def test_setup_reinstalls_only_after_changes_or_damage(checkout):
     assert "Making .venv" in setup(checkout).stderr
 
 
+def test_the_demo_installs_what_plays_and_setup_the_rest(checkout):
+    played = [LOCKED.replace("dev", "play"), INSTALLED[1]]
+    demo = "scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force"
+    first = setup(checkout, "--demo")
+    assert first.returncode == 0 and calls(checkout) == [*played, demo]
+    assert "bash setup.sh" in first.stderr.splitlines()[-1]
+    assert setup(checkout, "--demo").returncode == 0
+    assert calls(checkout) == [demo]
+    assert setup(checkout).returncode == 0
+    assert calls(checkout) == INSTALLED
+    # What trains plays, too.
+    last = setup(checkout, "--demo")
+    assert calls(checkout) == [demo] and "bash setup.sh" not in last.stderr.splitlines()[-1]
+
+
 def test_an_interrupted_installation_is_completed_by_the_next_run(checkout):
     (checkout / "slow").touch()
     with subprocess.Popen(["bash", checkout / "setup.sh"], env=environment(checkout), text=True,
