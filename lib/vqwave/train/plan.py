@@ -129,7 +129,8 @@ class TrainingPlan:
     @property
     def chain(self) -> ChainConfig:
         """The levels of the chain that are trained."""
-        levels = [config.to_dict(level) for level in self.whole.levels[: len(self.levels)]]
+        levels = [config.to_dict(level) for level in self.whole.levels
+                  if level.level >= self.levels[-1]]
         return config.replace(self.whole, levels=levels,
                               end=self.whole.end if self.whole.end in self.levels else None)
 
@@ -150,7 +151,7 @@ class TrainingPlan:
             if treatment == "whole":
                 codecs.append(PlannedTraining("codec", name))
         return codecs + [PlannedTraining("generator", name)
-                         for name in self.chain.all_generators] + late
+                         for name in self.chain.generators.values()] + late
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
@@ -170,7 +171,7 @@ class TrainingPlan:
     @property
     def performed(self) -> str | None:
         """The codec whose decoder learns performances of scores, or None."""
-        return self.chain.codecs[self.chain.top] if self.chain.score else None
+        return self.chain.codecs[self.chain.top] if config.SCORE in self.chain.generators else None
 
     @property
     def little_time(self) -> bool:
@@ -219,7 +220,7 @@ class TrainingPlan:
         if stage.role == "codec":
             takes_labels = not config.preset(self.preset).codec(stage.name).has_codes
         else:
-            takes_labels = stage.name != self.whole.score
+            takes_labels = stage.name != self.whole.generators.get(config.SCORE)
         return options.read_settings(
             self.flags, stage.role, preset=self.preset, name=stage.name, config=None,
             output_dir=self.output_dir, val_split=self.split, start_from=start_from,
