@@ -118,14 +118,14 @@ def chain_configs():
 def test_sampling_comes_from_each_config_from_one_for_all_or_from_a_mapping():
     chain = chain_configs()
     chain[1] = configs.replace(chain[1], sampling=Sampling(temperature=0.8, top_k=9))
-    own = {512: Sampling(), 128: Sampling(temperature=0.8, top_k=9), 32: Sampling()}
+    own = {"512x": Sampling(), "128x": Sampling(temperature=0.8, top_k=9), "32x": Sampling()}
     for chosen in (None, {}):
         assert list(sampling.choose_sampling(chain, chosen).items()) == list(own.items())
     everywhere = Sampling(top_p=0.5)
     assert sampling.choose_sampling(chain, everywhere) == dict.fromkeys(own, everywhere)
     # A mapping names the fields that differ; a Sampling has all fields.
     assert sampling.choose_sampling(chain, {"32x": everywhere, "128": {"temperature": 0}, "top_k": 3}) == {
-        512: Sampling(top_k=3), 128: Sampling(temperature=0, top_k=3), 32: everywhere}
+        "512x": Sampling(top_k=3), "128x": Sampling(temperature=0, top_k=3), "32x": everywhere}
 
 
 @pytest.mark.parametrize("chosen, score, performer, said", [
@@ -141,9 +141,9 @@ def test_a_value_for_all_levels_leaves_what_it_would_spoil(chosen, score, perfor
     defaults._noted.clear()
     for _ in range(2):  # it is said once
         made = sampling.choose_sampling(chain, chosen)
-    assert made[SCORE] == Sampling(**score)
-    assert made[512] == Sampling(**{"temperature": 0.0001} | performer)
-    assert made[32].temperature == chosen.get("temperature", 1) and made[32].guidance == 1
+    assert made["score"] == Sampling(**score)
+    assert made["512x"] == Sampling(**{"temperature": 0.0001} | performer)
+    assert made["32x"].temperature == chosen.get("temperature", 1) and made["32x"].guidance == 1
     notes = capsys.readouterr().err
     assert said in notes and notes.count("\n") == bool(said)
 

@@ -144,7 +144,7 @@ def test_codecs_of_another_preset_are_refused_at_once(layout, run, tmp_path):
     ("--guidance 512x=2 --top-p 8x=0.9", {"512x": {"guidance": 2}, "8x": {"top_p": 0.9}})])
 def test_a_value_is_for_all_levels_or_for_one(words, expected):
     assert pieces.sampling(generate.parser().parse_args(words.split())) == expected
-    with pytest.raises(UserError, match="--temperature has several values for all levels; name the level"):
+    with pytest.raises(UserError, match="--temperature has several values for all levels; name the level of a value"):
         pieces.sampling(generate.parser().parse_args(["--temperature", "1", "0.5"]))
 
 

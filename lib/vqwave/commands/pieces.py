@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from .. import cli, config, progress
 from ..errors import UserError, check_name
@@ -28,20 +28,13 @@ SAMPLING = {
 """Options with a value for all levels, and for some: {field of `Sampling`: (metavar, help)}."""
 
 
-class LevelValue(NamedTuple):
-    """A value of an option of `SAMPLING` for one level: `512x=0.9` or `score=1.2`."""
-
-    level: str
-    value: float
-
-
 def level_value(field: str):
-    """An argparse type: a value of a field of `Sampling`, for one level if it names the level."""
+    """An argparse type: the name of a level, "" for all, and the value of a field of `Sampling`."""
     number = cli.field(config.Sampling, field)
 
     def parse(text: str):
-        level, named, value = text.rpartition("=")
-        return LevelValue(level, number(value)) if named else number(value)
+        level, _, value = text.rpartition("=")
+        return level, number(value)
 
     return parse
 
@@ -262,14 +255,12 @@ def sampling(args) -> dict:
     """The values of the options in `SAMPLING`, as `choose_sampling` takes them."""
     chosen: dict = {}
     for field in SAMPLING:
-        for value in getattr(args, field) or ():
-            if isinstance(value, LevelValue):
-                chosen.setdefault(value.level, {})[field] = value.value
-            elif field in chosen:
-                raise UserError(f"{flag(field)} has several values for all levels; name the level "
-                                f"of the others, such as score={value:g}")
-            else:
-                chosen[field] = value
+        for level, value in getattr(args, field) or ():
+            fields = chosen.setdefault(level, {}) if level else chosen
+            if field in fields:
+                raise UserError(f"{flag(field)} has several values for {level or 'all levels'}; "
+                                f"name the level of a value, such as score={value:g}")
+            fields[field] = value
     return chosen
 
 

@@ -49,12 +49,6 @@ class ConditionConfig(Config):
     input: ClassVar[str]
     """The name of the input."""
 
-    def first_read(self, start: int, level: int) -> dict[int, int]:
-        """The first sample that `rows` reads of a level above, for frames of `level` from `start`
-        on: {level above: sample}.
-        """
-        return {}
-
     def rows(self, view: View, start: int, count: int) -> np.ndarray:
         """The input for `count` frames from `start` on, with its halo."""
         raise NotImplementedError
@@ -85,9 +79,6 @@ class CodesAbove(ConditionConfig):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return None, self.books
-
-    def first_read(self, start: int, level: int) -> dict[int, int]:
-        return {self.level: (start * level // self.level - self.halo) * self.level}
 
     def rows(self, view: View, start: int, count: int) -> np.ndarray:
         ratio = self.level // view.level
@@ -183,6 +174,7 @@ class ScoreAbove(ConditionConfig):
 
     input = "score"
     kind: Literal["score"] = "score"
+    level: ClassVar[int] = SCORE
     books: BookCount = 64
     channels: Positive = 128
     dilations: Dilations = (1, 2, 4)
@@ -208,9 +200,6 @@ class ScoreAbove(ConditionConfig):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return None, self.books + 1
-
-    def first_read(self, start: int, level: int) -> dict[int, int]:
-        return {SCORE: (start - self.halo) * level}
 
     def rows(self, view: View, start: int, count: int) -> np.ndarray:
         return view.score(start - self.halo, count + 2 * self.halo, self.books)

@@ -312,7 +312,7 @@ class GeneratorConfig(Config):
     @property
     def reads(self) -> list[int]:
         """The levels that the conditions read."""
-        return [level for c in self.conditions for level in c.first_read(0, self.level)]
+        return [c.level for c in self.conditions if not isinstance(c, Labels)]
 
     @property
     def labels(self) -> Labels | None:

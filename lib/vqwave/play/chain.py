@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import machine
-from ..config import SCORE, Sampling
+from ..config import SCORE, Sampling, level_name
 from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
@@ -33,15 +33,15 @@ SMOOTH = 0.01
 class Engines:
     """The engines of a chain: a `CodecEngine` and, from the top down, the `GeneratorEngine`s.
 
-    music: the `VQWave` that made the engines, or None. label: see `choose_labels`. sampling: by
-    level, after a jump to other weights.
+    music: the `VQWave` that made the engines, or None. label: see `choose_labels`. sampling: see
+    `choose_sampling`, after a jump to other weights.
     """
 
     codec: Any
     generators: Sequence
     music: Any
     label: np.ndarray | None
-    sampling: Mapping[int, Sampling] | None = None
+    sampling: Mapping[str, Sampling] | None = None
 
     @property
     def configs(self) -> list:
@@ -97,7 +97,7 @@ class ChainState:
     tail: np.ndarray | None = None
 
 
-def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[int, Sampling],
+def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[str, Sampling],
                 begin: Prompt | Variation | Score | None = None, skip: bool = False
                 ) -> ChainState:
     """The state of a chain before its first block. skip: a prompt of whole blocks is not played.
@@ -130,8 +130,9 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
             kind, opening[SCORE] = ScoreState, opening_score(
                 score, batch, config.books, rate, recorded=isinstance(begin, Prompt),
                 intro=options.intro)
-        state.levels.append(kind.start(generator, batch, sampling[config.level], label,
-                                       options.log_probs, **opening.get(config.level, {})))
+        state.levels.append(kind.start(
+            generator, batch, sampling[level_name(config.level)], label, options.log_probs,
+            **opening.get(config.level, {})))
     return state
 
 
@@ -198,15 +199,15 @@ class Chain:
             self._assumed = min(beyond, halo - beyond)
 
     @property
-    def sampling(self) -> dict[int, Sampling]:
-        """How each level draws."""
-        return {level.level: level.state.sampling for level in self.levels}
+    def sampling(self) -> dict[str, Sampling]:
+        """How each level draws, by its name."""
+        return {level_name(level.level): level.state.sampling for level in self.levels}
 
     def set_sampling(self, chosen: Sampling | Mapping):
         """Change the sampling from each level's next block on; chosen: see `choose_sampling`."""
         sampling = choose_sampling([x.config for x in self.levels], chosen, self.sampling)
         for level in self.levels:
-            level.set_sampling(sampling[level.level])
+            level.set_sampling(sampling[level_name(level.level)])
 
     def follow_label(self):
         """Cross-fade to the labels of the section that is composed, where they differ."""
@@ -354,15 +355,9 @@ class Chain:
         block.
         """
         begin = self.state.blocks * self.options.block
-        needed = dict.fromkeys(self.buffers, begin)  # the first sample that is read, by level
-        needed[self.bottom.level] -= self._before * self.bottom.level
-        for level in self.levels:
-            start = level.blocks // level.group * level.group * level.per_block
-            for condition in level.config.conditions:
-                for above, sample in condition.first_read(start, level.level).items():
-                    needed[above] = min(needed.get(above, sample), sample)
-        for number, buffer in self.buffers.items():
-            buffer.forget(needed[number])
+        self.bottom.read_from = begin - self._before * self.bottom.level
+        for buffer in self.buffers.values():
+            buffer.forget(min(begin, buffer.read_from))
 
 
 def decode_finite(codec, *arguments) -> tuple[np.ndarray, np.ndarray | None]:

@@ -33,8 +33,11 @@ class BufferState:
 
 class CodeBuffer:
     """The last codes of one level; `forget` drops the oldest. end: the length of the piece in
-    frames, or `ENDLESS`. kept: the number of the last frames that are never forgotten.
+    frames, or `ENDLESS`. kept: the number of the last frames that are never forgotten. read_from:
+    the first sample of what was read last; nothing before will be read again.
     """
+
+    read_from = 0
 
     def __init__(self, level: int, block: int, state: BufferState, end: int, kept: int = 0):
         self.level, self.per_block = level, block // level
@@ -210,6 +213,7 @@ class Level(CodeBuffer):
     def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
         """See `config.View`. Samples the level above as far as needed."""
         self.source.fill(end)
+        self.source.read_from = begin * self.source.level
         return self.source.window(begin, end, pad)
 
     def labels(self, start: int, count: int) -> np.ndarray:
@@ -218,6 +222,7 @@ class Level(CodeBuffer):
     def score(self, start: int, count: int, books: int) -> np.ndarray:
         """See `config.View`. Composes as far as needed."""
         if self._score:
+            self._score.read_from = start * self.level
             return self._score.in_frames(start * self.level, count, self.level)
         rows = np.zeros((self.batch, count, books + 1), np.int32)
         rows[..., -1] = ScoreAbove.PHASES

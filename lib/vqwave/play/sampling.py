@@ -79,8 +79,8 @@ def levels_by_field(configs: Sequence[GeneratorConfig]) -> dict[str, list[str]]:
 
 
 def choose_sampling(configs: Sequence[GeneratorConfig], chosen=None,
-                    now: Mapping[int, Sampling] | None = None) -> dict[int, Sampling]:
-    """The sampling of each level of a chain.
+                    now: Mapping[str, Sampling] | None = None) -> dict[str, Sampling]:
+    """The sampling of each level of a chain, by the level's name.
 
     Args:
         configs: of the chain's generators.
@@ -93,14 +93,15 @@ def choose_sampling(configs: Sequence[GeneratorConfig], chosen=None,
         UserError: for anything else, for an unknown level, for a value out of range, and for
             guidance without labels.
     """
-    sampling = dict(now or {config.level: config.sampling for config in configs})
+    sampling = dict(now or {level_name(config.level): config.sampling for config in configs})
     if not isinstance(chosen, Sampling | Mapping | None):
         raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
                         f"to Sampling")
     given, labelled = dict(chosen or {}), any(config.labels for config in configs)
     common = {field: given.pop(field) for field in Sampling.model_fields if field in given}
     common = {field: getattr(validate(Sampling, common, "sampling"), field) for field in common}
-    named = {read_level(name, sampling, "sampling: "): fields for name, fields in given.items()}
+    levels = [config.level for config in configs]
+    named = {read_level(name, levels, "sampling: "): fields for name, fields in given.items()}
     for config in configs:
         name, own = level_name(config.level), named.get(config.level, {})
         if not isinstance(own, Sampling | Mapping):
@@ -115,7 +116,7 @@ def choose_sampling(configs: Sequence[GeneratorConfig], chosen=None,
             note(f"top_k and top_p do not change {name}: it performs, and draws no code after "
                  f"another")
             fields = {x: value for x, value in fields.items() if x not in ("top_k", "top_p")}
-        sampling[config.level] = override(sampling[config.level], fields, f"sampling of {name}")
+        sampling[name] = override(sampling[name], fields, f"sampling of {name}")
     return sampling
 
 

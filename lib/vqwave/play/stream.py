@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from ..config import Sampling, level_name
+from ..config import Sampling
 from ..config.roll import STEPS_PER_BEAT
 from ..data.scores import Score
 from ..errors import UserError, check_number
@@ -72,7 +72,7 @@ class StreamStatus:
     @property
     def sampling(self) -> dict[str, Sampling]:
         """The sampling of each level that is generated, by its name."""
-        return _by_name(self._chain.sampling)
+        return self._chain.sampling
 
     @property
     def stay(self) -> float:
@@ -85,9 +85,9 @@ class StreamStatus:
         return self._queued
 
     @property
-    def queued_sampling(self) -> dict[str, Sampling]:
+    def queued_sampling(self) -> Mapping[str, Sampling]:
         """The sampling of each level after a queued jump to other weights; otherwise now."""
-        return _by_name(self._queued.sampling or self._chain.sampling)
+        return self._queued.sampling or self.sampling
 
     @property
     def sampled(self) -> dict[str, list[str]]:
@@ -430,7 +430,7 @@ class Stream(StreamStatus):
             fresh = Leveler.start(1, change.begin)
             leveler.target, leveler.most, leveler.begins = fresh.target, fresh.most, 0
         engines = replace(self._engines, label=self._chain.state.label)
-        sampling: Mapping[int, Sampling] | None = self._chain.sampling
+        sampling: Mapping[str, Sampling] | None = self.sampling
         if change.engines is not None:
             engines, sampling = change.engines, change.engines.sampling
             self._playback.past.clear()  # the codes of other levels
@@ -477,7 +477,3 @@ class Stream(StreamStatus):
                         snapshot.chain, snapshot.steering, snapshot.playback)
         stream._transposer.restore(snapshot.transposer)
         return stream
-
-
-def _by_name(sampling: Mapping[int, Sampling]) -> dict[str, Sampling]:
-    return {level_name(level): value for level, value in sampling.items()}

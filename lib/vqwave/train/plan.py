@@ -10,7 +10,7 @@ codes; then, with enough hours, the whole codec.
 import argparse
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -100,7 +100,7 @@ class TrainingPlan:
     data_dir: Path
     output_dir: Path
     preset: str = config.DEFAULT_PRESET
-    levels: tuple[int, ...] | None = None
+    levels: Sequence | None = None
     hours: float | None = None
     origin: Origin | None = None
     flags: argparse.Namespace = field(kw_only=True)
@@ -119,11 +119,11 @@ class TrainingPlan:
         sizes = self.whole.sizes
         if self.levels is None:
             self.levels = tuple(x for x in sizes if x >= self.whole.ending or not self.origin)
-        self.levels = tuple(self.levels)
+        self.levels = tuple(config.read_level(x, sizes, "--levels: ") for x in self.levels)
         if not self.levels or self.levels != sizes[: len(self.levels)]:
-            raise UserError(f"--levels is {','.join(map(str, self.levels))!r}; it must be "
-                            f"{sizes[0]}, or {sizes[0]} and the next ones down: "
-                            f"{','.join(map(str, sizes))}")
+            chosen, known = (",".join(map(config.level_name, x)) for x in (self.levels, sizes))
+            raise UserError(f"--levels is {chosen}; it must be the first of {known}, or several "
+                            f"from the first down")
         self.state = PlanState(preset=self.preset, label=self.flags.label, origin=folders)
 
     @property
