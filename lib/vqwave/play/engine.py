@@ -420,13 +420,10 @@ class _KerasCodec:
         from ..nn.codec import load_codec
 
         self._codec = load_codec(weight_set)
-        blocks = ["encode_block", "decode_block"] * weight_set.config.in_blocks
         self._models = {kind: _runnable(getattr(self._codec, f"{kind}_model")())
-                        for kind in ("encode", "decode", *blocks)}
+                        for kind in ("encode", "decode")}
 
     def fact(self, kind: str, key: str) -> int:
-        if key == "state":
-            return self._models[kind].outputs[1].shape[-1]
         return getattr(self._codec, key)
 
     def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:
