@@ -188,14 +188,6 @@ class Corpus:
         return [*self.train, *(t for t in self.sides["fresh"] if any(
             names is None or splits.track_name(t) in names for names in leaked.values()))]
 
-    def sampling(self, depth: int | None = None, **changes) -> dict[int, dict]:
-        """The plan's changes, and more changes, to the sampling of the levels down to `depth`
-        (None: the levels that play).
-        """
-        changes = self.plan.sampling | changes
-        levels = self.music.chain.down_to(depth or self.plan.depth)
-        return dict.fromkeys(levels, changes) if changes else {}
-
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
         """A finite stream as {"audio": uint16 [(batch,) n], "codes_L": uint16 [n(, books)]}."""
         blocks = []
@@ -212,7 +204,7 @@ class Corpus:
     def piece(self, seed: int, minutes: float) -> dict[str, np.ndarray]:
         """A generated piece, as `collect` returns it, with the codes of every level."""
         stream = self.music.stream(level=self.plan.depth, seconds=60 * minutes, seed=seed,
-                                   sampling=self.sampling(), **AS_COMPOSED)
+                                   sampling=self.plan.sampling, **AS_COMPOSED)
         return self.collect(stream, self.levels, f"generating {minutes:g} min, seed {seed}")
 
     def sound(self, seed: int, minutes: float | None = None) -> np.ndarray:

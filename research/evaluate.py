@@ -123,7 +123,7 @@ def draw(corpus: Corpus, folder) -> list[Path]:
 def example(corpus: Corpus, depth: int, seed: int):
     """A piece as a listener hears it: from where the music sounds, and leveled."""
     return corpus.music.generate(level=depth, seconds=EXAMPLE_SECONDS, seed=seed,
-                                 sampling=corpus.sampling(depth))
+                                 sampling=corpus.plan.sampling)
 
 
 def lower_levels(corpus: Corpus, original) -> dict:
@@ -131,7 +131,7 @@ def lower_levels(corpus: Corpus, original) -> dict:
     the level above. If every level has a generator, a piece down to the lowest level, too.
     """
     chain = corpus.music.chain
-    trained = {level for level, name in chain.generators.items() if name in corpus.models}
+    trained = {x for x in chain.sizes if chain.generators.get(x) in corpus.models}
     sounds = {f"variation_{level}": variations.vary(corpus, original, 0, above, level)
               for above, level in pairwise(chain.sizes) if level in trained}
     if trained == {*chain.sizes} and corpus.plan.depth > chain.bottom:

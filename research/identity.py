@@ -80,7 +80,7 @@ def steered(model, audio):
     """The blocks of a stream that is steered, saved, resumed and steered further."""
     options = {"seed": 8, "begin": model.prompt(audio, seconds=2), "past": 4.0, "seconds": 16}
     stream = model.stream(**options)
-    changes = {3: {"sampling": {512: {"temperature": 1.1}}}, 5: {"loudness": -6.0},
+    changes = {3: {"sampling": {"score": {"temperature": 1.1}}}, 5: {"loudness": -6.0},
                7: {"transpose": 2.0}, 8: {"notes": [60, 64], "pull": 4.0},
                10: {"freeze": 1.0, "mutate": 0.3}, 14: {"stay": 0.5},
                20: {"freeze": 0.0, "notes": []}, 22: {"hold": 0.5}, 25: {"hold": 0.0}}

@@ -23,7 +23,7 @@ def choose(music) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
     """(tempo, seed, sound, score), the slowest first. score: rows of begin and end in
     seconds, and MIDI number.
     """
-    *_, composer = music.chain_engines()
+    composer = music.generator("score")
     edges = np.quantile(composer.corpus["tempi"], np.arange(1, 3) / 3)
     thirds: list[list] = [[], [], []]
     for seed in range(1, 100):

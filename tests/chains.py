@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from vqwave import config as configs
-from vqwave.config import Sampling
+from vqwave.config import SCORE, Sampling
 from vqwave.config.roll import BANDS
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
@@ -90,16 +90,16 @@ def save_levels(folder, chain, count=1):
 
 
 PARTS = "rain/01", "rain/02", "wind/01"
-SCORE = {"level": 2048, "books": 20, "num_codes": 6,
+COMPOSER = {"level": SCORE, "books": 20, "num_codes": 6,
          "core": {"kind": "roll", "units": 6, "head_dim": 8, "below": 4, "memory": 64}}
 
 
 def with_score(preset, path):
     """The chain of a preset led by a score, written to `path`."""
     values = configs.load_yaml(preset.name)
-    values["chain"]["score"] = "score"
     top = values["chain"]["levels"][0]["generator"]
-    values["generators"] |= {"score": SCORE}
+    values["chain"]["levels"].insert(0, {"level": "score", "generator": "score"})
+    values["generators"] |= {"score": COMPOSER}
     values["generators"][top]["conditions"] = [
         {"kind": "score", "books": 20, "channels": 8, "dilations": [1, 2]},
         {"kind": "labels", "of": "part", "names": [*PARTS], "channels": 4}]
@@ -116,8 +116,8 @@ def save_chain(root, preset, spread=1.0):
     for level in preset.chain.sizes:
         save_codec(folders.codecs, preset.codec(level))
         save_generator(folders.generators, preset.generator(level), spread)
-    if preset.chain.score:
-        save_generator(folders.generators, preset.generator(preset.chain.score))
+    if SCORE in preset.chain.generators:
+        save_generator(folders.generators, preset.generator(SCORE))
     weights.save_chain(folders.generators, preset.chain)
     return folders
 

@@ -446,7 +446,7 @@ NAMED = [
     ("train_vqvae", [*CODEC, "--decoder-only"], "--decoder-only needs --start-from"),
     ("train_generator", ["--generator", "vqvae_8", *TRAIN], "'vqvae_8'; there are generator_512"),
     ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "folder"], "no weights of vqvae_512"),
-    ("train_all", [*TRAIN, "--levels", "512,64"], "--levels is '512,64'"),
+    ("train_all", [*TRAIN, "--levels", "512x,64"], "--levels: no level is called '64'"),
     ("benchmark", ["--sizes", "huge", "--quick"], "huge"),
 ]
 

@@ -85,7 +85,7 @@ WRONG_PRESETS = [
     ("d: {}", "d: {conditions: 3}", "generators.d.conditions is 3"),
     ("d: {}", "d: {training: {stpes: 3}}", "d: training: unknown key 'stpes'; did you mean 'steps'"),
     ("chain:", "abuot: x\nchain:", "unknown key 'abuot'; did you mean 'about'"),
-    ("block: 64", "block: 64, end: 9", "no level 9; there are 16, 8"),
+    ("block: 64", "block: 64, end: 9", "no level is called '9'; there are 16x, 8x"),
     ("chain:", "schema: 9\nchain:", "schema is 9; this program reads 2"),
     ("chain:", "base: none\nchain:", "base is 'none'; it must be one of compact"),
     ("stages: [{stride: 8, channels: 4}]", "stages: [{stride: 8, channels: 4}], quantizer: {kind: gaussian}",
@@ -115,7 +115,7 @@ def test_a_level_may_have_no_generator(tmp_path):
     assert half.chain.sizes == (16, 8) and half.chain.names == ["a", "c", "b"]
     assert half.chain.generators == {16: "b"} and half.chain.can_generate
     for generator_of in (half.chain.generator, half.generator):
-        with pytest.raises(UserError, match="level 8 of the chain has no generator: c stands alone"):
+        with pytest.raises(UserError, match="level 8x of the chain has no generator: c stands alone"):
             generator_of(8)
     vae = "[{stride: 16, channels: 4}], quantizer: {kind: gaussian, dim: 6}"
     text = SMALL.replace("[{stride: 16, channels: 4}]", vae)
@@ -142,7 +142,7 @@ def test_an_unknown_model_preset_or_level_is_refused():
         COMPACT.generator("vqvae_512")
     with pytest.raises(ConfigError, match="'huge'; there are compact, .*, tiny"):
         configs.preset("huge")
-    with pytest.raises(UserError, match="no level 64; there are 512, 128, 32, 8"):
+    with pytest.raises(UserError, match="no level is called '64'; there are 512x, 128x, 32x, 8x"):
         COMPACT.chain.check_level(64)
 
 

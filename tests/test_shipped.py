@@ -28,7 +28,7 @@ def dtypes(path):
 
 
 SHIPPED = ([(CODECS, name) for name in CHAIN.codecs.values()]
-           + [(GENERATORS, name) for name in CHAIN.all_generators])
+           + [(GENERATORS, name) for name in CHAIN.generators.values()])
 """Every set that ships, as folder and name."""
 
 
@@ -90,19 +90,17 @@ def test_weights_and_checkout_stay_small():
     assert sum(p.stat().st_size for p in tracked if p.exists()) < 64 << 20
 
 
-def test_the_temperature_of_a_performer_is_that_of_its_score():
-    """The performer keeps its own, at which it draws gains."""
-    music, scores = vqwave.load(CODECS, GENERATORS), []
-    for temperature in (0.7, 1.6):
-        with music.stream(seed=3) as stream:
-            stream.set(sampling={512: {"temperature": temperature}})
-            for _ in range(8):
-                next(stream)
-            assert stream.sampling[512].temperature == temperature
-            chain = stream._chain
-            assert chain.levels[0].state.sampling.temperature == 0.0002
-            scores.append(chain.composer.state.codes)
-    assert not np.array_equal(*(codes[:, :200] for codes in scores))
+def test_a_temperature_is_that_of_the_level_that_it_names():
+    """A value for all levels leaves the performer's own, at which it draws gains."""
+    music, heard = vqwave.load(CODECS, GENERATORS), []
+    for sampling in ({}, {"temperature": 1.6}, {"score": {"temperature": 1.6}}, {512: {"temperature": 0.001}}):
+        with music.stream(seed=3, sampling=sampling) as stream:
+            codes = [(next(stream), stream.codes[512])[1] for _ in range(8)]
+            heard.append((stream.notes(), np.concatenate(codes)))
+            assert stream.sampling["512x"].temperature == (0.001 if 512 in sampling else 0.0002)
+    (plain, codes), (wild, _), (named, _), (same, louder) = heard
+    assert plain == same != wild == named
+    assert (codes != louder).any()
 
 
 @pytest.mark.parametrize("seed", [133, 139])
@@ -122,7 +120,7 @@ def test_the_density_control_sets_the_mean_number_of_notes(density, least, most)
     numbers, seconds = [], 40
     for seed in (201, 202, 203):
         with music.stream(seed=seed) as stream:
-            level = stream._chain.composer
+            level = stream._chain.score
             level.steering.density = density
             level.compose(seconds * 22050)
         starts = np.array([start for start, *_ in level.notes(0, seconds * 22050)])

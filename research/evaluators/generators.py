@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from vqwave.config import SCORE
 from vqwave.data.codes import CodeTrack, unigram_bits
-from vqwave.data.conditions import CONDITION_WINDOWS, Span
+from vqwave.data.windows import Span, Window
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.labels import index_of
@@ -33,7 +34,7 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     if music.weight_set(music.chain.generator(music.chain.top)).config.core.performs:
         return  # a performer predicts nothing
     for level, name in music.chain.generators.items():
-        if (weight_set := corpus.models.get(name)) is None:
+        if level == SCORE or (weight_set := corpus.models.get(name)) is None:
             continue
         row = measure_bits(corpus, weight_set)
         if corpus.context_free and weight_set.config.source_level and weights.tags(
@@ -147,11 +148,12 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = Fa
     unguided = config.sampling.model_copy(update={"guidance": 1.0})
     for i in range(0, count, chunk):
         parts = [replace(x, start=x.start + i, frames=min(chunk, count - i)) for x in spans]
-        frames = read_spans(parts, config.books)
+        windows = [Window(config, [part]) for part in parts]
+        frames = np.concatenate([x.frames(0, parts[0].frames, 0) for x in windows])
         context = None
         if config.conditions:
-            inputs = {c.input: np.stack([CONDITION_WINDOWS[c.kind](c, config, [part])
-                                         for part in parts]) for c in config.conditions}
+            inputs = {c.input: np.concatenate([c.rows(x, 0, frames.shape[1]) for x in windows])
+                      for c in config.conditions}
             if labels is not None:
                 inputs[config.labels.input][..., 0] = np.reshape(labels, (-1, 1, 1))
             context = generator.context(inputs)
@@ -162,8 +164,3 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], own_past: bool = Fa
         previous = frames[:, -1]
         nats.append(log_probs.sum(axis=-1))
     return np.concatenate(nats, 1)
-
-
-def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:
-    """The frames of spans of one length: int32 [spans, n, books]."""
-    return np.stack([span.read(books) for span in spans])

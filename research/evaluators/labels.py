@@ -120,6 +120,6 @@ def generate_pieces(corpus, label: str, guidance: float) -> dict[str, np.ndarray
     count = max(1, round(60 * plan.minutes / PIECE_SECONDS))
     stream = corpus.music.stream(
         level=plan.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0], batch=count,
-        sampling=corpus.sampling(guidance=guidance), label={label: 1.0},
+        sampling=corpus.plan.sampling | {"guidance": guidance}, label={label: 1.0},
         **AS_COMPOSED)
     return corpus.collect(stream, (), f"generating {count} pieces of {label}")

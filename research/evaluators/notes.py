@@ -97,7 +97,7 @@ def continue_prompts(corpus) -> dict:
             corpus.progress("continuations", done / plan.continuations)
             with music.stream(level=plan.depth, samples=2 * length, seed=plan.seeds[0] + done,
                               begin=music.prompt(x[:length], level=plan.depth), **AS_COMPOSED,
-                              sampling=corpus.sampling()) as stream:
+                              sampling=corpus.plan.sampling) as stream:
                 sound = np.concatenate(list(stream))
             for name, part in (("prompts", x[:length]), ("real", x[length:]),
                                ("generated", sound[length:])):

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from vqwave.config import SCORE
 from vqwave.config.roll import BANDS, STEPS_PER_BEAT, STEPS_PER_SECOND, STRUCK
 from vqwave.data import melody, scores
 from vqwave.data.codes import CodeTrack
-from vqwave.data.conditions import Span
+from vqwave.data.windows import Span
 from vqwave.dsp import beats, transcription
 from vqwave.play.labels import choose_labels, known_labels, labels_of_section
 from vqwave.play.level import Steering
-from vqwave.play.score import ScoreLevel, start_score
+from vqwave.play.score import ScoreLevel, ScoreState
 from vqwave.play.stream import AS_COMPOSED
 from vqwave.report.copying import longest_shared
 
@@ -29,7 +30,7 @@ PASTS, COUNTED = (2.0, 30.0), 2 * STEPS_PER_BEAT
 
 def run(corpus) -> Iterable[tuple[str, float]]:
     """Each measure of all held-out tracks ("real") and of both models; obedience of each side."""
-    if corpus.music.chain.score:
+    if SCORE in corpus.music.chain.generators:
         yield from obedience(corpus).items()
         if corpus.side == "test":
             figures = measure(corpus)
@@ -57,7 +58,7 @@ def obedience(corpus) -> dict[str, float]:
 @cached("music", "all", "plan")
 def measure(corpus) -> dict[str, float]:
     """All figures by name. Bits are of the tracks that did not choose the weights."""
-    _, lower, generator = corpus.music.chain_engines()
+    generator, *lower = corpus.music.chain_engines()[1]
     configs = [engine.config for engine in lower]
     train, chosen, fresh = ([read(corpus, track, generator.config.books) for track in tracks]
                             for tracks in (corpus.train, corpus.sides["validation"],
@@ -94,8 +95,9 @@ def compose(generator, configs, seed: int, rate: int) -> tuple[np.ndarray, np.nd
     generators of codes, from the top level down.
     """
     labels, shares = known_labels(configs), choose_labels(configs, "")
-    level = ScoreLevel(generator, start_score(generator, 1, False, rate), seed, Steering(), rate,
-                       labels, lambda section: labels_of_section(labels, shares, seed, section))
+    state = ScoreState.start(generator, 1, generator.config.sampling, None, False)
+    level = ScoreLevel(generator, state, seed, Steering(), rate, labels,
+                       lambda section: labels_of_section(labels, shares, seed, section))
     end = round(form.SECONDS * rate)
     level.compose(end)
     first, last = np.searchsorted(level.state.times, [0, end])

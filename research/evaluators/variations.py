@@ -46,7 +46,6 @@ def vary(corpus, passage: np.ndarray, number: int, keep: int, depth: int) -> np.
     music = corpus.music
     if depth == keep:
         return music.decode(music.encode(passage, keep), keep)
-    sampling = {x: changes for x, changes in corpus.sampling(depth).items() if x < keep}
-    stream = music.stream(level=depth, seed=corpus.plan.seeds[0] + number, sampling=sampling,
-                          begin=music.source(passage, keep))
+    stream = music.stream(level=depth, seed=corpus.plan.seeds[0] + number,
+                          sampling=corpus.plan.sampling, begin=music.source(passage, keep))
     return audio.from_u16(corpus.collect(stream, (), f"variations of {keep}x")["audio"])

@@ -290,8 +290,8 @@ def test_short_tracks_are_validated_whole_and_padding_weighs_nothing(tracks):
         count = min(length, tracks[k].frames - start)
         lengths.add((k, count))
         np.testing.assert_array_equal(codes[:count], 1000 * k + start + np.arange(count))
-        np.testing.assert_array_equal(previous[1:count], codes[: count - 1])
-        assert not codes[count:].any() and (previous[count:] == CONFIG.start_token).all()
+        np.testing.assert_array_equal(previous[1 : count + 1], codes[:count][: length - 1])
+        assert not codes[count:].any() and (previous[count + 1 :] == CONFIG.start_token).all()
         assert (weights[:count] == np.float32(dataset.weight)).all() and not weights[count:].any()
         np.testing.assert_array_equal(source, source_of(tracks[k], k, start, len(source)))
         inside, held = inside + count, held + length

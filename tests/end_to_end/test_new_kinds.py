@@ -24,15 +24,14 @@ from vqwave.config import (
     TrainingConfig,
     default_kind,
 )
-from vqwave.data.conditions import CONDITION_WINDOWS
 from vqwave.io import manifest, weights
 from vqwave.nn import generator as nn_generator
 from vqwave.nn import losses
 from vqwave.nn.conditions import CONDITIONS, FrameEmbedding
 from vqwave.nn.cores import CORES
 from vqwave.onnx.bodies import BODIES
-from vqwave.play import conditions as feeds
 from vqwave.play import engine
+from vqwave.play.level import Level
 from vqwave.play.stream import AS_COMPOSED, Stream
 from vqwave.progress import SilentReporter
 from vqwave.train import training
@@ -54,6 +53,11 @@ class Label(ConditionConfig):
     def shape(self):
         return ()
 
+    def rows(self, view, start, count):
+        if isinstance(view, Level):
+            return np.full(view.batch, PLAYED["genre"], np.int32)
+        return np.int32([self.names.index(view.spans[0].track.track.tags["genre"])])
+
 
 def label_model(config, generator):
     """int32 [batch] -> float32 [batch, 1, channels]; another condition has a layer of this name."""
@@ -63,16 +67,8 @@ def label_model(config, generator):
     return keras.Model(genre, keras.layers.Reshape((1, config.channels))(x))
 
 
-def genre_of(condition, generator, spans):
-    return np.int32(condition.names.index(spans[0].track.track.tags["genre"]))
-
-
 PLAYED = {"genre": 0}
 """The genre that streams play."""
-
-
-def played_genre(level, condition, start, count):
-    return np.full(level.batch, PLAYED["genre"], np.int32)
 
 
 class PlainCore(CoreConfig):
@@ -163,8 +159,7 @@ def extra_kind(config, field, kind, *entries):
 @pytest.fixture(scope="module", autouse=True)
 def kinds():
     """Configs may name the new kinds."""
-    with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model),
-                     (CONDITION_WINDOWS, genre_of), (feeds.CONDITION_INPUTS, played_genre)),
+    with (extra_kind(GeneratorConfig, "conditions", Label, (CONDITIONS, label_model)),
           extra_kind(GeneratorConfig, "core", PlainCore, (CORES, PlainStack),
                      (BODIES, PlainLoop))):
         yield

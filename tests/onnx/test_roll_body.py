@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from chains import SCORE
+from chains import COMPOSER
 
 from vqwave.config import GeneratorConfig
 from vqwave.nn.generator import Generator
@@ -9,7 +9,7 @@ from vqwave.nn.sampler import KerasLoop
 from vqwave.onnx.loops import LoopBuilder
 from vqwave.play.engine import session
 
-CONFIG = GeneratorConfig.model_validate(SCORE | {"name": "score"})
+CONFIG = GeneratorConfig.model_validate(COMPOSER | {"name": "score"})
 
 
 def inputs_of(uniforms, forced, previous, silent_bias=0.0) -> dict:

@@ -223,11 +223,11 @@ SHORT = Variation(128, np.zeros(9, int), 1152)
     (lambda m, r: m.stream(begin=np.zeros(9)), "it must be a Prompt, a Variation or a Score"),
     (lambda m, r: m.generate(seconds=1, samples=1), "give either seconds or samples"),
     (lambda m, r: m.generate(seconds=1e-9), "less than one sample"),
-    (lambda m, r: m.generate(samples=1, level=64), "no level 64; there are 512, 128, 32, 8"),
+    (lambda m, r: m.generate(samples=1, level=64), "no level is called '64'; there are 512x, 128x, 32x, 8x"),
     (lambda m, r: m.encode(np.zeros((1, 2, 3))), "audio is"),
     (lambda m, r: m.encode([0.0, np.nan]), "audio holds"),
-    (lambda m, r: m.decode([0.5]), "codes of level 8 are float64"),
-    (lambda m, r: m.decode([64]), "codes of level 8 are 64"),
+    (lambda m, r: m.decode([0.5]), "codes of 8x are float64"),
+    (lambda m, r: m.decode([64]), "codes of 8x are 64"),
 ])
 def test_invalid_arguments_raise_user_error(music, recordings, call, message):
     with pytest.raises(UserError, match=message):
@@ -277,7 +277,7 @@ def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weigh
     levels = [dict(one) for one in configs.to_dict(chain)["levels"]]
     levels[3]["level"] = 16
     refused(configs.replace(chain, levels=levels),
-            "vqvae_8 is of level 8, but the chain has it at level 16")
+            "vqvae_8 is of level 8x, but the chain has it at level 16x")
 
 
 def test_the_folder_sets_the_default_ending_of_a_chain(music, tiny_weights, tmp_path):

@@ -309,16 +309,16 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
     engine.check_chain(residual, [fewer, books])
     for last, bad, message in (
         (codec, [], "at least one"),
-        (codec, chain[1:], "generator_128 reads level 512, but no level stands above it in this chain"),
-        (codec, [chain[0], chain[2]], "generator_32 reads level 128, but generator_512 makes 512"),
+        (codec, chain[1:], "generator_128 reads level 512x, but no level stands above it in this chain"),
+        (codec, [chain[0], chain[2]], "generator_32 reads 128x, but generator_512 makes 512x"),
         (codec, chain[:3],
-         "vqvae_8 decodes 64 codes of level 8, but generator_32 makes 64 codes of level 32"),
+         "vqvae_8 decodes 64 codes of 8x, but generator_32 makes 64 codes of 32x"),
         (codec, [model(configs.replace(chain[0].config, num_codes=99)), *chain[1:]],
          "generator_128 reads 64 codes, but generator_512 makes 99 codes"),
         (residual, [top, books],
          f"{BOOKS} reads 2 books of 64 codes, but {BOOKS_TOP} makes 3 books of 64 codes"),
         (residual, chain[:2],
-         "vqvae_128 decodes 3 books of 64 codes of level 128, but generator_128 makes 64 codes"),
+         "vqvae_128 decodes 3 books of 64 codes of 128x, but generator_128 makes 64 codes"),
     ):
         with pytest.raises(UserError, match=message):
             engine.check_chain(last, bad)

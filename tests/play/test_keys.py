@@ -8,6 +8,7 @@ import pytest
 from test_controls import OTHER, PAST, Music, Sounding, leaning
 from test_stream import BLOCK, chain, start
 
+from vqwave.config import Sampling
 from vqwave.play import controls, session
 from vqwave.play.keys import Keys
 
@@ -20,7 +21,7 @@ def stream():
     return stream
 
 
-PLAIN = {name: one for name, one in controls.CONTROLS.items() if not one.labels and not one.score}
+PLAIN = {name: one for name, one in controls.CONTROLS.items() if name != "guidance" and not one.score}
 """Those of weights without labels and without a score."""
 
 
@@ -31,9 +32,9 @@ def test_each_control_has_keys(stream, name):
     (sample, change), = keys.changes
     assert sample == 8 * BLOCK
     if one.sampled:
-        assert list(change["sampling"]) == [512, 128]
+        assert list(change["sampling"]) == ["512x", "128x"]
     elif len(one.keys) == 1:
-        assert change == {name: {512: keys.bar} if name == "freeze" else keys.bar}
+        assert change == {name: {"512x": keys.bar} if name == "freeze" else keys.bar}
     else:
         assert change == {name: one.clip(one.default + one.step)}
     if name != "top_p":  # which is at its most
@@ -106,7 +107,7 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
     keys._loading.join()
     # The levels are now those of the new weights.
     keys.press("t")
-    assert list(keys.changes[-1][1]["sampling"]) == [2048, 512, 128]
+    assert list(keys.changes[-1][1]["sampling"]) == ["2048x", "512x", "128x"]
     keys.press("-")
     assert keys.changes[-1][1] == {"loudness": -4.0}, "the stream kept its loudness"
     heard += [next(stream) for _ in range(4)]
@@ -119,7 +120,7 @@ def test_r_and_w_load_recordings_and_weights_while_other_keys_work():
 
 
 def test_the_first_change_of_the_tempo_starts_from_the_tempo_that_the_model_chose():
-    stream = SimpleNamespace(labels=(), has_score=True, stay=1.0, tempo=90.0, queued_sampling={}, set=lambda **change: 0)
+    stream = SimpleNamespace(labels=(), has_score=True, stay=1.0, tempo=90.0, queued_sampling={}, sampled=dict.fromkeys(Sampling.model_fields, []), set=lambda **change: 0)
     keys = Keys(stream)
     for key in "cCC":
         keys.press(key)

@@ -81,7 +81,7 @@ def test_notes_keep_their_step_of_the_beat_from_a_file_to_a_score_and_back(music
     root = shared("led by a score", save_led)
     with music.stream(seed=seed, seconds=4) as stream:
         list(stream)
-        notes, times = stream.notes(0, stream.position), stream._chain.composer.state.times
+        notes, times = stream.notes(0, stream.position), stream._chain.score.state.times
     steps = [int(np.searchsorted(times, first) % STEPS_PER_BEAT) for first, *_ in notes]
     assert steps[0] == (seed == 3)
     scores = []

@@ -50,8 +50,7 @@ def with_a_score(shared):
         stream.set(tempo=150, density=1.5, key="D-minor")
         next(stream)
         parts = stream.codec, stream._engines.generators
-        composer = stream._engines.composer
-        return stream.state(), lambda state: Stream.resume(state, *parts, composer=composer)
+        return stream.state(), lambda state: Stream.resume(state, *parts)
 
 
 @pytest.fixture(scope="module", params=["steered", "labels", "score"])
@@ -89,7 +88,7 @@ def test_a_score_whose_beats_begin_before_the_sound_is_taken(shared):
                  np.zeros(0, int), beats)
     with led(shared).stream(seed=3, begin=tune, intro=True) as stream:
         parts = stream.codec, stream._engines.generators
-        again = Stream.resume(stream.state(), *parts, composer=stream._engines.composer)
+        again = Stream.resume(stream.state(), *parts)
         np.testing.assert_array_equal(next(again), next(stream))
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vqwave import config as configs
-from vqwave.config import Sampling
+from vqwave.config import SCORE, Sampling
 from vqwave.errors import UserError
+from vqwave.io import defaults
 from vqwave.nn import sampler
 from vqwave.play import sampling
 
@@ -117,39 +118,50 @@ def chain_configs():
 def test_sampling_comes_from_each_config_from_one_for_all_or_from_a_mapping():
     chain = chain_configs()
     chain[1] = configs.replace(chain[1], sampling=Sampling(temperature=0.8, top_k=9))
-    own = {512: Sampling(), 128: Sampling(temperature=0.8, top_k=9), 32: Sampling()}
+    own = {"512x": Sampling(), "128x": Sampling(temperature=0.8, top_k=9), "32x": Sampling()}
     for chosen in (None, {}):
-        assert list(sampling.sampling_per_level(chain, chosen).items()) == list(own.items())
+        assert list(sampling.choose_sampling(chain, chosen).items()) == list(own.items())
     everywhere = Sampling(top_p=0.5)
-    assert sampling.sampling_per_level(chain, everywhere) == dict.fromkeys(own, everywhere)
-    # A mapping names the fields that differ from the generator's own; a Sampling has all fields.
-    assert sampling.sampling_per_level(chain, {32: everywhere, 128: {"temperature": 0}}) == {
-        512: Sampling(), 128: Sampling(temperature=0, top_k=9), 32: everywhere}
+    assert sampling.choose_sampling(chain, everywhere) == dict.fromkeys(own, everywhere)
+    # A mapping names the fields that differ; a Sampling has all fields.
+    assert sampling.choose_sampling(chain, {"32x": everywhere, "128": {"temperature": 0}, "top_k": 3}) == {
+        "512x": Sampling(top_k=3), "128x": Sampling(temperature=0, top_k=3), "32x": everywhere}
 
 
-def test_a_score_is_a_level_with_a_name():
-    own = {512: Sampling(), 128: Sampling()}
-    warm = sampling.change_sampling(own, {"score": {"temperature": 1.2}}, scored=512)
-    assert warm == {512: Sampling(temperature=1.2), 128: Sampling()}
-    with pytest.raises(UserError, match="sampling names level score; the chain has levels 512, 128"):
-        sampling.change_sampling(own, {"score": {"temperature": 1.2}})
-    with pytest.raises(UserError, match="sampling of level score: temperature is -1"):
-        sampling.change_sampling(own, {"score": {"temperature": -1}}, scored=512)
+@pytest.mark.parametrize("chosen, score, performer, said", [
+    ({"temperature": 1.2, "top_p": 0.8, "guidance": 2}, {"temperature": 1.2}, {"guidance": 2}, "top_p 0.8 does not"),
+    ({"temperature": 0}, {}, {}, "temperature 0 does not change the score, which would have no notes"),
+    ({"score": {"temperature": 0}}, {"temperature": 0}, {}, ""),
+    ({512: {"temperature": 0.001, "top_k": 5}}, {}, {"temperature": 0.001}, "top_k and top_p do not change 512x"),
+])
+def test_a_value_for_all_levels_leaves_what_it_would_spoil(chosen, score, performer, said, capsys):
+    preset = configs.preset("vqwave")
+    chain = [preset.generator(SCORE), preset.generator(512), preset.generator(32)]
+    chain[1] = configs.replace(chain[1], sampling={"temperature": 0.0001})
+    defaults._noted.clear()
+    for _ in range(2):  # it is said once
+        made = sampling.choose_sampling(chain, chosen)
+    assert made["score"] == Sampling(**score)
+    assert made["512x"] == Sampling(**{"temperature": 0.0001} | performer)
+    assert made["32x"].temperature == chosen.get("temperature", 1) and made["32x"].guidance == 1
+    notes = capsys.readouterr().err
+    assert said in notes and notes.count("\n") == bool(said)
 
 
 @pytest.mark.parametrize("bad, message", [
-    *(({128: {field: value}}, f"sampling of level 128: {field} is ") for field, value in (
+    *(({128: {field: value}}, f"sampling of 128x: {field} is ") for field, value in (
         ("temperature", -1), ("temperature", float("nan")), ("temperature", float("inf")),
         ("temperature", "hot"), ("temperature", True), ("top_k", -1), ("top_k", 1.5),
         ("top_p", 0), ("top_p", 1.1), ("top_p", "much"))),
-    ({128: {"topk": 1}}, "sampling of level 128: unknown key 'topk'; did you mean 'top_k'"),
-    ({8: {"top_p": 0.5}}, "sampling names level 8; the chain has levels 512, 128, 32"),
-    ({"temperature": 0.9}, "sampling names level temperature"),
-    ({128: 0.9}, "sampling of level 128 is 0.9"), ([0.9, 1.0], "sampling is"),
+    ({128: {"topk": 1}}, "sampling of 128x: unknown key 'topk'; did you mean 'top_k'"),
+    ({"8x": {"top_p": 0.5}}, "sampling: no level is called '8x'; there are 512x, 128x, 32x"),
+    ({"score": {"temperature": 1}}, "sampling: no level is called 'score'"),
+    ({"temperature": -1}, "sampling: temperature is -1"), ({"32x": {"guidance": 2}}, "generator_32 was trained without"),
+    ({128: 0.9}, "sampling of 128x is 0.9"), ([0.9, 1.0], "sampling is"),
 ])
 def test_wrong_settings_are_refused(bad, message):
     with pytest.raises(UserError, match=f"^{message}"):
-        sampling.sampling_per_level(chain_configs(), bad)
+        sampling.choose_sampling(chain_configs(), bad)
 
 
 def test_pick_inverts_the_cumulative_distribution():

@@ -42,7 +42,7 @@ def tune():
 
 
 def steps(stream) -> np.ndarray:
-    return stream._chain.composer.state.codes
+    return stream._chain.score.state.codes
 
 
 def test_a_resumed_stream_continues_with_the_same_score_and_sound(music):
@@ -52,12 +52,12 @@ def test_a_resumed_stream_continues_with_the_same_score_and_sound(music):
         saved = stream.state()
         blocks = [next(stream) for _ in range(6)]
         notes = stream.notes()
-    for composer in (None, stream.queued_engines.composer):
-        with Stream.resume(saved, composer=composer) as again:
+    for generators in (None, stream.queued_engines.generators):
+        with Stream.resume(saved, generators=generators) as again:
             for block in blocks:
                 np.testing.assert_array_equal(next(again), block)
             assert again.notes() == notes
-            assert (again.queued_engines.composer is stream.queued_engines.composer) == (composer is not None)
+            assert (again.queued_engines.generators is generators) == (generators is not None)
 
 
 def test_pieces_of_a_batch_equal_single_pieces(music):
@@ -72,7 +72,7 @@ def test_pieces_of_a_batch_equal_single_pieces(music):
 def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
     with music.stream(seed=5) as stream:
         next(stream)
-        score = stream._chain.composer
+        score = stream._chain.score
         rows = score.in_frames(0, 40, 512)[0]
         assert (rows[0, :-1] % AGES == 1).any()
         first = [start for start, *_ in stream.notes(0, 40 * 512)]
@@ -82,7 +82,7 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
 
 def test_a_long_note_keeps_its_loudness(music):
     with music.stream(seed=5) as stream:
-        score = stream._chain.composer
+        score = stream._chain.score
         score.compose(40 * RATE)
         begin = np.searchsorted(score.state.times, 10 * RATE)
         codes = score.state.codes
@@ -98,7 +98,7 @@ def test_a_long_note_keeps_its_loudness(music):
 @pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 1.5])
 def test_strikes_of_several_loudnesses_are_as_likely_as_one_code(music, temperature):
     with music.stream(seed=5) as stream:
-        score = stream._chain.composer
+        score = stream._chain.score
         score.set_sampling(Sampling(temperature=temperature))
         exponent = 1 / max(temperature, COLDEST)
         strikes = np.log(score.loudness) + score._unsplit()
@@ -108,7 +108,7 @@ def test_strikes_of_several_loudnesses_are_as_likely_as_one_code(music, temperat
 def test_a_return_of_the_beginning_begins_with_what_was_heard(music):
     for seed in range(4):
         with music.stream(seed=seed) as stream:
-            score = stream._chain.composer
+            score = stream._chain.score
             score.compose(RATE)
             state = score.state
             begins = np.searchsorted(state.times, 0) + state.first
@@ -118,7 +118,7 @@ def test_a_return_of_the_beginning_begins_with_what_was_heard(music):
 def test_a_piece_may_begin_within_a_return(music, monkeypatch):
     monkeypatch.setattr(score, "SECTION_BEATS", (4, 4, 4))
     with music.stream(seed=5) as stream:
-        composer = stream._chain.composer
+        composer = stream._chain.score
         monkeypatch.setattr(composer.generator, "returns", 1.0)
         composer.compose(RATE // 2)
         state = composer.state
@@ -128,7 +128,7 @@ def test_a_piece_may_begin_within_a_return(music, monkeypatch):
 
 
 def shares(stream) -> np.ndarray:
-    return stream._chain.levels[0].state.labels.after[0]
+    return stream._chain.levels[1].state.labels.after[0]
 
 
 def test_each_section_sounds_like_a_part_of_a_track_and_a_return_like_its_theme(music, monkeypatch):
@@ -139,7 +139,7 @@ def test_each_section_sounds_like_a_part_of_a_track_and_a_return_like_its_theme(
             if number % 3 == 2:
                 stream.set(section="theme" if number % 6 == 2 else "new")
             sounds.append(next(stream))
-            section = stream._chain.state.score.section
+            section = stream._chain.score.state.section
             played.setdefault(section, []).append(shares(stream).argmax())
         assert len(played) > 3 and all(len(set(x[1:])) <= 1 for x in played.values())
         assert len({x[-1] for x in played.values()}) > 1 and shares(stream).max() == 1
@@ -201,7 +201,7 @@ def test_notes_have_the_times_and_pitches_of_the_sound(music):
 def test_an_attack_does_not_sound_before_its_strike(music):
     with music.stream(seed=5) as stream:
         next(stream)
-        score = stream._chain.composer
+        score = stream._chain.score
         score.state.codes = np.zeros((1, 8, score.books), np.int32)
         score.state.codes[0, 5, -1] = STRUCK
         score.state.times = 512 * np.arange(9)
@@ -214,7 +214,7 @@ def test_tempo_sets_the_time_of_a_step(music):
         stream.set(tempo=120)
         for _ in range(8):
             next(stream)
-        times = stream._chain.composer.state.times
+        times = stream._chain.score.state.times
         np.testing.assert_allclose(np.diff(times)[-8:], RATE * 60 / 120 / 4, atol=1)
 
 
@@ -250,7 +250,7 @@ def test_keys_with_the_same_notes_have_different_tonics(music):
         with music.stream(seed=5) as stream:
             stream.set(key=key)
             next(stream)
-            composer = stream._chain.composer
+            composer = stream._chain.score
             composer.compose(100 * RATE)
             pitches = [pitch % 12 for _, _, pitch, _ in composer.notes(0, 100 * RATE)]
             counts.append(np.bincount(pitches, minlength=12))
@@ -286,7 +286,7 @@ def test_a_piece_shares_no_more_than_eight_notes_with_a_training_track(shared, t
         return api.load(tmp_path / "codecs", folder, engine=engine).stream(seed=5)
 
     def compose(stream):
-        stream._chain.composer.compose(20 * RATE)
+        stream._chain.score.compose(20 * RATE)
         lines.append(melody.moves(*melody.top_line(steps(stream)[0])))
         return steps(stream)
 
@@ -310,9 +310,9 @@ def test_a_piece_has_the_notes_and_the_returns_of_its_training_scores(shared, tm
         weights.save(tmp_path / "generators", "score", "",
                      {"generator": found.load("generator"), "corpus": learnt}, found.config)
         with api.load(tmp_path / "codecs", tmp_path / "generators").stream(seed=5) as stream:
-            stream._chain.composer.compose(100 * RATE)
+            stream._chain.score.compose(100 * RATE)
             notes.append((steps(stream)[..., :-BANDS] >= STRUCK).sum())
-            new.append(len(stream._chain.composer.state.sections))
+            new.append(len(stream._chain.score.state.sections))
     assert notes[1] > 2 * notes[0] and new[0] > 2 * new[1]
 
 
@@ -350,7 +350,7 @@ def test_a_requested_theme_returns(music):
         stream.set(section="theme")
         for _ in range(20):
             next(stream)
-        state = stream._chain.composer.state
+        state = stream._chain.score.state
         assert state.theme >= 0 and state.began >= before
         count = min(steps(stream).shape[1] - state.began, state.until - state.began)
         theme = steps(stream)[0, state.theme - state.first :][:count]
@@ -408,7 +408,7 @@ def test_a_hummed_tune_is_played_as_steadily_as_it_was_hummed(music, tmp_path, t
 
 def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
     with music.stream(seed=5, score=tune) as stream:
-        prompt = stream._chain.state.score.prompt
+        prompt = stream._chain.score.state.prompt
     # Steps of 0.25 s; the last note ends at second 1.5.
     assert prompt.shape[0] == 6 and prompt[-1].any()
 
@@ -434,7 +434,7 @@ def test_rests_before_a_given_score_are_left_out_but_with_an_intro(music, tune):
 def test_a_theme_that_is_not_old_enough_returns_later(music):
     with music.stream(seed=5) as stream:
         next(stream)
-        score = stream._chain.composer
+        score = stream._chain.score
         stream.set(section="theme")
         themes = []
         for _ in range(60):
@@ -456,7 +456,7 @@ def test_sections_have_random_densities_and_a_return_that_of_its_theme(music):
     densities: dict[int, set[float]] = {}
     returns = 0
     with music.stream(seed=5) as stream:
-        score = stream._chain.composer
+        score = stream._chain.score
         for number in range(60):
             stream.set(section="theme" if number % 3 == 2 else "new")
             next(stream)
@@ -472,7 +472,7 @@ def test_sections_have_random_densities_and_a_return_that_of_its_theme(music):
 
 def test_density_also_changes_attacks(music):
     with music.stream(seed=5) as stream:
-        score = stream._chain.composer
+        score = stream._chain.score
         score.compose(RATE)
         plain = score._bias(0, score.stop, np.ones(score.books, bool))
         score.steering.density = 0.25
@@ -488,7 +488,7 @@ def test_a_jump_to_a_recording_continues_its_score(music, tune):
         next(stream)
         stream.set(jump=9, begin=prompt)
         next(stream)
-        score = stream._chain.composer.state
+        score = stream._chain.score.state
         cut = 100 * 512 % stream.block
         expected = tune.in_steps(score.codes.shape[2])[:10]
         np.testing.assert_array_equal(score.codes[0, :10], expected)
@@ -499,7 +499,7 @@ def test_a_jump_to_a_recording_continues_its_score(music, tune):
 def test_another_note_follows_the_first_one_soon(music, seed):
     with music.stream(seed=seed) as stream:
         next(stream)
-        score = stream._chain.composer
+        score = stream._chain.score
         struck = (score.state.codes[0] >= STRUCK).any(-1)
         first = int(np.searchsorted(score.state.times, 0))
     assert struck[first] and struck[first + 1 : first + 13].any()
@@ -516,11 +516,11 @@ def test_a_cold_piece_still_has_notes(music, steady):
     struck = []
     for temperature in (1.0, 0.7):
         with music.stream(seed=5) as stream:
-            score = stream._chain.composer
+            score = stream._chain.score
             score.set_sampling(Sampling(temperature=temperature))
             score.compose(20 * RATE)
             score.state.codes[:] = 0  # nothing has sounded for a long time
-            score.labels = None  # without spreads
+            score.section_labels = None  # without spreads
             struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK] - score._unsplit())
     assert struck[1] == pytest.approx(struck[0] / 0.7)
 
@@ -530,7 +530,7 @@ def test_notes_without_attacks_get_attacks(music, steady):
     biases = []
     for struck in (False, True):
         with music.stream(seed=5) as stream:
-            score = stream._chain.composer
+            score = stream._chain.score
             score.compose(20 * RATE)
             score.state.codes[:, -16:, -BANDS:] = STRUCK if struck else 0
             biases.append(score._bias(0, score.stop, np.ones(score.books, bool))[-BANDS:, STRUCK])
@@ -548,7 +548,7 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
             for _ in range(20):
                 next(stream)
             saved, blocks = stream.state(), [next(stream) for _ in range(3)]
-            with Stream.resume(saved, composer=stream.queued_engines.composer) as again:
+            with Stream.resume(saved, generators=stream.queued_engines.generators) as again:
                 for block in blocks:
                     np.testing.assert_array_equal(next(again), block)
             notes = stream.notes(5 * RATE)

@@ -77,8 +77,8 @@ def test_a_piece_has_the_registers_and_the_loudness_of_its_label(shared, strikes
     music, means = api.load(root / "codecs", root / "generators"), []
     for label in ("rain", "wind"):
         with music.stream(seed=5, label=label) as stream:
-            stream._chain.composer.compose(60 * 22050)
-            counts = strikes_of(stream._chain.composer.state.codes[0]).sum(0)
+            stream._chain.score.compose(60 * 22050)
+            counts = strikes_of(stream._chain.score.state.codes[0]).sum(0)
             means.append(counts @ np.arange(len(counts)) / counts.sum())
     assert means[0] + difference < means[1]
 

@@ -458,8 +458,8 @@ def test_the_recording_plays_unchanged_and_fades_to_its_continuation(rng):
     (Variation(512, np.array([1]), 512), "generator_512 reads level 0"),
     (Prompt(given(BLOCK, 32), None), "the prompt has levels"),
     (Prompt({512: [1], 128: [1, 2, 3]}, None), "end at different samples"),
-    (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), "codes of level 128 are 1 … 64"),
-    (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), "codes of level 512 are int64"),
+    (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), "codes of 128x are 1 … 64"),
+    (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), "codes of 512x are int64"),
     (prompted(given(BLOCK, 128), np.zeros(5), True), r"the prompt's audio is \[5\]"),
 ])
 def test_invalid_beginnings_raise_user_error(begin, message):

@@ -12,7 +12,8 @@ from research.evaluators import codecs, copying, generators, health, variations
 
 from vqwave import cli
 from vqwave.config import preset
-from vqwave.data import codes, conditions
+from vqwave.data import codes
+from vqwave.data.windows import Window
 from vqwave.io import weights
 from vqwave.play import api
 
@@ -110,7 +111,6 @@ def test_every_level_with_a_generator_is_heard(corpus, monkeypatch):
     assert {*sounds} == {"variation_128", "variation_32", "variation_8"}
     assert all(len(x) == len(TONE) and np.std(x) > 0 for x in sounds.values())
     corpus.plan = dataclasses.replace(PLAN, depth=128, sampling={"temperature": 0.2})
-    assert corpus.sampling(32) == dict.fromkeys((512, 128, 32), {"temperature": 0.2})
     deeper = evaluate.lower_levels(corpus, TONE)
     assert (deeper["variation_8"] != sounds["variation_8"]).any(), "drawn at another temperature"
     piece = deeper["generated_to_8"]
@@ -127,13 +127,14 @@ def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
         weight_set = corpus.music.weight_set(CHAIN.generators[level])
         config = weight_set.config
         spans, warm = generators.cut_middles(corpus, config)
-        codes = generators.read_spans(spans, 1)
+        windows = [Window(config, [span]) for span in spans]
+        codes = np.concatenate([window.frames(0, spans[0].frames, 0) for window in windows])
         assert codes.shape == (2, (round(2.5 * RATE) // 512 * 512) // level, 1)
         start = np.full((2, 1, 1), config.start_token)
         inputs = {"previous": np.concatenate([start, codes[:, :-1]], 1)}
         if config.source:
-            inputs["source"] = np.stack([conditions.window_above(config.source, config, [span])
-                                         for span in spans])
+            inputs["source"] = np.concatenate([config.source.rows(window, 0, window.spans[0].frames)
+                                               for window in windows])
         logits = load_generator(weight_set)(inputs)
         losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
         expected = float(np.mean(np.asarray(losses)[:, warm:, 0]) / np.log(2))

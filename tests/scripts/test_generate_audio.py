@@ -68,7 +68,7 @@ def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_pat
     np.testing.assert_array_equal(audio.to_u16(decoded), audio.to_u16(piece))
 
 
-def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):
+def test_sampling_takes_a_value_for_all_levels_and_for_each(run, tmp_path):
     def generate(*settings):
         path = tmp_path / "x.wav"
         code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1,
@@ -78,12 +78,12 @@ def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):
 
     plain = generate()
     assert plain == generate("--temperature", 1)
-    assert plain == generate("--temperature", 1, 1.0, "--top-k", 0, "--top-p", 1)
+    assert plain == generate("--temperature", 1, "512x=1.0", "--top-k", 0, "--top-p", 1)
     coldest = [generate("--temperature", 0), generate("--top-k", 1),
-               generate("--temperature", 0, 1, "--top-k", 0, 1)]
+               generate("--temperature", "512=0", "--top-k", "128x=1")]
     assert len(set(coldest)) == 1
-    cold_end = generate("--temperature", 1, 0.01)
-    assert cold_end != generate("--temperature", 0.01, 1)
+    cold_end = generate("--temperature", "128x=0.01")
+    assert cold_end != generate("--temperature", 0.01, "128x=1")
     assert plain not in (coldest[0], cold_end, generate("--top-p", 0.3))
 
 
@@ -100,7 +100,7 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
      "the piece lasts 1.00 s, but the prompt alone lasts 2.00 s"),
     (["--prompt", "", *FILE], ".: is a directory"),
     (["--keep", "512", *FILE], "--keep needs --variation-of"),
-    *[(["--variation-of", "SONG", "--keep", level, *FILE], f"there is no level {level}; there are 512, 128, 32, 8")
+    *[(["--variation-of", "SONG", "--keep", level, *FILE], f"no level is called '{level}'; there are 512x, 128x, 32x, 8x")
       for level in ("7", "9")],
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
     (["--midi", "TMP/no/a.mid", *FILE], "a.mid: there is no folder"),
@@ -198,7 +198,7 @@ CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}],
 def test_a_session_is_replayed(run, music, tmp_path):
     (tmp_path / "score.json").write_text(json.dumps({"seed": 5, "changes": CHANGES}))
     changes = Session.read(tmp_path / "score.json").changes
-    assert changes[-1][1] == {"sampling": {512: {"temperature": 1.4, "top_p": 0.9}}}
+    assert changes[-1][1] == {"sampling": {"512": {"temperature": 1.4, "top_p": 0.9}}}
     with music.stream(level=128, seed=5, seconds=3.0, past=4) as stream:
         piece = np.concatenate(list(session.replay(stream, changes)))
     audio.write(tmp_path / "made.wav", piece, 22050)

@@ -9,6 +9,7 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave.commands import generate, pieces
+from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.io.files import CHECKOUT
 
@@ -137,22 +138,14 @@ def test_codecs_of_another_preset_are_refused_at_once(layout, run, tmp_path):
         assert words in notes
 
 
-@pytest.mark.parametrize("words, expected, said", [
-    ("--temperature 0", {128: {"temperature": 0}}, "--temperature 0 does not change the score"),
-    ("--top-k 1", {128: {"top_k": 1}}, "--top-k score=1 sets it anyway"),
-    ("--top-p 0.9 1", {128: {"top_p": 1}}, "would have no notes"),
-    ("--temperature 1.0 --top-k 0", {512: {"temperature": 1, "top_k": 0},
-                                     128: {"temperature": 1, "top_k": 0}}, ""),
-    ("--temperature score=0", {512: {"temperature": 0}}, ""),
-    ("--temperature 1 score=0.3 128=2", {512: {"temperature": 0.3}, 128: {"temperature": 2}}, ""),
-    ("--temperature 512x=2", None, "level 512x performs the score and draws no codes; score=2"),
-    ("--guidance 512x=2", {512: {"guidance": 2}}, ""),
-])
-def test_a_value_that_would_silence_the_score_does_not_change_it(words, expected, said, capsys):
-    args = generate.parser().parse_args(words.split())
-    assert pieces.sampling(args, [512, 128], performer=512) == expected
-    notes = capsys.readouterr().err
-    assert said in notes and len(notes.splitlines()) == bool(said)
+@pytest.mark.parametrize("words, expected", [
+    ("--temperature 1.0 --top-k 0", {"temperature": 1, "top_k": 0}),
+    ("--temperature 1 score=0.3 128=2", {"temperature": 1, "score": {"temperature": 0.3}, "128": {"temperature": 2}}),
+    ("--guidance 512x=2 --top-p 8x=0.9", {"512x": {"guidance": 2}, "8x": {"top_p": 0.9}})])
+def test_a_value_is_for_all_levels_or_for_one(words, expected):
+    assert pieces.sampling(generate.parser().parse_args(words.split())) == expected
+    with pytest.raises(UserError, match="--temperature has several values for all levels; name the level of a value"):
+        pieces.sampling(generate.parser().parse_args(["--temperature", "1", "0.5"]))
 
 
 @pytest.mark.large

@@ -68,7 +68,7 @@ def play(music, seed, label, changes, count):
             sound.append(next(stream))
             for level, values in stream.codes.items():
                 codes.setdefault(level, []).append(values)
-        steps = stream._chain.composer.state.codes.shape[1]
+        steps = stream._chain.score.state.codes.shape[1]
     return {level: np.concatenate(values).ravel() for level, values in codes.items()}, np.concatenate(sound), steps
 
 

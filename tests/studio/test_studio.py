@@ -53,7 +53,7 @@ def test_a_link_holds_all_settings(weights_name, temperature, seconds, **values)
     ({"temperature": "512:x"}, "temperature"), ({"prompt_start": -1}, "prompt_start"), ({"prompt_seconds": -2}, "prompt_seconds"),
     *[({"changes": changes}, "changes") for changes in (
         "[[1,", "[1]", "7", "[" * 100_000, [[-1, {}]], [[0, {"begin": 1}]], [[0, {"jump": 1, "weights": "mine"}]],
-        [[0, {"jump": 1}]] * 12_001, [[0, {"sampling": {"x": {}}}]], [[True, {}]])],
+        [[0, {"jump": 1}]] * 12_001, [[True, {}]])],
 ])
 def test_a_request_that_cannot_be_read_names_its_field(values, field):
     with pytest.raises(pydantic.ValidationError) as error:
@@ -63,10 +63,10 @@ def test_a_request_that_cannot_be_read_names_its_field(values, field):
 
 
 @pytest.mark.parametrize("values, words", [
-    ({"level": 64}, "there is no level 64; there are 512, 128, 32, 8"),
+    ({"level": 64}, "no level is called '64x'; there are 512x, 128x, 32x, 8x"),
     ({"mode": "vary"}, "There is no recording yet: drop one in"),
-    ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "keep is 32; it must be one of 512"),
-    ({"mode": "vary", "recording": "x", "keep": 8}, "keep is 8; it must be one of 512, 128, 32"),
+    ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "no level is called '32x'; there are 512x"),
+    ({"mode": "vary", "recording": "x", "keep": 8}, "a variation keeps a level above those that it generates: no level is called '8x'; there are 512x, 128x, 32x"),
     ({"mode": "perform", "recording": "x"}, "These weights have no score, so they cannot play a tune."),
     ({"mode": "vary", "recording": "gone", "name": "a.mp3"}, "a.mp3 is not in this studio (any more): drop it in"),
     ({"density": 2}, "These weights have no score, so density cannot be set."),
@@ -82,12 +82,13 @@ def test_defaults_come_from_the_chain_and_the_generators():
     assert complete().seed != complete(seed="").seed
     chain = replace(CHAIN, end=128)
     assert complete(chain).level == 128
-    some = complete(chain, level=8, temperature={"128": 0.5, "8": "0.25", "4096": 4})
-    assert some.temperatures == some.temperature == {512: 1.0, 128: 0.5, 32: 1.0, 8: 0.25}
-    shipped = complete(chain, {512: 1.1, 128: 0.8, 8: 0.7}, temperature={"128": 0.5})
-    assert shipped.temperature == {512: 1.1, 128: 0.5, 32: 1.0, 8: 0.7}
+    own = {512: 1.1, 128: 0.8, 8: 0.7}
+    some = complete(chain, own, level="8x", temperature={"128": 0.5, "8x": "0.25"})
+    assert some.temperatures == some.temperature == {"512x": 1.1, "128x": 0.5, "8x": 0.25}
+    above = complete(chain, own, level=128)
+    assert above.temperature == {"512x": 1.1, "128x": 0.8, "8x": 0.7} and list(above.temperatures) == ["512x", "128x"]
     two = complete(replace(chain, levels=chain.levels[2:], end=None), mode="vary", recording="x", temperature="32:0.1,8:0.2")
-    assert two.chain == (32, 8) and two.keep == 32 and two.temperatures == {8: 0.2}
+    assert two.chain == (32, 8) and two.keep == 32 and two.temperatures == {"8x": 0.2}
     with pytest.raises(UserError, match="no level above"):
         complete(replace(chain, levels=chain.levels[:1], end=None), mode="vary", recording="x")
 

@@ -18,7 +18,7 @@ import pytest
 from messages import count_busy, parse
 
 import vqwave
-from vqwave.config import preset
+from vqwave.config import level_name, preset
 from vqwave.errors import UserError
 from vqwave.studio import TakeRequest, guard, limits, recordings, web
 from vqwave.studio.routes import STATIC
@@ -187,7 +187,7 @@ def test_the_page_receives_clips_folders_and_the_settings_of_a_link(client, tiny
     assert len(about["clips"]) == 3 and about["rate"] == RATE
     assert about["folders"][0] == {
         "name": str(tiny_weights.generators), "epochs": [""], "ending": CHAIN.ending, "levels": list(LEVELS),
-        "score": False, "labels": [], "temperatures": [1.0] * len(LEVELS)}
+        "score": False, "labels": [], "temperatures": dict.fromkeys(map(level_name, LEVELS), 1.0)}
     clip = json.loads(client("/studio/clips/love_theme", {})[1])
     assert clip["name"] == "Love Theme (Ryan Reilly)" and clip["seconds"] == pytest.approx(30, abs=0.1)
     assert client("/studio/clips/none", {})[0] == 400

@@ -314,8 +314,8 @@ def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
     frames.close()
     first, *others = playing.settings.changes
     assert first[1]["loudness"] == -7 and first[1]["transpose"] == 0
-    assert first[1]["sampling"][512] == {"temperature": 1.1, "top_p": 0.8}
-    assert first[1]["sampling"][128]["temperature"] == 0.9 and first[1]["sampling"][128]["top_p"] == 1
+    assert first[1]["sampling"]["512x"] == {"temperature": 1.1, "top_p": 0.8}
+    assert first[1]["sampling"]["128x"]["temperature"] == 0.9 and first[1]["sampling"]["128x"]["top_p"] == 1
     assert [sorted(change) for _, change in others] == [["loudness"], ["freeze"], ["loudness"], ["jump"], ["loudness"]]
     _, blocks, _ = make_take(**dict(urllib.parse.parse_qsl(record["link"])))
     np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))

@@ -69,7 +69,7 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
     assert {file: len(rows) for file, rows in codes.items()} == {
         track.file: track.samples // 512 for track in tracks}
     player = engine.GeneratorEngine(weights.find(trained / "generators", PERFORMER), "keras")
-    frames, halo = len(codes[tracks[1].file]), player.config.score.halo
+    frames, halo = len(codes[tracks[1].file]), player.config.conditions[0].halo
     rows = scores.of_track(folder, tracks[1]).in_frames(-halo * 512 / 22050, 512 / 22050,
                                                         frames + 2 * halo, 20)
     labels = Mixture(*[read_labels("b/01", player.config.labels, 1)] * 2).pairs(0, frames)
@@ -110,7 +110,7 @@ def test_performances_are_drawn_at_the_temperature_of_their_performer(trained, f
     nearest = performances.perform(trained / "generators", codec, folder, [track],
                                    RecordingReporter())[track.file]
     player = engine.GeneratorEngine(weights.find(copy, PERFORMER), "keras")
-    halo, frames = player.config.score.halo, len(codes)
+    halo, frames = player.config.conditions[0].halo, len(codes)
     rows = scores.of_track(folder, track).in_frames(-halo * 512 / 22050, 512 / 22050,
                                                     frames + 2 * halo, 20)
     labels = Mixture(*[read_labels("a/01", player.config.labels, 1)] * 2).pairs(0, frames)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from chains import SCORE
+from chains import COMPOSER
 from prepared import data_folder, music
 
 from vqwave.config import DataConfig, GeneratorConfig, TrainingConfig
@@ -14,7 +14,7 @@ from vqwave.train.training import train_generator
 
 def test_a_set_knows_the_runs_of_notes_of_its_training_tracks(tmp_path):
     tracks = data_folder(tmp_path / "data", {"a": music(30, 1), "b": music(12, 2), "jingle": music(0.6, 3)})
-    model = GeneratorConfig.model_validate(SCORE | {"name": "score", "books": 64})
+    model = GeneratorConfig.model_validate(COMPOSER | {"name": "score", "books": 64})
     score = scores.of_track(tmp_path / "data", tracks[0])
     codes = score.in_steps(model.books)
     struck = codes[:, :-BANDS] >= STRUCK

@@ -98,8 +98,8 @@ def sample_prior(args, music):
     for option in CODE_OPTIONS:
         if getattr(args, option) != defaults.get_default(option):
             codec.check_codes(pieces.flag(option))
-    [temperature, *more] = args.temperature or [1.0]
-    if more or isinstance(temperature, pieces.LevelValue):
+    [(level, temperature), *more] = args.temperature or [("", 1.0)]
+    if more or level:
         raise UserError(f"--temperature: {codec.name} is a VAE and takes one value")
     pieces.describe(music, [music.vae])
     return music.sample_prior(pieces.piece_length(args, music), seed=args.seed,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from .. import cli, config, progress
 from ..errors import UserError, check_name
@@ -10,7 +10,6 @@ from ..io import weights
 from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
 from ..play.changes import read_key
-from ..play.sampling import SCORE, silences_score
 from ..play.session import Session
 from . import arguments
 from . import load as load_command
@@ -26,23 +25,16 @@ SAMPLING = {
     "guidance": ("G", f"how strongly the music follows --label, from 1 to "
                       f"{config.MOST_GUIDANCE:g}; values above 1 take twice the time"),
 }
-"""Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
-
-
-class LevelValue(NamedTuple):
-    """A value of an option of `SAMPLING` for one level: `512x=0.9` or `score=1.2`."""
-
-    level: str
-    value: float
+"""Options with a value for all levels, and for some: {field of `Sampling`: (metavar, help)}."""
 
 
 def level_value(field: str):
-    """An argparse type: a value of a field of `Sampling`, for one level if it names the level."""
+    """An argparse type: the name of a level, "" for all, and the value of a field of `Sampling`."""
     number = cli.field(config.Sampling, field)
 
     def parse(text: str):
-        level, named, value = text.rpartition("=")
-        return LevelValue(level, number(value)) if named else number(value)
+        level, _, value = text.rpartition("=")
+        return level, number(value)
 
     return parse
 
@@ -94,9 +86,9 @@ def add_recording(parser):
     recording.add_argument("--variation-of", metavar="FILE",
                            help="vary this recording: keep its codes of one level and generate the "
                                 "finer levels")
-    group.add_argument("--keep", type=cli.number(int, least=1), metavar="LEVEL",
-                       help="the level whose codes are kept; a smaller number stays closer to the "
-                            "recording (default: the top level)")
+    group.add_argument("--keep", metavar="LEVEL",
+                       help="the level whose codes are kept, such as 128x; a smaller number stays "
+                            "closer to the recording (default: the top level)")
 
 
 SCORE_OPTIONS = (*(name for name, control in controls.CONTROLS.items() if control.score), "key")
@@ -214,18 +206,16 @@ def describe(music, names):
 def stream_options(args, music) -> dict:
     """The keywords of `VQWave.stream` for the arguments. Prints the weights in use."""
     chain = music.chain
-    if args.variation_of is not None and args.keep is None:
-        args.keep = chain.top
+    if args.variation_of is not None:
+        args.keep = chain.top if args.keep is None else chain.check_level(args.keep)
     level = music.ending(bottom(args.generators, chain), args.keep)
-    generated = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
     encoded = [args.keep or level, level] if args.prompt is None else chain.down_to(level)
-    for x in map(chain.check_level, encoded):
+    for x in encoded:
         music.weight_set(chain.codecs[x]).config.check_codes()
-    score = [chain.score] if chain.score and not args.keep else []
-    describe(music, [*(chain.codecs[x] for x in encoded), *score, *map(chain.generator, generated)])
+    describe(music, [*(chain.codecs[x] for x in encoded),
+                     *map(chain.generator, chain.generated(level, args.keep))])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
-            "sampling": sampling(args, generated, performer(music, generated) if score else None),
-            "label": args.label,
+            "sampling": sampling(args), "label": args.label,
             "begin": begin(args, music, level), "intro": args.intro,
             "leveling": not args.no_leveling}
 
@@ -261,43 +251,17 @@ def piece_length(args, music) -> int | None:
     return samples
 
 
-def performer(music, levels: list[int]) -> int | None:
-    """The level whose generator performs a score and draws no codes, or None."""
-    config = music.weight_set(music.chain.generator(levels[0])).config
-    return levels[0] if config.core.performs else None
-
-
-def sampling(args, levels: list[int], performer: int | None) -> dict | None:
-    """The values of the options in `SAMPLING`: {level: {field of `Sampling`: value}}. A value for
-    all levels that would leave the score without notes does not change the score.
-    """
-    by_level: dict[int, dict] = {}
+def sampling(args) -> dict:
+    """The values of the options in `SAMPLING`, as `choose_sampling` takes them."""
+    chosen: dict = {}
     for field in SAMPLING:
-        given = getattr(args, field) or ()
-        values = [value for value in given if not isinstance(value, LevelValue)]
-        if len(values) not in (0, 1, len(levels)):
-            raise UserError(f"{flag(field)} has {len(values)} values; give one, or one for each of "
-                            f"levels {', '.join(map(str, levels))}")
-        for i, level in enumerate(levels if values else ()):
-            value = values[i if len(values) > 1 else 0]
-            if level == performer and silences_score(field, value):
-                print(f"{flag(field)} {value:g} does not change the score, which would have no "
-                      f"notes, because each is less likely than silence; {flag(field)} "
-                      f"{SCORE}={value:g} sets it anyway", file=sys.stderr)
-            else:
-                by_level.setdefault(level, {})[field] = value
-        for name, value in (x for x in given if isinstance(x, LevelValue)):
-            known = [*[SCORE] * bool(performer), *(f"{level}x" for level in levels)]
-            number = name.removesuffix("x")
-            check_name("level", SCORE if name == SCORE else f"{number}x", known)
-            level = performer if name == SCORE else int(number)
-            if level == performer and name != SCORE and field != "guidance":
-                print(f"{flag(field)} {name}={value:g} has no effect: level {name} performs the "
-                      f"score and draws no codes; {SCORE}={value:g} is for the score",
-                      file=sys.stderr)
-            else:
-                by_level.setdefault(level, {})[field] = value
-    return by_level or None
+        for level, value in getattr(args, field) or ():
+            fields = chosen.setdefault(level, {}) if level else chosen
+            if field in fields:
+                raise UserError(f"{flag(field)} has several values for {level or 'all levels'}; "
+                                f"name the level of a value, such as score={value:g}")
+            fields[field] = value
+    return chosen
 
 
 def begin(args, music, level: int):
@@ -317,7 +281,7 @@ def begin(args, music, level: int):
         source = music.source(args.variation_of, args.keep,
                               lambda share: bar.update(task, completed=share))
     print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, keeping the "
-          f"codes at {args.keep}x", file=sys.stderr)
+          f"codes at {config.level_name(args.keep)}", file=sys.stderr)
     return source
 
 

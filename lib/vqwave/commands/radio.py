@@ -69,7 +69,5 @@ def main(argv=None) -> int:
 
 def opener(music: api.VQWave, seed: int, args):
     """A function that opens a stream with a piece for each station."""
-    sampling = None if args.guidance is None else {
-        level: {"guidance": args.guidance} for level in music.chain.sizes
-        if level >= music.ending(None)}
+    sampling = None if args.guidance is None else {"guidance": args.guidance}
     return lambda: music.stream(seed=seed, batch=args.stations, sampling=sampling, label=args.label)

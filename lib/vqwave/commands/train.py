@@ -20,11 +20,6 @@ KEEP_LAST = 3
 """The default number of numbered sets of each model that stay, besides the best."""
 
 
-def levels(text: str) -> tuple[int, ...]:
-    """An argparse type: levels with commas between them."""
-    return tuple(map(int, text.split(",")))
-
-
 class _List(argparse.Action):
     def __call__(self, parser, *_):
         print(_describe_presets())
@@ -59,9 +54,9 @@ def parser() -> argparse.ArgumentParser:
                         help=f"time for everything, the report included; trainings adapt their "
                              f"steps to the speed of the machine (default: {HOURS:g}, from scratch "
                              f"{FROM_SCRATCH_HOURS:g}, with --steps no limit)")
-    parser.add_argument("--levels", metavar="L,...", type=levels,
-                        help="levels to train, coarsest first (default: the levels that play; from "
-                             "scratch, all levels)")
+    parser.add_argument("--levels", metavar="L,...", type=lambda text: text.split(","),
+                        help="levels to train, coarsest first, such as 512x,128x (default: the "
+                             "levels that play; from scratch, all levels)")
     parser.add_argument("--no-report", action="store_true",
                         help=f"do not write {plan.REPORT} at the end")
     arguments.add_musicnn(parser)

@@ -11,5 +11,6 @@ from .conditions import *
 from .fields import *
 from .generator import *
 from .heads import *
+from .levels import *
 from .quantizers import *
 from .training import *

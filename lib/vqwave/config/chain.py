@@ -1,5 +1,6 @@
 """Chains and presets: the levels of a system and the models of each level."""
 
+import math
 import os
 from collections.abc import Iterable
 from itertools import pairwise
@@ -13,6 +14,7 @@ from ..errors import UserError
 from .codec import CodecConfig
 from .fields import Config, ConfigError, Name, Positive, Text, load_yaml, merge, short, validate
 from .generator import GeneratorConfig
+from .levels import SCORE, LevelNumber, level_name, read_level
 from .training import DataConfig, TrainingConfig
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -21,27 +23,38 @@ DEFAULT_PRESET = "vqwave"
 
 
 class ChainLevel(Config):
-    """One level of a chain and its models. generator: None if no generator learns the frames."""
+    """One level of a chain and its models. codec: None for the score. generator: None if no
+    generator learns the frames.
+    """
 
-    level: Positive
-    codec: Name
+    level: LevelNumber
+    codec: Name | None = None
     generator: Name | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        of_score = self.level == SCORE
+        if of_score == bool(self.codec) or of_score and not self.generator:
+            raise ValueError("a level of sound needs a codec; level score has a generator alone")
+        return self
 
 
 class ChainConfig(Config):
-    """Generators from the top down, and the codecs of their levels. block: samples in a block of a
-    stream. end: the level that is decoded by default (None: the finest). score: the generator of
-    the score that the top level performs.
+    """The levels from the top down: a score, if there is one, then levels of sound. block: samples
+    in a block of a stream. end: the level that is decoded by default (None: the finest).
+
+    Methods that take a level also take its name, see `read_level`.
     """
 
     sample_rate: Positive
     block: Positive
-    end: Positive | None = None
-    score: Name | None = None
+    end: LevelNumber | None = None
     levels: Annotated[tuple[ChainLevel, ...], Field(min_length=1)]
 
     @pydantic.model_validator(mode="after")
     def _check(self):
+        if not self.sizes or SCORE in [level.level for level in self.levels[1:]]:
+            raise ValueError("a chain has levels of sound, and its score comes first")
         for above, below in pairwise(self.sizes):
             if above <= below or above % below:
                 raise ValueError(f"level {above} is not a multiple of the level below it, {below}")
@@ -56,11 +69,12 @@ class ChainConfig(Config):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The levels from the top down, in samples per frame."""
-        return tuple(level.level for level in self.levels)
+        """The levels of sound from the top down, in samples per frame."""
+        return tuple(self.codecs)
 
     @property
     def top(self) -> int:
+        """The coarsest level of sound."""
         return self.sizes[0]
 
     @property
@@ -73,7 +87,7 @@ class ChainConfig(Config):
         return self.bottom if self.end is None else self.end
 
     def down_to(self, level: int) -> list[int]:
-        """The levels from the top down to `level`."""
+        """The levels of sound from the top down to `level`."""
         return [size for size in self.sizes if size >= level]
 
     def below(self, level: int) -> int:
@@ -83,19 +97,26 @@ class ChainConfig(Config):
     @property
     def codecs(self) -> dict[int, str]:
         """Names of the codecs by level, from the top down."""
-        return {level.level: level.codec for level in self.levels}
+        return {level.level: level.codec for level in self.levels if level.codec}
 
     @property
     def generators(self) -> dict[int, str]:
-        """Names of the generators by level, from the top down."""
+        """Names of the generators by level, from the top down; that of the score has `SCORE`."""
         return {level.level: level.generator for level in self.levels if level.generator}
 
-    def generator(self, level: int) -> str:
+    def generator(self, level) -> str:
         """The name of a level's generator. Raises `UserError` if the level has none."""
+        level = read_level(level, self.generated(0))
         if level not in self.generators:
-            raise UserError(f"level {self.check_level(level)} of the chain has no generator: "
+            raise UserError(f"level {level_name(level)} of the chain has no generator: "
                             f"{self.codecs[level]} stands alone")
         return self.generators[level]
+
+    def generated(self, level: int, keep: int | None = None) -> list[int]:
+        """The levels that are generated for sound of `level`: all from the top down to it; for a
+        variation, those below level `keep`.
+        """
+        return [x.level for x in self.levels if level <= x.level < (keep or math.inf)]
 
     @property
     def can_generate(self) -> bool:
@@ -103,38 +124,32 @@ class ChainConfig(Config):
         return self.top in self.generators
 
     @property
-    def all_generators(self) -> list[str]:
-        """Names of the generators from the top down, that of the score first."""
-        return [*filter(None, [self.score]), *self.generators.values()]
-
-    @property
     def names(self) -> list[str]:
         """The names of all models: the codecs from the top down, then the generators."""
-        return [*self.codecs.values(), *self.all_generators]
+        return [*self.codecs.values(), *self.generators.values()]
 
     @property
     def summary(self) -> str:
         """The models from the top down and the sample rate, as words in a message."""
         levels = [f"{' and '.join(filter(None, (level.codec, level.generator)))} of level "
-                  f"{level.level}" for level in self.levels]
+                  f"{level_name(level.level)}" for level in self.levels]
         return f"{', '.join(levels)}, at {self.sample_rate} Hz"
 
-    def check_level(self, level: int) -> int:
-        """`level`. Raises `ConfigError` if the chain has no such level."""
-        if level not in self.sizes:
-            raise ConfigError(f"there is no level {level!r}; there are "
-                              f"{', '.join(map(str, self.sizes))}")
-        return level
+    def check_level(self, level) -> int:
+        """The number of a level of sound; None: the finest. Raises `ConfigError` if the chain has
+        no such level.
+        """
+        return self.bottom if level is None else read_level(level, self.sizes)
 
-    def check_keep(self, keep: int, level: int) -> int:
-        """`keep`. Raises `ConfigError` if it is no level of the chain above `level`."""
+    def check_keep(self, keep, level: int) -> int:
+        """The number of a level that a variation keeps. Raises `ConfigError` if it is no level of
+        the chain above `level`.
+        """
         above = [x for x in self.sizes if x > level]
         if not above:
-            raise ConfigError(f"the chain has no level above {level} that a variation could keep")
-        if keep not in above:
-            raise ConfigError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}: "
-                              f"a variation generates the levels below, down to {level}")
-        return keep
+            raise ConfigError(f"the chain has no level above {level_name(level)} that a variation "
+                              f"could keep")
+        return read_level(keep, above, "a variation keeps a level above those that it generates: ")
 
 
 class _Description(pydantic.BaseModel, extra="allow"):
@@ -157,7 +172,7 @@ class _PresetFile(Config):
     @pydantic.model_validator(mode="after")
     def _check(self):
         for role, names in (("codecs", self.chain.codecs.values()),
-                            ("generators", self.chain.all_generators)):
+                            ("generators", self.chain.generators.values())):
             described, named = set(getattr(self, role)), set(names)
             if described != named:
                 parts = [f"{what} {', '.join(sorted(names))}" for what, names in (
@@ -181,12 +196,13 @@ class Preset:
         self.models: dict[str, Any] = {}
         self.trainings: dict[str, TrainingConfig] = {}
         above = None
-        if self.chain.score:
-            self._add(GeneratorConfig, file, file.generators[self.chain.score],
-                      {"name": self.chain.score})
         for level in self.chain.levels:
-            self._add_level(level, above, file)
-            above = self.codec(level.codec)
+            if level.codec is None:
+                self._add(GeneratorConfig, file, file.generators[level.generator],
+                          {"name": level.generator, "level": level.level})
+            else:
+                self._add_level(level, above, file)
+                above = self.codec(level.codec)
 
     def _add_level(self, level: ChainLevel, above: CodecConfig | None, file: _PresetFile):
         self._add(CodecConfig, file, file.codecs[level.codec], {
@@ -232,8 +248,9 @@ class Preset:
 
     def generator(self, name: str | int) -> GeneratorConfig:
         """The generator of this name, or of a level."""
-        return self.models[self.chain.generator(name) if isinstance(name, int) else
-                            self._check_known(name, "generator", self.chain.all_generators)]
+        names = self.chain.generators.values()
+        return self.models[self.chain.generator(name) if isinstance(name, int)
+                            else self._check_known(name, "generator", names)]
 
     def _check_known(self, name: str, role: str, names: Iterable[str]) -> str:
         if name not in names:

@@ -1,7 +1,10 @@
-"""Conditions: a model's inputs besides its own past, such as the level above or labels."""
+"""Conditions: a model's inputs besides its own past, such as the level above or labels. Each makes
+its input from a `View`, in training and in a piece that plays alike.
+"""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Protocol
 
+import numpy as np
 import pydantic
 from pydantic import Field
 
@@ -17,6 +20,24 @@ from .fields import (
     Text,
     default_kind,
 )
+from .levels import SCORE
+
+
+class View(Protocol):
+    """The frames of a level in a piece that plays (`play.level.Level`) or in a training window
+    (`data.windows.Window`), as far as conditions read them: int32 [batch, frames, …].
+    """
+
+    level: int
+
+    def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
+        """Frames begin … end - 1 of the level above; `pad` outside the piece."""
+
+    def labels(self, start: int, count: int) -> np.ndarray:
+        """The labels of `count` frames from `start` on, see `Labels`."""
+
+    def score(self, start: int, count: int, books: int) -> np.ndarray:
+        """The score in these frames, see `ScoreAbove`."""
 
 
 class ConditionConfig(Config):
@@ -27,6 +48,10 @@ class ConditionConfig(Config):
 
     input: ClassVar[str]
     """The name of the input."""
+
+    def rows(self, view: View, start: int, count: int) -> np.ndarray:
+        """The input for `count` frames from `start` on, with its halo."""
+        raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -54,6 +79,11 @@ class CodesAbove(ConditionConfig):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return None, self.books
+
+    def rows(self, view: View, start: int, count: int) -> np.ndarray:
+        ratio = self.level // view.level
+        return view.codes_above(start // ratio - self.halo, (start + count) // ratio + self.halo,
+                                self.num_codes)
 
 
 WHOLE_SHARE = 1 << 16
@@ -91,6 +121,9 @@ class Labels(ConditionConfig):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return None, None, 2
+
+    def rows(self, view: View, start: int, count: int) -> np.ndarray:
+        return view.labels(start, count)
 
     @property
     def none(self) -> int:
@@ -141,6 +174,7 @@ class ScoreAbove(ConditionConfig):
 
     input = "score"
     kind: Literal["score"] = "score"
+    level: ClassVar[int] = SCORE
     books: BookCount = 64
     channels: Positive = 128
     dilations: Dilations = (1, 2, 4)
@@ -166,6 +200,9 @@ class ScoreAbove(ConditionConfig):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return None, self.books + 1
+
+    def rows(self, view: View, start: int, count: int) -> np.ndarray:
+        return view.score(start - self.halo, count + 2 * self.halo, self.books)
 
     @property
     def no_score(self) -> int:

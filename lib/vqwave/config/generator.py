@@ -7,7 +7,7 @@ import pydantic
 from pydantic import Field
 
 from .codec import CodecConfig
-from .conditions import AnyCondition, CodesAbove, Labels, ScoreAbove
+from .conditions import AnyCondition, CodesAbove, Labels
 from .fields import (
     BookCount,
     CodeCount,
@@ -28,6 +28,7 @@ from .fields import (
     short,
     validate,
 )
+from .levels import SCORE
 from .roll import LOUDNESSES, STRUCK
 
 GAIN_WEIGHT = 8.0
@@ -247,6 +248,8 @@ class RollCore(CoreConfig):
     def check(self, generator):
         if generator.conditions:
             raise ValueError("a generator of a score has no conditions")
+        if generator.level != SCORE:
+            raise ValueError(f"level is {generator.level}; that of a score is {SCORE}")
         if generator.num_codes != (expected := STRUCK + LOUDNESSES):
             raise ValueError(f"num_codes is {generator.num_codes}; a score has {expected} "
                              "codes; train the score again")
@@ -307,9 +310,9 @@ class GeneratorConfig(Config):
         return next((c for c in self.conditions if isinstance(c, CodesAbove)), None)
 
     @property
-    def score(self) -> ScoreAbove | None:
-        """The score that the generator performs, or None."""
-        return next((c for c in self.conditions if isinstance(c, ScoreAbove)), None)
+    def reads(self) -> list[int]:
+        """The levels that the conditions read."""
+        return [c.level for c in self.conditions if not isinstance(c, Labels)]
 
     @property
     def labels(self) -> Labels | None:

@@ -3,7 +3,8 @@ function of (seed, index), and is read straight from its file. Tracks are weight
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -12,8 +13,8 @@ import numpy as np
 from ..config import WHOLE_SHARE, GeneratorConfig, Labels, TrainingConfig
 from ..io import audio, labels
 from ..io.splits import WHOLE, BatchShare
+from . import codes
 from .codes import CodeTrack
-from .conditions import CONDITION_WINDOWS, Span
 
 # The purposes of random numbers, as part of their keys.
 FOR_WINDOW, FOR_START, FOR_NEXT, FOR_CHANGE, FOR_PERFORMANCE = range(2, 7)
@@ -170,6 +171,77 @@ class PerformedWindows(AudioWindows):
         return audio.from_u16(sound), performed[first : first + frames].astype(np.int32)
 
 
+@dataclass(frozen=True)
+class Span:
+    """`frames` frames of a track from frame `start` on."""
+
+    track: CodeTrack
+    start: int
+    frames: int
+
+
+class Window:
+    """What the conditions of a generator read for a window of these spans: a `config.View` with a
+    batch of one. Beyond the window, the first and the last track go on.
+    """
+
+    def __init__(self, generator: GeneratorConfig, spans: Sequence[Span]):
+        self.generator, self.level, self.spans = generator, generator.level, spans
+
+    def _parts(self, begin: int, end: int, ratio: int = 1) -> Iterator[tuple[CodeTrack, int, int]]:
+        """(track, first frame, end) of each part of frames begin … end - 1 of the window, all in
+        frames of `ratio` frames of the level.
+        """
+        place = 0
+        for number, span in enumerate(self.spans):
+            shift, after = span.start // ratio - place, place + span.frames // ratio
+            first = max(begin, place) if number else begin
+            last = min(end, after) if span is not self.spans[-1] else end
+            if first < last:
+                yield span.track, first + shift, last + shift
+            place = after
+
+    def frames(self, begin: int, end: int, pad: int) -> np.ndarray:
+        """Frames begin … end - 1 of the window, with `pad` outside a track: int32 [1, end - begin,
+        books].
+        """
+        books = self.generator.books
+        return np.concatenate([_read(x.codes, x.first, x.frames, part, pad, books)
+                               for x, *part in self._parts(begin, end)])[None]
+
+    def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
+        books, ratio = self.generator.source.books, self.generator.ratio
+        return np.concatenate([_read(x.above, x.first_above, x.frames_above, part, pad, books)
+                               for x, *part in self._parts(begin, end, ratio)])[None]
+
+    def labels(self, start: int, count: int) -> np.ndarray:
+        numbers = []
+        for track, first, last in self._parts(start, start + count):
+            samples = track.start + self.level * np.arange(first, last)
+            seconds = samples * 2 ** (track.shift / 12) / track.track.sample_rate
+            numbers.append(labels.indices_of(track.track, self.generator.labels, seconds))
+        each = np.concatenate(numbers)
+        return np.stack([each, np.full_like(each, WHOLE_SHARE)], axis=-1)[None, :, None]
+
+    def score(self, start: int, count: int, books: int) -> np.ndarray:
+        parts = []
+        for track, first, last in self._parts(start, start + count):
+            frame = self.level / track.track.sample_rate
+            begin = track.start / track.track.sample_rate + first * frame
+            parts.append(track.score.in_frames(begin, frame, last - first, books))
+        return np.concatenate(parts)[None]
+
+
+def _read(frames, start: int, count: int, part: Sequence[int], pad: int, books: int) -> np.ndarray:
+    """A part (first frame, end) of the `count` frames that begin at frame `start` of codes, with
+    `pad` outside them: int32 [n, books].
+    """
+    (first, last), begin = part, max(0, part[0])
+    inside = codes.read_frames(frames, start + begin, min(count, last) - begin, books)
+    outside = max(0, -first), max(0, last - count)
+    return np.pad(inside, (outside, (0, 0)), constant_values=pad)
+
+
 def count_places(frames: int, length: int, unit: int) -> int:
     """The number of positions, `unit` frames apart, at which a window can begin in a track of
     `frames` frames; 1 for a track shorter than a window.
@@ -236,33 +308,17 @@ class CodeWindows(Batches):
         return spans
 
     def __getitem__(self, batch: int):
-        conditions, books = self.generator.conditions, self.generator.books
-        previous, target = [], []
-        weights, served = [], {condition.input: [] for condition in conditions}
-        for number in self.numbers(batch):
-            spans = self.spans(number)
-            first, *others = spans
-            before = min(1, first.start)
-            start = np.full((1 - before, books), self.generator.start_token, np.int32)
-            frames = np.concatenate([start, first.read(books, before),
-                                     *(span.read(books) for span in others)])
-            frames, previous_frames = frames[1:], frames[:-1]
-            after = ((0, self.length - len(frames)), (0, 0))
-            target.append(np.pad(frames, after))
-            previous.append(np.pad(previous_frames, after,
-                                   constant_values=self.generator.start_token))
-            weights.append(np.repeat([self.weight or 0, 0],
-                                     [len(frames), self.length - len(frames)]))
-            # A short track has as many frames of the level above as a whole window.
-            if len(frames) < self.length:
-                spans = [Span(first.track, first.start, self.length)]
-            for condition in conditions:
-                serve = CONDITION_WINDOWS[condition.kind]
-                served[condition.input].append(serve(condition, self.generator, spans))
-        inputs, target = {"previous": np.stack(previous)}, np.stack(target)
-        inputs |= {name: np.stack(rows) for name, rows in served.items()}
-        if books > 1:
+        generator, length = self.generator, self.length
+        views = [Window(generator, self.spans(number)) for number in self.numbers(batch)]
+        frames = np.concatenate([x.frames(-1, length, generator.start_token) for x in views])
+        target = frames[:, 1:] % generator.num_codes  # 0 after a track's end
+        inputs = {"previous": frames[:, :-1].copy()} | {
+            condition.input: np.concatenate([condition.rows(x, 0, length) for x in views])
+            for condition in generator.conditions}
+        if generator.books > 1:
             inputs["current"] = target.copy()
         if self.weight is None:
             return inputs, target
-        return inputs, target, np.stack(weights).astype(np.float32)[..., None]
+        served = np.array([sum(span.frames for span in x.spans) for x in views])
+        weights = np.where(np.arange(length) < served[:, None], self.weight, 0)
+        return inputs, target, weights.astype(np.float32)[..., None]

@@ -20,7 +20,7 @@ def folder(name: str) -> Path:
         return own
     chain = weights.chain(own)
     models = (chain.codecs.values() if name == weights.CODECS
-              else list(filter(None, [chain.score, chain.generators.get(chain.top)])))
+              else [x for level, x in chain.generators.items() if level >= chain.top])
     missing = [model for model in models if not weights.tags(own, model)]
     if models and not missing:
         return own
@@ -76,7 +76,7 @@ def plays_own_codecs(folder, chain: configs.ChainConfig, epoch: int | str | None
         return False
     for level, name in chain.generators.items():
         learned_from = weights.record(folder, name, epoch).get("codecs") or {}
-        codec = chain.codecs[level]
+        codec = chain.codecs.get(level)
         if codec in learned_from:
             own_record = weights.record(folder, codec)
             run, _, _ = (own_record.get("codes_of") or f"{own_record.get('id')}:").rpartition(":")

@@ -3,8 +3,7 @@
 
 Each condition is a Keras model of one input, whose name and shape are in the config. Its output is
 float32 [batch, T, channels], or [batch, 1, channels] if all frames share it. `join` concatenates
-the outputs to the core's context. In training the inputs come from `CONDITION_WINDOWS` in
-`data/conditions.py`, in a stream from `CONDITION_INPUTS` in `play/conditions.py`.
+the outputs to the core's context. The inputs come from `ConditionConfig.rows`.
 """
 
 from collections.abc import Callable

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..config import SCORE, level_name
 from ..data import chunking
 from ..data.scores import Score
 from ..errors import UserError, check_number
@@ -41,9 +42,11 @@ class VQWave(ChainModels):
         epoch: which weights of the generators (of a VAE: the codec) to load, a number or "best".
             None: the shipped ones, otherwise the best.
         preset: a name or a path. Weights that were trained with another preset are refused.
+
+    A level is called `512x`, `512` or 512.
     """
 
-    def encode(self, audio, level: int | None = None,
+    def encode(self, audio, level: int | str | None = None,
                report: Callable[[float], None] | None = None) -> np.ndarray:
         """Audio -> codes int32 [ceil(samples / level)]; [batch, …] for a batch; […, books] with
         several codebooks.
@@ -54,7 +57,7 @@ class VQWave(ChainModels):
             level: None is the chain's finest.
             report: called with the share of a file that is done.
         """
-        level = self.chain.bottom if level is None else level
+        level = self.chain.check_level(level)
         if isinstance(audio, str | os.PathLike):
             return self._encode_file(audio, level, report)[0]
         audio = _check_samples(audio, (1, 2))
@@ -84,7 +87,7 @@ class VQWave(ChainModels):
         return codes, samples
 
     def prompt(self, recording, *, seconds: float | None = None, start: float = 0.0,
-               level: int | None = None, keep_original: bool = False,
+               level: int | str | None = None, keep_original: bool = False,
                stay: float | None = None) -> Prompt:
         """A part of a recording that a piece can continue, encoded at every level from the top down
         to `level`. The part is cut to whole frames of the top level. Its codes equal those of the
@@ -120,7 +123,8 @@ class VQWave(ChainModels):
         segment = top * max(codec.config.quantizer.segment for codec in codecs.values())
         before = first // top * top
         left = min(halo + (before - halo) % segment, before)
-        ahead = max(left, min(first, round(BEATS_BEFORE * rate)) if self.chain.score else 0)
+        has_score = SCORE in self.chain.generators
+        ahead = max(left, min(first, round(BEATS_BEFORE * rate)) if has_score else 0)
         sound, end = _part(recording, rate, first - ahead,
                            None if count is None else ahead + count + halo)
         window = sound[ahead - left :]
@@ -133,10 +137,10 @@ class VQWave(ChainModels):
             raise UserError(f"{name}: is silent for {part.size / rate:.2f} s from {start:g} s on")
         codes = {x: self.encode(window, x)[left // x : (left + part.size) // x] for x in levels}
         pitches = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
-        score = Score.of(part, rate, sound[:ahead]) if self.chain.score else None
+        score = Score.of(part, rate, sound[:ahead]) if has_score else None
         return Prompt(codes, part.copy(), keep_original, pitches, stay, score)
 
-    def source(self, recording, keep: int | None = None,
+    def source(self, recording, keep: int | str | None = None,
                report: Callable[[float], None] | None = None) -> Variation:
         """The source of a variation: a recording's codes at the level `keep` (None: the top).
 
@@ -155,13 +159,13 @@ class VQWave(ChainModels):
             raise UserError("the recording is silent: there is nothing to vary")
         return Variation(keep, self.encode(recording, keep), recording.size)
 
-    def decode(self, codes, level: int | None = None) -> np.ndarray:
+    def decode(self, codes, level: int | str | None = None) -> np.ndarray:
         """Codes int [N] or [batch, N], with several codebooks […, books] -> audio float32 [N·level]
         or [batch, N·level].
 
         A residual codec takes any number of its first books.
         """
-        codec = self._encoder(self.chain.bottom if level is None else level)
+        codec = self._encoder(self.chain.check_level(level))
         step = codec.config.positions
         frames = check_codes(codes, codec.config, range(step, codec.config.books + 1, step), True)
         return codec.decode(frames) if frames.ndim == 3 else codec.decode(frames[None])[0]
@@ -181,7 +185,7 @@ class VQWave(ChainModels):
         unreadable file, and for one without notes.
         """
         if midi_files.is_midi(path):
-            score, composer = midi_files.read(path), self.chain.score
+            score, composer = midi_files.read(path), self.chain.generators.get(SCORE)
             return score.within(self.weight_set(composer).config.books) if composer else score
         samples = LONGEST_SCORE * self.sample_rate
         sound = audio_files.read_part(path, self.sample_rate, 0, samples)[0]
@@ -190,7 +194,7 @@ class VQWave(ChainModels):
             raise UserError(f"{printable(path)}: no notes are heard in this recording")
         return score
 
-    def stream(self, *, level: int | None = None, seconds: float | None = None,
+    def stream(self, *, level: int | str | None = None, seconds: float | None = None,
                samples: int | None = None, seed: int | None = None, sampling=None,
                begin: Prompt | Variation | None = None, batch: int | None = None,
                log_probs: bool = False, past: float = 0.0, latency: str = "normal", label=None,
@@ -200,9 +204,8 @@ class VQWave(ChainModels):
         Args:
             level: the last level of the chain, which is decoded; None: see `ending`.
             seed: decides all random draws; None: a random seed.
-            sampling: a `config.Sampling` for all levels; or a mapping from level to a `Sampling`,
-                or to the fields that differ from the generator's own: {512: {"temperature": 0.9}}.
-                "score" names the level of the score: {"score": {"temperature": 1.2}}.
+            sampling: how codes are drawn, in all levels, {"temperature": 0.9}, or in one,
+                {"score": {"temperature": 1.2}, "8x": {"top_k": 50}}; see `choose_sampling`.
             begin: a `Prompt` (see `prompt`), which the piece continues; or a `Variation` (see
                 `source`). The length of a piece includes its prompt. A variation is as long as its
                 recording, unless a length cuts it.
@@ -230,18 +233,17 @@ class VQWave(ChainModels):
         elif isinstance(begin, Prompt):
             begin = self._cut_prompt(begin, self.ending(level), samples)
             encoded = list(begin.codes)
-        codec, generators, composer = self.chain_engines(level, keep, encoded)
+        codec, generators = self.chain_engines(level, keep, encoded)
         if score is not None:
-            if composer is None:
+            if SCORE not in self.chain.generators:
                 raise UserError("these weights have no score level, so they can perform no score")
             if begin is not None:
                 raise UserError("a piece begins with a recording or performs a score, not both")
             begin = score
-        return Stream(codec, generators, composer=composer,
-                      block=LATENCIES[latency].samples(self.chain), samples=samples, seed=seed,
-                      sampling=sampling, label=label, begin=begin, batch=batch,
-                      log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past, music=self,
-                      intro=intro, leveling=leveling)
+        return Stream(codec, generators, block=LATENCIES[latency].samples(self.chain),
+                      samples=samples, seed=seed, sampling=sampling, label=label, begin=begin,
+                      batch=batch, log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past,
+                      music=self, intro=intro, leveling=leveling)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
         """The prompt with the codes of the levels down to `level` only. Raises `UserError` if a
@@ -249,8 +251,8 @@ class VQWave(ChainModels):
         """
         levels = self.chain.down_to(level)
         if missing := [x for x in levels if x not in prompt.codes]:
-            raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no "
-                            f"codes of level {missing[0]}")
+            raise UserError(f"the prompt was encoded to a coarser level than {level_name(level)}: "
+                            f"it has no codes of {level_name(missing[0])}")
         if samples is not None and samples <= len(prompt.audio):
             raise UserError(f"the piece lasts {samples / self.sample_rate:.2f} s, but the prompt "
                             f"alone lasts {len(prompt.audio) / self.sample_rate:.2f} s: make a "
@@ -282,7 +284,7 @@ class VQWave(ChainModels):
 
     def _encoder(self, level: int) -> engines.CodecEngine:
         """The codec of a level. Raises `UserError` if it is a VAE, whose frames are vectors."""
-        self.weight_set(self.chain.codecs[self.chain.check_level(level)]).config.check_codes()
+        self.weight_set(self.chain.codecs[level]).config.check_codes()
         return self.codec(level)
 
 

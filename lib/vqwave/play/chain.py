@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import machine
-from ..config import Sampling
+from ..config import SCORE, Sampling, level_name
 from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
@@ -22,8 +22,8 @@ from .blocks import Block, fade_in
 from .labels import CROSS_FADE, known_labels, labels_of_section
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
-from .sampling import change_sampling
-from .score import ScoreLevel, ScoreState, start_score
+from .sampling import choose_sampling
+from .score import ScoreLevel, ScoreState, opening_score
 
 SMOOTH = 0.01
 """The shortest cross-fade of blocks, in seconds, if the decoder sees less than its halo."""
@@ -33,21 +33,25 @@ SMOOTH = 0.01
 class Engines:
     """The engines of a chain: a `CodecEngine` and, from the top down, the `GeneratorEngine`s.
 
-    composer: the `GeneratorEngine` of the score, or None. music: the `VQWave` that made the
-    engines, or None. label: see `choose_labels`. sampling: by level, after a jump to other weights.
+    music: the `VQWave` that made the engines, or None. label: see `choose_labels`. sampling: see
+    `choose_sampling`, after a jump to other weights.
     """
 
     codec: Any
     generators: Sequence
     music: Any
     label: np.ndarray | None
-    sampling: Mapping[int, Sampling] | None = None
-    composer: Any = None
+    sampling: Mapping[str, Sampling] | None = None
 
     @property
     def configs(self) -> list:
         """The generators' configs."""
         return [g.config for g in self.generators]
+
+    @property
+    def has_score(self) -> bool:
+        """Whether one of the levels is a score."""
+        return SCORE in [config.level for config in self.configs]
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class ChainState:
 
     Attributes:
         label: the labels that sections of the score draw from, see `labels_of_section`; or None.
+        levels: of the generators, from the top down.
         source: a variation's kept codes, which the first generator reads as the level above.
-        score: the state of the score level, or None.
         blocks: the number of blocks made, or skipped where a jump begins after a prompt.
         runs_ahead: sampling is one block ahead of decoding (true from the second block on).
         decoded: the codes before this position are in `memory`, float32 [batch, s]: what the
@@ -82,9 +86,8 @@ class ChainState:
 
     seed: int
     label: np.ndarray | None
-    levels: list[LevelState]
+    levels: list[ScoreState | LevelState]
     source: BufferState | None = None
-    score: ScoreState | None = None
     prompt_samples: int = 0
     blocks: int = 0
     runs_ahead: bool = False
@@ -94,7 +97,7 @@ class ChainState:
     tail: np.ndarray | None = None
 
 
-def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[int, Sampling],
+def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[str, Sampling],
                 begin: Prompt | Variation | Score | None = None, skip: bool = False
                 ) -> ChainState:
     """The state of a chain before its first block. skip: a prompt of whole blocks is not played.
@@ -102,16 +105,18 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     rate, configs, batch = engines.codec.config.sample_rate, engines.configs, options.batch or 1
     state = ChainState(seed=seed, label=engines.label, levels=[])
     label = labels_of_section(known_labels(configs), state.label, seed, 0)
-    codes: dict[int, np.ndarray] = {}
-    homes: dict[int, pitches.HomePitches] = {}
+    opening: dict[int, dict] = {}  # by level, values of its state
+    score = begin if isinstance(begin, Score) else None
     if isinstance(begin, Variation):
         kept = check_codes(begin.codes, configs[0].source)
         state.source = BufferState(codes=np.repeat(kept[None], batch, axis=0))
     elif isinstance(begin, Prompt):
-        codes, top = check_prompt(begin.codes, configs), configs[0].level
-        homes = {level: pitches.HomePitches.of(powers, codes[level], pitches.FADES * rate / level)
-                 for level, powers in begin.pitches.items() if level in codes}
-        state.prompt_samples = len(codes[top]) * top
+        score = begin.score
+        for level, codes in check_prompt(begin.codes, configs).items():
+            state.prompt_samples = len(codes) * level
+            powers = begin.pitches.get(level)
+            opening[level] = {"prompt": codes, "home": None if powers is None else (
+                pitches.HomePitches.of(powers, codes, pitches.FADES * rate / level))}
         if skip:
             state.blocks = state.prompt_samples // options.block
         elif begin.keep_original:
@@ -119,17 +124,15 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
                 raise UserError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
                                 f"last {state.prompt_samples} samples")
             state.original = np.asarray(begin.audio, np.float32)
-    if engines.composer:
-        recorded = isinstance(begin, Prompt)
-        state.score = start_score(engines.composer, batch, options.log_probs, rate,
-                                  begin.score if recorded else begin, recorded=recorded,
-                                  intro=options.intro)
-        if configs[0].core.performs:
-            state.score.sampling = sampling[configs[0].level]
-    state.levels = [
-        LevelState.start(generator, batch, sampling[level], label, options.log_probs,
-                         codes.get(level), homes.get(level))
-        for generator in engines.generators for level in [generator.config.level]]
+    for generator in engines.generators:
+        config, kind = generator.config, LevelState
+        if config.level == SCORE:
+            kind, opening[SCORE] = ScoreState, opening_score(
+                score, batch, config.books, rate, recorded=isinstance(begin, Prompt),
+                intro=options.intro)
+        state.levels.append(kind.start(
+            generator, batch, sampling[level_name(config.level)], label, options.log_probs,
+            **opening.get(config.level, {})))
     return state
 
 
@@ -137,6 +140,11 @@ class Chain:
     """The levels and the decoder of a stream. `next_block` makes the blocks in order.
 
     The stream shares its `steering` and `workers`.
+
+    Attributes:
+        buffers: by level, from the top down: the levels that are generated, below a variation's
+            kept level. sounds: those of sound. levels: those that are generated.
+        score: the level of the score, or None. bottom: the level that is decoded.
     """
 
     def __init__(self, engines: Engines, options: Options, state: ChainState, steering: Steering,
@@ -144,27 +152,33 @@ class Chain:
         self.codec, self.options, self.state, self.workers = (engines.codec, options, state,
                                                               workers)
         self.sample_rate = self.codec.config.sample_rate
-        self.source: CodeBuffer | None = None
+        self.labels = known_labels(engines.configs)
+        self.buffers: dict[int, CodeBuffer] = {}
         if state.source:
             end = state.source.first + state.source.codes.shape[1]
-            self.source = CodeBuffer(engines.configs[0].source_level, options.block, state.source,
-                                     end)
-        self.labels = known_labels(engines.configs)
-        self.composer = engines.composer and ScoreLevel(
-            engines.composer, state.score, state.seed, steering, self.sample_rate, self.labels,
-            self._labels_of)
+            level = engines.configs[0].source_level
+            self.buffers[level] = CodeBuffer(level, options.block, state.source, end)
         self.levels: list[Level] = []
-        above: CodeBuffer | None = self.source
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
-            above = Level(generator, above, level_state, state.seed, options.block, steering,
-                          self._least_source(above),
-                          None if above else self.composer)
-            self.levels.append(above)
+            self.levels.append(self._build_level(generator, level_state, steering))
+            self.buffers[generator.config.level] = self.levels[-1]
+        self.score: Any = self.buffers.get(SCORE)
+        self.sounds = [buffer for buffer in self.buffers.values() if buffer is not self.score]
         self.bottom = self.levels[-1]
-        self._buffers = [self.source, *self.levels] if self.source else self.levels
         self._last: float = math.inf  # the bottom level is sampled before this position only
         self._followed: tuple[int, np.ndarray | None] = -1, None  # the section, and the labels
         self._set_view()
+
+    def _build_level(self, generator, state: Any, steering: Steering) -> Level:
+        options, seed, size = self.options, self.state.seed, generator.config.level
+        if size == SCORE:
+            return ScoreLevel(generator, state, seed, steering, self.sample_rate, self.labels,
+                              self._labels_of)
+        least = LEAST_SOURCE
+        if (above := generator.config.source_level) and options.ahead is not None:
+            least = min(least, max(1, round(options.ahead * self.sample_rate / above)))
+        return Level(generator, self.buffers, state, seed, options.block, steering, least,
+                     kept=round(options.past * self.sample_rate / size))
 
     def _set_view(self):
         """Set how many codes the decoder sees: `_before` a block and `_beyond` it.
@@ -184,26 +198,20 @@ class Chain:
             self._beyond, self._smooth = beyond, smooth
             self._assumed = min(beyond, halo - beyond)
 
-    def _least_source(self, above: CodeBuffer | None) -> int:
-        if self.options.ahead is None or above is None:
-            return LEAST_SOURCE
-        return min(LEAST_SOURCE, max(1, round(self.options.ahead * self.sample_rate / above.level)))
-
     @property
-    def sampling(self) -> dict[int, Sampling]:
-        """How each level draws."""
-        return {level.level: level.sampling for level in self.levels}
+    def sampling(self) -> dict[str, Sampling]:
+        """How each level draws, by its name."""
+        return {level_name(level.level): level.state.sampling for level in self.levels}
 
     def set_sampling(self, chosen: Sampling | Mapping):
-        """Change the sampling from each level's next block on; chosen: see `change_sampling`."""
-        top = self.levels[0]
-        sampling = change_sampling(self.sampling, chosen, top.level if top.performs else None)
+        """Change the sampling from each level's next block on; chosen: see `choose_sampling`."""
+        sampling = choose_sampling([x.config for x in self.levels], chosen, self.sampling)
         for level in self.levels:
-            level.set_sampling(sampling[level.level])
+            level.set_sampling(sampling[level_name(level.level)])
 
     def follow_label(self):
         """Cross-fade to the labels of the section that is composed, where they differ."""
-        state, section = self.state, self.state.score.section if self.state.score else 0
+        state, section = self.state, self.score.state.section if self.score else 0
         before, label = self._followed
         if state.label is None or (before == section and label is state.label):
             return
@@ -223,9 +231,9 @@ class Chain:
             if (span := seconds.get(level.level)) is not None:
                 level.freeze(max(1, round(span * self.sample_rate / level.level)) if span else 0)
 
-    def next_block(self, samples: int, blocks_left: int | None, past: int) -> Block:
+    def next_block(self, samples: int, blocks_left: int | None) -> Block:
         """The next block, with the codes of its first `samples` samples. blocks_left: the number of
-        blocks before the end, None: endless. past: the number of blocks whose codes a freeze needs.
+        blocks before the end, None: endless.
         """
         state, bottom = self.state, self.bottom
         self.follow_label()
@@ -241,7 +249,7 @@ class Chain:
         state.blocks += 1
         if state.blocks * self.options.block >= state.prompt_samples:
             state.original = None
-        self._trim(past)
+        self._trim()
         return Block(audio, codes, log_probs)
 
     def _advance(self) -> np.ndarray:
@@ -265,7 +273,7 @@ class Chain:
         """
         bottom, block = self.bottom, self.bottom.blocks
         needed, next_context = block * bottom.per_block < self._last, None
-        # A composer samples in `context`, in this thread. The decoder works meanwhile.
+        # A score is composed in `context`, in this thread. The decoder works meanwhile.
         decoding = self._decode() if decode and not bottom.source else []
         if needed:
             context = bottom.context(block)
@@ -334,7 +342,7 @@ class Chain:
         """The codes and log-probabilities of the last decoded block by level."""
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}
-        for level in self._buffers:
+        for level in self.sounds:
             rate, begin = level.level, self.state.blocks * level.per_block
             end = begin - (-samples // rate)
             codes[rate] = level.window(begin, end, pad=0)
@@ -342,22 +350,14 @@ class Chain:
                 log_probs[rate] = level.window(begin, end, np.nan, level.state.log_probs)
         return codes, log_probs if self.options.log_probs else None
 
-    def _trim(self, past: int):
-        """Forget codes that nothing will read: not the decoder, not the context of a later block,
-        not a freeze of the last `past` blocks.
+    def _trim(self):
+        """Forget codes that nothing will read: not the decoder, and not the context of a later
+        block.
         """
-        for level, below in zip(self._buffers, [*self._buffers[1:], None], strict=True):
-            keep = self.state.blocks * level.per_block
-            if below is None:
-                keep -= self._before
-            else:
-                group = below.blocks // below.group * below.group * below.per_block
-                keep = min(keep, below.span(group, group)[0])
-            kept = 0 if level is self.source else past * level.per_block
-            level.trim(max(0, min(keep, level.stop - kept)))
-        if self.composer:
-            top = self.levels[0]
-            self.composer.forget((top.blocks * top.per_block - top.config.score.halo) * top.level)
+        begin = self.state.blocks * self.options.block
+        self.bottom.read_from = begin - self._before * self.bottom.level
+        for buffer in self.buffers.values():
+            buffer.forget(min(begin, buffer.read_from))
 
 
 def decode_finite(codec, *arguments) -> tuple[np.ndarray, np.ndarray | None]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..config import SCORE, read_level
 from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
 from .labels import choose_labels, find_labels, known_labels, read_labels
 from .level import Steering
 from .prompt import Prompt, check_prompt
-from .sampling import KEY_DRAW, check_seed, sampling_per_level, uniforms
+from .sampling import KEY_DRAW, check_seed, choose_sampling, uniforms
 from .score import SCALES, key_shares
 
 SECTION_REQUESTS = "new", "theme"
@@ -79,7 +80,7 @@ def check_block(block: int, configs) -> int:
     """`block` in samples, as an int. Raises `UserError` if it is no multiple of the top level, or
     more than `LONGEST_BLOCK`.
     """
-    top = configs[0].source_level or configs[0].level
+    top = next(c.source_level or c.level for c in configs if c.level != SCORE)
     if check_number("block", block, 1, LONGEST_BLOCK, whole=True) % top:
         raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
     return int(block)
@@ -105,8 +106,8 @@ def load_named(keywords: Mapping, engines: Engines) -> dict[str, Any]:
         music = keywords["weights"] = music.open(weights) if is_path else weights
         configs = [g.config for g in music.chain_engines()[1]]
     if keywords.get("notes") and music is not None:
-        for config in configs:
-            music.pitches(config.level)
+        for level in _levels_of_sound(configs):
+            music.pitches(level)
     if isinstance(begin, Mapping):
         if (not isinstance(begin.get("file"), str | os.PathLike)
                 or not set(begin) <= {"file", "start", "seconds"}):
@@ -134,7 +135,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
             change.pop("weights"), change.pop("sampling", None), engines, options)
     configs = engines.configs
     if "sampling" in change:
-        sampling_per_level(configs, change["sampling"], engines.composer)
+        choose_sampling(configs, change["sampling"])
     if "label" in change:
         change["label"] = read_labels(change["label"], find_labels(configs), options.batch or 1)
     if "freeze" in change:
@@ -146,7 +147,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
     if "notes" in change:
         change["notes"], change["pitches"] = _check_notes(change["notes"], engines)
     of_score = controls.SCORE & change.keys()
-    if of_score and not engines.composer:
+    if of_score and not engines.has_score:
         raise UserError(f"{min(of_score)} needs weights with a score (preset vqwave); these have "
                         f"none")
     if "key" in change:
@@ -167,7 +168,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
 
 def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:
     """The engines of another `VQWave`. Raises `UserError` if they cannot continue this stream."""
-    codec, generators, composer = music.chain_engines()
+    codec, generators = music.chain_engines()
     configs = [g.config for g in generators]
     rate, now = codec.config.sample_rate, before.codec.config.sample_rate
     if rate != now:
@@ -176,8 +177,11 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     check_block(options.block, configs)
     same_labels = known_labels(configs).names == known_labels(before.configs).names
     label = choose_labels(configs, before.label if same_labels else "", options.batch or 1)
-    return Engines(codec, generators, music, label,
-                   sampling_per_level(configs, sampling, composer), composer)
+    return Engines(codec, generators, music, label, choose_sampling(configs, sampling))
+
+
+def _levels_of_sound(configs) -> list[int]:
+    return [config.level for config in configs if config.level != SCORE]
 
 
 def _check_seconds(name: str, seconds, options: Options) -> float:
@@ -188,13 +192,10 @@ def _check_seconds(name: str, seconds, options: Options) -> float:
 
 
 def _check_freeze(freeze, configs, options: Options) -> dict[int, float]:
-    levels = [config.level for config in configs]
+    levels = _levels_of_sound(configs)
     freeze = freeze if isinstance(freeze, Mapping) else {levels[0]: freeze}
-    for level in freeze:
-        if level not in levels:
-            raise UserError(f"freeze names level {level}; the chain has levels "
-                            f"{', '.join(map(str, levels))}")
-    return {level: _check_seconds("freeze", seconds, options) for level, seconds in freeze.items()}
+    return {read_level(level, levels, "freeze: "): _check_seconds("freeze", seconds, options)
+            for level, seconds in freeze.items()}
 
 
 def _cut_prompt(prompt: Prompt, configs, block: int, rate: int) -> Prompt:
@@ -222,7 +223,7 @@ def _check_notes(notes, engines: Engines) -> tuple[tuple[int, ...], dict[int, np
     if engines.music is None:
         raise UserError("this stream cannot measure the pitches of its codes: it was made without "
                         "music, a VQWave")
-    powers = {config.level: engines.music.pitches(config.level) for config in engines.configs}
+    powers = {x: engines.music.pitches(x) for x in _levels_of_sound(engines.configs)}
     powers = {level: x for level, x in powers.items() if x is not None}
     if not powers:
         raise UserError("these weights cannot follow notes: none of their codecs has oscillators "

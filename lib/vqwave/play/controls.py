@@ -46,8 +46,8 @@ class Control:
 
     name: the keyword of `Stream.set`. about: a description. step: the change of one key press.
     unit: "" for a share or a factor. sampled: a field of `Sampling`, which each level has for
-    itself. keys: for less and for more; a single key switches between 0 and a value. labels,
-    score: only weights with labels, or with a score, have the control. slider: the page shows it as
+    itself. keys: for less and for more; a single key switches between 0 and a value.
+    score: only weights with a score have the control. slider: the page shows it as
     a plain slider. floor: the smallest value above `least`, if values between them are refused.
     """
 
@@ -60,7 +60,6 @@ class Control:
     unit: str = ""
     sampled: bool = False
     keys: str = ""
-    labels: bool = False
     score: bool = False
     slider: bool = False
     knob: Knob | None = None
@@ -89,7 +88,7 @@ CONTROLS = {control.name: control for control in (
     Control("top_p", "draw only from the likeliest codes that together reach this probability",
             0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP"),
     Control("guidance", "how strongly the music follows its label; 1 is as trained",
-            1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG", labels=True),
+            1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG"),
     Control("loudness", "louder or softer; 0 is as the music is made",
             QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, volume=True)),
     Control("transpose", "higher or lower, at the same tempo",

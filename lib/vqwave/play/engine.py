@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from .. import stderr
-from ..config import PERIOD, Sampling
+from ..config import PERIOD, Sampling, level_name
 from ..data import chunking, form, melody
 from ..data.vocoders import vocoder
 from ..errors import UserError, check_name
@@ -38,14 +38,17 @@ def check_chain(codec, generators, kept: int = 0):
         raise UserError("a chain needs at least one generator")
     configs = [g.config for g in generators]
     if configs[0].source_level != kept:
-        above = (f"the variation keeps level {kept}" if kept
+        above = (f"the variation keeps level {level_name(kept)}" if kept
                  else "no level stands above it in this chain")
-        raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but {above}")
+        raise UserError(f"{configs[0].name} reads level {level_name(configs[0].source_level)}, but "
+                        f"{above}")
     for above, below in pairwise(configs):
-        if below.source_level != above.level:
-            raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} "
-                            f"makes {above.level}")
-        check_source(below, above)
+        if above.level not in below.reads:
+            reads = " and ".join(map(level_name, below.reads)) or "no level"
+            raise UserError(f"{below.name} reads {reads}, but {above.name} makes "
+                            f"{level_name(above.level)}")
+        if below.source:
+            check_source(below, above)
     for above, below in pairwise(c for c in configs if c.labels):
         ours, theirs = below.labels, above.labels
         if (ours.of, ours.names) != (theirs.of, theirs.names):
@@ -58,8 +61,8 @@ def check_codec(generator, codec):
     """Raises `UserError` if level, codes or books of the generator differ from the codec's."""
     ours, theirs = generator.config, codec.config
     if (ours.level, ours.num_codes, ours.books) != (theirs.level, theirs.num_codes, theirs.books):
-        raise UserError(f"{theirs.name} decodes {_frame(theirs)} of level {theirs.level}, "
-                        f"but {ours.name} makes {_frame(ours)} of level {ours.level}")
+        raise UserError(f"{theirs.name} decodes {_frame(theirs)} of {level_name(theirs.level)}, "
+                        f"but {ours.name} makes {_frame(ours)} of {level_name(ours.level)}")
 
 
 def check_source(below, above):
@@ -421,8 +424,6 @@ class _KerasCodec:
                         for kind in ("encode", "decode")}
 
     def fact(self, kind: str, key: str) -> int:
-        if key == "state":
-            return self._models[kind].outputs[1].shape[-1]
         return getattr(self._codec, key)
 
     def __call__(self, kind: str, *inputs: np.ndarray) -> list[np.ndarray]:

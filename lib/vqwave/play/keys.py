@@ -37,7 +37,7 @@ class Keys:
         self._mood = ""
         self._next = {"r": deque(map(str, recordings)), "w": deque(map(str, folders))}
         self._loading: threading.Thread | None = None
-        self._values: dict[str, dict[int | None, float]] = {}
+        self._values: dict[str, dict[str | None, float]] = {}
         self._read_stream()
 
     def _read_stream(self):
@@ -45,18 +45,19 @@ class Keys:
 
         Values are {control: {level: value}}. The level is None if a control has only one value.
         """
-        samplings = self.stream.queued_sampling
+        samplings, sampled = self.stream.queued_sampling, self.stream.sampled
         self._levels = list(samplings)
         self._level = None  # the level that keys change; None: all
         self._controls = {name: control for name, control in controls.CONTROLS.items()
-                          if (self.stream.labels or not control.labels)
+                          if sampled.get(name, [name])
                           and (self.stream.has_score or not control.score)}
-        self._first: dict[str, dict[int | None, float]] = {
-            name: {level: getattr(sampling, name) for level, sampling in samplings.items()}
+        self._first: dict[str, dict[str | None, float]] = {
+            name: {level: getattr(samplings[level], name) for level in sampled[name]}
             if control.sampled else {None: control.default}
             for name, control in self._controls.items()}
         self._first["stay"] = {None: self.stream.stay}
-        self._first["freeze"] = dict.fromkeys(self._levels, 0.0)
+        self._sounds = [level for level in self._levels if level != "score"]
+        self._first["freeze"] = dict.fromkeys(self._sounds, 0.0)
         # The stream keeps the values that are not of its levels.
         self._values = {name: dict(values) if self._controls[name].sampled
                         else self._values.get(name, dict(values))
@@ -89,7 +90,7 @@ class Keys:
                 parts.append(f"{name} {'/'.join(f'{x:g}' for x in dict.fromkeys(values.values()))}")
             elif not control.sampled:
                 sign = "+" if control.least < 0 else ""
-                parts += [" ".join(filter(None, (name, level and f"{level}x", f"{value:{sign}.4g}",
+                parts += [" ".join(filter(None, (name, level, f"{value:{sign}.4g}",
                                                  control.unit)))
                           for level, value in values.items() if value != first[level]]
         return " · ".join(parts)
@@ -120,7 +121,9 @@ class Keys:
         """Handle key `index` of a control: 0 is less, 1 is more; a single key is on and off."""
         values, step = self._values[control.name], control.step if index else -control.step
         levels = list(values)
-        if len(levels) > 1 and self._level is not None:
+        if None not in values and self._level is not None:
+            if self._level not in values:
+                raise UserError(f"{self._level} has no {control.name}")
             levels = [self._level]
         elif control.name == "freeze":
             levels = levels[:1]
@@ -171,7 +174,7 @@ class Keys:
                 self._read_stream()
                 self._mood = ""
             self._values["hold"] = {None: 0.0}
-            self._values["freeze"] = dict.fromkeys(self._levels, 0.0)
+            self._values["freeze"] = dict.fromkeys(self._sounds, 0.0)
             self.notice = f"seed {seed}"
 
     def _continue_with_next(self, key: str):
@@ -222,7 +225,7 @@ class Keys:
         except UserError as e:
             self.notice = str(e)
 
-    def _change(self, control: controls.Control, values: dict[int | None, float]):
+    def _change(self, control: controls.Control, values: dict[str | None, float]):
         """Set the values of a control: {level: value}, see `_read_stream`."""
         if control.sampled:
             self._set(sampling={level: {control.name: x} for level, x in values.items()})

@@ -23,7 +23,7 @@ def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
     for config in configs:
         if config.labels:
             return config.labels
-    raise UserError(f"{configs[0].name} was trained without labels, so it takes no label")
+    raise UserError(f"{configs[-1].name} was trained without labels, so it takes no label")
 
 
 def known_labels(configs: Sequence[GeneratorConfig]) -> Labels:

@@ -2,14 +2,14 @@
 the codes that other levels still read.
 """
 
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
-from ..config import GeneratorConfig, Sampling, replace
+from ..config import SCORE, Sampling, ScoreAbove
 from . import pitches
-from .conditions import CONDITION_INPUTS
 from .controls import CONTROLS
 from .labels import Mixture, without
 from .sampling import uniforms_by_book
@@ -32,13 +32,16 @@ class BufferState:
 
 
 class CodeBuffer:
-    """The last codes of one level; `trim` forgets the oldest. end: the length of the piece in
-    frames, or `ENDLESS`.
+    """The last codes of one level; `forget` drops the oldest. end: the length of the piece in
+    frames, or `ENDLESS`. kept: the number of the last frames that are never forgotten. read_from:
+    the first sample of what was read last; nothing before will be read again.
     """
 
-    def __init__(self, level: int, block: int, state: BufferState, end: int):
+    read_from = 0
+
+    def __init__(self, level: int, block: int, state: BufferState, end: int, kept: int = 0):
         self.level, self.per_block = level, block // level
-        self.state, self.end = state, end
+        self.state, self.end, self.kept = state, end, kept
 
     @property
     def stop(self) -> int:
@@ -59,7 +62,11 @@ class CodeBuffer:
         right = end - begin - left - inside.shape[1]
         return np.pad(inside, ((0, 0), (left, right), (0, 0)), constant_values=pad)
 
-    def trim(self, position: int):
+    def forget(self, sample: int):
+        """Forget the codes before a sample of the piece."""
+        self._trim(min(sample // self.level, self.stop - self.kept))
+
+    def _trim(self, position: int):
         """Forget the codes before `position`."""
         state, count = self.state, position - self.state.first
         if count > 0:
@@ -121,48 +128,42 @@ class LevelState(BufferState):
 
     @classmethod
     def start(cls, generator, batch: int, sampling: Sampling, label: np.ndarray | None,
-              log_probs: bool, prompt: np.ndarray | None = None,
-              home: pitches.HomePitches | None = None) -> Self:
-        """The state before the first code of a piece. label: see `labels_of_section`."""
-        config, sampling = generator.config, own_sampling(generator.config, sampling)
+              log_probs: bool, **values) -> Self:
+        """The state before the first code of a piece. label: see `labels_of_section`. values: of
+        other fields.
+        """
+        config = generator.config
         empty = np.empty((batch, 0, config.books), np.int32)
         rows = batch * (1 + config.is_guided(sampling))
-        labels = config.labels and Mixture(label, label)
-        return cls(codes=empty, previous=np.full((batch, config.books), config.start_token,
-                                                 np.int32),
-                   memory=[np.asarray(x) for x in generator.initial_state(rows)],
-                   sampling=sampling, prompt=empty[0] if prompt is None else prompt, loop=empty,
-                   log_probs=empty.astype(np.float32) if log_probs else None,
-                   labels=labels, home=home)
-
-
-def own_sampling(config: GeneratorConfig, sampling: Sampling) -> Sampling:
-    """The sampling of a generator from that of its level. A performer takes only the guidance."""
-    if config.core.performs:
-        return replace(config.sampling, guidance=sampling.guidance)
-    return sampling
+        state = cls(codes=empty, previous=np.full((batch, config.books), config.start_token,
+                                                  np.int32),
+                    memory=[np.asarray(x) for x in generator.initial_state(rows)],
+                    sampling=sampling, prompt=empty[0], loop=empty,
+                    log_probs=empty.astype(np.float32) if log_probs else None,
+                    labels=config.labels and Mixture(label, label))
+        return replace(state, **values)
 
 
 class Level(CodeBuffer):
-    """One generator that samples its level.
+    """One generator that samples its level: a `config.View` for its conditions.
 
     Args:
-        source: the level above, None at the top.
+        above: the levels above by number, of which the conditions read some.
+        block: samples of a block.
         least_source: see `LEAST_SOURCE`.
-        composer: the `score.ScoreLevel` that the top level performs, or None.
+        kept: see `CodeBuffer`.
     """
 
     state: LevelState
 
-    def __init__(self, generator, source: CodeBuffer | None, state: LevelState, seed: int,
-                 block: int, steering: Steering,
-                 least_source: int = LEAST_SOURCE, composer=None):
+    def __init__(self, generator, above: Mapping[int, CodeBuffer], state: LevelState, seed: int,
+                 block: int, steering: Steering, least_source: int = LEAST_SOURCE, kept: int = 0):
         self.generator, self.config = generator, generator.config
-        self.source, self.seed, self.steering = source, seed, steering
-        self.composer = composer
-        self.performs = composer is not None and self.config.core.performs
+        self.seed, self.steering = seed, steering
+        self.source = source = above.get(self.config.source_level)
+        self._score: Any = above.get(SCORE)
         super().__init__(self.config.level, block, state,
-                         source.end * self.config.ratio if source else ENDLESS)
+                         source.end * self.config.ratio if source else ENDLESS, kept)
         self.batch, self.books = state.previous.shape
         # The number of blocks that share one run of the context model.
         self.group = -(-least_source // source.per_block) if source else 1
@@ -202,25 +203,35 @@ class Level(CodeBuffer):
 
     def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
         """The conditions' inputs for `count` frames from `start` on, by name: int32 [rows, …]."""
-        inputs = {c.input: CONDITION_INPUTS[c.kind](self, c, start, count)
-                  for c in self.config.conditions}
+        inputs = {c.input: c.rows(self, start, count) for c in self.config.conditions}
         if not self.guided:
             return inputs
         labels = self.config.labels
         unlabelled = inputs | {labels.input: without(inputs[labels.input], labels)}
         return {name: np.concatenate([x, unlabelled[name]]) for name, x in inputs.items()}
 
-    @property
-    def sampling(self) -> Sampling:
-        """For a performer, the sampling of its composer: a performer keeps its own temperature."""
-        return (self.composer if self.performs else self).state.sampling
+    def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
+        """See `config.View`. Samples the level above as far as needed."""
+        self.source.fill(end)
+        self.source.read_from = begin * self.source.level
+        return self.source.window(begin, end, pad)
+
+    def labels(self, start: int, count: int) -> np.ndarray:
+        return self.state.labels.pairs(start, count)
+
+    def score(self, start: int, count: int, books: int) -> np.ndarray:
+        """See `config.View`. Composes as far as needed."""
+        if self._score:
+            self._score.read_from = start * self.level
+            return self._score.in_frames(start * self.level, count, self.level)
+        rows = np.zeros((self.batch, count, books + 1), np.int32)
+        rows[..., -1] = ScoreAbove.PHASES
+        return rows
 
     def set_sampling(self, sampling: Sampling):
         """Change the sampling. New unlabelled rows start with the memory of the labelled rows."""
         state = self.state
-        if self.performs:
-            self.composer.set_sampling(sampling)
-        state.sampling = own_sampling(self.config, sampling)
+        state.sampling = sampling
         state.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
                         for x in state.memory]
 
@@ -233,11 +244,6 @@ class Level(CodeBuffer):
         codes = self.state.codes
         self.state.loop = codes[:, codes.shape[1] - min(frames, codes.shape[1]) :].copy()
         self.state.loop_start = self.stop
-
-    def span(self, start: int, stop: int) -> tuple[int, int]:
-        """The span of the level above that the context of the frames start … stop − 1 reads."""
-        return (start // self.config.ratio - self.config.halo, stop // self.config.ratio
-                + self.config.halo)
 
     def sample(self, context):
         """Sample one block. Codes of a prompt or of a frozen loop are taken as they are."""

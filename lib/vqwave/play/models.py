@@ -1,10 +1,8 @@
 """The trained models of a chain: finds them in their folders, checks them, loads engines."""
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -44,11 +42,9 @@ class ChainModels:
         return self._others[key]
 
     def chain_engines(self, level: int | None = None, keep: int = 0, encoded: Sequence[int] = ()
-                      ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine],
-                                 engines.GeneratorEngine | None]:
-        """The engines of the chain down to a level (None: see `ending`): the codec, the generators
-        from the top down, and the composer (the generator of the score that the first generator
-        performs, or None). Raises `UserError` for models that do not fit together.
+                      ) -> tuple[engines.CodecEngine, list[engines.GeneratorEngine]]:
+        """The engines of the chain down to a level (None: see `ending`): the codec, and the
+        generators from the top down. Raises `UserError` for models that do not fit together.
 
         keep: the level whose codes a variation keeps; 0: no variation. encoded: the levels whose
         codes come from a recording (prompt or variation).
@@ -56,8 +52,8 @@ class ChainModels:
         level = self.ending(level)
         codec = self.weight_set(self.chain.codecs[level])
         codec.config.check_codes()
-        generators = {x: self.weight_set(self.chain.generator(x)) for x in self.chain.sizes
-                      if level <= x < (keep or math.inf)}
+        generators = {x: self.weight_set(self.chain.generator(x))
+                      for x in self.chain.generated(level, keep)}
         chain = list(generators.values())
         engines.check_chain(codec, chain, keep)
         encoders = [self.weight_set(self.chain.codecs[x]) for x in encoded]
@@ -67,9 +63,7 @@ class ChainModels:
             else:
                 engines.check_codec(generators[encoder.config.level], encoder)
         engines.check_trained_on([codec, *encoders], chain)
-        composer = self.chain.score if not keep and chain[0].config.score else None
-        return (self.codec(level), [self.generator(x) for x in generators],
-                self._load(composer) if composer else None)
+        return self.codec(level), [self.generator(x) for x in generators]
 
     def pitches(self, level: int) -> np.ndarray | None:
         """The power of each pitch class in each code of a level, see `pitches.of_codec`. The first
@@ -84,11 +78,11 @@ class ChainModels:
         """Samples per second; the same for all models of the chain."""
         return self.chain.sample_rate
 
-    def ending(self, level: int | Literal["all"] | None, keep: int | None = None) -> int:
+    def ending(self, level: int | str | None, keep: int | None = None) -> int:
         """The level to decode: `level`; or, for None, the chain's default; or, for "all", the
         finest level with a generator. For a variation that keeps level `keep`, the default is
         always below `keep`. A chain that lacks weights ends above the first level without weights,
-        unless `level` is a number. A line on stderr then names what is missing.
+        unless `level` names one. A line on stderr then names what is missing.
         """
         chain = self.chain
         if level == "all":
@@ -118,7 +112,7 @@ class ChainModels:
         if not missing or last is None:
             return level  # without weights of the first level, loading raises an error
         defaults.note(f"no weights of {' and '.join(missing)} in {self._generators}, so the chain "
-                      f"ends at {last}x")
+                      f"ends at {config.level_name(last)}")
         return last
 
     def codec(self, level: int) -> engines.CodecEngine:
@@ -150,8 +144,8 @@ class ChainModels:
                 raise UserError(f"{name} has a sample rate of {rate} Hz, but the chain has "
                                 f"{self.sample_rate} Hz")
             if weight_set.config.level != levels.get(name, weight_set.config.level):
-                raise UserError(f"{name} is of level {weight_set.config.level}, but the chain has "
-                                f"it at level {levels[name]}")
+                raise UserError(f"{name} is of level {config.level_name(weight_set.config.level)}, "
+                                f"but the chain has it at level {config.level_name(levels[name])}")
             self._sets[name] = weight_set
         return self._sets[name]
 

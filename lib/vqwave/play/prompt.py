@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..config import SCORE, level_name
 from ..data.scores import Score
 from ..errors import UserError
 
@@ -52,20 +53,21 @@ def check_codes(codes, config, books: Container[int] = (), batch: bool = False) 
     frames = array[..., None] if config.books == 1 and array.ndim <= 1 + batch else array
     if (frames.ndim not in (2, 2 + batch) or frames.shape[-1] not in (books or (config.books,))
             or frames.dtype.kind not in "iu"):
-        raise UserError(f"codes of level {config.level} are {array.dtype} {list(array.shape)}; "
-                        f"they must be whole numbers [n, {config.books}]")
+        raise UserError(f"codes of {level_name(config.level)} are {array.dtype} "
+                        f"{list(array.shape)}; they must be whole numbers [n, {config.books}]")
     if frames.size and not 0 <= frames.min() <= frames.max() < config.num_codes:
-        raise UserError(f"codes of level {config.level} are {frames.min()} … {frames.max()}; "
+        raise UserError(f"codes of {level_name(config.level)} are {frames.min()} … {frames.max()}; "
                         f"they must be in 0 … {config.num_codes - 1}")
     return frames.astype(np.int32)
 
 
 def check_prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
     """A prompt's codes by level. Raises `UserError` for missing levels or unequal ends."""
+    configs = [c for c in configs if c.level != SCORE]
     levels = [c.level for c in configs]
     if sorted(prompt, reverse=True) != levels:
-        raise UserError(f"the prompt has levels {sorted(prompt, reverse=True)}; the chain has "
-                        f"{levels}")
+        raise UserError(f"the prompt has levels {', '.join(map(level_name, prompt))}; the chain "
+                        f"has {', '.join(map(level_name, levels))}")
     codes = {c.level: check_codes(prompt[c.level], c) for c in configs}
     lengths = {level: len(frames) * level for level, frames in codes.items()}
     if len(set(lengths.values())) > 1:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..config import GeneratorConfig, Sampling, override
+from ..config import SCORE, GeneratorConfig, Sampling, level_name, override, read_level, validate
 from ..errors import UserError, check_number
+from ..io.defaults import note
 
 TEMPO_DRAW, PLAN_DRAW, TRACK_DRAW, PART_DRAW, KEY_DRAW, DENSITY_DRAW = range(1000, 1006)
-SCORE = "score"
-"""The name of the score's level in a mapping of sampling."""
 LEAST_NOTES = {"temperature": 0.4, "top_k": 2, "top_p": 1.0}
 """The least values (except 0 for top-k) at which a score has notes: 60 s of two seeds had none at a
 temperature of 0.35, with top-k 1, or with top-p 0.9. Each note is less likely than silence.
@@ -66,52 +65,66 @@ def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
     return 1.0 / sampling.temperature, sampling.top_k, sampling.top_p
 
 
-def silences_score(field: str, value: float) -> bool:
-    """Whether a score that is drawn with this value of a field of `Sampling` has no notes."""
-    return value < LEAST_NOTES.get(field, 0) and (field != "top_k" or value != 0)
-
-
-def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None,
-                       composer=None) -> dict[int, Sampling]:
-    """The sampling of each level of a chain. configs: of its generators, top first. chosen: see
-    `change_sampling`. Also raises `UserError` for guidance without labels.
-
-    composer: the weights or the engine of the score, or None. A performer keeps its own
-    temperature, so the sampling of its level is that of its composer.
+def takes(config: GeneratorConfig, field: str) -> bool:
+    """Whether a value of a field of `Sampling` for all levels changes a level: guidance needs
+    labels; other fields are for levels that draw one code after another, so not for performers.
     """
-    own = {c.level: c.sampling for c in configs}
-    scored = configs[0].level if composer and configs[0].core.performs else None
-    if scored:
-        own[scored] = composer.config.sampling
-    sampling = change_sampling(own, chosen, scored)
-    if not any(c.labels for c in configs) and any(s.guidance != 1 for s in sampling.values()):
-        raise UserError(f"{configs[0].name} was trained without labels, so guidance must be 1 (its "
-                        f"default)")
+    return config.labels is not None if field == "guidance" else not config.core.performs
+
+
+def levels_by_field(configs: Sequence[GeneratorConfig]) -> dict[str, list[str]]:
+    """The names of the levels that take each field of `Sampling`."""
+    return {field: [level_name(config.level) for config in configs if takes(config, field)]
+            for field in Sampling.model_fields}
+
+
+def choose_sampling(configs: Sequence[GeneratorConfig], chosen=None,
+                    now: Mapping[str, Sampling] | None = None) -> dict[str, Sampling]:
+    """The sampling of each level of a chain, by the level's name.
+
+    Args:
+        configs: of the chain's generators.
+        chosen: None (no change); or a `Sampling`, or a mapping with fields of `Sampling`, for all
+            levels that take them, see `takes`. By the name of a level, the mapping has a
+            `Sampling`, or the fields that differ, for this level.
+        now: the sampling that `chosen` changes; None: the generators' own.
+
+    Raises:
+        UserError: for anything else, for an unknown level, for a value out of range, and for
+            guidance without labels.
+    """
+    sampling = dict(now or {level_name(config.level): config.sampling for config in configs})
+    if not isinstance(chosen, Sampling | Mapping | None):
+        raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
+                        f"to Sampling")
+    given, labelled = dict(chosen or {}), any(config.labels for config in configs)
+    common = {field: given.pop(field) for field in Sampling.model_fields if field in given}
+    common = {field: getattr(validate(Sampling, common, "sampling"), field) for field in common}
+    levels = [config.level for config in configs]
+    named = {read_level(name, levels, "sampling: "): fields for name, fields in given.items()}
+    for config in configs:
+        name, own = level_name(config.level), named.get(config.level, {})
+        if not isinstance(own, Sampling | Mapping):
+            raise UserError(f"sampling of {name} is {own!r}; it must be a mapping, or a Sampling")
+        fields = {field: value for field, value in common.items()
+                  if (takes(config, field) or field == "guidance" and not labelled)
+                  and not _silences(config, field, value)} | dict(own)
+        if fields.get("guidance", 1) != 1 and not config.labels:
+            raise UserError(f"{config.name} was trained without labels, so guidance must be 1 (its "
+                            f"default)")
+        if config.core.performs and fields.keys() & {"top_k", "top_p"}:
+            note(f"top_k and top_p do not change {name}: it performs, and draws no code after "
+                 f"another")
+            fields = {x: value for x, value in fields.items() if x not in ("top_k", "top_p")}
+        sampling[name] = override(sampling[name], fields, f"sampling of {name}")
     return sampling
 
 
-def change_sampling(own: Mapping[int, Sampling], chosen, scored: int | None = None
-                    ) -> dict[int, Sampling]:
-    """The sampling of each level: `own`, changed by `chosen`.
-
-    chosen: None (no change), a `Sampling` for all levels, or a mapping from level to a `Sampling`
-        or to a mapping of the fields that differ. Raises `UserError` for anything else, for an
-        unknown level, and for a value out of range.
-    scored: the level that performs a score, whose sampling `SCORE` names; None: no score.
-    """
-    if chosen is None or isinstance(chosen, Sampling):
-        return {level: chosen or sampling for level, sampling in own.items()}
-    if not isinstance(chosen, Mapping):
-        raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
-                        f"to Sampling")
-    changed = dict(own)
-    for key, fields in chosen.items():
-        name, level = f"sampling of level {key}", scored if key == SCORE else key
-        if level not in own:
-            raise UserError(f"sampling names level {key}; the chain has levels "
-                            f"{', '.join(map(str, [SCORE] * bool(scored) + [*own]))}")
-        if not isinstance(fields, Sampling | Mapping):
-            raise UserError(f"{name} is {fields!r}; it must be a mapping, or a Sampling")
-        changed[level] = (fields if isinstance(fields, Sampling)
-                          else override(own[level], fields, name))
-    return changed
+def _silences(config: GeneratorConfig, field: str, value: float) -> bool:
+    """Whether a level is a score that would have no notes with this value. Says so, once."""
+    silent = config.level == SCORE and value < LEAST_NOTES.get(field, 0) and (
+        field != "top_k" or value != 0)
+    if silent:
+        note(f"{field} {value:g} does not change the score, which would have no notes, because a "
+             f"note is less likely than silence; name the level score to set it anyway")
+    return silent

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -116,33 +117,30 @@ class ScoreState(LevelState):
         return max(0, len(self.sections) - 1)
 
 
-def start_score(generator, batch: int, log_probs: bool, sample_rate: int,
-                prompt: Score | None = None, *, recorded: bool = False, intro: bool = True
-                ) -> ScoreState:
-    """The state before the first step.
+def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int, *,
+                  recorded: bool, intro: bool) -> dict[str, Any]:
+    """The values of a `ScoreState` with which a piece begins.
 
     Args:
         prompt: a score that the piece continues.
         recorded: whether the piece begins with the recording of this score.
         intro: keep the beats before the first sound of a score that is not recorded.
     """
-    state = ScoreState.start(generator, batch, generator.config.sampling, None, log_probs)
-    state.line = state.line.repeat(batch, axis=0)
-    if prompt is not None and len(prompt.beats) > 2:
-        codes = prompt.in_steps(generator.config.books)
-        sounding = np.flatnonzero((codes != SILENT).any(-1))
-        rest = 0 if recorded or intro else sounding.min(initial=len(codes))
-        first = rest - rest % STEPS_PER_BEAT
-        # New music follows the last sound at once: the beats go on after the prompt's end.
-        state.prompt = codes[first : sounding.max(initial=-1) + 1]
-        state.recorded = recorded
-        state.grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)[first:]
-        state.grid -= state.grid[0] if first else 0
-        state.times = state.grid[:1].copy()
-        state.tempo = prompt.tempo
-        half = pitches.FADES * state.tempo / 60 * STEPS_PER_BEAT
-        state.home = pitches.HomePitches(home_scores(state.prompt), len(state.prompt), half)
-    return state
+    line = np.full((batch, melody.ORDER, 2), -1)
+    if prompt is None or len(prompt.beats) <= 2:
+        return {"line": line}
+    codes = prompt.in_steps(books)
+    sounding = np.flatnonzero((codes != SILENT).any(-1))
+    rest = 0 if recorded or intro else sounding.min(initial=len(codes))
+    first = rest - rest % STEPS_PER_BEAT
+    # New music follows the last sound at once: the beats go on after the prompt's end.
+    codes = codes[first : sounding.max(initial=-1) + 1]
+    grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)[first:]
+    grid -= grid[0] if first else 0
+    half = pitches.FADES * prompt.tempo / 60 * STEPS_PER_BEAT
+    return {"line": line, "prompt": codes, "recorded": recorded, "grid": grid,
+            "times": grid[:1].copy(), "tempo": prompt.tempo,
+            "home": pitches.HomePitches(home_scores(codes), len(codes), half)}
 
 
 def pitch_classes(books: int) -> np.ndarray:
@@ -202,12 +200,12 @@ class ScoreLevel(Level):
     def __init__(self, generator, state: ScoreState, seed: int, steering: Steering,
                  sample_rate: int, chain_labels: Labels,
                  labels_of: Callable[[int], np.ndarray | None]):
-        super().__init__(generator, None, state, seed, generator.config.level * STEPS_PER_BEAT,
+        super().__init__(generator, {}, state, seed, generator.config.level * STEPS_PER_BEAT,
                          steering)
         self.sample_rate, self.labels_of = sample_rate, labels_of
         self.spreads = spreads.of_chain(generator.corpus, chain_labels)
         self.loudness = spreads.shares_of_loudness(generator.corpus)
-        self.labels: np.ndarray | None = None  # of this section
+        self.section_labels: np.ndarray | None = None
 
     def _begin(self):
         """Draw the tempo, and compose the upbeat. Not called after a prompt."""
@@ -228,6 +226,11 @@ class ScoreLevel(Level):
         if state.theme >= 0:
             state.theme = max(state.theme, begin)
 
+    @property
+    def last_sample(self) -> int:
+        """The end of the composed score."""
+        return int(self.state.times[-1])
+
     def _draw(self, stream: int, number: int) -> float:
         return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])
 
@@ -242,7 +245,7 @@ class ScoreLevel(Level):
         """Compose one beat. Steps of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
         self._plan()
-        self.labels = self.spreads and self.labels_of(state.section)
+        self.section_labels = self.spreads and self.labels_of(state.section)
         super().sample(context)
         tempo = self.steering.tempo or state.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
@@ -346,12 +349,12 @@ class ScoreLevel(Level):
             classes = pitch_classes(self.books)
             by_class = np.bincount(classes, counts, 12)
             strikes[:-BANDS] += key_bias(steering.key, by_class)[classes]
-        if self.labels is not None:
+        if self.section_labels is not None:
             section = state.codes[piece, max(0, state.began - state.first) :][-WATCHED:]
             counts = (section[:, :-BANDS] >= STRUCK).sum(0), form.by_loudness(section).sum(0)
             for total, spread, count in zip((strikes[:-BANDS], louder), self.spreads, counts,
                                             strict=True):
-                total += spread.bias(self.labels[piece], count)
+                total += spread.bias(self.section_labels[piece], count)
         bias = np.zeros((self.books, STRUCK + LOUDNESSES), np.float32)
         bias[:, STRUCK:] = strikes[:, None]
         bias[:-BANDS, STRUCK:] += louder
@@ -407,11 +410,11 @@ class ScoreLevel(Level):
 
     def forget(self, sample: int):
         """Forget the steps before a sample, except those of the last `KEPT` seconds."""
-        sample = min(sample, int(self.state.times[-1]) - KEPT * self.sample_rate)
+        sample = min(sample, self.last_sample - KEPT * self.sample_rate)
         gone = int(np.searchsorted(self.state.times, sample, "right")) - 1
         gone -= gone % STEPS_PER_BEAT
         if gone > 0:
-            self.trim(self.state.first + gone)
+            self._trim(self.state.first + gone)
             self.state.times = self.state.times[gone:].copy()
 
     def notes(self, begin: int, end: int, piece: int = 0) -> list[tuple[int, int, int, int]]:

@@ -16,7 +16,6 @@ from ..errors import UserError
 from ..io.files import atomic_write, printable, reason
 from .changes import engines_after
 from .controls import NAMES
-from .sampling import SCORE
 
 
 def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarray]:
@@ -33,18 +32,11 @@ def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarra
 
 
 def _check_keywords(change: dict) -> dict:
-    """The keywords of one change, with levels as ints or `SCORE`. (JSON's keys are text.)"""
+    """The keywords of one change."""
     for name in change:
         if name not in NAMES:
             raise ValueError(f"no control is called {name!r}; there are {', '.join(NAMES)}")
-    by_level = {name: change[name] for name in ("sampling", "freeze")
-                if isinstance(change.get(name), Mapping)}
-    try:
-        return change | {name: {level if level == SCORE else int(level): value
-                                for level, value in values.items()}
-                         for name, values in by_level.items()}
-    except (TypeError, ValueError):
-        raise ValueError("sampling and freeze must name levels by their numbers") from None
+    return change
 
 
 SampleNumber = Annotated[int, Field(strict=True, ge=0)]

@@ -3,6 +3,7 @@ fields and types of the dataclasses, so a new field needs no further code. A che
 values, because a stream could play some wrong values without end.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import types
@@ -25,7 +26,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-SNAPSHOT_VERSION = 22
+SNAPSHOT_VERSION = 23
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
@@ -59,9 +60,15 @@ def pack(value, name: str = "") -> dict[str, Any]:
 def unpack(kind, packed: Mapping[str, Any], name: str = ""):
     """The value of type `kind` from the keys of `pack`. Raises `KeyError` for a missing key."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        present = any(key == name or key.startswith(f"{name}.") for key in packed)
-        return unpack(arguments[0], packed, name) if present else None
+    if origin is types.UnionType:  # None, or one of several kinds, the one with most keys first
+        if not any(key == name or key.startswith(f"{name}.") for key in packed):
+            return None
+        first, *others = [kind for kind in arguments if kind is not types.NoneType]
+        for other in others:
+            with contextlib.suppress(KeyError):
+                return unpack(first, packed, name)
+            first = other
+        return unpack(first, packed, name)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return typing.cast(Any, kind)(**{field.name: unpack(hints[field.name], packed,
@@ -126,7 +133,6 @@ class Snapshot:
     version: int
     codec: EngineReference
     generators: list[EngineReference]
-    score: EngineReference | None
     options: Options
     chain: ChainState
     steering: Steering
@@ -137,8 +143,7 @@ class Snapshot:
     def of(cls, engines: Engines, *parts) -> typing.Self:
         """The snapshot of a stream with these engines. parts: the fields from `options` on."""
         return cls(SNAPSHOT_VERSION, EngineReference.of(engines.codec),
-                   [EngineReference.of(generator) for generator in engines.generators],
-                   engines.composer and EngineReference.of(engines.composer), *parts)
+                   [EngineReference.of(generator) for generator in engines.generators], *parts)
 
     def pack(self) -> dict[str, Any]:
         """The values for `np.savez`, with their checksum."""
@@ -161,7 +166,7 @@ class Snapshot:
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
                         f"{SNAPSHOT_VERSION}")
 
-    def engines(self, codec, generators, music, composer) -> Engines:
+    def engines(self, codec, generators, music) -> Engines:
         """The engines of the saved chain. Raises `UserError` if other engines are given."""
         def load(reference, loader):
             try:
@@ -172,9 +177,7 @@ class Snapshot:
 
         codec = codec or load(self.codec, engine.CodecEngine)
         generators = generators or [load(x, engine.GeneratorEngine) for x in self.generators]
-        composer = composer or (self.score and load(self.score, engine.GeneratorEngine))
-        saved = [self.codec, *self.generators, *filter(None, [self.score])]
-        parts = [codec, *generators, *filter(None, [composer])]
+        saved, parts = [self.codec, *self.generators], [codec, *generators]
         names, others = [x.name for x in saved], [x.config.name for x in parts]
         if names != others:
             raise UserError(f"the saved state is of {printable(', '.join(names))}, not of "
@@ -183,4 +186,4 @@ class Snapshot:
             if ((reference.checksum, reference.engine) != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {reference.name}")
-        return Engines(codec, generators, music, self.chain.label, composer=composer)
+        return Engines(codec, generators, music, self.chain.label)

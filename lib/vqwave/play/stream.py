@@ -20,7 +20,7 @@ from .changes import Change, check_block, check_change, engines_after, load_name
 from .labels import choose_labels, known_labels, name_of
 from .level import Steering
 from .prompt import Prompt, Variation
-from .sampling import draw_seed, sampling_per_level
+from .sampling import choose_sampling, draw_seed, levels_by_field
 from .score import KEPT
 from .snapshot import Snapshot
 from .transpose import Transposer
@@ -70,8 +70,8 @@ class StreamStatus:
         return self._chain.state.prompt_samples
 
     @property
-    def sampling(self) -> dict[int, Sampling]:
-        """The sampling of each level."""
+    def sampling(self) -> dict[str, Sampling]:
+        """The sampling of each level that is generated, by its name."""
         return self._chain.sampling
 
     @property
@@ -85,9 +85,14 @@ class StreamStatus:
         return self._queued
 
     @property
-    def queued_sampling(self) -> Mapping[int, Sampling]:
+    def queued_sampling(self) -> Mapping[str, Sampling]:
         """The sampling of each level after a queued jump to other weights; otherwise now."""
         return self._queued.sampling or self.sampling
+
+    @property
+    def sampled(self) -> dict[str, list[str]]:
+        """The names of the levels that take each field of `Sampling`, after all queued changes."""
+        return levels_by_field(self._queued.configs)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,7 +103,7 @@ class StreamStatus:
     @property
     def has_score(self) -> bool:
         """Whether the chain has a score after all queued changes."""
-        return self._queued.composer is not None
+        return self._queued.has_score
 
     @property
     def label(self) -> str:
@@ -127,8 +132,8 @@ class StreamStatus:
     @property
     def tempo(self) -> float:
         """The tempo of the score, in beats per minute; 0 without a score or before it begins."""
-        composer = self._chain.composer
-        return (composer.steering.tempo or composer.state.tempo) if composer else 0.0
+        score = self._chain.score
+        return (score.steering.tempo or score.state.tempo) if score else 0.0
 
     @property
     def notes_since(self) -> int:
@@ -143,10 +148,10 @@ class StreamStatus:
         """The samples of the beats of the composed score, int64 [beats]; empty without a score. The
         upbeat is before sample 0. Right from sample `notes_since` on.
         """
-        composer = self._chain.composer
-        if composer is None:
+        score = self._chain.score
+        if score is None:
             return np.zeros(0, np.int64)
-        return composer.state.times[::STEPS_PER_BEAT] + self._score_delay
+        return score.state.times[::STEPS_PER_BEAT] + self._score_delay
 
     def whole_score(self, end: int, piece: int = 0
                     ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
@@ -171,15 +176,15 @@ class StreamStatus:
         Each is (first sample, sample after the last, MIDI number, velocity). end: None is the end
         of the composed score, which runs ahead of the sound.
         """
-        composer, delay = self._chain.composer, self._score_delay
-        if composer is None:
+        score, delay = self._chain.score, self._score_delay
+        if score is None:
             return []
         begin = max(begin, self.notes_since)
-        end = composer.state.times[-1] + delay if end is None else end
+        end = score.last_sample + delay if end is None else end
         semitones = round(self._transposer.semitones)
         return [(first + delay, last + delay, note + semitones, velocity)
                 for first, last, note, velocity
-                in composer.notes(begin - delay, end - delay, piece)]
+                in score.notes(begin - delay, end - delay, piece)]
 
 
 class Stream(StreamStatus):
@@ -190,14 +195,15 @@ class Stream(StreamStatus):
     all threads; an error closes the stream.
 
     Args:
-        codec, generators: a `CodecEngine`, and `GeneratorEngine`s from the top of the chain down.
+        codec, generators: a `CodecEngine`, and `GeneratorEngine`s from the top of the chain down,
+            that of a score first.
         block: samples of a block, a multiple of the top level.
         seed: a whole number of at least 0, which decides all random draws. None: a random seed,
             see `.seed`.
         batch: None: one piece, blocks [block]. N: N independent pieces, blocks [N, block]. In
             float32, piece b does not depend on N.
         samples: cuts the endless piece to this length; None: endless.
-        sampling: see `sampling_per_level`.
+        sampling: see `choose_sampling`.
         begin: a `Prompt`, which the generators continue; a `Variation`, whose codes the first
             generator reads as the level above; or a `Score`, which the stream performs and then
             continues. A variation ends with its codes.
@@ -208,7 +214,6 @@ class Stream(StreamStatus):
         ahead: look-ahead of the decoder in seconds, which adds latency. The decoder repeats the
             last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
             so that the sound equals the whole piece decoded at once.
-        composer: the `GeneratorEngine` of the score that the first generator performs, or None.
         intro: a piece keeps the beats before the first sound of a given score.
         leveling: pieces get a similar loudness, and a continuation that of its prompt; not
             variations. See `Leveler`.
@@ -226,8 +231,7 @@ class Stream(StreamStatus):
                  seed: int | None = None, batch: int | None = None, samples: int | None = None,
                  sampling=None,
                  begin: Prompt | Variation | Score | None = None, log_probs: bool = False,
-                 past: float = 0.0, label=None, music=None, ahead: float | None = None,
-                 composer=None):
+                 past: float = 0.0, label=None, music=None, ahead: float | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
                             f"VQWave.prompt and VQWave.source)")
@@ -247,11 +251,10 @@ class Stream(StreamStatus):
         options = Options(block, batch, log_probs, past, samples,
                           None if ahead is None else check_number("ahead", ahead, 0), intro,
                           leveling and varied is None)
-        seed, sampling = draw_seed(seed), sampling_per_level(configs, sampling, composer)
+        seed, sampling = draw_seed(seed), choose_sampling(configs, sampling)
         if label is None and (begin is None or isinstance(begin, Score)):
             label = ""
-        engines = Engines(codec, generators, music, choose_labels(configs, label, batch or 1),
-                          composer=composer)
+        engines = Engines(codec, generators, music, choose_labels(configs, label, batch or 1))
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
@@ -299,10 +302,10 @@ class Stream(StreamStatus):
         next block on.
 
         Args:
-            sampling: a `Sampling` for all levels; or a mapping from level to a `Sampling`, or to
-                the fields that change: `{512: {"temperature": 1.2}}`.
+            sampling: the fields that change in all levels, `{"temperature": 1.2}`, or in one,
+                `{"score": {"temperature": 1.2}}`; see `choose_sampling`.
             hold, freeze: seconds, rounded to whole blocks and frames, at most the stream's `past`.
-                freeze may be `{level: seconds}`; the generator reads the repeated codes.
+                freeze may be `{"128x": seconds}`; the generator reads the repeated codes.
             notes: MIDI numbers of held notes; [] releases them. Codes that sound these notes, in
                 any octave, become likelier. The codec must have oscillators. The first call
                 measures the pitches of the codes, which takes some seconds.
@@ -381,7 +384,7 @@ class Stream(StreamStatus):
         """The chain's next block, with the codes of its first `samples` samples (None: of all)."""
         left = (None if self.samples is None
                 else -(-self.samples // self.block) - self._playback.blocks)
-        return self._chain.next_block(samples or self.block, left, self._playback.past.maxlen or 0)
+        return self._chain.next_block(samples or self.block, left)
 
     def _make_changes(self, begun: int):
         """Make the queued changes, between two blocks. begun: the number of blocks begun now."""
@@ -426,7 +429,8 @@ class Stream(StreamStatus):
         if leveler := self._playback.leveler:
             fresh = Leveler.start(1, change.begin)
             leveler.target, leveler.most, leveler.begins = fresh.target, fresh.most, 0
-        engines, sampling = replace(self._engines, label=self._chain.state.label), self.sampling
+        engines = replace(self._engines, label=self._chain.state.label)
+        sampling: Mapping[str, Sampling] | None = self.sampling
         if change.engines is not None:
             engines, sampling = change.engines, change.engines.sampling
             self._playback.past.clear()  # the codes of other levels
@@ -460,16 +464,16 @@ class Stream(StreamStatus):
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               composer=None, music=None) -> Self:
+               music=None) -> Self:
         """A stream that continues bit for bit from `state`: a dict, or what `np.load` returns.
 
-        Without `codec`, `generators` or `composer`, their engines are loaded from the paths in the
-        state. music: see `Stream`. Raises `UserError` for other weights than the state's, and for a
+        Without `codec` or `generators`, their engines are loaded from the paths in the state.
+        music: see `Stream`. Raises `UserError` for other weights than the state's, and for a
         damaged state.
         """
         snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
-        stream._open_at(snapshot.engines(codec, generators, music, composer), snapshot.options,
+        stream._open_at(snapshot.engines(codec, generators, music), snapshot.options,
                         snapshot.chain, snapshot.steering, snapshot.playback)
         stream._transposer.restore(snapshot.transposer)
         return stream

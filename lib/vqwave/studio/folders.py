@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import GeneratorConfig
+from ..config import SCORE, GeneratorConfig, level_name
 from ..errors import UserError
 from ..io import defaults, files, weights
 from ..onnx import export
 from ..play import api
-from ..play.sampling import sampling_per_level
+from ..play.sampling import takes
 from . import limits, pictures
 
 
@@ -75,11 +75,9 @@ class Folders:
         return weights.generators(self.paths[folder], self.chains[folder])
 
     def temperatures(self, folder: str) -> dict[int, float]:
-        """{level: temperature} from the generators' configs."""
-        generators, chain = self.generators(folder), self.chains[folder]
-        composer = weights.find(self.paths[folder], chain.score) if chain.score else None
-        sampling = sampling_per_level(list(generators.values()), composer=composer)
-        return {level: sampling[level].temperature for level in generators}
+        """The generators' own temperatures, of the levels that draw one code after another."""
+        configs = self.generators(folder).values()
+        return {x.level: x.sampling.temperature for x in configs if takes(x, "temperature")}
 
     def describe(self, folder: str) -> dict:
         """The description of a folder with generators for the page."""
@@ -87,9 +85,9 @@ class Folders:
         labels = [list(config.labels.groups) for config in self.generators(folder).values()
                   if config.labels]
         return {"name": folder, "epochs": self.epochs(folder), "ending": chain.ending,
-                "score": bool(chain.score),
-                "levels": list(chain.sizes), "labels": labels[0] if labels else [],
-                "temperatures": [temperatures.get(level, 1.0) for level in chain.sizes]}
+                "score": SCORE in chain.generators, "levels": list(chain.sizes),
+                "labels": labels[0] if labels else [],
+                "temperatures": {level_name(level): t for level, t in temperatures.items()}}
 
     def newest(self) -> str | None:
         """A token that changes when the followed training saves better weights."""
@@ -167,8 +165,8 @@ def plays(folder) -> bool:
     chain = weights.chain(folder)
     if not chain.can_generate:
         return False
-    needed = [chain.generator(level) for level in chain.down_to(chain.ending)]
-    return all(weights.holds(folder, [name]) for name in [*needed, *filter(None, [chain.score])])
+    return all(weights.holds(folder, [chain.generator(level)])
+               for level in chain.generated(chain.ending))
 
 
 def _find(roots: dict[str, Path]) -> tuple[dict[str, Path], dict[str, Path]]:

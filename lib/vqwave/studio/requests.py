@@ -11,7 +11,7 @@ import pydantic
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ..config import ChainConfig
+from ..config import SCORE, ChainConfig, level_name, read_level
 from ..errors import UserError, check_number
 from ..io import files
 from ..play import controls
@@ -24,7 +24,10 @@ from .names import piece_name
 
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
-"""A number of samples, or a level."""
+"""A number of samples, or of a note."""
+LevelName = Annotated[str, Field(max_length=limits.LONGEST_TEXT, coerce_numbers_to_str=True),
+                      AfterValidator(lambda name: f"{name}x" if name.isdigit() else name)]
+"""The name of a level, `512x`, which may be given as a number."""
 ShortText = Annotated[str, Field(max_length=limits.LONGEST_TEXT)]
 RecordingName = Annotated[ShortText, AfterValidator(lambda name: files.printable(name)[:200])]
 Rounded = AfterValidator(lambda seconds: round(seconds, 5))
@@ -50,7 +53,7 @@ class TakeRequest(Request):
     """A request for a piece. The defaults are the first folder of weights, its shipped or best
     epoch, the chain's default level, the top level to keep, and any label.
 
-    seconds: None is "endless" in requests. temperature: by level; in a link "512:1,128:0.9".
+    seconds: None is "endless" in requests. temperature: by level; in a link "score:1,32x:0.9".
     recording, name: its id and its file's name. tempo, density, key: of the score when the piece
     begins. changes: (sample, keywords of `Stream.set`) each.
     until: samples that may be generated for now; None: all.
@@ -59,17 +62,17 @@ class TakeRequest(Request):
     weights: ShortText = ""
     epoch: ShortText = ""
     mode: Literal["new", "continue", "vary", "perform"] = "new"
-    level: Count | None = None
+    level: LevelName | None = None
     seed: int = Field(default_factory=lambda: draw_seed(None), ge=0, le=limits.LARGEST_SEED)
     seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_TAKE), Rounded] | None = 30.0
-    temperature: dict[int, Temperature] = {}
+    temperature: dict[LevelName, Temperature] = {}
     recording: ShortText = ""
     name: RecordingName = ""
     prompt_start: StartSecond = 0.0
     prompt_seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_RECORDING),
                               Rounded] = PROMPT_SECONDS
     keep_original: bool = True
-    keep: Count | None = None
+    keep: LevelName | None = None
     label: ShortText = ""
     tempo: float = controls.CONTROLS["tempo"].default
     density: float = controls.CONTROLS["density"].default
@@ -125,35 +128,40 @@ class TakeRequest(Request):
         return self.model_dump(include=controls.SCORE, exclude_defaults=True)
 
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> "Settings":
-        """The settings of a piece by this chain. temperatures: {level: default}; the default of
-        other levels is 1. Raises `UserError` for a level that the chain does not have, and for a
-        missing recording.
+        """The settings of a piece by this chain. temperatures: the defaults by level. Raises
+        `UserError` for a level that the chain does not have, and for a missing recording.
         """
         level = chain.ending if self.level is None else chain.check_level(self.level)
-        keep = chain.top if self.keep is None or self.mode != "vary" else self.keep
+        keep, varies, has_score = chain.top, self.mode == "vary", SCORE in chain.generators
         if self.mode != "new" and not self.recording:
             raise UserError(NO_RECORDING)
-        if self.mode == "perform" and not chain.score:
+        if self.mode == "perform" and not has_score:
             raise UserError("These weights have no score, so they cannot play a tune.")
-        if self.mode == "vary":
-            chain.check_keep(keep, level)
-        if self.first_change and (self.mode == "vary" or not chain.score):
-            raise UserError(f"{'A variation has' if chain.score else 'These weights have'} no "
+        if varies:
+            keep = chain.check_keep(keep if self.keep is None else self.keep, level)
+        if self.first_change and (varies or not has_score):
+            raise UserError(f"{'A variation has' if has_score else 'These weights have'} no "
                             f"score, so {min(self.first_change)} cannot be set.")
-        temperature = {x: self.temperature.get(x, temperatures.get(x, 1.0)) for x in chain.sizes}
+        temperature = {level_name(x): value for x, value in temperatures.items()} | {
+            level_name(read_level(name, chain.generators)): value
+            for name, value in self.temperature.items()}
+        generated = [*map(level_name, chain.generated(level, keep if varies else None))]
         values = self.model_dump(exclude={"recording", "name"} if self.mode == "new" else None)
         return Settings.model_construct(**values | {
-            "chain": chain.sizes, "level": level, "keep": keep, "temperature": temperature})
+            "chain": chain.sizes, "level": level, "keep": keep, "temperature": temperature,
+            "generated": generated})
 
 
 class Settings(TakeRequest):
     """Everything that determines a piece: a request with all defaults filled in. `chain` holds the
-    levels of the chain; `temperature` has a number for each level.
+    levels of sound; `generated` the names of the levels that are generated; `temperature` has a
+    number for each level that draws one code after another.
     """
 
     chain: tuple[int, ...]
-    level: int
-    keep: int
+    generated: list[str]
+    level: int  # type: ignore[assignment]
+    keep: int  # type: ignore[assignment]
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -163,18 +171,19 @@ class Settings(TakeRequest):
 
     @property
     def new_levels(self) -> tuple[int, ...]:
-        """The levels whose codes are generated."""
+        """The levels of sound that are generated."""
         return self.levels[self.mode == "vary":]
 
     @property
-    def temperatures(self) -> dict[int, float]:
+    def temperatures(self) -> dict[str, float]:
         """The temperatures of the levels that are generated."""
-        return {level: self.temperature[level] for level in self.new_levels}
+        return {name: t for name, t in self.temperature.items() if name in self.generated}
 
     @property
     def link(self) -> str:
         """The query that fills the form with these settings."""
-        query = self.model_dump(exclude={"chain", "changes", "until"}, exclude_defaults=True)
+        derived = {"chain", "generated", "changes", "until"}
+        query = self.model_dump(exclude=derived, exclude_defaults=True)
         query["seconds"] = "endless" if self.seconds is None else as_typed(self.seconds)
         query["temperature"] = ",".join(f"{level}:{as_typed(value)}"
                                         for level, value in self.temperature.items())
@@ -232,7 +241,7 @@ class ChangeRequest(pydantic.create_model("Numbers", **NUMBERS)):  # type: ignor
     section: ShortText | None = None
     notes: list[Count] | None = None
     label: ShortText | None = None
-    levels: dict[int, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None
+    levels: dict[LevelName, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None
     jump: bool = False
 
 

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from ..config import WHOLE_SHARE, ScoreAbove
+from ..config import SCORE, WHOLE_SHARE, ScoreAbove, level_name
 from ..config import roll as rolls
 from ..data import melody
 from ..dsp import notes
@@ -39,6 +39,7 @@ from ..play import (
     score,
     spreads,
 )
+from ..play.sampling import levels_by_field
 from . import limits, pictures, web
 from .guard import HostGuard
 from .take import WILDEST, describe_level
@@ -158,7 +159,10 @@ class Site:
     """The files of a site by path. about: the data for the page."""
 
     def __init__(self, music, package=None):
-        self.codec, self.generators, self.composer = music.chain_engines()
+        self.codec, generators = music.chain_engines()
+        self.sampled = levels_by_field([generator.config for generator in generators])
+        self.composer = next((g for g in generators if g.config.level == SCORE), None)
+        self.generators = [g for g in generators if g is not self.composer]
         self.configs = [generator.config for generator in self.generators]
         if not self.codec.config.head.makes_audio:
             raise UserError(f"{self.codec.config.name} needs a vocoder, which a browser does not "
@@ -184,7 +188,7 @@ class Site:
 
     def _constants(self, music) -> dict:
         chain, trained = music.chain, self.configs[0].labels
-        absent = "transpose", "stay", "mood", "begin", "weights"
+        absent = "guidance", "transpose", "stay", "mood", "begin", "weights"
         keys = [f"{letter}{accidental}{between}{mode}" for letter in "ABCDEFG"
                 for accidental in ("", "#", "b") for between in "- " for mode in score.SCALES]
         rate, column = chain.sample_rate, pictures.column(chain.sizes)
@@ -200,8 +204,7 @@ class Site:
                 "sections": labels.SECTIONS, "track_draw": sampling.TRACK_DRAW,
                 "part_draw": sampling.PART_DRAW},
             "controls": [dataclasses.asdict(control) for name, control in controls.CONTROLS.items()
-                         if (control.sampled and not control.labels or control.slider)
-                         and name not in absent],
+                         if (control.sampled or control.slider) and name not in absent],
             "names": [name for name in controls.NAMES if name not in absent],
             "keys": {key: changes.read_key(key) for key in keys},
             "key_draw": sampling.KEY_DRAW,
@@ -217,6 +220,7 @@ class Site:
         return {
             "id": "piece", "title": "A new piece", "level": self.configs[-1].level, "samples": None,
             "prompt": 0, "local": True, "score": bool(self.composer),
+            "sampled": self.sampled,
             "bands": pictures.PICTURE_BANDS, "lowest": notes.LOWEST_MIDI,
             "chain": [config.level for config in self.configs],
             "levels": [describe_level(codec.config, True, pictures.shades(codec))
@@ -226,7 +230,8 @@ class Site:
         """Seconds of codes to keep for a freeze, the decoder and lower levels, with a margin."""
         frames = self.codec.decode_halo + self.codec.decode_past
         reach = frames * self.codec.config.level + sum(
-            2 * (config.halo + level.LEAST_SOURCE) * config.source_level for config in self.configs)
+            2 * (config.source.halo + level.LEAST_SOURCE) * config.source_level
+            for config in self.configs if config.source)
         return limits.PAST + reach / self.codec.config.sample_rate + 2.0
 
     def _model(self, generator, **tables) -> dict:
@@ -239,12 +244,12 @@ class Site:
                        for name, kind in kinds.items() if name == "loop" or config.conditions},
             "tables": {name: self.pack(f"{config.name}_{name}", np.float32(values).tobytes())
                        for name, values in tables.items() if values is not None},
-            "level": config.level, "books": config.books, "num_codes": config.num_codes,
-            "performs": config.core.performs, "start": config.start_token,
+            "name": level_name(config.level), "level": config.level, "books": config.books,
+            "num_codes": config.num_codes, "start": config.start_token,
             "states": list(config.states.items()),
             "conditions": [
-                {"kind": c.kind, "input": c.input, "ratio": config.ratio, "pad": config.pad_token}
-                | {name: getattr(c, name) for name in ("halo", "books", "no_score")
+                {"kind": c.kind, "input": c.input, "ratio": config.ratio}
+                | {name: getattr(c, name) for name in ("halo", "books", "no_score", "num_codes")
                    if hasattr(c, name)} for c in config.conditions],
             "sampling": config.sampling.model_dump(),
             "labels": config.labels and {
@@ -280,7 +285,7 @@ class Site:
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
             "density_draw": sampling.DENSITY_DRAW,
-            "halo": self.configs[0].score.halo, **constants(melody, "ORDER BASE"),
+            **constants(melody, "ORDER BASE"),
             **constants(spreads, "PULL AWAITED MOST_MOVED"),
             **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "
                                "GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS ATTACKED "

@@ -15,11 +15,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..config import level_name
 from ..errors import UserError
 from ..io import audio, defaults, files, weights
 from ..play import controls, midi_files
 from ..play.render import Finish
-from ..play.sampling import SCORE, silences_score
 from . import limits
 from .compare import compare
 from .folders import Folders
@@ -202,7 +202,8 @@ class Studio:
         take = self.takes.get(identity)
         if take.busy or not take.tape.samples:
             raise UserError("The take is still being made: stop it, or wait for its end.")
-        yield pack_message({"take": take.header | {"levels": [], "samples": take.tape.samples}})
+        header = take.header | {"levels": [], "sampled": {}, "samples": take.tape.samples}
+        yield pack_message({"take": header})
         yield from take.play_tape()
         yield pack_message({"end": self.record(take)})
 
@@ -245,26 +246,19 @@ class Studio:
             words += ["--prompt-start", as_typed(s.prompt_start)] if s.prompt_start else []
             words += ["--keep-original"] * s.keep_original
         if s.mode == "vary":
-            words += ["--variation-of", s.name, "--keep", str(s.keep)]
+            words += ["--variation-of", s.name, "--keep", level_name(s.keep)]
         if s.mode == "perform":
             words += ["--score-from", s.name]
         if s.seconds is not None:
             words += ["--seconds", as_typed(s.seconds)]
-        words += ["--temperature", *self._temperatures(s)]
+        if s.temperatures:
+            words += ["--temperature"]
+            words += [f"{name}={as_typed(t)}" for name, t in s.temperatures.items()]
         words += ["--label", s.label] if s.label else []
         for name, value in s.first_change.items():
             words += [f"--{name}", value if name == "key" else as_typed(value)]
         words += ["--replay", s.changes_file] if s.changes else ["--seed", str(s.seed)]
         return shlex.join([*words, "--output", "take.wav"])
-
-    def _temperatures(self, s: Settings) -> list[str]:
-        """The values of --temperature for these settings."""
-        (_, *others), values = s.temperatures, list(s.temperatures.values())
-        scored = self.folders.chains[s.weights].score and s.mode != "vary"
-        if scored and silences_score("temperature", values[0]):  # one value would not change it
-            return [f"{SCORE}={as_typed(values[0])}",
-                    *(f"{level}x={as_typed(s.temperatures[level])}" for level in others)]
-        return [*map(as_typed, values if len(set(values)) > 1 else values[:1])]
 
     @with_errors
     def compare(self, request: CompareRequest) -> Iterator[bytes]:

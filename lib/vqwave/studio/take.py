@@ -154,7 +154,7 @@ class Take:
             score = models.score(recording.path)
         stream = music.stream(
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin, score=score,
-            sampling={level: {"temperature": t} for level, t in s.temperatures.items()},
+            sampling={name: {"temperature": t} for name, t in s.temperatures.items()},
             label=s.label or None, past=limits.PAST)
         stream.set(**s.first_change)
         self.tape.rate = stream.sample_rate
@@ -164,7 +164,8 @@ class Take:
                        "lowest": notes.LOWEST_MIDI, "samples": stream.samples,
                        "prompt": stream.prompt_samples,
                        "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
-                       "controls": s.first_change, "chain": s.chain, "levels": levels}
+                       "sampled": stream.sampled, "controls": s.first_change, "chain": s.chain,
+                       "levels": levels}
         with self._lock:
             if self.busy:
                 self._stream = stream
@@ -250,8 +251,8 @@ class Take:
         if change.wild is not None:
             top_p = round(min(1.0, 1 + change.wild / 5), 4)
             keywords["sampling"] = {
-                level: {"temperature": round(t * WILDEST**change.wild, 4), "top_p": top_p}
-                for level, t in self.settings.temperatures.items()}
+                name: {"temperature": round(t * WILDEST**change.wild, 4), "top_p": top_p}
+                for name, t in self.settings.temperatures.items()}
         if change.levels:
             keywords["sampling"] = change.levels
         if change.jump:

@@ -286,7 +286,7 @@ class GeneratorJob(Job):
             source = (above[0], model.source_level) if above else ()
             self.code_tracks[track.file].append(codes.cut(
                 track, variant, self.spans[track.file], entry, model.level, *source))
-        if model.score:
+        if config.SCORE in model.reads:
             self._read_scores(say)
         self._describe_window(say)
         self._measure_baseline(group, say)

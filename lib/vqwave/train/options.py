@@ -213,12 +213,13 @@ def read_settings(args: argparse.Namespace, role: str, **changes) -> TrainingSet
 def _read_model(preset: config.Preset, role: str, name: str | None, own: dict,
                 path) -> tuple[str, CodecConfig | GeneratorConfig]:
     """The model's name in the preset, and its config with the keys of the `--config` file."""
-    names = list(preset.chain.codecs.values()) if role == "codec" else preset.chain.all_generators
+    chain = preset.chain
+    names = list((chain.codecs if role == "codec" else chain.generators).values())
     described = "level" in own or "stages" in own
     if own.get("kind", role) != role:
         raise config.ConfigError(f"{path}: describes a {own['kind']}, not a {role}")
     if not names and not described:
-        for codec in preset.chain.codecs:
+        for codec in chain.codecs:
             preset.codec(codec).check_codes("a generator")
         raise config.ConfigError(f"preset {preset.name}: has no generators; --config must describe "
                                  f"one")

@@ -139,7 +139,7 @@ class Origin:
         values = {"schema": config.SCHEMA, "about": f"the models of {self}, tuned to other music",
                   "chain": config.to_dict(chain), "data": {"trim_silence": self.trim_silence},
                   "codecs": {name: models[name] for name in chain.codecs.values()},
-                  "generators": {name: models[name] for name in chain.all_generators}}
+                  "generators": {name: models[name] for name in chain.generators.values()}}
         write_yaml(path, values)
 
 

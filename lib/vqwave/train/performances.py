@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
+from ..config import level_name
 from ..data import scores
 from ..data.codes import CodeTrack
-from ..data.conditions import CONDITION_WINDOWS, Span
+from ..data.windows import Span, Window
 from ..errors import UserError
 from ..io import manifest, weights
 from ..nn.generator import Generator, load_generator
@@ -50,7 +51,7 @@ def _find_performers(folder, codec: weights.WeightSet) -> list[weights.WeightSet
     while level:
         performer = in_folder.get(level)
         if performer is None or not performer.core.performs:
-            raise UserError(f"{folder}: has no generator of level {level} that performs")
+            raise UserError(f"{folder}: has no generator of {level_name(level)} that performs")
         found.insert(0, weights.find(folder, performer.name))
         level = performer.source_level
     learnt = [performer.record.get("codecs", {}) for performer in found]  # {codec: id of its codes}
@@ -81,10 +82,9 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score,
         return pick(ops.softmax(logits / temperature), uniforms)
 
     parts = []
-    for start in range(0, frames, part):
-        spans = [Span(row, start, part)]  # also at the end, because JAX compiles each length anew
-        context = model.context({c.input: CONDITION_WINDOWS[c.kind](c, config, spans)[None]
-                                 for c in config.conditions})
+    window = Window(config, [Span(row, 0, frames)])
+    for start in range(0, frames, part):  # whole parts, because JAX compiles each length anew
+        context = model.context({c.input: c.rows(window, start, part) for c in config.conditions})
         codes, _ = model.core.step(None, context[0], [], draw)
         parts.append(np.asarray(codes, np.int16))
     return np.concatenate(parts)[:frames]

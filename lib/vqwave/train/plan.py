@@ -10,7 +10,7 @@ codes; then, with enough hours, the whole codec.
 import argparse
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -100,7 +100,7 @@ class TrainingPlan:
     data_dir: Path
     output_dir: Path
     preset: str = config.DEFAULT_PRESET
-    levels: tuple[int, ...] | None = None
+    levels: Sequence | None = None
     hours: float | None = None
     origin: Origin | None = None
     flags: argparse.Namespace = field(kw_only=True)
@@ -119,17 +119,18 @@ class TrainingPlan:
         sizes = self.whole.sizes
         if self.levels is None:
             self.levels = tuple(x for x in sizes if x >= self.whole.ending or not self.origin)
-        self.levels = tuple(self.levels)
+        self.levels = tuple(config.read_level(x, sizes, "--levels: ") for x in self.levels)
         if not self.levels or self.levels != sizes[: len(self.levels)]:
-            raise UserError(f"--levels is {','.join(map(str, self.levels))!r}; it must be "
-                            f"{sizes[0]}, or {sizes[0]} and the next ones down: "
-                            f"{','.join(map(str, sizes))}")
+            chosen, known = (",".join(map(config.level_name, x)) for x in (self.levels, sizes))
+            raise UserError(f"--levels is {chosen}; it must be the first of {known}, or several "
+                            f"from the first down")
         self.state = PlanState(preset=self.preset, label=self.flags.label, origin=folders)
 
     @property
     def chain(self) -> ChainConfig:
         """The levels of the chain that are trained."""
-        levels = [config.to_dict(level) for level in self.whole.levels[: len(self.levels)]]
+        levels = [config.to_dict(level) for level in self.whole.levels
+                  if level.level >= self.levels[-1]]
         return config.replace(self.whole, levels=levels,
                               end=self.whole.end if self.whole.end in self.levels else None)
 
@@ -150,7 +151,7 @@ class TrainingPlan:
             if treatment == "whole":
                 codecs.append(PlannedTraining("codec", name))
         return codecs + [PlannedTraining("generator", name)
-                         for name in self.chain.all_generators] + late
+                         for name in self.chain.generators.values()] + late
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
@@ -170,7 +171,7 @@ class TrainingPlan:
     @property
     def performed(self) -> str | None:
         """The codec whose decoder learns performances of scores, or None."""
-        return self.chain.codecs[self.chain.top] if self.chain.score else None
+        return self.chain.codecs[self.chain.top] if config.SCORE in self.chain.generators else None
 
     @property
     def little_time(self) -> bool:
@@ -219,7 +220,7 @@ class TrainingPlan:
         if stage.role == "codec":
             takes_labels = not config.preset(self.preset).codec(stage.name).has_codes
         else:
-            takes_labels = stage.name != self.whole.score
+            takes_labels = stage.name != self.whole.generators.get(config.SCORE)
         return options.read_settings(
             self.flags, stage.role, preset=self.preset, name=stage.name, config=None,
             output_dir=self.output_dir, val_split=self.split, start_from=start_from,

@@ -84,7 +84,7 @@ def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
     if not label:
         return ()
     names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], label)
-    for name in plan.chain.all_generators if plan.origin else ():
+    for name in plan.chain.generators.values() if plan.origin else ():
         learnt = plan.origin.labels_of(name)
         if learnt and learnt.of != label:
             raise UserError(f"--label {label}: {name} in {plan.origin.generators} was trained "

@@ -74,7 +74,7 @@ export class Level {
   }
 
   /** Inputs of the conditions, by their kind. */
-  async codesInput({ ratio, halo, pad }, start, count) {
+  async codesInput({ ratio, halo, num_codes: pad }, start, count) {
     const [begin, end] = [Math.floor(start / ratio) - halo, Math.floor((start + count) / ratio) + halo];
     await this.source.fill(end);
     return new Tensor(this.source.window(begin, end, pad), [1, end - begin, this.source.books]);

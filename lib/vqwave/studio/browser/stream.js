@@ -48,8 +48,8 @@ class Loudness {
   }
 }
 
-/** How each level draws, as new objects; at the level of a performer, how the score does. */
-export const sampling = ({ levels, score }) => Object.fromEntries(levels.map(({ level, performs, sampling }) => [level, { ...(performs ? score.model.sampling : sampling) }]));
+/** How each level draws, by its name, as new objects. */
+export const sampling = ({ levels, score }) => Object.fromEntries([...(score ? [score.model] : []), ...levels].map(({ name, sampling }) => [name, { ...sampling }]));
 
 export class Stream {
   /** about: site.json, with the graphs of its models open. seed: BigInt. */
@@ -85,10 +85,9 @@ export class Stream {
     Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined }); // blocks: of this chain that are decoded
     this.sounding = this.labelOf(0); // the label of the section that is composed
     const [top] = about.levels;
-    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: top.performs ? sampling[top.level] : undefined, partOf: about.score.model.tables.registers_shares && ((section) => top.labels.names.indexOf(this.labelOf(section))) });
+    this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: sampling.score, partOf: about.score.model.tables.registers_shares && ((section) => top.labels.names.indexOf(this.labelOf(section))) });
     for (const model of about.levels) {
-      const score = this.bottom ? null : this.score;
-      const options = { source: this.bottom, score, label: this.sounding, sampling: model.performs ? model.sampling : sampling[model.level] };
+      const options = { source: this.bottom, score: this.score, label: this.sounding, sampling: sampling[model.name] };
       this.levels.push((this.bottom = new Level(model, about, seed, steering, options)));
     }
   }
@@ -102,14 +101,21 @@ export class Stream {
       if (least !== undefined && !(value >= (floor ?? least) && value <= most || value === least)) throw new Error(`${name} is ${value}; it must be ${floor ? `${least} or ` : ""}from ${floor ?? least} to ${most}.`);
     }
     const largest = { temperature: Infinity, top_k: Infinity, top_p: 1 };
-    for (const [level, fields] of Object.entries(change.sampling ?? {})) for (const [name, value] of Object.entries(fields)) {
-      if (!this.sampling[level] || !(typeof value === "number" && value >= 0 && value <= largest[name])) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
+    const drawing = this.about.take.sampled;
+    for (const [level, fields] of this.fieldsOf(change.sampling)) for (const [name, value] of Object.entries(fields)) {
+      if (!this.sampling[level] || !(name === "temperature" || drawing[name]?.includes(level)) || !(typeof value === "number" && value >= 0 && value <= largest[name])) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
     }
     const { key, jump, label, loudness } = change;
     if (loudness !== undefined && !(loudness >= quietest && loudness <= loudest)) throw new Error(`loudness is ${loudness}; it must be from ${quietest} to ${loudest}.`);
     if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
     if (label && ![...labels, ...(this.about.levels[0].labels?.names ?? [])].includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
     if (key && !keys[key] && !keys[`C-${key}`]) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or minor.`);
+  }
+
+  /** The fields that a change of the sampling sets, with the name of their level; a field without a level is for all that take it. */
+  fieldsOf(change = {}) {
+    const named = (level) => (level in this.sampling ? level : `${level}x`);
+    return Object.entries(change).flatMap(([key, value]) => (typeof value === "object" ? [[named(key), value]] : (this.about.take.sampled[key] ?? [key]).map((level) => [level, { [key]: value }])));
   }
 
   /** Change what plays, see `Stream.set` in Python: the sample that the change holds from. */
@@ -121,9 +127,9 @@ export class Stream {
   }
 
   /** Make a change. hold: repeat the last blocks; 0: go on. */
-  async change({ sampling = {}, jump, label, loudness, key, freeze, hold, ...steering }) {
+  async change({ sampling, jump, label, loudness, key, freeze, hold, ...steering }) {
     const { about } = this;
-    for (const [level, values] of Object.entries(sampling)) Object.assign(this.sampling[level] ?? {}, values);
+    for (const [level, values] of this.fieldsOf(sampling)) Object.assign(this.sampling[level], values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
     if (jump !== undefined && this.heard) await this.blendIntoNext(about.passage, true);
     if (label !== undefined) this.label = label;
@@ -134,7 +140,7 @@ export class Stream {
     if (key !== undefined) this.steering.key = this.sharesOf(key);
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
-      const seconds = freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
+      const seconds = freeze?.[level.model.name] ?? freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
       if (seconds !== null) level.freeze(seconds && Math.max(1, this.frames(level, seconds)));
     }
     if (hold === undefined) return;
@@ -194,7 +200,7 @@ export class Stream {
   }
 
   async nextOfChain() {
-    const { about, blocks, bottom, levels: [top] } = this;
+    const { about, blocks, bottom } = this;
     this.followLabel();
     const needed = (blocks + 1) * bottom.perBlock + about.codec.halo;
     while (bottom.stop < needed) await this.sample();
@@ -206,7 +212,7 @@ export class Stream {
     const notes = this.score?.notes(blocks * about.block, Infinity) ?? [];
     this.blocks += 1;
     for (const level of this.levels) level.trim(level.stop - Math.ceil((about.kept * about.rate) / level.level));
-    this.score?.forget((top.blocks * top.perBlock - about.score.halo) * top.level);
+    this.score?.forget(blocks * about.block);
     return { audio, codes, bits, notes };
   }
 

@@ -110,7 +110,7 @@ class Take {
   steer({ wild, levels, jump, ...change }) {
     const rounded = (x) => Number(x.toFixed(4));
     const temper = (temperature) => ({ temperature: rounded(temperature * site.wildest ** wild), top_p: rounded(Math.min(1, 1 + wild / 5)) });
-    if (wild !== undefined) change.sampling = Object.fromEntries(Object.entries(sampling(site)).map(([level, { temperature }]) => [level, temper(temperature)]));
+    if (wild !== undefined) change.sampling = Object.fromEntries(site.take.sampled.temperature.map((level) => [level, temper(sampling(site)[level].temperature)]));
     if (levels) change.sampling = levels;
     if (jump) change.jump = draw();
     const sample = this.stream.set(change);

@@ -69,9 +69,9 @@ export class Form {
     const above = levels.slice(0, -1);
     const near = (i) => (i === 0 ? "Free" : i === above.length - 1 ? "Close" : "Between");
     this.keeps.replaceChildren(...above.map((level, i) => this.radio("keep", level, near(i), `keeps ${level}x`, i === 0)));
-    this.sliders.replaceChildren(...levels.map((level, i) => {
-      const shown = element("output", {}, String(temperatures[i]));
-      return element("label", { class: "slide" }, element("span", {}, `${level}x`), element("input", { type: "range", id: `temperature-${level}`, min: 0, max: 2, step: 0.01, value: temperatures[i], "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
+    this.sliders.replaceChildren(...Object.entries(temperatures).map(([level, value]) => {
+      const shown = element("output", {}, String(value));
+      return element("label", { class: "slide" }, element("span", {}, level), element("input", { type: "range", id: `temperature-${level}`, min: 0, max: 2, step: 0.01, value, "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
     }));
     const named = epochs.filter(Boolean).map((tag) => element("option", { value: tag }, tag === "best" ? "best" : `epoch ${Number(tag)}`));
     this.epoch.replaceChildren(element("option", { value: "" }, epochs.includes("") ? "the default set" : "the best set"), ...named);
@@ -130,7 +130,7 @@ export class Form {
 
   values() {
     const { start, seconds, ...recording } = this.box.values();
-    const temperature = Object.fromEntries(this.folder.levels.map((level) => [level, Number(byId(`temperature-${level}`).value)]));
+    const temperature = Object.fromEntries(Object.keys(this.folder.temperatures).map((level) => [level, Number(byId(`temperature-${level}`).value)]));
     return {
       mode: this.chosen("mode"), ...recording, prompt_start: start, prompt_seconds: seconds, keep_original: byId("keep-original").checked, keep: this.chosen("keep"),
       seconds: byId("endless").checked ? "endless" : byId("seconds").value, level: this.chosen("level"), seed: byId("seed").value.trim(),
@@ -187,7 +187,7 @@ export class Form {
     byId("keep-original").checked = s.keep_original;
     this.changes = link.changes;
     this.replayed.hidden = !link.changes;
-    for (const level of this.folder.levels) {
+    for (const level of Object.keys(this.folder.temperatures)) {
       byId(`temperature-${level}`).value = s.temperature[level];
       byId(`temperature-${level}`).dispatchEvent(new Event("input"));
     }

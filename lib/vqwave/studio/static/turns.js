@@ -52,7 +52,7 @@ export class Turns {
   }
 
   /** Show the sliders and labels of a new take; reset the other controls. */
-  begin({ levels, labels = [], label = "", score = false, controls = {} }) {
+  begin({ levels, labels = [], label = "", score = false, sampled = {}, controls = {} }) {
     this.first = controls;
     const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
@@ -64,8 +64,8 @@ export class Turns {
     }
     for (const group of this.sampled) group.remove();
     this.inputs.splice(this.whole);
-    this.sampled = !generated.length ? [] : this.controls.filter((one) => one.sampled && (labels.length || !one.labels)).map((one) =>
-      this.group(one, generated.map(({ level }) => [`${level}×`, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
+    this.sampled = this.controls.filter((one) => sampled[one.name]?.length).map((one) =>
+      this.group(one, sampled[one.name].map((level) => [level, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
     if (score) this.sampled.push(...this.controls.filter((one) => one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])), this.form());
     byId("turns").append(...this.sampled);
     if (score) this.tap(byId("turns").querySelector("[aria-label=Tempo]"));
