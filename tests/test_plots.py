@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -29,14 +27,6 @@ def texts(path):
     return re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("samples", [1, 300])
-def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
-    signals = {"silence": np.zeros(samples), "constant": np.ones(samples),
-               "broken": np.full(samples, np.nan, np.float32), "music": tone(1.0, RATE)[:samples]}
-    plots.spectrograms(signals, tmp_path / "a.png", RATE)
-    read_png(tmp_path / "a.png")
-
-
 @pytest.mark.parametrize("hertz, note", [(65.41, 36), (440.0, 69), (4186.0, 108)])
 def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
     spectrum = log_spectrogram(tone(2.0, RATE, hertz), RATE)[:, 40:-40].mean(axis=1)
@@ -44,19 +34,6 @@ def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
     assert pitches(RATE)[spectrum.argmax()] == pytest.approx(note, abs=0.5)
     # Of amplitude 0.5; a row of high pitch is wider than the tone.
     assert 0.5 * 0.3 < spectrum.max() < 0.55
-
-
-def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
-    code = """if True:
-        import sys, threading, numpy as np
-        from vqwave import plots
-        assert not any(m.startswith("matplotlib") for m in sys.modules)
-        t = threading.Thread(target=plots.spectrograms, args=({"silence": np.zeros(100)}, sys.argv[1], 22050))
-        t.start(); t.join()
-        assert "matplotlib.pyplot" not in sys.modules and "tensorflow" not in sys.modules
-    """
-    subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=True)  # noqa: S603
-    read_png(tmp_path / "a.png")
 
 
 def test_a_piano_roll_names_notes_and_pieces(tmp_path):

@@ -64,11 +64,6 @@ def test_the_loudness_of_strikes_is_counted_by_parts():
     assert loudness.tolist() == [[1, 2, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]]
 
 
-def test_the_tempi_are_sorted():
-    assert form.of_scores([section(1)] * 3, tempi=[120, 90.5, 100])["tempi"].tolist() == [90.5, 100, 120]
-    assert form.of_scores([])["tempi"].tolist() == [*form.TEMPI]
-
-
 def test_notes_a_step_are_the_strikes_of_semitones():
     corpus = form.of_scores([section(1), section(2)[:9]])
     strikes = np.concatenate([section(1), section(2)[:9]])[:, :-BANDS] >= STRUCK

@@ -75,21 +75,6 @@ def test_each_note_is_struck_once_in_steps_and_in_frames(score):
     assert set(np.unique(frames[:, -1])) == set(range(scores.PHASES))
 
 
-def test_a_row_has_the_frames_since_each_note_was_struck():
-    score = Score(np.array([0.0, 0.5]), np.array([0.4, 0.7]), np.array([40, 40]), np.array([0, 1]),
-                  np.array([0.2]), np.array([1]), np.arange(3.0))
-    rows = score.in_frames(0.1, 0.1, 7, 64)
-    assert rows[:, 40 - LOWEST_PITCH].tolist() == [2, 3, 4, 0, 257, 258, 0]
-    assert rows[:, 64 - BANDS + 1].tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert (rows[:, :-1] > 0).sum() == 11
-
-
-def test_a_window_has_the_rows_of_the_whole(score):
-    frame = 512 / RATE
-    whole = score.in_frames(0.0, frame, 300, 64)
-    np.testing.assert_array_equal(score.in_frames(100 * frame, frame, 50, 64), whole[100:150])
-
-
 def test_a_transposed_score_is_higher_and_faster(score):
     higher = score.transposed(12)
     np.testing.assert_allclose(higher.starts * 2, score.starts)

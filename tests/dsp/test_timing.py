@@ -1,4 +1,3 @@
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -38,16 +37,6 @@ def test_a_peak_is_the_highest_and_above_the_mean_of_its_neighbourhood(rng):
             expected.append(n)
     assert len(expected) > 10
     assert timing.find_peaks(envelope, (3, 2), (5, 6), 2, wait=4).tolist() == expected
-
-
-def test_the_memory_of_envelopes_does_not_grow_with_the_sound():
-    sounds, peaks = [plucked(STEADY, seconds=seconds) for seconds in (15, 45)], []
-    for sound in sounds:
-        tracemalloc.start()
-        timing.onset_envelopes(sound, RATE, (0, 24, 128))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_a_beat_is_found_where_notes_are_evenly_spaced_only():

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 
@@ -280,3 +281,27 @@ def test_codebooks_come_in_the_order_they_are_used_in(tmp_path, codec):
                                 for k in reversed(range(11))})
     weight_set = weights.WeightSet(tmp_path, NAME, "", config, {"codebook": path}, "", {})
     assert [book[0, 0] for book in weight_set.codebooks()] == list(range(11))
+
+
+def test_another_shape_names_file_layer_and_both_shapes(save, codec):
+    weight_set = save()
+    wider = dataclasses.replace(weight_set, config=configs.replace(
+        codec.config, stages=[{"stride": 8, "channels": 10}]))
+    refused(weight_set.files["encoder"], "down_0/kernel", "(16, 1, 8)", "(16, 1, 10)",
+            call=lambda: load_codec(wider))
+
+
+def test_no_link_is_followed_and_no_array_is_read_twice(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as f:
+        f["x"] = np.zeros(4, "float32")
+    with h5py.File(tmp_path / "f.h5", "w") as f:
+        group = f
+        for _ in range(15):  # 2^15 paths
+            below = group.create_group("a")
+            group["again"] = below
+            group = below
+        f["array"] = np.ones(2, "float32")
+        f["twice"] = f["array"]
+        f["soft"] = h5py.SoftLink("/array")
+        f["external"] = h5py.ExternalLink(os.fspath(tmp_path / "other.h5"), "/x")
+    assert list(weights.read_arrays(tmp_path / "f.h5")) == ["array"]

@@ -118,3 +118,16 @@ def test_rows_without_gradient_keep_their_values():
         total = tf.reduce_sum(y * 2)
     assert float(total) == 12
     np.testing.assert_array_equal(tape.gradient(total, x.value), [[0, 0, 0], [2, 2, 2]])
+
+
+def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = Codec(configs.preset("tiny").codec("vqvae_32"))
+        out = model(sound, training=True)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert keras.backend.standardize_dtype(out.dtype) == "float32"
+    assert model.quantizer.compute_dtype == "float32"
+    assert model.encoder.get_layer("down_0").compute_dtype == "bfloat16"
+    assert all(v.dtype == "float32" for v in model.trainable_variables)

@@ -129,3 +129,25 @@ def test_the_flux_term_hears_a_late_attack_and_no_change_of_loudness():
     late[:, : 22 * HOP] *= 0.01
     same, moved = (float(flux(early, other, RATE)) for other in (0.5 * early, late))
     assert 4 * same < moved
+
+
+def test_parts_that_follow_each_other_are_the_piece_with_its_past(codec, tmp_path, rng):
+    """The overtones hear six seconds of past, in a stream and in the windows of a long piece."""
+    weights.save(tmp_path, "timed", "", codec.parts, codec.config)
+    played = engine.CodecEngine(weights.find(tmp_path, "timed"))
+    halo, count, step = played.decode_halo, 700, 50
+    assert played.decode_past == 256 and halo < 40
+    codes = rng.integers(0, 64, (1, count, 10)).astype(np.int32)
+    whole = np.asarray(codec.decode_model()([codes, np.zeros(1, np.int32)]))
+    memory, start, parts = None, 0, []
+    for first in range(0, count, step):
+        stop = min(first + step + halo, count)
+        part, memory = played.decode_part(codes[:, start:stop], start, first, step, memory)
+        start = stop
+        parts.append(part)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-4)
+    np.testing.assert_allclose(played.decode(codes), whole, atol=1e-4)
+    # A part far from the start, from the codes before it alone.
+    begin = 400 - halo - played.decode_past
+    part, _ = played.decode_part(codes[:, begin : 450 + halo], begin, 400, 50)
+    np.testing.assert_allclose(part, whole[:, 400 * HOP : 450 * HOP], atol=1e-4)

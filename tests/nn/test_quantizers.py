@@ -411,3 +411,14 @@ def test_closeness_is_the_share_of_the_latents_spread_that_the_codes_keep(latent
     for x, wanted in ((np.array([[[0.0] * DIM, [9.0] * DIM]], "float32"), 1.0),
                       (np.array([[[1.0] * DIM, [-1.0] * DIM]], "float32"), 0.0)):
         assert float(layer(x).metrics["closeness"]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_training_takes_the_nearest_codes(rng):
+    x = steady_latents(rng)
+    layer = banded(change_cost=4.0, decay=0.999999)
+    for _ in range(2):
+        trained = np.asarray(layer(x, training=True).codes)
+    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM]) for k, book in enumerate(layer.books)]
+    assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
+    changes = [np.mean(np.diff(codes, axis=1) != 0) for codes in (layer(x).codes, trained)]
+    assert changes[0] < 0.5 * changes[1]

@@ -218,3 +218,12 @@ def test_dropout_applies_only_in_training(case, teacher_forced):
     still = ops.convert_to_numpy(model(case.inputs))
     np.testing.assert_array_equal(model(case.inputs), still)
     assert not np.allclose(model(case.inputs, training=True), still)
+
+
+def test_many_streams_draw_the_codes_of_few(case):
+    played = engine.GeneratorEngine(case.weight_set, "onnx-float32")
+    context, draws, start = (x if x is None else np.concatenate([x] * 3)
+                             for x in (case.context, case.draws, case.start))
+    many, _, _ = played.sample(context, draws, start, played.initial_state(9), log_probs=False)
+    few, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
+    np.testing.assert_array_equal(many, np.concatenate([few] * 3))

@@ -234,18 +234,6 @@ def test_invalid_arguments_raise_user_error(music, recordings, call, message):
         call(music, recordings)
 
 
-def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):
-    with pytest.raises(UserError,
-                       match="no engine is called 'tpu'; there are onnx, onnx-float32, keras"):
-        vqwave.load(engine="tpu")
-    with pytest.raises(UserError, match=r"no weights of generator_512$"):
-        vqwave.load(tiny_weights.codecs, tmp_path).stream()
-    with pytest.raises(UserError, match="nofolder: no such folder"):
-        vqwave.load(tiny_weights.codecs, tiny_weights.generators).open(tmp_path / "nofolder")
-    with pytest.raises(UserError, match=r"no epoch 7 of generator_512"):
-        vqwave.load(tiny_weights.codecs, tiny_weights.generators, epoch=7).stream()
-
-
 def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_path):
     """Of another codec than the one that is there; a later step of that one is good enough."""
     for folder in tiny_weights.codecs, tiny_weights.generators:

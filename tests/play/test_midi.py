@@ -105,25 +105,6 @@ def test_the_tempo_follows_a_clock(listener):
     assert not listener.keys.calls
 
 
-@pytest.mark.parametrize("how", ["raises", "vanishes"])
-def test_a_lost_port_releases_its_notes_and_is_reported(monkeypatch, how):
-    monkeypatch.setattr(midi, "_CHECK", 0.01)
-    reported, there, port, keys = threading.Event(), [True], Port(), Keys()
-    lines = []
-    listener = midi.Input(port, keys, lambda: there[0],
-                             lambda line: (lines.append(line), reported.set()))
-    port.coming.append(note(61))
-    assert keys.changed.wait(10)
-    if how == "raises":
-        port.coming.append(RuntimeError("device\nunplugged"))
-    else:
-        there[0] = False
-    assert reported.wait(10)
-    listener.close()
-    why = "device unplugged" if how == "raises" else "it is no longer there"
-    assert lines == [f"the MIDI port is lost: {why}"] and keys.calls == [[61], []]
-
-
 @pytest.fixture
 def mido(monkeypatch):
     """What is used of mido, without a driver."""

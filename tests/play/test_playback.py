@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqwave.errors import UserError
 from vqwave.play import playback
 from vqwave.play.playback import Feed, Latency, play
 
@@ -146,18 +144,6 @@ def test_pausing_holds_and_resuming_loses_nothing():
     assert feed.status.seconds == len(audio) / RATE and feed.underruns == 0
 
 
-def test_blocks_before_an_error_are_played():
-    def breaks():
-        yield wave(1000)
-        raise UserError("broken weights")
-
-    with feeding(breaks()) as feed:
-        wait_until(lambda: feed._exhausted)
-        heard, more = feed.read(1000)
-    np.testing.assert_array_equal(heard, wave(1000))
-    assert not more and str(feed.error) == "broken weights"
-
-
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """ALSA with devices that need no sound card; `.received()` is what the `default` one was given."""
@@ -262,11 +248,3 @@ def test_keys_pause_resume_and_quit_and_the_terminal_is_restored(player, last):
     assert termios.tcgetattr(terminal) == before
     os.close(keys)
     os.close(terminal)
-
-
-def test_an_interrupt_stops_playback_without_a_terminal(player):
-    process = player()
-    expect(process, "playing")
-    process.send_signal(signal.SIGINT)
-    expect(process, "stopped")
-    assert process.wait(30) == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
+from vqwave import machine
 from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.io.weights import WeightSet
@@ -465,3 +466,30 @@ def test_the_recording_plays_unchanged_and_fades_to_its_continuation(rng):
 def test_invalid_beginnings_raise_user_error(begin, message):
     with pytest.raises(UserError, match=message):
         start(chain(128), begin=begin)
+
+
+def test_the_waiting_thread_does_jobs_that_no_worker_has_begun(monkeypatch):
+    """The only worker is at work on the context of the next block until this one is decoded."""
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    codec, generators = chain(32)
+    decoded = threading.Semaphore(0)
+    decode, context = codec.decode_window, generators[-1].context
+
+    def running():  # the stream runs its one block ahead by then
+        return stream.position >= 2 * BLOCK
+
+    def decode_window(codes, start):
+        if running():
+            decoded.release()
+        return decode(codes, start)
+
+    def wait(inputs):
+        if running():
+            for _ in range(4):
+                assert decoded.acquire(timeout=60)
+        return context(inputs)
+
+    expected = collect(start((codec, generators), seed=3, batch=4, samples=6 * BLOCK))
+    codec.decode_window, generators[-1].context = decode_window, wait
+    stream = start((codec, generators), seed=3, batch=4, samples=6 * BLOCK)
+    np.testing.assert_array_equal(collect(stream), expected)

@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -173,20 +172,6 @@ def test_a_midi_file_is_written_beside_the_sound_or_where_midi_names(run, tmp_pa
         added = {*tmp_path.iterdir()} - before
         assert sorted(path.name for path in added if path.suffix != ".wav") == scores
     assert "c.midi: exists" in run(*line, tmp_path / "f.wav", "--midi", tmp_path / "c.midi")[2]
-
-
-def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
-    pytest.importorskip("pyaudio")
-    (tmp_path / "asound.conf").write_text("pcm.unplugged { type hw card 31 }")
-    line, environment = command(tiny_weights, "--generators", "generator_512")
-    done = subprocess.run(line, env=environment
-                          | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
-                          capture_output=True, text=True)
-    assert done.returncode == 2
-    found, error = (line for line in done.stderr.splitlines() if "to ONNX, once" not in line)
-    assert error == ("generate_audio.py: there is no audio device to play on; --output FILE writes a "
-                     "file instead")
-    assert found.startswith("vqvae_512, generator_512: the default set in ")
 
 
 BLOCK = config.preset("tiny").chain.block

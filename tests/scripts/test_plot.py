@@ -56,17 +56,6 @@ def test_the_curves_of_a_run_and_of_one_model_are_drawn(capsys, tmp_path):
         assert code == 0 and "vqvae_8" in output.read_text(encoding="utf-8")
 
 
-def test_a_picture_is_replaced_only_with_force(capsys, songs, tmp_path):
-    output = tmp_path / "a.svg"
-    output.write_text("another picture")
-    line = ["waveforms", songs, "--output", output]
-    code, _, notes = run(capsys, "plot", *line)
-    assert code == 2 and f"{output}: exists; name another file, or replace this one with --force" in notes
-    assert output.read_text() == "another picture"
-    assert run(capsys, "plot", *line, "--force")[0] == 0
-    assert output.read_text() != "another picture"
-
-
 def test_user_errors_are_one_line_and_draw_nothing(capsys, songs, score, tmp_path):
     output = tmp_path / "a.png"
     (tmp_path / "empty").mkdir()

@@ -211,3 +211,25 @@ def test_a_log_continues_and_is_drawn(tmp_path, monkeypatch, tail):
             file.write(tail * (len(epochs) > 1))
     assert read_log(path) == ([1, 2, 3, 4], {"loss": [9.0, 8.0, 7.0, 6.0], "val_loss": [8.0, 7.0, 6.0, 5.0]})
     assert path.with_suffix(".png").exists()
+
+
+def test_a_state_holds_no_python_objects(tmp_path):
+    """Unpickling would run code."""
+    class Harm:
+        def __reduce__(self):
+            return os.mkdir, (os.fspath(tmp_path / "made"),)
+
+    state = RunState(tmp_path, NAME)
+    np.savez(state.path, record=np.array("{}"), v0=np.array([Harm()], dtype=object))
+    with pytest.raises(UserError, match="state.npz: damaged"):
+        state.load()
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_log_is_never_written_through_a_link(tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "plots", plots)
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine\n")
+    (tmp_path / "run.csv").symlink_to(precious)
+    Log(tmp_path / "run.csv").on_epoch_end(0, {"loss": 1.0})
+    assert precious.read_text() == "mine\n"

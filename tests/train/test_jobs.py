@@ -152,20 +152,6 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
                                                            "than a window of 23.2")]
 
 
-def test_a_codecs_window_is_chosen_by_the_folder(tmp_path):
-    lengths = [0.5] * 8 + [3.0] * 4
-    data_folder(tmp_path, {f"t{i:02}": music(length, i) for i, length in enumerate(lengths)})
-    job, record, reporter = prepared_codec(tmp_path, choose=True, input_length=32768)
-    assert record.training.input_length == job.training.input_length == 11008  # 86 * 128
-    assert reporter.lines[0].startswith("the window has 0.499 s instead of 1.49 s, because ")
-    assert len(job.train) + len(job.val) == 12 and job.batches(0)[0][0].shape == (2, 11008)
-    # A window that the user set stays, and so does one that most tracks fill.
-    job, record, _ = prepared_codec(tmp_path, input_length=32768)
-    assert record.training.input_length == 32768 and len(job.train) + len(job.val) == 4
-    job, record, reporter = prepared_codec(tmp_path, choose=True)
-    assert record.training.input_length == 8192 and "instead of" not in reporter.lines[0]
-
-
 def test_short_tracks_are_left_out_and_the_error_names_the_longest(tmp_path):
     data_folder(tmp_path, {"a": music(1.0, 1), "b": music(3.0, 2), "c": music(2.0, 3), "d": music(2.5, 4)})
     split = configs.Split(validation=("d",))

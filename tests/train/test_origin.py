@@ -282,12 +282,6 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
     assert (training["gain"] > 0) == (hours < origin.SMALL_HOURS)
 
 
-def test_several_processes_train_from_scratch_only(begin, monkeypatch):
-    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
-    with pytest.raises(UserError, match="from random weights: add --from-scratch"):
-        begin()
-
-
 def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_others(
         begin, commands, monkeypatch):
     run, poor = commands

@@ -281,8 +281,8 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
         nonlocal room
         if isinstance(item, h5py.Group):
             return
-        if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
-                or item.dtype.kind != "f"):
+        if (not isinstance(name, str) or not isinstance(item, h5py.Dataset)
+                or item.external or item.is_virtual or item.dtype.kind != "f"):
             raise WeightsError(f"{path}: {name} is not an array of floats in the file itself")
         # Check the size, because HDF5 fills missing bytes with zeros and unpacks compressed arrays.
         room -= item.nbytes
