@@ -147,11 +147,6 @@ class CodecEngine:
         return self._models.fact("decode_part" if self.splits else "decode", "decode_halo")
 
     @property
-    def memory_size(self) -> int:
-        """The length of the memory of `decode_part`; 0 without memory."""
-        return self._models.fact("decode_part", "state") if self.splits else 0
-
-    @property
     def decode_past(self) -> int:
         """The frames before the halo of which the decoder hears a mean."""
         return self._models.fact("decode_part" if self.splits else "decode", "decode_past")
