@@ -12,7 +12,9 @@ import vqwave
 from vqwave import config
 from vqwave.errors import UserError
 from vqwave.io import weights
+from vqwave.play.controls import CONTROLS
 from vqwave.report.health import find_faults, measure
+from vqwave.studio.take import WILDEST
 
 ROOT = Path(__file__).parent.parent
 CODECS, GENERATORS = ROOT / weights.CODECS, ROOT / weights.GENERATORS
@@ -128,6 +130,29 @@ def test_the_density_control_sets_the_mean_number_of_notes(density, least, most)
         numbers.append(len(starts) / seconds)
     assert least < np.mean(numbers) < most
     assert density != 1 or max(numbers) > 1.5 * min(numbers)  # sections have densities of their own
+
+
+def test_no_slider_of_the_score_silences_a_piece():
+    """At either end of each slider, also of Calm to Wild, at least half of the notes a second."""
+    music, seconds = vqwave.load(CODECS, GENERATORS), 30
+
+    def notes(change):
+        count = 0
+        for seed in (1, 2, 3):
+            with music.stream(seed=seed) as stream:
+                stream.set(**change)
+                stream._make_changes(0)
+                level = stream._chain.score
+                level.compose(seconds * 22050)
+            count += len(level.notes(0, seconds * 22050))
+        return count
+
+    ends = [{name: end} for name, control in CONTROLS.items() if control.score for end in control.slide]
+    ends.append({"chords": "Am F C G"})
+    temperatures = [*CONTROLS["temperature"].slide, WILDEST, 1 / WILDEST]
+    ends += [{"sampling": {"score": {"temperature": x}}} for x in temperatures]
+    neutral = notes({})
+    assert {str(change): count for change in ends if (count := notes(change)) < neutral / 2} == {}
 
 
 @pytest.mark.large

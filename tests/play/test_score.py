@@ -14,7 +14,7 @@ from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.play import api, blocks, labels, midi_files, score
-from vqwave.play.changes import read_key
+from vqwave.play.changes import read_chords, read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
 from vqwave.play.score import COLDEST, KEY_AWAITED, SECTION_DENSITIES, SUSTAINED, ScoreLevel
@@ -201,6 +201,26 @@ def test_a_key_keeps_notes_to_its_scale(music):
         outside = [np.mean([not key[pitch % 12] for _, _, pitch, _ in stream.notes()])
                    for stream in (free, keyed)]
     assert outside[1] < 0.3 * outside[0]
+
+
+def test_chords_sound_a_bar_each_from_the_beginning_of_a_section(music):
+    assert read_chords("A") == read_chords("a,") != read_chords("Am") and len(read_chords("Dm7 | G7 | Cmaj7")) == 36
+    assert read_chords("Bb") == read_chords("A#") and read_chords("") == ()
+    for text in ("H", "Amin", "A/C", "C " * 65):
+        with pytest.raises(UserError, match="chord"):
+            read_chords(text)
+    inside = {}
+    for chords in ("", "Am F C G"):
+        with music.stream(seed=5) as stream:
+            stream.set(chords=chords)
+            for _ in range(30):
+                next(stream)
+            begin, _, _ = stream.section
+            bars = stream.beats[(stream.places == 0) & (stream.beats >= begin)]
+            tones = np.array(read_chords("Am F C G")).reshape(4, 12) > 0
+            inside[chords] = np.mean([tones[(np.searchsorted(bars, start, "right") - 1) % 4, pitch % 12]
+                                      for start, _, pitch, _ in stream.notes(begin)])
+    assert inside["Am F C G"] > 0.8 > 0.6 > inside[""]
 
 
 def test_keys_with_the_same_notes_have_different_tonics(music):

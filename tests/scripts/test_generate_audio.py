@@ -110,6 +110,7 @@ FILE = ["--length", "99", "--output", "TMP/a.wav"]
       for flag in ("--score-from", "--prompt", "--variation-of")],
     (["--key", "H-minor", *FILE], "key is 'H-minor'; it must be like D-minor"),
     (["--key", "D-minor", *FILE], "key needs weights with a score (preset vqwave); these have none"),
+    (["--chords", "Am H", *FILE], "chords has 'H'; a chord is a note"),
     (["--mood", "fast, slow", *FILE], "mood fast, slow: two of these words set the same control"),
     (["--mood", "minor", *FILE], "key needs weights with a score (preset vqwave); these have none"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),

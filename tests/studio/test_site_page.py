@@ -171,7 +171,7 @@ def test_four_taps_set_the_tempo(led, open_site):
         in_time = [*in_time, at][-4:] if at - in_time[-1] < PAUSE else [at]
         if len(in_time) == 4:
             expected = min(200, round(180000 / (at - in_time[0])))
-        assert abs(float(tempo.input_value()) - expected) <= 1
+        assert not expected or abs(float(tempo.input_value()) - expected) <= 1
     page.wait_for_function("() => performance.now() > window.taps.at(-1) + 2000")
     before = tempo.input_value()
     tap.click()
@@ -239,7 +239,7 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     page.get_by_label("Tempo", exact=True).fill("140")
     page.get_by_label("Density", exact=True).fill("0.5")
     page.locator("#wild").fill("0.5")
-    page.wait_for_function("() => window.vqwave.player.marks.length >= 5")
+    page.wait_for_function("() => window.vqwave.player.marks.length >= 4")
     page.evaluate(WRITTEN)
     page.wait_for_function("() => window.written.length >= 2")
     boxes = page.evaluate("() => window.written")
@@ -294,8 +294,9 @@ def test_a_midi_keyboard_holds_notes_and_without_an_audio_thread_it_plays_too(le
     page.wait_for_function("() => window.vqwave.player.take.link.includes('tempo')")
     tempo = page.locator("[aria-label=Tempo]")
     assert tempo.input_value() == "150"
-    tempo.fill("3")  # no tempo lies between 0, the drawn tempo, and the slowest
-    assert tempo.input_value() == "30"
+    page.evaluate("() => { for (let i = 0; i <= 72; i += 1) window.keyboard.onmidimessage({ data: [0xf8], timeStamp: 90000 + i * 3000 / 24 }) }")
+    shown = page.locator("label:has([aria-label=Tempo]) output")
+    assert shown.inner_text() == "30", "the slowest tempo, which is below the slider's range"
 
 
 def without(*patterns):

@@ -83,6 +83,7 @@ def assert_equal(heard, expected):
 SESSIONS = {
     "as it comes": (8, "", []),
     "score": (3, "", [(1, {"key": "minor"}), (3, {"tempo": 140, "density": 0.5}), (6, {"key": "", "section": "new"})]),
+    "chords": (4, "", [(1, {"chords": "Am, F#7 | Bbmaj7 g"}), (9, {"tempo": 180}), (14, {"chords": ""})]),
     "theme": (3, "", [(0, {"tempo": 200}), (2, {"section": "new"}), (36, {"section": "theme"}),
                      (52, {"section": "new"})]),  # the theme is heard from block 42 on
     "label": (4, "rain", [(4, {"label": "wind"}), (9, {"label": ""})]),

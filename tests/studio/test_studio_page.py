@@ -328,10 +328,11 @@ def test_stop_cancels_a_continuation_and_the_take_before_it_stays(open_page):
     first = page.evaluate("() => window.vqwave.player.take.id")
     held = []
     page.route(re.compile("studio/takes$"), lambda route: held.append(route))
-    page.keyboard.press("c")
-    until(page, "player.state === 'asking'")
+    with page.expect_request(re.compile("studio/takes$")):
+        page.keyboard.press("c")
+    assert page.evaluate("() => window.vqwave.player.live"), "the take goes on until the new one can sound"
     page.keyboard.press("s")
-    until(page, "!player.busy")
+    until(page, "!player.busy && player.record")
     assert held and page.evaluate("() => window.vqwave.player.take.id") == first
     assert page.locator("#alert").is_hidden() and page.locator("#takes li").count() == 1
     page.locator("#play").click()

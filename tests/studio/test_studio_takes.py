@@ -80,7 +80,7 @@ def test_a_take_is_the_piece_that_the_library_generates_and_shows_its_codes(make
 
 
 @pytest.mark.parametrize("settings", [
-    {"level": 8, "seed": 3, "seconds": 0.7},
+    {"level": 8, "seed": 3, "seconds": 0.7, "latency": "live"},
     {"level": 128, "seed": 4, "seconds": 1.23456, "temperature": dict(zip(LEVELS, [1, 0.5, 1, 1], strict=True)), "epoch": ""},
     {"mode": "continue", "level": 32, "seed": 1, "seconds": 2.5, "prompt_start": 0.4, "prompt_seconds": 1.5,
      "keep_original": True},
@@ -102,7 +102,7 @@ def test_a_short_recording_is_continued_after_its_end(studio, tmp_path):
     recording = studio.recordings.receive(tmp_path / "short.wav")
     settings = {"mode": "continue", "recording": recording.id, "name": recording.name,
                 "level": 128, "seconds": 2, "prompt_seconds": 5}
-    assert read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
+    assert read_messages(studio.make_take(TakeRequest(**settings)))[-1][0]["end"]["title"] == "short, continued"
     error = refusal(studio, **settings, prompt_start=3)
     assert "short.wav: lasts 0.80 s" in error and str(studio.folder) not in error
 
@@ -155,6 +155,48 @@ def test_no_more_is_generated_than_is_allowed(studio):
     studio.takes.get(take["id"]).steer(ChangeRequest(until=20_000))
     assert parse(next(frames))[0][0]["samples"] == 8192
     frames.close()
+
+
+def test_a_playing_take_may_be_generated_as_time_passes(studio):
+    frames, take = begin(studio, until=1)
+    next(frames)
+    studio.takes.get(take["id"]).steer(ChangeRequest(until=1, playing=True))
+    assert "samples" in parse(next(frames))[0][0], "a block of 0.37 s is over within a second"
+    studio.takes.get(take["id"]).steer(ChangeRequest(until=1))
+    assert "wait" in parse(next(frames))[0][0], "it has paused"
+    frames.close()
+
+
+def test_a_take_that_the_studio_ends_has_an_error_for_its_reader(tiny_weights, open_studio):
+    studio = open_studio(tiny_weights.codecs, [tiny_weights.generators])
+    frames, _ = begin(studio)
+    studio.takes.close()
+    assert parse(b"".join(frames))[-1][0] == {"error": "The studio has ended."}
+
+
+def test_a_change_waits_for_the_next_bar(open_studio, shared):
+    root = shared("led by a score", chains.save_led)
+    studio = open_studio(root / "codecs", [root / "generators"])
+    frames, header = begin(studio, level=None, seed=3, latency="live")
+    take = studio.takes.get(header["id"])
+    blocks = [parse(next(frames))[0][0] for _ in range(3)]
+    take.steer(ChangeRequest(bar=True, transpose=2))
+    take.steer(ChangeRequest(bar=True, tempo=150))
+    with pytest.raises(UserError, match="tempo is 3"):
+        take.steer(ChangeRequest(bar=True, tempo=3))
+    assert take.log.live == []
+    while len(take.log.live) < 2:
+        blocks.append(parse(next(frames))[0][0])
+    frames.close()
+    begins = np.cumsum([0] + [about["samples"] for about in blocks]) / RATE
+    bars = {second for about in blocks for second, place in about["form"]["beats"] if place == 0}
+    forms = dict(zip(begins, (about["form"] for about in blocks), strict=False))
+    for sample, change in take.log.live:
+        form = forms[sample / RATE]
+        if "transpose" in change:
+            assert any(sample / RATE <= bar < sample / RATE + header["block"] / RATE for bar in bars)
+        else:  # the next beat that is composed is the first of a bar
+            assert next(place for _, place in form["beats"][::-1]) in (0, 1) and form["tempo"] == 150
 
 
 def test_the_score_comes_ahead_of_the_sound(open_studio, shared):
@@ -275,7 +317,7 @@ def test_a_take_begins_with_a_tempo_a_density_and_a_key(open_studio, shared, tmp
     """The link and the command repeat them, also before changes."""
     root = shared("led by a score", chains.save_led)
     studio = open_studio(root / "codecs", [root / "generators"])
-    first = {"tempo": 150.0, "density": 2.5, "key": "D-minor"}
+    first = {"tempo": 150.0, "density": 2.5, "key": "D-minor", "chords": "Am F C G"}
     frames, take = begin(studio, seed=3, **first)
     assert take["controls"] == first
     for _ in range(4):
@@ -286,7 +328,7 @@ def test_a_take_begins_with_a_tempo_a_density_and_a_key(open_studio, shared, tmp
     record = studio.stop(take["id"], 12 * 8192)
     frames.close()
     wav = studio.takes.file(take["id"], "wav").read_bytes()
-    assert "--tempo 150 --density 2.5 --key D-minor --replay" in record["command"]
+    assert "--tempo 150 --density 2.5 --key D-minor --chords 'Am F C G' --replay" in record["command"]
     link = dict(urllib.parse.parse_qsl(record["link"]))
     changes = tmp_path / "changes.json"
     changes.write_text(f'{{"seed": 3, "changes": {link["changes"]}}}')
@@ -315,7 +357,7 @@ def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
     first, *others = playing.settings.changes
     assert first[1]["loudness"] == -7 and first[1]["transpose"] == 0
     assert first[1]["sampling"]["512x"] == {"temperature": 1.1, "top_p": 0.8}
-    assert first[1]["sampling"]["128x"]["temperature"] == 0.9 and first[1]["sampling"]["128x"]["top_p"] == 1
+    assert first[1]["sampling"]["128x"] == {"temperature": 0.9}
     assert [sorted(change) for _, change in others] == [["loudness"], ["freeze"], ["loudness"], ["jump"], ["loudness"]]
     _, blocks, _ = make_take(**dict(urllib.parse.parse_qsl(record["link"])))
     np.testing.assert_array_equal(join_blocks(blocks), join_blocks(blocks_heard))
@@ -434,7 +476,10 @@ def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, 
     third = studio.make_take(TakeRequest(level=128, seconds="endless"))
     next(third)
     assert not studio.takes.get(idle["id"]).busy and studio.takes.get(active["id"]).busy
-    assert "end" in parse(b"".join(first))[-1][0]
+    assert "ended it for another" in parse(b"".join(first))[-1][0]["error"]
+    replacing = studio.make_take(TakeRequest(level=128, seconds="endless", replaces=active["id"]))
+    assert "progress" in parse(next(replacing))[0][0], "a take that ends now leaves its place"
+    replacing.close()
     third.close()
     second.close()
     assert count_busy(studio) == 0

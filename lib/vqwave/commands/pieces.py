@@ -9,7 +9,7 @@ from ..errors import UserError, check_name
 from ..io import weights
 from ..io.files import check_replaced, printable
 from ..play import api, controls, keys, mastering, playback
-from ..play.changes import read_key
+from ..play.changes import read_chords, read_key
 from ..play.session import Session
 from . import arguments
 from . import load as load_command
@@ -91,7 +91,8 @@ def add_recording(parser):
                             "closer to the recording (default: the top level)")
 
 
-SCORE_OPTIONS = (*(name for name, control in controls.CONTROLS.items() if control.score), "key")
+SCORE_OPTIONS = (*(name for name, control in controls.CONTROLS.items() if control.score), "key",
+                 "chords")
 """The options that steer the score."""
 
 
@@ -99,7 +100,7 @@ def add_score(parser):
     """Options for the score that the music follows."""
     group = parser.add_argument_group("score (only for weights with a score, such as those "
                                       "that play by default)")
-    for name in SCORE_OPTIONS[:-1]:
+    for name in SCORE_OPTIONS[:-2]:
         control = controls.CONTROLS[name]
         metavar = (control.unit or name[0]).upper()
         group.add_argument(f"--{name}", type=cli.number(**control.bounds), metavar=metavar,
@@ -107,6 +108,9 @@ def add_score(parser):
     group.add_argument("--key", metavar="KEY",
                        help="the score keeps to this key, such as D-minor or Bb-major, and favours "
                             "its tonic; with minor or major alone, the seed draws the tonic")
+    group.add_argument("--chords", metavar="CHORDS",
+                       help="the score follows these chords, a bar each, again and again, such as "
+                            "\"Am F C G\"")
     group.add_argument("--mood", metavar="WORDS",
                        help=f"words separated by commas, of {', '.join(controls.MOODS)}: they set "
                             f"--tempo, --density, --key and --label (loud, soft: the loudest or "
@@ -183,6 +187,7 @@ def check(args, outputs=(), needs=NEEDS):
             raise UserError(f"{flag(option)} needs {' or '.join(map(flag, others))}")
     if args.key is not None:
         read_key(args.key)
+    read_chords(args.chords or "")
     inputs = [*filter(None, (args.prompt, args.variation_of, args.score_from))]
     for path in inputs:
         if not os.path.exists(path):

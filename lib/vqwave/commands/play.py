@@ -69,6 +69,7 @@ def main(argv=None) -> int:
     for folder in args.other_weights or ():
         weights.existing_folder(folder)
     pieces.check(args, [files.check_place(args.record)] if args.record is not None else [], NEEDS)
+    playback.check_device(args.device)
     music = pieces.load(args)
     if music.vae is not None:
         music.weight_set(music.vae).config.check_codes(f"playing, without {writes},")

@@ -94,8 +94,7 @@ class Decoder:
 
     Iterating yields float32 [n] in [-1, 1] at `sample_rate`; n varies. Channels are mixed with
     weights that sum to one, so the mix clips only if a channel clips. NaN becomes silence. What
-    cannot be decoded is left out, as by FFmpeg. libsndfile tries the files that FFmpeg refuses. If
-    both fail, the error has FFmpeg's reason.
+    cannot be decoded is left out, as by FFmpeg. libsndfile tries the files that FFmpeg refuses.
 
     `seconds`: decoded so far. `expected`: the length in seconds, from the file's header or guessed
     by FFmpeg, or None. `repairs`: which `REPAIRS` the recording needed, complete after the last
@@ -148,7 +147,7 @@ class Decoder:
         except av.FFmpegError as e:
             where = (f"broken after {self.seconds:.1f} s" if self.seconds
                      else "not audio that can be decoded")
-            raise UserError(f"{name}: {where} ({reason(e)})") from e
+            raise UserError(f"{name}: {where}") from e
         except (OSError, ValueError) as e:
             raise UserError(f"{name}: {reason(e) if isinstance(e, OSError) else e}") from e
         if not self.seconds:
@@ -209,7 +208,7 @@ class Decoder:
                     frame.sample_rate = sound.samplerate
                     yield frame
         except soundfile.LibsndfileError as e:
-            raise ValueError(f"broken after {self.seconds:.1f} s ({e.error_string.lower()})") from e
+            raise ValueError(f"broken after {self.seconds:.1f} s") from e
 
 
 @dataclass

@@ -16,7 +16,7 @@ from .labels import choose_labels, find_labels, known_labels, read_labels
 from .level import Steering
 from .prompt import Prompt, check_prompt
 from .sampling import KEY_DRAW, check_seed, choose_sampling, uniforms
-from .score import SCALES, key_shares
+from .score import CHORDS, SCALES, chord_shares, key_shares
 
 SECTION_REQUESTS = "new", "theme"
 """Requests for the next section of the score: new music, or the first section again."""
@@ -42,6 +42,30 @@ def read_key(key, seed: int = 0) -> tuple[float, ...]:
     return key_shares(tonic, mode)
 
 
+MOST_CHORDS = 64
+"""The most chords that repeat."""
+_CHORD = re.compile("([a-gA-G])([#b]?)(.*)")
+
+
+def read_chords(text) -> tuple[float, ...]:
+    """The `chord_shares` of chords like "Am F C7 G", a bar each, joined: float [12 · chords]. They
+    repeat, and each section of the score begins with the first. () for "". Raises `UserError` for
+    an unknown chord.
+    """
+    names = str(text).replace(",", " ").replace("|", " ").split()
+    shares: tuple[float, ...] = ()
+    for name in names[:MOST_CHORDS]:
+        parts = _CHORD.fullmatch(name)
+        if parts is None or parts[3] not in CHORDS:
+            raise UserError(f"chords has {name!r}; a chord is a note, such as A, F# or Bb, and one "
+                            f"of: {', '.join(CHORDS)[2:]}, or nothing for major")
+        shares += chord_shares(_TONICS[parts[1].lower()] + {"": 0, "#": 1, "b": -1}[parts[2]],
+                               CHORDS[parts[3]])
+    if len(names) > MOST_CHORDS:
+        raise UserError(f"{len(names)} chords are too many; at most {MOST_CHORDS} can be set")
+    return shares
+
+
 @dataclass(frozen=True)
 class Change:
     """The checked keywords of one call of `Stream.set`; None leaves a control as it is."""
@@ -57,6 +81,8 @@ class Change:
     """Values of `level.Steering` by name."""
     key: str | None = None
     """The text for `read_key`, which needs the seed of the piece."""
+    chords: str | None = None
+    """The text for `read_chords`."""
     label: np.ndarray | None = None
     """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None
@@ -152,6 +178,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
                         f"none")
     if "key" in change:
         read_key(change["key"])
+    read_chords(change.get("chords", ""))
     if change.get("section", "new") not in SECTION_REQUESTS:
         raise UserError(f"section is {change['section']!r}; it must be "
                         f"{' or '.join(SECTION_REQUESTS)}")

@@ -49,6 +49,7 @@ class Control:
     itself. keys: for less and for more; a single key switches between 0 and a value.
     score: only weights with a score have the control. slider: the page shows it as
     a plain slider. floor: the smallest value above `least`, if values between them are refused.
+    slide: the range of the page's slider, in which music always has notes; None: the whole range.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Control:
     slider: bool = False
     knob: Knob | None = None
     floor: float | None = None
+    slide: tuple[float, float] | None = None
 
     @property
     def bounds(self) -> dict:
@@ -84,9 +86,10 @@ class Control:
 
 CONTROLS = {control.name: control for control in (
     Control("temperature", "how freely codes are drawn: below 1 is safer, above 1 is wilder",
-            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", knob=Knob(1, 1.0, 1.5)),
+            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", knob=Knob(1, 1.0, 1.5),
+            slide=(0.5, 1.5)),
     Control("top_p", "draw only from the likeliest codes that together reach this probability",
-            0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP"),
+            0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP", slide=(0.5, 1.0)),
     Control("guidance", "how strongly the music follows its label; 1 is as trained",
             1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG"),
     Control("loudness", "louder or softer; 0 is as the music is made",
@@ -106,10 +109,11 @@ CONTROLS = {control.name: control for control in (
     Control("tempo", f"tempo of the score in beats per minute, from {SLOWEST:g} to {FASTEST:g}; "
                      f"0: drawn from the tempi of the training tracks, or as in a given recording "
                      f"or score",
-            0.0, FASTEST, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True, floor=SLOWEST),
+            0.0, FASTEST, 0.0, 4.0, "bpm", keys="cC", score=True, slider=True, floor=SLOWEST,
+            slide=(50.0, 180.0)),
     Control("density", "how many notes the score has: 0.5 is fewer, 2 is more, 1 about "
                        "as many as in the training tracks",
-            0.25, 3.0, 1.0, 0.25, keys="dD", score=True, slider=True),
+            0.25, 3.0, 1.0, 0.25, keys="dD", score=True, slider=True, slide=(0.75, 2.5)),
     Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
                     "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS"),
 )}
@@ -123,7 +127,7 @@ MOODS: dict[str, dict[str, Any]] = {
 NO_MOOD: dict[str, Any] = {"key": ""} | {
     name: control.default for name, control in CONTROLS.items() if control.score}
 """The controls of the score without a mood."""
-_OF_SCORE = "key", "section"
+_OF_SCORE = "key", "chords", "section"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """The controls that need weights with a score."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),

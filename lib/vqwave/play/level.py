@@ -82,6 +82,7 @@ class Steering:
     powers: by level, while notes are held, the power of each pitch class in each code; see
         `pitches.of_codec`.
     key: the share of each pitch class in the key of the score (`score.key_shares`); empty: any.
+    chords: such shares for each bar's chord, joined (`score.chord_shares`); empty: none.
     section: the request for the score's next section, "new" or "theme"; "" once the section has
         begun.
     """
@@ -94,6 +95,7 @@ class Steering:
     tempo: float = CONTROLS["tempo"].default
     density: float = CONTROLS["density"].default
     key: tuple[float, ...] = ()
+    chords: tuple[float, ...] = ()
     section: str = ""
 
     def bias(self, level: int, position: int, home: pitches.HomePitches | None

@@ -22,8 +22,8 @@ BUFFER = 4.0
 """The most seconds in the queue."""
 FADE = 0.25
 """Seconds of the fade-out at a stop or a pause."""
-INSTALL_PYAUDIO = ("pip install pyaudio (it needs PortAudio: apt-get install portaudio19-dev, "
-                   "brew install portaudio)")
+INSTALL_PYAUDIO = ("sudo apt-get install portaudio19-dev (macOS: brew install portaudio), then pip "
+                   "install pyaudio")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,11 @@ class Latency:
 
 
 LATENCIES = {"normal": Latency(),
+             "live": Latency(block=0.0465, ahead=0.07, prebuffer=0.15, buffer=0.2, period=512),
              "low": Latency(block=0.0235, ahead=0.07, prebuffer=0.068, buffer=0.08, period=256)}
-"""The values of `--latency`. With `low`, three blocks are buffered while the next is computed."""
+"""The values of `--latency`. With `low`, three blocks are buffered while the next is computed.
+The studio plays `live`, with a buffer that the browser adapts.
+"""
 
 
 @dataclass(frozen=True)
@@ -189,16 +192,8 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATE
         UserError: PyAudio or the device is missing, or the device does not play.
         An error of `blocks` is raised after the blocks before it have been played.
     """
-    try:
-        import pyaudio
-    except ImportError as e:
-        raise UserError(f"playing needs PyAudio: {INSTALL_PYAUDIO}; or write a file with "
-                        "--output") from e
     feed = Feed(blocks, sample_rate, latency.buffer, latency.prebuffer)
-    with stderr.mute():  # ALSA and JACK print on every probe
-        pa = pyaudio.PyAudio()
-    try:
-        # Report a missing device before an export of models, which may take minutes.
+    with _portaudio() as pa:
         output = _open(pa, feed, device, latency.period)
         feed.start()
         try:
@@ -208,12 +203,43 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, latency: Latency = LATE
             with contextlib.suppress(OSError):
                 output.stop_stream()
             output.close()
-    finally:
-        with stderr.mute():
-            pa.terminate()
     if feed.error is not None:
         raise feed.error
     return feed.status
+
+
+@contextlib.contextmanager
+def _portaudio() -> Iterator:
+    try:
+        import pyaudio
+    except ImportError as e:
+        raise UserError(f"playing needs PyAudio: {INSTALL_PYAUDIO}; or write a file with "
+                        "--output FILE") from e
+    with stderr.mute():  # ALSA and JACK print on every probe
+        pa = pyaudio.PyAudio()
+    try:
+        yield pa
+    finally:
+        with stderr.mute():
+            pa.terminate()
+
+
+def check_device(device: int | str | None):
+    """Raises `UserError` if there is no such device, before models are loaded in vain."""
+    with _portaudio() as pa:
+        _find_device(pa, device)
+
+
+def _find_device(pa, device) -> tuple[int | None, dict[int, str]]:
+    """The index of a device, None for PortAudio's default, and the names of all devices."""
+    infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]
+    names = {int(x["index"]): str(x["name"]) for x in infos if x["maxOutputChannels"] > 0}
+    if not names:
+        raise UserError("there is no audio device to play on; --output FILE writes a file instead")
+    text = str(device)
+    index = (None if device is None else int(text) if text.isdigit() and int(text) in names
+             else find_by_name(text, names, "device"))
+    return index, names
 
 
 def _watch(output, feed: Feed, show, press):
@@ -248,16 +274,10 @@ def _watch(output, feed: Feed, show, press):
 
 
 def _open(pa, feed: Feed, device, period: int):
-    """A PyAudio stream that plays a feed in 16 bits. device: None is PortAudio's default."""
+    """A PyAudio stream that plays a feed in 16 bits. device: see `_find_device`."""
     import pyaudio
 
-    infos = [pa.get_device_info_by_index(i) for i in range(pa.get_device_count())]
-    names = {int(x["index"]): str(x["name"]) for x in infos if x["maxOutputChannels"] > 0}
-    if not names:
-        raise UserError("there is no audio device to play on; --output FILE writes a file instead")
-    text = str(device)
-    index = (None if device is None else int(text) if text.isdigit() and int(text) in names
-             else find_by_name(text, names, "device"))
+    index, names = _find_device(pa, device)
     for channels in (1, 2):  # some hardware plays stereo only
 
         def callback(_, count, *__, channels=channels):

@@ -31,6 +31,8 @@ SOON = 2
 """A piece begins with a note after which another note begins within so many beats."""
 KEPT = 1800
 """Seconds of the score that are kept, so that a theme can return."""
+BEATS_PER_BAR = 4
+"""Sections last whole bars of so many beats, unless the next section was requested."""
 SECTION_BEATS = 16, 16, 32
 """The lengths of a section in beats, drawn with equal probability."""
 RECALL = 3.0
@@ -43,6 +45,8 @@ DENSITY = 0.5, 1.3
 """The governor keeps the strikes of the last `GOVERNED` steps in this range, as a factor of the
 expected number.
 """
+DENSITY_IN_CHORDS = 0.8
+"""The lower end of this range while chords leave few notes to choose from."""
 GOVERNED = 48
 GOVERNOR = 4.0
 MOST_PUSHED = 2.0
@@ -74,6 +78,10 @@ HOME = 0.6
 """The weight of a recording's pitches in the score that continues it, times `stay`."""
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 """The pitch classes of the keys on C."""
+CHORDS = {"": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11),
+          "m7": (0, 3, 7, 10), "6": (0, 4, 7, 9), "m6": (0, 3, 7, 9), "dim": (0, 3, 6),
+          "aug": (0, 4, 8), "sus2": (0, 2, 7), "sus4": (0, 5, 7), "5": (0, 7)}
+"""The pitch classes of the chords on C."""
 OUTSIDE = 4.0
 """The penalty, in nats, of strikes outside the key."""
 KEY_CONTRAST = 2.0
@@ -170,12 +178,21 @@ def key_shares(tonic: int, mode: str) -> tuple[float, ...]:
     return tuple(np.roll(shares / shares.sum(), tonic).tolist())
 
 
+def chord_shares(root: int, tones: tuple[int, ...]) -> tuple[float, ...]:
+    """The share of each pitch class, C first, in the strikes of a chord's bar. root: 0 for C.
+    tones: of `CHORDS`.
+    """
+    shares = np.zeros(12)
+    shares[list(tones)] = 1 / len(tones)
+    return tuple(np.roll(shares, root).tolist())
+
+
 def key_bias(key: tuple[float, ...], strikes: np.ndarray) -> np.ndarray:
     """The bias on strikes, in nats, of each pitch class: float [12]. Within the scale, the bias is
     ln(p / q), with the share p of the class in the key and its share q in the last strikes. The
     mean of p / q over these strikes is 1, so the density of notes stays about the same.
 
-    key: see `key_shares`. strikes: int [12], the last strikes.
+    key: see `key_shares` and `chord_shares`. strikes: int [12], the last strikes.
     """
     shares, bias = np.array(key), np.full(12, -OUTSIDE)
     scale = shares > 0
@@ -329,6 +346,13 @@ class ScoreLevel(Level):
         temperature = max(self.state.sampling.temperature, COLDEST)
         return -temperature * np.log(np.sum(self.loudness ** (1 / temperature)))
 
+    def _key(self, step: int) -> tuple[float, ...]:
+        """The shares of the pitch classes at a step: in the bar's chord, else in the key."""
+        key, chords = self.steering.key, self.steering.chords
+        bar = (step - self.state.began) // (BEATS_PER_BAR * STEPS_PER_BEAT)
+        first = 12 * bar % len(chords) if chords else 0
+        return chords[first : first + 12] or key
+
     def _bias(self, piece: int, step: int, drawn: np.ndarray) -> np.ndarray:
         """The bias of a piece's logits at a step: float32 [books, codes]. drawn: bool [books]."""
         state, steering = self.state, self.steering
@@ -338,17 +362,18 @@ class ScoreLevel(Level):
         density = steering.density * self._section_density()
         expected, log_density = usual * density, np.log(density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] >= STRUCK
+        least = DENSITY_IN_CHORDS if steering.chords else DENSITY[0]
         strikes[:-BANDS] = log_density + self._unsplit() + self._governed(
-            struck[:, :-BANDS], GOVERNED, expected, *(expected * x for x in DENSITY))
+            struck[:, :-BANDS], GOVERNED, expected, least * expected, DENSITY[1] * expected)
         strikes[-BANDS:] = ATTACKS_BY_DENSITY * log_density + self._governed(
             struck[:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)
         counts = struck[-WATCHED:, :-BANDS].sum(0)
         share = counts / max(1.0, counts.sum(), expected * WATCHED / 2)
         strikes[:-BANDS] -= OVERUSE * np.log(np.maximum(share / MOST_SHARE, 1.0))
-        if steering.key:
+        if key := self._key(step):
             classes = pitch_classes(self.books)
             by_class = np.bincount(classes, counts, 12)
-            strikes[:-BANDS] += key_bias(steering.key, by_class)[classes]
+            strikes[:-BANDS] += key_bias(key, by_class)[classes]
         if self.section_labels is not None:
             section = state.codes[piece, max(0, state.began - state.first) :][-WATCHED:]
             counts = (section[:, :-BANDS] >= STRUCK).sum(0), form.by_loudness(section).sum(0)

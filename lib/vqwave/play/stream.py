@@ -16,12 +16,20 @@ from ..errors import UserError, check_number
 from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
-from .changes import Change, check_block, check_change, engines_after, load_named, read_key
+from .changes import (
+    Change,
+    check_block,
+    check_change,
+    engines_after,
+    load_named,
+    read_chords,
+    read_key,
+)
 from .labels import choose_labels, known_labels, name_of
 from .level import Steering
 from .prompt import Prompt, Variation
 from .sampling import choose_sampling, draw_seed, levels_by_field
-from .score import KEPT
+from .score import BEATS_PER_BAR, KEPT
 from .snapshot import Snapshot
 from .transpose import Transposer
 
@@ -152,6 +160,33 @@ class StreamStatus:
         if score is None:
             return np.zeros(0, np.int64)
         return score.state.times[::STEPS_PER_BEAT] + self._score_delay
+
+    @property
+    def places(self) -> np.ndarray:
+        """The place of each of `beats` in its bar, 0 for the first beat: int [beats]. Bars are
+        counted from the section that is composed.
+        """
+        state = self._chain.score.state
+        return (np.arange(len(self.beats)) - (state.began - state.first) // STEPS_PER_BEAT
+                ) % BEATS_PER_BAR
+
+    @property
+    def section(self) -> tuple[int, int, bool]:
+        """The section of the score that is composed: the sample at which it begins, the number of
+        its music from 0, and whether that music returns.
+        """
+        state = self._chain.score.state
+        begin = int(state.times[max(0, state.began - state.first)]) + self._score_delay
+        return begin, state.section, state.theme >= 0
+
+    def on_bar(self, of_score: bool) -> bool:
+        """Whether a change now takes effect with a bar: the bar that is composed next, or for a
+        change of the sound (`of_score` False) a bar that begins in the next block.
+        """
+        if of_score:
+            return int(self.places[-1]) == 0  # `beats` has the end of the last beat
+        bars = self.beats[self.places == 0]
+        return bool(((bars >= self.position) & (bars < self.position + self.block)).any())
 
     def whole_score(self, end: int, piece: int = 0
                     ) -> tuple[list[tuple[int, int, int, int]], Sequence[int]]:
@@ -312,6 +347,8 @@ class Stream(StreamStatus):
             key: of the score, such as "D-minor" or "minor"; its tonic is favoured. "" allows all
                 notes. section: the next section of the score: "new", from the next beat on, or
                 "theme", as soon as the first section is long enough.
+            chords: such as "Am F C G", a bar each, again and again. The score follows them instead
+                of the key; "" ends that.
             mood: words like "fast,minor". Each word sets the controls of `controls.MOODS`;
                 keywords of the same call win.
             label: the label to reach within a second, in a form that `labels.read_labels` takes.
@@ -413,6 +450,8 @@ class Stream(StreamStatus):
             steering.powers |= change.pitches or {}
         if change.key is not None:
             steering.key = read_key(change.key, self._chain.state.seed)
+        if change.chords is not None:
+            steering.chords = read_chords(change.chords)
         for name, value in change.steering.items():
             setattr(steering, name, value)
         if change.freeze is not None:

@@ -19,7 +19,7 @@ import numpy as np
 from .. import machine
 from ..onnx import export
 from ..play import api, controls, playback
-from . import tables
+from . import browser, tables
 from .tables import Column
 
 
@@ -314,6 +314,11 @@ BENCHMARKS = {
         Column("latency", "latency"), Column("block", "block"),
         Column("median", "median_ms", ".0f"), Column("most", "most_ms", ".0f"),
         Column("underruns", "underruns"), Column("RTF", "rtf", ".2f"))),
+    "browser": Part(browser.measure, True,
+                    "Milliseconds until a change is heard in the studio, in Chromium", (
+        Column("change", "change"), Column("median", "median_ms", ".0f"),
+        Column("most", "most_ms", ".0f"), Column("gaps", "gaps"),
+        Column("buffer", "buffer_ms", ".0f"))),
     "memory": Part(measure_memory, True, "Memory of a process that plays, bytes", (
         Column("peak", "peak_bytes", ","), Column("growth", "growth_bytes", ","),
         Column("RTF", "rtf", ".2f"))),
@@ -329,7 +334,7 @@ def print_tables(results: dict, console):
     show(f"{host['cpu']}, {host['cores']} cores, {memory}; {host['os']}; load {before:.1f} before, "
          f"{after:.1f} after; {results['when']}\nPython {host['python']}, {versions}")
     for name, part in BENCHMARKS.items():
-        if name in results:
+        if results.get(name):
             show(part.title)
             console.print(tables.render(results[name], (Column("level", "level"), *part.columns),
                                         "rich"))

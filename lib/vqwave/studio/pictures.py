@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -42,7 +44,11 @@ class Spectrum:
 
     def __init__(self, rate: int, column: int):
         self.column, self.n_fft = column, window(rate)
-        self.filters = note_filters(rate, self.n_fft)
+        # Few bins reach a band, and threads of a matrix product would wait for each other.
+        filters = note_filters(rate, self.n_fft).T
+        most = int(np.count_nonzero(filters, axis=1).max())
+        self.bins = np.argsort(filters == 0, axis=1, kind="stable")[:, :most]
+        self.weights = np.take_along_axis(filters, self.bins, axis=1)
         self._signal = np.empty(0, np.float32)
         self._first = self._next = 0  # the columns at which `_signal` begins, and to return next
 
@@ -55,8 +61,8 @@ class Spectrum:
         if ready <= self._next:
             return np.empty((0, PICTURE_BANDS), np.uint8)
         frames = np.concatenate(list(spectrum.magnitudes(self._signal, self.n_fft, column)))
-        energy = (frames[self._next - self._first : ready - self._first].astype(np.float32) ** 2
-                  @ self.filters)
+        new = frames[self._next - self._first : ready - self._first].astype(np.float32) ** 2
+        energy = np.einsum("cbk,bk->cb", new[:, self.bins], self.weights)
         # The window of the next column reaches back by half its length.
         first = max(self._first, ready - -(-self.n_fft // 2 // column))
         self._signal = self._signal[(first - self._first) * column :].copy()
@@ -103,3 +109,23 @@ class Roll:
         self._first, self._done = first, end
         rows = zip(roll.time, roll.seconds, roll.midi, roll.strength, strict=True)
         return [[round(float(x), 3) for x in row] for row in rows if begin <= row[0] < until]
+
+
+class LateRoll:
+    """A `Roll` in a thread of its own: `push` returns the notes that are found by then, and all
+    notes with `last`. So no block waits for notes.
+    """
+
+    def __init__(self, rate: int):
+        self._roll, self._jobs = Roll(rate), deque[Future]()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="vqwave-roll")
+
+    def push(self, block, last: bool = False) -> list[list[float]]:
+        self._jobs.append(self._pool.submit(self._roll.push, block, last))
+        found = []
+        while self._jobs and (last or self._jobs[0].done()):
+            found += self._jobs.popleft().result()
+        return found
+
+    def close(self):
+        self._pool.shutdown(cancel_futures=True)

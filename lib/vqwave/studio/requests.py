@@ -15,7 +15,7 @@ from ..config import SCORE, ChainConfig, level_name, read_level
 from ..errors import UserError, check_number
 from ..io import files
 from ..play import controls
-from ..play.changes import read_key
+from ..play.changes import read_chords, read_key
 from ..play.keys import PROMPT_SECONDS
 from ..play.sampling import draw_seed
 from ..play.session import Session
@@ -23,6 +23,8 @@ from . import limits
 from .names import piece_name
 
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
+CONTINUED = ", continued"
+"""The end of the title of a continuation, also of one that is continued again."""
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 """A number of samples, or of a note."""
 LevelName = Annotated[str, Field(max_length=limits.LONGEST_TEXT, coerce_numbers_to_str=True),
@@ -54,9 +56,10 @@ class TakeRequest(Request):
     epoch, the chain's default level, the top level to keep, and any label.
 
     seconds: None is "endless" in requests. temperature: by level; in a link "score:1,32x:0.9".
-    recording, name: its id and its file's name. tempo, density, key: of the score when the piece
-    begins. changes: (sample, keywords of `Stream.set`) each.
-    until: samples that may be generated for now; None: all.
+    recording, name: its id and its file's name. tempo, density, key, chords: of the score when
+    the piece begins. changes: (sample, keywords of `Stream.set`) each.
+    latency: "live": short blocks, so that changes are heard soon. until: samples that may be
+    generated for now; None: all. replaces: the id of a take that ends when this one begins.
     """
 
     weights: ShortText = ""
@@ -77,8 +80,11 @@ class TakeRequest(Request):
     tempo: float = controls.CONTROLS["tempo"].default
     density: float = controls.CONTROLS["density"].default
     key: ShortText = ""
+    chords: ShortText = ""
+    latency: Literal["normal", "live"] = "normal"
     changes: Any = ()
     until: Count | None = None
+    replaces: ShortText = ""
 
     @field_validator("seconds", mode="before")
     @classmethod
@@ -98,11 +104,11 @@ class TakeRequest(Request):
         name = info.field_name
         return round(check_number(name, value, **controls.CONTROLS[name].bounds), 5)
 
-    @field_validator("key")
+    @field_validator("key", "chords")
     @classmethod
-    def _check_key(cls, key) -> str:
-        read_key(key)
-        return key
+    def _check_text(cls, text, info) -> str:
+        (read_key if info.field_name == "key" else read_chords)(text)
+        return text
 
     @field_validator("changes", mode="plain")
     @classmethod
@@ -124,7 +130,7 @@ class TakeRequest(Request):
 
     @property
     def first_change(self) -> dict[str, Any]:
-        """The tempo, density and key that differ from the defaults, as keywords of `Stream.set`."""
+        """The controls of the score that differ from the defaults, as keywords of `Stream.set`."""
         return self.model_dump(include=controls.SCORE, exclude_defaults=True)
 
     def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> "Settings":
@@ -182,7 +188,7 @@ class Settings(TakeRequest):
     @property
     def link(self) -> str:
         """The query that fills the form with these settings."""
-        derived = {"chain", "generated", "changes", "until"}
+        derived = {"chain", "generated", "changes", "until", "replaces"}
         query = self.model_dump(exclude=derived, exclude_defaults=True)
         query["seconds"] = "endless" if self.seconds is None else as_typed(self.seconds)
         query["temperature"] = ",".join(f"{level}:{as_typed(value)}"
@@ -195,7 +201,7 @@ class Settings(TakeRequest):
     def title(self) -> str:
         if self.mode == "continue":
             start = f" from {as_typed(self.prompt_start)} s" if self.prompt_start else ""
-            return f"{self.name}{start}, continued after {as_typed(self.prompt_seconds)} s"
+            return f"{Path(self.name).stem.removesuffix(CONTINUED)}{start}{CONTINUED}"
         if self.mode == "vary":
             return f"{self.name}, varied below {self.keep}x"
         if self.mode == "perform":
@@ -229,15 +235,20 @@ NUMBERS: dict[str, Any] = {name: (float | None, None) for name, control in contr
 class ChangeRequest(pydantic.create_model("Numbers", **NUMBERS)):  # type: ignore[valid-type]
     """A change of a take from the page: `NUMBERS` and these fields; `Stream.set` checks the values.
 
-    until: samples that may be generated for now. wild: temperatures and top-p of all levels, from
-    -1 (calm) to 1 (wild). levels: {level: {temperature, top_p, guidance}}. jump: to another piece.
+    until: samples that may be generated for now. playing: the take plays, so that more may be
+    generated as time passes. bar: with the next bar of the score. wild: temperatures of all
+    levels, from -1 (calm) to 1 (wild). levels: {level: {temperature, top_p, guidance}}. jump: to
+    another piece.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     until: Count | None = None
+    playing: bool = False
+    bar: bool = False
     wild: Annotated[float, Field(ge=-1, le=1)] | None = None
     key: ShortText | None = None
+    chords: ShortText | None = None
     section: ShortText | None = None
     notes: list[Count] | None = None
     label: ShortText | None = None

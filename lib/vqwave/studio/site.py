@@ -51,8 +51,8 @@ _MEMBERS = {"ort.js": "package/dist/ort.wasm.bundle.min.mjs",
             "ort.wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
 BROWSER = Path(__file__).parent / "browser"
 """The files of the site that are missing in the studio, or differ from it."""
-SHARED = ("dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js", "turns.js",
-          "theme.js", "studio.css", "icon.svg", "palettes.json")
+SHARED = ("beat.js", "dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js",
+          "turns.js", "theme.js", "studio.css", "icon.svg", "palettes.json")
 HEADERS = {
     # The first two allow threads. The page itself has the content security policy.
     "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp",
@@ -207,7 +207,8 @@ class Site:
                          if (control.sampled or control.slider) and name not in absent],
             "names": [name for name in controls.NAMES if name not in absent],
             "keys": {key: changes.read_key(key) for key in keys},
-            "key_draw": sampling.KEY_DRAW,
+            "key_draw": sampling.KEY_DRAW, "chords": score.CHORDS,
+            "moods": controls.MOODS | {"no mood": controls.NO_MOOD},
             "leveling": constants(blocks, "LEVELED_TO LEVELED MOST_LEVELED REMEMBERED PRIOR LEAST "
                                           "PEAK"),
             "picture": {"graph": self.pack("picture.onnx", picture_graph(rate, column)),
@@ -288,7 +289,8 @@ class Site:
             **constants(melody, "ORDER BASE"),
             **constants(spreads, "PULL AWAITED MOST_MOVED"),
             **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "
-                               "GOVERNED GOVERNOR MOST_PUSHED SAFEST LEAST_ATTACKS ATTACKED "
+                               "DENSITY_IN_CHORDS GOVERNED GOVERNOR MOST_PUSHED SAFEST "
+                               "LEAST_ATTACKS ATTACKED "
                                "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
                                "COLDEST SUSTAINED KEY_AWAITED"),
             **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING"),

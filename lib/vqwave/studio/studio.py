@@ -48,14 +48,15 @@ class TakeList:
             self._closed = True
             takes = list(self.by_id.values())
         for take in takes:
-            take.end()
+            take.end(why="The studio has ended.")
 
     def admit(self, settings: Settings) -> Take:
         """A new take. Raises `UserError` if all streams are in use."""
         with self._lock:
             if self._closed:
                 raise UserError("The studio is closing.")
-            busy = [take for take in self.by_id.values() if take.busy]
+            busy = [take for take in self.by_id.values()
+                    if take.busy and take.id != settings.replaces]
             idle = [take for take in busy if time.monotonic() - take.touched > limits.IDLE_SECONDS]
             if len(busy) - bool(idle) >= self.streams:
                 raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
@@ -63,7 +64,8 @@ class TakeList:
             take = Take(settings, self.folder)
             self.by_id[take.id] = take
         if len(busy) >= self.streams:
-            min(idle, key=lambda take: take.touched).end()
+            min(idle, key=lambda take: take.touched).end(
+                why="Nobody read this take, so the studio ended it for another.")
         return take
 
     def get(self, identity: str) -> Take:
@@ -167,6 +169,7 @@ class Studio:
             "longest_excerpt": limits.LONGEST_EXCERPT,
             "longest_comparison": limits.LONGEST_COMPARISON,
             "newest": self.folders.newest(),
+            "moods": controls.MOODS | {"no mood": controls.NO_MOOD},
             "controls": [dataclasses.asdict(control) for control in controls.CONTROLS.values()
                          if control.sampled or control.slider],
             "folders": [self.folders.describe(name) for name in self.folders.playing],
@@ -251,12 +254,13 @@ class Studio:
             words += ["--score-from", s.name]
         if s.seconds is not None:
             words += ["--seconds", as_typed(s.seconds)]
+        words += ["--latency", s.latency] if s.latency != "normal" else []
         if s.temperatures:
             words += ["--temperature"]
             words += [f"{name}={as_typed(t)}" for name, t in s.temperatures.items()]
         words += ["--label", s.label] if s.label else []
         for name, value in s.first_change.items():
-            words += [f"--{name}", value if name == "key" else as_typed(value)]
+            words += [f"--{name}", value if isinstance(value, str) else as_typed(value)]
         words += ["--replay", s.changes_file] if s.changes else ["--seed", str(s.seed)]
         return shlex.join([*words, "--output", "take.wav"])
 

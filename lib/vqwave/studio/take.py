@@ -1,5 +1,6 @@
 """A take: a piece that a browser plays while it is generated, and later again."""
 
+import contextlib
 import math
 import os
 import secrets
@@ -15,7 +16,8 @@ from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
 from ..play import mastering, midi_files
-from ..play.controls import CONTROLS
+from ..play.blocks import RAMP
+from ..play.controls import CONTROLS, SCORE
 from ..play.render import LICENCE_NOTICE, Finish
 from ..play.sampling import draw_seed
 from ..play.session import replay
@@ -23,10 +25,10 @@ from ..play.stream import Stream
 from . import limits
 from .folders import FolderModels
 from .messages import pack_message
-from .pictures import PICTURE_BANDS, Roll, Spectrum, column
+from .pictures import PICTURE_BANDS, LateRoll, Roll, Spectrum, column
 from .requests import ChangeRequest, Recording, Settings
 
-REPLACEABLE = {"sampling", "loudness", "notes", "key",
+REPLACEABLE = {"sampling", "loudness", "notes", "key", "chords",
                *(name for name, control in CONTROLS.items() if control.slider)}
 """The controls of which only the last value counts."""
 WILDEST = 1.5
@@ -108,6 +110,25 @@ class ChangeLog:
         return sorted([*self.live, *self.planned], key=lambda change: change[0])
 
 
+class Allowance:
+    """The samples that may be generated for now. until: None allows all samples. While the take
+    plays, more are allowed as time passes, for `limits.UNASKED` seconds after the last request.
+    """
+
+    def __init__(self, until: int | None, rate: int = 0):
+        self.until, self.rate, self.since = until, rate, time.monotonic()
+
+    def missing(self, samples: int) -> float:
+        """Seconds until a block that begins at sample `samples` may be generated; 0: now."""
+        if self.until is None or samples < self.until:
+            return 0.0
+        if not self.rate:
+            return math.inf
+        wait = (samples + 1 - self.until) / self.rate
+        passed = time.monotonic() - self.since
+        return max(0.0, wait - passed) if wait <= limits.UNASKED else math.inf
+
+
 class Take:
     """One piece. A single reader pulls its blocks; any thread may call `end`, more than once."""
 
@@ -118,10 +139,12 @@ class Take:
         self.id, self.settings = secrets.token_urlsafe(12), settings
         self.tape, self.log = Tape(folder), ChangeLog(settings.changes)
         self.column = column(settings.chain)
-        self.allowed = settings.until
+        self.allowance = Allowance(settings.until)
         self.computing = 0.0  # seconds
         self.score: tuple = np.empty((0, 4), int), ()
         """The notes and beats of an ended take, see `Stream.whole_score`."""
+        self.broken = ""  # why the studio ended the take
+        self._waiting: list[dict] = []  # changes that take effect with the next bar
         self.busy, self.touched = True, time.monotonic()
         self._lock = threading.Lock()
         self._allowing = threading.Condition(self._lock)
@@ -155,12 +178,13 @@ class Take:
         stream = music.stream(
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin, score=score,
             sampling={name: {"temperature": t} for name, t in s.temperatures.items()},
-            label=s.label or None, past=limits.PAST)
+            label=s.label or None, past=limits.PAST, latency=s.latency)
         stream.set(**s.first_change)
         self.tape.rate = stream.sample_rate
         self.header = {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
                        "rate": stream.sample_rate, "column": self.column,
-                       "block": music.chain.block, "bands": PICTURE_BANDS,
+                       "block": stream.block, "ramp": round(RAMP * stream.sample_rate),
+                       "bands": PICTURE_BANDS,
                        "lowest": notes.LOWEST_MIDI, "samples": stream.samples,
                        "prompt": stream.prompt_samples,
                        "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
@@ -181,8 +205,14 @@ class Take:
         Codes are ordered by frame, then by book. bits: per frame. notes: see `Roll`. score: see
         `_composed`.
         """
+        with contextlib.closing(LateRoll(self.tape.rate)) as roll:
+            yield from self._messages((Spectrum(self.tape.rate, self.column), roll))
+        self.end()
+        if self.broken:
+            raise UserError(self.broken)
+
+    def _messages(self, pictures: tuple) -> Iterator[bytes]:
         tape, stream, s = self.tape, self._stream, self.settings
-        pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
         longest = self.header["samples"] or int(limits.LONGEST_TAKE * tape.rate)
         blocks = replay(stream, s.changes) if stream else iter(())
         while tape.samples < longest:
@@ -190,6 +220,7 @@ class Take:
                 yield pack_message({"wait": True})
                 continue
             start = time.monotonic()
+            self._make_due(stream)
             block = next(blocks, None)
             self.computing += time.monotonic() - start
             if block is None:
@@ -197,22 +228,25 @@ class Take:
             samples, score = audio.to_int16(block), _composed(stream, tape.samples)
             with self._lock:
                 if not self.busy:
-                    return
+                    break
                 tape.append(samples)
             self.touched = time.monotonic()
             yield _pack_block(samples, pictures, tape.samples >= longest,
                                {x: _bits(stream.log_probs[x]) for x in s.new_levels},
                                [stream.codes[x] for x in s.levels], score=score,
+                               form=_form(stream, tape.samples - samples.size),
                                speed=round(self.seconds / max(self.computing, 1e-6), 2))
             self.touched = time.monotonic()
-        self.end()
 
     def _wait_until_allowed(self) -> bool:
         """Whether the next block may be generated, within a second."""
+        deadline = time.monotonic() + 1.0
         with self._allowing:
-            return self._allowing.wait_for(
-                lambda: not self.busy or self.allowed is None or self.tape.samples < self.allowed,
-                1.0)
+            while self.busy and (missing := self.allowance.missing(self.tape.samples)):
+                if (left := deadline - time.monotonic()) <= 0:
+                    return False
+                self._allowing.wait(min(missing, left))
+        return True
 
     def play_tape(self) -> Iterator[bytes]:
         """The messages of a finished take, without codes."""
@@ -226,7 +260,7 @@ class Take:
         """Make a change: {"sample": where the change begins}."""
         if change.until is not None:
             with self._allowing:
-                self.allowed = change.until
+                self.allowance = Allowance(change.until, change.playing * self.tape.rate)
                 self.touched = time.monotonic()
                 self._allowing.notify_all()
         keywords = self._keywords(change)
@@ -238,20 +272,36 @@ class Take:
             stream = self._stream
             if stream is None:
                 raise UserError("The take has ended: there is nothing to change.")
-            if len(self.log.ordered()) >= limits.MOST_CHANGES:
+            if len(self.log.ordered()) + len(self._waiting) >= limits.MOST_CHANGES:
                 raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another.")
+            if change.bar and stream.has_score:
+                stream.check(stream.queued_engines, **keywords)
+                self._waiting.append(keywords)
+                return {}
             sample = stream.set(**keywords)
             self.log.add(sample, keywords)
         self.touched = time.monotonic()
         return {"sample": sample}
 
+    def _make_due(self, stream: Stream | None):
+        """Make the changes that have waited for a bar that begins now."""
+        if not stream or not self._waiting:
+            return
+        with self._steering:
+            waiting, self._waiting = self._waiting, []
+            for keywords in waiting:
+                if stream.on_bar(bool(keywords.keys() & {*SCORE, "sampling"})):
+                    self.log.add(stream.set(**keywords), keywords)
+                else:
+                    self._waiting.append(keywords)
+
     def _keywords(self, change: ChangeRequest) -> dict:
         """The keywords of `Stream.set`."""
-        keywords = change.model_dump(exclude={"until", "wild", "levels", "jump"}, exclude_none=True)
+        keywords = change.model_dump(exclude={"until", "playing", "bar", "wild", "levels", "jump"},
+                                     exclude_none=True)
         if change.wild is not None:
-            top_p = round(min(1.0, 1 + change.wild / 5), 4)
             keywords["sampling"] = {
-                name: {"temperature": round(t * WILDEST**change.wild, 4), "top_p": top_p}
+                name: {"temperature": round(t * WILDEST**change.wild, 4)}
                 for name, t in self.settings.temperatures.items()}
         if change.levels:
             keywords["sampling"] = change.levels
@@ -259,14 +309,14 @@ class Take:
             keywords["jump"] = draw_seed(None)
         return keywords
 
-    def end(self, heard: int | None = None):
+    def end(self, heard: int | None = None, why: str = ""):
         """Stop a running take and keep its first `heard` samples (None: all), rounded up to whole
-        columns. Its settings then reproduce exactly this piece.
+        columns. Its settings then reproduce exactly this piece. why: the error for its reader.
         """
         with self._lock:
             stream, self._stream = self._stream, None
             if self.busy:
-                self.busy = False
+                self.busy, self.broken = False, why
                 self._cut(heard)
                 if samples := self.tape.samples:
                     changes = tuple(c for c in self.log.ordered() if c[0] < samples)
@@ -317,13 +367,27 @@ def _composed(stream: Stream, begin: int) -> list[list[float]]:
             for first, last, midi, _ in stream.notes(begin)]
 
 
+def _form(stream: Stream, begin: int) -> dict | None:
+    """The tempo of the score in beats per minute; [second, place in the bar] of each beat from
+    sample `begin` on; and the section that is composed. None without a score.
+    """
+    if not len(stream.beats):
+        return None
+    rate, near = stream.sample_rate, stream.beats >= begin
+    beats = zip(stream.beats[near], stream.places[near], strict=True)
+    first, number, returns = stream.section
+    return {"tempo": round(stream.tempo, 1),
+            "beats": [[round(float(beat / rate), 3), int(place)] for beat, place in beats],
+            "section": {"second": round(first / rate, 3), "number": number, "returns": returns}}
+
+
 def _bits(log_probs) -> float:
     """The mean bits of a frame; log_probs: nats of each code, [frames] or [frames, books]."""
     nats = np.asarray(log_probs)
     return round(float(-nats.sum() / len(nats) / math.log(2)), 2)
 
 
-def _pack_block(samples: np.ndarray, pictures: tuple[Spectrum, Roll], last: bool,
+def _pack_block(samples: np.ndarray, pictures: tuple[Spectrum, LateRoll | Roll], last: bool,
                  bits: dict[int, float] | None = None, codes=(), **more) -> bytes:
     """The message of a block, int16 [n], see `Take.messages`."""
     spectrum, roll = pictures

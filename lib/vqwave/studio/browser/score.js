@@ -120,6 +120,13 @@ export class ScoreLevel extends Level {
     return key.map((share, pitch) => (share ? Math.log((share * sum(heard)) / heard[pitch]) : -this.outside));
   }
 
+  /** The share of each pitch class at a step: in the bar's chord, else in the key. */
+  keyAt(step) {
+    const { began, perBlock, steering: { key, chords } } = this;
+    const bar = Math.floor((step - began) / (4 * perBlock));
+    return chords.length ? chords[bar % chords.length] : key;
+  }
+
   /** What is added to the logits of a step: density, the key, the theme that comes back, and what may not copy a training track.
    *  Strikes count up to this beat, the top line up to this step. */
   bias(step) {
@@ -138,7 +145,7 @@ export class ScoreLevel extends Level {
     const temperature = Math.max(this.sampling.temperature, this.coldest);
     // Strikes are as likely as if they had one code (`ScoreLevel._unsplit`).
     const unsplit = -temperature * Math.log(sum(this.loudness.map((share) => share ** (1 / temperature))));
-    const gain = logDensity + unsplit + governed(0, pitched, this.governed, expected, ...this.density.map((share) => expected * share));
+    const gain = logDensity + unsplit + governed(0, pitched, this.governed, expected, expected * (steering.chords.length ? this.density_in_chords : this.density[0]), expected * this.density[1]);
     const attack = this.attacks_by_density * logDensity
       + governed(pitched, books, this.attacked, usual, usual * this.least_attacks, Infinity);
     strike.fill(attack, pitched);
@@ -153,8 +160,9 @@ export class ScoreLevel extends Level {
     const ofLoudness = (frame, kind) => frame.filter((code) => code === struck + kind).length;
     const louder = section && Float32Array.from(this.spread("loudness", count(codes - struck, ofLoudness)));
     const pitchOf = (book) => (book + this.lowest) % 12;
-    const byPitch = steering.key.map((_, pitch) => sum(counts.filter((_, book) => pitchOf(book) === pitch)));
-    const ofKey = this.keyBias(steering.key, byPitch); // empty: any key
+    const key = this.keyAt(step);
+    const byPitch = key.map((_, pitch) => sum(counts.filter((_, book) => pitchOf(book) === pitch)));
+    const ofKey = this.keyBias(key, byPitch); // empty: any key
     counts.forEach((number, book) => {
       strike[book] = gain;
       strike[book] -= this.overuse * Math.log(Math.max(number / all / this.most_share, 1));
@@ -212,6 +220,13 @@ export class ScoreLevel extends Level {
     const gone = step - (step % this.steps_per_beat);
     this.trim(this.first + gone);
     this.times.splice(0, gone);
+  }
+
+  /** The tempo, [sample after `begin`, place in the bar] of each beat from there on, and the section that is composed. */
+  form(begin) {
+    const { times, steps_per_beat: each, first, began, steering } = this;
+    const beats = times.map((time, step) => [time - begin, ((((step + first - began) / each) % 4) + 4) % 4]).filter(([time, place]) => time >= 0 && place % 1 === 0);
+    return { tempo: steering.tempo || this.chosenTempo, beats, section: { second: times[Math.max(0, began - first)] - begin, number: this.section, returns: this.theme >= 0 } };
   }
 
   /** The notes struck from sample `begin` on and before `end`: [first sample after `begin`, samples, MIDI number]. */

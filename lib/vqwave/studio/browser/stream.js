@@ -59,7 +59,7 @@ export class Stream {
     [this.past, this.following] = [[], null]; // the last blocks of the chain, which a hold repeats, and the block that comes after it
     [this.held, this.place] = [0, 0]; // how many blocks a hold repeats (0: no hold), and the number of the next of them
     this.passing = null; // the samples that fade out at the beginning of the next block
-    this.steering = { notes: [], key: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
+    this.steering = { notes: [], key: [], chords: [], section: "", ...Object.fromEntries(about.controls.map((control) => [control.name, control.default])) };
     this.sampling = sampling(about);
     this.loudness = new Loudness(about);
     this.check({ label });
@@ -105,7 +105,8 @@ export class Stream {
     for (const [level, fields] of this.fieldsOf(change.sampling)) for (const [name, value] of Object.entries(fields)) {
       if (!this.sampling[level] || !(name === "temperature" || drawing[name]?.includes(level)) || !(typeof value === "number" && value >= 0 && value <= largest[name])) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
     }
-    const { key, jump, label, loudness } = change;
+    const { key, chords, jump, label, loudness } = change;
+    if (chords) this.chordsOf(chords);
     if (loudness !== undefined && !(loudness >= quietest && loudness <= loudest)) throw new Error(`loudness is ${loudness}; it must be from ${quietest} to ${loudest}.`);
     if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
     if (label && ![...labels, ...(this.about.levels[0].labels?.names ?? [])].includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
@@ -126,8 +127,15 @@ export class Stream {
     return this.begun * this.about.block;
   }
 
+  /** Whether a change now takes effect with a bar: the bar that is composed next, or one that begins in the next block. */
+  onBar(change) {
+    const { score, about, blocks } = this;
+    if (["tempo", "density", "key", "chords", "section", "sampling"].some((name) => name in change)) return ((score.stop - score.began) / score.steps_per_beat) % 4 === 0;
+    return score.form(blocks * about.block).beats.some(([time, place]) => place === 0 && time < about.block);
+  }
+
   /** Make a change. hold: repeat the last blocks; 0: go on. */
-  async change({ sampling, jump, label, loudness, key, freeze, hold, ...steering }) {
+  async change({ sampling, jump, label, loudness, key, chords, freeze, hold, ...steering }) {
     const { about } = this;
     for (const [level, values] of this.fieldsOf(sampling)) Object.assign(this.sampling[level], values);
     if (loudness !== undefined) this.loudness.decibel = loudness;
@@ -138,6 +146,7 @@ export class Stream {
       this.start(BigInt(jump));
     } else if (label !== undefined) this.followLabel();
     if (key !== undefined) this.steering.key = this.sharesOf(key);
+    if (chords !== undefined) this.steering.chords = this.chordsOf(chords);
     Object.assign(this.steering, steering);
     for (const level of this.levels) {
       const seconds = freeze?.[level.model.name] ?? freeze?.[level.level] ?? (typeof freeze === "number" && level === this.levels[0] ? freeze : null);
@@ -155,6 +164,17 @@ export class Stream {
     const { keys, key_draw } = this.about;
     const first = Math.floor(12 * uniforms(this.seed, 0, 0, 0, 1, key_draw)[0]);
     return keys[key] ?? (keys[`C-${key}`] ?? []).map((_, pitch, shares) => shares[(pitch - first + 12) % 12]);
+  }
+
+  /** The share of each pitch class in each of the chords that a text names (`read_chords` in `play/changes.py`). */
+  chordsOf(text) {
+    return text.split(/[\s,|]+/).filter(Boolean).map((name) => {
+      const [, letter = "", sign, kind] = /^([a-g])([#b]?)(.*)$/i.exec(name) ?? [];
+      const tones = letter && this.about.chords[kind];
+      if (!tones) throw new Error(`The chords have ${name}; a chord is a note, such as A, F# or Bb, and one of: ${Object.keys(this.about.chords).filter(Boolean).join(", ")}, or nothing for major.`);
+      const root = "C D EF G A B".indexOf(letter.toUpperCase()) + (sign === "#") - (sign === "b");
+      return Array.from({ length: 12 }, (_, pitch) => (tones.includes((pitch - root + 24) % 12) ? 1 / tones.length : 0));
+    });
   }
 
   /** `seconds` in frames of a level. */
@@ -178,7 +198,7 @@ export class Stream {
     this.passing = block && block.audio.slice(0, Math.round(seconds * this.about.rate));
   }
 
-  /** The next block: {audio, codes and bits a frame by level, notes of the score from its first sample on}. */
+  /** The next block: {audio, codes and bits a frame by level, notes and form of the score from its first sample on}. */
   async nextBlock() {
     const { about, past, pending } = this;
     this.begun = this.heard + 1;
@@ -210,10 +230,11 @@ export class Stream {
     const codes = byLevel((level) => level.window(blocks * level.perBlock, (blocks + 1) * level.perBlock));
     const bits = byLevel((level) => level.bits.shift());
     const notes = this.score?.notes(blocks * about.block, Infinity) ?? [];
+    const form = this.score?.form(blocks * about.block);
     this.blocks += 1;
     for (const level of this.levels) level.trim(level.stop - Math.ceil((about.kept * about.rate) / level.level));
     this.score?.forget(blocks * about.block);
-    return { audio, codes, bits, notes };
+    return { audio, codes, bits, notes, form };
   }
 
   /** Sample the bottom level's next block; the levels above are then ready for the block after it. */

@@ -64,7 +64,7 @@ function complete({ seed, label, changes }) {
 /** One piece. Its first block, which takes the longest, is composed at once. */
 class Take {
   constructor(settings) {
-    Object.assign(this, { settings, changes: [...settings.changes], planned: [...settings.changes], samples: 0, computing: 0 });
+    Object.assign(this, { settings, changes: [...settings.changes], planned: [...settings.changes], samples: 0, computing: 0, waiting: [] });
     this.stream = new Stream(site, BigInt(settings.seed), settings.label);
     for (const [, change] of this.planned) this.stream.check(change);
     this.unseen = new Float32Array(site.picture.window / 2); // the samples that the next column of the picture reads
@@ -73,27 +73,42 @@ class Take {
 
   async nextBlock() {
     while (this.planned[0]?.[0] <= this.samples) this.stream.set(this.planned.shift()[1]);
+    for (const change of this.waiting.splice(0)) this.stream.onBar(change) ? this.changes.push([this.stream.set(change), change]) : this.waiting.push(change);
     return this.stream.nextBlock();
   }
 
   /** Make blocks while that is allowed. */
   async make(say) {
-    say({ take: { ...site.take, ...this.settings, link: this.link() } });
+    say({ take: { ...site.take, ...this.settings, link: this.link(), ramp: Math.round(site.ramp * site.rate) } });
     for (;;) {
       const began = performance.now();
-      const { audio, codes, bits, notes } = await (this.samples ? this.nextBlock() : this.firstBlock);
+      const { audio, codes, bits, notes, form } = await (this.samples ? this.nextBlock() : this.firstBlock);
       if (this.samples) this.computing += (performance.now() - began) / 1000;
       const pcm = Int16Array.from(audio, (x) => clip(Math.round(x * 32768), -32768, 32767));
       const parts = site.levels.map(({ level }) => Uint16Array.from(codes[level]));
       const rows = notes.map(([first, length, midi]) => [(this.samples + first) / site.rate, length / site.rate, midi, site.picture.note]);
       const speed = this.samples ? this.samples / site.rate / this.computing : undefined; // without the first block
-      const message = { samples: pcm.length, codes: parts.map(({ length }) => length), bits, notes: rows.filter((row, i) => notes[i][0] < pcm.length), score: rows, speed };
+      const message = { samples: pcm.length, codes: parts.map(({ length }) => length), bits, notes: rows.filter((row, i) => notes[i][0] < pcm.length), score: rows, form: this.inSeconds(form), speed };
       say(message, [pcm, await this.columns(audio), ...parts]);
       this.samples += pcm.length;
       // A pause between blocks lets messages in.
-      await new Promise((resume) => (this.samples < this.until ? setTimeout(resume) : (this.allow = resume)));
+      do await new Promise((resume) => ((this.allow = resume), setTimeout(resume, this.missing())));
+      while (take === this && this.missing());
       if (take !== this) return;
     }
+  }
+
+  /** The form of a score, in seconds of the piece. */
+  inSeconds(form) {
+    const second = (sample) => (this.samples + sample) / site.rate;
+    return form && { ...form, beats: form.beats.map(([sample, place]) => [second(sample), place]), section: { ...form.section, second: second(form.section.second) } };
+  }
+
+  /** Milliseconds until the next block may be made. While the take plays, more is allowed as time passes. */
+  missing() {
+    if (this.samples < this.until) return 0;
+    if (!this.playing) return 1000;
+    return Math.max(0, ((this.samples + 1 - this.until) / site.rate) * 1000 - (performance.now() - this.since));
   }
 
   /** The columns of the picture that these samples complete. */
@@ -106,13 +121,18 @@ class Take {
     return data;
   }
 
-  /** What plays from the returned sample on. wild, levels, jump: as the page's controls say it. */
-  steer({ wild, levels, jump, ...change }) {
+  /** What plays from the returned sample on. wild, levels, jump: as the page's controls say it. bar: with the next bar. */
+  steer({ wild, levels, jump, bar, ...change }) {
     const rounded = (x) => Number(x.toFixed(4));
-    const temper = (temperature) => ({ temperature: rounded(temperature * site.wildest ** wild), top_p: rounded(Math.min(1, 1 + wild / 5)) });
+    const temper = (temperature) => ({ temperature: rounded(temperature * site.wildest ** wild) });
     if (wild !== undefined) change.sampling = Object.fromEntries(site.take.sampled.temperature.map((level) => [level, temper(sampling(site)[level].temperature)]));
     if (levels) change.sampling = levels;
     if (jump) change.jump = draw();
+    if (bar && this.stream.score) {
+      this.stream.check(change);
+      this.waiting.push(change);
+      return undefined;
+    }
     const sample = this.stream.set(change);
     this.changes.push([sample, change]);
     return sample;
@@ -136,13 +156,13 @@ const answers = {
     return { settings };
   },
   takes({ until }, say) {
-    [take, prepared] = [Object.assign(prepared, { until }), null];
+    [take, prepared] = [Object.assign(prepared, { until, playing: false }), null];
     take.make(say).catch((error) => say({ error: error.message }));
   },
-  set({ until, ...change }) {
+  set({ until, playing, ...change }) {
     if (!take) throw new Error("The piece has ended: there is nothing to change.");
     if (!until) return { sample: take.steer(change), link: take.link() };
-    take.until = until;
+    Object.assign(take, { until, playing, since: performance.now() });
     take.allow?.();
   },
   stop({ sample }) {

@@ -43,6 +43,13 @@ export async function copy(text, button) {
   setTimeout(() => (button.textContent = was), 1500);
 }
 
+/** Tell the system what plays, for its media keys and lock screen. */
+export function announce(title, artist, handlers = {}) {
+  if (!navigator.mediaSession) return;
+  navigator.mediaSession.metadata = new MediaMetadata({ title, artist });
+  for (const [action, handle] of Object.entries(handlers)) navigator.mediaSession.setActionHandler(action, handle);
+}
+
 /** Show a message in an alert box; hide the box where there is none. */
 export function alertIn(box, words) {
   box.textContent = words;
@@ -75,13 +82,19 @@ export function keep(key, value) {
   }
 }
 
+export const SLIDE = 50; // milliseconds between two values of a slider that is dragged
+
 const timers = {};
 
-/** Call `act` after `delay` milliseconds. Meanwhile, further calls with the same key do nothing. */
-export function later(key, delay, act) {
-  timers[key] ??= setTimeout(() => {
-    timers[key] = null;
-    act();
+/** Call `act` now, or once `delay` milliseconds have passed since the last call with the same key. */
+export function seldom(key, delay, act) {
+  if (timers[key] !== undefined) return (timers[key] = act);
+  act();
+  timers[key] = null;
+  setTimeout(() => {
+    const next = timers[key];
+    delete timers[key];
+    if (next) seldom(key, delay, next);
   }, delay);
 }
 

@@ -23,9 +23,10 @@ export class Form {
       (this.labelled = part("Label", element("label", { class: "row" }, "Music like ", (this.label = element("select", { id: "label" }))))),
       (this.scored = part("Score", ...about.controls.filter(({ score }) => score).map(({ name, about, unit, least, floor, most }) =>
         element("label", { class: "row" }, `${name[0].toUpperCase()}${name.slice(1)}${unit && ` in ${unit}`} `, element("input", { type: "number", id: name, min: floor ?? least, max: most, step: "any", placeholder: "any", title: about }))),
-        element("label", { class: "row" }, "Key ", element("select", { id: "key" }, ...keyOptions())))),
-      part("Detail", (this.levels = element("div", { class: "choices", id: "level" })),
-        (this.finer = element("p", { class: "faint" }, "The recommended detail sounds best. Finer detail takes longer to make, and its notes are less clear."))),
+        element("label", { class: "row" }, "Key ", element("select", { id: "key" }, ...keyOptions())),
+        element("label", { class: "row" }, "Chords ", element("input", { type: "text", id: "chords", placeholder: "Am F C G", autocomplete: "off", title: "A bar each, again and again" })))),
+      (this.detailed = part("Detail", (this.levels = element("div", { class: "choices", id: "level" })),
+        (this.finer = element("p", { class: "faint" }, "The recommended detail sounds best. Finer detail takes longer to make, and its notes are less clear.")))),
       part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
         (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
       part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "chosen for you", autocomplete: "off", "aria-label": "Seed" })),
@@ -61,6 +62,7 @@ export class Form {
   lay() {
     const { levels, ending, epochs, labels, temperatures } = this.folder;
     this.labelled.hidden = !labels.length;
+    this.detailed.hidden = levels.length === 1;
     this.finer.hidden = ending === levels.at(-1);
     this.detail = null;
     this.label.replaceChildren(element("option", { value: "" }, "any of them"), ...labels.map((name) => element("option", { value: name }, name)));
@@ -71,7 +73,7 @@ export class Form {
     this.keeps.replaceChildren(...above.map((level, i) => this.radio("keep", level, near(i), `keeps ${level}x`, i === 0)));
     this.sliders.replaceChildren(...Object.entries(temperatures).map(([level, value]) => {
       const shown = element("output", {}, String(value));
-      return element("label", { class: "slide" }, element("span", {}, level), element("input", { type: "range", id: `temperature-${level}`, min: 0, max: 2, step: 0.01, value, "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
+      return element("label", { class: "slide" }, element("span", {}, level), element("input", { type: "range", id: `temperature-${level}`, min: level === "score" ? 0.5 : 0, max: 2, step: 0.01, value, "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
     }));
     const named = epochs.filter(Boolean).map((tag) => element("option", { value: tag }, tag === "best" ? "best" : `epoch ${Number(tag)}`));
     this.epoch.replaceChildren(element("option", { value: "" }, epochs.includes("") ? "the default set" : "the best set"), ...named);
@@ -89,6 +91,13 @@ export class Form {
   choose(name, value) {
     const input = this.input(name, value);
     if (input) input.checked = true;
+  }
+
+  /** Show the place of a recording, and choose a mode that needs one. */
+  expectRecording(mode) {
+    byId("more").open = true;
+    if (this.chosen("mode") === "new") this.choose("mode", mode);
+    this.refresh();
   }
 
   /** Disable a choice and say why; with why = "", enable it. */
@@ -134,7 +143,7 @@ export class Form {
     return {
       mode: this.chosen("mode"), ...recording, prompt_start: start, prompt_seconds: seconds, keep_original: byId("keep-original").checked, keep: this.chosen("keep"),
       seconds: byId("endless").checked ? "endless" : byId("seconds").value, level: this.chosen("level"), seed: byId("seed").value.trim(),
-      weights: this.weights.value, epoch: this.epoch.value, temperature, label: this.label.value, ...this.firstChange(), changes: byId("replay").checked ? this.changes ?? "" : "",
+      weights: this.weights.value, epoch: this.epoch.value, temperature, label: this.label.value, latency: this.latency, ...this.firstChange(), changes: byId("replay").checked ? this.changes ?? "" : "",
     };
   }
 
@@ -185,7 +194,7 @@ export class Form {
     byId("seed").value = link.seed ?? "";
     this.epoch.value = s.epoch;
     byId("keep-original").checked = s.keep_original;
-    this.changes = link.changes;
+    [this.changes, this.latency] = [link.changes, link.latency];
     this.replayed.hidden = !link.changes;
     for (const level of Object.keys(this.folder.temperatures)) {
       byId(`temperature-${level}`).value = s.temperature[level];

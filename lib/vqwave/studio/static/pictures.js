@@ -175,24 +175,23 @@ function eachNote(context, rows, about, height, x, scale, tall, paint) {
   context.restore();
 }
 
-/** The notes as on a piano roll: rows [second, seconds, midi, dB]. */
-export function drawNotes(context, rows, about, height, x, scale) {
+/** The notes that are heard, as on a piano roll: rows [second, seconds, midi, dB]. faint: behind the notes of a score. */
+export function drawNotes(context, rows, about, height, x, scale, faint) {
   const colour = ink()("on-picture");
   eachNote(context, rows, about, height, x, scale, Math.max(2 * scale, (height / about.bands) * 1.2), (left, top, wide, tall, [, , , strength]) => {
     if (strength < FAINTEST) return;
     context.fillStyle = colour;
-    context.globalAlpha = Math.min(0.9, Math.max(0.15, (strength + 50) / 45));
+    context.globalAlpha = Math.min(0.9, Math.max(0.15, (strength + 50) / 45)) * (faint ? 0.3 : 1);
     context.fillRect(left, top, wide, tall);
   });
 }
 
-/** The notes of a score as frames: rows [second, seconds, midi]. */
+/** The notes of a score, bold: rows [second, seconds, midi]. */
 export function drawScore(context, rows, about, height, x, scale) {
   const colour = ink()("mark");
   eachNote(context, rows, about, height, x, scale, Math.max(3 * scale, (height / about.bands) * 2), (left, top, wide, tall) => {
-    context.strokeStyle = colour;
-    context.lineWidth = scale;
-    context.strokeRect(left, top, wide, tall);
+    context.fillStyle = colour;
+    context.fillRect(left, top, wide, tall);
   });
 }
 

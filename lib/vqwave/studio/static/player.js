@@ -1,18 +1,21 @@
 // The player: requests a take, plays and draws it while it is made, and steers it.
 
-import { alertIn, byId, copy, element, film, keep, later, time } from "./dom.js";
+import { Beats } from "./beat.js";
+import { SLIDE, alertIn, announce, byId, copy, element, film, keep, seldom, time } from "./dom.js";
 import { STEP, listen } from "./keys.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
 import { address, answer, ask, cutter, frames, inWords, send } from "./wire.js";
 
-const AHEAD = 10; // seconds at most that a long take is made ahead of the playhead
-const NEAR = 1.5; // seconds ahead while the sound has no gaps, so that a change is heard soon
+const CHANGING = 1.5; // seconds more that a take is made ahead while the next one is prepared
+const [DRIFT, RENEW] = [0.02, 2]; // seconds that the studio may be wrong about the playhead, and after which it is told again
 const HOLD = 4; // seconds that "hold this" repeats
 const ROLES = ["the course of the piece", "its phrases", "its texture", "its grain"]; // what the levels decide, from the top of a chain to the bottom
 const PASSAGE = 10; // seconds before the playhead that "continue from here" continues
 const REMEMBERED = 5; // seconds after which the browser asks before it leaves the page
+
+const gainOf = (decibel) => 10 ** (decibel / 20);
 
 /** What a level of a chain decides. */
 function role(chain, level) {
@@ -22,7 +25,7 @@ function role(chain, level) {
 
 export class Player {
   constructor(form, takes) {
-    Object.assign(this, { form, takes, state: "empty", busy: false, stops: 0, marks: [], melody: [] });
+    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [] });
     const on = (id, act) => byId(id)?.addEventListener("click", act);
     on("play", () => this.press());
     on("die", () => this.another());
@@ -63,7 +66,7 @@ export class Player {
     });
     window.addEventListener("pagehide", () => this.leave());
     new ResizeObserver(() => (this.dirty = true)).observe(this.picture);
-    setInterval(() => this.allow(), 200);
+    setInterval(() => this.allow(), 100);
     film(() => this.draw());
     this.refresh();
   }
@@ -72,7 +75,6 @@ export class Player {
 
   /** The large button: begin, pause or resume. */
   press() {
-    if (this.busy) return;
     if (this.sound) this.toggle();
     else this.make();
   }
@@ -81,90 +83,89 @@ export class Player {
     this.make({ seed: "", changes: "" });
   }
 
-  /** Make a take from the form and `more`. The current take plays on until the studio has accepted the
-   *  settings, and is shown until the new one begins. A second call meanwhile does nothing; Stop cancels. */
-  async make(more = {}) {
+  /** Make a take from the form and `more`. The current take plays on until the new one can sound. A second call
+   *  meanwhile does nothing; Stop cancels. passed: the new take is heard from the end of its recording on. */
+  async make(more = {}, passed = false) {
+    await this.change(async (coming) => {
+      const settings = await this.form.whole(await more);
+      const [{ settings: whole }, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
+      this.table = table;
+      if (coming.signal.aborted) return;
+      const long = settings.seconds === "endless" || Number(settings.seconds) > WHOLE;
+      const latency = long && !settings.changes && whole.level >= this.form.folder?.ending ? "live" : settings.latency;
+      const until = Math.round((1 + (settings.mode === "continue" ? Number(settings.prompt_seconds) : 0)) * this.form.rate);
+      if (this.take?.local && this.state === "making") this.rest(await this.conclude(), "Stopped");
+      const replaces = this.state === "making" ? this.take.id : "";
+      await this.read(await ask("studio/takes", { ...settings, latency, replaces, ...(long && { until }) }, coming.signal), coming, { long, passed });
+    });
+  }
+
+  /** Play a finished take again. */
+  playAgain(id) {
+    return this.change(async (coming) => {
+      this.table = await tables();
+      await this.read(await fetch(`studio/takes/${id}/frames`, { signal: coming.signal }), coming, {});
+    });
+  }
+
+  /** Prepare another take, unless one is prepared already. */
+  async change(prepare) {
     if (this.busy) return;
-    const { stops } = this;
-    const cancelled = () => stops !== this.stops;
+    const coming = (this.coming = new AbortController());
     this.busy = true;
     alertIn(byId("alert"), "");
     this.refresh();
     byId("play").focus({ preventScroll: true });
-    if (!this.sound) this.say("One moment …", null);
-    try {
-      const settings = await this.form.whole(more);
-      const [, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
-      this.table = table;
-      if (!cancelled()) await this.stop(true);
-      if (!cancelled()) await this.begin(settings);
-    } catch (error) {
-      if (!cancelled()) {
-        alertIn(byId("alert"), inWords(error));
-        if (this.state === "asking") this.giveUp();
-      }
-    }
-    if (!this.sound) this.reset();
-    this.busy = false;
-    this.refresh();
-  }
-
-  /** Play a finished take again. */
-  async playAgain(id) {
-    if (this.busy) return;
-    this.busy = true;
-    alertIn(byId("alert"), "");
-    try {
-      this.table = await tables();
-      await this.stop(true);
-      this.reset();
-      await this.read(await fetch(`studio/takes/${id}/frames`), (this.control = new AbortController()));
-    } catch (error) {
-      this.reset();
-      alertIn(byId("alert"), inWords(error));
-    }
-    this.busy = false;
-    this.refresh();
-  }
-
-  async begin(settings) {
     this.say("One moment …", null);
-    const control = (this.control = new AbortController());
-    this.state = "asking";
+    try {
+      await prepare(coming);
+    } catch (error) {
+      if (!coming.signal.aborted) alertIn(byId("alert"), inWords(error));
+    }
+    Object.assign(this, { busy: false, coming: null });
+    byId("waiting").hidden = true;
+    if (!this.sound) this.reset();
     this.refresh();
-    const until = Math.round((NEAR + 1) * this.form.rate);
-    this.long = settings.seconds === "endless" || Number(settings.seconds) > WHOLE;
-    await this.read(await ask("studio/takes", this.long ? { ...settings, until } : settings, control.signal), control);
   }
 
-  /** Read a take's messages. Returns once the take has begun, and reads on. */
-  async read(response, control) {
+  /** Read a take's messages until it can sound, then put it in the place of the current one. */
+  async read(response, control, { long = false, passed = false }) {
     const parts = frames(response);
-    const next = async () => {
+    const first = [];
+    let [take, samples] = [null, 0];
+    for (let ready = false; !ready; ) {
       const { value, done } = await parts.next();
-      if (done || this.control !== control) return null;
-      const [about, payload] = value;
+      if (control.signal.aborted) return;
+      if (done) throw new TypeError("it ended early");
+      const [about] = value;
       if (about.error) throw new Error(about.error);
       if (about.progress) this.say(`${about.progress} …`, about.share);
-      else if (about.take) this.open(about.take);
-      else if (about.end) this.finish(about.end);
-      else if (about.samples) this.block(about, payload);
-      return about;
-    };
-    let about;
-    try {
-      do about = await next();
-      while (about && !about.take);
-    } catch (error) {
-      if (control.signal.aborted) return;
-      throw error;
+      if (about.take) take = about.take;
+      samples += about.samples ?? 0;
+      first.push(value);
+      ready = about.end || (take && samples > (passed ? take.prompt : 0));
     }
-    if (about) this.readOn(next, control);
+    if (this.state === "making") this.conclude().catch(() => {}); // the new take sounds, whatever became of the old one
+    Object.assign(this, { control, long });
+    this.open(take, passed ? take.prompt : 0);
+    for (const message of first) this.receive(message);
+    this.readOn(parts, control);
   }
 
-  async readOn(next, control) {
+  receive([about, payload]) {
+    if (about.error) throw new Error(about.error);
+    if (about.end) this.finish(about.end);
+    else if (about.samples) this.block(about, payload);
+  }
+
+  async readOn(parts, control) {
     try {
-      while (await next());
+      while (this.control === control) {
+        const { value, done } = await parts.next();
+        if (this.control !== control) return;
+        if (done) break;
+        this.receive(value);
+      }
       if (this.control === control && !this.record) throw new TypeError("it ended early");
     } catch (error) {
       if (control.signal.aborted || this.control !== control) return;
@@ -172,16 +173,20 @@ export class Player {
     }
   }
 
-  /** Allow the studio to make the take a little ahead of the playhead. */
+  /** Allow the studio to make the take a little ahead of the playhead. While it plays, the studio allows more by itself. */
   async allow() {
     const { sound, take } = this;
-    if (!this.live || this.asking) return;
-    const until = Math.round(sound.position + Math.min(AHEAD, NEAR + 2 * sound.need) * take.rate);
-    if (until <= (this.allowed ?? 0)) return;
+    if (!this.live || this.asking || (this.coming && take.local)) return;
+    const now = performance.now() / 1000;
+    const playing = sound.playing && sound.position > 0;
+    const until = sound.position / take.rate + sound.need + (this.coming ? CHANGING : 0);
+    const { allowed } = this;
+    const expected = allowed && allowed.until + (allowed.playing ? now - allowed.at : 0);
+    if (allowed && allowed.playing === playing && Math.abs(until - expected) < DRIFT && now < allowed.at + RENEW) return;
     this.asking = true;
     try {
-      await ask(`studio/takes/${take.id}/set`, { until });
-      this.allowed = until;
+      await ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing });
+      this.allowed = { until, playing, at: now };
     } catch {
       // The reader of the take reports the error.
     }
@@ -192,20 +197,19 @@ export class Player {
     return this.state === "making" && this.long;
   }
 
-  open(take) {
-    this.sound?.close();
+  /** Show and play a take, from a sample on. */
+  open(take, from) {
     this.take = take;
-    this.sound = new Sound(take.rate);
+    this.sound = new Sound(take.rate, take.block / take.rate, this.sound);
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
     this.codes = take.levels.map((one) => new Codes(one, take.column));
-    Object.assign(this, { bits: new Map(), marks: [], melody: [], score: [], record: null, allowed: 0, state: "making", speed: null });
-    this.say("The model begins …", null);
+    Object.assign(this, { bits: new Map(), marks: [], melody: [], score: [], record: null, allowed: null, state: "making", speed: null, beats: new Beats() });
     this.layLanes();
     this.turns.begin(take);
     if (this.live) for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.slide(name);
-    if (this.from) this.sound.from = Math.min(this.from, take.prompt);
-    this.from = null;
+    this.sound.from = from;
+    announce(take.title, "VQWave", { play: () => this.press(), pause: () => this.press(), stop: () => this.stop(), nexttrack: () => this.another() });
     this.refresh();
   }
 
@@ -237,6 +241,8 @@ export class Player {
     this.melody.push(...about.notes);
     const start = this.sound.end / this.take.rate;
     if (about.score) this.score = [...this.score.filter(([second]) => second < start), ...about.score];
+    this.beats.hear(about.form, start);
+    this.turns.showTempo(this.beats.tempo);
     this.outline.append(pcm);
     this.sound.push(pcm);
     const kept = this.sound.blocks[0]?.start ?? 0;
@@ -245,52 +251,63 @@ export class Player {
     for (const codes of this.codes) codes.forget(Math.floor(kept / codes.each));
     for (const block of this.bits.keys()) if ((block * this.take.block) / this.take.column < oldest - PAGE) this.bits.delete(block);
     for (const notes of [this.melody, this.score]) while (notes.length && notes[0][0] < kept / this.take.rate - 10) notes.shift();
+    this.beats.forget(kept / this.take.rate - 10);
     this.speed = about.speed ?? this.speed;
     byId("waiting").hidden = true;
     this.dirty = true;
   }
 
-  finish(record, ending = "Finished") {
-    Object.assign(this, { record, ending });
-    this.state = "ended";
-    this.sound.finished = true;
-    this.sound.tick();
-    this.takes.add({ ...record, outline: this.outline.bytes(64, this.sound.end) });
+  finish(record) {
+    this.rest(record, "Finished");
+    this.list(this, record);
     this.refresh();
   }
 
-  /** End the take at the playhead and keep it. A finished take goes back to its beginning. */
-  async stop(quietly = false) {
-    const { control, take, sound } = this;
-    if (!quietly) this.stops += 1;
-    if (this.state !== "making" && this.state !== "asking") {
-      sound?.pause();
-      if (!quietly) this.seek(0);
-      return;
-    }
+  /** Nothing more of the take is made. */
+  rest(record, ending) {
+    Object.assign(this, { record, ending, state: "ended" });
+    this.sound.finished = true;
+    this.sound.tick();
+  }
+
+  list({ sound, outline }, record) {
+    this.takes.add({ ...record, outline: outline.bytes(64, sound.end) });
+  }
+
+  /** End the making of the current take at the playhead, and list it. Returns its record, null where nothing was heard. */
+  async conclude() {
+    const { control, take, sound, outline } = this;
     this.control = null;
-    if (this.state === "asking") {
-      control.abort();
-      return this.giveUp();
-    }
     this.state = "stopping";
-    sound?.pause();
-    this.refresh();
-    let [record, words] = [null, ""];
-    if (take) {
-      try {
-        record = await answer(ask(`studio/takes/${take.id}/stop`, { sample: Math.ceil(sound.position) }));
-      } catch (error) {
-        words = inWords(error);
+    try {
+      const record = await answer(ask(`studio/takes/${take.id}/stop`, { sample: Math.ceil(sound.position) }));
+      if (record) {
+        sound.end = Math.min(sound.end, Math.round(record.seconds * take.rate));
+        sound.from = Math.min(sound.from, sound.end);
+        this.list({ sound, outline }, record);
       }
+      return record;
+    } finally {
+      control?.abort();
     }
-    control?.abort();
-    if (record) {
-      sound.end = Math.min(sound.end, Math.round(record.seconds * take.rate));
-      sound.from = Math.min(sound.from, sound.end);
-      this.finish(record, "Stopped");
-    } else if (words && sound.end) this.lose(words);
-    else this.reset();
+  }
+
+  /** End the take at the playhead and keep it. A finished take goes back to its beginning. */
+  async stop() {
+    this.coming?.abort();
+    const { sound } = this;
+    sound?.pause();
+    if (this.state !== "making") return this.seek(0);
+    this.refresh();
+    try {
+      const record = await this.conclude();
+      if (this.sound !== sound) return;
+      if (!record) return this.reset();
+      this.rest(record, "Stopped");
+    } catch (error) {
+      this.lose(inWords(error));
+    }
+    this.refresh();
   }
 
   /** The studio is gone or the take failed: the samples that arrived can still be heard and saved. */
@@ -303,15 +320,6 @@ export class Player {
     this.refresh();
   }
 
-  /** No new take begins: go back to the take before it. */
-  giveUp() {
-    this.control = null;
-    if (!this.sound) return this.reset();
-    this.state = this.record ? "ended" : "lost";
-    byId("waiting").hidden = true;
-    this.refresh();
-  }
-
   reset() {
     this.sound?.close();
     Object.assign(this, { sound: null, take: null, record: null, control: null, state: "empty", dirty: true });
@@ -319,6 +327,7 @@ export class Player {
     byId("writing").hidden = true;
     this.say("Nothing is playing yet.");
     byId("clock").textContent = "0:00";
+    byId("beat").textContent = "";
     this.refresh();
   }
 
@@ -365,19 +374,22 @@ export class Player {
   async steer(change, label) {
     if (!this.live) return;
     const take = this.take;
+    const bar = byId("bar").checked && change.loudness === undefined;
     try {
-      const { sample, link } = await answer(ask(`studio/takes/${take.id}/set`, change));
+      const { sample, link } = await answer(ask(`studio/takes/${take.id}/set`, bar ? { ...change, bar } : change));
       take.link = link;
-      if (take === this.take && label) this.marks.push({ sample, label });
+      if (take === this.take && label && sample !== undefined) this.marks.push({ sample, label });
+      if (take === this.take && change.loudness !== undefined) this.sound.expectGain(sample, gainOf(change.loudness), take.ramp);
       this.dirty = true;
     } catch (error) {
       alertIn(byId("alert"), inWords(error));
     }
   }
 
-  /** Send the last value of a slider, a few times a second. */
+  /** Send the value of a slider. The loudness changes at once; what the studio makes has it a little later. */
   slide(name) {
-    later(name, 150, () => this.steer({ [name]: Number(byId(name).value) }));
+    if (name === "loudness") this.sound?.setGain(gainOf(Number(byId(name).value)));
+    seldom(name, SLIDE, () => this.steer({ [name]: Number(byId(name).value) }));
   }
 
   /** Pass to another piece, which is neither held nor frozen. */
@@ -400,23 +412,11 @@ export class Player {
 
   /** Begin a take that continues the last seconds before the playhead. */
   async goOn() {
-    const { sound, take, stops } = this;
+    const { sound, take } = this;
     if (!sound || this.busy) return;
-    this.busy = true;
-    this.refresh();
-    try {
-      const end = Math.ceil(sound.position);
-      const begin = Math.max(0, end - PASSAGE * take.rate);
-      const name = `vqwave-seed-${take.seed}-${(begin / take.rate).toFixed(1)}-${(end / take.rate).toFixed(1)}s.wav`;
-      const passage = await send(wav(sound.samples(begin, end), take.rate), name);
-      this.busy = false;
-      this.from = Infinity; // play from the end of the passage
-      if (stops === this.stops) await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: passage.id, name: passage.name, prompt_start: 0, prompt_seconds: passage.seconds, keep_original: true });
-    } catch (error) {
-      alertIn(byId("alert"), inWords(error));
-    }
-    this.busy = false;
-    this.refresh();
+    const end = Math.ceil(sound.position);
+    const passage = send(wav(sound.samples(Math.max(0, end - PASSAGE * take.rate), end), take.rate), `${take.title}.wav`);
+    await this.make(passage.then(({ id, name, seconds }) => ({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: id, name, prompt_start: 0, prompt_seconds: seconds, keep_original: true })), true);
   }
 
   // ------------------------------------------------------------------------------------------------------ drawing
@@ -439,12 +439,12 @@ export class Player {
     play.setAttribute("aria-busy", String(this.busy));
     byId("die").disabled = this.busy;
     byId("make").disabled = this.busy;
-    byId("stop").disabled = !sound && this.state !== "asking";
+    byId("stop").disabled = !sound && !this.coming;
     byId("save").hidden = !(this.live || this.state === "lost" || this.take?.local);
     byId("save").textContent = this.state === "lost" ? "Save what was heard" : "Download";
     byId("share").hidden = this.state !== "ended" && !(this.live && this.take.local);
     const steerable = this.live;
-    for (const name of ["wild", "loudness", "jump", "hold"]) byId(name).disabled = !steerable;
+    for (const name of ["wild", "loudness", "jump", "hold", "bar"]) byId(name).disabled = !steerable;
     this.turns.allow(steerable);
     if (byId("onward")) byId("onward").disabled = !sound || this.busy || this.state === "lost";
     byId("steer-why").hidden = steerable;
@@ -501,9 +501,11 @@ export class Player {
     picture.fillRect(0, 0, seen, tall);
     picture.imageSmoothingEnabled = true;
     this.spectrum.draw(picture, tall, left, wide, seen);
-    drawNotes(picture, this.melody, take, tall, (second) => x(second * rate), scale);
+    drawNotes(picture, this.melody, take, tall, (second) => x(second * rate), scale, this.score.length > 0);
     drawScore(picture, this.score, take, tall, (second) => x(second * rate), scale);
     drawOctaves(picture, take, seen, tall, scale);
+    this.beats.draw(picture, (second) => x(second * rate), seen, tall, scale);
+    this.beats.tell(position / rate, this.score);
     drawPlayhead(picture, x(position), x(sound.end), tall, true);
     picture.font = `${11 * scale}px system-ui, sans-serif`;
     picture.textBaseline = "top";
@@ -574,7 +576,7 @@ export class Player {
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Frames are the composed notes, also those that are not played yet." : "");
+    byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Bold bars are the composed notes, also those that are not played yet; faint bars are notes that are heard in the sound. Long lines are bars." : "");
     if (this.busy) return;
     const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;

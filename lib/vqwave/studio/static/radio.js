@@ -1,10 +1,10 @@
 // The radio's page: its stations, each with a player and its addresses.
 
-import { alertIn, button, byId, copy, element } from "./dom.js";
+import { alertIn, announce, button, byId, copy, element } from "./dom.js";
 import { answer, inWords } from "./wire.js";
 
 const KINDS = { ogg: ["Ogg", "audio/ogg"], mp3: ["MP3", "audio/mpeg"] };
-const REFRESH = 10_000; // milliseconds
+const REFRESH = 1000; // milliseconds
 
 const stations = () => answer(fetch("stations"));
 const audience = ({ listeners }) => (listeners === 1 ? "1 listener" : `${listeners} listeners`);
@@ -18,10 +18,17 @@ function address(name, stream) {
 function article(station) {
   const { number, name, about, streams } = station;
   const sources = streams.map((stream) => element("source", { src: stream, type: KINDS[stream.split(".").pop()][1] }));
+  const state = element("span", { role: "status" });
+  const say = (words) => () => (state.textContent = words);
+  const begin = ({ target }) => {
+    pauseOthers(target);
+    say(" · starting …")();
+    announce(name, "VQWave radio");
+  };
   return element("article", { class: "station" },
     element("h2", {}, name),
-    element("p", { class: "faint" }, `${about} · `, element("span", { id: `listeners-${number}` }, audience(station))),
-    element("audio", { controls: true, preload: "none", "aria-label": name, onplay: ({ target }) => pauseOthers(target) }, ...sources),
+    element("p", { class: "faint" }, `${about} · `, element("span", { id: `listeners-${number}` }, audience(station)), state),
+    element("audio", { controls: true, preload: "none", "aria-label": name, onplay: begin, onwaiting: say(" · waiting for sound …"), onplaying: say(" · on air"), onpause: say("") }, ...sources),
     ...streams.map((stream) => address(name, stream)));
 }
 
@@ -31,6 +38,7 @@ function pauseOthers(playing) {
 }
 
 async function refresh() {
+  if (document.hidden) return;
   try {
     for (const station of await stations()) byId(`listeners-${station.number}`).textContent = audience(station);
   } catch {

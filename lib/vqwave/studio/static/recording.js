@@ -32,11 +32,7 @@ export class RecordingBox extends EventTarget {
       if (this.file.files[0]) this.upload(this.file.files[0], this.file.files[0].name);
       this.file.value = ""; // the same file may be chosen again
     });
-    for (const kind of ["dragover", "dragleave", "drop"]) this.root.addEventListener(kind, (event) => {
-      event.preventDefault();
-      this.drop.classList.toggle("over", kind === "dragover");
-      if (kind === "drop" && event.dataTransfer.files[0]) this.upload(event.dataTransfer.files[0], event.dataTransfer.files[0].name);
-    });
+    for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, () => this.drop.classList.toggle("over", kind === "dragover"));
     this.canvas.addEventListener("pointerdown", (event) => this.grab(event));
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
@@ -61,7 +57,17 @@ export class RecordingBox extends EventTarget {
   upload(file, name) {
     if (file.size > this.about.upload_bytes) return this.refuse(`${name}: larger than ${this.about.upload_bytes >> 20} MB; cut it, or convert it to mp3 or flac.`);
     this.said.textContent = `Reading ${name} …`;
-    return this.load(send(file, name));
+    return this.load(this.send(file, name));
+  }
+
+  /** Send a file, unless it is longer than a recording may be, as far as the browser knows. */
+  async send(file, name) {
+    const probe = new Audio(URL.createObjectURL(file));
+    await new Promise((known) => (probe.onloadedmetadata = probe.onerror = known));
+    URL.revokeObjectURL(probe.src);
+    const most = this.about.longest_recording;
+    if (Number.isFinite(probe.duration) && probe.duration > most) throw new Error(`${name}: ${time(probe.duration)} long, but a recording may last ${most / 60} minutes; cut it.`);
+    return send(file, name);
   }
 
   refuse(words) {

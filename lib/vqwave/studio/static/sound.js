@@ -5,8 +5,11 @@ import { Ring } from "./ring.js";
 
 export const WHOLE = 600; // seconds that the page keeps: a shorter take is read at once and can be replayed from anywhere
 const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
-const START = 0.5; // seconds that must arrive before the sound begins; doubled after each gap
-const MOST = 8;
+const START = 0.25; // seconds besides a block that must arrive before the sound begins
+const [LEAST, MOST] = [0.06, 8]; // the range of that buffer, which is doubled after a gap
+const SPARE = 0.04; // seconds that must be left in the buffer whenever a block arrives
+const [CALM, QUIET] = [4, 60]; // seconds without a late block, and without a gap, after which the buffer shrinks
+const CROSS_FADE = 0.5; // seconds from one take to the next
 const FAINT = -48; // dB at the left end of the level meter
 const MUTE = 3000; // milliseconds after which the page reports that no sound begins
 
@@ -25,7 +28,7 @@ export function claim(source) {
 export function clock(rate) {
   if (!audio || audio.sampleRate !== rate) {
     audio?.close();
-    audio = new AudioContext({ sampleRate: rate, latencyHint: "playback" });
+    audio = new AudioContext({ sampleRate: rate, latencyHint: "interactive" });
     audio.volume = audio.createGain();
     audio.volume.gain.value = volume();
     audio.volume.connect(audio.destination);
@@ -66,18 +69,18 @@ async function openRing(context) {
 
 /** Blocks in order, played as they come. Positions are samples of the piece. */
 export class Sound {
-  constructor(rate) {
-    this.rate = rate;
+  /** block: seconds of a block. before: the sound that fades out when this one begins. */
+  constructor(rate, block, before) {
+    Object.assign(this, { rate, before, least: Infinity, calm: 0, raised: 0, early: [] }); // least: seconds that were left at an arrival since second `calm`
     this.blocks = []; // {start, pcm}; the oldest are forgotten
     this.end = 0; // samples that have arrived
     this.from = 0; // the position of the next sample to hand to the device
     this.base = null; // [position, device time] at which the sound began; Infinity: it is about to begin
     this.finished = false;
     this.gaps = 0;
-    this.need = START;
+    this.need = START + block;
     this.paused = false;
     this.timer = setInterval(() => this.tick(), 50);
-    claim(this);
     this.open();
   }
 
@@ -88,11 +91,38 @@ export class Sound {
     if (this.closed || context !== this.context) return node.port.postMessage({ close: true });
     this.node = node;
     node.port.onmessage = ({ data }) => this.hear(data);
-    node.connect(context.volume);
+    for (const message of this.early.splice(0)) this.post(message);
+    this.out = context.createGain();
+    node.connect(this.out).connect(context.volume);
     this.tick();
   }
 
+  /** Keep the buffer as short as the delays of the blocks allow. */
+  adapt() {
+    const now = this.context.currentTime;
+    this.least = Math.min(this.least, (this.end - this.position) / this.rate);
+    if (this.least < SPARE && now > this.raised + 0.3) [this.need, this.raised] = [Math.min(this.need + SPARE, MOST), now];
+    else if (now < this.calm + CALM) return;
+    else this.need = Math.max(LEAST, this.need - Math.max(0, this.least - 2 * SPARE) / 2);
+    [this.least, this.calm] = [Infinity, Math.max(this.calm, now)];
+  }
+
+  /** Let the music have a gain from now on. The samples from `sample` on will have it already, after a ramp. */
+  setGain(gain) {
+    this.post({ gain });
+  }
+
+  expectGain(sample, gain, ramp) {
+    this.post({ sample, gain, ramp });
+  }
+
+  post(message) {
+    if (this.node) this.node.port.postMessage(message);
+    else this.early.push(message);
+  }
+
   push(pcm) {
+    if (this.playing && !this.finished) this.adapt();
     this.blocks.push({ start: this.end, pcm });
     this.end += pcm.length;
     while (this.end - this.blocks[0].start > WHOLE * this.rate && this.blocks[0].start + pcm.length < this.position) this.blocks.shift();
@@ -131,13 +161,31 @@ export class Sound {
     if (!this.base) {
       if (waiting < this.need * this.rate && !this.finished) return;
       if (this.context.state === "suspended") this.context.resume();
-      [this.base, this.began] = [[this.from, Infinity], performance.now()];
+      this.begin();
     }
     while (this.from < this.end && this.from < this.position + SCHEDULED * this.rate) {
       const { start, pcm } = this.blocks.find(({ start, pcm }) => start + pcm.length > this.from);
-      this.node.port.postMessage({ pcm: pcm.slice(this.from - start) });
+      this.node.port.postMessage({ pcm: pcm.slice(this.from - start), position: this.from });
       this.from = start + pcm.length;
     }
+  }
+
+  begin() {
+    [this.base, this.began, this.least] = [[this.from, Infinity], performance.now(), Infinity];
+    if (this.before?.playing) {
+      this.before.fadeOut();
+      const { gain } = this.out;
+      gain.setValueAtTime(0, this.context.currentTime);
+      gain.linearRampToValueAtTime(1, this.context.currentTime + CROSS_FADE);
+      sounding = null;
+    } else this.before?.close();
+    this.before = null;
+    claim(this);
+  }
+
+  fadeOut() {
+    this.out.gain.setTargetAtTime(0, this.context.currentTime, CROSS_FADE / 4);
+    setTimeout(() => this.close(), 2000 * CROSS_FADE);
   }
 
   /** A message of the ring. When samples run out, one longer pause is better than many short pauses. */
@@ -146,6 +194,7 @@ export class Sound {
     if (this.base && dry && !(this.finished && this.from >= this.end)) {
       this.gaps += 1;
       this.need = Math.min(2 * this.need, MOST);
+      this.calm = this.context.currentTime + QUIET;
       this.base = null;
     }
     this.tick();
@@ -180,10 +229,11 @@ export class Sound {
   }
 
   close() {
+    this.before?.close();
     this.silence();
     this.closed = true;
     this.node?.port.postMessage({ close: true });
-    this.node?.disconnect();
+    this.out?.disconnect();
     clearInterval(this.timer);
   }
 }

@@ -39,6 +39,19 @@ for (const name of TABS) {
   });
 }
 
+/** Take a file that is dropped anywhere on the page. */
+function takeDrops(codecs, form) {
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const [file] = event.dataTransfer.files;
+    if (!file) return;
+    const codecsShown = byId("music").hidden || !form;
+    if (!codecsShown) form.expectRecording(file.name.endsWith(".mid") ? "perform" : "continue");
+    (codecsShown ? codecs : form).box.upload(file, file.name);
+  });
+}
+
 /** While a training runs: a finished piece begins again when there are newer weights. */
 function followTraining(about, player) {
   let newestKnown = about.newest;
@@ -83,6 +96,7 @@ try {
   if (about.folders.length) {
     const { form, ...others } = makeMusic(about);
     window.vqwave = { codecs, form, ...others };
+    takeDrops(codecs, form);
     const takeOver = () => (codecs.weights.value = form.weights.value);
     form.weights.addEventListener("change", takeOver);
     const refused = await form.follow(location.search);
@@ -91,6 +105,7 @@ try {
     takeOver();
   } else {
     window.vqwave = { codecs };
+    takeDrops(codecs);
     byId("music").replaceChildren(byId("alert"), element("p", { class: "lead" }, "There are no generators here; the codecs can be heard on the other page."));
   }
 } catch (error) {

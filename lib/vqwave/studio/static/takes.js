@@ -136,12 +136,14 @@ export class Takes {
     const place = byId("four");
     const [status, pieces] = [element("p", { class: "faint", role: "status" }), []];
     const list = element("ol", { class: "four" });
-    place.replaceChildren(status, list);
+    const bar = element("progress", { max: 4, value: 0, "aria-label": "How much of the four pieces is made" });
+    place.replaceChildren(status, bar, list);
     try {
       for (let i = 1; i <= 4; i++) {
         status.textContent = `Making ${i} of 4 …`;
-        const piece = await this.makeOne({ ...settings, seed: settings.seed && i === 1 ? settings.seed : "" });
+        const piece = await this.makeOne({ ...settings, seed: settings.seed && i === 1 ? settings.seed : "" }, (share) => (bar.value = i - 1 + share));
         this.kept[piece.id] = piece;
+        if (i === 1 && !window.vqwave.player.sound?.playing) window.vqwave.player.playAgain(piece.id);
         pieces.push(piece);
         const canvas = element("canvas", { class: "bars", "aria-hidden": "true" });
         list.append(element("li", {}, button("▶", () => window.vqwave.player.playAgain(piece.id), { class: "round", "aria-label": `Play piece ${i}` }), canvas,
@@ -152,6 +154,7 @@ export class Takes {
         drawBars(canvas, piece.outline, ink()("wave"));
       }
       status.textContent = "Four pieces: play them, and keep one.";
+      bar.remove();
     } catch (error) {
       if (!pieces.length) place.replaceChildren();
       alertIn(byId("alert"), inWords(error));
@@ -159,12 +162,16 @@ export class Takes {
     byId("make-four").disabled = false;
   }
 
-  async makeOne(settings) {
-    let [outline, record, rate] = [null, null, 0];
+  /** Make a piece to its end. report: called with the share that is made. */
+  async makeOne(settings, report) {
+    let [outline, record, rate, made, total] = [null, null, 0, 0, 1];
     for await (const [about, payload] of frames(await ask("studio/takes", settings))) {
       if (about.error) throw new Error(about.error);
-      if (about.take) [outline, rate] = [new Outline(about.take.column), about.take.rate];
-      else if (about.samples) outline.append(cutter(payload)(Int16Array, about.samples));
+      if (about.take) [outline, rate, total] = [new Outline(about.take.column), about.take.rate, about.take.samples];
+      else if (about.samples) {
+        outline.append(cutter(payload)(Int16Array, about.samples));
+        report((made += about.samples) / total);
+      }
       else if (about.end) record = about.end;
     }
     return { ...record, outline: outline.bytes(64, record.seconds * rate) };

@@ -1,6 +1,6 @@
 // The controls under "Notes, pitch, levels", made from the list in `studio/about`.
 
-import { byId, element, later, pick } from "./dom.js";
+import { SLIDE, byId, element, pick, seldom } from "./dom.js";
 
 const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
@@ -10,10 +10,46 @@ const TAPS = 4; // taps that set the tempo
 const PAUSE = 2000; // milliseconds after which taps are counted from the beginning
 const CLOCK = { message: 0xf8, ticks: 24, beats: 4, pause: 250, change: 0.75 }; // as `Clock` of play/midi.py has them
 
+/** The name of a control, as the page writes it. */
+export function titleOf({ name }) {
+  const words = name.replace("_", "-");
+  return words[0].toUpperCase() + words.slice(1);
+}
+
 /** The keys of a score as options of a select. */
 export function keyOptions() {
   const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
   return [["", "any key"], ["major", "major"], ["minor", "minor"], ...keys].map(([value, words]) => element("option", { value }, words));
+}
+
+/** A square whose corners are labels, which blend under a finger. The arrow keys move the point, too. */
+class Pad {
+  constructor(labels, send) {
+    Object.assign(this, { send, x: 0.5, y: 0.5 });
+    const corner = (i) => element("select", { "aria-label": `Label of corner ${i + 1}`, onchange: () => this.move(this.x, this.y) }, ...["", ...labels].map((name) => element("option", { value: name, selected: name === (i < 2 ? labels[i] : "") }, name || "–")));
+    this.corners = [0, 1, 2, 3].map(corner);
+    this.dot = element("span", { class: "dot" });
+    this.square = element("div", { class: "pad", tabindex: 0, role: "application", "aria-label": "Pad that blends the labels of its corners; the arrow keys move the point" }, this.dot);
+    const to = (event) => event.buttons && this.move(event.offsetX / this.square.clientWidth, event.offsetY / this.square.clientHeight);
+    for (const kind of ["pointerdown", "pointermove"]) this.square.addEventListener(kind, to);
+    this.square.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      this.move(this.x + step[0], this.y + step[1]);
+    });
+    const [a, b, c, d] = this.corners;
+    this.root = element("div", { class: "turn surface" }, element("p", {}, element("b", {}, "Pad"), " Hold and move the point between the sounds of the corners"), element("div", { class: "row" }, a, b), this.square, element("div", { class: "row" }, c, d));
+  }
+
+  move(x, y) {
+    [this.x, this.y] = [x, y].map((place) => Math.min(1, Math.max(0, place)));
+    Object.assign(this.dot.style, { left: `${100 * this.x}%`, top: `${100 * this.y}%` });
+    const shares = [(1 - this.x) * (1 - this.y), this.x * (1 - this.y), (1 - this.x) * this.y, this.x * this.y];
+    const mixed = new Map();
+    this.corners.forEach(({ value }, i) => value && shares[i] > 0.01 && mixed.set(value, (mixed.get(value) ?? 0) + shares[i]));
+    if (mixed.size) seldom("pad", 4 * SLIDE, () => this.send([...mixed].map(([name, share]) => `${name}:${share.toFixed(3)}`).join(",")));
+  }
 }
 
 export class Turns {
@@ -22,6 +58,7 @@ export class Turns {
     Object.assign(this, { player, controls, first: {}, held: new Set(), inputs: [], sampled: [] });
     byId("turns").append(...controls.filter((one) => !one.sampled && !one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
     this.whole = this.inputs.length; // sliders that do not depend on the take
+    this.mutate = byId("turns").querySelector("[aria-label=Mutate]");
     this.keys = NAMES.map((name, i) =>
       element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
     byId("notes").append(...this.keys);
@@ -32,8 +69,7 @@ export class Turns {
 
   /** A control, what it does, and a slider for each of `rows`: [label, the change of a value]. */
   group(one, rows) {
-    const words = one.name.replace("_", "-");
-    const title = words[0].toUpperCase() + words.slice(1);
+    const title = titleOf(one);
     const sliders = rows.map(([label, change]) => this.slider([title, label].filter(Boolean).join(" "), label, one, change));
     return element("div", { class: "turn" }, element("p", {}, element("b", {}, title), ` ${one.unit ? `in ${one.unit}: ` : ""}${one.about}`), ...sliders);
   }
@@ -41,19 +77,25 @@ export class Turns {
   slider(name, label, one, change) {
     const first = this.first[one.name] ?? one.default;
     const output = element("output", {}, String(first));
-    const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: first, "aria-label": name });
+    const [min, max] = one.slide ?? [one.least, one.most];
+    const input = element("input", { type: "range", min, max, step: one.step, value: first, "aria-label": name });
+    input.addEventListener("dblclick", () => {
+      input.value = one.default;
+      output.textContent = String(one.default);
+      this.player.steer(change(one.default));
+    });
     input.addEventListener("input", () => {
-      if (input.value > one.least && input.value < (one.floor ?? one.least)) input.value = one.floor;
       output.textContent = input.value;
-      later(name, 150, () => this.player.steer(change(Number(input.value)))); // the last value, a few times a second
+      if (one.name === "tempo") this.touched = performance.now();
+      seldom(name, SLIDE, () => this.player.steer(change(Number(input.value))));
     });
     this.inputs.push(input);
     return element("label", { class: "slide" }, label ? element("span", {}, label) : null, input, output);
   }
 
   /** Show the sliders and labels of a new take; reset the other controls. */
-  begin({ levels, labels = [], label = "", score = false, sampled = {}, controls = {} }) {
-    this.first = controls;
+  begin({ levels, labels = [], label = "", score = false, sampled = {}, controls = {}, local }) {
+    [this.first, this.touched] = [controls, 0];
     const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
     this.labels = null;
@@ -64,12 +106,24 @@ export class Turns {
     }
     for (const group of this.sampled) group.remove();
     this.inputs.splice(this.whole);
-    this.sampled = this.controls.filter((one) => sampled[one.name]?.length).map((one) =>
-      this.group(one, sampled[one.name].map((level) => [level, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
+    const names = (one) => (sampled[one.name] ?? []).filter((level) => level !== "score" || one.name !== "top_p"); // a score without unlikely notes has none
+    this.sampled = this.controls.filter((one) => names(one).length).map((one) =>
+      this.group(one, names(one).map((level) => [level, (value) => ({ levels: { [level]: { [one.name]: value } } })])));
     if (score) this.sampled.push(...this.controls.filter((one) => one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])), this.form());
     byId("turns").append(...this.sampled);
     if (score) this.tap(byId("turns").querySelector("[aria-label=Tempo]"));
+    if (score) this.sampled.push(this.moods(labels));
+    if (generated.length && labels.length > 1 && !local) this.sampled.push(new Pad(labels, (label) => this.player.steer({ label })).root);
+    byId("turns").prepend(...this.sampled.filter((one) => one.classList.contains("surface")));
     this.reset();
+  }
+
+  /** A button for each mood whose label the weights have. */
+  moods(labels) {
+    const moods = Object.entries(this.player.form.about.moods).filter(([, { label }]) => !label || labels.includes(label));
+    const buttons = moods.map(([word, change]) => element("button", { type: "button", class: "small", onclick: () => this.player.steer(change, word) }, word));
+    this.inputs.push(...buttons);
+    return element("div", { class: "turn surface" }, element("p", {}, element("b", {}, "Mood")), element("div", { class: "buttons" }, ...buttons));
   }
 
   /** Add a button beside the slider of the tempo, which four taps set. */
@@ -85,9 +139,21 @@ export class Turns {
     this.inputs.push(button);
   }
 
+  /** Show the tempo of the score, unless the slider has just been moved. */
+  showTempo(tempo) {
+    const slider = byId("turns").querySelector("[aria-label=Tempo]");
+    if (!slider || !tempo || performance.now() < this.touched + PAUSE) return;
+    slider.value = tempo;
+    slider.closest("label").querySelector("output").textContent = Math.round(tempo);
+  }
+
   setTempo(slider, tempo) {
-    slider.value = Math.round(tempo);
-    slider.dispatchEvent(new Event("input"));
+    const { floor, most } = this.controls.find(({ name }) => name === "tempo");
+    slider.value = tempo; // whose range is narrower
+    this.touched = performance.now();
+    const value = Math.round(Math.min(Math.max(tempo, floor), most));
+    slider.closest("label").querySelector("output").textContent = value;
+    seldom("tempo", SLIDE, () => this.player.steer({ tempo: value }));
   }
 
   /** Handle a message of a MIDI clock. After each beat but the first, the mean tempo of the last beats is set. time: in milliseconds. */
@@ -99,17 +165,18 @@ export class Turns {
     const slider = byId("turns").querySelector("[aria-label=Tempo]");
     if (count < 2 * CLOCK.ticks || count % CLOCK.ticks || !slider || slider.disabled) return;
     const tempo = (60000 * (this.ticks.length - 1)) / CLOCK.ticks / (time - this.ticks[0]);
-    if (Math.abs(tempo - slider.value) >= CLOCK.change) this.setTempo(slider, tempo);
+    if (Math.abs(tempo - slider.closest("label").querySelector("output").textContent) >= CLOCK.change) this.setTempo(slider, tempo);
   }
 
   /** The key and the sections of the score. */
   form() {
     const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...keyOptions());
     pick(key, this.first.key ?? "");
-    const ask = (section, label, mark) => element("button", { type: "button", onclick: () => this.player.steer({ section }, mark) }, label);
-    const buttons = [ask("new", "New section", "a new section"), ask("theme", "Bring the theme back", "the theme again")];
-    this.inputs.push(key, ...buttons);
-    return element("div", { class: "turn" }, element("label", { class: "row" }, element("b", {}, "Key"), key), element("div", { class: "buttons" }, ...buttons));
+    const ask = (section, label) => element("button", { type: "button", onclick: () => this.player.steer({ section }) }, label);
+    const buttons = [ask("new", "New section"), ask("theme", "Bring the theme back")];
+    const chords = element("input", { type: "text", "aria-label": "Chords", value: this.first.chords ?? "", placeholder: "Am F C G", autocomplete: "off", title: "A bar each, again and again; the score follows them. Empty: none", onchange: () => this.player.steer({ chords: chords.value }, chords.value || "no chords") });
+    this.inputs.push(key, chords, ...buttons);
+    return element("div", { class: "turn" }, element("label", { class: "row" }, element("b", {}, "Key"), key), element("label", { class: "row" }, element("b", {}, "Chords"), chords), element("div", { class: "buttons" }, ...buttons));
   }
 
   reset() {
@@ -124,15 +191,20 @@ export class Turns {
   }
 
   allow(steerable) {
+    this.steerable = steerable;
     for (const one of [...this.inputs, ...this.keys, byId("freeze"), byId("midi"), ...(this.labels ? [this.labels] : [])]) one.disabled = !steerable;
+    this.showFrozen(this.frozen);
   }
 
+  /** Mutate changes what is frozen, and nothing else. */
   showFrozen(frozen) {
+    this.frozen = frozen;
     byId("freeze").setAttribute("aria-pressed", String(frozen));
+    if (this.mutate) this.mutate.disabled = !(frozen && this.steerable);
   }
 
   freeze() {
-    const frozen = byId("freeze").getAttribute("aria-pressed") !== "true";
+    const frozen = !this.frozen;
     this.showFrozen(frozen);
     this.player.steer({ freeze: frozen ? FREEZE : 0 }, frozen ? "frozen" : "thawed");
   }
@@ -142,7 +214,7 @@ export class Turns {
     if (down) this.held.add(note);
     else this.held.delete(note);
     this.show();
-    later("notes", 30, () => this.player.steer({ notes: [...this.held].sort((a, b) => a - b) }));
+    seldom("notes", SLIDE, () => this.player.steer({ notes: [...this.held].sort((a, b) => a - b) }));
   }
 
   show() {
