@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..config import ScoreAbove
 from ..config.roll import BANDS, LOUDNESSES, STEPS_PER_BEAT, STRUCK
 from . import melody
 
@@ -31,16 +32,20 @@ TEMPI = 76.0, 116.0
 
 
 def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), count: int = 0,
-              tempi: Sequence[float] = ()) -> dict[str, np.ndarray]:
+              tempi: Sequence[float] = (), levels: Sequence[np.ndarray] = ()
+              ) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
     "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
     that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`. "part_strikes" [count,
     semitones]: the strikes of each semitone in each part of the tracks. "part_loudness" [count,
     `LOUDNESSES`]: the strikes of each loudness in each part. "tempi" [n]: the sorted tempi.
+    "levels" [beats, `ScoreAbove.LEVELS`]: the loudness of bands in each beat, and "level_parts"
+    [beats]: the part of each beat.
 
     parts: the index of the part of each step, int [steps] for each score. count: of the parts.
-    tempi: those of the scores, in beats per minute.
+    tempi: those of the scores, in beats per minute. levels: of the beats of each score, see
+    `scores.Score`.
     """
     rolls = [(codes[:, :-BANDS] >= STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
@@ -49,7 +54,18 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
             "ngrams": melody.to_digits(melody.ngrams(scores)),
             "part_strikes": _by_part(rolls, parts, count),
             "part_loudness": _by_part([by_loudness(codes) for codes in scores], parts, count),
-            "tempi": np.sort(np.array(tempi or TEMPI, np.float32))}
+            "tempi": np.sort(np.array(tempi or TEMPI, np.float32)),
+            **_levels_by_part(levels, parts)}
+
+
+def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray]
+                    ) -> dict[str, np.ndarray]:
+    """The tables "levels" and "level_parts" of `of_scores`."""
+    beats = [part[::STEPS_PER_BEAT] for part in parts]
+    levels = [x[: len(part)] for x, part in zip(levels, beats, strict=True)]
+    none = np.zeros((0, ScoreAbove.LEVELS))
+    return {"levels": np.concatenate([none, *levels]).astype(np.float32),
+            "level_parts": np.concatenate([none[:, 0], *beats]).astype(np.float32)}
 
 
 def by_loudness(codes: np.ndarray) -> np.ndarray:
