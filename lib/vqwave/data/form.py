@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config import ScoreAbove
 from ..config.roll import BANDS, LOUDNESSES, STEPS_PER_BEAT, STRUCK
 from . import melody
 
@@ -27,6 +26,8 @@ track compares, and the largest share.
 """
 FEWEST_STRIKES = 0.05
 """The least number of notes in a step, for music without notes."""
+USUAL_LEVELS = -26.0, -22.0, -30.0, -42.0
+"""The loudness of bands where there are no scores, in dBFS."""
 TEMPI = 76.0, 116.0
 """The tempi where there are no scores, and of the moods slow and fast, in beats per minute."""
 
@@ -62,10 +63,11 @@ def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray]
                     ) -> dict[str, np.ndarray]:
     """The tables "levels" and "level_parts" of `of_scores`."""
     beats = [part[::STEPS_PER_BEAT] for part in parts]
+    if not levels:
+        levels, beats = [np.array([USUAL_LEVELS])], [np.zeros(1)]
     levels = [x[: len(part)] for x, part in zip(levels, beats, strict=True)]
-    none = np.zeros((0, ScoreAbove.LEVELS))
-    return {"levels": np.concatenate([none, *levels]).astype(np.float32),
-            "level_parts": np.concatenate([none[:, 0], *beats]).astype(np.float32)}
+    return {"levels": np.concatenate(levels).astype(np.float32),
+            "level_parts": np.concatenate(beats).astype(np.float32)}
 
 
 def by_loudness(codes: np.ndarray) -> np.ndarray:

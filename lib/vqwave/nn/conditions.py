@@ -105,9 +105,9 @@ def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
 
 class RollFeatures(layers.Layer):
     """Rows of a score int32 [batch, T, books + 1 + `LEVELS`] -> float32 [batch, T, 10·books +
-    phases + 1 + `LEVELS`]. Each book has five features: struck, sounding, and three exponential decays
-    since the strike. The same five follow, times the note's loudness. Then the phase of the beat,
-    one-hot, and the loudness of bands.
+    phases + 1 + `LEVELS`]. Each book has five features: struck, sounding, and three exponential
+    decays since the strike. The same five follow, times the note's loudness. Then the phase of the
+    beat, one-hot, and the loudness of bands.
 
     In training, a share `dropout` of the windows has no score.
     """

@@ -249,7 +249,7 @@ class Site:
             "num_codes": config.num_codes, "start": config.start_token,
             "states": list(config.states.items()),
             "conditions": [
-                {"kind": c.kind, "input": c.input, "ratio": config.ratio}
+                {"kind": c.kind, "input": c.input, "ratio": config.ratio, "width": c.shape[-1]}
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score", "num_codes")
                    if hasattr(c, name)} for c in config.conditions],
             "sampling": config.sampling.model_dump(),
@@ -277,6 +277,8 @@ class Site:
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32),
+                levels=self.composer.corpus["levels"],
+                level_parts=self.composer.corpus["level_parts"],
                 **{f"{name}_{table}": spread and getattr(spread, table)
                    for name, spread in (("registers", registers), ("loudness", loudness))
                    for table in ("shares", "blur")}),
@@ -285,7 +287,7 @@ class Site:
             "tempi": self.composer.corpus["tempi"].tolist(),
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
-            "density_draw": sampling.DENSITY_DRAW,
+            "density_draw": sampling.DENSITY_DRAW, "levels_draw": sampling.LEVELS_DRAW,
             **constants(melody, "ORDER BASE"),
             **constants(spreads, "PULL AWAITED MOST_MOVED"),
             **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "
@@ -293,7 +295,7 @@ class Site:
                                "LEAST_ATTACKS ATTACKED "
                                "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
                                "COLDEST SUSTAINED KEY_AWAITED"),
-            **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING"),
+            **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING QUIETEST"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 
     def write(self, folder) -> int:
