@@ -82,7 +82,7 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
 
 def test_a_section_is_as_loud_as_a_stretch_of_a_track():
     curves = np.arange(12.0).reshape(6, 2)
-    tables = {"levels": curves, "level_parts": np.array([3, 3, 3, 3, 5, 5]), "part_strikes": np.zeros((6, 1))}
+    tables = {"levels": curves, "level_counts": np.array([0, 0, 0, 4, 0, 2]), "part_strikes": np.zeros((6, 1))}
     parts = Labels(of="part", names=[f"a/{i}" for i in range(6)])
     swells, part = Swells(tables, parts), np.eye(7)[3]
     heard = [swells.level(part, 0.3, beat)[0] for beat in range(8)]

@@ -41,8 +41,8 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
     that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`. "part_strikes" [count,
     semitones]: the strikes of each semitone in each part of the tracks. "part_loudness" [count,
     `LOUDNESSES`]: the strikes of each loudness in each part. "tempi" [n]: the sorted tempi.
-    "levels" [beats, `ScoreAbove.LEVELS`]: the loudness of bands in each beat, and "level_parts"
-    [beats]: the part of each beat.
+    "levels" [beats, `ScoreAbove.LEVELS`]: the loudness of bands in each beat, part after part, and
+    "level_counts" [count]: the beats of each part.
 
     parts: the index of the part of each step, int [steps] for each score. count: of the parts.
     tempi: those of the scores, in beats per minute. levels: of the beats of each score, see
@@ -56,18 +56,20 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
             "part_strikes": _by_part(rolls, parts, count),
             "part_loudness": _by_part([by_loudness(codes) for codes in scores], parts, count),
             "tempi": np.sort(np.array(tempi or TEMPI, np.float32)),
-            **_levels_by_part(levels, parts)}
+            **_levels_by_part(levels, parts, count)}
 
 
-def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray]
+def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray], count: int
                     ) -> dict[str, np.ndarray]:
-    """The tables "levels" and "level_parts" of `of_scores`."""
-    beats = [part[::STEPS_PER_BEAT] for part in parts]
-    if not levels:
-        levels, beats = [np.array([USUAL_LEVELS])], [np.zeros(1)]
-    levels = [x[: len(part)] for x, part in zip(levels, beats, strict=True)]
-    return {"levels": np.concatenate(levels).astype(np.float32),
-            "level_parts": np.concatenate(beats).astype(np.float32)}
+    """The tables "levels" and "level_counts" of `of_scores`."""
+    if not levels or not count:
+        return {"levels": np.array([USUAL_LEVELS], np.float32),
+                "level_counts": np.ones(1, np.float32)}
+    numbers = [part[::STEPS_PER_BEAT] for part in parts]
+    beats = np.concatenate([x[: len(n)] for x, n in zip(levels, numbers, strict=True)])
+    number = np.concatenate(numbers)
+    return {"levels": beats[np.argsort(number, kind="stable")].astype(np.float32),
+            "level_counts": np.bincount(number, minlength=count).astype(np.float32)}
 
 
 def by_loudness(codes: np.ndarray) -> np.ndarray:

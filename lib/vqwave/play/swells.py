@@ -15,9 +15,9 @@ class Swells:
     """
 
     def __init__(self, tables: dict[str, np.ndarray], labels: Labels):
-        parts = tables["level_parts"]
-        self.numbers = np.unique(parts).astype(int)
-        self.curves = [tables["levels"][parts == number] for number in self.numbers]
+        counts = tables["level_counts"].astype(int)
+        self.numbers = np.flatnonzero(counts)
+        self.curves = np.split(tables["levels"], np.cumsum(counts[self.numbers])[:-1])
         self.are_parts = labels.are_parts and len(tables["part_strikes"]) == len(labels.names)
 
     def level(self, part: np.ndarray | None, chance: float, beat: int) -> np.ndarray:

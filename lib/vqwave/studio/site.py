@@ -278,7 +278,7 @@ class Site:
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32),
                 levels=self.composer.corpus["levels"],
-                level_parts=self.composer.corpus["level_parts"],
+                level_counts=self.composer.corpus["level_counts"],
                 **{f"{name}_{table}": spread and getattr(spread, table)
                    for name, spread in (("registers", registers), ("loudness", loudness))
                    for table in ("shares", "blur")}),

@@ -24,9 +24,12 @@ export class ScoreLevel extends Level {
     this.line = []; // the step and the book of the last notes of the top line
     this.known = new Set(new Uint32Array(model.tables.ngrams.buffer));
     this.curves = new Map(); // the loudness of bands in each beat of each part
-    const { levels, level_parts: parts } = model.tables;
-    const bands = levels.length / parts.length;
-    parts.forEach((part, i) => this.curves.set(part, [...(this.curves.get(part) ?? []), levels.subarray(bands * i, bands * (i + 1))]));
+    const { levels, level_counts: counts } = model.tables;
+    const bands = levels.length / sum([...counts]);
+    let place = 0;
+    counts.forEach((beats, part) => {
+      if (beats) this.curves.set(part, Array.from({ length: beats }, () => levels.subarray(place, (place += bands))));
+    });
     this.loudness_at = []; // the loudness at the beats of `frames` and at their end
     [this.partOf, this.part] = [options.partOf, null]; // partOf: the number of a section's part. part: that of this section, or null
   }
