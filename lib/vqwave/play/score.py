@@ -260,6 +260,11 @@ class ScoreLevel(Level):
         """The end of the composed score."""
         return int(self.state.times[-1])
 
+    @property
+    def tempo(self) -> float:
+        """In beats per minute; 0 before the piece begins."""
+        return self.steering.tempo or self.state.tempo
+
     def _draw(self, stream: int, number: int) -> float:
         return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])
 
@@ -279,7 +284,7 @@ class ScoreLevel(Level):
             self._add_levels(start // STEPS_PER_BEAT)
         super().sample(context)
         self._add_levels(start // STEPS_PER_BEAT + 1)
-        tempo = self.steering.tempo or state.tempo
+        tempo = self.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
         beat = step * np.arange(1, STEPS_PER_BEAT + 1)
         if start + STEPS_PER_BEAT < len(state.grid):

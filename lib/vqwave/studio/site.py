@@ -195,7 +195,8 @@ class Site:
         about = {"rate": rate, "block": chain.block, "column": column,
                  "labels": list(trained.groups if trained else ())}
         return about | constants(blocks, "SEAM PASSAGE RAMP") | {
-            "cross_fade": labels.CROSS_FADE, "quietest": controls.QUIETEST,
+            "cross_fade": labels.CROSS_FADE, "beats_of_fade": labels.BEATS_OF_FADE,
+            "quietest": controls.QUIETEST,
             "loudest": controls.LOUDEST, "least_source": level.LEAST_SOURCE,
             "pitch_floor": pitches.FLOOR, "past": limits.PAST, "kept": self._kept(),
             "wildest": WILDEST,
