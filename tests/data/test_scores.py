@@ -7,6 +7,7 @@ from vqwave.config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from vqwave.data import scores
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.dsp import beats, transcription
+from vqwave.dsp.levels import levels_around
 from vqwave.nn.conditions import RollFeatures
 
 RATE = 22050
@@ -66,13 +67,28 @@ def test_a_long_track_is_transcribed_in_parts_of_bounded_length(tmp_path, monkey
 
 def test_each_note_is_struck_once_in_steps_and_in_frames(score):
     steps, frames = score.in_steps(64), score.in_frames(0.0, 512 / RATE, 12 * RATE // 512, 64)
-    for struck in (steps >= STRUCK, frames[:, :-1] % ScoreAbove.AGES == 1):
+    for struck in (steps >= STRUCK, frames[:, :64] % ScoreAbove.AGES == 1):
         notes = struck[:, : 64 - BANDS]
         assert abs(notes[:, 64 - LOWEST_PITCH].sum() - 24) <= 2
         assert notes.sum() - notes[:, 64 - LOWEST_PITCH].sum() <= 3
     before = np.pad(steps, ((1, 0), (0, 0)))[:-1]
     assert (before[steps == SOUNDING] != SILENT).all()
-    assert set(np.unique(frames[:, -1])) == set(range(scores.PHASES))
+    assert set(np.unique(frames[:, 64])) == set(range(scores.PHASES))
+
+
+def test_rows_hold_the_loudness_of_bands_around_each_beat():
+    time = np.arange(4 * RATE) / RATE
+    sound = np.where(time < 2, 0.5, 0.05) * np.sin(2 * np.pi * 500 * time)
+    times = np.arange(5.0)
+    levels = levels_around(sound, RATE, times, ScoreAbove.EDGES)
+    assert levels.shape == (5, ScoreAbove.LEVELS)
+    np.testing.assert_allclose(levels[[1, 3], 1], [-9.03, -29.03], atol=0.1)
+    assert (levels[:, [0, 2, 3]] < levels[:, [1]] - 20).all()
+    nothing = np.zeros(0)
+    score = Score(nothing, nothing, np.zeros(0, int), np.zeros(0, int), nothing, np.zeros(0, int), times, levels)
+    rows = score.in_frames(1.0, 0.25, 10, 64)[:, 64 + 1 + 1]
+    assert rows[0] == 91 and rows[-1] == 71 and (np.diff(rows) <= 0).all()
+    assert (score.transposed(2).earlier(1.0).levels == levels).all()
 
 
 def test_a_transposed_score_is_higher_and_faster(score):

@@ -59,14 +59,15 @@ def test_the_label_conditions_every_level(name):
 def test_training_leaves_the_score_out_of_whole_windows_with_its_beat(rng):
     config = ScoreAbove(books=20, dropout=0.5)
     features = conditions.RollFeatures(config)
-    rows = np.concatenate([rng.integers(1, 9, (400, 3, 20)), rng.integers(0, config.PHASES, (400, 3, 1))], -1)
+    rows = np.concatenate([rng.integers(1, 9, (400, 3, 20)), rng.integers(0, config.PHASES, (400, 3, 1)),
+                           rng.integers(1, 90, (400, 3, config.LEVELS))], -1)
     heard, training = (np.asarray(features(rows, training=training)) for training in (False, True))
-    dropped = ~training[..., : -config.no_score - 1].any((1, 2))
+    dropped = ~training[..., :200].any((1, 2))
     assert dropped.mean() == pytest.approx(config.dropout, abs=0.1)
     np.testing.assert_array_equal(training[~dropped], heard[~dropped])
     # The phase of the beat belongs to the score.
-    without = np.zeros(config.no_score + 1)
+    without = np.zeros(config.no_score + 1 + config.LEVELS)
     without[config.no_score] = 1
-    np.testing.assert_array_equal(training[dropped, :, -config.no_score - 1 :],
+    np.testing.assert_array_equal(training[dropped, :, 200:],
                                   np.broadcast_to(without, (dropped.sum(), 3, without.size)))
-    assert not (heard[..., -1]).any()
+    assert not (heard[..., 200 + config.no_score]).any() and (heard[..., -config.LEVELS :] > 0).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from chains import save_led
 
-from vqwave.config import Sampling
+from vqwave.config import Labels, Sampling
 from vqwave.config.conditions import ScoreAbove
 from vqwave.config.roll import BANDS, SOUNDING, STRUCK, VELOCITIES
 from vqwave.data import melody
@@ -20,6 +20,7 @@ from vqwave.play.prompt import Prompt
 from vqwave.play.score import COLDEST, KEY_AWAITED, SECTION_DENSITIES, SUSTAINED, ScoreLevel
 from vqwave.play.session import replay
 from vqwave.play.stream import Stream
+from vqwave.play.swells import Swells
 from vqwave.report.copying import longest_shared
 
 RATE = 22050
@@ -73,10 +74,34 @@ def test_a_piece_begins_with_a_note_and_the_performer_hears_the_score(music):
         next(stream)
         score = stream._chain.score
         rows = score.in_frames(0, 40, 512)[0]
-        assert (rows[0, :-1] % AGES == 1).any()
+        assert (rows[0, : score.books] % AGES == 1).any()
         first = [start for start, *_ in stream.notes(0, 40 * 512)]
-        struck = np.flatnonzero((rows[:, :-1 - BANDS] % AGES == 1).any(1))
+        struck = np.flatnonzero((rows[:, : score.books - BANDS] % AGES == 1).any(1))
         assert sorted({start // 512 for start in first}) == struck.tolist()
+
+
+def test_a_section_is_as_loud_as_a_stretch_of_a_track():
+    curves = np.arange(12.0).reshape(6, 2)
+    tables = {"levels": curves, "level_counts": np.array([0, 0, 0, 4, 0, 2]), "part_strikes": np.zeros((6, 1))}
+    parts = Labels(of="part", names=[f"a/{i}" for i in range(6)])
+    swells, part = Swells(tables, parts), np.eye(7)[3]
+    heard = [swells.level(part, 0.3, beat)[0] for beat in range(8)]
+    assert heard == [2, 4, 6, 4, 2, 0, 2, 4]  # there and back
+    assert [swells.level(np.eye(7)[5], 0.0, beat)[0] for beat in range(3)] == [8, 10, 8]
+    # Labels that are no parts, and parts without a curve, draw any.
+    assert {swells.level(np.eye(7)[0], chance, 0)[0] for chance in (0.0, 0.6)} == {0, 8}
+    assert {Swells(tables, Labels()).level(part, chance, 0)[0] for chance in (0.0, 0.6)} == {0, 8}
+
+
+def test_a_composed_score_has_the_loudness_of_its_sections_at_each_beat(music):
+    with music.stream(seed=5) as stream:
+        score = stream._chain.score
+        rows = score.in_frames(0, 20 * RATE // 512, 512)[0, :, score.books + 1 :]
+        levels = score.state.levels[0]
+        assert len(levels) == score.blocks + 1
+        assert rows.min() >= levels.min() - ScoreAbove.QUIETEST - 1 and rows.max() <= levels.max() - ScoreAbove.QUIETEST + 1
+        again = score.in_frames(5 * 512, 10, 512)[0, :, score.books + 1 :]
+        np.testing.assert_array_equal(again, rows[5:15])
 
 
 def test_a_long_note_keeps_its_loudness(music):
@@ -91,7 +116,7 @@ def test_a_long_note_keeps_its_loudness(music):
         assert (rows[:, 1] <= AGES).all() and (rows[:, 2] // AGES >= 3).all()
         # The age stays, so the note does not fade.
         assert rows[-1, 1] == 1 + SUSTAINED and rows[-1, 2] == 1 + SUSTAINED + 3 * AGES
-        assert (rows[:, -1 - BANDS : -1] <= AGES).all()
+        assert (rows[:, score.books - BANDS : score.books] <= AGES).all()
 
 
 @pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 1.5])

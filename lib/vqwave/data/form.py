@@ -26,21 +26,27 @@ track compares, and the largest share.
 """
 FEWEST_STRIKES = 0.05
 """The least number of notes in a step, for music without notes."""
+USUAL_LEVELS = -26.0, -22.0, -30.0, -42.0
+"""The loudness of bands where there are no scores, in dBFS."""
 TEMPI = 76.0, 116.0
 """The tempi where there are no scores, and of the moods slow and fast, in beats per minute."""
 
 
 def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), count: int = 0,
-              tempi: Sequence[float] = ()) -> dict[str, np.ndarray]:
+              tempi: Sequence[float] = (), levels: Sequence[np.ndarray] = ()
+              ) -> dict[str, np.ndarray]:
     """The form of scores, int [steps, books] each, as float32 arrays for a weights file.
 
     "strikes" [1]: the mean number of notes struck in a step. "returns" [1]: the share of sections
     that repeat an earlier passage. "ngrams" [n, 3]: see `melody.to_digits`. "part_strikes" [count,
     semitones]: the strikes of each semitone in each part of the tracks. "part_loudness" [count,
     `LOUDNESSES`]: the strikes of each loudness in each part. "tempi" [n]: the sorted tempi.
+    "levels" [beats, `ScoreAbove.LEVELS`]: the loudness of bands in each beat, part after part, and
+    "level_counts" [count]: the beats of each part.
 
     parts: the index of the part of each step, int [steps] for each score. count: of the parts.
-    tempi: those of the scores, in beats per minute.
+    tempi: those of the scores, in beats per minute. levels: of the beats of each score, see
+    `scores.Score`.
     """
     rolls = [(codes[:, :-BANDS] >= STRUCK).astype(np.float32) for codes in scores]
     strikes = sum(x.sum() for x in rolls) / sum(map(len, rolls)) if rolls else STRIKES
@@ -49,7 +55,21 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
             "ngrams": melody.to_digits(melody.ngrams(scores)),
             "part_strikes": _by_part(rolls, parts, count),
             "part_loudness": _by_part([by_loudness(codes) for codes in scores], parts, count),
-            "tempi": np.sort(np.array(tempi or TEMPI, np.float32))}
+            "tempi": np.sort(np.array(tempi or TEMPI, np.float32)),
+            **_levels_by_part(levels, parts, count)}
+
+
+def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray], count: int
+                    ) -> dict[str, np.ndarray]:
+    """The tables "levels" and "level_counts" of `of_scores`."""
+    if not levels or not count:
+        return {"levels": np.array([USUAL_LEVELS], np.float32),
+                "level_counts": np.ones(1, np.float32)}
+    numbers = [part[::STEPS_PER_BEAT] for part in parts]
+    beats = np.concatenate([x[: len(n)] for x, n in zip(levels, numbers, strict=True)])
+    number = np.concatenate(numbers)
+    return {"levels": beats[np.argsort(number, kind="stable")].astype(np.float32),
+            "level_counts": np.bincount(number, minlength=count).astype(np.float32)}
 
 
 def by_loudness(codes: np.ndarray) -> np.ndarray:

@@ -16,10 +16,11 @@ import numpy as np
 from ..config import ScoreAbove
 from ..config.roll import BANDS, SILENT, SOUNDING, STRUCK
 from ..dsp import beats, timing, transcription
+from ..dsp.levels import levels_around
 from ..io import audio, files, manifest
 from ..io.files import atomic_write
 
-SCORES_VERSION = "3"
+SCORES_VERSION = "4"
 """The version of cached scores; other versions are transcribed again."""
 PHASES = ScoreAbove.PHASES
 TIMES = "starts", "ends", "attacks", "beats"
@@ -40,7 +41,9 @@ class Score:
     starts, ends: float64 [notes], seconds, sorted by start. pitches: int [notes], MIDI numbers.
     loudness: int [notes], 0 to `LOUDNESSES` - 1, see `transcription.loudness_of`.
     attacks: float64 [attacks], seconds; bands: int [attacks], see `dsp.beats.find_attacks`. beats:
-    float64 [beats], seconds, from before the music to after it.
+    float64 [beats], seconds, from before the music to after it. levels: float32 [beats,
+    `ScoreAbove.LEVELS`], the loudness of the bands around each beat, in dBFS; None where no
+    recording has been heard.
 
     In rolls, each band of attacks has a book after those of the pitches.
     """
@@ -52,6 +55,7 @@ class Score:
     attacks: np.ndarray
     bands: np.ndarray
     beats: np.ndarray
+    levels: np.ndarray | None = None
 
     @classmethod
     def of(cls, sound: np.ndarray, sample_rate: int, before: np.ndarray | None = None,
@@ -71,7 +75,8 @@ class Score:
             times = times[max(0, np.searchsorted(times, 0) - 1) :]
         return cls(starts, notes.ends / timing.FRAMES_PER_SECOND, notes.pitches,
                    transcription.loudness_of(sound, sample_rate, notes),
-                   *beats.find_attacks(sound, sample_rate), times)
+                   *beats.find_attacks(sound, sample_rate), times,
+                   levels_around(sound, sample_rate, times, ScoreAbove.EDGES))
 
     @property
     def tempo(self) -> float:
@@ -118,9 +123,9 @@ class Score:
 
     def in_frames(self, begin: float, frame: float, count: int, books: int) -> np.ndarray:
         """The rows of `ScoreAbove` for `count` frames of `frame` seconds from second `begin` on:
-        int32 [count, books + 1].
+        int32 [count, books + 1 + `LEVELS`].
         """
-        roll = np.zeros((count, books + 1), np.int32)
+        roll = np.zeros((count, books + 1 + ScoreAbove.LEVELS), np.int32)
         first, end, attacks = (np.floor((times - begin) / frame + ROUNDING).astype(int)
                                for times in (self.starts, self.ends, self.attacks))
         starts = np.concatenate([first, attacks])
@@ -134,8 +139,18 @@ class Score:
             roll[frames, book] = loudness + 1 + np.minimum(frames - start, ScoreAbove.OLDEST)
         middles = begin + frame * (np.arange(count) + 0.5)
         places = np.interp(middles, self.beats, np.arange(len(self.beats)))
-        roll[:, -1] = (places % 1 * PHASES).astype(int)
+        roll[:, books] = (places % 1 * PHASES).astype(int)
+        if self.levels is not None:
+            roll[:, books + 1 :] = level_rows(self.levels, places)
         return roll
+
+
+def level_rows(levels: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The loudness of bands as in `ScoreAbove`, linear between beats: int32 [n, `LEVELS`]. levels:
+    dBFS [beats, `LEVELS`]. places: of the rows, in beats.
+    """
+    rows = np.stack([np.interp(places, np.arange(len(levels)), band) for band in levels.T], -1)
+    return np.rint(np.maximum(rows - ScoreAbove.QUIETEST, 0)).astype(np.int32)
 
 
 def of_track(data_dir, track: manifest.Track) -> Score:
@@ -173,7 +188,7 @@ def _join(parts: list[Score], edges: list[float]) -> Score:
     taken from the part in which they begin. From part to part, beats change where those of both
     are nearest to each other, within `OVERLAP` of the edge.
     """
-    pieces, times = [], parts[0].beats
+    pieces, times, levels = [], parts[0].beats, parts[0].levels
     for part, first, end in zip(parts, [-math.inf, *edges], [*edges, math.inf], strict=True):
         notes, attacks = ((first <= x) & (x < end) for x in (part.starts, part.attacks))
         pieces.append([*(x[notes] for x in (part.starts, part.ends, part.pitches, part.loudness)),
@@ -181,8 +196,10 @@ def _join(parts: list[Score], edges: list[float]) -> Score:
     for part, edge in zip(parts[1:], edges, strict=True):
         before, after = (x[np.abs(x - edge) < OVERLAP] for x in (times, part.beats))
         i, j = np.unravel_index(np.abs(before[:, None] - after).argmin(), (len(before), len(after)))
-        times = np.concatenate([times[times <= before[i]], part.beats[part.beats > after[j]]])
-    return Score(*[*map(np.concatenate, zip(*pieces, strict=True)), times])
+        kept, new = times <= before[i], part.beats > after[j]
+        times = np.concatenate([times[kept], part.beats[new]])
+        levels = np.concatenate([levels[kept], part.levels[new]])
+    return Score(*[*map(np.concatenate, zip(*pieces, strict=True)), times, levels])
 
 
 def of_corpus(data_dir, tracks, say) -> dict[str, Score]:

@@ -19,7 +19,7 @@ from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
-from .labels import CROSS_FADE, known_labels, labels_of_section
+from .labels import BEATS_OF_FADE, CROSS_FADE, known_labels, labels_of_section
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import choose_sampling
@@ -74,6 +74,7 @@ class ChainState:
 
     Attributes:
         label: the labels that sections of the score draw from, see `labels_of_section`; or None.
+        section: the number of the section whose labels sound.
         levels: of the generators, from the top down.
         source: a variation's kept codes, which the first generator reads as the level above.
         blocks: the number of blocks made, or skipped where a jump begins after a prompt.
@@ -87,6 +88,7 @@ class ChainState:
     seed: int
     label: np.ndarray | None
     levels: list[ScoreState | LevelState]
+    section: int = 0
     source: BufferState | None = None
     prompt_samples: int = 0
     blocks: int = 0
@@ -166,7 +168,7 @@ class Chain:
         self.sounds = [buffer for buffer in self.buffers.values() if buffer is not self.score]
         self.bottom = self.levels[-1]
         self._last: float = math.inf  # the bottom level is sampled before this position only
-        self._followed: tuple[int, np.ndarray | None] = -1, None  # the section, and the labels
+        self._followed: np.ndarray | None = None  # the labels that sections draw from
         self._set_view()
 
     def _build_level(self, generator, state: Any, steering: Steering) -> Level:
@@ -212,14 +214,15 @@ class Chain:
     def follow_label(self):
         """Cross-fade to the labels of the section that is composed, where they differ."""
         state, section = self.state, self.score.state.section if self.score else 0
-        before, label = self._followed
-        if state.label is None or (before == section and label is state.label):
+        if state.label is None or (state.section == section and self._followed is state.label):
             return
-        self._followed = section, state.label
-        shares = self._labels_of(section)
+        shares, seconds = self._labels_of(section), CROSS_FADE
+        if self.score and state.section != section:
+            seconds = BEATS_OF_FADE * 60 / self.score.tempo
+        state.section, self._followed = section, state.label
         for level in self.levels:
             if level.state.labels and (shares != level.state.labels.after).any():
-                level.set_labels(shares, round(CROSS_FADE * self.sample_rate / level.level))
+                level.set_labels(shares, round(seconds * self.sample_rate / level.level))
 
     def _labels_of(self, section: int) -> np.ndarray | None:
         """See `labels_of_section`."""

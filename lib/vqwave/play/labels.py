@@ -14,6 +14,8 @@ from .sampling import PART_DRAW, TRACK_DRAW, uniforms
 
 CROSS_FADE = 1.0
 """Seconds of the cross-fade from one label to another."""
+BEATS_OF_FADE = 4
+"""Beats of the cross-fade from the part of one section to that of the next: a bar."""
 SECTIONS = 4
 """How many sections with new music have labels of the same track."""
 

@@ -226,8 +226,8 @@ class Level(CodeBuffer):
         if self._score:
             self._score.read_from = start * self.level
             return self._score.in_frames(start * self.level, count, self.level)
-        rows = np.zeros((self.batch, count, books + 1), np.int32)
-        rows[..., -1] = ScoreAbove.PHASES
+        rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LEVELS), np.int32)
+        rows[..., books] = ScoreAbove.PHASES
         return rows
 
     def set_sampling(self, sampling: Sampling):

@@ -17,12 +17,13 @@ from ..config.roll import (
     VELOCITIES,
 )
 from ..data import form, melody
-from ..data.scores import Score
+from ..data.scores import Score, level_rows
 from ..dsp import beats
 from ..dsp.notes import KEY_PROFILES
 from . import pitches, spreads
 from .level import Level, LevelState, Steering
-from .sampling import DENSITY_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
+from .sampling import DENSITY_DRAW, LEVELS_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
+from .swells import Swells
 
 UPBEAT = 8
 """Beats that are composed but not heard, so that a piece does not begin with an opening."""
@@ -93,6 +94,8 @@ WITHOUT_LOUDNESS = np.minimum(np.arange(STRUCK + LOUDNESSES), STRUCK)
 BANNED = 1e9
 """The penalty, in nats, of a strike that completes a run of notes of a training track."""
 
+NO_LEVELS = np.zeros((0, ScoreAbove.LEVELS), np.float32)
+
 
 @dataclass(kw_only=True)
 class ScoreState(LevelState):
@@ -104,7 +107,9 @@ class ScoreState(LevelState):
     first step of this section, and the step after its last. grid: int64 [n + 1], the times of a
     prompt's steps. recorded: they are times of a recording, which no tempo changes. line: int64
     [batch, `melody.ORDER`, 2], (step, book) of the last notes of the top line, −1 before the first
-    note.
+    note. levels: float32 [batch, beats + 1, `ScoreAbove.LEVELS`], the loudness at the beats of
+    `codes` and at their end, in dBFS. heard: float32 [beats, `ScoreAbove.LEVELS`], that of a
+    prompt's beats.
     """
 
     times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -116,6 +121,8 @@ class ScoreState(LevelState):
     grid: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
     recorded: bool = False
     line: np.ndarray = field(default_factory=lambda: np.full((1, melody.ORDER, 2), -1))
+    levels: np.ndarray = field(default_factory=lambda: np.zeros((1, *NO_LEVELS.shape), "float32"))
+    heard: np.ndarray = field(default_factory=NO_LEVELS.copy)
 
     @property
     def section(self) -> int:
@@ -134,9 +141,10 @@ def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int
         recorded: whether the piece begins with the recording of this score.
         intro: keep the beats before the first sound of a score that is not recorded.
     """
-    line = np.full((batch, melody.ORDER, 2), -1)
+    values = {"line": np.full((batch, melody.ORDER, 2), -1),
+              "levels": np.zeros((batch, *NO_LEVELS.shape), np.float32)}
     if prompt is None or len(prompt.beats) <= 2:
-        return {"line": line}
+        return values
     codes = prompt.in_steps(books)
     sounding = np.flatnonzero((codes != SILENT).any(-1))
     rest = 0 if recorded or intro else sounding.min(initial=len(codes))
@@ -146,7 +154,10 @@ def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int
     grid = np.rint(beats.steps(prompt.beats) * sample_rate).astype(np.int64)[first:]
     grid -= grid[0] if first else 0
     half = pitches.FADES * prompt.tempo / 60 * STEPS_PER_BEAT
-    return {"line": line, "prompt": codes, "recorded": recorded, "grid": grid,
+    if prompt.levels is not None:
+        values["heard"] = prompt.levels[first // STEPS_PER_BEAT :]
+    return values | {
+            "prompt": codes, "recorded": recorded, "grid": grid,
             "times": grid[:1].copy(), "tempo": prompt.tempo,
             "home": pitches.HomePitches(home_scores(codes), len(codes), half)}
 
@@ -222,6 +233,7 @@ class ScoreLevel(Level):
         self.sample_rate, self.labels_of = sample_rate, labels_of
         self.spreads = spreads.of_chain(generator.corpus, chain_labels)
         self.loudness = spreads.shares_of_loudness(generator.corpus)
+        self.swells = Swells(generator.corpus, chain_labels)
         self.section_labels: np.ndarray | None = None
 
     def _begin(self):
@@ -248,6 +260,11 @@ class ScoreLevel(Level):
         """The end of the composed score."""
         return int(self.state.times[-1])
 
+    @property
+    def tempo(self) -> float:
+        """In beats per minute; 0 before the piece begins."""
+        return self.steering.tempo or self.state.tempo
+
     def _draw(self, stream: int, number: int) -> float:
         return float(uniforms(self.seed, 0, self.level, number, 1, stream)[0])
 
@@ -262,9 +279,12 @@ class ScoreLevel(Level):
         """Compose one beat. Steps of a prompt or of a frozen loop are taken as they are."""
         state, start = self.state, self.stop
         self._plan()
-        self.section_labels = self.spreads and self.labels_of(state.section)
+        self.section_labels = self.labels_of(state.section)
+        if not state.levels.shape[1]:
+            self._add_levels(start // STEPS_PER_BEAT)
         super().sample(context)
-        tempo = self.steering.tempo or state.tempo
+        self._add_levels(start // STEPS_PER_BEAT + 1)
+        tempo = self.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
         beat = step * np.arange(1, STEPS_PER_BEAT + 1)
         if start + STEPS_PER_BEAT < len(state.grid):
@@ -275,6 +295,14 @@ class ScoreLevel(Level):
                 state.times = np.rint(grid[:1]).astype(np.int64)
         state.times = np.concatenate([state.times,
                                       state.times[-1] + np.rint(beat).astype(np.int64)])
+
+    def _add_levels(self, beat: int):
+        """Add the loudness at a beat: of a prompt, or of the section."""
+        state, chance = self.state, self._draw(LEVELS_DRAW, self.state.section)
+        rows = [state.heard[beat] if beat < len(state.heard) else self.swells.level(
+                    None if self.section_labels is None else self.section_labels[piece], chance,
+                    beat - state.began // STEPS_PER_BEAT) for piece in range(self.batch)]
+        state.levels = np.concatenate([state.levels, np.stack(rows)[:, None]], axis=1)
 
     def _draw_block(self, context, draws, forced):
         """Sample each step of each piece alone, because each has its own bias."""
@@ -374,7 +402,7 @@ class ScoreLevel(Level):
             classes = pitch_classes(self.books)
             by_class = np.bincount(classes, counts, 12)
             strikes[:-BANDS] += key_bias(key, by_class)[classes]
-        if self.section_labels is not None:
+        if self.spreads and self.section_labels is not None:
             section = state.codes[piece, max(0, state.began - state.first) :][-WATCHED:]
             counts = (section[:, :-BANDS] >= STRUCK).sum(0), form.by_loudness(section).sum(0)
             for total, spread, count in zip((strikes[:-BANDS], louder), self.spreads, counts,
@@ -400,20 +428,24 @@ class ScoreLevel(Level):
 
     def in_frames(self, begin: int, count: int, frame: int) -> np.ndarray:
         """The rows of `ScoreAbove` for `count` frames of `frame` samples from sample `begin` on:
-        int32 [batch, count, books + 1].
+        int32 [batch, count, books + 1 + `LEVELS`].
         """
         self.compose(begin + count * frame)
         state = self.state
         ends = begin + frame * np.arange(1, count + 1)
         steps = np.searchsorted(state.times, ends - 1, "right") - 1
-        rows = np.zeros((self.batch, count, self.books + 1), np.int32)
+        books = self.books
+        rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LEVELS), np.int32)
         inside = (steps >= 0) & (steps < state.codes.shape[1])
-        rows[:, inside, :-1] = self._ages(steps[inside], (ends[inside] - 1) // frame, frame)
+        rows[:, inside, :books] = self._ages(steps[inside], (ends[inside] - 1) // frame, frame)
         middles = ends - frame / 2
         places = np.interp(middles, state.times, np.arange(len(state.times)) + state.first)
-        rows[..., -1] = (places / STEPS_PER_BEAT % 1 * ScoreAbove.PHASES).astype(int)
+        places = places / STEPS_PER_BEAT
+        rows[..., books] = (places % 1 * ScoreAbove.PHASES).astype(int)
+        for row, levels in zip(rows, state.levels, strict=True):
+            row[:, books + 1 :] = level_rows(levels, places - state.first // STEPS_PER_BEAT)
         # The upbeat is silent.
-        rows[:, ends <= 0, :-1] = SILENT
+        rows[:, ends <= 0, :books] = SILENT
         return rows
 
     def _ages(self, steps: np.ndarray, frames: np.ndarray, frame: int) -> np.ndarray:
@@ -441,6 +473,7 @@ class ScoreLevel(Level):
         if gone > 0:
             self._trim(self.state.first + gone)
             self.state.times = self.state.times[gone:].copy()
+            self.state.levels = self.state.levels[:, gone // STEPS_PER_BEAT :].copy()
 
     def notes(self, begin: int, end: int, piece: int = 0) -> list[tuple[int, int, int, int]]:
         """The notes that are struck in samples begin … end − 1, in order: (first sample, sample

@@ -141,7 +141,7 @@ class StreamStatus:
     def tempo(self) -> float:
         """The tempo of the score, in beats per minute; 0 without a score or before it begins."""
         score = self._chain.score
-        return (score.steering.tempo or score.state.tempo) if score else 0.0
+        return score.tempo if score else 0.0
 
     @property
     def notes_since(self) -> int:

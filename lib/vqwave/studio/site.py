@@ -195,7 +195,8 @@ class Site:
         about = {"rate": rate, "block": chain.block, "column": column,
                  "labels": list(trained.groups if trained else ())}
         return about | constants(blocks, "SEAM PASSAGE RAMP") | {
-            "cross_fade": labels.CROSS_FADE, "quietest": controls.QUIETEST,
+            "cross_fade": labels.CROSS_FADE, "beats_of_fade": labels.BEATS_OF_FADE,
+            "quietest": controls.QUIETEST,
             "loudest": controls.LOUDEST, "least_source": level.LEAST_SOURCE,
             "pitch_floor": pitches.FLOOR, "past": limits.PAST, "kept": self._kept(),
             "wildest": WILDEST,
@@ -249,7 +250,7 @@ class Site:
             "num_codes": config.num_codes, "start": config.start_token,
             "states": list(config.states.items()),
             "conditions": [
-                {"kind": c.kind, "input": c.input, "ratio": config.ratio}
+                {"kind": c.kind, "input": c.input, "ratio": config.ratio, "width": c.shape[-1]}
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score", "num_codes")
                    if hasattr(c, name)} for c in config.conditions],
             "sampling": config.sampling.model_dump(),
@@ -277,6 +278,8 @@ class Site:
         return {
             "model": self._model(self.composer, ngrams=np.array(
                 sorted(self.composer.ngrams), np.uint32).view(np.float32),
+                levels=self.composer.corpus["levels"],
+                level_counts=self.composer.corpus["level_counts"],
                 **{f"{name}_{table}": spread and getattr(spread, table)
                    for name, spread in (("registers", registers), ("loudness", loudness))
                    for table in ("shares", "blur")}),
@@ -285,7 +288,7 @@ class Site:
             "tempi": self.composer.corpus["tempi"].tolist(),
             "section_beats": score.SECTION_BEATS,
             "tempo": sampling.TEMPO_DRAW, "plan": sampling.PLAN_DRAW,
-            "density_draw": sampling.DENSITY_DRAW,
+            "density_draw": sampling.DENSITY_DRAW, "levels_draw": sampling.LEVELS_DRAW,
             **constants(melody, "ORDER BASE"),
             **constants(spreads, "PULL AWAITED MOST_MOVED"),
             **constants(score, "UPBEAT LONGEST_UPBEAT SOON KEPT RECALL SECTION_DENSITIES DENSITY "
@@ -293,7 +296,7 @@ class Site:
                                "LEAST_ATTACKS ATTACKED "
                                "ATTACKS_BY_DENSITY MOST_SHARE WATCHED OVERUSE OUTSIDE BANNED "
                                "COLDEST SUSTAINED KEY_AWAITED"),
-            **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING"),
+            **constants(ScoreAbove, "LOWEST PHASES OLDEST AGES RINGING QUIETEST"),
             **constants(rolls, "STRUCK SOUNDING BANDS STEPS_PER_BEAT")}
 
     def write(self, folder) -> int:

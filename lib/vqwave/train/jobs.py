@@ -382,7 +382,8 @@ class ScoreJob(GeneratorJob):
                                      beats.steps(transcribed[track.file].beats)[: len(roll)])
                    for track, roll in zip(self.train, rolls, strict=True)]
         return form.of_scores(rolls, numbers, len(parts.names),
-                              [transcribed[track.file].tempo for track in self.train])
+                              [transcribed[track.file].tempo for track in self.train],
+                              [transcribed[track.file].levels for track in self.train])
 
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)

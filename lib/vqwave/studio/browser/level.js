@@ -87,11 +87,11 @@ export class Level {
     return new Tensor(Int32Array.from(pairs), [1, count, numbers.length, 2]);
   }
 
-  async scoreInput({ halo, books, no_score }, start, count) {
+  async scoreInput({ halo, books, width, no_score }, start, count) {
     const rows = count + 2 * halo;
-    const silence = () => Int32Array.from({ length: rows * (books + 1) }, (_, i) => ((i + 1) % (books + 1) ? 0 : no_score));
+    const silence = () => Int32Array.from({ length: rows * width }, (_, i) => (i % width === books ? no_score : 0));
     const values = await this.score?.inFrames((start - halo) * this.level, rows, this.level);
-    return new Tensor(values ?? silence(), [1, rows, books + 1]);
+    return new Tensor(values ?? silence(), [1, rows, width]);
   }
 
   /** The draws of steps from `start` on, frame after frame. offset: added to the numbers of the books. */

@@ -23,6 +23,14 @@ export class ScoreLevel extends Level {
     this.pitched = this.books - this.bands; // the books before those of attacks
     this.line = []; // the step and the book of the last notes of the top line
     this.known = new Set(new Uint32Array(model.tables.ngrams.buffer));
+    this.curves = new Map(); // the loudness of bands in each beat of each part
+    const { levels, level_counts: counts } = model.tables;
+    const bands = levels.length / sum([...counts]);
+    let place = 0;
+    counts.forEach((beats, part) => {
+      if (beats) this.curves.set(part, Array.from({ length: beats }, () => levels.subarray(place, (place += bands))));
+    });
+    this.loudness_at = []; // the loudness at the beats of `frames` and at their end
     [this.partOf, this.part] = [options.partOf, null]; // partOf: the number of a section's part. part: that of this section, or null
   }
 
@@ -58,7 +66,9 @@ export class ScoreLevel extends Level {
   async sample() {
     this.planSection();
     this.part = this.partOf?.(this.section) ?? null;
+    if (!this.loudness_at.length) this.loudness_at.push(this.swell(this.blocks));
     await super.sample(null);
+    this.loudness_at.push(this.swell(this.blocks));
     const step = (60 * this.rate) / (this.steering.tempo || this.chosenTempo) / this.perBlock;
     const end = this.times.at(-1);
     for (let i = 1; i <= this.perBlock; i++) this.times.push(end + rint(step * i));
@@ -198,8 +208,27 @@ export class ScoreLevel extends Level {
       const heard = end > 0 && step >= 0 && step < this.frames.length; // nothing is heard of the upbeat
       const ages = Array.from({ length: this.books }, (_, book) => (heard ? this.age(book, step, Math.floor((end - 1) / frame), frame) : 0));
       const beats = (this.first + Math.max(0, this.placeOf(end - frame / 2))) / this.steps_per_beat;
-      return [...ages, Math.floor((beats % 1) * this.phases)];
+      return [...ages, Math.floor((beats % 1) * this.phases), ...this.loudnessOf(beats - this.first / this.steps_per_beat)];
     }));
+  }
+
+  /** The loudness of bands in beat number `beat`: a stretch of the part's curve, there and back (`play/swells.py`). */
+  swell(beat) {
+    let [curve, chance] = [this.curves.get(this.part), this.draw(this.levels_draw, this.section)];
+    if (!curve) {
+      const place = chance * this.curves.size;
+      [curve, chance] = [[...this.curves.values()][Math.floor(place)], place % 1];
+    }
+    const last = curve.length - 1;
+    const place = (Math.floor(chance * curve.length) + beat - this.began / this.steps_per_beat) % Math.max(1, 2 * last);
+    return curve[Math.min(place, 2 * last - place)];
+  }
+
+  /** The loudness of bands at a place in beats from the first that is remembered, in whole dB above the quietest. */
+  loudnessOf(beats) {
+    const [beat, share] = [Math.min(Math.floor(beats), this.loudness_at.length - 1), beats % 1];
+    const [before, after] = [this.loudness_at[beat], this.loudness_at[Math.min(beat + 1, this.loudness_at.length - 1)]];
+    return Array.from(before, (value, i) => rint(Math.max(0, value + (after[i] - value) * share - this.quietest)));
   }
 
   /** 0 where a book is silent, or 1 + the frames since it was struck, in frame number `at`, in which a step sounds. */
@@ -220,6 +249,7 @@ export class ScoreLevel extends Level {
     const gone = step - (step % this.steps_per_beat);
     this.trim(this.first + gone);
     this.times.splice(0, gone);
+    this.loudness_at.splice(0, gone / this.steps_per_beat);
   }
 
   /** The tempo, [sample after `begin`, place in the bar] of each beat from there on, and the section that is composed. */

@@ -82,7 +82,7 @@ export class Stream {
   /** Begin a piece. */
   start(seed) {
     const { about, steering, sampling } = this;
-    Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined }); // blocks: of this chain that are decoded
+    Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined, section: 0 }); // blocks: of this chain that are decoded
     this.sounding = this.labelOf(0); // the label of the section that is composed
     const [top] = about.levels;
     this.score = about.score && new ScoreLevel(about.score.model, about, seed, steering, { sampling: sampling.score, partOf: about.score.model.tables.registers_shares && ((section) => top.labels.names.indexOf(this.labelOf(section))) });
@@ -184,10 +184,14 @@ export class Stream {
 
   /** Cross-fade to the label of the section that is composed, where another one sounds. */
   followLabel() {
-    const label = this.labelOf(this.score?.section ?? 0);
+    const { score, about: { cross_fade, beats_of_fade } } = this;
+    const section = score?.section ?? 0;
+    const label = this.labelOf(section);
+    const seconds = section === this.section ? cross_fade : (60 * beats_of_fade) / (score.steering.tempo || score.chosenTempo);
+    this.section = section;
     if (label === this.sounding) return;
     this.sounding = label;
-    for (const level of this.levels) if (level.labels) level.passToLabel(label, this.frames(level, this.about.cross_fade));
+    for (const level of this.levels) if (level.labels) level.passToLabel(label, this.frames(level, seconds));
   }
 
   /** What would have come next fades out over the block after a change. make: from the chain too, where no hold is half way. */
