@@ -54,9 +54,9 @@ def test_unknown_labels_and_guidance_are_refused_before_serving(start, tiny_weig
               tiny_weights.generators, *words)
 
 
-def test_guidance_is_that_of_each_level(tiny_weights, monkeypatch):
+def test_guidance_is_for_all_levels(tiny_weights, monkeypatch):
     monkeypatch.setattr(VQWave, "stream", lambda self, **options: options)
     music = VQWave(tiny_weights.codecs, tiny_weights.generators)
     options = command.opener(music, 1, SimpleNamespace(guidance=2.5, stations=2, label="calm"))()
-    assert options["sampling"] == {level: {"guidance": 2.5} for level in music.chain.sizes}
+    assert options["sampling"] == {"guidance": 2.5}
     assert (options["batch"], options["label"]) == (2, "calm")
