@@ -423,7 +423,7 @@ def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
 def test_a_take_is_played_again_from_its_tape(studio, make_take):
     header, blocks, record = make_take(level=128, seconds=2.5, seed=3)
     again = read_messages(studio.replay(record["id"]))
-    assert again[0][0]["take"] == header | {"levels": []} and again[-1][0]["end"] == record
+    assert again[0][0]["take"] == header | {"levels": [], "sampled": {}} and again[-1][0]["end"] == record
     np.testing.assert_array_equal(join_blocks(again[1:-1]), join_blocks(blocks))
     columns = sum(about["columns"] for about, _ in again[1:-1])
     assert columns == sum(about["columns"] for about, _ in blocks)
