@@ -312,7 +312,7 @@ class GeneratorConfig(Config):
     @property
     def reads(self) -> list[int]:
         """The levels that the conditions read."""
-        return [c.level for c in self.conditions if not isinstance(c, Labels)]
+        return [c.level for c in self.conditions if hasattr(c, "level")]
 
     @property
     def labels(self) -> Labels | None:
