@@ -111,7 +111,7 @@ class Corpus:
                  progress: Callable[[str, float], None] = lambda what, share: None):
         self.music, self.rate = music, music.sample_rate
         self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
-        self.musicnn, self.context_free = musicnn, context_free
+        self.split, self.musicnn, self.context_free = split, musicnn, context_free
         self.cache_dir = Path(cache_dir or self.data_dir / ".evaluation")
         self.sides = read_split(data_dir, split)
         self.train, self.validation = self.sides["train"], self.sides["validation"]

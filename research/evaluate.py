@@ -3,20 +3,17 @@
 import json
 import sys
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
-from vqwave import cli, config, plots, progress
+from vqwave import cli, config, progress
 from vqwave.commands import arguments
 from vqwave.errors import UserError
-from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
+from vqwave.io.files import CHECKOUT, printable
 from vqwave.play import api
-from vqwave.report.folder_page import EXAMPLE_SECONDS
+from vqwave.report import fad
 
 from . import evaluators, results
 from .corpus import SIDES, Corpus, Plan
-from .evaluators import variations
-from .media import encode_file
 
 SAMPLING = ("temperature", "top_p")
 
@@ -25,8 +22,8 @@ def parser():
     number = cli.number
     parser = cli.parser(
         "Measure codecs (beside Opus and MP3), generators, generated music and what it copies, and "
-        "write research/results/NAME.md with sounds and pictures in docs/results/NAME. It takes "
-        "about an hour on two cores; the same command continues an interrupted run. "
+        "write research/results/NAME.md. It takes about an hour on two cores; the same command "
+        "continues an interrupted run. "
         f"Evaluators: {', '.join(evaluators.EVALUATORS)}.",
         "--data-dir data/wesnoth --only codecs,notes --side validation")
     arguments.add_data(parser)
@@ -85,59 +82,15 @@ def main(argv=None) -> int:
         sides = {c.side: evaluators.run(names, c) for c in corpora}
         blocks = [results.describe_side(c.side, c.tracks, c.leaked()) for c in corpora]
         for topic, table in results.figure_tables(sides, targets).items():
-            blocks += [f"## {topic.capitalize()}", table]
+            blocks += [f"## {topic.capitalize()}", table, fad.DEAF * ("Fréchet" in table)]
         text = results.page(name, "evaluate", argv, *blocks)
         if args.json:
             print(json.dumps(sides, indent=1))
         elif args.only or args.side != "test" or plan.rough:
             print(text)
         else:
-            for path in (results.write(args.output_dir, name, text),
-                         *draw(corpus, Path(args.output_dir) / "docs" / "results" / name)):
-                print(f"wrote {printable(path)}")
+            print(f"wrote {printable(results.write(args.output_dir, name, text))}")
     return 0
-
-
-def draw(corpus: Corpus, folder) -> list[Path]:
-    """Write sounds and pictures of a test track through each codec, and of generated pieces."""
-    folder = make_folder(folder)
-    track = corpus.tracks[0]
-    count = min(round(EXAMPLE_SECONDS * corpus.rate), track.samples)
-    original = corpus.samples(track, (track.samples - count) // 3, count)
-    sounds = {"original": original} | {
-        f"reconstruction_{level}": corpus.music.decode(corpus.music.encode(original, level), level)
-        [:count] for level in corpus.music.chain.sizes}
-    pieces = {f"generated_{seed}": example(corpus, corpus.plan.depth, seed)
-              for seed in corpus.plan.seeds}
-    paths = [folder / "reconstructions.png", folder / "generated.png"]
-    for path, shown in zip(paths, (sounds, pieces), strict=True):
-        plots.spectrograms(shown, path, sample_rate=corpus.rate)
-    for name, sound in (sounds | pieces | lower_levels(corpus, original)).items():
-        paths.append(folder / f"{name}.ogg")
-        with atomic_write(paths[-1]) as file:
-            file.write(encode_file(sound, corpus.rate, "libopus", 32000, frame_duration=20,
-                                   vbr="on"))
-    return paths
-
-
-def example(corpus: Corpus, depth: int, seed: int):
-    """A piece as a listener hears it: from where the music sounds, and leveled."""
-    return corpus.music.generate(level=depth, seconds=EXAMPLE_SECONDS, seed=seed,
-                                 sampling=corpus.plan.sampling)
-
-
-def lower_levels(corpus: Corpus, original) -> dict:
-    """{name: sound}: a variation at each level that has a generator, from the original's codes of
-    the level above. If every level has a generator, a piece down to the lowest level, too.
-    """
-    chain = corpus.music.chain
-    trained = {x for x in chain.sizes if chain.generators.get(x) in corpus.models}
-    sounds = {f"variation_{level}": variations.vary(corpus, original, 0, above, level)
-              for above, level in pairwise(chain.sizes) if level in trained}
-    if trained == {*chain.sizes} and corpus.plan.depth > chain.bottom:
-        sounds[f"generated_to_{chain.bottom}"] = example(corpus, chain.bottom,
-                                                         corpus.plan.seeds[0])
-    return sounds
 
 
 if __name__ == "__main__":

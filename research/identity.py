@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +22,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 
 import vqwave
-from vqwave.io import weights
 from vqwave.io.audio import read_excerpt
 from vqwave.play.stream import AS_COMPOSED
 
@@ -99,38 +97,7 @@ def steered(model, audio):
     return blocks
 
 
-TRAININGS = {
-    "codec notes": "train_vqvae.py --model vqvae_512 --steps 2",
-    "codec waveform": "train_vqvae.py --model vqvae_32 --steps 2",
-    "codec tiny": "train_vqvae.py --preset tiny --model vqvae_512 --steps 3",
-    "generator notes": "train_generator.py --generator generator_512 --steps 2",
-    "generator conditioned": "train_generator.py --generator generator_128 --steps 2"}
-
-
-def train_part():
-    """(name, checksum) of the weights after a few steps of training from nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "music").mkdir()
-        for path in sorted(SOUND.parent.glob("*.ogg"))[:4]:
-            (folder / "music" / path.name).symlink_to(path)
-        run("prepare_audio.py", folder / "music", folder / "data")
-        for name, line in TRAININGS.items():
-            output = folder / name.replace(" ", "_")
-            codecs = [] if "codec" in name else ["--vqvae-weights-dir", ROOT / "final_weights"]
-            run(*line.split(), *codecs, "--data-dir", folder / "data", "--output-dir", output,
-                "--seed", "1")
-            yield name, checksum(*(array for path in sorted(output.glob("*.h5"))
-                                   for array in weights.read_arrays(path).values()))
-
-
-def run(script, *arguments):
-    environment = os.environ | {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    command = [sys.executable, ROOT / "scripts" / script, *arguments]
-    subprocess.run(list(map(str, command)), env=environment, stdout=subprocess.DEVNULL, check=True)
-
-
-PARTS = {"codec": codec_part, "stream": stream_part, "train": train_part}
+PARTS = {"codec": codec_part, "stream": stream_part}
 
 
 def main():
@@ -141,7 +108,6 @@ def main():
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--only", choices=PARTS)
     args = parser.parse_args()
-    os.environ["PYTHONPATH"] = str(ROOT / "lib")
     checksums = {}
     with tempfile.TemporaryDirectory() as cache:
         if args.fresh:

@@ -35,13 +35,14 @@ def run(corpus) -> Iterable[tuple[str, float]]:
         yield from ((f"{name}, {who}", mean([row[name] for row in rows])) for name in rows[0])
     yield from return_rates(lines)
     for who, side in lines.items():
-        yield f"longest loop of the top line, notes, {who}", max(map(heard_loop, side))
+        yield f"longest loop of the top line, notes, {who}", max(
+            longest_loop(heard_moves(line)) for line in side)
 
 
-def heard_loop(line: np.ndarray) -> int:
-    """`longest_loop` of a top line as `measure` gives it."""
+def heard_moves(line: np.ndarray) -> np.ndarray:
+    """`melody.moves` of a top line as `measure` gives it."""
     steps = np.flatnonzero(line >= 0)
-    return longest_loop(melody.moves(steps, line[steps]))
+    return melody.moves(steps, line[steps])
 
 
 def longest_loop(line: np.ndarray) -> int:

@@ -1,6 +1,6 @@
-"""Scores by themselves, in steps: of held-out tracks, of the score model and of a Markov model of
-top lines. The bits that 30 s of past save the composer, and the runs that each model copies. The
-note events that a performance keeps of its score.
+"""Scores by themselves, in steps: of held-out tracks and of the score model. The bits that 30 s of
+past save the composer, and the runs that it copies. The note events that a performance keeps of its
+score.
 """
 
 import math
@@ -29,7 +29,7 @@ PASTS, COUNTED = (2.0, 30.0), 2 * STEPS_PER_BEAT
 
 
 def run(corpus) -> Iterable[tuple[str, float]]:
-    """Each measure of all held-out tracks ("real") and of both models; obedience of each side."""
+    """Each measure of all held-out tracks ("real") and of the model; obedience of each side."""
     if SCORE in corpus.music.chain.generators:
         yield from obedience(corpus).items()
         if corpus.side == "test":
@@ -64,12 +64,9 @@ def measure(corpus) -> dict[str, float]:
                             for tracks in (corpus.train, corpus.sides["validation"],
                                            [*corpus.sides["test"], *corpus.sides["fresh"]]))
     seeds = SEEDS[:1] if corpus.plan.rough else SEEDS
-    markov, lines = Markov(), [moves(codes) for codes, _ in train]
-    for codes, _ in train:
-        markov.learn(codes)
+    lines = [moves(codes) for codes, _ in train]
     sides = {"real": [*chosen, *fresh],
-             "score model": [compose(generator, configs, seed, corpus.rate) for seed in seeds],
-             "Markov model": [markov.draw(seed, generator.config.books) for seed in seeds]}
+             "score model": [compose(generator, configs, seed, corpus.rate) for seed in seeds]}
     held_out = [codes for codes, _ in (fresh[:1] if corpus.plan.rough else fresh)]
     return describe(sides, lines) | past_bits(generator, held_out)
 
@@ -144,59 +141,3 @@ def past_bits(generator, tracks: Sequence[np.ndarray]) -> dict[str, float]:
              for start in range(lengths[-1] + STEPS_PER_BEAT, len(codes) - COUNTED, COUNTED)]
     return {f"bits a step with {past:g} s of past": bits for past, bits in zip(
         PASTS, generators.bits_after(generator, spans, lengths), strict=True)}
-
-
-class Markov:
-    """A variable-order Markov model of top lines: P(interval from the last note, or no note | steps
-    since that note, step of the beat, the moves before). Interpolated Kneser–Ney smoothing.
-    """
-
-    ORDER, DISCOUNT, LONGEST = 8, 0.75, 32
-    NONE, MIDDLE = 0, 64  # symbols: no note, and the same note again
-    START = [(0, 30)]
-    """The note before the first, as (step, book)."""
-
-    def __init__(self):
-        self.counts: dict[tuple, dict[int, int]] = {}
-
-    def learn(self, codes: np.ndarray):
-        """Count what each step of a score does."""
-        tops, past = dict(zip(*melody.top_line(codes), strict=True)), self.START
-        for step in range(len(codes)):
-            symbol = int(tops[step]) - past[-1][1] + self.MIDDLE if step in tops else self.NONE
-            for context in reversed(self._contexts(step, past)):
-                counts = self.counts.setdefault(context, {})
-                counts[symbol] = counts.get(symbol, 0) + 1
-                if counts[symbol] > 1:
-                    break  # a shorter context counts the different longer ones
-            if symbol:
-                past = [*past[-self.ORDER :], (step, int(tops[step]))]
-
-    def draw(self, seed: int, books: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of a top line alone."""
-        random, past = np.random.default_rng(seed), self.START
-        codes = np.zeros((round(form.SECONDS * STEPS_PER_SECOND), books), np.int32)
-        for step in range(len(codes)):
-            shares = self._shares(self._contexts(step, past), past[-1][1], books - BANDS)
-            if symbol := random.choice(len(shares), p=shares):
-                past = [*past[-self.ORDER :], (step, past[-1][1] + symbol - self.MIDDLE)]
-                codes[step, past[-1][1]] = STRUCK
-        return codes, melody.top_line(codes)[0] / STEPS_PER_SECOND
-
-    def _contexts(self, step: int, past: list) -> list[tuple]:
-        """Contexts of a step, the shortest first. past: the last notes."""
-        before = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(past, past[1:], strict=False)]
-        whole = (min(step - past[-1][0], self.LONGEST), step % STEPS_PER_BEAT, *before[::-1])
-        return [whole[:n] for n in range(len(whole) + 1)]
-
-    def _shares(self, contexts: list[tuple], last: int, books: int) -> np.ndarray:
-        """Probabilities of all symbols after the note `last`."""
-        within = np.isin(np.arange(2 * self.MIDDLE),
-                         [self.NONE, *(np.arange(books) - last + self.MIDDLE)])
-        shares = within / within.sum()
-        for context in contexts:
-            if counts := self.counts.get(context):
-                symbols, number = np.array([*counts.items()]).T
-                shares *= self.DISCOUNT * len(number) / number.sum()
-                shares[symbols] += (number - self.DISCOUNT) / number.sum()
-        return shares * within / (shares * within).sum()

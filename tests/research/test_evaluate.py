@@ -6,7 +6,7 @@ import imported
 import numpy as np
 import pytest
 from prepared import data_folder, music
-from research import evaluate, results
+from research import results
 from research.corpus import Corpus, Plan, cached
 from research.evaluators import codecs, copying, generators, health, variations
 
@@ -101,20 +101,6 @@ def test_a_chain_whose_lower_generators_have_no_weights_is_measured(corpus, tiny
         without_lowest.identity["music"] != corpus.identity["music"])
     measured = dict(variations.run(without_lowest))
     assert "notes kept of variations, 128x kept" in measured and "notes kept of variations, 32x kept" not in measured
-    assert {*evaluate.lower_levels(without_lowest, TONE)} == {"variation_128", "variation_32"}
-
-
-def test_every_level_with_a_generator_is_heard(corpus, monkeypatch):
-    """In a variation, and in a piece down to the lowest level unless the chain ends there."""
-    monkeypatch.setattr(evaluate, "EXAMPLE_SECONDS", 0.5)
-    sounds = evaluate.lower_levels(corpus, TONE)
-    assert {*sounds} == {"variation_128", "variation_32", "variation_8"}
-    assert all(len(x) == len(TONE) and np.std(x) > 0 for x in sounds.values())
-    corpus.plan = dataclasses.replace(PLAN, depth=128, sampling={"temperature": 0.2})
-    deeper = evaluate.lower_levels(corpus, TONE)
-    assert (deeper["variation_8"] != sounds["variation_8"]).any(), "drawn at another temperature"
-    piece = deeper["generated_to_8"]
-    assert len(piece) == corpus.rate // 2 and np.isfinite(piece).all()
 
 
 def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):

@@ -30,16 +30,6 @@ def test_a_steady_piece_neither_runs_away_nor_freezes():
     assert not scores.steady(np.zeros(1))
 
 
-def test_a_markov_model_repeats_its_training_tune():
-    model = scores.Markov()
-    model.learn(np.concatenate([tune(7)] * 20))
-    drawn, starts = model.draw(1, 24)
-    assert (model.draw(1, 24)[0] == drawn).all() and (drawn >= STRUCK).sum() == len(starts) > 100
-    assert form.longest_loop(scores.moves(drawn)) > 50, "as what it learnt, it repeats itself"
-    contexts = model._contexts(7, [(0, 3), (2, 9), (4, 5)])
-    assert model._shares(contexts, 5, 20).sum() == pytest.approx(1)
-
-
 def test_scores_are_compared_with_less_past_and_with_real_music():
     assert scores.compare({"bits a step with 2 s of past": 8.0, "bits a step with 30 s of past": 7.6,
                            "longest loop, notes, real": 7, "longest loop, notes, score model": 10}) == {
@@ -48,7 +38,7 @@ def test_scores_are_compared_with_less_past_and_with_real_music():
 
 
 @pytest.mark.large
-def test_all_is_measured_on_both_models(shared, tmp_path):
+def test_all_is_measured_on_the_score_model(shared, tmp_path):
     root = shared("led by a score", save_led)
     data_folder(tmp_path / "songs", {name: music(40.0, i) for i, name in enumerate("abcd")})
     (tmp_path / "split.yml").write_text("test: [a]\nvalidation: [b]\nfresh: [c]\n")
