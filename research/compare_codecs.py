@@ -108,7 +108,7 @@ def main(argv=None) -> int:
         return 0
     page = results.page(args.name, "compare_codecs", argv, *(
         results.describe_side("test", tracks.tracks, {}) for tracks in corpora),
-        render(average(rows), COLUMNS))
+        render(average(rows), COLUMNS), fad.DEAF)
     print(f"wrote {printable(results.write(args.output_dir, args.name, page))}")
     return 0
 

@@ -367,7 +367,7 @@ def _distance_text(results: Results) -> str:
     if results.distance["training"] is not None:
         text += f", training tracks {results.distance['training']:.1f}"
     ratio = _distance_ratio(results)
-    return text + (f", {ratio:.1f} times as far." if ratio else ".")
+    return text + (f", {ratio:.1f} times as far. " if ratio else ". ") + fad.DEAF
 
 
 def _clarity_table(results: Results) -> str:
