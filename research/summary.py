@@ -1,4 +1,4 @@
-"""Prints RESULTS.md: `python -m research.summary`. Takes ten minutes on two idle cores.
+"""Prints RESULTS.md: `python -m research.summary`. --minutes and --seeds shorten it.
 
 Held-out tracks stand beside their copies by the codec, beside generated pieces, and beside a
 collage: random grains of the training tracks, which is like music in all that it copies and has no
@@ -36,10 +36,10 @@ OWN = {"windows with a beat": "beat", "notes a second": "notes", "return rate": 
 """Figures of a page of `research.evaluate`, by the keys in `JUDGED` that they are judged by."""
 
 
-JUDGED = {"contrast": ("noise between partials (contrast, worst band)", ".1f", 1.5),
-          "roughness": ("roughness at frame rates in dB", ".1f", 1.5),
-          "whistle": ("standing tones (whistle)", ".2f", 0.1),
-          "on_grid": ("partials locked to quarter tones", ".2f", 0.04),
+JUDGED = {"contrast": ("error of contrast", ".1f", 1.5),
+          "roughness": ("roughness in dB", ".1f", 1.5),
+          "whistle": ("whistle", ".2f", 0.1),
+          "on_grid": ("partials near quarter tones", ".2f", 0.04),
           "flicker": ("flicker in dB", ".2f", 0.15),
           "highs": ("energy above 5 kHz in dB", ".1f", 1.5),
           "lufs": ("loudness in dB", ".1f", 1.5),
@@ -129,11 +129,11 @@ def judge(real: dict, side: dict) -> tuple[list[str], list[str]]:
     """What a side is good and bad at, as texts, the farthest from recordings first."""
     texts: tuple[list, list] = [], []
     for key, (title, spec, most) in JUDGED.items():
-        value = side[key]
-        difference = abs(value if real[key] is None else value - real[key])
-        beside = "beyond" if real[key] is None else f"for {real[key]:{spec}} in"
-        texts[difference > most].append((difference / most, f"{title} ({value:{spec}} {beside} "
-                                                            f"recordings)"))
+        value, own = side[key], real[key]
+        difference = value if own is None else abs(value - own)
+        beside = "more than" if own is None else f"for {own:{spec}} in"
+        texts[difference > most].append((difference / most,
+                                         f"{title} ({value:{spec}} {beside} recordings)"))
     good, bad = ([text for _, text in sorted(side, reverse=True)] for side in texts)
     return good, bad
 
@@ -190,8 +190,9 @@ def listen(corpus: Corpus, names: list[str], folder: Path) -> list[list[str]]:
 
 def own_music(page: Path) -> str:
     """A row of own music, of a page of `research.evaluate`."""
-    read = dict(line.strip("| ").split(" | ")[::3][:2] for line in page.read_text(
-        encoding="utf-8").splitlines() if line.count(" | ") > 2)
+    lines = page.read_text(encoding="utf-8").splitlines()
+    read = dict(line.strip("| ").split(" | ")[::3][:2] for line in reversed(lines)
+                if line.count(" | ") > 2)  # of two figures of one name, the heard one comes first
     real, own = ({key: float(read[f"{name}, {who}"]) for name, key in OWN.items()}
                  for who in ("real", "generated"))
     cells, missed = [], []
@@ -271,9 +272,9 @@ def page(corpus: Corpus, argv, figures, titles, power, rows, own, speeds) -> str
         split.chosen_by_test, split.chosen_by_fresh) if text)
     return results.page(
         "Results", "summary", argv,
-        f"**Good at:** generated music is near recordings in {', '.join(good) or 'nothing'}. "
-        f"**Bad at:** it is far in {', '.join(bad) or 'nothing'}; the codec alone is far in "
-        f"{', '.join(worse) or 'nothing'}. **Measured** by programs, on {len(corpus.tracks)} "
+        f"**Good at:** generated music is near recordings in {'; '.join(good) or 'nothing'}. "
+        f"**Bad at:** it is far in {'; '.join(bad) or 'nothing'}. The codec alone is far in "
+        f"{'; '.join(worse) or 'nothing'}. **Measured** by programs, on {len(corpus.tracks)} "
         "tracks that trained no model; no listener has voted yet ([blind test](docs/evaluation.md"
         "#a-blind-test)).",
         f"Listen: {ROW_SECONDS:.0f} s of held-out tracks, all at one loudness. What is generated "
