@@ -1,8 +1,6 @@
-"""Prints RESULTS.md: `python -m research.summary`. --minutes and --seeds shorten it.
-
-Held-out tracks stand beside their copies by the codec, beside generated pieces, and beside a
-collage: random grains of the training tracks, which is like music in all that it copies and has no
-tune. What the page calls good or bad follows from the figures by `JUDGED`.
+"""Prints RESULTS.md: `python -m research.summary`. Held-out tracks stand beside their copies by the
+codec, generated pieces and a collage: random grains of the training tracks, which is no music. What
+the page calls good or bad follows from the figures by `JUDGED`.
 """
 
 import sys
@@ -28,8 +26,7 @@ from .evaluators import form
 from .media import encode_file
 
 GRAIN_SECONDS, GRAIN_FADE = 2.0, 0.01
-ROW_SECONDS = 15.0
-"""The length of each sound to listen to. A generated one continues as much of the recording."""
+ROW_SECONDS = 15.0  # of each sound to listen to; a generated one continues as much
 SOUNDS = "docs/results/vqwave"
 EFFORT = benchmark.Effort(rounds=3, stream_rounds=2, starts=2, streams=(1,))
 OWN = {"windows with a beat": "beat", "notes a second": "notes", "return rate": "returns"}

@@ -23,9 +23,9 @@ from ..errors import UserError
 from ..io.files import cache_folder, printable, unpack
 
 MUSICNN = "musicnn==0.1.0"
-DEAF = ("The Fréchet distance hears timbre alone. A collage of two-second grains of Wesnoth's training "
-        "tracks, which is no music, has 13.2; the shipped music had 16.6, and whole training tracks "
-        "have 17.8.")
+DEAF = ("The Fréchet distance hears timbre alone. A collage of two-second grains of Wesnoth's "
+        "training tracks, which is no music, has 13.2; the shipped music had 16.6, and whole "
+        "training tracks have 17.8.")
 """What must stand beside a distance."""
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 _MEMBERS = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001")
