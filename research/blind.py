@@ -17,7 +17,7 @@ from vqwave.studio.web import STATIC
 from .summary import SOUNDS
 
 KINDS = "recording", "codec", "generated"
-SHARED = "dom.js", "ring.js", "sound.js", "theme.js", "together.js", "studio.css"
+SHARED = "dom.js", "ring.js", "sound.js", "theme.js", "together.js", "studio.css", "icon.svg"
 RATE = 48000
 
 

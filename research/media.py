@@ -12,7 +12,8 @@ def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> 
     opus = encoder == "libopus"
     rate = 24000 if opus else sample_rate
     file = io.BytesIO()
-    with av.open(file, "w", format="ogg" if opus else "mp3") as container:
+    with av.open(file, "w", format="ogg" if opus else "mp3",
+                 container_options={"fflags": "+bitexact"}) as container:
         options = {key: str(value) for key, value in options.items()}
         stream = container.add_stream(encoder, rate=rate, layout="mono", options=options)
         stream.bit_rate = bit_rate

@@ -123,7 +123,7 @@ def measure(sounds: list[np.ndarray], real: list[clarity.Clarity] | None, rate: 
 
 
 def judge(real: dict, side: dict) -> tuple[list[str], list[str]]:
-    """What a side is good and bad at, as texts, the farthest from recordings first."""
+    """What a side is good and bad at, as texts: the nearest first, and the farthest first."""
     texts: tuple[list, list] = [], []
     for key, (title, spec, most) in JUDGED.items():
         value, own = side[key], real[key]
@@ -131,8 +131,8 @@ def judge(real: dict, side: dict) -> tuple[list[str], list[str]]:
         beside = "more than" if own is None else f"for {own:{spec}} in"
         texts[difference > most].append((difference / most,
                                          f"{title} ({value:{spec}} {beside} recordings)"))
-    good, bad = ([text for _, text in sorted(side, reverse=True)] for side in texts)
-    return good, bad
+    good, bad = map(sorted, texts)
+    return [text for _, text in good], [text for _, text in reversed(bad)]
 
 
 def add_copies(corpus: Corpus, sides: dict[str, tuple[list, dict]], offsets: int) -> str:
