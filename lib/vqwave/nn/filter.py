@@ -157,6 +157,10 @@ class SourceFilter(layers.Layer):
 
     SPLINE = 1, 2
     """The frames before and after a frame that set its tones, see `ToneBank`."""
+    STANDING = 1.15
+    """The factor of the usual prominence, above which an overtone sounds. The filter makes tones
+    stand out, so a factor of 1 would leave a whistle.
+    """
 
     def __init__(self, config, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -272,7 +276,8 @@ class SourceFilter(layers.Layer):
     def _amplitudes(self, clues, features, inside, memory: Memory):
         """Of all tones, [batch, n, tones]."""
         prominence = self.prominence(clues) * inside
-        usual = self.usual(prominence, memory.past(prominence, self.usual.past_steps))
+        past = memory.past(prominence, self.usual.past_steps)
+        usual = self.STANDING * self.usual(prominence, past)
         overtones = self.overtones([clues, prominence, usual])
         low = ops.maximum(self.picked(clues), ops.sigmoid(self.gate(features)) * overtones)
         high = 2.0 * ops.sigmoid(self.high(features)) ** 2.3
