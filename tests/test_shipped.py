@@ -12,6 +12,7 @@ import vqwave
 from vqwave import config
 from vqwave.errors import UserError
 from vqwave.io import weights
+from vqwave.onnx import export
 from vqwave.play.controls import CONTROLS
 from vqwave.report.health import find_faults, measure
 from vqwave.studio.take import WILDEST
@@ -41,6 +42,21 @@ def test_every_set_ships_whole_and_in_half_precision():
         for part, path in found.files.items():
             assert set(dtypes(path)) == {np.dtype("float16")}, path
             assert all(np.isfinite(a).all() for a in found.load(part).values()), path
+
+
+def test_the_default_chain_ships_the_graphs_of_its_weights():
+    names = [CHAIN.codecs[CHAIN.ending], *(CHAIN.generators[x] for x in CHAIN.generators if x >= CHAIN.ending)]
+    size = 0
+    for folder, name in SHIPPED:
+        if name in names:
+            found = weights.find(folder, name)
+            graphs = export.unpack(found)
+            assert set(graphs) == set(export.kinds(found, "onnx"))
+            size += weights.graphs_path(folder, name).stat().st_size
+    assert len(names) == 3 and size < 17 << 20
+    found = weights.find(GENERATORS, "score")
+    for kind, graph in export.unpack(found).items():
+        assert export.build(found, kind) == graph
 
 
 def test_shipped_weights_match_their_preset():
