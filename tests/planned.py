@@ -29,7 +29,7 @@ def words(function, args) -> list[str]:
         for flag, value in optional.items():
             line += [] if value is None else [flag, value]
         line += ["--decoder-only"] * options.decoder_only + ["--promote"] * options.promote
-        line += ["--fp16"] * settings.training.mixed_precision
+        line += ["--fp16"] * bool(settings.training.mixed_precision)
     else:
         name = getattr(function, "func", function).__name__
         data_dir, folder, split, *rest = args

@@ -131,7 +131,8 @@ def test_the_gains_of_a_steady_sound_are_those_of_its_codes(rng):
 
 def test_a_head_that_does_not_fit_is_refused():
     base = configs.preset().codec("vqvae_512")
-    values = configs.to_dict(base) | {"head": {"kind": "source_filter"}}
+    values = configs.to_dict(base)
+    values["stages"] = [{"stride": 8, "channels": 8}, {"stride": 64, "channels": 8}]
     with pytest.raises(configs.ConfigError, match="needs one stage"):
         configs.validate_model(values, "a.yml")
     values["stages"] = [{"stride": 512, "channels": 8}]

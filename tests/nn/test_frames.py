@@ -35,7 +35,7 @@ def model(codebooks):
 
 @pytest.fixture(scope="module")
 def context(model):
-    rows = np.random.default_rng(3).integers(0, 3, (2, FRAMES + 2 * CONFIG.conditions[0].halo, 13))
+    rows = np.random.default_rng(3).integers(0, 3, (2, FRAMES + 2 * CONFIG.conditions[0].halo, CONFIG.conditions[0].shape[-1]))
     return np.array(model.context({"score": rows.astype(np.int32)}))
 
 

@@ -45,7 +45,7 @@ def test_every_preset_has_the_shapes_of_its_config(level, size, rng):
     generator, given = Generator(config), inputs(config, rng, 1, 1)
     if "score" in generator.conditions:
         rows = 4 + 2 * config.conditions[0].halo
-        given["score"] = np.zeros((1, rows, config.conditions[0].books + 1), "int32")
+        given["score"] = np.zeros((1, rows, config.conditions[0].shape[-1]), "int32")
     if config.labels:
         given[config.labels.input] = np.zeros((1, 4, 1, 2), "int32")
     assert generator(given).shape == (1, config.ratio or 4, config.books, config.num_codes)

@@ -94,7 +94,8 @@ class ConfigFile(config.Config):
         # The YAML file beside a set of weights has more keys, and its training may be unknown.
         return config.validate(cls, {
             key: value for key, value in values.items()
-            if key not in ("schema", "record", "sha256") and value not in (None, weights.UNKNOWN)},
+            if key not in ("schema", "record", "sha256", "graphs")
+            and value not in (None, weights.UNKNOWN)},
             str(path))
 
 
