@@ -72,3 +72,13 @@ def test_notes_a_step_are_the_strikes_of_semitones():
     assert form.of_scores([track(1, 1, 1)])["returns"] == form.RETURNS
     assert form.of_scores([0 * section(1)] * 3)["strikes"] == np.float32(form.FEWEST_STRIKES)
     assert form.of_scores([])["strikes"] == form.STRIKES and not len(form.of_scores([])["ngrams"])
+
+
+def test_quiet_beats_of_a_part_are_like_the_nearest_that_sound():
+    curve = np.array([[-90.0, -99], [-30, -20], [-40, -25], [-80, -80], [-99, -99]])
+    heard = form._sounding(curve, -30.0)
+    np.testing.assert_array_equal(heard, curve[[1, 1, 2, 2, 2]])
+    silent = form._sounding(curve[3:], -30.0)
+    np.testing.assert_array_equal(silent[0], silent[1])
+    np.testing.assert_allclose(form._total(silent), -30, atol=1e-6)
+    assert form._sounding(curve[:0], -30.0).shape == (0, 2)

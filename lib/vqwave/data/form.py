@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config.roll import BANDS, LOUDNESSES, STEPS_PER_BEAT, STRUCK
+from ..dsp import metrics
 from . import melody
 
 SECTION = 16 * STEPS_PER_BEAT
@@ -28,6 +29,8 @@ FEWEST_STRIKES = 0.05
 """The least number of notes in a step, for music without notes."""
 USUAL_LEVELS = -26.0, -22.0, -30.0, -42.0
 """The loudness of bands where there are no scores, in dBFS."""
+MOST_QUIETER = 10.0
+"""A section may be quieter than the median of the training music by so many dB."""
 TEMPI = 76.0, 116.0
 """The tempi where there are no scores, and of the moods slow and fast, in beats per minute."""
 
@@ -61,15 +64,37 @@ def of_scores(scores: Sequence[np.ndarray], parts: Sequence[np.ndarray] = (), co
 
 def _levels_by_part(levels: Sequence[np.ndarray], parts: Sequence[np.ndarray], count: int
                     ) -> dict[str, np.ndarray]:
-    """The tables "levels" and "level_counts" of `of_scores`."""
+    """The tables "levels" and "level_counts" of `of_scores`. Quiet beats, as at the ends of tracks,
+    are replaced, see `_sounding`.
+    """
     if not levels or not count:
         return {"levels": np.array([USUAL_LEVELS], np.float32),
                 "level_counts": np.ones(1, np.float32)}
     numbers = [part[::STEPS_PER_BEAT] for part in parts]
     beats = np.concatenate([x[: len(n)] for x, n in zip(levels, numbers, strict=True)])
     number = np.concatenate(numbers)
-    return {"levels": beats[np.argsort(number, kind="stable")].astype(np.float32),
-            "level_counts": np.bincount(number, minlength=count).astype(np.float32)}
+    counts = np.bincount(number, minlength=count)
+    curves = np.split(beats[np.argsort(number, kind="stable")], np.cumsum(counts)[:-1])
+    least = np.median(_total(beats)) - MOST_QUIETER
+    return {"levels": np.concatenate([_sounding(x, least) for x in curves]).astype(np.float32),
+            "level_counts": counts.astype(np.float32)}
+
+
+def _sounding(curve: np.ndarray, least: float) -> np.ndarray:
+    """A part's loudness of bands, [beats, bands], in which beats quieter than `least` dB are like
+    the nearest beat that is not. If all are, they are like the loudest, raised to `least`.
+    """
+    if not len(curve):
+        return curve
+    total = _total(curve)
+    heard = np.flatnonzero(total >= min(least, total.max()))
+    curve = curve[heard[np.abs(np.arange(len(curve))[:, None] - heard).argmin(1)]]
+    return curve + np.maximum(least - _total(curve), 0)[:, None]
+
+
+def _total(levels: np.ndarray) -> np.ndarray:
+    """The loudness of all bands together, in dB: [beats]."""
+    return metrics.power_db((10 ** (levels / 10)).sum(1))
 
 
 def by_loudness(codes: np.ndarray) -> np.ndarray:
