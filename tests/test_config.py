@@ -305,10 +305,18 @@ def test_a_file_that_holds_no_mapping_is_refused_by_name(content, tmp_path):
 
 
 LAUGHS = "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))])
+MERGES = "\n".join(["a0: &a0 {x: 1}", *(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}"
+                                       for i in range(1, 9))])
+
+
 @pytest.mark.parametrize("text, message", [
-    (LAUGHS, r"an alias \(\*\) is not allowed"), ("[" * 5000, "not valid YAML"),
-    ("a: " + "x" * (1 << 20), "has more than 1 MiB"),
-], ids=range(3))
+    (LAUGHS, r"an alias \(\*\) is not allowed"), (MERGES, r"a merge key \(<<\) is not allowed"),
+    ("a: &a [*a]", "an alias"), ("a: {<<: [{b: 1}, {<<: {c: 2}}]}", r"a merge key \(<<\) is not allowed"),
+    ("[" * 5000, "nested more than 32 deep"), ("a:" + "\n- " * 40 + "- " * 40, "nested more than 32 deep"),
+    ("a: " + "1:" * 50_000 + "1", "a number has more than 100 characters"),
+    ("a: " + "1:" * 200 + "1.5", "a number has more than 100 characters"),
+    ("a: " + "x" * (16 << 20), "has more than 16 MiB"),
+], ids=range(9))
 def test_a_file_that_would_unfold_is_refused_in_one_short_line(tmp_path, text, message):
     path = tmp_path / "bomb.yml"
     path.write_text(text)

@@ -115,6 +115,23 @@ def test_a_last_line_that_is_cut_off_is_left_out_wherever_it_ends(tmp_path):
         manifest.read(tmp_path)
 
 
+@pytest.mark.parametrize("link, target, file", [
+    ("album/b.ogg.u16", "../../elsewhere/b.ogg.u16", "album/b.ogg.u16"),
+    ("out", "../elsewhere", "out/b.ogg.u16"), ("out", "..", "out/elsewhere/b.ogg.u16")])
+def test_no_link_leads_a_track_outside_the_folder(tmp_path, link, target, file):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    inside, outside = track(data, "album/a.ogg.u16"), track(elsewhere, "b.ogg.u16")
+    (data / "same").symlink_to("album")
+    linked = dataclasses.replace(inside, file="same/a.ogg.u16")
+    manifest.write(data, [inside, linked])
+    assert manifest.read(data) == [inside, linked]
+    (data / link).symlink_to(target)
+    assert (data / file).exists()
+    manifest.write(data, [inside, dataclasses.replace(outside, file=file)])
+    with pytest.raises(UserError, match=f"{file} lies outside the folder"):
+        manifest.read(data)
+
+
 def test_a_track_that_is_missing_or_of_another_length_is_named(tmp_path):
     manifest.write(tmp_path, [track(tmp_path, "x.ogg.u16")])
     for harm in (lambda path: path.write_bytes(b"12"), lambda path: path.unlink()):

@@ -34,6 +34,18 @@ def test_smpte_divisions_are_ticks_per_second(division, rate):
     assert smf.parse(song(NOTE, division=division))[1:] == (0, pytest.approx(rate))
 
 
+@pytest.mark.parametrize("data, words", [
+    (b"", "does not begin with MThd"), (b"MThd", "ends too early"), (song(NOTE)[:-1], "a track of it ends too early"),
+    (song(NOTE, tracks=2), "has 1 of its 2 tracks"), (song(NOTE, form=2), "independent songs"),
+    (song(NOTE, division=0), "division is 0"), (song(NOTE, division=0xE700), "division is 0"),
+    (song(b"\0\x3c\x40"), "damaged"), (song(b"\0\x90\x3c\xff"), "damaged"), (song(b"\0\xf0\x05\0"), "ends too early"),
+    (song(b"\x80" * 5), "more than four bytes"), (song(b"\0\x90\x3c\x40" + b"\0\x3c\x40" * smf.MOST_NOTES), "100,000 notes"),
+    (song(b"\0\xff\x01\0" * (smf.MOST_BYTES // 4)), "larger than 2 MB")])
+def test_damaged_and_endless_files_are_refused(data, words):
+    with pytest.raises(ValueError, match=words):
+        smf.parse(data)
+
+
 PEDAL, RELEASE, SILENCE, TEMPO = b"\0\xb0\x40\x7f", b"\0\x80\x3c\0", b"\0\xb0\x7b\0", b"\0\xff\x51\3\7\xa1\x20"
 
 

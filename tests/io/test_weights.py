@@ -305,3 +305,37 @@ def test_no_link_is_followed_and_no_array_is_read_twice(tmp_path):
         f["soft"] = h5py.SoftLink("/array")
         f["external"] = h5py.ExternalLink(os.fspath(tmp_path / "other.h5"), "/x")
     assert list(weights.read_arrays(tmp_path / "f.h5")) == ["array"]
+
+
+@pytest.mark.parametrize("shape", ["deep", "wide"])
+def test_groups_that_would_take_minutes_to_list_are_refused(tmp_path, shape, monkeypatch):
+    monkeypatch.setattr(weights, "MOST_OBJECTS", 100)
+    with h5py.File(tmp_path / "f.h5", "w") as f:
+        f["good"], group = np.ones(2, "float32"), f
+        for i in range(101 if shape == "wide" else 18):
+            below = group.create_group(f"g{i}")
+            group = below if shape == "deep" else f
+    refused(tmp_path / "f.h5", "100 objects, or groups deeper than 16",
+            call=lambda: weights.read_arrays(tmp_path / "f.h5"))
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"\x1b[2J"])
+def test_an_array_whose_name_is_no_text_is_refused(tmp_path, name):
+    with h5py.File(tmp_path / "f.h5", "w") as f:
+        f[name] = np.ones(2, "float32")
+    refused("f.h5: the name ", "is no text", call=lambda: weights.read_arrays(tmp_path / "f.h5"))
+
+
+def test_a_file_with_flipped_bytes_is_read_or_refused_in_one_line(tmp_path):
+    path, random = tmp_path / "f.h5", np.random.default_rng(0)
+    weights.write_arrays(path, {f"block_{i}/kernel": np.ones((2, 3), "float32") for i in range(4)})
+    whole, accepted = np.fromfile(path, np.uint8), 0
+    for _ in range(40):
+        bytes_ = whole.copy()
+        bytes_[random.integers(whole.size, size=random.integers(1, 6))] = random.integers(256)
+        bytes_.tofile(path)
+        try:
+            accepted += bool(weights.read_arrays(path))
+        except WeightsError as e:
+            assert "\n" not in str(e)
+    assert 0 < accepted < 40

@@ -17,8 +17,8 @@ SCHEMA = 2
 """The version of the YAML files."""
 LARGEST_INTEGER = 2**31 - 1
 """The largest integer in a config: an int32."""
-MOST_YAML = 1 << 20
-"""The most bytes of a YAML file."""
+MOST_YAML, DEEPEST, LONGEST_NUMBER = 16 << 20, 32, 100
+"""The limits of a YAML file: bytes, levels of nesting, characters of a number."""
 LOUDNESS_RANGE = 80.0
 """The range of a spectrum's loudness in dB below full scale, and the unit of this loudness."""
 FULL_SCALE, MOST_LOUDNESS = 1.1, 1.3
@@ -170,14 +170,33 @@ def override(config: ConfigType, changes: dict, who: str) -> ConfigType:
     return validate(type(config), merge(to_dict(config), changes), who)
 
 
+_NUMBERS = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
+
 class _Loader(yaml.SafeLoader):
-    """Plain YAML without aliases, which would unfold a short file without end."""
+    """Plain YAML, whose size in memory and whose time are those of the file. Aliases and merge keys
+    would unfold a short file without end.
+    """
+
+    depth = 0
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias (*) is not allowed; write the value again",
-                                       problem_mark=self.peek_event().start_mark)
-        return super().compose_node(parent, index)
+            self._refuse("an alias (*) is not allowed; write the value again")
+        if self.depth == DEEPEST:
+            self._refuse(f"values are nested more than {DEEPEST} deep")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if node.tag == "tag:yaml.org,2002:merge":
+            self._refuse("a merge key (<<) is not allowed; write its keys out")
+        # The time to read a number to the base 60 grows with the square of its length.
+        if node.tag in _NUMBERS and len(node.value) > LONGEST_NUMBER:
+            self._refuse(f"a number has more than {LONGEST_NUMBER} characters")
+        return node
+
+    def _refuse(self, problem: str):
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -191,8 +210,7 @@ def parse_yaml(content: bytes, who) -> Any:
     """The value of a YAML text. who: its file, with which the message of a `ConfigError` begins."""
     try:
         return yaml.load(content.decode(), _Loader)  # noqa: S506 (a `SafeLoader`)
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError,
-            RecursionError) as e:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as e:
         # PyYAML raises other errors for an impossible date, or for a tag on the wrong value.
         message = " ".join(str(e).split()).replace('in "<unicode string>",', "at")
         raise ConfigError(f"{who}: not valid YAML: {message}") from e

@@ -2,7 +2,9 @@
 cut off, for instance by an interrupted copy, it is ignored; `prepare` converts its track again.
 """
 
+import functools
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -102,7 +104,7 @@ def write(folder, tracks):
 
 def load(folder: Path) -> list[Track]:
     """The tracks of a data folder. Files may be missing and sample rates mixed. Raises `UserError`
-    for a broken line, and for a file whose name leads out of the folder.
+    for a broken line, and for a file whose name or link leads out of the folder.
     """
     path = folder / NAME
     try:
@@ -118,6 +120,9 @@ def load(folder: Path) -> list[Track]:
     except UnicodeDecodeError as e:
         raise UserError(f"{printable(path)}: is not a manifest; remove it and run "
                         f"{cli.command('prepare')} again") from e
+    for file in _find_links_outside(folder, tracks):
+        raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, "
+                        f"through a link")
     return [tracks[file] for file in sorted(tracks)]
 
 
@@ -141,6 +146,18 @@ def _tracks(path, lines) -> dict[str, Track]:
                             f"{cli.command('prepare')} again") from e
         tracks[track.file] = track
     return tracks
+
+
+def _find_links_outside(folder, files):
+    """The `files` that are outside `folder` because of links."""
+    # Each folder is resolved once, because a million tracks are in few folders.
+    real = functools.cache(os.path.realpath)
+    for file in files:
+        parent, name = os.path.split(os.path.join(folder, file))
+        path = os.path.join(real(parent), name)
+        path = os.path.realpath(path) if os.path.islink(path) else path
+        if not path.startswith(os.path.join(real(folder), "")):
+            yield file
 
 
 _TRACK = pydantic.TypeAdapter(Track)

@@ -253,6 +253,10 @@ def describe(sets) -> list[str]:
             for phrase, group in groups.items()]
 
 
+DEEPEST, MOST_OBJECTS = 16, 10_000
+"""The deepest nesting, and the most groups and arrays, in a weights file."""
+
+
 def read_arrays(path) -> dict[str, np.ndarray]:
     """Every dataset of an HDF5 file as float32, by its path.
 
@@ -275,14 +279,20 @@ def _list_datasets(file: h5py.File, path) -> dict[str, h5py.Dataset]:
     """The datasets of an open file by path, unread, each once. External links are not followed.
     Raises `WeightsError`.
     """
-    datasets, room = {}, os.path.getsize(path)
+    datasets, room, objects = {}, os.path.getsize(path), 0
 
     def visit(name, item):
-        nonlocal room
+        nonlocal room, objects
+        objects += 1
+        if not isinstance(name, str) or not name.isprintable():  # h5py gives bytes if not UTF-8
+            raise WeightsError(f"{path}: the name {printable(name)} is no text")
+        if name.count("/") >= DEEPEST or objects > MOST_OBJECTS:  # these take minutes to list
+            raise WeightsError(f"{path}: has more than {MOST_OBJECTS} objects, or groups deeper "
+                               f"than {DEEPEST}")
         if isinstance(item, h5py.Group):
             return
-        if (not isinstance(name, str) or not isinstance(item, h5py.Dataset)
-                or item.external or item.is_virtual or item.dtype.kind != "f"):
+        if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
+                or item.dtype.kind != "f"):
             raise WeightsError(f"{path}: {name} is not an array of floats in the file itself")
         # Check the size, because HDF5 fills missing bytes with zeros and unpacks compressed arrays.
         room -= item.nbytes
