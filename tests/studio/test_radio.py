@@ -309,7 +309,9 @@ def test_a_slow_listener_continues_live_and_no_other_waits(monkeypatch):
     asyncio.run(listen())
 
 
-def test_a_new_listener_begins_at_most_the_lead_behind(monkeypatch):
+@pytest.fixture
+def channel(monkeypatch):
+    """A channel with a block in each of 20 seconds; the last is half a second old."""
     clock = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(stations, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
     channel = Channel(None, None)
@@ -317,17 +319,15 @@ def test_a_new_listener_begins_at_most_the_lead_behind(monkeypatch):
         clock.seconds = float(second)
         channel.publish(b"%d," % second)
     clock.seconds = 19.5
+    return channel
+
+
+def test_a_new_listener_begins_at_most_the_lead_behind(channel):
     data, _ = asyncio.run(channel.read(channel.begin()))
     assert data == b"18,19,"
 
 
-def test_a_listener_that_lags_continues_at_most_the_lead_behind(monkeypatch):
-    clock = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(stations, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
-    channel = Channel(None, None)
-    for second in range(20):
-        clock.seconds = float(second)
-        channel.publish(b"%d," % second)
+def test_a_listener_that_lags_continues_at_most_the_lead_behind(channel):
     assert 5 < channel.first < 15
     data, number = asyncio.run(channel.read(5))
     assert (data, number) == (b"18,19,", 20)

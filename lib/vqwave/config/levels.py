@@ -22,12 +22,12 @@ def read_level(name, levels: Iterable[int], what: str = "") -> int:
     """The number of a level, which may be named `512x`, `512` or 512. Raises `ConfigError` if it is
     none of `levels`. what: the beginning of the message.
     """
-    known = {level_name(level): level for level in levels}
+    numbers = {level_name(level): level for level in levels}
     text = level_name(name) if name == SCORE else str(name)
     for spelling in (text, f"{text}x"):
-        if spelling in known:
-            return known[spelling]
-    raise ConfigError(f"{what}no level is called {short(text)}; there are {', '.join(known)}")
+        if spelling in numbers:
+            return numbers[spelling]
+    raise ConfigError(f"{what}no level is called {short(text)}; there are {', '.join(numbers)}")
 
 
 LevelNumber = Annotated[int, BeforeValidator(lambda x: SCORE if x == "score" else x),

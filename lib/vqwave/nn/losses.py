@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from ..config import CodecConfig, LogFrequencyFrontEnd, LossConfig
+from ..dsp.clarity import CONTRAST_BANDS
 from ..dsp.metrics import MEL_BANDS as MEL_SCALES
 from ..dsp.metrics import MEL_FLOOR, SC_WINDOWS
 from . import spectrum
@@ -132,7 +133,7 @@ def flux(x, y, sample_rate: int):
     return sum(terms) / len(terms)
 
 
-CONTRAST_WINDOW, CONTRAST_EDGES = 2048, (200, 400, 800, 1600, 3200, 6400)
+CONTRAST_WINDOW, CONTRAST_EDGES = 2048, (*CONTRAST_BANDS[1:], 2 * CONTRAST_BANDS[-1])
 """The window of the term `contrast` in samples, and the edges of its bands in Hz."""
 
 

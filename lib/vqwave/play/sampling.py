@@ -98,11 +98,11 @@ def choose_sampling(configs: Sequence[GeneratorConfig], chosen=None,
     if not isinstance(chosen, Sampling | Mapping | None):
         raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
                         f"to Sampling")
-    given, labelled = dict(chosen or {}), any(config.labels for config in configs)
-    common = {field: given.pop(field) for field in Sampling.model_fields if field in given}
+    by_name, labelled = dict(chosen or {}), any(config.labels for config in configs)
+    common = {field: by_name.pop(field) for field in Sampling.model_fields if field in by_name}
     common = {field: getattr(validate(Sampling, common, "sampling"), field) for field in common}
     levels = [config.level for config in configs]
-    named = {read_level(name, levels, "sampling: "): fields for name, fields in given.items()}
+    named = {read_level(name, levels, "sampling: "): fields for name, fields in by_name.items()}
     for config in configs:
         name, own = level_name(config.level), named.get(config.level, {})
         if not isinstance(own, Sampling | Mapping):

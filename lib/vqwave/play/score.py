@@ -157,9 +157,8 @@ def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int
     if prompt.levels is not None:
         values["heard"] = prompt.levels[first // STEPS_PER_BEAT :]
     return values | {
-            "prompt": codes, "recorded": recorded, "grid": grid,
-            "times": grid[:1].copy(), "tempo": prompt.tempo,
-            "home": pitches.HomePitches(home_scores(codes), len(codes), half)}
+        "prompt": codes, "recorded": recorded, "grid": grid, "times": grid[:1].copy(),
+        "tempo": prompt.tempo, "home": pitches.HomePitches(home_scores(codes), len(codes), half)}
 
 
 def pitch_classes(books: int) -> np.ndarray:
