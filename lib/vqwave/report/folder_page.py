@@ -50,8 +50,7 @@ class Results:
     """The measurements of a folder and its models. Without held-out tracks, training tracks replace
     them, and "training" and "held_out_seconds" are None.
 
-    codecs: rows of `judge.add_verdict`; before: the same of tuned codecs, before they were tuned;
-    generators: rows of `training_figures` with "unseen", the names of training tracks that were
+    codecs: rows of `judge.add_verdict`; generators: rows of `training_figures` with "unseen", the names of training tracks that were
     added later; pieces, continuation, original: float32 [samples]; distance: {"generated",
     "training", "seconds"}, Fréchet distances to the held-out tracks, or None; clarity: of
     `clarity.compare`, of the pieces beside the held-out tracks; statistics: {"generated",
@@ -67,7 +66,6 @@ class Results:
     rate: int
     level: int
     codecs: list[dict] = field(default_factory=list)
-    before: list[dict] = field(default_factory=list)
     generators: list[dict] = field(default_factory=list)
     pieces: dict[int, np.ndarray] = field(default_factory=dict)
     continuation: np.ndarray | None = None
@@ -264,9 +262,8 @@ def advise(results: Results) -> Iterator[str]:
                "trained with.")
     for row in results.codecs:
         if not row["suitable"]:
-            yield (f"{row['model']} loses much of this music ({row['shortfall']}). {train} with "
-                   f"--hours 3 or more and another --output-dir tunes all of it; with hours of "
-                   f"music, --from-scratch trains a new one.")
+            yield (f"{row['model']} loses much of this music ({row['shortfall']}). With hours of "
+                   f"music, {train} --from-scratch trains a new one.")
     for row in results.generators:
         if row["unseen"]:
             yield (f"{row['model']} was not trained on {len(row['unseen'])} of the "
@@ -322,7 +319,7 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
         clarity=_clarity_table(results), statistics=_statistics_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=tables.render(results.copies, COPIES, "html"),
-        codecs=tables.render(map(judge.row_cells, [*results.before, *results.codecs]),
+        codecs=tables.render(map(judge.row_cells, results.codecs),
                              judge.TABLE_COLUMNS, "html"),
         generators=tables.render(results.generators, GENERATOR_COLUMNS, "html"),
         curves=_picture("Training curves", plots.training_curves, logs),
