@@ -28,10 +28,10 @@ class _List(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Train on your own music, starting from the shipped models. Generators are trained further; "
-        "decoders of codecs that reconstruct your music badly are tuned. Run the same command again to "
-        "continue a stopped training. With --from-scratch or --preset, all models start from "
-        "random weights.",
+        "Train on your own music, starting from the shipped models. Generators are trained "
+        "further; decoders of codecs that reconstruct your music badly are tuned. Run the same "
+        "command again to continue a stopped training. With --from-scratch or --preset, all models "
+        "start from random weights.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
         "--data-dir data/both --from-scratch --label folder",

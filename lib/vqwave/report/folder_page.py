@@ -50,8 +50,8 @@ class Results:
     """The measurements of a folder and its models. Without held-out tracks, training tracks replace
     them, and "training" and "held_out_seconds" are None.
 
-    codecs: rows of `judge.add_verdict`; generators: rows of `training_figures` with "unseen", the names of training tracks that were
-    added later; pieces, continuation, original: float32 [samples]; distance: {"generated",
+    codecs: rows of `judge.add_verdict`; generators: rows of `training_figures` with "unseen", the
+    names of training tracks that were added later; pieces, continuation, original: float32 [samples]; distance: {"generated",
     "training", "seconds"}, Fréchet distances to the held-out tracks, or None; clarity: of
     `clarity.compare`, of the pieces beside the held-out tracks; statistics: {"generated",
     "training": divergences}, or None; copies: rows {"level", "seconds",

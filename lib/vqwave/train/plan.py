@@ -121,8 +121,8 @@ class TrainingPlan:
     @property
     def stages(self) -> list[PlannedTraining]:
         """All trainings in order: the codecs from the top down, then the generators, then decoders:
-        those of an origin's unsuitable codecs, or else the one that learns performances. Tuning made
-        the decoders of suitable codecs worse.
+        those of an origin's unsuitable codecs, or else the one that learns performances. Tuning
+        made the decoders of suitable codecs worse.
         """
         chain, decoders = self.chain, [self.performed] if self.performed else []
         if self.origin:
