@@ -5,7 +5,7 @@ import pytest
 
 from vqwave import cli
 from vqwave.config import preset
-from vqwave.play import api, playback
+from vqwave.play import api
 from vqwave.report import benchmark
 
 CHAIN = preset("tiny").chain
@@ -40,7 +40,6 @@ def test_the_benchmark_measures_the_decoded_level(results):
     (memory,) = results["memory"]
     assert memory["minutes"] == [0.01, 0.02] and min(memory["peak_bytes"]) > 1 << 20
     assert memory["growth_bytes"] == memory["peak_bytes"][1] - memory["peak_bytes"][0] >= 0
-    assert [row["latency"] for row in results["controls"]] == list(playback.LATENCIES)
 
 
 def test_the_command_prints_a_table_and_writes_json(main, tiny_weights, tmp_path, capsys):

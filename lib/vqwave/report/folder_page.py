@@ -51,10 +51,10 @@ class Results:
     them, and "training" and "held_out_seconds" are None.
 
     codecs: rows of `judge.add_verdict`; generators: rows of `training_figures` with "unseen", the
-    names of training tracks that were added later; pieces, continuation, original: float32 [samples]; distance: {"generated",
-    "training", "seconds"}, Fréchet distances to the held-out tracks, or None; clarity: of
-    `clarity.compare`, of the pieces beside the held-out tracks; statistics: {"generated",
-    "training": divergences}, or None; copies: rows {"level", "seconds",
+    names of training tracks that were added later; pieces, continuation, original: float32
+    [samples]; distance: {"generated", "training", "seconds"}, Fréchet distances to the held-out
+    tracks, or None; clarity: of `clarity.compare`, of the pieces beside the held-out tracks;
+    statistics: {"generated", "training": divergences}, or None; copies: rows {"level", "seconds",
     "held_out_seconds", "transpose": semitones of the augmentation}; overlaps: warnings about
     models that were trained on held-out tracks; health: of all pieces, joined; advice: sentences.
     """
