@@ -7,7 +7,7 @@ import imported
 import numpy as np
 import planned
 import pytest
-from planned import option, training_flags
+from planned import option
 from prepared import data_folder, music
 
 from vqwave import config as configs
@@ -135,9 +135,13 @@ def name_folders(data):
                           for i, t in enumerate(manifest.read(data))])
 
 
-def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, capsys):
+def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, capsys, monkeypatch):
     run = commands[0]
     name_folders(data)
+    with pytest.raises(UserError, match="were trained with no labels; --from-scratch trains"):
+        begin("--label", "folder", "--steps", "2")
+    labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
+    monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
     more = ("--steps", "2", "--no-report")
     begin("--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
@@ -148,30 +152,6 @@ def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, ca
     assert run == []
     with pytest.raises(UserError, match="a training with label folder, not none"):
         begin(*more)
-
-
-def test_with_enough_music_a_top_generator_without_labels_begins_with_random_weights(begin, folder,
-                                                                                     data, tmp_path,
-                                                                                     commands,
-                                                                                     capsys,
-                                                                                     monkeypatch):
-    run, out = commands[0], tmp_path / "out"
-    name_folders(data)
-    monkeypatch.setattr(origin, "SMALL_HOURS", 0.0)
-    begin("--label", "folder", "--steps", "2", "--no-report")
-    assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
-    assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
-    assert "  generator_512 begins with random weights" in capsys.readouterr().out
-    # One that knows nothing has more to learn than a few passes hold.
-    preset = configs.preset(str(out / origin.PRESET_FILE))
-    assert preset.trainings["generator_512"].passes == 0 == preset.trainings["generator_512"].patience
-    assert preset.trainings["generator_128"].passes == origin.PASSES
-    # One that knows labels goes on.
-    labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
-    monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
-    labelled = plan.TrainingPlan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
-    top = next(stage for stage in labelled.stages if stage.name == "generator_512")
-    assert labelled.untrained == () and labelled.settings(top).options.start_from == folder
 
 
 def test_settings_fit_the_amount_of_music(tmp_path, folder):
@@ -215,7 +195,7 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
     weight_set = weights.find(folder, "generator_512")
     labels = configs.validate(configs.Labels, {"of": "part", "names": ["a/01", "a/02"]})
     labelled = dataclasses.replace(weight_set, config=weight_set.config.with_labels(labels))
-    training = origin._tuned(labelled, Amount(3, hours, 1, 0.1), False)["training"]
+    training = origin._tuned(labelled, Amount(3, hours, 1, 0.1))["training"]
     assert (training["learning_rate"], training["patience"], training["passes"]) == (1e-3, 0, origin.PART_PASSES)
     assert (training["gain"] > 0) == (hours < origin.SMALL_HOURS)
 

@@ -159,17 +159,6 @@ class TrainingPlan:
         return any(self.state.finished.get(name)
                    or (self.output_dir / f"{name}.state.npz").exists() for name in readers)
 
-    @property
-    def untrained(self) -> tuple[str, ...]:
-        """The generators that start from random weights despite an origin: the top generator, if it
-        must learn labels, was trained without them, and there is enough music. Trained weights
-        hardly learn labels.
-        """
-        if not (self.origin and self.flags.label) or self.amount.small:
-            return ()
-        top = self.whole.generator(self.whole.top)
-        return () if self.origin.labels_of(top) else (top,)
-
     def settings(self, stage: PlannedTraining, seconds: float | None = None
                  ) -> options.TrainingSettings:
         """The settings of one training. seconds: its time; None trains for the steps."""
@@ -180,7 +169,7 @@ class TrainingPlan:
             changes = {"performer": self.output_dir,
                        "learning_rate": self.flags.learning_rate or defaults.learning_rate / 2,
                        "input_length": self.flags.input_length or defaults.input_length // 2}
-        elif self.origin and stage.name not in self.untrained:
+        elif self.origin:
             start_from = self.origin.folder_of(stage.name)
         if stage.role == "codec":
             takes_labels = not config.preset(self.preset).codec(stage.name).has_codes

@@ -80,11 +80,13 @@ def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
     if not label:
         return ()
     names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], label)
-    for name in plan.chain.generators.values() if plan.origin else ():
-        learnt = plan.origin.labels_of(name)
-        if learnt and learnt.of != label:
-            raise UserError(f"--label {label}: {name} in {plan.origin.generators} was trained "
-                            f"with {learnt.summary}; --from-scratch trains one with other labels")
+    if plan.origin:
+        learnt = [labels for name in plan.chain.generators.values()
+                  if (labels := plan.origin.labels_of(name))]
+        if label not in [labels.of for labels in learnt]:
+            raise UserError(f"--label {label}: the generators in {plan.origin.generators} were "
+                            f"trained with {learnt[0].summary if learnt else 'no labels'}; "
+                            f"--from-scratch trains them with other labels")
     return names
 
 
@@ -95,7 +97,7 @@ def _prepare_folder(plan: TrainingPlan, say):
         plan.write()
         plan.keep_split(say)
         if plan.origin:
-            plan.origin.adopt(plan.chain, plan.output_dir, amount, plan.untrained)
+            plan.origin.adopt(plan.chain, plan.output_dir, amount)
         elif devices.is_first():
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:
@@ -209,9 +211,6 @@ def _describe_origin(plan: TrainingPlan, names, say):
         say(f"  training also uses copies of each track, up to {' and '.join(copies)}")
     if names:
         say(f"  generators learn each track's {label}: {', '.join(names)}")
-    for name in plan.untrained:
-        say(f"  {name} begins with random weights, because trained weights without labels hardly "
-            f"learn labels")
     patience = plan.top_setting("patience")
     if patience and amount.held_out:
         say(f"  a generator stops after {patience} epochs without a better validation loss")
