@@ -81,9 +81,9 @@ def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
         return ()
     names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], label)
     if plan.origin:
-        learnt = [labels for name in plan.chain.generators.values()
-                  if (labels := plan.origin.labels_of(name))]
-        if label not in [labels.of for labels in learnt]:
+        learnt = [known for name in plan.chain.generators.values()
+                  if (known := plan.origin.labels_of(name))]
+        if label not in [known.of for known in learnt]:
             raise UserError(f"--label {label}: the generators in {plan.origin.generators} were "
                             f"trained with {learnt[0].summary if learnt else 'no labels'}; "
                             f"--from-scratch trains them with other labels")
