@@ -13,7 +13,7 @@ from vqwave.data.form import TEMPI
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.play import api, blocks, labels, midi_files, score
+from vqwave.play import api, labels, midi_files, score
 from vqwave.play.changes import read_chords, read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
@@ -378,22 +378,6 @@ def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(
     assert all(LOWEST_PITCH <= pitch <= highest for _, _, pitch, _ in notes) and notes[0][2] == LOWEST_PITCH + 2
 
 
-def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
-    with music.stream(seed=5, score=tune) as stream:
-        prompt = stream._chain.score.state.prompt
-    # Steps of 0.25 s; the last note ends at second 1.5.
-    assert prompt.shape[0] == 6 and prompt[-1].any()
-
-
-def test_a_jump_ends_the_leveling_of_a_given_score(music, tune):
-    with music.stream(seed=5, score=tune) as stream:
-        next(stream)
-        assert stream._playback.leveler.most == blocks.MOST_RAISED
-        stream.set(jump=9)
-        next(stream)
-        assert stream._playback.leveler.most == blocks.MOST_LEVELED
-
-
 def test_rests_before_a_given_score_are_left_out_but_with_an_intro(music, tune):
     late = tune.earlier(-3.25)
     for intro, begins in ((False, 0.25), (True, 3.25)):
@@ -502,15 +486,3 @@ def test_a_mood_sets_the_controls_that_its_words_stand_for(music):
         for mood in ("", "slow,", "glad", "slow,fast", 3):
             with pytest.raises(UserError, match="mood"):
                 stream.set(mood=mood)
-
-
-def test_the_moods_of_the_keys_end_with_no_mood(music):
-    with music.stream(seed=3) as stream:
-        keys = Keys(stream)
-        for key, mood, change in (("O", "minor", {"key": "minor"}), ("o", "any", {"tempo": 0, "density": 1, "key": "", "label": ""}),
-                                  ("o", "fast", {"tempo": TEMPI[1]})):
-            keys.press(key)
-            assert keys.notice == f"mood {mood}" and keys.changes[-1] == (0, change)
-        for _ in range(6):  # there are no labels loud and soft
-            keys.press("o")
-        assert keys.line == "mood any"
