@@ -88,10 +88,9 @@ def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
                                *CLARITY)]
     rows += [(f"{title} of generated music", measured.clarity.get(key)) for key, title in CLARITY]
     rows += [(f"bits a frame of {row['model']}", row["bits"]) for row in measured.generators]
-    distance, statistics = measured.distance or {}, measured.statistics or {}
+    distance = measured.distance or {}
     rows += [("distance of generated music", distance.get("generated")),
-             ("distance of the training tracks", distance.get("training")),
-             ("notes a second", (statistics.get("generated") or {}).get("line"))]
+             ("distance of the training tracks", distance.get("training"))]
     for row in measured.copies:
         rows += [(f"seconds copied at {row['level']}x", row["seconds"]),
                  (f"seconds that held-out music shares at {row['level']}x",

@@ -29,8 +29,6 @@ from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 SEEDS = (1, 2, 3)
-SHORTEST_SECONDS = 5.0
-"""Shorter sounds have no note statistics."""
 HELD_OUT_SECONDS = 20.0
 """The example of held-out music lasts this long, unless every track is shorter."""
 FAR_FROM_TRAINING = 3.0
@@ -54,9 +52,9 @@ class Results:
     names of training tracks that were added later; pieces, continuation, original: float32
     [samples]; distance: {"generated", "training", "seconds"}, Fréchet distances to the held-out
     tracks, or None; clarity: of `clarity.compare`, of the pieces beside the held-out tracks;
-    statistics: {"generated", "training": divergences}, or None; copies: rows {"level", "seconds",
-    "held_out_seconds", "transpose": semitones of the augmentation}; overlaps: warnings about
-    models that were trained on held-out tracks; health: of all pieces, joined; advice: sentences.
+    copies: rows {"level", "seconds", "held_out_seconds", "transpose": semitones of the
+    augmentation}; overlaps: warnings about models that were trained on held-out tracks; health: of
+    all pieces, joined; advice: sentences.
     """
 
     tracks: int
@@ -72,7 +70,6 @@ class Results:
     original: np.ndarray | None = None
     distance: dict | None = None
     clarity: dict[str, float] = field(default_factory=dict)
-    statistics: dict | None = None
     copies: list[dict] = field(default_factory=list)
     overlaps: list[str] = field(default_factory=list)
     health: dict = field(default_factory=dict)
@@ -99,7 +96,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
                                                in (music.chain.codecs, music.chain.generators)],
                                               held_out)
     reference = held_out or train
-    sounds = _excerpts(data_dir, reference, spans)
+    sounds = [sound for _, sound in judge.excerpts(data_dir, reference, spans)]
     for i, x in enumerate(levels):
         progress("codecs", i / len(levels))
         results.codecs.append(judge.add_verdict(music.weight_set(music.chain.codecs[x]),
@@ -125,8 +122,6 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             _spread(data_dir, train, spans, len(joined)) if held_out else None, rate)
     results.clarity = clarity.compare(*([clarity.measure(sound, rate) for sound in side]
                                         for side in (sounds, pieces)))
-    results.statistics = _statistics(
-        pieces, sounds, _excerpts(data_dir, train, spans) if held_out else None, rate)
     for i, x in enumerate(levels):
         progress("copies", i / len(levels))
         results.copies.append(
@@ -153,10 +148,6 @@ def continue_track(music: api.VQWave, data_dir, tracks: list[manifest.Track],
     level = music.ending(None)
     return music.generate(level=level, seconds=CONTINUED_SECONDS, seed=seed,
                           begin=music.prompt(prompt, level=level))
-
-
-def _excerpts(data_dir, tracks, spans):
-    return [sound for _, sound in judge.excerpts(data_dir, tracks, spans)]
 
 
 def _example(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
@@ -207,21 +198,6 @@ def _distances(embed, generated, held_out, train, rate) -> dict | None:
     distances = [fad.frechet(side, reference) for side in others]
     return {"generated": distances[0], "training": distances[1] if distances[1:] else None,
             "seconds": len(held_out) / rate}
-
-
-def _statistics(pieces, held_out, train, rate) -> dict | None:
-    """Divergences between the notes of held-out music and those of generated, and of training,
-    music; None if a side is too short. train: sounds, or None.
-    """
-    portraits = []
-    for side in filter(None, (held_out, pieces, train)):
-        long = [sound for sound in side if len(sound) >= SHORTEST_SECONDS * rate]
-        if not long:
-            return None
-        portraits.append(notes.average([notes.portrait(sound[: round(judge.EXCERPT_SECONDS * rate)],
-                                                       rate) for sound in long]))
-    generated, *training = (notes.divergences(portraits[0], x) for x in portraits[1:])
-    return {"generated": generated, "training": training[0] if training else None}
 
 
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
@@ -316,7 +292,7 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
                  "Nothing was held out, so all figures are of training tracks.",
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
         pieces=_pieces(results), distance=_distance_text(results),
-        clarity=_clarity_table(results), statistics=_statistics_table(results),
+        clarity=_clarity_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=tables.render(results.copies, COPIES, "html"),
         codecs=tables.render(map(judge.row_cells, results.codecs),
@@ -372,17 +348,6 @@ def _clarity_table(results: Results) -> str:
     return (f"<p>Clarity of the generated music beside {_reference(results)}: 0 for none of the "
             f"faults. A whistle above 0.05 is audible.</p>"
             + tables.render([results.clarity], columns, "html"))
-
-
-def _statistics_table(results: Results) -> str:
-    if not results.statistics:
-        return ""
-    rows = [(name, *(f"{values[key]:.3f}" for key in notes.STATISTICS), f"{values['line']:.1f}")
-            for name, key in (("generated music", "generated"), ("training tracks", "training"))
-            if (values := results.statistics[key])]
-    return (f"<p>Divergence of the use of notes from {_reference(results)}, in bits (0: equal, 1: "
-            f"nothing in common), and notes a second of the strongest line:</p>"
-            + tables.render(rows, ("", *notes.STATISTICS, "notes a second"), "html"))
 
 
 def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
