@@ -52,11 +52,6 @@ def test_the_models_of_a_preset_form_its_chain(preset):
         above = codec
 
 
-def test_preset_trainings_apply_unless_a_model_overrides_them():
-    assert COMPACT.trainings["vqvae_512"].batch_size == 8 and COMPACT.trainings["generator_512"].batch_size == 16
-    assert COMPACT.trainings["vqvae_8"].input_length == 8192
-
-
 def test_a_preset_may_stand_on_another(tmp_path):
     path = write(tmp_path, "base: tiny\nabout: wider\ngenerators: {generator_8: {core: {units: 40}}}\n")
     wider, tiny = configs.preset(path), PRESETS["tiny"]

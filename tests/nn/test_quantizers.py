@@ -149,15 +149,6 @@ def test_each_book_quantizes_the_residual_of_the_books_before(latents):
     np.testing.assert_allclose(latents - np.asarray(quantized), left, atol=1e-5)
 
 
-def test_the_first_books_alone_are_a_coarser_codec(latents):
-    layer = residual()
-    for _ in range(30):
-        layer(latents, training=True)
-    codes = layer.encode(latents)
-    errors = [((np.asarray(layer.lookup(codes[..., :n])) - latents) ** 2).mean() for n in (1, 2, 3)]
-    assert errors[0] > errors[1] > errors[2]
-
-
 def test_dropout_drops_later_books_of_whole_windows_only_in_training(rng):
     x = rng.normal(size=(64, 10, DIM)).astype("float32")
     layer = residual(dropout=1.0)

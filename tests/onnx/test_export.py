@@ -58,15 +58,6 @@ def test_a_damaged_graph_is_exported_again(small, cache, capsys, damaged, damage
     assert capsys.readouterr().err.count("exporting") == 2
 
 
-def test_a_listener_hears_of_graphs_that_must_be_built(small, cache):
-    calls = []
-    for _ in range(2):
-        with export.listen(lambda: calls.append(1)):
-            export.cached_graph(small, "loop_int8")
-    export.cached_graph(small, "loop_full_int8")
-    assert calls == [1]
-
-
 def test_other_weights_and_another_exporter_make_other_graphs(small, cache, tmp_path, monkeypatch):
     first = export.cached_graph(small, "loop_int8")
     assert export.cached_graph(small_set(tmp_path / "other", seed=1), "loop_int8") != first

@@ -18,7 +18,6 @@ from vqwave.play.changes import read_chords, read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
 from vqwave.play.score import COLDEST, KEY_AWAITED, SECTION_DENSITIES, SUSTAINED, ScoreLevel
-from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.play.swells import Swells
 from vqwave.report.copying import longest_shared
@@ -457,24 +456,6 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
             notes = stream.notes(5 * RATE)
         shares.append(np.mean([(pitch - LOWEST_PITCH) % 12 in (0, 5) for _, _, pitch, _ in notes]))
     assert shares[1] > 1.5 * shares[0]
-
-
-def test_keys_change_the_score_and_a_session_repeats_them(music):
-    """Also over a score that was given."""
-    eight_notes = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.full(8, 2), np.zeros(0), np.zeros(0, int), np.arange(12.0))
-    for options in ({}, {"score": eight_notes}):
-        with music.stream(seed=5, **options) as stream:
-            keys, heard = Keys(stream), []
-            assert "b/B" in " ".join(keys.help(80))
-            for key in "CbdBo":
-                keys.press(key)
-                heard += [next(stream) for _ in range(4)]
-            assert stream.tempo == TEMPI[1] and "mood fast" in keys.line and f"tempo {TEMPI[1]:g} bpm" in keys.line
-            assert [list(change) for _, change in keys.changes] == [["tempo"], ["section"], ["density"], ["section"], ["tempo"]]
-        with music.stream(seed=5, **options) as stream:
-            again = replay(stream, keys.changes)
-            for block in heard:
-                np.testing.assert_array_equal(next(again), block)
 
 
 def test_a_mood_sets_the_controls_that_its_words_stand_for(music):
