@@ -282,32 +282,6 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
         playing.steer(ChangeRequest(wild=0))
 
 
-def test_a_take_begins_with_a_tempo_a_density_and_a_key(open_studio, shared, tmp_path):
-    """The link and the command repeat them, also before changes."""
-    root = shared("led by a score", chains.save_led)
-    studio = open_studio(root / "codecs", [root / "generators"])
-    first = {"tempo": 150.0, "density": 2.5, "key": "D-minor", "chords": "Am F C G"}
-    frames, take = begin(studio, seed=3, **first)
-    assert take["controls"] == first
-    for _ in range(4):
-        next(frames)
-    assert studio.takes.get(take["id"]).steer(ChangeRequest(tempo=70))["sample"] == 4 * 8192
-    for _ in range(8):
-        next(frames)
-    record = studio.stop(take["id"], 12 * 8192)
-    frames.close()
-    wav = studio.takes.file(take["id"], "wav").read_bytes()
-    assert "--tempo 150 --density 2.5 --key D-minor --chords 'Am F C G' --replay" in record["command"]
-    link = dict(urllib.parse.parse_qsl(record["link"]))
-    changes = tmp_path / "changes.json"
-    changes.write_text(f'{{"seed": 3, "changes": {link["changes"]}}}')
-    assert command_line(record["command"], root, tmp_path, **{record["changes_file"]: changes}) == wav
-    again = record_of(studio, **link)
-    assert studio.takes.file(again["id"], "wav").read_bytes() == wav and again["link"] == record["link"]
-    unsteered = record_of(studio, **{name: value for name, value in link.items() if name not in first})
-    assert studio.takes.file(unsteered["id"], "wav").read_bytes() != wav
-
-
 def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
     frames, take = begin(studio, seed=4)
     playing, blocks_heard = studio.takes.get(take["id"]), parse(next(frames))
