@@ -54,26 +54,6 @@ def test_strikes_are_counted_by_parts():
     assert strikes[0].any() and form.of_scores([])["part_strikes"].shape == (0, 0)
 
 
-def test_the_loudness_of_strikes_is_counted_by_parts():
-    roll = np.zeros((4, 10 + BANDS), np.int32)
-    roll[0, [2, 5]] = STRUCK, STRUCK + 3
-    roll[1, 2:5] = SOUNDING, STRUCK + 1, STRUCK + 1
-    roll[3, 9] = STRUCK + 2
-    roll[:, -BANDS:] = STRUCK
-    loudness = form.of_scores([roll], [np.array([0, 0, 0, 2])], 3)["part_loudness"]
-    assert loudness.tolist() == [[1, 2, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]]
-
-
-def test_notes_a_step_are_the_strikes_of_semitones():
-    corpus = form.of_scores([section(1), section(2)[:9]])
-    strikes = np.concatenate([section(1), section(2)[:9]])[:, :-BANDS] >= STRUCK
-    assert corpus["strikes"] == pytest.approx(strikes.sum() / len(strikes))
-    # One track cannot tell what is alike by chance.
-    assert form.of_scores([track(1, 1, 1)])["returns"] == form.RETURNS
-    assert form.of_scores([0 * section(1)] * 3)["strikes"] == np.float32(form.FEWEST_STRIKES)
-    assert form.of_scores([])["strikes"] == form.STRIKES and not len(form.of_scores([])["ngrams"])
-
-
 def test_quiet_beats_of_a_part_are_like_the_nearest_that_sound():
     curve = np.array([[-90.0, -99], [-30, -20], [-40, -25], [-80, -80], [-99, -99]])
     heard = form._sounding(curve, -30.0)

@@ -40,10 +40,6 @@ def test_a_run_is_known_in_any_key_and_at_any_time_and_only_when_it_is_whole():
         assert not melody.completing(line, step, BOOKS - BANDS, known).any()
 
 
-def test_a_short_score_has_no_run():
-    assert not len(melody.ngrams([])) and not len(melody.ngrams([score(tune(melody.ORDER))]))
-
-
 def test_hashes_survive_half_precision():
     hashes = melody.ngrams([score(tune(200, seed)) for seed in range(5)])
     assert hashes.max() > 2**31 and (np.diff(hashes.astype(int)) > 0).all()

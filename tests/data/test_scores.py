@@ -91,13 +91,6 @@ def test_rows_hold_the_loudness_of_bands_around_each_beat():
     assert (score.transposed(2).earlier(1.0).levels == levels).all()
 
 
-def test_a_transposed_score_is_higher_and_faster(score):
-    higher = score.transposed(12)
-    np.testing.assert_allclose(higher.starts * 2, score.starts)
-    assert (higher.pitches == score.pitches + 12).all()
-    np.testing.assert_array_equal(score.in_steps(64, 2)[:, -BANDS:], score.in_steps(64)[:, -BANDS:])
-
-
 def test_scores_are_transcribed_again_only_if_their_file_is_damaged(tmp_path, monkeypatch):
     [track] = data_folder(tmp_path, {"a": clicks(seconds=4.0)}, RATE)
     first = scores.of_track(tmp_path, track)

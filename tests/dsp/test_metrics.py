@@ -87,19 +87,3 @@ def test_usage_and_perplexity_follow_their_definitions():
     for codes in ([], [-1, 0], [0, 8]):
         with pytest.raises(ValueError, match="codes"):
             metrics.histogram(np.array(codes, np.int32), 8)
-
-
-def test_each_codebook_has_figures_of_its_own():
-    codes = np.stack([np.zeros(8, int), np.arange(8), np.arange(8) // 4], axis=-1)[None]
-    counts = metrics.histogram(codes, 8)
-    np.testing.assert_array_equal(counts, [[8] + [0] * 7, [1] * 8, [4, 4] + [0] * 6])
-    figures = metrics.codebook_figures(counts)
-    assert [book["usage"] for book in figures["books"]] == [1 / 8, 1.0, 2 / 8]
-    assert [book["perplexity"] for book in figures["books"]] == pytest.approx([1.0, 8.0, 2.0])
-    assert figures["usage"] == pytest.approx(11 / 24)
-    assert figures["perplexity"] == pytest.approx(11 / 3)
-    assert metrics.codebook_figures(counts[1:2]) == {"usage": 1.0, "perplexity": pytest.approx(8.0)}
-    assert metrics.codebook_figures(counts[1]) == metrics.codebook_figures(counts[1:2])
-    # The first and the third code of a frame share a codebook.
-    np.testing.assert_array_equal(metrics.histogram(codes, 8, (0, 1, 0)), [counts[0] + counts[2], counts[1]])
-    np.testing.assert_array_equal(metrics.histogram(codes[..., :1], 8, (0, 1, 0)), counts[:1])

@@ -14,7 +14,6 @@ from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
-from vqwave.data import windows
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api, engine
@@ -102,21 +101,6 @@ def test_whatever_needs_codes_refuses_a_vae_by_name(plain, data, tmp_path):
                                         "of gaussian, which makes none"):
         training.train_generator(configs.preset("tiny").generator(512), data, plain,
                                  RunOptions(tmp_path), say=RecordingReporter())
-
-
-def test_a_window_has_the_label_of_its_track(data):
-    tracks = manifest.read(data)
-    served = windows.AudioWindows(data, tracks, 4096, 4, 7,
-                                  label_config=configs.Labels(names=GENRES))
-    plain = windows.AudioWindows(data, tracks, 4096, 4, 7)
-    for batch in range(4):
-        x, y = served[batch]
-        np.testing.assert_array_equal(x["samples"], y)
-        np.testing.assert_array_equal(y, plain[batch][0])
-        assert x["label"].shape == (4, 1, 1, 2) and x["label"].dtype == np.int32
-        for row, number in zip(x["label"][:, 0, 0], served.numbers(batch), strict=True):
-            name = tracks[served.position(number)[0]].file.split(".")[0]
-            assert (GENRES[row[0]], row[1]) == (name, configs.WHOLE_SHARE)
 
 
 def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):

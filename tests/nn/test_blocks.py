@@ -34,18 +34,6 @@ def test_every_block_begins_as_the_identity_and_keeps_the_shape(block, rng):
     assert layer(x).shape == x.shape and not np.allclose(layer(x), x)
 
 
-def test_upsampling_unfolds_channels_into_time(rng):
-    x = rng.normal(size=(2, 5, 3)).astype("float32")
-    layer = SubPixelUpsampling(4, 8, kernel_size=1)
-    layer.build(x.shape)
-    layer.conv.kernel.assign(rng.normal(size=layer.conv.kernel.shape))
-    y = np.asarray(layer(x))
-    assert y.shape == (2, 40, 4)
-    kernel, bias = (v.numpy() for v in layer.conv.variables)
-    np.testing.assert_allclose(y[1, 8 * 3 : 8 * 4], (x[1, 3] @ kernel[0] + bias).reshape(8, 4),
-                               atol=1e-5)
-
-
 def test_even_upsampling_keeps_a_constant_input_constant(rng):
     x = np.broadcast_to(rng.normal(0, 1, (1, 1, 5)), (1, 30, 5)).astype("float32")
     changes = [rng.normal(0, 1, (7, 5, 24)), rng.normal(0, 1, 24)]

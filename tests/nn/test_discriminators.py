@@ -94,17 +94,6 @@ def test_every_kind_of_discriminator_learns_and_teaches(kind, sounds):
     assert len(features) == count + 1 and features[-1].shape[-1] == 1
 
 
-def test_a_discriminator_of_complex_spectra_sees_the_scaled_transform(rng):
-    sound = rng.normal(size=(1, 1003)).astype("float32")
-
-    def view(**kind):
-        return np.asarray(new_adversary([kind]).discriminators[0].view(sound))
-
-    real, imag = (np.asarray(x) for x in ops.stft(sound, 64, 16, 64))
-    np.testing.assert_allclose(view(kind="complex_stft", n_fft=64, hop=16),
-                               np.stack([real, imag], axis=-1) / 8, atol=1e-6)
-
-
 def test_one_discriminator_a_turn_is_drawn_by_the_seed(sounds):
     def drawn(seed):
         generator = keras.random.SeedGenerator(seed)

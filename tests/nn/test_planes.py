@@ -3,7 +3,6 @@ import pytest
 
 from vqwave import config as configs
 from vqwave.nn.codec import Codec
-from vqwave.nn.planes import Positions
 
 BASE = {
     "name": "vqvae_64", "sample_rate": 22050,
@@ -68,19 +67,3 @@ def test_the_quantized_top_conditions_the_bottom():
     assert len(paths) == len(set(paths))
     assert {id(v) for v in model.trainable_variables} <= {
         id(v) for part in model.parts.values() for v in part}
-
-
-def test_positions_share_codebooks_and_keep_their_order(rng):
-    config = configs.ResidualQuantizer(books=2, dropout=0.0, **BOOK)
-    x = rng.normal(size=(2, 20, 5 * 3)).astype("float32")
-    layer = Positions(config, 5)
-    inner = layer.quantizer
-    vectors, codes, _, _ = layer(x, training=True)
-    assert vectors.shape == x.shape and codes.shape == (2, 20, 10)
-    codes = np.asarray(layer.encode(x))
-    for position in range(5):
-        alone = np.asarray(inner.encode(x[..., 3 * position : 3 * position + 3]))
-        np.testing.assert_array_equal(codes[..., [position, 5 + position]], alone)
-    np.testing.assert_allclose(layer.lookup(codes), layer(x)[0], atol=1e-5)
-    first = np.asarray(layer.lookup(codes[..., :5])).reshape(2, 20, 5, 3)
-    np.testing.assert_allclose(first[:, :, 1], inner.lookup(codes[..., 1:2]), atol=1e-6)

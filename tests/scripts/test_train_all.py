@@ -69,13 +69,6 @@ def test_all_models_are_trained_in_order(trained):
                                                                                              trained.steps)
 
 
-def test_generators_record_the_codecs_of_their_codes(trained):
-    for level, above in zip(CHAIN.sizes, (None, *CHAIN.sizes), strict=False):
-        codecs = weights.find(trained.weights, CHAIN.generators[level]).record["codecs"]
-        wanted = [CHAIN.codecs[x] for x in (level, above) if x]
-        assert codecs == {name: weights.find(trained.weights, name).codes_id for name in wanted}
-
-
 def test_codecs_come_before_generators_and_options_are_passed_on(scratch, stages, tmp_path, capsys):
     run, _ = stages
     out, split = tmp_path / "out", tmp_path / "s.yml"

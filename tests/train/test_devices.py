@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave import config
-from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows
+from vqwave.data.windows import AudioWindows
 from vqwave.errors import UserError
 from vqwave.train import devices
 from vqwave.train.devices import DeviceGroup
@@ -30,15 +29,6 @@ def test_the_shares_of_a_batch_are_the_batch(data):
     short = [t for t in tracks[:1]]
     assert AudioWindows(folder, short, short[0].samples - 1, 8, 0, fixed=9,
                         share=DeviceGroup(4)).fixed == 4
-
-
-def test_the_shares_of_codes_are_the_batch(tmp_path):
-    np.arange(4000, dtype="<u2").tofile(tmp_path / "codes")
-    generator = config.preset("tiny").generator("generator_512")
-    rows = [CodeTrack(tmp_path / "codes", 4000)]
-    joint, *shares = (CodeWindows(rows, generator, 16, 6, 0, share=share)
-                      for share in (DeviceGroup(3), *(DeviceGroup(3, 3, rank) for rank in range(3))))
-    assert np.array_equal(joint[1][1], np.concatenate([share[1][1] for share in shares]))
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
