@@ -8,7 +8,7 @@ WORKDIR /vqwave
 ENV VQWAVE_CACHE=/vqwave/cache
 
 # The environment first: a change of the scripts or the weights does not install it again.
-COPY --chown=vqwave pyproject.toml backend.py setup.py setup.sh activate.sh README.md LICENSE NOTICE ./
+COPY --chown=vqwave pyproject.toml setup.py setup.sh activate.sh README.md LICENSE NOTICE ./
 COPY --chown=vqwave locks locks
 COPY --chown=vqwave LICENSES LICENSES
 COPY --chown=vqwave lib lib

@@ -14,9 +14,9 @@ class BuildWithGraphs(build_py):
         super().run()
         if not self.editable_mode:
             sys.path.insert(0, str(ROOT / "lib"))
-            from vqwave.onnx.packing import pack
+            from vqwave.onnx.packing import fill_wheel
 
-            pack(Path(self.build_lib) / "vqwave" / "shipped", ROOT)
+            fill_wheel(Path(self.build_lib) / "vqwave" / "shipped", ROOT)
 
 
 setup(cmdclass={"build_py": BuildWithGraphs})

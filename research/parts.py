@@ -90,7 +90,8 @@ def hear(music: api.VQWave, embed, folder, split, bar) -> dict[str, dict[tuple, 
     train = [track for track in sides["train"] if track.samples >= 2 * most]
     for number, track in enumerate(bar.track(train, description=Path(folder).name)):
         name = labels.parts_of(track)[0].rpartition("/")[0]
-        soundtrack = labels.label_of(track, "folder") or Path(folder).resolve().name
+        inside = Path(track.file).parts[:-1]  # as of both soundtracks in one data folder
+        soundtrack = inside[0] if inside else Path(folder).resolve().name
         middle, data = track.samples // 2, track.path(folder)
         first, second = (audio.from_u16(audio.read_window(data, start, count)) for start, count in (
             (max(0, middle - half), min(half, middle)), (middle, min(half, middle))))
@@ -143,7 +144,7 @@ def main(argv=None) -> int:
         args.name, "parts", argv, f"There are {len({key[0] for key in heard['first halves']})} "
         f"soundtracks and {len(heard['first halves'])} parts. Performed were parts of: "
         f"{', '.join(sorted(performed)) or 'none'}, with {PERFORMANCES} scores each.",
-        *results.figure_tables({"named": {"parts": figures}}, BOUNDS).values())
+        *results.figure_tables({"held-out": {"parts": figures}}, BOUNDS).values())
     print(f"wrote {printable(results.write(args.output_dir, args.name, page))}")
     return 0
 

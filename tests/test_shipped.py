@@ -12,7 +12,7 @@ import vqwave
 from vqwave import config
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.onnx import export
+from vqwave.onnx import export, packing
 from vqwave.play.controls import CONTROLS
 from vqwave.report.health import find_faults, measure
 from vqwave.studio.take import WILDEST
@@ -45,18 +45,15 @@ def test_every_set_ships_whole_and_in_half_precision():
 
 
 def test_the_default_chain_ships_the_graphs_of_its_weights():
-    names = [CHAIN.codecs[CHAIN.ending], *(CHAIN.generators[x] for x in CHAIN.generators if x >= CHAIN.ending)]
-    size = 0
-    for folder, name in SHIPPED:
-        if name in names:
-            found = weights.find(folder, name)
-            graphs = export.unpack(found)
-            assert set(graphs) == set(export.kinds(found, "onnx"))
-            size += weights.graphs_path(folder, name).stat().st_size
-    assert len(names) == 3 and size < 17 << 20
-    found = weights.find(GENERATORS, "score")
-    for kind, graph in export.unpack(found).items():
-        assert export.build(found, kind) == graph
+    chain, weight_sets = packing.default_chain(CODECS, GENERATORS)
+    names = {export.graph_name(x, kind): (x, kind) for x in weight_sets for kind in export.kinds(x, "onnx")}
+    assert len(weight_sets) == 3 and chain.bottom == CHAIN.ending
+    assert len({x.graphs for x in weight_sets}) == 1 and (GENERATORS / weights.GRAPHS).stat().st_size <= 15e6
+    graphs = export.unpack(weight_sets[0])
+    assert set(graphs) == set(names)
+    for name, (found, kind) in names.items():
+        if found.name == "score":
+            assert export.build(found, kind) == graphs[name]
 
 
 def test_shipped_weights_match_their_preset():

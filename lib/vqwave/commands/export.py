@@ -7,7 +7,7 @@ from .. import cli
 from ..errors import UserError, check_name
 from ..io import defaults, weights
 from ..io.files import check_replaced, printable
-from ..onnx import export
+from ..onnx import export, packing
 from ..play import api, engine
 from . import arguments
 
@@ -15,13 +15,18 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Export trained models as ONNX graphs, into the cache (so that playing starts without a "
-        "wait) or into --output-dir. docs/onnx.md explains how other languages run the graphs.",
+        "wait), into --output-dir, or into an archive that plays without TensorFlow. docs/onnx.md "
+        "explains how other languages run the graphs.",
         "--models vqvae_512,score --output-dir graphs",
     )
     parser.add_argument("--models", default="all", metavar="NAMES",
                         help="all, or names of models separated by commas")
     parser.add_argument("--output-dir", metavar="DIR",
                         help="folder for the files NAME_KIND.onnx (default: the cache)")
+    parser.add_argument("--archive", action="store_true",
+                        help=f"write the graphs of the whole chain, down to where it ends, into "
+                             f"{weights.GRAPHS} beside chain.yml, and its checksum into the YAML "
+                             f"files of the weights")
     arguments.add_force(parser)
     models = parser.add_argument_group("models")
     arguments.add_weights(models)
@@ -34,6 +39,10 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
     names = model_names(args, music)
+    if args.archive:
+        path = packing.pack(*defaults.folders(args.vqvae_weights_dir, args.generator_weights_dir))
+        print(f"wrote {printable(path)}")
+        return 0
     if args.output_dir:
         check_replaced([path for name in names for path in export.paths(
             music.weight_set(name), args.output_dir, args.engine)], args.force)

@@ -6,7 +6,7 @@ A *set* is the files of one codec or generator plus the YAML that describes them
     NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
     NAME_{generator,corpus}[_TAG].weights.h5             NAME[_TAG].yml     of a score
 
-    NAME[_TAG].graphs.tar.xz                             the ONNX graphs of a set, see `Graphs`
+    graphs.tar.xz                                        the ONNX graphs of the sets that ship
 
 TAG is an epoch (`00010`) or `best`. The set without a tag is the default: the shipped set, or a
 promoted one. The YAML holds the settings of the run (model, training, data), its record and the
@@ -35,8 +35,8 @@ from . import copied
 from .files import CHECKOUT, atomic_write, make_folder, printable, sha256, write_yaml
 
 CHAIN = "chain.yml"
-GRAPHS = ".graphs.tar.xz"
-"""The end of the name of an archive of graphs, see `onnx/packing.py`."""
+GRAPHS = "graphs.tar.xz"
+"""The name of an archive of graphs, see `onnx/packing.py`."""
 UNKNOWN = "unknown"
 """The value in a YAML file for settings, data or tracks that were not recorded."""
 WEIGHT_PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
@@ -76,8 +76,10 @@ def config_path(folder, name: str, tag: str = "") -> Path:
     return Path(folder) / f"{name}{'_' + tag if tag else ''}.yml"
 
 
-def graphs_path(folder, name: str, tag: str = "") -> Path:
-    return config_path(folder, name, tag).with_suffix(GRAPHS)
+def graphs_path(folder) -> Path:
+    """The archive of graphs for the sets in a folder: there, or in `GENERATORS` beside it."""
+    own = Path(folder) / GRAPHS
+    return own if own.exists() else Path(folder).parent / GENERATORS / GRAPHS
 
 
 def epoch_tag(epoch: int) -> str:
@@ -110,23 +112,15 @@ class Record(configs.Config):
         return {key: value for key, value in values.items() if value != UNKNOWN}
 
 
-class Graphs(configs.Config):
-    """The archive of a set's graphs, in the set's YAML: the archive's sha256, and the version of
-    the exporter that built the graphs from these weights. No other archive is read.
-    """
-
-    sha256: configs.Text
-    exporter: configs.Text
-
-
 @dataclass(frozen=True)
 class WeightSet:
     """A complete set on disk. The checksums of the weights are verified.
 
     files: the weights files by part; a wheel has only the codebooks and a score's corpus. record:
-    the fields of `Record` that training wrote. training, data: None if unknown. graphs: None if
-    there is no archive. origin: of a set that was copied by hand (see `copied`), the YAML file of
-    the original.
+    the fields of `Record` that training wrote. training, data: None if unknown. graphs: the
+    sha256 of the archive with the set's graphs, as the YAML lists it; "" if there is no archive.
+    No other archive is read. origin: of a set that was copied by hand (see `copied`), the YAML file
+    of the original.
     """
 
     folder: Path
@@ -138,7 +132,7 @@ class WeightSet:
     record: dict
     training: configs.TrainingConfig | None = None
     data: configs.DataConfig | None = None
-    graphs: Graphs | None = None
+    graphs: str = ""
     origin: Path | None = None
 
     @property
@@ -151,7 +145,7 @@ class WeightSet:
         """The checksum of the weights, and of the archive of graphs, which somebody may have put
         beside the same weights. It is the key of all that is cached from graphs.
         """
-        return f"{self.checksum}{self.graphs.sha256 if self.graphs else ''}"
+        return f"{self.checksum}{self.graphs}"
 
     @property
     def trim_silence(self) -> float | None:
@@ -524,11 +518,11 @@ def _open(folder: Path, name: str, tag: str, origin: Path | None = None) -> Weig
             else configs.validate(kind, values[key], f"{path}: {key}")
             for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))
         record = configs.validate(Record, values["record"], f"{path}: record")
-        graphs = None
-        if "graphs" in values and graphs_path(folder, name, tag).exists():
-            graphs = configs.validate(Graphs, values["graphs"], f"{path}: graphs")
     except configs.ConfigError as e:
         raise WeightsError(str(e)) from e
+    graphs = str(values.get("graphs", ""))
+    if not (re.fullmatch("[0-9a-f]{64}", graphs) and graphs_path(folder).exists()):
+        graphs = ""
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
     files = {part: weights_path(folder, name, part, tag) for part in parts_of(config)}

@@ -5,8 +5,11 @@ are converted from Keras; a generator's core becomes a loop of `loops.py`.
 import contextlib
 import hashlib
 import io
+import json
 import lzma
+import math
 import os
+import re
 import sys
 import tarfile
 import warnings
@@ -26,7 +29,11 @@ from .loops import LoopBuilder, loop_kinds
 EXPORTER = "20"
 """Part of every cached graph's name: increase it when the code below changes the graphs."""
 MOST_UNPACKED, MOST_MEMORY = 256 << 20, 128 << 20
-"""The most bytes of the graphs in an archive, and of memory that unpacking may use besides."""
+"""The most bytes of an archive of graphs, packed or not, and of memory that LZMA may use."""
+TRANSPOSED = "VQWAVE.transposed"
+"""The header of a graph in an archive: the offsets and shapes of its kernels whose axes are stored
+in reverse order, as JSON. So graphs with equal kernels have equal bytes.
+"""
 CACHE_BYTES = 256 << 20
 """The most bytes of cached graphs of trained weights; the least recently used are removed first.
 Graphs of shipped weights do not count.
@@ -144,26 +151,28 @@ def cached_graph(weight_set, kind: str) -> bytes:
     """
     shipped = weight_set.folder.resolve().parent == CHECKOUT
     folder = cache_folder() if shipped else cache_folder() / "trained"
-    if graph := _read_graph(folder / _file_name(weight_set, kind)):
+    # Graphs of an archive never take the place of graphs of other archives, or built from weights.
+    prefix, name = weight_set.graphs and f"{weight_set.graphs[:16]}_", graph_name(weight_set, kind)
+    if graph := _read_graph(folder / f"{prefix}{name}"):
         return graph
     graphs = unpack(weight_set)
-    if kind not in graphs:
+    if name not in graphs:
         weight_set.require_weights()
         print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
         for listener in tuple(listeners):
             listener()
-        graphs = {kind: build(weight_set, kind)}
+        graphs = {name: build(weight_set, kind)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for other, graph in graphs.items():
-            _write_graph(folder / _file_name(weight_set, other), graph)
+            _write_graph(folder / f"{prefix}{other}", graph)
         if not shipped:
             _evict(folder)
     except OSError as e:
         print(f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will be "
               f"exported again next time; VQWAVE_CACHE names another folder", file=sys.stderr,
               flush=True)
-    return graphs[kind]
+    return graphs[name]
 
 
 @contextlib.contextmanager
@@ -177,39 +186,44 @@ def listen(listener: Callable[[], None]):
 
 
 def unpack(weight_set) -> dict[str, bytes]:
-    """The graphs in a set's archive by kind, see `packing.add_graphs`; {} without an archive of
-    this exporter. Raises `WeightsError` for any archive but the one that the set's YAML lists.
+    """All graphs of the archive that has a set's graphs, by `graph_name`, see `packing.pack`; {}
+    without one. Raises `WeightsError` for any archive but the one that the set's YAML lists.
     """
-    if not weight_set.graphs or weight_set.graphs.exporter != EXPORTER:
+    if not weight_set.graphs:
         return {}
-    path = graphs_path(weight_set.folder, weight_set.name, weight_set.tag)
+    path = graphs_path(weight_set.folder)
     try:
         with open(path, "rb") as file:
             packed = file.read(MOST_UNPACKED)
-        if hashlib.sha256(packed).hexdigest() != weight_set.graphs.sha256:
-            raise WeightsError(f"{path}: damaged, or of another set: its checksum is not the one "
-                               f"in the set's YAML; remove it, or copy the whole set again")
+        if hashlib.sha256(packed).hexdigest() != weight_set.graphs:
+            raise WeightsError(f"{path}: damaged, or of other weights: its checksum is not the one "
+                               f"in {weight_set.yaml}; remove it, or copy both again")
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY)
         content = unpacker.decompress(packed, MOST_UNPACKED)
         if not unpacker.eof:
             raise WeightsError(f"{path}: is cut off, or unpacks to more than "
                                f"{MOST_UNPACKED >> 20} MiB")
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            return {entry.name: _extract(archive, entry, weight_set) for entry in archive}
-    except (OSError, EOFError, ValueError, LookupError, lzma.LZMAError, tarfile.TarError) as e:
+            return {entry.name: _extract(archive, entry) for entry in archive}
+    except (OSError, EOFError, ValueError, TypeError, LookupError, lzma.LZMAError,
+            tarfile.TarError) as e:
         raise WeightsError(f"{path}: cannot be read as an archive of graphs: {e}") from e
 
 
-def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, weight_set) -> bytes:
-    """A graph of the archive. A sparse file could be larger than the archive."""
-    known = kinds(weight_set, "onnx")
-    if not entry.isreg() or entry.issparse() or entry.name not in known:
-        raise ValueError(f"{entry.name!r} is none of {', '.join(known)}")
-    return archive.extractfile(entry).read()
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+    """A graph of the archive, whose kernels are transposed back."""
+    if not entry.isreg() or entry.issparse() or not re.fullmatch(r"[\w-]+\.onnx", entry.name):
+        raise ValueError(f"{entry.name!r} is no graph")  # a sparse file may be larger than it
+    graph = bytearray(archive.extractfile(entry).read())
+    for offset, shape in json.loads(entry.pax_headers.get(TRANSPOSED, "[]")):
+        kernel = np.frombuffer(graph, np.float32, math.prod(shape), offset)
+        graph[offset : offset + kernel.nbytes] = kernel.reshape(shape[::-1]).T.tobytes()
+    return bytes(graph)
 
 
-def _file_name(weight_set, kind: str) -> str:
-    identity = "\n".join((weight_set.played_as, kind, EXPORTER))
+def graph_name(weight_set, kind: str) -> str:
+    """The file name of a graph in the cache and in archives."""
+    identity = "\n".join((weight_set.checksum, kind, EXPORTER))
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return f"{weight_set.name}_{kind}_{key}.onnx"
 

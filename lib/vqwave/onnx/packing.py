@@ -1,62 +1,90 @@
-"""Archives of the graphs of a set, so that playing needs only ONNX Runtime. The graphs of a set
-share most of their bytes, so the archive is a third as large as one graph. A wheel has the archives
-of the default chain.
+"""The archive of the default chain's graphs, so that playing needs only ONNX Runtime. Graphs share
+most of their bytes: the archive is a quarter as large as its graphs.
 """
 
 import io
+import json
 import lzma
 import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
+
 from .. import config
+from ..errors import UserError
 from ..io import weights
 from ..io.files import CHECKOUT, atomic_write, make_folder, sha256, write_yaml
 from . import export
 
-_XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
+_XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26, "lc": 0, "lp": 2}
+"""Graphs are mostly float32, four bytes each."""
+_LEAST = 1 << 16
+"""Bytes of the smallest kernel that is transposed."""
 
 
-def pack(folder, source=CHECKOUT):
-    """Write the default chain of the checkout `source` into `folder`, down to the level that it
-    decodes: the YAML, the codebooks, what a score knows of its corpus, and the graphs of each
-    set. Raises `UserError` if weights are missing.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    codecs, generators = (Path(source) / name for name in (weights.CODECS, weights.GENERATORS))
-    target, chain = make_folder(Path(folder) / weights.GENERATORS), weights.chain(generators)
+def default_chain(codecs, generators) -> tuple[config.ChainConfig, list[weights.WeightSet]]:
+    """The chain of a folder of generators down to the level that it decodes, and its sets."""
+    chain = weights.chain(generators)
     chain = config.replace(chain, levels=[
         config.to_dict(level) for level in chain.levels if level.level >= chain.ending])
-    weights.save_chain(target, chain)
-    for name in chain.names:
-        weight_set = weights.find(codecs if name in chain.codecs.values() else generators, name)
-        kept = [weights.config_path(weight_set.folder, name),
-                *map(weight_set.files.get, ("codebook", "corpus"))]
+    return chain, [weights.find(codecs if name in chain.codecs.values() else generators, name)
+                   for name in chain.names]
+
+
+def pack(codecs, generators) -> Path:
+    """Build the graphs of the default chain, write their archive into the folder of generators, and
+    list its checksum in the YAML of each set. Returns the archive's path.
+    """
+    path, (_, weight_sets) = Path(generators) / weights.GRAPHS, default_chain(codecs, generators)
+    with (atomic_write(path) as file, lzma.open(file, "w", filters=[_XZ]) as packed,
+          tarfile.open(fileobj=packed, mode="w") as archive):
+        for weight_set in weight_sets:
+            for kind in export.kinds(weight_set, "onnx"):
+                graph, places = _transpose(export.build(weight_set, kind))
+                # Without a time, so that equal graphs give equal files.
+                entry = tarfile.TarInfo(export.graph_name(weight_set, kind))
+                entry.size, entry.pax_headers = len(graph), {export.TRANSPOSED: json.dumps(places)}
+                archive.addfile(entry, io.BytesIO(graph))
+    for weight_set in weight_sets:
+        values = config.load_yaml(weight_set.yaml)
+        write_yaml(weight_set.yaml, values | {"graphs": sha256(path)})
+    return path
+
+
+def _transpose(graph: bytes) -> tuple[bytes, list]:
+    """A graph whose large kernels of convolutions have their axes in reverse order, as Keras has
+    them; and the offset and the shape of each.
+    """
+    import onnx
+
+    changed, places = bytearray(graph), []
+    for tensor in onnx.load_from_string(graph).graph.initializer:
+        raw, shape = tensor.raw_data, list(tensor.dims)
+        if len(shape) > 2 and len(raw) >= _LEAST and tensor.data_type == onnx.TensorProto.FLOAT:
+            offset = graph.index(raw)
+            kernel = np.frombuffer(raw, np.float32).reshape(shape)
+            changed[offset : offset + len(raw)] = kernel.T.tobytes()
+            places.append((offset, shape))
+    return bytes(changed), places
+
+
+def fill_wheel(folder, source=CHECKOUT):
+    """Write the default chain of the checkout `source` into `folder`: the YAML, the codebooks, what
+    a score knows of its corpus, and the archive. Raises `UserError` if it lacks a graph.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    target, codecs, generators = (Path(path) / name for path, name in (
+        (folder, weights.GENERATORS), (source, weights.CODECS), (source, weights.GENERATORS)))
+    chain, weight_sets = default_chain(codecs, generators)
+    weights.save_chain(make_folder(target), chain)
+    for weight_set in weight_sets:
+        needed = {export.graph_name(weight_set, kind)
+                  for kind in export.kinds(weight_set, "onnx")}
+        if not needed <= export.unpack(weight_set).keys():
+            raise UserError(f"{weights.graphs_path(generators)}: has no graphs of "
+                            f"{weight_set.name}; vqwave export --archive writes it again")
+        kept = [weight_set.yaml, *map(weight_set.files.get, ("codebook", "corpus"))]
         for path in filter(None, kept):
             shutil.copy(path, target)
-        add_graphs(weight_set, target)
-
-
-def add_graphs(weight_set, folder):
-    """Write the archive of a set's graphs into `folder`, and list its checksum in the set's YAML
-    there. In the set's own folder the archive plays instead of the weights.
-    """
-    name, tag = weight_set.name, weight_set.tag
-    archive, described = (path(folder, name, tag)
-                          for path in (weights.graphs_path, weights.config_path))
-    graphs = {kind: export.cached_graph(weight_set, kind)
-              for kind in export.kinds(weight_set, "onnx")}
-    with atomic_write(archive) as file:
-        _write(file, graphs)
-    listed = weights.Graphs(sha256=sha256(archive), exporter=export.EXPORTER)
-    write_yaml(described, config.load_yaml(described) | {"graphs": config.to_dict(listed)})
-
-
-def _write(file, graphs: dict[str, bytes]):
-    """The archive that `export.unpack` reads."""
-    with (lzma.open(file, "w", filters=[_XZ]) as packed,
-          tarfile.open(fileobj=packed, mode="w") as archive):
-        for kind, graph in graphs.items():
-            entry = tarfile.TarInfo(kind)  # without a time, so that equal graphs give equal files
-            entry.size = len(graph)
-            archive.addfile(entry, io.BytesIO(graph))
+    shutil.copy(weights.graphs_path(generators), target)
