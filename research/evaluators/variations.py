@@ -7,7 +7,6 @@ import numpy as np
 from vqwave.dsp import notes
 from vqwave.io import audio
 
-from .. import note_statistics
 from ..corpus import cached
 
 
@@ -37,9 +36,10 @@ def measure(corpus, keep: int, depth: int) -> dict[str, float]:
     """
     pairs = [(x, vary(corpus, x, number, keep, depth))
              for number, x in enumerate(map(corpus.passage, corpus.tracks))]
-    rows = note_statistics.average([notes.compare(x, y, corpus.rate) for x, y in pairs])
+    rows = [notes.compare(x, y, corpus.rate) for x, y in pairs]
     patches = np.concatenate([corpus.embed(y, corpus.rate) for _, y in pairs])
-    return {key: float(mean) for key, mean in rows.items()} | {"distance": corpus.distance(patches)}
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {
+        "distance": corpus.distance(patches)}
 
 
 def vary(corpus, passage: np.ndarray, number: int, keep: int, depth: int) -> np.ndarray:
