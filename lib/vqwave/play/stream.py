@@ -172,6 +172,11 @@ class StreamStatus:
                 ) % BEATS_PER_BAR
 
     @property
+    def first_beat(self) -> int:
+        """The number of the first of `beats`, which have 0 for the first that was composed."""
+        return self._chain.score.state.first // STEPS_PER_BEAT
+
+    @property
     def section(self) -> tuple[int, int, bool]:
         """The section of the score that is composed: the sample at which it begins, the number of
         its music from 0, and whether that music returns.

@@ -16,6 +16,7 @@ from ..errors import UserError, check_number
 from ..io import files
 from ..play import controls
 from ..play.changes import read_chords, read_key
+from ..play.edits import Edits
 from ..play.keys import PROMPT_SECONDS
 from ..play.sampling import draw_seed
 from ..play.session import Session
@@ -25,6 +26,8 @@ from .names import piece_name
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
 CONTINUED = ", continued"
 """The end of the title of a continuation, also of one that is continued again."""
+MOVING = {"jump", "hold", "transpose"}
+"""The controls after which notes are not where they were composed."""
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 """A number of samples, or of a note."""
 LevelName = Annotated[str, Field(max_length=limits.LONGEST_TEXT, coerce_numbers_to_str=True),
@@ -198,7 +201,27 @@ class Settings(TakeRequest):
         return urlencode(query)
 
     @property
+    def edits(self) -> dict:
+        """The edits of the score, see `EditRequest`."""
+        return next((change["edits"] for _, change in self.changes if "edits" in change), {})
+
+    def edited(self, edits: Mapping, changes: Sequence, **update) -> "Settings":
+        """The settings of the same piece with these edits, and other changes. Raises `UserError`.
+        """
+        Edits.read(edits)
+        rest = [(sample, change) for sample, change in changes if "edits" not in change]
+        if any(change.keys() & MOVING for _, change in rest):
+            raise UserError("A take with a jump, a hold or a transposition cannot be edited: its "
+                            "notes are not where they were composed.")
+        first = ((0, {"edits": dict(edits)}),) if any(edits.values()) else ()
+        return self.model_copy(update={"changes": (*first, *rest), **update})
+
+    @property
     def title(self) -> str:
+        return f"{self._title}{', edited' if self.edits else ''}"
+
+    @property
+    def _title(self) -> str:
         if self.mode == "continue":
             start = f" from {as_typed(self.prompt_start)} s" if self.prompt_start else ""
             return f"{Path(self.name).stem.removesuffix(CONTINUED)}{start}{CONTINUED}"
@@ -216,6 +239,13 @@ class Settings(TakeRequest):
     @property
     def file_stem(self) -> str:
         return f"vqwave-seed-{self.seed}"
+
+
+class EditRequest(BaseModel):
+    """The edits of a take's score, see `play.edits.Edits.read`. until: see `TakeRequest`."""
+
+    edits: dict[str, list[list[Count]]]
+    until: Count | None = None
 
 
 class CompareRequest(Request):

@@ -15,7 +15,15 @@ from ..errors import UserError
 from ..io import files
 from ..play.render import Finish
 from . import limits
-from .requests import ChangeRequest, CompareRequest, Count, Recording, TakeRequest, explain
+from .requests import (
+    ChangeRequest,
+    CompareRequest,
+    Count,
+    EditRequest,
+    Recording,
+    TakeRequest,
+    explain,
+)
 from .studio import Studio
 from .web import STATIC
 
@@ -76,6 +84,11 @@ def make_take(settings: TakeRequest, request: Request, studio: CurrentStudio):
 @router.get("/studio/takes")
 def list_takes(studio: CurrentStudio, ids: str = ""):
     return studio.records(ids.split(",")[:limits.TAKES_KEPT])
+
+
+@router.post("/studio/takes/{take}/edit")
+def edit(take: str, edits: EditRequest, request: Request, studio: CurrentStudio):
+    return Messages(request, studio.edit(take, edits))
 
 
 @router.post("/studio/takes/{take}/set")

@@ -25,7 +25,7 @@ from .compare import compare
 from .folders import Folders
 from .messages import pack_message, while_working, with_errors
 from .recordings import Recordings
-from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
+from .requests import CompareRequest, EditRequest, Recording, Settings, TakeRequest, as_typed
 from .take import Take
 
 PREFIX = "vqwave-studio-"
@@ -198,6 +198,13 @@ class Studio:
         finally:
             take.end()
             self.takes.trim()
+
+    def edit(self, identity: str, request: EditRequest) -> Iterator[bytes]:
+        """Generate a take again with other edits of its score; see `make_take`."""
+        take = self.takes.get(identity)
+        return self.make_take(take.settings.edited(
+            request.edits, take.log.ordered() if take.busy else take.settings.changes,
+            until=request.until, replaces=identity))
 
     @with_errors
     def replay(self, identity: str) -> Iterator[bytes]:

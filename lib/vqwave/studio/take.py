@@ -143,6 +143,7 @@ class Take:
         self.computing = 0.0  # seconds
         self.score: tuple = np.empty((0, 4), int), ()
         """The notes and beats of an ended take, see `Stream.whole_score`."""
+        self.form: dict | None = None  # see `_form`
         self.broken = ""  # why the studio ended the take
         self._waiting: list[dict] = []  # changes that take effect with the next bar
         self.busy, self.touched = True, time.monotonic()
@@ -188,7 +189,8 @@ class Take:
                        "lowest": notes.LOWEST_MIDI, "samples": stream.samples,
                        "prompt": stream.prompt_samples,
                        "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
-                       "sampled": stream.sampled, "controls": s.first_change, "chain": s.chain,
+                       "edits": s.edits, "sampled": stream.sampled, "controls": s.first_change,
+                       "chain": s.chain,
                        "levels": levels}
         with self._lock:
             if self.busy:
@@ -254,7 +256,9 @@ class Take:
         pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
         for begin in range(0, tape.samples, step):
             samples = audio.to_int16(tape.read(begin, begin + step))
-            yield _pack_block(samples, pictures, begin + step >= tape.samples)
+            score = {} if begin or not self.form else {
+                "score": _rows(self.score[0].tolist(), tape.rate), "form": self.form}
+            yield _pack_block(samples, pictures, begin + step >= tape.samples, **score)
 
     def steer(self, change: ChangeRequest) -> dict:
         """Make a change: {"sample": where the change begins}."""
@@ -327,6 +331,7 @@ class Take:
             stream.close()
             score, beats = stream.whole_score(self.tape.samples)
             self.score = np.array(score, int).reshape(-1, 4), beats
+            self.form = _form(stream, 0) if score else None
 
     def write_notes(self, samples: int) -> Path:
         """The score as a new MIDI file; a transcription of the first samples if not all notes are
@@ -362,22 +367,27 @@ def _composed(stream: Stream, begin: int) -> list[list[float]]:
     """[start, length (seconds), note number] of each note of the score from sample `begin` on, also
     after the samples that are generated. A later message may change these notes.
     """
-    rate = stream.sample_rate
+    return _rows(stream.notes(begin), stream.sample_rate)
+
+
+def _rows(notes, rate: int) -> list[list[float]]:
     return [[round(first / rate, 3), round((last - first) / rate, 3), midi]
-            for first, last, midi, _ in stream.notes(begin)]
+            for first, last, midi, _ in notes]
 
 
 def _form(stream: Stream, begin: int) -> dict | None:
-    """The tempo of the score in beats per minute; [second, place in the bar] of each beat from
-    sample `begin` on; and the section that is composed. None without a score.
+    """The tempo of the score in beats per minute; [second, place in the bar, number in the score]
+    of each beat from sample `begin` on; and the section that is composed. None without a score.
     """
     if not len(stream.beats):
         return None
     rate, near = stream.sample_rate, stream.beats >= begin
-    beats = zip(stream.beats[near], stream.places[near], strict=True)
+    numbers = np.arange(len(near)) + stream.first_beat
+    beats = zip(stream.beats[near], stream.places[near], numbers[near], strict=True)
     first, number, returns = stream.section
     return {"tempo": round(stream.tempo, 1),
-            "beats": [[round(float(beat / rate), 3), int(place)] for beat, place in beats],
+            "beats": [[round(float(beat / rate), 3), int(place), int(number)]
+                      for beat, place, number in beats],
             "section": {"second": round(first / rate, 3), "number": number, "returns": returns}}
 
 
