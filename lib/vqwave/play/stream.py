@@ -177,6 +177,11 @@ class StreamStatus:
         return self._chain.score.state.first // STEPS_PER_BEAT
 
     @property
+    def next_step(self) -> int:
+        """The step of the score that is composed next."""
+        return self._chain.score.stop
+
+    @property
     def section(self) -> tuple[int, int, bool]:
         """The section of the score that is composed: the sample at which it begins, the number of
         its music from 0, and whether that music returns.

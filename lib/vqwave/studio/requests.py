@@ -216,6 +216,12 @@ class Settings(TakeRequest):
         first = ((0, {"edits": dict(edits)}),) if any(edits.values()) else ()
         return self.model_copy(update={"changes": (*first, *rest), **update})
 
+    def first_edited(self, other: "Settings") -> int:
+        """The first step of the score that has other edits than in `other`."""
+        ours, theirs = ({(name, *row) for name, rows in x.edits.items() for row in rows}
+                        for x in (self, other))
+        return min((row[1] for row in ours ^ theirs), default=0)
+
     @property
     def title(self) -> str:
         return f"{self._title}{', edited' if self.edits else ''}"

@@ -50,8 +50,8 @@ class TakeList:
         for take in takes:
             take.end(why="The studio has ended.")
 
-    def admit(self, settings: Settings) -> Take:
-        """A new take. Raises `UserError` if all streams are in use."""
+    def admit(self, settings: Settings, before: Take | None = None) -> Take:
+        """A new take; before: see `Take`. Raises `UserError` if all streams are in use."""
         with self._lock:
             if self._closed:
                 raise UserError("The studio is closing.")
@@ -61,8 +61,10 @@ class TakeList:
             if len(busy) - bool(idle) >= self.streams:
                 raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
                                 f"at once: wait until one ends, then try again.")
-            take = Take(settings, self.folder)
+            take = Take(settings, self.folder, before)
             self.by_id[take.id] = take
+            for old in list(self.by_id.values())[: -limits.TAKES_EDITED]:
+                old.states.clear()
         if len(busy) >= self.streams:
             min(idle, key=lambda take: take.touched).end(
                 why="Nobody read this take, so the studio ended it for another.")
@@ -177,13 +179,13 @@ class Studio:
         }
 
     @with_errors
-    def make_take(self, request: TakeRequest) -> Iterator[bytes]:
+    def make_take(self, request: TakeRequest, before: Take | None = None) -> Iterator[bytes]:
         """Generate a take until the iterator is closed. Messages: {"progress", "share"}, {"take":
         header}, one for each block (see `Take.messages`), {"end": record}. An {"error": text} may
-        end the take at any time.
+        end the take at any time. before: the take that is made again with other edits.
         """
         s, recording = self.settings(request)
-        take = self.takes.admit(s)
+        take = self.takes.admit(s, before)
         try:
             yield pack_message({"progress": "Loading the models", "share": None})
             models = self.folders.models(s.weights, s.epoch)
@@ -204,7 +206,7 @@ class Studio:
         take = self.takes.get(identity)
         return self.make_take(take.settings.edited(
             request.edits, take.log.ordered() if take.busy else take.settings.changes,
-            until=request.until, replaces=identity))
+            until=request.until, replaces=identity), take)
 
     @with_errors
     def replay(self, identity: str) -> Iterator[bytes]:

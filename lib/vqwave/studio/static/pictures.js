@@ -139,6 +139,9 @@ function noteHeight(midi, { lowest, bands }, height) {
   return height * (1 - (2 * (midi - lowest) + 0.5) / bands);
 }
 
+/** The note at a share of the height, from the top: the inverse of `noteHeight`. */
+export const pitchAt = (down, { lowest, bands }) => Math.round(lowest + ((1 - down) * bands - 0.5) / 2);
+
 /** A line and a name at each C. */
 export function drawOctaves(context, about, width, height, scale) {
   context.save();

@@ -2,6 +2,8 @@
 
 import { Beats } from "./beat.js";
 import { SLIDE, alertIn, announce, byId, copy, element, film, keep, seldom, time } from "./dom.js";
+import { Edit } from "./edit.js";
+import { History, changeOf, flat } from "./history.js";
 import { STEP, listen } from "./keys.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
@@ -25,7 +27,7 @@ function role(chain, level) {
 
 export class Player {
   constructor(form, takes) {
-    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [] });
+    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [], score: [], values: {} });
     const on = (id, act) => byId(id)?.addEventListener("click", act);
     on("play", () => this.press());
     on("die", () => this.another());
@@ -42,6 +44,8 @@ export class Player {
       keep("vqwave.volume", Number(byId("volume").value));
       if (audio) audio.volume.gain.value = volume();
     });
+    this.history = new History();
+    this.edits = new Edit(this);
     this.turns = new Turns(this, form.about.controls);
     for (const name of ["wild", "loudness"]) {
       byId(name).addEventListener("input", () => this.slide(name));
@@ -50,6 +54,7 @@ export class Player {
         this.slide(name);
       });
     }
+    on("full", () => (document.fullscreenElement ? document.exitFullscreen() : document.querySelector(".stage").requestFullscreen()));
     this.wave.addEventListener("click", (event) => this.seek((event.offsetX / this.wave.clientWidth) * this.total));
     this.wave.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -STEP, ArrowRight: STEP, Home: -Infinity, End: Infinity }[event.key];
@@ -84,8 +89,8 @@ export class Player {
   }
 
   /** Make a take from the form and `more`. The current take plays on until the new one can sound. A second call
-   *  meanwhile does nothing; Stop cancels. passed: the new take is heard from the end of its recording on. */
-  async make(more = {}, passed = false) {
+   *  meanwhile does nothing; Stop cancels. begin: the sample from which a take is heard. */
+  async make(more = {}, begin = () => 0) {
     await this.change(async (coming) => {
       const settings = await this.form.whole(await more);
       const [{ settings: whole }, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
@@ -96,7 +101,19 @@ export class Player {
       const until = Math.round((1 + (settings.mode === "continue" ? Number(settings.prompt_seconds) : 0)) * this.form.rate);
       if (this.take?.local && this.state === "making") this.rest(await this.conclude(), "Stopped");
       const replaces = this.state === "making" ? this.take.id : "";
-      await this.read(await ask("studio/takes", { ...settings, latency, replaces, ...(long && { until }) }, coming.signal), coming, { long, passed });
+      await this.read(await ask("studio/takes", { ...settings, latency, replaces, ...(long && { until }) }, coming.signal), coming, { long, begin });
+    });
+  }
+
+  /** Make the take again with other edits of its score, to be heard from a second on, or in its loop. */
+  async edit(edits, second) {
+    const { take, sound, live } = this;
+    if (this.busy) return void (this.coming?.abort(), setTimeout(() => this.edit(edits, second), 100));
+    const from = Math.round(second * take.rate);
+    const until = (sound.loop?.[1] ?? from) + take.rate;
+    await this.change(async (coming) => {
+      this.table = await tables();
+      await this.read(await ask(`studio/takes/${take.id}/edit`, { edits, ...(live && { until }) }, coming.signal), coming, { long: live, begin: () => sound.loop?.[1] ?? from, edited: take.id });
     });
   }
 
@@ -129,7 +146,7 @@ export class Player {
   }
 
   /** Read a take's messages until it can sound, then put it in the place of the current one. */
-  async read(response, control, { long = false, passed = false }) {
+  async read(response, control, { long = false, begin = () => 0, edited = null }) {
     const parts = frames(response);
     const first = [];
     let [take, samples] = [null, 0];
@@ -143,11 +160,12 @@ export class Player {
       if (about.take) take = about.take;
       samples += about.samples ?? 0;
       first.push(value);
-      ready = about.end || (take && samples > (passed ? take.prompt : 0));
+      if (edited && samples) this.say("Making the music again …", samples / begin(take));
+      ready = about.end || (take && samples > begin(take));
     }
-    if (this.state === "making") this.conclude().catch(() => {}); // the new take sounds, whatever became of the old one
-    Object.assign(this, { control, long });
-    this.open(take, passed ? take.prompt : 0);
+    if (this.state === "making") this.conclude(!edited).catch(() => {}); // the new take sounds, whatever became of the old one
+    Object.assign(this, { control, long, before: edited ? [...this.before, edited] : [] });
+    this.open(take, begin(take), edited);
     for (const message of first) this.receive(message);
     this.readOn(parts, control);
   }
@@ -197,9 +215,10 @@ export class Player {
     return this.state === "making" && this.long;
   }
 
-  /** Show and play a take, from a sample on. */
-  open(take, from) {
+  /** Show and play a take, from a sample on, or in the loop of the take before its edit. */
+  open(take, from, edited) {
     this.take = take;
+    const loop = edited && this.sound.loop;
     this.sound = new Sound(take.rate, take.block / take.rate, this.sound);
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
@@ -207,8 +226,14 @@ export class Player {
     Object.assign(this, { bits: new Map(), marks: [], melody: [], score: [], record: null, allowed: null, state: "making", speed: null, beats: new Beats() });
     this.layLanes();
     this.turns.begin(take);
-    if (this.live) for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.slide(name);
-    this.sound.from = from;
+    this.edits.begin(take, edited);
+    if (edited) this.turns.showValues(this.values);
+    else {
+      this.values = {};
+      if (this.live) for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.slide(name);
+      this.history.clear();
+    }
+    Object.assign(this.sound, { loop, from: loop ? loop[0] : from });
     announce(take.title, "VQWave", { play: () => this.press(), pause: () => this.press(), stop: () => this.stop(), nexttrack: () => this.another() });
     this.refresh();
   }
@@ -241,6 +266,7 @@ export class Player {
     this.melody.push(...about.notes);
     const start = this.sound.end / this.take.rate;
     if (about.score) this.score = [...this.score.filter(([second]) => second < start), ...about.score];
+    if (about.score && byId("edit").hidden) this.refresh();
     this.beats.hear(about.form, start);
     this.turns.showTempo(this.beats.tempo);
     this.outline.append(pcm);
@@ -271,11 +297,11 @@ export class Player {
   }
 
   list({ sound, outline }, record) {
-    this.takes.add({ ...record, outline: outline.bytes(64, sound.end) });
+    this.takes.add({ ...record, outline: outline.bytes(64, sound.end) }, this.before);
   }
 
   /** End the making of the current take at the playhead, and list it. Returns its record, null where nothing was heard. */
-  async conclude() {
+  async conclude(listed = true) {
     const { control, take, sound, outline } = this;
     this.control = null;
     this.state = "stopping";
@@ -284,7 +310,7 @@ export class Player {
       if (record) {
         sound.end = Math.min(sound.end, Math.round(record.seconds * take.rate));
         sound.from = Math.min(sound.from, sound.end);
-        this.list({ sound, outline }, record);
+        if (listed) this.list({ sound, outline }, record);
       }
       return record;
     } finally {
@@ -371,9 +397,11 @@ export class Player {
 
   // ----------------------------------------------------------------------------------------------------- steering
 
-  async steer(change, label) {
+  /** Change controls. label: of the mark in the picture. again: the history knows the change. */
+  async steer(change, label, again = false) {
     if (!this.live) return;
     const take = this.take;
+    if (!again) this.remember(change);
     const bar = byId("bar").checked && change.loudness === undefined;
     try {
       const { sample, link } = await answer(ask(`studio/takes/${take.id}/set`, bar ? { ...change, bar } : change));
@@ -384,6 +412,20 @@ export class Player {
     } catch (error) {
       alertIn(byId("alert"), inWords(error));
     }
+  }
+
+  /** Remember a change of controls, so that it can be undone; a jump or a section cannot be. */
+  remember({ jump, section, ...change }) {
+    const after = flat(change);
+    const before = Object.fromEntries(Object.keys(after).map((name) => [name, this.values[name] ?? this.turns.firstOf(name)]));
+    Object.assign(this.values, after);
+    this.turns.showValues(after);
+    const to = (values) => () => {
+      Object.assign(this.values, values);
+      this.turns.showValues(values);
+      this.steer(changeOf(values), undefined, true);
+    };
+    if (Object.keys(after).length) this.history.add({ key: Object.keys(after).join(), undo: to(before), redo: to(after) });
   }
 
   /** Send the value of a slider. The loudness changes at once; what the studio makes has it a little later. */
@@ -416,7 +458,7 @@ export class Player {
     if (!sound || this.busy) return;
     const end = Math.ceil(sound.position);
     const passage = send(wav(sound.samples(Math.max(0, end - PASSAGE * take.rate), end), take.rate), `${take.title}.wav`);
-    await this.make(passage.then(({ id, name, seconds }) => ({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: id, name, prompt_start: 0, prompt_seconds: seconds, keep_original: true })), true);
+    await this.make(passage.then(({ id, name, seconds }) => ({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: id, name, prompt_start: 0, prompt_seconds: seconds, keep_original: true })), ({ prompt }) => prompt);
   }
 
   // ------------------------------------------------------------------------------------------------------ drawing
@@ -431,7 +473,7 @@ export class Player {
 
   /** Update the labels and the state of the buttons. */
   refresh() {
-    const { sound } = this;
+    const { sound, take } = this;
     const going = sound && !sound.paused && !sound.over;
     const play = byId("play");
     play.setAttribute("aria-label", going ? "Pause" : "Play");
@@ -447,6 +489,7 @@ export class Player {
     for (const name of ["wild", "loudness", "jump", "hold", "bar"]) byId(name).disabled = !steerable;
     this.turns.allow(steerable);
     if (byId("onward")) byId("onward").disabled = !sound || this.busy || this.state === "lost";
+    this.edits.allow(Boolean(sound && !take?.local && this.state !== "lost" && this.score.length));
     byId("steer-why").hidden = steerable;
     if (!steerable) this.showHeld(false);
     this.dirty = true;
@@ -497,6 +540,7 @@ export class Player {
     const first = Math.max(0, Math.min(position / column - 0.6 * columns, Math.max(last, columns) - columns));
     const left = Math.round(first * wide);
     const x = (samples) => Math.round((samples / column) * wide) - left;
+    this.secondAt = (pixel) => (((pixel * scale + left) / wide) * column) / rate;
     picture.fillStyle = colour("picture");
     picture.fillRect(0, 0, seen, tall);
     picture.imageSmoothingEnabled = true;
@@ -504,6 +548,7 @@ export class Player {
     drawNotes(picture, this.melody, take, tall, (second) => x(second * rate), scale, this.score.length > 0);
     drawScore(picture, this.score, take, tall, (second) => x(second * rate), scale);
     drawOctaves(picture, take, seen, tall, scale);
+    this.edits.draw(picture, take, tall, (second) => x(second * rate), scale);
     this.beats.draw(picture, (second) => x(second * rate), seen, tall, scale);
     this.beats.tell(position / rate, this.score);
     drawPlayhead(picture, x(position), x(sound.end), tall, true);

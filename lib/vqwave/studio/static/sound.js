@@ -79,6 +79,7 @@ export class Sound {
     this.finished = false;
     this.gaps = 0;
     this.need = START + block;
+    this.loop = null; // [first sample, sample after the last] that repeat
     this.paused = false;
     this.timer = setInterval(() => this.tick(), 50);
     this.open();
@@ -122,7 +123,7 @@ export class Sound {
   }
 
   push(pcm) {
-    if (this.playing && !this.finished) this.adapt();
+    if (this.playing && !this.finished && !this.loop) this.adapt();
     this.blocks.push({ start: this.end, pcm });
     this.end += pcm.length;
     while (this.end - this.blocks[0].start > WHOLE * this.rate && this.blocks[0].start + pcm.length < this.position) this.blocks.shift();
@@ -141,8 +142,25 @@ export class Sound {
   /** The sample that is heard now. */
   get position() {
     if (!this.base) return this.from;
-    const [position, at] = this.base;
-    return Math.max(position, Math.min(this.from, position + (this.context.currentTime - at) * this.rate));
+    return this.wrap(this.base[0] + Math.min(this.passed, this.handed));
+  }
+
+  /** Samples that the device has had time for since the sound began. */
+  get passed() {
+    return Math.max(0, (this.context.currentTime - this.base[1]) * this.rate);
+  }
+
+  /** The sample at a position, in a loop. */
+  wrap(position) {
+    const [first, end] = this.loop ?? [0, Infinity];
+    return position < end ? position : first + ((position - first) % (end - first));
+  }
+
+  /** Repeat some samples; null: go on from here. */
+  repeat(loop) {
+    const { position } = this;
+    this.loop = loop;
+    this.seek(loop ? loop[0] : position);
   }
 
   /** Whether no sound begins: there is no device, or the browser blocks it. */
@@ -163,15 +181,17 @@ export class Sound {
       if (this.context.state === "suspended") this.context.resume();
       this.begin();
     }
-    while (this.from < this.end && this.from < this.position + SCHEDULED * this.rate) {
+    while (this.from < this.end && this.handed < this.passed + SCHEDULED * this.rate) {
       const { start, pcm } = this.blocks.find(({ start, pcm }) => start + pcm.length > this.from);
-      this.node.port.postMessage({ pcm: pcm.slice(this.from - start), position: this.from });
-      this.from = start + pcm.length;
+      const part = pcm.slice(this.from - start, this.loop ? this.loop[1] - start : undefined);
+      this.node.port.postMessage({ pcm: part, position: this.from });
+      this.handed += part.length;
+      this.from = this.wrap(this.from + part.length);
     }
   }
 
   begin() {
-    [this.base, this.began, this.least] = [[this.from, Infinity], performance.now(), Infinity];
+    [this.base, this.handed, this.began, this.least] = [[this.from, Infinity], 0, performance.now(), Infinity];
     if (this.before?.playing) {
       this.before.fadeOut();
       const { gain } = this.out;

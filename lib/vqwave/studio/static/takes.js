@@ -24,10 +24,10 @@ export class Takes {
     keep(KEY, [...starred, ...others].slice(0, 50).sort((a, b) => b.when - a.when));
   }
 
-  /** Remember a take; its name and star stay. */
-  add(record) {
-    const earlier = this.list.find(({ id, link }) => id === record.id || link === record.link);
-    this.list = [{ ...earlier, ...record, pending: false, when: Date.now() }, ...this.list.filter(({ id, link }) => id !== record.id && link !== record.link)];
+  /** Remember a take; its name and star stay. before: the ids of the takes that it was before its edits. */
+  add(record, before = []) {
+    const same = ({ id, link }) => id === record.id || link === record.link || before.includes(id);
+    this.list = [{ ...this.list.find(same), ...record, pending: false, when: Date.now() }, ...this.list.filter((take) => !same(take))];
     this.kept[record.id] = record;
     this.show();
   }

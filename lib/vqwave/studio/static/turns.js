@@ -1,6 +1,7 @@
 // The controls under "Notes, pitch, levels", made from the list in `studio/about`.
 
 import { SLIDE, byId, element, pick, seldom } from "./dom.js";
+import { flat } from "./history.js";
 
 const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
@@ -55,7 +56,15 @@ class Pad {
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
-    Object.assign(this, { player, controls, first: {}, held: new Set(), inputs: [], sampled: [] });
+    Object.assign(this, { player, controls, first: {}, held: new Set(), inputs: [], sampled: [], shows: new Map() });
+    const slide = (name) => this.shows.set(name, (value) => (byId(name).value = value));
+    slide("wild");
+    slide("loudness");
+    this.shows.set("hold", (value) => player.showHeld(value > 0)).set("freeze", (value) => this.showFrozen(value > 0));
+    this.shows.set("notes", (notes) => {
+      this.held = new Set(notes);
+      this.show();
+    });
     byId("turns").append(...controls.filter((one) => !one.sampled && !one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
     this.whole = this.inputs.length; // sliders that do not depend on the take
     this.mutate = byId("turns").querySelector("[aria-label=Mutate]");
@@ -79,10 +88,10 @@ export class Turns {
     const output = element("output", {}, String(first));
     const [min, max] = one.slide ?? [one.least, one.most];
     const input = element("input", { type: "range", min, max, step: one.step, value: first, "aria-label": name });
-    input.addEventListener("dblclick", () => {
-      input.value = one.default;
-      output.textContent = String(one.default);
-      this.player.steer(change(one.default));
+    input.addEventListener("dblclick", () => this.player.steer(change(one.default)));
+    this.shows.set(Object.keys(flat(change(0)))[0], (value) => {
+      input.value = value;
+      output.textContent = String(value);
     });
     input.addEventListener("input", () => {
       output.textContent = input.value;
@@ -103,6 +112,7 @@ export class Turns {
       const names = ["", ...labels, ...(label && !labels.includes(label) ? [label] : [])];
       this.labels = element("select", { "aria-label": "Label", title: "Pass into music like this over a second", onchange: () => this.player.steer({ label: this.labels.value }, `like ${this.labels.value || "any"}`) }, ...names.map((name) => element("option", { value: name, selected: name === label }, name || "any of them")));
       byId("turns").prepend(element("label", { class: "row" }, "Music like ", this.labels));
+      this.shows.set("label", (value) => pick(this.labels, value));
     }
     for (const group of this.sampled) group.remove();
     this.inputs.splice(this.whole);
@@ -176,7 +186,20 @@ export class Turns {
     const buttons = [ask("new", "New section"), ask("theme", "Bring the theme back")];
     const chords = element("input", { type: "text", "aria-label": "Chords", value: this.first.chords ?? "", placeholder: "Am F C G", autocomplete: "off", title: "A bar each, again and again; the score follows them. Empty: none", onchange: () => this.player.steer({ chords: chords.value }, chords.value || "no chords") });
     this.inputs.push(key, chords, ...buttons);
+    this.shows.set("key", (value) => pick(key, value)).set("chords", (value) => (chords.value = value));
     return element("div", { class: "turn" }, element("label", { class: "row" }, element("b", {}, "Key"), key), element("label", { class: "row" }, element("b", {}, "Chords"), chords), element("div", { class: "buttons" }, ...buttons));
+  }
+
+  /** Show values that were set: {control: value}. */
+  showValues(values) {
+    for (const [name, value] of Object.entries(values)) this.shows.get(name)?.(value);
+  }
+
+  /** The value of a control when the take began. */
+  firstOf(name) {
+    const [level, field] = name.split(" ");
+    const one = this.controls.find((control) => control.name === (field ?? level));
+    return this.first[name] ?? one?.default ?? { notes: [], key: "", chords: "", label: this.player.take.label }[name] ?? 0;
   }
 
   reset() {
