@@ -5,6 +5,7 @@ with embedded pictures and sounds.
 import base64
 import html
 import io
+import json
 import math
 import string
 import tempfile
@@ -24,6 +25,8 @@ from ..io import audio, manifest, splits
 from ..io.files import atomic_write, check_place, make_folder, printable
 from ..play import api
 from ..progress import SilentReporter
+from ..studio.pictures import Spectrum
+from ..studio.web import STATIC
 from . import fad, health, judge, tables
 from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 
@@ -35,6 +38,8 @@ HELD_OUT_SECONDS = 20.0
 """The example of held-out music lasts this long, unless every track is shorter."""
 FAR_FROM_TRAINING = 3.0
 """Generated music is far if its distance is this multiple of the training tracks' distance."""
+NEAR = 1.25
+"""Generated music is as close as training tracks up to this multiple."""
 LONG_COPY_SECONDS = 3.0
 """A copy is long if it is this much longer than the longest run shared by held-out music."""
 REFERENCE_SECONDS = 600.0
@@ -280,7 +285,7 @@ def advise(results: Results) -> Iterator[str]:
         yield (f"Generated music is {ratio:.1f} times as far from the held-out tracks as the "
                f"training tracks are: more music of its kind helps.")
     for row in results.copies:
-        if row["seconds"] > (row["held_out_seconds"] or 0.0) + LONG_COPY_SECONDS:
+        if _is_long(row):
             shift = "" if row["transpose"] else "transposition (--transpose 3), "
             yield (f"At {row['level']}x {row['seconds']:.1f} s are copied from a training track: "
                    f"more music, {shift}or a higher temperature make copies rarer.")
@@ -310,23 +315,57 @@ def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str
         f.write(page.encode())
 
 
+def verdict(results: Results) -> str:
+    """The result in one sentence, for the top of the page."""
+    notes_kept = results.codecs[-1].get("notes") if results.codecs else None
+    ratio, faults = _distance_ratio(results), health.find_faults(results.health)
+    copied = max((row["seconds"] for row in results.copies if _is_long(row)), default=0.0)
+    parts = [] if notes_kept is None else [f"keeps {notes_kept:.0%} of the notes"]
+    if ratio:
+        parts.append("makes music as close to them as your other tracks are" if ratio <= NEAR else
+                     f"makes music {ratio:.1f} times as far from them as your other tracks are")
+    parts.append(f"copies up to {copied:.0f} s of a track" if copied else "copies no long passage")
+    parts += [f"has a fault: {faults[0]}"] if faults else []
+    heard = " that it has never heard" if results.held_out and not results.overlaps else ""
+    *first, last = parts
+    return f"On pieces of yours{heard}, it {', '.join(first)}{' and ' if first else ''}{last}."
+
+
+def _is_long(row: dict) -> bool:
+    """Whether a row of `Results.copies` is a long copy."""
+    return row["seconds"] > (row["held_out_seconds"] or 0.0) + LONG_COPY_SECONDS
+
+
 def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
-    escape, held_out = html.escape, results.held_out
+    escape, held_out, first = html.escape, results.held_out, min(results.pieces, default=None)
+    clips = {"Your music": results.original,
+             "A new piece": None if first is None else results.pieces[first],
+             f"Your music, continued after {PROMPT_SECONDS:.0f} s": results.continuation}
+    others = {f"A new piece, seed {seed}": piece for seed, piece in results.pieces.items()
+              if seed != first}
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=escape(name), tracks=results.tracks, minutes=f"{60 * results.hours:.0f}",
+        style=(STATIC / "studio.css").read_text(encoding="utf-8"),
+        script=(STATIC / "theme.js").read_text(encoding="utf-8"), verdict=escape(verdict(results)),
         held_out=f"Held-out tracks, measured below: {held_out} "
                  f"({60 * results.held_out_hours:.0f} min)." if held_out else
                  "Nothing was held out, so all figures are of training tracks.",
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
-        pieces=_pieces(results), distance=_distance_text(results),
+        clips=_clips(clips, results.rate), pieces=_clips(others, results.rate),
+        distance=_distance_text(results),
         clarity=_clarity_table(results), statistics=_statistics_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
-        copies=tables.render(results.copies, COPIES, "html"),
-        codecs=tables.render(map(judge.row_cells, [*results.before, *results.codecs]),
-                             judge.TABLE_COLUMNS, "html"),
-        generators=tables.render(results.generators, GENERATOR_COLUMNS, "html"),
+        copies=_table(results.copies, COPIES),
+        codecs=_table(map(judge.row_cells, [*results.before, *results.codecs]),
+                      judge.TABLE_COLUMNS),
+        generators=_table(results.generators, GENERATOR_COLUMNS),
         curves=_picture("Training curves", plots.training_curves, logs),
         advice="".join(f"<li>{escape(line)}</li>" for line in results.advice))
+
+
+def _table(rows, columns) -> str:
+    """A table that scrolls by itself where the window is narrow."""
+    return f'<div class="scroll" tabindex="0">{tables.render(rows, columns, "html")}</div>'
 
 
 COPIES = (tables.Column("samples per frame", "level"),
@@ -337,21 +376,23 @@ GENERATOR_COLUMNS = (
     tables.Column("best", "bits", ".2f"), tables.Column("epoch", "epoch"))
 
 
-def _pieces(results: Results) -> str:
-    rate, original = results.rate, results.original
-    pieces = {f"seed {seed}": samples for seed, samples in results.pieces.items()}
-    others = {"a held-out track, continued": results.continuation, "the music itself": original}
-    sounds = [_sound(caption, samples, rate) for caption, samples in (pieces | others).items()
-              if samples is not None]
-    pictures = [_picture("Waveform and spectrogram of the pieces", plots.spectrograms, pieces,
-                         sample_rate=rate)]
-    if original is not None:
-        pieces["the music itself"] = original
-    rolls = {caption: notes.roll(samples[: round(EXAMPLE_SECONDS * rate)], rate, columns=400)
-             for caption, samples in pieces.items()}
-    pictures.append(_picture("Piano rolls of the pieces and of the music itself", plots.notes,
-                             rolls))
-    return "\n".join(sounds + pictures)
+def _clips(clips: dict[str, np.ndarray | None], rate: int) -> str:
+    """A picture and a player for each of {caption: float32 [samples]}."""
+    return "\n".join(f"<figure><figcaption>{caption}</figcaption>{_spectrum(caption, clip, rate)}"
+                     f"{_sound(caption, clip, rate)}</figure>"
+                     for caption, samples in clips.items() if samples is not None
+                     for clip in [samples[: round(EXAMPLE_SECONDS * rate)]])
+
+
+def _spectrum(caption: str, samples: np.ndarray, rate: int) -> str:
+    """The picture of a sound, as the studio draws it."""
+    from matplotlib.image import imsave
+
+    columns = Spectrum(rate, max(256, len(samples) // 600)).push(samples, last=True)
+    colours = np.array(json.loads((STATIC / "palettes.json").read_text())["magma"], np.uint8)
+    file = io.BytesIO()
+    imsave(file, colours[columns.T[::-1]], format="png")
+    return f'<img alt="The notes of: {caption}" src="{_data_url("image/png", file.getvalue())}">'
 
 
 def _reference(results: Results) -> str:
@@ -374,7 +415,7 @@ def _clarity_table(results: Results) -> str:
     columns = [metric.column for metric in judge.CLARITY]
     return (f"<p>Clarity of the generated music beside {_reference(results)}: 0 for none of the "
             f"faults. A whistle above 0.05 is audible.</p>"
-            + tables.render([results.clarity], columns, "html"))
+            + _table([results.clarity], columns))
 
 
 def _statistics_table(results: Results) -> str:
@@ -385,7 +426,7 @@ def _statistics_table(results: Results) -> str:
             if (values := results.statistics[key])]
     return (f"<p>Divergence of the use of notes from {_reference(results)}, in bits (0: equal, 1: "
             f"nothing in common), and notes a second of the strongest line:</p>"
-            + tables.render(rows, ("", *notes.STATISTICS, "notes a second"), "html"))
+            + _table(rows, ("", *notes.STATISTICS, "notes a second")))
 
 
 def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
@@ -395,15 +436,14 @@ def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
         if draw(*arguments, path, **options) is False:
             return ""
         url = _data_url("image/png", path.read_bytes())
-    return f'<figure><img alt="{alt}" src="{url}"></figure>'
+    return f'<img class="plot" alt="{alt}" src="{url}">'
 
 
 def _sound(caption: str, samples: np.ndarray, rate: int) -> str:
     mp3, file = rate in audio.MP3_RATES, io.BytesIO()
     soundfile.write(file, samples, rate, format="MP3" if mp3 else "OGG")
     url = _data_url("audio/mpeg" if mp3 else "audio/ogg", file.getvalue())
-    return (f"<figure><figcaption>{caption}</figcaption>"
-            f'<audio controls src="{url}"></audio></figure>')
+    return f'<audio controls preload="metadata" aria-label="{caption}" src="{url}"></audio>'
 
 
 def _data_url(kind: str, data: bytes) -> str:

@@ -19,17 +19,9 @@ export class Level {
     this.memory = model.states.map(([, shape]) => new Tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [1, ...shape]));
   }
 
-  get stop() {
-    return this.first + this.frames.length;
-  }
-
-  get blocks() {
-    return Math.floor(this.stop / this.perBlock);
-  }
-
-  async fill(stop) {
-    while (this.stop < stop) await this.sample(await this.context(this.blocks));
-  }
+  get stop() { return this.first + this.frames.length; }
+  get blocks() { return Math.floor(this.stop / this.perBlock); }
+  async fill(stop) { while (this.stop < stop) await this.sample(await this.context(this.blocks)); }
 
   /** The codes at positions begin … end − 1, one frame after the other; `pad` stands outside the piece. */
   window(begin, end, pad = 0) {
@@ -39,9 +31,7 @@ export class Level {
   }
 
   /** Forget the codes before a position. */
-  trim(position) {
-    this.first += this.frames.splice(0, Math.max(0, position - this.first)).length;
-  }
+  trim(position) { this.first += this.frames.splice(0, Math.max(0, position - this.first)).length; }
 
   /** Pass into a label over the next frames (`play/labels.py`). */
   passToLabel(label, frames) {
@@ -156,7 +146,5 @@ export class Level {
     });
   }
 
-  freeze(frames) {
-    [this.loop, this.loopStart] = [frames ? this.frames.slice(-frames) : null, this.stop];
-  }
+  freeze(frames) { [this.loop, this.loopStart] = [frames ? this.frames.slice(-frames) : null, this.stop]; }
 }

@@ -34,9 +34,7 @@ export class ScoreLevel extends Level {
     [this.partOf, this.part] = [options.partOf, null]; // partOf: the number of a section's part. part: that of this section, or null
   }
 
-  draw(stream, number) {
-    return uniforms(this.seed, 0, this.level, number, 1, stream)[0];
-  }
+  draw(stream, number) { return uniforms(this.seed, 0, this.level, number, 1, stream)[0]; }
 
   /** Draw the tempo, and compose the upbeat. The piece begins with a note that another note soon follows. */
   async begin() {
@@ -75,9 +73,7 @@ export class ScoreLevel extends Level {
   }
 
   /** The number of this section's music; a return has the number of its theme. */
-  get section() {
-    return this.theme >= 0 ? this.sections.indexOf(this.theme) : Math.max(0, this.sections.length - 1);
-  }
+  get section() { return this.theme >= 0 ? this.sections.indexOf(this.theme) : Math.max(0, this.sections.length - 1); }
 
   /** At the end of a section, draw the next: new music, or a section that comes back. */
   planSection() {

@@ -178,9 +178,7 @@ export class Stream {
   }
 
   /** `seconds` in frames of a level. */
-  frames(level, seconds) {
-    return Math.round((seconds * this.about.rate) / level.level);
-  }
+  frames(level, seconds) { return Math.round((seconds * this.about.rate) / level.level); }
 
   /** Cross-fade to the label of the section that is composed, where another one sounds. */
   followLabel() {

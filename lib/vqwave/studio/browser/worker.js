@@ -56,9 +56,7 @@ function complete({ seed, label, changes }) {
   try {
     const list = JSON.parse(changes || "[]").map(([sample, change]) => [Number(sample), { ...change }]);
     return { seed: text, label, changes: list.sort((a, b) => a[0] - b[0]) };
-  } catch {
-    throw new Error("The changes of this link are damaged.");
-  }
+  } catch { throw new Error("The changes of this link are damaged."); }
 }
 
 /** One piece. Its first block, which takes the longest, is composed at once. */
@@ -177,7 +175,5 @@ addEventListener("message", async ({ data: { path, body }, ports: [port] }) => {
   try {
     const message = await answers[path.split("/").at(-1)](body, say);
     if (message) say(message);
-  } catch (error) {
-    say({ error: error.message });
-  }
+  } catch (error) { say({ error: error.message }); }
 });

@@ -1,6 +1,6 @@
 // The codec page: a recording and its reconstructions side by side; switching leaves no gap.
 
-import { alertIn, button, byId, element, film, inField } from "./dom.js";
+import { alertIn, button, byId, element, film, inField, report } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
 import { clock, wav } from "./sound.js";
@@ -72,12 +72,7 @@ export class Codecs extends Together {
     }
   }
 
-  tell(words, share) {
-    byId("codec-status").textContent = words;
-    byId("codec-waiting").hidden = share === undefined;
-    if (share == null) byId("codec-waiting").removeAttribute("value");
-    else byId("codec-waiting").value = share;
-  }
+  tell(words, share) { report("codec-status", "codec-waiting", words, share); }
 
   /** The empty stage of a comparison, which `add` fills. */
   lay() {
@@ -141,9 +136,7 @@ export class Codecs extends Together {
     this.dirty = true;
   }
 
-  get length() {
-    return this.about.samples / this.about.rate;
-  }
+  get length() { return this.about.samples / this.about.rate; }
 
   choose(i, from) {
     super.choose(i, from);

@@ -57,6 +57,21 @@ export function alertIn(box, words) {
   if (words) box.scrollIntoView({ block: "nearest" });
 }
 
+/** Write how far something is. share: of a progress bar; null: unknown; undefined: no bar. */
+export function report(status, bar, words, share) {
+  if (byId(status).textContent !== words) byId(status).textContent = words;
+  byId(bar).hidden = share === undefined;
+  if (share == null) byId(bar).removeAttribute("value");
+  else byId(bar).value = share;
+}
+
+/** Download a blob. */
+export function saveAs(name, blob) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
 /** The content of a JSON file of the page. */
 export async function readJson(path) {
   const response = await fetch(path);
@@ -69,9 +84,7 @@ export async function readJson(path) {
 export function recall(key, otherwise) {
   try {
     return JSON.parse(localStorage.getItem(key)) ?? otherwise;
-  } catch {
-    return otherwise;
-  }
+  } catch { return otherwise; }
 }
 
 export function keep(key, value) {

@@ -42,13 +42,8 @@ export class Edit {
   // ---------------------------------------------------------------------------------------------------------- places
 
   /** The beat that sounds at a second: its index in the beats that are known. */
-  beatAt(second) {
-    return Math.max(0, this.beats.findLastIndex(([begin]) => begin <= second + 0.005));
-  }
-
-  get beats() {
-    return this.player.beats.beats;
-  }
+  beatAt(second) { return Math.max(0, this.beats.findLastIndex(([begin]) => begin <= second + 0.005)); }
+  get beats() { return this.player.beats.beats; }
 
   /** Seconds of a beat. */
   lasts(i) {
@@ -122,17 +117,9 @@ export class Edit {
     this.make(change, drag.step);
   }
 
-  pointercancel() {
-    this.drag = null;
-  }
-
-  rowOf(step, steps, midi) {
-    return [this.secondOf(step), this.secondOf(step + steps) - this.secondOf(step), midi];
-  }
-
-  stepsOf([second, seconds]) {
-    return Math.max(1, this.stepAt(second + seconds - 0.01) - this.stepAt(second) + 1);
-  }
+  pointercancel() { this.drag = null; }
+  rowOf(step, steps, midi) { return [this.secondOf(step), this.secondOf(step + steps) - this.secondOf(step), midi]; }
+  stepsOf([second, seconds]) { return Math.max(1, this.stepAt(second + seconds - 0.01) - this.stepAt(second) + 1); }
 
   // ------------------------------------------------------------------------------------------------------------ bars
 

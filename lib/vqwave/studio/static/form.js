@@ -47,9 +47,7 @@ export class Form {
     this.lay();
   }
 
-  get folder() {
-    return this.about.folders.find(({ name }) => name === this.weights.value);
-  }
+  get folder() { return this.about.folders.find(({ name }) => name === this.weights.value); }
 
   word(level) {
     const { levels, ending } = this.folder;
@@ -80,13 +78,8 @@ export class Form {
     this.refresh();
   }
 
-  chosen(name) {
-    return byId("form").querySelector(`input[name=${name}]:checked`)?.value;
-  }
-
-  input(name, value) {
-    return byId("form").querySelector(`input[name=${name}][value="${value}"]`);
-  }
+  chosen(name) { return byId("form").querySelector(`input[name=${name}]:checked`)?.value; }
+  input(name, value) { return byId("form").querySelector(`input[name=${name}][value="${value}"]`); }
 
   choose(name, value) {
     const input = this.input(name, value);
@@ -172,9 +165,7 @@ export class Form {
       words = error.message;
       try {
         form = await answer(ask("studio/settings", { ...link, mode: "new" }));
-      } catch {
-        return `The link cannot be followed. ${words}`;
-      }
+      } catch { return `The link cannot be followed. ${words}`; }
       form.settings.mode = link.mode;
       form.settings.keep = link.keep;
     }

@@ -1,11 +1,11 @@
 // The player: requests a take, plays and draws it while it is made, and steers it.
 
 import { Beats } from "./beat.js";
-import { SLIDE, alertIn, announce, byId, copy, element, film, keep, seldom, time } from "./dom.js";
+import { SLIDE, alertIn, announce, byId, copy, element, film, keep, report, saveAs, seldom, time } from "./dom.js";
 import { Edit } from "./edit.js";
 import { History, changeOf, flat } from "./history.js";
 import { STEP, listen } from "./keys.js";
-import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
+import { Codes, Outline, PAGE, Strip, bars, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
 import { address, answer, ask, cutter, frames, inWords, send } from "./wire.js";
@@ -30,7 +30,7 @@ export class Player {
     Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [], score: [], values: {} });
     const on = (id, act) => byId(id)?.addEventListener("click", act);
     on("play", () => this.press());
-    on("die", () => this.another());
+    on("die", () => this.make({ seed: "", changes: "" }));
     on("stop", () => this.stop());
     on("save", () => this.save());
     on("share", () => copy(address(this.record ?? this.take), byId("share")));
@@ -84,10 +84,6 @@ export class Player {
     else this.make();
   }
 
-  another() {
-    this.make({ seed: "", changes: "" });
-  }
-
   /** Make a take from the form and `more`. The current take plays on until the new one can sound. A second call
    *  meanwhile does nothing; Stop cancels. begin: the sample from which a take is heard. */
   async make(more = {}, begin = () => 0) {
@@ -136,9 +132,7 @@ export class Player {
     this.say("One moment …", null);
     try {
       await prepare(coming);
-    } catch (error) {
-      if (!coming.signal.aborted) alertIn(byId("alert"), inWords(error));
-    }
+    } catch (error) { if (!coming.signal.aborted) alertIn(byId("alert"), inWords(error)); }
     Object.assign(this, { busy: false, coming: null });
     byId("waiting").hidden = true;
     if (!this.sound) this.reset();
@@ -211,9 +205,7 @@ export class Player {
     this.asking = false;
   }
 
-  get live() {
-    return this.state === "making" && this.long;
-  }
+  get live() { return this.state === "making" && this.long; }
 
   /** Show and play a take, from a sample on, or in the loop of the take before its edit. */
   open(take, from, edited) {
@@ -234,7 +226,7 @@ export class Player {
       this.history.clear();
     }
     Object.assign(this.sound, { loop, from: loop ? loop[0] : from });
-    announce(take.title, "VQWave", { play: () => this.press(), pause: () => this.press(), stop: () => this.stop(), nexttrack: () => this.another() });
+    announce(take.title, "VQWave", { play: () => this.press(), pause: () => this.press(), stop: () => this.stop(), nexttrack: () => this.make({ seed: "", changes: "" }) });
     this.refresh();
   }
 
@@ -251,16 +243,13 @@ export class Player {
     this.codeCanvases.forEach((canvas, i) => (canvas.style.height = `${this.codes[i].high(128)}px`));
     const [most] = take.levels.filter(({ generated }) => generated);
     if (most) byId("explained").textContent = `Every point is a code${take.levels.some(({ books }) => books > 1) ? ", and where a frame has several, its first is at the bottom" : ""}. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
-    this.codeCanvases.forEach((one, i) => {
-      one.addEventListener("pointermove", (event) => (this.pointed = [i, event.offsetX / one.clientWidth, event.offsetY / one.clientHeight]));
-      one.addEventListener("pointerleave", () => (this.pointed = null));
-    });
   }
 
   block(about, payload) {
     const cut = cutter(payload);
     const pcm = cut(Int16Array, about.samples);
     this.spectrum.append(cut(Uint8Array, about.columns * this.take.bands), this.table.sound);
+    for (const codes of this.codes) codes.count = Math.round(this.sound.end / codes.level) * codes.books; // a part that was made before an edit has no codes
     about.codes.forEach((count, i) => this.codes[i].append(cut(Uint16Array, count), this.table.codes));
     this.bits.set(Math.floor(this.sound.end / this.take.block), about.bits);
     this.melody.push(...about.notes);
@@ -296,9 +285,7 @@ export class Player {
     this.sound.tick();
   }
 
-  list({ sound, outline }, record) {
-    this.takes.add({ ...record, outline: outline.bytes(64, sound.end) }, this.before);
-  }
+  list({ sound, outline }, record) { this.takes.add({ ...record, outline: outline.bytes(64, sound.end) }, this.before); }
 
   /** End the making of the current take at the playhead, and list it. Returns its record, null where nothing was heard. */
   async conclude(listed = true) {
@@ -313,9 +300,7 @@ export class Player {
         if (listed) this.list({ sound, outline }, record);
       }
       return record;
-    } finally {
-      control?.abort();
-    }
+    } finally { control?.abort(); }
   }
 
   /** End the take at the playhead and keep it. A finished take goes back to its beginning. */
@@ -330,9 +315,7 @@ export class Player {
       if (this.sound !== sound) return;
       if (!record) return this.reset();
       this.rest(record, "Stopped");
-    } catch (error) {
-      this.lose(inWords(error));
-    }
+    } catch (error) { this.lose(inWords(error)); }
     this.refresh();
   }
 
@@ -374,9 +357,7 @@ export class Player {
   }
 
   /** Move the playhead by so many seconds. */
-  move(seconds) {
-    if (this.sound) this.seek(this.sound.position + seconds * this.take.rate);
-  }
+  move(seconds) { if (this.sound) this.seek(this.sound.position + seconds * this.take.rate); }
 
   seek(position) {
     if (!this.sound) return;
@@ -387,12 +368,8 @@ export class Player {
   /** Download the take up to the playhead; from the page itself where the studio is gone. */
   save() {
     const { sound, take } = this;
-    if (this.state === "lost" || take.local) {
-      const heard = sound.samples(0, take.local ? Math.ceil(sound.position) : sound.end);
-      const link = element("a", { href: URL.createObjectURL(wav(heard, take.rate)), download: `vqwave-seed-${take.seed}.wav` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    } else element("a", { href: `studio/takes/${take.id}.wav?heard=${Math.ceil(sound.position)}`, download: true }).click();
+    if (this.state === "lost" || take.local) saveAs(`vqwave-seed-${take.seed}.wav`, wav(sound.samples(0, take.local ? Math.ceil(sound.position) : sound.end), take.rate));
+    else element("a", { href: `studio/takes/${take.id}.wav?heard=${Math.ceil(sound.position)}`, download: true }).click();
   }
 
   // ----------------------------------------------------------------------------------------------------- steering
@@ -409,9 +386,7 @@ export class Player {
       if (take === this.take && label && sample !== undefined) this.marks.push({ sample, label });
       if (take === this.take && change.loudness !== undefined) this.sound.expectGain(sample, gainOf(change.loudness), take.ramp);
       this.dirty = true;
-    } catch (error) {
-      alertIn(byId("alert"), inWords(error));
-    }
+    } catch (error) { alertIn(byId("alert"), inWords(error)); }
   }
 
   /** Remember a change of controls, so that it can be undone; a jump or a section cannot be. */
@@ -463,13 +438,7 @@ export class Player {
 
   // ------------------------------------------------------------------------------------------------------ drawing
 
-  say(words, share) {
-    const status = byId("status");
-    if (status.textContent !== words) status.textContent = words;
-    byId("waiting").hidden = share === undefined;
-    if (share == null) byId("waiting").removeAttribute("value");
-    else byId("waiting").value = share;
-  }
+  say(words, share) { report("status", "waiting", words, share); }
 
   /** Update the labels and the state of the buttons. */
   refresh() {
@@ -489,7 +458,7 @@ export class Player {
     for (const name of ["wild", "loudness", "jump", "hold", "bar"]) byId(name).disabled = !steerable;
     this.turns.allow(steerable);
     if (byId("onward")) byId("onward").disabled = !sound || this.busy || this.state === "lost";
-    this.edits.allow(Boolean(sound && !take?.local && this.state !== "lost" && this.score.length));
+    this.edits.allow(Boolean(sound && !take?.local && this.state !== "lost" && (this.score.length || (take.score && !this.sound.end))));
     byId("steer-why").hidden = steerable;
     if (!steerable) this.showHeld(false);
     this.dirty = true;
@@ -514,7 +483,7 @@ export class Player {
       this.moving = moving;
       this.refresh();
     }
-    if (!moving && !this.dirty && !this.pointed) return;
+    if (!moving && !this.dirty) return;
     this.dirty = false;
     const { rate, column } = take;
     const position = sound.position;
@@ -524,7 +493,7 @@ export class Player {
     const colour = ink();
     const across = (samples) => Math.round((samples / this.total) * width);
     const shown = Math.min(this.outline.samples, sound.end);
-    this.outline.draw(wave, across(shown), height, shown, colour("wave"));
+    bars(wave, this.outline.bytes(across(shown), shown), across(shown), height, colour("wave"));
     wave.fillStyle = colour("mark");
     for (const { sample } of this.marks) wave.fillRect(across(sample), 0, scale, height * 0.25);
     wave.fillStyle = colour("veil");
@@ -544,7 +513,9 @@ export class Player {
     picture.fillStyle = colour("picture");
     picture.fillRect(0, 0, seen, tall);
     picture.imageSmoothingEnabled = true;
+    picture.globalAlpha = this.edits.on ? 0.4 : 1; // so that the notes are clear
     this.spectrum.draw(picture, tall, left, wide, seen);
+    picture.globalAlpha = 1;
     drawNotes(picture, this.melody, take, tall, (second) => x(second * rate), scale, this.score.length > 0);
     drawScore(picture, this.score, take, tall, (second) => x(second * rate), scale);
     drawOctaves(picture, take, seen, tall, scale);
@@ -587,11 +558,6 @@ export class Player {
       const bits = this.bits.get(Math.floor(position / take.block))?.[take.levels[i].level];
       this.notes[i].textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a frame`;
     });
-    if (!this.pointed) return;
-    const [i, right, down] = this.pointed;
-    const code = this.codes[i].find(((left + right * this.picture.width) / wide) * take.column, down);
-    if (code) this.notes[i].textContent = `code ${code.code}${code.book ? ` of book ${code.book}` : ""} at ${(code.sample / take.rate).toFixed(3)} s`;
-    this.dirty = true;
   }
 
   /** Draw in the colours of another theme. */
@@ -621,7 +587,7 @@ export class Player {
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Bold bars are the composed notes, also those that are not played yet; faint bars are notes that are heard in the sound. Long lines are bars." : "");
+    byId("hint").textContent = this.edits.on ? "Click a note to remove it, or an empty place to add one. Drag a note to move it. Drag along the lower edge, or with Shift, to select bars." : "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Bold bars are the composed notes, also those that are not played yet; faint bars are notes that are heard in the sound. Long lines are bars." : "");
     if (this.busy) return;
     const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;

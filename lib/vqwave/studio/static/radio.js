@@ -33,9 +33,7 @@ function article(station) {
 }
 
 /** Only one station sounds at a time. */
-function pauseOthers(playing) {
-  for (const audio of document.querySelectorAll("audio")) if (audio !== playing) audio.pause();
-}
+function pauseOthers(playing) { for (const audio of document.querySelectorAll("audio")) if (audio !== playing) audio.pause(); }
 
 async function refresh() {
   if (document.hidden) return;
@@ -49,6 +47,4 @@ async function refresh() {
 try {
   byId("stations").append(...(await stations()).map(article));
   setInterval(refresh, REFRESH);
-} catch (error) {
-  alertIn(byId("alert"), inWords(error));
-}
+} catch (error) { alertIn(byId("alert"), inWords(error)); }

@@ -37,17 +37,9 @@ export class RecordingBox extends EventTarget {
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
-  field(part) {
-    return this.root.querySelector(`#${this.name}-${part}`);
-  }
-
-  get start() {
-    return Math.max(0, Number(this.field("start").value) || 0);
-  }
-
-  get seconds() {
-    return Number(this.field("seconds").value);
-  }
+  field(part) { return this.root.querySelector(`#${this.name}-${part}`); }
+  get start() { return Math.max(0, Number(this.field("start").value) || 0); }
+  get seconds() { return Number(this.field("seconds").value); }
 
   /** The chosen part, as a request names it. */
   values() {
@@ -75,9 +67,7 @@ export class RecordingBox extends EventTarget {
     alertIn(this.box, words);
   }
 
-  saying() {
-    return `${this.recording.name}: ${time(this.recording.seconds)} long, ready.`;
-  }
+  saying() { return `${this.recording.name}: ${time(this.recording.seconds)} long, ready.`; }
 
   /** Show the recording that a promise brings; the last call wins. */
   async load(promise) {
@@ -88,9 +78,7 @@ export class RecordingBox extends EventTarget {
     try {
       const recording = await promise;
       if (asked === this.asked) this.show(recording);
-    } catch (error) {
-      if (asked === this.asked) this.refuse(inWords(error));
-    }
+    } catch (error) { if (asked === this.asked) this.refuse(inWords(error)); }
   }
 
   show(recording) {
@@ -166,9 +154,7 @@ export class RecordingBox extends EventTarget {
       node.connect(context.volume);
       node.start();
       this.hear.textContent = "Stop";
-    } catch (error) {
-      this.refuse(inWords(error));
-    }
+    } catch (error) { this.refuse(inWords(error)); }
   }
 
   pause() {
@@ -199,8 +185,6 @@ export class RecordingBox extends EventTarget {
       this.said.textContent = "Waiting for the microphone …";
       recorder.start();
       this.mic.textContent = "Stop recording";
-    } catch {
-      this.refuse("The browser does not let this page use a microphone.");
-    }
+    } catch { this.refuse("The browser does not let this page use a microphone."); }
   }
 }

@@ -109,13 +109,8 @@ export class Sound {
   }
 
   /** Let the music have a gain from now on. The samples from `sample` on will have it already, after a ramp. */
-  setGain(gain) {
-    this.post({ gain });
-  }
-
-  expectGain(sample, gain, ramp) {
-    this.post({ sample, gain, ramp });
-  }
+  setGain(gain) { this.post({ gain }); }
+  expectGain(sample, gain, ramp) { this.post({ sample, gain, ramp }); }
 
   post(message) {
     if (this.node) this.node.port.postMessage(message);
@@ -135,9 +130,7 @@ export class Sound {
     return this.blocks.map(({ start, pcm }) => pcm.subarray(Math.max(0, begin - start), Math.max(0, end - start)));
   }
 
-  get playing() {
-    return this.base !== null;
-  }
+  get playing() { return this.base !== null; }
 
   /** The sample that is heard now. */
   get position() {
@@ -146,9 +139,7 @@ export class Sound {
   }
 
   /** Samples that the device has had time for since the sound began. */
-  get passed() {
-    return Math.max(0, (this.context.currentTime - this.base[1]) * this.rate);
-  }
+  get passed() { return Math.max(0, (this.context.currentTime - this.base[1]) * this.rate); }
 
   /** The sample at a position, in a loop. */
   wrap(position) {
@@ -164,13 +155,8 @@ export class Sound {
   }
 
   /** Whether no sound begins: there is no device, or the browser blocks it. */
-  get mute() {
-    return this.base?.[1] === Infinity && performance.now() - this.began > MUTE;
-  }
-
-  get over() {
-    return this.finished && this.position >= this.end;
-  }
+  get mute() { return this.base?.[1] === Infinity && performance.now() - this.began > MUTE; }
+  get over() { return this.finished && this.position >= this.end; }
 
   /** Hand samples to the device, once enough have arrived. */
   tick() {

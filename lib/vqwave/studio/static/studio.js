@@ -8,36 +8,16 @@ import { wake } from "./sound.js";
 import { Takes } from "./takes.js";
 import { answer, inWords } from "./wire.js";
 
-const TABS = ["music", "codecs"];
-
-const tabOfAddress = () => TABS.find((name) => location.hash === `#${name}`) ?? TABS[0];
-
-function show(tab) {
-  for (const name of TABS) {
-    const chosen = name === tab;
-    byId(name).hidden = !chosen;
-    byId(`tab-${name}`).setAttribute("aria-selected", String(chosen));
-    byId(`tab-${name}`).tabIndex = chosen ? 0 : -1;
+/** Show the page that the address names. */
+function show() {
+  for (const [name, shown] of [["music", location.hash !== "#codecs"], ["codecs", location.hash === "#codecs"]]) {
+    byId(name).hidden = !shown;
+    byId(`tab-${name}`).setAttribute("aria-current", shown ? "page" : "false");
   }
 }
 
-function open(tab) {
-  if (tab !== tabOfAddress()) history.pushState(null, "", `#${tab}`);
-  show(tab);
-}
-
-show(tabOfAddress());
-addEventListener("popstate", () => show(tabOfAddress()));
-for (const name of TABS) {
-  byId(`tab-${name}`).addEventListener("click", () => open(name));
-  byId(`tab-${name}`).addEventListener("keydown", ({ key }) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
-    if (!step) return;
-    const next = TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length];
-    open(next);
-    byId(`tab-${next}`).focus();
-  });
-}
+show();
+addEventListener("hashchange", show);
 
 /** Take a file that is dropped anywhere on the page. */
 function takeDrops(codecs, form) {
@@ -108,6 +88,4 @@ try {
     takeDrops(codecs);
     byId("music").replaceChildren(byId("alert"), element("p", { class: "lead" }, "There are no generators here; the codecs can be heard on the other page."));
   }
-} catch (error) {
-  alertIn(byId("alert"), inWords(error));
-}
+} catch (error) { alertIn(byId("alert"), inWords(error)); }

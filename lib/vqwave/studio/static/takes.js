@@ -1,9 +1,9 @@
 // The list of takes made in this browser: play, name, star, finish, download, delete.
 
-import { alertIn, button, byId, copy, element, keep, recall } from "./dom.js";
+import { alertIn, button, byId, copy, element, keep, recall, saveAs } from "./dom.js";
 import { Pair } from "./pair.js";
 import { Outline, drawBars, ink } from "./pictures.js";
-import { answer, ask, cutter, frames, inWords } from "./wire.js";
+import { address, answer, ask, cutter, frames, inWords } from "./wire.js";
 
 const KEY = "vqwave.takes";
 const FOUR = 12; // seconds of each of four pieces when the form gives no length
@@ -14,9 +14,7 @@ export class Takes {
     this.load();
   }
 
-  get list() {
-    return recall(KEY, []);
-  }
+  get list() { return recall(KEY, []); }
 
   set list(takes) {
     const starred = takes.filter(({ star }) => star);
@@ -33,9 +31,7 @@ export class Takes {
   }
 
   /** Remember a take whose record the page will not receive any more. */
-  expect(about) {
-    this.list = [{ ...about, pending: true, when: Date.now() }, ...this.list];
-  }
+  expect(about) { this.list = [{ ...about, pending: true, when: Date.now() }, ...this.list]; }
 
   change(id, values) {
     this.list = this.list.map((take) => (take.id === id ? { ...take, ...values } : take));
@@ -83,14 +79,11 @@ export class Takes {
   row(take, day) {
     const kept = take.id in this.kept;
     const called = take.name || take.title;
-    const link = new URL(`?${take.link}`, location.origin + location.pathname).href;
+    const link = address(take);
     // Kept as text: a seed in the changes can be larger than a JavaScript number holds.
     const saveChanges = () => {
       const settings = new URLSearchParams(take.link);
-      const file = new Blob([`{"seed": ${settings.get("seed")}, "changes": ${settings.get("changes")}}\n`], { type: "application/json" });
-      const save = element("a", { href: URL.createObjectURL(file), download: take.changes_file });
-      save.click();
-      setTimeout(() => URL.revokeObjectURL(save.href), 1000);
+      saveAs(take.changes_file, new Blob([`{"seed": ${settings.get("seed")}, "changes": ${settings.get("changes")}}\n`], { type: "application/json" }));
     };
     const changed = `You changed it ${take.changes === 1 ? "once" : `${take.changes} times`} while it played`;
     const boxes = [["loud", "Loudness for streaming"], ["fade", "Fade in and out"], ["loop", "Loop without a seam"]].map(([key, label]) => [key, element("input", { type: "checkbox", "data-finish": key, onchange: () => exclude(key) }), label]);

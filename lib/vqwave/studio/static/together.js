@@ -27,9 +27,7 @@ export class Together {
     this.clockText.textContent = `${time(this.now)} / ${time(this.length)}`;
   }
 
-  get length() {
-    return Math.max(...this.sounds.map(({ buffer }) => buffer.duration));
-  }
+  get length() { return Math.max(...this.sounds.map(({ buffer }) => buffer.duration)); }
 
   get now() {
     return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base));
@@ -82,9 +80,7 @@ export class Together {
     this.dirty = true;
   }
 
-  pause() {
-    if (this.nodes) this.toggle();
-  }
+  pause() { if (this.nodes) this.toggle(); }
 
   rewind() {
     this.silence();

@@ -191,9 +191,7 @@ export class Turns {
   }
 
   /** Show values that were set: {control: value}. */
-  showValues(values) {
-    for (const [name, value] of Object.entries(values)) this.shows.get(name)?.(value);
-  }
+  showValues(values) { for (const [name, value] of Object.entries(values)) this.shows.get(name)?.(value); }
 
   /** The value of a control when the take began. */
   firstOf(name) {
@@ -258,9 +256,7 @@ export class Turns {
       };
       hear();
       byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is connected";
-    } catch {
-      byId("midi").textContent = "The browser does not allow MIDI";
-    }
+    } catch { byId("midi").textContent = "The browser does not allow MIDI"; }
   }
 
   hear(kind, note, velocity) {
