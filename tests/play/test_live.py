@@ -63,5 +63,5 @@ def test_pitches_are_measured_before_the_music_if_a_midi_port_is_open(play, monk
 
 
 def test_notes_cannot_be_sent_without_a_score(play):
-    with pytest.raises(UserError, match="--midi-out sends the notes of a score; these weights have none"):
+    with pytest.raises(UserError, match="--midi-out, --osc and --link need weights with a score"):
         play(start(chain(128), seed=3), lambda blocks, *_: next(blocks), midi_out="synth")
