@@ -4,6 +4,7 @@ Ableton Link the package aalink, whose licence is the GPL.
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Callable
 
@@ -56,24 +57,28 @@ class Osc:
 
     def __init__(self, address: str):
         try:
-            from pythonosc import dispatcher, osc_server, udp_client
+            from pythonosc import dispatcher, osc_message_builder, osc_server
         except ImportError as e:
             raise UserError("OSC needs python-osc: pip install python-osc") from e
         handlers, (host, _, port) = dispatcher.Dispatcher(), address.rpartition(":")
         handlers.map("/vqwave/tempo", lambda _, tempo: setattr(self, "_tempo", float(tempo)))
         self._tempo = 0.0
         try:
-            self._client = udp_client.SimpleUDPClient(host or "127.0.0.1", int(port))
+            self._partner = host or "127.0.0.1", int(port)
             self._server = osc_server.ThreadingOSCUDPServer(("127.0.0.1", int(port) + 1), handlers)
         except (OSError, ValueError, OverflowError) as e:
             raise UserError(f"--osc {address}: must be HOST:PORT, with the next port free "
                             f"({e})") from e
+        self._builder = osc_message_builder.OscMessageBuilder
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def tell(self, tempo: float, place: int):
-        with contextlib.suppress(OSError):  # nobody listens
-            self._client.send_message("/vqwave/tempo", float(tempo))
-            self._client.send_message("/vqwave/beat", place)
+        for name, value in (("tempo", float(tempo)), ("beat", place)):
+            message = self._builder(f"/vqwave/{name}")
+            message.add_arg(value)
+            with contextlib.suppress(OSError):  # nobody listens
+                self._socket.sendto(message.build().dgram, self._partner)
 
     def heard(self) -> float:
         """The tempo that was received since the last call; 0: none."""
@@ -83,6 +88,7 @@ class Osc:
     def close(self):
         self._server.shutdown()
         self._server.server_close()
+        self._socket.close()
 
 
 class Link:

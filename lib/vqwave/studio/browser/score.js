@@ -27,9 +27,7 @@ export class ScoreLevel extends Level {
     const { levels, level_counts: counts } = model.tables;
     const bands = levels.length / sum([...counts]);
     let place = 0;
-    counts.forEach((beats, part) => {
-      if (beats) this.curves.set(part, Array.from({ length: beats }, () => levels.subarray(place, (place += bands))));
-    });
+    counts.forEach((beats, part) => { if (beats) this.curves.set(part, Array.from({ length: beats }, () => levels.subarray(place, (place += bands)))); });
     this.loudness_at = []; // the loudness at the beats of `frames` and at their end
     [this.partOf, this.part] = [options.partOf, null]; // partOf: the number of a section's part. part: that of this section, or null
   }

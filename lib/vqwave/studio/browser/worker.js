@@ -21,9 +21,7 @@ async function read(path, report) {
     const bytes = await new Response(response.body.pipeThrough(count).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
     if (copy) cache?.put(SITE + path, copy).catch(() => {}); // only now: a file that is cut off is fetched again
     return bytes;
-  } catch {
-    throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`);
-  }
+  } catch { throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`); }
 }
 
 /** Load the models that site.json names. */

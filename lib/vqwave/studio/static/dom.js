@@ -75,9 +75,7 @@ export function saveAs(name, blob) {
 /** The content of a JSON file of the page. */
 export async function readJson(path) {
   const response = await fetch(path);
-  return response.json().catch(() => {
-    throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`);
-  });
+  return response.json().catch(() => { throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`); });
 }
 
 /** A value of the local storage. */

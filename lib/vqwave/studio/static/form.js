@@ -16,6 +16,7 @@ export class Form {
     this.radio = radio;
     const part = (legend, ...children) => element("fieldset", {}, element("legend", {}, legend), ...children);
     byId("form").append(
+      element("fieldset", { id: "presets" }),
       part("What to make", element("div", { class: "choices", id: "mode" }, radio("mode", "new", "A new piece", "", true), radio("mode", "continue", "Continue a recording"), radio("mode", "vary", "Vary a recording"), radio("mode", "perform", "Play a tune", "that you hum, or of a recording"))),
       (this.recorded = part("The recording", this.box.root,
         (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
@@ -141,9 +142,7 @@ export class Form {
   }
 
   /** The first tempo, density and key of the score; empty without a score. */
-  firstChange() {
-    return Object.fromEntries([...this.scored.querySelectorAll("input, select")].map(({ id, value }) => [id, this.scored.hidden ? "" : value]));
-  }
+  firstChange() { return Object.fromEntries([...this.scored.querySelectorAll("input, select")].map(({ id, value }) => [id, this.scored.hidden ? "" : value])); }
 
   /** The values of the form, and `more`, once a pending upload has arrived. */
   async whole(more = {}) {
@@ -175,22 +174,9 @@ export class Form {
     this.lay();
     this.choose("mode", s.mode);
     this.refresh();
-    this.choose("level", s.level);
-    this.choose("keep", s.keep);
-    pick(this.label, s.label);
-    pick(byId("key"), s.key);
-    for (const { id } of this.scored.querySelectorAll("input")) byId(id).value = id in link ? s[id] : "";
-    byId("endless").checked = s.seconds === null;
-    if (s.seconds !== null) byId("seconds").value = s.seconds;
-    byId("seed").value = link.seed ?? "";
-    this.epoch.value = s.epoch;
-    byId("keep-original").checked = s.keep_original;
+    this.fill({ ...s, ...Object.fromEntries(["tempo", "density", "seed"].map((name) => [name, link[name] ?? ""])) });
     [this.changes, this.latency] = [link.changes, link.latency];
     this.replayed.hidden = !link.changes;
-    for (const level of Object.keys(this.folder.temperatures)) {
-      byId(`temperature-${level}`).value = s.temperature[level];
-      byId(`temperature-${level}`).dispatchEvent(new Event("input"));
-    }
     if (form.recording) {
       this.box.field("start").value = s.prompt_start;
       this.box.field("seconds").value = s.prompt_seconds;
@@ -198,5 +184,24 @@ export class Form {
     }
     this.refresh();
     return words;
+  }
+  /** Fill the form with settings that are given. */
+  fill(s) {
+    if (s.weights && s.weights !== this.weights.value && this.about.folders.some(({ name }) => name === s.weights)) {
+      this.weights.value = s.weights;
+      this.lay();
+    }
+    for (const name of ["level", "keep"]) if (s[name] !== undefined) this.choose(name, s[name]);
+    for (const [field, value] of [[this.label, s.label], [byId("key"), s.key]]) if (value !== undefined) pick(field, value);
+    for (const name of ["tempo", "density", "chords", "seed", "epoch"]) if (s[name] !== undefined) byId(name).value = s[name];
+    if (s.seconds !== undefined) byId("endless").checked = s.seconds === null || s.seconds === "endless";
+    if (!byId("endless").checked && s.seconds) byId("seconds").value = s.seconds;
+    if (s.keep_original !== undefined) byId("keep-original").checked = s.keep_original;
+    for (const [level, value] of Object.entries(s.temperature ?? {})) {
+      const slider = byId(`temperature-${level}`);
+      if (slider) slider.value = value;
+      slider?.dispatchEvent(new Event("input"));
+    }
+    this.refresh();
   }
 }

@@ -27,7 +27,7 @@ function role(chain, level) {
 
 export class Player {
   constructor(form, takes) {
-    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [], score: [], values: {} });
+    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [], score: [], values: {}, preset: {} });
     const on = (id, act) => byId(id)?.addEventListener("click", act);
     on("play", () => this.press());
     on("die", () => this.make({ seed: "", changes: "" }));
@@ -222,8 +222,9 @@ export class Player {
     if (edited) this.turns.showValues(this.values);
     else {
       this.values = {};
-      if (this.live) for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.slide(name);
+      for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.preset[name] ??= Number(byId(name).value);
       this.history.clear();
+      if (this.live) this.use(this.preset);
     }
     Object.assign(this.sound, { loop, from: loop ? loop[0] : from });
     announce(take.title, "VQWave", { play: () => this.press(), pause: () => this.press(), stop: () => this.stop(), nexttrack: () => this.make({ seed: "", changes: "" }) });
@@ -401,6 +402,14 @@ export class Player {
       this.steer(changeOf(values), undefined, true);
     };
     if (Object.keys(after).length) this.history.add({ key: Object.keys(after).join(), undo: to(before), redo: to(after) });
+  }
+
+  /** Set controls, {control: value}; where nothing can be steered, in the next take. */
+  use(values) {
+    this.preset = this.live ? {} : values;
+    if (!this.live || !Object.keys(values).length) return;
+    if (values.loudness !== undefined) this.sound.setGain(gainOf(values.loudness));
+    this.steer(changeOf(values));
   }
 
   /** Send the value of a slider. The loudness changes at once; what the studio makes has it a little later. */

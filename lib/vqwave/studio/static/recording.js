@@ -42,9 +42,7 @@ export class RecordingBox extends EventTarget {
   get seconds() { return Number(this.field("seconds").value); }
 
   /** The chosen part, as a request names it. */
-  values() {
-    return { recording: this.recording?.id ?? "", name: this.recording?.name ?? "", start: this.start, seconds: this.seconds };
-  }
+  values() { return { recording: this.recording?.id ?? "", name: this.recording?.name ?? "", start: this.start, seconds: this.seconds }; }
 
   upload(file, name) {
     if (file.size > this.about.upload_bytes) return this.refuse(`${name}: larger than ${this.about.upload_bytes >> 20} MB; cut it, or convert it to mp3 or flac.`);

@@ -126,10 +126,7 @@ export class Sound {
   }
 
   /** The samples from `begin` to `end` that are still here, in parts. */
-  samples(begin, end) {
-    return this.blocks.map(({ start, pcm }) => pcm.subarray(Math.max(0, begin - start), Math.max(0, end - start)));
-  }
-
+  samples(begin, end) { return this.blocks.map(({ start, pcm }) => pcm.subarray(Math.max(0, begin - start), Math.max(0, end - start))); }
   get playing() { return this.base !== null; }
 
   /** The sample that is heard now. */

@@ -4,6 +4,7 @@ import { Codecs } from "./codecs.js";
 import { alertIn, byId, element } from "./dom.js";
 import { Form } from "./form.js";
 import { Player } from "./player.js";
+import { Presets } from "./presets.js";
 import { wake } from "./sound.js";
 import { Takes } from "./takes.js";
 import { answer, inWords } from "./wire.js";
@@ -57,6 +58,7 @@ function makeMusic(about) {
   const form = new Form(about, make, () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
+  new Presets(form, player);
   if (about.newest !== null) followTraining(about, player);
   document.addEventListener("theme", () => {
     takes.show();

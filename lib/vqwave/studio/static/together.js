@@ -28,10 +28,7 @@ export class Together {
   }
 
   get length() { return Math.max(...this.sounds.map(({ buffer }) => buffer.duration)); }
-
-  get now() {
-    return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base));
-  }
+  get now() { return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base)); }
 
   /** Add a sound; it joins the others where they are. */
   put(sound) {

@@ -2,6 +2,7 @@
 
 import { SLIDE, byId, element, pick, seldom } from "./dom.js";
 import { flat } from "./history.js";
+import { Midi } from "./midi.js";
 
 const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
@@ -9,7 +10,6 @@ const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
 const FIRST = 60; // the MIDI number of the first
 const TAPS = 4; // taps that set the tempo
 const PAUSE = 2000; // milliseconds after which taps are counted from the beginning
-const CLOCK = { message: 0xf8, ticks: 24, beats: 4, pause: 250, change: 0.75 }; // as `Clock` of play/midi.py has them
 
 /** The name of a control, as the page writes it. */
 export function titleOf({ name }) {
@@ -72,8 +72,7 @@ export class Turns {
       element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
     byId("notes").append(...this.keys);
     byId("freeze").addEventListener("click", () => this.freeze());
-    byId("midi").addEventListener("click", () => this.listen());
-    byId("midi").hidden = !navigator.requestMIDIAccess;
+    this.midi = new Midi(player, (note, down) => this.press(note, down), (tempo, change) => this.follow(tempo, change));
   }
 
   /** A control, what it does, and a slider for each of `rows`: [label, the change of a value]. */
@@ -131,7 +130,7 @@ export class Turns {
   /** A button for each mood whose label the weights have. */
   moods(labels) {
     const moods = Object.entries(this.player.form.about.moods).filter(([, { label }]) => !label || labels.includes(label));
-    const buttons = moods.map(([word, change]) => element("button", { type: "button", class: "small", onclick: () => this.player.steer(change, word) }, word));
+    const buttons = moods.map(([word, change]) => element("button", { type: "button", class: "small", "aria-label": `Mood: ${word}`, onclick: () => this.player.steer(change, word) }, word));
     this.inputs.push(...buttons);
     return element("div", { class: "turn surface" }, element("p", {}, element("b", {}, "Mood")), element("div", { class: "buttons" }, ...buttons));
   }
@@ -166,16 +165,10 @@ export class Turns {
     seldom("tempo", SLIDE, () => this.player.steer({ tempo: value }));
   }
 
-  /** Handle a message of a MIDI clock. After each beat but the first, the mean tempo of the last beats is set. time: in milliseconds. */
-  tick(time) {
-    if (time - this.ticks?.at(-1) < CLOCK.pause) this.ticks.push(time);
-    else [this.ticks, this.ticked] = [[time], 0];
-    this.ticks = this.ticks.slice(-CLOCK.ticks * CLOCK.beats - 1);
-    const count = this.ticked++;
+  /** Follow a tempo, if it differs by more than `change`. */
+  follow(tempo, change) {
     const slider = byId("turns").querySelector("[aria-label=Tempo]");
-    if (count < 2 * CLOCK.ticks || count % CLOCK.ticks || !slider || slider.disabled) return;
-    const tempo = (60000 * (this.ticks.length - 1)) / CLOCK.ticks / (time - this.ticks[0]);
-    if (Math.abs(tempo - slider.closest("label").querySelector("output").textContent) >= CLOCK.change) this.setTempo(slider, tempo);
+    if (slider && !slider.disabled && Math.abs(tempo - slider.closest("label").querySelector("output").textContent) >= change) this.setTempo(slider, tempo);
   }
 
   /** The key and the sections of the score. */
@@ -213,7 +206,7 @@ export class Turns {
 
   allow(steerable) {
     this.steerable = steerable;
-    for (const one of [...this.inputs, ...this.keys, byId("freeze"), byId("midi"), ...(this.labels ? [this.labels] : [])]) one.disabled = !steerable;
+    for (const one of [...this.inputs, ...this.keys, byId("freeze"), ...(this.labels ? [this.labels] : [])]) one.disabled = !steerable;
     this.showFrozen(this.frozen);
   }
 
@@ -241,26 +234,5 @@ export class Turns {
   show() {
     const classes = new Set([...this.held].map((note) => note % 12));
     this.keys.forEach((key, i) => key.setAttribute("aria-pressed", String(classes.has(i))));
-  }
-
-  /** Listen to every MIDI keyboard and clock that the browser offers. */
-  async listen() {
-    try {
-      const access = await navigator.requestMIDIAccess();
-      const hear = () => {
-        for (const input of access.inputs.values()) input.onmidimessage = ({ data: [status, note, velocity], timeStamp }) => (status === CLOCK.message ? this.tick(timeStamp) : this.hear(status & 0xf0, note, velocity));
-      };
-      access.onstatechange = () => {
-        hear();
-        for (const note of [...this.held]) this.press(note, false); // a disconnected keyboard does not release its notes
-      };
-      hear();
-      byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is connected";
-    } catch { byId("midi").textContent = "The browser does not allow MIDI"; }
-  }
-
-  hear(kind, note, velocity) {
-    if (kind === 0x90 && velocity) this.press(note, true);
-    else if (kind === 0x90 || kind === 0x80) this.press(note, false);
   }
 }
