@@ -30,7 +30,6 @@ export class Level {
     return codes;
   }
 
-  /** Forget the codes before a position. */
   trim(position) { this.first += this.frames.splice(0, Math.max(0, position - this.first)).length; }
 
   /** Pass into a label over the next frames (`play/labels.py`). */
@@ -63,7 +62,6 @@ export class Level {
     return Float32Array.from({ length: size }, (_, i) => data[(row * size + i) % data.length]); // labels alone give one row for all
   }
 
-  /** Inputs of the conditions, by their kind. */
   async codesInput({ ratio, halo, num_codes: pad }, start, count) {
     const [begin, end] = [Math.floor(start / ratio) - halo, Math.floor((start + count) / ratio) + halo];
     await this.source.fill(end);

@@ -58,7 +58,6 @@ export class ScoreLevel extends Level {
     while (this.times.at(-1) < sample) await this.sample();
   }
 
-  /** Compose one beat. */
   async sample() {
     this.planSection();
     this.part = this.partOf?.(this.section) ?? null;

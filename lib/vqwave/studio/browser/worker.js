@@ -24,7 +24,6 @@ async function read(path, report) {
   } catch { throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`); }
 }
 
-/** Load the models that site.json names. */
 async function load({ files: sizes, wasm, ...about }, say) {
   const total = Object.values(sizes).reduce((a, b) => a + b);
   let loaded = 0;
@@ -47,7 +46,6 @@ async function load({ files: sizes, wasm, ...about }, say) {
 
 const draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-/** The settings of a link or a form, complete. */
 function complete({ seed, label, changes }) {
   const text = seed || prepared?.settings.seed || String(draw());
   if (!SEED.test(text)) throw new Error(`The seed is ${text}; it must be a whole number of at most 38 digits.`);
@@ -73,7 +71,6 @@ class Take {
     return this.stream.nextBlock();
   }
 
-  /** Make blocks while that is allowed. */
   async make(say) {
     say({ take: { ...site.take, ...this.settings, link: this.link(), ramp: Math.round(site.ramp * site.rate) } });
     for (;;) {
@@ -94,7 +91,6 @@ class Take {
     }
   }
 
-  /** The form of a score, in seconds of the piece. */
   inSeconds(form) {
     const second = (sample) => (this.samples + sample) / site.rate;
     return form && { ...form, beats: form.beats.map(([sample, place]) => [second(sample), place]), section: { ...form.section, second: second(form.section.second) } };
@@ -107,7 +103,6 @@ class Take {
     return Math.max(0, ((this.samples + 1 - this.until) / site.rate) * 1000 - (performance.now() - this.since));
   }
 
-  /** The columns of the picture that these samples complete. */
   async columns(audio) {
     const { graph, window, bands } = site.picture;
     const samples = (this.unseen = Float32Array.from([...this.unseen, ...audio]));
@@ -142,7 +137,6 @@ class Take {
   }
 }
 
-/** The answers to requests, by the last part of their paths. */
 const answers = {
   models: load,
   async settings(body) {

@@ -16,7 +16,6 @@ const FIGURES = [
 const SHARES = ["usage", "notes", "chroma"];
 const VERDICTS = [[0.9, "All of it stays."], [0.72, "The notes stay, fine detail is lost."], [0.5, "Much of the melody stays, blurred."]]; // from which share of notes kept
 
-/** How much of the music a codec keeps, in words. */
 function verdict({ notes, chroma }) {
   if (notes === null) return "This part is silent.";
   const words = VERDICTS.find(([least]) => notes >= least)?.[1];
@@ -127,7 +126,6 @@ export class Codecs extends Together {
       element("td", {}, element("a", { class: "button small", href: link, download: `${name}.wav`, "aria-label": `Download ${title} as wav` }, "wav"))));
   }
 
-  /** Draw in the colours of another theme. */
   async repaint() {
     if (this.table) {
       this.table = await tables();

@@ -16,7 +16,8 @@ export class Edit {
     on("bar-here", () => this.selectNext());
     on("redraw", () => this.redraw());
     on("loop", () => this.loop(!player.sound.loop));
-    for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) player.picture.addEventListener(kind, (event) => this.on && this[kind](event));
+    player.picture.addEventListener("pointercancel", () => (this.drag = null));
+    for (const kind of ["pointerdown", "pointermove", "pointerup"]) player.picture.addEventListener(kind, (event) => this.on && this[kind](event));
   }
 
   turn(on) {
@@ -33,19 +34,14 @@ export class Edit {
     if (!kept) this.select(null);
   }
 
-  /** Whether the take can be edited now. */
   allow(possible) {
     byId("edit").hidden = !possible;
     if (!possible && this.on) this.turn(false);
   }
 
-  // ---------------------------------------------------------------------------------------------------------- places
-
-  /** The beat that sounds at a second: its index in the beats that are known. */
   beatAt(second) { return Math.max(0, this.beats.findLastIndex(([begin]) => begin <= second + 0.005)); }
   get beats() { return this.player.beats.beats; }
 
-  /** Seconds of a beat. */
   lasts(i) {
     const j = Math.min(i, this.beats.length - 2);
     return this.beats[j + 1][0] - this.beats[j][0];
@@ -71,8 +67,6 @@ export class Edit {
     const near = this.player.score.filter(([begin, seconds, pitch]) => Math.abs(pitch - midi) <= 1 && begin <= second && second <= begin + Math.max(seconds, 0.1));
     return near.sort((a, b) => Math.abs(a[2] - midi) - Math.abs(b[2] - midi))[0];
   }
-
-  // ------------------------------------------------------------------------------------------------------- a pointer
 
   pointerdown(event) {
     if (this.beats.length < 2) return;
@@ -117,11 +111,8 @@ export class Edit {
     this.make(change, drag.step);
   }
 
-  pointercancel() { this.drag = null; }
   rowOf(step, steps, midi) { return [this.secondOf(step), this.secondOf(step + steps) - this.secondOf(step), midi]; }
   stepsOf([second, seconds]) { return Math.max(1, this.stepAt(second + seconds - 0.01) - this.stepAt(second) + 1); }
-
-  // ------------------------------------------------------------------------------------------------------------ bars
 
   /** The bars that sound from one second to another: {begin, end} in seconds, and steps {first, steps}. */
   barsBetween(from, to) {
@@ -142,8 +133,8 @@ export class Edit {
   /** Select the bar that is heard; if bars are selected, the next bar, too. */
   selectNext() {
     const { sound, take } = this.player;
-    const { begin, end } = this.bars ?? {};
-    if (this.beats.length > 1) this.select(this.bars ? this.barsBetween(begin, end + 0.01) : this.barsBetween(sound.position / take.rate, sound.position / take.rate));
+    const now = sound.position / take.rate;
+    if (this.beats.length > 1) this.select(this.bars ? this.barsBetween(this.bars.begin, this.bars.end + 0.01) : this.barsBetween(now, now));
   }
 
   /** Draw the selected bars again. Edits of their notes are given up. */
@@ -160,9 +151,6 @@ export class Edit {
     byId("loop").setAttribute("aria-pressed", String(Boolean(sound.loop)));
   }
 
-  // ---------------------------------------------------------------------------------------------------------- making
-
-  /** Change the edits. step: the first that changes. */
   make(change, step) {
     const [before, after] = [this.edits, { ...this.edits, ...change }];
     const to = (edits) => () => this.send(edits, step);
@@ -182,15 +170,12 @@ export class Edit {
     this.player.dirty = true;
   }
 
-  /** Draw the selection and the note that is dragged. x: the pixel of a second. */
   draw(context, about, height, x, scale) {
     if (this.bars) {
       const [left, right] = [this.bars.begin, this.bars.end].map(x);
-      context.save();
-      context.globalAlpha = 0.16;
-      context.fillStyle = ink()("mark");
+      Object.assign(context, { globalAlpha: 0.16, fillStyle: ink()("mark") });
       context.fillRect(left, 0, right - left, height);
-      context.restore();
+      context.globalAlpha = 1;
     }
     if (this.drag?.row) drawScore(context, [this.drag.row], about, height, x, scale);
   }

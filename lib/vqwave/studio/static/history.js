@@ -7,7 +7,6 @@ const TOGETHER = 1000; // milliseconds within which changes of the same controls
 /** A change as {control: value}; the control of a level is "512x temperature". */
 export const flat = (change) => Object.fromEntries(Object.entries(change).flatMap(([name, value]) => (name !== "levels" ? [[name, value]] : Object.entries(value).flatMap(([level, fields]) => Object.entries(fields).map(([field, x]) => [`${level} ${field}`, x])))));
 
-/** The change of these values. */
 export function changeOf(values) {
   const change = {};
   for (const [name, value] of Object.entries(values)) {
@@ -47,8 +46,5 @@ export class History {
     this.show();
   }
 
-  show() {
-    byId("undo-change").disabled = !this.done.length;
-    byId("redo-change").disabled = !this.undone.length;
-  }
+  show() { [byId("undo-change").disabled, byId("redo-change").disabled] = [!this.done.length, !this.undone.length]; }
 }

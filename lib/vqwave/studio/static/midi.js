@@ -8,13 +8,12 @@ const AHEAD = 0.25; // seconds of notes that are sent ahead
 const VELOCITY = 80;
 const KEY = "vqwave.midi";
 
-/** The selector of a control. */
 const selector = (one) => (one.id ? `#${one.id}` : `[aria-label="${one.getAttribute("aria-label")}"]`);
 
 export class Midi {
   /** hold: receives a note, and whether it is down. follow: receives a tempo. */
   constructor(player, hold, follow) {
-    Object.assign(this, { player, hold, follow, held: new Set(), learnt: recall(KEY, {}), output: null, sent: 0 });
+    Object.assign(this, { player, hold, follow, learnt: recall(KEY, {}), output: null, sent: null });
     byId("midi").hidden = byId("learn").hidden = !navigator.requestMIDIAccess;
     byId("midi").addEventListener("click", () => this.listen());
     byId("learn").addEventListener("click", async () => {
@@ -49,16 +48,11 @@ export class Midi {
       };
       access.onstatechange = () => {
         connect();
-        for (const note of this.held) this.press(note, false); // a disconnected keyboard does not release its notes
+        for (const note of [...this.player.turns.held]) this.hold(note, false); // a disconnected keyboard does not release its notes
       };
       connect();
       byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is connected";
     } catch { byId("midi").textContent = "The browser does not allow MIDI"; }
-  }
-
-  press(note, down) {
-    this.held[down ? "add" : "delete"](note);
-    this.hold(note, down);
   }
 
   hear([status, number, value], time) {
@@ -69,10 +63,9 @@ export class Midi {
       keep(KEY, (this.learnt = { ...this.learnt, [name]: this.chosen }));
       this.learn(true);
     } else if (this.learnt[name]) this.move(document.querySelector(this.learnt[name]), kind === OFF ? 0 : value / 127);
-    else if (kind === ON || kind === OFF) this.press(number, kind === ON && value > 0);
+    else if (kind === ON || kind === OFF) this.hold(number, kind === ON && value > 0);
   }
 
-  /** Move a slider to a share of its range, or press a button. */
   move(one, share) {
     if (!one || one.disabled) return;
     if (one.type !== "range") return void (share && one.click());
@@ -90,16 +83,14 @@ export class Midi {
     this.follow((60000 * (this.ticks.length - 1)) / CLOCK.ticks / (time - this.ticks[0]), CLOCK.change);
   }
 
-  /** Send the notes of the score that sound soon. */
   play() {
     const { sound, take, score } = this.player;
     const output = [...(this.access?.outputs?.values() ?? [])].find(({ name }) => name === byId("midi-out").value);
     const now = sound?.playing ? sound.position / take.rate : null;
-    if (output !== this.output || now === null || Math.abs(now + AHEAD - this.sent) > 2 * AHEAD) {
-      if (this.output && (now === null) !== this.silent) for (const message of [[KNOB, 123, 0]]) this.output.send(message);
+    if (output !== this.output || (now === null) !== (this.sent === null) || Math.abs(now + AHEAD - this.sent) > 2 * AHEAD) {
+      this.output?.send([KNOB, 123, 0]); // all notes off
       [this.output, this.sent] = [output, now];
     }
-    this.silent = now === null;
     if (!output || now === null) return;
     const due = score.filter(([begin]) => begin > this.sent && begin <= now + AHEAD);
     for (const [begin, seconds, midi] of due) {

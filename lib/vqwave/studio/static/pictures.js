@@ -28,7 +28,6 @@ export function ink() {
   return (name) => style.getPropertyValue(`--${name}`).trim();
 }
 
-/** A canvas as sharp as the screen. */
 export function fitted(canvas) {
   const scale = window.devicePixelRatio || 1;
   const [width, height] = [Math.round(canvas.clientWidth * scale), Math.round(canvas.clientHeight * scale)];
@@ -90,7 +89,6 @@ export class Strip {
     }
   }
 
-  /** Paint what is there again, in the colours of another table. */
   repaint(table) { this.paint(0, Math.floor(this.count / this.rows), table); }
 
   forget(column) {
@@ -123,7 +121,6 @@ function noteHeight(midi, { lowest, bands }, height) { return height * (1 - (2 *
 /** The note at a share of the height, from the top: the inverse of `noteHeight`. */
 export const pitchAt = (down, { lowest, bands }) => Math.round(lowest + ((1 - down) * bands - 0.5) / 2);
 
-/** A line and a name at each C. */
 export function drawOctaves(context, about, width, height, scale) {
   context.save();
   context.font = `${11 * scale}px system-ui, sans-serif`;
@@ -199,14 +196,12 @@ export function drawPlayhead(context, now, end, height, glow) {
   context.restore();
 }
 
-/** The line where a recording ends and the model continues. */
 export function drawJoin(context, at, height) {
   const scale = window.devicePixelRatio || 1;
   context.fillStyle = ink()("on-picture");
   for (let y = 0; y < height; y += 8 * scale) context.fillRect(at, y, scale, 5 * scale);
 }
 
-/** Slow waves while nothing plays. */
 export function drawIdle(context, width, height, scale, seconds) {
   const back = context.createLinearGradient(0, 0, 0, height);
   back.addColorStop(0, ink()("idle-top"));

@@ -19,7 +19,6 @@ const REMEMBERED = 5; // seconds after which the browser asks before it leaves t
 
 const gainOf = (decibel) => 10 ** (decibel / 20);
 
-/** What a level of a chain decides. */
 function role(chain, level) {
   if (chain.length === 1) return "the whole of the piece";
   return ROLES[Math.round((chain.indexOf(level) / (chain.length - 1)) * (ROLES.length - 1))];
@@ -49,10 +48,7 @@ export class Player {
     this.turns = new Turns(this, form.about.controls);
     for (const name of ["wild", "loudness"]) {
       byId(name).addEventListener("input", () => this.slide(name));
-      byId(name).addEventListener("dblclick", () => {
-        byId(name).value = 0;
-        this.slide(name);
-      });
+      byId(name).addEventListener("dblclick", () => this.use({ [name]: 0 }));
     }
     on("full", () => (document.fullscreenElement ? document.exitFullscreen() : document.querySelector(".stage").requestFullscreen()));
     this.wave.addEventListener("click", (event) => this.seek((event.offsetX / this.wave.clientWidth) * this.total));
@@ -76,9 +72,6 @@ export class Player {
     this.refresh();
   }
 
-  // ------------------------------------------------------------------------------------------------------- making
-
-  /** The large button: begin, pause or resume. */
   press() {
     if (this.sound) this.toggle();
     else this.make();
@@ -113,7 +106,6 @@ export class Player {
     });
   }
 
-  /** Play a finished take again. */
   playAgain(id) {
     return this.change(async (coming) => {
       this.table = await tables();
@@ -196,12 +188,8 @@ export class Player {
     const expected = allowed && allowed.until + (allowed.playing ? now - allowed.at : 0);
     if (allowed && allowed.playing === playing && Math.abs(until - expected) < DRIFT && now < allowed.at + RENEW) return;
     this.asking = true;
-    try {
-      await ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing });
-      this.allowed = { until, playing, at: now };
-    } catch {
-      // The reader of the take reports the error.
-    }
+    const told = ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing });
+    await Promise.resolve(told).then(() => (this.allowed = { until, playing, at: now }), () => {}); // the reader of the take reports the error
     this.asking = false;
   }
 
@@ -233,15 +221,14 @@ export class Player {
 
   layLanes() {
     const { take } = this;
-    const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
-    this.codeCanvases = take.levels.map(({ level }) => canvas(`The codes of level ${level} over time`));
-    this.notes = take.levels.map(() => element("span", { class: "note" }));
-    const lane = ({ level, generated }, i) => element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {},
-      element("span", {}, element("b", {}, `${level}x`), ` ${generated ? role(take.chain, level) : "kept from the recording"}`), this.notes[i]), this.codeCanvases[i]);
-    const [first, ...finer] = take.levels.map(lane);
-    byId("lanes").replaceChildren(...(first ? [first] : []), ...(finer.length ? [element("details", { class: "finer" }, element("summary", {}, "Finer levels"), ...finer)] : []));
-    byId("writing").hidden = !first;
-    this.codeCanvases.forEach((canvas, i) => (canvas.style.height = `${this.codes[i].high(128)}px`));
+    const lanes = take.levels.map(({ level, generated }, i) => {
+      const [canvas, note] = [element("canvas", { role: "img", "aria-label": `The codes of level ${level} over time` }), element("span", { class: "note" })];
+      canvas.style.height = `${this.codes[i].high(128)}px`;
+      return { canvas, note, root: element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {}, element("span", {}, element("b", {}, `${level}x`), ` ${generated ? role(take.chain, level) : "kept from the recording"}`), note), canvas) };
+    });
+    this.lanes = lanes;
+    byId("lanes").replaceChildren(...lanes.map(({ root }) => root));
+    byId("writing").hidden = !lanes.length;
     const [most] = take.levels.filter(({ generated }) => generated);
     if (most) byId("explained").textContent = `Every point is a code${take.levels.some(({ books }) => books > 1) ? ", and where a frame has several, its first is at the bottom" : ""}. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
   }
@@ -279,7 +266,6 @@ export class Player {
     this.refresh();
   }
 
-  /** Nothing more of the take is made. */
   rest(record, ending) {
     Object.assign(this, { record, ending, state: "ended" });
     this.sound.finished = true;
@@ -352,12 +338,10 @@ export class Player {
 
   toggle() {
     const { sound } = this;
-    if (sound.paused || sound.over) sound.resume();
-    else sound.pause();
+    sound[sound.paused || sound.over ? "resume" : "pause"]();
     this.refresh();
   }
 
-  /** Move the playhead by so many seconds. */
   move(seconds) { if (this.sound) this.seek(this.sound.position + seconds * this.take.rate); }
 
   seek(position) {
@@ -372,8 +356,6 @@ export class Player {
     if (this.state === "lost" || take.local) saveAs(`vqwave-seed-${take.seed}.wav`, wav(sound.samples(0, take.local ? Math.ceil(sound.position) : sound.end), take.rate));
     else element("a", { href: `studio/takes/${take.id}.wav?heard=${Math.ceil(sound.position)}`, download: true }).click();
   }
-
-  // ----------------------------------------------------------------------------------------------------- steering
 
   /** Change controls. label: of the mark in the picture. again: the history knows the change. */
   async steer(change, label, again = false) {
@@ -418,7 +400,6 @@ export class Player {
     seldom(name, SLIDE, () => this.steer({ [name]: Number(byId(name).value) }));
   }
 
-  /** Pass to another piece, which is neither held nor frozen. */
   jump() {
     this.showHeld(false);
     this.turns.showFrozen(false);
@@ -445,11 +426,8 @@ export class Player {
     await this.make(passage.then(({ id, name, seconds }) => ({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: id, name, prompt_start: 0, prompt_seconds: seconds, keep_original: true })), ({ prompt }) => prompt);
   }
 
-  // ------------------------------------------------------------------------------------------------------ drawing
-
   say(words, share) { report("status", "waiting", words, share); }
 
-  /** Update the labels and the state of the buttons. */
   refresh() {
     const { sound, take } = this;
     const going = sound && !sound.paused && !sound.over;
@@ -473,7 +451,6 @@ export class Player {
     this.dirty = true;
   }
 
-  /** Samples that the width of the waveform shows. */
   get total() {
     const { take, sound } = this;
     if (!sound) return 1;
@@ -551,25 +528,21 @@ export class Player {
   drawTime(context, seen, tall, scale, first, x) {
     const { rate, column } = this.take;
     context.textBaseline = "bottom";
-    for (let second = Math.ceil((first * column) / rate); x(second * rate) < seen - 30 * scale; second++) {
-      if (second % 2 === 0 && x(second * rate) > 40 * scale) write(context, `${second} s`, x(second * rate) + 3 * scale, tall - 3 * scale, scale);
-    }
+    for (let second = 2 * Math.ceil((first * column) / rate / 2); x(second * rate) < seen - 30 * scale; second += 2) if (x(second * rate) > 40 * scale) write(context, `${second} s`, x(second * rate) + 3 * scale, tall - 3 * scale, scale);
   }
 
   drawCodes(left, wide, x, position) {
     const { take, sound } = this;
-    this.codeCanvases.forEach((canvas, i) => {
-      if (!canvas.clientWidth) return;
+    this.lanes.forEach(({ canvas, note }, i) => {
       const [context, seen, high] = fitted(canvas);
       this.codes[i].draw(context, high, left, (wide * this.codes[i].each) / take.column, seen);
       if (take.prompt) drawJoin(context, x(take.prompt), high);
       drawPlayhead(context, x(position), x(sound.end), high, false);
       const bits = this.bits.get(Math.floor(position / take.block))?.[take.levels[i].level];
-      this.notes[i].textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a frame`;
+      note.textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a frame`;
     });
   }
 
-  /** Draw in the colours of another theme. */
   async repaint() {
     if (this.table) {
       this.table = await tables();

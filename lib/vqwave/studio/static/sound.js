@@ -129,7 +129,6 @@ export class Sound {
   samples(begin, end) { return this.blocks.map(({ start, pcm }) => pcm.subarray(Math.max(0, begin - start), Math.max(0, end - start))); }
   get playing() { return this.base !== null; }
 
-  /** The sample that is heard now. */
   get position() {
     if (!this.base) return this.from;
     return this.wrap(this.base[0] + Math.min(this.passed, this.handed));
@@ -155,7 +154,6 @@ export class Sound {
   get mute() { return this.base?.[1] === Infinity && performance.now() - this.began > MUTE; }
   get over() { return this.finished && this.position >= this.end; }
 
-  /** Hand samples to the device, once enough have arrived. */
   tick() {
     const waiting = this.end - this.from;
     if (this.paused || !this.node || !waiting) return;
@@ -241,7 +239,6 @@ export class Sound {
   }
 }
 
-/** 16 bit samples as a wav file. */
 export function wav(parts, rate) {
   const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
   const word = (letters) => [...letters].reduceRight((number, letter) => 256 * number + letter.charCodeAt(0), 0);

@@ -9,7 +9,6 @@ import { wake } from "./sound.js";
 import { Takes } from "./takes.js";
 import { answer, inWords } from "./wire.js";
 
-/** Show the page that the address names. */
 function show() {
   for (const [name, shown] of [["music", location.hash !== "#codecs"], ["codecs", location.hash === "#codecs"]]) {
     byId(name).hidden = !shown;
@@ -20,7 +19,6 @@ function show() {
 show();
 addEventListener("hashchange", show);
 
-/** Take a file that is dropped anywhere on the page. */
 function takeDrops(codecs, form) {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
@@ -38,18 +36,12 @@ function followTraining(about, player) {
   let newestKnown = about.newest;
   setInterval(async () => {
     if (!player.sound?.over || player.busy) return;
-    try {
-      const { newest } = await answer(fetch("studio/about"));
-      if (newest === newestKnown) return;
-      newestKnown = newest;
-      player.make();
-    } catch {
-      // The studio is gone; the next request reports it.
-    }
+    const { newest = newestKnown } = await answer(fetch("studio/about")).catch(() => ({})); // the next request reports that the studio is gone
+    if (newest !== newestKnown) player.make();
+    newestKnown = newest;
   }, 5000);
 }
 
-/** The page of music: its form, takes and player. */
 function makeMusic(about) {
   const make = () => {
     document.querySelector(".stage").scrollIntoView({ behavior: "smooth" });

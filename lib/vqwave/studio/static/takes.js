@@ -48,13 +48,8 @@ export class Takes {
   /** Ask the studio which takes it still has, and show them. */
   async load() {
     const ids = this.list.map(({ id }) => id);
-    if (ids.length) {
-      try {
-        Object.assign(this.kept, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)));
-      } catch {
-        // Without the studio no take plays; the settings can still be read.
-      }
-    }
+    // Without the studio no take plays; the settings can still be read.
+    if (ids.length) Object.assign(this.kept, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)).catch(() => ({})));
     this.list = this.list.filter(({ id, pending }) => !pending || id in this.kept).map((take) => (take.pending ? { ...take, ...this.kept[take.id], pending: false } : take));
     this.show();
   }
@@ -155,7 +150,6 @@ export class Takes {
     byId("make-four").disabled = false;
   }
 
-  /** Make a piece to its end. report: called with the share that is made. */
   async makeOne(settings, report) {
     let [outline, record, rate, made, total] = [null, null, 0, 0, 1];
     for await (const [about, payload] of frames(await ask("studio/takes", settings))) {

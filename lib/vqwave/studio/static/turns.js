@@ -11,13 +11,11 @@ const FIRST = 60; // the MIDI number of the first
 const TAPS = 4; // taps that set the tempo
 const PAUSE = 2000; // milliseconds after which taps are counted from the beginning
 
-/** The name of a control, as the page writes it. */
 export function titleOf({ name }) {
   const words = name.replace("_", "-");
   return words[0].toUpperCase() + words.slice(1);
 }
 
-/** The keys of a score as options of a select. */
 export function keyOptions() {
   const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
   return [["", "any key"], ["major", "major"], ["minor", "minor"], ...keys].map(([value, words]) => element("option", { value }, words));
@@ -57,9 +55,7 @@ export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
     Object.assign(this, { player, controls, first: {}, held: new Set(), inputs: [], sampled: [], shows: new Map() });
-    const slide = (name) => this.shows.set(name, (value) => (byId(name).value = value));
-    slide("wild");
-    slide("loudness");
+    for (const name of ["wild", "loudness"]) this.shows.set(name, (value) => (byId(name).value = value));
     this.shows.set("hold", (value) => player.showHeld(value > 0)).set("freeze", (value) => this.showFrozen(value > 0));
     this.shows.set("notes", (notes) => {
       this.held = new Set(notes);
@@ -72,7 +68,7 @@ export class Turns {
       element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
     byId("notes").append(...this.keys);
     byId("freeze").addEventListener("click", () => this.freeze());
-    this.midi = new Midi(player, (note, down) => this.press(note, down), (tempo, change) => this.follow(tempo, change));
+    this.midi = new Midi(player, (note, down) => this.press(note, down), (tempo, change) => this.setTempo(tempo, change));
   }
 
   /** A control, what it does, and a slider for each of `rows`: [label, the change of a value]. */
@@ -86,12 +82,10 @@ export class Turns {
     const first = this.first[one.name] ?? one.default;
     const output = element("output", {}, String(first));
     const [min, max] = one.slide ?? [one.least, one.most];
-    const input = element("input", { type: "range", min, max, step: one.step, value: first, "aria-label": name });
+    const control = Object.keys(flat(change(0)))[0];
+    const input = element("input", { type: "range", min, max, step: one.step, value: first, "aria-label": name, "data-control": control });
     input.addEventListener("dblclick", () => this.player.steer(change(one.default)));
-    this.shows.set(Object.keys(flat(change(0)))[0], (value) => {
-      input.value = value;
-      output.textContent = String(value);
-    });
+    this.shows.set(control, (value) => ([input.value, output.textContent] = [value, value]));
     input.addEventListener("input", () => {
       output.textContent = input.value;
       if (one.name === "tempo") this.touched = performance.now();
@@ -103,7 +97,7 @@ export class Turns {
 
   /** Show the sliders and labels of a new take; reset the other controls. */
   begin({ levels, labels = [], label = "", score = false, sampled = {}, controls = {}, local }) {
-    [this.first, this.touched] = [controls, 0];
+    [this.first, this.touched, this.score] = [controls, 0, score];
     const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
     this.labels = null;
@@ -127,7 +121,6 @@ export class Turns {
     this.reset();
   }
 
-  /** A button for each mood whose label the weights have. */
   moods(labels) {
     const moods = Object.entries(this.player.form.about.moods).filter(([, { label }]) => !label || labels.includes(label));
     const buttons = moods.map(([word, change]) => element("button", { type: "button", class: "small", "aria-label": `Mood: ${word}`, onclick: () => this.player.steer(change, word) }, word));
@@ -141,7 +134,7 @@ export class Turns {
     const button = element("button", { type: "button", class: "small", title: "Tap four beats to set the tempo", onclick: ({ timeStamp }) => {
       taps = timeStamp - taps.at(-1) < PAUSE ? [...taps, timeStamp].slice(-TAPS) : [timeStamp];
       if (taps.length < TAPS) return;
-      this.setTempo(slider, (60000 * (TAPS - 1)) / (timeStamp - taps[0]));
+      this.setTempo((60000 * (TAPS - 1)) / (timeStamp - taps[0]));
     } }, "Tap");
     slider.step = 1;
     slider.closest(".turn").append(button);
@@ -149,29 +142,16 @@ export class Turns {
   }
 
   /** Show the tempo of the score, unless the slider has just been moved. */
-  showTempo(tempo) {
-    const slider = byId("turns").querySelector("[aria-label=Tempo]");
-    if (!slider || !tempo || performance.now() < this.touched + PAUSE) return;
-    slider.value = tempo;
-    slider.closest("label").querySelector("output").textContent = Math.round(tempo);
-  }
+  showTempo(tempo) { if (tempo && !(performance.now() < this.touched + PAUSE)) this.shows.get("tempo")?.(Math.round(tempo)); }
 
-  setTempo(slider, tempo) {
+  /** Set the tempo, whose range is wider than the slider's, if it differs by `change` at least. */
+  setTempo(tempo, change = 0) {
     const { floor, most } = this.controls.find(({ name }) => name === "tempo");
-    slider.value = tempo; // whose range is narrower
+    if (!this.score || !this.steerable || Math.abs(tempo - (this.player.values.tempo ?? 0)) < change) return;
     this.touched = performance.now();
-    const value = Math.round(Math.min(Math.max(tempo, floor), most));
-    slider.closest("label").querySelector("output").textContent = value;
-    seldom("tempo", SLIDE, () => this.player.steer({ tempo: value }));
+    seldom("tempo", SLIDE, () => this.player.steer({ tempo: Math.round(Math.min(Math.max(tempo, floor), most)) }));
   }
 
-  /** Follow a tempo, if it differs by more than `change`. */
-  follow(tempo, change) {
-    const slider = byId("turns").querySelector("[aria-label=Tempo]");
-    if (slider && !slider.disabled && Math.abs(tempo - slider.closest("label").querySelector("output").textContent) >= change) this.setTempo(slider, tempo);
-  }
-
-  /** The key and the sections of the score. */
   form() {
     const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...keyOptions());
     pick(key, this.first.key ?? "");
@@ -183,7 +163,6 @@ export class Turns {
     return element("div", { class: "turn" }, element("label", { class: "row" }, element("b", {}, "Key"), key), element("label", { class: "row" }, element("b", {}, "Chords"), chords), element("div", { class: "buttons" }, ...buttons));
   }
 
-  /** Show values that were set: {control: value}. */
   showValues(values) { for (const [name, value] of Object.entries(values)) this.shows.get(name)?.(value); }
 
   /** The value of a control when the take began. */
@@ -194,13 +173,8 @@ export class Turns {
   }
 
   reset() {
-    for (const input of this.inputs) {
-      if (input.type !== "range") continue;
-      input.value = input.defaultValue; // rounded to a step of the slider
-      input.closest("label").querySelector("output").textContent = input.defaultValue;
-    }
-    this.held.clear();
-    this.show();
+    for (const { type, defaultValue, dataset } of this.inputs) if (type === "range") this.shows.get(dataset.control)(defaultValue);
+    this.shows.get("notes")([]);
     this.showFrozen(false);
   }
 
@@ -225,8 +199,7 @@ export class Turns {
 
   /** Hold or release a note; the notes of a chord are sent together. */
   press(note, down) {
-    if (down) this.held.add(note);
-    else this.held.delete(note);
+    this.held[down ? "add" : "delete"](note);
     this.show();
     seldom("notes", SLIDE, () => this.player.steer({ notes: [...this.held].sort((a, b) => a - b) }));
   }
