@@ -5,7 +5,6 @@ with embedded pictures and sounds.
 import base64
 import html
 import io
-import json
 import math
 import string
 import tempfile
@@ -20,17 +19,18 @@ from .. import cli, plots, stderr
 from ..config import TrainingConfig
 from ..data import codes
 from ..dsp import clarity, notes
+from ..dsp.spectrum import log_spectrogram
 from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
 from ..io.files import atomic_write, check_place, make_folder, printable
 from ..play import api
 from ..progress import SilentReporter
-from ..studio.pictures import Spectrum
-from ..studio.web import STATIC
 from . import fad, health, judge, tables
 from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 
 TEMPLATE = Path(__file__).with_suffix(".html")
+STATIC = Path(__file__).parents[1] / "studio" / "static"
+"""The folder of the studio's theme."""
 SEEDS = (1, 2, 3)
 SHORTEST_SECONDS = 5.0
 """Shorter sounds have no note statistics."""
@@ -48,6 +48,10 @@ EXAMPLE_SECONDS = 30.0
 """The length of a sound example."""
 CONTINUED_SECONDS, PROMPT_SECONDS = 20.0, 8.0
 """The length of a continuation, and of the prompt that it contains."""
+
+
+PICTURE_WIDTH, PICTURE_DB = 600, 55.0
+"""The most columns of a picture of a sound, and its range."""
 
 
 @dataclass
@@ -385,13 +389,13 @@ def _clips(clips: dict[str, np.ndarray | None], rate: int) -> str:
 
 
 def _spectrum(caption: str, samples: np.ndarray, rate: int) -> str:
-    """The picture of a sound, as the studio draws it."""
+    """The spectrogram of a sound, in the studio's colours."""
     from matplotlib.image import imsave
 
-    columns = Spectrum(rate, max(256, len(samples) // 600)).push(samples, last=True)
-    colours = np.array(json.loads((STATIC / "palettes.json").read_text())["magma"], np.uint8)
-    file = io.BytesIO()
-    imsave(file, colours[columns.T[::-1]], format="png")
+    levels, file = log_spectrogram(samples, rate), io.BytesIO()
+    levels = levels[:, :: -(-levels.shape[1] // PICTURE_WIDTH)]
+    faintest = max(levels.max(), 1e-9) * 10 ** (-PICTURE_DB / 20)
+    imsave(file, np.log(np.maximum(levels, faintest)), cmap="magma", origin="lower", format="png")
     return f'<img alt="The notes of: {caption}" src="{_data_url("image/png", file.getvalue())}">'
 
 
