@@ -23,16 +23,15 @@ RATE = 48000
 
 def find(sounds: Path, before: Path | None) -> dict[str, dict[str, Path]]:
     """{track: {kind: file}}. before: sounds of other weights; what they generated is a kind."""
-    rows = {path.name.removesuffix(f"_{KINDS[0]}.ogg"): {} for path in sounds.glob(
-        f"*_{KINDS[0]}.ogg")}
-    for track, row in rows.items():
-        paths = {kind: sounds / f"{track}_{kind}.ogg" for kind in KINDS}
-        if before:
-            paths["generated before"] = before / f"{track}_{KINDS[-1]}.ogg"
-        row |= {kind: path for kind, path in paths.items() if path.is_file()}
-    if not any(len(row) > 1 for row in rows.values()):
+    files = {kind: (sounds, kind) for kind in KINDS}
+    files |= {"generated before": (before, KINDS[-1])} if before else {}
+    rows = {track: {kind: path for kind, (folder, end) in files.items()
+                    if (path := folder / f"{track}_{end}.ogg").is_file()}
+            for track in (path.name.removesuffix(f"_{KINDS[0]}.ogg")
+                          for path in sounds.glob(f"*_{KINDS[0]}.ogg"))}
+    if not (rows := {track: row for track, row in rows.items() if len(row) > 1}):
         raise UserError(f"{printable(sounds)}: holds no sounds of research.summary")
-    return {track: row for track, row in rows.items() if len(row) > 1}
+    return rows
 
 
 def main(argv=None) -> int:
@@ -42,14 +41,14 @@ def main(argv=None) -> int:
     parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR")
     args = parser.parse_args(argv)
     rows, folder = find(args.sounds, args.before), make_folder(args.output_dir)
-    for path in [*(STATIC / name for name in SHARED),
-                 *(Path(__file__).parent / "blind_page").iterdir()]:
-        shutil.copy(path, folder / path.name)
     numbers = random.sample(range(1000), sum(map(len, rows.values())))  # names tell nothing
     names = {track: {kind: f"{numbers.pop()}.ogg" for kind in row} for track, row in rows.items()}
-    for track, row in rows.items():
-        for kind, path in row.items():
-            shutil.copy(path, folder / names[track][kind])
+    copies = [(path, names[track][kind]) for track, row in rows.items()
+              for kind, path in row.items()]
+    copies += [(STATIC / name, name) for name in SHARED]
+    copies += [(path, path.name) for path in (Path(__file__).parent / "blind_page").iterdir()]
+    for path, name in copies:
+        shutil.copy(path, folder / name)
     (folder / "sounds.json").write_text(json.dumps({"rate": RATE, "rows": names}))
     print(f"wrote {printable(folder / 'index.html')}")
     return 0

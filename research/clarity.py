@@ -7,14 +7,12 @@ figure is deaf to.
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from vqwave import cli, progress
 from vqwave.dsp import clarity
-from vqwave.io import audio, splits
-from vqwave.io.files import CHECKOUT, make_folder, printable
+from vqwave.io.files import CHECKOUT, printable
 from vqwave.play.engine import CodecEngine
 from vqwave.report import judge, tables
 
@@ -42,15 +40,11 @@ BOUNDED = {"contrast": "contrast error, worst of five bands", "step": "step erro
 
 def parser():
     parser = cli.parser(" ".join(__doc__.split()), "--data-dirs data/wesnoth data/warzone")
-    parser.add_argument("--name", default="clarity", metavar="NAME", help="of the page "
-                        "(default: clarity)")
     results.add_corpora(parser)
     parser.add_argument("--targets", metavar="F.yml", help="bounds (default: those of wesnoth)",
                         default=str(CHECKOUT / "recipes" / "wesnoth" / "clarity_targets.yml"))
     excerpts.add_codec(parser)
-    parser.add_argument("--sounds", metavar="DIR", type=Path,
-                        help="also write DIR/CORPUS SIDE/real/TRACK.wav and codec/TRACK.wav")
-    results.add_output(parser)
+    results.add_output(parser, "clarity")
     return parser
 
 
@@ -81,13 +75,6 @@ def table(sides: dict[str, dict]) -> str:
         for kind in ("real", "codec")} for key, title in titles.items()], columns)
 
 
-def write_sounds(side: excerpts.Side, folder: Path, rate: int):
-    for track, pair in zip(side.tracks, side.pairs, strict=True):
-        for kind, sound in zip(("real", "codec"), pair, strict=True):
-            audio.write(make_folder(folder / side.name / kind) / f"{splits.track_name(track)}.wav",
-                        sound, rate)
-
-
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     weight_set, figures, blocks = excerpts.find_codec(args), {}, []
@@ -96,8 +83,6 @@ def main(argv=None) -> int:
         for side in excerpts.sides(results.corpora(args), CodecEngine(weight_set), SIDES, bar):
             figures[side.name] = measure(side.pairs, rate)
             blocks.append(side.describe(weight_set))
-            if args.sounds:
-                write_sounds(side, args.sounds, rate)
     if args.json:
         print(json.dumps(figures, indent=1))
         return 0

@@ -36,15 +36,13 @@ def parser():
         "sample rate. Several folders of one name are trainings with different seeds: their mean "
         "is shown. Writes research/results/NAME.md.",
         "--codecs shipped=final_weights mine=weights/mine --data-dirs data/wesnoth")
-    parser.add_argument("--name", default="codecs_on_other_music", metavar="NAME",
-                        help="of the page (default: codecs_on_other_music)")
     parser.add_argument("--codecs", nargs="+", required=True, metavar="NAME=DIR",
                         type=results.named)
     results.add_corpora(parser)
     parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
                         type=results.named,
                         help="codecs of one data folder, on which no other codecs are measured")
-    results.add_arguments(parser)
+    results.add_arguments(parser, "codecs_on_other_music")
     return parser
 
 

@@ -53,7 +53,6 @@ class Plan:
     continuations: int = 24  # of prompts of `prompt_seconds`, each for as long
     prompt_seconds: float = 10.0
     offsets: int = 4  # alignments of the training codes that copies are searched in
-    guidance: float = 2.0  # how strongly labels are followed in guided pieces
     rough: bool = False  # a quick trial; its figures are not published
 
 
@@ -100,18 +99,17 @@ class Corpus:
     Args:
         split: the path of a `split.yml` that names tracks of `side`.
         musicnn: see `fad.checkpoint`.
-        context_free: a folder of generators that were trained without conditions.
         progress: called with (what, share done).
 
     Raises `UserError` where corpus, split and chain do not match.
     """
 
     def __init__(self, music: api.VQWave, data_dir, split, plan: Plan, *, side: str = "test",
-                 cache_dir=None, musicnn=None, context_free=None,
+                 cache_dir=None, musicnn=None,
                  progress: Callable[[str, float], None] = lambda what, share: None):
         self.music, self.rate = music, music.sample_rate
         self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
-        self.split, self.musicnn, self.context_free = split, musicnn, context_free
+        self.split, self.musicnn = split, musicnn
         self.cache_dir = Path(cache_dir or self.data_dir / ".evaluation")
         self.sides = read_split(data_dir, split)
         self.train, self.validation = self.sides["train"], self.sides["validation"]

@@ -45,8 +45,6 @@ def parser():
     parser.add_argument("--minutes", type=number(above=0), default=10.0, metavar="M",
                         help="length of a piece")
     parser.add_argument("--quick", action="store_true", help="a rough trial of half a minute")
-    parser.add_argument("--context-free", metavar="DIR",
-                        help="generators that were trained without conditions, for comparison")
     arguments.add_weights(parser)
     arguments.add_epoch(parser, "generators")
     parser.add_argument("--cache-dir", metavar="DIR",
@@ -75,7 +73,7 @@ def main(argv=None) -> int:
                        pasts=(2.0, 8.0), continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
     with progress.share_bar() as show:
         corpus = Corpus(music, args.data_dir, split, plan, side=args.side, musicnn=args.musicnn,
-                        cache_dir=args.cache_dir, context_free=args.context_free, progress=show)
+                        cache_dir=args.cache_dir, progress=show)
         corpora = [corpus]
         if args.side == "test" and corpus.sides["fresh"]:
             corpora.append(corpus.for_side("fresh"))

@@ -24,12 +24,17 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Side(NamedTuple):
-    """One side of the split of a corpus: its name ("wesnoth test"), and a pair of each track."""
+    """One side of the split of a corpus, and a pair of each track."""
 
-    name: str
+    folder: str
     kind: str
     tracks: list[manifest.Track]
     pairs: list[Pair]
+
+    @property
+    def name(self) -> str:
+        """Such as "wesnoth test"."""
+        return f"{self.folder} {self.kind}"
 
     def describe(self, weight_set) -> str:
         """What training and choices had to do with these tracks."""
@@ -52,9 +57,14 @@ def find_codec(args) -> weights.WeightSet:
     return weight_set
 
 
+def first_sample(track) -> int:
+    """Where the minute of a track begins: at 20 s, or at a third of a short track."""
+    return min(round(FIRST_SECOND * track.sample_rate), track.samples // 3)
+
+
 def read(data_dir, track) -> np.ndarray:
-    """A minute of a track from 20 s on, or from a third of a short track: float32 [samples]."""
-    first = min(round(FIRST_SECOND * track.sample_rate), track.samples // 3)
+    """A minute of a track, float32 [samples]."""
+    first = first_sample(track)
     count = min(round(SECONDS * track.sample_rate), track.samples - first)
     return audio.from_u16(audio.read_window(track.path(data_dir), first, count))
 
@@ -78,7 +88,8 @@ def sides(corpora, codec: CodecEngine, kinds, bar) -> Iterator[Side]:
             if tracks[0].sample_rate != rate:
                 raise UserError(f"{printable(folder)}: is at {tracks[0].sample_rate} Hz, the codec "
                                 f"at {rate} Hz")
-            name = f"{Path(folder).resolve().name} {kind}"
+            name = Path(folder).resolve().name
             yield Side(name, kind, tracks, [
                 (sound, decode(codec, sound)) for sound in (
-                    read(folder, track) for track in bar.track(tracks, description=name))])
+                    read(folder, track)
+                    for track in bar.track(tracks, description=f"{name} {kind}"))])

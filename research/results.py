@@ -17,7 +17,7 @@ from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
 from vqwave.play import engine
 from vqwave.report import tables
 
-PRIVATE_OPTION = r" --(musicnn|cache-dir|output-dir|sounds)[ =]('[^']*'|\S+)"
+PRIVATE_OPTION = r" --(musicnn|cache-dir|output-dir)[ =]('[^']*'|\S+)"
 """In a command line, an option whose value is a place on one machine."""
 SIGNS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
 """Comparison operators of a bound, such as `≤ 0.32`."""
@@ -151,15 +151,17 @@ def write(folder, name: str, text: str) -> Path:
     return path
 
 
-def add_arguments(parser):
-    """--engine, --musicnn, --output-dir and --json."""
+def add_arguments(parser, name: str | None = None):
+    """--engine, --musicnn, and those of `add_output`."""
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
     arguments.add_musicnn(parser)
-    add_output(parser)
+    add_output(parser, name)
 
 
-def add_output(parser):
-    """--output-dir and --json."""
+def add_output(parser, name: str | None = None):
+    """--name, by default `name`, unless that is None; --output-dir and --json."""
+    if name:
+        parser.add_argument("--name", default=name, help=f"of the page (default: {name})")
     parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
                         help="where research/results is")
     parser.add_argument("--json", action="store_true",

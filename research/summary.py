@@ -20,12 +20,14 @@ from vqwave.play.stream import AS_COMPOSED
 from vqwave.report import benchmark, tables
 from vqwave.report.copying import longest_shared
 
-from . import copies, excerpts, results
+from . import excerpts, results
 from .corpus import Corpus, Plan
 from .evaluators import form
 from .media import encode_file
 
 GRAIN_SECONDS, GRAIN_FADE = 2.0, 0.01
+COPIED = 512  # the level whose codes show copies
+PLANTED_SECONDS, PLANTED = 30.0, 4  # of a planted copy; how many training tracks have one
 ROW_SECONDS = 15.0  # of each sound to listen to; a generated one continues as much
 SOUNDS = "docs/results/vqwave"
 EFFORT = benchmark.Effort(rounds=3, stream_rounds=2, starts=2, streams=(1,))
@@ -135,9 +137,24 @@ def judge(real: dict, side: dict) -> tuple[list[str], list[str]]:
     return [text for _, text in good], [text for _, text in reversed(bad)]
 
 
+def copied_seconds(corpus: Corpus, training: list[np.ndarray], sound: np.ndarray) -> float:
+    """The seconds of the longest run of codes that a sound, float32 [samples], has in common with
+    training tracks, int [frames, books] each.
+    """
+    codes = corpus.music.encode(sound, COPIED)
+    return longest_shared(codes, training, None) * COPIED / corpus.rate
+
+
+def plant(corpus: Corpus, track) -> tuple[np.ndarray, np.ndarray]:
+    """A copy of the middle of a track, as it is and through the codec: float32 [samples] each."""
+    count = round(PLANTED_SECONDS * corpus.rate)
+    sound = corpus.samples(track, (track.samples - count) // 2 + COPIED // 3, count)
+    return sound, corpus.music.decode(corpus.music.encode(sound, COPIED), COPIED)
+
+
 def add_copies(corpus: Corpus, sides: dict[str, tuple[list, dict]], offsets: int) -> str:
     """Add the longest copied runs to the figures of each side; returns the power of the search."""
-    sound = [codes for _, codes in corpus.codes(copies.LEVEL, corpus.train, variants(offsets))]
+    training = [codes for _, codes in corpus.codes(COPIED, corpus.train, variants(offsets))]
     lines = [form.heard_moves(np.array(form.of_track(corpus, track, track.seconds)["line"]))
              for track in corpus.train]
 
@@ -145,16 +162,15 @@ def add_copies(corpus: Corpus, sides: dict[str, tuple[list, dict]], offsets: int
         return 1 + longest_shared(form.heard_moves(np.array(line)), lines)
 
     for sounds, figures in sides.values():
-        figures["run"] = max(copies.search(corpus, sound, x)["run"] for x in sounds)
+        figures["run"] = max(copied_seconds(corpus, training, x) for x in sounds)
         figures["melody"] = max(map(notes, figures["lines"]))
-    tracks = [t for t in corpus.train if t.seconds > 2 * copies.PLANTED_SECONDS]
-    every = -(-len(tracks) // copies.PLANTED)
-    planted = [copies.plant(corpus, track) for track in tracks[::every]]
-    found = [(np.mean([copies.search(corpus, sound, each[name])["run"] for each in planted]),
-              np.mean([notes(form.measure(each[name], corpus.rate)["line"])
-                       for each in planted])) for name in ("as it is", "through 512x")]
-    return (f"Power: of {copies.PLANTED_SECONDS:.0f} s copied from a training track, the search by "
-            "sound finds {:.1f} s, and by notes {:.0f} notes; after the codec, {:.1f} s and {:.0f} "
+    tracks = [t for t in corpus.train if t.seconds > 2 * PLANTED_SECONDS]
+    planted = [plant(corpus, track) for track in tracks[:: -(-len(tracks) // PLANTED)]]
+    found = [(np.mean([copied_seconds(corpus, training, x) for x in each]),
+              np.mean([notes(form.measure(x, corpus.rate)["line"]) for x in each]))
+             for each in zip(*planted, strict=True)]
+    return (f"Power: of {PLANTED_SECONDS:.0f} s copied from a training track, the search by sound "
+            "finds {:.1f} s, and by notes {:.0f} notes; after the codec, {:.1f} s and {:.0f} "
             "notes.".format(*found[0], *found[1]))
 
 

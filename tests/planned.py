@@ -1,16 +1,7 @@
 """Records the tasks of a plan instead of running them in processes."""
 
-import argparse
 
 from vqwave.train import run_plan
-from vqwave.train.options import add_training_flags
-
-
-def training_flags(**values) -> argparse.Namespace:
-    """The defaults of the flags of a training, with some `values` replaced."""
-    parser = argparse.ArgumentParser()
-    add_training_flags(parser)
-    return argparse.Namespace(**vars(parser.parse_args([])) | values)
 
 
 def words(function, args) -> list[str]:

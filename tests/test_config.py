@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqwave import config as configs
-from vqwave.config import ConfigError, DataConfig, SOMQuantizer, Split, validate, validate_model
+from vqwave.config import ConfigError, DataConfig, Split, validate, validate_model
 from vqwave.errors import UserError
 
 PRESETS = {name: configs.preset(name) for name in configs.preset_names()}
@@ -50,11 +50,6 @@ def test_the_models_of_a_preset_form_its_chain(preset):
             # A window holds whole frames of the level above.
             assert preset.trainings[generator.name].input_length % (above or codec).level == 0
         above = codec
-
-
-def test_preset_trainings_apply_unless_a_model_overrides_them():
-    assert COMPACT.trainings["vqvae_512"].batch_size == 8 and COMPACT.trainings["generator_512"].batch_size == 16
-    assert COMPACT.trainings["vqvae_8"].input_length == 8192
 
 
 def test_a_preset_may_stand_on_another(tmp_path):
@@ -143,11 +138,6 @@ def test_an_unknown_model_preset_or_level_is_refused():
         configs.preset("huge")
     with pytest.raises(UserError, match="no level is called '64'; there are 512x, 128x, 32x, 8x"):
         COMPACT.chain.check_level(64)
-
-
-def test_a_map_is_as_square_as_possible():
-    assert SOMQuantizer(num_codes=1024).grid == (32, 32)
-    assert SOMQuantizer(num_codes=96).grid == (8, 12)
 
 
 def test_a_split_must_be_a_share_or_tracks():

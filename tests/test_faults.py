@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import SCRIPTS, Command, done, every_step_is_saved, stages_are_forked
+from commands import SCRIPTS, Command, done, every_step_is_saved
 from encoded import encode
 from prepared import assert_same_sets, data_folder, music
 
@@ -152,49 +152,6 @@ class Process(subprocess.Popen):
     def kill(self):
         super().kill()
         super().wait()
-
-
-@pytest.mark.parametrize("times", [many(20)])
-def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, times):
-    """Every second kill hits its child, the training, as of a system without free memory."""
-    out, random = tmp_path / "out", np.random.default_rng(times)
-    arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16",
-                 "--levels", 512, "--steps", STEPS, "--epochs", 3, "--batch-size", 2,
-                 "--input-length", 4096, "--offsets", 1,
-                 "--no-report"]
-
-    class TrainAll(Command):
-        def kill(self):
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            if not children or random.random() < 0.5:
-                super().kill()
-                # Its children end with it, and release the folder.
-                while any(map(is_alive, children)):
-                    time.sleep(0.01)
-                return
-            os.kill(int(children[0]), signal.SIGKILL)
-            if self.wait() == 0:  # the last child had ended by itself
-                assert_all_trained()
-            else:
-                assert "was killed" in fail(self)
-
-    def assert_all_trained():
-        for name in (CODEC, GENERATOR):
-            assert_trained_as(out, tiny.weights, name)
-
-    def start():
-        return TrainAll(tmp_path / "log", "train_all", *arguments, setting=stages_are_forked)
-
-    def check():
-        for name in (CODEC, GENERATOR):
-            assert_whole_or_refused(out, name)
-
-    def finish():
-        succeed(start())
-        assert_all_trained()
-        shutil.rmtree(out)
-
-    kill_repeatedly(times, times, sum(tiny.seconds.values()), start, check, finish)
 
 
 @few_or_many

@@ -77,7 +77,6 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str | None, str]]] = {
     },
     "research": {
         "test-codec": ("test_vqvae", "measure how well a codec reconstructs music"),
-        "latents": ("latents", "blend two recordings with a VAE"),
         "plot": ("plot", "draw music, notes or training curves"),
         "evaluate": ("evaluate", "measure a trained chain on held-out tracks"),
         "benchmark": ("benchmark", "measure the speed of this machine"),

@@ -9,7 +9,7 @@ hardware='two CPU cores, 8 GB of memory, 2 GB of disk, the hours named below, an
 models='one model'
 trains='the top generator of what ships from nothing, which hears the label'
 steps='fetch prepare train evaluate'
-more_steps='Evaluating measures what the label is worth, and whether pieces sound like it (recipes/both/targets.yml).
+more_steps='Evaluating measures what the label is worth (recipes/both/targets.yml). research.parts names performances.
 With --music the folder holds the folders wesnoth and singularity.'
 ship='To hear a label:
   python scripts/generate_audio.py --generator-weights-dir weights/$name --label wesnoth'

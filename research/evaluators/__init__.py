@@ -5,10 +5,10 @@ A name ends with its level or its subject: "mel, 8x", "mel, Opus 6". Recipes sta
 
 from collections.abc import Iterable
 
-from . import chain, codecs, copying, form, generators, health, labels, notes, scores, variations
+from . import chain, codecs, copying, form, generators, health, notes, scores, variations
 
 EVALUATORS = {module.__name__.rpartition(".")[2]: module.run for module in (
-    codecs, generators, chain, notes, variations, labels, copying, health, form, scores)}
+    codecs, generators, chain, notes, variations, copying, health, form, scores)}
 """The generator of (name, value) of each topic, made with a `Corpus`."""
 
 

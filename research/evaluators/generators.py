@@ -9,7 +9,6 @@ from vqwave.config import SCORE
 from vqwave.data.codes import CodeTrack, unigram_bits
 from vqwave.data.windows import Span, Window
 from vqwave.errors import UserError
-from vqwave.io import weights
 from vqwave.io.labels import index_of
 from vqwave.play.engine import GeneratorEngine
 
@@ -21,7 +20,6 @@ BATCH, CHUNK = 24, 2048  # places, and frames of each, that a generator scores i
 BITS = {"bits": "", "unigram": " of the unigram", "unlabelled": " without the label",
         "mislabelled": " with another label"}
 GAINS = {"unigram": "bits under the unigram",
-         "context_free": "bits that the context is worth, against one trained without",
          "unlabelled": "bits that the label is worth, against none",
          "mislabelled": "bits that the label is worth, against another"}
 
@@ -36,15 +34,7 @@ def run(corpus) -> Iterable[tuple[str, float]]:
     for level, name in music.chain.generators.items():
         if level == SCORE or (weight_set := corpus.models.get(name)) is None:
             continue
-        row = measure_bits(corpus, weight_set)
-        if corpus.context_free and weight_set.config.source_level and weights.tags(
-                corpus.context_free, name):
-            other = weights.find(corpus.context_free, name)
-            if other.config.source:
-                raise UserError(f"{other.summary}: reads level {other.config.source_level}; "
-                                f"--context-free takes generators without a context")
-            row["context_free"] = measure_bits(corpus, other)["bits"]
-        rows.append(row)
+        rows.append(row := measure_bits(corpus, weight_set))
         yield f"bits a second to predict, {level}x", row["bits"] * corpus.rate / level
         yield from ((f"bits a frame{what}, {level}x", row[key]) for key, what in BITS.items()
                     if key in row)

@@ -11,6 +11,7 @@ from vqwave.dsp import notes
 from vqwave.play.api import SILENT
 from vqwave.play.stream import AS_COMPOSED
 
+from .. import note_statistics
 from ..corpus import cached
 
 PIECE_SECONDS = 60.0  # length of a piece that is portrayed
@@ -19,9 +20,9 @@ PIECE_SECONDS = 60.0  # length of a piece that is portrayed
 def run(corpus) -> Iterable[tuple[str, float]]:
     """Divergences of note statistics, in bits; continuations nearer to their own track."""
     if own := portray_tracks(corpus, corpus.tracks):
-        mean = average([notes.divergences(own, portray_piece(corpus, seed))
+        mean = average([note_statistics.divergences(own, portray_piece(corpus, seed))
                         for seed in corpus.plan.seeds])
-        for statistic in notes.STATISTICS:
+        for statistic in note_statistics.STATISTICS:
             yield f"divergence of the chain's {statistic}", mean[statistic]
         # Two bounds hold for one figure: too few notes a second, and too many.
         yield "notes a second of the chain's strongest line", mean["line"]
@@ -30,8 +31,8 @@ def run(corpus) -> Iterable[tuple[str, float]]:
         yield f"notes a second, {corpus.side} tracks", own["line"]
         for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
             if side != corpus.side and (other := portray_tracks(corpus, tracks)):
-                row = notes.divergences(own, other)
-                for statistic in notes.STATISTICS:
+                row = note_statistics.divergences(own, other)
+                for statistic in note_statistics.STATISTICS:
                     yield f"divergence of {statistic}, {side} tracks", row[statistic]
                 yield f"notes a second, {side} tracks", row["line"]
     profiles = continue_prompts(corpus)
@@ -59,9 +60,9 @@ def portray_piece(corpus, seed: int) -> dict:
 
 
 def portraits(audio, sample_rate: int, seconds: float) -> list[dict]:
-    """A `notes.portrait` of each whole piece of `seconds` of a signal."""
+    """A `portrait` of each whole piece of `seconds` of a signal."""
     count = round(seconds * sample_rate)
-    return [notes.portrait(audio[i : i + count], sample_rate)
+    return [note_statistics.portrait(audio[i : i + count], sample_rate)
             for i in range(0, len(audio) - count + 1, count)]
 
 
@@ -75,7 +76,7 @@ def profile(audio, sample_rate: int) -> np.ndarray:
 def average(pieces: list[dict]) -> dict | None:
     """The mean of portraits or divergences, arrays as lists; None of none."""
     return {key: np.asarray(value).tolist()
-            for key, value in notes.average(pieces).items()} if pieces else None
+            for key, value in note_statistics.average(pieces).items()} if pieces else None
 
 
 @cached("music", "tracks", "plan")

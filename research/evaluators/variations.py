@@ -7,6 +7,7 @@ import numpy as np
 from vqwave.dsp import notes
 from vqwave.io import audio
 
+from .. import note_statistics
 from ..corpus import cached
 
 
@@ -36,7 +37,7 @@ def measure(corpus, keep: int, depth: int) -> dict[str, float]:
     """
     pairs = [(x, vary(corpus, x, number, keep, depth))
              for number, x in enumerate(map(corpus.passage, corpus.tracks))]
-    rows = notes.average([notes.compare(x, y, corpus.rate) for x, y in pairs])
+    rows = note_statistics.average([notes.compare(x, y, corpus.rate) for x, y in pairs])
     patches = np.concatenate([corpus.embed(y, corpus.rate) for _, y in pairs])
     return {key: float(mean) for key, mean in rows.items()} | {"distance": corpus.distance(patches)}
 

@@ -6,7 +6,6 @@ from prepared import RecordingReporter, data_folder, music
 
 from vqwave.data import chunking, codes
 from vqwave.data.codes import OFFSET_STEP, Variant
-from vqwave.data.windows import CodeTrack
 from vqwave.io import audio, manifest, weights
 from vqwave.nn.codec import load_codec, load_encoder
 
@@ -82,19 +81,6 @@ def test_transposed_codes_are_those_of_the_transposed_track_in_any_blocks(corpus
     assert encode(corpus, codec, offsets=1, transpose=3)[1] == 4
 
 
-def test_quieter_codes_are_those_of_the_quieter_track(corpus, codec, whole_codes):
-    folder, tracks = corpus
-    encoded, count = encode(corpus, codec, offsets=1, gain=6.0)
-    assert [v.gain for _, v, _ in encoded] == [0.0, -6.0] * len(tracks)
-    for entry in encoded:
-        sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))
-        sound = np.float32(10 ** (entry[1].gain / 20)) * sound
-        np.testing.assert_array_equal(read(entry), whole_codes(sound))
-    assert encode(corpus, codec, offsets=1, gain=6.0)[1] == 0
-    # Another gain is another file; the variant without gain is shared.
-    assert encode(corpus, codec, offsets=1, gain=3.0)[1] == len(tracks)
-
-
 @pytest.mark.parametrize("top", [8, 32, 512, 2048, 15, 60, 165, 166 * 165, 441])
 def test_as_many_alignments_differ_as_a_frame_has_samples(top):
     for level in (n for n in range(2, top + 1) if top % n == 0):
@@ -118,24 +104,6 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
     assert count == 1
     np.testing.assert_array_equal(read(again[1]), before)
     assert encode(corpus, codec)[1] == 0
-
-
-def reverse_codebook(codec, folder):
-    """The codec with its codes in reverse order, saved in a folder."""
-    parts = {part: codec.load(part) for part in codec.files}
-    (key,) = parts["codebook"]
-    parts["codebook"][key] = parts["codebook"][key][::-1].copy()
-    weights.save(folder, NAME, "", parts, codec.config)
-    return weights.find(folder, NAME)
-
-
-def test_codes_of_another_codec_lie_beside(corpus, codec, tmp_path):
-    encoded, _ = encode(corpus, codec)
-    before = read(encoded[0])
-    other, count = encode(corpus, reverse_codebook(codec, tmp_path))
-    assert count == 4
-    np.testing.assert_array_equal(read(other[0]), 63 - before)
-    np.testing.assert_array_equal(read(encoded[0]), before)
 
 
 def test_a_changed_track_is_encoded_again(corpus, codec):
@@ -164,21 +132,3 @@ def test_a_cut_holds_the_frames_of_its_samples_under_those_above(variant, span):
         assert (part.first, part.frames, part.frames_above) == (0, *counts)
     top = codes.cut(track, variant, span, ("own", counts[1]), 512)
     assert (top.first, top.frames, top.above, top.first_above) == (part.first_above, part.frames_above, None, 0)
-
-
-def test_unigram_bits_are_those_computed_by_hand(tmp_path):
-    def file(name, values):
-        path = tmp_path / name
-        path.write_bytes(np.array(values, "<u2").tobytes())
-        return CodeTrack(path, len(values))
-
-    train, held = file("t", [0, 0, 0, 1]), file("h", [0, 1, 2, 2])
-    p = np.array([4, 2, 1, 1]) / 8
-    expected = -(np.log2(p[0]) + np.log2(p[1]) + 2 * np.log2(p[2])) / 4
-    assert codes.unigram_bits([train], [held], 4) == pytest.approx(expected)
-    # Codes that are all alike cost what an even guess costs.
-    even = file("e", range(64))
-    assert codes.unigram_bits([even], [even], 64) == pytest.approx(6.0)
-    # What is cut off at either end is not counted.
-    cut = CodeTrack(train.codes, 2, first=1)
-    assert codes.unigram_bits([cut], [cut], 4) == pytest.approx(-np.log2(3 / 6))

@@ -2,6 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from research import note_statistics
 from research.evaluators.notes import profile
 
 from vqwave.dsp import notes
@@ -56,7 +57,7 @@ def test_a_chord_has_its_pitch_classes_and_its_key():
     classes = profile(chord, RATE)
     assert sorted(np.argsort(classes)[-3:]) == [0, 4, 7] and classes @ classes == pytest.approx(1.0)
     assert np.delete(classes, [0, 4, 7]).max() < 0.05
-    portrait = notes.portrait(chord, RATE)
+    portrait = note_statistics.portrait(chord, RATE)
     assert portrait["harmony"][-1] > 0.95 and portrait["alike"] > 0.95
     # A major triad fits its key with 0.9, by the profiles' own figures.
     fit = np.corrcoef(np.isin(np.arange(12), [0, 4, 7]), notes.KEY_PROFILES[0])[0, 1]
@@ -87,12 +88,12 @@ def test_chroma_is_averaged_only_over_frames_with_notes():
 
 def test_divergence_is_zero_for_the_same_music_and_one_for_other_notes():
     still, lively = melody((60, 67) * 6, 2.0), np.tile(melody(C_MAJOR, 0.25), 12)
-    same = notes.divergences(*[notes.portrait(still, RATE)] * 2)
-    assert [same[key] for key in notes.STATISTICS] == pytest.approx([0.0] * 4)
-    other = notes.divergences(notes.portrait(still, RATE), notes.portrait(lively, RATE))
+    same = note_statistics.divergences(*[note_statistics.portrait(still, RATE)] * 2)
+    assert [same[key] for key in note_statistics.STATISTICS] == pytest.approx([0.0] * 4)
+    other = note_statistics.divergences(note_statistics.portrait(still, RATE), note_statistics.portrait(lively, RATE))
     assert (other["intervals"], other["durations"]) == pytest.approx((1.0, 1.0))
     assert other["line"] == pytest.approx(4.0, abs=0.1) and other["alike"] < same["alike"]
-    silence = notes.portrait(np.zeros(15 * RATE, np.float32), RATE)
+    silence = note_statistics.portrait(np.zeros(15 * RATE, np.float32), RATE)
     assert silence["line"] == 0.0
     assert all(silence[key].sum() == 0 for key in ("durations", "intervals", "key"))
 

@@ -136,12 +136,6 @@ def test_two_processes_train_like_one(beside):
 
 
 @pytest.mark.large
-def test_a_training_begins_with_weights(beside):
-    run = Training(beside / "tuned", "tuned", 2, 1, beside / "cache")
-    assert run.ends()[0][0] == 0 and len(run.losses(1)) == 2
-
-
-@pytest.mark.large
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_killed_or_stopped_process_ends_all_and_the_same_command_continues(beside, straight, lost):
     """Epochs have six steps. A killed run continues from the end of the first epoch, a stopped run
@@ -168,13 +162,6 @@ def test_a_killed_or_stopped_process_ends_all_and_the_same_command_continues(bes
     assert [code for code, _, _ in rest.ends()] == [0, 0]
     assert min(rest.losses(6)) == reached + 1
     assert_same(folder, beside / "straight", name, rest.losses(6), straight)
-
-
-@pytest.mark.parametrize("name", ["generator_512", pytest.param("adversary", marks=pytest.mark.large)])
-def test_two_processes_have_the_losses_of_one(beside, name):
-    losses, _ = train_alone_and_together(beside, name, 4)
-    # Sums of gradients are in another order.
-    assert losses["two"] == pytest.approx(losses["one"], rel=1e-3)
 
 
 @pytest.mark.large

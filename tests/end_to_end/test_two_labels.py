@@ -8,14 +8,13 @@ import pytest
 from chains import save_levels
 from prepared import RecordingReporter, data_folder
 from research.corpus import Corpus, Plan
-from research.evaluators import generators, labels
+from research.evaluators import generators
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import UserError
-from vqwave.io import audio, manifest, weights
+from vqwave.io import manifest, weights
 from vqwave.play import api
-from vqwave.report import fad
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
@@ -94,39 +93,6 @@ def test_labels_save_bits(trained, data, tiny_weights, tmp_path):
     assert bits_right < without < wrong
     assert figures["bits that the label is worth, against none, worst level"] == pytest.approx(
         without - bits_right)
-
-
-@pytest.fixture
-def corpus(trained, data, tiny_weights, tmp_path):
-    """A corpus of two labels whose embedding is the mean spectrum of three seconds."""
-    (tmp_path / "split.yml").write_text("test: [low0, high0]\nvalidation: [low1]\nfresh: [low2]\n")
-    corpus = Corpus(api.load(tiny_weights.codecs, trained[0]), data, tmp_path / "split.yml",
-                    Plan(512, minutes=0.15, guidance=3.0), cache_dir=tmp_path / "cache")
-    corpus.embed = lambda sound, rate: fad.patches(sound, rate).mean(1)
-    return corpus
-
-
-@pytest.mark.parametrize("obeys", [True, False])
-def test_music_is_judged_by_its_label(corpus, monkeypatch, obeys):
-    """Without guidance the pieces obey their label, or play the other's pitch; guided they obey."""
-    def pieces(_, label, guidance):
-        pitch = {"low": 110, "high": 1760}[label]
-        other = {"low": 1760, "high": 110}[label]
-        return {"audio": audio.to_u16(np.stack([
-            tone(6, pitch if obeys or guidance > 1 else other, 20 + i) for i in range(4)]))}
-
-    monkeypatch.setattr(labels, "generate_pieces", pieces)
-    figures = dict(labels.run(corpus))
-    assert figures["pieces that sound like their label"] == 100 * obeys
-    assert figures["pieces that sound like their label, guided"] == 100
-    assert (figures["distance of a label's music to its own tracks, over that to the nearest "
-                    "others, worst label"] < 1) == obeys
-    for label, other in (("low", "high"), ("high", "low")):
-        assert figures[f"pieces named {label}, held-out tracks"] == 100
-        assert figures[f"Fréchet distance to {label}, {label}, training tracks"] < 0.1 * figures[
-            f"Fréchet distance to {other}, {label}, training tracks"]
-    # The fresh tracks have one label: nothing to distinguish.
-    assert dict(labels.run(corpus.for_side("fresh"))) == {}
 
 
 def test_the_command_line_takes_a_label(trained, tiny_weights, tmp_path, capsys):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 from imported import run
-from planned import training_flags
 from prepared import RecordingReporter, data_folder, music
 
 from vqwave import config as configs
@@ -20,7 +19,7 @@ from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api, engine
 from vqwave.report import fad, judge
-from vqwave.train import plan, training
+from vqwave.train import training
 from vqwave.train.options import RunOptions
 
 GENRES = ("blues", "jazz", "metal")
@@ -138,18 +137,6 @@ def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
         np.testing.assert_allclose(row[None], onnx.decode(vectors, label), atol=1e-5)
 
 
-def test_a_walk_has_a_genre_and_the_length_of_the_shorter_recording(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, seconds in (("a", 0.3), ("b", 0.5)):
-        soundfile.write(f"{name}.wav", music(seconds, ord(name)), 22050)
-    for label in ("jazz", "metal"):
-        assert run(capsys, "latents", "walk", "a.wav", "b.wav", "--vqvae-weights-dir", trained[0],
-                   "--label", label, "--output", f"{label}.wav")[0] == 0
-    sounds = [soundfile.read(f"{label}.wav")[0] for label in ("jazz", "metal")]
-    assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
-    assert len(sounds[0]) == soundfile.info("a.wav").frames
-
-
 def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(
         trained, data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -167,13 +154,3 @@ def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(
         judged_as.extend(track_labels), measure(*codec_and_sounds, track_labels=track_labels, **options))[1])
     assert run(capsys, *arguments, "--data-dir", data)[0] == 0
     assert judged_as and set(judged_as) <= set(GENRES)
-
-
-def test_a_plan_trains_vaes_and_generators_with_labels(data, tmp_path):
-    def labelled(preset):
-        flags = training_flags(steps=1, label="folder")
-        chain = plan.TrainingPlan(data, tmp_path, preset, flags=flags)
-        return {stage.name for stage in chain.stages if chain.settings(stage).model.labels}
-
-    assert "vqvae_500" in labelled("cvae")
-    assert labelled("tiny") == set(configs.preset("tiny").chain.generators.values())

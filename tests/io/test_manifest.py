@@ -2,7 +2,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 import time
@@ -237,27 +236,6 @@ def test_a_renamed_file_keeps_its_track(music, tmp_path, change):
     # Another file can take the old name.
     encode(music / "a.flac", tone(1))
     assert [t.file for t in prepare(music, dst).converted] == ["a.flac~2.u16"]
-
-
-def test_a_copy_of_a_file_that_has_a_track_is_left_out(music, tmp_path):
-    dst = tmp_path / "d"
-    prepare(music, dst)
-    # The copy sorts before the original. b.wav has the same size and other content.
-    shutil.copy(music / "a.wav", music / "A.wav")
-    encode(music / "b.wav", tone(1, frequency=880))
-    os.utime(music / "a.wav")
-    report = prepare(music, dst)
-    notes = [f"copies of other files are left out: {music}/A.wav"]
-    assert [t.file for t in report.converted] == ["b.wav.u16"] and report.notes == notes
-    assert len(report.up_to_date) == 3
-    before = state(dst)
-    report = prepare(music, dst)
-    assert len(report.up_to_date) == 4 and not report.converted and report.notes == notes
-    assert state(dst) == before
-    # When the original is removed, the copy takes over its track.
-    (music / "a.wav").unlink()
-    report = prepare(music, dst)
-    assert not report.converted + report.notes and len(manifest.read(dst)) == 4
 
 
 def test_the_reason_of_an_impossible_run_is_named(music, tmp_path):

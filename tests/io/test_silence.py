@@ -1,11 +1,10 @@
-import dataclasses
 
 import numpy as np
 import pytest
 from prepared import data_folder, music
 
 from vqwave.io import silence
-from vqwave.io.silence import Sound, measure, measure_file, trim
+from vqwave.io.silence import Sound, measure_file, trim
 from vqwave.progress import SilentReporter
 
 RATE = 22050
@@ -79,12 +78,3 @@ def test_mostly_silent_tracks_are_dropped_and_the_rest_trimmed(tmp_path):
     assert log.lines[0] == "left out, because they are mostly silent: hush (91 % silent)"
     assert log.lines[1].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, ")
     assert len(log.lines) == 2
-
-
-def test_tracks_are_measured_only_if_the_manifest_lacks_their_sound(tmp_path):
-    folder, (a, b) = write_tracks(tmp_path, a=music(0.5), b=between(RATE, noise(WINDOW, -20), 0))
-    known = dataclasses.replace(a, sound=(1, 2, 3))
-    log = Log()
-    assert measure(folder, [known, b], log) == {a.file: Sound(1, 2, 3),
-                                                b.file: Sound(RATE, RATE + WINDOW, WINDOW)}
-    assert log.measured == 1

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-from prepared import music
 
 from vqwave.config import Labels
-from vqwave.data.prepare import prepare
 from vqwave.errors import UserError
-from vqwave.io import audio, labels, manifest
+from vqwave.io import audio, labels
 from vqwave.io.manifest import TAGS, Track
 
 
@@ -66,23 +64,6 @@ def test_loud_and_soft_parts_are_measured(tmp_path):
     names = labels.vocabulary([song], "part")
     assert names[0] == "folder/song/01" and len(names) == 6
     assert labels.moods_of(tmp_path, [song], names) == {"loud": (1, 4), "soft": (2, 5)}
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_prepared_folders_are_the_labels_together_or_one_after_the_other(tmp_path, together):
-    """Of folders inside folders the outermost, also where it is a link."""
-    for name in ("calm", "battle", "battle/lost/twice"):
-        (tmp_path / "music" / name).mkdir(parents=True, exist_ok=True)
-        audio.write(tmp_path / "music" / name / "song.wav", music(0.3, len(name)), 22050)
-    if together:
-        (tmp_path / "both").mkdir()
-        for name in ("calm", "battle"):
-            (tmp_path / "both" / f"{name} music").symlink_to(tmp_path / "music" / name)
-    for source in [tmp_path / "both"] if together else sorted((tmp_path / "music").iterdir()):
-        prepare(source, tmp_path / "data", 22050, workers=1)
-    names = [labels.label_of(t, "folder") for t in manifest.read(tmp_path / "data")]
-    assert names == (["battle music", "battle music", "calm music"] if together
-                     else ["lost", "battle", "calm"])
 
 
 def test_a_model_receives_labels_by_name_and_no_unknown_label():

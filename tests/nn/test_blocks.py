@@ -6,7 +6,6 @@ from vqwave.nn.blocks import (
     BLOCKS,
     Conv,
     MultiresolutionResidual,
-    ReceptiveField,
     ResidualBlock,
     ResNetResidual,
     SubPixelUpsampling,
@@ -105,15 +104,6 @@ def test_layers_see_no_further_than_their_receptive_field(make, stride, ratio, r
     assert at - right <= last + stride - 1 and first - left <= at
     # An output at step t sees t - left … t + right (and, with a stride, its own steps).
     assert first >= at - right - stride + 1 and last <= at + left
-
-
-def test_receptive_fields_add_up_along_the_way():
-    field = ReceptiveField()
-    field.add(Conv(4, 8, strides=4)).add(dilated(4, 3)).add(Conv(4, 3))
-    # 4 samples to either side, then 3 and 1 steps of 4 samples.
-    assert (field.left, field.right, field.step) == (4 + 3 * 4 + 4, 4 + 3 * 4 + 4, 4)
-    down = ReceptiveField().add(Conv(4, 3)).add(SubPixelUpsampling(4, 4, 3)).add(dilated(4, 2))
-    assert (down.left, down.right, down.step) == (1 + 1 + 2 / 4, 1 + 1 + 2 / 4, 1 / 4)
 
 
 def test_a_multiresolution_block_is_that_of_its_paper(rng):

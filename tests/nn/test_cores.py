@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
 from vqwave.config import GeneratorConfig
@@ -91,30 +90,3 @@ def test_a_pixelcnn_has_no_blind_spot(rng):
         expected = np.zeros_like(moved)
         expected[3, book + 1 :] = True
         np.testing.assert_array_equal(moved, expected)
-
-
-@pytest.mark.parametrize("core", [{"kind": "lstm", "units": 8, "layers": 3}, *(
-    core for core, _ in REACHES[::2])])
-def test_gradients_after_the_start_token_are_like_those_elsewhere(rng, core):
-    model = generator(2, **core)
-    model.core.embedding.start_from([rng.normal(size=(CODES, 6))] * 2, rng)
-    codes = rng.integers(0, CODES, (1, 6, 2)).astype("int32")
-
-    def steepest(previous):
-        with tf.GradientTape() as tape:
-            cost = tf.reduce_sum(keras.losses.sparse_categorical_crossentropy(
-                codes, model({"previous": previous, "current": codes}), from_logits=True)[:, 0])
-        gradients = tape.gradient(cost, model.core.trainable_variables)
-        return max(np.abs(tf.convert_to_tensor(g)).max() for g in gradients if g is not None)
-
-    start = np.concatenate([np.full((1, 1, 2), CODES, "int32"), codes[:, :-1]], axis=1)
-    assert steepest(start) < 20 * steepest(codes)
-
-
-def test_initial_logits_have_the_scale_of_one_book_however_many_there_are(rng):
-    """Of unit vectors, the kernel of each book has the variance of Glorot's initialiser."""
-    core = generator(4, kind="lstm", units=64, head_dim=64).core
-    codebooks = [rng.normal(size=(CODES, 32)) for _ in range(4)]
-    core.start_outputs(codebooks, rng)
-    for layer in core.codebook_heads.outputs:
-        assert layer.kernel.numpy().var() == pytest.approx(2 / (64 + CODES), rel=0.25)

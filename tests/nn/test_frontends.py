@@ -3,7 +3,7 @@ import pytest
 
 from vqwave import config as configs
 from vqwave.nn.frontends import FRONT_ENDS
-from vqwave.nn.spectrum import QUALITY, ConstantQ, amplitude_of, loudness_of
+from vqwave.nn.spectrum import QUALITY, ConstantQ, amplitude_of
 
 RATE = 22050
 
@@ -40,14 +40,6 @@ def test_amplitudes_are_the_sums_over_windows_of_their_definition(transform, rng
         total = ((padded * window * np.exp(-2j * np.pi * hertz * time / RATE)).sum() * 2
                  / window.sum())
         assert amplitudes[frame, bin_] == pytest.approx(abs(total), rel=1e-3, abs=1e-6)
-
-
-def test_loudness_is_decibels_and_can_be_undone():
-    amplitudes = np.array([1.0, 0.1, 0.01, 1e-4], "float32")
-    levels = np.asarray(loudness_of(amplitudes))
-    np.testing.assert_allclose(levels, [1.1, 0.85, 0.6, 0.1], atol=1e-5)
-    np.testing.assert_allclose(amplitude_of(levels), amplitudes, rtol=1e-4)
-    assert float(amplitude_of(np.float32(9.0))) == float(amplitude_of(np.float32(1.3))) < 10
 
 
 @pytest.mark.parametrize("config, least", [

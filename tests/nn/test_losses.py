@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
 from encoded import tone
-from keras import ops
-from scipy import signal
 
 from vqwave import config as configs
 from vqwave.dsp.metrics import mel_distance
-from vqwave.dsp.spectrum import mel_filters
 from vqwave.nn import losses
 from vqwave.nn.spectrum import magnitude
 
@@ -41,24 +38,6 @@ def test_every_term_and_its_gradient_are_finite_in_silence(x, y, music):
         assert np.isfinite(tape.gradient(values[name], reconstruction)).all(), name
     if x == y == "silence":
         assert float(sum(values.values())) < 0.1
-
-
-def test_a_shifted_phase_costs_the_waveform_but_hardly_the_spectra():
-    x, y = (tone(1.0, RATE)[None, s : s + SAMPLES] for s in (0, 25))  # half a period of 440 Hz
-    cost = terms(x, y)
-    assert cost["waveform"] > 3
-    assert cost["spectral_convergence"] < 0.05
-
-
-def test_the_magnitude_is_of_centred_hann_windows(music):
-    for n_fft, hop, window in losses.STFT_SCALES:
-        ours = ops.convert_to_numpy(magnitude(music, n_fft, hop, window))
-        padded = np.pad(music, ((0, 0), (n_fft // 2, n_fft // 2)), "reflect")
-        left, right = (n_fft - window) // 2, (n_fft - window + 1) // 2
-        hann = np.pad(signal.get_window("hann", window), (left, right))
-        frames = [np.abs(np.fft.rfft(hann * padded[:, t * hop :][:, :n_fft]))
-                  for t in range(1 + music.shape[1] // hop)]
-        np.testing.assert_allclose(ours, np.stack(frames, axis=1), atol=2e-3)
 
 
 def test_terms_follow_their_definitions(music, rng):
@@ -135,13 +114,6 @@ def test_a_channel_average_is_the_recording_at_the_rate_of_its_stage(rng):
     assert float(losses.channel_average(x, [0 * down[0]])) == pytest.approx(1.0, rel=1e-2)
     assert float(losses.channel_average(x, [down[0], 2 * down[1]])) == pytest.approx(0.5, rel=1e-2)
     assert np.isfinite(float(losses.channel_average(0 * x, down)))
-
-
-def test_every_window_of_multi_mel_counts_in_decades(rng):
-    assert all(mel_filters(RATE, *scale).sum(1).min() > 0 for scale in losses.MULTI_MEL_SCALES)
-    x = rng.normal(0, 0.1, (1, SAMPLES)).astype("float32")
-    assert float(losses.multi_mel(x, x, RATE)) == 0
-    assert float(losses.multi_mel(x, 0.1 * x, RATE)) == pytest.approx(1.0, rel=1e-2)
 
 
 @pytest.mark.parametrize("term, least", [("mel", 0.3), ("multi_mel", 0.05)])

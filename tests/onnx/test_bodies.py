@@ -143,17 +143,6 @@ def test_step_by_step_is_teacher_forcing(case, teacher_forced):
         assert [tuple(x.shape[1:]) for x in state] == list(case.config.states.values())
 
 
-def test_logits_depend_on_earlier_codes_only(case, teacher_forced):
-    for book in range(case.config.books):
-        codes = case.codes.copy()
-        codes[:, 10, book] = (codes[:, 10, book] + 1) % CODES
-        inputs = case.inputs | {"current": codes, "previous": np.concatenate(
-            [case.start[:, None], codes[:, :-1]], axis=1)}
-        moved = np.abs(ops.convert_to_numpy(case.model(inputs)) - teacher_forced).max(axis=(0, 3)) > 1e-6
-        assert not moved[:10].any() and not moved[10, : book + 1].any() and moved[11].any()
-        assert moved[10, book + 1 :].all()
-
-
 def test_the_loop_scores_codes_as_teacher_forcing_does(case, teacher_forced):
     logits = teacher_forced / 0.9
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -210,20 +199,3 @@ def test_float32_rows_of_a_batch_equal_single_rows(case):
         alone, _, _ = played.sample(None if case.context is None else case.context[row],
                                     case.draws[row], case.start[row], played.initial_state(1))
         np.testing.assert_array_equal(alone, together[row])
-
-
-def test_dropout_applies_only_in_training(case, teacher_forced):
-    core = configs.to_dict(case.config.core) | {"dropout": 0.5, "input_dropout": 0.3}
-    model = Generator(configs.replace(case.config, core=core))
-    still = ops.convert_to_numpy(model(case.inputs))
-    np.testing.assert_array_equal(model(case.inputs), still)
-    assert not np.allclose(model(case.inputs, training=True), still)
-
-
-def test_many_streams_draw_the_codes_of_few(case):
-    played = engine.GeneratorEngine(case.weight_set, "onnx-float32")
-    context, draws, start = (x if x is None else np.concatenate([x] * 3)
-                             for x in (case.context, case.draws, case.start))
-    many, _, _ = played.sample(context, draws, start, played.initial_state(9), log_probs=False)
-    few, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
-    np.testing.assert_array_equal(many, np.concatenate([few] * 3))

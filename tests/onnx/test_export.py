@@ -44,29 +44,6 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("top_p, codes", [(0.5, {0}), (0.75, {0, 1}), (0.76, {0, 1, 2})])
-def test_top_p_keeps_the_smallest_set_that_reaches_its_share(tmp_path, top_p, codes):
-    weight_set = small_set(tmp_path)
-    arrays = weight_set.load("generator")
-    arrays["logits/kernel"][:] = 0
-    arrays["logits/bias"][:] = np.log(np.maximum([1 / 2, 1 / 4, 1 / 8, 1 / 8] + [0] * 6, 1e-30))
-    weights.save(tmp_path, weight_set.name, "", {"generator": arrays}, weight_set.config)
-    session = onnxruntime.InferenceSession(
-        export.build(weights.find(tmp_path, weight_set.name), "loop_full_float32"))
-    drawn, *_ = session.run(None, {
-        "uniforms": np.linspace(0, 0.9999, 200, dtype=np.float32)[:, None, None],
-        "previous": np.full((1, 1), 10, np.int32), "inverse_temperature": np.array(1, np.float32),
-        "forced": np.full((200, 1, 1), -1, np.int32), "top_k": np.array(0),
-        "top_p": np.array(top_p, np.float32), "bias": np.zeros((1, 10), np.float32),
-    } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"})
-    assert set(drawn.ravel()) == codes
-
-
-def test_int8_weights_are_a_quarter_of_float32_ones(tmp_path):
-    wide = small_set(tmp_path, units=256)
-    assert len(export.build(wide, "loop_float32")) > 3.8 * len(export.build(wide, "loop_int8"))
-
-
 def graphs(cache):
     return sorted((cache / "trained").glob("*.onnx"), key=lambda p: p.stat().st_mtime)
 
@@ -79,15 +56,6 @@ def test_a_damaged_graph_is_exported_again(small, cache, capsys, damaged, damage
     damage(graph if damaged == "graph" else graph.with_name(f"{graph.name}.sha256"))
     assert export.cached_graph(small, "loop_int8") == good
     assert capsys.readouterr().err.count("exporting") == 2
-
-
-def test_a_listener_hears_of_graphs_that_must_be_built(small, cache):
-    calls = []
-    for _ in range(2):
-        with export.listen(lambda: calls.append(1)):
-            export.cached_graph(small, "loop_int8")
-    export.cached_graph(small, "loop_full_int8")
-    assert calls == [1]
 
 
 def test_other_weights_and_another_exporter_make_other_graphs(small, cache, tmp_path, monkeypatch):

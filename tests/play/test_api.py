@@ -58,15 +58,6 @@ def test_the_package_lists_its_names_and_imports_nothing_heavy():
         vqwave.lode  # noqa: B018
 
 
-def test_a_piece_is_the_collected_stream(music):
-    piece = music.generate(samples=2 * BLOCK + 77, seed=1)
-    assert piece.shape == (2 * BLOCK + 77,) and piece.dtype == np.float32 and piece.std() > 0
-    with music.stream(seed=1) as stream:
-        blocks = np.concatenate([next(stream) for _ in range(3)])
-    np.testing.assert_array_equal(piece, blocks[: len(piece)])
-    assert not np.array_equal(piece, music.generate(samples=len(piece), seed=2))
-
-
 @pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
 def test_stream_windows_equal_the_whole_piece(exact, how):
     whole_as_windows(exact, how)

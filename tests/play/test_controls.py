@@ -205,34 +205,42 @@ def test_a_continuation_keeps_to_its_recordings_pitches():
     np.testing.assert_array_equal(codes_of(start(leaning(), seed=3, begin=begin), 8)[1][512], free)
 
 
-def test_every_field_of_the_state_survives_a_resume():
+def steered():
+    """A stream in which every field of the state has a value, and its engines."""
     parts = leaning()
-    options = {"seed": 3, "batch": 2, "log_probs": True, "past": PAST, "ahead": 0.02,
-               "samples": 40 * BLOCK, "music": Sounding(parts)}
     given = {512: np.full(6 * BLOCK // 512, 5, np.int32), 128: np.zeros(6 * BLOCK // 128, np.int32)}
     begin = Prompt(given, np.full(6 * BLOCK, 0.1, np.float32), keep_original=True,
                    pitches={512: np.eye(CODES, 12, dtype=np.float32)[None]}, stay=0.75)
-    stream = start(parts, begin=begin, **options)
+    stream = start(parts, begin=begin, music=Sounding(parts), **STEERED)
     changes = [(1, {"loudness": -6.0, "transpose": 3, "sampling": WILD}),
                (2, {"notes": [60, 64], "pull": 4.0, "stay": 0.5}),
                (3, {"freeze": BLOCK / 22050, "mutate": 0.3}), (4, {"hold": 2 * BLOCK / 22050})]
     perform(stream, changes, 5)
     stream.set(hold=BLOCK / 22050)  # asked for and not yet made
+    return stream, parts
+
+
+STEERED = {"seed": 3, "batch": 2, "log_probs": True, "past": PAST, "ahead": 0.02, "samples": 40 * BLOCK,
+           "leveling": True}
+
+
+def test_every_field_of_the_state_survives_a_resume():
+    stream, parts = steered()
     state = stream.state()
-    resumed = Stream.resume(state, *parts, music=options["music"])
+    resumed = Stream.resume(state, *parts, music=Sounding(parts))
     again = resumed.state()
     assert list(again) == list(state) and len(state) > 60
     for name, value in state.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name, strict=True)
-    fresh = start(parts, **options).state()
-    steered = {name for name, value in state.items() if name not in fresh
+    fresh = start(parts, **STEERED).state()
+    differing = {name for name, value in state.items() if name not in fresh
                or not np.array_equal(fresh[name], value)}
     assert {f"steering.{name}" for name in ("mutate", "notes.0", "powers.512", "pull",
-                                            "stay")} <= steered
+                                            "stay")} <= differing
     assert {"playback.held", "playback.following.audio", "playback.passing",
             "playback.past.audio", "playback.gain.decibel", "chain.original", "chain.tail",
             "chain.levels.0.loop", "chain.levels.0.home.scores",
-            "chain.levels.0.sampling"} <= steered
+            "chain.levels.0.sampling"} <= differing
     tail = [{"hold": 0}, {"freeze": 0}, {"notes": []}, {}, {}, {}]
     for change in tail:
         for one in (stream, resumed):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_controls import OTHER, PAST, Music, Sounding, leaning
+from test_controls import OTHER, PAST, Music
 from test_stream import BLOCK, chain, start
 
 from vqwave.config import Sampling
@@ -52,31 +52,6 @@ def test_a_knob_covers_the_range_of_its_control_and_rises(name, values):
     assert [one.turned(x) for x in (0, 0.5, 1)] == pytest.approx(values, abs=0.01)
     turned = [one.turned(x) for x in np.arange(128) / 127]
     assert turned == sorted(turned)
-
-
-def test_keys_work_while_the_sound_of_codes_is_measured():
-    begun, end, parts = threading.Event(), threading.Event(), leaning()
-
-    class Slow(Sounding):
-        def pitches(self, level):
-            begun.set()
-            assert end.wait(60)
-            return super().pitches(level)
-
-    stream = start(parts, seed=3, music=Slow(parts))
-    keys = Keys(stream)
-    thread = threading.Thread(target=keys.hold_notes, args=([60],))
-    thread.start()
-    assert begun.wait(60)
-    pressing = threading.Thread(target=keys.press, args=("-",))
-    pressing.start()
-    pressing.join(10)
-    first = list(keys.changes)
-    end.set()
-    for one in (pressing, thread):
-        one.join(60)
-    assert [change for _, change in first] == [{"loudness": -2.0}]
-    assert keys.changes[-1][1] == {"notes": [60]}
 
 
 def test_r_and_w_load_recordings_and_weights_while_other_keys_work():

@@ -18,19 +18,6 @@ def test_the_prior_is_a_standard_normal_and_a_function_of_its_seed():
     np.testing.assert_allclose(latents.sample_prior(VAE, 100, 1, 0.5), 0.5 * drawn[:100], rtol=1e-5)
 
 
-def test_a_walk_begins_as_the_one_and_ends_as_the_other_and_changes_gradually(rng):
-    begin, end = rng.normal(size=(50, 5)).astype("float32"), np.ones((40, 5), "float32")
-    walked = latents.walk(begin, end)
-    assert walked.shape == (40, 5)
-    np.testing.assert_array_equal(walked[0], begin[0])
-    np.testing.assert_allclose(walked[-1], end[-1])
-    np.testing.assert_allclose(walked[10], (29 * begin[10] + 10 * end[10]) / 39, rtol=1e-5)
-    still = latents.walk(np.zeros((40, 5), "float32"), end)
-    np.testing.assert_allclose(np.diff(still, axis=0), 1 / 39, atol=1e-6)
-    with pytest.raises(UserError, match="nothing to walk between"):
-        latents.walk(begin[:0], end)
-
-
 def test_a_codec_of_codes_is_refused_by_name():
     with pytest.raises(UserError, match="vqvae_512 has the quantizer ema, which makes codes"):
         latents.sample_prior(configs.preset("tiny").codec(512), 3, 1)

@@ -4,12 +4,11 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from test_controls import Sounding, leaning
 from test_stream import BLOCK, chain, start
 
 from vqwave.commands import play as command
 from vqwave.errors import UserError
-from vqwave.play import midi, playback
+from vqwave.play import playback
 from vqwave.play.render import Finish
 
 
@@ -44,22 +43,6 @@ def test_pressed_keys_are_recorded_only_if_music_played(play, tmp_path):
     assert path.read_text() == "a good session"
     play(start(chain(128), seed=3), perform, record=path)
     assert json.loads(path.read_text()) == {"seed": 3, "changes": [[BLOCK, {"loudness": -2.0}]]}
-
-
-def test_pitches_are_measured_before_the_music_if_a_midi_port_is_open(play, monkeypatch):
-    parts, events = leaning(), []
-
-    class Heard(Sounding):
-        def pitches(self, level):
-            events.append(level)
-            return super().pitches(level)
-
-    monkeypatch.setattr(midi, "open_input", lambda name, keys, say: events.append("notes")
-                        or SimpleNamespace(close=lambda: None))
-    for more, expected in (({"midi_in": "keys"}, [512, 128, "notes"]), ({}, [])):
-        events.clear()
-        play(start(parts, seed=3, music=Heard(parts)), lambda blocks, *_: next(blocks), **more)
-        assert events == expected
 
 
 def test_notes_cannot_be_sent_without_a_score(play):

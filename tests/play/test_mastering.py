@@ -84,9 +84,3 @@ def test_a_loop_has_no_seam(sound):
             for x in np.array_split(twice[len(looped) - RATE // 4 :][: RATE], 8)]
     usual = [np.sqrt((x**2).mean()) for x in np.array_split(sound, len(sound) // (RATE // 8))]
     assert 0.7 * min(usual) <= min(loud) and max(loud) <= 1.3 * max(usual)
-
-
-@pytest.mark.parametrize("samples", [1, 2, 10 * RATE])
-def test_with_its_margin_a_loop_is_no_longer_than_asked(samples):
-    made = samples + mastering.loop_margin(RATE, samples)
-    assert samples / 2 <= len(mastering.loop(np.zeros(made, np.float32), RATE)) <= samples

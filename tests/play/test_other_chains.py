@@ -8,7 +8,6 @@ from chains import preset, save_chain
 
 import vqwave
 from vqwave.errors import UserError
-from vqwave.io import weights
 
 CHAINS = {
     "finer": ({128: 1, 32: 1, 8: 1}, 44100, 4096),
@@ -54,15 +53,6 @@ def song(music):
     chain = music.chain
     return prepared.music((5 * chain.block + chain.top + 3) / chain.sample_rate, 3,
                           chain.sample_rate)
-
-
-def test_the_chain_is_read_from_the_generators_folder(folders, music):
-    books, rate, block = CHAINS[folders.name]
-    assert music.chain == folders.chain == weights.chain(folders.generators)
-    assert (music.chain.sizes, music.sample_rate, music.chain.block) == (tuple(books), rate, block)
-    assert music.chain.ending == min(books)
-    assert {x: music.codec(x).config.books for x in books} == books
-    assert {x: music.generator(x).config.books for x in books} == books
 
 
 def test_codes_of_several_books_have_an_axis_of_books(music, song):

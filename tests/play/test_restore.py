@@ -3,31 +3,14 @@
 import numpy as np
 import pytest
 from chains import save_led
-from test_controls import CODES, PAST, WILD, Sounding, leaning, perform
+from test_controls import steered
 from test_label_mixing import chain as labelled
-from test_stream import BLOCK, start
+from test_stream import start
 
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.play import api
-from vqwave.play.prompt import Prompt
 from vqwave.play.stream import Stream
-
-
-def steered():
-    """The state of a stream in which every field has a value, and its engines."""
-    parts = leaning()
-    given = {512: np.full(6 * BLOCK // 512, 5, np.int32), 128: np.zeros(6 * BLOCK // 128, np.int32)}
-    begin = Prompt(given, np.full(6 * BLOCK, 0.1, np.float32), keep_original=True,
-                   pitches={512: np.eye(CODES, 12, dtype=np.float32)[None]}, stay=0.75)
-    stream = start(parts, begin=begin, seed=3, batch=2, log_probs=True, past=PAST, ahead=0.02,
-                   samples=40 * BLOCK, music=Sounding(parts), leveling=True)
-    changes = [(1, {"loudness": -6.0, "transpose": 3, "sampling": WILD}),
-               (2, {"notes": [60, 64], "pull": 4.0, "stay": 0.5}),
-               (3, {"freeze": BLOCK / 22050, "mutate": 0.3}), (4, {"hold": 2 * BLOCK / 22050})]
-    perform(stream, changes, 5)
-    stream.set(hold=BLOCK / 22050)
-    return stream.state(), lambda state: Stream.resume(state, *parts)
 
 
 def with_labels():
@@ -58,7 +41,10 @@ def saved(request):
     """A genuine state, and a function that continues from a state."""
     if request.param == "score":
         return with_a_score(request.getfixturevalue("shared"))
-    return steered() if request.param == "steered" else with_labels()
+    if request.param == "labels":
+        return with_labels()
+    stream, parts = steered()
+    return stream.state(), lambda state: Stream.resume(state, *parts)
 
 
 def changed(value):

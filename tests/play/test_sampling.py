@@ -97,14 +97,6 @@ def test_top_p_keeps_no_code_beyond_an_exact_boundary(top_p, kept):
     assert np.flatnonzero(probs).tolist() == list(range(kept))
 
 
-def test_top_p_filters_the_codes_of_top_k():
-    logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
-    # Of the two that top-k leaves, the first alone has 4/7.
-    np.testing.assert_allclose(distribution(logits, Sampling(top_k=2, top_p=0.55)), [1, 0, 0, 0])
-    np.testing.assert_allclose(distribution(logits, Sampling(top_k=2, top_p=0.6)),
-                               [4 / 7, 3 / 7, 0, 0], rtol=1e-6)
-
-
 def test_temperature_0_is_the_likeliest_the_lower_code_where_two_tie():
     greedy = Sampling(temperature=0, top_k=7, top_p=0.5)
     np.testing.assert_array_equal(distribution([1.0, 5.0, 5.0], greedy), [0, 1, 0])

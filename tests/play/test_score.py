@@ -13,12 +13,11 @@ from vqwave.data.form import TEMPI
 from vqwave.data.scores import LOWEST_PITCH, Score
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.play import api, blocks, labels, midi_files, score
+from vqwave.play import api, labels, midi_files, score
 from vqwave.play.changes import read_chords, read_key
 from vqwave.play.keys import Keys
 from vqwave.play.prompt import Prompt
 from vqwave.play.score import COLDEST, KEY_AWAITED, SECTION_DENSITIES, SUSTAINED, ScoreLevel
-from vqwave.play.session import replay
 from vqwave.play.stream import Stream
 from vqwave.play.swells import Swells
 from vqwave.report.copying import longest_shared
@@ -378,22 +377,6 @@ def test_a_score_follows_a_tempo_and_its_notes_are_in_the_range_of_the_composer(
     assert all(LOWEST_PITCH <= pitch <= highest for _, _, pitch, _ in notes) and notes[0][2] == LOWEST_PITCH + 2
 
 
-def test_new_music_follows_the_last_note_of_a_score_at_once(music, tune):
-    with music.stream(seed=5, score=tune) as stream:
-        prompt = stream._chain.score.state.prompt
-    # Steps of 0.25 s; the last note ends at second 1.5.
-    assert prompt.shape[0] == 6 and prompt[-1].any()
-
-
-def test_a_jump_ends_the_leveling_of_a_given_score(music, tune):
-    with music.stream(seed=5, score=tune) as stream:
-        next(stream)
-        assert stream._playback.leveler.most == blocks.MOST_RAISED
-        stream.set(jump=9)
-        next(stream)
-        assert stream._playback.leveler.most == blocks.MOST_LEVELED
-
-
 def test_rests_before_a_given_score_are_left_out_but_with_an_intro(music, tune):
     late = tune.earlier(-3.25)
     for intro, begins in ((False, 0.25), (True, 3.25)):
@@ -475,24 +458,6 @@ def test_a_score_goes_on_in_its_pitches_and_a_resumed_one_too(music):
     assert shares[1] > 1.5 * shares[0]
 
 
-def test_keys_change_the_score_and_a_session_repeats_them(music):
-    """Also over a score that was given."""
-    eight_notes = Score(np.arange(8.0), np.arange(8.0) + 0.5, np.full(8, 60), np.full(8, 2), np.zeros(0), np.zeros(0, int), np.arange(12.0))
-    for options in ({}, {"score": eight_notes}):
-        with music.stream(seed=5, **options) as stream:
-            keys, heard = Keys(stream), []
-            assert "b/B" in " ".join(keys.help(80))
-            for key in "CbdBo":
-                keys.press(key)
-                heard += [next(stream) for _ in range(4)]
-            assert stream.tempo == TEMPI[1] and "mood fast" in keys.line and f"tempo {TEMPI[1]:g} bpm" in keys.line
-            assert [list(change) for _, change in keys.changes] == [["tempo"], ["section"], ["density"], ["section"], ["tempo"]]
-        with music.stream(seed=5, **options) as stream:
-            again = replay(stream, keys.changes)
-            for block in heard:
-                np.testing.assert_array_equal(next(again), block)
-
-
 def test_a_mood_sets_the_controls_that_its_words_stand_for(music):
     with music.stream(seed=3) as stream, music.stream(seed=3) as other:
         stream.set(mood="Slow, minor,dense", density=0.5)
@@ -502,15 +467,3 @@ def test_a_mood_sets_the_controls_that_its_words_stand_for(music):
         for mood in ("", "slow,", "glad", "slow,fast", 3):
             with pytest.raises(UserError, match="mood"):
                 stream.set(mood=mood)
-
-
-def test_the_moods_of_the_keys_end_with_no_mood(music):
-    with music.stream(seed=3) as stream:
-        keys = Keys(stream)
-        for key, mood, change in (("O", "minor", {"key": "minor"}), ("o", "any", {"tempo": 0, "density": 1, "key": "", "label": ""}),
-                                  ("o", "fast", {"tempo": TEMPI[1]})):
-            keys.press(key)
-            assert keys.notice == f"mood {mood}" and keys.changes[-1] == (0, change)
-        for _ in range(6):  # there are no labels loud and soft
-            keys.press("o")
-        assert keys.line == "mood any"

@@ -37,11 +37,6 @@ def test_shares_are_of_blurred_strikes_and_the_last_row_is_of_all_parts(low_and_
     assert single.argmax() == 12 and 0.7 * spreads.SEMITONE_BLUR < width < spreads.SEMITONE_BLUR
 
 
-def test_a_part_with_few_strikes_has_nearly_the_registers_of_all_parts():
-    few = spreads.Spread(np.array([LOW, 0.01 * HIGH]), spreads.SEMITONE_BLUR).shares
-    np.testing.assert_allclose(few[1], few[2], atol=0.03)
-
-
 def test_the_bias_draws_to_the_registers_of_the_part(low_and_high):
     low, high, none = np.eye(3)
     for part, sign in ((low, -1), (high, 1)):
@@ -49,16 +44,6 @@ def test_the_bias_draws_to_the_registers_of_the_part(low_and_high):
         assert sign * (bias[18] - bias[5]) > 0.3
     np.testing.assert_allclose(low_and_high.bias(none, struck()), 0, atol=1e-6)
     assert low_and_high.shares[2] @ low_and_high.bias(low, struck()) == pytest.approx(0, abs=1e-6)
-
-
-def test_what_a_section_has_too_much_of_becomes_less_likely(low_and_high):
-    low, *_ = np.eye(3)
-    before, after = low_and_high.bias(low, struck()), low_and_high.bias(low, struck(*[5] * 40))
-    assert after[5] < before[5] - 0.1 and after[12] > before[12] + 0.1
-    wrong = low_and_high.bias(low, struck(*[20] * 1000))
-    usual = low_and_high.shares[2].astype(float)
-    assert wrong[20] < after[20] and np.ptp(wrong) <= 2 * spreads.MOST_MOVED + spreads.PULL * np.ptp(
-        np.log(low_and_high.shares[0] / usual)) + 1e-9
 
 
 def test_the_bias_leaves_the_number_of_strikes(low_and_high):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave import machine
-from vqwave.config import CodecConfig, GeneratorConfig, Sampling
+from vqwave.config import CodecConfig, GeneratorConfig
 from vqwave.errors import UserError
 from vqwave.io.weights import WeightSet
 from vqwave.play import prompt as prompts
@@ -312,36 +311,6 @@ def test_a_piece_is_the_endless_stream_cut_to_its_length(samples):
     np.testing.assert_array_equal(piece, endless[:samples])
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_a_batch_is_its_pieces_side_by_side(name):
-    parts = chain(layout=LAYOUTS[name])
-    both, codes, log_probs = blocks_of(start(parts, seed=5, batch=2, log_probs=True), 3)
-    assert both.shape == (2, 3 * BLOCK)
-    alone, of_one, scored = blocks_of(start(parts, seed=5, log_probs=True), 3)
-    np.testing.assert_array_equal(both[0], alone)
-    for level, books in LAYOUTS[name].items():
-        shape = (2, 3 * BLOCK // level) if books == 1 else (2, 3 * BLOCK // level, books)
-        assert codes[level].shape == log_probs[level].shape == shape
-        np.testing.assert_array_equal(codes[level][0], of_one[level])
-        np.testing.assert_array_equal(log_probs[level][0], scored[level])
-        second = expected_codes(level, 3 * BLOCK // level, seed=5, stream=1, layout=LAYOUTS[name])
-        np.testing.assert_array_equal(codes[level][1], without_book(second))
-    np.testing.assert_array_equal(both[1], collect(start(parts, seed=5, batch=3), 3)[1])
-    assert not np.array_equal(both[0], both[1])
-
-
-@pytest.mark.parametrize("rows", [2, 3, None])
-def test_how_many_rows_are_decoded_at_once_changes_nothing(rows):
-    codec, generators = chain(32)
-    expected = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))
-    codec.decoder_batch = rows
-    sizes, decode = [], codec.decode_window
-    codec.decode_window = lambda codes, start: (sizes.append(len(codes)), decode(codes, start))[1]
-    audio = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))
-    np.testing.assert_array_equal(audio, expected)
-    assert max(sizes) == (rows or 8) and sum(sizes) == 5 * 8
-
-
 def test_a_state_resumes_only_with_its_own_weights():
     codec, generators = chain(128)
     state = start((codec, generators), seed=1).state()
@@ -399,21 +368,6 @@ def test_the_end_of_a_stream_ends_its_threads(samples):
     assert threading.active_count() == before and list(stream) == []
 
 
-def test_each_level_has_its_own_settings():
-    def codes_with(sampling):
-        return blocks_of(start(chain(128), seed=6, sampling=sampling), 1)[1]
-
-    def expected(level, temperature):
-        return expected_codes(level, BLOCK // level, seed=6, temperature=temperature)[:, 0]
-
-    cold = Sampling(temperature=0.3)
-    for sampling in (cold, {512: {"temperature": 0.3}, 128: cold}):
-        np.testing.assert_array_equal(codes_with(sampling)[128], expected(128, 0.3))
-    codes = codes_with({128: cold})
-    np.testing.assert_array_equal(codes[512], expected(512, 1.0))
-    assert not np.array_equal(codes[128], expected(128, 1.0))
-
-
 @pytest.mark.parametrize("name", ["plain", "books", "other levels", "other ratios"])
 def test_a_prompt_is_followed_code_by_code_at_every_level(name):
     layout = LAYOUTS[name]
@@ -466,30 +420,3 @@ def test_the_recording_plays_unchanged_and_fades_to_its_continuation(rng):
 def test_invalid_beginnings_raise_user_error(begin, message):
     with pytest.raises(UserError, match=message):
         start(chain(128), begin=begin)
-
-
-def test_the_waiting_thread_does_jobs_that_no_worker_has_begun(monkeypatch):
-    """The only worker is at work on the context of the next block until this one is decoded."""
-    monkeypatch.setattr(machine, "cores", lambda: 1)
-    codec, generators = chain(32)
-    decoded = threading.Semaphore(0)
-    decode, context = codec.decode_window, generators[-1].context
-
-    def running():  # the stream runs its one block ahead by then
-        return stream.position >= 2 * BLOCK
-
-    def decode_window(codes, start):
-        if running():
-            decoded.release()
-        return decode(codes, start)
-
-    def wait(inputs):
-        if running():
-            for _ in range(4):
-                assert decoded.acquire(timeout=60)
-        return context(inputs)
-
-    expected = collect(start((codec, generators), seed=3, batch=4, samples=6 * BLOCK))
-    codec.decode_window, generators[-1].context = decode_window, wait
-    stream = start((codec, generators), seed=3, batch=4, samples=6 * BLOCK)
-    np.testing.assert_array_equal(collect(stream), expected)

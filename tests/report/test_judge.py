@@ -27,21 +27,6 @@ class Rounding:
         return np.repeat((codes[..., 0] - 32) / 32, 8, axis=1).astype(np.float32)
 
 
-class TwoBooks(Rounding):
-    """The same with a second book, whose codes are 1 and add 1 to the sound."""
-
-    config = configs.replace(Rounding.config, quantizer={"kind": "residual", "books": 2,
-                                                         "num_codes": 64})
-
-    def encode(self, audio, label=None):
-        codes = super().encode(audio)
-        return np.concatenate([codes, np.ones_like(codes)], axis=-1)
-
-    def decode(self, codes, label=None):
-        more = np.repeat(codes[..., 1:].sum(-1), 8, axis=1)
-        return super().decode(codes) + more.astype(np.float32)
-
-
 def embed(sound, rate):
     """Two patches of two numbers that depend on the sound."""
     half = len(sound) // 2
@@ -62,16 +47,6 @@ def test_the_figures_are_of_the_whole_sound_at_its_own_length(samples):
         metrics.si_sdr(sound, copy)])
     assert figures["latency_ms"] == pytest.approx(8000 / RATE)
     assert figures["encode_speed"] > 0 and figures["decode_speed"] > 0
-
-
-def test_fewer_books_of_a_residual_codec_take_fewer_bits():
-    sound = tone(1.0, RATE, 50.0)
-    both, first = (judge.judge(TwoBooks(), [sound], books=books) for books in (2, 1))
-    assert both["codes"] == 2 * first["codes"]
-    assert both["bitrate_kbps"] == pytest.approx(2 * first["bitrate_kbps"])
-    for codec, books in ((TwoBooks(), 3), (Rounding(), 1)):
-        with pytest.raises(configs.ConfigError, match="vqvae_8"):
-            judge.judge(codec, [sound], books=books)
 
 
 def test_an_exact_copy_suits_and_noise_does_not():

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 from prepared import data_folder, music
 from research import detector
@@ -47,8 +49,18 @@ def test_the_page_has_the_codec_and_the_control_on_every_side(tiny_weights, tmp_
         data_folder(tmp_path / name, {f"{track} {name}": music(1.5, 10 * n + i) for i, track in enumerate("abtf")})
         (tmp_path / f"{name}.yml").write_text(f"test: [t {name}]\nfresh: [f {name}]\n")
     arguments = ["--data-dirs", *(str(tmp_path / x) for x in ("one", "two")), "--splits", *(str(tmp_path / f"{x}.yml") for x in ("one", "two")),
-                 "--vqvae-weights-dir", str(tiny_weights.codecs), "--output-dir", str(tmp_path)]
+                 "--vqvae-weights-dir", str(tiny_weights.codecs), "--output-dir", str(tmp_path), "--before", str(tiny_weights.codecs)]
     assert cli.entry(detector.main, arguments) == 0, capsys.readouterr().err
     page = (tmp_path / "research/results/detector.md").read_text(encoding="utf-8")
-    for words in (detector.FIGURE, detector.CONTROL, "| one test | one fresh | two test | two fresh | one, all held out |", "a minute of each of 2 training"):
+    for words in (detector.FIGURE, detector.CONTROL, detector.BEFORE, f"| one test | one fresh | two test | two fresh | {detector.HELD_OUT} |"):
         assert words in page
+
+
+def test_a_performance_stands_beside_the_copy_of_its_track(monkeypatch):
+    """Both from the same second on."""
+    track = SimpleNamespace(sample_rate=10, samples=90)
+    side = SimpleNamespace(tracks=[track], pairs=[(None, np.full(50, 0.5))])
+    monkeypatch.setattr(detector.scores, "of_track", lambda folder, track: "score")
+    music = SimpleNamespace(generate=lambda samples, seed, score, **_: np.arange(samples) / 256)
+    [(copy, performance)] = detector.perform(music, "folder", side)
+    assert len(copy) == len(performance) == 50 and performance[0] == 30 / 256

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import imported
 import numpy as np
 import pytest
@@ -50,3 +52,9 @@ def test_own_music_is_read_from_its_page(tmp_path):
                               for who, value in (("real", 1.0), ("generated", 1.5))))
     assert summary.own_music(page).startswith("| [Mine](research/results/mine_own.md) | windows with a beat 1.50 (1.00); ")
     assert summary.own_music(page).endswith(" | windows with a beat, return rate |")
+
+
+def test_a_search_gives_the_seconds_of_the_longest_copy(rng):
+    track = rng.integers(0, 256, (2000, 14))
+    corpus = SimpleNamespace(music=SimpleNamespace(encode=lambda sound, level: track[950:1150]), rate=summary.COPIED * 10)
+    assert summary.copied_seconds(corpus, [track[:900], track[1000:]], np.zeros(9)) == 15

@@ -67,25 +67,6 @@ def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_pat
     np.testing.assert_array_equal(audio.to_u16(decoded), audio.to_u16(piece))
 
 
-def test_sampling_takes_a_value_for_all_levels_and_for_each(run, tmp_path):
-    def generate(*settings):
-        path = tmp_path / "x.wav"
-        code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1,
-                             "--output", path, "--force", *settings)
-        assert code == 0, notes
-        return path.read_bytes()
-
-    plain = generate()
-    assert plain == generate("--temperature", 1)
-    assert plain == generate("--temperature", 1, "512x=1.0", "--top-k", 0, "--top-p", 1)
-    coldest = [generate("--temperature", 0), generate("--top-k", 1),
-               generate("--temperature", "512=0", "--top-k", "128x=1")]
-    assert len(set(coldest)) == 1
-    cold_end = generate("--temperature", "128x=0.01")
-    assert cold_end != generate("--temperature", 0.01, "128x=1")
-    assert plain not in (coldest[0], cold_end, generate("--top-p", 0.3))
-
-
 FILE = ["--length", "99", "--output", "TMP/a.wav"]
 
 

@@ -1,12 +1,10 @@
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from vqwave.commands import radio as command
 from vqwave.errors import UserError
-from vqwave.play.api import VQWave
 from vqwave.studio import radio
 
 
@@ -52,11 +50,3 @@ def test_unknown_labels_and_guidance_are_refused_before_serving(start, tiny_weig
     with pytest.raises(UserError, match=error):
         start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
               tiny_weights.generators, *words)
-
-
-def test_guidance_is_for_all_levels(tiny_weights, monkeypatch):
-    monkeypatch.setattr(VQWave, "stream", lambda self, **options: options)
-    music = VQWave(tiny_weights.codecs, tiny_weights.generators)
-    options = command.opener(music, 1, SimpleNamespace(guidance=2.5, stations=2, label="calm"))()
-    assert options["sampling"] == {"guidance": 2.5}
-    assert (options["batch"], options["label"]) == (2, "calm")

@@ -15,7 +15,7 @@ import pytest
 
 from vqwave.studio import limits, names, stations
 from vqwave.studio import radio as radios
-from vqwave.studio.stations import Channel, IcyTitles, StationGroup, StreamEncoder
+from vqwave.studio.stations import Channel, StationGroup
 
 RATE, BLOCK = 22050, 4096
 PITCHES = (440.0, 660.0, 880.0)
@@ -352,38 +352,3 @@ def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
         until(lambda: running.radio.listeners == 1)
         until(lambda: running.radio.listeners == 0)
         stuck.close()
-
-
-@pytest.mark.parametrize("kind", stations.FORMATS)
-@pytest.mark.parametrize("rate", [8000, 22050, 44100])
-def test_a_player_may_begin_at_any_chunk(kind, rate):
-    encoder, chunks = StreamEncoder(kind, rate, "a title"), []
-    at = np.arange(4 * rate) / rate
-    sound = np.round(9000 * np.sin(2 * np.pi * 440 * at)).astype(np.int16)
-    for i in range(0, len(sound), 3000):
-        chunks.append(encoder.encode(sound[i : i + 3000]))
-    chunks = [chunk for chunk in chunks if chunk]
-    assert len(chunks) > 9
-    for first in (0, len(chunks) // 3):
-        late = io.BytesIO(encoder.header + b"".join(chunks[first:]))
-        with av.open(late) as container:
-            assert pitch(container, 2.0) == pytest.approx(440, abs=4)
-
-
-def test_titles_stand_at_every_interval_whatever_the_pieces(rng):
-    sound = rng.integers(0, 256, 5 * IcyTitles.INTERVAL + 123, dtype=np.uint8).tobytes()
-    icy, data, i = IcyTitles(), b"", 0
-    while i < len(sound):
-        size = int(rng.integers(1, 40000))
-        data += icy(sound[i : i + size], "it's on" if i < 40000 else "another")
-        i += size
-    heard, titles = b"", []
-    while data:
-        heard, data = heard + data[: IcyTitles.INTERVAL], data[IcyTitles.INTERVAL :]
-        if data:
-            size = 16 * data[0]
-            if size:
-                titles.append(data[1 : 1 + size].rstrip(b"\0").decode())
-            data = data[1 + size :]
-    assert heard == sound
-    assert titles == ["StreamTitle='it’s on';", "StreamTitle='another';"]

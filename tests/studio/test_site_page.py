@@ -150,39 +150,6 @@ def test_a_site_draws_the_same_codes_as_python_and_plays_without_a_network(led, 
     play_until(page, 0.2)
 
 
-PAUSE = 2000.0
-"""Milliseconds after which taps are counted anew."""
-
-
-@pytest.mark.large
-def test_four_taps_set_the_tempo(led, open_site):
-    page = open_site(led[0])
-    play_until(page, 0.2)
-    page.locator("#steer-more").evaluate("one => { one.open = true }")
-    page.evaluate("""() => {
-        window.taps = [];
-        document.addEventListener("click", ({ timeStamp }) => window.taps.push(timeStamp), true);
-    }""")
-    tempo, tap = page.get_by_label("Tempo", exact=True), page.get_by_role("button", name="Tap")
-    expected, in_time = 0, [-PAUSE]
-    for _ in range(6):
-        tap.click()
-        page.wait_for_timeout(450)
-        at = page.evaluate("() => window.taps.at(-1)")
-        in_time = [*in_time, at][-4:] if at - in_time[-1] < PAUSE else [at]
-        if len(in_time) == 4:
-            expected = min(200, round(180000 / (at - in_time[0])))
-        assert not expected or abs(float(tempo.input_value()) - expected) <= 1
-    page.wait_for_function("() => performance.now() > window.taps.at(-1) + 2000")
-    before = tempo.input_value()
-    tap.click()
-    assert tempo.input_value() == before
-    page.wait_for_function("""async () => {
-        const { address } = await import("/studio/static/wire.js");
-        return address(window.vqwave.player.take).includes("tempo");
-    }""")
-
-
 @pytest.mark.skipif(not (FIREFOX and PULSEAUDIO), reason="needs Firefox and a sound server: sudo apt-get install firefox-esr pulseaudio")
 @pytest.mark.large
 @pytest.mark.parametrize("seconds", [3, 20])
@@ -279,28 +246,6 @@ def test_a_link_repeats_a_session_in_the_browser_and_in_python(led, open_site):
     np.testing.assert_array_equal(samples, page.evaluate("() => window.pcm")[: len(samples)])
 
 
-@pytest.mark.large
-def test_a_midi_keyboard_holds_notes_and_without_an_audio_thread_it_plays_too(led, open_site):
-    page = open_site(led[0], prepare=lambda page: page.add_init_script("delete BaseAudioContext.prototype.audioWorklet"))
-    play_until(page, 1.5)
-    assert page.evaluate("() => window.vqwave.player.sound.gaps") == 0
-    page.evaluate("() => { navigator.requestMIDIAccess = async () => ({ inputs: new Map([[1, (window.keyboard = {})]]) }) }")
-    page.locator("#steer-more").evaluate("one => { one.open = true }")
-    page.locator("#midi").click()
-    page.wait_for_function("() => window.keyboard?.onmidimessage")
-    page.evaluate("() => window.keyboard.onmidimessage({ data: [0x90, 62, 100] })")
-    page.wait_for_function("() => window.vqwave.player.take.link.includes('notes')")
-    assert page.locator("#notes [aria-pressed=true]").inner_text() == "D"
-    # Three beats of a clock at 150 beats a minute.
-    page.evaluate("() => { for (let i = 0; i <= 72; i += 1) window.keyboard.onmidimessage({ data: [0xf8], timeStamp: 1000 + i * 400 / 24 }) }")
-    page.wait_for_function("() => window.vqwave.player.take.link.includes('tempo')")
-    tempo = page.locator("[aria-label=Tempo]")
-    assert tempo.input_value() == "150"
-    page.evaluate("() => { for (let i = 0; i <= 72; i += 1) window.keyboard.onmidimessage({ data: [0xf8], timeStamp: 90000 + i * 3000 / 24 }) }")
-    shown = page.locator("label:has([aria-label=Tempo]) output")
-    assert shown.inner_text() == "30", "the slowest tempo, which is below the slider's range"
-
-
 def without(*patterns):
     return lambda page: [page.route(pattern, lambda route: route.fulfill(status=404, body="<p>Not here.</p>")) for pattern in patterns]
 
@@ -356,22 +301,6 @@ def test_the_page_says_why_it_cannot_play_in_one_sentence(led, open_site, prepar
 
 
 @pytest.mark.large
-def test_a_player_that_dies_in_a_piece_says_so(led, open_site):
-    dying = (site.BROWSER / "worker.js").read_text() + "\nsetTimeout(() => { throw new Error('dead'); }, 4000);"
-    page = open_site(led[0], prepare=lambda page: page.route(
-        "**/worker.js", lambda route: route.fulfill(body=dying, content_type="text/javascript")), service_workers="block")
-    page.locator("#play").click()
-    page.get_by_text("The player stopped").wait_for()
-    assert open_site.errors.pop() == "dead"
-
-
-@pytest.mark.large
-def test_a_page_without_a_web_server_says_so(led_folder, open_site):
-    page = open_site(f"file://{led_folder}", "/index.html", prepare=unchanged, ready="!document.querySelector('#alert').hidden")
-    assert "needs a web server" in page.locator("#alert").inner_text()
-
-
-@pytest.mark.large
 def test_the_policy_of_the_page_holds_in_its_worker(led, led_folder, open_site):
     with served(led_folder) as other:
         page = open_site(led[0], ready=None, bypass_csp=False, prepare=lambda page: None)
@@ -380,21 +309,6 @@ def test_the_policy_of_the_page_holds_in_its_worker(led, led_folder, open_site):
         reach = "address => fetch(address, { mode: 'no-cors' }).then(() => 'reached', () => 'refused')"
         assert worker.evaluate(reach, led[0] + "/site.json") == "reached"
         assert worker.evaluate(reach, other + "/site.json") == "refused"
-
-
-@pytest.mark.large
-def test_a_cut_off_model_is_fetched_again_and_a_missing_palette_is_named(led, led_folder, open_site):
-    (model,) = (led_folder / "models").glob("*decode*")
-    cut = functools.partial(lambda body, route: route.fulfill(body=body), model.read_bytes()[:-1000])
-    page = open_site(led[0], prepare=lambda page: page.route("**/*decode*", cut), ready="!document.querySelector('#alert').hidden",
-                     service_workers="block")
-    assert model.name in page.locator("#alert").inner_text()
-    page.unroute("**/*decode*")
-    without("**/palettes.json")(page)
-    page.reload()
-    page.wait_for_function("() => window.vqwave?.ready")
-    page.locator("#play").click()
-    page.get_by_text("palettes.json is missing or cut off").wait_for()
 
 
 @pytest.mark.large

@@ -71,21 +71,6 @@ def test_playback_and_downloads_equal_the_take_sample_by_sample(open_page):
         "#status").inner_text()
 
 
-def test_a_double_click_makes_one_take_and_it_can_be_stopped(open_page):
-    page = open_page()
-    requests = []
-    page.on("request", lambda r: r.method == "POST" and r.url.endswith("/takes") and requests.append(r.url))
-    page.locator("#play").dblclick()
-    until(page, "sound?.playing")
-    page.evaluate("() => { for (let i = 0; i < 5; i++) document.querySelector('#make').click() }")
-    page.evaluate("() => { document.querySelector('#die').click(); document.querySelector('#make').click() }")
-    until(page, f"!player.busy && sound?.position > {2 * RATE}")
-    assert len(requests) == 2, "one for the double click, one for all other clicks"
-    ahead = page.evaluate("() => window.vqwave.player.sound.end - window.vqwave.player.sound.position")
-    assert ahead < 11 * RATE, "reading ahead has a bound"
-    page.locator("#stop").click()
-    until(page, "player.state === 'ended'")
-    assert page.locator("#takes li").count() == 2, "the list keeps the first take up to where it was heard"
 
 
 def test_a_reload_asks_first_and_keeps_the_heard_music(open_page):
@@ -121,25 +106,6 @@ def test_a_take_can_be_played_and_saved_after_the_studio_is_gone(open_page, tiny
         until(page, "!sound.paused && !sound.over")
 
 
-def test_a_piece_waits_for_its_upload(open_page, song):
-    page = open_page()
-    ask_for(page, seconds=3)
-    choose(page, "mode", "continue")
-    page.evaluate("""() => {
-        const own = window.fetch;
-        window.fetch = async (path, ...more) => {
-            if (String(path).startsWith("studio/recordings")) await new Promise((done) => (window.arrive = done));
-            return own(path, ...more);
-        };
-    }""")
-    page.locator("#play-file").set_input_files(song)
-    page.get_by_text("Reading my song.mp3 …").wait_for()
-    page.locator("#make").click()
-    page.evaluate("() => window.arrive()")
-    until(page, "player.record && player.take.prompt")
-    assert not page.locator("#alert").is_visible()
-
-
 def test_an_mp3_is_varied_and_a_text_file_is_refused(open_page, song, tmp_path):
     page = open_page()
     ask_for(page, level=32, seconds=30, seed=1)
@@ -163,67 +129,6 @@ def test_an_mp3_is_varied_and_a_text_file_is_refused(open_page, song, tmp_path):
     page.wait_for_function("() => document.querySelector('.codes-32').innerText.includes('bits a frame')")
     assert page.locator(".codes-512").count() == 0
     assert "--variation-of 'my song.mp3' --keep 128" in page.locator("#takes .command").inner_text()
-
-
-def test_choices_of_a_variation_agree_and_end_with_it(open_page):
-    page = open_page()
-    ask_for(page, level=512)
-    chosen = lambda: [page.locator(f"#{group} input:checked").input_value() for group in ("level", "keep")]  # noqa: E731
-    choose(page, "mode", "vary")
-    assert chosen() == ["128", "512"]
-    choose(page, "keep", 32)
-    assert chosen() == ["8", "32"]
-    choose(page, "level", 128)
-    assert chosen() == ["128", "512"]
-    choose(page, "mode", "new")
-    assert chosen()[0] == "512", "the detail of a variation is not that of a new piece"
-
-
-def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_variation(open_page, song, tmp_path):
-    """Codes of notes, a book a band, and nothing below them."""
-    folders = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", {512: 14}, of_notes=(512,)))
-    with serve(folders, tmp_path) as (process, address):
-        page = open_page(at=address)
-        page.locator("#play").click()
-        until(page, f"sound?.position > {RATE}")
-        with page.expect_response(lambda r: r.url.endswith("/set") and "wild" in r.request.post_data) as answered:
-            page.locator("#wild").fill("0.5")
-        assert answered.value.ok
-        for name in ("jump", "hold", "hold"):
-            with page.expect_response(lambda r: r.url.endswith("/set") and "until" not in r.request.post_data):
-                page.locator(f"#{name}").click()
-        open_codes(page)
-        lanes = page.locator("#lanes")
-        assert "512x the whole of the piece" in lanes.inner_text()
-        assert "its first is at the bottom" in page.locator("#explained").inner_text()
-        page.wait_for_function("() => document.querySelector('.codes-512').innerText.includes('bits a frame')")
-        strip = page.evaluate("() => { const { rows, count } = window.vqwave.player.codes[0]; return [rows, count] }")
-        assert strip[0] == 14 and strip[1] % 14 == 0 and strip[1] > 14 * 40
-        assert painted(page, ".codes-512 canvas")[1] > 20
-        page.locator("#onward").click()
-        until(page, "player.take?.prompt && sound?.playing && sound.position >= player.take.prompt")
-        page.locator("#stop").click()
-        until(page, "player.record")
-
-        page.locator("#more").evaluate("details => { details.open = true }")
-        assert page.locator("#level").inner_text() == "all there is 512x, 43 frames a second"
-        assert page.locator("#keep").inner_text() == "" and page.locator("#temperatures label").count() == 1
-        vary = page.locator("#mode input[value=vary]")
-        assert vary.is_disabled() and "one level" in vary.locator("..").get_attribute("title")
-        perform = page.locator("#mode input[value=perform]")
-        assert perform.is_disabled() and "no score" in perform.locator("..").get_attribute("title")
-        page.locator("#endless").uncheck()
-        page.locator("#seconds").fill("1")
-        page.locator("#make-four").click()
-        page.get_by_text("Four pieces: play them, and keep one.").wait_for()
-
-        page.get_by_role("link", name="Codecs").click()
-        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-        page.wait_for_function("() => window.vqwave.codecs.complete")
-        assert page.locator("#codec-stage tbody tr").count() == 2
-        page.get_by_role("button", name="512x", exact=True).click()
-        assert painted(page, ".compared canvas >> nth=2")[1] > 20
-        assert page.evaluate("() => window.vqwave.codecs.sounds[1].codes.rows") == 14
 
 
 def test_the_link_of_a_steered_piece_generates_it_again(open_page):

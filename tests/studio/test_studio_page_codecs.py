@@ -1,11 +1,8 @@
 """The studio's page in Chromium: recordings, codecs, how the page looks, and who can reach its controls."""
 
 import os
-import re
-import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,15 +15,11 @@ from page import (
     drop,
     make,
     open_codes,
-    painted,
     samples,
-    serve,
     until,
 )
-from test_studio_codecs import LABELLED, save
 
-from vqwave.config import preset, replace
-from vqwave.io import weights
+from vqwave.config import preset
 
 pytestmark = [*NEEDS, pytest.mark.large]
 CHAIN = preset("tiny").chain
@@ -55,17 +48,6 @@ def test_a_clip_is_seen_cut_by_dragging_heard_and_continued(open_page):
     assert page.evaluate("() => window.vqwave.player.take.prompt") == pytest.approx(3 * RATE, abs=0.3 * RATE)
 
 
-def test_the_microphone_is_recorded(open_page):
-    page = open_page(permissions=["microphone"])
-    ask_for(page)
-    choose(page, "mode", "vary")
-    page.locator("#play-mic").click()
-    page.get_by_text("Recording …").wait_for()
-    page.wait_for_timeout(1500)
-    page.locator("#play-mic").click()
-    page.get_by_text(re.compile(r"microphone.webm: 0:0\d long, ready.")).wait_for()
-
-
 def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_page, song):
     page = open_page()
     page.get_by_role("link", name="Codecs").click()
@@ -87,95 +69,6 @@ def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_
     with page.expect_download() as started:
         page.locator("#codec-stage tbody tr a").last.click()
     assert abs(len(samples(Path(started.value.path()).read_bytes())) / RATE - 2.0) < 0.1
-
-
-def test_the_codecs_of_a_folder_are_chosen_on_their_page_whatever_its_rate(open_page, song, tiny_weights, tmp_path):
-    root = tmp_path / "all"
-    shutil.copytree(tiny_weights.generators, root / "plays")
-    weights.save_chain(root / "plays", replace(CHAIN, levels=CHAIN.levels[:1]))
-    save(root / "vae", replace(LABELLED, sample_rate=11025))
-    with serve(SimpleNamespace(codecs=tiny_weights.codecs, generators=root), tmp_path) as (_, address):
-        page = open_page(at=address)
-        assert page.locator("#weights option").all_text_contents() == [str(root / "plays")]
-        page.locator("#play").click()
-        until(page, f"sound?.position > {RATE}")
-        page.get_by_role("link", name="Codecs").click()
-        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-        page.get_by_text(f"through the codecs of {root / 'plays'}").wait_for()
-        assert page.locator(".compared canvas").count() == 3
-        page.locator("#codec-weights").select_option(str(root / "vae"))
-        page.get_by_text(f"through the codecs of {root / 'vae'}").wait_for()
-        assert page.locator(".compared canvas").count() == 2
-        assert page.evaluate("() => window.vqwave.audio.sampleRate") == 11025
-        page.get_by_role("link", name="Music").click()
-        until(page, "sound.paused")
-        page.locator("#play").click()
-        until(page, f"sound.playing && sound.position > {2 * RATE}")
-        assert page.evaluate("() => window.vqwave.audio.sampleRate") == RATE
-        page.locator("#stop").click()
-        until(page, "player.record")
-
-
-WIDER = """() => [...document.querySelectorAll("main *")]
-    .filter((element) => element.checkVisibility() && !element.closest(".scroll"))
-    .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
-    .map((element) => element.outerHTML.slice(0, 120))"""
-
-
-# Tab reaches one radio button of each group.
-UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex]")]
-    .filter((control) => control.checkVisibility() && control.tabIndex >= 0 && !control.matches(":disabled"))
-    .filter((control) => control.type !== "radio" || control.checked)
-    .filter((control) => !window.reached.has(control))
-    .map((control) => control.outerHTML.slice(0, 120))"""
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_codecs_page_fits_a_phone_in_both_themes(open_page, song, theme):
-    page = open_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
-    ask_for(page, seconds=1)
-    make(page)
-    until(page, "player.record")
-    page.locator("#takes summary").first.click()
-    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate(WIDER) == []
-    # The player stays at the bottom; the end of the page can be seen above it.
-    page.evaluate("() => window.scrollTo(0, document.body.scrollHeight)")
-    bar = page.locator(".transport").bounding_box()
-    assert bar["y"] + bar["height"] == pytest.approx(844, abs=1)
-    last = page.locator("#takes li").last.bounding_box()
-    assert last["y"] + last["height"] <= bar["y"]
-    assert painted(page, "#picture")[1] > 50
-    paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-    assert paper == ("rgb(12, 15, 21)" if theme == "dark" else "rgb(251, 250, 247)")
-    page.get_by_role("link", name="Codecs").click()
-    drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-    page.wait_for_function("() => window.vqwave.codecs.complete")
-    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate(WIDER) == []
-    page.locator("#codec-stage tbody tr a").last.scroll_into_view_if_needed()
-    page.locator("#codec-stage tbody tr a").last.click(trial=True)
-
-
-def test_tab_reaches_every_visible_control(open_page, song):
-    page = open_page()
-    ask_for(page, seconds=2)
-    make(page)
-    until(page, "player.record && sound.over")
-    page.locator("#wave").focus()
-    for key, position in (("Home", 0), ("End", 2 * RATE)):
-        page.keyboard.press(key)
-        until(page, f"Math.abs(sound.position - {position}) < {RATE}")
-    page.evaluate("() => addEventListener('focusin', ({ target }) => (window.reached ??= new Set()).add(target))")
-    for tab in ("music", "codecs"):
-        if tab == "codecs":
-            page.locator("#tab-codecs").press("Enter")
-            drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
-            page.wait_for_function("() => window.vqwave.codecs.complete")
-        page.evaluate("() => document.querySelectorAll('details').forEach((details) => { details.open = true })")
-        for _ in range(150):
-            page.keyboard.press("Tab")
-        assert page.evaluate(UNREACHED) == []
 
 
 def test_the_theme_is_that_of_the_system_until_another_is_chosen(open_page):

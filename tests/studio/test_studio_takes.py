@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import urllib.parse
-from concurrent.futures import ThreadPoolExecutor
 
 import chains
 import imported
@@ -22,9 +21,7 @@ from vqwave.io import audio, weights
 from vqwave.play import midi_files
 from vqwave.play.controls import CONTROLS
 from vqwave.play.render import Finish
-from vqwave.studio import ChangeRequest, CompareRequest, Studio, TakeRequest, limits, pictures
-from vqwave.studio.messages import while_working
-from vqwave.studio.take import ChangeLog
+from vqwave.studio import ChangeRequest, Studio, TakeRequest, limits, pictures
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
@@ -157,23 +154,6 @@ def test_no_more_is_generated_than_is_allowed(studio):
     frames.close()
 
 
-def test_a_playing_take_may_be_generated_as_time_passes(studio):
-    frames, take = begin(studio, until=1)
-    next(frames)
-    studio.takes.get(take["id"]).steer(ChangeRequest(until=1, playing=True))
-    assert "samples" in parse(next(frames))[0][0], "a block of 0.37 s is over within a second"
-    studio.takes.get(take["id"]).steer(ChangeRequest(until=1))
-    assert "wait" in parse(next(frames))[0][0], "it has paused"
-    frames.close()
-
-
-def test_a_take_that_the_studio_ends_has_an_error_for_its_reader(tiny_weights, open_studio):
-    studio = open_studio(tiny_weights.codecs, [tiny_weights.generators])
-    frames, _ = begin(studio)
-    studio.takes.close()
-    assert parse(b"".join(frames))[-1][0] == {"error": "The studio has ended."}
-
-
 def test_a_change_waits_for_the_next_bar(open_studio, shared):
     root = shared("led by a score", chains.save_led)
     studio = open_studio(root / "codecs", [root / "generators"])
@@ -229,17 +209,6 @@ def test_the_score_of_a_take_is_a_midi_file_which_the_command_also_writes(open_s
     assert sorted(score.pitches) == sorted(note for _, _, note, _ in notes)
     np.testing.assert_allclose(score.starts, [first / RATE for first, *_ in notes], atol=2e-3)
     assert np.diff(score.beats) == pytest.approx(60 / tempo, abs=1e-3)
-
-
-def test_each_text_of_progress_is_sent_however_short_the_work():
-    def work(report):
-        for share in range(1000):
-            report("Encoding", share / 1000)
-        report("Writing down the notes")
-
-    messages = [about for about, _ in read_messages(while_working(work))]
-    assert messages[-2:] == [{"progress": "Encoding", "share": 0.999}, {"progress": "Writing down the notes", "share": None}]
-    assert len(messages) < 100
 
 
 def test_a_hummed_tune_is_played(open_studio, shared, tmp_path):
@@ -311,32 +280,6 @@ def test_the_link_and_the_command_of_a_changed_take_generate_it_again(
     assert not np.array_equal(join_blocks(plain[1]), join_blocks(blocks_heard))
     with pytest.raises(UserError, match="has ended"):
         playing.steer(ChangeRequest(wild=0))
-
-
-def test_a_take_begins_with_a_tempo_a_density_and_a_key(open_studio, shared, tmp_path):
-    """The link and the command repeat them, also before changes."""
-    root = shared("led by a score", chains.save_led)
-    studio = open_studio(root / "codecs", [root / "generators"])
-    first = {"tempo": 150.0, "density": 2.5, "key": "D-minor", "chords": "Am F C G"}
-    frames, take = begin(studio, seed=3, **first)
-    assert take["controls"] == first
-    for _ in range(4):
-        next(frames)
-    assert studio.takes.get(take["id"]).steer(ChangeRequest(tempo=70))["sample"] == 4 * 8192
-    for _ in range(8):
-        next(frames)
-    record = studio.stop(take["id"], 12 * 8192)
-    frames.close()
-    wav = studio.takes.file(take["id"], "wav").read_bytes()
-    assert "--tempo 150 --density 2.5 --key D-minor --chords 'Am F C G' --replay" in record["command"]
-    link = dict(urllib.parse.parse_qsl(record["link"]))
-    changes = tmp_path / "changes.json"
-    changes.write_text(f'{{"seed": 3, "changes": {link["changes"]}}}')
-    assert command_line(record["command"], root, tmp_path, **{record["changes_file"]: changes}) == wav
-    again = record_of(studio, **link)
-    assert studio.takes.file(again["id"], "wav").read_bytes() == wav and again["link"] == record["link"]
-    unsteered = record_of(studio, **{name: value for name, value in link.items() if name not in first})
-    assert studio.takes.file(unsteered["id"], "wav").read_bytes() != wav
 
 
 def test_a_slider_that_is_dragged_is_one_change_a_block(studio, make_take):
@@ -444,27 +387,6 @@ def test_a_take_is_faded_looped_and_normalized(studio, make_take):
         studio.takes.file(record["id"], "wav", Finish(fade=3.0))
 
 
-def test_a_take_stopped_before_its_first_block_is_removed(studio):
-    frames, take = begin(studio)
-    assert studio.stop(take["id"], 0) is None
-    frames.close()
-    with pytest.raises(UserError, match="no longer in the studio"):
-        studio.takes.get(take["id"])
-
-
-def test_simultaneous_takes_share_the_models(studio, tiny_weights):
-    def make_take(seed):
-        frames = read_messages(studio.make_take(TakeRequest(level=32, seed=seed, seconds=3)))
-        return join_blocks([frame for frame in frames if "bits" in frame[0]])
-
-    with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(make_take, range(6)))
-    music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
-    for seed in (0, 5):
-        np.testing.assert_array_equal(together[seed], audio.to_int16(music.generate(seconds=3, seed=seed, level=32)))
-    assert len(studio.folders._models) == 1
-
-
 def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, open_studio, monkeypatch):
     studio = open_studio(tiny_weights.codecs, [tiny_weights.generators], streams=2)
     (first, idle), (second, active) = begin(studio), begin(studio)
@@ -517,37 +439,6 @@ def test_the_room_of_takes_and_their_copies_is_limited(tiny_weights, open_studio
     assert len(studio.takes.by_id) == len(list(studio.folder.glob("take-*.pcm"))) == 3
 
 
-@pytest.mark.parametrize("books", [pytest.param({512: 14}, marks=pytest.mark.large), {512: 3, 128: 1}], ids=str)
-def test_codes_of_several_codebooks_are_generated_shown_and_compared(books, open_studio, song, tmp_path):
-    """A chain may be one codec of notes, a book a band, and nothing below it."""
-    of_notes = (512,) if len(books) == 1 else ()
-    trained = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", books, of_notes=of_notes))
-    music = vqwave.load(trained.codecs, trained.generators)
-    studio = open_studio(trained.codecs, [trained.generators])
-    recording = {"recording": studio.recordings.receive(song).id, "name": song.name}
-    for mode in ("new", "continue"):
-        frames = read_messages(studio.make_take(TakeRequest(seed=4, seconds=2, mode=mode, prompt_seconds=1, **recording)))
-        header = next(about["take"] for about, _ in frames if "take" in about)
-        blocks, record = [block for block in frames if "bits" in block[0]], frames[-1][0]["end"]
-        assert header["column"] % max(books) == 0 and header["column"] >= 256
-        prompt = None if mode == "new" else music.prompt(song, seconds=1, keep_original=True)
-        with music.stream(seed=4, seconds=2, begin=prompt, log_probs=True) as stream:
-            parts, codes = zip(*((block, stream.codes) for block in stream), strict=True)
-        np.testing.assert_array_equal(join_blocks(blocks), audio.to_int16(np.concatenate(parts)))
-        check_codes(header, blocks, codes, books)
-        wav = studio.takes.file(record["id"], "wav").read_bytes()
-        assert command_line(record["command"], trained.codecs, tmp_path, **{song.name: song}) == wav
-    if len(books) == 1:
-        assert "no level above 512" in refusal(studio, mode="vary", **recording)
-    frames = read_messages(studio.compare(CompareRequest(seconds=1, **recording)))
-    sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
-    assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]
-    for (about, payload), (level, n) in zip(sounds[1:], books.items(), strict=True):
-        codes = music.encode(audio.decode(song, RATE)[:RATE], level)
-        assert (about["books"], about["codes"]) == (n, codes.size) and len(about["shades"]) == n
-        np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes.size :], "<u2"), codes.ravel())
-
-
 NO_TENSORFLOW = """
 import sys
 from vqwave.studio import Studio, TakeRequest
@@ -565,11 +456,3 @@ def test_making_music_loads_neither_tensorflow_nor_a_server(make_take, tiny_weig
     done = subprocess.run([sys.executable, "-W", "error", "-c", NO_TENSORFLOW, tiny_weights.codecs,
                            tiny_weights.generators], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_live_changes_come_before_planned_changes_of_the_same_block():
-    """As the stream received them, so that the take's link makes the same sound."""
-    planned = ((8192, {"loudness": -6.0}), (16384, {"hold": 2.0}))
-    log = ChangeLog(planned)
-    log.add(8192, {"loudness": -40.0})
-    assert log.ordered() == [(8192, {"loudness": -40.0}), *planned]

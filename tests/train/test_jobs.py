@@ -34,11 +34,10 @@ def prepared(folder, codecs, name="generator_128", data=None, changed=None, **se
     return job, record, reporter
 
 
-def prepared_codec(folder, split=0.2, choose=False, **settings):
-    """A codec's job, its record and the printed lines. choose: the window may become shorter."""
+def prepared_codec(folder, split=0.2, **settings):
+    """A codec's job, its record and the printed lines."""
     job, reporter = CodecJob(TINY.codec("vqvae_128"), folder, RunOptions(folder)), RecordingReporter()
     job.check()
-    job.choose_window = choose
     training = TrainingConfig(**{"input_length": 8192, "batch_size": 2} | settings)
     record = RunRecord(job.model, training, DataConfig(split=split, trim_silence=0.5), "id")
     job.prepare(record, ALONE, reporter)

@@ -7,11 +7,11 @@ import imported
 import numpy as np
 import planned
 import pytest
-from planned import option, training_flags
+from planned import option
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave.commands import arguments, evaluate
+from vqwave.commands import arguments
 from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits, weights
@@ -45,8 +45,8 @@ def data(tmp_path):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """The recorded tasks as command lines, and {codec: how often it is still measured as unsuitable}."""
-    run, poor = [], {}
+    """The recorded tasks as command lines, and the names of unsuitable codecs."""
+    run, poor = [], set()
 
     def end(line, spend):
         run.append(line)
@@ -57,13 +57,7 @@ def commands(monkeypatch):
             weights.add_to_record(weight_set, step=len(run))
         if line[0] != "judge":
             return 0, None
-        rows = []
-        for name in option(line, "--model").split(","):
-            poor[name] = poor.get(name, 0) - 1
-            serves = poor[name] < 0
-            rows.append({"model": name, "suitable": serves, "shortfall": "" if serves else "notes",
-                         "notes": 0.5, "mel": 0.5, "distance": None, "seconds": 9.0})
-        return 0, (rows, ["a table"])
+        return 0, ({name: "notes 0.5, needs 0.6" * (name in poor) for name in option(line, "--model").split(",")}, ["a table"])
 
     planned.record(monkeypatch, end)
     return run, poor
@@ -118,77 +112,21 @@ def test_suitable_codecs_are_kept_and_generators_are_trained_further(begin, fold
     assert [c[0] for c in run] == ["report"]
 
 
-def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(begin, folder, tmp_path, commands,
-                                                           capsys):
+def test_of_unsuitable_codecs_the_decoders_are_tuned_after_the_generators(begin, folder, tmp_path, commands, capsys):
     run, poor = commands
-    poor |= {"vqvae_512": 1, "vqvae_128": 2}
-    out = tmp_path / "out"
-    begin("--steps", "5", "--no-report")
-    assert trainings(run) == ["vqvae_512 decoder", "vqvae_128 decoder", "vqvae_128",
-                              "generator_512", "generator_128"]
-    codecs = [c for c in run if c[0] == "train-codec"]
-    assert [option(c, "--start-from") for c in codecs] == [str(folder), str(folder), str(out)]
-    # Each codec is measured again after its decoder is tuned, and after the whole codec is.
-    assert [option(c, "--model") for c in run if c[0] == "judge"] == [
-        "vqvae_512,vqvae_128", "vqvae_512", "vqvae_128", "vqvae_128"]
-    state = configs.load_yaml(out / "train_all.yml")
-    assert {name: verdict["treatment"] for name, verdict in state["verdicts"].items()} == {
-        "vqvae_512": "decoder", "vqvae_128": "whole"}
-    assert [row["model"] for row in evaluate.before_tuning(out)] == [
-        "vqvae_512, before it was tuned", "vqvae_128, before it was tuned"]
-    assert not any(row["suitable"] for row in evaluate.before_tuning(out))
-    assert evaluate.before_tuning(tmp_path) == []
-    output = capsys.readouterr().out
-    assert "== vqvae_128 decoder (2 of 4)" in output
-    assert output.count("tuning the decoder was not enough, so the whole codec is tuned next") == 1
-    run.clear()
-    begin("--steps", "5", "--no-report")
-    assert run == []
-    # More steps are of what the treatment came to, and change no codes that a generator knows.
-    begin("--steps", "9", "--no-report")
-    assert trainings(run) == ["vqvae_512 decoder", "generator_512", "generator_128"]
-
-
-def test_with_little_time_generators_come_before_decoders(begin, tmp_path, commands):
-    """No codes change while generators train."""
-    run, poor = commands
-    poor |= {"vqvae_512": 9, "vqvae_128": 1}
-    out, more = tmp_path / "out", ("--hours", "1", "--no-report")
-    begin(*more)
-    assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder",
-                              "vqvae_128 decoder"]
-    verdicts = configs.load_yaml(out / "train_all.yml")["verdicts"]
-    assert {name: verdict["treatment"] for name, verdict in verdicts.items()} == dict.fromkeys(verdicts, "decoder")
+    poor |= {"vqvae_512", "vqvae_128"}
+    begin("--hours", "1", "--no-report")
+    assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder", "vqvae_128 decoder"]
+    assert [option(c, "--start-from") for c in run[1:]] == [str(folder)] * 4
     # Of the minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
-    minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
-    assert minutes[0] == pytest.approx((59 - plan.ENDING / 60) * 2.5 / 6, abs=0.01)
+    assert float(option(run[1], "--minutes")) == pytest.approx((59 - plan.ENDING / 60) * 2.5 / 6, abs=0.01)
+    output = capsys.readouterr().out
+    assert "vqvae_128 decoder at most" in output and "notes 0.5, needs 0.6" in output
     run.clear()
-    begin(*more)
+    begin("--hours", "1", "--no-report")
     assert run == []
-
-
-def test_enough_hours_tune_a_whole_codec_unless_its_codes_are_in_use(begin, folder, data, tmp_path,
-                                                                     commands):
-    run, poor = commands
-    poor |= {"vqvae_512": 99}
-    out, more = tmp_path / "out", ("--no-report",)
-    begin("--hours", str(plan.WHOLE_HOURS), *more, out=tmp_path / "enough")
-    assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
-    begin("--hours", "1", *more)
-    # As if it had been stopped in the last training.
-    plan_file = out / plan.PLAN_FILE
-    values = configs.load_yaml(plan_file)
-    del values["finished"]["vqvae_512 decoder"]
-    plan_file.write_text(configs.dump_yaml(values))
-    run.clear()
-    begin("--hours", "4", *more)
-    assert trainings(run) == ["vqvae_512 decoder"]
-    begun = plan.TrainingPlan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder), flags=training_flags())
-    assert not begun.codes_in_use("vqvae_128")
-    # A generator reads the codes of its own level and of the level above.
-    begun.output_dir.mkdir()
-    (begun.output_dir / "generator_128.state.npz").touch()
-    assert begun.codes_in_use("vqvae_128") and begun.codes_in_use("vqvae_512")
+    begin("--steps", "9", "--no-report")
+    assert "judge" not in [c[0] for c in run] and len(run) == 4
 
 
 def name_folders(data):
@@ -197,9 +135,13 @@ def name_folders(data):
                           for i, t in enumerate(manifest.read(data))])
 
 
-def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, capsys):
+def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, capsys, monkeypatch):
     run = commands[0]
     name_folders(data)
+    with pytest.raises(UserError, match="were trained with no labels; --from-scratch trains"):
+        begin("--label", "folder", "--steps", "2")
+    labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
+    monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
     more = ("--steps", "2", "--no-report")
     begin("--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
@@ -210,30 +152,6 @@ def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, ca
     assert run == []
     with pytest.raises(UserError, match="a training with label folder, not none"):
         begin(*more)
-
-
-def test_with_enough_music_a_top_generator_without_labels_begins_with_random_weights(begin, folder,
-                                                                                     data, tmp_path,
-                                                                                     commands,
-                                                                                     capsys,
-                                                                                     monkeypatch):
-    run, out = commands[0], tmp_path / "out"
-    name_folders(data)
-    monkeypatch.setattr(origin, "SMALL_HOURS", 0.0)
-    begin("--label", "folder", "--steps", "2", "--no-report")
-    assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
-    assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
-    assert "  generator_512 begins with random weights" in capsys.readouterr().out
-    # One that knows nothing has more to learn than a few passes hold.
-    preset = configs.preset(str(out / origin.PRESET_FILE))
-    assert preset.trainings["generator_512"].passes == 0 == preset.trainings["generator_512"].patience
-    assert preset.trainings["generator_128"].passes == origin.PASSES
-    # One that knows labels goes on.
-    labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
-    monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
-    labelled = plan.TrainingPlan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
-    top = next(stage for stage in labelled.stages if stage.name == "generator_512")
-    assert labelled.untrained == () and labelled.settings(top).options.start_from == folder
 
 
 def test_settings_fit_the_amount_of_music(tmp_path, folder):
@@ -277,7 +195,7 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
     weight_set = weights.find(folder, "generator_512")
     labels = configs.validate(configs.Labels, {"of": "part", "names": ["a/01", "a/02"]})
     labelled = dataclasses.replace(weight_set, config=weight_set.config.with_labels(labels))
-    training = origin._tuned(labelled, Amount(3, hours, 1, 0.1), False)["training"]
+    training = origin._tuned(labelled, Amount(3, hours, 1, 0.1))["training"]
     assert (training["learning_rate"], training["patience"], training["passes"]) == (1e-3, 0, origin.PART_PASSES)
     assert (training["gain"] > 0) == (hours < origin.SMALL_HOURS)
 
@@ -285,7 +203,7 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
 def test_a_killed_training_has_the_rest_of_its_time_and_a_late_one_shortens_the_others(
         begin, commands, monkeypatch):
     run, poor = commands
-    poor |= {"vqvae_512": 9}
+    poor.add("vqvae_512")
     more = ("--hours", "1", "--no-report")
     plain, trained = run_plan.Task, []
 

@@ -15,7 +15,7 @@ from vqwave.errors import Interrupted, UserError
 from vqwave.io import weights
 from vqwave.io.training_log import read_log
 from vqwave.nn.generator import Generator
-from vqwave.train import callbacks, jobs, training
+from vqwave.train import jobs, training
 from vqwave.train.options import RunOptions
 from vqwave.train.record import RunState
 
@@ -273,25 +273,6 @@ def test_minutes_are_measured_once_and_then_kept(train, tmp_path, monkeypatch):
     assert first.reporter.steps == list(range(1, first.record.steps + 1))
     monkeypatch.delattr(training, "_steps_in")
     assert "already finished" in train(tmp_path, minutes=9.0, epochs=None).reporter.text
-
-
-def test_a_training_ends_in_time_on_a_machine_that_became_slow(train, tmp_path, monkeypatch):
-    """The clock passes ten seconds after each step. A training that was killed has what remains of the time."""
-    clock = [0.0]
-    monkeypatch.setattr(training, "_steps_in", lambda minutes, *_: 24)
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: clock[0])
-
-    def wait(done):
-        clock[0] += 10.0
-        if done == 4 and clock[0] == 40.0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    options = {"minutes": 2.0, "epochs": 8, "began": 0.0}
-    with pytest.raises(Interrupted):
-        train(tmp_path, at_step=wait, **options)
-    run = train(tmp_path, at_step=wait, **options)
-    assert (run.record.step, run.record.finished) == (13, "all 13 steps done")
-    assert run.reporter.steps == list(range(6, 14))
 
 
 @pytest.mark.parametrize(("gain", "mixed"), [(1.05, False), (1.6, True)])

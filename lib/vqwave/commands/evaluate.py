@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .. import cli, config, progress
-from ..io import defaults, manifest, silence, splits
+from .. import cli, progress
+from ..io import defaults, silence
 from ..io.files import printable
 from ..play import api
 from ..report import fad, folder_page, judge, tables
-from ..train import plan
 from . import arguments
 
 MINUTES = 2.0
@@ -67,10 +66,6 @@ def report(music, folder, data_dir, split, seed: int, *, minutes: float = MINUTE
     embed = fad.load_if_available(musicnn, lambda line: print(line, file=sys.stderr))
     with progress.share_bar() as show:
         measured = folder_page.measure(music, data_dir, sides, spans, minutes, embed, show)
-    codecs = music.weight_set(music.chain.codecs[music.chain.top]).folder
-    recorded = splits.load(codecs, manifest.read(data_dir))
-    if recorded and recorded[0] == split and not recorded[1]:
-        measured.before = before_tuning(codecs)
     rows = figures(measured)
     if as_json:
         print(json.dumps(dict(rows), indent=1))
@@ -84,14 +79,6 @@ def report(music, folder, data_dir, split, seed: int, *, minutes: float = MINUTE
         print(f"wrote {printable(html)}", file=sys.stderr if as_json else sys.stdout)
 
 
-def before_tuning(folder) -> list[dict]:
-    """The values of codecs before the training in `folder` tuned them."""
-    path = Path(folder) / plan.PLAN_FILE
-    verdicts = config.load_yaml(path).get("verdicts") if path.is_file() else None
-    return [verdict["first"] | {"model": f"{name}, before it was tuned"}
-            for name, verdict in (verdicts or {}).items() if "first" in verdict]
-
-
 def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
     """(name, value) of the printed figures that were measured."""
     rows = [(f"{title} of {row['model']}", row.get(key))
@@ -100,10 +87,9 @@ def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
                                *CLARITY)]
     rows += [(f"{title} of generated music", measured.clarity.get(key)) for key, title in CLARITY]
     rows += [(f"bits a frame of {row['model']}", row["bits"]) for row in measured.generators]
-    distance, statistics = measured.distance or {}, measured.statistics or {}
+    distance = measured.distance or {}
     rows += [("distance of generated music", distance.get("generated")),
-             ("distance of the training tracks", distance.get("training")),
-             ("notes a second", (statistics.get("generated") or {}).get("line"))]
+             ("distance of the training tracks", distance.get("training"))]
     for row in measured.copies:
         rows += [(f"seconds copied at {row['level']}x", row["seconds"]),
                  (f"seconds that held-out music shares at {row['level']}x",

@@ -8,7 +8,7 @@ from .. import cli
 from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
-from ..play import mastering, midi, midi_files, render
+from ..play import mastering, midi_files, render
 from . import pieces, play
 
 SECONDS = 30.0
@@ -86,7 +86,6 @@ def check(args, paths):
     if args.length is None and args.seconds is None and not args.variation_of:
         args.seconds = SECONDS
     if args.midi is not None:
-        midi.load_mido()
         args.midi = ([path.with_suffix(".mid") for path in paths] if args.midi is True
                      else render.check_outputs(args.midi, len(paths), midi_files.check_output))
     pieces.check(args, [*paths, *(args.midi or ())], NEEDS)

@@ -12,7 +12,7 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Convert a folder of music for training: each audio file under SRC becomes a mono .u16 "
         "track under DST, listed in DST/manifest.jsonl. Run the same command again to continue, or "
-        "to add files. Identical files are converted once.\n"
+        "to add files.\n"
         "Exit codes: 0 all files converted; 1 some files failed; 2 all files failed, or another "
         "error.",
         "~/Music data",

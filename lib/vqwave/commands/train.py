@@ -28,10 +28,10 @@ class _List(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
-        "Train on your own music, starting from the shipped models. Codecs that reconstruct your "
-        "music badly are tuned; generators are trained further. Run the same command again to "
-        "continue a stopped training. With --from-scratch or --preset, all models start from "
-        "random weights.",
+        "Train on your own music, starting from the shipped models. Generators are trained "
+        "further; decoders of codecs that reconstruct your music badly are tuned. Run the same "
+        "command again to continue a stopped training. With --from-scratch or --preset, all models "
+        "start from random weights.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
         "--data-dir data/both --from-scratch --label folder",
@@ -88,13 +88,13 @@ def main(argv=None) -> int:
     return 0
 
 
-def judge(musicnn, data_dir, folder, split, names: list[str]) -> tuple[list[dict], list[str]]:
-    """Measure the codecs in a folder: a row for each, and the lines of a table."""
+def judge(musicnn, data_dir, folder, split, names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Measure the codecs in a folder: the shortfall of each, and the lines of a table."""
     from . import test_codec
 
     figures = test_codec.judge_folder([weights.find(folder, name) for name in names], data_dir,
                                       splits.read_split(split), musicnn=musicnn)
-    return figures["models"], figures["table"]
+    return {row["model"]: row["shortfall"] for row in figures["models"]}, figures["table"]
 
 
 def report(musicnn, data_dir, folder, split, page):
@@ -134,5 +134,5 @@ def _listening_commands(chosen: plan.TrainingPlan, folder: str) -> list[str]:
     lines = [f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE"]
     preset = config.preset(chosen.preset)
     if not any(preset.codec(name).has_codes for name in chosen.chain.codecs.values()):
-        lines += [f"{generate} --seconds 30 --output FILE", f"{cli.command('latents')} --help"]
+        lines.append(f"{generate} --seconds 30 --output FILE")
     return lines

@@ -37,15 +37,15 @@ _ENDED_ITS_PROCESS = "failed", "decoding it ended the process (a crash, or out o
 @dataclass
 class PrepareReport:
     """The result of `prepare`: converted tracks, tracks that were up to date, (source path, reason)
-    of each failure, and `notes`, lines about tracks that the user may want to check. repairs: the
-    converted tracks that needed each of `audio.REPAIRS`.
+    of each failure, and `notes`, lines about tracks that the user may want to check. damaged: the
+    names of converted tracks of which parts were left out.
     """
 
     converted: list[Track] = field(default_factory=list)
     up_to_date: list[Track] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    repairs: dict[str, list[str]] = field(default_factory=lambda: {k: [] for k in audio.REPAIRS})
+    damaged: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -90,10 +90,9 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
     (`a/song.mp3` becomes `a/song.mp3.u16`), and update the manifest. An interrupted run leaves
     whole tracks only, and the next run continues.
 
-    Of identical files only one becomes a track. A file that is removed, or renamed within its
-    folder, keeps its track. workers: processes; None: one per core. overwrite: also convert
-    unchanged sources (same size and time, or SHA-256). scheduler: of a Dask cluster whose workers
-    see `src` and `dst` under the same names.
+    A file that is removed, or renamed within its folder, keeps its track. workers: processes; None:
+    one per core. overwrite: also convert unchanged sources (same size and time, or SHA-256).
+    scheduler: of a Dask cluster whose workers see `src` and `dst` under the same names.
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):
@@ -107,7 +106,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
     with _claim(dst):
         recorded = _read_manifest(dst, sample_rate, overwrite)
         tracks = {t.file: t for t in recorded if t.is_intact(dst)}
-        jobs, copies = _plan(dst, sources, tracks, sample_rate, failed)
+        jobs = _plan(dst, sources, tracks, sample_rate)
         if overwrite:
             jobs = [replace(job, track=None) for job in jobs]
         log = _Log(dst, tracks, report, changed=len(tracks) < len(recorded))
@@ -125,35 +124,22 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False,
             # Killed workers leave unfinished tracks, also after Ctrl-C or with a full disk.
             _sweep(dst)
             log.save()
-    # A copy of a file that cannot be converted cannot be converted either.
-    reasons = dict(failed)
-    failed += [(copy, reasons[first]) for copy, first in copies.items() if first in reasons]
     failed.sort()
-    report.notes += _notes(report, [copy for copy in copies if copies[copy] not in reasons],
-                           list(tracks.values()), others)
+    report.notes += _notes(report, list(tracks.values()), others)
     return report
 
 
-_REPAIRS = {
-    audio.DAMAGED: "parts of {} cannot be decoded (damage, or other data behind the music), and "
-                   "are left out",
-    audio.SCALED: "scaled by the peak, because samples are beyond full scale: {}",
-    audio.ONE_CHANNEL: "left and right cancel each other, so only the louder is used: {}",
-}
-
-
-def _notes(report: PrepareReport, copies: list[str], tracks: list[Track], others: Counter
-           ) -> list[str]:
-    """Lines about tracks that a user may want to check. copies: files left out as copies. tracks:
-    all tracks. others: the number of other files with each ending.
+def _notes(report: PrepareReport, tracks: list[Track], others: Counter) -> list[str]:
+    """Lines about tracks that a user may want to check. tracks: all tracks. others: the number of
+    other files with each ending.
     """
-    notes = [text.format(_count(files)) for repair, text in _REPAIRS.items()
-             if (files := report.repairs[repair])]
+    notes = []
+    if report.damaged:
+        notes.append(f"parts of {_count(report.damaged)} cannot be decoded (damage, or other data "
+                     f"behind the music), and are left out")
     if high_passed := [_name(track) for track in report.converted if track.high_passed]:
         notes.append(f"inaudible sound below {audio.HEARING:g} Hz is strong in "
                      f"{_count(high_passed)}, and taken out")
-    if copies:
-        notes.append(f"copies of other files are left out: {_count(list(map(printable, copies)))}")
     if same := [group for group in splits.recordings(tracks) if len(group) > 1]:
         files = first_names([" = ".join(map(_name, group)) for group in same])
         notes.append(f"the same recording is in several files, and training holds out all of them "
@@ -253,48 +239,26 @@ def _read_manifest(dst, sample_rate, overwrite) -> list[Track]:
     return tracks
 
 
-def _plan(dst, sources, tracks, sample_rate, failed):
-    """(a `_Job` for each source that becomes a track, {copy: the identical file that becomes a
-    track}). Unreadable sources are added to `failed`.
+def _plan(dst, sources, tracks, sample_rate) -> list[_Job]:
+    """The job of each source. A renamed file keeps its track. In another folder, which may be
+    another label, it becomes a new track, and the old one is removed.
     """
-    paths, by_source = {source.path for source in sources}, {t.source: t for t in tracks.values()}
-    others = [track for track in tracks.values() if track.source not in paths]
-    # By content: the tracks whose source was renamed or removed, and the files of all others.
-    orphans = {track.sha256: track for track in others if not os.path.exists(track.source)}
-    owners = {track.sha256: track.source for track in others if track.sha256 not in orphans}
+    by_source = {track.source: track for track in tracks.values()}
+    orphans = {t.sha256: t for t in tracks.values() if not os.path.exists(t.source)}
     # Only files of equal size can have the same content.
-    sizes = Counter([source.size for source in sources] + [track.source_size for track in others])
-    jobs, copies = [], {}
-    for source in sorted(sources, key=lambda source: source.path not in by_source):
-        track, content = by_source.get(source.path), None
-        try:
-            if track and track.is_of(source.size, source.mtime_ns):
-                content = track.sha256
-            elif sizes[source.size] > 1:
-                content = sha256(source.path)
-        except OSError as e:
-            failed.append((source.path, reason(e)))
-            continue
-        if track is None and content in owners:
-            copies[source.path] = owners[content]
-            continue
-        track = track or _take_over(dst, source, orphans.pop(content, None), tracks)
+    sizes, jobs = {track.source_size for track in orphans.values()}, []
+    for source in sources:
+        track = by_source.get(source.path)
+        if track is None and source.size in sizes:
+            with contextlib.suppress(OSError):  # converting names the error
+                track = orphans.pop(sha256(source.path), None)
+            if track and os.path.dirname(track.file) != os.path.dirname(source.relative):
+                (dst / track.file).unlink(missing_ok=True)
+                del tracks[track.file]
+                track = None
         file = track.file if track else _new_file(source, tracks)
         jobs.append(_Job(source, dst, file, sample_rate, track))
-        if content:
-            owners.setdefault(content, source.path)
-    return sorted(jobs, key=lambda job: job.source.relative), copies
-
-
-def _take_over(dst, source, orphan: Track | None, tracks) -> Track | None:
-    """The track of a renamed file. In another folder, which may be another label, the file becomes
-    a new track, and the orphan is removed.
-    """
-    if orphan and os.path.dirname(orphan.file) != os.path.dirname(source.relative):
-        (dst / orphan.file).unlink(missing_ok=True)
-        del tracks[orphan.file]
-        return None
-    return orphan
+    return jobs
 
 
 def _new_file(source, tracks) -> str:
@@ -318,14 +282,13 @@ class _Log:
         self.dst, self.tracks, self.report, self.changed = dst, tracks, report, changed
         self._saved, self._pause = time.monotonic(), _SAVE_EVERY
 
-    def add(self, job, state: str, value, repairs=()):
-        """state, value, repairs: what `_convert` returns."""
+    def add(self, job, state: str, value, damaged: bool = False):
+        """state, value, damaged: what `_convert` returns."""
         if state == "failed":
             self.report.failed.append((job.source.path, value))
             return
         (self.report.converted if state == "converted" else self.report.up_to_date).append(value)
-        for repair in repairs:
-            self.report.repairs[repair].append(_name(value))
+        self.report.damaged += [_name(value)] * damaged
         self.changed = self.changed or self.tracks.get(value.file) != value
         self.tracks[value.file] = value
         if (start := time.monotonic()) - self._saved > self._pause:
@@ -416,7 +379,7 @@ def _submit(executor, job):
 
 
 def _convert(job):
-    """Convert one source: ("failed", reason), or (state, `Track`, the repairs of its decoding).
+    """Convert one source: ("failed", reason), or (state, `Track`, whether the source is damaged).
     Raises only if the disk is full.
     """
     path = job.source.path
@@ -437,7 +400,7 @@ def _convert(job):
             if high_passed:
                 _write(file, audio.high_pass(_blocks(file), job.sample_rate))
         return "converted", _measured(out, replace(
-            track, samples=samples, tags=_tags(path), high_passed=high_passed)), decoder.repairs
+            track, samples=samples, tags=_tags(path), high_passed=high_passed)), decoder.damaged
     except UserError as e:
         return "failed", str(e).removeprefix(f"{printable(path)}: ")
     except OSError as e:

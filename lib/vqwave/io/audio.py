@@ -5,8 +5,6 @@ import functools
 import itertools
 import math
 import os
-from array import array
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,17 +25,8 @@ _DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm
 # The first bytes of files that libsndfile may try; not of MP3, where mpg123 prints warnings.
 _SNDFILE_STARTS = (b"OggS", b"fLaC", b"RIFF", b"RF64", b"FORM")
 _BLOCK = 65536
-DAMAGED, SCALED, ONE_CHANNEL = REPAIRS = "damaged", "scaled", "one channel"
-"""What decoding may have to do to a recording: leave out what cannot be decoded; scale floats
-beyond full scale by their peak; take the louder channel of two that cancel.
-"""
 _TOLERANCE = 0.05
 """The largest difference in seconds between the lengths of an undamaged file and its header."""
-_SURVEYED = 10.0
-_CANCELLED = 0.01
-"""Channels cancel if their mix has less than this share of their power (-20 dB)."""
-_OUTLIER, _LARGEST = 100.0, 1e30
-"""A frame is damaged if its peak is so many times that of loud frames; the largest peak."""
 _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _WAV_LIMIT = (2**32 - 4096) // 2
 
@@ -97,8 +86,8 @@ class Decoder:
     cannot be decoded is left out, as by FFmpeg. libsndfile tries the files that FFmpeg refuses.
 
     `seconds`: decoded so far. `expected`: the length in seconds, from the file's header or guessed
-    by FFmpeg, or None. `repairs`: which `REPAIRS` the recording needed, complete after the last
-    block. A `UserError` names the file and the reason.
+    by FFmpeg, or None. `damaged`: whether something was left out, known after the last block. A
+    `UserError` names the file and the reason.
     """
 
     def __init__(self, path, sample_rate: int):
@@ -106,7 +95,7 @@ class Decoder:
         self.sample_rate = sample_rate
         self.seconds = 0.0
         self.expected = None
-        self.repairs: list[str] = []
+        self.damaged = False
 
     def __iter__(self):
         with contextlib.ExitStack() as opened:
@@ -120,8 +109,7 @@ class Decoder:
             if not magic:
                 raise UserError(f"{printable(self.path)}: the file is empty")
             try:
-                survey = _survey(self._ffmpeg(file))
-                yield from self._blocks(self._ffmpeg(file), survey)
+                yield from self._blocks(self._ffmpeg(file))
                 return
             except UserError as e:
                 if self.seconds or magic not in _SNDFILE_STARTS:
@@ -129,19 +117,19 @@ class Decoder:
                 ffmpeg_error = e
             # For instance, FFmpeg refuses Vorbis files with repeated headers.
             try:
-                yield from self._blocks(self._libsndfile(file), _Survey())
+                yield from self._blocks(self._libsndfile(file))
             except UserError:
                 if self.seconds:
                     raise
                 raise ffmpeg_error from None
 
-    def _blocks(self, frames, survey):
+    def _blocks(self, frames):
         """Frames of either decoder -> blocks. Raises `UserError`."""
         import av
 
-        name, samples, self.seconds, self.repairs = printable(self.path), 0, 0.0, survey.repairs
+        name, samples, self.seconds, self.damaged = printable(self.path), 0, 0.0, False
         try:
-            for block in _mono(self._count_seconds(frames), self.sample_rate, survey):
+            for block in _mono(self._count_seconds(frames), self.sample_rate):
                 samples += block.size
                 yield block
         except av.FFmpegError as e:
@@ -187,9 +175,8 @@ class Decoder:
             if errors and not seconds:
                 raise errors[0]
             # FFmpeg skips damaged pages of these formats without an error.
-            if errors or (container.format.name in ("ogg", "flac")
-                          and seconds < (self.expected or 0) - _TOLERANCE):
-                self.repairs.append(DAMAGED)
+            self.damaged = bool(errors) or (container.format.name in ("ogg", "flac")
+                                            and seconds < (self.expected or 0) - _TOLERANCE)
 
     def _libsndfile(self, file):
         """The file's frames as libsndfile decodes them, already mixed down."""
@@ -209,56 +196,6 @@ class Decoder:
                     yield frame
         except soundfile.LibsndfileError as e:
             raise ValueError(f"broken after {self.seconds:.1f} s") from e
-
-
-@dataclass
-class _Survey:
-    """What must be known before decoding: a gain, and the channel that replaces the mix, or None.
-    """
-
-    gain: float = 1.0
-    channel: int | None = None
-
-    @property
-    def repairs(self) -> list[str]:
-        return [SCALED] * (self.gain < 1) + [ONE_CHANNEL] * (self.channel is not None)
-
-
-def _survey(frames) -> _Survey:
-    """Look at all of a recording of floats, and at the first `_SURVEYED` seconds of sound of other
-    stereo recordings. A file that cannot be decoded has no survey.
-    """
-    import av
-
-    peaks, powers, seconds = array("f"), np.zeros(3), 0.0
-    # Decoding reports the errors. Random bytes are NaN of every kind.
-    with (contextlib.closing(frames), contextlib.suppress(av.FFmpegError, OSError, ValueError),
-          np.errstate(invalid="ignore")):
-        for frame in frames:
-            # Only of uncompressed floats; lossy decoders have planes of floats.
-            floats = frame.format.name in ("flt", "dbl")
-            channels = len(frame.layout.channels)
-            if not floats and (channels != 2 or seconds >= _SURVEYED):
-                break
-            sound = frame.to_ndarray().astype(np.float64)
-            if not frame.format.is_planar:
-                sound = sound.reshape(-1, channels).T
-            sound = np.nan_to_num(sound - 128.0 * (frame.format.name == "u8"),
-                                  nan=0.0, posinf=0.0, neginf=0.0)
-            if not sound.any():
-                continue
-            seconds += frame.samples / frame.sample_rate
-            if floats:
-                peaks.append(min(np.abs(sound).max(), _LARGEST))
-            if channels == 2:
-                sound = sound.clip(-_LARGEST, _LARGEST)
-                powers += np.square([*sound, sound.mean(axis=0)]).mean(axis=1)
-    loud = _OUTLIER * np.quantile(peaks or [1], 0.95)
-    # Damaged bytes are huge as floats; these samples clip.
-    peak = max(1.0, max((peak for peak in peaks if peak <= loud), default=0.0))
-    *channel_powers, mixed = powers
-    cancel = mixed < _CANCELLED * np.mean(channel_powers)
-    return _Survey(1 / peak, int(np.argmax(channel_powers)) if cancel else None)
 
 
 def _packets(container, stream, errors):
@@ -309,15 +246,15 @@ def read_excerpt(path, sample_rate: int, start: float = 0.0,
     return samples
 
 
-def _mono(frames, rate, survey):
+def _mono(frames, rate):
     """Decoded frames -> float32 blocks [n] in [-1, 1] at `rate`; a graph for each source format."""
     graph, key, pending = None, None, 0
     for frame in frames:
         frame_key = (frame.sample_rate, frame.format.name, frame.layout.name)
         if frame_key != key:  # Chained Ogg and broadcast AAC change rate or channels part way.
             if graph is not None:
-                yield from _drain(graph, survey.gain, end=True)
-            graph, key, pending = _graph(frame, rate, survey.channel), frame_key, 0
+                yield from _drain(graph, end=True)
+            graph, key, pending = _graph(frame, rate), frame_key, 0
         # Without time stamps, FFmpeg does not fill gaps between frames.
         frame.pts = None
         graph.push(frame)
@@ -325,24 +262,21 @@ def _mono(frames, rate, survey):
         # Reading an empty graph raises an exception, so wait for the input of a whole block.
         if pending * rate >= _BLOCK * frame.sample_rate:
             pending = 0
-            yield from _drain(graph, survey.gain)
+            yield from _drain(graph)
     if graph is not None:
-        yield from _drain(graph, survey.gain, end=True)
+        yield from _drain(graph, end=True)
 
 
-def _graph(frame, rate, channel):
-    """An FFmpeg graph that mixes and resamples frames of this frame's format. channel: the channel
-    of stereo frames that is taken instead of the mix, or None.
-    """
+def _graph(frame, rate):
+    """An FFmpeg graph that mixes and resamples frames of this frame's format."""
     import av
 
     if frame.sample_rate < 1000:
         raise ValueError(f"a sample rate of {frame.sample_rate} Hz is too low for music")
     channels = len(frame.layout.channels)
-    taken = [channel] if channel is not None and channels == 2 else range(channels)
-    if channels > 8 or len(taken) < channels:
+    if channels > 8:
         # FFmpeg has no mix for so many channels, so take the mean.
-        mix = ("pan", "mono|c0=" + "+".join(f"{1 / len(taken)}*c{i}" for i in taken))
+        mix = ("pan", "mono|c0=" + "+".join(f"{1 / channels}*c{i}" for i in range(channels)))
         resample = f"{rate}:out_sample_fmt=flt"
     else:
         # FFmpeg's stereo mix of floats, 0.71 (L + R), clips. rematrix_maxval=1 takes the mean.
@@ -357,15 +291,15 @@ def _graph(frame, rate, channel):
     return graph
 
 
-def _drain(graph, gain, end=False):
-    """The blocks that are ready in a graph, scaled by a gain."""
+def _drain(graph, end=False):
+    """The blocks that are ready in a graph."""
     import av
 
     if end:
         graph.push(None)
     with contextlib.suppress(av.BlockingIOError, av.EOFError):
         while True:
-            yield _clip_finite(np.float32(gain) * graph.pull().to_ndarray()[0], 1.0)
+            yield _clip_finite(graph.pull().to_ndarray()[0], 1.0)
 
 
 # -------------------------------------------------------------------------------------- transposing

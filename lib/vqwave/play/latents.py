@@ -1,6 +1,4 @@
-"""Sound from a VAE, whose frames are latent vectors instead of codes: samples of its prior, and
-interpolations between two recordings.
-"""
+"""Samples of the prior of a VAE, whose frames are latent vectors instead of codes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ def check_latents(config):
     """Raises `UserError` if the frames of a codec are codes."""
     if config.has_codes:
         raise UserError(f"{config.name} has the quantizer {config.quantizer.kind}, which makes "
-                        f"codes; only the quantizer gaussian has latents to sample or interpolate")
+                        f"codes; only the quantizer gaussian has latents to sample")
 
 
 def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np.ndarray:
@@ -34,15 +32,6 @@ def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np
     draws = uniforms_by_book(seed, 0, config.level, 0, frames, 0, config.frame_width)
     # The draws are multiples of 2^-24. Half a step more makes all of them greater than 0.
     return (temperature * ndtri(draws.astype(np.float64) + 2.0**-25)).astype(np.float32)
-
-
-def walk(begin, end) -> np.ndarray:
-    """z_t = (1 − s)·begin_t + s·end_t, s from 0 to 1: float32 [frames of the shorter, width]."""
-    frames = min(len(begin), len(end))
-    if not frames:
-        raise UserError("there is nothing to walk between: a recording is shorter than a frame")
-    share = np.linspace(0.0, 1.0, frames, dtype=np.float32)[:, None]
-    return (1.0 - share) * begin[:frames] + share * end[:frames]
 
 
 @dataclass

@@ -1,5 +1,5 @@
 """MIDI ports: held notes pull the music towards them, controllers set controls, and the notes of a
-score go to synthesizers. They need the package mido.
+score go to synthesizers. They need the package python-rtmidi.
 """
 
 import contextlib
@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import UserError
-from ..io.smf import NOTES_OFF, SOUND_OFF
 from . import controls
 from .playback import find_by_name
 
-INSTALL_MIDI = "pip install mido python-rtmidi"
-ALL_NOTES_OFF = (SOUND_OFF, NOTES_OFF)
+INSTALL_MIDI = "pip install python-rtmidi"
+SOUND_OFF, NOTES_OFF = 120, 123
 """Controllers that end all notes."""
 _POLL, _CHECK = 0.005, 1.0
 """Seconds between two reads of a port, and between two checks that the port is still there."""
@@ -87,7 +86,7 @@ class Input:
             elif message.type in ("note_on", "note_off"):
                 self.held.discard(message.note)
             elif message.type == "control_change":
-                if message.control in ALL_NOTES_OFF:
+                if message.control in (SOUND_OFF, NOTES_OFF):
                     self.held.clear()
                 elif message.control in self._knobs:
                     knobs[self._knobs[message.control]] = message.value / 127
@@ -116,8 +115,10 @@ class Input:
 
 def open_input(name: str, keys, report) -> Input:
     """An `Input` of the port of that name. Raises `UserError` if there is no such port."""
+    import mido
+
     name, port = _open("input", name)
-    return Input(port, keys, lambda: name in load_mido().get_input_names(), report)
+    return Input(port, keys, lambda: name in mido.get_input_names(), report)
 
 
 class Output:
@@ -168,8 +169,10 @@ class Output:
     def _send(self, kind: str, note: int, velocity: int):
         if self.port is None:
             return
+        import mido
+
         try:
-            self.port.send(load_mido().Message(kind, note=note, velocity=velocity))
+            self.port.send(mido.Message(kind, note=note, velocity=velocity))
         except Exception as e:  # drivers have their own errors; the sound continues
             self.port = None
             self.report(_lost(e))
@@ -180,22 +183,14 @@ def open_output(name: str, stream, report) -> Output:
     return Output(_open("output", name)[1], stream, report)
 
 
-def load_mido():
-    """The module mido. Raises `UserError` if it is missing."""
-    try:
-        import mido
-    except ImportError as e:
-        raise UserError(f"MIDI needs mido: {INSTALL_MIDI}") from e
-    return mido
-
-
 def _lost(error: Exception) -> str:
     return f"the MIDI port is lost: {' '.join(str(error).split()) or type(error).__name__}"
 
 
 def _open(direction: str, name: str) -> tuple[str, Any]:
     """The name of a port that matches `name`, and the port. direction: "input" or "output"."""
-    mido = load_mido()
+    import mido
+
     try:
         names = getattr(mido, f"get_{direction}_names")()
         port = find_by_name(name, {port: port for port in names}, f"MIDI {direction}")

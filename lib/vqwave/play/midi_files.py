@@ -1,12 +1,11 @@
-"""MIDI files: as scores, and from the notes of scores and recordings. Writing needs the package
-mido.
-"""
+"""MIDI files: as scores, and from the notes of scores and recordings."""
 
+import io
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -15,9 +14,15 @@ from ..data.scores import Score
 from ..dsp import beats as rhythm
 from ..dsp import timing, transcription
 from ..errors import UserError
-from ..io import smf
 from ..io.files import atomic_write, check_place, printable, reason
-from .midi import load_mido
+from .midi import NOTES_OFF, SOUND_OFF
+
+MOST_BYTES = 1_000_000
+MOST_NOTES, MOST_EVENTS = 100_000, 300_000
+"""The largest file that is read; the most notes, seven in each second of four hours; and the most
+events: the beginning, the end and a change of the pedal for each of these notes.
+"""
+PEDAL, RESET = 64, 121
 
 MIDDLE = 60
 """Notes up to this MIDI number are attacks in band 0 of the score, higher notes in band 1."""
@@ -31,10 +36,8 @@ EXACT = 5e-4
 """The largest error of a beat under the tempo of a file, in seconds."""
 SHORTEST_NOTE = SHORTEST_BEAT = 0.05
 """The shortest note and beat of a file that is read, in seconds. Shorter notes last as long."""
-MOST_SECONDS, MOST_FITTED = 4 * 3600, 900
-"""The longest file that is read, in seconds, and the seconds whose notes decide its beats if the
-file has none.
-"""
+MOST_SECONDS = 4 * 3600
+"""The longest file that is read, in seconds."""
 CHANGE_BELOW, CHANGE_ABOVE = 30.0, 200.0
 """Within these tempi, in beats per minute, a beat stays the same number of quarter notes."""
 ROUNDED = 1.02
@@ -69,8 +72,8 @@ def read(path) -> Score:
     """
     try:
         with open(path, "rb") as opened:
-            file = smf.parse(opened.read(smf.MOST_BYTES + 1))
-        return _score(file)
+            data = opened.read(MOST_BYTES + 1)
+        return _score(*_parse(data))
     except OSError as e:
         raise UserError(f"{printable(path)}: {reason(e)}") from e
     except ValueError as e:
@@ -79,11 +82,53 @@ def read(path) -> Score:
         raise UserError(f"{printable(path)}: {e}") from e
 
 
-def _score(file: smf.MidiFile) -> Score:
-    notes, strikes = _perform(file)
+class _Event(NamedTuple):
+    """A message of mido, the tick at which it comes, and the number of its track."""
+
+    tick: int
+    track: int
+    message: Any
+
+
+def _parse(data: bytes) -> tuple[int, list[_Event], list[int]]:
+    """(ticks of a quarter note, all events in order, the tick at which each track ends) of a file.
+    Raises `ValueError` unless the file is whole and within `MOST_BYTES`, `MOST_NOTES` and
+    `MOST_EVENTS`.
+    """
+    import mido
+
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
+    try:
+        file = mido.MidiFile(file=io.BytesIO(data))
+    except Exception as e:  # mido raises any error for unknown bytes
+        raise ValueError("it is damaged, or another kind of file") from e
+    if file.type == 2:
+        raise ValueError("it holds independent songs (format 2)")
+    if file.ticks_per_beat <= 0:
+        raise ValueError("it has no beats, only times of a film (SMPTE)")
+    events, ends = [], []
+    for number, track in enumerate(file.tracks):
+        tick = 0
+        for message in track:
+            tick += message.time
+            if message.type == "end_of_track":
+                break
+            events.append(_Event(tick, number, message))
+        ends.append(tick)
+    if len(events) > MOST_EVENTS:
+        raise ValueError(f"it has more than {MOST_EVENTS:,} events")
+    if sum(event.message.type == "note_on" and event.message.velocity > 0
+           for event in events) > MOST_NOTES:
+        raise ValueError(f"it has more than {MOST_NOTES:,} notes")
+    return file.ticks_per_beat, sorted(events, key=lambda event: event.tick), ends
+
+
+def _score(quarter: int, events: list[_Event], track_ends: list[int]) -> Score:
+    notes, strikes = _perform(events, track_ends)
     if not notes:
         raise UserError(f"has {'only drums' if strikes else 'no notes'}")
-    clock = _Clock.of(file)
+    clock = _Clock.of(quarter, events)
     ticks, end_ticks, pitches, velocities = np.array(sorted(notes)).T
     starts = clock.at(ticks)
     ends = np.maximum(clock.at(end_ticks), starts + SHORTEST_NOTE)
@@ -92,35 +137,30 @@ def _score(file: smf.MidiFile) -> Score:
     end = max(ends.max(), attacks.max())
     if end > MOST_SECONDS:
         raise ValueError(f"it lasts longer than {MOST_SECONDS // 3600} hours")
-    quarter = file.ticks_per_quarter
-    beats = _beats(clock, quarter, ticks, end) if quarter else _fitted_beats(starts, end)
     levels = VELOCITY_POWER * 10 * np.log10(velocities)
     loudness = transcription.classes_of(levels, levels.max())
-    return Score(starts, ends, pitches, loudness, attacks, bands, beats)
+    return Score(starts, ends, pitches, loudness, attacks, bands,
+                 _beats(clock, quarter, ticks, end))
 
 
-def _perform(file: smf.MidiFile) -> tuple[list[list[int]], set[tuple[int, int]]]:
+def _perform(events: list[_Event], track_ends: list[int]
+             ) -> tuple[list[list[int]], set[tuple[int, int]]]:
     """The notes of a file: [first tick, tick after the last, MIDI number, velocity] each. And the
     attacks of these notes and of drums: (tick, band) each.
     """
     channels = defaultdict(_Channel)
     notes, strikes = [], set()
-    events = [(event, number) for number, track in enumerate(file.tracks)
-              for event in track.events if event.status >= smf.NOTE_OFF]
-    events.sort(key=lambda pair: pair[0].tick)
-    for (tick, status, first, second), track in events:
-        number, kind = status & 0x0F, status & 0xF0
-        channel = channels[number]
-        if kind == smf.CONTROL:
-            channel.control(tick, first, second)
-        elif kind == smf.NOTE_OFF or not second:
-            channel.release(tick, first, track)
-        elif number == DRUMS:
-            strikes.add((tick, _band(first)))
-        else:
-            strikes.add((tick, int(first > MIDDLE)))
-            notes.append([tick, file.tracks[track].end, first, second])
-            channel.strike(tick, track, notes[-1])
+    for tick, track, message in events:
+        if message.type == "control_change":
+            channels[message.channel].control(tick, message.control, message.value)
+        elif message.type == "note_off" or message.type == "note_on" and not message.velocity:
+            channels[message.channel].release(tick, message.note, track)
+        elif message.type == "note_on" and message.channel == DRUMS:
+            strikes.add((tick, _band(message.note)))
+        elif message.type == "note_on":
+            strikes.add((tick, int(message.note > MIDDLE)))
+            notes.append([tick, track_ends[track], message.note, message.velocity])
+            channels[message.channel].strike(tick, track, notes[-1])
     return notes, strikes
 
 
@@ -154,16 +194,16 @@ class _Channel:
             _end([note], tick)
 
     def control(self, tick: int, controller: int, value: int):
-        if controller == smf.PEDAL:
+        if controller == PEDAL:
             self.pedal = value >= 64
-        elif controller == smf.RESET:
+        elif controller == RESET:
             self.pedal = False
-        else:
+        elif controller in (SOUND_OFF, NOTES_OFF):
             for pitch, sounding in self.sounding.items():
                 for track in list(sounding):
                     self.release(tick, pitch, track)
             self.sounding.clear()
-        if not self.pedal or controller == smf.SOUND_OFF:
+        if not self.pedal or controller == SOUND_OFF:
             for notes in self.sustained.values():
                 _end(notes, tick)
             self.sustained.clear()
@@ -184,17 +224,15 @@ class _Clock(NamedTuple):
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, file: smf.MidiFile) -> Self:
-        if not file.ticks_per_quarter:
-            return cls(np.zeros(1), np.zeros(1), np.array([1 / file.ticks_per_second]))
+    def of(cls, quarter: int, events: list[_Event]) -> Self:
         tempi = {0: UNKNOWN_BEAT * 1e6}
-        tempi |= {event.tick: event.first for track in file.tracks for event in track.events
-                  if event.status == smf.TEMPO}
+        tempi |= {event.tick: event.message.tempo for event in events
+                  if event.message.type == "set_tempo" and event.message.tempo}
         ticks = np.array(sorted(tempi), float)
         beats = np.array([tempi[tick] for tick in ticks]) / 1e6
         if beats.min() < SHORTEST_BEAT:
             raise ValueError(f"a beat of it lasts {beats.min():g} s")
-        lengths = beats / file.ticks_per_quarter
+        lengths = beats / quarter
         seconds = np.append(0, np.cumsum(np.diff(ticks) * lengths[:-1]))
         return cls(ticks, seconds, lengths)
 
@@ -264,16 +302,6 @@ def _fold(beat: float) -> float:
     return factor
 
 
-def _fitted_beats(starts: np.ndarray, end: float) -> np.ndarray:
-    """Beats that fit the starts of notes, in seconds, as `_beats`. They go on as they were after
-    `MOST_FITTED` seconds.
-    """
-    seconds = min(end, MOST_FITTED)
-    beats = rhythm.fit_beats(starts[starts < seconds], seconds)
-    beat = beats[-1] - beats[-2]
-    return np.append(beats, np.arange(beats[-1] + beat, end + 2 * beat, beat))
-
-
 def heard_notes(sound: np.ndarray, sample_rate: int) -> list[tuple[int, int, int, int]]:
     """The notes that a transcriber finds in float32 [samples], as `write` takes them."""
     heard = transcription.find_notes(sound, sample_rate)
@@ -290,12 +318,14 @@ def _band(drum: int) -> int:
 
 def write(path, notes: Iterable[tuple[int, int, int, int]], sample_rate: int, beats=()):
     """Write notes, (first sample, sample after the last, MIDI number, velocity) each, as a MIDI
-    file. Raises `UserError` without mido.
+    file.
 
     beats: the samples of the beats, rising, from sample 0 or before to after the notes. The tempo
     of the file follows the beats. Without beats, the tempo is constant.
     """
-    mido, notes = load_mido(), list(notes)
+    import mido
+
+    notes = list(notes)
     if not len(beats):
         beat = UNKNOWN_BEAT * sample_rate
         beats = np.arange(0, max((last for _, last, *_ in notes), default=0) + 2 * beat, beat)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import machine
 from ..onnx import export
-from ..play import api, controls, playback
+from ..play import api, playback
 from . import browser, tables
 from .tables import Column
 
@@ -198,78 +198,6 @@ def measure_start(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
              for kind, starts in marks.items() for what, i in (("first_block", 0), ("sound", -1))}]
 
 
-class Sink:
-    """Simulates a sound device: reads `period` samples at a time from a `Feed`, in real time. A
-    change turns the loudness to silence and back. It is heard from the first sample that differs
-    from `expected`, the same music without changes.
-    """
-
-    def __init__(self, feed: playback.Feed, expected: np.ndarray, period: int):
-        self.feed, self.expected, self.period = feed, expected, period
-        self.position, self.start, self.silent = 0, time.perf_counter(), False
-
-    def skip(self, seconds: float):
-        """Play for `seconds`."""
-        end = self.position + seconds * self.feed.sample_rate
-        while self.position < end:
-            self._take()
-
-    def await_change(self) -> float:
-        """The time at which a change of loudness is heard. Raises `RuntimeError` at the end."""
-        while True:
-            first, audio, played_at = self.position, *self._take()
-            before = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
-            if (differing := np.flatnonzero(audio[: len(before)] != before)).size:
-                self.silent = not self.silent
-                return played_at + differing[0] / self.feed.sample_rate
-
-    def _take(self) -> tuple[np.ndarray, float]:
-        """The next samples, and the time at which the first of them is played."""
-        rate = self.feed.sample_rate
-        played_at = self.start + self.position / rate
-        time.sleep(max(0.0, played_at - time.perf_counter()))
-        audio, more = self.feed.read(self.period)
-        count = round(self.feed.status.seconds * rate) - self.position
-        if not (count or more):
-            raise self.feed.error or RuntimeError("the music ended before the control took effect")
-        # An underrun delays the music by the played silence.
-        audio, self.start = audio[:count], self.start + (self.period - count) / rate
-        self.position += len(audio)
-        return audio, played_at
-
-
-def measure_controls(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
-    """For each of `playback.LATENCIES`: milliseconds from `Stream.set` to the first changed sample,
-    the number of underruns, and the RTF of the blocks.
-    """
-    rows, random = [], np.random.default_rng(0)
-    for name, latency in playback.LATENCIES.items():
-        wait = latency.buffer + 0.5  # until a change has been heard, and its ramp is over
-        seconds, delays = (2 * wait + 1) * (effort.changes + 1), []
-        options = dict(level=level, seed=0, latency=name,
-                       samples=round(seconds * music.sample_rate))
-        with music.stream(**options) as stream:
-            began = time.perf_counter()
-            expected = np.concatenate(list(stream))
-            rtf = seconds / (time.perf_counter() - began)
-        with music.stream(**options) as stream:
-            feed = playback.Feed(stream, stream.sample_rate, latency.buffer, latency.prebuffer)
-            feed.start()
-            while not feed.ready:
-                time.sleep(0.001)
-            sink = Sink(feed, expected, latency.period)
-            for i in range(effort.changes):
-                sink.skip(wait + random.uniform(0, 0.2))
-                start = time.perf_counter()
-                stream.set(loudness=0.0 if i % 2 else controls.QUIETEST)
-                delays.append(1000 * (sink.await_change() - start))
-            feed.close()
-        rows.append({"latency": name, "block": stream.block, "changes": len(delays),
-                     "median_ms": float(np.median(delays)), "most_ms": float(max(delays)),
-                     "underruns": feed.underruns, "rtf": rtf})
-    return rows
-
-
 def measure_memory(music: api.VQWave, effort: Effort, level: int) -> list[dict]:
     """The memory of a process after minutes of music of one stream, at full speed."""
     readings, began = [], time.perf_counter()
@@ -309,11 +237,6 @@ BENCHMARKS = {
         Column("warm, sound", "warm_sound_s", ".2f"),
         Column("cold, block", "cold_first_block_s", ".2f"),
         Column("cold, sound", "cold_sound_s", ".2f"))),
-    "controls": Part(measure_controls, True,
-                     "Milliseconds from a change of a control to the first changed sample", (
-        Column("latency", "latency"), Column("block", "block"),
-        Column("median", "median_ms", ".0f"), Column("most", "most_ms", ".0f"),
-        Column("underruns", "underruns"), Column("RTF", "rtf", ".2f"))),
     "browser": Part(browser.measure, True,
                     "Milliseconds until a change is heard in the studio, in Chromium", (
         Column("change", "change"), Column("median", "median_ms", ".0f"),

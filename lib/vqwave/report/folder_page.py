@@ -18,7 +18,7 @@ import soundfile
 from .. import cli, plots, stderr
 from ..config import TrainingConfig
 from ..data import codes
-from ..dsp import clarity, notes
+from ..dsp import clarity
 from ..dsp.spectrum import log_spectrogram
 from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
@@ -32,8 +32,6 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 STATIC = Path(__file__).parents[1] / "studio" / "static"
 """The folder of the studio's theme."""
 SEEDS = (1, 2, 3)
-SHORTEST_SECONDS = 5.0
-"""Shorter sounds have no note statistics."""
 HELD_OUT_SECONDS = 20.0
 """The example of held-out music lasts this long, unless every track is shorter."""
 FAR_FROM_TRAINING = 3.0
@@ -59,14 +57,13 @@ class Results:
     """The measurements of a folder and its models. Without held-out tracks, training tracks replace
     them, and "training" and "held_out_seconds" are None.
 
-    codecs: rows of `judge.add_verdict`; before: the same of tuned codecs, before they were tuned;
-    generators: rows of `training_figures` with "unseen", the names of training tracks that were
-    added later; pieces, continuation, original: float32 [samples]; distance: {"generated",
-    "training", "seconds"}, Fréchet distances to the held-out tracks, or None; clarity: of
-    `clarity.compare`, of the pieces beside the held-out tracks; statistics: {"generated",
-    "training": divergences}, or None; copies: rows {"level", "seconds",
-    "held_out_seconds", "transpose": semitones of the augmentation}; overlaps: warnings about
-    models that were trained on held-out tracks; health: of all pieces, joined; advice: sentences.
+    codecs: rows of `judge.add_verdict`; generators: rows of `training_figures` with "unseen", the
+    names of training tracks that were added later; pieces, continuation, original: float32
+    [samples]; distance: {"generated", "training", "seconds"}, Fréchet distances to the held-out
+    tracks, or None; clarity: of `clarity.compare`, of the pieces beside the held-out tracks;
+    copies: rows {"level", "seconds", "held_out_seconds", "transpose": semitones of the
+    augmentation}; overlaps: warnings about models that were trained on held-out tracks; health: of
+    all pieces, joined; advice: sentences.
     """
 
     tracks: int
@@ -76,14 +73,12 @@ class Results:
     rate: int
     level: int
     codecs: list[dict] = field(default_factory=list)
-    before: list[dict] = field(default_factory=list)
     generators: list[dict] = field(default_factory=list)
     pieces: dict[int, np.ndarray] = field(default_factory=dict)
     continuation: np.ndarray | None = None
     original: np.ndarray | None = None
     distance: dict | None = None
     clarity: dict[str, float] = field(default_factory=dict)
-    statistics: dict | None = None
     copies: list[dict] = field(default_factory=list)
     overlaps: list[str] = field(default_factory=list)
     health: dict = field(default_factory=dict)
@@ -110,7 +105,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
                                                in (music.chain.codecs, music.chain.generators)],
                                               held_out)
     reference = held_out or train
-    sounds = _excerpts(data_dir, reference, spans)
+    sounds = [sound for _, sound in judge.excerpts(data_dir, reference, spans)]
     for i, x in enumerate(levels):
         progress("codecs", i / len(levels))
         results.codecs.append(judge.add_verdict(music.weight_set(music.chain.codecs[x]),
@@ -136,8 +131,6 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             _spread(data_dir, train, spans, len(joined)) if held_out else None, rate)
     results.clarity = clarity.compare(*([clarity.measure(sound, rate) for sound in side]
                                         for side in (sounds, pieces)))
-    results.statistics = _statistics(
-        pieces, sounds, _excerpts(data_dir, train, spans) if held_out else None, rate)
     for i, x in enumerate(levels):
         progress("copies", i / len(levels))
         results.copies.append(
@@ -164,10 +157,6 @@ def continue_track(music: api.VQWave, data_dir, tracks: list[manifest.Track],
     level = music.ending(None)
     return music.generate(level=level, seconds=CONTINUED_SECONDS, seed=seed,
                           begin=music.prompt(prompt, level=level))
-
-
-def _excerpts(data_dir, tracks, spans):
-    return [sound for _, sound in judge.excerpts(data_dir, tracks, spans)]
 
 
 def _example(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
@@ -220,21 +209,6 @@ def _distances(embed, generated, held_out, train, rate) -> dict | None:
             "seconds": len(held_out) / rate}
 
 
-def _statistics(pieces, held_out, train, rate) -> dict | None:
-    """Divergences between the notes of held-out music and those of generated, and of training,
-    music; None if a side is too short. train: sounds, or None.
-    """
-    portraits = []
-    for side in filter(None, (held_out, pieces, train)):
-        long = [sound for sound in side if len(sound) >= SHORTEST_SECONDS * rate]
-        if not long:
-            return None
-        portraits.append(notes.average([notes.portrait(sound[: round(judge.EXCERPT_SECONDS * rate)],
-                                                       rate) for sound in long]))
-    generated, *training = (notes.divergences(portraits[0], x) for x in portraits[1:])
-    return {"generated": generated, "training": training[0] if training else None}
-
-
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     """The longest runs that the pieces, and held-out music, share with the (augmented) training
     tracks. Held sounds do not count.
@@ -273,9 +247,8 @@ def advise(results: Results) -> Iterator[str]:
                "trained with.")
     for row in results.codecs:
         if not row["suitable"]:
-            yield (f"{row['model']} loses much of this music ({row['shortfall']}). {train} with "
-                   f"--hours 3 or more and another --output-dir tunes all of it; with hours of "
-                   f"music, --from-scratch trains a new one.")
+            yield (f"{row['model']} loses much of this music ({row['shortfall']}). With hours of "
+                   f"music, {train} --from-scratch trains a new one.")
     for row in results.generators:
         if row["unseen"]:
             yield (f"{row['model']} was not trained on {len(row['unseen'])} of the "
@@ -357,10 +330,10 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
         clips=_clips(clips, results.rate), pieces=_clips(others, results.rate),
         distance=_distance_text(results),
-        clarity=_clarity_table(results), statistics=_statistics_table(results),
+        clarity=_clarity_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=_table(results.copies, COPIES),
-        codecs=_table(map(judge.row_cells, [*results.before, *results.codecs]),
+        codecs=_table(map(judge.row_cells, results.codecs),
                       judge.TABLE_COLUMNS),
         generators=_table(results.generators, GENERATOR_COLUMNS),
         curves=_picture("Training curves", plots.training_curves, logs),
@@ -420,17 +393,6 @@ def _clarity_table(results: Results) -> str:
     return (f"<p>Clarity of the generated music beside {_reference(results)}: 0 for none of the "
             f"faults. A whistle above 0.05 is audible.</p>"
             + _table([results.clarity], columns))
-
-
-def _statistics_table(results: Results) -> str:
-    if not results.statistics:
-        return ""
-    rows = [(name, *(f"{values[key]:.3f}" for key in notes.STATISTICS), f"{values['line']:.1f}")
-            for name, key in (("generated music", "generated"), ("training tracks", "training"))
-            if (values := results.statistics[key])]
-    return (f"<p>Divergence of the use of notes from {_reference(results)}, in bits (0: equal, 1: "
-            f"nothing in common), and notes a second of the strongest line:</p>"
-            + _table(rows, ("", *notes.STATISTICS, "notes a second")))
 
 
 def _picture(alt: str, draw: Callable, *arguments, **options) -> str:

@@ -21,8 +21,6 @@ from .options import RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord
 
 VALIDATION_WINDOWS = 64
-SHORT_TRACKS = 0.1
-"""The share of a folder's tracks that may be shorter than the window of a codec's training."""
 
 
 class Job:
@@ -42,8 +40,6 @@ class Job:
         self.model, self.data_dir = model, data_dir
         self.codec_weights: list[weights.WeightSet] = []
         """The codecs of a generator's codes: of its level, then of the level above."""
-        self.choose_window = False
-        """Whether the window may become shorter than in the settings."""
 
     def check(self):
         """Read the manifest. Raises `UserError` if the model cannot train on the data."""
@@ -165,18 +161,12 @@ class CodecJob(Job):
         self.check_rate(self.model.name, self.model.sample_rate,
                         "; prepare the audio at that rate or set sample_rate with --config")
 
-    @property
-    def _window_bounds(self) -> tuple[int, int]:
-        """(unit, least): a window's length in samples is a multiple of `unit`, at least `least`."""
+    def check_settings(self, training: config.TrainingConfig):
         model = self.model
         shortest = max(losses.SHORTEST_AUDIO,
                        losses.LINE_BINS * model.level if model.loss.hum else 0,
                        model.adversary.longest // 2 + 1 if model.adversary else 0)
         unit = math.lcm(model.level, losses.CONSTANT_Q.hop if model.loss.constant_q else 1)
-        return unit, shortest
-
-    def check_settings(self, training: config.TrainingConfig):
-        unit, shortest = self._window_bounds
         if training.input_length % unit or training.input_length < shortest:
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of {unit} and at least {shortest}")
@@ -186,8 +176,6 @@ class CodecJob(Job):
 
     def prepare(self, record: RunRecord, group: DeviceGroup, say):
         self.split(record, say)
-        if self.choose_window:
-            self._fit_window(record, say)
         self.training, self.group = record.training, group
         self.keep_long(record, self.training.input_length, say, "--input-length",
                        "a shorter --input-length or ")
@@ -195,20 +183,6 @@ class CodecJob(Job):
             codec = weights.find(self.options.start_from, self.model.name)
             self.performed = performances.perform(folder, codec, self.data_dir,
                                                   self.train + self.val, say)
-
-    def _fit_window(self, record: RunRecord, say):
-        """Shorten the window until at most `SHORT_TRACKS` of the tracks are shorter than it."""
-        unit, shortest = self._window_bounds
-        lengths = sorted(map(self.length, self.train))
-        window, rate = record.training.input_length, self.model.sample_rate
-        fits = lengths[int(SHORT_TRACKS * len(lengths))]
-        chosen = max(fits // unit, -(-shortest // unit)) * unit
-        if chosen >= window or lengths[-1] < chosen:
-            return
-        short = sum(length < window for length in lengths)
-        say(f"the window has {chosen / rate:.3g} s instead of {window / rate:.3g} s, because "
-            f"{short} of {len(lengths)} training tracks are shorter")
-        record.training = config.replace(record.training, input_length=chosen)
 
     def windows_of(self, tracks, kind=windows.AudioWindows, **options):
         return kind(self.data_dir, tracks, self.training.input_length, seed=self.training.seed,

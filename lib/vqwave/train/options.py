@@ -17,8 +17,7 @@ from .record import STEPS_PER_EPOCH
 
 SETTINGS = {
     "batch_size": ("N", "windows in each optimizer step"),
-    "input_length": ("SAMPLES", "length of a window (default: that of the preset, which a "
-                                "codec shortens if many tracks are shorter)"),
+    "input_length": ("SAMPLES", "length of a window"),
     "steps": ("N", "optimizer steps of each model"),
     "learning_rate": ("RATE", "peak learning rate after the warm-up"),
     "seed": ("S", "seed of the initial weights and the order of the windows"),

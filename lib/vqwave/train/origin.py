@@ -1,6 +1,5 @@
 """The trained models that a chain starts from, and settings for a small folder of music."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,18 +118,17 @@ class Origin:
         """The labels of a generator of the chain; None if it has no labels."""
         return self.set_of(generator).config.labels
 
-    def adopt(self, chain: ChainConfig, folder, amount: Amount, untrained: Collection[str] = ()):
+    def adopt(self, chain: ChainConfig, folder, amount: Amount):
         """Copy the models of `chain` that are missing in `folder`, and write the preset that tunes
-        them. untrained: the models that begin with random weights.
+        them.
         """
         weights.save_chain(make_folder(folder), chain)
         sets = {name: self.set_of(name) for name in chain.names}
         for name, weight_set in sets.items():
-            if name not in untrained and not weights.tags(folder, name):
+            if not weights.tags(folder, name):
                 weights.copy_as_best(weight_set, folder)
         path = Path(folder) / PRESET_FILE
-        models = {name: _tuned(weight_set, amount, name in untrained)
-                  for name, weight_set in sets.items()}
+        models = {name: _tuned(weight_set, amount) for name, weight_set in sets.items()}
         if path.exists():
             # A training that has begun keeps its settings, but levels may have been added.
             before = config.load_yaml(path)
@@ -143,15 +141,13 @@ class Origin:
         write_yaml(path, values)
 
 
-def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> dict:
-    """A model for a preset, with settings for this amount of music; untrained: with its own."""
+def _tuned(weight_set: weights.WeightSet, amount: Amount) -> dict:
+    """A model for a preset, with settings for this amount of music."""
     model = config.to_dict(weight_set.config)
     kind = model.pop("kind")
     training = config.to_dict(weight_set.training or TrainingConfig())
     for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):  # set for each run
         del training[key]
-    if untrained:
-        return model | {"training": training}
     changes = {"batch_size": max(1, min(training["batch_size"],
                                         SAMPLES[kind] // training["input_length"]))}
     if kind == "codec":

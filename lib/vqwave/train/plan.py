@@ -3,8 +3,7 @@ generator performs a score, its codec's decoder learns the performances last, un
 trained models suits the music. TensorFlow-free.
 
 A chain may begin with trained models (`origin.Origin`). Codecs that suit the folder's held-out
-tracks are then kept. Of the other codecs the decoder is tuned first, which does not change the
-codes; then, with enough hours, the whole codec.
+tracks are then kept. Of the other codecs only the decoder is tuned, so all codes stay valid.
 """
 
 import argparse
@@ -13,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 
@@ -27,11 +26,6 @@ from .origin import Amount, Origin
 
 TIME_SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """The weights of the trainings' times. A codec needs less time than a generator."""
-WHOLE_HOURS = 3.0
-"""With fewer hours no whole codec is tuned, because the generators would wait for its codes. Then
-generators come first, and decoders after them.
-"""
-
 ENDING = 240.0
 """The seconds that are kept for the report, at most a sixth of the hours."""
 PLAN_FILE = "train_all.yml"
@@ -60,22 +54,12 @@ class PlannedTraining:
 NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
-class Verdict(pydantic.BaseModel):
-    """The decision on a codec of the origin. The other keys are its measurements; "first" holds the
-    measurements from before its tuning.
-    """
-
-    model_config = pydantic.ConfigDict(extra="allow")
-
-    treatment: Literal["keep", "decoder", "whole"]
-    shortfall: str = ""
-
-
 class PlanState(pydantic.BaseModel):
     """The progress of a plan, as in `train_all.yml`.
 
     spent: seconds so far. spent_on: seconds of each training. finished: the steps of each finished
-    training (1 if it had a share of the hours). origin: the folders of the origin.
+    training (1 if it had a share of the hours). origin: the folders of the origin. shortfalls: of
+    each codec of the origin, the bounds that its reconstructions miss; "" if it suits the music.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -86,7 +70,7 @@ class PlanState(pydantic.BaseModel):
     spent_on: dict[str, NotNegative] = {}
     label: str | None = None
     origin: list[str] | None = None
-    verdicts: dict[str, Verdict] = {}
+    shortfalls: dict[str, str] = {}
 
 
 @dataclass
@@ -136,22 +120,17 @@ class TrainingPlan:
 
     @property
     def stages(self) -> list[PlannedTraining]:
-        """All trainings in order: the codecs from the top down, then the generators, then a decoder
-        that learns performances. Suitable codecs of an origin are left out, because tuning made
-        their decoders worse. With `little_time`, the decoders of the unsuitable codecs come last.
+        """All trainings in order: the codecs from the top down, then the generators, then decoders:
+        those of an origin's unsuitable codecs, or else the one that learns performances. Tuning
+        made the decoders of suitable codecs worse.
         """
-        codecs, late = [], []
-        if self.performed and not (self.origin and self.treatment(self.performed) == "keep"):
-            late.append(PlannedTraining("codec", self.performed, decoder_only=True))
-        for name in self.chain.codecs.values():
-            treatment = self.treatment(name) if self.origin else "whole"
-            if self.origin and treatment != "keep" and name != self.performed:
-                (late if self.little_time and treatment == "decoder" else codecs).append(
-                    PlannedTraining("codec", name, decoder_only=True))
-            if treatment == "whole":
-                codecs.append(PlannedTraining("codec", name))
-        return codecs + [PlannedTraining("generator", name)
-                         for name in self.chain.generators.values()] + late
+        chain, decoders = self.chain, [self.performed] if self.performed else []
+        if self.origin:
+            decoders = [name for name in chain.codecs.values() if self.state.shortfalls.get(name)]
+        codecs = [] if self.origin else [*chain.codecs.values()]
+        return [*(PlannedTraining("codec", name) for name in codecs),
+                *(PlannedTraining("generator", name) for name in chain.generators.values()),
+                *(PlannedTraining("codec", name, decoder_only=True) for name in decoders)]
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
@@ -159,11 +138,8 @@ class TrainingPlan:
         up to its steps. A codec whose codes are in use is no longer trained.
         """
         def steps_of(stage):
-            # Once the whole codec is tuned, its decoder is not tuned alone again.
-            replaced = stage.decoder_only and self.treatment(stage.name) == "whole"
-            in_use = (stage.role == "codec" and not stage.decoder_only
-                      and self.codes_in_use(stage.name))
-            return 1 if replaced or in_use else self.flags.steps or 1
+            whole_codec = stage.role == "codec" and not stage.decoder_only
+            return 1 if whole_codec and self.codes_in_use(stage.name) else self.flags.steps or 1
 
         return [stage for stage in self.stages
                 if self.state.finished.get(stage.key, 0) < steps_of(stage)]
@@ -172,15 +148,6 @@ class TrainingPlan:
     def performed(self) -> str | None:
         """The codec whose decoder learns performances of scores, or None."""
         return self.chain.codecs[self.chain.top] if config.SCORE in self.chain.generators else None
-
-    @property
-    def little_time(self) -> bool:
-        """Whether there is too little time to tune whole codecs."""
-        return self.hours is not None and self.hours < WHOLE_HOURS
-
-    def treatment(self, codec: str) -> str:
-        verdict = self.state.verdicts.get(codec)
-        return verdict.treatment if verdict else "keep"
 
     def codes_in_use(self, codec: str) -> bool:
         """Whether a generator's training on the codec's codes has begun, at the codec's level or at
@@ -192,17 +159,6 @@ class TrainingPlan:
         return any(self.state.finished.get(name)
                    or (self.output_dir / f"{name}.state.npz").exists() for name in readers)
 
-    @property
-    def untrained(self) -> tuple[str, ...]:
-        """The generators that start from random weights despite an origin: the top generator, if it
-        must learn labels, was trained without them, and there is enough music. Trained weights
-        hardly learn labels.
-        """
-        if not (self.origin and self.flags.label) or self.amount.small:
-            return ()
-        top = self.whole.generator(self.whole.top)
-        return () if self.origin.labels_of(top) else (top,)
-
     def settings(self, stage: PlannedTraining, seconds: float | None = None
                  ) -> options.TrainingSettings:
         """The settings of one training. seconds: its time; None trains for the steps."""
@@ -213,10 +169,8 @@ class TrainingPlan:
             changes = {"performer": self.output_dir,
                        "learning_rate": self.flags.learning_rate or defaults.learning_rate / 2,
                        "input_length": self.flags.input_length or defaults.input_length // 2}
-        elif self.origin and stage.name not in self.untrained:
-            # The training of the whole codec starts from the tuned decoder.
-            start_from = (self.output_dir if stage.role == "codec" and not stage.decoder_only
-                          else self.origin.folder_of(stage.name))
+        elif self.origin:
+            start_from = self.origin.folder_of(stage.name)
         if stage.role == "codec":
             takes_labels = not config.preset(self.preset).codec(stage.name).has_codes
         else:

@@ -7,7 +7,6 @@ import functools
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from .. import stderr
 from ..config import CodecConfig, GeneratorConfig
@@ -16,11 +15,8 @@ from ..io import labels, manifest, splits, weights
 from . import codecs, devices
 from .isolated import Task
 from .options import TrainingSettings
-from .plan import REPORT, WHOLE_HOURS, PlannedTraining, TrainingPlan, Verdict, format_hours
+from .plan import REPORT, PlannedTraining, TrainingPlan, format_hours
 from .record import RunState
-
-VERDICT_FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
-"""The keys of a codec's measurements that a verdict keeps."""
 
 
 def train_model(settings: TrainingSettings, data_dir, codec_dir=None, codec_epoch=None,
@@ -46,8 +42,8 @@ def run(plan: TrainingPlan, judge: Callable | None = None, report: Callable | No
     Each callable runs in its own process, so another process must be able to import it.
 
     Args:
-        judge: (data folder, weights folder, split file, names of codecs) -> (a row for each codec,
-            lines to show); needed with an origin.
+        judge: (data folder, weights folder, split file, names of codecs) -> (the shortfall of each
+            codec, lines to show); needed with an origin.
         report: (data folder, weights folder, split file, page): write a page about the result.
 
     Raises:
@@ -59,14 +55,14 @@ def run(plan: TrainingPlan, judge: Callable | None = None, report: Callable | No
         raise UserError("several processes can only train from random weights: add --from-scratch")
     _prepare_folder(plan, say)
     if plan.origin:
-        _judge_new_codecs(plan, judge, say)
+        _judge_codecs(plan, judge, say)
     describe(plan, names, say)
     if plan.flags.promote and devices.is_first():
         todo = plan.open_stages
         for stage in plan.stages:
             if stage not in todo:  # trainings that run now promote their weights themselves
                 say(weights.promote(plan.output_dir, stage.name))
-    _train_all(plan, judge, say)
+    _train_all(plan, say)
     if report and plan.chain.can_generate and devices.is_first():
         say(f"== {REPORT}")
         # A failed report is ignored, because the models are trained.
@@ -84,11 +80,13 @@ def _check_data(plan: TrainingPlan) -> tuple[str, ...]:
     if not label:
         return ()
     names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], label)
-    for name in plan.chain.generators.values() if plan.origin else ():
-        learnt = plan.origin.labels_of(name)
-        if learnt and learnt.of != label:
-            raise UserError(f"--label {label}: {name} in {plan.origin.generators} was trained "
-                            f"with {learnt.summary}; --from-scratch trains one with other labels")
+    if plan.origin:
+        learnt = [known for name in plan.chain.generators.values()
+                  if (known := plan.origin.labels_of(name))]
+        if label not in [known.of for known in learnt]:
+            raise UserError(f"--label {label}: the generators in {plan.origin.generators} were "
+                            f"trained with {learnt[0].summary if learnt else 'no labels'}; "
+                            f"--from-scratch trains them with other labels")
     return names
 
 
@@ -99,14 +97,14 @@ def _prepare_folder(plan: TrainingPlan, say):
         plan.write()
         plan.keep_split(say)
         if plan.origin:
-            plan.origin.adopt(plan.chain, plan.output_dir, amount, plan.untrained)
+            plan.origin.adopt(plan.chain, plan.output_dir, amount)
         elif devices.is_first():
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
 
 
-def _train_all(plan: TrainingPlan, judge, say):
+def _train_all(plan: TrainingPlan, say):
     while todo := plan.open_stages:
         stage, seconds, length = todo[0], None, ""
         if plan.hours:
@@ -122,8 +120,6 @@ def _train_all(plan: TrainingPlan, judge, say):
             plan.state.finished[stage.key] = plan.flags.steps or 1
         plan.write()
         _check_ending(stage.key, code)
-        if plan.origin and stage.role == "codec":
-            _judge(plan, [stage.name], judge, say)
 
 
 def _folders(plan: TrainingPlan) -> tuple[Path, Path, Path]:
@@ -157,40 +153,20 @@ def _drop_other_run(plan: TrainingPlan, stage: PlannedTraining):
         state.path.unlink()
 
 
-def _judge_new_codecs(plan: TrainingPlan, judge, say):
-    new = [name for name in plan.chain.codecs.values() if name not in plan.state.verdicts]
-    if new:
-        tracks = "held-out tracks" if plan.amount.held_out else "music"
-        say(f"Measuring whether the codecs of {plan.origin.codecs} suit the {tracks} of "
-            f"{plan.data_dir} …")
-        _judge(plan, new, judge, say)
-
-
-def _judge(plan: TrainingPlan, codecs: list[str], judge, say):
-    """Measure codecs on held-out tracks, and decide on each. A suitable codec stays. Otherwise the
-    decoder is tuned; later the whole codec, with enough hours and if no generator uses its codes.
-    """
-    task = Task(judge, *_folders(plan), codecs)
+def _judge_codecs(plan: TrainingPlan, judge, say):
+    """Measure the codecs that were not measured before on held-out tracks."""
+    new = [name for name in plan.chain.codecs.values() if name not in plan.state.shortfalls]
+    if not new:
+        return
+    tracks = "held-out tracks" if plan.amount.held_out else "music"
+    say(f"Measuring whether the codecs of {plan.origin.codecs} suit the {tracks} of "
+        f"{plan.data_dir} …")
+    task = Task(judge, *_folders(plan), new)
     _check_ending("measuring the codecs", task.wait(plan.spend))
-    rows, lines = task.receive_value()
+    shortfalls, lines = task.receive_value()
     for line in lines:
         say(f"  {line}")
-    verdicts = plan.state.verdicts
-    for row in rows:
-        name, figures = row["model"], {key: row[key] for key in VERDICT_FIGURES}
-        before = verdicts.get(name)
-        alone = plan.little_time or not before or plan.codes_in_use(name)
-        treatment = "decoder" if alone else "whole"
-        if row["suitable"]:
-            treatment = before.treatment if before else "keep"
-        if before and treatment == "whole" != before.treatment:
-            say(f"  {name}: tuning the decoder was not enough, so the whole codec is tuned next, "
-                f"before the generators")
-        values: dict[str, Any] = {"treatment": treatment, **figures}
-        if before:  # this codec was tuned since its first measurement
-            first = before.model_dump(exclude={"treatment"})
-            values["first"] = first.get("first", first)
-        verdicts[name] = Verdict(**values)
+    plan.state.shortfalls |= shortfalls
     plan.write()
 
 
@@ -200,7 +176,7 @@ def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], No
     if plan.origin:
         _describe_origin(plan, names, say)
         for name in plan.chain.codecs.values():
-            if plan.treatment(name) == "keep":
+            if not plan.state.shortfalls[name]:
                 say(f"  {name:<14} kept: this codec suits the music")
     else:
         say(f"Training preset {plan.preset} on {plan.data_dir} into {plan.output_dir}:")
@@ -209,13 +185,9 @@ def describe(plan: TrainingPlan, names: tuple[str, ...], say: Callable[[str], No
         if stage in todo:
             length = (f"{_at_most(plan)} {format_hours(plan.seconds(stage, todo))}" if plan.hours
                     else f"{plan.flags.steps} steps")
-            verdict = plan.state.verdicts.get(stage.name)
-            shortfall = f": {verdict.shortfall}" if verdict and verdict.shortfall else ""
+            if stage.decoder_only and plan.origin:
+                shortfall = f": {plan.state.shortfalls[stage.name]}"
         say(f"  {stage.key:<14} {length}{shortfall}")
-    if plan.origin and plan.little_time and any(
-            stage.decoder_only and stage.name != plan.performed for stage in todo):
-        say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, the whole codec is tuned "
-            f"where a tuned decoder is not enough)")
 
 
 def _at_most(plan: TrainingPlan) -> str:
@@ -239,9 +211,6 @@ def _describe_origin(plan: TrainingPlan, names, say):
         say(f"  training also uses copies of each track, up to {' and '.join(copies)}")
     if names:
         say(f"  generators learn each track's {label}: {', '.join(names)}")
-    for name in plan.untrained:
-        say(f"  {name} begins with random weights, because trained weights without labels hardly "
-            f"learn labels")
     patience = plan.top_setting("patience")
     if patience and amount.held_out:
         say(f"  a generator stops after {patience} epochs without a better validation loss")

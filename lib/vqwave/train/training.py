@@ -72,8 +72,6 @@ def _train(job: CodecJob | GeneratorJob, options: RunOptions, training, data, sa
         training, data = training or TrainingConfig(), data or DataConfig()
         start = resume.find_start(job, options, training, data, say)
         record = start.record
-        job.choose_window = (record.step == 0
-                             and "input_length" not in options.set_fields(training, data))
         _check_agreement(group, record)
         if record.finished:
             say(f"{name}: already finished ({record.finished}); best "
