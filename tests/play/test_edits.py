@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from chains import save_led
 
+from vqwave.config import validate
 from vqwave.config.roll import BANDS, SOUNDING, STRUCK
 from vqwave.data.scores import LOWEST_PITCH
 from vqwave.errors import UserError
@@ -72,4 +73,4 @@ def test_an_edited_stream_resumes_and_a_jump_ends_its_edits(music):
                                    {"removed": [[1.0, 60]]}])
 def test_edits_that_cannot_be_made_are_refused_in_one_line(edits):
     with pytest.raises(UserError, match="edits"):
-        Edits.read(edits)
+        validate(Edits, edits, "edits")

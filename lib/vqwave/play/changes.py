@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import SCORE, read_level
+from ..config import SCORE, read_level, validate
 from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
@@ -181,7 +181,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
         read_key(change["key"])
     read_chords(change.get("chords", ""))
     if "edits" in change:
-        change["edits"] = Edits.read(change["edits"])
+        change["edits"] = validate(Edits, change["edits"], "edits")
     if change.get("section", "new") not in SECTION_REQUESTS:
         raise UserError(f"section is {change['section']!r}; it must be "
                         f"{' or '.join(SECTION_REQUESTS)}")

@@ -2,56 +2,35 @@
 composer does not read the edits, so the rest of the score stays as it is.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from ..config import ScoreAbove
+from ..config import Config, ScoreAbove
 from ..config.roll import BANDS, SILENT, SOUNDING, STEPS_PER_BEAT, STRUCK
-from ..errors import UserError
 
-MOST_EDITS = 2000
-"""The most rows of edits of one kind."""
-LONGEST_REDRAWN = 64
-"""The most beats that are drawn again in one go."""
 ADDED = STRUCK + 2
 """The code of the strike of an added note."""
 ATTACK = 1
 """The band of the attack of an added note, without which the note is performed too quietly."""
+Step = Annotated[int, Field(strict=True, ge=0)]
+Beat = Annotated[int, Field(strict=True, ge=0, multiple_of=STEPS_PER_BEAT)]
+Beats = Annotated[int, Field(strict=True, gt=0, le=64 * STEPS_PER_BEAT, multiple_of=STEPS_PER_BEAT)]
+Most = Field(max_length=2000)
 
 
-@dataclass(frozen=True)
-class Edits:
+class Edits(Config):
     """Steps are counted from the first step of the composed upbeat, a quarter of a beat each.
 
     removed: (step, MIDI number) of strikes that are left out. added: (step, MIDI number, steps).
     redrawn: (first step, steps, number) of whole beats; another number draws other notes.
     """
 
-    removed: tuple[tuple[int, int], ...] = ()
-    added: tuple[tuple[int, int, int], ...] = ()
-    redrawn: tuple[tuple[int, int, int], ...] = ()
-
-    @classmethod
-    def read(cls, edits) -> "Edits":
-        """The edits in a mapping of these lists. Raises `UserError` for other values."""
-        widths = {"removed": 2, "added": 3, "redrawn": 3}
-        if not isinstance(edits, Mapping) or edits.keys() - widths:
-            raise UserError(f"edits must have the lists {', '.join(widths)}, and no others")
-        for name, rows in edits.items():
-            if (not isinstance(rows, list | tuple) or len(rows) > MOST_EDITS or any(
-                    not isinstance(row, list | tuple) or len(row) != widths[name]
-                    or any(type(x) is not int or not 0 <= x < 1 << 31 for x in row)
-                    for row in rows)):
-                raise UserError(f"edits: {name} must be at most {MOST_EDITS} rows of "
-                                f"{widths[name]} whole numbers of at least 0")
-        read = cls(**{name: tuple(map(tuple, rows)) for name, rows in edits.items()})
-        if any(first % STEPS_PER_BEAT or steps % STEPS_PER_BEAT
-               or not 0 < steps <= LONGEST_REDRAWN * STEPS_PER_BEAT
-               for first, steps, _ in read.redrawn):
-            raise UserError(f"edits: redrawn must be whole beats, at most {LONGEST_REDRAWN}")
-        return read
+    removed: Annotated[tuple[tuple[Step, Step], ...], Most] = ()
+    added: Annotated[tuple[tuple[Step, Step, Step], ...], Most] = ()
+    redrawn: Annotated[tuple[tuple[Beat, Beats, Step], ...], Most] = ()
 
     def redraw_at(self, step: int) -> tuple[int, int]:
         """(steps, number) of what is drawn again from this step on; (0, 0): nothing."""

@@ -99,7 +99,7 @@ class Steering:
     key: tuple[float, ...] = ()
     chords: tuple[float, ...] = ()
     section: str = ""
-    edits: Edits = Edits()
+    edits: Edits = field(default_factory=Edits)
 
     def bias(self, level: int, position: int, home: pitches.HomePitches | None
              ) -> np.ndarray | None:

@@ -360,7 +360,7 @@ class Stream(StreamStatus):
                 "theme", as soon as the first section is long enough.
             chords: such as "Am F C G", a bar each, again and again. The score follows them instead
                 of the key; "" ends that.
-            edits: of the score that is composed from now on, see `Edits.read`. A jump ends them.
+            edits: of the score that is composed from now on, see `edits.Edits`. A jump ends them.
             mood: words like "fast,minor". Each word sets the controls of `controls.MOODS`;
                 keywords of the same call win.
             label: the label to reach within a second, in a form that `labels.read_labels` takes.

@@ -4,7 +4,6 @@ Ableton Link the package aalink, whose licence is the GPL.
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import Callable
 
@@ -28,20 +27,18 @@ class Beats:
     def follow(self, blocks):
         """Yield the blocks, after reading the score's beats in each."""
         for block in blocks:
-            stream = self.stream
-            near = stream.beats >= stream.position - block.shape[-1]
-            beats = zip(stream.beats[near].tolist(), stream.places[near].tolist(), strict=True)
-            self._beats = {at: place for at, place in [*self._beats.items(), *beats]
-                           if at > self._heard}
-            self._tempo = stream.tempo
+            beats = zip(self.stream.beats.tolist(), self.stream.places.tolist(), strict=True)
+            self._beats |= {at: place for at, place in beats if at > self._heard}
+            self._tempo = self.stream.tempo
             yield block
 
     def send(self, sample: float):
         """Tell the beats up to this sample, and follow partners."""
-        before, self._heard = self._heard, sample
+        heard, self._heard = sorted(at for at in [*self._beats] if at <= sample), sample
+        for place in map(self._beats.pop, heard):
+            for partner in self.partners:
+                partner.tell(self._tempo, place)
         for partner in self.partners:
-            for beat in sorted(x for x in self._beats if before < x <= sample):
-                partner.tell(self._tempo, self._beats[beat])
             if tempo := partner.heard():
                 self.follow_tempo(tempo)
 
@@ -62,15 +59,13 @@ class Osc:
             raise UserError("OSC needs python-osc: pip install python-osc") from e
         handlers, (host, _, port) = dispatcher.Dispatcher(), address.rpartition(":")
         handlers.map("/vqwave/tempo", lambda _, tempo: setattr(self, "_tempo", float(tempo)))
-        self._tempo = 0.0
         try:
-            self._partner = host or "127.0.0.1", int(port)
+            self._partner, self._tempo = (host or "127.0.0.1", int(port)), 0.0
             self._server = osc_server.ThreadingOSCUDPServer(("127.0.0.1", int(port) + 1), handlers)
         except (OSError, ValueError, OverflowError) as e:
             raise UserError(f"--osc {address}: must be HOST:PORT, with the next port free "
                             f"({e})") from e
         self._builder = osc_message_builder.OscMessageBuilder
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def tell(self, tempo: float, place: int):
@@ -78,7 +73,7 @@ class Osc:
             message = self._builder(f"/vqwave/{name}")
             message.add_arg(value)
             with contextlib.suppress(OSError):  # nobody listens
-                self._socket.sendto(message.build().dgram, self._partner)
+                self._server.socket.sendto(message.build().dgram, self._partner)
 
     def heard(self) -> float:
         """The tempo that was received since the last call; 0: none."""
@@ -88,7 +83,6 @@ class Osc:
     def close(self):
         self._server.shutdown()
         self._server.server_close()
-        self._socket.close()
 
 
 class Link:
@@ -99,7 +93,7 @@ class Link:
             import aalink
         except ImportError as e:
             raise UserError("Ableton Link needs aalink: pip install aalink (licence: GPL)") from e
-        loop = asyncio.new_event_loop()
+        loop, self._told = asyncio.new_event_loop(), 0.0
         threading.Thread(target=loop.run_forever, daemon=True).start()
 
         async def join():
@@ -107,7 +101,6 @@ class Link:
 
         self._link = asyncio.run_coroutine_threadsafe(join(), loop).result()
         self._link.quantum, self._link.enabled = BEATS_PER_BAR, True
-        self._told = 0.0
 
     def tell(self, tempo: float, place: int):
         if abs(tempo - self._told) > CHANGE:
@@ -117,10 +110,9 @@ class Link:
 
     def heard(self) -> float:
         """The tempo of the session since a peer has changed it; 0: nobody has."""
-        if not self._told or abs(self._link.tempo - self._told) <= CHANGE:
-            return 0.0
-        self._told = self._link.tempo
-        return self._told
+        changed = self._told and abs(self._link.tempo - self._told) > CHANGE
+        self._told = self._link.tempo if changed else self._told
+        return self._told if changed else 0.0
 
     def close(self):
         self._link.enabled = False

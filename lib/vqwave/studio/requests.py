@@ -201,30 +201,29 @@ class Settings(TakeRequest):
         return urlencode(query)
 
     @property
-    def edits(self) -> dict:
-        """The edits of the score, see `EditRequest`."""
-        return next((change["edits"] for _, change in self.changes if "edits" in change), {})
+    def edits(self) -> Edits:
+        return next((Edits.model_validate(change["edits"]) for _, change in self.changes
+                     if "edits" in change), Edits())
 
-    def edited(self, edits: Mapping, changes: Sequence, **update) -> "Settings":
+    def edited(self, edits: Edits, changes: Sequence, **update) -> "Settings":
         """The settings of the same piece with these edits, and other changes. Raises `UserError`.
         """
-        Edits.read(edits)
         rest = [(sample, change) for sample, change in changes if "edits" not in change]
         if any(change.keys() & MOVING for _, change in rest):
             raise UserError("A take with a jump, a hold or a transposition cannot be edited: its "
                             "notes are not where they were composed.")
-        first = ((0, {"edits": dict(edits)}),) if any(edits.values()) else ()
+        first = [(0, {"edits": edits.model_dump(mode="json")})] * (edits != Edits())
         return self.model_copy(update={"changes": (*first, *rest), **update})
 
     def first_edited(self, other: "Settings") -> int:
         """The first step of the score that has other edits than in `other`."""
-        ours, theirs = ({(name, *row) for name, rows in x.edits.items() for row in rows}
+        ours, theirs = ({(name, *row) for name, rows in x.edits for row in rows}
                         for x in (self, other))
         return min((row[1] for row in ours ^ theirs), default=0)
 
     @property
     def title(self) -> str:
-        return f"{self._title}{', edited' if self.edits else ''}"
+        return f"{self._title}{', edited' if self.edits != Edits() else ''}"
 
     @property
     def _title(self) -> str:
@@ -248,9 +247,9 @@ class Settings(TakeRequest):
 
 
 class EditRequest(BaseModel):
-    """The edits of a take's score, see `play.edits.Edits.read`. until: see `TakeRequest`."""
+    """The edits of a take's score. until: see `TakeRequest`."""
 
-    edits: dict[str, list[list[Count]]]
+    edits: Edits
     until: Count | None = None
 
 

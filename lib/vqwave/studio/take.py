@@ -210,9 +210,8 @@ class Take:
                        "samples": stream.samples or s.seconds and round(s.seconds * self.tape.rate),
                        "prompt": stream.prompt_samples,
                        "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
-                       "edits": s.edits, "sampled": stream.sampled, "controls": s.first_change,
-                       "chain": s.chain,
-                       "levels": levels}
+                       "edits": s.edits.model_dump(), "sampled": stream.sampled,
+                       "controls": s.first_change, "chain": s.chain, "levels": levels}
         with self._lock:
             if self.busy:
                 self._stream = stream
