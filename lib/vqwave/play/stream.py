@@ -172,14 +172,11 @@ class StreamStatus:
                 ) % BEATS_PER_BAR
 
     @property
-    def first_beat(self) -> int:
-        """The number of the first of `beats`, which have 0 for the first that was composed."""
-        return self._chain.score.state.first // STEPS_PER_BEAT
-
-    @property
-    def next_step(self) -> int:
-        """The step of the score that is composed next."""
-        return self._chain.score.stop
+    def steps(self) -> tuple[int, int]:
+        """The first step of the score that is kept, with which `beats` begins, and the next step
+        that is composed.
+        """
+        return self._chain.score.state.first, self._chain.score.stop
 
     @property
     def section(self) -> tuple[int, int, bool]:

@@ -294,18 +294,17 @@ def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str
 
 def verdict(results: Results) -> str:
     """The result in one sentence, for the top of the page."""
-    notes_kept = results.codecs[-1].get("notes") if results.codecs else None
     ratio, faults = _distance_ratio(results), health.find_faults(results.health)
     copied = max((row["seconds"] for row in results.copies if _is_long(row)), default=0.0)
-    parts = [] if notes_kept is None else [f"keeps {notes_kept:.0%} of the notes"]
-    if ratio:
-        parts.append("makes music as close to them as your other tracks are" if ratio <= NEAR else
-                     f"makes music {ratio:.1f} times as far from them as your other tracks are")
-    parts.append(f"copies up to {copied:.0f} s of a track" if copied else "copies no long passage")
-    parts += [f"has a fault: {faults[0]}"] if faults else []
+    near = "as close to" if ratio and ratio <= NEAR else f"{ratio or 0:.1f} times as far from"
+    parts = [f"keeps {row['notes']:.0%} of the notes" for row in results.codecs[-1:]
+             if row.get("notes") is not None]
+    parts += [f"makes music {near} them as your other tracks are"] * bool(ratio)
+    parts += [f"copies up to {copied:.0f} s of a track" if copied else "copies no long passage"]
+    parts += [f"has a fault: {fault}" for fault in faults[:1]]
     heard = " that it has never heard" if results.held_out and not results.overlaps else ""
-    *first, last = parts
-    return f"On pieces of yours{heard}, it {', '.join(first)}{' and ' if first else ''}{last}."
+    told = " and ".join([*filter(None, [", ".join(parts[:-1])]), parts[-1]])
+    return f"On pieces of yours{heard}, it {told}."
 
 
 def _is_long(row: dict) -> bool:

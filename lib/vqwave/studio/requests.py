@@ -246,13 +246,6 @@ class Settings(TakeRequest):
         return f"vqwave-seed-{self.seed}"
 
 
-class EditRequest(BaseModel):
-    """The edits of a take's score. until: see `TakeRequest`."""
-
-    edits: Edits
-    until: Count | None = None
-
-
 class CompareRequest(Request):
     """The part of a recording for the codecs of a folder ("": of the first folder)."""
 

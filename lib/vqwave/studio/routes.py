@@ -13,17 +13,10 @@ from starlette.requests import ClientDisconnect
 
 from ..errors import UserError
 from ..io import files
+from ..play.edits import Edits
 from ..play.render import Finish
 from . import limits
-from .requests import (
-    ChangeRequest,
-    CompareRequest,
-    Count,
-    EditRequest,
-    Recording,
-    TakeRequest,
-    explain,
-)
+from .requests import ChangeRequest, CompareRequest, Count, Recording, TakeRequest, explain
 from .studio import Studio
 from .web import STATIC
 
@@ -87,8 +80,9 @@ def list_takes(studio: CurrentStudio, ids: str = ""):
 
 
 @router.post("/studio/takes/{take}/edit")
-def edit(take: str, edits: EditRequest, request: Request, studio: CurrentStudio):
-    return Messages(request, studio.edit(take, edits))
+def edit(take: str, edits: Annotated[Edits, Body()], request: Request, studio: CurrentStudio,
+         until: Annotated[Count | None, Body()] = None):
+    return Messages(request, studio.edit(take, edits, until))
 
 
 @router.post("/studio/takes/{take}/set")

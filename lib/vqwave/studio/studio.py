@@ -19,13 +19,14 @@ from ..config import level_name
 from ..errors import UserError
 from ..io import audio, defaults, files, weights
 from ..play import controls, midi_files
+from ..play.edits import Edits
 from ..play.render import Finish
 from . import limits
 from .compare import compare
 from .folders import Folders
 from .messages import pack_message, while_working, with_errors
 from .recordings import Recordings
-from .requests import CompareRequest, EditRequest, Recording, Settings, TakeRequest, as_typed
+from .requests import CompareRequest, Recording, Settings, TakeRequest, as_typed
 from .take import Take
 
 PREFIX = "vqwave-studio-"
@@ -201,12 +202,12 @@ class Studio:
             take.end()
             self.takes.trim()
 
-    def edit(self, identity: str, request: EditRequest) -> Iterator[bytes]:
+    def edit(self, identity: str, edits: Edits, until: int | None = None) -> Iterator[bytes]:
         """Generate a take again with other edits of its score; see `make_take`."""
         take = self.takes.get(identity)
-        return self.make_take(take.settings.edited(
-            request.edits, take.log.ordered() if take.busy else take.settings.changes,
-            until=request.until, replaces=identity), take)
+        changes = take.log.ordered() if take.busy else take.settings.changes
+        return self.make_take(take.settings.edited(edits, changes, until=until, replaces=identity),
+                              take)
 
     @with_errors
     def replay(self, identity: str) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import CodecConfig
+from ..config.roll import STEPS_PER_BEAT
 from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
@@ -114,8 +115,8 @@ class ChangeLog:
 
 
 class Saved(NamedTuple):
-    """The state of a stream after some samples of a take. step: the next step that is composed.
-    planned, live: the numbers of changes that were made, see `ChangeLog`.
+    """A stream after some samples of a take. step: the next that is composed. planned, live: the
+    numbers of changes of a `ChangeLog` that were made.
     """
 
     samples: int
@@ -250,7 +251,7 @@ class Take:
             live = self.log.live
             if not live or live[-1][0] < now:
                 planned = sum(sample < now for sample, _ in self.log.planned)
-                self.states.append(Saved(now, stream.next_step, planned, len(live),
+                self.states.append(Saved(now, stream.steps[1], planned, len(live),
                                          stream.state(), stream.queued_engines))
 
     def messages(self) -> Iterator[bytes]:
@@ -443,7 +444,7 @@ def _form(stream: Stream, begin: int) -> dict | None:
     if not len(stream.beats):
         return None
     rate, near = stream.sample_rate, stream.beats >= begin
-    numbers = np.arange(len(near)) + stream.first_beat
+    numbers = np.arange(len(near)) + stream.steps[0] // STEPS_PER_BEAT
     beats = zip(stream.beats[near], stream.places[near], numbers[near], strict=True)
     first, number, returns = stream.section
     return {"tempo": round(stream.tempo, 1),
