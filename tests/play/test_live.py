@@ -46,5 +46,5 @@ def test_pressed_keys_are_recorded_only_if_music_played(play, tmp_path):
 
 
 def test_notes_cannot_be_sent_without_a_score(play):
-    with pytest.raises(UserError, match="--midi-out sends the notes of a score; these weights have none"):
+    with pytest.raises(UserError, match="--midi-out, --osc and --link need weights with a score"):
         play(start(chain(128), seed=3), lambda blocks, *_: next(blocks), midi_out="synth")

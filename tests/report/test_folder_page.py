@@ -65,6 +65,16 @@ def test_advice_follows_from_the_measurements():
     assert "use the --val-split" in line
 
 
+def test_the_verdict_is_one_sentence():
+    assert folder_page.verdict(filled()) == (
+        "On pieces of yours that it has never heard, it keeps 90% of the notes, makes music 1.5 times as far from "
+        "them as your other tracks are and copies no long passage.")
+    copy = filled().copies[0] | {"seconds": 9.0}
+    assert "copies up to 9 s of a track." in folder_page.verdict(filled(copies=[copy], distance=None))
+    words = folder_page.verdict(filled(overlaps=["one was trained on them"], health=filled().health | {"end_db": -90.0}))
+    assert words.startswith("On pieces of yours, it keeps") and words.endswith("and has a fault: ends in silence.")
+
+
 def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
     results = filled(pieces={1: music(1.0, 1), 2: music(1.0, 2)}, continuation=music(1.0, 3),
                   original=music(1.0, 4), advice=["more <music>"], overlaps=["a knows <b>"])
@@ -74,8 +84,10 @@ def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
     page = path.read_text(encoding="utf-8")
     assert "mine &amp; &lt;yours&gt;" in page and "more &lt;music&gt;" in page and "a knows &lt;b&gt;." in page
     assert page.count("<audio") == 4
-    # Waveforms, piano rolls, curves.
-    assert re.findall(r'<img alt="(\w+)', page) == ["Waveform", "Piano", "Training"]
+    assert re.findall(r'alt="The notes of: ([\w ]+)', page) == [
+        "Your music", "A new piece", "Your music", "A new piece"]
+    assert 'class="plot" alt="Training curves"' in page
+    assert page.index("1.5 times as far") < page.index("<audio") < page.index("<table")
     # Nothing is loaded from elsewhere.
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert sources and all(source.startswith("data:") for source in sources)
@@ -98,7 +110,7 @@ def test_the_page_of_a_trained_folder_holds_pieces(trained, models, tmp_path, ca
         "--generator-weights-dir", str(models), "--html", str(path), "--minutes", "0.1"])
     assert code == 0, capsys.readouterr().err
     page = path.read_text(encoding="utf-8")
-    assert "Generated pieces" in page and page.count("<audio") == 5
+    assert "What to try next" in page and page.count("<audio") == 5
     for name in weights.chain(models).names:
         assert name in page
     printed = capsys.readouterr().out

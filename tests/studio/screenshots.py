@@ -86,7 +86,7 @@ def clip(browser, address, name, *size):
 def codecs(browser, address, name, *size):
     """A clip through the codecs, light."""
     page = opened(browser, address, *size, theme="light")
-    page.get_by_role("tab", name="Codecs").click()
+    page.get_by_role("link", name="Codecs").click()
     page.locator("#codec-recording .clip").first.click()
     page.wait_for_function("() => window.vqwave.codecs.complete")
     page.evaluate("() => document.activeElement.blur()")

@@ -1,11 +1,12 @@
 """The radio's page in Chromium. Its own file: playwright occupies the event loop that other tests of the radio need."""
 
+import pytest
 from page import NEEDS, PATIENCE
 from test_radio import Running
 
 from vqwave.studio import names
 
-pytestmark = NEEDS
+pytestmark = [*NEEDS, pytest.mark.large]
 
 
 def test_the_page_names_each_station_gives_its_address_and_plays_it(browser):

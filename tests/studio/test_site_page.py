@@ -127,6 +127,7 @@ def native_codes(music, seed, seconds, changes=(), label=None):
     return {level: np.concatenate(values) for level, values in codes.items()}
 
 
+@pytest.mark.large
 def test_a_site_draws_the_same_codes_as_python_and_plays_without_a_network(led, open_site):
     address, music = led
     page = open_site(address)
@@ -150,7 +151,8 @@ def test_a_site_draws_the_same_codes_as_python_and_plays_without_a_network(led, 
 
 
 @pytest.mark.skipif(not (FIREFOX and PULSEAUDIO), reason="needs Firefox and a sound server: sudo apt-get install firefox-esr pulseaudio")
-@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.large)])
+@pytest.mark.large
+@pytest.mark.parametrize("seconds", [3, 20])
 def test_firefox_draws_the_same_codes_and_plays_without_a_gap(led, led_folder, tmp_path, seconds):
     _, music = led
     with firefox(tmp_path) as browser:
@@ -298,6 +300,7 @@ def test_the_page_says_why_it_cannot_play_in_one_sentence(led, open_site, prepar
         assert not page.workers, "the player does not start"
 
 
+@pytest.mark.large
 def test_the_policy_of_the_page_holds_in_its_worker(led, led_folder, open_site):
     with served(led_folder) as other:
         page = open_site(led[0], ready=None, bypass_csp=False, prepare=lambda page: None)

@@ -24,7 +24,7 @@ from page import (
 
 from vqwave.config import preset
 
-pytestmark = NEEDS
+pytestmark = [*NEEDS, pytest.mark.large]
 CHAIN = preset("tiny").chain
 
 
@@ -71,35 +71,6 @@ def test_playback_and_downloads_equal_the_take_sample_by_sample(open_page):
         "#status").inner_text()
 
 
-def test_a_stopped_take_is_listed_and_its_link_generates_it_again(open_page):
-    page = open_page(permissions=["clipboard-read", "clipboard-write"])
-    ask_for(page)
-    make(page)
-    until(page, f"sound.position > {0.7 * RATE}")
-    page.locator("#stop").click()
-    page.locator("#takes li").wait_for()
-    page.locator("#share").click()
-    page.get_by_text("Copied").wait_for()
-    shared = page.evaluate("() => navigator.clipboard.readText()")
-    _, wav = download(page, "wav")
-    command = page.locator("#takes .command").inner_text()
-    seconds = len(samples(wav)) / RATE
-    assert 0.7 <= seconds < 20 and f"--seconds {seconds:.3f}"[:-3] in command and "generator_128" in command
-    page.reload()
-    entry = page.locator("#takes li")
-    assert f"{seconds:.1f} s, seed" in entry.inner_text()
-    entry.locator("summary").click()
-    assert entry.get_by_role("link", name="Make again in the form").evaluate("link => link.href") == shared
-    page.goto(shared)
-    page.get_by_text("This link holds a piece: press Play to hear it.").wait_for()
-    assert page.locator("#seed").input_value() in command
-    assert page.locator("#level input[value='128']").is_checked()
-    assert not page.locator("#endless").is_checked()
-    page.locator("#play").click()
-    until(page, "player.record")
-    assert download(page, "wav")[1] == wav
-    assert page.locator("#takes .command").inner_text() == command
-    assert page.locator("#takes li").count() == 1, "the same take is listed once"
 
 
 def test_a_reload_asks_first_and_keeps_the_heard_music(open_page):
@@ -117,7 +88,6 @@ def test_a_reload_asks_first_and_keeps_the_heard_music(open_page):
     assert page.evaluate("() => window.vqwave.player.record.seconds") > 5
 
 
-@pytest.mark.large
 def test_a_take_can_be_played_and_saved_after_the_studio_is_gone(open_page, tiny_weights, tmp_path):
     with serve(tiny_weights, tmp_path) as (process, address):
         page = open_page(at=address, lost=True)

@@ -72,8 +72,7 @@ def report(music, folder, data_dir, split, seed: int, *, minutes: float = MINUTE
     else:
         Console().print(tables.render(
             [(figure, f"{value:.4g}") for figure, value in rows], ("figure", "value"), "rich"))
-        for line in measured.advice:
-            print(line)
+        print(folder_page.verdict(measured), *measured.advice, sep="\n")
     if html:
         name = name or Path(data_dir).resolve().name
         folder_page.write(measured, html, name, folder, music.chain.names)

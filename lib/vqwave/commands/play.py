@@ -11,7 +11,7 @@ from .. import cli
 from ..errors import UserError
 from ..io import files, weights
 from ..io.files import printable
-from ..play import keys, midi, playback, render
+from ..play import keys, midi, playback, render, sync
 from ..play.session import Session
 from . import pieces
 
@@ -49,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
                            "ignored)")
     live.add_argument("--midi-out", metavar="PORT",
                       help="send the score's notes to this MIDI output, by a part of its name")
+    live.add_argument("--osc", metavar="HOST:PORT",
+                      help="send /vqwave/tempo and /vqwave/beat at each beat of the score by OSC, "
+                           "and take /vqwave/tempo at the next port (needs python-osc)")
+    live.add_argument("--link", action="store_true",
+                      help="share tempo and bars of the score through Ableton Link (needs aalink)")
     live.add_argument("--record", metavar="FILE",
                       help="save the session (the seed and all changes); repeat it with "
                            "--replay, the same --latency and the same --score-from")
@@ -93,23 +98,30 @@ def play(stream, args, finish, changes=()) -> playback.Status:
     pressed = keys.Keys(stream, args.recordings or (), args.other_weights or ())
     latency = playback.LATENCIES[args.latency]
     first_seed, stream.changed = stream.seed, []
-    blocks, sender = finish.fade_blocks(stream, changes), None
+    blocks, sender, beats = finish.fade_blocks(stream, changes), None, None
     display = Display(stream, pressed)
 
     def show(status):
         if sender:
             sender.send(status.seconds * stream.sample_rate, status.paused)
+        if beats:
+            beats.send(status.seconds * stream.sample_rate)
         display.show(status)
 
     with contextlib.ExitStack() as stack:
         if args.record is not None:  # called after the ports close, which may change the music
             stack.callback(record, args.record, stream, first_seed, pressed, changes)
+        if not stream.has_score and (args.midi_out or args.osc or args.link):
+            raise UserError("--midi-out, --osc and --link need weights with a score")
         if args.midi_out is not None:
-            if not stream.has_score:
-                raise UserError("--midi-out sends the notes of a score; these weights have none")
             sender = midi.open_output(args.midi_out, stream, display.notices.append)
             stack.callback(sender.close)
             blocks = sender.follow(blocks)
+        if partners := [*([sync.Osc(args.osc)] if args.osc else []),
+                        *([sync.Link()] if args.link else [])]:
+            beats = sync.Beats(stream, partners, pressed.follow)
+            stack.callback(beats.close)
+            blocks = beats.follow(blocks)
         if args.midi_in is not None:
             stream.measure_pitches()  # now, because later it would interrupt the music
             listener = midi.open_input(args.midi_in, pressed, display.notices.append)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..config import SCORE, read_level
+from ..config import SCORE, read_level, validate
 from ..errors import UserError, check_number
 from . import controls
 from .chain import Engines, Options
+from .edits import Edits
 from .labels import choose_labels, find_labels, known_labels, read_labels
 from .level import Steering
 from .prompt import Prompt, check_prompt
@@ -179,6 +180,8 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
     if "key" in change:
         read_key(change["key"])
     read_chords(change.get("chords", ""))
+    if "edits" in change:
+        change["edits"] = validate(Edits, change["edits"], "edits")
     if change.get("section", "new") not in SECTION_REQUESTS:
         raise UserError(f"section is {change['section']!r}; it must be "
                         f"{' or '.join(SECTION_REQUESTS)}")

@@ -127,7 +127,7 @@ MOODS: dict[str, dict[str, Any]] = {
 NO_MOOD: dict[str, Any] = {"key": ""} | {
     name: control.default for name, control in CONTROLS.items() if control.score}
 """The controls of the score without a mood."""
-_OF_SCORE = "key", "chords", "section"
+_OF_SCORE = "key", "chords", "section", "edits"
 SCORE = {*(name for name, control in CONTROLS.items() if control.score), *_OF_SCORE}
 """The controls that need weights with a score."""
 NAMES = ("sampling", *(name for name, control in CONTROLS.items() if not control.sampled),

@@ -11,6 +11,7 @@ import numpy as np
 from ..config import SCORE, Sampling, ScoreAbove
 from . import pitches
 from .controls import CONTROLS
+from .edits import Edits
 from .labels import Mixture, without
 from .sampling import uniforms_by_book
 
@@ -85,6 +86,7 @@ class Steering:
     chords: such shares for each bar's chord, joined (`score.chord_shares`); empty: none.
     section: the request for the score's next section, "new" or "theme"; "" once the section has
         begun.
+    edits: of the score that is composed from now on.
     """
 
     mutate: float = CONTROLS["mutate"].default
@@ -97,6 +99,7 @@ class Steering:
     key: tuple[float, ...] = ()
     chords: tuple[float, ...] = ()
     section: str = ""
+    edits: Edits = field(default_factory=Edits)
 
     def bias(self, level: int, position: int, home: pitches.HomePitches | None
              ) -> np.ndarray | None:

@@ -21,6 +21,7 @@ from ..data.scores import Score, level_rows
 from ..dsp import beats
 from ..dsp.notes import KEY_PROFILES
 from . import pitches, spreads
+from .edits import redraw
 from .level import Level, LevelState, Steering
 from .sampling import DENSITY_DRAW, LEVELS_DRAW, PLAN_DRAW, TEMPO_DRAW, uniforms
 from .swells import Swells
@@ -101,6 +102,8 @@ NO_LEVELS = np.zeros((0, ScoreAbove.LEVELS), np.float32)
 class ScoreState(LevelState):
     """The state of the score level between two blocks.
 
+    edited: int32 [batch, n, books], the codes with the edits of `Steering`, which are performed.
+    redrawn: int32 [batch, m, books], the next steps of `edited` where beats are drawn again.
     times: int64 [n + 1], the first sample of each step in `codes`, and the end of the last step.
     tempo: the drawn tempo, beats per minute. sections: the first steps of the sections with new
     music. theme: the first step of the repeated section; −1 in a new section. began, until: the
@@ -112,6 +115,8 @@ class ScoreState(LevelState):
     prompt's beats.
     """
 
+    edited: np.ndarray = field(default_factory=lambda: np.zeros((1, 0, 1), np.int32))
+    redrawn: np.ndarray = field(default_factory=lambda: np.zeros((1, 0, 1), np.int32))
     times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
     tempo: float = 0.0
     sections: list[int] = field(default_factory=list)
@@ -141,7 +146,8 @@ def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int
         recorded: whether the piece begins with the recording of this score.
         intro: keep the beats before the first sound of a score that is not recorded.
     """
-    values = {"line": np.full((batch, melody.ORDER, 2), -1),
+    empty = np.empty((batch, 0, books), np.int32)
+    values = {"edited": empty, "redrawn": empty, "line": np.full((batch, melody.ORDER, 2), -1),
               "levels": np.zeros((batch, *NO_LEVELS.shape), np.float32)}
     if prompt is None or len(prompt.beats) <= 2:
         return values
@@ -234,6 +240,7 @@ class ScoreLevel(Level):
         self.loudness = spreads.shares_of_loudness(generator.corpus)
         self.swells = Swells(generator.corpus, chain_labels)
         self.section_labels: np.ndarray | None = None
+        self.redrawing = 0  # 1 + the number of the beats that are drawn again
 
     def _begin(self):
         """Draw the tempo, and compose the upbeat. Not called after a prompt."""
@@ -281,7 +288,9 @@ class ScoreLevel(Level):
         self.section_labels = self.labels_of(state.section)
         if not state.levels.shape[1]:
             self._add_levels(start // STEPS_PER_BEAT)
+        redraw(self)
         super().sample(context)
+        self._edit()
         self._add_levels(start // STEPS_PER_BEAT + 1)
         tempo = self.tempo
         step = 60 * self.sample_rate / tempo / STEPS_PER_BEAT
@@ -294,6 +303,18 @@ class ScoreLevel(Level):
                 state.times = np.rint(grid[:1]).astype(np.int64)
         state.times = np.concatenate([state.times,
                                       state.times[-1] + np.rint(beat).astype(np.int64)])
+
+    def _edit(self):
+        """Edit the beat that was composed last."""
+        state, start = self.state, self.stop - STEPS_PER_BEAT
+        codes = state.codes[:, -STEPS_PER_BEAT:]
+        if state.redrawn.shape[1]:
+            codes, state.redrawn = np.split(state.redrawn, [STEPS_PER_BEAT], axis=1)
+        state.edited = np.concatenate([state.edited, self.steering.edits.apply(
+            codes, state.edited, start)], axis=1)
+
+    def _uniforms(self, book: int, books: int) -> np.ndarray:
+        return super()._uniforms(book + self.redrawing * (self.books + 1), books)
 
     def _add_levels(self, beat: int):
         """Add the loudness at a beat: of a prompt, or of the section."""
@@ -435,7 +456,7 @@ class ScoreLevel(Level):
         steps = np.searchsorted(state.times, ends - 1, "right") - 1
         books = self.books
         rows = np.zeros((self.batch, count, books + 1 + ScoreAbove.LEVELS), np.int32)
-        inside = (steps >= 0) & (steps < state.codes.shape[1])
+        inside = (steps >= 0) & (steps < state.edited.shape[1])
         rows[:, inside, :books] = self._ages(steps[inside], (ends[inside] - 1) // frame, frame)
         middles = ends - frame / 2
         places = np.interp(middles, state.times, np.arange(len(state.times)) + state.first)
@@ -451,7 +472,7 @@ class ScoreLevel(Level):
         """The rows of `ScoreAbove` without the phase: int32 [batch, n, books]. frames: [n], the
         numbers of the frames. steps: [n], the step of each frame.
         """
-        codes = self.state.codes[:, : int(steps.max(initial=0)) + 1]
+        codes = self.state.edited[:, : int(steps.max(initial=0)) + 1]
         places = np.where(codes >= STRUCK, np.arange(codes.shape[1])[:, None], -1)
         struck = np.maximum.accumulate(places, axis=1)[:, steps]
         ages = frames[:, None] - self.state.times[np.maximum(struck, 0)] // frame
@@ -471,6 +492,7 @@ class ScoreLevel(Level):
         gone -= gone % STEPS_PER_BEAT
         if gone > 0:
             self._trim(self.state.first + gone)
+            self.state.edited = self.state.edited[:, gone:].copy()
             self.state.times = self.state.times[gone:].copy()
             self.state.levels = self.state.levels[:, gone // STEPS_PER_BEAT :].copy()
 
@@ -481,10 +503,10 @@ class ScoreLevel(Level):
         state, notes = self.state, []
         first, last = np.searchsorted(state.times[:-1], [begin, end])
         for step in range(first, last):
-            for book in np.flatnonzero(state.codes[piece, step, :-BANDS] >= STRUCK):
-                silent = state.codes[piece, step + 1 :, book] != SOUNDING
+            for book in np.flatnonzero(state.edited[piece, step, :-BANDS] >= STRUCK):
+                silent = state.edited[piece, step + 1 :, book] != SOUNDING
                 stop = step + 1 + (int(silent.argmax()) if silent.any() else silent.size)
                 notes.append((int(state.times[step]), int(state.times[stop]),
                               int(book) + ScoreAbove.LOWEST,
-                              VELOCITIES[state.codes[piece, step, book] - STRUCK]))
+                              VELOCITIES[state.edited[piece, step, book] - STRUCK]))
         return notes

@@ -25,7 +25,7 @@ from .blocks import Playback
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
-SNAPSHOT_VERSION = 23
+SNAPSHOT_VERSION = 24
 
 
 def pack(value, name: str = "") -> dict[str, Any]:

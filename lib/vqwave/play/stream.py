@@ -25,6 +25,7 @@ from .changes import (
     read_chords,
     read_key,
 )
+from .edits import Edits
 from .labels import choose_labels, known_labels, name_of
 from .level import Steering
 from .prompt import Prompt, Variation
@@ -169,6 +170,13 @@ class StreamStatus:
         state = self._chain.score.state
         return (np.arange(len(self.beats)) - (state.began - state.first) // STEPS_PER_BEAT
                 ) % BEATS_PER_BAR
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The first step of the score that is kept, with which `beats` begins, and the next step
+        that is composed.
+        """
+        return self._chain.score.state.first, self._chain.score.stop
 
     @property
     def section(self) -> tuple[int, int, bool]:
@@ -349,6 +357,7 @@ class Stream(StreamStatus):
                 "theme", as soon as the first section is long enough.
             chords: such as "Am F C G", a bar each, again and again. The score follows them instead
                 of the key; "" ends that.
+            edits: of the score that is composed from now on, see `edits.Edits`. A jump ends them.
             mood: words like "fast,minor". Each word sets the controls of `controls.MOODS`;
                 keywords of the same call win.
             label: the label to reach within a second, in a form that `labels.read_labels` takes.
@@ -464,7 +473,8 @@ class Stream(StreamStatus):
     def _jump(self, change: Change):
         """Cross-fade to the piece of another seed, label, recording or other weights."""
         self._playback.jump(self._in_samples(PASSAGE), self._next_of_chain)
-        self._steering.section = ""  # a request that waits is for the old piece
+        # A request that waits, and edits, are for the old piece.
+        self._steering.section, self._steering.edits = "", Edits()
         if leveler := self._playback.leveler:
             fresh = Leveler.start(1, change.begin)
             leveler.target, leveler.most, leveler.begins = fresh.target, fresh.most, 0

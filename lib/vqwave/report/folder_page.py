@@ -18,7 +18,8 @@ import soundfile
 from .. import cli, plots, stderr
 from ..config import TrainingConfig
 from ..data import codes
-from ..dsp import clarity, notes
+from ..dsp import clarity
+from ..dsp.spectrum import log_spectrogram
 from ..errors import UserError, first_names
 from ..io import audio, manifest, splits
 from ..io.files import atomic_write, check_place, make_folder, printable
@@ -28,11 +29,15 @@ from . import fad, health, judge, tables
 from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 
 TEMPLATE = Path(__file__).with_suffix(".html")
+STATIC = Path(__file__).parents[1] / "studio" / "static"
+"""The folder of the studio's theme."""
 SEEDS = (1, 2, 3)
 HELD_OUT_SECONDS = 20.0
 """The example of held-out music lasts this long, unless every track is shorter."""
 FAR_FROM_TRAINING = 3.0
 """Generated music is far if its distance is this multiple of the training tracks' distance."""
+NEAR = 1.25
+"""Generated music is as close as training tracks up to this multiple."""
 LONG_COPY_SECONDS = 3.0
 """A copy is long if it is this much longer than the longest run shared by held-out music."""
 REFERENCE_SECONDS = 600.0
@@ -41,6 +46,10 @@ EXAMPLE_SECONDS = 30.0
 """The length of a sound example."""
 CONTINUED_SECONDS, PROMPT_SECONDS = 20.0, 8.0
 """The length of a continuation, and of the prompt that it contains."""
+
+
+PICTURE_WIDTH, PICTURE_DB = 600, 55.0
+"""The most columns of a picture of a sound, and its range."""
 
 
 @dataclass
@@ -253,7 +262,7 @@ def advise(results: Results) -> Iterator[str]:
         yield (f"Generated music is {ratio:.1f} times as far from the held-out tracks as the "
                f"training tracks are: more music of its kind helps.")
     for row in results.copies:
-        if row["seconds"] > (row["held_out_seconds"] or 0.0) + LONG_COPY_SECONDS:
+        if _is_long(row):
             shift = "" if row["transpose"] else "transposition (--transpose 3), "
             yield (f"At {row['level']}x {row['seconds']:.1f} s are copied from a training track: "
                    f"more music, {shift}or a higher temperature make copies rarer.")
@@ -283,23 +292,56 @@ def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str
         f.write(page.encode())
 
 
+def verdict(results: Results) -> str:
+    """The result in one sentence, for the top of the page."""
+    ratio, faults = _distance_ratio(results), health.find_faults(results.health)
+    copied = max((row["seconds"] for row in results.copies if _is_long(row)), default=0.0)
+    near = "as close to" if ratio and ratio <= NEAR else f"{ratio or 0:.1f} times as far from"
+    parts = [f"keeps {row['notes']:.0%} of the notes" for row in results.codecs[-1:]
+             if row.get("notes") is not None]
+    parts += [f"makes music {near} them as your other tracks are"] * bool(ratio)
+    parts += [f"copies up to {copied:.0f} s of a track" if copied else "copies no long passage"]
+    parts += [f"has a fault: {fault}" for fault in faults[:1]]
+    heard = " that it has never heard" if results.held_out and not results.overlaps else ""
+    told = " and ".join([*filter(None, [", ".join(parts[:-1])]), parts[-1]])
+    return f"On pieces of yours{heard}, it {told}."
+
+
+def _is_long(row: dict) -> bool:
+    """Whether a row of `Results.copies` is a long copy."""
+    return row["seconds"] > (row["held_out_seconds"] or 0.0) + LONG_COPY_SECONDS
+
+
 def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
-    escape, held_out = html.escape, results.held_out
+    escape, held_out, first = html.escape, results.held_out, min(results.pieces, default=None)
+    clips = {"Your music": results.original,
+             "A new piece": None if first is None else results.pieces[first],
+             f"Your music, continued after {PROMPT_SECONDS:.0f} s": results.continuation}
+    others = {f"A new piece, seed {seed}": piece for seed, piece in results.pieces.items()
+              if seed != first}
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=escape(name), tracks=results.tracks, minutes=f"{60 * results.hours:.0f}",
+        style=(STATIC / "studio.css").read_text(encoding="utf-8"),
+        script=(STATIC / "theme.js").read_text(encoding="utf-8"), verdict=escape(verdict(results)),
         held_out=f"Held-out tracks, measured below: {held_out} "
                  f"({60 * results.held_out_hours:.0f} min)." if held_out else
                  "Nothing was held out, so all figures are of training tracks.",
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
-        pieces=_pieces(results), distance=_distance_text(results),
+        clips=_clips(clips, results.rate), pieces=_clips(others, results.rate),
+        distance=_distance_text(results),
         clarity=_clarity_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
-        copies=tables.render(results.copies, COPIES, "html"),
-        codecs=tables.render(map(judge.row_cells, results.codecs),
-                             judge.TABLE_COLUMNS, "html"),
-        generators=tables.render(results.generators, GENERATOR_COLUMNS, "html"),
+        copies=_table(results.copies, COPIES),
+        codecs=_table(map(judge.row_cells, results.codecs),
+                      judge.TABLE_COLUMNS),
+        generators=_table(results.generators, GENERATOR_COLUMNS),
         curves=_picture("Training curves", plots.training_curves, logs),
         advice="".join(f"<li>{escape(line)}</li>" for line in results.advice))
+
+
+def _table(rows, columns) -> str:
+    """A table that scrolls by itself where the window is narrow."""
+    return f'<div class="scroll" tabindex="0">{tables.render(rows, columns, "html")}</div>'
 
 
 COPIES = (tables.Column("samples per frame", "level"),
@@ -310,21 +352,23 @@ GENERATOR_COLUMNS = (
     tables.Column("best", "bits", ".2f"), tables.Column("epoch", "epoch"))
 
 
-def _pieces(results: Results) -> str:
-    rate, original = results.rate, results.original
-    pieces = {f"seed {seed}": samples for seed, samples in results.pieces.items()}
-    others = {"a held-out track, continued": results.continuation, "the music itself": original}
-    sounds = [_sound(caption, samples, rate) for caption, samples in (pieces | others).items()
-              if samples is not None]
-    pictures = [_picture("Waveform and spectrogram of the pieces", plots.spectrograms, pieces,
-                         sample_rate=rate)]
-    if original is not None:
-        pieces["the music itself"] = original
-    rolls = {caption: notes.roll(samples[: round(EXAMPLE_SECONDS * rate)], rate, columns=400)
-             for caption, samples in pieces.items()}
-    pictures.append(_picture("Piano rolls of the pieces and of the music itself", plots.notes,
-                             rolls))
-    return "\n".join(sounds + pictures)
+def _clips(clips: dict[str, np.ndarray | None], rate: int) -> str:
+    """A picture and a player for each of {caption: float32 [samples]}."""
+    return "\n".join(f"<figure><figcaption>{caption}</figcaption>{_spectrum(caption, clip, rate)}"
+                     f"{_sound(caption, clip, rate)}</figure>"
+                     for caption, samples in clips.items() if samples is not None
+                     for clip in [samples[: round(EXAMPLE_SECONDS * rate)]])
+
+
+def _spectrum(caption: str, samples: np.ndarray, rate: int) -> str:
+    """The spectrogram of a sound, in the studio's colours."""
+    from matplotlib.image import imsave
+
+    levels, file = log_spectrogram(samples, rate), io.BytesIO()
+    levels = levels[:, :: -(-levels.shape[1] // PICTURE_WIDTH)]
+    faintest = max(levels.max(), 1e-9) * 10 ** (-PICTURE_DB / 20)
+    imsave(file, np.log(np.maximum(levels, faintest)), cmap="magma", origin="lower", format="png")
+    return f'<img alt="The notes of: {caption}" src="{_data_url("image/png", file.getvalue())}">'
 
 
 def _reference(results: Results) -> str:
@@ -347,7 +391,7 @@ def _clarity_table(results: Results) -> str:
     columns = [metric.column for metric in judge.CLARITY]
     return (f"<p>Clarity of the generated music beside {_reference(results)}: 0 for none of the "
             f"faults. A whistle above 0.05 is audible.</p>"
-            + tables.render([results.clarity], columns, "html"))
+            + _table([results.clarity], columns))
 
 
 def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
@@ -357,15 +401,14 @@ def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
         if draw(*arguments, path, **options) is False:
             return ""
         url = _data_url("image/png", path.read_bytes())
-    return f'<figure><img alt="{alt}" src="{url}"></figure>'
+    return f'<img class="plot" alt="{alt}" src="{url}">'
 
 
 def _sound(caption: str, samples: np.ndarray, rate: int) -> str:
     mp3, file = rate in audio.MP3_RATES, io.BytesIO()
     soundfile.write(file, samples, rate, format="MP3" if mp3 else "OGG")
     url = _data_url("audio/mpeg" if mp3 else "audio/ogg", file.getvalue())
-    return (f"<figure><figcaption>{caption}</figcaption>"
-            f'<audio controls src="{url}"></audio></figure>')
+    return f'<audio controls preload="metadata" aria-label="{caption}" src="{url}"></audio>'
 
 
 def _data_url(kind: str, data: bytes) -> str:

@@ -9,6 +9,8 @@ MOST_CHANGES = 12_000  # changes that a take remembers: one in every block for n
 UNASKED = 10.0  # seconds of a playing take that are generated without another request
 LONGEST_TEXT = 1000  # characters of a label, a name or an id
 PAST = 8.0  # seconds that *hold* and *freeze* can repeat
+STATE_SECONDS, STATES_KEPT = 4.0, 32  # of a take, so that an edit is heard soon
+TAKES_EDITED = 4  # the newest takes whose states are kept
 LARGEST_SEED = 2**53 - 1  # the largest integer that JavaScript represents exactly
 
 # Recordings

@@ -28,9 +28,9 @@ def with_errors(messages: Callable[..., Iterator[bytes]]) -> Callable[..., Itera
     """A method of the studio that yields messages. A `UserError` becomes the last message."""
 
     @functools.wraps(messages)
-    def with_error(studio, request):
+    def with_error(studio, *request):
         try:
-            yield from messages(studio, request)
+            yield from messages(studio, *request)
         except UserError as e:
             yield pack_message({"error": studio.recordings.rename_files(str(e))})
         except ModuleNotFoundError as e:

@@ -16,6 +16,7 @@ from ..errors import UserError, check_number
 from ..io import files
 from ..play import controls
 from ..play.changes import read_chords, read_key
+from ..play.edits import Edits
 from ..play.keys import PROMPT_SECONDS
 from ..play.sampling import draw_seed
 from ..play.session import Session
@@ -25,6 +26,8 @@ from .names import piece_name
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
 CONTINUED = ", continued"
 """The end of the title of a continuation, also of one that is continued again."""
+MOVING = {"jump", "hold", "transpose"}
+"""The controls after which notes are not where they were composed."""
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 """A number of samples, or of a note."""
 LevelName = Annotated[str, Field(max_length=limits.LONGEST_TEXT, coerce_numbers_to_str=True),
@@ -198,7 +201,32 @@ class Settings(TakeRequest):
         return urlencode(query)
 
     @property
+    def edits(self) -> Edits:
+        return next((Edits.model_validate(change["edits"]) for _, change in self.changes
+                     if "edits" in change), Edits())
+
+    def edited(self, edits: Edits, changes: Sequence, **update) -> "Settings":
+        """The settings of the same piece with these edits, and other changes. Raises `UserError`.
+        """
+        rest = [(sample, change) for sample, change in changes if "edits" not in change]
+        if any(change.keys() & MOVING for _, change in rest):
+            raise UserError("A take with a jump, a hold or a transposition cannot be edited: its "
+                            "notes are not where they were composed.")
+        first = [(0, {"edits": edits.model_dump(mode="json")})] * (edits != Edits())
+        return self.model_copy(update={"changes": (*first, *rest), **update})
+
+    def first_edited(self, other: "Settings") -> int:
+        """The first step of the score that has other edits than in `other`."""
+        ours, theirs = ({(name, *row) for name, rows in x.edits for row in rows}
+                        for x in (self, other))
+        return min((row[1] for row in ours ^ theirs), default=0)
+
+    @property
     def title(self) -> str:
+        return f"{self._title}{', edited' if self.edits != Edits() else ''}"
+
+    @property
+    def _title(self) -> str:
         if self.mode == "continue":
             start = f" from {as_typed(self.prompt_start)} s" if self.prompt_start else ""
             return f"{Path(self.name).stem.removesuffix(CONTINUED)}{start}{CONTINUED}"

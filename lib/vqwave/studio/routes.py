@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from ..errors import UserError
 from ..io import files
+from ..play.edits import Edits
 from ..play.render import Finish
 from . import limits
 from .requests import ChangeRequest, CompareRequest, Count, Recording, TakeRequest, explain
@@ -76,6 +77,12 @@ def make_take(settings: TakeRequest, request: Request, studio: CurrentStudio):
 @router.get("/studio/takes")
 def list_takes(studio: CurrentStudio, ids: str = ""):
     return studio.records(ids.split(",")[:limits.TAKES_KEPT])
+
+
+@router.post("/studio/takes/{take}/edit")
+def edit(take: str, edits: Annotated[Edits, Body()], request: Request, studio: CurrentStudio,
+         until: Annotated[Count | None, Body()] = None):
+    return Messages(request, studio.edit(take, edits, until))
 
 
 @router.post("/studio/takes/{take}/set")

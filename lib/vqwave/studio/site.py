@@ -51,8 +51,9 @@ _MEMBERS = {"ort.js": "package/dist/ort.wasm.bundle.min.mjs",
             "ort.wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
 BROWSER = Path(__file__).parent / "browser"
 """The files of the site that are missing in the studio, or differ from it."""
-SHARED = ("beat.js", "dom.js", "keys.js", "pictures.js", "player.js", "ring.js", "sound.js",
-          "turns.js", "theme.js", "studio.css", "icon.svg", "palettes.json")
+SHARED = ("beat.js", "dom.js", "edit.js", "history.js", "keys.js", "midi.js", "pictures.js",
+          "player.js", "ring.js", "sound.js", "turns.js", "theme.js", "studio.css", "icon.svg",
+          "palettes.json")
 HEADERS = {
     # The first two allow threads. The page itself has the content security policy.
     "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp",

@@ -19,6 +19,7 @@ from ..config import level_name
 from ..errors import UserError
 from ..io import audio, defaults, files, weights
 from ..play import controls, midi_files
+from ..play.edits import Edits
 from ..play.render import Finish
 from . import limits
 from .compare import compare
@@ -50,8 +51,8 @@ class TakeList:
         for take in takes:
             take.end(why="The studio has ended.")
 
-    def admit(self, settings: Settings) -> Take:
-        """A new take. Raises `UserError` if all streams are in use."""
+    def admit(self, settings: Settings, before: Take | None = None) -> Take:
+        """A new take; before: see `Take`. Raises `UserError` if all streams are in use."""
         with self._lock:
             if self._closed:
                 raise UserError("The studio is closing.")
@@ -61,8 +62,10 @@ class TakeList:
             if len(busy) - bool(idle) >= self.streams:
                 raise UserError(f"{len(busy)} takes are being made, as many as this studio makes "
                                 f"at once: wait until one ends, then try again.")
-            take = Take(settings, self.folder)
+            take = Take(settings, self.folder, before)
             self.by_id[take.id] = take
+            for old in list(self.by_id.values())[: -limits.TAKES_EDITED]:
+                old.states.clear()
         if len(busy) >= self.streams:
             min(idle, key=lambda take: take.touched).end(
                 why="Nobody read this take, so the studio ended it for another.")
@@ -177,13 +180,13 @@ class Studio:
         }
 
     @with_errors
-    def make_take(self, request: TakeRequest) -> Iterator[bytes]:
+    def make_take(self, request: TakeRequest, before: Take | None = None) -> Iterator[bytes]:
         """Generate a take until the iterator is closed. Messages: {"progress", "share"}, {"take":
         header}, one for each block (see `Take.messages`), {"end": record}. An {"error": text} may
-        end the take at any time.
+        end the take at any time. before: the take that is made again with other edits.
         """
         s, recording = self.settings(request)
-        take = self.takes.admit(s)
+        take = self.takes.admit(s, before)
         try:
             yield pack_message({"progress": "Loading the models", "share": None})
             models = self.folders.models(s.weights, s.epoch)
@@ -198,6 +201,13 @@ class Studio:
         finally:
             take.end()
             self.takes.trim()
+
+    def edit(self, identity: str, edits: Edits, until: int | None = None) -> Iterator[bytes]:
+        """Generate a take again with other edits of its score; see `make_take`."""
+        take = self.takes.get(identity)
+        changes = take.log.ordered() if take.busy else take.settings.changes
+        return self.make_take(take.settings.edited(edits, changes, until=until, replaces=identity),
+                              take)
 
     @with_errors
     def replay(self, identity: str) -> Iterator[bytes]:

@@ -6,17 +6,21 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..config import CodecConfig
+from ..config.roll import STEPS_PER_BEAT
 from ..dsp import notes
 from ..errors import UserError
 from ..io import audio
 from ..play import mastering, midi_files
 from ..play.blocks import RAMP
+from ..play.chain import Engines
 from ..play.controls import CONTROLS, SCORE
 from ..play.render import LICENCE_NOTICE, Finish
 from ..play.sampling import draw_seed
@@ -110,6 +114,19 @@ class ChangeLog:
         return sorted([*self.live, *self.planned], key=lambda change: change[0])
 
 
+class Saved(NamedTuple):
+    """A stream after some samples of a take. step: the next that is composed. planned, live: the
+    numbers of changes of a `ChangeLog` that were made.
+    """
+
+    samples: int
+    step: int
+    planned: int
+    live: int
+    state: dict
+    engines: Engines
+
+
 class Allowance:
     """The samples that may be generated for now. until: None allows all samples. While the take
     plays, more are allowed as time passes, for `limits.UNASKED` seconds after the last request.
@@ -135,7 +152,9 @@ class Take:
     header: dict
     """The data for the page before the first block."""
 
-    def __init__(self, settings: Settings, folder: Path):
+    def __init__(self, settings: Settings, folder: Path, before: "Take | None" = None):
+        self.before = before  # the take that is made again with other edits
+        self.states: deque[Saved] = deque(maxlen=limits.STATES_KEPT)
         self.id, self.settings = secrets.token_urlsafe(12), settings
         self.tape, self.log = Tape(folder), ChangeLog(settings.changes)
         self.column = column(settings.chain)
@@ -143,7 +162,9 @@ class Take:
         self.computing = 0.0  # seconds
         self.score: tuple = np.empty((0, 4), int), ()
         """The notes and beats of an ended take, see `Stream.whole_score`."""
+        self.form: dict | None = None  # see `_form`
         self.broken = ""  # why the studio ended the take
+        self._replayed: Sequence = settings.changes
         self._waiting: list[dict] = []  # changes that take effect with the next bar
         self.busy, self.touched = True, time.monotonic()
         self._lock = threading.Lock()
@@ -175,27 +196,63 @@ class Take:
         if s.mode == "perform":
             report(f"Writing down the notes of {s.name}")
             score = models.score(recording.path)
-        stream = music.stream(
+        stream = self._continue_take(music) or music.stream(
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin, score=score,
             sampling={name: {"temperature": t} for name, t in s.temperatures.items()},
             label=s.label or None, past=limits.PAST, latency=s.latency)
-        stream.set(**s.first_change)
+        if not stream.position:
+            stream.set(**s.first_change)
         self.tape.rate = stream.sample_rate
         self.header = {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
                        "rate": stream.sample_rate, "column": self.column,
                        "block": stream.block, "ramp": round(RAMP * stream.sample_rate),
                        "bands": PICTURE_BANDS,
-                       "lowest": notes.LOWEST_MIDI, "samples": stream.samples,
+                       "lowest": notes.LOWEST_MIDI,
+                       "samples": stream.samples or s.seconds and round(s.seconds * self.tape.rate),
                        "prompt": stream.prompt_samples,
                        "labels": list(stream.labels), "label": s.label, "score": stream.has_score,
-                       "sampled": stream.sampled, "controls": s.first_change, "chain": s.chain,
-                       "levels": levels}
+                       "edits": s.edits.model_dump(), "sampled": stream.sampled,
+                       "controls": s.first_change, "chain": s.chain, "levels": levels}
         with self._lock:
             if self.busy:
                 self._stream = stream
                 return
         stream.close()
         raise UserError("The take was stopped.")
+
+    def _continue_take(self, music) -> Stream | None:
+        """The stream of the take before the edit, continued where its score is still the same.
+        Copies the sound up to there. None: there is no such state.
+        """
+        before, self.before = self.before, None
+        if before is None:
+            return None
+        step = self.settings.first_edited(before.settings)
+        saved = next((x for x in reversed(before.states) if x.step <= step
+                      and x.samples <= before.tape.samples), None)
+        if saved is None:
+            return None
+        stream = Stream.resume(saved.state, saved.engines.codec, saved.engines.generators,
+                               music=music)
+        stream.set(edits=self.settings.edits)
+        self.tape.rate = stream.sample_rate
+        self.tape.append(audio.to_int16(before.tape.read(0, saved.samples)))
+        self.states.extend(x for x in before.states if x.samples <= saved.samples)
+        made = [*before.log.planned[: saved.planned], *before.log.live[: saved.live]]
+        self._replayed = [x for x in self.settings.changes if "edits" not in x[1] and x not in made]
+        return stream
+
+    def _keep_state(self, stream: Stream):
+        """Keep the state of the stream for edits, about every `limits.STATE_SECONDS`."""
+        last, now = self.states[-1].samples if self.states else 0, self.tape.samples
+        if not stream.has_score or now < last + limits.STATE_SECONDS * self.tape.rate:
+            return
+        with self._steering:
+            live = self.log.live
+            if not live or live[-1][0] < now:
+                planned = sum(sample < now for sample, _ in self.log.planned)
+                self.states.append(Saved(now, stream.steps[1], planned, len(live),
+                                         stream.state(), stream.queued_engines))
 
     def messages(self) -> Iterator[bytes]:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes",
@@ -214,7 +271,8 @@ class Take:
     def _messages(self, pictures: tuple) -> Iterator[bytes]:
         tape, stream, s = self.tape, self._stream, self.settings
         longest = self.header["samples"] or int(limits.LONGEST_TAKE * tape.rate)
-        blocks = replay(stream, s.changes) if stream else iter(())
+        yield from self._tape_messages(pictures, score=_composed(stream, 0), form=_form(stream, 0))
+        blocks, begun = replay(stream, self._replayed) if stream else iter(()), self.seconds
         while tape.samples < longest:
             if not self._wait_until_allowed():
                 yield pack_message({"wait": True})
@@ -225,17 +283,19 @@ class Take:
             self.computing += time.monotonic() - start
             if block is None:
                 break
-            samples, score = audio.to_int16(block), _composed(stream, tape.samples)
+            samples = audio.to_int16(block)[: longest - tape.samples]
+            score = _composed(stream, tape.samples)
             with self._lock:
                 if not self.busy:
                     break
                 tape.append(samples)
+            self._keep_state(stream)
             self.touched = time.monotonic()
             yield _pack_block(samples, pictures, tape.samples >= longest,
                                {x: _bits(stream.log_probs[x]) for x in s.new_levels},
                                [stream.codes[x] for x in s.levels], score=score,
                                form=_form(stream, tape.samples - samples.size),
-                               speed=round(self.seconds / max(self.computing, 1e-6), 2))
+                               speed=round((self.seconds - begun) / max(self.computing, 1e-6), 2))
             self.touched = time.monotonic()
 
     def _wait_until_allowed(self) -> bool:
@@ -250,11 +310,17 @@ class Take:
 
     def play_tape(self) -> Iterator[bytes]:
         """The messages of a finished take, without codes."""
-        tape, step = self.tape, self.header["block"]
-        pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
+        yield from self._tape_messages(
+            (Spectrum(self.tape.rate, self.column), Roll(self.tape.rate)), last=True,
+            score=_rows(self.score[0].tolist(), self.tape.rate), form=self.form)
+
+    def _tape_messages(self, pictures: tuple, last=False, **more) -> Iterator[bytes]:
+        """The messages of the samples that are there. more: of the first of them."""
+        tape, step = self.tape, 8192
         for begin in range(0, tape.samples, step):
             samples = audio.to_int16(tape.read(begin, begin + step))
-            yield _pack_block(samples, pictures, begin + step >= tape.samples)
+            yield _pack_block(samples, pictures, last and begin + step >= tape.samples, **more)
+            more = {}
 
     def steer(self, change: ChangeRequest) -> dict:
         """Make a change: {"sample": where the change begins}."""
@@ -327,6 +393,7 @@ class Take:
             stream.close()
             score, beats = stream.whole_score(self.tape.samples)
             self.score = np.array(score, int).reshape(-1, 4), beats
+            self.form = _form(stream, 0) if score else None
 
     def write_notes(self, samples: int) -> Path:
         """The score as a new MIDI file; a transcription of the first samples if not all notes are
@@ -362,22 +429,27 @@ def _composed(stream: Stream, begin: int) -> list[list[float]]:
     """[start, length (seconds), note number] of each note of the score from sample `begin` on, also
     after the samples that are generated. A later message may change these notes.
     """
-    rate = stream.sample_rate
+    return _rows(stream.notes(begin), stream.sample_rate)
+
+
+def _rows(notes, rate: int) -> list[list[float]]:
     return [[round(first / rate, 3), round((last - first) / rate, 3), midi]
-            for first, last, midi, _ in stream.notes(begin)]
+            for first, last, midi, _ in notes]
 
 
 def _form(stream: Stream, begin: int) -> dict | None:
-    """The tempo of the score in beats per minute; [second, place in the bar] of each beat from
-    sample `begin` on; and the section that is composed. None without a score.
+    """The tempo of the score in beats per minute; [second, place in the bar, number in the score]
+    of each beat from sample `begin` on; and the section that is composed. None without a score.
     """
     if not len(stream.beats):
         return None
     rate, near = stream.sample_rate, stream.beats >= begin
-    beats = zip(stream.beats[near], stream.places[near], strict=True)
+    numbers = np.arange(len(near)) + stream.steps[0] // STEPS_PER_BEAT
+    beats = zip(stream.beats[near], stream.places[near], numbers[near], strict=True)
     first, number, returns = stream.section
     return {"tempo": round(stream.tempo, 1),
-            "beats": [[round(float(beat / rate), 3), int(place)] for beat, place in beats],
+            "beats": [[round(float(beat / rate), 3), int(place), int(number)]
+                      for beat, place, number in beats],
             "section": {"second": round(first / rate, 3), "number": number, "returns": returns}}
 
 

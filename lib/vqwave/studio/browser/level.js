@@ -19,17 +19,9 @@ export class Level {
     this.memory = model.states.map(([, shape]) => new Tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), [1, ...shape]));
   }
 
-  get stop() {
-    return this.first + this.frames.length;
-  }
-
-  get blocks() {
-    return Math.floor(this.stop / this.perBlock);
-  }
-
-  async fill(stop) {
-    while (this.stop < stop) await this.sample(await this.context(this.blocks));
-  }
+  get stop() { return this.first + this.frames.length; }
+  get blocks() { return Math.floor(this.stop / this.perBlock); }
+  async fill(stop) { while (this.stop < stop) await this.sample(await this.context(this.blocks)); }
 
   /** The codes at positions begin … end − 1, one frame after the other; `pad` stands outside the piece. */
   window(begin, end, pad = 0) {
@@ -38,10 +30,7 @@ export class Level {
     return codes;
   }
 
-  /** Forget the codes before a position. */
-  trim(position) {
-    this.first += this.frames.splice(0, Math.max(0, position - this.first)).length;
-  }
+  trim(position) { this.first += this.frames.splice(0, Math.max(0, position - this.first)).length; }
 
   /** Pass into a label over the next frames (`play/labels.py`). */
   passToLabel(label, frames) {
@@ -73,7 +62,6 @@ export class Level {
     return Float32Array.from({ length: size }, (_, i) => data[(row * size + i) % data.length]); // labels alone give one row for all
   }
 
-  /** Inputs of the conditions, by their kind. */
   async codesInput({ ratio, halo, num_codes: pad }, start, count) {
     const [begin, end] = [Math.floor(start / ratio) - halo, Math.floor((start + count) / ratio) + halo];
     await this.source.fill(end);
@@ -156,7 +144,5 @@ export class Level {
     });
   }
 
-  freeze(frames) {
-    [this.loop, this.loopStart] = [frames ? this.frames.slice(-frames) : null, this.stop];
-  }
+  freeze(frames) { [this.loop, this.loopStart] = [frames ? this.frames.slice(-frames) : null, this.stop]; }
 }

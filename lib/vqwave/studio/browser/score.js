@@ -27,16 +27,12 @@ export class ScoreLevel extends Level {
     const { levels, level_counts: counts } = model.tables;
     const bands = levels.length / sum([...counts]);
     let place = 0;
-    counts.forEach((beats, part) => {
-      if (beats) this.curves.set(part, Array.from({ length: beats }, () => levels.subarray(place, (place += bands))));
-    });
+    counts.forEach((beats, part) => { if (beats) this.curves.set(part, Array.from({ length: beats }, () => levels.subarray(place, (place += bands)))); });
     this.loudness_at = []; // the loudness at the beats of `frames` and at their end
     [this.partOf, this.part] = [options.partOf, null]; // partOf: the number of a section's part. part: that of this section, or null
   }
 
-  draw(stream, number) {
-    return uniforms(this.seed, 0, this.level, number, 1, stream)[0];
-  }
+  draw(stream, number) { return uniforms(this.seed, 0, this.level, number, 1, stream)[0]; }
 
   /** Draw the tempo, and compose the upbeat. The piece begins with a note that another note soon follows. */
   async begin() {
@@ -62,7 +58,6 @@ export class ScoreLevel extends Level {
     while (this.times.at(-1) < sample) await this.sample();
   }
 
-  /** Compose one beat. */
   async sample() {
     this.planSection();
     this.part = this.partOf?.(this.section) ?? null;
@@ -75,9 +70,7 @@ export class ScoreLevel extends Level {
   }
 
   /** The number of this section's music; a return has the number of its theme. */
-  get section() {
-    return this.theme >= 0 ? this.sections.indexOf(this.theme) : Math.max(0, this.sections.length - 1);
-  }
+  get section() { return this.theme >= 0 ? this.sections.indexOf(this.theme) : Math.max(0, this.sections.length - 1); }
 
   /** At the end of a section, draw the next: new music, or a section that comes back. */
   planSection() {

@@ -20,7 +20,6 @@ class Form {
     if (link.seed) byId("hint").textContent = "This link holds a piece: press Play to hear it.";
   }
 
-  /** The settings of the next piece, once the models are loaded. */
   async whole(more = {}) {
     await this.loaded;
     const seed = byId("seed").value.trim();

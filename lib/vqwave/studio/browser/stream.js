@@ -8,7 +8,6 @@ import { ScoreLevel } from "./score.js";
 export const SEED = /^\d{1,38}$/; // less than 2^128
 const dot = (a, b) => a.reduce((total, x, i) => total + x * b[i], 0);
 
-/** The share of the `i`th of n samples in a fade from 0 to 1. */
 const fade = (i, n) => 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / n);
 
 /** Let `before` pass into the first samples of `audio`, at constant loudness (`mastering.cross_fade`). */
@@ -48,7 +47,6 @@ class Loudness {
   }
 }
 
-/** How each level draws, by its name, as new objects. */
 export const sampling = ({ levels, score }) => Object.fromEntries([...(score ? [score.model] : []), ...levels].map(({ name, sampling }) => [name, { ...sampling }]));
 
 export class Stream {
@@ -79,7 +77,6 @@ export class Stream {
     return choose(choose([...tracks.values()], Math.floor(section / parts.sections), parts.track_draw), section, parts.part_draw);
   }
 
-  /** Begin a piece. */
   start(seed) {
     const { about, steering, sampling } = this;
     Object.assign(this, { seed, levels: [], bottom: null, blocks: 0, memory: undefined, section: 0 }); // blocks: of this chain that are decoded
@@ -94,23 +91,22 @@ export class Stream {
 
   /** Refuse a change that cannot be made, as the link of another page may have. */
   check(change) {
-    const { names, controls, keys, labels, quietest, loudest } = this.about;
+    const { names, controls, keys, labels, quietest, loudest, take: { sampled }, levels: [top] } = this.about;
+    const refuse = (words) => { throw new Error(words); };
     for (const [name, value] of Object.entries(change)) {
-      if (!names.includes(name)) throw new Error(`This page cannot change ${name}; it can change ${names.join(", ")}.`);
-      const { least, most, floor } = controls.find((control) => control.name === name) ?? {};
-      if (least !== undefined && !(value >= (floor ?? least) && value <= most || value === least)) throw new Error(`${name} is ${value}; it must be ${floor ? `${least} or ` : ""}from ${floor ?? least} to ${most}.`);
+      if (!names.includes(name)) refuse(`This page cannot change ${name}; it can change ${names.join(", ")}.`);
+      const { least, most, floor } = name === "loudness" ? { least: quietest, most: loudest } : controls.find((control) => control.name === name) ?? {};
+      if (least !== undefined && !(value >= (floor ?? least) && value <= most || value === least)) refuse(`${name} is ${value}; it must be ${floor ? `${least} or ` : ""}from ${floor ?? least} to ${most}.`);
     }
     const largest = { temperature: Infinity, top_k: Infinity, top_p: 1 };
-    const drawing = this.about.take.sampled;
     for (const [level, fields] of this.fieldsOf(change.sampling)) for (const [name, value] of Object.entries(fields)) {
-      if (!this.sampling[level] || !(name === "temperature" || drawing[name]?.includes(level)) || !(typeof value === "number" && value >= 0 && value <= largest[name])) throw new Error(`This page cannot set ${name} of level ${level} to ${value}.`);
+      if (!this.sampling[level] || !(name === "temperature" || sampled[name]?.includes(level)) || !(typeof value === "number" && value >= 0 && value <= largest[name])) refuse(`This page cannot set ${name} of level ${level} to ${value}.`);
     }
-    const { key, chords, jump, label, loudness } = change;
+    const { key, chords, jump, label } = change;
     if (chords) this.chordsOf(chords);
-    if (loudness !== undefined && !(loudness >= quietest && loudness <= loudest)) throw new Error(`loudness is ${loudness}; it must be from ${quietest} to ${loudest}.`);
-    if (jump !== undefined && !SEED.test(jump)) throw new Error(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
-    if (label && ![...labels, ...(this.about.levels[0].labels?.names ?? [])].includes(label)) throw new Error(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
-    if (key && !keys[key] && !keys[`C-${key}`]) throw new Error(`The key is ${key}; it must be like D-minor, Bb-major or minor.`);
+    if (jump !== undefined && !SEED.test(jump)) refuse(`jump is ${jump}; it must be a seed, a whole number of at most 38 digits.`);
+    if (label && ![...labels, ...(top.labels?.names ?? [])].includes(label)) refuse(`No label is called ${label}; ${labels.length ? `there are ${labels.join(", ")}` : "the model has none"}.`);
+    if (key && !keys[key] && !keys[`C-${key}`]) refuse(`The key is ${key}; it must be like D-minor, Bb-major or minor.`);
   }
 
   /** The fields that a change of the sampling sets, with the name of their level; a field without a level is for all that take it. */
@@ -177,10 +173,7 @@ export class Stream {
     });
   }
 
-  /** `seconds` in frames of a level. */
-  frames(level, seconds) {
-    return Math.round((seconds * this.about.rate) / level.level);
-  }
+  frames(level, seconds) { return Math.round((seconds * this.about.rate) / level.level); }
 
   /** Cross-fade to the label of the section that is composed, where another one sounds. */
   followLabel() {

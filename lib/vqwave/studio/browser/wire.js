@@ -18,7 +18,6 @@ export function ask(path, body) {
   return port1;
 }
 
-/** The messages of an answer, as they come. */
 export function frames(port) {
   const reader = new ReadableStream({ start(messages) {
     port.onmessage = ({ data }) => messages.enqueue(data);
@@ -40,10 +39,8 @@ export async function answer(port, say) {
 
 export const inWords = (error) => error.message;
 
-/** Cuts a payload into its typed arrays. */
 export const cutter = (parts) => () => parts.shift();
 
-/** The address of a session. */
 export const address = ({ link }) => new URL(`#${link}`, location.href).href;
 
 export const send = null; // only a studio takes recordings

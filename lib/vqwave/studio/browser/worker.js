@@ -21,12 +21,9 @@ async function read(path, report) {
     const bytes = await new Response(response.body.pipeThrough(count).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
     if (copy) cache?.put(SITE + path, copy).catch(() => {}); // only now: a file that is cut off is fetched again
     return bytes;
-  } catch {
-    throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`);
-  }
+  } catch { throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`); }
 }
 
-/** Load the models that site.json names. */
 async function load({ files: sizes, wasm, ...about }, say) {
   const total = Object.values(sizes).reduce((a, b) => a + b);
   let loaded = 0;
@@ -49,16 +46,13 @@ async function load({ files: sizes, wasm, ...about }, say) {
 
 const draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-/** The settings of a link or a form, complete. */
 function complete({ seed, label, changes }) {
   const text = seed || prepared?.settings.seed || String(draw());
   if (!SEED.test(text)) throw new Error(`The seed is ${text}; it must be a whole number of at most 38 digits.`);
   try {
     const list = JSON.parse(changes || "[]").map(([sample, change]) => [Number(sample), { ...change }]);
     return { seed: text, label, changes: list.sort((a, b) => a[0] - b[0]) };
-  } catch {
-    throw new Error("The changes of this link are damaged.");
-  }
+  } catch { throw new Error("The changes of this link are damaged."); }
 }
 
 /** One piece. Its first block, which takes the longest, is composed at once. */
@@ -77,7 +71,6 @@ class Take {
     return this.stream.nextBlock();
   }
 
-  /** Make blocks while that is allowed. */
   async make(say) {
     say({ take: { ...site.take, ...this.settings, link: this.link(), ramp: Math.round(site.ramp * site.rate) } });
     for (;;) {
@@ -98,7 +91,6 @@ class Take {
     }
   }
 
-  /** The form of a score, in seconds of the piece. */
   inSeconds(form) {
     const second = (sample) => (this.samples + sample) / site.rate;
     return form && { ...form, beats: form.beats.map(([sample, place]) => [second(sample), place]), section: { ...form.section, second: second(form.section.second) } };
@@ -111,7 +103,6 @@ class Take {
     return Math.max(0, ((this.samples + 1 - this.until) / site.rate) * 1000 - (performance.now() - this.since));
   }
 
-  /** The columns of the picture that these samples complete. */
   async columns(audio) {
     const { graph, window, bands } = site.picture;
     const samples = (this.unseen = Float32Array.from([...this.unseen, ...audio]));
@@ -146,7 +137,6 @@ class Take {
   }
 }
 
-/** The answers to requests, by the last part of their paths. */
 const answers = {
   models: load,
   async settings(body) {
@@ -177,7 +167,5 @@ addEventListener("message", async ({ data: { path, body }, ports: [port] }) => {
   try {
     const message = await answers[path.split("/").at(-1)](body, say);
     if (message) say(message);
-  } catch (error) {
-    say({ error: error.message });
-  }
+  } catch (error) { say({ error: error.message }); }
 });

@@ -25,7 +25,6 @@ export function keyOf(rows) {
   return fits.reduce((best, fit) => (fit[0] > best[0] ? fit : best))[1];
 }
 
-/** The name of a section: the theme, then letters. */
 function nameOf({ number, returns }) {
   const name = number ? `section ${String.fromCharCode(65 + (number % 26))}` : "the theme";
   return returns ? `${name} again` : name;

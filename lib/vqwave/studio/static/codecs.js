@@ -1,6 +1,6 @@
 // The codec page: a recording and its reconstructions side by side; switching leaves no gap.
 
-import { alertIn, button, byId, element, film, inField } from "./dom.js";
+import { alertIn, button, byId, element, film, inField, report } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
 import { clock, wav } from "./sound.js";
@@ -16,7 +16,6 @@ const FIGURES = [
 const SHARES = ["usage", "notes", "chroma"];
 const VERDICTS = [[0.9, "All of it stays."], [0.72, "The notes stay, fine detail is lost."], [0.5, "Much of the melody stays, blurred."]]; // from which share of notes kept
 
-/** How much of the music a codec keeps, in words. */
 function verdict({ notes, chroma }) {
   if (notes === null) return "This part is silent.";
   const words = VERDICTS.find(([least]) => notes >= least)?.[1];
@@ -72,12 +71,7 @@ export class Codecs extends Together {
     }
   }
 
-  tell(words, share) {
-    byId("codec-status").textContent = words;
-    byId("codec-waiting").hidden = share === undefined;
-    if (share == null) byId("codec-waiting").removeAttribute("value");
-    else byId("codec-waiting").value = share;
-  }
+  tell(words, share) { report("codec-status", "codec-waiting", words, share); }
 
   /** The empty stage of a comparison, which `add` fills. */
   lay() {
@@ -132,7 +126,6 @@ export class Codecs extends Together {
       element("td", {}, element("a", { class: "button small", href: link, download: `${name}.wav`, "aria-label": `Download ${title} as wav` }, "wav"))));
   }
 
-  /** Draw in the colours of another theme. */
   async repaint() {
     if (this.table) {
       this.table = await tables();
@@ -141,9 +134,7 @@ export class Codecs extends Together {
     this.dirty = true;
   }
 
-  get length() {
-    return this.about.samples / this.about.rate;
-  }
+  get length() { return this.about.samples / this.about.rate; }
 
   choose(i, from) {
     super.choose(i, from);

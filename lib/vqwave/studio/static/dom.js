@@ -28,7 +28,6 @@ export function time(seconds) {
   return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
-/** Whether the focused element uses the space bar itself. */
 export const inField = (event) => Boolean(event.target.closest?.("input, textarea, select, button, a, [role=slider], [role=tab], summary"));
 
 export async function copy(text, button) {
@@ -50,36 +49,37 @@ export function announce(title, artist, handlers = {}) {
   for (const [action, handle] of Object.entries(handlers)) navigator.mediaSession.setActionHandler(action, handle);
 }
 
-/** Show a message in an alert box; hide the box where there is none. */
 export function alertIn(box, words) {
   box.textContent = words;
   box.hidden = !words;
   if (words) box.scrollIntoView({ block: "nearest" });
 }
 
-/** The content of a JSON file of the page. */
-export async function readJson(path) {
-  const response = await fetch(path);
-  return response.json().catch(() => {
-    throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`);
-  });
+/** Write how far something is. share: of a progress bar; null: unknown; undefined: no bar. */
+export function report(status, bar, words, share) {
+  if (byId(status).textContent !== words) byId(status).textContent = words;
+  byId(bar).hidden = share === undefined;
+  if (share == null) byId(bar).removeAttribute("value");
+  else byId(bar).value = share;
 }
 
-/** A value of the local storage. */
+export function saveAs(name, blob) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+export async function readJson(path) {
+  const response = await fetch(path);
+  return response.json().catch(() => { throw new Error(`The file ${path} is missing or cut off, so nothing can play: put the whole folder on the host again.`); });
+}
+
 export function recall(key, otherwise) {
-  try {
-    return JSON.parse(localStorage.getItem(key)) ?? otherwise;
-  } catch {
-    return otherwise;
-  }
+  try { return JSON.parse(localStorage.getItem(key)) ?? otherwise; } catch { return otherwise; }
 }
 
 export function keep(key, value) {
-  try {
-    localStorage.setItem(key, JSON.stringify(value));
-  } catch {
-    // The page also works without local storage.
-  }
+  try { localStorage.setItem(key, JSON.stringify(value)); } catch {} // the page also works without local storage
 }
 
 export const SLIDE = 50; // milliseconds between two values of a slider that is dragged
@@ -98,11 +98,7 @@ export function seldom(key, delay, act) {
   }, delay);
 }
 
-/** Call a function about 30 times a second while the page is visible. */
 export function film(draw) {
-  const next = () => {
-    draw();
-    setTimeout(() => requestAnimationFrame(next), 30);
-  };
-  next();
+  draw();
+  setTimeout(() => requestAnimationFrame(() => film(draw)), 30);
 }

@@ -1,7 +1,7 @@
 // The form under "More": the settings of the next piece, in a musician's words and in numbers.
 
 import { answer, ask } from "./wire.js";
-import { byId, button, element, pick } from "./dom.js";
+import { byId, element, pick } from "./dom.js";
 import { RecordingBox } from "./recording.js";
 import { keyOptions } from "./turns.js";
 
@@ -11,54 +11,31 @@ export class Form {
   constructor(about, make, makeFour) {
     Object.assign(this, { about, rate: about.rate });
     this.box = new RecordingBox(about, "play", 5, about.longest_recording);
-    const radio = (name, value, label, note, checked) => element("label", { class: "choice" },
-      element("input", { type: "radio", name, value, checked, onchange: () => this.refresh(name) }), element("span", {}, label, note ? element("small", {}, ` ${note}`) : null));
-    this.radio = radio;
-    const part = (legend, ...children) => element("fieldset", {}, element("legend", {}, legend), ...children);
-    byId("form").append(
-      part("What to make", element("div", { class: "choices", id: "mode" }, radio("mode", "new", "A new piece", "", true), radio("mode", "continue", "Continue a recording"), radio("mode", "vary", "Vary a recording"), radio("mode", "perform", "Play a tune", "that you hum, or of a recording"))),
-      (this.recorded = part("The recording", this.box.root,
-        (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
-        (this.nearness = element("div", {}, element("p", { class: "label" }, "How close to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
-      (this.labelled = part("Label", element("label", { class: "row" }, "Music like ", (this.label = element("select", { id: "label" }))))),
-      (this.scored = part("Score", ...about.controls.filter(({ score }) => score).map(({ name, about, unit, least, floor, most }) =>
-        element("label", { class: "row" }, `${name[0].toUpperCase()}${name.slice(1)}${unit && ` in ${unit}`} `, element("input", { type: "number", id: name, min: floor ?? least, max: most, step: "any", placeholder: "any", title: about }))),
-        element("label", { class: "row" }, "Key ", element("select", { id: "key" }, ...keyOptions())),
-        element("label", { class: "row" }, "Chords ", element("input", { type: "text", id: "chords", placeholder: "Am F C G", autocomplete: "off", title: "A bar each, again and again" })))),
-      (this.detailed = part("Detail", (this.levels = element("div", { class: "choices", id: "level" })),
-        (this.finer = element("p", { class: "faint" }, "The recommended detail sounds best. Finer detail takes longer to make, and its notes are less clear.")))),
-      part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
-        (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
-      part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "chosen for you", autocomplete: "off", "aria-label": "Seed" })),
-        element("p", { class: "faint" }, "The same seed and settings make exactly the same music."),
-        (this.replayed = element("label", { class: "choice", hidden: true }, element("input", { type: "checkbox", id: "replay", checked: true }), element("span", {}, "Repeat the changes that were made while it played")))),
-      element("details", { class: "fold" }, element("summary", {}, "Temperatures and weights"),
-        element("p", { class: "faint" }, "Below 1 is safer, above 1 is wilder; 0 always takes the likeliest code."),
-        (this.sliders = element("div", { id: "temperatures" })),
-        element("label", { class: "row" }, "Weights ", (this.weights = element("select", { id: "weights", onchange: () => this.lay() }, ...about.folders.map(({ name }) => element("option", { value: name }, name))))),
-        element("label", { class: "row" }, "Epoch ", (this.epoch = element("select", { id: "epoch" })))),
-      element("div", { class: "buttons" }, button("Make this", () => make(), { id: "make", class: "main" }), button("Make four, keep one", () => makeFour(), { id: "make-four" })),
-    );
+    byId("recording").replaceWith(this.box.root);
+    for (const [field, id] of Object.entries({ recorded: "recorded", nearness: "nearness", keeps: "keep", labelled: "labelled", label: "label", scored: "scored", detailed: "detailed", levels: "level", finer: "finer", replayed: "replayed", sliders: "temperatures", weights: "weights", epoch: "epoch" })) this[field] = byId(id);
+    byId("key").append(...keyOptions());
+    for (const { name, about: title, least, floor, most } of about.controls.filter(({ score }) => score)) Object.assign(byId(name), { min: floor ?? least, max: most, title });
+    byId("seconds").max = about.longest;
+    this.weights.append(...about.folders.map(({ name }) => element("option", { value: name }, name)));
+    this.weights.addEventListener("change", () => this.lay());
+    byId("form").addEventListener("change", ({ target }) => (target.type === "radio" || target.id === "endless") && this.refresh(target.name));
+    byId("make-four").addEventListener("click", makeFour);
     this.box.addEventListener("recording", () => this.refresh());
-    byId("form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      make();
-    });
+    byId("form").addEventListener("submit", (event) => (event.preventDefault(), make()));
     this.lay();
   }
 
-  get folder() {
-    return this.about.folders.find(({ name }) => name === this.weights.value);
+  radio(name, value, label, note, checked) {
+    return element("label", { class: "choice" }, element("input", { type: "radio", name, value, checked }), element("span", {}, label, element("small", {}, ` ${note}`)));
   }
+
+  get folder() { return this.about.folders.find(({ name }) => name === this.weights.value); }
 
   word(level) {
     const { levels, ending } = this.folder;
-    if (levels.length === 1) return ALONE;
-    if (level === ending) return "Recommended";
-    return level > ending ? "Coarser" : "Finer";
+    return levels.length === 1 ? ALONE : level === ending ? "Recommended" : level > ending ? "Coarser" : "Finer";
   }
 
-  /** Show the levels, epochs and labels of the chosen folder of weights. */
   lay() {
     const { levels, ending, epochs, labels, temperatures } = this.folder;
     this.labelled.hidden = !labels.length;
@@ -80,13 +57,8 @@ export class Form {
     this.refresh();
   }
 
-  chosen(name) {
-    return byId("form").querySelector(`input[name=${name}]:checked`)?.value;
-  }
-
-  input(name, value) {
-    return byId("form").querySelector(`input[name=${name}][value="${value}"]`);
-  }
+  chosen(name) { return byId("form").querySelector(`input[name=${name}]:checked`)?.value; }
+  input(name, value) { return byId("form").querySelector(`input[name=${name}][value="${value}"]`); }
 
   choose(name, value) {
     const input = this.input(name, value);
@@ -123,11 +95,11 @@ export class Form {
       this.mode = mode;
     }
     this.recorded.hidden = mode === "new";
-    this.original.hidden = this.box.field("start").parentElement.hidden = this.box.field("seconds").parentElement.hidden = mode !== "continue";
+    byId("keep-original").parentElement.hidden = this.box.field("start").parentElement.hidden = this.box.field("seconds").parentElement.hidden = mode !== "continue";
     this.nearness.hidden = mode !== "vary";
     this.scored.hidden = mode === "vary" || !this.folder.score;
     this.box.showRegion(mode === "continue");
-    this.lengthBox.hidden = byId("endless").checked;
+    byId("length").hidden = byId("endless").checked;
     this.forbid("level", top, mode === "vary" ? "A variation keeps this level: nothing would be left to make." : "");
     if (mode !== "vary") return;
     if (this.input("level", top).checked) this.choose("level", levels[1]);
@@ -147,12 +119,8 @@ export class Form {
     };
   }
 
-  /** The first tempo, density and key of the score; empty without a score. */
-  firstChange() {
-    return Object.fromEntries([...this.scored.querySelectorAll("input, select")].map(({ id, value }) => [id, this.scored.hidden ? "" : value]));
-  }
+  firstChange() { return Object.fromEntries([...this.scored.querySelectorAll("input, select")].map(({ id, value }) => [id, this.scored.hidden ? "" : value])); }
 
-  /** The values of the form, and `more`, once a pending upload has arrived. */
   async whole(more = {}) {
     if ((more.mode ?? this.chosen("mode")) !== "new") await this.box.pending;
     return { ...this.values(), ...more };
@@ -172,9 +140,7 @@ export class Form {
       words = error.message;
       try {
         form = await answer(ask("studio/settings", { ...link, mode: "new" }));
-      } catch {
-        return `The link cannot be followed. ${words}`;
-      }
+      } catch { return `The link cannot be followed. ${words}`; }
       form.settings.mode = link.mode;
       form.settings.keep = link.keep;
     }
@@ -184,22 +150,9 @@ export class Form {
     this.lay();
     this.choose("mode", s.mode);
     this.refresh();
-    this.choose("level", s.level);
-    this.choose("keep", s.keep);
-    pick(this.label, s.label);
-    pick(byId("key"), s.key);
-    for (const { id } of this.scored.querySelectorAll("input")) byId(id).value = id in link ? s[id] : "";
-    byId("endless").checked = s.seconds === null;
-    if (s.seconds !== null) byId("seconds").value = s.seconds;
-    byId("seed").value = link.seed ?? "";
-    this.epoch.value = s.epoch;
-    byId("keep-original").checked = s.keep_original;
+    this.fill({ ...s, ...Object.fromEntries(["tempo", "density", "seed"].map((name) => [name, link[name] ?? ""])) });
     [this.changes, this.latency] = [link.changes, link.latency];
     this.replayed.hidden = !link.changes;
-    for (const level of Object.keys(this.folder.temperatures)) {
-      byId(`temperature-${level}`).value = s.temperature[level];
-      byId(`temperature-${level}`).dispatchEvent(new Event("input"));
-    }
     if (form.recording) {
       this.box.field("start").value = s.prompt_start;
       this.box.field("seconds").value = s.prompt_seconds;
@@ -207,5 +160,23 @@ export class Form {
     }
     this.refresh();
     return words;
+  }
+  fill(s) {
+    if (s.weights && s.weights !== this.weights.value && this.about.folders.some(({ name }) => name === s.weights)) {
+      this.weights.value = s.weights;
+      this.lay();
+    }
+    for (const name of ["level", "keep"]) if (s[name] !== undefined) this.choose(name, s[name]);
+    for (const [field, value] of [[this.label, s.label], [byId("key"), s.key]]) if (value !== undefined) pick(field, value);
+    for (const name of ["tempo", "density", "chords", "seed", "epoch"]) if (s[name] !== undefined) byId(name).value = s[name];
+    if (s.seconds !== undefined) byId("endless").checked = s.seconds === null || s.seconds === "endless";
+    if (!byId("endless").checked && s.seconds) byId("seconds").value = s.seconds;
+    if (s.keep_original !== undefined) byId("keep-original").checked = s.keep_original;
+    for (const [level, value] of Object.entries(s.temperature ?? {})) {
+      const slider = byId(`temperature-${level}`);
+      if (slider) slider.value = value;
+      slider?.dispatchEvent(new Event("input"));
+    }
+    this.refresh();
   }
 }

@@ -6,7 +6,7 @@ export const STEP = 5; // seconds of an arrow key
 const BUTTONS = { n: "die", s: "stop", j: "jump", h: "hold", c: "onward" };
 const KEYS = [
   ["Space", "play or pause"], ["N", "another piece"], ["S", "stop"], ["← →", `${STEP} seconds`],
-  ["J", "go somewhere else"], ["H", "hold"], ["C", "continue from here"],
+  ["J", "go somewhere else"], ["H", "hold"], ["C", "continue from here"], ["Ctrl Z", "undo"],
 ];
 const BUSY = { // focused elements that use a key themselves
   Arrow: "input, textarea, select, [role=slider], [role=tab]",
@@ -18,6 +18,10 @@ export function listen(player) {
   document.addEventListener("keydown", (event) => {
     const { code, key, target } = event;
     const kind = code === "Space" ? "Space" : key.startsWith("Arrow") ? "Arrow" : "letter";
+    if ((event.ctrlKey || event.metaKey) && key.toLowerCase() === "z" && !byId("music").hidden && !target.closest?.(BUSY.letter)) {
+      event.preventDefault();
+      player.history.move(event.shiftKey ? "redo" : "undo");
+    }
     if (byId("music").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
     if (kind === "Space" ? inField(event) : target.closest?.(BUSY[kind])) return;
     const step = { ArrowLeft: -STEP, ArrowRight: STEP }[key];

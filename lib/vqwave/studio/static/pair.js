@@ -25,7 +25,11 @@ export class Pair extends Together {
     const ids = this.ids;
     try {
       const sounds = await Promise.all([first, second].map((take) => this.load(take)));
-      if (ids === this.ids) this.show(sounds);
+      if (ids !== this.ids) return;
+      for (const sound of sounds) this.put(sound);
+      this.picks = sounds.map(({ name }, i) => button(`${"AB"[i]}: ${name}`, () => this.choose(i), {}));
+      byId("pair").replaceChildren(this.bar("Which take is heard", "Pause", ...this.picks));
+      this.choose(0, 0);
     } catch (error) {
       byId("pair").replaceChildren();
       alertIn(byId("alert"), inWords(error));
@@ -36,13 +40,6 @@ export class Pair extends Together {
     const response = await fetch(`studio/takes/${take.id}.wav`);
     if (!response.ok) throw new Error(await response.text());
     return { name: take.name || take.title, buffer: await clock(this.rate).decodeAudioData(await response.arrayBuffer()) };
-  }
-
-  show(sounds) {
-    sounds.forEach((sound) => this.put(sound));
-    this.picks = sounds.map(({ name }, i) => button(`${"AB"[i]}: ${name}`, () => this.choose(i), {}));
-    byId("pair").replaceChildren(this.bar("Which take is heard", "Pause", ...this.picks));
-    this.choose(0, 0);
   }
 
   draw() {

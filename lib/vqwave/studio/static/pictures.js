@@ -3,7 +3,8 @@
 import { element, readJson } from "./dom.js";
 
 export const PAGE = 256; // columns of pictures drawn on one canvas
-const MOST_PAIRS = 8000; // of an outline; more would be finer than a screen
+const MOST_PEAKS = 8000; // of an outline; more would be finer than a screen
+const WAVES = ["#3b0f70", "#641a80", "#8c2981", "#b73779", "#de4968", "#f7705c", "#fe9f6d", "#fecf92"];
 const PAPER = [246, 242, 234]; // silence in the light theme, `--picture`
 const PALE = 96; // the value up to which the light theme's colours approach PAPER
 const FAINTEST = -58; // dB; softer notes are the noise of a pause
@@ -27,7 +28,6 @@ export function ink() {
   return (name) => style.getPropertyValue(`--${name}`).trim();
 }
 
-/** A canvas as sharp as the screen. */
 export function fitted(canvas) {
   const scale = window.devicePixelRatio || 1;
   const [width, height] = [Math.round(canvas.clientWidth * scale), Math.round(canvas.clientHeight * scale)];
@@ -89,18 +89,10 @@ export class Strip {
     }
   }
 
-  /** Paint what is there again, in the colours of another table. */
-  repaint(table) {
-    this.paint(0, Math.floor(this.count / this.rows), table);
-  }
+  repaint(table) { this.paint(0, Math.floor(this.count / this.rows), table); }
 
   forget(column) {
     for (const index of this.pages.keys()) if ((index + 1) * PAGE < column) this.pages.delete(index);
-  }
-
-  value(column, row) {
-    const page = this.pages.get(Math.floor(column / PAGE));
-    return page ? page.values[(column % PAGE) * this.rows + row] - 1 : -1;
   }
 
   draw(context, height, left, wide, width) {
@@ -120,26 +112,15 @@ export class Codes extends Strip {
   }
 
   /** The height in pixels at which rows are a little higher than wide, up to `most`. */
-  high(most) {
-    return Math.min(most, Math.max(most / 3, 5 * this.rows));
-  }
-
-  /** The code at sample `at`, `down` (0 … 1) from the top: {code, book, sample}, or null. */
-  find(at, down) {
-    const from = Math.min(this.rows - 1, Math.floor(down * this.rows));
-    const row = this.flip ? this.rows - 1 - from : from;
-    const column = Math.floor(at / this.each);
-    const code = this.value(column, row);
-    return code < 0 ? null : { code, book: this.books > 1 ? row + 1 : null, sample: column * this.each + (this.books > 1 ? 0 : row * this.level) };
-  }
+  high(most) { return Math.min(most, Math.max(most / 3, 5 * this.rows)); }
 }
 
 /** The row of note `midi` in a spectrogram of quarter tones from note `lowest` up. */
-function noteHeight(midi, { lowest, bands }, height) {
-  return height * (1 - (2 * (midi - lowest) + 0.5) / bands);
-}
+function noteHeight(midi, { lowest, bands }, height) { return height * (1 - (2 * (midi - lowest) + 0.5) / bands); }
 
-/** A line and a name at each C. */
+/** The note at a share of the height, from the top: the inverse of `noteHeight`. */
+export const pitchAt = (down, { lowest, bands }) => Math.round(lowest + ((1 - down) * bands - 0.5) / 2);
+
 export function drawOctaves(context, about, width, height, scale) {
   context.save();
   context.font = `${11 * scale}px system-ui, sans-serif`;
@@ -215,111 +196,65 @@ export function drawPlayhead(context, now, end, height, glow) {
   context.restore();
 }
 
-/** The line where a recording ends and the model continues. */
 export function drawJoin(context, at, height) {
   const scale = window.devicePixelRatio || 1;
   context.fillStyle = ink()("on-picture");
   for (let y = 0; y < height; y += 8 * scale) context.fillRect(at, y, scale, 5 * scale);
 }
 
-/** Slow waves while nothing plays. */
 export function drawIdle(context, width, height, scale, seconds) {
   const back = context.createLinearGradient(0, 0, 0, height);
   back.addColorStop(0, ink()("idle-top"));
   back.addColorStop(1, ink()("idle-bottom"));
   context.fillStyle = back;
   context.fillRect(0, 0, width, height);
-  const colours = ["#3b0f70", "#641a80", "#8c2981", "#b73779", "#de4968", "#f7705c", "#fe9f6d", "#fecf92"];
   context.save();
-  context.globalCompositeOperation = light() ? "multiply" : "lighter";
-  context.lineWidth = 1.6 * scale;
-  colours.forEach((colour, i) => {
+  Object.assign(context, { globalCompositeOperation: light() ? "multiply" : "lighter", globalAlpha: 0.55, lineWidth: 1.6 * scale });
+  WAVES.forEach((colour, i) => {
+    const y = (at) => height * (0.5 + Math.sin(Math.PI * at) ** 1.5 * 0.2 * (Math.sin(at * (5 + i * 1.3) + seconds * (0.22 + 0.05 * i) + i) + 0.5 * Math.sin(at * (13 - i) - seconds * 0.31 + 2 * i)) + (i - 3.5) * 0.035);
     context.strokeStyle = colour;
-    context.globalAlpha = 0.55;
-    context.beginPath();
-    for (let x = 0; x <= width; x += 6 * scale) {
-      const at = x / width;
-      const swell = Math.sin(Math.PI * at) ** 1.5;
-      const wave = Math.sin(at * (5 + i * 1.3) + seconds * (0.22 + 0.05 * i) + i) + 0.5 * Math.sin(at * (13 - i) - seconds * 0.31 + 2 * i);
-      const y = height * (0.5 + swell * 0.2 * wave + (i - 3.5) * 0.035);
-      if (x) context.lineTo(x, y);
-      else context.moveTo(x, y);
-    }
-    context.stroke();
+    context.stroke(new Path2D(`M${Array.from({ length: 201 }, (_, k) => `${(k / 200) * width},${y(k / 200)}`).join("L")}`));
   });
   context.restore();
 }
 
-/** The outline of a signal of any length: pairs of columns are merged when there are too many. */
+/** The peaks of a signal of any length, of `each` samples; pairs are merged when there are too many. */
 export class Outline {
   constructor(each) {
-    Object.assign(this, { each, low: [], high: [], open: 0, samples: 0 });
+    Object.assign(this, { each, peaks: [], samples: 0 });
   }
 
   append(samples) {
-    for (let at = 0; at < samples.length; ) {
-      if (!this.open) {
-        this.low.push(0);
-        this.high.push(0);
-      }
-      const end = Math.min(samples.length, at + this.each - this.open);
-      let [low, high] = [this.low.at(-1), this.high.at(-1)];
-      for (let i = at; i < end; i++) {
-        if (samples[i] < low) low = samples[i];
-        else if (samples[i] > high) high = samples[i];
-      }
-      this.low[this.low.length - 1] = low;
-      this.high[this.high.length - 1] = high;
-      this.open = (this.open + end - at) % this.each;
-      at = end;
+    for (const sample of samples) {
+      const i = Math.floor(this.samples++ / this.each);
+      this.peaks[i] = Math.max(this.peaks[i] ?? 0, Math.abs(sample));
     }
-    this.samples += samples.length;
-    if (this.low.length > MOST_PAIRS && !this.open && this.low.length % 2 === 0) {
-      const merge = (pick) => (list) => Array.from({ length: list.length / 2 }, (_, i) => pick(list[2 * i], list[2 * i + 1]));
-      this.low = merge(Math.min)(this.low);
-      this.high = merge(Math.max)(this.high);
-      this.each *= 2;
-    }
+    if (this.peaks.length <= MOST_PEAKS) return;
+    this.peaks = Array.from({ length: Math.ceil(this.peaks.length / 2) }, (_, i) => Math.max(this.peaks[2 * i], this.peaks[2 * i + 1] ?? 0));
+    this.each *= 2;
   }
 
   /** The loudness of the first `total` samples in up to `count` bytes. */
   bytes(count, total) {
-    const pairs = Math.min(this.low.length, Math.ceil(total / this.each));
-    const bytes = [];
-    for (let i = 0; i < Math.min(count, pairs); i++) {
-      let most = 0;
-      for (let k = Math.floor((i * pairs) / count); k < Math.max(Math.floor(((i + 1) * pairs) / count), Math.floor((i * pairs) / count) + 1); k++) most = Math.max(most, this.high[k] ?? 0, -(this.low[k] ?? 0));
-      bytes.push(Math.round(Math.min(255, most / 128)));
-    }
-    return bytes;
-  }
-
-  draw(context, width, height, total, colour) {
-    context.fillStyle = colour;
-    const perPixel = total / this.each / width;
-    const peak = this.high.reduce((most, high, i) => Math.max(most, high, -this.low[i]), 3000);
-    for (let x = 0; x < width; x++) {
-      const [from, to] = [Math.floor(x * perPixel), Math.max(Math.floor((x + 1) * perPixel), Math.floor(x * perPixel) + 1)];
-      if (from >= this.low.length) break;
-      let [low, high] = [0, 0];
-      for (let i = from; i < Math.min(to, this.low.length); i++) {
-        low = Math.min(low, this.low[i]);
-        high = Math.max(high, this.high[i]);
-      }
-      const [top, bottom] = [(0.5 - (0.47 * high) / peak) * height, (0.5 - (0.47 * low) / peak) * height];
-      context.fillRect(x, top, 1, Math.max(1, bottom - top));
-    }
+    const peaks = Math.min(this.peaks.length, Math.ceil(total / this.each));
+    const size = Math.min(count, peaks);
+    const at = (i) => Math.floor((i * peaks) / size);
+    return Array.from({ length: size }, (_, i) => Math.round(Math.min(255, Math.max(...this.peaks.slice(at(i), Math.max(at(i + 1), at(i) + 1))) / 128)));
   }
 }
 
-/** Bytes of loudness as bars about the middle. */
-export function drawBars(canvas, bytes, colour) {
-  const [context, width, height] = fitted(canvas);
+/** Bytes of loudness as bars about the middle, up to a width. */
+export function bars(context, bytes, width, height, colour) {
   context.fillStyle = colour;
   const peak = Math.max(24, ...bytes);
   for (let x = 0; x < width; x++) {
     const tall = Math.max(1, (bytes[Math.floor((x / width) * bytes.length)] / peak) * height * 0.94);
     context.fillRect(x, (height - tall) / 2, 1, tall);
   }
+}
+
+export function drawBars(canvas, bytes, colour) {
+  const [context, width, height] = fitted(canvas);
+  bars(context, bytes, width, height, colour);
   return [context, width, height];
 }

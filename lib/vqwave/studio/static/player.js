@@ -1,9 +1,11 @@
 // The player: requests a take, plays and draws it while it is made, and steers it.
 
 import { Beats } from "./beat.js";
-import { SLIDE, alertIn, announce, byId, copy, element, film, keep, seldom, time } from "./dom.js";
+import { SLIDE, alertIn, announce, byId, copy, element, film, keep, report, saveAs, seldom, time } from "./dom.js";
+import { Edit } from "./edit.js";
+import { History, changeOf, flat } from "./history.js";
 import { STEP, listen } from "./keys.js";
-import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
+import { Codes, Outline, PAGE, Strip, bars, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, drawScore, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, loudness, volume, wav } from "./sound.js";
 import { Turns } from "./turns.js";
 import { address, answer, ask, cutter, frames, inWords, send } from "./wire.js";
@@ -17,7 +19,6 @@ const REMEMBERED = 5; // seconds after which the browser asks before it leaves t
 
 const gainOf = (decibel) => 10 ** (decibel / 20);
 
-/** What a level of a chain decides. */
 function role(chain, level) {
   if (chain.length === 1) return "the whole of the piece";
   return ROLES[Math.round((chain.indexOf(level) / (chain.length - 1)) * (ROLES.length - 1))];
@@ -25,10 +26,10 @@ function role(chain, level) {
 
 export class Player {
   constructor(form, takes) {
-    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [] });
+    Object.assign(this, { form, takes, state: "empty", busy: false, marks: [], melody: [], score: [], values: {}, preset: {} });
     const on = (id, act) => byId(id)?.addEventListener("click", act);
     on("play", () => this.press());
-    on("die", () => this.another());
+    on("die", () => this.make({ seed: "", changes: "" }));
     on("stop", () => this.stop());
     on("save", () => this.save());
     on("share", () => copy(address(this.record ?? this.take), byId("share")));
@@ -42,14 +43,14 @@ export class Player {
       keep("vqwave.volume", Number(byId("volume").value));
       if (audio) audio.volume.gain.value = volume();
     });
+    this.history = new History();
+    this.edits = new Edit(this);
     this.turns = new Turns(this, form.about.controls);
     for (const name of ["wild", "loudness"]) {
       byId(name).addEventListener("input", () => this.slide(name));
-      byId(name).addEventListener("dblclick", () => {
-        byId(name).value = 0;
-        this.slide(name);
-      });
+      byId(name).addEventListener("dblclick", () => this.use({ [name]: 0 }));
     }
+    on("full", () => (document.fullscreenElement ? document.exitFullscreen() : document.querySelector(".stage").requestFullscreen()));
     this.wave.addEventListener("click", (event) => this.seek((event.offsetX / this.wave.clientWidth) * this.total));
     this.wave.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -STEP, ArrowRight: STEP, Home: -Infinity, End: Infinity }[event.key];
@@ -71,21 +72,14 @@ export class Player {
     this.refresh();
   }
 
-  // ------------------------------------------------------------------------------------------------------- making
-
-  /** The large button: begin, pause or resume. */
   press() {
     if (this.sound) this.toggle();
     else this.make();
   }
 
-  another() {
-    this.make({ seed: "", changes: "" });
-  }
-
   /** Make a take from the form and `more`. The current take plays on until the new one can sound. A second call
-   *  meanwhile does nothing; Stop cancels. passed: the new take is heard from the end of its recording on. */
-  async make(more = {}, passed = false) {
+   *  meanwhile does nothing; Stop cancels. begin: the sample from which a take is heard. */
+  async make(more = {}, begin = () => 0) {
     await this.change(async (coming) => {
       const settings = await this.form.whole(await more);
       const [{ settings: whole }, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
@@ -96,11 +90,22 @@ export class Player {
       const until = Math.round((1 + (settings.mode === "continue" ? Number(settings.prompt_seconds) : 0)) * this.form.rate);
       if (this.take?.local && this.state === "making") this.rest(await this.conclude(), "Stopped");
       const replaces = this.state === "making" ? this.take.id : "";
-      await this.read(await ask("studio/takes", { ...settings, latency, replaces, ...(long && { until }) }, coming.signal), coming, { long, passed });
+      await this.read(await ask("studio/takes", { ...settings, latency, replaces, ...(long && { until }) }, coming.signal), coming, { long, begin });
     });
   }
 
-  /** Play a finished take again. */
+  /** Make the take again with other edits of its score, to be heard from a second on, or in its loop. */
+  async edit(edits, second) {
+    const { take, sound, live } = this;
+    if (this.busy) return void (this.coming?.abort(), setTimeout(() => this.edit(edits, second), 100));
+    const from = Math.round(second * take.rate);
+    const until = (sound.loop?.[1] ?? from) + take.rate;
+    await this.change(async (coming) => {
+      this.table = await tables();
+      await this.read(await ask(`studio/takes/${take.id}/edit`, { edits, ...(live && { until }) }, coming.signal), coming, { long: live, begin: () => sound.loop?.[1] ?? from, edited: take.id });
+    });
+  }
+
   playAgain(id) {
     return this.change(async (coming) => {
       this.table = await tables();
@@ -119,9 +124,7 @@ export class Player {
     this.say("One moment …", null);
     try {
       await prepare(coming);
-    } catch (error) {
-      if (!coming.signal.aborted) alertIn(byId("alert"), inWords(error));
-    }
+    } catch (error) { if (!coming.signal.aborted) alertIn(byId("alert"), inWords(error)); }
     Object.assign(this, { busy: false, coming: null });
     byId("waiting").hidden = true;
     if (!this.sound) this.reset();
@@ -129,7 +132,7 @@ export class Player {
   }
 
   /** Read a take's messages until it can sound, then put it in the place of the current one. */
-  async read(response, control, { long = false, passed = false }) {
+  async read(response, control, { long = false, begin = () => 0, edited = null }) {
     const parts = frames(response);
     const first = [];
     let [take, samples] = [null, 0];
@@ -143,11 +146,12 @@ export class Player {
       if (about.take) take = about.take;
       samples += about.samples ?? 0;
       first.push(value);
-      ready = about.end || (take && samples > (passed ? take.prompt : 0));
+      if (edited && samples) this.say("Making the music again …", samples / begin(take));
+      ready = about.end || (take && samples > begin(take));
     }
-    if (this.state === "making") this.conclude().catch(() => {}); // the new take sounds, whatever became of the old one
-    Object.assign(this, { control, long });
-    this.open(take, passed ? take.prompt : 0);
+    if (this.state === "making") this.conclude(!edited).catch(() => {}); // the new take sounds, whatever became of the old one
+    Object.assign(this, { control, long, before: edited ? [...this.before, edited] : [] });
+    this.open(take, begin(take), edited);
     for (const message of first) this.receive(message);
     this.readOn(parts, control);
   }
@@ -184,22 +188,17 @@ export class Player {
     const expected = allowed && allowed.until + (allowed.playing ? now - allowed.at : 0);
     if (allowed && allowed.playing === playing && Math.abs(until - expected) < DRIFT && now < allowed.at + RENEW) return;
     this.asking = true;
-    try {
-      await ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing });
-      this.allowed = { until, playing, at: now };
-    } catch {
-      // The reader of the take reports the error.
-    }
+    const told = ask(`studio/takes/${take.id}/set`, { until: Math.round(until * take.rate), playing });
+    await Promise.resolve(told).then(() => (this.allowed = { until, playing, at: now }), () => {}); // the reader of the take reports the error
     this.asking = false;
   }
 
-  get live() {
-    return this.state === "making" && this.long;
-  }
+  get live() { return this.state === "making" && this.long; }
 
-  /** Show and play a take, from a sample on. */
-  open(take, from) {
+  /** Show and play a take, from a sample on, or in the loop of the take before its edit. */
+  open(take, from, edited) {
     this.take = take;
+    const loop = edited && this.sound.loop;
     this.sound = new Sound(take.rate, take.block / take.rate, this.sound);
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
@@ -207,40 +206,44 @@ export class Player {
     Object.assign(this, { bits: new Map(), marks: [], melody: [], score: [], record: null, allowed: null, state: "making", speed: null, beats: new Beats() });
     this.layLanes();
     this.turns.begin(take);
-    if (this.live) for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.slide(name);
-    this.sound.from = from;
-    announce(take.title, "VQWave", { play: () => this.press(), pause: () => this.press(), stop: () => this.stop(), nexttrack: () => this.another() });
+    this.edits.begin(take, edited);
+    if (edited) this.turns.showValues(this.values);
+    else {
+      this.values = {};
+      for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.preset[name] ??= Number(byId(name).value);
+      this.history.clear();
+      if (this.live) this.use(this.preset);
+    }
+    Object.assign(this.sound, { loop, from: loop ? loop[0] : from });
+    announce(take.title, "VQWave", { play: () => this.press(), pause: () => this.press(), stop: () => this.stop(), nexttrack: () => this.make({ seed: "", changes: "" }) });
     this.refresh();
   }
 
   layLanes() {
     const { take } = this;
-    const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
-    this.codeCanvases = take.levels.map(({ level }) => canvas(`The codes of level ${level} over time`));
-    this.notes = take.levels.map(() => element("span", { class: "note" }));
-    const lane = ({ level, generated }, i) => element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {},
-      element("span", {}, element("b", {}, `${level}x`), ` ${generated ? role(take.chain, level) : "kept from the recording"}`), this.notes[i]), this.codeCanvases[i]);
-    const [first, ...finer] = take.levels.map(lane);
-    byId("lanes").replaceChildren(...(first ? [first] : []), ...(finer.length ? [element("details", { class: "finer" }, element("summary", {}, "Finer levels"), ...finer)] : []));
-    byId("writing").hidden = !first;
-    this.codeCanvases.forEach((canvas, i) => (canvas.style.height = `${this.codes[i].high(128)}px`));
+    const lanes = take.levels.map(({ level, generated }, i) => {
+      const [canvas, note] = [element("canvas", { role: "img", "aria-label": `The codes of level ${level} over time` }), element("span", { class: "note" })];
+      canvas.style.height = `${this.codes[i].high(128)}px`;
+      return { canvas, note, root: element("figure", { class: `lane codes codes-${level}` }, element("figcaption", {}, element("span", {}, element("b", {}, `${level}x`), ` ${generated ? role(take.chain, level) : "kept from the recording"}`), note), canvas) };
+    });
+    this.lanes = lanes;
+    byId("lanes").replaceChildren(...lanes.map(({ root }) => root));
+    byId("writing").hidden = !lanes.length;
     const [most] = take.levels.filter(({ generated }) => generated);
     if (most) byId("explained").textContent = `Every point is a code${take.levels.some(({ books }) => books > 1) ? ", and where a frame has several, its first is at the bottom" : ""}. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
-    this.codeCanvases.forEach((one, i) => {
-      one.addEventListener("pointermove", (event) => (this.pointed = [i, event.offsetX / one.clientWidth, event.offsetY / one.clientHeight]));
-      one.addEventListener("pointerleave", () => (this.pointed = null));
-    });
   }
 
   block(about, payload) {
     const cut = cutter(payload);
     const pcm = cut(Int16Array, about.samples);
     this.spectrum.append(cut(Uint8Array, about.columns * this.take.bands), this.table.sound);
+    for (const codes of this.codes) codes.count = Math.round(this.sound.end / codes.level) * codes.books; // a part that was made before an edit has no codes
     about.codes.forEach((count, i) => this.codes[i].append(cut(Uint16Array, count), this.table.codes));
     this.bits.set(Math.floor(this.sound.end / this.take.block), about.bits);
     this.melody.push(...about.notes);
     const start = this.sound.end / this.take.rate;
     if (about.score) this.score = [...this.score.filter(([second]) => second < start), ...about.score];
+    if (about.score && byId("edit").hidden) this.refresh();
     this.beats.hear(about.form, start);
     this.turns.showTempo(this.beats.tempo);
     this.outline.append(pcm);
@@ -263,19 +266,16 @@ export class Player {
     this.refresh();
   }
 
-  /** Nothing more of the take is made. */
   rest(record, ending) {
     Object.assign(this, { record, ending, state: "ended" });
     this.sound.finished = true;
     this.sound.tick();
   }
 
-  list({ sound, outline }, record) {
-    this.takes.add({ ...record, outline: outline.bytes(64, sound.end) });
-  }
+  list({ sound, outline }, record) { this.takes.add({ ...record, outline: outline.bytes(64, sound.end) }, this.before); }
 
   /** End the making of the current take at the playhead, and list it. Returns its record, null where nothing was heard. */
-  async conclude() {
+  async conclude(listed = true) {
     const { control, take, sound, outline } = this;
     this.control = null;
     this.state = "stopping";
@@ -284,12 +284,10 @@ export class Player {
       if (record) {
         sound.end = Math.min(sound.end, Math.round(record.seconds * take.rate));
         sound.from = Math.min(sound.from, sound.end);
-        this.list({ sound, outline }, record);
+        if (listed) this.list({ sound, outline }, record);
       }
       return record;
-    } finally {
-      control?.abort();
-    }
+    } finally { control?.abort(); }
   }
 
   /** End the take at the playhead and keep it. A finished take goes back to its beginning. */
@@ -304,9 +302,7 @@ export class Player {
       if (this.sound !== sound) return;
       if (!record) return this.reset();
       this.rest(record, "Stopped");
-    } catch (error) {
-      this.lose(inWords(error));
-    }
+    } catch (error) { this.lose(inWords(error)); }
     this.refresh();
   }
 
@@ -342,15 +338,11 @@ export class Player {
 
   toggle() {
     const { sound } = this;
-    if (sound.paused || sound.over) sound.resume();
-    else sound.pause();
+    sound[sound.paused || sound.over ? "resume" : "pause"]();
     this.refresh();
   }
 
-  /** Move the playhead by so many seconds. */
-  move(seconds) {
-    if (this.sound) this.seek(this.sound.position + seconds * this.take.rate);
-  }
+  move(seconds) { if (this.sound) this.seek(this.sound.position + seconds * this.take.rate); }
 
   seek(position) {
     if (!this.sound) return;
@@ -361,19 +353,15 @@ export class Player {
   /** Download the take up to the playhead; from the page itself where the studio is gone. */
   save() {
     const { sound, take } = this;
-    if (this.state === "lost" || take.local) {
-      const heard = sound.samples(0, take.local ? Math.ceil(sound.position) : sound.end);
-      const link = element("a", { href: URL.createObjectURL(wav(heard, take.rate)), download: `vqwave-seed-${take.seed}.wav` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    } else element("a", { href: `studio/takes/${take.id}.wav?heard=${Math.ceil(sound.position)}`, download: true }).click();
+    if (this.state === "lost" || take.local) saveAs(`vqwave-seed-${take.seed}.wav`, wav(sound.samples(0, take.local ? Math.ceil(sound.position) : sound.end), take.rate));
+    else element("a", { href: `studio/takes/${take.id}.wav?heard=${Math.ceil(sound.position)}`, download: true }).click();
   }
 
-  // ----------------------------------------------------------------------------------------------------- steering
-
-  async steer(change, label) {
+  /** Change controls. label: of the mark in the picture. again: the history knows the change. */
+  async steer(change, label, again = false) {
     if (!this.live) return;
     const take = this.take;
+    if (!again) this.remember(change);
     const bar = byId("bar").checked && change.loudness === undefined;
     try {
       const { sample, link } = await answer(ask(`studio/takes/${take.id}/set`, bar ? { ...change, bar } : change));
@@ -381,9 +369,29 @@ export class Player {
       if (take === this.take && label && sample !== undefined) this.marks.push({ sample, label });
       if (take === this.take && change.loudness !== undefined) this.sound.expectGain(sample, gainOf(change.loudness), take.ramp);
       this.dirty = true;
-    } catch (error) {
-      alertIn(byId("alert"), inWords(error));
-    }
+    } catch (error) { alertIn(byId("alert"), inWords(error)); }
+  }
+
+  /** Remember a change of controls, so that it can be undone; a jump or a section cannot be. */
+  remember({ jump, section, ...change }) {
+    const after = flat(change);
+    const before = Object.fromEntries(Object.keys(after).map((name) => [name, this.values[name] ?? this.turns.firstOf(name)]));
+    Object.assign(this.values, after);
+    this.turns.showValues(after);
+    const to = (values) => () => {
+      Object.assign(this.values, values);
+      this.turns.showValues(values);
+      this.steer(changeOf(values), undefined, true);
+    };
+    if (Object.keys(after).length) this.history.add({ key: Object.keys(after).join(), undo: to(before), redo: to(after) });
+  }
+
+  /** Set controls, {control: value}; where nothing can be steered, in the next take. */
+  use(values) {
+    this.preset = this.live ? {} : values;
+    if (!this.live || !Object.keys(values).length) return;
+    if (values.loudness !== undefined) this.sound.setGain(gainOf(values.loudness));
+    this.steer(changeOf(values));
   }
 
   /** Send the value of a slider. The loudness changes at once; what the studio makes has it a little later. */
@@ -392,7 +400,6 @@ export class Player {
     seldom(name, SLIDE, () => this.steer({ [name]: Number(byId(name).value) }));
   }
 
-  /** Pass to another piece, which is neither held nor frozen. */
   jump() {
     this.showHeld(false);
     this.turns.showFrozen(false);
@@ -416,22 +423,13 @@ export class Player {
     if (!sound || this.busy) return;
     const end = Math.ceil(sound.position);
     const passage = send(wav(sound.samples(Math.max(0, end - PASSAGE * take.rate), end), take.rate), `${take.title}.wav`);
-    await this.make(passage.then(({ id, name, seconds }) => ({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: id, name, prompt_start: 0, prompt_seconds: seconds, keep_original: true })), true);
+    await this.make(passage.then(({ id, name, seconds }) => ({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: id, name, prompt_start: 0, prompt_seconds: seconds, keep_original: true })), ({ prompt }) => prompt);
   }
 
-  // ------------------------------------------------------------------------------------------------------ drawing
+  say(words, share) { report("status", "waiting", words, share); }
 
-  say(words, share) {
-    const status = byId("status");
-    if (status.textContent !== words) status.textContent = words;
-    byId("waiting").hidden = share === undefined;
-    if (share == null) byId("waiting").removeAttribute("value");
-    else byId("waiting").value = share;
-  }
-
-  /** Update the labels and the state of the buttons. */
   refresh() {
-    const { sound } = this;
+    const { sound, take } = this;
     const going = sound && !sound.paused && !sound.over;
     const play = byId("play");
     play.setAttribute("aria-label", going ? "Pause" : "Play");
@@ -447,12 +445,12 @@ export class Player {
     for (const name of ["wild", "loudness", "jump", "hold", "bar"]) byId(name).disabled = !steerable;
     this.turns.allow(steerable);
     if (byId("onward")) byId("onward").disabled = !sound || this.busy || this.state === "lost";
+    this.edits.allow(Boolean(sound && !take?.local && this.state !== "lost" && (this.score.length || (take.score && !this.sound.end))));
     byId("steer-why").hidden = steerable;
     if (!steerable) this.showHeld(false);
     this.dirty = true;
   }
 
-  /** Samples that the width of the waveform shows. */
   get total() {
     const { take, sound } = this;
     if (!sound) return 1;
@@ -471,7 +469,7 @@ export class Player {
       this.moving = moving;
       this.refresh();
     }
-    if (!moving && !this.dirty && !this.pointed) return;
+    if (!moving && !this.dirty) return;
     this.dirty = false;
     const { rate, column } = take;
     const position = sound.position;
@@ -481,7 +479,7 @@ export class Player {
     const colour = ink();
     const across = (samples) => Math.round((samples / this.total) * width);
     const shown = Math.min(this.outline.samples, sound.end);
-    this.outline.draw(wave, across(shown), height, shown, colour("wave"));
+    bars(wave, this.outline.bytes(across(shown), shown), across(shown), height, colour("wave"));
     wave.fillStyle = colour("mark");
     for (const { sample } of this.marks) wave.fillRect(across(sample), 0, scale, height * 0.25);
     wave.fillStyle = colour("veil");
@@ -497,13 +495,17 @@ export class Player {
     const first = Math.max(0, Math.min(position / column - 0.6 * columns, Math.max(last, columns) - columns));
     const left = Math.round(first * wide);
     const x = (samples) => Math.round((samples / column) * wide) - left;
+    this.secondAt = (pixel) => (((pixel * scale + left) / wide) * column) / rate;
     picture.fillStyle = colour("picture");
     picture.fillRect(0, 0, seen, tall);
     picture.imageSmoothingEnabled = true;
+    picture.globalAlpha = this.edits.on ? 0.4 : 1; // so that the notes are clear
     this.spectrum.draw(picture, tall, left, wide, seen);
+    picture.globalAlpha = 1;
     drawNotes(picture, this.melody, take, tall, (second) => x(second * rate), scale, this.score.length > 0);
     drawScore(picture, this.score, take, tall, (second) => x(second * rate), scale);
     drawOctaves(picture, take, seen, tall, scale);
+    this.edits.draw(picture, take, tall, (second) => x(second * rate), scale);
     this.beats.draw(picture, (second) => x(second * rate), seen, tall, scale);
     this.beats.tell(position / rate, this.score);
     drawPlayhead(picture, x(position), x(sound.end), tall, true);
@@ -526,30 +528,21 @@ export class Player {
   drawTime(context, seen, tall, scale, first, x) {
     const { rate, column } = this.take;
     context.textBaseline = "bottom";
-    for (let second = Math.ceil((first * column) / rate); x(second * rate) < seen - 30 * scale; second++) {
-      if (second % 2 === 0 && x(second * rate) > 40 * scale) write(context, `${second} s`, x(second * rate) + 3 * scale, tall - 3 * scale, scale);
-    }
+    for (let second = 2 * Math.ceil((first * column) / rate / 2); x(second * rate) < seen - 30 * scale; second += 2) if (x(second * rate) > 40 * scale) write(context, `${second} s`, x(second * rate) + 3 * scale, tall - 3 * scale, scale);
   }
 
   drawCodes(left, wide, x, position) {
     const { take, sound } = this;
-    this.codeCanvases.forEach((canvas, i) => {
-      if (!canvas.clientWidth) return;
+    this.lanes.forEach(({ canvas, note }, i) => {
       const [context, seen, high] = fitted(canvas);
       this.codes[i].draw(context, high, left, (wide * this.codes[i].each) / take.column, seen);
       if (take.prompt) drawJoin(context, x(take.prompt), high);
       drawPlayhead(context, x(position), x(sound.end), high, false);
       const bits = this.bits.get(Math.floor(position / take.block))?.[take.levels[i].level];
-      this.notes[i].textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a frame`;
+      note.textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a frame`;
     });
-    if (!this.pointed) return;
-    const [i, right, down] = this.pointed;
-    const code = this.codes[i].find(((left + right * this.picture.width) / wide) * take.column, down);
-    if (code) this.notes[i].textContent = `code ${code.code}${code.book ? ` of book ${code.book}` : ""} at ${(code.sample / take.rate).toFixed(3)} s`;
-    this.dirty = true;
   }
 
-  /** Draw in the colours of another theme. */
   async repaint() {
     if (this.table) {
       this.table = await tables();
@@ -576,7 +569,7 @@ export class Player {
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Bold bars are the composed notes, also those that are not played yet; faint bars are notes that are heard in the sound. Long lines are bars." : "");
+    byId("hint").textContent = this.edits.on ? "Click a note to remove it, or an empty place to add one. Drag a note to move it. Drag along the lower edge, or with Shift, to select bars." : "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Bold bars are the composed notes, also those that are not played yet; faint bars are notes that are heard in the sound. Long lines are bars." : "");
     if (this.busy) return;
     const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;

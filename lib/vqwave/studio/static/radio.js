@@ -32,23 +32,13 @@ function article(station) {
     ...streams.map((stream) => address(name, stream)));
 }
 
-/** Only one station sounds at a time. */
-function pauseOthers(playing) {
-  for (const audio of document.querySelectorAll("audio")) if (audio !== playing) audio.pause();
-}
+function pauseOthers(playing) { for (const audio of document.querySelectorAll("audio")) if (audio !== playing) audio.pause(); }
 
 async function refresh() {
-  if (document.hidden) return;
-  try {
-    for (const station of await stations()) byId(`listeners-${station.number}`).textContent = audience(station);
-  } catch {
-    // The radio is gone; its players say so.
-  }
+  if (!document.hidden) for (const station of await stations().catch(() => [])) byId(`listeners-${station.number}`).textContent = audience(station); // the players say that the radio is gone
 }
 
 try {
   byId("stations").append(...(await stations()).map(article));
   setInterval(refresh, REFRESH);
-} catch (error) {
-  alertIn(byId("alert"), inWords(error));
-}
+} catch (error) { alertIn(byId("alert"), inWords(error)); }

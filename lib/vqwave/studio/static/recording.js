@@ -2,7 +2,7 @@
 
 import { alertIn, button, element, time } from "./dom.js";
 import { drawBars, ink } from "./pictures.js";
-import { audio, claim, clock } from "./sound.js";
+import { claim } from "./sound.js";
 import { answer, ask, inWords, send } from "./wire.js";
 
 export class RecordingBox extends EventTarget {
@@ -23,7 +23,7 @@ export class RecordingBox extends EventTarget {
       (this.seen = element("div", { class: "seen", hidden: true },
         (this.canvas = element("canvas", { role: "img", "aria-label": "Waveform of the recording, with the part that is used" })),
         element("div", { class: "row" }, number("start", "From second", 0), number("seconds", "Seconds", seconds),
-          (this.hear = button("Hear it", () => this.toggle(), { class: "small", id: id("hear") }))))));
+          (this.audio = element("audio", { controls: true, preload: "none", id: id("hear"), "aria-label": "The chosen part", onplay: () => claim(this.audio) }))))));
     if (!navigator.mediaDevices?.getUserMedia) {
       this.mic.disabled = true;
       this.mic.title = "Browsers give the microphone only to pages of this machine, or over https.";
@@ -37,22 +37,10 @@ export class RecordingBox extends EventTarget {
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
-  field(part) {
-    return this.root.querySelector(`#${this.name}-${part}`);
-  }
-
-  get start() {
-    return Math.max(0, Number(this.field("start").value) || 0);
-  }
-
-  get seconds() {
-    return Number(this.field("seconds").value);
-  }
-
-  /** The chosen part, as a request names it. */
-  values() {
-    return { recording: this.recording?.id ?? "", name: this.recording?.name ?? "", start: this.start, seconds: this.seconds };
-  }
+  field(part) { return this.root.querySelector(`#${this.name}-${part}`); }
+  get start() { return Math.max(0, Number(this.field("start").value) || 0); }
+  get seconds() { return Number(this.field("seconds").value); }
+  values() { return { recording: this.recording?.id ?? "", name: this.recording?.name ?? "", start: this.start, seconds: this.seconds }; }
 
   upload(file, name) {
     if (file.size > this.about.upload_bytes) return this.refuse(`${name}: larger than ${this.about.upload_bytes >> 20} MB; cut it, or convert it to mp3 or flac.`);
@@ -75,22 +63,18 @@ export class RecordingBox extends EventTarget {
     alertIn(this.box, words);
   }
 
-  saying() {
-    return `${this.recording.name}: ${time(this.recording.seconds)} long, ready.`;
-  }
+  saying() { return `${this.recording.name}: ${time(this.recording.seconds)} long, ready.`; }
 
   /** Show the recording that a promise brings; the last call wins. */
   async load(promise) {
     const asked = ++this.asked;
-    this.pause();
+    this.audio.pause();
     alertIn(this.box, "");
     this.pending = promise.catch(() => null);
     try {
       const recording = await promise;
       if (asked === this.asked) this.show(recording);
-    } catch (error) {
-      if (asked === this.asked) this.refuse(inWords(error));
-    }
+    } catch (error) { if (asked === this.asked) this.refuse(inWords(error)); }
   }
 
   show(recording) {
@@ -99,16 +83,15 @@ export class RecordingBox extends EventTarget {
     this.said.textContent = this.saying();
     if (this.start >= recording.seconds) this.field("start").value = 0;
     this.field("seconds").value = Number(Math.min(this.seconds || this.most, this.most, recording.seconds).toFixed(2));
-    this.draw();
+    this.change();
     this.dispatchEvent(new Event("recording"));
   }
 
   change() {
-    this.pause();
+    this.audio.src = `studio/recordings/${this.recording?.id}.wav?${this.whole ? "start=0" : `start=${this.start}&seconds=${Math.min(this.seconds, this.about.longest_excerpt)}`}`;
     this.draw();
   }
 
-  /** Drag an edge of the region, or draw a new one. */
   grab(event) {
     const { recording, canvas } = this;
     if (!recording || this.whole) return;
@@ -132,10 +115,9 @@ export class RecordingBox extends EventTarget {
     }, { once: true });
   }
 
-  /** Whether a part of the recording is used, or the whole. */
   showRegion(shown) {
     this.whole = !shown;
-    this.draw();
+    if (this.recording) this.change();
   }
 
   draw() {
@@ -152,39 +134,11 @@ export class RecordingBox extends EventTarget {
     for (const x of [left, right]) context.fillRect(Math.min(Math.max(0, x - 2), width - 4), 0, 4, height);
   }
 
-  async toggle() {
-    if (this.node) return this.pause();
-    const context = clock(audio?.sampleRate ?? this.about.rate);
-    const { recording } = this;
-    try {
-      const sound = await fetch(`studio/recordings/${recording.id}.wav?${this.whole ? "start=0" : `start=${this.start}&seconds=${Math.min(this.seconds, this.about.longest_excerpt)}`}`);
-      if (!sound.ok) throw new Error(await sound.text());
-      const buffer = await context.decodeAudioData(await sound.arrayBuffer());
-      claim(this);
-      const node = (this.node = context.createBufferSource());
-      Object.assign(node, { buffer, onended: () => this.pause() });
-      node.connect(context.volume);
-      node.start();
-      this.hear.textContent = "Stop";
-    } catch (error) {
-      this.refuse(inWords(error));
-    }
-  }
-
-  pause() {
-    if (this.node) {
-      this.node.onended = null;
-      this.node.stop();
-    }
-    this.node = null;
-    this.hear.textContent = "Hear it";
-  }
-
   async record() {
     if (this.recorder) return this.recorder.stop();
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
-      claim(this);
+      claim({ pause() {} });
       const parts = [];
       const recorder = (this.recorder = new MediaRecorder(stream));
       recorder.ondataavailable = ({ data }) => parts.push(data);
@@ -199,8 +153,6 @@ export class RecordingBox extends EventTarget {
       this.said.textContent = "Waiting for the microphone …";
       recorder.start();
       this.mic.textContent = "Stop recording";
-    } catch {
-      this.refuse("The browser does not let this page use a microphone.");
-    }
+    } catch { this.refuse("The browser does not let this page use a microphone."); }
   }
 }

@@ -79,6 +79,7 @@ export class Sound {
     this.finished = false;
     this.gaps = 0;
     this.need = START + block;
+    this.loop = null; // [first sample, sample after the last] that repeat
     this.paused = false;
     this.timer = setInterval(() => this.tick(), 50);
     this.open();
@@ -108,13 +109,8 @@ export class Sound {
   }
 
   /** Let the music have a gain from now on. The samples from `sample` on will have it already, after a ramp. */
-  setGain(gain) {
-    this.post({ gain });
-  }
-
-  expectGain(sample, gain, ramp) {
-    this.post({ sample, gain, ramp });
-  }
+  setGain(gain) { this.post({ gain }); }
+  expectGain(sample, gain, ramp) { this.post({ sample, gain, ramp }); }
 
   post(message) {
     if (this.node) this.node.port.postMessage(message);
@@ -122,7 +118,7 @@ export class Sound {
   }
 
   push(pcm) {
-    if (this.playing && !this.finished) this.adapt();
+    if (this.playing && !this.finished && !this.loop) this.adapt();
     this.blocks.push({ start: this.end, pcm });
     this.end += pcm.length;
     while (this.end - this.blocks[0].start > WHOLE * this.rate && this.blocks[0].start + pcm.length < this.position) this.blocks.shift();
@@ -130,31 +126,34 @@ export class Sound {
   }
 
   /** The samples from `begin` to `end` that are still here, in parts. */
-  samples(begin, end) {
-    return this.blocks.map(({ start, pcm }) => pcm.subarray(Math.max(0, begin - start), Math.max(0, end - start)));
-  }
+  samples(begin, end) { return this.blocks.map(({ start, pcm }) => pcm.subarray(Math.max(0, begin - start), Math.max(0, end - start))); }
+  get playing() { return this.base !== null; }
 
-  get playing() {
-    return this.base !== null;
-  }
-
-  /** The sample that is heard now. */
   get position() {
     if (!this.base) return this.from;
-    const [position, at] = this.base;
-    return Math.max(position, Math.min(this.from, position + (this.context.currentTime - at) * this.rate));
+    return this.wrap(this.base[0] + Math.min(this.passed, this.handed));
+  }
+
+  /** Samples that the device has had time for since the sound began. */
+  get passed() { return Math.max(0, (this.context.currentTime - this.base[1]) * this.rate); }
+
+  /** The sample at a position, in a loop. */
+  wrap(position) {
+    const [first, end] = this.loop ?? [0, Infinity];
+    return position < end ? position : first + ((position - first) % (end - first));
+  }
+
+  /** Repeat some samples; null: go on from here. */
+  repeat(loop) {
+    const { position } = this;
+    this.loop = loop;
+    this.seek(loop ? loop[0] : position);
   }
 
   /** Whether no sound begins: there is no device, or the browser blocks it. */
-  get mute() {
-    return this.base?.[1] === Infinity && performance.now() - this.began > MUTE;
-  }
+  get mute() { return this.base?.[1] === Infinity && performance.now() - this.began > MUTE; }
+  get over() { return this.finished && this.position >= this.end; }
 
-  get over() {
-    return this.finished && this.position >= this.end;
-  }
-
-  /** Hand samples to the device, once enough have arrived. */
   tick() {
     const waiting = this.end - this.from;
     if (this.paused || !this.node || !waiting) return;
@@ -163,15 +162,17 @@ export class Sound {
       if (this.context.state === "suspended") this.context.resume();
       this.begin();
     }
-    while (this.from < this.end && this.from < this.position + SCHEDULED * this.rate) {
+    while (this.from < this.end && this.handed < this.passed + SCHEDULED * this.rate) {
       const { start, pcm } = this.blocks.find(({ start, pcm }) => start + pcm.length > this.from);
-      this.node.port.postMessage({ pcm: pcm.slice(this.from - start), position: this.from });
-      this.from = start + pcm.length;
+      const part = pcm.slice(this.from - start, this.loop ? this.loop[1] - start : undefined);
+      this.node.port.postMessage({ pcm: part, position: this.from });
+      this.handed += part.length;
+      this.from = this.wrap(this.from + part.length);
     }
   }
 
   begin() {
-    [this.base, this.began, this.least] = [[this.from, Infinity], performance.now(), Infinity];
+    [this.base, this.handed, this.began, this.least] = [[this.from, Infinity], 0, performance.now(), Infinity];
     if (this.before?.playing) {
       this.before.fadeOut();
       const { gain } = this.out;
@@ -238,7 +239,6 @@ export class Sound {
   }
 }
 
-/** 16 bit samples as a wav file. */
 export function wav(parts, rate) {
   const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
   const word = (letters) => [...letters].reduceRight((number, letter) => 256 * number + letter.charCodeAt(0), 0);

@@ -4,42 +4,21 @@ import { Codecs } from "./codecs.js";
 import { alertIn, byId, element } from "./dom.js";
 import { Form } from "./form.js";
 import { Player } from "./player.js";
+import { Presets } from "./presets.js";
 import { wake } from "./sound.js";
 import { Takes } from "./takes.js";
 import { answer, inWords } from "./wire.js";
 
-const TABS = ["music", "codecs"];
-
-const tabOfAddress = () => TABS.find((name) => location.hash === `#${name}`) ?? TABS[0];
-
-function show(tab) {
-  for (const name of TABS) {
-    const chosen = name === tab;
-    byId(name).hidden = !chosen;
-    byId(`tab-${name}`).setAttribute("aria-selected", String(chosen));
-    byId(`tab-${name}`).tabIndex = chosen ? 0 : -1;
+function show() {
+  for (const [name, shown] of [["music", location.hash !== "#codecs"], ["codecs", location.hash === "#codecs"]]) {
+    byId(name).hidden = !shown;
+    byId(`tab-${name}`).setAttribute("aria-current", shown ? "page" : "false");
   }
 }
 
-function open(tab) {
-  if (tab !== tabOfAddress()) history.pushState(null, "", `#${tab}`);
-  show(tab);
-}
+show();
+addEventListener("hashchange", show);
 
-show(tabOfAddress());
-addEventListener("popstate", () => show(tabOfAddress()));
-for (const name of TABS) {
-  byId(`tab-${name}`).addEventListener("click", () => open(name));
-  byId(`tab-${name}`).addEventListener("keydown", ({ key }) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
-    if (!step) return;
-    const next = TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length];
-    open(next);
-    byId(`tab-${next}`).focus();
-  });
-}
-
-/** Take a file that is dropped anywhere on the page. */
 function takeDrops(codecs, form) {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
@@ -57,18 +36,12 @@ function followTraining(about, player) {
   let newestKnown = about.newest;
   setInterval(async () => {
     if (!player.sound?.over || player.busy) return;
-    try {
-      const { newest } = await answer(fetch("studio/about"));
-      if (newest === newestKnown) return;
-      newestKnown = newest;
-      player.make();
-    } catch {
-      // The studio is gone; the next request reports it.
-    }
+    const { newest = newestKnown } = await answer(fetch("studio/about")).catch(() => ({})); // the next request reports that the studio is gone
+    if (newest !== newestKnown) player.make();
+    newestKnown = newest;
   }, 5000);
 }
 
-/** The page of music: its form, takes and player. */
 function makeMusic(about) {
   const make = () => {
     document.querySelector(".stage").scrollIntoView({ behavior: "smooth" });
@@ -77,6 +50,7 @@ function makeMusic(about) {
   const form = new Form(about, make, () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
+  new Presets(form, player);
   if (about.newest !== null) followTraining(about, player);
   document.addEventListener("theme", () => {
     takes.show();
@@ -108,6 +82,4 @@ try {
     takeDrops(codecs);
     byId("music").replaceChildren(byId("alert"), element("p", { class: "lead" }, "There are no generators here; the codecs can be heard on the other page."));
   }
-} catch (error) {
-  alertIn(byId("alert"), inWords(error));
-}
+} catch (error) { alertIn(byId("alert"), inWords(error)); }

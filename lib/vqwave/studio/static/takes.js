@@ -1,9 +1,9 @@
 // The list of takes made in this browser: play, name, star, finish, download, delete.
 
-import { alertIn, button, byId, copy, element, keep, recall } from "./dom.js";
+import { alertIn, button, byId, copy, element, keep, recall, saveAs } from "./dom.js";
 import { Pair } from "./pair.js";
 import { Outline, drawBars, ink } from "./pictures.js";
-import { answer, ask, cutter, frames, inWords } from "./wire.js";
+import { address, answer, ask, cutter, frames, inWords } from "./wire.js";
 
 const KEY = "vqwave.takes";
 const FOUR = 12; // seconds of each of four pieces when the form gives no length
@@ -14,9 +14,7 @@ export class Takes {
     this.load();
   }
 
-  get list() {
-    return recall(KEY, []);
-  }
+  get list() { return recall(KEY, []); }
 
   set list(takes) {
     const starred = takes.filter(({ star }) => star);
@@ -24,18 +22,16 @@ export class Takes {
     keep(KEY, [...starred, ...others].slice(0, 50).sort((a, b) => b.when - a.when));
   }
 
-  /** Remember a take; its name and star stay. */
-  add(record) {
-    const earlier = this.list.find(({ id, link }) => id === record.id || link === record.link);
-    this.list = [{ ...earlier, ...record, pending: false, when: Date.now() }, ...this.list.filter(({ id, link }) => id !== record.id && link !== record.link)];
+  /** Remember a take; its name and star stay. before: the ids of the takes that it was before its edits. */
+  add(record, before = []) {
+    const same = ({ id, link }) => id === record.id || link === record.link || before.includes(id);
+    this.list = [{ ...this.list.find(same), ...record, pending: false, when: Date.now() }, ...this.list.filter((take) => !same(take))];
     this.kept[record.id] = record;
     this.show();
   }
 
   /** Remember a take whose record the page will not receive any more. */
-  expect(about) {
-    this.list = [{ ...about, pending: true, when: Date.now() }, ...this.list];
-  }
+  expect(about) { this.list = [{ ...about, pending: true, when: Date.now() }, ...this.list]; }
 
   change(id, values) {
     this.list = this.list.map((take) => (take.id === id ? { ...take, ...values } : take));
@@ -52,13 +48,8 @@ export class Takes {
   /** Ask the studio which takes it still has, and show them. */
   async load() {
     const ids = this.list.map(({ id }) => id);
-    if (ids.length) {
-      try {
-        Object.assign(this.kept, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)));
-      } catch {
-        // Without the studio no take plays; the settings can still be read.
-      }
-    }
+    // Without the studio no take plays; the settings can still be read.
+    if (ids.length) Object.assign(this.kept, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)).catch(() => ({})));
     this.list = this.list.filter(({ id, pending }) => !pending || id in this.kept).map((take) => (take.pending ? { ...take, ...this.kept[take.id], pending: false } : take));
     this.show();
   }
@@ -83,14 +74,11 @@ export class Takes {
   row(take, day) {
     const kept = take.id in this.kept;
     const called = take.name || take.title;
-    const link = new URL(`?${take.link}`, location.origin + location.pathname).href;
+    const link = address(take);
     // Kept as text: a seed in the changes can be larger than a JavaScript number holds.
     const saveChanges = () => {
       const settings = new URLSearchParams(take.link);
-      const file = new Blob([`{"seed": ${settings.get("seed")}, "changes": ${settings.get("changes")}}\n`], { type: "application/json" });
-      const save = element("a", { href: URL.createObjectURL(file), download: take.changes_file });
-      save.click();
-      setTimeout(() => URL.revokeObjectURL(save.href), 1000);
+      saveAs(take.changes_file, new Blob([`{"seed": ${settings.get("seed")}, "changes": ${settings.get("changes")}}\n`], { type: "application/json" }));
     };
     const changed = `You changed it ${take.changes === 1 ? "once" : `${take.changes} times`} while it played`;
     const boxes = [["loud", "Loudness for streaming"], ["fade", "Fade in and out"], ["loop", "Loop without a seam"]].map(([key, label]) => [key, element("input", { type: "checkbox", "data-finish": key, onchange: () => exclude(key) }), label]);
@@ -162,7 +150,6 @@ export class Takes {
     byId("make-four").disabled = false;
   }
 
-  /** Make a piece to its end. report: called with the share that is made. */
   async makeOne(settings, report) {
     let [outline, record, rate, made, total] = [null, null, 0, 0, 1];
     for await (const [about, payload] of frames(await ask("studio/takes", settings))) {

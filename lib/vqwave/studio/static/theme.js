@@ -1,16 +1,11 @@
 // The theme that the user chose, else the system's, and the button that changes it; loaded before the page is painted.
 
 {
-  const KEY = "vqwave.theme";
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  let storage = {};
-  try {
-    storage = localStorage;
-  } catch {
-    // Without local storage the choice is forgotten with the page.
-  }
+  let chosen = null;
+  try { chosen = JSON.parse(localStorage["vqwave.theme"] ?? null); } catch {} // without local storage the choice is forgotten with the page
   const show = () => {
-    const theme = JSON.parse(storage[KEY] ?? null) ?? (dark.matches ? "dark" : "light");
+    const theme = chosen ?? (dark.matches ? "dark" : "light");
     document.documentElement.dataset.theme = theme;
     for (const button of document.querySelectorAll("#theme")) button.textContent = theme === "dark" ? "Light" : "Dark";
     document.dispatchEvent(new Event("theme"));
@@ -20,7 +15,8 @@
   document.addEventListener("DOMContentLoaded", show);
   document.addEventListener("click", ({ target }) => {
     if (target.id !== "theme") return;
-    storage[KEY] = JSON.stringify(target.textContent.toLowerCase());
+    chosen = target.textContent.toLowerCase();
+    try { localStorage["vqwave.theme"] = JSON.stringify(chosen); } catch {}
     show();
   });
 }

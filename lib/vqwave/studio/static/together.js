@@ -27,13 +27,8 @@ export class Together {
     this.clockText.textContent = `${time(this.now)} / ${time(this.length)}`;
   }
 
-  get length() {
-    return Math.max(...this.sounds.map(({ buffer }) => buffer.duration));
-  }
-
-  get now() {
-    return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base));
-  }
+  get length() { return Math.max(...this.sounds.map(({ buffer }) => buffer.duration)); }
+  get now() { return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base)); }
 
   /** Add a sound; it joins the others where they are. */
   put(sound) {
@@ -82,9 +77,7 @@ export class Together {
     this.dirty = true;
   }
 
-  pause() {
-    if (this.nodes) this.toggle();
-  }
+  pause() { if (this.nodes) this.toggle(); }
 
   rewind() {
     this.silence();

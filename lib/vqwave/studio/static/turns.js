@@ -1,6 +1,8 @@
 // The controls under "Notes, pitch, levels", made from the list in `studio/about`.
 
 import { SLIDE, byId, element, pick, seldom } from "./dom.js";
+import { flat } from "./history.js";
+import { Midi } from "./midi.js";
 
 const FREEZE = 4; // seconds of the top level that are repeated
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
@@ -8,15 +10,12 @@ const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
 const FIRST = 60; // the MIDI number of the first
 const TAPS = 4; // taps that set the tempo
 const PAUSE = 2000; // milliseconds after which taps are counted from the beginning
-const CLOCK = { message: 0xf8, ticks: 24, beats: 4, pause: 250, change: 0.75 }; // as `Clock` of play/midi.py has them
 
-/** The name of a control, as the page writes it. */
 export function titleOf({ name }) {
   const words = name.replace("_", "-");
   return words[0].toUpperCase() + words.slice(1);
 }
 
-/** The keys of a score as options of a select. */
 export function keyOptions() {
   const keys = ["major", "minor"].flatMap((scale) => TONICS.map((tonic, i) => [`${tonic}-${scale}`, `${NAMES[i]} ${scale}`]));
   return [["", "any key"], ["major", "major"], ["minor", "minor"], ...keys].map(([value, words]) => element("option", { value }, words));
@@ -55,7 +54,13 @@ class Pad {
 export class Turns {
   /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
-    Object.assign(this, { player, controls, first: {}, held: new Set(), inputs: [], sampled: [] });
+    Object.assign(this, { player, controls, first: {}, held: new Set(), inputs: [], sampled: [], shows: new Map() });
+    for (const name of ["wild", "loudness"]) this.shows.set(name, (value) => (byId(name).value = value));
+    this.shows.set("hold", (value) => player.showHeld(value > 0)).set("freeze", (value) => this.showFrozen(value > 0));
+    this.shows.set("notes", (notes) => {
+      this.held = new Set(notes);
+      this.show();
+    });
     byId("turns").append(...controls.filter((one) => !one.sampled && !one.score).map((one) => this.group(one, [["", (value) => ({ [one.name]: value })]])));
     this.whole = this.inputs.length; // sliders that do not depend on the take
     this.mutate = byId("turns").querySelector("[aria-label=Mutate]");
@@ -63,8 +68,7 @@ export class Turns {
       element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
     byId("notes").append(...this.keys);
     byId("freeze").addEventListener("click", () => this.freeze());
-    byId("midi").addEventListener("click", () => this.listen());
-    byId("midi").hidden = !navigator.requestMIDIAccess;
+    this.midi = new Midi(player, (note, down) => this.press(note, down), (tempo, change) => this.setTempo(tempo, change));
   }
 
   /** A control, what it does, and a slider for each of `rows`: [label, the change of a value]. */
@@ -78,12 +82,10 @@ export class Turns {
     const first = this.first[one.name] ?? one.default;
     const output = element("output", {}, String(first));
     const [min, max] = one.slide ?? [one.least, one.most];
-    const input = element("input", { type: "range", min, max, step: one.step, value: first, "aria-label": name });
-    input.addEventListener("dblclick", () => {
-      input.value = one.default;
-      output.textContent = String(one.default);
-      this.player.steer(change(one.default));
-    });
+    const control = Object.keys(flat(change(0)))[0];
+    const input = element("input", { type: "range", min, max, step: one.step, value: first, "aria-label": name, "data-control": control });
+    input.addEventListener("dblclick", () => this.player.steer(change(one.default)));
+    this.shows.set(control, (value) => ([input.value, output.textContent] = [value, value]));
     input.addEventListener("input", () => {
       output.textContent = input.value;
       if (one.name === "tempo") this.touched = performance.now();
@@ -95,7 +97,7 @@ export class Turns {
 
   /** Show the sliders and labels of a new take; reset the other controls. */
   begin({ levels, labels = [], label = "", score = false, sampled = {}, controls = {}, local }) {
-    [this.first, this.touched] = [controls, 0];
+    [this.first, this.touched, this.score] = [controls, 0, score];
     const generated = levels.filter((level) => level.generated);
     this.labels?.closest("label").remove();
     this.labels = null;
@@ -103,6 +105,7 @@ export class Turns {
       const names = ["", ...labels, ...(label && !labels.includes(label) ? [label] : [])];
       this.labels = element("select", { "aria-label": "Label", title: "Pass into music like this over a second", onchange: () => this.player.steer({ label: this.labels.value }, `like ${this.labels.value || "any"}`) }, ...names.map((name) => element("option", { value: name, selected: name === label }, name || "any of them")));
       byId("turns").prepend(element("label", { class: "row" }, "Music like ", this.labels));
+      this.shows.set("label", (value) => pick(this.labels, value));
     }
     for (const group of this.sampled) group.remove();
     this.inputs.splice(this.whole);
@@ -118,10 +121,9 @@ export class Turns {
     this.reset();
   }
 
-  /** A button for each mood whose label the weights have. */
   moods(labels) {
     const moods = Object.entries(this.player.form.about.moods).filter(([, { label }]) => !label || labels.includes(label));
-    const buttons = moods.map(([word, change]) => element("button", { type: "button", class: "small", onclick: () => this.player.steer(change, word) }, word));
+    const buttons = moods.map(([word, change]) => element("button", { type: "button", class: "small", "aria-label": `Mood: ${word}`, onclick: () => this.player.steer(change, word) }, word));
     this.inputs.push(...buttons);
     return element("div", { class: "turn surface" }, element("p", {}, element("b", {}, "Mood")), element("div", { class: "buttons" }, ...buttons));
   }
@@ -132,7 +134,7 @@ export class Turns {
     const button = element("button", { type: "button", class: "small", title: "Tap four beats to set the tempo", onclick: ({ timeStamp }) => {
       taps = timeStamp - taps.at(-1) < PAUSE ? [...taps, timeStamp].slice(-TAPS) : [timeStamp];
       if (taps.length < TAPS) return;
-      this.setTempo(slider, (60000 * (TAPS - 1)) / (timeStamp - taps[0]));
+      this.setTempo((60000 * (TAPS - 1)) / (timeStamp - taps[0]));
     } }, "Tap");
     slider.step = 1;
     slider.closest(".turn").append(button);
@@ -140,35 +142,16 @@ export class Turns {
   }
 
   /** Show the tempo of the score, unless the slider has just been moved. */
-  showTempo(tempo) {
-    const slider = byId("turns").querySelector("[aria-label=Tempo]");
-    if (!slider || !tempo || performance.now() < this.touched + PAUSE) return;
-    slider.value = tempo;
-    slider.closest("label").querySelector("output").textContent = Math.round(tempo);
-  }
+  showTempo(tempo) { if (tempo && !(performance.now() < this.touched + PAUSE)) this.shows.get("tempo")?.(Math.round(tempo)); }
 
-  setTempo(slider, tempo) {
+  /** Set the tempo, whose range is wider than the slider's, if it differs by `change` at least. */
+  setTempo(tempo, change = 0) {
     const { floor, most } = this.controls.find(({ name }) => name === "tempo");
-    slider.value = tempo; // whose range is narrower
+    if (!this.score || !this.steerable || Math.abs(tempo - (this.player.values.tempo ?? 0)) < change) return;
     this.touched = performance.now();
-    const value = Math.round(Math.min(Math.max(tempo, floor), most));
-    slider.closest("label").querySelector("output").textContent = value;
-    seldom("tempo", SLIDE, () => this.player.steer({ tempo: value }));
+    seldom("tempo", SLIDE, () => this.player.steer({ tempo: Math.round(Math.min(Math.max(tempo, floor), most)) }));
   }
 
-  /** Handle a message of a MIDI clock. After each beat but the first, the mean tempo of the last beats is set. time: in milliseconds. */
-  tick(time) {
-    if (time - this.ticks?.at(-1) < CLOCK.pause) this.ticks.push(time);
-    else [this.ticks, this.ticked] = [[time], 0];
-    this.ticks = this.ticks.slice(-CLOCK.ticks * CLOCK.beats - 1);
-    const count = this.ticked++;
-    const slider = byId("turns").querySelector("[aria-label=Tempo]");
-    if (count < 2 * CLOCK.ticks || count % CLOCK.ticks || !slider || slider.disabled) return;
-    const tempo = (60000 * (this.ticks.length - 1)) / CLOCK.ticks / (time - this.ticks[0]);
-    if (Math.abs(tempo - slider.closest("label").querySelector("output").textContent) >= CLOCK.change) this.setTempo(slider, tempo);
-  }
-
-  /** The key and the sections of the score. */
   form() {
     const key = element("select", { "aria-label": "Key", onchange: () => this.player.steer({ key: key.value }, key.value ? `in ${key.selectedOptions[0].text}` : "any key") }, ...keyOptions());
     pick(key, this.first.key ?? "");
@@ -176,23 +159,28 @@ export class Turns {
     const buttons = [ask("new", "New section"), ask("theme", "Bring the theme back")];
     const chords = element("input", { type: "text", "aria-label": "Chords", value: this.first.chords ?? "", placeholder: "Am F C G", autocomplete: "off", title: "A bar each, again and again; the score follows them. Empty: none", onchange: () => this.player.steer({ chords: chords.value }, chords.value || "no chords") });
     this.inputs.push(key, chords, ...buttons);
+    this.shows.set("key", (value) => pick(key, value)).set("chords", (value) => (chords.value = value));
     return element("div", { class: "turn" }, element("label", { class: "row" }, element("b", {}, "Key"), key), element("label", { class: "row" }, element("b", {}, "Chords"), chords), element("div", { class: "buttons" }, ...buttons));
   }
 
+  showValues(values) { for (const [name, value] of Object.entries(values)) this.shows.get(name)?.(value); }
+
+  /** The value of a control when the take began. */
+  firstOf(name) {
+    const [level, field] = name.split(" ");
+    const one = this.controls.find((control) => control.name === (field ?? level));
+    return this.first[name] ?? one?.default ?? { notes: [], key: "", chords: "", label: this.player.take.label }[name] ?? 0;
+  }
+
   reset() {
-    for (const input of this.inputs) {
-      if (input.type !== "range") continue;
-      input.value = input.defaultValue; // rounded to a step of the slider
-      input.closest("label").querySelector("output").textContent = input.defaultValue;
-    }
-    this.held.clear();
-    this.show();
+    for (const { type, defaultValue, dataset } of this.inputs) if (type === "range") this.shows.get(dataset.control)(defaultValue);
+    this.shows.get("notes")([]);
     this.showFrozen(false);
   }
 
   allow(steerable) {
     this.steerable = steerable;
-    for (const one of [...this.inputs, ...this.keys, byId("freeze"), byId("midi"), ...(this.labels ? [this.labels] : [])]) one.disabled = !steerable;
+    for (const one of [...this.inputs, ...this.keys, byId("freeze"), ...(this.labels ? [this.labels] : [])]) one.disabled = !steerable;
     this.showFrozen(this.frozen);
   }
 
@@ -211,8 +199,7 @@ export class Turns {
 
   /** Hold or release a note; the notes of a chord are sent together. */
   press(note, down) {
-    if (down) this.held.add(note);
-    else this.held.delete(note);
+    this.held[down ? "add" : "delete"](note);
     this.show();
     seldom("notes", SLIDE, () => this.player.steer({ notes: [...this.held].sort((a, b) => a - b) }));
   }
@@ -220,28 +207,5 @@ export class Turns {
   show() {
     const classes = new Set([...this.held].map((note) => note % 12));
     this.keys.forEach((key, i) => key.setAttribute("aria-pressed", String(classes.has(i))));
-  }
-
-  /** Listen to every MIDI keyboard and clock that the browser offers. */
-  async listen() {
-    try {
-      const access = await navigator.requestMIDIAccess();
-      const hear = () => {
-        for (const input of access.inputs.values()) input.onmidimessage = ({ data: [status, note, velocity], timeStamp }) => (status === CLOCK.message ? this.tick(timeStamp) : this.hear(status & 0xf0, note, velocity));
-      };
-      access.onstatechange = () => {
-        hear();
-        for (const note of [...this.held]) this.press(note, false); // a disconnected keyboard does not release its notes
-      };
-      hear();
-      byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is connected";
-    } catch {
-      byId("midi").textContent = "The browser does not allow MIDI";
-    }
-  }
-
-  hear(kind, note, velocity) {
-    if (kind === 0x90 && velocity) this.press(note, true);
-    else if (kind === 0x90 || kind === 0x80) this.press(note, false);
   }
 }

@@ -7,10 +7,7 @@ export async function* frames(response) {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    const joined = new Uint8Array(data.length + value.length);
-    joined.set(data);
-    joined.set(value, data.length);
-    data = joined;
+    data = data.length ? new Uint8Array(await new Blob([data, value]).arrayBuffer()) : value;
     while (data.length >= 8) {
       const view = new DataView(data.buffer, data.byteOffset);
       const text = view.getUint32(0, true);
@@ -38,7 +35,6 @@ export async function answer(request) {
 /** Send a recording; the studio's description of it. */
 export const send = (body, name) => answer(fetch(`studio/recordings?name=${encodeURIComponent(name)}`, { method: "POST", body }));
 
-/** An error as a message for the user. */
 export const inWords = (error) => (error instanceof TypeError ? "The studio cannot be reached: is it still running?" : error.message);
 
 /** Cuts a payload into typed arrays, one after the other. */
@@ -52,5 +48,4 @@ export function cutter(payload) {
   };
 }
 
-/** The address of a finished take. */
 export const address = (record) => new URL(`?${record.link}`, location.origin + location.pathname).href;

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from chains import save_led
+
+from vqwave.config import validate
+from vqwave.config.roll import BANDS, SOUNDING, STRUCK
+from vqwave.data.scores import LOWEST_PITCH
+from vqwave.errors import UserError
+from vqwave.play import api
+from vqwave.play.edits import ADDED, Edits
+from vqwave.play.stream import Stream
+
+BLOCKS = 12
+
+
+@pytest.fixture(scope="module")
+def music(shared):
+    root = shared("led by a score", save_led)
+    return api.load(root / "codecs", root / "generators", engine="onnx-float32")
+
+
+def played(music, edits=None):
+    """The sound of a piece, its composed and its edited codes, and its notes."""
+    with music.stream(seed=3) as stream:
+        if edits:
+            stream.set(edits=edits)
+        sound = np.concatenate([next(stream) for _ in range(BLOCKS)])
+        state = stream._chain.score.state
+        return sound, state.codes[0], state.edited[0], stream.notes(0), state.times
+
+
+def test_edited_notes_and_bars_are_performed_and_the_rest_is_kept(music):
+    sound, codes, edited, notes, times = played(music)
+    np.testing.assert_array_equal(codes, edited)
+    first, _, note, _ = notes[2]
+    step = int(np.searchsorted(times, first))
+    bar = (step // 4 + 3) * 4
+    edits = {"removed": [[step, note]], "added": [[step, LOWEST_PITCH + 5, 3]], "redrawn": [[bar, 8, 1]]}
+    other, composed, played_codes, heard, _ = played(music, edits)
+    np.testing.assert_array_equal(composed, codes)
+    assert played_codes[step, note - LOWEST_PITCH] < STRUCK
+    assert played_codes[step : step + 3, 5].tolist() == [ADDED, SOUNDING, SOUNDING]
+    assert (played_codes[step, -BANDS:] >= STRUCK).any(), "an added note has an attack"
+    assert (played_codes[bar : bar + 8] != codes[bar : bar + 8]).any()
+    changed = np.flatnonzero((played_codes != codes).any(1))
+    assert changed.min() == step
+    struck = played_codes[bar + 8 :] >= STRUCK
+    np.testing.assert_array_equal(struck, codes[bar + 8 :] >= STRUCK)
+    assert (first, note) not in [(start, pitch) for start, _, pitch, _ in heard]
+    assert (sound != other).any()
+    np.testing.assert_array_equal(played(music, edits)[0], other)
+    again = played(music, edits | {"redrawn": [[bar, 8, 2]]})[2]
+    assert (again[bar : bar + 8] != played_codes[bar : bar + 8]).any(), "another number draws other notes"
+
+
+def test_an_edited_stream_resumes_and_a_jump_ends_its_edits(music):
+    edits = {"redrawn": [[16, 16, 3]], "added": [[40, 60, 4]]}
+    with music.stream(seed=3) as stream:
+        stream.set(edits=edits)
+        next(stream)
+        saved = stream.state()
+        blocks = [next(stream) for _ in range(3)]
+        with Stream.resume(saved) as again:
+            for block in blocks:
+                np.testing.assert_array_equal(next(again), block)
+        stream.set(jump=4)
+        next(stream)
+        assert stream._steering.edits == Edits()
+
+
+@pytest.mark.parametrize("edits", [[], {"moved": []}, {"added": [[1, 2]]}, {"removed": [[-1, 60]]},
+                                   {"redrawn": [[2, 8, 0]]}, {"redrawn": [[0, 400, 0]]},
+                                   {"removed": [[1.0, 60]]}])
+def test_edits_that_cannot_be_made_are_refused_in_one_line(edits):
+    with pytest.raises(UserError, match="edits"):
+        validate(Edits, edits, "edits")
