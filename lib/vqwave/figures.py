@@ -12,9 +12,7 @@ from .errors import UserError
 from .io.files import atomic_write, check_place, printable
 
 SUFFIXES = (".png", ".svg")
-BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
-PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
+BLACK, BLUE, RED = "#000000", "#0072B2", "#D55E00"
 GREY, LIGHT = "#4D4D4D", "#D9D9D9"
 
 

@@ -16,7 +16,7 @@ from . import figures
 from .dsp import metrics
 from .dsp.notes import BINS, BINS_A_SEMITONE, LOWEST_MIDI
 from .dsp.spectrum import MOST_COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
-from .figures import BLACK, BLUE, GREY, PALETTE, RED, check_output
+from .figures import BLACK, BLUE, GREY, RED, check_output
 from .io.training_log import read_log
 
 RANGE_DB = 80.0
@@ -25,23 +25,6 @@ MOST_EDGED = 60.0
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
           "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
-
-
-def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0):
-    """A panel for each of {name: audio}, on the same axes."""
-    signals, count = _finite(signals), len(signals)
-    across = min(count, 1 + bisect_left((6, 14, 30), count))
-    down = -(-count // across)
-    figure, axes = figures.create(10.0 if across < 3 else 13.0,
-                                  0.8 + (1.25 if down <= 6 else 0.85) * down, title, down, across,
-                                  sharex=True, sharey=True)
-    for i, (axis, (name, audio)) in enumerate(zip(axes.ravel(), signals.items(), strict=False)):
-        _waveform(axis, audio, sample_rate, start, PALETTE[i % len(PALETTE)])
-        figures.name_panel(axis, name, across)
-    figures.time_axis(figures.hide_unused(axes, count), start, _end(signals, start, sample_rate))
-    axes[0, 0].set_ylim(*_limits(signals.values()))
-    figure.supylabel("Amplitude", fontsize="medium", color=GREY)
-    figures.save(figure, path)
 
 
 def spectrograms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0):
@@ -255,7 +238,7 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):
     return image
 
 
-def _waveform(axis, audio, sample_rate, start, color=BLUE):
+def _waveform(axis, audio, sample_rate, start):
     """The range of the samples in each column, and their RMS if a column has many samples."""
     each = -(-len(audio) // MOST_COLUMNS)
     starts = np.arange(0, len(audio), each)
@@ -267,7 +250,7 @@ def _waveform(axis, audio, sample_rate, start, color=BLUE):
         ranges.append((-rms, rms))
     for (low, high), alpha in zip(ranges, (0.5, 1.0), strict=False):
         axis.fill_between(time, np.append(low, low[-1]), np.append(high, high[-1]), step="post",
-                          linewidth=0.3, color=color, alpha=alpha)
+                          linewidth=0.3, color=BLUE, alpha=alpha)
 
 
 def _finite(signals: dict) -> dict[str, np.ndarray]:

@@ -23,7 +23,6 @@ def parser() -> argparse.ArgumentParser:
         "Draw music, notes or training curves. The ending of --output chooses PNG or SVG. Nothing "
         f"is shown by colour alone. `{cli.command('plot')} KIND --help` lists the options of a "
         f"kind.",
-        "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
         "notes song.mp3 out.wav --seconds 30 --output notes.png",
@@ -58,9 +57,8 @@ def main(argv=None) -> int:
 
 def draw_sounds(args):
     rate = config.preset().chain.sample_rate
-    draw = {"waveforms": plots.waveforms, "spectrograms": plots.spectrograms}[args.kind]
     sounds = read(args, lambda path: audio.read_excerpt(path, rate, args.start, args.seconds))
-    draw(sounds, args.output, rate, args.title, start=args.start)
+    plots.spectrograms(sounds, args.output, rate, args.title, start=args.start)
 
 
 def draw_notes(args):
@@ -107,7 +105,6 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "waveforms": Kind(draw_sounds, "the waveforms of many files, a panel each"),
     "spectrograms": Kind(draw_sounds, "waveforms and spectrograms by pitch, side by side"),
     "notes": Kind(draw_notes, "piano rolls, of recordings over spectrograms, stacked", seconds=30.0,
                   inputs="files of music or MIDI files, or folders of music (with subfolders)"),
