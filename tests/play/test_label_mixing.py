@@ -50,11 +50,11 @@ def test_unknown_labels_are_refused_in_one_line(given, message):
 
 def test_a_label_passes_evenly_into_another():
     calm, battle = (read_labels(one, KNOWN, 1) for one in ("calm", "battle"))
-    mixture = Mixture(calm, calm).turn(battle, 10, 4)
+    mixture = Mixture(calm, calm).fade_to(battle, 10, 4)
     shares = mixture.shares(8, 8)[0]
     np.testing.assert_allclose(shares[:, 0], [0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
     np.testing.assert_allclose(shares.sum(-1), 1)
-    again = mixture.turn(calm, 12, 2)  # before it is over
+    again = mixture.fade_to(calm, 12, 2)  # before it is over
     np.testing.assert_allclose(again.shares(11, 4)[0, :, 0], [0.5, 0.25, 0, 0])
     pairs = mixture.pairs(0, 16)
     assert pairs.dtype == np.int32 and pairs.shape == (1, 16, 2, 2)

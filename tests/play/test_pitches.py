@@ -79,7 +79,7 @@ def test_held_notes_make_codes_likelier_that_sound_them():
 def test_a_recordings_pitches_make_codes_likelier_that_sound_them_and_less_with_time():
     powers = np.eye(14, 12, dtype=np.float32)[None]  # code c sounds class c; the last two nothing
     codes = np.array([0, 0, 4, 7, 12, 13])[:, None]
-    home = pitches.HomePitches.of(powers, codes, half=100.0)
+    home = pitches.PitchAnchor.of(powers, codes, half=100.0)
     share = np.full(12, 0.2 / 12)
     share[[0, 4, 7]] += 0.8 * np.array([0.5, 0.25, 0.25])
     np.testing.assert_allclose(home.scores[0, :12], np.log(12 * share), rtol=1e-4)
@@ -88,10 +88,10 @@ def test_a_recordings_pitches_make_codes_likelier_that_sound_them_and_less_with_
     np.testing.assert_allclose(home.bias(206, 2.0), home.scores / 2, rtol=1e-6)
     assert home.bias(206, 0.0) is None and home.bias(1206, 2.0) is None
     # A recording of nothing that sounds draws nowhere.
-    np.testing.assert_allclose(pitches.HomePitches.of(powers, codes[4:], 100.0).scores, 0, atol=1e-6)
+    np.testing.assert_allclose(pitches.PitchAnchor.of(powers, codes[4:], 100.0).scores, 0, atol=1e-6)
     # What a code sounds of several classes counts by its share, however loud it is.
     chord = np.zeros((1, 2, 12), np.float32)
     chord[0, 0, [0, 4]] = 1e-3
     chord[0, 1, 0] = 1.0
-    scores = pitches.HomePitches.of(chord, np.array([[1]]), 100.0).scores[0]
+    scores = pitches.PitchAnchor.of(chord, np.array([[1]]), 100.0).scores[0]
     assert scores[0] == pytest.approx((np.log(12 * 0.2 / 12) + scores[1]) / 2, rel=1e-3)

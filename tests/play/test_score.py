@@ -124,7 +124,7 @@ def test_strikes_of_several_loudnesses_are_as_likely_as_one_code(music, temperat
         score = stream._chain.score
         score.set_sampling(Sampling(temperature=temperature))
         exponent = 1 / max(temperature, COLDEST)
-        strikes = np.log(score.loudness) + score._unsplit()
+        strikes = np.log(score.loudness) + score._temperature_correction()
         assert np.exp(exponent * strikes).sum() == pytest.approx(1)
 
 
@@ -435,7 +435,7 @@ def test_a_cold_piece_still_has_notes(music, steady):
             score.compose(20 * RATE)
             score.state.codes[:] = 0  # nothing has sounded for a long time
             score.section_labels = None  # without spreads
-            struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK] - score._unsplit())
+            struck.append(score._bias(0, score.stop, np.ones(score.books, bool))[0, STRUCK] - score._temperature_correction())
     assert struck[1] == pytest.approx(struck[0] / 0.7)
 
 

@@ -32,7 +32,7 @@ def test_shares_are_of_blurred_strikes_and_the_last_row_is_of_all_parts(low_and_
     np.testing.assert_allclose(low_and_high.shares.sum(1), 1, rtol=1e-5)
     means = low_and_high.shares @ SEMITONES
     assert means[0] < 9 and means[1] > 14 and means[0] < means[2] < means[1]
-    single = spreads.Spread(np.array([1000 * struck(12)]), spreads.SEMITONE_BLUR).shares[0]
+    single = spreads.OnsetPrior(np.array([1000 * struck(12)]), spreads.SEMITONE_BLUR).shares[0]
     width = np.sqrt(single @ np.square(SEMITONES - 12))
     assert single.argmax() == 12 and 0.7 * spreads.SEMITONE_BLUR < width < spreads.SEMITONE_BLUR
 

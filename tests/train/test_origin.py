@@ -16,7 +16,7 @@ from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits, weights
 from vqwave.train import origin, plan, run_plan
-from vqwave.train.origin import Amount, Origin
+from vqwave.train.origin import BaseModels, CorpusSize
 
 TINY = configs.preset("tiny")
 CHAIN = configs.replace(TINY.chain, end=128)
@@ -141,7 +141,7 @@ def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, ca
     with pytest.raises(UserError, match="were trained with no labels; --from-scratch trains"):
         begin("--label", "folder", "--steps", "2")
     labels = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
-    monkeypatch.setattr(Origin, "labels_of", lambda *_: labels)
+    monkeypatch.setattr(BaseModels, "labels_of", lambda *_: labels)
     more = ("--steps", "2", "--no-report")
     begin("--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
@@ -156,8 +156,8 @@ def test_generators_learn_labels_and_keep_them(begin, folder, data, commands, ca
 
 def test_settings_fit_the_amount_of_music(tmp_path, folder):
     def adopted(name, hours):
-        begun = Origin.find(folder)
-        begun.adopt(CHAIN, tmp_path / name, Amount(3, hours, 1, 0.1))
+        begun = BaseModels.find(folder)
+        begun.adopt(CHAIN, tmp_path / name, CorpusSize(3, hours, 1, 0.1))
         return configs.preset(str(tmp_path / name / origin.PRESET_FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
@@ -185,7 +185,7 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         assert preset.trainings["vqvae_8"].steps == TrainingConfig().steps
         assert preset.trainings["vqvae_8"].patience == 0
     # What was chosen once stays, however the folder grows.
-    Origin.find(folder).adopt(CHAIN, tmp_path / "small", Amount(9, 9.0, 1, 0.1))
+    BaseModels.find(folder).adopt(CHAIN, tmp_path / "small", CorpusSize(9, 9.0, 1, 0.1))
     assert configs.preset(str(tmp_path / "small" / origin.PRESET_FILE)).trainings[
         "generator_512"].transpose == 3
 
@@ -195,7 +195,7 @@ def test_labels_of_parts_are_learned_at_the_full_rate(folder, hours):
     weight_set = weights.find(folder, "generator_512")
     labels = configs.validate(configs.Labels, {"of": "part", "names": ["a/01", "a/02"]})
     labelled = dataclasses.replace(weight_set, config=weight_set.config.with_labels(labels))
-    training = origin._tuned(labelled, Amount(3, hours, 1, 0.1))["training"]
+    training = origin._tuned(labelled, CorpusSize(3, hours, 1, 0.1))["training"]
     assert (training["learning_rate"], training["patience"], training["passes"]) == (1e-3, 0, origin.PART_PASSES)
     assert (training["gain"] > 0) == (hours < origin.SMALL_HOURS)
 

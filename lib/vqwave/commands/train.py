@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..io import splits, weights
 from ..play import api
 from ..train import options, plan, run_plan
-from ..train.origin import Origin
+from ..train.origin import BaseModels
 from . import arguments
 
 HOURS, FROM_SCRATCH_HOURS = 1.0, 8.0
@@ -75,7 +75,7 @@ def main(argv=None) -> int:
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
     chosen = plan.TrainingPlan(args.data_dir, output, args.preset or config.DEFAULT_PRESET,
                                args.levels, hours,
-                               None if scratch else Origin.find(args.start_from), flags=args)
+                               None if scratch else BaseModels.find(args.start_from), flags=args)
     run_plan.run(chosen, functools.partial(judge, args.musicnn),
                  None if args.no_report else functools.partial(report, args.musicnn))
     print(f"Trained {', '.join(dict.fromkeys(stage.name for stage in chosen.stages))} in "

@@ -162,7 +162,7 @@ class Leveler:
 
 
 @dataclass
-class Playback:
+class Transport:
     """The state between the chain and the listener: the repetition of blocks, the gain, leveling.
 
     blocks: the number of blocks returned. since: the first block whose notes are known, after a

@@ -118,7 +118,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
             state.prompt_samples = len(codes) * level
             powers = begin.pitches.get(level)
             opening[level] = {"prompt": codes, "home": None if powers is None else (
-                pitches.HomePitches.of(powers, codes, pitches.FADES * rate / level))}
+                pitches.PitchAnchor.of(powers, codes, pitches.FADES * rate / level))}
         if skip:
             state.blocks = state.prompt_samples // options.block
         elif begin.keep_original:

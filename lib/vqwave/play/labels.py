@@ -179,7 +179,7 @@ class Mixture:
         parts = np.rint(shares[..., numbers] * WHOLE_SHARE).astype(np.int32)
         return np.stack([np.broadcast_to(numbers.astype(np.int32), parts.shape), parts], axis=-1)
 
-    def turn(self, after: np.ndarray, start: int, frames: int) -> Self:
+    def fade_to(self, after: np.ndarray, start: int, frames: int) -> Self:
         """This mixture up to frame `start`, then a cross-fade to `after` over `frames` frames."""
         return Mixture(self.shares(start - 1, 1)[:, 0], after, start, start + frames)
 

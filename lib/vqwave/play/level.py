@@ -101,7 +101,7 @@ class Steering:
     section: str = ""
     edits: Edits = field(default_factory=Edits)
 
-    def bias(self, level: int, position: int, home: pitches.HomePitches | None
+    def bias(self, level: int, position: int, home: pitches.PitchAnchor | None
              ) -> np.ndarray | None:
         """The bias of a level's logits from a position on: float32 [books, codes], or None."""
         powers = self.powers.get(level)
@@ -129,7 +129,7 @@ class LevelState(BufferState):
     loop: np.ndarray
     loop_start: int = 0
     labels: Mixture | None = None
-    home: pitches.HomePitches | None = None
+    home: pitches.PitchAnchor | None = None
 
     @classmethod
     def start(cls, generator, batch: int, sampling: Sampling, label: np.ndarray | None,
@@ -242,7 +242,7 @@ class Level(CodeBuffer):
 
     def set_labels(self, shares: np.ndarray, frames: int):
         """Cross-fade to other labels over `frames` frames; shares: see `read_labels`."""
-        self.state.labels = self.state.labels.turn(shares, self.stop, frames)
+        self.state.labels = self.state.labels.fade_to(shares, self.stop, frames)
 
     def freeze(self, frames: int):
         """Repeat the last `frames` sampled frames from now on; 0: sample freely again."""

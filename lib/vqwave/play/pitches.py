@@ -131,7 +131,7 @@ def distribution(sounded: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class HomePitches:
+class PitchAnchor:
     """The bias that pulls a continuation towards the pitches of its recording.
 
     Attributes:

@@ -65,7 +65,7 @@ SAFEST = 0.7
 largest bias is divided by the temperature, but at most by 1 and at least by this value.
 """
 COLDEST = 0.05
-"""The least temperature for which the bias of `ScoreLevel._unsplit` is computed."""
+"""The least temperature for which the bias of `ScoreLevel._temperature_correction` is computed."""
 MOST_SHARE = 0.2
 """The largest share of one semitone in the strikes of the last `WATCHED` steps, before a penalty.
 Without the penalty a score soon repeats one or two notes (the "tunnels" of Pachet 2026).
@@ -164,7 +164,7 @@ def opening_score(prompt: Score | None, batch: int, books: int, sample_rate: int
         values["heard"] = prompt.levels[first // STEPS_PER_BEAT :]
     return values | {
         "prompt": codes, "recorded": recorded, "grid": grid, "times": grid[:1].copy(),
-        "tempo": prompt.tempo, "home": pitches.HomePitches(home_scores(codes), len(codes), half)}
+        "tempo": prompt.tempo, "home": pitches.PitchAnchor(home_scores(codes), len(codes), half)}
 
 
 def pitch_classes(books: int) -> np.ndarray:
@@ -173,7 +173,7 @@ def pitch_classes(books: int) -> np.ndarray:
 
 
 def home_scores(codes: np.ndarray) -> np.ndarray:
-    """The scores of `HomePitches` for the codes [n, books] of a recording. A strike of pitch class
+    """The scores of `PitchAnchor` for the codes [n, books] of a recording. A strike of pitch class
     k has `HOME` (ln p_k - Σ p ln p), where p is `pitches.distribution` of the recording's strikes.
     Subtracting the mean keeps the density of notes.
     """
@@ -387,7 +387,7 @@ class ScoreLevel(Level):
         push = GOVERNOR * np.log(np.clip(rate, least, most) / max(rate, expected / steps))
         return min(push, MOST_PUSHED / np.clip(self.state.sampling.temperature, SAFEST, 1))
 
-    def _unsplit(self) -> float:
+    def _temperature_correction(self) -> float:
         """The bias on strikes, in nats: -T ln Σ q_k^(1/T), with the temperature T and the share q_k
         of each loudness. With it, strikes are as likely as if they had one code. It is 0 for T = 1.
         """
@@ -411,7 +411,7 @@ class ScoreLevel(Level):
         expected, log_density = usual * density, np.log(density)
         struck = state.codes[piece, -max(GOVERNED, WATCHED) :] >= STRUCK
         least = DENSITY_IN_CHORDS if steering.chords else DENSITY[0]
-        strikes[:-BANDS] = log_density + self._unsplit() + self._governed(
+        strikes[:-BANDS] = log_density + self._temperature_correction() + self._governed(
             struck[:, :-BANDS], GOVERNED, expected, least * expected, DENSITY[1] * expected)
         strikes[-BANDS:] = ATTACKS_BY_DENSITY * log_density + self._governed(
             struck[:, -BANDS:], ATTACKED, usual, LEAST_ATTACKS * usual, np.inf)

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..io import weights
 from ..io.files import printable, reason
 from . import engine
-from .blocks import Playback
+from .blocks import Transport
 from .chain import ChainState, Engines, Options
 from .level import Steering
 
@@ -131,7 +131,7 @@ class Snapshot:
     options: Options
     chain: ChainState
     steering: Steering
-    playback: Playback
+    playback: Transport
     transposer: dict[str, np.ndarray]
 
     @classmethod

@@ -25,7 +25,7 @@ subtracted.
 """
 
 
-class Spread:
+class OnsetPrior:
     """How the strikes of each part of the training tracks are spread over kinds of strikes:
     semitones, or classes of loudness.
 
@@ -65,7 +65,7 @@ class Spread:
         return heard / heard.sum()
 
 
-class Loudness(Spread):
+class Loudness(OnsetPrior):
     """A spread over classes of loudness. A strike has one class, so the number of strikes stays the
     same if the mean of the odds of all classes is 1.
     """
@@ -82,11 +82,11 @@ def shares_of_loudness(tables: dict[str, np.ndarray]) -> np.ndarray:
     return counts / counts.sum()
 
 
-def of_chain(tables: dict[str, np.ndarray], labels: Labels) -> tuple[Spread, Spread] | None:
+def of_chain(tables: dict[str, np.ndarray], labels: Labels) -> tuple[OnsetPrior, OnsetPrior] | None:
     """The registers and the loudness of the parts for a chain. None if its labels are no parts, or
     not as many as the score's. tables: of the score's corpus, see `form.of_scores`.
     """
     strikes, loudness = tables["part_strikes"], tables["part_loudness"]
     if not labels.are_parts or len(strikes) != len(labels.names) or not strikes.any():
         return None
-    return Spread(strikes, SEMITONE_BLUR), Loudness(loudness, LOUDNESS_BLUR)
+    return OnsetPrior(strikes, SEMITONE_BLUR), Loudness(loudness, LOUDNESS_BLUR)

@@ -14,7 +14,7 @@ from ..config.roll import STEPS_PER_BEAT
 from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
-from .blocks import PASSAGE, SEAM, Block, Leveler, Playback
+from .blocks import PASSAGE, SEAM, Block, Leveler, Transport
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import (
     Change,
@@ -49,7 +49,7 @@ class StreamStatus:
     _engines: Engines
     _queued: Engines
     _pending: list[Change]
-    _playback: Playback
+    _playback: Transport
     _transposer: Transposer
     _steering: Steering
 
@@ -302,11 +302,11 @@ class Stream(StreamStatus):
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
         state = start_chain(engines, options, seed, sampling, begin)
-        self._open_at(engines, options, state, steering, Playback(
+        self._open_at(engines, options, state, steering, Transport(
             leveler=Leveler.start(batch or 1, begin) if options.leveling else None))
 
     def _open_at(self, engines: Engines, options: Options, chain: ChainState, steering: Steering,
-                 playback: Playback):
+                 playback: Transport):
         """Continue from a state."""
         self.block, self.samples, self.batch = options.block, options.samples, options.batch
         self._options, self._steering = options, steering

@@ -40,7 +40,7 @@ PATIENCE, SMALL_PATIENCE = 8, 3
 
 
 @dataclass(frozen=True)
-class Amount:
+class CorpusSize:
     """The amount of music in a folder: tracks and hours, for training and held out."""
 
     tracks: int
@@ -67,7 +67,7 @@ class Amount:
 
 
 @dataclass(frozen=True)
-class Origin:
+class BaseModels:
     """The folders of the codecs and generators from which a chain starts."""
 
     codecs: Path
@@ -118,7 +118,7 @@ class Origin:
         """The labels of a generator of the chain; None if it has no labels."""
         return self.set_of(generator).config.labels
 
-    def adopt(self, chain: ChainConfig, folder, amount: Amount):
+    def adopt(self, chain: ChainConfig, folder, amount: CorpusSize):
         """Copy the models of `chain` that are missing in `folder`, and write the preset that tunes
         them.
         """
@@ -141,7 +141,7 @@ class Origin:
         write_yaml(path, values)
 
 
-def _tuned(weight_set: weights.WeightSet, amount: Amount) -> dict:
+def _tuned(weight_set: weights.WeightSet, amount: CorpusSize) -> dict:
     """A model for a preset, with settings for this amount of music."""
     model = config.to_dict(weight_set.config)
     kind = model.pop("kind")

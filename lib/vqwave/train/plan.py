@@ -2,7 +2,7 @@
 generator performs a score, its codec's decoder learns the performances last, unless the codec of
 trained models suits the music. TensorFlow-free.
 
-A chain may begin with trained models (`origin.Origin`). Codecs that suit the folder's held-out
+A chain may begin with trained models (`origin.BaseModels`). Codecs that suit the folder's held-out
 tracks are then kept. Of the other codecs only the decoder is tuned, so all codes stay valid.
 """
 
@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..io import manifest, splits
 from ..io.files import printable, write_yaml
 from . import devices, options, origin
-from .origin import Amount, Origin
+from .origin import BaseModels, CorpusSize
 
 TIME_SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """The weights of the trainings' times. A codec needs less time than a generator."""
@@ -86,7 +86,7 @@ class TrainingPlan:
     preset: str = config.DEFAULT_PRESET
     levels: Sequence | None = None
     hours: float | None = None
-    origin: Origin | None = None
+    origin: BaseModels | None = None
     flags: argparse.Namespace = field(kw_only=True)
 
     def __post_init__(self):
@@ -232,9 +232,9 @@ class TrainingPlan:
         return kept or splits.draw(tracks, split, seed, trained_on)
 
     @functools.cached_property
-    def amount(self) -> Amount:
+    def amount(self) -> CorpusSize:
         """The amount of music in the data folder."""
-        return Amount.of(self.data_dir, self.split, self.origin.trim_silence)
+        return CorpusSize.of(self.data_dir, self.split, self.origin.trim_silence)
 
     def read(self):
         """Read the state of an earlier run into the same folder. Raises `UserError` if the file is

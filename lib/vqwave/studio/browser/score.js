@@ -146,7 +146,7 @@ export class ScoreLevel extends Level {
       return Math.min(push, this.most_pushed / clip(this.sampling.temperature, this.safest, 1));
     };
     const temperature = Math.max(this.sampling.temperature, this.coldest);
-    // Strikes are as likely as if they had one code (`ScoreLevel._unsplit`).
+    // Strikes are as likely as if they had one code (`ScoreLevel._temperature_correction`).
     const unsplit = -temperature * Math.log(sum(this.loudness.map((share) => share ** (1 / temperature))));
     const gain = logDensity + unsplit + governed(0, pitched, this.governed, expected, expected * (steering.chords.length ? this.density_in_chords : this.density[0]), expected * this.density[1]);
     const attack = this.attacks_by_density * logDensity
