@@ -21,7 +21,7 @@ KERNEL = np.random.default_rng(0).normal(size=(64, 32, 1, 8)).astype(np.float32)
 def fake_graph(weight_set, kind):
     """A graph with a kernel that is the same in all; half of the graphs have its axes reversed."""
     kernel = onnx.numpy_helper.from_array(KERNEL if "loop" in kind else np.ascontiguousarray(KERNEL.T), weight_set.name)
-    return onnx.helper.make_model(onnx.helper.make_graph([], kind, [], [], [kernel])).SerializeToString()
+    return onnx.helper.make_model(onnx.helper.make_graph([], kind, [], [], [kernel, kernel])).SerializeToString()
 
 
 @pytest.fixture

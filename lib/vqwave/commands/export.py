@@ -24,9 +24,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output-dir", metavar="DIR",
                         help="folder for the files NAME_KIND.onnx (default: the cache)")
     parser.add_argument("--archive", action="store_true",
-                        help=f"write the graphs of the whole chain, down to where it ends, into "
-                             f"{weights.GRAPHS} beside chain.yml, and its checksum into the YAML "
-                             f"files of the weights")
+                        help=f"write the graphs of the chain into {weights.GRAPHS} beside "
+                             f"chain.yml, and list its checksum in the weights' YAML files")
     arguments.add_force(parser)
     models = parser.add_argument_group("models")
     arguments.add_weights(models)

@@ -31,9 +31,7 @@ EXPORTER = "20"
 MOST_UNPACKED, MOST_MEMORY = 256 << 20, 128 << 20
 """The most bytes of an archive of graphs, packed or not, and of memory that LZMA may use."""
 TRANSPOSED = "VQWAVE.transposed"
-"""The header of a graph in an archive: the offsets and shapes of its kernels whose axes are stored
-in reverse order, as JSON. So graphs with equal kernels have equal bytes.
-"""
+"""The header of a graph in an archive: JSON, (offset, shape) of each kernel with reversed axes."""
 CACHE_BYTES = 256 << 20
 """The most bytes of cached graphs of trained weights; the least recently used are removed first.
 Graphs of shipped weights do not count.

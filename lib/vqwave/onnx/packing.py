@@ -19,8 +19,6 @@ from . import export
 
 _XZ = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26, "lc": 0, "lp": 2}
 """Graphs are mostly float32, four bytes each."""
-_LEAST = 1 << 16
-"""Bytes of the smallest kernel that is transposed."""
 
 
 def default_chain(codecs, generators) -> tuple[config.ChainConfig, list[weights.WeightSet]]:
@@ -53,18 +51,18 @@ def pack(codecs, generators) -> Path:
 
 
 def _transpose(graph: bytes) -> tuple[bytes, list]:
-    """A graph whose large kernels of convolutions have their axes in reverse order, as Keras has
-    them; and the offset and the shape of each.
+    """A graph whose large kernels of convolutions have their axes in reverse order, as in other
+    graphs; and the offset and the shape of each.
     """
     import onnx
 
-    changed, places = bytearray(graph), []
+    changed, places, end = bytearray(graph), [], 0
     for tensor in onnx.load_from_string(graph).graph.initializer:
         raw, shape = tensor.raw_data, list(tensor.dims)
-        if len(shape) > 2 and len(raw) >= _LEAST and tensor.data_type == onnx.TensorProto.FLOAT:
-            offset = graph.index(raw)
-            kernel = np.frombuffer(raw, np.float32).reshape(shape)
-            changed[offset : offset + len(raw)] = kernel.T.tobytes()
+        if len(shape) > 2 and len(raw) >= 1 << 16 and tensor.data_type == onnx.TensorProto.FLOAT:
+            offset = graph.index(raw, end)  # tensors of equal content stand one after the other
+            end = offset + len(raw)
+            changed[offset:end] = np.frombuffer(raw, np.float32).reshape(shape).T.tobytes()
             places.append((offset, shape))
     return bytes(changed), places
 
@@ -78,13 +76,13 @@ def fill_wheel(folder, source=CHECKOUT):
         (folder, weights.GENERATORS), (source, weights.CODECS), (source, weights.GENERATORS)))
     chain, weight_sets = default_chain(codecs, generators)
     weights.save_chain(make_folder(target), chain)
-    for weight_set in weight_sets:
-        needed = {export.graph_name(weight_set, kind)
-                  for kind in export.kinds(weight_set, "onnx")}
-        if not needed <= export.unpack(weight_set).keys():
-            raise UserError(f"{weights.graphs_path(generators)}: has no graphs of "
-                            f"{weight_set.name}; vqwave export --archive writes it again")
-        kept = [weight_set.yaml, *map(weight_set.files.get, ("codebook", "corpus"))]
-        for path in filter(None, kept):
-            shutil.copy(path, target)
-    shutil.copy(weights.graphs_path(generators), target)
+    archive = weights.graphs_path(generators)
+    for each in weight_sets:
+        needed = {export.graph_name(each, kind) for kind in export.kinds(each, "onnx")}
+        if not needed <= export.unpack(each).keys():
+            raise UserError(f"{archive}: has no graphs of {each.name}; vqwave export --archive "
+                            f"writes it again")
+        for path in (each.yaml, *map(each.files.get, ("codebook", "corpus"))):
+            if path:
+                shutil.copy(path, target)
+    shutil.copy(archive, target)
