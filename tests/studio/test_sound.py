@@ -59,7 +59,7 @@ def test_a_cut_fades_out_and_the_next_sound_begins_where_it_was(place):
 ADAPT = """async (delays) => {
     const { Sound } = await import("/studio/static/sound.js");
     const sound = Object.create(Sound.prototype);
-    Object.assign(sound, { rate: 1, need: 0.2, least: Infinity, calm: 0, raised: 0, base: [0, 0], from: Infinity, context: { currentTime: 0 } });
+    Object.assign(sound, { rate: 1, need: 0.2, least: Infinity, calm: 0, raised: 0, base: [0, 0], from: Infinity, handed: Infinity, context: { currentTime: 0 } });
     const needs = [];
     for (const delay of delays) {
         sound.context.currentTime += 0.05;

@@ -20,6 +20,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.play import midi_files
 from vqwave.play.controls import CONTROLS
+from vqwave.play.edits import Edits
 from vqwave.play.render import Finish
 from vqwave.studio import ChangeRequest, Studio, TakeRequest, limits, pictures
 
@@ -169,14 +170,40 @@ def test_a_change_waits_for_the_next_bar(open_studio, shared):
         blocks.append(parse(next(frames))[0][0])
     frames.close()
     begins = np.cumsum([0] + [about["samples"] for about in blocks]) / RATE
-    bars = {second for about in blocks for second, place in about["form"]["beats"] if place == 0}
+    bars = {second for about in blocks for second, place, _ in about["form"]["beats"] if place == 0}
     forms = dict(zip(begins, (about["form"] for about in blocks), strict=False))
     for sample, change in take.log.live:
         form = forms[sample / RATE]
         if "transpose" in change:
             assert any(sample / RATE <= bar < sample / RATE + header["block"] / RATE for bar in bars)
         else:  # the next beat that is composed is the first of a bar
-            assert next(place for _, place in form["beats"][::-1]) in (0, 1) and form["tempo"] == 150
+            assert next(place for _, place, _ in form["beats"][::-1]) in (0, 1) and form["tempo"] == 150
+
+
+def test_an_edited_take_goes_on_from_a_state_and_equals_what_its_link_makes(open_studio, shared, monkeypatch):
+    monkeypatch.setattr(limits, "STATE_SECONDS", 1.0)
+    root = shared("led by a score", chains.save_led)
+    studio = open_studio(root / "codecs", [root / "generators"])
+
+    def made(messages):
+        header, *blocks, (end, _) = [frame for frame in read_messages(messages) if "progress" not in frame[0]]
+        return header[0]["take"], b"".join(payload[: 2 * about["samples"]] for about, payload in blocks), end["end"]
+
+    header, first, record = made(studio.make_take(TakeRequest(seed=3, seconds=5.0, level=512, latency="live")))
+    states = studio.takes.get(header["id"]).states
+    assert len(states) == 4 and header["edits"] == Edits().model_dump(mode="json")
+    edits = Edits(redrawn=[(4 * -(-states[1].step // 4), 16, 1)])
+    header, edited, record = made(studio.edit(header["id"], edits))
+    copied = 2 * states[1].samples
+    assert edited[:copied] == first[:copied] and edited != first and len(edited) == len(first)
+    assert record["title"].endswith(", edited") and record["seconds"] == 5.0
+    _, again, _ = made(studio.make_take(TakeRequest(**dict(urllib.parse.parse_qsl(record["link"])))))
+    assert again == edited
+    _, undone, record = made(studio.edit(header["id"], Edits()))
+    assert undone == first and not record["changes"]
+    steered = studio.takes.get(header["id"]).settings.model_copy(update={"changes": ((0, {"transpose": 2}),)})
+    with pytest.raises(UserError, match="cannot be edited"):
+        steered.edited(edits, steered.changes)
 
 
 def test_the_score_comes_ahead_of_the_sound(open_studio, shared):

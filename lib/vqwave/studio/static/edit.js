@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 import { drawScore, ink, pitchAt } from "./pictures.js";
 
 const NEW = 2; // steps of a new note, a quarter of a beat each
-const EDGE = 0.14; // the share of the picture at the lower edge in which a drag selects bars
+const EDGE = 0.07; // the share of the picture at the lower edge in which a drag selects bars
 const SOON = 600; // milliseconds without another edit, after which the take is made again
 const NONE = { removed: [], added: [], redrawn: [] };
 
@@ -74,7 +74,7 @@ export class Edit {
     this.player.picture.setPointerCapture(event.pointerId);
     const note = this.noteAt(place);
     const step = this.stepAt(place.second);
-    if (place.low || event.shiftKey) this.drag = { from: place.second, bars: true };
+    if ((place.low && !note) || event.shiftKey) this.drag = { from: place.second, bars: true };
     else if (note) this.drag = { note, place, step: this.stepAt(note[0]), row: note };
     else this.drag = { place, step, steps: NEW, row: this.rowOf(step, NEW, place.midi) };
     this.pointermove(event);
