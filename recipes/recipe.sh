@@ -23,7 +23,7 @@ more_steps='A step is done only where it is asked for:
 ship='To ship them, train with
   recipes/$name/run.sh --step train -- --promote
 and copy the default sets: vqvae_* to final_weights/, score* and generator_* to weights/. The decoders of 512x and 128x that
-ship were trained further against an adversary: recipes/README.md and recipes/adversary.yml say how. Then let the codecs remember what they
+ship were trained further against an adversary: recipes/README.md says how. Then let the codecs remember what they
 do on this music, which is what train_all.py holds them to on other music:
   python scripts/test_vqvae.py --model all --data-dir data/$name --val-split recipes/$name/split.yml --note'
 

@@ -16,7 +16,7 @@ more_steps='One step is done only where it is asked for, before evaluate:
 With --music the folder holds the folders wesnoth and singularity.'
 ship='The codecs of the control go to weights/two_soundtracks_wesnoth and
 weights/two_soundtracks_singularity. To ship those of both, train with `--step train -- --promote`, train the decoders of
-512x and 128x further as recipes/adversary.yml says, copy the sets to final_weights/, and train generators on their codes.'
+512x and 128x further with --decoder-only, copy the sets to final_weights/, and train generators on their codes.'
 
 # Also each alone, which `control` trains on and `evaluate` measures on.
 prepare() {

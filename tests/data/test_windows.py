@@ -9,7 +9,15 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import TrainingConfig
-from vqwave.data.windows import AudioWindows, Batches, CodeTrack, CodeWindows, PerformedWindows
+from vqwave.data.windows import (
+    AudioWindows,
+    Batches,
+    CodeTrack,
+    CodeWindows,
+    PerformedWindows,
+    Span,
+    Window,
+)
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest
 
@@ -298,3 +306,18 @@ def test_short_tracks_are_validated_whole_and_padding_weighs_nothing(tracks):
     assert lengths == {(0, 50), (1, 60)}
     # On average a place weighs 1.
     assert dataset.weight * inside / held == pytest.approx(1.0, rel=1e-6)
+
+
+def test_a_window_hears_the_sound_of_the_level_above(tmp_path):
+    level, count = 8, 30  # frames of 8 samples, below frames of 32
+    sound = np.arange(level * count, dtype="<u2") + audio.SILENCE
+    (tmp_path / "codes.u16").write_bytes(np.zeros(count, "<u2").tobytes())
+    (tmp_path / "sound.u16").write_bytes(np.pad(sound, (0, 16), constant_values=audio.SILENCE).tobytes())
+    heard = configs.SoundAbove(level=32, hop=level, dilations=(1,), loudness=2)
+    generator = configs.GeneratorConfig(name="generator_8", level=level, num_codes=64, conditions=[heard])
+    track = CodeTrack(tmp_path / "codes.u16", count, tmp_path / "sound.u16", 8)
+    rows = heard.rows(Window(generator, [Span(track, 4, 12)]), 0, 12)
+    assert rows.shape == (1, 12 + 2 * heard.halo, level) and rows.dtype == np.float32
+    expected = np.zeros((8 * 32 + 2 * level * heard.halo), np.float32)
+    expected[level * heard.halo :][: len(sound)] = audio.from_u16(sound)
+    np.testing.assert_array_equal(rows.ravel(), expected[4 * level :][: rows.size])

@@ -104,7 +104,7 @@ class Music:
         return self.others[name]
 
     def chain_engines(self):
-        return self.parts
+        return *self.parts, {}
 
     def prompt(self, file, seconds=5.0, start=0.0, level=None):
         assert file == "song.mp3" and level == self.parts[1][-1].config.level

@@ -131,7 +131,7 @@ def test_a_performer_of_other_codes_is_refused(trained, tmp_path):
 def test_a_decoder_learns_performances_and_the_codes_stay(trained, folder, tmp_path):
     codec = weights.find(trained / "codecs", CODEC)
     model = configs.replace(codec.config, adversary={"late": True, "discriminators": [
-        {"kind": "stft", "n_fft": 512, "hop": 128}]})
+        {"n_fft": 512, "hop": 128}]})
     keras.utils.set_random_seed(0)
     say = RecordingReporter()
     train_codec(model, folder, RunOptions(

@@ -220,12 +220,14 @@ class Preset:
         for condition in description.conditions or [{}] * (
                 description.conditions is None and above is not None):
             condition = {"kind": "codes"} | condition
-            if condition["kind"] == "codes":
+            if condition["kind"] in ("codes", "sound"):
                 if above is None:
                     raise ConfigError(f"{who} is the top of the chain and has no level above")
                 above.check_generator(who)
-                condition = _complete(condition, f"{who}: conditions", {
-                    "level": above.level, "num_codes": above.num_codes, "books": above.books})
+                derived: dict[str, int] = {"level": above.level}
+                derived |= ({"hop": codec.level} if condition["kind"] == "sound" else
+                            {"num_codes": above.num_codes, "books": above.books})
+                condition = _complete(condition, f"{who}: conditions", derived)
             conditions.append(condition)
         self._add(GeneratorConfig, file, description, {
             "name": name, "level": codec.level, "num_codes": codec.num_codes,

@@ -33,6 +33,11 @@ class View(Protocol):
     def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
         """Frames begin … end - 1 of the level above; `pad` outside the piece."""
 
+    def sound_above(self, begin: int, end: int) -> np.ndarray:
+        """The sound of the level above in frames begin … end - 1 of this level: float32 [batch,
+        frames, level]; 0 outside the piece.
+        """
+
     def labels(self, start: int, count: int) -> np.ndarray:
         """The labels of `count` frames from `start` on, see `Labels`."""
 
@@ -43,11 +48,13 @@ class View(Protocol):
 class ConditionConfig(Config):
     """A named input of a generator, which gives `channels` features for each step.
 
-    The inputs of a generator's conditions have different names. An input is int32 [batch, *shape].
+    The inputs of a generator's conditions have different names. An input is [batch, *shape], of
+    numbers of type `dtype`.
     """
 
     input: ClassVar[str]
     """The name of the input."""
+    dtype: ClassVar[str] = "int32"
 
     def rows(self, view: View, start: int, count: int) -> np.ndarray:
         """The input for `count` frames from `start` on, with its halo."""
@@ -84,6 +91,40 @@ class CodesAbove(ConditionConfig):
         ratio = self.level // view.level
         return view.codes_above(start // ratio - self.halo, (start + count) // ratio + self.halo,
                                 self.num_codes)
+
+
+class SoundAbove(ConditionConfig):
+    """The sound of the level above, through a dilated CNN at the generator's rate. The input has a
+    row of samples for each frame. So a level restores detail of a waveform that it hears, and need
+    not guess the phase of each partial.
+
+    level: the level above. hop: samples of a frame of the generator. loudness: the frames on either
+    side of a frame by whose loudness its sound is divided.
+    """
+
+    input = "sound"
+    dtype = "float32"
+    kind: Literal["sound"] = "sound"
+    level: Positive
+    channels: Positive = 128
+    dilations: Dilations = (1, 2, 4, 1)
+    kernel_size: KernelSize = 3
+    first_kernel: KernelSize = 7
+    loudness: Positive = 32
+    hop: Positive
+
+    @property
+    def halo(self) -> int:
+        """The receptive field of the context on either side, in frames of the generator."""
+        return (self.loudness + self.first_kernel // 2
+                + sum(self.dilations) * (self.kernel_size // 2))
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return None, self.hop
+
+    def rows(self, view: View, start: int, count: int) -> np.ndarray:
+        return view.sound_above(start - self.halo, start + count + self.halo)
 
 
 WHOLE_SHARE = 1 << 16
@@ -216,5 +257,5 @@ class ScoreAbove(ConditionConfig):
         return self.PHASES
 
 
-AnyCondition = Annotated[CodesAbove | Labels | ScoreAbove, Field(discriminator="kind"),
+AnyCondition = Annotated[CodesAbove | SoundAbove | Labels | ScoreAbove, Field(discriminator="kind"),
                          default_kind("codes")]

@@ -7,7 +7,7 @@ import pydantic
 from pydantic import Field
 
 from .codec import CodecConfig
-from .conditions import AnyCondition, CodesAbove, Labels
+from .conditions import AnyCondition, CodesAbove, Labels, SoundAbove
 from .fields import (
     BookCount,
     CodeCount,
@@ -298,16 +298,26 @@ class GeneratorConfig(Config):
         inputs = [condition.input for condition in self.conditions]
         if len(set(inputs)) < len(inputs):
             raise ValueError(f"two conditions have the same input: {', '.join(inputs)}")
-        if self.source and (self.source_level == self.level or self.source_level % self.level):
+        if self.above and (self.source_level == self.level or self.source_level % self.level):
             raise ValueError(f"the level above, {self.source_level}, must be a multiple of the "
                              f"generator's level, {self.level}")
         self.core.check(self)
         return self
 
     @property
+    def above(self) -> CodesAbove | SoundAbove | None:
+        """The condition that reads the level above, or None at the top of a chain."""
+        return next((c for c in self.conditions if isinstance(c, CodesAbove | SoundAbove)), None)
+
+    @property
     def source(self) -> CodesAbove | None:
-        """The level above, or None at the top of a chain."""
-        return next((c for c in self.conditions if isinstance(c, CodesAbove)), None)
+        """`above`, if it reads codes."""
+        return self.above if isinstance(self.above, CodesAbove) else None
+
+    @property
+    def hears(self) -> bool:
+        """Whether it reads the sound of the level above, instead of its codes."""
+        return isinstance(self.above, SoundAbove)
 
     @property
     def reads(self) -> list[int]:
@@ -337,7 +347,7 @@ class GeneratorConfig(Config):
     @property
     def source_level(self) -> int:
         """Samples per frame of the level above; 0 at the top of a chain."""
-        return self.source.level if self.source else 0
+        return self.above.level if self.above else 0
 
     @property
     def ratio(self) -> int:
@@ -367,7 +377,9 @@ class GeneratorConfig(Config):
     @property
     def halo(self) -> int:
         """The receptive field of the context on either side, in source frames; 0 at the top."""
-        return self.source.halo if self.source else 0
+        if self.hears:
+            return -(-self.above.halo // self.ratio)
+        return self.above.halo if self.above else 0
 
 
 def validate_model(values, who: str = "config") -> CodecConfig | GeneratorConfig:

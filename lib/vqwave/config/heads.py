@@ -175,11 +175,10 @@ class LossConfig(Config):
 
 class DiscriminatorConfig(Config):
     """Convolutions over a spectrogram with windows of `n_fft` samples, every `hop` samples. kind:
-    the compressed complex spectrogram and the log magnitude (stft), or the real and imaginary parts
-    (complex_stft), or the log magnitude alone, in finer steps of frequency (magnitude).
+    the log magnitude, or the real and imaginary parts (complex_stft).
     """
 
-    kind: Literal["stft", "complex_stft", "magnitude"] = "stft"
+    kind: Literal["magnitude", "complex_stft"] = "magnitude"
     n_fft: WindowSize
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
 
@@ -194,11 +193,12 @@ class AdversaryConfig(Config):
 
     discriminators: Annotated[tuple[DiscriminatorConfig, ...], Field(min_length=1)] = (
         # Long windows resolve partials; short windows resolve onsets, and buzz at the frame rate.
-        DiscriminatorConfig(n_fft=2048, hop=512), DiscriminatorConfig(n_fft=512, hop=128))
+        DiscriminatorConfig(n_fft=2048, hop=512), DiscriminatorConfig(n_fft=1024, hop=256),
+        DiscriminatorConfig(n_fft=512, hop=128), DiscriminatorConfig(n_fft=256, hop=64))
     game: Literal["least_squares", "hinge"] = "least_squares"
-    turn: Literal["all", "one"] = "all"
-    weight: Weight = 0.2
-    feature_matching: Weight = 1.0
+    turn: Literal["all", "one"] = "one"
+    weight: Weight = 0.7
+    feature_matching: Weight = 2.0
     repulsion: Weight = 0.0
     late: Flag = False
 

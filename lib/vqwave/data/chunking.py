@@ -32,7 +32,7 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
     """`encode` for a signal in blocks of any lengths, float32 [batch, n]. Yields int32 [batch,
     frames, books], and needs the memory of one window.
     """
-    window = window or WINDOW_SAMPLES // level
+    window = window or max(WINDOW_SAMPLES // level, 4 * halo)
     size = max(1, -(-window // segment)) * segment
     pending, held = [], 0
     left = start = 0  # the first frame in memory, and the first frame that is not yet encoded

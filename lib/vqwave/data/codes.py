@@ -72,7 +72,8 @@ class CodeTrack(NamedTuple):
 
     codes: the file of cached codes, or codes int [frames, books] in memory.
     frames: the number of frames that are used.
-    above, frames_above: the same for the level above; None at the top of a chain.
+    above, frames_above: the same for the level above, or its sound as u16 samples; None at
+    the top of a chain.
     shift, start: of the `Variant`. first, first_above: the first frame that is used at each level.
     """
 
@@ -123,16 +124,18 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
 
 
 def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load, here: bool = True,
-                  scheduler: str | None = None) -> list[tuple[Path, int]]:
+                  scheduler: str | None = None, sounds: bool = False) -> list[tuple[Path, int]]:
     """[(codes file, frames)] of all `copies`, each (track, variant). Missing copies are encoded one
     at a time.
 
-    load: `nn.codec.load_encoder`, or a similar function that workers of a cluster can import. here:
+    load: `nn.codec.load_encoder`; or, with `sounds`, `load_echo`, which makes sounds instead of
+        codes; or similar functions that workers of a cluster can import. here:
     False waits until another process has encoded the tracks. scheduler: the address of a Dask
     cluster whose workers encode; they need data and codec under the same paths.
     """
     data_dir = Path(os.path.abspath(data_dir))
-    folder = files.make_folder(data_dir / ".codes" / codec_weights.encoding_checksum[:16])
+    checksum = codec_weights.checksum if sounds else codec_weights.encoding_checksum
+    folder = files.make_folder(data_dir / ".codes" / checksum[:16])
     level = codec_weights.config.level
     copies = [(track, variant, folder / f"{track.file}.{variant}.u16",
                -(-variant.samples(track) // level)) for track, variant in copies]

@@ -210,9 +210,19 @@ class Window:
                                for x, *part in self._parts(begin, end)])[None]
 
     def codes_above(self, begin: int, end: int, pad: int) -> np.ndarray:
-        books, ratio = self.generator.source.books, self.generator.ratio
+        return self._above(begin, end, pad, self.generator.source.books)
+
+    def sound_above(self, begin: int, end: int) -> np.ndarray:
+        ratio, level = self.generator.ratio, self.generator.source_level
+        first = begin // ratio
+        rows = self._above(first, -(-end // ratio), audio.SILENCE, level)
+        sound = audio.from_u16(rows.astype(np.uint16)).reshape(1, -1, self.level)
+        return sound[:, begin - first * ratio :][:, : end - begin]
+
+    def _above(self, begin: int, end: int, pad: int, books: int) -> np.ndarray:
+        """Frames of the level above: int32 [1, end - begin, books]."""
         return np.concatenate([_read(x.above, x.first_above, x.frames_above, part, pad, books)
-                               for x, *part in self._parts(begin, end, ratio)])[None]
+                               for x, *part in self._parts(begin, end, self.generator.ratio)])[None]
 
     def labels(self, start: int, count: int) -> np.ndarray:
         numbers = []

@@ -5,11 +5,14 @@ import itertools
 import math
 
 import keras
+import librosa
+import numpy as np
 from keras import layers, ops
 
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io import weights
+from ..io.audio import to_u16
 from .autoencoders import AUTOENCODERS, with_averages
 from .blocks import ReceptiveField
 from .conditions import LabelEmbedding
@@ -352,6 +355,36 @@ def load_encoder(folder, name: str, epoch: int | str | None, checksum: str):
                         f"that started the encoding")
     model = load_codec(weight_set)
     return weight_set.config, model.encode_halo, model.encode_model().predict_on_batch
+
+
+def load_echo(folder, name: str, epoch: int | str | None, checksum: str):
+    """Like `load_encoder`, with a function audio float32 [1, n·level] -> int32 [1, n, level], the
+    sound that the codec makes of it, as u16.
+
+    The sound has the recording's phases (the magnitudes are the codec's), because the phases of a
+    source are its own, so that a level below could not learn to keep them.
+    """
+    weight_set = weights.find(folder, name, epoch)
+    model = load_codec(weight_set)
+    encode, decode = model.encode_model(), model.decode_model()
+    config = weight_set.config
+
+    def echo(audio):
+        codes = np.asarray(encode.predict_on_batch(audio))
+        start = [np.zeros(1, np.int32)] * config.head.needs_position
+        sound = np.asarray(decode.predict_on_batch(_one_or_all([codes, *start])))
+        if config.head.needs_position:
+            sound = _in_phase(sound, audio)
+        return to_u16(sound).reshape(1, -1, config.level).astype(np.int32)
+
+    return config, model.encode_halo + model.decode_halo + model.decode_past, echo
+
+
+def _in_phase(sound, recording):
+    """float32 [1, samples] with the magnitudes of `sound` and the phases of `recording`."""
+    spectra, phases = (librosa.stft(x[0], n_fft=1024, hop_length=256) for x in (sound, recording))
+    return librosa.istft(np.abs(spectra) * np.exp(1j * np.angle(phases)), hop_length=256,
+                         n_fft=1024, length=sound.shape[1])[None]
 
 
 def take_weights(model: Codec, weight_set: weights.WeightSet):

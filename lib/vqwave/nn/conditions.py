@@ -12,7 +12,15 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import WHOLE_SHARE, CodecConfig, CodesAbove, GeneratorConfig, Labels, ScoreAbove
+from ..config import (
+    WHOLE_SHARE,
+    CodecConfig,
+    CodesAbove,
+    GeneratorConfig,
+    Labels,
+    ScoreAbove,
+    SoundAbove,
+)
 from ..config.roll import LOUDNESSES
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
@@ -67,6 +75,41 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
     x = SubPixelUpsampling(config.channels, generator.ratio, kernel_size=1, name="upsample")(x)
     x = layers.Activation("gelu", name="activation")(x)
     return keras.Model(codes, x, name="context")
+
+
+class SoundFeatures(layers.Layer):
+    """Rows of samples float32 [batch, T + 2·loudness, hop] -> float32 [batch, T, hop + 1]: the
+    samples, divided by their loudness around the row, and the loudness.
+    """
+
+    QUIETEST = 1e-4
+
+    def __init__(self, config: SoundAbove, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.side = config.loudness
+
+    def call(self, rows):
+        power = ops.mean(rows**2, axis=-1, keepdims=True)
+        power = ops.average_pool(power, 2 * self.side + 1, strides=1, padding="valid")
+        loudness = ops.sqrt(power + self.QUIETEST**2)
+        return ops.concatenate([rows[:, self.side : -self.side] / loudness,
+                                ops.log(loudness) / 3 + 1], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], None if shape[1] is None else shape[1] - 2 * self.side, shape[2] + 1)
+
+
+def sound_above_model(config: SoundAbove, generator: GeneratorConfig) -> keras.Model:
+    """Rows of samples float32 [batch, T + 2·halo, hop] -> context float32 [batch, T, channels], by
+    unpadded dilated convolutions.
+    """
+    rows = keras.Input(config.shape, dtype=config.dtype, name=config.input)
+    x = SoundFeatures(config, name="features")(rows)
+    x = layers.Conv1D(config.channels, config.first_kernel, padding="valid", activation="gelu",
+                      name="enter")(x)
+    for name, dilation in dilated_names("dilated", config.dilations):
+        x = CroppedResidual(config.channels, dilation, config.kernel_size, name=name)(x)
+    return keras.Model(rows, x, name="hearing")
 
 
 class LabelEmbedding(layers.Layer):
@@ -177,6 +220,6 @@ def join(outputs: list):
                             for x in outputs], axis=-1)
 
 
-CONDITIONS: dict[str, Callable] = {"codes": codes_above_model, "labels": labels_model,
-                                   "score": score_model}
+CONDITIONS: dict[str, Callable] = {"codes": codes_above_model, "sound": sound_above_model,
+                                   "labels": labels_model, "score": score_model}
 """The model of each kind of condition: (config, generator config) -> Keras model."""

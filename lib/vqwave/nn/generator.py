@@ -74,7 +74,7 @@ class Generator(keras.Model):
 
     def context_model(self) -> keras.Model:
         """Functional model of `context`: the conditions' inputs in order -> context."""
-        inputs = [keras.Input(c.shape, dtype="int32", name=c.input) for c in self.config.conditions]
+        inputs = [keras.Input(c.shape, dtype=c.dtype, name=c.input) for c in self.config.conditions]
         context = self.context({x.name: x for x in inputs})
         return keras.Model(inputs if len(inputs) > 1 else inputs[0], context, name="context")
 

@@ -233,7 +233,7 @@ class VQWave(ChainModels):
         elif isinstance(begin, Prompt):
             begin = self._cut_prompt(begin, self.ending(level), samples)
             encoded = list(begin.codes)
-        codec, generators = self.chain_engines(level, keep, encoded)
+        codec, generators, sounds = self.chain_engines(level, keep, encoded)
         if score is not None:
             if SCORE not in self.chain.generators:
                 raise UserError("these weights have no score level, so they can perform no score")
@@ -243,7 +243,7 @@ class VQWave(ChainModels):
         return Stream(codec, generators, block=LATENCIES[latency].samples(self.chain),
                       samples=samples, seed=seed, sampling=sampling, label=label, begin=begin,
                       batch=batch, log_probs=log_probs, ahead=LATENCIES[latency].ahead, past=past,
-                      music=self, intro=intro, leveling=leveling)
+                      music=self, intro=intro, leveling=leveling, sounds=sounds)
 
     def _cut_prompt(self, prompt: Prompt, level: int, samples: int | None) -> Prompt:
         """The prompt with the codes of the levels down to `level` only. Raises `UserError` if a

@@ -6,39 +6,37 @@ is the same, bit for bit, after every resume.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .. import machine
 from ..config import SCORE, Sampling, level_name
 from ..data.scores import Score
 from ..errors import UserError
 from . import pitches
 from .blocks import Block, fade_in
+from .decoder import Decoder, DecoderState, Sound, SoundState, Workers
 from .labels import BEATS_OF_FADE, CROSS_FADE, known_labels, labels_of_section
 from .level import LEAST_SOURCE, BufferState, CodeBuffer, Level, LevelState, Steering
 from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt
 from .sampling import choose_sampling
 from .score import ScoreLevel, ScoreState, opening_score
 
-SMOOTH = 0.01
-"""The shortest cross-fade of blocks, in seconds, if the decoder sees less than its halo."""
-
 
 @dataclass(frozen=True)
 class Engines:
     """The engines of a chain: a `CodecEngine` and, from the top down, the `GeneratorEngine`s.
 
-    music: the `VQWave` that made the engines, or None. label: see `choose_labels`. sampling: see
+    sounds: by level, the codecs of the levels whose sound a generator reads. music: the `VQWave`
+    that made the engines, or None. label: see `choose_labels`. sampling: see
     `choose_sampling`, after a jump to other weights.
     """
 
     codec: Any
     generators: Sequence
+    sounds: Mapping[int, Any]
     music: Any
     label: np.ndarray | None
     sampling: Mapping[str, Sampling] | None = None
@@ -77,12 +75,10 @@ class ChainState:
         section: the number of the section whose labels sound.
         levels: of the generators, from the top down.
         source: a variation's kept codes, which the first generator reads as the level above.
-        blocks: the number of blocks made, or skipped where a jump begins after a prompt.
+        sounds: of the levels whose sound a generator reads, from the top down. decoder: of the
+            bottom level.
         runs_ahead: sampling is one block ahead of decoding (true from the second block on).
-        decoded: the codes before this position are in `memory`, float32 [batch, s]: what the
-            decoder remembers of them; None: nothing.
         original: float32 [prompt_samples], the recording that replaces decoded codes; then None.
-        tail: float32 [batch, n], the decoded samples after the last block, for the cross-fade.
     """
 
     seed: int
@@ -91,12 +87,10 @@ class ChainState:
     section: int = 0
     source: BufferState | None = None
     prompt_samples: int = 0
-    blocks: int = 0
+    sounds: list[SoundState] = field(default_factory=list)
+    decoder: DecoderState = field(default_factory=DecoderState)
     runs_ahead: bool = False
-    decoded: int = 0
-    memory: np.ndarray | None = None
     original: np.ndarray | None = None
-    tail: np.ndarray | None = None
 
 
 def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping[str, Sampling],
@@ -110,7 +104,8 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
     opening: dict[int, dict] = {}  # by level, values of its state
     score = begin if isinstance(begin, Score) else None
     if isinstance(begin, Variation):
-        kept = check_codes(begin.codes, configs[0].source)
+        above = configs[0].source or engines.sounds[configs[0].source_level].config
+        kept = check_codes(begin.codes, above)
         state.source = BufferState(codes=np.repeat(kept[None], batch, axis=0))
     elif isinstance(begin, Prompt):
         score = begin.score
@@ -120,7 +115,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
             opening[level] = {"prompt": codes, "home": None if powers is None else (
                 pitches.PitchAnchor.of(powers, codes, pitches.FADES * rate / level))}
         if skip:
-            state.blocks = state.prompt_samples // options.block
+            state.decoder.blocks = state.prompt_samples // options.block
         elif begin.keep_original:
             if np.shape(begin.audio) != (state.prompt_samples,):
                 raise UserError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes "
@@ -135,6 +130,8 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
         state.levels.append(kind.start(
             generator, batch, sampling[level_name(config.level)], label, options.log_probs,
             **opening.get(config.level, {})))
+        if config.hears:
+            state.sounds.append(SoundState(audio=np.zeros((batch, 0), np.float32)))
     return state
 
 
@@ -150,10 +147,9 @@ class Chain:
     """
 
     def __init__(self, engines: Engines, options: Options, state: ChainState, steering: Steering,
-                 workers: "Workers"):
-        self.codec, self.options, self.state, self.workers = (engines.codec, options, state,
-                                                              workers)
-        self.sample_rate = self.codec.config.sample_rate
+                 workers: Workers):
+        self.options, self.state, self.workers = options, state, workers
+        self.sample_rate = engines.codec.config.sample_rate
         self.labels = known_labels(engines.configs)
         self.buffers: dict[int, CodeBuffer] = {}
         if state.source:
@@ -161,17 +157,23 @@ class Chain:
             level = engines.configs[0].source_level
             self.buffers[level] = CodeBuffer(level, options.block, state.source, end)
         self.levels: list[Level] = []
+        sounds = iter(state.sounds)
         for generator, level_state in zip(engines.generators, state.levels, strict=True):
-            self.levels.append(self._build_level(generator, level_state, steering))
-            self.buffers[generator.config.level] = self.levels[-1]
+            sound, config = None, generator.config
+            if config.hears:
+                above = config.source_level
+                sound = Sound(Decoder(engines.sounds[above], self.buffers[above], next(sounds),
+                                      workers))
+            self.levels.append(self._build_level(generator, level_state, steering, sound))
+            self.buffers[config.level] = self.levels[-1]
         self.score: Any = self.buffers.get(SCORE)
         self.sounds = [buffer for buffer in self.buffers.values() if buffer is not self.score]
         self.bottom = self.levels[-1]
         self._last: float = math.inf  # the bottom level is sampled before this position only
         self._followed: np.ndarray | None = None  # the labels that sections draw from
-        self._set_view()
+        self.decoder = Decoder(engines.codec, self.bottom, state.decoder, workers, options.ahead)
 
-    def _build_level(self, generator, state: Any, steering: Steering) -> Level:
+    def _build_level(self, generator, state: Any, steering: Steering, sound: Sound | None) -> Level:
         options, seed, size = self.options, self.state.seed, generator.config.level
         if size == SCORE:
             return ScoreLevel(generator, state, seed, steering, self.sample_rate, self.labels,
@@ -180,25 +182,7 @@ class Chain:
         if (above := generator.config.source_level) and options.ahead is not None:
             least = min(least, max(1, round(options.ahead * self.sample_rate / above)))
         return Level(generator, self.buffers, state, seed, options.block, steering, least,
-                     kept=round(options.past * self.sample_rate / size))
-
-    def _set_view(self):
-        """Set how many codes the decoder sees: `_before` a block and `_beyond` it.
-
-        The last code is repeated `_assumed` times. The decoder also decodes `_smooth` codes after
-        the block, for the cross-fade.
-        """
-        halo = self._beyond = self.codec.decode_halo
-        self._before = halo + self.codec.decode_past
-        self._assumed = self._smooth = 0
-        if self.options.ahead is None:
-            return
-        rate, level = self.sample_rate, self.codec.config.level
-        smooth = -(-round(SMOOTH * rate) // level)
-        beyond = max(smooth, round(self.options.ahead * rate / level))
-        if beyond < halo:
-            self._beyond, self._smooth = beyond, smooth
-            self._assumed = min(beyond, halo - beyond)
+                     kept=round(options.past * self.sample_rate / size), sound=sound)
 
     @property
     def sampling(self) -> dict[str, Sampling]:
@@ -241,31 +225,33 @@ class Chain:
         state, bottom = self.state, self.bottom
         self.follow_label()
         last = (math.inf if blocks_left is None
-                else (state.blocks + blocks_left) * bottom.per_block + self._beyond)
+                else self.decoder.needed + (blocks_left - 1) * bottom.per_block)
         self._last = min(last, bottom.end)
-        audio = self._join_tail(self._advance())
+        audio = self._advance()
         if state.original is not None:
             self._lay_original(audio)
         # At the end of a variation the decoder returns less than a block.
         audio = np.pad(audio, ((0, 0), (0, self.options.block - audio.shape[1])))
         codes, log_probs = self._codes_of_block(samples)
-        state.blocks += 1
-        if state.blocks * self.options.block >= state.prompt_samples:
+        self.decoder.forget()
+        begin = state.decoder.blocks * self.options.block
+        if begin >= state.prompt_samples:
             state.original = None
-        self._trim()
+        # Forget codes that nothing will read: neither a decoder, nor the context of a later block.
+        for buffer in self.buffers.values():
+            buffer.forget(min(begin, buffer.read_from))
         return Block(audio, codes, log_probs)
 
     def _advance(self) -> np.ndarray:
         """Decode the next block: float32 [batch, block]."""
-        needed = (self.state.blocks + 1) * self.bottom.per_block + self._beyond
-        while self.bottom.stop < min(needed, self._last):
+        while self.bottom.stop < min(self.decoder.needed, self._last):
             self._sample()
         if self.state.runs_ahead:
             return self._sample(decode=True)
         # The first block is decoded at once. From the second on, sampling is one block ahead, so
         # sampling and decoding use two cores.
         self.state.runs_ahead = True
-        return self._gather(self._decode())
+        return self.decoder.finish(self.decoder.start())
 
     def _sample(self, decode: bool = False) -> np.ndarray | None:
         """Sample the bottom level's next block. Meanwhile workers compute the context of the
@@ -277,53 +263,19 @@ class Chain:
         bottom, block = self.bottom, self.bottom.blocks
         needed, next_context = block * bottom.per_block < self._last, None
         # A score is composed in `context`, in this thread. The decoder works meanwhile.
-        decoding = self._decode() if decode and not bottom.source else []
+        decoding = self.decoder.start() if decode and not bottom.source else []
         if needed:
             context = bottom.context(block)
             # This context is one long job, so it starts before the decoder's short jobs.
             if bottom.source and (block + 1) * bottom.per_block < self._last:
                 next_context = self.workers.start(bottom.context, block + 1)
         if decode and bottom.source:
-            decoding = self._decode()
+            decoding = self.decoder.start()
         if needed:
             bottom.sample(context)
-        audio = self._gather(decoding) if decode else None
+        audio = self.decoder.finish(decoding) if decode else None
         if next_context:
             next_context()
-        return audio
-
-    def _decode(self) -> list[Callable]:
-        """Start to decode the next block and the samples of its cross-fade. Returns functions, each
-        of which waits for a few pieces: float32 [pieces, block + cross-fade], and their memory.
-        """
-        bottom, state, memory = self.bottom, self.state, self.state.memory
-        begin = state.blocks * bottom.per_block
-        first = max(0, begin - self._before) if memory is None else state.decoded
-        last = min(begin + bottom.per_block + self._beyond, bottom.end)
-        codes = bottom.window(first, last, pad=0)
-        if self._assumed and last != bottom.end:
-            codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
-        state.decoded = last
-        batch = self.codec.decoder_batch or len(codes)
-        return [self.workers.start(decode_finite, self.codec, codes[i : i + batch], first, begin,
-                                   bottom.per_block + self._smooth,
-                                   None if memory is None else memory[i : i + batch], last - first)
-                for i in range(0, len(codes), batch)]
-
-    def _gather(self, results: list[Callable]) -> np.ndarray:
-        """The audio of all pieces. Keeps their memory. Waits for the last job first: the pool
-        starts with the first.
-        """
-        audio, memory = zip(*[result() for result in reversed(results)][::-1], strict=True)
-        self.state.memory = None if memory[0] is None else np.concatenate(memory)
-        return np.concatenate(audio)
-
-    def _join_tail(self, audio: np.ndarray) -> np.ndarray:
-        """The decoded block, cross-faded from the tail of the block before: [batch, block]."""
-        audio, tail = audio[:, : self.options.block].copy(), audio[:, self.options.block :]
-        if self.state.tail is not None:
-            fade_in(audio, self.state.tail)
-        self.state.tail = tail if tail.size else None
         return audio
 
     def _lay_original(self, audio: np.ndarray):
@@ -331,7 +283,7 @@ class Chain:
         cross-fade to the decoded codes.
         """
         block, end = self.options.block, self.state.prompt_samples
-        begin = self.state.blocks * block
+        begin = self.state.decoder.blocks * block
         # The cross-fade lies within one block, so earlier blocks do not depend on it.
         fade = max(end - round(JOIN * self.sample_rate), (end - 1) // block * block) - begin
         heard = self.state.original[begin : begin + block]
@@ -346,47 +298,9 @@ class Chain:
         codes: dict[int, np.ndarray] = {}
         log_probs: dict[int, np.ndarray] = {}
         for level in self.sounds:
-            rate, begin = level.level, self.state.blocks * level.per_block
+            rate, begin = level.level, self.state.decoder.blocks * level.per_block
             end = begin - (-samples // rate)
             codes[rate] = level.window(begin, end, pad=0)
             if self.options.log_probs and isinstance(level, Level):
                 log_probs[rate] = level.window(begin, end, np.nan, level.state.log_probs)
         return codes, log_probs if self.options.log_probs else None
-
-    def _trim(self):
-        """Forget codes that nothing will read: not the decoder, and not the context of a later
-        block.
-        """
-        begin = self.state.blocks * self.options.block
-        self.bottom.read_from = begin - self._before * self.bottom.level
-        for buffer in self.buffers.values():
-            buffer.forget(min(begin, buffer.read_from))
-
-
-def decode_finite(codec, *arguments) -> tuple[np.ndarray, np.ndarray | None]:
-    """`CodecEngine.decode_part`. Raises `UserError` if a sample is not finite."""
-    audio, memory = codec.decode_part(*arguments)
-    if not np.isfinite(audio).all():
-        raise UserError(f"{codec.config.name} decoded a sample that is not finite: its weights "
-                        f"are damaged")
-    return np.asarray(audio, np.float32), memory
-
-
-class Workers:
-    """A pool of one or two threads, which start with the first job."""
-
-    def __init__(self):
-        # On two cores a second worker would compete with the sampling thread.
-        self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2,
-                                        thread_name_prefix="vqwave-stream")
-
-    def start(self, function: Callable, *arguments) -> Callable[[], Any]:
-        """Call a function in a thread. Returns a function that waits for the result. If no thread
-        has started the call by then, the returned function makes the call itself.
-        """
-        future = self._pool.submit(function, *arguments)
-        return lambda: function(*arguments) if future.cancel() else future.result()
-
-    def close(self):
-        """Wait for the jobs that have started, and drop the others."""
-        self._pool.shutdown(wait=True, cancel_futures=True)

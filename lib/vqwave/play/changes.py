@@ -198,7 +198,7 @@ def check_change(keywords: Mapping, engines: Engines, options: Options) -> Chang
 
 def _other_engines(music, sampling, before: Engines, options: Options) -> Engines:
     """The engines of another `VQWave`. Raises `UserError` if they cannot continue this stream."""
-    codec, generators = music.chain_engines()
+    codec, generators, sounds = music.chain_engines()
     configs = [g.config for g in generators]
     rate, now = codec.config.sample_rate, before.codec.config.sample_rate
     if rate != now:
@@ -207,7 +207,7 @@ def _other_engines(music, sampling, before: Engines, options: Options) -> Engine
     check_block(options.block, configs)
     same_labels = known_labels(configs).names == known_labels(before.configs).names
     label = choose_labels(configs, before.label if same_labels else "", options.batch or 1)
-    return Engines(codec, generators, music, label, choose_sampling(configs, sampling))
+    return Engines(codec, generators, sounds, music, label, choose_sampling(configs, sampling))
 
 
 def _levels_of_sound(configs) -> list[int]:

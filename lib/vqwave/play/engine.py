@@ -260,8 +260,8 @@ class GeneratorEngine:
         "source", the level above, is int32 [batch, N + 2·halo, books above], and n is N·ratio. A
         generator without "source" may return n = 1: one context for all frames.
         """
-        return self._models.context({condition.input: np.asarray(inputs[condition.input], np.int32)
-                                     for condition in self.config.conditions})
+        return self._models.context({c.input: np.asarray(inputs[c.input], c.dtype)
+                                     for c in self.config.conditions})
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
         """Zeros float32 [batch, …], one array for each of the core's states."""

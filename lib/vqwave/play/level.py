@@ -157,16 +157,19 @@ class Level(CodeBuffer):
         block: samples of a block.
         least_source: see `LEAST_SOURCE`.
         kept: see `CodeBuffer`.
+        sound: the `decoder.Sound` of the level above, if a condition reads it.
     """
 
     state: LevelState
 
     def __init__(self, generator, above: Mapping[int, CodeBuffer], state: LevelState, seed: int,
-                 block: int, steering: Steering, least_source: int = LEAST_SOURCE, kept: int = 0):
+                 block: int, steering: Steering, least_source: int = LEAST_SOURCE, kept: int = 0,
+                 sound=None):
         self.generator, self.config = generator, generator.config
         self.seed, self.steering = seed, steering
         self.source = source = above.get(self.config.source_level)
         self._score: Any = above.get(SCORE)
+        self._sound = sound
         super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if source else ENDLESS, kept)
         self.batch, self.books = state.previous.shape
@@ -220,6 +223,11 @@ class Level(CodeBuffer):
         self.source.fill(end)
         self.source.read_from = begin * self.source.level
         return self.source.window(begin, end, pad)
+
+    def sound_above(self, begin: int, end: int) -> np.ndarray:
+        """See `config.View`. Samples and decodes the level above as far as needed."""
+        samples = self._sound.window(begin * self.level, end * self.level)
+        return samples.reshape(self.batch, end - begin, self.level)
 
     def labels(self, start: int, count: int) -> np.ndarray:
         return self.state.labels.pairs(start, count)

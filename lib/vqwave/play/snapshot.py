@@ -128,6 +128,7 @@ class Snapshot:
     version: int
     codec: EngineReference
     generators: list[EngineReference]
+    sounds: list[EngineReference]
     options: Options
     chain: ChainState
     steering: Steering
@@ -138,7 +139,8 @@ class Snapshot:
     def of(cls, engines: Engines, *parts) -> typing.Self:
         """The snapshot of a stream with these engines. parts: the fields from `options` on."""
         return cls(SNAPSHOT_VERSION, EngineReference.of(engines.codec),
-                   [EngineReference.of(generator) for generator in engines.generators], *parts)
+                   [EngineReference.of(generator) for generator in engines.generators],
+                   [EngineReference.of(codec) for codec in engines.sounds.values()], *parts)
 
     def pack(self) -> dict[str, Any]:
         """The values for `np.savez`, with their checksum."""
@@ -161,7 +163,7 @@ class Snapshot:
         raise UserError(f"the saved state has version {packed['version']}; this program reads "
                         f"{SNAPSHOT_VERSION}")
 
-    def engines(self, codec, generators, music) -> Engines:
+    def engines(self, codec, generators, sounds, music) -> Engines:
         """The engines of the saved chain. Raises `UserError` if other engines are given."""
         def load(reference, loader):
             try:
@@ -172,7 +174,10 @@ class Snapshot:
 
         codec = codec or load(self.codec, engine.CodecEngine)
         generators = generators or [load(x, engine.GeneratorEngine) for x in self.generators]
-        saved, parts = [self.codec, *self.generators], [codec, *generators]
+        sounds = sounds or {x.config.level: x
+                            for x in (load(x, engine.CodecEngine) for x in self.sounds)}
+        saved = [self.codec, *self.generators, *self.sounds]
+        parts = [codec, *generators, *sounds.values()]
         names, others = [x.name for x in saved], [x.config.name for x in parts]
         if names != others:
             raise UserError(f"the saved state is of {printable(', '.join(names))}, not of "
@@ -181,4 +186,4 @@ class Snapshot:
             if ((reference.checksum, reference.engine) != (part.weight_set.checksum, part.engine)):
                 raise UserError(f"the saved state was made with other weights, or another engine, "
                                 f"of {reference.name}")
-        return Engines(codec, generators, music, self.chain.label)
+        return Engines(codec, generators, sounds, music, self.chain.label)

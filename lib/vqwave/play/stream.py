@@ -15,7 +15,7 @@ from ..data.scores import Score
 from ..errors import UserError, check_number
 from . import controls, engine
 from .blocks import PASSAGE, SEAM, Block, Leveler, Transport
-from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
+from .chain import Chain, ChainState, Engines, Options, start_chain
 from .changes import (
     Change,
     check_block,
@@ -25,6 +25,7 @@ from .changes import (
     read_chords,
     read_key,
 )
+from .decoder import Workers
 from .edits import Edits
 from .labels import choose_labels, known_labels, name_of
 from .level import Steering
@@ -208,7 +209,7 @@ class StreamStatus:
     def _score_delay(self) -> int:
         """The samples from the score to the sound. A hold delays the score."""
         # A jump begins a new score.
-        blocks = self._chain.state.blocks - (self._playback.following is not None)
+        blocks = self._chain.state.decoder.blocks - (self._playback.following is not None)
         return (self._playback.blocks - blocks) * self.block
 
     def notes(self, begin: int = 0, end: int | None = None, piece: int = 0
@@ -253,6 +254,7 @@ class Stream(StreamStatus):
         log_probs: compute the log-probability of each code.
         past: the most seconds that `set(hold=…)` and `set(freeze=…)` can repeat.
         label: the label of the music, in a form that `labels.read_labels` takes.
+        sounds: by level, the codecs of the levels whose sound a generator reads.
         music: the `VQWave` of the engines, from which `set` loads other weights and recordings.
         ahead: look-ahead of the decoder in seconds, which adds latency. The decoder repeats the
             last code of the look-ahead, and blocks are cross-faded. None: the decoder's whole halo,
@@ -274,7 +276,8 @@ class Stream(StreamStatus):
                  seed: int | None = None, batch: int | None = None, samples: int | None = None,
                  sampling=None,
                  begin: Prompt | Variation | Score | None = None, log_probs: bool = False,
-                 past: float = 0.0, label=None, music=None, ahead: float | None = None):
+                 past: float = 0.0, label=None, music=None, ahead: float | None = None,
+                 sounds: Mapping | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation | Score):
             raise UserError(f"begin is {begin!r}; it must be a Prompt, a Variation or a Score (see "
                             f"VQWave.prompt and VQWave.source)")
@@ -297,7 +300,8 @@ class Stream(StreamStatus):
         seed, sampling = draw_seed(seed), choose_sampling(configs, sampling)
         if label is None and (begin is None or isinstance(begin, Score)):
             label = ""
-        engines = Engines(codec, generators, music, choose_labels(configs, label, batch or 1))
+        engines = Engines(codec, generators, sounds or {}, music,
+                          choose_labels(configs, label, batch or 1))
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
@@ -513,16 +517,16 @@ class Stream(StreamStatus):
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               music=None) -> Self:
+               music=None, sounds: Mapping | None = None) -> Self:
         """A stream that continues bit for bit from `state`: a dict, or what `np.load` returns.
 
         Without `codec` or `generators`, their engines are loaded from the paths in the state.
-        music: see `Stream`. Raises `UserError` for other weights than the state's, and for a
-        damaged state.
+        music, sounds: see `Stream`. Raises `UserError` for other weights than the state's, and for
+        a damaged state.
         """
         snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
-        stream._open_at(snapshot.engines(codec, generators, music), snapshot.options,
+        stream._open_at(snapshot.engines(codec, generators, sounds, music), snapshot.options,
                         snapshot.chain, snapshot.steering, snapshot.playback)
         stream._transposer.restore(snapshot.transposer)
         return stream

@@ -160,7 +160,9 @@ class Site:
     """The files of a site by path. about: the data for the page."""
 
     def __init__(self, music, package=None):
-        self.codec, generators = music.chain_engines()
+        self.codec, generators, sounds = music.chain_engines()
+        if sounds:
+            raise UserError(f"a page plays codes alone, but {generators[-1].config.name} reads sound")
         self.sampled = levels_by_field([generator.config for generator in generators])
         self.composer = next((g for g in generators if g.config.level == SCORE), None)
         self.generators = [g for g in generators if g is not self.composer]

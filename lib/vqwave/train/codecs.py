@@ -20,7 +20,7 @@ def find_all(model: GeneratorConfig, folder, epoch=None, chain: ChainConfig | No
     Raises:
         UserError: a codec is missing, or has other codes than the generator learns.
     """
-    needs = [frames for frames in (model, model.source) if frames]
+    needs = [frames for frames in (model, model.above) if frames]
     names = [_name(folder, frames.level, chain) for frames in needs]
     advice = ""
     if preset:
@@ -37,10 +37,11 @@ def find_all(model: GeneratorConfig, folder, epoch=None, chain: ChainConfig | No
         weight_set = weights.find(folder, name, epoch)
         weight_set.config.check_codes(model.name)
         for key in ("num_codes", "books"):
-            if getattr(weight_set.config, key) != getattr(frames, key):
+            expected = getattr(frames, key, own := getattr(weight_set.config, key))
+            if own != expected:
                 above = "" if frames is model else "the level above: "
-                raise UserError(f"{model.name}: {above}{key} is {getattr(frames, key)}, but {name} "
-                                f"in {folder} has {getattr(weight_set.config, key)}{advice}")
+                raise UserError(f"{model.name}: {above}{key} is {expected}, but {name} "
+                                f"in {folder} has {own}{advice}")
         sets.append(weight_set)
     return sets
 

@@ -248,12 +248,14 @@ class GeneratorJob(Job):
         shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in variants)
         self.split(record, say)
         self.keep_long(record, shortest, say,
-                       "two frames" + (" of the level above" if model.source else ""))
+                       "two frames" + (" of the level above" if model.above else ""))
         pairs = ([(t, v) for t in self.train for v in variants]
                  + [(t, v) for t in self.val for v in untransposed])
-        corpora = [codes.encode_corpus(self.data_dir, pairs, weight_set, say, nn_codec.load_encoder,
-                                       group.first, self.scheduler)
-                   for weight_set in self.codec_weights]
+        corpora = [codes.encode_corpus(
+            self.data_dir, pairs, weight_set, say,
+            nn_codec.load_echo if sounds else nn_codec.load_encoder, group.first, self.scheduler,
+            sounds) for weight_set, sounds in zip(
+                self.codec_weights, (False, not model.source), strict=False)]
         # The first copy of a track is the track itself, not transposed and of full length.
         self.code_tracks = {t.file: [] for t in self.train + self.val}
         for (track, variant), entry, *above in zip(pairs, *corpora, strict=True):

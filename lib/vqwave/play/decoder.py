@@ -1,0 +1,185 @@
+"""Decoders that play: one level's codes become sound block by block, for the listener or for the
+level below, which may read sound instead of codes.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import machine
+from ..errors import UserError
+from .blocks import fade_in
+from .level import CodeBuffer
+
+SMOOTH = 0.01
+"""The shortest cross-fade of blocks, in seconds, if the decoder sees less than its halo."""
+
+
+@dataclass(kw_only=True)
+class DecoderState:
+    """The state of a decoder between two blocks.
+
+    blocks: the number of blocks made, or skipped where a jump begins after a prompt.
+    decoded: the codes before this position are in `memory`, float32 [batch, s]: what the decoder
+        remembers of them; None: nothing.
+    tail: float32 [batch, n], the decoded samples after the last block, for the cross-fade.
+    """
+
+    blocks: int = 0
+    decoded: int = 0
+    memory: np.ndarray | None = None
+    tail: np.ndarray | None = None
+
+
+class Decoder:
+    """Decodes the codes of a level, which are sampled far enough before `start` is called.
+
+    It sees `beyond` codes after a block. ahead: see `Stream`.
+    """
+
+    def __init__(self, codec, source: CodeBuffer, state: DecoderState, workers: "Workers",
+                 ahead: float | None = None):
+        self.codec, self.source, self.state, self.workers = codec, source, state, workers
+        halo = self.beyond = codec.decode_halo
+        self._before = halo + codec.decode_past
+        # The last code is repeated `_assumed` times. For the cross-fade, `_smooth` codes after the
+        # block are decoded, too.
+        self._assumed = self._smooth = 0
+        if ahead is None:
+            return
+        rate, level = codec.config.sample_rate, codec.config.level
+        smooth = -(-round(SMOOTH * rate) // level)
+        beyond = max(smooth, round(ahead * rate / level))
+        if beyond < halo:
+            self.beyond, self._smooth = beyond, smooth
+            self._assumed = min(beyond, halo - beyond)
+
+    @property
+    def begin(self) -> int:
+        """The position of the next block's first code."""
+        return self.state.blocks * self.source.per_block
+
+    @property
+    def needed(self) -> int:
+        """The position up to which codes must be sampled before the next block."""
+        return self.begin + self.source.per_block + self.beyond
+
+    def start(self) -> list[Callable]:
+        """Start to decode the next block and the samples of its cross-fade. Returns functions, each
+        of which waits for a few pieces: float32 [pieces, block + cross-fade], and their memory.
+        """
+        source, state, memory = self.source, self.state, self.state.memory
+        first = max(0, self.begin - self._before) if memory is None else state.decoded
+        last = min(self.needed, source.end)
+        codes = source.window(first, last, pad=0)
+        if self._assumed and last != source.end:
+            codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
+        state.decoded = last
+        batch = self.codec.decoder_batch or len(codes)
+        return [self.workers.start(decode_finite, self.codec, codes[i : i + batch], first,
+                                   self.begin, source.per_block + self._smooth,
+                                   None if memory is None else memory[i : i + batch], last - first)
+                for i in range(0, len(codes), batch)]
+
+    def finish(self, results: list[Callable]) -> np.ndarray:
+        """The block that `start` started, cross-faded from the tail of the block before: float32
+        [batch, block]; shorter at the end of a variation. Waits for the last job first: the pool
+        starts with the first.
+        """
+        state = self.state
+        parts, memory = zip(*[result() for result in reversed(results)][::-1], strict=True)
+        state.memory = None if memory[0] is None else np.concatenate(memory)
+        whole, block = np.concatenate(parts), self.source.per_block * self.source.level
+        audio, tail = whole[:, :block].copy(), whole[:, block:]
+        if state.tail is not None:
+            fade_in(audio, state.tail)
+        state.tail = tail if tail.size else None
+        return audio
+
+    def forget(self):
+        """Count the block that `finish` returned, and let the level forget what is not needed."""
+        self.state.blocks += 1
+        self.source.read_from = (self.begin - self._before) * self.source.level
+
+
+@dataclass(kw_only=True)
+class SoundState(DecoderState):
+    """The state of a sound that the level below reads: the last samples, float32 [batch, n], from
+    sample `first` of the piece on.
+    """
+
+    audio: np.ndarray
+    first: int = 0
+
+
+class Sound:
+    """The sound of a level that the level below reads."""
+
+    def __init__(self, decoder: Decoder):
+        self.decoder, self.level = decoder, decoder.source.level
+        self.state: Any = decoder.state
+
+    @property
+    def end(self) -> int:
+        """The end of the piece, in frames of the level."""
+        return self.decoder.source.end
+
+    @property
+    def per_block(self) -> int:
+        return self.decoder.source.per_block
+
+    def window(self, begin: int, end: int) -> np.ndarray:
+        """Samples begin … end - 1 of the piece: float32 [batch, end - begin], 0 outside the piece.
+        """
+        state, last = self.state, min(end, self.end * self.level)
+        while state.first + state.audio.shape[1] < last:
+            self._decode()
+        inside = state.audio[:, max(begin - state.first, 0) : max(last - state.first, 0)]
+        left = min(max(state.first - begin, 0), end - begin)
+        audio = np.pad(inside, ((0, 0), (left, end - begin - left - inside.shape[1])))
+        self._forget(begin)
+        return audio
+
+    def _decode(self):
+        self.decoder.source.fill(self.decoder.needed)
+        audio = self.decoder.finish(self.decoder.start())
+        self.decoder.forget()
+        self.state.audio = np.concatenate([self.state.audio, audio], axis=1)
+
+    def _forget(self, sample: int):
+        """Forget the samples before one that is read; no earlier one will be."""
+        state = self.state
+        if (count := min(sample - state.first, state.audio.shape[1])) > 0:
+            state.audio, state.first = state.audio[:, count:].copy(), state.first + count
+
+
+def decode_finite(codec, *arguments) -> tuple[np.ndarray, np.ndarray | None]:
+    """`CodecEngine.decode_part`. Raises `UserError` if a sample is not finite."""
+    audio, memory = codec.decode_part(*arguments)
+    if not np.isfinite(audio).all():
+        raise UserError(f"{codec.config.name} decoded a sample that is not finite: its weights "
+                        f"are damaged")
+    return np.asarray(audio, np.float32), memory
+
+
+class Workers:
+    """A pool of one or two threads, which start with the first job."""
+
+    def __init__(self):
+        # On two cores a second worker would compete with the sampling thread.
+        self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2,
+                                        thread_name_prefix="vqwave-stream")
+
+    def start(self, function: Callable, *arguments) -> Callable[[], Any]:
+        """Call a function in a thread. Returns a function that waits for the result. If no thread
+        has started the call by then, the returned function makes the call itself.
+        """
+        future = self._pool.submit(function, *arguments)
+        return lambda: function(*arguments) if future.cancel() else future.result()
+
+    def close(self):
+        """Wait for the jobs that have started, and drop the others."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
