@@ -31,9 +31,11 @@ def stages(level):
 def notes(level, books):
     """The parts of a notes codec of `level`, with one book for each band."""
     return {"front_end": {"kind": "log_frequency", "hop": level},
-            "encoder": {"kind": "banded", "units": 8}, "head": {"kind": "notes"},
+            "stages": [{"stride": level, "channels": 8, "dilations": [1]}],
+            "encoder": {"kind": "banded", "units": 8},
+            "head": {"kind": "source_filter", "hop": min(level, 256), "width": 16, "dilations": [1, 2]},
             "quantizer": {"kind": "banded", "books": books, "num_codes": 64,
-                          "code_dim": 8, "change_cost": 0.02}}
+                          "code_dim": 8}}
 
 
 def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):

@@ -70,15 +70,12 @@ def cache(shared):
 
 @pytest.fixture(scope="session", autouse=True)
 def speed():
-    """The collector leaves out what was imported; short trainings run eagerly; workers are forked;
-    the search for the cheapest codes, which a graph holds step by step, takes few steps.
+    """The collector leaves out what was imported; short trainings run eagerly; workers are forked.
     `end_to_end/test_as_shipped.py` does without.
     """
     gc.freeze()
     export_quickly()
     fork_workers()
-    for quantizer in (configs.BandedQuantizer, configs.GainShapeQuantizer):
-        quantizer.segment, quantizer.overlap = 16, 4
     if "vqwave.train.training" in sys.modules:  # a test file has imported it
         train_eagerly()
 

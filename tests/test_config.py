@@ -215,9 +215,6 @@ WRONG_CODECS = [
     (BANDED + "\nbottleneck: {kind: energy}", "needs bottleneck of kind none, not energy"),
     (BANDED.replace("quantizer: {kind: banded", "quantizer: {kind: banded, books: 5"), "168 quarter tones, which 5 bands do not divide"),
     (BANDED.replace("hop: 8", "hop: 1"), "whose hop, 1, is the product of the strides, 8"),
-    (BANDED + "\nhead: {kind: notes, overtones: {above: 9000}}", "overtones are above 9000 Hz.*7040 Hz"),
-    ("front_end: {kind: log_frequency, hop: 8}\nhead: {kind: notes, overtones: {}}\n"
-     "stages: [{stride: 8, channels: 1}, {stride: 2, channels: 1}]", "hop, 8, is the product of all strides, 16"),
     ("encoder: {kind: plane}", "needs front_end of kind spectrogram, not waveform"),
     (PLANE.replace("mels: 8", "mels: 6"), "6 bands, which the later strides, 4 in all"),
     (PLANE.replace("stride: 16", "stride: 8"), "its stride, 8, must be the hop of front_end, 16"),

@@ -1,9 +1,7 @@
-import keras
 import numpy as np
 import pytest
 
 from vqwave.data import chunking
-from vqwave.nn.codec import Codec
 
 LEVEL, HALO = 4, 3
 
@@ -77,31 +75,3 @@ class Counted:
         if len(self.model.inputs) > 1:
             x = [x, np.full(len(x), start, np.int32)]
         return np.asarray(self.model.predict_on_batch(x))
-
-
-def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
-    """A banded codec's codes depend on the frames of their segment, wherever the windows are cut.
-
-    Paths of the same cost but for rounding occur in noise: one code in a thousand may be the other
-    one.
-    """
-    from nn.test_autoencoders import notes_config
-
-    keras.utils.set_random_seed(4)
-    model = Codec(notes_config(quantizer={"change_cost": 0.1}))
-    audio = rng.normal(0, 0.1, (1, 512 * 300 - 70)).astype("float32")
-    model(audio[:, : 512 * 100], training=True)
-    encode = Counted(model.encode_model())
-    whole = encode(np.pad(audio, ((0, 0), (0, 70))))
-    assert 0.02 < (whole[:, 1:] != whole[:, :-1]).mean() < 0.8
-    segment = model.config.quantizer.segment
-    for window in (64, 100):
-        codes = chunking.encode(encode, audio, 512, model.encode_halo, window, segment)
-        assert (codes != whole).mean() < 2e-3
-        blocks = np.array_split(audio, 7, axis=1)
-        pieces = list(chunking.encode_blocks(encode, blocks, 512, model.encode_halo, window, segment))
-        np.testing.assert_array_equal(np.concatenate(pieces, axis=1), codes)
-    # A window that begins within a segment has other paths.
-    shifted = encode(np.pad(audio, ((0, 0), (512, 70 + 512 * 63))))[:, 1:301]
-    assert (shifted != whole).mean() > 0.02
-    assert max(encode.lengths[1:]) <= 512 * (512 + 2 * model.encode_halo)

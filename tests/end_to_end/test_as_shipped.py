@@ -1,5 +1,5 @@
-"""A user's way with nothing replaced for speed, as `conftest.speed` does in all other tests: codes are
-chosen in segments of 64 frames, training runs as a graph, workers are spawned, exports are optimized.
+"""A user's way with nothing replaced for speed, as `conftest.speed` does in all other tests: training
+runs as a graph, workers are spawned, exports are optimized.
 """
 
 import os
@@ -17,7 +17,6 @@ import vqwave
 RATE = 22050
 RUN = """
 from vqwave import commands
-from vqwave.io import weights
 
 train = ["--data-dir", "data", "--preset", "notes.yml", "--output-dir", "weights", "--steps", "2", "--epochs", "1",
          "--batch-size", "1", "--input-length", "32768", "--transpose", "0", "--offsets", "1", "--no-report"]
@@ -25,7 +24,6 @@ assert commands.load("train").main(train) == 0
 folders = ["--vqvae-weights-dir", "weights", "--generator-weights-dir", "weights", "--seconds", "4", "--seed", "1"]
 for name in ("onnx-float32", "keras", "onnx"):
     assert commands.load("generate").main([*folders, "--engine", name, "--output", f"{name}.wav"]) == 0
-print(weights.find("weights", "codec-of-512").config.quantizer.segment)
 """
 
 
@@ -36,7 +34,6 @@ def test_what_is_trained_is_exported_and_plays(tmp_path):
                                 "VQWAVE_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("\n64\n")
     sounds = {name: soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("keras", "onnx-float32", "onnx")}
     assert all(len(sound) == 4 * RATE and sound.std() > 1e-4 for sound in sounds.values())
     np.testing.assert_allclose(sounds["onnx-float32"], sounds["keras"],

@@ -4,7 +4,7 @@ import pytest
 from vqwave import config as configs
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
-from vqwave.nn.gains import BandGains, RelativeLoudness, SetGains
+from vqwave.nn.gains import BandGains, RelativeLoudness
 from vqwave.nn.losses import flux
 from vqwave.play import engine
 
@@ -15,9 +15,8 @@ def codec_config(**quantizer):
     return configs.validate_model({
         "kind": "codec", "name": "timed", "sample_rate": RATE,
         "front_end": {"kind": "log_frequency"}, "encoder": {"kind": "banded", "units": 8},
-        "stages": [{"stride": 8, "channels": 8, "dilations": [1]},
-                   {"stride": 64, "channels": 8, "dilations": [1]}],
-        "head": {"kind": "notes", "overtones": {}}, "loss": {"flux": 1.0},
+        "stages": [{"stride": 512, "channels": 8, "dilations": [1]}],
+        "head": {"kind": "source_filter", "width": 16, "dilations": [1, 2]}, "loss": {"flux": 1.0},
         "quantizer": {"kind": "gain_shape", "edges": EDGES,
                       "shape": {"books": 7, "num_codes": 64, "code_dim": 4}} | quantizer})
 
@@ -50,17 +49,6 @@ def test_a_gain_follows_an_attack_within_a_frame_and_is_in_80_dB():
     assert np.all(gains[:19] < gains[21:].min() - 0.4)
     louder = np.asarray(measure.gains(measure.split(2 * audio)))[0]
     np.testing.assert_allclose(80 * (louder - gains)[22:], 20 * np.log10(2), atol=0.01)
-
-
-def test_a_large_rise_is_a_jump_and_a_small_one_a_line():
-    """Pre-echo: how much the first third of a frame rises before the next frame."""
-    quiet = 0.01 * noise()[..., None]
-    own = BandGains(EDGES, HOP, RATE).gains(BandGains(EDGES, HOP, RATE).split(quiet[..., 0]))
-    for rise, most in ((0.3, 1.5), (0.06, 12)):
-        gains = np.array(own) + rise * (np.arange(own.shape[1]) >= 10)[:, None]
-        audio = np.asarray(SetGains(EDGES, HOP, RATE)(quiet, gains.astype("float32")))[0, :, 0]
-        third = slice(9 * HOP, 9 * HOP + HOP // 3)
-        assert 20 * np.log10(audio[third].std() / quiet[0, third, 0].std()) < most
 
 
 def test_the_features_are_relative_to_the_gains():
@@ -109,10 +97,8 @@ def test_a_part_is_decoded_as_the_whole_and_the_engines_agree(codec, tmp_path):
     assert np.mean(onnx.encode(audio) != codes) < 0.01
     whole = keras.decode(codes)
     np.testing.assert_allclose(onnx.decode(codes), whole, atol=1e-4)
-    near = codec.decode_near
     part, _ = onnx.decode_part(codes, 0, 40, 20)
     np.testing.assert_allclose(part, whole[:, 40 * HOP : 60 * HOP], atol=1e-4)
-    assert near >= 2
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -136,7 +122,7 @@ def test_parts_that_follow_each_other_are_the_piece_with_its_past(codec, tmp_pat
     weights.save(tmp_path, "timed", "", codec.parts, codec.config)
     played = engine.CodecEngine(weights.find(tmp_path, "timed"))
     halo, count, step = played.decode_halo, 700, 50
-    assert played.decode_past == 256 and halo < 40
+    assert 256 <= played.decode_past < 270 and halo < 40
     codes = rng.integers(0, 64, (1, count, 10)).astype(np.int32)
     whole = np.asarray(codec.decode_model()([codes, np.zeros(1, np.int32)]))
     memory, start, parts = None, 0, []

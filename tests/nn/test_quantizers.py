@@ -1,14 +1,12 @@
 """Each quantizer follows its equations in training and rests in inference."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.nn.quantizers import QUANTIZERS, cheapest_path, new_quantizer
+from vqwave.nn.quantizers import QUANTIZERS, new_quantizer
 
 CODES, DIM = 6, 3
 BOOK = {"decay": 0.8, "revival_threshold": 0.0, "commitment": 0.25}
@@ -211,49 +209,6 @@ def test_a_map_becomes_ordered_and_ends_with_the_final_radius(rng):
                                0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
 
 
-def cost_of(costs, path, change):
-    changes = sum(a != b for a, b in zip(path, path[1:], strict=False))
-    return sum(costs[t, k] for t, k in enumerate(path)) + change * changes
-
-
-@pytest.mark.parametrize("change", [0.0, 0.3, 1.0, 50.0])
-def test_the_path_is_the_cheapest_of_all(change, rng):
-    costs = rng.uniform(0, 1, (2, 6, 3, 3)).astype("float32")
-    path = np.asarray(cheapest_path(costs, change, 8, 3))
-    assert path.shape == (2, 6, 3) and path.dtype == np.int32
-    every = list(itertools.product(range(3), repeat=6))
-    for book in range(3):
-        best = min(cost_of(costs[0, :, book], candidate, change) for candidate in every)
-        assert cost_of(costs[0, :, book], path[0, :, book], change) == pytest.approx(best, abs=1e-5)
-
-
-def test_the_path_of_a_segment_depends_on_no_more_than_its_edges(rng):
-    costs, change = rng.uniform(0, 1, (1, 40, 2, 4)).astype("float32"), 0.4
-    whole = np.asarray(cheapest_path(costs, change, 8, 4))
-    for first, last in ((0, 16), (8, 32), (24, 40)):
-        part = np.asarray(cheapest_path(costs[:, first:last], change, 8, 4))
-        kept = slice(8 if first else 0, None if last == 40 else -8)
-        np.testing.assert_array_equal(part[:, kept], whole[:, first:last][:, kept])
-    moved = costs.copy()
-    moved[:, 20:] += rng.uniform(0, 1, moved[:, 20:].shape)
-    np.testing.assert_array_equal(np.asarray(cheapest_path(moved, change, 8, 4))[:, :16],
-                                  whole[:, :16])
-    # With wide edges on both sides, hardly any code differs from the path through all frames.
-    noise = rng.uniform(0, 1, (20, 40, 2, 4)).astype("float32")
-    paths = [np.asarray(cheapest_path(noise, change, *edges)) for edges in ((40, 0), (8, 8))]
-    assert (paths[0] != paths[1]).mean() < 0.02
-
-
-def banded(**more):
-    values = {"books": 2, "num_codes": 8, "code_dim": DIM, "decay": 0.9}
-    return build(configs.BandedQuantizer(**(values | more)))
-
-
-def steady_latents(rng):
-    steady = np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1)
-    return (steady + 0.3 * rng.normal(size=steady.shape)).astype("float32")
-
-
 def gaussian(**more):
     return build(configs.GaussianQuantizer(**({"dim": DIM, "beta": 0.5, "warmup_steps": 4} | more)))
 
@@ -356,26 +311,3 @@ def test_the_commitment_counts_only_the_masked_windows(known, latents):
     np.testing.assert_allclose(loss, 0.25 * error[0] / 2, rtol=1e-5)
     pull = gradient(lambda x: known(x, window_mask=mask).losses[0], latents)
     assert np.abs(pull[0]).max() > 0 and not pull[1].any()
-
-
-@pytest.mark.parametrize("dim", [1, 16])
-def test_a_change_cost_is_in_squared_distance_a_dimension(dim):
-    codebook = np.stack([np.zeros(dim), np.ones(dim)]).astype("float32")
-    frames = np.zeros((1, 12, dim), "float32")
-    frames[:, 6:] = 1.0  # six frames, each nearer to the second code by 1 a dimension
-    for cost, changes in ((5.5, 1), (6.5, 0)):
-        layer = build(configs.BandedQuantizer(books=1, num_codes=2, code_dim=dim, change_cost=cost))
-        layer.books[0].codebook.assign(codebook)
-        codes = np.asarray(layer.encode(frames))[0, :, 0]
-        assert np.count_nonzero(np.diff(codes)) == changes
-
-
-def test_training_takes_the_nearest_codes(rng):
-    x = steady_latents(rng)
-    layer = banded(change_cost=4.0, decay=0.999999)
-    for _ in range(2):
-        trained = np.asarray(layer(x, training=True).codes)
-    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM]) for k, book in enumerate(layer.books)]
-    assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
-    changes = [np.mean(np.diff(codes, axis=1) != 0) for codes in (layer(x).codes, trained)]
-    assert changes[0] < 0.5 * changes[1]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from nn.test_autoencoders import notes_config
 from scipy.interpolate import BSpline
-from scipy.signal import hilbert, welch
+from scipy.signal import hilbert
 
 from vqwave import config as configs
 from vqwave.config import PERIOD
@@ -15,7 +15,6 @@ from vqwave.nn.source import (
     PastMean,
     PickedTones,
     Prominence,
-    QuietNoise,
     ToneBank,
     tone_cycles,
 )
@@ -197,32 +196,6 @@ def test_the_mean_of_the_past_of_a_block_has_the_bits_of_the_whole_piece(rng):
     np.testing.assert_allclose(whole[500], x[0, 244:500:16].mean(0), atol=1e-6)
     np.testing.assert_allclose(whole[40], x[0, [8, 24]].sum(0) / 16, atol=1e-6)
     np.testing.assert_array_equal(layer(x[:, 500:], past=x[:, 244:500])[0], whole[500:])
-
-
-def test_noise_is_weaker_by_band_between_attacks_and_full_at_an_attack(rng):
-    frames, hop, attack = 120, 512, 80
-    noise = rng.normal(0, 0.1, (1, frames * hop, 1)).astype("float32")
-    loudness = np.full((1, frames, 24), 0.5, "float32")
-    loudness[:, attack:] += 3 / 80
-    predictions = np.concatenate([np.zeros_like(loudness)] * 2 + [loudness], axis=-1)
-    layer = QuietNoise(hop, RATE)
-    quiet = np.asarray(layer([noise, predictions]))
-    # The share is largest over the frame before and after the attack.
-    share = np.asarray(layer.attacks(predictions))[0, :, 0]
-    np.testing.assert_allclose(share[attack - 1 : attack + 4], [0.7, 1, 0.7, 0.4, 0], atol=1e-6)
-    assert not share[: attack - 1].any()
-    steady = slice(0, 70 * hop)
-    hertz, before, after = (*welch(noise[0, steady, 0], RATE, nperseg=2048),
-                            welch(quiet[0, steady, 0], RATE, nperseg=2048)[1])
-    change = 10 * np.log10(after / before)
-    assert np.abs(change[(hertz > 280) & (hertz < 360)]).max() < 2
-    np.testing.assert_allclose(change[(hertz > 1000) & (hertz < 10000)], -7, atol=0.5)
-    # A block is the same alone.
-    before, after = layer.receptive_field
-    part = slice(75 - before, 90 + after)
-    alone = layer([noise[:, part.start * hop : part.stop * hop], predictions[:, part]])
-    np.testing.assert_allclose(np.asarray(alone)[:, before * hop : -after * hop],
-                               quiet[:, 75 * hop : 90 * hop], atol=1e-6)
 
 
 def test_each_loss_of_notes_is_smallest_for_the_right_prediction():

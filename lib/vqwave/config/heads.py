@@ -11,7 +11,6 @@ from .fields import (
     Dilations,
     Flag,
     Positive,
-    Real,
     Weight,
     Whole,
     WindowSize,
@@ -44,38 +43,6 @@ class TonesHead(HeadPart):
     noncausal = True
     needs_position = True
     tones: Whole = 192
-
-
-class Overtones(Config):
-    """Tones above `above` Hz, on every peak of the predicted spectrum. contrast: the factor of a
-    peak's height above its surroundings, in dB. A predicted spectrum is a mean of spectra, which is
-    flatter than each.
-    """
-
-    above: AboveZero = 1800.0
-    contrast: Annotated[Real, Field(ge=1, le=8)] = 1.5
-
-
-class NotesHead(HeadPart):
-    """The decoder predicts a log-frequency spectrum on the front end's grid, its peaks, and noise.
-    Oscillators play the peaks that are near the loudest peak of the frame. `overtones` adds tones
-    for weaker peaks; with None, noise represents them.
-    """
-
-    kind: Literal["notes"] = "notes"
-    noncausal = True
-    needs_position = True
-    requires = {"front_end": ("log_frequency",)}
-    overtones: Overtones | None = None
-
-    def check(self, codec):
-        highest = codec.front_end.highest_frequency
-        if self.overtones and codec.front_end.hop != codec.level:
-            raise ValueError(f"overtones need a front_end whose hop, {codec.front_end.hop}, is the "
-                             f"product of all strides, {codec.level}")
-        if self.overtones and self.overtones.above >= highest:
-            raise ValueError(f"overtones are above {self.overtones.above:g} Hz; that must be below "
-                             f"the end of front_end, {highest:g} Hz")
 
 
 class SourceFilterHead(HeadPart):
@@ -144,7 +111,7 @@ class GriffinLimHead(HeadPart):
                              f"to null and these terms of the loss to 0: {', '.join(terms)}")
 
 
-AnyHead = Annotated[WaveformHead | TonesHead | NotesHead | SourceFilterHead | SpectrogramHead
+AnyHead = Annotated[WaveformHead | TonesHead | SourceFilterHead | SpectrogramHead
                     | GriffinLimHead, Field(discriminator="kind"), default_kind("waveform")]
 
 
@@ -166,10 +133,10 @@ class LossConfig(Config):
     flux: Weight = 0.0
     contrast: Weight = 0.0
     channel_average: Weight = 0.0
-    # For a head of notes: predicted peaks against those of the recording.
+    # For a head of source_filter: predicted peaks against those of the recording.
     presence: Weight = 0.1
     level: Weight = 5.0
-    # For a head of notes or griffin_lim: predicted spectrum against the one of the front end.
+    # For a head of source_filter or griffin_lim: the predicted spectrum.
     spectrum: Weight = 1.5
 
 

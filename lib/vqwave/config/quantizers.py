@@ -30,12 +30,6 @@ class QuantizerConfig(CodecPart):
     has_codes: ClassVar[bool] = True
     """Whether a frame consists of codes, which generators can learn, or of a float32 vector."""
 
-    segment: ClassVar[int] = 1
-    """The number of frames whose codes are chosen together."""
-
-    overlap: ClassVar[int] = 0
-    """The frames on either side of a segment on which the choice depends."""
-
     nested: ClassVar[bool] = False
     """Whether the first books of a frame can be decoded without the others."""
 
@@ -128,12 +122,7 @@ class SOMQuantizer(CodebookConfig):
 
 
 class BandedQuantizer(CodebookConfig):
-    """A codebook for each band of the latents, with a cost for each change of code.
-
-    change_cost: in inference, a change of code must reduce the squared distance per dimension,
-    summed over the frames that keep the new code, by this much. At 0, and in training, each frame
-    has its nearest code.
-    """
+    """A codebook for each band of the latents."""
 
     kind: Literal["banded"] = "banded"
     noncausal = True
@@ -142,12 +131,6 @@ class BandedQuantizer(CodebookConfig):
     code_dim: Positive = 16
     decay: Decay = 0.99
     revival_threshold: Weight = 0.03
-    change_cost: Weight = 0.0
-    # Windows begin at a multiple of 64 frames. With 16 frames of overlap, neighbouring segments
-    # agree on a code that does not change.
-    segment = 64
-    overlap = 16
-
     @property
     def width(self) -> int:
         return self.books * self.code_dim
@@ -163,8 +146,6 @@ class GainShapeQuantizer(QuantizerConfig):
     kind: Literal["gain_shape"] = "gain_shape"
     noncausal = True
     requires = {"encoder": ("banded",)}
-    segment = BandedQuantizer.segment
-    overlap = BandedQuantizer.overlap
     shape: BandedQuantizer = BandedQuantizer(books=14)
     edges: Annotated[tuple[Positive, ...], Field(min_length=1)] = (200, 500, 1000, 2000, 4000)
     step: Annotated[Real, Field(ge=0.5, le=12)] = 3.0

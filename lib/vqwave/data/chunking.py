@@ -9,8 +9,7 @@ import numpy as np
 WINDOW_SAMPLES = 1 << 18
 
 
-def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None,
-           segment: int = 1) -> np.ndarray:
+def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
     """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]. The last frame is
     padded with zeros.
 
@@ -19,21 +18,18 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
         level: samples per frame.
         halo: the receptive field of a frame on either side, in frames.
         window: frames kept per run.
-        segment: the number of frames whose codes are chosen together. The halo is a multiple of a
-            segment, and every run begins at the start of a segment.
     """
-    codes = list(encode_blocks(run, [audio], level, halo, window, segment))
+    codes = list(encode_blocks(run, [audio], level, halo, window))
     return (np.concatenate(codes, axis=1) if codes
             else np.asarray(run(np.zeros((len(audio), level), np.float32)))[:, :0])
 
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
-                  window: int | None = None, segment: int = 1) -> Iterator[np.ndarray]:
+                  window: int | None = None) -> Iterator[np.ndarray]:
     """`encode` for a signal in blocks of any lengths, float32 [batch, n]. Yields int32 [batch,
     frames, books], and needs the memory of one window.
     """
-    window = window or max(WINDOW_SAMPLES // level, 4 * halo)
-    size = max(1, -(-window // segment)) * segment
+    size = window or max(WINDOW_SAMPLES // level, 4 * halo)
     pending, held = [], 0
     left = start = 0  # the first frame in memory, and the first frame that is not yet encoded
 

@@ -205,8 +205,7 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
     with _ENCODING:
         codec_config, halo, encode = _encoder(*source)
         pieces = chunking.encode_blocks(encode, (block[None] for block in blocks),
-                                        codec_config.level, halo,
-                                        segment=codec_config.quantizer.segment)
+                                        codec_config.level, halo)
         codes = np.concatenate([piece[0].astype("<u2") for piece in pieces])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as f:

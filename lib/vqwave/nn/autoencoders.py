@@ -16,7 +16,7 @@ from ..config import CodecConfig
 from .blocks import Conv, ReceptiveField, dilated_names, gelu, stage_blocks, upsampling
 from .bottlenecks import BOTTLENECKS
 from .conditions import add_condition, label_vector_input
-from .gains import Gains, RelativeLoudness, SetGains
+from .gains import Gains, RelativeLoudness
 from .heads import HEADS, Head
 from .planes import plane_decoder, plane_encoder
 
@@ -65,16 +65,9 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
             up = upsampling(config, config.stages[i - 1].channels, config.stages[i].stride, 3,
                             f"up_{i}")
             x = add_condition(field.through(x, up), label, f"add_label_{i}")
-    edges = config.quantizer.gain_edges
-    gains = Gains(config.quantizer.gains, name="gains")(vectors) if edges else None
+    gains = (Gains(config.quantizer.gains, name="gains")(vectors)
+             if config.quantizer.gain_edges else None)
     audio = head.synthesise(x, start, field, gains)
-    if edges and not head.sets_gains:
-        # "levels" is the name in weights files.
-        set_gains = SetGains(edges, config.level, config.sample_rate, name="levels")
-        audio = set_gains(audio, gains)
-        for branch in head.receptive_fields:
-            branch.left += set_gains.receptive_field[0]
-            branch.right += set_gains.receptive_field[1]
     inputs = [vectors, *(x for x in (start, label) if x is not None)]
     return keras.Model(inputs if len(inputs) > 1 else vectors, head.outputs(audio),
                        name="decoder"), head

@@ -152,9 +152,9 @@ class VectorQuantizer(Quantizer):
         """codes int32 [batch, N, 1] -> vectors float32 [batch, N, code_dim]."""
         return ops.take(self.codebook, codes[..., 0], axis=0)
 
-    def call(self, latents, training=False, window_mask=None, codes=None):
+    def call(self, latents, training=False, window_mask=None):
         """window_mask: float32 [batch], 1 for windows that use this book, 0 for others; None: all
-        ones. codes: int32 [batch, N] in place of the nearest codes, in inference.
+        ones.
         """
         latents, shape = ops.cast(latents, "float32"), ops.shape(latents)
         if window_mask is None:
@@ -165,8 +165,7 @@ class VectorQuantizer(Quantizer):
             candidates = ops.take(flat, self._draw_rows(shape[1], window_mask), axis=0)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
-        codes = (ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32") if codes is None
-                 else ops.reshape(codes, (-1,)))
+        codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
         weights = ops.reshape(ops.broadcast_to(window_mask[:, None], shape[:2]), (-1,))
         count = ops.segment_sum(weights, codes, num_segments=self.num_codes)
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), shape)

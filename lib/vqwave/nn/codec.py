@@ -75,24 +75,23 @@ class Codec(keras.Model):
             can be played.
         """
         config = self.config
-        hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
+        hop, level = self.front_end.hop, config.level
         before, after = self.front_end.receptive_field
-        overlap = config.quantizer.overlap + max(getattr(self.quantizer, "receptive_field", (0,)))
-        frames = max(before + encoder.left * hop, after + encoder.right * hop) / level + overlap
-        self.encode_halo = math.ceil(frames / segment) * segment
+        overlap = max(getattr(self.quantizer, "receptive_field", (0,)))
+        frames = max(before + encoder.left * hop, after + encoder.right * hop) / level
+        self.encode_halo = math.ceil(frames + overlap)
         fields, first = self.head.receptive_fields, self.head.first_stage
         self.decode_halo = self.decode_near = math.ceil(max(max(f.left, f.right) for f in fields))
         if first is not None:
             self.decode_near = math.ceil(max(max(f.left - first.left, f.right - first.right)
                                              for f in fields))
-        past_mean = self.head.past_mean
-        self.decode_past = past_mean.past_steps if past_mean else 0
+        self.decode_past = self.head.decode_past
         if self.head.delay:
             # The head looks back only, so a stream needs no halo before a block.
             self.decode_halo = math.ceil(max(f.right for f in fields))
             self.decode_past += math.ceil(max(f.left for f in fields)) - self.decode_halo
             self.decode_near = 0
-        waiting = overlap + segment - 1 + max(f.right for f in fields)
+        waiting = overlap + max(f.right for f in fields)
         self.latency = math.ceil(level + after + encoder.right * hop + waiting * level)
 
     def _make_metrics(self):
@@ -232,11 +231,9 @@ class Codec(keras.Model):
         memory, vectors = Memory(state, kept), self._lookup(codes)
         late = self.head.delay
         features = [with_state(self.first_stage, vectors, memory, inside[:, late:])]
-        inputs = self.first_stage.outputs
         if self.config.quantizer.gain_edges:
             gains = self.decoder.get_layer("gains")
             features.append(memory.delay(gains(vectors), delay_of(self.first_stage)))
-            inputs = [*inputs, gains.output]
         if late:
             audio, rest = _Method(self.head.stream, name="stream")(
                 [*features, *(s + late for s in start), inside, kept, state[:, memory.begin :]])
@@ -245,17 +242,12 @@ class Codec(keras.Model):
             audio = layers.Reshape((-1, 1), name="frames")(frames)
             return self._model("decode_part", [codes, inside, kept, places, state, *start],
                                [_samples(audio), memory.next_state])
-        if past_mean := self.head.past_mean:
-            prominence = keras.Model(inputs[0], self.head.prominence)(features[0])
-            # Frames before the piece are zeros, as in `decode_model`.
-            prominence = prominence * inside[:, : -self.decode_delay]
-            features.append(past_mean(prominence,
-                                      past=memory.past(prominence, past_mean.past_steps)))
-            inputs = [*inputs, self.head.usual]
-        seen = [ops.take(ops.concatenate([memory.past(x, self.decode_window), x], axis=1),
-                         places[0], axis=1) for x in features]
-        rest = keras.Model([*inputs, *self.decoder.inputs[1:]], self.decoder.outputs[0])
-        audio = rest([*seen, *(s + places[:, 0] for s in start)])
+        x, = features
+        seen = ops.take(ops.concatenate([memory.past(x, self.decode_window), x], axis=1),
+                        places[0], axis=1)
+        rest = keras.Model([*self.first_stage.outputs, *self.decoder.inputs[1:]],
+                           self.decoder.outputs[0])
+        audio = rest(_one_or_all([seen, *(s + places[:, 0] for s in start)]))
         return self._model("decode_part", [codes, inside, kept, places, state, *start],
                            [_samples(audio), memory.next_state])
 

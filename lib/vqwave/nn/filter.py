@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from ..config import LOUDNESS_RANGE, PERIOD
 from .blocks import Conv, gelu
-from .gains import BOOST, CUT, centres_of, interpolation
+from .gains import centres_of, interpolation
 from .memory import Memory
 from .source import (
     OvertonesOf,
@@ -32,6 +32,8 @@ NOISE_INPUTS = 16
 """Channels of noise that the network reads, so that it can vary what the codes do not say."""
 RANGE = 3.0
 """The largest change of a bin by the network, in nats (26 dB)."""
+CUT, BOOST = 0.6, 0.35
+"""The largest changes of a gain band: -48 and +28 dB, in the units of `spectrum.loudness_of`."""
 SILENCE = 1e-5
 """Added to magnitudes before their logarithm; a full-scale sine has 1."""
 

@@ -1,5 +1,5 @@
 """Gains of a few frequency bands in the units of `spectrum.loudness_of`, for codecs with codes of
-gain and codes of shape. They are measured before the encoder, and restored after the decoder.
+gain and codes of shape. They are measured before the encoder, and restored by the decoder.
 """
 
 import math
@@ -7,17 +7,13 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from ..config import LOUDNESS_RANGE, PER_OCTAVE, CodecConfig
+from ..config import PER_OCTAVE, CodecConfig
 from .spectrum import loudness_of
 
 TAPS = 255
 """The length, in samples, of the filters that split audio into gain bands."""
 PHASES = 16
 """The samples that a step of these filters computes together."""
-CUT, BOOST = 0.6, 0.35
-"""The largest changes of a band by `SetGains`: -48 and +28 dB."""
-ATTACK = 0.075
-"""A rise from frame to frame counts as an attack: partly above 6 dB, fully above 12 dB."""
 
 
 class FilterBank:
@@ -139,40 +135,3 @@ class Gains(layers.Layer):
 
     def call(self, x):
         return ops.cast(x[..., -self.count :], "float32")
-
-
-class SetGains(layers.Layer):
-    """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio with these gains.
-
-    Each band is amplified by the difference between the wanted gain and its own, limited to −`CUT`
-    … `BOOST`. The difference is linear from frame to frame, except at an attack (a rise of more
-    than `ATTACK`), where it jumps in the middle of the frame.
-    """
-
-    def __init__(self, edges, hop: int, sample_rate: int, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.measure, self.hop = BandGains(edges, hop, sample_rate), hop
-        time = np.arange(hop, dtype="float32") / hop
-        self.curves = np.stack([np.ones_like(time), time, np.clip(4 * (time - 0.375), 0, 1)], -1)
-        side = math.ceil((hop + TAPS // 2) / hop)
-        self.receptive_field = (side, side)
-        """In frames on either side, for a frame's own gain and that of the next frame."""
-
-    def call(self, audio, gains):
-        bands = self.measure.split(audio[..., 0])
-        change = ops.clip(gains - self.measure.gains(bands), -CUT, BOOST)
-        rise, attack = _following(change) - change, _following(gains) - gains
-        attack = ops.clip(attack / ATTACK - 1, 0, 1)
-        shares = ops.stack([change, rise * (1 - attack), rise * attack], axis=2)
-        change = ops.matmul(self.curves, shares * (LOUDNESS_RANGE * math.log(10) / 20))
-        factor = ops.exp(change)
-        factor = ops.reshape(factor, (ops.shape(audio)[0], -1, self.measure.bands))
-        return ops.sum(bands * factor, axis=-1, keepdims=True)
-
-    def compute_output_shape(self, audio_shape, gains_shape):
-        return audio_shape
-
-
-def _following(frames):
-    """frames [batch, N, bands] -> the next frame of each; of the last, the last frame."""
-    return ops.concatenate([frames[:, 1:], frames[:, -1:]], axis=1)

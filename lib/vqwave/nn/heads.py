@@ -4,25 +4,13 @@ the config.
 
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from ..data.vocoders import GriffinLim
 from .blocks import Conv, ReceptiveField, upsampling
 from .filter import SourceFilter
-from .gains import TAPS
 from .memory import Memory
-from .source import (
-    InverseSTFT,
-    Loudness,
-    NoiseBank,
-    OvertonesOf,
-    PastMean,
-    PickedTones,
-    Prominence,
-    QuietNoise,
-    ToneBank,
-)
+from .source import InverseSTFT, Loudness, NoiseBank, ToneBank
 from .spectrum import larger_neighbour
 
 
@@ -31,16 +19,14 @@ class Head:
 
     receptive_fields: of each branch, in frames, set by `synthesise`. first_stage: the receptive
     field of the first stage, from whose features `decode_part` continues. auxiliary_output: the
-    tensor that `losses_of` compares with the recording, or None. past_mean: a layer `prominence` ->
-    `usual` (tensors) that sees further back than the receptive fields say, or None. start: int32
-    [batch], the position of the first frame in the piece modulo PERIOD / level, for heads with
-    `needs_position`.
+    tensor that `losses_of` compares with the recording, or None. start: int32 [batch], the position
+    of the first frame in the piece modulo PERIOD / level, for heads with `needs_position`.
     """
 
     OWN_TERMS: tuple[str, ...] = ()
     """The loss terms of `losses_of`."""
-    sets_gains = False
-    """Whether the audio of `synthesise` has the gains already."""
+    decode_past = 0
+    """The frames of which the head hears a mean, before those that the receptive fields name."""
     delay = 0
     """The frames by which a head that remembers (`stream`) is late; 0: it sees a window."""
 
@@ -49,7 +35,6 @@ class Head:
         self.receptive_fields: list[ReceptiveField] = []
         self.first_stage: ReceptiveField | None = None
         self.auxiliary_output = None
-        self.past_mean: PastMean | None = None
 
     def outputs(self, audio):
         """The decoder's outputs: the audio, and the auxiliary output of heads that have one."""
@@ -64,7 +49,7 @@ class Head:
 
     def synthesise(self, features, start, field: ReceptiveField, gains=None):
         """The features of stage 0 -> audio float32 [batch, samples, 1], or a vocoder's input.
-        gains: of a codec with codes of gain, see `gains.SetGains`.
+        gains: of a codec with codes of gain.
         """
         raise NotImplementedError
 
@@ -103,54 +88,37 @@ class TonesAndNoise(Head):
     def synthesise(self, features, start, field: ReceptiveField, gains=None):
         hop = self.config.hop(0)
         bank = NoiseBank(self.config.stages[0].channels, hop, name="noise")
-        noise = self._shape(bank(features, self._first_frame(start, hop)), field.add(bank))
+        noise = bank(features, self._first_frame(start, hop))
+        self.receptive_fields.append(field.add(bank))
         if self.tones is None:
             return noise
         return layers.Add(name="sum", dtype="float32")([noise, self.tones])
 
-    def _shape(self, noise, field: ReceptiveField):
-        """The noise as it sounds. field: the receptive field of the bank."""
-        self.receptive_fields.append(field)
-        return noise
 
-
-class NotesAndNoise(TonesAndNoise):
-    """Oscillators on the peaks of the spectrum that the decoder predicts, and a bank of noise.
-
-    Tones at all quarter tones lose the melody. Tones at the peaks only keep a recording's notes.
-    """
+class SourceAndFilter(Head):
+    """A head of `SourceFilter`, on the decoder's only stage."""
 
     OWN_TERMS = ("presence", "level", "spectrum")
 
-    def tap(self, stage: int, features, start, field: ReceptiveField):
-        config = self.config
-        if config.hop(stage) != config.front_end.hop:
-            return
-        front, hop = config.front_end, config.front_end.hop
-        # "clues" is the name in weights files.
-        # Initially, peaks are unlikely, and both kinds of loudness are 0.5.
-        bias = keras.initializers.Constant(np.repeat([-3.0, 0.5, 0.5], front.bins))
-        dense = Conv(3 * front.bins, 1, bias_initializer=bias, name="clues", dtype="float32")
-        self.auxiliary_output = dense(features)
-        bank = ToneBank(front.bins, hop, config.sample_rate, front.first_tone, name="tones")
-        loudness = PickedTones(name="picked")(self.auxiliary_output)
-        if more := config.head.overtones:
-            self.past_mean = PastMean(hop, name="usual")
-            self.prominence = Prominence(name="prominence")(self.auxiliary_output)
-            self.usual = self.past_mean(self.prominence)
-            overtones = OvertonesOf(front.bins, more.above, more.contrast, front.first_tone,
-                                    name="overtones")
-            loudness = layers.Maximum(name="loudness", dtype="float32")(
-                [loudness, overtones([self.auxiliary_output, self.prominence, self.usual])])
-        self.tones = bank(loudness, self._first_frame(start, hop))
-        self.receptive_fields.append(field.copy().add(dense).add(bank))
-        self.quiet = QuietNoise(hop, config.sample_rate, name="quiet")
-        self.receptive_fields.append(field.copy().add(dense).add(self.quiet))
+    def synthesise(self, features, start, field, gains=None):
+        self.layer = SourceFilter(self.config, name="source_filter")
+        self.delay, self.decode_past = self.layer.delay, self.layer.usual.past_steps
+        inputs = [features, start] if gains is None else [features, start, gains]
+        audio, self.auxiliary_output = self.layer(*inputs)
+        self.receptive_fields = [field.add(self.layer)]
+        return audio
 
-    def _shape(self, noise, field: ReceptiveField):
-        field.left += TAPS // 2 / self.config.level
-        field.right += TAPS // 2 / self.config.level
-        return self.quiet([super()._shape(noise, field), self.auxiliary_output])
+    def stream(self, inputs):
+        """[features, gains if any, start, inside [batch, D + n, 1], kept, state] of the next n
+        frames -> [audio [batch, n, level], next state]; see `Codec.decode_part_model`.
+        """
+        features, *gains, start, inside, kept, state = inputs
+        memory, frames = Memory(state, kept), ops.shape(features)[1]
+        audio, _ = self.layer.stream(
+            features, start, memory,
+            lambda late: inside[:, self.delay - late :][:, :frames], *gains)
+        return [ops.reshape(audio, (ops.shape(audio)[0], -1, self.config.level)),
+                memory.next_state]
 
     def losses_of(self, features, auxiliary) -> dict:
         """presence: cross-entropy of the peaks' logits (nats per frame), with less weight beside a
@@ -170,35 +138,6 @@ class NotesAndNoise(TonesAndNoise):
                       / (ops.mean(peak) + 1e-3)),
             "spectrum": ops.mean(ops.abs(spectrum - loudness)),
         }
-
-
-class SourceAndFilter(NotesAndNoise):
-    """A head of `SourceFilter`, on the decoder's only stage."""
-
-    sets_gains = True
-
-    def tap(self, stage: int, features, start, field):
-        """Nothing, because the source is not a branch of its own."""
-
-    def synthesise(self, features, start, field, gains=None):
-        self.layer = SourceFilter(self.config, name="source_filter")
-        self.delay, self.past_mean = self.layer.delay, self.layer.usual
-        inputs = [features, start] if gains is None else [features, start, gains]
-        audio, self.auxiliary_output = self.layer(*inputs)
-        self.receptive_fields = [field.add(self.layer)]
-        return audio
-
-    def stream(self, inputs):
-        """[features, gains if any, start, inside [batch, D + n, 1], kept, state] of the next n
-        frames -> [audio [batch, n, level], next state]; see `Codec.decode_part_model`.
-        """
-        features, *gains, start, inside, kept, state = inputs
-        memory, frames = Memory(state, kept), ops.shape(features)[1]
-        audio, _ = self.layer.stream(
-            features, start, memory,
-            lambda late: inside[:, self.delay - late :][:, :frames], *gains)
-        return [ops.reshape(audio, (ops.shape(audio)[0], -1, self.config.level)),
-                memory.next_state]
 
 
 class SpectrogramOutput(Head):
@@ -230,7 +169,7 @@ class GriffinLimOutput(Head):
 
 
 HEADS: dict[str, type[Head]] = {
-    "waveform": WaveformOutput, "tones": TonesAndNoise, "notes": NotesAndNoise,
+    "waveform": WaveformOutput, "tones": TonesAndNoise,
     "source_filter": SourceAndFilter,
     "spectrogram": SpectrogramOutput, "griffin_lim": GriffinLimOutput,
 }

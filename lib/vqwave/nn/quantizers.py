@@ -91,72 +91,26 @@ class SelfOrganizingMap(VectorQuantizer):
         share = ops.exp(-self.squared_distances / (2.0 * width**2))
         return ops.matmul(share, count[:, None])[:, 0], ops.matmul(share, total)
 
-    def call(self, latents, training=False, window_mask=None, codes=None):
+    def call(self, latents, training=False, window_mask=None):
         flat = ops.reshape(ops.cast(latents, "float32"), (-1, self.code_dim))
         nearest = ops.top_k(-distances(flat, ops.convert_to_tensor(self.codebook)), 2)[1]
         between = ops.take(ops.reshape(ops.convert_to_tensor(self.squared_distances), (-1,)),
                            nearest[:, 0] * self.num_codes + nearest[:, 1])
         # Neighbours are at most one step away along each axis: a squared distance of 1 or 2.
         error = ops.mean(ops.cast(between > 2.5, "float32"))
-        quantized = super().call(latents, training, window_mask, codes)
+        quantized = super().call(latents, training, window_mask)
         return quantized._replace(metrics=quantized.metrics | {"topographic_error": error})
-
-
-def cheapest_path(costs, change_cost: float, segment: int, overlap: int):
-    """The path of codes of the least total cost, with a cost for each change (Viterbi 1967).
-
-    Each segment is solved with `overlap` more frames on either side, whose codes are dropped. So a
-    code depends only on its segment and on these frames. The last segment may be shorter.
-
-    Args:
-        costs: float32 [batch, N, books, codes], the cost of each code in each frame.
-        change_cost: the cost of a change of code.
-
-    Returns:
-        int32 [batch, N, books].
-    """
-    batch, frames = ops.shape(costs)[:2]
-    books, num_codes = costs.shape[2:]
-    segments = (frames + segment - 1) // segment
-    # Padding of cost 0 does not change the path. The first and last segments need neighbours too.
-    costs = ops.pad(costs, [[0, 0], [segment, (segments + 1) * segment - frames], [0, 0], [0, 0]])
-    costs = ops.reshape(costs, (batch, segments + 2, segment, books, num_codes))
-    costs = ops.concatenate(
-        [costs[:, :-2, segment - overlap :], costs[:, 1:-1], costs[:, 2:, :overlap]], axis=2)
-    total, back = costs[:, :, 0], []
-    for t in range(1, segment + 2 * overlap):
-        # A top-1, because ONNX lacks Keras's argmin.
-        best, cheapest = ops.top_k(-total, 1)
-        # Subtract the least cost, because small numbers have smaller rounding errors.
-        total = total + best
-        back.append((cheapest[..., 0], total > change_cost))
-        total = ops.minimum(total, change_cost) + costs[:, :, t]
-    code = ops.top_k(-total, 1)[1][..., 0]
-    path = [code]
-    for cheapest, moves in reversed(back):
-        is_current = ops.cast(ops.one_hot(code, num_codes), "bool")
-        code = ops.where(ops.any(is_current & moves, axis=-1), cheapest, code)
-        path.append(code)
-    path = ops.stack(path[::-1][overlap : overlap + segment], axis=2)
-    path = ops.reshape(path, (batch, segments * segment, books))
-    return ops.cast(path[:, :frames], "int32")
 
 
 class BandedVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, books·code_dim] -> `Quantized` with codes int32 [batch, N, books].
 
-    A codebook for each band of the latents, as in BSCodec (2025). In inference the codes minimise
-    distance + change_cost·changes, see `cheapest_path`.
+    A codebook for each band of the latents, as in BSCodec (2025).
     """
 
     def encode(self, latents):
         """latents [batch, N, books·code_dim] -> codes int32 [batch, N, books]."""
-        config, bands = self.config, self._bands(ops.cast(latents, "float32"))
-        if config.change_cost:
-            costs = [distances(x, ops.convert_to_tensor(book.codebook)) / config.code_dim
-                     for x, book in zip(bands, self.books, strict=True)]
-            return cheapest_path(ops.stack(costs, axis=2), config.change_cost, config.segment,
-                                 config.overlap)
+        bands = self._bands(ops.cast(latents, "float32"))
         return ops.concatenate([book.encode(x) for x, book in zip(bands, self.books, strict=True)],
                                axis=-1)
 
@@ -167,9 +121,8 @@ class BandedVectorQuantizer(MultiBookQuantizer):
 
     def call(self, latents, training=False):
         latents = ops.cast(latents, "float32")
-        path = self.encode(latents) if self.config.change_cost and not training else None
-        parts = [book(x, training=training, codes=None if path is None else path[..., k])
-                 for k, (x, book) in enumerate(zip(self._bands(latents), self.books, strict=True))]
+        parts = [book(x, training=training)
+                 for x, book in zip(self._bands(latents), self.books, strict=True)]
         return Quantized(ops.concatenate([part.vectors for part in parts], axis=-1),
                          ops.concatenate([part.codes for part in parts], axis=-1),
                          *self.combine(parts))

@@ -6,7 +6,6 @@ set the loudness, as in DDSP (Engel et al. 2020). Tones repeat after `config.PER
 noise more often, so positions are counted modulo this period.
 """
 
-import functools
 import math
 
 import keras
@@ -15,7 +14,6 @@ from keras import layers, ops
 
 from ..config import LOUDNESS_RANGE, LOWEST_TONE, PER_OCTAVE, PERIOD
 from .blocks import Conv, prepend_past
-from .gains import TAPS, FilterBank
 from .spectrum import amplitude_of, larger_neighbour, neighbourhoods
 
 
@@ -280,58 +278,6 @@ class OvertonesOf(layers.Layer):
     def _positive(margin):
         """1 where a margin, in `LOUDNESS_RANGE` dB, is positive, 0 where it is negative."""
         return ops.clip(0.5 * LOUDNESS_RANGE * margin + 0.5, 0.0, 1.0)
-
-
-class QuietNoise(layers.Layer):
-    """[noise float32 [batch, frames·hop, 1], predictions [batch, frames, 3·bins] as in
-    `PickedTones`] -> the noise, weaker between attacks.
-
-    Mean distances between spectra make a decoder fill the valleys between partials with noise. So
-    the noise is weaker by `DECIBELS`, except at an attack, where the predicted loudness rises by
-    `FLUX` dB, and except around 300 Hz, where the noise was right.
-    """
-
-    DECIBELS = ((160, -12.0), (260, 0.0), (360, 0.0), (520, -6.0), (800, -7.0))
-    """(Hz, dB), linear over the logarithm of the frequency, and constant beyond both ends."""
-    FLUX = (0.5, 2.0)
-    """An attack is partly above the first and fully above the second mean rise, in dB a frame."""
-    AROUND = (0.4, 0.7, 1.0, 0.7)
-    """The noise's share two frames after, one after, at and one before an attack."""
-
-    def __init__(self, hop: int, sample_rate: int, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self.hop, self.frames = hop, max(1, 512 // hop)
-        hertz = np.fft.rfftfreq(4096, 1 / sample_rate)
-        known, decibels = np.log2([x for x, _ in self.DECIBELS]), [y for _, y in self.DECIBELS]
-        response = 10 ** (np.interp(np.log2(np.maximum(hertz, 1)), known, decibels) / 20)
-        taps = np.roll(np.fft.irfft(response), TAPS // 2)[:TAPS] * np.hanning(TAPS + 2)[1:-1]
-        self.weaken = FilterBank(taps[None], hop)
-        # Of the predictions, in frames; `share` is a spline.
-        self.receptive_field = (3 * self.frames + 1, self.frames + 2)
-
-    def call(self, inputs):
-        noise, predictions = inputs
-        weak = self.weaken(noise[..., 0])
-        share = b_spline(self.attacks(predictions), self.hop)
-        return weak + share * (noise - weak)
-
-    def attacks(self, predictions):
-        """How much of an attack each frame is, in [0, 1]: [batch, frames, 1]."""
-        loudness, step = ops.split(predictions, 3, axis=-1)[2], self.frames
-        rises = ops.relu(loudness - self._shifted(loudness, step))
-        flux = LOUDNESS_RANGE * ops.mean(rises, axis=-1, keepdims=True)
-        least, most = self.FLUX
-        attack = ops.clip((flux - least) / (most - least), 0.0, 1.0)
-        shares = [share * self._shifted(attack, (2 - k) * step)
-                  for k, share in enumerate(self.AROUND)]
-        return functools.reduce(ops.maximum, shares)
-
-    @staticmethod
-    def _shifted(x, frames: int):
-        """x [batch, frames, c], later by `frames`, which may be negative; ends are repeated."""
-        if frames > 0:
-            return ops.concatenate([*[x[:, :1]] * frames, x], axis=1)[:, :-frames]
-        return ops.concatenate([x, *[x[:, -1:]] * -frames], axis=1)[:, -frames:]
 
 
 class InverseSTFT(layers.Layer):

@@ -79,8 +79,7 @@ class VQWave(ChainModels):
                     report(min(decoder.seconds / decoder.expected, 1.0))
                 yield block[None]
 
-        blocks = chunking.encode_blocks(codec.encode_window, count(), level, codec.encode_halo,
-                                        segment=codec.config.quantizer.segment)
+        blocks = chunking.encode_blocks(codec.encode_window, count(), level, codec.encode_halo)
         codes = _without_book(np.concatenate(list(blocks), axis=1)[0])
         if peak < SILENT:
             raise UserError(f"{printable(path)}: is silent")
@@ -119,10 +118,7 @@ class VQWave(ChainModels):
                             f"{top} samples, {top / rate:.4f} s")
         # The encoders' halo on either side, in whole frames of the top level.
         halo = max(-(-codec.encode_halo * x // top) for x, codec in codecs.items()) * top
-        # The window begins where a segment of frames of the whole recording begins.
-        segment = top * max(codec.config.quantizer.segment for codec in codecs.values())
-        before = first // top * top
-        left = min(halo + (before - halo) % segment, before)
+        left = min(halo, first // top * top)
         has_score = SCORE in self.chain.generators
         ahead = max(left, min(first, round(BEATS_BEFORE * rate)) if has_score else 0)
         sound, end = _part(recording, rate, first - ahead,

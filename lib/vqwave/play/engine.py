@@ -124,7 +124,7 @@ class CodecEngine:
         constant memory. Raises `UserError` for an unknown label.
         """
         return chunking.encode(partial(self.encode_window, label=label), audio, self.config.level,
-                               self.encode_halo, segment=self.config.quantizer.segment)
+                               self.encode_halo)
 
     def decode(self, codes, label=None) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.

@@ -162,7 +162,7 @@ class Site:
     def __init__(self, music, package=None):
         self.codec, generators, sounds = music.chain_engines()
         if sounds:
-            raise UserError(f"a page plays codes alone, but {generators[-1].config.name} reads sound")
+            raise UserError(f"{generators[-1].config.name} reads sound, which a page does not play")
         self.sampled = levels_by_field([generator.config for generator in generators])
         self.composer = next((g for g in generators if g.config.level == SCORE), None)
         self.generators = [g for g in generators if g is not self.composer]
