@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.config import GAIN_SHARE, VECTOR_SCALE, GeneratorConfig, Sampling
+from vqwave.config import VECTOR_SCALE, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.generator import Generator
 from vqwave.nn.losses import squared_distance
@@ -15,7 +15,7 @@ from vqwave.play import engine
 CODES, BOOKS, FRAMES = 16, 3, 20
 CONFIG = configs.validate(GeneratorConfig, {
     "name": "generator_512", "level": 512, "books": BOOKS, "num_codes": CODES,
-    "core": {"kind": "frames", "code_dim": 5}, "sampling": {"temperature": 0.0},
+    "core": {"kind": "frames", "code_dim": 5, "adversary": 1.0, "feature_matching": 1.0},
     "conditions": [{"kind": "score", "books": 12, "channels": 8, "dilations": [1, 2]}]})
 
 
@@ -41,7 +41,8 @@ def context(model):
 
 def test_logits_are_minus_the_squared_distances_of_codes(model, context, codebooks):
     logits = np.array(model.core(None, context))
-    features = ops.gelu(model.core.hidden(context))
+    silence = np.zeros((2, FRAMES, BOOKS), np.float32)
+    features = ops.gelu(model.core.hidden(np.concatenate([context, silence], axis=-1)))
     vectors = VECTOR_SCALE * np.array(model.core.vectors(features)).reshape(2, FRAMES, BOOKS, 5)
     for book, (codebook, weight) in enumerate(zip(codebooks, (8 / 5, 8 / 5, 8), strict=True)):
         wide = np.pad(codebook, ((0, 0), (0, 5 - codebook.shape[1])))
@@ -52,47 +53,47 @@ def test_logits_are_minus_the_squared_distances_of_codes(model, context, codeboo
         -logits.max(-1).mean(), rel=1e-5)
 
 
-def test_every_engine_plays_the_nearest_codes(model, context, tmp_path):
-    for _ in range(600):
-        model.core(None, context, training=True)
-    centre = model.core.nearest.centre.numpy()
-    np.testing.assert_allclose(centre, model.core._vectors(context).numpy().mean((0, 1)), atol=0.02)
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_every_engine_plays_the_nearest_codes_with_the_same_noise(model, context, tmp_path, temperature):
     weights.save(tmp_path, CONFIG.name, "", model.parts, CONFIG)
     weight_set = weights.find(tmp_path, CONFIG.name)
-    # Away from the mean of all vectors: vectors by the sharpness, that of a gain by the dynamics.
-    factors = np.array([2.0, 2.0, 1.2])[:, None]
-    vectors = centre + factors * (model.core._vectors(context).numpy() - centre)
-    nearest = model.core.nearest(vectors.astype("float32")).numpy().argmax(-1)
-    draws, start = np.random.default_rng(4).random((2, FRAMES, BOOKS), np.float32), np.full(
-        (2, BOOKS), CODES, np.int32)
+    draws = np.random.default_rng(4).random((2, FRAMES, BOOKS), np.float32)
+    noise = model.core.noise(temperature * (draws - 0.5))
+    nearest = model.core.nearest(model.core.perform(context, noise)).numpy().argmax(-1)
+    assert (nearest != model.core.nearest(model.core.perform(context, 0 * noise)).numpy().argmax(-1)).any() == (
+        temperature > 0)
+    start = np.full((2, BOOKS), CODES, np.int32)
     for name in engine.ENGINES:
         played = engine.GeneratorEngine(weight_set, name)
-        codes, _, state = played.sample(context, draws, start, played.initial_state(2))
-        np.testing.assert_array_equal(codes, nearest)
-        assert state == []
+        half, sampling = FRAMES // 2, Sampling(temperature=temperature)
+        for log_probs in (True, False):  # log-probabilities use the full loop
+            first, _, state = played.sample(context[:, :half], draws[:, :half], start, played.initial_state(2),
+                                            sampling, log_probs=log_probs)
+            last, _, _ = played.sample(context[:, half:], draws[:, half:], first[:, -1], state, sampling,
+                                       log_probs=log_probs)
+            np.testing.assert_array_equal(np.concatenate([first, last], axis=1), nearest)
+    np.testing.assert_array_equal(model.core.played(context[:1], 0.5 + temperature * (draws[0] - 0.5)), nearest[0])
 
 
-def test_a_low_temperature_draws_gains_alone(model, context, tmp_path):
-    weights.save(tmp_path, CONFIG.name, "", model.parts, CONFIG)
-    weight_set, temperature = weights.find(tmp_path, CONFIG.name), 0.0003
-    logits = model.core.nearest(model.core.nearest.spread(model.core._vectors(context))).numpy()
-    logits[:, :, 2] *= GAIN_SHARE
-    likelihood = ops.softmax(logits / temperature).numpy()
-    draws, start = np.random.default_rng(5).random((2, FRAMES, BOOKS), np.float32), np.full(
-        (2, BOOKS), CODES, np.int32)
-    drawn = (likelihood.cumsum(-1) > draws[..., None]).argmax(-1)
-    near = (drawn == logits.argmax(-1)).mean((0, 1))
-    assert near[:2].min() == 1.0 and 0.1 < near[2] < 0.9
-    for name in ("keras", "onnx-float32"):
-        played = engine.GeneratorEngine(weight_set, name)
-        for copies in (1, 4):  # eight rows use the loop for many; log-probabilities use the full loop
-            rows = [np.concatenate([x] * copies) for x in (context, draws, start)]
-            for log_probs in (True, False):
-                codes, *_ = played.sample(*rows, [], Sampling(temperature=temperature),
-                                          log_probs=log_probs)
-                np.testing.assert_array_equal(codes, np.concatenate([drawn] * copies), name)
+def test_noise_has_a_variance_of_one_and_books_of_their_own_slowness(model):
+    core = configs.replace(CONFIG.core, adversary=0.0)
+    draws = np.random.default_rng(5).uniform(-0.5, 0.5, (4, 3000, BOOKS)).astype("float32")
+    noise = np.array(model.core.noise(draws))[:, 1000:]
+    np.testing.assert_allclose(noise.std((0, 1)), 1.0, atol=0.2)
+    kept = (noise[:, 1:] * noise[:, :-1]).mean((0, 1)) / (noise[:, :-1] ** 2).mean((0, 1))
+    np.testing.assert_allclose(kept, core.kept(BOOKS), atol=0.05)
 
 
-def test_a_performer_that_would_draw_its_gains_at_random_is_refused():
-    with pytest.raises(ValueError, match="temperature is 0.2; a core of kind frames needs at most"):
-        configs.replace(CONFIG, sampling=Sampling(temperature=0.2))
+def test_the_critic_tells_performances_from_recordings_and_teaches_the_performer(model, context):
+    codes = np.random.default_rng(6).integers(0, CODES, (2, FRAMES, BOOKS)).astype(np.int32)
+    import tensorflow as tf
+
+    with tf.GradientTape(persistent=True) as tape:
+        logits = model.core(None, context, training=True)
+        terms = model.critic.losses_of(model.core, codes, logits, context)
+    critic, performer = model.critic.trainable_variables, [model.core.vectors.kernel]
+    for name, learns, rests in (("discriminator", critic, performer), ("adversarial", performer, critic),
+                                ("feature_matching", performer, critic)):
+        assert all(g is not None and np.abs(g).max() > 0 for g in tape.gradient(
+            terms[name], [v.value for v in learns if "bias" not in v.path]))
+        assert all(g is None or not np.abs(g).max() for g in tape.gradient(terms[name], [v.value for v in rests]))

@@ -3,6 +3,7 @@
 import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 import pydantic
 from pydantic import Field
 
@@ -35,8 +36,6 @@ GAIN_WEIGHT = 8.0
 """The weight of a performer's books of gains, whose codes have one dimension. Books of n dimensions
 have this weight / n, but at least 1.
 """
-GAIN_SHARE = 1e-3
-"""The factor of the gains' logits in generation. So a low temperature draws only gains."""
 VECTOR_SCALE = 8.0
 """The factor of a performer's last layer, so that small steps of its weights suffice."""
 NORM_EPSILON = 1e-5
@@ -189,35 +188,37 @@ class PixelCNNCore(CoreConfig):
 
 
 class FramesCore(CoreConfig):
-    """A performer without memory: the conditions give a vector for each book. The logit of a code
-    is minus its weighted squared distance from the vector. Temperature 0 takes the nearest code.
-    In generation, the logits of gains are multiplied by `GAIN_SHARE`. So temperature 0.0002 draws
-    gains alone, with changes of about 2 dB, and notes waver as recorded notes do.
+    """A performer: conditions and noise give a vector for each book, and the nearest code plays.
+    The logit of a code is minus its weighted squared distance from the vector. One score has many
+    performances: a mean of them would be dull. So there is noise among the inputs, and an adversary
+    (`nn.performer.Critic`) asks for vectors like those of recordings.
 
-    head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors.
-    sharpness, dynamics: in generation, the distances of vectors and of gains from their means are
-    multiplied by these factors. Training shrinks vectors towards the mean, where codes sound like
-    noise, and gains, so that loud music is too soft.
+    The noise of a book is a normalised sum of past draws, which decays with its own time constant,
+    from 1 frame to `SLOWEST`. The temperature scales the draws: 1 as trained, 0 none; more is 1.
+
+    head_dim: of the hidden layer. code_dim: the largest width of the codebooks' vectors. adversary,
+    feature_matching: the weights of these losses beside the squared distance; 0: no adversary.
     """
 
     kind: Literal["frames"] = "frames"
     performs: ClassVar[bool] = True
-    HOTTEST: ClassVar[float] = 0.001
-    """At this temperature, gains change by about 5 dB."""
+    SLOWEST: ClassVar[float] = 256.0
+    NEAREST: ClassVar[float] = 1e4
+    """The inverse temperature at which the nearest code plays."""
     code_dim: Positive = 16
-    sharpness: Annotated[Real, Field(gt=0)] = 2.0
-    dynamics: Annotated[Real, Field(gt=0)] = 1.2
+    adversary: Weight = 0.0
+    feature_matching: Weight = 0.0
 
     def check(self, generator):
         if not generator.conditions or generator.books == 1:
             raise ValueError("a core of kind frames needs conditions and several books")
-        if generator.sampling.temperature > self.HOTTEST:
-            raise ValueError(f"sampling.temperature is {generator.sampling.temperature:g}; a core "
-                             f"of kind frames needs at most {self.HOTTEST:g}, or it draws gains at "
-                             f"random")
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        return {}
+        return {"noise": (books,)}
+
+    def kept(self, books: int) -> np.ndarray:
+        """The share of each book's noise that a frame keeps: float32 [books]."""
+        return np.exp(-1 / np.geomspace(1.0, self.SLOWEST, books)).astype(np.float32)
 
     def describe_loss(self, loss: float, books: int) -> str:
         return f"validation {loss:.5g}, the squared distance of a code's vector"

@@ -9,20 +9,17 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import (
-    GAIN_SHARE,
-    GAIN_WEIGHT,
     HIDDEN_DISTANCE,
     NORM_EPSILON,
-    VECTOR_SCALE,
     GeneratorConfig,
 )
-from . import losses
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import built, dense, gelu
 from .code_heads import GridHeads, SequentialHeads, gated
 from .conditions import FrameEmbedding
 from .core_base import Core
 from .lstm import LSTM
+from .performer import FramesStack
 from .roll import RollStack
 
 
@@ -306,99 +303,6 @@ def shifted(x, count: int, dilation: int):
 def layer_norm(width: int, name: str) -> layers.LayerNormalization:
     """A built layer that normalises the last axis, of this width (Ba et al. 2016)."""
     return built(layers.LayerNormalization(epsilon=NORM_EPSILON, name=name), width)
-
-
-class NearestCodes(layers.Layer):
-    """Vectors [..., books, dim] -> logits float32 [..., books, codes]: −weight·|vector − code|².
-
-    codebook: float32 [books, codes, dim], of the codec. weight: float32 [books]. centre: float32
-    [books, dim], see `spread`.
-    """
-
-    MOMENTUM = 0.99
-    """The share of the centre that a step keeps. After 500 steps, the zeros weigh under 1 %."""
-
-    def __init__(self, config: GeneratorConfig, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self.codebook = self.add_weight(
-            shape=(config.books, config.num_codes, config.core.code_dim), initializer="zeros",
-            trainable=False, name="codebook")
-        self.weight = self.add_weight(shape=(config.books,), initializer="ones", trainable=False,
-                                      name="weight")
-        self.centre = self.add_weight(shape=(config.books, config.core.code_dim), name="centre",
-                                      initializer="zeros", trainable=False, autocast=False)
-        self.core, self.built = config.core, True
-
-    def start_from(self, codebooks: list[np.ndarray]):
-        """codebooks: of each book, standardised float32 [codes, dim or less]."""
-        width = self.codebook.shape[-1]
-        self.codebook.assign(np.stack([np.pad(book, ((0, 0), (0, width - book.shape[1])))
-                                       for book in codebooks]))
-        self.weight.assign([max(1.0, GAIN_WEIGHT / book.shape[1]) for book in codebooks])
-
-    def follow(self, vectors):
-        """Move the centre towards the mean of these vectors."""
-        mean = ops.mean(ops.cast(vectors, "float32"), axis=(0, 1))
-        self.centre.assign(self.MOMENTUM * self.centre + (1 - self.MOMENTUM) * mean)
-
-    def spread(self, vectors):
-        """Move vectors away from the centre for generation, by `sharpness` or `dynamics`."""
-        vectors = ops.cast(vectors, "float32")
-        factors = self._factors(self.core.sharpness, self.core.dynamics)
-        return self.centre + factors * (vectors - self.centre)
-
-    def played(self, vectors):
-        """The logits for generation, from spread vectors. Those of gains are multiplied by
-        `GAIN_SHARE`.
-        """
-        return self._factors(1.0, GAIN_SHARE) * self(self.spread(vectors))
-
-    def _factors(self, shapes: float, gains: float):
-        """float32 [books, 1]: a factor for books of shapes, and a factor for books of gains."""
-        return ops.where(self.weight < GAIN_WEIGHT, shapes, gains)[:, None]
-
-    def call(self, vectors):
-        vectors, weight = ops.cast(vectors, "float32"), self.weight[:, None]
-        products = ops.einsum("...kd,kcd->...kc", vectors, self.codebook)
-        squares = ops.sum(vectors**2, axis=-1, keepdims=True)
-        return weight * (2 * products - squares - ops.sum(self.codebook**2, axis=-1))
-
-
-class FramesStack(Core):
-    """The core of kind `frames`."""
-
-    def __init__(self, config: GeneratorConfig, **kwargs):
-        super().__init__(config, **kwargs)
-        core = config.core
-        self.hidden = dense(config.context_channels, core.head_dim, "hidden")
-        self.dropout = layers.Dropout(core.dropout)
-        self.vectors = dense(core.head_dim, config.books * core.code_dim, "vectors")
-        self.nearest = NearestCodes(config, name="nearest")
-        self.built = True
-
-    compile_options = staticmethod(losses.vector_compile_options)
-
-    def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Take the codebooks."""
-        self.nearest.start_from(codebooks)
-
-    def call(self, previous, context, current=None, training=False):
-        """Logits float32 [batch, T, books, codes], from the context alone; see `Core.call`."""
-        vectors = self._vectors(context, training)
-        if training:
-            self.nearest.follow(vectors)
-        return self.nearest(vectors)
-
-    def _vectors(self, context, training=False):
-        features = self.dropout(ops.gelu(self.hidden(context)), training=training)
-        vectors = VECTOR_SCALE * self.vectors(features)
-        shape = (*ops.shape(vectors)[:-1], self.config.books, self.config.core.code_dim)
-        return ops.reshape(vectors, shape)
-
-    def step(self, previous, context, state, draw):
-        """One frame, for sampling; see `Core.step`."""
-        logits = self.nearest.played(self._vectors(context))
-        return ops.stack([draw(k, logits[:, k]) for k in range(self.config.books)], axis=-1), state
 
 
 CORES: dict[str, type[Core]] = {

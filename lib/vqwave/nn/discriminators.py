@@ -171,7 +171,8 @@ class Adversary(layers.Layer):
         count = len(self.discriminators)
 
         def losses(number):
-            terms = self._losses_of_one(self.discriminators[number], recording, reconstruction)
+            terms = losses_of_one(self.discriminators[number], self.game, recording,
+                                  reconstruction)
             played = ops.one_hot(number, count, dtype="float32")
             return terms | {"won": terms["won"] * played, "played": played}
 
@@ -187,19 +188,21 @@ class Adversary(layers.Layer):
         """The names of all terms and metrics of the adversary, which validation does not have."""
         return {*self.term_weights, *(metric.name for metric in self.won)}
 
-    def _losses_of_one(self, discriminator, recording, reconstruction) -> dict:
-        real = discriminator(recording)
-        fake = discriminator(ops.stop_gradient(reconstruction))
-        # The gradient reaches the reconstruction, but not the weights. So one loss, one optimizer
-        # and plain `fit` train decoder and discriminators.
-        weights = [(v, ops.stop_gradient(v.value)) for v in discriminator.variables]
-        with keras.StatelessScope(weights):
-            frozen = discriminator(reconstruction)
-        pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], frozen[:-1], strict=True)]
-        matching = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
-        return {"discriminator": (ops.mean(self.game.recording(real[-1]))
-                                  + ops.mean(self.game.reconstruction(fake[-1]))),
-                "adversarial": ops.mean(self.game.decoder(frozen[-1])),
-                "feature_matching": sum(matching) / len(matching),
-                "repulsion": ops.mean(ops.softplus(fake[-1] - real[-1])),
-                "won": ops.mean(ops.cast(real[-1] > fake[-1], "float32"))}
+
+def losses_of_one(discriminator, game: Game, recording, reconstruction) -> dict:
+    """The terms of `Adversary.losses_of` for one discriminator."""
+    real = discriminator(recording)
+    fake = discriminator(ops.stop_gradient(reconstruction))
+    # The gradient reaches the reconstruction, but not the weights. So one loss, one optimizer
+    # and plain `fit` train decoder and discriminators.
+    weights = [(v, ops.stop_gradient(v.value)) for v in discriminator.variables]
+    with keras.StatelessScope(weights):
+        frozen = discriminator(reconstruction)
+    pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], frozen[:-1], strict=True)]
+    matching = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
+    return {"discriminator": (ops.mean(game.recording(real[-1]))
+                              + ops.mean(game.reconstruction(fake[-1]))),
+            "adversarial": ops.mean(game.decoder(frozen[-1])),
+            "feature_matching": sum(matching) / len(matching),
+            "repulsion": ops.mean(ops.softplus(fake[-1] - real[-1])),
+            "won": ops.mean(ops.cast(real[-1] > fake[-1], "float32"))}

@@ -15,6 +15,7 @@ from ..data import form
 from ..io import weights
 from .conditions import CONDITIONS, join
 from .cores import CORES
+from .performer import Critic
 
 
 class Generator(keras.Model):
@@ -39,6 +40,11 @@ class Generator(keras.Model):
             with scope:
                 self.conditions[condition.input] = CONDITIONS[condition.kind](condition, config)
         self.corpus = form.of_scores([])
+        self.critic = None
+        if config.core.performs and config.core.adversary:
+            self.critic = Critic(config)
+            self.term_metrics = {name: keras.metrics.Mean(name=name) for name in
+                                 ("discriminator", "adversarial", "feature_matching", "won")}
         self.built = True
 
     @property
@@ -55,17 +61,29 @@ class Generator(keras.Model):
     def call(self, inputs, training=False):
         previous, context = inputs["previous"], None
         if self.conditions:
-            context = self.context(inputs, training)
+            context = self.last_context = self.context(inputs, training)
             if context.shape[1] == 1:
                 context = ops.repeat(context, ops.shape(previous)[1], axis=1)
         return self.core(previous, context, inputs.get("current"), training=training)
 
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss of `compile`; in training, a performer's also has the terms of its critic."""
+        total = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self.critic is None or not training:
+            return total
+        core, terms = self.config.core, self.critic.losses_of(self.core, y, y_pred,
+                                                              self.last_context)
+        for name, metric in self.term_metrics.items():
+            metric.update_state(terms[name])
+        return (total + terms["discriminator"] + core.adversary * terms["adversarial"]
+                + core.feature_matching * terms["feature_matching"])
+
     @property
     def newest_is_best(self) -> bool:
         """Whether the newest weights count as the best. The validation loss does not measure what
-        the labels of parts have learned.
+        the labels of parts have learned, and prefers a mean to a performance.
         """
-        return self.config.learns_parts
+        return self.config.learns_parts or self.critic is not None
 
     def context(self, inputs, training=False):
         """The conditions' inputs by name -> [batch, T or 1, context_channels], see `join`."""

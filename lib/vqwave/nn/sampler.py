@@ -77,7 +77,10 @@ class KerasLoop(keras.Model):
                 return ops.concatenate([code, code]) if self.guided else code
 
             frames = ops.concatenate([previous, previous]) if self.guided else previous
-            frame, state = self.generator.core.step(frames, frame_context, list(state), draw)
+            core, options = self.generator.core, {}
+            if core.config.core.performs:
+                options["uniforms"] = ops.concatenate([u, u]) if self.guided else u
+            frame, state = core.step(frames, frame_context, list(state), draw, **options)
             if self.guided:
                 frame = ops.split(frame, 2)[0]
             codes = ops.where(rows == i, frame, codes)

@@ -34,6 +34,8 @@ class Body:
 
     int8 = True
     together = in_passes = False
+    uniforms: str
+    """The name of the step's draws, float32 [1, B, books]; a performer's noise."""
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.arrays, self.precision = config, arrays, precision

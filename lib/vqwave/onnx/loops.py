@@ -88,6 +88,7 @@ class LoopBuilder:
         if self.full:
             forced = self._by_book(body, "body_forced", axis=2)
             biases = self._by_book(self.main, self.main("Mul", "bias", "inverse_temperature"), 0)
+        self.core.uniforms = self._for_all_rows("body_uniforms")
         features = self.core.features(self._for_all_rows("body_previous"), "body_context")
         inputs = [uniforms, *([forced, biases] if self.full else [])]
         if self.core.in_passes:

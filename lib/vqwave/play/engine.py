@@ -287,6 +287,9 @@ class GeneratorEngine:
         """
         sampling = sampling or self.config.sampling
         inverse, top_k, top_p = loop_settings(sampling)
+        if self.config.core.performs:  # the draws are its noise
+            inverse, top_k, top_p = self.config.core.NEAREST, 0, 1.0
+            uniforms = 0.5 + min(sampling.temperature, 1.0) * (np.asarray(uniforms) - 0.5)
         guided = self.config.is_guided(sampling)
         full = bool(log_probs or forced is not None or top_k or top_p < 1 or bias is not None
                     or guided)

@@ -252,6 +252,7 @@ class Site:
             "name": level_name(config.level), "level": config.level, "books": config.books,
             "num_codes": config.num_codes, "start": config.start_token,
             "states": list(config.states.items()),
+            "nearest": config.core.NEAREST if config.core.performs else None,
             "conditions": [
                 {"kind": c.kind, "input": c.input, "ratio": config.ratio, "width": c.shape[-1]}
                 | {name: getattr(c, name) for name in ("halo", "books", "no_score", "num_codes")

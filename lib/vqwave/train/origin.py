@@ -30,11 +30,6 @@ PART_PASSES = 22
 """The most passes of a generator with labels of parts, which begin untrained. At `SMALL_RATE` and
 with early stopping, it does not learn them.
 """
-TUNED_SHARPNESS, TUNED_DYNAMICS = 40.0, 1.5
-"""The `sharpness` and `dynamics` of a tuned performer. With (1.5, 1.2), (4, 1.2), (12, 1.5) and
-(40, 1.5), music tuned to Singularity was at distances of 41, 36, 32 and 31 from its validation
-tracks.
-"""
 PATIENCE, SMALL_PATIENCE = 8, 3
 """The patience of a generator, and of a generator with little music."""
 
@@ -164,6 +159,4 @@ def _tuned(weight_set: weights.WeightSet, amount: CorpusSize) -> dict:
         if weight_set.config.learns_parts:
             changes |= {"passes": PART_PASSES, "patience": 0,
                         "learning_rate": training["learning_rate"]}
-        if model["core"]["kind"] == "frames":
-            model["core"] |= {"sharpness": TUNED_SHARPNESS, "dynamics": TUNED_DYNAMICS}
     return model | {"training": training | changes}

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from keras import ops
 
 from ..config import level_name
 from ..data import scores
@@ -13,7 +12,6 @@ from ..data.windows import Span, Window
 from ..errors import UserError
 from ..io import manifest, weights
 from ..nn.generator import Generator, load_generator
-from ..nn.sampler import pick
 from ..progress import Reporter
 
 PART = 2048
@@ -24,8 +22,7 @@ def perform(folder, codec: weights.WeightSet, data_dir, tracks: Sequence[manifes
             say: Reporter) -> dict[str, np.ndarray]:
     """The codes that the performers in a folder make from the score of each track, from the track's
     first sample on: {file: int16 [frames, books]}. The top performer reads the score, and each
-    performer below reads the codes of the performer above. Codes are drawn at each performer's own
-    temperature. A track has the same draws in every call. top_k, top_p and guidance are ignored.
+    performer below reads the codes of the performer above. A track has the same noise each time.
 
     Raises `UserError` if the folder has no performers down to this codec's codes.
     """
@@ -73,18 +70,10 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score,
     part = PART - PART % max(1, config.ratio)  # whole frames of the level above
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, above,
                     0 if above is None else len(above), track=track, score=score)
-    temperature = config.sampling.temperature
-
-    def draw(_, logits):
-        if not temperature:
-            return ops.argmax(logits, axis=-1)
-        uniforms = ops.convert_to_tensor(random.random(part, np.float32))
-        return pick(ops.softmax(logits / temperature), uniforms)
-
     parts = []
     window = Window(config, [Span(row, 0, frames)])
     for start in range(0, frames, part):  # whole parts, because JAX compiles each length anew
         context = model.context({c.input: c.rows(window, start, part) for c in config.conditions})
-        codes, _ = model.core.step(None, context[0], [], draw)
-        parts.append(np.asarray(codes, np.int16))
+        draws = random.random((part, config.books), np.float32)
+        parts.append(model.core.played(context, draws))
     return np.concatenate(parts)[:frames]

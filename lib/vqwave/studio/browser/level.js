@@ -91,7 +91,11 @@ export class Level {
   /** Run the loop over as many frames as there are draws: [frames, the log-probability of all]. */
   async run(draws, context, forced = null, bias = null) {
     const { books, model, memory } = this;
-    const { temperature, top_k, top_p } = this.sampling;
+    let { temperature, top_k, top_p } = this.sampling;
+    if (model.nearest) { // a performer: the draws are its noise
+      draws = draws.map((u) => 0.5 + Math.min(temperature, 1) * (u - 0.5));
+      [temperature, top_k, top_p] = [1 / model.nearest, 0, 1];
+    }
     const steps = [draws.length / books, 1, books];
     const out = await model.graphs.loop.run({
       uniforms: new Tensor(draws, steps),
