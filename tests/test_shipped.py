@@ -106,13 +106,13 @@ def test_weights_and_checkout_stay_small():
 
 
 def test_a_temperature_is_that_of_the_level_that_it_names():
-    """A value for all levels leaves the performer's own, at which it draws gains."""
+    """A value for all levels leaves the performer's own, which scales its noise."""
     music, heard = vqwave.load(CODECS, GENERATORS), []
-    for sampling in ({}, {"temperature": 1.6}, {"score": {"temperature": 1.6}}, {512: {"temperature": 0.001}}):
+    for sampling in ({}, {"temperature": 1.6}, {"score": {"temperature": 1.6}}, {512: {"temperature": 0.5}}):
         with music.stream(seed=3, sampling=sampling) as stream:
             codes = [(next(stream), stream.codes[512])[1] for _ in range(8)]
             heard.append((stream.notes(), np.concatenate(codes)))
-            assert stream.sampling["512x"].temperature == (0.001 if 512 in sampling else 0.0002)
+            assert stream.sampling["512x"].temperature == (0.5 if 512 in sampling else 1.0)
     (plain, codes), (wild, _), (named, _), (same, louder) = heard
     assert plain == same != wild == named
     assert (codes != louder).any()
