@@ -40,7 +40,7 @@ class Generator(keras.Model):
             with scope:
                 self.conditions[condition.input] = CONDITIONS[condition.kind](condition, config)
         self.corpus = form.of_scores([])
-        self.critic = None
+        self.critic, self.term_metrics = None, {}
         if config.core.performs and config.core.adversary:
             self.critic = Critic(config)
             self.term_metrics = {name: keras.metrics.Mean(name=name) for name in
@@ -77,6 +77,11 @@ class Generator(keras.Model):
             metric.update_state(terms[name])
         return (total + terms["discriminator"] + core.adversary * terms["adversarial"]
                 + core.feature_matching * terms["feature_matching"])
+
+    def evaluate(self, *args, **kwargs) -> dict:
+        """Metrics by name, without those of the critic, which is used in training only."""
+        results = super().evaluate(*args, **(kwargs | {"return_dict": True}))
+        return {name: value for name, value in results.items() if name not in self.term_metrics}
 
     @property
     def newest_is_best(self) -> bool:
