@@ -362,9 +362,9 @@ def load_echo(folder, name: str, epoch: int | str | None, checksum: str):
     config = weight_set.config
 
     def echo(audio):
-        codes = np.asarray(encode.predict_on_batch(audio))
+        codes = np.asarray(encode(audio))
         start = [np.zeros(1, np.int32)] * config.head.needs_position
-        sound = np.asarray(decode.predict_on_batch(_one_or_all([codes, *start])))
+        sound = np.asarray(decode(_one_or_all([codes, *start])))
         if config.head.needs_position:
             sound = _in_phase(sound, audio)
         return to_u16(sound).reshape(1, -1, config.level).astype(np.int32)
