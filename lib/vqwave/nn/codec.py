@@ -5,8 +5,8 @@ import itertools
 import math
 
 import keras
-import librosa
 import numpy as np
+import scipy.signal
 from keras import layers, ops
 
 from ..config import PERIOD, CodecConfig
@@ -374,9 +374,10 @@ def load_echo(folder, name: str, epoch: int | str | None, checksum: str):
 
 def _in_phase(sound, recording):
     """float32 [1, samples] with the magnitudes of `sound` and the phases of `recording`."""
-    spectra, phases = (librosa.stft(x[0], n_fft=1024, hop_length=256) for x in (sound, recording))
-    return librosa.istft(np.abs(spectra) * np.exp(1j * np.angle(phases)), hop_length=256,
-                         n_fft=1024, length=sound.shape[1])[None]
+    frame = {"nperseg": 1024, "noverlap": 768}
+    spectra, phases = (scipy.signal.stft(x[0], **frame)[2] for x in (sound, recording))
+    turned = np.abs(spectra) * np.exp(1j * np.angle(phases))
+    return scipy.signal.istft(turned, **frame)[1][None, : sound.shape[1]].astype(np.float32)
 
 
 def take_weights(model: Codec, weight_set: weights.WeightSet):
