@@ -91,8 +91,8 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio)
     ("/studio/takes", {"x": "y" * (2 << 20)}, b"too long"),
     ("/studio/takes/none/stop", {"sample": -1}, b"sample must be"),
     *[("/studio/recordings?name=tune.mid", b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk\0\0\0" + bytes([len(track)]) + track, b"tune.mid: " + words)
-      for track, words in ((b"\0\xff\x59\2\x0e\1", b"has no notes"), (b"\0\x99\x24\x40", b"has only drums"),
-                           (b"\0\x90\x3c", b"cannot be read as a MIDI file: a track of it ends too early"))],
+      for track, words in ((b"\0\xff\x2f\0", b"has no notes"), (b"\0\x99\x24\x40", b"has only drums"),
+                           (b"\0\x90\x3c", b"cannot be read as a MIDI file: it is damaged, or another kind of file"))],
     ("/studio/takes", b"[" * 100_000, b" "), ("/studio/settings", b"\xff", b" "), ("/studio/settings", b"{", b"not JSON"),
     ("/studio/settings", b'{"seconds": 1' + b"0" * 400 + b"}", b"seconds"), ("/studio/comparisons", b'{"seconds": NaN}', b"seconds"),
     *[(f"/studio/recordings/none.wav?seconds={x}", None, b"seconds must be") for x in ("1e999", "61")],

@@ -569,7 +569,7 @@ export class Player {
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = this.edits.on ? "Click a note to remove it, or an empty place to add one. Drag a note to move it. Drag along the lower edge, or with Shift, to select bars." : "Up is higher, a stronger colour is louder, and bars are notes. The line is what you hear now; the paler part comes next." + (this.score.length ? " Bold bars are the composed notes, also those that are not played yet; faint bars are notes that are heard in the sound. Long lines are bars." : "");
+    byId("hint").textContent = this.edits.on ? "Click a note to remove it, or an empty place to add one. Drag a note to move it. Drag along the lower edge, or with Shift, to select bars." : "Up is higher, a stronger colour is louder, and the line is what you hear now." + (this.score.length ? " Bold bars are composed notes, faint bars those that are heard, long lines the bars." : " Bars are notes.");
     if (this.busy) return;
     const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy.${take.level < take.chain[0] && !take.local ? " A coarser detail (under More) needs less." : ""}` : "";
     const what = `${take.title}, seed ${take.seed}.`;
