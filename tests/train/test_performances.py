@@ -61,6 +61,12 @@ def trained(shared):
     return root
 
 
+def vectors_of(trained, level, codes):
+    """The codes' vectors: of codes with equal vectors, any may play."""
+    books = weights.find(trained / "codecs", f"codec-of-{level}").codebook_per_code()
+    return np.concatenate([book[codes[:, k]] for k, book in enumerate(books)], axis=-1)
+
+
 def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypatch):
     monkeypatch.setattr(performances, "PART", 50)
     tracks = manifest.read(folder)
@@ -75,8 +81,9 @@ def test_the_codes_of_a_track_are_those_of_the_engine(trained, folder, monkeypat
     labels = Mixture(*[read_labels("b/01", player.config.labels, 1)] * 2).pairs(0, frames)
     context = player.context({"score": rows[None], "label": labels})
     played, *_ = player.sample(context, np.zeros((1, frames, 2), np.float32),
-                               np.full((1, 2), 64, np.int32), [])
-    np.testing.assert_array_equal(codes[tracks[1].file], played[0])
+                               np.full((1, 2), 64, np.int32), player.initial_state(1))
+    heard, expected = (vectors_of(trained, 512, x) for x in (codes[tracks[1].file], played[0]))
+    assert np.mean(heard == expected) > 0.98  # a vector may lie on a boundary of rounding
     assert len(np.unique(played[..., 1])) > 1
 
 
@@ -93,16 +100,16 @@ def test_a_lower_performer_reads_the_codes_of_the_performer_above(trained, folde
     source = np.pad(upper, ((halo, halo), (0, 0)), constant_values=player.config.pad_token)
     played, *_ = player.sample(player.context({"source": np.int32(source[None])}),
                                np.zeros((1, len(lower), 2), np.float32),
-                               np.full((1, 2), 64, np.int32), [])
-    np.testing.assert_array_equal(lower, played[0])
+                               np.full((1, 2), 64, np.int32), player.initial_state(1))
+    assert np.mean(vectors_of(trained, 128, lower) == vectors_of(trained, 128, played[0])) > 0.98
     assert len(np.unique(lower[:, 1])) > 1
 
 
-def test_performances_are_drawn_at_the_temperature_of_their_performer(trained, folder, tmp_path):
+def test_performances_have_the_noise_of_their_performer(trained, folder, tmp_path):
     copy = tmp_path / "generators"
     shutil.copytree(trained / "generators", copy)
     described = copy / f"{PERFORMER}.yml"
-    described.write_text(described.read_text().replace("temperature: 0.0", "temperature: 0.001"))
+    described.write_text(described.read_text().replace("temperature: 0.0", "temperature: 0.8"))
     track, codec = manifest.read(folder)[0], weights.find(trained / "codecs", CODEC)
     codes, again = (performances.perform(copy, codec, folder, [track], RecordingReporter())[
         track.file] for _ in range(2))
@@ -114,11 +121,12 @@ def test_performances_are_drawn_at_the_temperature_of_their_performer(trained, f
     rows = scores.of_track(folder, track).in_frames(-halo * 512 / 22050, 512 / 22050,
                                                     frames + 2 * halo, 20)
     labels = Mixture(*[read_labels("a/01", player.config.labels, 1)] * 2).pairs(0, frames)
-    uniforms = np.random.default_rng([int(track.sha256[:8], 16), 512]).random((2, performances.PART), np.float32)
+    uniforms = np.random.default_rng([int(track.sha256[:8], 16), 512]).random((performances.PART, 2), np.float32)
     played, *_ = player.sample(player.context({"score": rows[None], "label": labels}),
-                               uniforms.T[None, :frames], np.full((1, 2), 64, np.int32), [])
-    assert np.mean(codes == played[0]) > 0.98  # a draw may lie on a boundary of rounding
-    assert np.mean(codes[:, 0] != nearest[:, 0]) > 0.3
+                               uniforms[None, :frames], np.full((1, 2), 64, np.int32), player.initial_state(1))
+    heard, expected, still = (vectors_of(trained, 512, x) for x in (codes, played[0], nearest))
+    assert np.mean(heard == expected) > 0.98  # a vector may lie on a boundary of rounding
+    assert np.mean(heard != still) > 0.1
 
 
 def test_a_performer_of_other_codes_is_refused(trained, tmp_path):

@@ -203,7 +203,7 @@ class FramesCore(CoreConfig):
     kind: Literal["frames"] = "frames"
     performs: ClassVar[bool] = True
     SLOWEST: ClassVar[float] = 256.0
-    NEAREST: ClassVar[float] = 1e4
+    NEAREST: ClassVar[float] = 1e6
     """The inverse temperature at which the nearest code plays."""
     code_dim: Positive = 16
     adversary: Weight = 0.0

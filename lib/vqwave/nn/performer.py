@@ -4,6 +4,7 @@ import math
 
 import keras
 import numpy as np
+import scipy.signal
 from keras import layers, ops
 
 from ..config import GAIN_WEIGHT, VECTOR_SCALE, GeneratorConfig
@@ -106,13 +107,14 @@ class FramesStack(Core):
         frame = [draw(k, logits[:, k]) for k in range(self.config.books)]
         return ops.stack(frame, axis=-1), [noise]
 
-    def played(self, context, uniforms: np.ndarray) -> np.ndarray:
-        """context [1, T, C], uniforms float32 [T, books] -> the nearest codes int16 [T, books]."""
-        from scipy.signal import lfilter
-
+    def noise_of(self, uniforms: np.ndarray) -> np.ndarray:
+        """`noise` of a whole track in NumPy: uniforms float32 [T, books] -> float32 [T, books]."""
         draws = (uniforms - 0.5) * self._scale
-        noise = np.stack([lfilter([1.0], [1.0, -kept], draws[:, k])
-                          for k, kept in enumerate(self.kept)], axis=-1).astype(np.float32)
+        return np.stack([scipy.signal.lfilter([1.0], [1.0, -kept], draws[:, k])
+                         for k, kept in enumerate(self.kept)], axis=-1).astype(np.float32)
+
+    def played(self, context, noise: np.ndarray) -> np.ndarray:
+        """context [1, T, C], noise float32 [T, books] -> the nearest codes int16 [T, books]."""
         codes = ops.argmax(self.nearest(self.perform(context, noise[None])), axis=-1)
         return np.asarray(codes[0], np.int16)
 

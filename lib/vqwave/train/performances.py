@@ -70,10 +70,11 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score,
     part = PART - PART % max(1, config.ratio)  # whole frames of the level above
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, above,
                     0 if above is None else len(above), track=track, score=score)
+    draws = random.random((-(-frames // part) * part, config.books), np.float32) - 0.5
+    noise = model.core.noise_of(0.5 + min(config.sampling.temperature, 1.0) * draws)
     parts = []
     window = Window(config, [Span(row, 0, frames)])
     for start in range(0, frames, part):  # whole parts, because JAX compiles each length anew
         context = model.context({c.input: c.rows(window, start, part) for c in config.conditions})
-        draws = random.random((part, config.books), np.float32)
-        parts.append(model.core.played(context, draws))
+        parts.append(model.core.played(context, noise[start : start + part]))
     return np.concatenate(parts)[:frames]
