@@ -5,7 +5,7 @@ from encoded import tone
 from keras import ops
 
 from vqwave.config import AdversaryConfig
-from vqwave.nn.discriminators import DISCRIMINATORS, GAMES, Adversary, one_turn
+from vqwave.nn.discriminators import DISCRIMINATORS, GAMES, Adversary, losses_of_one, one_turn
 
 RATE, SAMPLES = 22050, 1024
 EVERY = [{"kind": kind, "n_fft": 64, "hop": 32} for kind in ("complex_stft", "magnitude")]
@@ -72,8 +72,8 @@ class Scores:
 def test_a_game_has_the_losses_of_its_paper(game, real, fake, discriminator, decoder):
     adversary = new_adversary(EVERY[:1], game=game)
     scores = iter([real, fake, fake])
-    terms = adversary._losses_of_one(Scores(lambda x: np.float32(next(scores))),
-                                     np.ones((1, 2), "float32"), np.ones((1, 2), "float32"))
+    terms = losses_of_one(Scores(lambda x: np.float32(next(scores))), adversary.game,
+                          np.ones((1, 2), "float32"), np.ones((1, 2), "float32"))
     assert float(terms["discriminator"]) == pytest.approx(discriminator)
     assert float(terms["adversarial"]) == pytest.approx(decoder)
 
@@ -122,7 +122,7 @@ def test_one_discriminator_a_turn_is_drawn_by_the_seed(sounds):
         adversary.losses_of(*sounds)
     turns = [float(metric.count) for metric in adversary.won]
     assert sum(turns) == 12 and min(turns) > 0
-    alone = [float(adversary._losses_of_one(d, *sounds)["won"]) for d in adversary.discriminators]
+    alone = [float(losses_of_one(d, adversary.game, *sounds)["won"]) for d in adversary.discriminators]
     assert [float(metric.result()) for metric in adversary.won] == pytest.approx(alone, rel=1e-5)
 
 

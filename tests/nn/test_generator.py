@@ -14,7 +14,7 @@ def generators():
     preset = configs.preset("tiny")
     models = {32: Generator(preset.generator(32))}
     # Three books a frame, under a level of two.
-    config = configs.replace(preset.generator(32), books=3)
+    config = configs.replace(preset.generator(128), books=3)
     source = configs.replace(config.source, books=2)
     models["books"] = Generator(configs.replace(config, conditions=[configs.to_dict(source)]))
     return models
@@ -29,6 +29,9 @@ def inputs(config, rng, batch=2, n=N):
     if config.source:
         shape = (batch, n + 2 * config.halo, config.source.books)
         arrays["source"] = rng.integers(0, config.source.num_codes + 1, shape).astype("int32")
+    if config.hears:
+        shape = (batch, steps + 2 * config.above.halo, config.level)
+        arrays["sound"] = rng.normal(0, 0.1, shape).astype("float32")
     return arrays
 
 

@@ -76,7 +76,7 @@ def test_the_constant_q_term_separates_semitones_as_low_as_the_codec_hears(lowes
     low, higher = (0.3 * np.sin(2 * np.pi * f * time)[None].astype("float32")
                    for f in (hertz, hertz * 2 ** (1 / 12)))
     codec = configs.preset().codec("vqvae_128")
-    codec = configs.replace(codec, quantizer=configs.replace(codec.quantizer, books=books),
+    codec = configs.replace(codec, quantizer=configs.replace(codec.quantizer.shape, books=books),
                             front_end=configs.replace(codec.front_end, lowest=lowest,
                                                       octaves=octaves))
     assert float(losses.constant_q(low, low, codec)) == 0

@@ -238,7 +238,7 @@ def test_every_field_of_the_state_survives_a_resume():
     assert {f"steering.{name}" for name in ("mutate", "notes.0", "powers.512", "pull",
                                             "stay")} <= differing
     assert {"playback.held", "playback.following.audio", "playback.passing",
-            "playback.past.audio", "playback.gain.decibel", "chain.original", "chain.tail",
+            "playback.past.audio", "playback.gain.decibel", "chain.original", "chain.decoder.tail",
             "chain.levels.0.loop", "chain.levels.0.home.scores",
             "chain.levels.0.sampling"} <= differing
     tail = [{"hold": 0}, {"freeze": 0}, {"notes": []}, {}, {}, {}]

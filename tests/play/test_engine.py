@@ -79,6 +79,9 @@ def arguments(generator, steps, batch=1, seed=0):
     if config.source:
         source = random_source(config, -(-steps // config.ratio), batch, seed)
         context = generator.context({"source": source})[:, :steps]
+    if config.hears:
+        shape = (batch, steps + 2 * config.above.halo, config.level)
+        context = generator.context({"sound": np.random.default_rng(seed).normal(0, 0.1, shape)})
     uniforms = np.stack([
         np.stack([sampling.uniforms(seed, b, config.level, 0, steps, book)
                   for book in range(config.books)], axis=-1)

@@ -21,7 +21,7 @@ def play(monkeypatch):
 
         monkeypatch.setattr(playback, "play", speakers)
         args = {"latency": "normal", "device": None, "record": None, "recordings": None,
-                "other_weights": None, "midi_in": None, "midi_out": None}
+                "other_weights": None, "midi_in": None, "midi_out": None, "osc": None, "link": False}
         return command.play(stream, SimpleNamespace(**args | options), Finish(), changes)
 
     return play

@@ -108,7 +108,7 @@ def test_a_long_note_keeps_its_loudness(music):
         score = stream._chain.score
         score.compose(40 * RATE)
         begin = np.searchsorted(score.state.times, 10 * RATE)
-        codes = score.state.codes
+        codes = score.state.edited
         codes[:, begin:, [1, 2]] = SOUNDING
         codes[:, begin, [1, 2]] = STRUCK, STRUCK + 3
         rows = score.in_frames(0, 38 * RATE // 512, 512)[0, 11 * RATE // 512 :]
@@ -194,8 +194,8 @@ def test_an_attack_does_not_sound_before_its_strike(music):
     with music.stream(seed=5) as stream:
         next(stream)
         score = stream._chain.score
-        score.state.codes = np.zeros((1, 8, score.books), np.int32)
-        score.state.codes[0, 5, -1] = STRUCK
+        score.state.edited = np.zeros((1, 8, score.books), np.int32)
+        score.state.edited[0, 5, -1] = STRUCK
         score.state.times = 512 * np.arange(9)
         ages = score._ages(np.arange(8), np.arange(8), 512)
     assert ages[0, :, -1].tolist() == [0, 0, 0, 0, 0, 1, 2, 3] and not ages[..., :-1].any()

@@ -43,8 +43,9 @@ def whole_as_windows(exact, how):
         levels, begin = levels[1:], exact.source(song, top)
         begin = Variation(top, begin.codes, len(begin.codes) * top)
     recorders = [Recorder(exact.generator(level)) for level in levels]
+    heard = [recorder.config.source_level for recorder in recorders if recorder.config.hears]
     with Stream(exact.codec(bottom), recorders, block=chain.block, seed=5, begin=begin,
-                **AS_COMPOSED) as stream:
+                sounds={level: exact.codec(level) for level in heard}, **AS_COMPOSED) as stream:
         blocks = 99 if how == "variation" else 3
         sound = np.concatenate([block for _, block in zip(range(blocks), stream, strict=False)])
     codes = {level: np.concatenate(r.codes, axis=1)
@@ -63,6 +64,11 @@ def whole_as_windows(exact, how):
             source = np.pad(source, around, constant_values=config.pad_token)
             context = exact.generator(level).context({"source": source})
             assert context.shape[1] == count
+        if config.hears:
+            halo, upper = config.above.halo * config.level, codes[config.source_level][0]
+            above = exact.decode(upper if upper.shape[1] > 1 else upper[:, 0], config.source_level)
+            above = np.pad(above, (halo, halo + count * config.level))[: 2 * halo + count * config.level]
+            context = exact.generator(level).context({"sound": above.reshape(1, -1, config.level)})
         start = np.full((1, config.books), config.start_token)
         _, log_probs, _ = exact.generator(level).sample(
             context, np.zeros((1, count, config.books)), start, recorder.initial_state(1),

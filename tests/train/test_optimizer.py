@@ -22,7 +22,7 @@ def test_muon_trains_matrices_between_features_only():
         (0, 1), (0, 3), (1, 1), (1, 3), (1, 9), (1, 27))), "down_1", "up_1"}
     generator = Generator(preset().generator("generator_128"))
     names = orthogonalised(generator)
-    assert {p.split("/")[0] for p in names} == {"hidden", "vectors", "upsample",
+    assert {p.split("/")[0] for p in names} == {"hidden", "vectors", "upsample", "conv_0", "conv_1", "conv_2",
                                                 *(f"dilated_{2**i}" for i in range(6))}
     assert not any("bias" in p for p in codec | names)
     assert not orthogonalised(Codec(preset("tiny").codec("vqvae_32")))

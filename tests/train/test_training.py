@@ -286,8 +286,8 @@ def test_the_faster_precision_is_measured_once(train, tmp_path, monkeypatch, gai
 
 
 def test_a_generator_is_initialised_from_the_codebooks(tiny_weights, tmp_path):
-    codecs = [weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in (32, 128)]
-    first, again, other = (Generator(TINY.generator(32)) for _ in range(3))
+    codecs = [weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in (128, 512)]
+    first, again, other = (Generator(TINY.generator(128)) for _ in range(3))
     for model, seed in ((first, 1), (again, 1), (other, 2)):
         jobs.start_from_codebooks(model, codecs, seed)
     book = next(iter(codecs[0].load("codebook").values()))
