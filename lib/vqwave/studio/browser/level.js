@@ -91,11 +91,8 @@ export class Level {
   /** Run the loop over as many frames as there are draws: [frames, the log-probability of all]. */
   async run(draws, context, forced = null, bias = null) {
     const { books, model, memory } = this;
-    let { temperature, top_k, top_p } = this.sampling;
-    if (model.nearest) { // a performer: the draws are its noise
-      draws = draws.map((u) => 0.5 + Math.min(temperature, 1) * (u - 0.5));
-      [temperature, top_k, top_p] = [1 / model.nearest, 0, 1];
-    }
+    const { temperature, top_k, top_p } = model.nearest ? { temperature: 1 / model.nearest, top_k: 0, top_p: 1 } : this.sampling;
+    if (model.nearest) draws = draws.map((u) => 0.5 + Math.min(this.sampling.temperature, 1) * (u - 0.5)); // a performer's noise
     const steps = [draws.length / books, 1, books];
     const out = await model.graphs.loop.run({
       uniforms: new Tensor(draws, steps),
