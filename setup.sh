@@ -277,7 +277,7 @@ if [ $test = yes ]; then
     has_firefox || say "Without Firefox one test is left out. To have it: sudo apt-get install firefox-esr pulseaudio"
     axe=$venv/axe/node_modules/axe-core/axe.min.js
     if ! [ -e "$axe" ] && command -v npm >/dev/null; then
-        npm install --prefix "$venv/axe" --no-save --no-audit --no-fund --loglevel=error axe-core@4.14.1 >/dev/null || true
+        timeout 120 npm install --prefix "$venv/axe" --no-save --no-audit --no-fund --loglevel=error axe-core@4.14.1 >/dev/null || true
     fi
     [ -e "$axe" ] || say "Without axe-core (it needs npm and a network) the studio's page is not searched for barriers."
     "$py" -c 'from vqwave.studio.site import runtime; runtime()' >/dev/null 2>&1 ||
