@@ -131,7 +131,7 @@ def start_chain(engines: Engines, options: Options, seed: int, sampling: Mapping
             generator, batch, sampling[level_name(config.level)], label, options.log_probs,
             **opening.get(config.level, {})))
         if config.hears:
-            state.sounds.append(SoundState(audio=np.zeros((batch, 0), np.float32)))
+            state.sounds.append(SoundState(codes=np.zeros((batch, 0, 1), np.float32)))
     return state
 
 

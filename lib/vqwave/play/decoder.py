@@ -12,7 +12,7 @@ import numpy as np
 from .. import machine
 from ..errors import UserError
 from .blocks import fade_in
-from .level import CodeBuffer
+from .level import BufferState, CodeBuffer
 
 SMOOTH = 0.01
 """The shortest cross-fade of blocks, in seconds, if the decoder sees less than its halo."""
@@ -106,54 +106,35 @@ class Decoder:
 
 
 @dataclass(kw_only=True)
-class SoundState(DecoderState):
-    """The state of a sound that the level below reads: the last samples, float32 [batch, n], from
-    sample `first` of the piece on.
-    """
-
-    audio: np.ndarray
-    first: int = 0
+class SoundState(DecoderState, BufferState):
+    """The state of a `Sound`; codes: the samples that are kept, float32 [batch, n, 1]."""
 
 
-class Sound:
-    """The sound of a level that the level below reads."""
+class Sound(CodeBuffer):
+    """The sound of a level that the level below reads: frames of one sample."""
 
     def __init__(self, decoder: Decoder):
-        self.decoder, self.level = decoder, decoder.source.level
-        self.state: Any = decoder.state
+        source = decoder.source
+        super().__init__(1, source.per_block * source.level, decoder.state,
+                         source.end * source.level)
+        self.decoder = decoder
 
-    @property
-    def end(self) -> int:
-        """The end of the piece, in frames of the level."""
-        return self.decoder.source.end
+    def fill(self, stop: int):
+        """Decode up to a sample, or to the piece's end. Samples the level as far as needed."""
+        while self.stop < min(stop, self.end):
+            self.decoder.source.fill(self.decoder.needed)
+            audio = self.decoder.finish(self.decoder.start())
+            self.decoder.forget()
+            self.state.codes = np.concatenate([self.state.codes, audio[..., None]], axis=1)
 
-    @property
-    def per_block(self) -> int:
-        return self.decoder.source.per_block
-
-    def window(self, begin: int, end: int) -> np.ndarray:
+    def read(self, begin: int, end: int) -> np.ndarray:
         """Samples begin … end - 1 of the piece: float32 [batch, end - begin], 0 outside the piece.
+        No sample before `begin` can be read later.
         """
-        state, last = self.state, min(end, self.end * self.level)
-        while state.first + state.audio.shape[1] < last:
-            self._decode()
-        inside = state.audio[:, max(begin - state.first, 0) : max(last - state.first, 0)]
-        left = min(max(state.first - begin, 0), end - begin)
-        audio = np.pad(inside, ((0, 0), (left, end - begin - left - inside.shape[1])))
-        self._forget(begin)
-        return audio
-
-    def _decode(self):
-        self.decoder.source.fill(self.decoder.needed)
-        audio = self.decoder.finish(self.decoder.start())
-        self.decoder.forget()
-        self.state.audio = np.concatenate([self.state.audio, audio], axis=1)
-
-    def _forget(self, sample: int):
-        """Forget the samples before one that is read; no earlier one will be."""
-        state = self.state
-        if (count := min(sample - state.first, state.audio.shape[1])) > 0:
-            state.audio, state.first = state.audio[:, count:].copy(), state.first + count
+        self.fill(end)
+        samples = self.window(begin, end, pad=0)[..., 0]
+        self.forget(begin)
+        return samples
 
 
 def decode_finite(codec, *arguments) -> tuple[np.ndarray, np.ndarray | None]:

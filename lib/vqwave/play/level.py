@@ -226,7 +226,7 @@ class Level(CodeBuffer):
 
     def sound_above(self, begin: int, end: int) -> np.ndarray:
         """See `config.View`. Samples and decodes the level above as far as needed."""
-        samples = self._sound.window(begin * self.level, end * self.level)
+        samples = self._sound.read(begin * self.level, end * self.level)
         return samples.reshape(self.batch, end - begin, self.level)
 
     def labels(self, start: int, count: int) -> np.ndarray:
