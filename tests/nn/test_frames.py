@@ -73,7 +73,7 @@ def test_every_engine_plays_the_nearest_codes_with_the_same_noise(model, context
                                        log_probs=log_probs)
             np.testing.assert_array_equal(np.concatenate([first, last], axis=1), nearest)
     np.testing.assert_array_equal(model.core.played(
-        context[:1], model.core.noise_of(0.5 + temperature * (draws[0] - 0.5))), nearest[0])
+        context[:1], model.core.noise_of(temperature * (draws[0] - 0.5))), nearest[0])
 
 
 def test_noise_has_a_variance_of_one_and_books_of_their_own_slowness(model):

@@ -220,6 +220,12 @@ class FramesCore(CoreConfig):
         """The share of each book's noise that a frame keeps: float32 [books]."""
         return np.exp(-1 / np.geomspace(1.0, self.SLOWEST, books)).astype(np.float32)
 
+    def draw_scale(self, books: int) -> np.ndarray:
+        """The factor of each book's draws, uniform in [−0.5, 0.5), that gives its noise a variance
+        of 1: float32 [books].
+        """
+        return np.float32(math.sqrt(12)) * np.sqrt(1 - self.kept(books) ** 2)
+
     def describe_loss(self, loss: float, books: int) -> str:
         return f"validation {loss:.5g}, the squared distance of a code's vector"
 

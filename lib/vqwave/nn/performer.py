@@ -1,7 +1,5 @@
 """A performer: all frames of a level at once, from its conditions and noise; and its critic."""
 
-import math
-
 import keras
 import numpy as np
 import scipy.signal
@@ -12,9 +10,6 @@ from . import losses
 from .blocks import Conv, dense
 from .core_base import Core
 from .discriminators import GAMES, losses_of_one
-
-NOISE = math.sqrt(12)
-"""The factor that gives uniform draws in [−0.5, 0.5) a variance of 1."""
 
 
 class NearestCodes(layers.Layer):
@@ -58,7 +53,7 @@ class FramesStack(Core):
         self.dropout = layers.Dropout(core.dropout)
         self.vectors = dense(core.head_dim, config.books * core.code_dim, "vectors")
         self.nearest = NearestCodes(config, name="nearest")
-        self.kept = core.kept(config.books)
+        self.kept, self.draw_scale = core.kept(config.books), core.draw_scale(config.books)
         self.seeds = keras.random.SeedGenerator()
         self.built = True
 
@@ -93,23 +88,19 @@ class FramesStack(Core):
         ages = ops.arange(steps)[:, None] - ops.arange(steps)  # [to, from]
         kernel = ops.where(ages[..., None] < 0, 0.0, ops.exp(
             ops.cast(ops.maximum(ages, 0), "float32")[..., None] * np.log(self.kept)))
-        return ops.einsum("btk,utk->buk", draws * self._scale, kernel)
-
-    @property
-    def _scale(self):
-        return (NOISE * np.sqrt(1 - self.kept**2)).astype("float32")
+        return ops.einsum("btk,utk->buk", draws * self.draw_scale, kernel)
 
     def step(self, previous, context, state, draw, uniforms=None):
         """One frame, for sampling; see `Core.step`. uniforms: float32 [batch, books], the draws."""
-        noise = state[0] * self.kept + (uniforms - 0.5) * self._scale
+        noise = state[0] * self.kept + (uniforms - 0.5) * self.draw_scale
         vectors = self.perform(context[:, None], noise[:, None])
         logits = self.nearest(vectors)[:, 0]
         frame = [draw(k, logits[:, k]) for k in range(self.config.books)]
         return ops.stack(frame, axis=-1), [noise]
 
-    def noise_of(self, uniforms: np.ndarray) -> np.ndarray:
-        """`noise` of a whole track in NumPy: uniforms float32 [T, books] -> float32 [T, books]."""
-        draws = (uniforms - 0.5) * self._scale
+    def noise_of(self, draws: np.ndarray) -> np.ndarray:
+        """`noise` of a whole track in NumPy: draws float32 [T, books] -> float32 [T, books]."""
+        draws = draws * self.draw_scale
         return np.stack([scipy.signal.lfilter([1.0], [1.0, -kept], draws[:, k])
                          for k, kept in enumerate(self.kept)], axis=-1).astype(np.float32)
 

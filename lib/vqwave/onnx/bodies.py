@@ -1,6 +1,5 @@
 """One step of each kind of core, as nodes of an ONNX loop."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -193,10 +192,11 @@ class FramesBody(Body):
     together = True
 
     def features(self, previous: str, context: str) -> str:
-        body, kept = self.body, self.config.core.kept(self.config.books)
-        scale = np.float32(math.sqrt(12)) * np.sqrt(1 - kept**2)
-        draws = body("Mul", body("Sub", self.uniforms, np.array(0.5, np.float32)), scale)
-        body.node("Add", body("Mul", "body_noise", kept), draws, outputs=["body_noise_out"])
+        body, core, books = self.body, self.config.core, self.config.books
+        draws = body("Sub", self.uniforms, np.array(0.5, np.float32))
+        draws = body("Mul", draws, core.draw_scale(books))
+        kept = body("Mul", "body_noise", core.kept(books))
+        body.node("Add", kept, draws, outputs=["body_noise_out"])
         x = body("Concat", context, "body_noise_out", axis=-1)
         return body("FastGelu", self.layer("hidden", x), domain="com.microsoft")
 

@@ -255,7 +255,7 @@ class GeneratorJob(Job):
             self.data_dir, pairs, weight_set, say,
             nn_codec.load_echo if sounds else nn_codec.load_encoder, group.first, self.scheduler,
             sounds) for weight_set, sounds in zip(
-                self.codec_weights, (False, not model.source), strict=False)]
+                self.codec_weights, (False, model.hears), strict=False)]
         # The first copy of a track is the track itself, not transposed and of full length.
         self.code_tracks = {t.file: [] for t in self.train + self.val}
         for (track, variant), entry, *above in zip(pairs, *corpora, strict=True):

@@ -71,7 +71,7 @@ def _perform(model: Generator, track: manifest.Track, score: scores.Score,
     row = CodeTrack(np.zeros((frames, config.books), np.int16), frames, above,
                     0 if above is None else len(above), track=track, score=score)
     draws = random.random((-(-frames // part) * part, config.books), np.float32) - 0.5
-    noise = model.core.noise_of(0.5 + min(config.sampling.temperature, 1.0) * draws)
+    noise = model.core.noise_of(min(config.sampling.temperature, 1.0) * draws)
     parts = []
     window = Window(config, [Span(row, 0, frames)])
     for start in range(0, frames, part):  # whole parts, because JAX compiles each length anew
