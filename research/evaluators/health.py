@@ -7,7 +7,7 @@ import numpy as np
 from vqwave.dsp import metrics
 from vqwave.io import audio, silence
 from vqwave.progress import SilentReporter
-from vqwave.report.copying import WindowHashes, check_equal, hash_frames, longest_run
+from vqwave.report.copying import WindowHashes, longest_run
 from vqwave.report.health import find_faults, measure
 
 from ..corpus import cached
@@ -49,20 +49,13 @@ def longest_repeat(codes) -> int:
     """The length of the longest run of `codes` (int [n] or [n, books]) that occurs twice, exactly.
     The two may overlap, as in a loop.
     """
-    frames = hash_frames(codes)
-    hashes = WindowHashes(frames)
+    hashes = WindowHashes(codes)
 
     def occurs(length: int) -> bool:
         windows = hashes(length)
-        order = np.argsort(windows, kind="stable")
-        twice = np.flatnonzero(windows[order[1:]] == windows[order[:-1]])
-        if not len(twice):
-            return False
-        first, second = order[twice[0] : twice[0] + 2]
-        check_equal(frames[first:], frames[second:], length)
-        return True
+        return len(np.unique(windows)) < len(windows)
 
-    return longest_run(occurs, len(frames) - 1)
+    return longest_run(occurs, len(codes) - 1)
 
 
 def is_faulty(row: dict) -> bool:

@@ -24,39 +24,21 @@ MULTIPLIER = 0x9E3779B97F4A7C15
 
 
 def longest_shared(codes, corpus: Sequence, barred=None) -> int:
-    """The length of the longest run of `codes` that occurs in one of the sequences of `corpus`.
-
-    Args:
-        codes: int [n], or [n, books]; corpus: sequences of the same kind.
-        barred: bool [n], frames that no run may contain, for example of `find_held`; None: none.
+    """The length of the longest run of `codes`, int [n] or [n, books], that occurs in one of the
+    sequences of `corpus`. barred: bool [n], frames that no run may contain, for example of
+    `find_held`.
     """
     barred = np.zeros(len(codes), bool) if barred is None else barred
     if codes.ndim == 2 and codes.shape[1] > 1:
         return max((_longest_alike(codes, track, ~barred) for track in corpus), default=0)
-    frames, tracks = hash_frames(codes), [*map(hash_frames, corpus)]
-    hashes, track_hashes = WindowHashes(frames), [*map(WindowHashes, tracks)]
-    barred_before = np.concatenate([[0], np.cumsum(barred)])
-    # A longer run can only begin where a shorter run begins.
-    possible_starts = [np.arange(len(track)) for track in tracks]
+    hashes, others = WindowHashes(codes), [*map(WindowHashes, corpus)]
+    barred_before = np.append(0, np.cumsum(barred))
 
     def occurs(length: int) -> bool:
-        nonlocal possible_starts
-        starts = np.flatnonzero(barred_before[length:] == barred_before[:-length])
-        windows = hashes(length)[starts]
-        matching_starts = []
-        for i, track_starts in enumerate(possible_starts):
-            track_starts = track_starts[track_starts <= len(tracks[i]) - length]
-            matches = np.isin(track_hashes[i](length)[track_starts], windows)
-            matching_starts.append(track_starts[matches])
-        track = next((i for i, matches in enumerate(matching_starts) if len(matches)), None)
-        if track is None:
-            return False
-        possible_starts, other = matching_starts, matching_starts[track][0]
-        position = starts[windows == track_hashes[track](length)[other]][0]
-        check_equal(frames[position:], tracks[track][other:], length)
-        return True
+        windows = hashes(length)[barred_before[length:] == barred_before[:-length]]
+        return any(np.isin(other(length), windows).any() for other in others)
 
-    return longest_run(occurs, len(frames))
+    return longest_run(occurs, len(codes))
 
 
 def _longest_alike(codes, track, free) -> int:
@@ -88,7 +70,7 @@ def _alignments(codes, track, free) -> list[int]:
         return []
     free = np.lib.stride_tricks.sliding_window_view(free, SEED_FRAMES).all(axis=1)
     for group in range(min(SEED_GROUPS, codes.shape[1])):
-        piece, others = (WindowHashes(hash_frames(side[:, group::SEED_GROUPS]))(SEED_FRAMES)
+        piece, others = (WindowHashes(side[:, group::SEED_GROUPS])(SEED_FRAMES)
                          for side in (codes, track))
         order = np.argsort(piece, kind="stable")
         order = order[free[order]]
@@ -109,9 +91,8 @@ def runs_of_true(flags) -> list[tuple[int, int]]:
 
 
 def find_held(codes, length: int, distinct: int) -> np.ndarray:
-    """Which of `codes` (int [n], or [n, books]) are part of a held sound: bool [n].
-
-    A window of `length` frames with at most `distinct` different frames is held.
+    """Which of `codes`, int [n] or [n, books], are in a window of `length` frames with at most
+    `distinct` different frames, a held sound: bool [n].
     """
     frames = hash_frames(codes)
     count = len(frames) - length + 1
@@ -136,11 +117,6 @@ def _cover(starts, ends, count: int) -> np.ndarray:
     return np.cumsum(edges)[:-1]
 
 
-def check_equal(codes, others, length: int):
-    if not np.array_equal(codes[:length], others[:length]):
-        raise RuntimeError("two runs of codes have one hash")
-
-
 def longest_run(occurs: Callable[[int], bool], most: int) -> int:
     """The length of the longest run. occurs: whether there is a run of a length. Every part of a
     run is a run, so the length is found by doubling and then halving.
@@ -155,12 +131,13 @@ def longest_run(occurs: Callable[[int], bool], most: int) -> int:
 
 
 class WindowHashes:
-    """Hashes of all windows of a length, from prefix sums Σ frame_i·m^i modulo 2^64, where m is
-    `MULTIPLIER`. The sum over a window at position p is divided by m^p, so equal windows have
-    equal hashes everywhere.
+    """Hashes of all windows of a length of codes, int [n] or [n, books], from prefix sums
+    Σ frame_i·m^i modulo 2^64, where m is `MULTIPLIER`. The sum over a window at position p is
+    divided by m^p, so equal windows have equal hashes everywhere.
     """
 
-    def __init__(self, frames: np.ndarray):
+    def __init__(self, codes: np.ndarray):
+        frames = hash_frames(codes)
         powers, self.inverse = (np.cumprod(np.append(np.uint64(1), np.full(
             len(frames), m, np.uint64))) for m in (
                 MULTIPLIER, pow(MULTIPLIER, -1, 1 << 64)))

@@ -1,8 +1,7 @@
 """The Fréchet audio distance between two sets of recordings.
 
 A network that was trained to tag music embeds patches of three seconds. A Gaussian is fitted to the
-embeddings of each set; the distance is that of the Gaussians (Kilgour et al. 2019). It never stands
-alone: see `DEAF`. The network is
+embeddings of each set; the distance is that of the Gaussians (Kilgour et al. 2019). The network is
 `MSD_vgg` of musicnn 0.1.0 (Pons & Serra 2019, ISC licence): its checkpoint comes from the package's
 wheel, none of its code is used. Only distances by the same network and patches are comparable.
 """
@@ -43,16 +42,16 @@ def checkpoint(path=None) -> Path:
     """The folder with the network's two files. If they are not cached, pip downloads them.
     path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder with its files.
     """
-    cached = cache_folder() / MUSICNN.replace("==", "-")
-    folder = Path(path) if path is not None and Path(path).is_dir() else cached
+    named = path is not None and Path(path).is_dir()
+    folder = Path(path) if named else cache_folder() / MUSICNN.replace("==", "-")
     missing = [member for member in _MEMBERS if not (folder / member).is_file()]
-    if folder != cached and missing:
+    if named and missing:
         raise UserError(f"{printable(folder)}: holds no {missing[0]}; give the wheel of {MUSICNN}, "
                         f"or the folder into which it was unpacked")
-    if folder == cached and path is not None:
-        _unpack(path, cached)
+    if path is not None and not named:
+        _unpack(path, folder)
     elif missing:
-        _fetch(cached)
+        _fetch(folder)
     return folder
 
 
@@ -101,10 +100,10 @@ def patches(audio, sample_rate: int) -> np.ndarray:
 
 
 class Embedder:
-    """float [samples] in [-1, 1] -> embeddings float32 [patches, 256].
+    """float [samples] in [-1, 1] -> embeddings float32 [patches, 256]. variables: of
+    `read_checkpoint`.
 
     Batch normalisation, then five times: 3×3 convolution, ReLU, batch normalisation, max pooling.
-    variables: what `read_checkpoint` returns.
     """
 
     def __init__(self, variables: dict[str, np.ndarray]):
@@ -150,9 +149,8 @@ def load_if_available(path=None, warn: Callable[[str], None] = print) -> Embedde
 
 def frechet(a, b) -> float:
     """The squared Fréchet distance of the Gaussians fitted to two sets of embeddings, float [n, d]
-    and [m, d]: ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½).
-
-    Less than a minute of sound gives too large values. Raises `ValueError` below two patches.
+    and [m, d]: ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½). Less than a minute of sound gives too large
+    values. Raises `ValueError` below two patches.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if min(len(a), len(b)) < 2:

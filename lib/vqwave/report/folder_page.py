@@ -32,22 +32,16 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 STATIC = Path(__file__).parents[1] / "studio" / "static"
 """The folder of the studio's theme."""
 SEEDS = (1, 2, 3)
-HELD_OUT_SECONDS = 20.0
-"""The example of held-out music lasts this long, unless every track is shorter."""
-FAR_FROM_TRAINING = 3.0
-"""Generated music is far if its distance is this multiple of the training tracks' distance."""
-NEAR = 1.25
-"""Generated music is as close as training tracks up to this multiple."""
+NEAR, FAR = 1.25, 3.0
+"""Generated music is near, or far, by its distance as a multiple of the training tracks'."""
 LONG_COPY_SECONDS = 3.0
 """A copy is long if it is this much longer than the longest run shared by held-out music."""
 REFERENCE_SECONDS = 600.0
 """The most seconds of held-out music to which distances are measured."""
-EXAMPLE_SECONDS = 30.0
-"""The length of a sound example."""
+EXAMPLE_SECONDS, HELD_OUT_SECONDS = 30.0, 20.0
+"""The most of a sound example, and the least of one of held-out music, if a track is so long."""
 CONTINUED_SECONDS, PROMPT_SECONDS = 20.0, 8.0
 """The length of a continuation, and of the prompt that it contains."""
-
-
 PICTURE_WIDTH, PICTURE_DB = 600, 55.0
 """The most columns of a picture of a sound, and its range."""
 
@@ -57,13 +51,11 @@ class Results:
     """The measurements of a folder and its models. Without held-out tracks, training tracks replace
     them, and "training" and "held_out_seconds" are None.
 
-    codecs: rows of `judge.add_verdict`; generators: rows of `training_figures` with "unseen", the
-    names of training tracks that were added later; pieces, continuation, original: float32
-    [samples]; distance: {"generated", "training", "seconds"}, Fréchet distances to the held-out
-    tracks, or None; clarity: of `clarity.compare`, of the pieces beside the held-out tracks;
-    copies: rows {"level", "seconds", "held_out_seconds", "transpose": semitones of the
-    augmentation}; overlaps: warnings about models that were trained on held-out tracks; health: of
-    all pieces, joined; advice: sentences.
+    codecs: rows of `judge.add_verdict`. generators: rows of `training_figures`. pieces (by seed),
+    continuation, original: float32 [samples]. distance: {"generated", "training", "seconds"},
+    Fréchet distances to the held-out tracks, or None. clarity: of `clarity.compare`, of the pieces
+    beside the held-out tracks. copies: rows of `_copies`. overlaps: of `judge.leakage_warnings`.
+    health: of all pieces, joined. advice: sentences.
     """
 
     tracks: int
@@ -88,9 +80,9 @@ class Results:
 def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             embed: fad.Embedder | None = None,
             progress: Callable[[str, float], None] = lambda task, share: None) -> Results:
-    """Measure how well a chain has learnt the music of a folder. sides, spans: what
-    `silence.read_sides` returns. minutes: of music to generate, in a piece for each of `SEEDS`.
-    embed: None leaves out distances.
+    """Measure how well a chain has learnt the music of a folder. sides, spans: of
+    `silence.read_sides`. minutes: of music to generate, in a piece for each of `SEEDS`. embed: None
+    leaves out distances.
     """
     train, held_out = sides
     rate, level = music.sample_rate, music.ending(None)
@@ -110,18 +102,16 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         progress("codecs", i / len(levels))
         results.codecs.append(judge.add_verdict(music.weight_set(music.chain.codecs[x]),
                                                 judge.judge(music.codec(x), sounds, embed=embed)))
-        generator = music.weight_set(music.chain.generator(x))
-        results.generators.append(training_figures(generator) | {
-            "unseen": [splits.track_name(track) for track in generator.unseen(train)]})
-    frames: dict[int, list[np.ndarray]] = {x: [] for x in levels}
+        results.generators.append(training_figures(
+            music.weight_set(music.chain.generator(x)), train))
+    frames = []
     for i, seed in enumerate(SEEDS):
         progress("generating", i / len(SEEDS))
-        results.pieces[seed], codes_of = _generate(music, level, levels, 60 * minutes / len(SEEDS),
-                                                   seed)
-        for x in levels:
-            frames[x].append(codes_of[x])
+        results.pieces[seed], codes_of = _generate(music, levels, 60 * minutes / len(SEEDS), seed)
+        frames.append(codes_of)
     results.continuation = continue_track(music, data_dir, held_out, SEEDS[0])
-    results.original = _example(sounds, rate)
+    results.original = next((sound for sound in sounds if len(sound) >= HELD_OUT_SECONDS * rate),
+                            max(sounds, key=len))
     pieces = list(results.pieces.values())
     joined = np.concatenate(pieces)
     progress("distances", 0.0)
@@ -133,8 +123,8 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
                                         for side in (sounds, pieces)))
     for i, x in enumerate(levels):
         progress("copies", i / len(levels))
-        results.copies.append(
-            _copies(music, data_dir, x, frames[x], sounds if held_out else None, train))
+        results.copies.append(_copies(music, data_dir, x, [codes_of[x] for codes_of in frames],
+                                      sounds if held_out else None, train))
     results.health = health.measure(joined, rate)
     results.advice = list(advise(results)) or ["Nothing stands out. Listen, and add music if you "
                                                "wish for more."]
@@ -143,8 +133,8 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
 
 def continue_track(music: api.VQWave, data_dir, tracks: list[manifest.Track],
                    seed: int = 1) -> np.ndarray | None:
-    """A continuation of the longest of some tracks, from a third of its length on: float32
-    [samples]. None without tracks, or if the prompt is silent.
+    """A continuation of the longest track, from a third of its length on: float32 [samples]. None
+    without tracks, or if the prompt is silent.
     """
     if not tracks:
         return None
@@ -159,30 +149,24 @@ def continue_track(music: api.VQWave, data_dir, tracks: list[manifest.Track],
                           begin=music.prompt(prompt, level=level))
 
 
-def _example(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
-    """The first sound of at least `HELD_OUT_SECONDS`; otherwise the longest sound."""
-    return next((sound for sound in sounds if len(sound) >= HELD_OUT_SECONDS * rate),
-                max(sounds, key=len))
-
-
-def training_figures(weight_set) -> dict:
-    """The record of a generator's training: bits per held-out frame, and the epoch."""
+def training_figures(weight_set, tracks: Sequence[manifest.Track]) -> dict:
+    """The record of a generator's training: bits per held-out frame before the first step and at
+    the best "epoch"; "unseen", the names of the tracks that it was not trained on.
+    """
     record, bits = weight_set.record, weight_set.config.books / math.log(2)
     before, loss = record.get("beginning"), record.get("validation_loss")
     return {"model": weight_set.name, "epoch": record.get("epoch"),
             "bits": None if loss is None else loss * bits,
-            "before": None if before is None else before * bits}
+            "before": None if before is None else before * bits,
+            "unseen": [splits.track_name(track) for track in weight_set.unseen(tracks)]}
 
 
-def _generate(music, level, levels, seconds, seed):
+def _generate(music, levels, seconds, seed):
     """A piece float32 [samples], and its codes by level."""
-    blocks, codes_of = [], {x: [] for x in levels}
-    with music.stream(level=level, seconds=seconds, seed=seed) as stream:
-        for block in stream:
-            blocks.append(block)
-            for x in levels:
-                codes_of[x].append(stream.codes[x])
-    return np.concatenate(blocks), {x: np.concatenate(parts) for x, parts in codes_of.items()}
+    with music.stream(level=levels[-1], seconds=seconds, seed=seed) as stream:
+        blocks, codes_of = zip(*((block, stream.codes) for block in stream), strict=True)
+    return np.concatenate(blocks), {x: np.concatenate([part[x] for part in codes_of])
+                                    for x in levels}
 
 
 def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> np.ndarray:
@@ -197,9 +181,7 @@ def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> 
 
 
 def _distances(embed, generated, held_out, train, rate) -> dict | None:
-    """Fréchet distances to held-out music; None if a side is too short. train: float32
-    [samples], or None.
-    """
+    """Fréchet distances to held-out music; None if a side is too short. train: audio, or None."""
     sides = [embed(sound, rate) for sound in (held_out, generated, train) if sound is not None]
     if min(map(len, sides)) < 2:
         return None
@@ -210,8 +192,9 @@ def _distances(embed, generated, held_out, train, rate) -> dict | None:
 
 
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
-    """The longest runs that the pieces, and held-out music, share with the (augmented) training
-    tracks. Held sounds do not count.
+    """The longest runs that the pieces, and held-out music, share with the training tracks as they
+    were augmented: {"level", "seconds", "held_out_seconds", "transpose": semitones}. Held sounds do
+    not count.
     """
     stderr.import_keras()
     from ..nn import codec
@@ -237,7 +220,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
 
 
 def advise(results: Results) -> Iterator[str]:
-    """Advice on what to try next, in sentences."""
+    """Sentences on what to try next."""
     train = cli.command("train")
     if not results.held_out:
         yield ("Nothing was held out, so every figure is of training tracks: it cannot distinguish "
@@ -258,7 +241,7 @@ def advise(results: Results) -> Iterator[str]:
             yield (f"{row['model']} did not improve: no epoch was better on held-out tracks. More "
                    f"music helps, more time does not.")
     ratio = _distance_ratio(results)
-    if ratio and ratio > FAR_FROM_TRAINING:
+    if ratio and ratio > FAR:
         yield (f"Generated music is {ratio:.1f} times as far from the held-out tracks as the "
                f"training tracks are: more music of its kind helps.")
     for row in results.copies:
@@ -277,9 +260,7 @@ def _distance_ratio(results: Results) -> float | None:
 
 
 def check(path) -> Path:
-    """The path of a page, in a folder that is created if missing. Raises `UserError` if no file can
-    be written there.
-    """
+    """The path of a page, in a folder that is created if missing. Raises as `check_place`."""
     make_folder(Path(path).parent)
     return check_place(path)
 
@@ -287,9 +268,9 @@ def check(path) -> Path:
 def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):
     """Write the page. name: of the corpus. runs_dir: with the training logs of `models`."""
     path = check(path)
-    page = _render(results, name, plots.logs(runs_dir, models) if runs_dir else {})
+    logs = plots.logs(runs_dir, models) if runs_dir else {}
     with atomic_write(path) as f:
-        f.write(page.encode())
+        f.write(_render(results, name, logs).encode())
 
 
 def verdict(results: Results) -> str:
@@ -328,14 +309,11 @@ def _render(results: Results, name: str, logs: dict[str, Path]) -> str:
                  "Nothing was held out, so all figures are of training tracks.",
         level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
         clips=_clips(clips, results.rate), pieces=_clips(others, results.rate),
-        distance=_distance_text(results),
-        clarity=_clarity_table(results),
+        distance=_distance_text(results), clarity=_clarity_table(results),
         chance="Held-out music shows how much is shared by chance." if held_out else "",
         copies=_table(results.copies, COPIES),
-        codecs=_table(map(judge.row_cells, results.codecs),
-                      judge.TABLE_COLUMNS),
-        generators=_table(results.generators, GENERATOR_COLUMNS),
-        curves=_picture("Training curves", plots.training_curves, logs),
+        codecs=_table(map(judge.row_cells, results.codecs), judge.TABLE_COLUMNS),
+        generators=_table(results.generators, GENERATOR_COLUMNS), curves=_curves(logs),
         advice="".join(f"<li>{escape(line)}</li>" for line in results.advice))
 
 
@@ -388,20 +366,18 @@ def _distance_text(results: Results) -> str:
 
 
 def _clarity_table(results: Results) -> str:
-    columns = [metric.column for metric in judge.CLARITY]
     return (f"<p>Clarity of the generated music beside {_reference(results)}: 0 for none of the "
             f"faults. A whistle above 0.05 is audible.</p>"
-            + _table([results.clarity], columns))
+            + _table([results.clarity], [metric.column for metric in judge.CLARITY]))
 
 
-def _picture(alt: str, draw: Callable, *arguments, **options) -> str:
-    """A picture by `draw(*arguments, path, **options)`, which returns False if it draws nothing."""
+def _curves(logs: dict[str, Path]) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "picture.png"
-        if draw(*arguments, path, **options) is False:
+        path = Path(folder) / "curves.png"
+        if not plots.training_curves(logs, path):
             return ""
         url = _data_url("image/png", path.read_bytes())
-    return f'<img class="plot" alt="{alt}" src="{url}">'
+    return f'<img class="plot" alt="Training curves" src="{url}">'
 
 
 def _sound(caption: str, samples: np.ndarray, rate: int) -> str:

@@ -14,16 +14,12 @@ MOST_CLIPPED = 0.01  # the share of samples at full scale
 
 
 def measure(sound, rate: int) -> dict:
-    """The measurements of a piece; `find_faults` judges all but `pause_inside`.
+    """The measurements of a piece, float32 [samples] at `rate`.
 
-    Args:
-        sound: float32 [samples] at `rate`.
-
-    Returns:
-        loudness_db: rms of every ten seconds. clipped: share of samples at full scale. pause:
-        seconds of the longest pause, in which every `PAUSE_WINDOW` has an rms below `SILENT_DB`.
-        pause_peak_db: its loudest sample, None without a pause. pause_inside: seconds of the
-        longest pause that neither begins nor ends the piece. end_db: rms of the last ten seconds.
+    loudness_db: rms of every ten seconds. end_db: rms of the last ten. clipped: share of samples at
+    full scale. pause: seconds of the longest pause, in which every `PAUSE_WINDOW` has an rms below
+    `SILENT_DB`. pause_peak_db: its loudest sample, None without a pause. pause_inside: seconds of
+    the longest pause that neither begins nor ends the piece.
     """
     window = 10 * rate
     parts = [sound[i : i + window] for i in range(0, max(1, len(sound) - window // 2), window)]
@@ -42,7 +38,7 @@ def measure(sound, rate: int) -> dict:
 
 
 def find_faults(figures: dict) -> list[str]:
-    """The faults of a piece as texts, from the values of `measure`; [] if it is healthy."""
+    """The faults of a piece as texts, from the values of `measure`."""
     faults = []
     if figures["pause"] > LONGEST_PAUSE:
         faults.append(f"silent for {figures['pause']:.0f} s (peaks of "

@@ -27,9 +27,7 @@ IN_DOMAIN_KEY = "held_out"
 
 
 def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, float]:
-    """The values of `METRICS` for an original and its copy, float32 [samples] each, except those of
-    clarity, which several copies share.
-    """
+    """The values of `PAIRED` for an original and its copy, float32 [samples] each."""
     return notes.compare(original, copy, rate) | timing.compare(original, copy, rate) | {
         "note_events": transcription.compare(original, copy, rate),
         "sc_db": metrics.spectral_convergence(original, copy),
@@ -39,12 +37,10 @@ def measure(original: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Metric:
-    """A value of `measure`, for several pairs the mean, weighted by length; or of
-    `clarity.compare`.
+    """A value of `measure` or of `clarity.compare`.
 
-    bound: the limit in a verdict; None: the metric does not count in a verdict.
-    in_domain: the limit as a multiple of the codec's value on its own corpus, if that is known;
-    None: the limit is `bound` for every codec.
+    bound: the limit in a verdict; None: not in a verdict. in_domain: the limit as a multiple of the
+    codec's value on its own corpus, if that is known; None: `bound` for every codec.
     """
 
     name: str
@@ -89,18 +85,13 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
           embed: fad.Embedder | None = None,
           copies: list[tuple[np.ndarray, np.ndarray]] | None = None,
           progress: Callable[[float], None] = lambda share: None) -> dict:
-    """Encode and decode sounds, and measure the reconstructions.
+    """Encode and decode sounds, float32 [samples] each at the codec's rate, and measure the copies:
+    the values of `compare` and `code_figures`; `latency_ms`; `encode_speed` and `decode_speed`, in
+    seconds of audio per second.
 
-    Args:
-        sounds: float32 [samples] each, at the codec's rate.
-        track_labels: of each sound, for a codec that was trained with labels.
-        books: the number of a residual codec's codebooks to use; None: all.
-        copies: a list that receives each copy, float32 [samples], and its codes, int32 [frames,
-            books].
-
-    Returns:
-        The values of `compare` and `code_figures`; `latency_ms`; `encode_speed` and
-        `decode_speed`, in seconds of audio per second.
+    track_labels: of each sound, for a codec that was trained with labels. books: the number of a
+    residual codec's codebooks to use; None: all. copies: a list that receives each copy, float32
+    [samples], and its codes, int32 [frames, books].
     """
     config, track_labels = codec.config, track_labels or [None] * len(sounds)
     code_count, frames, seconds = config.codes_in_books(books), [], np.zeros(2)
@@ -132,27 +123,25 @@ def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
 def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
             embed: fad.Embedder | None = None) -> dict:
     """The similarity of copies to their originals, from pairs (original, copy), float32 [samples]
-    each: the values of `METRICS` and all others of `clarity.compare`, "distance" and "seconds".
-    Values are None if all originals are silent; "distance" also without `embed`, and for fewer than
-    two patches of audio.
+    each: the means of `measure`, weighted by length, the values of `clarity.compare`, "distance"
+    and "seconds". Values are None if all originals are silent; "distance" also without `embed`, and
+    for fewer than two patches of audio.
     """
     rows, lengths, patches, clear, samples = [], [], [], [], 0
     for original, copy in pairs:
         samples += len(original)
         if np.var(original) <= metrics.SILENCE_POWER:
             continue  # the metrics are undefined for silence
-        values = measure(original, copy, sample_rate)
-        rows.append([values[metric.name] for metric in PAIRED])
+        rows.append(measure(original, copy, sample_rate))
         lengths.append(len(original))
         clear.append([clarity.measure(sound, sample_rate) for sound in (original, copy)])
         if embed:
             patches.append((embed(original, sample_rate), embed(copy, sample_rate)))
-    figures: dict = dict.fromkeys((metric.name for metric in METRICS), None)
+    figures: dict = dict.fromkeys((metric.name for metric in (*METRICS, DISTANCE)), None)
+    figures["seconds"] = samples / sample_rate
     if rows:
-        means = np.average(rows, axis=0, weights=lengths).tolist()
-        figures |= dict(zip((metric.name for metric in PAIRED), means, strict=True))
-        figures |= clarity.compare(*zip(*clear, strict=True))
-    figures |= {"distance": None, "seconds": samples / sample_rate}
+        figures |= {name: float(np.average([row[name] for row in rows], weights=lengths))
+                    for name in rows[0]} | clarity.compare(*zip(*clear, strict=True))
     if sum(len(original) for original, _ in patches) >= 2:
         originals, copies = (np.concatenate(side) for side in zip(*patches, strict=True))
         figures["distance"] = fad.frechet(copies, originals)
@@ -199,9 +188,8 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
 
 def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
     """The bounds that the values of `judge` miss, as text; "" if the codec suits the music.
-
-    in_domain: the codec's values on held-out tracks of its own corpus. A metric that was not
-        measured there does not count.
+    in_domain: its values on held-out tracks of its own corpus; what was not measured there does not
+    count.
     """
     missed = []
     for metric in BOUNDED:
@@ -219,11 +207,11 @@ def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
 
 def add_verdict(weight_set: weights.WeightSet, figures: dict,
                 in_domain: dict | None = None) -> dict:
-    """The values of `judge` as a codec's row, with "model", "suitable" and "shortfall".
-
-    in_domain: see `find_shortfall`; None: the values in the weights' record.
+    """The values of `judge` as a codec's row, with "model", "suitable" and "shortfall". in_domain:
+    see `find_shortfall`; None: the values in the weights' record.
     """
-    shortfall = find_shortfall(figures, in_domain or in_domain_figures(weight_set))
+    in_domain = in_domain or weight_set.record.get(IN_DOMAIN_KEY)
+    shortfall = find_shortfall(figures, in_domain)
     return {"model": weight_set.name, **figures, "suitable": not shortfall, "shortfall": shortfall}
 
 
@@ -249,17 +237,12 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
                         track_labels=[labels.known_label(track, weight_set.config.labels)
                                       for track in audible],
                         progress=functools.partial(progress, weight_set.name))
-        own = {name: figures[name] for name in (*(m.name for m in METRICS), "distance", "seconds")}
-        if record:
+        own = {m.name: figures[m.name] for m in (*METRICS, DISTANCE)} | {
+            "seconds": figures["seconds"]} if record else None
+        if own:
             weights.add_to_record(weight_set, **{IN_DOMAIN_KEY: own})
-        rows.append(add_verdict(weight_set, figures, own if record else None))
+        rows.append(add_verdict(weight_set, figures, own))
     return rows
-
-
-def in_domain_figures(weight_set: weights.WeightSet) -> dict | None:
-    """A codec's values on held-out tracks of its own corpus, from the weights' record, or None."""
-    figures = weight_set.record.get(IN_DOMAIN_KEY)
-    return figures if isinstance(figures, dict) and "seconds" in figures else None
 
 
 TABLE_COLUMNS = ("codec", *(metric.title for metric in BOUNDED), "verdict")
@@ -273,9 +256,7 @@ def row_cells(row: dict) -> tuple[str, ...]:
 
 def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
                 ) -> list[str] | None:
-    """The names of the `tracks` that a model or its codecs were trained on; None if the training
-    tracks are unknown.
-    """
+    """The names of the tracks that a model or its codecs were trained on; None if unknown."""
     trained_on = weight_set.trained_on
     return None if trained_on is None else [splits.track_name(t) for t in tracks
                                             if t.sha256[:16] in trained_on]
@@ -284,11 +265,7 @@ def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
 def leakage_warnings(weight_sets: Iterable[weights.WeightSet],
                      held_out: Sequence[manifest.Track]) -> list[str]:
     """A line for each model that was trained on some of the held-out tracks."""
-    lines = []
-    for weight_set in weight_sets:
-        if leaked := find_leaked(weight_set, held_out):
-            codec = "" if isinstance(weight_set.config, CodecConfig) else ", or its codec,"
-            lines.append(f"{weight_set.name}{codec} was trained on {len(leaked)} of the "
-                         f"{len(held_out)} held-out tracks ({printable(first_names(leaked))}): its "
-                         f"figures there say little about new music")
-    return lines
+    return [f"{x.name}{'' if isinstance(x.config, CodecConfig) else ', or its codec,'} was trained "
+            f"on {len(leaked)} of the {len(held_out)} held-out tracks "
+            f"({printable(first_names(leaked))}): its figures there say little about new music"
+            for x in weight_sets if (leaked := find_leaked(x, held_out))]
